@@ -1,0 +1,51 @@
+"""A training state as named Orbax items, and back.
+
+Every array gets a name made from its path (`layers.0.attn.wz.weight`), so that what is on
+disk does not depend on Python classes and one item can be read without the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from chomp.step.state import TrainState
+
+COUNTERS = ("step", "updates", "skipped", "skipped_in_a_row", "rng")
+
+
+def to_items(state: TrainState) -> dict[str, dict[str, Any]]:
+    """Items `params`, `opt` and `state`, each a flat table of arrays by name."""
+    return {
+        "params": named_leaves(state.params),
+        "opt": named_leaves(state.opt_state),
+        "state": {name: getattr(state, name) for name in COUNTERS},
+    }
+
+
+def from_items(items: Mapping[str, Mapping[str, Any]], like: TrainState) -> TrainState:
+    """The state whose items these are; `like` (abstract is enough) gives its structure."""
+    return TrainState(
+        params=fill(like.params, items["params"]),
+        opt_state=fill(like.opt_state, items["opt"]),
+        **{name: items["state"][name] for name in COUNTERS},
+    )
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by dotted path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {path_name(path): leaf for path, leaf in leaves}
+
+
+def fill(like: Any, leaves: Mapping[str, Any]) -> Any:
+    """A tree of `like`'s structure with the leaves of these names."""
+    paths, structure = jax.tree_util.tree_flatten_with_path(like)
+    return jax.tree.unflatten(structure, [leaves[path_name(path)] for path, _ in paths])
+
+
+def path_name(path: Any) -> str:
+    """A key path as dotted names: `.layers[0].attn` becomes `layers.0.attn`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")

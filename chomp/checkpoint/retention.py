@@ -1,0 +1,34 @@
+"""Which checkpoints stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chomp.config.run import CheckpointConfig
+from chomp.rundir import CheckpointInfo
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Two tiers: the newest few roll; multiples of `keep_every`, the best and the tagged stay."""
+
+    max_to_keep: int
+    keep_every: int = 0
+    keep_best: int = 0
+
+    def surplus(self, infos: Sequence[CheckpointInfo]) -> list[CheckpointInfo]:
+        """The checkpoints that no tier keeps, given all of them oldest first."""
+        kept = {info.step for info in infos[-self.max_to_keep:]}
+        kept |= {info.step for info in infos if info.tags}
+        if self.keep_every:
+            kept |= {info.step for info in infos if info.step and info.step % self.keep_every == 0}
+        measured = [info for info in infos if info.eval_loss is not None]
+        measured.sort(key=lambda info: (info.eval_loss, -info.step))
+        kept |= {info.step for info in measured[: self.keep_best]}
+        return [info for info in infos if info.step not in kept]
+
+
+def build_retention(config: CheckpointConfig) -> Retention:
+    """The tiers that the `checkpoint` section asks for."""
+    return Retention(max_to_keep=config.max_to_keep, keep_every=config.keep_every, keep_best=config.keep_best)

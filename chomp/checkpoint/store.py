@@ -1,0 +1,247 @@
+"""Saving and restoring training states through Orbax.
+
+A checkpoint is a folder `checkpoints/STEP/` with the items `params`, `opt`, `state`
+(arrays) and `data` (the data iterator's position). Orbax writes them under a temporary
+name and renames the folder; then `chomp.rundir.manifest.seal` adds the description and,
+last, the manifest. Whatever happens in between, a folder without a manifest is no
+checkpoint and is cleared away by the next engine.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from chomp.checkpoint.retention import Retention
+from chomp.errors import CheckpointError
+from chomp.events import Checkpoint
+from chomp.rundir import CheckpointInfo, list_checkpoints, seal, verify
+from chomp.rundir.manifest import MANIFEST
+
+log = logging.getLogger("chomp.checkpoint")
+
+SET_ASIDE = "set-aside"
+DATA_FILE = "position.json"
+
+
+@dataclass(frozen=True)
+class SaveFailure:
+    """A save that did not become a checkpoint."""
+
+    step: int
+    reason: str
+
+
+class DataPosition:
+    """A data iterator's state as one Orbax item (`ocp.StatefulCheckpointable`)."""
+
+    def __init__(self, state: dict[str, Any] | None = None):
+        self.state = state
+
+    async def save(self, directory: Any) -> Awaitable[None]:
+        text = json.dumps(self.state)
+
+        async def write() -> None:
+            folder = await directory.await_creation()
+            (Path(folder) / DATA_FILE).write_text(text)
+
+        return write()
+
+    async def load(self, directory: Any) -> Awaitable[None]:
+        async def read() -> None:
+            self.state = json.loads((Path(directory) / DATA_FILE).read_text())
+
+        return read()
+
+
+class CheckpointStore:
+    """The checkpoints of one run, written by one engine.
+
+    One save is under way at a time. A failed save is reported through `on_event` as soon
+    as it is known and kept for `take_failure`; it never raises out of a background thread
+    unseen.
+    """
+
+    def __init__(self, folder: Path, *, retention: Retention, on_event: Callable[[Checkpoint], None]):
+        self.folder = folder
+        self._retention = retention
+        self._on_event = on_event
+        self._worker: threading.Thread | None = None
+        self._failure: SaveFailure | None = None
+        self._lock = threading.Lock()
+        self.last_saved_step: int | None = None
+
+    def prepare(self) -> None:
+        """Create the folder and clear away what a killed engine left unfinished.
+
+        Raises:
+            CheckpointError: the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in self.folder.iterdir():
+                if path.is_dir() and path.name != SET_ASIDE and not (path / MANIFEST).exists():
+                    log.info("removing the unfinished checkpoint %s", path.name)
+                    shutil.rmtree(path)
+        except OSError as error:
+            raise CheckpointError(f"cannot write checkpoints to {self.folder}: {error.strerror}") from None
+
+    def infos(self) -> list[CheckpointInfo]:
+        """The run's checkpoints, oldest first."""
+        return list_checkpoints(self.folder)
+
+    def save(self, step: int, items: Mapping[str, Any], position: dict[str, Any], meta: dict[str, Any], *, wait: bool) -> float:
+        """Start saving; device arrays are copied before this returns, so they may be donated afterwards.
+
+        Args:
+            step: the step whose state this is.
+            items: array trees by item name; `chomp.checkpoint.items.to_items` makes them.
+            position: the data iterator's state after that step's batch.
+            meta: JSON-able description, with at least `step`.
+            wait: return only when the checkpoint is committed or has failed.
+
+        Returns:
+            Seconds for which the caller was blocked.
+        """
+        started = time.monotonic()
+        self.wait()
+        if any(info.step == step and info.meta for info in self.infos()):
+            log.info("step %d is already saved", step)
+            return time.monotonic() - started
+        self._on_event(Checkpoint(state="saving", step=step))
+        target = self.folder / str(step)
+        try:
+            response = ocp.save_checkpointables_async(target, {**items, "data": DataPosition(position)}, overwrite=True)
+        except Exception as error:  # noqa: BLE001 - Orbax raises many kinds; every one is reported as a failed save
+            self._fail(step, error)
+            return time.monotonic() - started
+        blocked = time.monotonic() - started
+        self._worker = threading.Thread(target=self._finish, args=(response, target, meta, blocked), daemon=True,
+                                        name=f"checkpoint-{step}")
+        self._worker.start()
+        if wait:
+            self.wait()
+            blocked = time.monotonic() - started
+        return blocked
+
+    def _finish(self, response: Any, target: Path, meta: dict[str, Any], blocked: float) -> None:
+        started = time.monotonic()
+        step = int(target.name)
+        try:
+            response.result()
+            size = seal(target, meta)
+        except Exception as error:  # noqa: BLE001 - as above; a thread has nobody to raise to
+            self._fail(step, error)
+            return
+        self.last_saved_step = step
+        self._on_event(Checkpoint(state="committed", step=step, bytes=size, seconds=round(blocked + time.monotonic() - started, 3),
+                                  blocked_seconds=round(blocked, 4)))
+        self._delete_surplus()
+
+    def _delete_surplus(self) -> None:
+        for info in self._retention.surplus(self.infos()):
+            try:
+                # Without its manifest it is no checkpoint, whatever interrupts the rest.
+                (info.path / MANIFEST).unlink()
+                shutil.rmtree(info.path)
+            except OSError as error:
+                log.warning("cannot delete checkpoint %d: %s", info.step, error.strerror)
+                continue
+            self._on_event(Checkpoint(state="deleted", step=info.step, bytes=info.bytes))
+
+    def _fail(self, step: int, error: Exception) -> None:
+        reason = reason_in_words(error)
+        log.error("saving step %d failed: %s", step, reason, exc_info=error)
+        for path in [self.folder / str(step), *self.folder.glob(f"{step}.orbax-checkpoint-tmp*")]:
+            shutil.rmtree(path, ignore_errors=True)
+        with self._lock:
+            self._failure = SaveFailure(step, reason)
+        self._on_event(Checkpoint(state="failed", step=step, reason=reason))
+
+    def take_failure(self) -> SaveFailure | None:
+        """The failure since the last call, once."""
+        with self._lock:
+            failure, self._failure = self._failure, None
+        return failure
+
+    def is_busy(self) -> bool:
+        """Whether a save is under way."""
+        return self._worker is not None and self._worker.is_alive()
+
+    def wait(self) -> None:
+        """Return when no save is under way."""
+        while self.is_busy():
+            assert self._worker is not None
+            # Joined in slices, so that a signal handler of the main thread gets its turn.
+            self._worker.join(0.1)
+
+    def load(self, info: CheckpointInfo, abstract: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read a verified checkpoint.
+
+        Args:
+            info: which one.
+            abstract: by item name, trees of `jax.ShapeDtypeStruct` with the shardings to restore to.
+
+        Returns:
+            The item trees, and the data iterator's position.
+
+        Raises:
+            CheckpointError: bytes are missing or changed; the files are named.
+        """
+        problems = verify(info.path)
+        if problems:
+            raise CheckpointError(f"checkpoint {info.step} ({info.path}) is damaged: {'; '.join(problems)}")
+        position = DataPosition()
+        try:
+            loaded = ocp.load_checkpointables(info.path, {**abstract, "data": position})
+        except Exception as error:  # noqa: BLE001 - verified bytes that still cannot be read: report, whatever Orbax raises
+            log.exception("reading checkpoint %d failed", info.step)
+            raise CheckpointError(f"checkpoint {info.step} ({info.path}) cannot be read: {reason_in_words(error)}") from error
+        assert position.state is not None
+        return {name: loaded[name] for name in abstract}, position.state
+
+    def set_aside(self, after: int, attempt: int) -> list[int]:
+        """Move the checkpoints of steps above `after` out of the way of a run that continues from there."""
+        moved = []
+        for info in self.infos():
+            if info.step > after:
+                place = self.folder / SET_ASIDE / f"before-attempt-{attempt}"
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(place / info.path.name, ignore_errors=True)
+                info.path.rename(place / info.path.name)
+                moved.append(info.step)
+        return moved
+
+
+def with_sharding(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """`tree` of `ShapeDtypeStruct` with every leaf to be restored to `sharding`."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
+def reason_in_words(error: BaseException) -> str:
+    """One line for an error of the file system or of the libraries that write to it."""
+    texts = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in texts:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror + (f": {cause.filename}" if cause.filename else "")
+        texts.append(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    whole = " ".join(texts)
+    for sign, words in (("No space left", "No space left on device"), ("RESOURCE_EXHAUSTED", "No space left on device"),
+                        ("Read-only file system", "Read-only file system"), ("Permission denied", "Permission denied"),
+                        ("File too large", "File too large: a size limit was reached")):
+        if sign in whole:
+            return words
+    first = next((line.strip() for line in texts[0].splitlines() if line.strip()), type(error).__name__)
+    return first[:300]

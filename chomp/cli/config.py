@@ -1,0 +1,104 @@
+"""`chomp config check|show|schema`: look at a configuration without starting anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chomp.config import Config, Derived, LoadedConfig, derive, derived_section, flatten, load_config, notes
+from chomp.config.json_schema import json_schema
+from chomp.config.reference import literal
+
+_overrides = click.option(
+    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value; may be repeated."
+)
+_config_file = click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
+
+
+@click.group("config")
+def config() -> None:
+    """Check a configuration, show what it resolves to, print its JSON Schema."""
+
+
+@config.command("check")
+@_config_file
+@_overrides
+def check_command(config_file: Path, overrides: tuple[str, ...]) -> None:
+    """Say whether CONFIG can be used, and what it amounts to."""
+    loaded = load_config(config_file, overrides)
+    click.echo(f"OK {loaded.source}: {summary(loaded.config, derive(loaded.config))}")
+    for note in notes(loaded.config):
+        click.echo(f"note: {note}", err=True)
+
+
+@config.command("show")
+@_config_file
+@_overrides
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
+def show_command(config_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print every value of CONFIG and who set it: default, preset, file or override."""
+    loaded = load_config(config_file, overrides)
+    if as_json:
+        values = {
+            "config": loaded.config.model_dump(),
+            "derived": derived_section(derive(loaded.config)),
+            "origins": dict(loaded.origins),
+        }
+        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+    else:
+        click.echo(resolved_yaml(loaded), nl=False)
+
+
+@config.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of configuration files, for editors."""
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+def summary(values: Config, derived: Derived) -> str:
+    """One line with the numbers that people check first."""
+    train, optim = values.train, values.optim
+    batch = f"{derived.grad_accum} x {train.batch_size} x {train.seq_len}"
+    schedule = f"{optim.name}, warm-up {optim.warmup_steps:,}, {optim.schedule} decay {derived.decay_steps_effective:,}"
+    vocabulary = f"{derived.vocab_size:,}" if derived.vocab_size is not None else "from the tokenizer"
+    return (
+        f"{values.model.backend} on {values.data.backend}; {train.steps:,} steps x {derived.tokens_per_step:,} tokens "
+        f"({batch}) = {derived.total_tokens:,} tokens; {schedule}; vocabulary {vocabulary}"
+    )
+
+
+def resolved_yaml(loaded: LoadedConfig) -> str:
+    """All values as a YAML file that can be used again, each with its origin as a comment."""
+    lines: list[str] = []
+    open_sections: list[str] = []
+    for path, value in flatten(loaded.config).items():
+        *outer, leaf = path.split(".")
+        if outer != open_sections:
+            shared = next(
+                (i for i, (a, b) in enumerate(zip(outer, open_sections, strict=False)) if a != b),
+                min(len(outer), len(open_sections)),
+            )
+            lines += [f"{'  ' * depth}{name}:" for depth, name in enumerate(outer) if depth >= shared]
+            open_sections = outer
+        lines.append(f"{'  ' * len(outer)}{leaf}: {_yaml_value(value)}  # {loaded.origins[path]}")
+    lines.append("# derived:")
+    for section, numbers in derived_section(derive(loaded.config)).items():
+        lines += [f"#   {section}.{name}: {_yaml_value(number)}" for name, number in numbers.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _yaml_value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_quoted(item) for item in value)}]"
+    return _quoted(value) if isinstance(value, str) else literal(value)
+
+
+def _quoted(text: str) -> str:
+    """A YAML double-quoted scalar; control characters are escaped, so that none reaches a terminal."""
+    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
+    plain = text.replace("$variables", "$$variables")
+    inner = (escapes.get(letter, letter if letter.isprintable() else f"\\U{ord(letter):08X}") for letter in plain)
+    return f'"{"".join(inner)}"'

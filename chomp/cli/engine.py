@@ -1,0 +1,25 @@
+"""What has to be in the environment before JAX is imported."""
+
+from __future__ import annotations
+
+import os
+
+# Equinox's run-time checks are host callbacks, which keep a program out of the compilation cache.
+# Token ids, the one thing they would guard, are checked on the host by the data pipeline.
+BEFORE_IMPORT = {"EQX_ON_ERROR": "off", "TF_CPP_MIN_LOG_LEVEL": "2", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def prepare_environment() -> None:
+    """Set what libraries read at import, and the flags that the installed GPUs need; what the user set stays.
+
+    Raises:
+        DeviceError: the installed XLA does not accept a flag in `XLA_FLAGS`, which would abort the process.
+    """
+    from chomp.device.environment import changes, recommended_environment
+    from chomp.device.flag_check import require_xla_flags
+    from chomp.device.probe import probe_gpus
+
+    for name, value in BEFORE_IMPORT.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(changes(os.environ, recommended_environment(probe_gpus(), os.environ)))
+    require_xla_flags(os.environ)

@@ -1,0 +1,43 @@
+"""Finding the configuration that a command means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chomp.errors import ConfigError
+from chomp.rundir import open_run
+
+if TYPE_CHECKING:
+    from chomp.config.load import LoadedConfig
+
+
+def load_for_training(path: Path | None, overrides: Sequence[str], run_dir: Path | None) -> LoadedConfig:
+    """The named file, or without one the configuration that the run in `run_dir` was last started with.
+
+    Raises:
+        ConfigError: there is neither, or the configuration is wrong.
+    """
+    from chomp.config.load import load_config
+
+    if path is not None:
+        return load_config(path, overrides)
+    if run_dir is None:
+        raise ConfigError("which configuration? pass a YAML file, e.g. chomp train configs/quickstart.yaml")
+    return load_from_run(run_dir, overrides)
+
+
+def load_from_run(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """The configuration of a run directory, with overrides on top.
+
+    Raises:
+        RunDirError: `path` is no run, or its configuration file is damaged.
+    """
+    from chomp.config.load import parse_config
+
+    run = open_run(path)
+    values = run.load_resolved()
+    values.pop("derived", None)
+    return parse_config(json.dumps(values, indent=2), source=str(run.config_resolved), overrides=overrides)

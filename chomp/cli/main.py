@@ -1,0 +1,91 @@
+"""The `chomp` command: subcommands loaded only when they are named."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+import chomp
+from chomp.errors import ChompError
+
+# Subcommand -> module that holds a click command of that name, and its line in the help.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("chomp.cli.train", "Train, or resume training."),
+    "generate": ("chomp.cli.generate", "Write text with a checkpoint."),
+    "eval": ("chomp.cli.evaluate", "Score a checkpoint: loss, perplexity, bits per byte."),
+    "inspect": ("chomp.cli.inspect", "Parameters, tokens, schedule, FLOPs and memory of a configuration."),
+    "config": ("chomp.cli.config", "Check or show a configuration; print its schema."),
+    "probe": ("chomp.cli.probe", "GPUs, driver, and the environment they need."),
+    "runs": ("chomp.cli.runs", "List runs."),
+    "checkpoints": ("chomp.cli.checkpoints", "List and verify a run's checkpoints."),
+    "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose help needs none of its commands' imports."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(COMMANDS[name][0]), "command")  # noqa: B009 - a name agreed on, not an attribute
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            if near:
+                error.message += f" Did you mean {near[0]}?"
+            raise
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(chomp.__version__, prog_name="chomp")
+def cli() -> None:
+    """Pretrain language models on the machine in front of you."""
+
+
+def run(command: click.Command, args: list[str] | None = None) -> None:
+    """Run a command and exit with the code that its outcome means."""
+    try:
+        result = command.main(args=args, standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except ChompError as error:
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except click.exceptions.Exit as leaving:
+        code = leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:
+        # The reader of our output left (`chomp runs | head`): nothing to say and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    leave(code)
+
+
+def leave(code: int) -> None:
+    """Exit even if a thread of a native library is still busy, such as an abandoned compilation."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            continue
+    os._exit(code)

@@ -1,0 +1,96 @@
+"""`chomp probe`: the GPUs, the driver, and the environment they need."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import click
+
+from chomp.device import (
+    Decision,
+    Gpu,
+    Probe,
+    environment_report,
+    probe_gpus,
+    recommended_environment,
+    shell_line,
+)
+
+ABSENT = "-"
+_COMMAND = "chomp train CONFIG"
+
+
+@click.command("probe")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def probe(as_json: bool) -> None:
+    """Show the GPUs of this machine and the environment a run needs on them."""
+    found = probe_gpus()
+    decisions = recommended_environment(found, os.environ)
+    if as_json:
+        values = {
+            **found.to_dict(),
+            "environment": [asdict(decision) for decision in decisions],
+            "command": shell_line(os.environ, decisions, _COMMAND),
+            "in_force": environment_report(os.environ),
+        }
+        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+    else:
+        click.echo(render(found, decisions, os.environ))
+
+
+def render(found: Probe, decisions: list[Decision], environ: Mapping[str, str]) -> str:
+    """The probe as plain text for a terminal or a file; readings that are missing show as `-`."""
+    if not found.gpus:
+        return f"No GPU: {found.reason}."
+    lines = [f"NVIDIA driver {found.driver or ABSENT}, CUDA up to {found.cuda or ABSENT}", "", *_table(found)]
+    for gpu in found.gpus:
+        lines += [f"GPU {gpu.index}: {field} {ABSENT}: {why}" for field, why in gpu.unavailable.items()]
+        lines += [
+            f"GPU {gpu.index}: process {process.pid} {process.name or ABSENT} uses {_gib(process.memory_bytes)}"
+            for process in gpu.processes or ()
+        ]
+    lines.append("")
+    if not decisions:
+        return "\n".join([*lines, "These GPUs need no settings of their own."])
+    for decision in decisions:
+        lines += [
+            f"{decision.action}: {decision.variable} {decision.value}",
+            f"  {decision.why}",
+            f"  {decision.source}",
+        ]
+    line = shell_line(environ, decisions, _COMMAND)
+    if line != _COMMAND:
+        lines += ["", "chomp train sets what says `apply` by itself; to have all of it:", "", line]
+    return "\n".join(lines)
+
+
+def _table(found: Probe) -> list[str]:
+    head = ("GPU", "name", "capability", "memory used / total", "load", "temp", "power / limit", "MIG")
+    rows = [head, *(_row(gpu) for gpu in found.gpus)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _row(gpu: Gpu) -> tuple[str, ...]:
+    capability = ".".join(map(str, gpu.compute_capability)) if gpu.compute_capability else ABSENT
+    return (
+        str(gpu.index),
+        gpu.name or ABSENT,
+        capability,
+        f"{_gib(gpu.memory_used_bytes)} / {_gib(gpu.memory_total_bytes)}",
+        _with_unit(gpu.utilisation_percent, "%"),
+        _with_unit(gpu.temperature_celsius, " C"),
+        f"{_with_unit(gpu.power_watts, ' W')} / {_with_unit(gpu.power_limit_watts, ' W')}",
+        {True: "on", False: "off", None: ABSENT}[gpu.mig],
+    )
+
+
+def _gib(count: int | None) -> str:
+    return ABSENT if count is None else f"{count / 2**30:.1f} GiB"
+
+
+def _with_unit(number: float | None, unit: str) -> str:
+    return ABSENT if number is None else f"{number:.0f}{unit}"

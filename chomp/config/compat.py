@@ -1,0 +1,133 @@
+"""Whether a checkpoint may be continued with the settings at hand: one table of rules.
+
+Judged from `meta.json` alone, before any array is read, so that a difference is named
+instead of surfacing as a shape error deep inside a library.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Severity = Literal["fixed", "judged", "free"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a difference at the paths matching `pattern` means; the first matching rule counts."""
+
+    pattern: str
+    severity: Severity
+    why: str
+
+
+SHAPES = "it changes the shapes of the saved arrays"
+ORDER = "the saved position in the data has no meaning under it"
+NUMBERS = "later losses would not be those of the run you are continuing"
+
+RULES: tuple[Rule, ...] = (
+    *(Rule(f"model.{name}", "fixed", SHAPES) for name in (
+        "backend", "model_dim", "num_layers", "num_heads", "z_dim", "value_dim", "ffn_hidden_dim", "cema_ndim", "vocab_size",
+        "output_size", "swiglu", "rescale_nffn", "share_emb", "norm_affine", "param_dtype")),
+    Rule("model.preset", "free", "the fields it stands for are compared one by one"),
+    Rule("model.init_mode", "free", "parameters are restored, not initialised"),
+    Rule("model.*", "judged", NUMBERS),
+    Rule("optim.name", "fixed", SHAPES),
+    Rule("optim.muon.allow_*", "fixed", SHAPES),
+    Rule("optim.*", "judged", NUMBERS),
+    *(Rule(f"data.{name}", "fixed", ORDER) for name in (
+        "backend", "packing_mode", "packing_buffer_docs", "packing_max_docs_per_bin", "shuffle", "shuffle_buffer_size", "hf_streaming")),
+    *(Rule(f"data.{name}", "free", "it does not change what is read") for name in (
+        "prefetch", "max_retries", "retry_delay_seconds")),
+    # Sources are judged by what they contain (`data_fingerprint`), so that a moved folder is no difference.
+    *(Rule(f"data.{name}", "free", "the text itself is compared") for name in (
+        "files", "tokens_path", "local_text", "hf_dataset", "tokenizer.path", "tokenizer.hf_name_or_path")),
+    Rule("data.*", "judged", NUMBERS),
+    Rule("train.steps", "free", "a run may be made longer or shorter"),
+    Rule("train.allow_cpu", "free", "the device is compared"),
+    Rule("train.batch_tokens", "free", "the accumulation it stands for is compared"),
+    *(Rule(f"train.{name}", "free", "a cadence") for name in ("log_every", "eval_every", "generate_*")),
+    Rule("train.*", "judged", NUMBERS),
+    Rule("derived.optim.decay_steps_effective", "judged", "it bends the learning rate of the steps to come"),
+    Rule("derived.*", "free", "it follows from other settings"),
+    Rule("data_fingerprint*", "judged", "the text is not the text the checkpoint was trained on"),
+    Rule("tokenizer_digest", "judged", "the same text would become other token ids"),
+    Rule("checkpoint.*", "free", "it does not touch the numbers"),
+    Rule("logging.*", "free", "it does not touch the numbers"),
+    Rule("debug.*", "free", "it does not touch the numbers"),
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One path at which the checkpoint and the settings at hand disagree."""
+
+    path: str
+    saved: Any
+    now: Any
+    severity: Severity
+    why: str
+
+
+def compare(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """Every difference between two nested tables, each judged by the first rule that matches its path.
+
+    A path that only one side has counts as absent (None) on the other.
+    """
+    left, right = dict(flatten(saved)), dict(flatten(now))
+    differences = []
+    for path in sorted(left.keys() | right.keys()):
+        before, after = left.get(path), right.get(path)
+        if before != after:
+            rule = rule_for(path)
+            differences.append(Difference(path, before, after, rule.severity, rule.why))
+    return differences
+
+
+def rule_for(path: str) -> Rule:
+    """The rule that judges `path`; a path that no rule names is judged."""
+    for rule in RULES:
+        if fnmatch.fnmatchcase(path, rule.pattern):
+            return rule
+    return Rule(path, "judged", NUMBERS)
+
+
+def blocking(differences: Iterable[Difference], accepted: Iterable[str]) -> list[Difference]:
+    """The differences that forbid resuming: fixed ones, and judged ones that nobody accepted by name."""
+    names = list(accepted)
+    return [
+        d for d in differences
+        if d.severity == "fixed" or (d.severity == "judged" and not is_accepted(d.path, names))
+    ]
+
+
+def is_accepted(path: str, names: Iterable[str]) -> bool:
+    """Whether `path` is one of `names` or lies inside one of them (`data.tokenizer` covers its fields)."""
+    return any(path == name or path.startswith(f"{name}.") for name in names)
+
+
+def format_table(differences: Iterable[Difference]) -> str:
+    """The differences as an aligned table for a terminal."""
+    rows = [("setting", "checkpoint", "now", "verdict")]
+    for d in differences:
+        verdict = {"fixed": "cannot change", "judged": f"needs --accept {d.path}", "free": "may change"}[d.severity]
+        rows.append((d.path, _short(d.saved), _short(d.now), f"{verdict}: {d.why}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join("  " + "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows)
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Dotted paths and values of a nested table; lists are values."""
+    for key, value in table.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{path}.")
+        else:
+            yield path, list(value) if isinstance(value, tuple) else value
+
+
+def _short(value: Any, limit: int = 28) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,96 @@
+"""Numbers that follow from the configuration, and the check that its numbers fit together.
+
+Whoever needs one of these reads it here, so that no rule has a second copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chomp.config.problems import InvalidConfig
+from chomp.config.rules import NOTES, RULES
+from chomp.config.rules.arithmetic import grad_accum, is_deterministic, vocab_size, wsd_decay_steps
+from chomp.config.schema import Config
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What a checked configuration amounts to.
+
+    Attributes:
+        grad_accum: micro-batches per step.
+        tokens_per_step: tokens read by one step, `grad_accum * batch_size * seq_len`.
+        total_tokens: tokens read by the whole run.
+        decay_steps_effective: steps during which the learning rate falls.
+        schedule_steps: the step at which the schedule has reached its last value: warm-up and
+            decay for `cosine` (may lie beyond `train.steps`), `train.steps` for `wsd`.
+        vocab_size: rows of the embedding; None until an `hf` or `file` tokenizer is loaded.
+        deterministic: whether the model runs without dropout.
+        shuffle_seed: seed of the document order.
+    """
+
+    grad_accum: int
+    tokens_per_step: int
+    total_tokens: int
+    decay_steps_effective: int
+    schedule_steps: int
+    vocab_size: int | None
+    deterministic: bool
+    shuffle_seed: int
+
+
+def derive(config: Config) -> Derived:
+    """Compute the derived numbers of a configuration that passes `check`."""
+    train, optim = config.train, config.optim
+    accum = grad_accum(config)
+    tokens = accum * train.batch_size * train.seq_len
+    if optim.schedule == "wsd":
+        decay, end = wsd_decay_steps(config), train.steps
+    else:
+        decay = optim.decay_steps if optim.decay_steps is not None else max(1, train.steps - optim.warmup_steps)
+        end = optim.warmup_steps + decay
+    return Derived(
+        grad_accum=accum,
+        tokens_per_step=tokens,
+        total_tokens=tokens * train.steps,
+        decay_steps_effective=decay,
+        schedule_steps=end,
+        vocab_size=vocab_size(config),
+        deterministic=is_deterministic(config),
+        shuffle_seed=train.seed if config.data.shuffle_seed is None else config.data.shuffle_seed,
+    )
+
+
+def check(config: Config) -> None:
+    """Refuse values that are each allowed and do not fit together.
+
+    Raises:
+        InvalidConfig: one problem for each violated rule.
+    """
+    problems = [problem for rule in RULES for problem in rule(config)]
+    if problems:
+        raise InvalidConfig(problems)
+
+
+def notes(config: Config) -> tuple[str, ...]:
+    """What is allowed but may surprise, one sentence each."""
+    return tuple(note for rule in NOTES for note in rule(config))
+
+
+def derived_section(derived: Derived) -> dict[str, dict[str, Any]]:
+    """The `derived` part of `config_resolved.json`, nested like the configuration."""
+    return {
+        "model": {"vocab_size": derived.vocab_size},
+        "data": {"shuffle_seed": derived.shuffle_seed},
+        "train": {
+            "grad_accum": derived.grad_accum,
+            "tokens_per_step": derived.tokens_per_step,
+            "total_tokens": derived.total_tokens,
+            "deterministic": derived.deterministic,
+        },
+        "optim": {
+            "decay_steps_effective": derived.decay_steps_effective,
+            "schedule_steps": derived.schedule_steps,
+        },
+    }

@@ -1,0 +1,97 @@
+"""The `model` section."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from chomp.config.fields import Section, setting
+
+ModelPreset = Literal["mega200m", "mega1_3b", "mega1_3b_pg19", "mega7_1b", "mega7_3b", "paper_7b"]
+StoredDtype = Literal["float32", "bfloat16"]
+
+
+class ModelConfig(Section):
+    """Which network is trained, and how wide its parts are."""
+
+    backend: Literal["megalodon", "dummy"] = setting(
+        "megalodon",
+        "Architecture: `megalodon`, or `dummy`, an embedding and one linear layer that runs in seconds.",
+        group="architecture",
+    )
+    preset: ModelPreset | None = setting(
+        None,
+        "A published Megalodon shape by name; fields written beside it win over the preset's.",
+        group="architecture",
+    )
+
+    vocab_size: int | None = setting(
+        None,
+        "Rows of the embedding; null takes the tokenizer's size rounded up to `data.tokenizer.vocab_size_multiple`.",
+        unit="tokens",
+        group="architecture",
+        gt=0,
+    )
+    model_dim: int = setting(256, "Width of the residual stream.", group="architecture", gt=0)
+    num_layers: int = setting(4, "Blocks in the stack.", group="architecture", ge=1)
+    num_heads: int = setting(2, "Attention heads; divides `z_dim` and `value_dim`.", group="architecture", gt=0)
+    z_dim: int = setting(128, "Width of the shared query and key projection.", group="architecture", gt=0)
+    value_dim: int = setting(512, "Width of the value projection.", group="architecture", gt=0)
+    ffn_hidden_dim: int = setting(512, "Hidden width of the feed-forward layer.", group="architecture", gt=0)
+    cema_ndim: int = setting(16, "Complex moving-average components per channel.", group="architecture", gt=0)
+    chunk_size: int = setting(256, "Attention span in chunk mode.", unit="tokens", group="architecture", gt=0)
+    attention_window: int | None = setting(
+        None, "Sliding attention of this width instead of chunks.", unit="tokens", group="architecture", gt=0
+    )
+    norm_num_groups: int = setting(32, "Groups of the timestep norm; divides `model_dim`.", group="architecture", gt=0)
+    norm_eps: float = setting(1e-5, "Added to variances before the square root.", group="architecture", gt=0)
+    norm_affine: bool = setting(
+        True, "Learned scale in RMSNorm and scale and shift in the feed-forward norm.", group="architecture"
+    )
+    rope_base: float | None = setting(None, "Rotary base; null means 10000.", group="architecture", gt=0)
+    swiglu: bool = setting(False, "Gated feed-forward layer.", group="architecture")
+    rescale_nffn: bool = setting(False, "Learned rescaling of the feed-forward output.", group="architecture")
+    scale_emb: bool = setting(False, "Multiply embeddings by the square root of `model_dim`.", group="architecture")
+    share_emb: bool = setting(False, "Tie the output head to the embedding.", group="architecture")
+    output_size: int = setting(-1, "Width of the output head; -1 means `vocab_size`.", group="architecture", ge=-1)
+    init_mode: Literal["gaussian", "xavier", "he", "bert"] = setting(
+        "he", "Initialiser of the projections.", group="architecture"
+    )
+
+    dropout: float = setting(0.0, "Dropout on block outputs.", group="regularisation", ge=0, lt=1)
+    attention_dropout: float = setting(0.0, "Dropout inside attention.", group="regularisation", ge=0, lt=1)
+    attention_dropout_mode: Literal["post_softmax", "dropkey"] = setting(
+        "post_softmax", "Where attention dropout acts.", group="regularisation"
+    )
+    hidden_dropout: float = setting(0.0, "Dropout on hidden activations.", group="regularisation", ge=0, lt=1)
+
+    pad_token_id: int | None = setting(None, "Padding id; taken from the tokenizer when null.", group="token ids", ge=0)
+    bos_token_id: int | None = setting(
+        None, "Begin-of-text id; taken from the tokenizer when null.", group="token ids", ge=0
+    )
+    eos_token_id: int | None = setting(
+        None, "End-of-text id; taken from the tokenizer when null.", group="token ids", ge=0
+    )
+
+    param_dtype: StoredDtype = setting("float32", "How parameters are stored.", group="numerics")
+    compute_dtype: StoredDtype = setting("bfloat16", "How matrix products are computed.", group="numerics")
+    accum_dtype: Literal["float32"] = setting("float32", "How matrix products accumulate.", group="numerics")
+    attention_softmax_dtype: StoredDtype = setting(
+        "float32", "How the attention softmax is computed.", group="numerics"
+    )
+    use_checkpoint: bool = setting(
+        False,
+        "Recompute activations in the backward pass: less memory, more time; needs `train.deterministic: false`.",
+        group="memory",
+    )
+    loss_chunk_size: int | None = setting(
+        None,
+        "Tokens projected to the vocabulary at once; bounds the logits' memory.",
+        unit="tokens",
+        group="memory",
+        gt=0,
+    )
+    cema: Literal["auto", "associative", "sequential"] = setting(
+        "auto",
+        "How the moving average runs over isolated documents; `auto` is sequential on CPU, associative on GPU.",
+        group="numerics",
+    )

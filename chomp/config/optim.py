@@ -1,0 +1,60 @@
+"""The `optim` section."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from chomp.config.fields import Section, section, setting
+
+
+class AdamConfig(Section):
+    """AdamW, for all parameters or for those that Muon does not take."""
+
+    b1: float = setting(0.9, "Decay of the first moment.", ge=0, lt=1)
+    b2: float = setting(0.95, "Decay of the second moment.", ge=0, lt=1)
+    eps: float = setting(1e-8, "Added to the root of the second moment.", gt=0)
+    nesterov: bool = setting(False, "Nesterov momentum.")
+
+
+class MuonConfig(Section):
+    """Muon: orthogonalised momentum for the projection matrices."""
+
+    lr_scale: float = setting(100.0, "Muon's learning rate is `optim.lr` times this.", gt=0)
+    momentum: float = setting(0.95, "Decay of the momentum.", ge=0, lt=1)
+    nesterov: bool = setting(True, "Nesterov momentum.")
+    ns_steps: int = setting(5, "Newton-Schulz iterations.", gt=0)
+    weight_decay_mult: float = setting(1.0, "Muon's weight decay is `optim.weight_decay` times this.", ge=0)
+    consistent_rms: float | None = setting(
+        None, "Scale updates to this root mean square; 0.2 matches AdamW; null leaves them.", gt=0
+    )
+    allow_all_2d: bool = setting(False, "Use Muon on every matrix, not only on the listed projections.")
+    allow_tied_embed: bool = setting(False, "Use Muon on an embedding that is also the output head.")
+
+
+class OptimConfig(Section):
+    """The update rule and its learning-rate schedule."""
+
+    name: Literal["adamw", "muon"] = setting("adamw", "Update rule.", group="rule")
+    lr: float = setting(3e-4, "Peak learning rate.", group="schedule", gt=0)
+    schedule: Literal["cosine", "wsd"] = setting(
+        "cosine", "`cosine`: warm-up, then cosine decay; `wsd`: warm-up, stable, decay.", group="schedule"
+    )
+    warmup_steps: int = setting(
+        100, "Steps of linear warm-up; the first update is already above zero.", unit="steps", group="schedule", ge=0
+    )
+    decay_steps: int | None = setting(
+        None,
+        "`cosine`: steps of decay after warm-up, null for all that remain; `wsd`: steps of the final decay, null for a "
+        "fifth of the run.",
+        unit="steps",
+        group="schedule",
+        gt=0,
+    )
+    decay_shape: Literal["linear", "cosine", "sqrt"] = setting(
+        "linear", "Shape of the final decay in `wsd`.", group="schedule"
+    )
+    min_lr_ratio: float = setting(0.1, "Learning rate after decay, as a share of `lr`.", group="schedule", ge=0, le=1)
+    weight_decay: float = setting(0.1, "Decoupled weight decay, on matrices only.", group="rule", ge=0)
+    grad_clip_norm: float = setting(1.0, "Clip gradients to this global norm; 0 never clips.", group="rule", ge=0)
+    adam: AdamConfig = section(AdamConfig, "AdamW.")
+    muon: MuonConfig = section(MuonConfig, "Muon.")

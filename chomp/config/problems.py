@@ -1,0 +1,43 @@
+"""What is wrong with a configuration: each problem with its place, all of them in one error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chomp.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        path: dotted key, `train.steps`; empty when the whole file is meant.
+        message: what is wrong, what is allowed, what to do; one sentence without the path.
+        where: `file:line`, `file:line:column` or `-o KEY=VALUE`; empty when unknown.
+        line: line in the file, from 1; None for overrides and for problems of the whole file.
+        also: other keys that take part, for a form that marks fields.
+    """
+
+    path: str
+    message: str
+    where: str = ""
+    line: int | None = None
+    also: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, self.path, self.message) if part)
+
+
+class InvalidConfig(ConfigError):
+    """A configuration that cannot be used, with every problem found in it.
+
+    Attributes:
+        problems: at least one, in the order of the file.
+    """
+
+    def __init__(self, problems: Sequence[Problem]):
+        self.problems = tuple(problems)
+        lines = [str(problem) for problem in self.problems]
+        super().__init__(lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} problems", *lines]))

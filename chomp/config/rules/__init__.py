@@ -1,0 +1,16 @@
+"""Rules between two settings: refusals and notes, one function for each subject.
+
+A rule takes a `Config` and yields a `Problem` for each violation; a note yields a sentence
+about something that is allowed and may surprise.
+"""
+
+from collections.abc import Callable, Iterator
+
+from chomp.config.problems import Problem
+from chomp.config.rules import data, model, train
+from chomp.config.schema import Config
+
+RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (*model.RULES, *data.RULES, *train.RULES)
+NOTES: tuple[Callable[[Config], Iterator[str]], ...] = (*model.NOTES, *data.NOTES, *train.NOTES)
+
+__all__ = ["NOTES", "RULES"]

@@ -1,0 +1,98 @@
+"""Rules of the `data` section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from chomp.config.problems import Problem
+from chomp.config.schema import Config
+
+# The setting that names the text of each source; `stdlib` needs none.
+_SOURCES = {
+    "local_text": ("local_text", "the text itself"),
+    "files": ("files", "a list of paths or globs, such as [texts/*.txt]"),
+    "hf": ("hf_dataset", "a dataset's name on the hub, such as Zyphra/Zyda-2"),
+    "tokens": ("tokens_path", "the path of a token file"),
+}
+_TOKENIZERS = {
+    "hf": ("hf_name_or_path", "a hub name or a local folder"),
+    "file": ("path", "the path of a tokenizer.json"),
+}
+
+
+def _source(config: Config) -> Iterator[Problem]:
+    data = config.data
+    if data.backend in _SOURCES:
+        name, what = _SOURCES[data.backend]
+        value = getattr(data, name)
+        if not value or not _has_text(value):
+            yield Problem(
+                f"data.{name}",
+                f"data.backend is {data.backend} and this is empty; write {what}",
+                also=("data.backend",),
+            )
+    # A file that names text and forgets the backend would silently train on something else. With a
+    # backend written out, the other settings may wait there for `-o data.backend=…`.
+    if "backend" not in data.model_fields_set:
+        for backend, (name, _) in _SOURCES.items():
+            if getattr(data, name):
+                yield Problem(
+                    f"data.{name}",
+                    f"is set, but data.backend is not and its default, {data.backend}, does not read it; "
+                    f"write data.backend: {backend}",
+                    also=("data.backend",),
+                )
+
+
+def _has_text(value: str | list[str]) -> bool:
+    return all(item.strip() for item in ([value] if isinstance(value, str) else value))
+
+
+def _tokenizer(config: Config) -> Iterator[Problem]:
+    tokenizer = config.data.tokenizer
+    if tokenizer.kind in _TOKENIZERS:
+        name, what = _TOKENIZERS[tokenizer.kind]
+        if not (getattr(tokenizer, name) or "").strip():
+            yield Problem(
+                f"data.tokenizer.{name}",
+                f"data.tokenizer.kind is {tokenizer.kind} and this is empty; write {what}",
+                also=("data.tokenizer.kind",),
+            )
+    if "kind" not in tokenizer.model_fields_set:
+        for kind, (name, _) in _TOKENIZERS.items():
+            if getattr(tokenizer, name):
+                yield Problem(
+                    f"data.tokenizer.{name}",
+                    "is set, but data.tokenizer.kind is not and its default, "
+                    f"{tokenizer.kind}, does not read it; write data.tokenizer.kind: {kind}",
+                    also=("data.tokenizer.kind",),
+                )
+
+
+def _boundaries(config: Config) -> Iterator[Problem]:
+    data = config.data
+    if data.isolate_documents and not data.mask_boundary_loss:
+        yield Problem(
+            "data.mask_boundary_loss",
+            "false needs data.isolate_documents: false; an isolated document's first token has "
+            "nothing before it to be predicted from",
+            also=("data.isolate_documents",),
+        )
+
+
+def _packing_note(config: Config) -> Iterator[str]:
+    data = config.data
+    if data.packing_mode == "sequential" and data.packing_max_docs_per_bin is not None:
+        yield "data.packing_max_docs_per_bin is not used: data.packing_mode is sequential"
+    if data.max_doc_tokens is not None:
+        yield f"data.max_doc_tokens cuts every document after {data.max_doc_tokens} tokens; the rest is never seen"
+
+
+def _eos_note(config: Config) -> Iterator[str]:
+    tokenizer, data = config.data.tokenizer, config.data
+    if not data.isolate_documents and not tokenizer.add_eos and not tokenizer.add_bos:
+        yield "documents follow each other with nothing between them: data.tokenizer.add_eos and add_bos are both false"
+
+
+RULES = (_source, _tokenizer, _boundaries)
+NOTES = (_packing_note, _eos_note)

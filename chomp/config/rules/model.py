@@ -1,0 +1,123 @@
+"""Rules of the `model` section, and between it and the tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from chomp.config.problems import Problem
+from chomp.config.rules.arithmetic import byte_ids, has_dropout, is_deterministic, round_up, vocab_size
+from chomp.config.schema import Config
+
+
+def _dimensions(config: Config) -> Iterator[Problem]:
+    model = config.model
+    if model.backend != "megalodon":
+        return
+    for name, width, divisor_name, divisor in (
+        ("z_dim", model.z_dim, "num_heads", model.num_heads),
+        ("value_dim", model.value_dim, "num_heads", model.num_heads),
+        ("model_dim", model.model_dim, "norm_num_groups", model.norm_num_groups),
+    ):
+        if width % divisor:
+            yield Problem(
+                f"model.{name}",
+                f"{width} is not divisible by model.{divisor_name} = {divisor}; {_nearest(width, divisor)}",
+                also=(f"model.{divisor_name}",),
+            )
+    head = model.z_dim // model.num_heads
+    if model.z_dim % model.num_heads == 0 and head % 2:
+        yield Problem(
+            "model.z_dim",
+            f"each of the {model.num_heads} heads gets {head} of its {model.z_dim} channels, and rotary "
+            f"positions need an even number; {_nearest(model.z_dim, 2 * model.num_heads)}",
+            also=("model.num_heads",),
+        )
+
+
+def _nearest(number: int, divisor: int) -> str:
+    below, above = number // divisor * divisor, round_up(number, divisor)
+    return f"{below} and {above} are" if below else f"{above} is"
+
+
+def _preset(config: Config) -> Iterator[Problem]:
+    if config.model.backend == "dummy" and config.model.preset is not None:
+        yield Problem(
+            "model.preset",
+            f"{config.model.preset} is a Megalodon shape and model.backend is dummy; "
+            "remove it or set model.backend: megalodon",
+            also=("model.backend",),
+        )
+
+
+def _vocabulary(config: Config) -> Iterator[Problem]:
+    model, tokenizer = config.model, config.data.tokenizer
+    if tokenizer.kind == "byte" and model.vocab_size is not None and model.vocab_size < byte_ids(config):
+        yield Problem(
+            "model.vocab_size",
+            f"{model.vocab_size} rows cannot hold the byte tokenizer's {byte_ids(config)} ids "
+            f"({tokenizer.byte_offset} special and 256 bytes); remove it, or set at least {byte_ids(config)}",
+            also=("data.tokenizer.byte_offset",),
+        )
+    size = vocab_size(config)
+    if size is None:
+        return
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        token = getattr(model, name)
+        if token is not None and token >= size:
+            yield Problem(
+                f"model.{name}",
+                f"{token} lies outside the vocabulary of {size}; use 0 to {size - 1}, or null to take the tokenizer's",
+                also=("model.vocab_size",),
+            )
+
+
+def _output(config: Config) -> Iterator[Problem]:
+    model, size = config.model, vocab_size(config)
+    if model.output_size == 0:
+        yield Problem("model.output_size", "the output head needs at least one row; -1 means the vocabulary's size")
+    elif model.output_size > 0 and model.share_emb and model.output_size != size:
+        known = f"{size}" if size is not None else "the tokenizer's"
+        yield Problem(
+            "model.output_size",
+            f"a head tied to the embedding (model.share_emb) has its size, {known}, and this is "
+            f"{model.output_size}; set -1",
+            also=("model.share_emb",),
+        )
+    elif model.output_size > 0 and size is not None and model.output_size < size:
+        yield Problem(
+            "model.output_size",
+            f"{model.output_size} outputs cannot predict the {size} ids of the vocabulary; set -1",
+            also=("model.vocab_size",),
+        )
+
+
+def _recomputation(config: Config) -> Iterator[Problem]:
+    if config.model.use_checkpoint and is_deterministic(config):
+        got = "true" if config.train.deterministic else "null and all dropout rates are 0, which means true"
+        yield Problem(
+            "model.use_checkpoint",
+            f"needs train.deterministic: false, and it is {got}; the model recomputes activations "
+            "only on its training path, and with dropout rates of 0 that path gives the same numbers",
+            also=("train.deterministic",),
+        )
+
+
+def _dropout_note(config: Config) -> Iterator[str]:
+    if config.train.deterministic and has_dropout(config):
+        yield "train.deterministic is true: the dropout rates in model are not used"
+
+
+def _chunk_note(config: Config) -> Iterator[str]:
+    model, length = config.model, config.train.seq_len
+    if model.backend != "megalodon" or model.attention_window is not None:
+        return
+    if length > model.chunk_size and length % model.chunk_size:
+        padded = round_up(length, model.chunk_size)
+        yield (
+            f"train.seq_len {length} is not a multiple of model.chunk_size {model.chunk_size}: attention pads each row "
+            f"to {padded} and computes the difference for nothing"
+        )
+
+
+RULES = (_dimensions, _preset, _vocabulary, _output, _recomputation)
+NOTES = (_dropout_note, _chunk_note)

@@ -1,0 +1,149 @@
+"""Rules of `train`, `optim`, `checkpoint` and `logging`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePath
+
+from chomp.config.problems import Problem
+from chomp.config.rules.arithmetic import vocab_size, wsd_decay_steps
+from chomp.config.schema import Config
+
+# Files and folders that a run directory keeps for itself.
+RESERVED_NAMES = frozenset(
+    {
+        "config_original.yaml",
+        "config_resolved.json",
+        "events.jsonl",
+        "commands.jsonl",
+        "samples.jsonl",
+        "tokenizer",
+        "checkpoints",
+        "lock",
+        "tensorboard",
+        "wandb",
+    }
+)
+
+
+def _batch(config: Config) -> Iterator[Problem]:
+    train = config.train
+    if train.batch_tokens is None:
+        return
+    if train.grad_accum is not None:
+        yield Problem(
+            "train.batch_tokens",
+            "is set and so is train.grad_accum, but one follows from the other; remove one",
+            also=("train.grad_accum",),
+        )
+    micro = train.batch_size * train.seq_len
+    if train.batch_tokens % micro:
+        below, above = train.batch_tokens // micro * micro, -(-train.batch_tokens // micro) * micro
+        fits = (
+            f"{below} (grad_accum {below // micro}) and {above} (grad_accum {above // micro}) are"
+            if below
+            else (f"the smallest is {above} (grad_accum 1), or lower train.batch_size")
+        )
+        yield Problem(
+            "train.batch_tokens",
+            f"{train.batch_tokens} is not a multiple of train.batch_size x train.seq_len = "
+            f"{train.batch_size} x {train.seq_len} = {micro}; {fits}",
+            also=("train.batch_size", "train.seq_len"),
+        )
+
+
+def _schedule(config: Config) -> Iterator[Problem]:
+    optim, steps = config.optim, config.train.steps
+    warmup = optim.warmup_steps
+    if optim.schedule == "wsd":
+        decay = wsd_decay_steps(config)
+        if warmup + decay > steps:
+            source = "" if optim.decay_steps is not None else ", a fifth of the run"
+            yield Problem(
+                "optim.warmup_steps",
+                f"{warmup} of warm-up and {decay} of decay (optim.decay_steps{source}) are more "
+                f"than the {steps} of train.steps; they must fit in it",
+                also=("optim.decay_steps", "train.steps"),
+            )
+    elif optim.decay_steps is None and warmup >= steps:
+        advice = f"set it below {steps}" if steps > 1 else "set it to 0"
+        yield Problem(
+            "optim.warmup_steps",
+            f"{warmup} of warm-up leave nothing of the {steps} of train.steps for the decay; "
+            f"{advice}, or set optim.decay_steps",
+            also=("train.steps",),
+        )
+
+
+def _best(config: Config) -> Iterator[Problem]:
+    checkpoint, train = config.checkpoint, config.train
+    if checkpoint.keep_best and train.eval_every == 0:
+        yield Problem(
+            "checkpoint.keep_best",
+            "needs train.eval_every above 0; without evaluation no checkpoint is better than another",
+            also=("train.eval_every",),
+        )
+    if checkpoint.keep_best and not checkpoint.enabled:
+        yield Problem(
+            "checkpoint.keep_best",
+            "needs checkpoint.enabled: true; set it to 0 to keep none",
+            also=("checkpoint.enabled",),
+        )
+
+
+def _sampling(config: Config) -> Iterator[Problem]:
+    train, size = config.train, vocab_size(config)
+    if train.generate_top_k is not None and size is not None and train.generate_top_k > size:
+        yield Problem(
+            "train.generate_top_k",
+            f"{train.generate_top_k} is more than the {size} ids of the vocabulary; use at most "
+            f"{size}, or null for all",
+            also=("model.vocab_size",),
+        )
+    if any(not prompt for prompt in train.generate_prompts):
+        yield Problem("train.generate_prompts", "holds an empty prompt; write at least one character, or remove it")
+
+
+def _file_names(config: Config) -> Iterator[Problem]:
+    names = {"metrics_file": config.logging.metrics_file, "log_file": config.logging.log_file}
+    for key, name in names.items():
+        path = PurePath(name)
+        if path.name != name or name in (".", ".."):
+            yield Problem(
+                f"logging.{key}", f"expected a file name inside the run directory, got {name!r}; write {path.name!r}"
+            )
+        elif name in RESERVED_NAMES:
+            yield Problem(f"logging.{key}", f"the run directory keeps {name!r} for itself; choose another name")
+    if names["metrics_file"] == names["log_file"]:
+        yield Problem(
+            "logging.metrics_file",
+            f"{names['metrics_file']!r} is also logging.log_file; give them different names",
+            also=("logging.log_file",),
+        )
+
+
+def _schedule_note(config: Config) -> Iterator[str]:
+    optim, steps = config.optim, config.train.steps
+    if optim.schedule != "cosine" or optim.decay_steps is None:
+        return
+    end = optim.warmup_steps + optim.decay_steps
+    if end > steps:
+        yield f"the run stops at step {steps}, before the decay of the learning rate ends at step {end}"
+    elif end < steps:
+        floor = optim.lr * optim.min_lr_ratio
+        yield f"the learning rate stays at {floor:.3g} from step {end} to the end at step {steps}"
+
+
+def _checkpoint_note(config: Config) -> Iterator[str]:
+    if not config.checkpoint.enabled:
+        yield "checkpoint.enabled is false: nothing is saved and the run cannot be resumed"
+
+
+def _greedy_note(config: Config) -> Iterator[str]:
+    train = config.train
+    if train.generate_temperature == 0 and (train.generate_top_k is not None or train.generate_top_p is not None):
+        yield "train.generate_temperature is 0: the likeliest token is taken, top_k and top_p are not used"
+
+
+RULES = (_batch, _schedule, _best, _sampling, _file_names)
+NOTES = (_schedule_note, _checkpoint_note, _greedy_note)

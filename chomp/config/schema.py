@@ -1,0 +1,22 @@
+"""The whole configuration as one frozen object."""
+
+from __future__ import annotations
+
+from chomp.config.data import DataConfig
+from chomp.config.fields import Section, section
+from chomp.config.model import ModelConfig
+from chomp.config.optim import OptimConfig
+from chomp.config.run import CheckpointConfig, DebugConfig, LoggingConfig
+from chomp.config.train import TrainConfig
+
+
+class Config(Section):
+    """Everything a user may choose about a run."""
+
+    model: ModelConfig = section(ModelConfig, "The network.")
+    data: DataConfig = section(DataConfig, "Text, tokenizer, packing.")
+    train: TrainConfig = section(TrainConfig, "Length, batch, cadences.")
+    optim: OptimConfig = section(OptimConfig, "Update rule and schedule.")
+    checkpoint: CheckpointConfig = section(CheckpointConfig, "Saving and keeping.")
+    logging: LoggingConfig = section(LoggingConfig, "Files and trackers.")
+    debug: DebugConfig = section(DebugConfig, "Guards.")

@@ -1,0 +1,174 @@
+"""Every setting as flat data, read from the declarations in the schema.
+
+Error wording, typed overrides, the reference, the JSON Schema and the console's form are
+made from these, so that a field is described in one place.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from chomp.config.fields import Section
+from chomp.config.schema import Config
+
+Kind = Literal["int", "float", "bool", "text", "list", "choice"]
+
+_KINDS: Mapping[Any, Kind] = {int: "int", float: "float", bool: "bool", str: "text"}
+_NOUNS: Mapping[Kind, str] = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "text": "text",
+    "list": "a list of texts",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field: what it is, what it may be, what it means.
+
+    `minimum` and `maximum` are included unless `above` or `below` says otherwise.
+    """
+
+    path: str
+    kind: Kind
+    default: Any
+    optional: bool
+    help: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+    below: float | None = None
+    min_length: int | None = None
+    unit: str | None = None
+    group: str | None = None
+
+    @property
+    def range(self) -> str:
+        """The allowed numbers in words: `at least 0 and below 1`; empty without limits."""
+        bounds = (("above", self.above), ("at least", self.minimum), ("below", self.below), ("at most", self.maximum))
+        return " and ".join(f"{word} {limit:g}" for word, limit in bounds if limit is not None)
+
+    @property
+    def type_name(self) -> str:
+        """Type for a table: `whole number or null`, `adamw | muon`."""
+        name = " | ".join(self.choices) if self.kind == "choice" else _NOUNS[self.kind].removeprefix("a ")
+        return f"{name} or null" if self.optional else name
+
+    @property
+    def expected(self) -> str:
+        """What an error says is allowed: `a whole number above 0, or null`."""
+        if self.kind == "choice":
+            noun = self.choices[0] if len(self.choices) == 1 else f"one of {', '.join(self.choices)}"
+        else:
+            noun = _NOUNS[self.kind]
+        if self.range:
+            noun = f"{noun} {'of ' if self.range.startswith('at ') else ''}{self.range}"
+        if self.min_length:
+            noun = f"{noun} that is not empty"
+        return f"{noun}, or null" if self.optional else noun
+
+
+@dataclass(frozen=True)
+class SectionSpec:
+    """A group of keys: dotted path (empty for the top level) and help."""
+
+    path: str
+    kind: type[Section]
+    help: str
+
+
+def _unwrap(annotation: Any) -> tuple[Any, bool]:
+    """Split `X | None` into (X, True)."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        others = [arm for arm in get_args(annotation) if arm is not type(None)]
+        if len(others) == 1:
+            return others[0], True
+    return annotation, False
+
+
+def _setting(path: str, field: FieldInfo) -> Setting:
+    kind, optional = _unwrap(field.annotation)
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    limits = {}
+    for mark in field.metadata:
+        for limit in ("ge", "gt", "le", "lt", "min_length"):
+            if getattr(mark, limit, None) is not None:
+                limits[limit] = getattr(mark, limit)
+    choices: tuple[str, ...] = get_args(kind) if get_origin(kind) is Literal else ()
+    if choices:
+        name: Kind = "choice"
+    else:
+        name = "list" if get_origin(kind) is list else _KINDS[kind]
+    return Setting(
+        path=path,
+        kind=name,
+        default=field.default,
+        optional=optional,
+        help=field.description or "",
+        choices=choices,
+        minimum=limits.get("ge"),
+        above=limits.get("gt"),
+        maximum=limits.get("le"),
+        below=limits.get("lt"),
+        min_length=limits.get("min_length"),
+        unit=_text(extra.get("unit")),
+        group=_text(extra.get("group")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _walk(kind: type[Section], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in kind.model_fields.items():
+        path = f"{prefix}{name}"
+        yield path, field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _walk(field.annotation, f"{path}.")
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+
+
+@functools.cache
+def settings() -> Mapping[str, Setting]:
+    """All settings by dotted path, in the order of the schema."""
+    return {path: _setting(path, field) for path, field in _walk(Config, "") if not _is_section(field)}
+
+
+@functools.cache
+def sections() -> Mapping[str, SectionSpec]:
+    """All sections by dotted path, the top level (`""`) first."""
+    found = {"": SectionSpec("", Config, (Config.__doc__ or "").strip())}
+    for path, field in _walk(Config, ""):
+        if _is_section(field):
+            assert isinstance(field.annotation, type)
+            found[path] = SectionSpec(path, field.annotation, field.description or "")
+    return found
+
+
+def children(section: str) -> tuple[str, ...]:
+    """Names directly inside a section."""
+    return tuple(sections()[section].kind.model_fields)
+
+
+def flatten(config: Section, prefix: str = "") -> dict[str, Any]:
+    """A configuration's values by dotted path."""
+    flat: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Section):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

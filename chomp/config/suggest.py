@@ -1,0 +1,67 @@
+"""The sentence about an unknown key: the nearest known one, or what became of it."""
+
+from __future__ import annotations
+
+import difflib
+
+from chomp.config.spec import children, sections, settings
+
+# Keys of earlier configurations that people still have in their files.
+RETIRED = {
+    "model.softmax_dtype": "it is called model.attention_softmax_dtype now",
+    "model.gemm_backend": "the model library has no such choice any more; delete the line",
+    "model.max_positions": "positions are not limited any more; delete the line",
+    "model.max_cache_len": "the cache follows model.chunk_size or model.attention_window; delete the line",
+    "model.cache_unbounded": "the cache follows model.chunk_size or model.attention_window; delete the line",
+    "data.grain_prefetch": "it is called data.prefetch now",
+    "data.tokenizer.hf_use_fast": "fast tokenizers are always used; delete the line",
+    "train.jit": "the step is always compiled; delete the line",
+    "logging.project": "it is called logging.wandb.project now",
+    "debug.nan_check": "the check is always on; debug.nonfinite says what follows",
+}
+
+
+def nearest(word: str, known: list[str] | tuple[str, ...], cutoff: float = 0.6) -> str | None:
+    """The most similar of `known`, or None when none is similar."""
+    found = difflib.get_close_matches(word.lower(), [name.lower() for name in known], n=1, cutoff=cutoff)
+    return next((name for name in known if name.lower() == found[0]), None) if found else None
+
+
+def _elsewhere(leaf: str) -> list[str]:
+    return [path for path in (*sections(), *settings()) if path.rpartition(".")[2] == leaf]
+
+
+def unknown_key(path: str) -> str:
+    """What to say about a dotted key that does not exist.
+
+    A key of the same name in another section is the likeliest mistake, then a misspelling
+    beside it, then a misspelling anywhere.
+    """
+    if path in RETIRED:
+        return f"unknown key; {RETIRED[path]}"
+    section, _, leaf = path.rpartition(".")
+    if section not in sections():
+        section, leaf = _known_part(path)
+    same = _elsewhere(leaf)
+    if same:
+        return f"unknown key; did you mean {' or '.join(same[:3])}?"
+    beside = nearest(leaf, children(section))
+    if beside:
+        return f"unknown key; did you mean {f'{section}.{beside}' if section else beside}?"
+    leaves = {name.rpartition(".")[2]: name for name in settings()}
+    anywhere = nearest(leaf, list(leaves), cutoff=0.75)
+    if anywhere:
+        return f"unknown key; did you mean {leaves[anywhere]}?"
+    names = ", ".join((*children(section), "variables") if not section else children(section))
+    return f"unknown key; the keys {f'of {section}' if section else 'at the top'} are {names}"
+
+
+def _known_part(path: str) -> tuple[str, str]:
+    """Split a path whose section is unknown into (deepest known section, first unknown name)."""
+    section = ""
+    for name in path.split("."):
+        inner = f"{section}.{name}" if section else name
+        if inner not in sections():
+            return section, name
+        section = inner
+    return section, path.rpartition(".")[2]

@@ -1,0 +1,44 @@
+"""The `train` section."""
+
+from __future__ import annotations
+
+from chomp.config.fields import Section, setting
+
+
+class TrainConfig(Section):
+    """How long and in what portions the model is trained."""
+
+    seed: int = setting(0, "Seed of parameters, data order and dropout.", group="run", ge=0)
+    steps: int = setting(1000, "Optimizer updates in the whole run.", unit="steps", group="run", gt=0)
+    allow_cpu: bool = setting(False, "Train on the CPU when there is no GPU.", group="run")
+    deterministic: bool | None = setting(
+        None, "true: no dropout; false: dropout and recomputation on; null: follows the dropout rates.", group="run"
+    )
+
+    batch_size: int = setting(8, "Rows per micro-batch.", unit="rows", group="batch", gt=0)
+    seq_len: int = setting(512, "Tokens per row.", unit="tokens", group="batch", ge=8)
+    grad_accum: int | None = setting(
+        None, "Micro-batches per step; null means 1, or as many as `batch_tokens` asks for.", group="batch", gt=0
+    )
+    batch_tokens: int | None = setting(
+        None, "Tokens per step; `grad_accum` is then derived.", unit="tokens", group="batch", gt=0
+    )
+
+    log_every: int = setting(10, "Write a metrics row this often.", unit="steps", group="cadence", gt=0)
+    eval_every: int = setting(0, "Evaluate this often; 0 never.", unit="steps", group="cadence", ge=0)
+    generate_every: int = setting(0, "Write samples this often; 0 never.", unit="steps", group="cadence", ge=0)
+
+    generate_prompts: list[str] = setting(
+        [], "Prompts to sample from; empty takes one from held-out text.", group="samples"
+    )
+    generate_input_len: int | None = setting(
+        None, "Prompt length from held-out text; null means half of `seq_len`.", unit="tokens", group="samples", gt=0
+    )
+    generate_max_tokens: int | None = setting(
+        None, "Tokens per sample; null means `model.chunk_size` + 16.", unit="tokens", group="samples", gt=0
+    )
+    generate_temperature: float = setting(1.0, "0 picks the likeliest token.", group="samples", ge=0)
+    generate_top_k: int | None = setting(None, "Sample among the k likeliest tokens.", group="samples", gt=0)
+    generate_top_p: float | None = setting(
+        None, "Sample among the likeliest tokens of this total probability.", group="samples", gt=0, le=1
+    )

@@ -1,0 +1,1 @@
+"""Packers: documents of any length in, batches of fixed shape out."""

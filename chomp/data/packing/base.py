@@ -1,0 +1,166 @@
+"""What every packer shares: reading documents, counting them, failing safely, a state without tokens."""
+
+import abc
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grain
+import numpy as np
+from jaxtyping import Int32
+
+from chomp.data.batch import Batch, BatchShape, LabelRules
+from chomp.errors import ChompError, DataError
+
+log = logging.getLogger("chomp.data")
+
+Tokens = Int32[np.ndarray, " tokens"]
+
+
+@dataclass
+class Corpus:
+    """What a packer must know of the text it reads.
+
+    Attributes:
+        name: the source, for messages.
+        documents: documents in one pass; None until a stream has been read to its end once.
+    """
+
+    name: str
+    documents: int | None = None
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """How documents become batches; the same for all packers.
+
+    Attributes:
+        shape: `[accum, batch, seq]` of every batch.
+        rules: which positions count in the loss.
+        encode: document to token ids with the configured special ids.
+        min_tokens: a shorter document gives the model nothing to predict and is skipped.
+        max_tokens: documents are cut after this many tokens; None never cuts.
+        vocab_size: every id must be below this.
+    """
+
+    shape: BatchShape
+    rules: LabelRules
+    encode: Callable[[Any], Tokens]
+    min_tokens: int
+    max_tokens: int | None
+    vocab_size: int
+
+
+class PackDataset(grain.IterDataset[Batch]):
+    """A packer as a Grain dataset over a parent that yields documents."""
+
+    def __init__(self, parent: grain.IterDataset, plan: PackPlan, corpus: Corpus):
+        super().__init__(parent)
+        self.plan = plan
+        self.corpus = corpus
+
+
+class PackIterator(grain.DatasetIterator[Batch]):
+    """Reads documents from its parent and emits batches.
+
+    The state is the parent's state from before the document (or group of documents) in progress
+    plus a position inside it, so it stays a few numbers and restoring reads that text again.
+
+    Raises:
+        DataError: from `__next__`, for anything that goes wrong below. Once failed, the iterator
+            keeps raising the same error until `set_state`, so that no text is skipped by retrying.
+            After an interrupt the next call makes the interrupted batch again.
+    """
+
+    def __init__(self, parent: grain.DatasetIterator, plan: PackPlan, corpus: Corpus):
+        super().__init__(parent)
+        self._plan = plan
+        self._corpus = corpus
+        self._failure: ChompError | None = None
+        self._interrupted_at: dict[str, Any] | None = None
+        self._documents = 0
+        self._skipped = 0
+        self._skipped_in_a_row = 0
+        self._longest_skipped = 0
+
+    @abc.abstractmethod
+    def _next_batch(self) -> Batch | None:
+        """The next batch, padded if text has run out, or None when there is no token left."""
+
+    def __next__(self) -> Batch:
+        self._assert_not_closed()
+        if self._failure is not None:
+            raise self._failure
+        if self._interrupted_at is not None:
+            self.set_state(self._interrupted_at)
+        before = self.get_state()
+        try:
+            batch = self._next_batch()
+            if batch is not None:
+                self._check_ids(batch)
+        except ChompError as error:
+            self._failure = error
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            self._interrupted_at = before
+            raise
+        except BaseException as error:
+            # A native tokenizer panics with a BaseException, which would end a prefetch thread
+            # without a word and leave the consumer waiting for ever.
+            log.exception("preparing training data failed")
+            detail = str(error).strip() or "no message"
+            self._failure = DataError(
+                f"preparing a batch from {self._corpus.name} failed: {type(error).__name__}: {detail}"
+            )
+            raise self._failure from error
+        if batch is None:
+            raise StopIteration
+        return batch
+
+    def _check_ids(self, batch: Batch) -> None:
+        limit = self._plan.vocab_size
+        highest, lowest = int(batch.input_ids.max()), int(batch.input_ids.min())
+        if highest >= limit or lowest < 0:
+            wrong = highest if highest >= limit else lowest
+            raise DataError(
+                f"token id {wrong} in {self._corpus.name} is outside the model's vocabulary: ids run from 0 to "
+                f"{limit - 1}; use the tokenizer that the model was made for, or raise model.vocab_size"
+            )
+
+    def _next_document(self) -> Tokens | None:
+        """Token ids of the next document that gives the model something to predict; None at the end."""
+        plan = self._plan
+        while True:
+            try:
+                document = next(self._parent)
+            except StopIteration:
+                if self._documents and self._documents == self._skipped:
+                    raise self._no_usable_text() from None
+                return None
+            self._documents += 1
+            tokens = plan.encode(document)
+            if len(tokens) >= plan.min_tokens:
+                self._skipped_in_a_row = 0
+                return tokens if plan.max_tokens is None else tokens[: plan.max_tokens]
+            self._skipped += 1
+            self._skipped_in_a_row += 1
+            self._longest_skipped = max(self._longest_skipped, len(tokens))
+            if self._corpus.documents is not None and self._skipped_in_a_row >= self._corpus.documents:
+                raise self._no_usable_text()
+
+    def _no_usable_text(self) -> DataError:
+        read = self._skipped_in_a_row
+        return DataError(
+            f"no usable text in {self._corpus.name}: read {read} document{'' if read == 1 else 's'}, the longest of "
+            f"{self._longest_skipped} tokens, and a document needs at least {self._plan.min_tokens} tokens to have "
+            f"one to predict; check data.text_key and the files"
+        )
+
+    def _counts(self) -> dict[str, int]:
+        return {"documents": self._documents, "skipped": self._skipped}
+
+    def _restore_counts(self, counts: dict[str, int]) -> None:
+        self._documents, self._skipped = counts["documents"], counts["skipped"]
+        self._skipped_in_a_row = self._longest_skipped = 0
+        self._failure = self._interrupted_at = None

@@ -1,0 +1,131 @@
+"""First fit decreasing: whole documents share a row where they fit, in groups of a fixed number of documents."""
+
+from typing import Any, NamedTuple
+
+import grain
+import numpy as np
+
+from chomp.data.batch import Batch, finish_batch
+from chomp.data.packing.base import Corpus, PackDataset, PackIterator, PackPlan, Tokens
+
+
+class Piece(NamedTuple):
+    """Tokens `[start, stop)` of the group's document number `document`."""
+
+    document: int
+    start: int
+    stop: int
+
+
+def plan_rows(lengths: list[int], seq: int, max_docs: int | None) -> list[list[Piece]]:
+    """Place documents of these lengths into rows of `seq` tokens.
+
+    A document longer than a row is cut into full rows and a rest. Rests and short documents are
+    placed longest first into the first row with room. Rows come in the order of the first document
+    they hold, so that batches do not drift from long documents to short ones.
+
+    Args:
+        lengths: tokens of each document.
+        seq: capacity of a row in tokens.
+        max_docs: most pieces in a row; None for no limit.
+    """
+    rows = [
+        [Piece(document, start, start + seq)]
+        for document, length in enumerate(lengths)
+        for start in range(0, length - seq + 1, seq)
+    ]
+    rests = [Piece(document, length - length % seq, length) for document, length in enumerate(lengths) if length % seq]
+    rests.sort(key=lambda piece: piece.start - piece.stop)  # stable: equal lengths stay in reading order
+    limit = max_docs or len(rests)
+    room = np.zeros(len(rests), np.int64)
+    bins: list[list[Piece]] = []
+    for piece in rests:
+        length = piece.stop - piece.start
+        fits = room[: len(bins)] >= length
+        index = int(fits.argmax()) if fits.any() else len(bins)
+        if index == len(bins):
+            bins.append([])
+            room[index] = seq
+        bins[index].append(piece)
+        room[index] = room[index] - length if len(bins[index]) < limit else 0
+    return sorted(rows + [sorted(pieces) for pieces in bins], key=lambda row: row[0])
+
+
+class BinPackDataset(PackDataset):
+    """Packs groups of `group` documents; rows may end in padding."""
+
+    def __init__(
+        self, parent: grain.IterDataset, plan: PackPlan, corpus: Corpus, *, group: int, max_docs: int | None
+    ):
+        super().__init__(parent, plan, corpus)
+        self._group = group
+        self._max_docs = max_docs
+
+    def __iter__(self) -> "BinPackIterator":
+        return BinPackIterator(self._parent.__iter__(), self.plan, self.corpus, self._group, self._max_docs)
+
+
+class BinPackIterator(PackIterator):
+    """State: the parent before the current group, and the rows of it already used."""
+
+    def __init__(self, parent: Any, plan: PackPlan, corpus: Corpus, group: int, max_docs: int | None):
+        super().__init__(parent, plan, corpus)
+        self._group = group
+        self._max_docs = max_docs
+        self._texts: list[Tokens] = []
+        self._rows: list[list[Piece]] | None = None
+        self._used = 0
+        self._before = (parent.get_state(), self._counts())
+
+    def _next_batch(self) -> Batch | None:
+        shape = self._plan.shape
+        ids = np.empty((shape.rows, shape.seq), np.int32)
+        starts: list[int] = []
+        filled = np.zeros(shape.rows, np.int64)
+        row = 0
+        while row < shape.rows and self._load_group():
+            assert self._rows is not None
+            at = 0
+            for document, start, stop in self._rows[self._used]:
+                starts.append(row * shape.seq + at)
+                ids[row, at : at + stop - start] = self._texts[document][start:stop]
+                at += stop - start
+            filled[row] = at
+            row += 1
+            self._used += 1
+            if self._used == len(self._rows):
+                self._finish_group()
+        if not row:
+            return None
+        return finish_batch(ids, np.asarray(starts, np.intp), filled, shape, self._plan.rules)
+
+    def _load_group(self) -> bool:
+        """Read and place the current group if that is still to be done; False when text has run out."""
+        if self._rows is not None:
+            return True
+        texts: list[Tokens] = []
+        while len(texts) < self._group and (tokens := self._next_document()) is not None:
+            texts.append(tokens)
+        if not texts:
+            return False
+        self._texts = texts
+        self._rows = plan_rows([len(text) for text in texts], self._plan.shape.seq, self._max_docs)
+        return True
+
+    def _finish_group(self) -> None:
+        self._texts = []
+        self._rows = None
+        self._used = 0
+        self._before = (self._parent.get_state(), self._counts())
+
+    def get_state(self) -> dict[str, Any]:
+        parent, counts = self._before
+        return {"parent": parent, "rows_used": self._used, **counts}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._parent.set_state(state["parent"])
+        self._restore_counts(state)
+        self._before = (state["parent"], self._counts())
+        self._texts = []
+        self._rows = None
+        self._used = state["rows_used"]

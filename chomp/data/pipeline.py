@@ -1,0 +1,173 @@
+"""From configuration to batches: one training iterator with one state, and fixed evaluation batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import grain
+from grain.experimental import WindowShuffleIterDataset
+
+from chomp.config.data import DataConfig
+from chomp.config.derive import Derived
+from chomp.config.schema import Config
+from chomp.data.batch import Batch, BatchShape, LabelRules
+from chomp.data.heldout import Documents
+from chomp.data.packing.base import Corpus, PackDataset, PackPlan, Tokens
+from chomp.data.packing.bins import BinPackDataset
+from chomp.data.packing.sequential import SequentialPackDataset
+from chomp.data.prefetch import PrefetchDataset
+from chomp.data.retry import RetryPolicy
+from chomp.data.sources.base import Document
+from chomp.data.sources.build import Text, open_text
+from chomp.data.stream import StreamDataset
+from chomp.data.tokenizers import Tokenizer
+
+
+class DataPipeline:
+    """Everything a run needs of its text.
+
+    Attributes:
+        fingerprint: JSON-able; what was read and how it was divided and packed.
+        has_eval: whether there is text to evaluate on.
+    """
+
+    def __init__(self, text: Text, config: Config, derived: Derived, tokenizer: Tokenizer, vocab_size: int):
+        data = config.data
+        self._text = text
+        self._tokenizer = tokenizer
+        self._config = config
+        self._corpus = Corpus(text.name, None if text.stream is not None else len(text.train))
+        shape = BatchShape(derived.grad_accum, config.train.batch_size, config.train.seq_len)
+        self._plan = make_plan(data, tokenizer, shape, vocab_size)
+        self._seed = derived.shuffle_seed
+        self._iterators: list[grain.DatasetIterator[Batch]] = []
+        self._eval_tokens: list[Tokens] | None = None
+        self.has_eval = len(text.evaluation) > 0
+        self.fingerprint: dict[str, Any] = {"source": text.fingerprint, "held_out": text.heldout_rule}
+
+    def train_iterator(self) -> grain.DatasetIterator[Batch]:
+        """Training batches `[accum, batch, seq]`.
+
+        `get_state()` is the position behind the last batch handed out, a small JSON-able dict that
+        covers shuffling, packing and prefetching; `set_state()` continues there exactly.
+        Ends after a padded batch if `data.repeat` is false.
+        """
+        iterator = self._train_dataset().__iter__()
+        self._iterators.append(iterator)
+        return iterator
+
+    def _train_dataset(self) -> grain.IterDataset[Batch]:
+        data = self._config.data
+        packed = pack(self._train_documents(), self._plan, self._corpus, data)
+        return PrefetchDataset(packed, size=data.prefetch)
+
+    def _train_documents(self) -> grain.IterDataset[Document]:
+        data, seed = self._config.data, self._seed % 2**31
+        if self._text.stream is None:
+            return in_order(self._text.train, repeat=data.repeat, shuffle_seed=seed if data.shuffle else None)
+        documents: grain.IterDataset[Document] = StreamDataset(
+            self._text.stream, self._text.stream_start, self._corpus, repeat=data.repeat, retry=self._text.retry
+        )
+        if data.shuffle:
+            documents = WindowShuffleIterDataset(documents, window_size=data.shuffle_buffer_size, seed=seed)
+        return documents
+
+    def eval_batches(self) -> Iterator[Batch]:
+        """The held-out documents as batches `[1, batch, seq]`: always the same, every token once, the end padded."""
+        if self._eval_tokens is None:
+            held_out = self._text.evaluation
+            self._eval_tokens = [self._plan.encode(held_out[index]) for index in range(len(held_out))]
+        corpus = Corpus(f"the evaluation text of {self._text.name}", len(self._eval_tokens))
+        plan = replace(self._plan, shape=self._plan.shape._replace(accum=1))
+        documents = in_order(self._eval_tokens, repeat=False, shuffle_seed=None)
+        yield from SequentialPackDataset(documents, plan, corpus)
+
+    def heldout_texts(self) -> Sequence[str]:
+        """The held-out documents as text, decoded if the source holds token ids."""
+        held_out = self._text.evaluation
+        documents = (held_out[index] for index in range(len(held_out)))
+        return [item if isinstance(item, str) else self._tokenizer.decode(item) for item in documents]
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"{self._text.description}; {len(self._text.evaluation):,} documents held out for evaluation"
+
+    def describe_state(self, state: dict[str, Any]) -> dict[str, int]:
+        """What a saved state says to people: documents read and skipped, and the pass where it is known."""
+        facts = {"documents": state["documents"], "skipped": state["skipped"]}
+        if self._text.stream is None:
+            return {"epoch": state["documents"] // len(self._text.train), **facts}
+        cursor = state["parent"].get("parent_window_start_state", state["parent"])
+        return {"epoch": cursor["epoch"], **facts}
+
+    def close(self) -> None:
+        """Stop reading; ends waiting for retries at once, and waits only a moment for a read in progress."""
+        self._text.retry.stop.set()
+        for iterator in self._iterators:
+            iterator.close()
+        self._iterators.clear()
+
+
+def build_data(
+    config: Config, derived: Derived, tokenizer: Tokenizer, *, vocab_size: int | None = None
+) -> DataPipeline:
+    """Open the configured text and put some of it aside for evaluation.
+
+    Args:
+        config: a checked configuration.
+        derived: its derived numbers.
+        tokenizer: from `build_tokenizer`.
+        vocab_size: rows of the model's embedding; None takes `model.vocab_size` or the tokenizer's padded size.
+
+    Raises:
+        ConfigError: the `data` section asks for something impossible.
+        DataError: the text cannot be found, reached or used.
+    """
+    limit = vocab_size or config.model.vocab_size or tokenizer.padded_vocab_size
+    data = config.data
+    retry = RetryPolicy(data.max_retries, data.retry_delay_seconds)
+    return DataPipeline(open_text(data, tokenizer, limit, retry), config, derived, tokenizer, limit)
+
+
+def make_plan(data: DataConfig, tokenizer: Tokenizer, shape: BatchShape, vocab_size: int) -> PackPlan:
+    """How the `data` section wants documents packed."""
+
+    def encode(document: Document) -> Tokens:
+        return tokenizer.encode_document(document) if isinstance(document, str) else document
+
+    ignored_eos = None if data.train_on_eos else tokenizer.eos_id
+    specials = tokenizer.specials_per_document if data.backend != "tokens" else 0
+    without_loss = (data.isolate_documents or data.mask_boundary_loss) + (ignored_eos is not None and tokenizer.add_eos)
+    return PackPlan(
+        shape=shape,
+        rules=LabelRules(
+            pad_id=tokenizer.pad_id if tokenizer.pad_id is not None else 0,
+            ignored_eos_id=ignored_eos,
+            mask_boundary=data.mask_boundary_loss,
+            isolate=data.isolate_documents,
+        ),
+        encode=encode,
+        min_tokens=1 + max(specials, without_loss),
+        max_tokens=data.max_doc_tokens,
+        vocab_size=vocab_size,
+    )
+
+
+def in_order(documents: Documents, *, repeat: bool, shuffle_seed: int | None) -> grain.IterDataset[Document]:
+    """Random-access documents as an iterator; shuffled anew in every pass if a seed is given."""
+    dataset = grain.MapDataset.source(documents)
+    if shuffle_seed is not None:
+        dataset = dataset.shuffle(seed=shuffle_seed)
+    if repeat:
+        dataset = dataset.repeat()
+    # Reading ahead is the batch prefetch's work; threads here would only contend for the GIL.
+    return dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
+
+
+def pack(documents: grain.IterDataset[Document], plan: PackPlan, corpus: Corpus, data: DataConfig) -> PackDataset:
+    """The configured packer over documents."""
+    if data.packing_mode == "bin":
+        return BinPackDataset(
+            documents, plan, corpus, group=data.packing_buffer_docs, max_docs=data.packing_max_docs_per_bin
+        )
+    return SequentialPackDataset(documents, plan, corpus)

@@ -1,0 +1,1 @@
+"""Where text comes from: each kind of source, by random access or as a stream."""

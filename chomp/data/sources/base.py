@@ -1,0 +1,108 @@
+"""What a source of documents must offer."""
+
+import abc
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Document = str | np.ndarray
+"""Text still to be tokenized, or int32 token ids that are used as they are."""
+
+
+class RandomAccessSource(abc.ABC):
+    """Documents that can be read in any order, as often as wanted.
+
+    Attributes:
+        name: for messages, e.g. "data.files".
+    """
+
+    name: str
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Number of documents."""
+
+    @abc.abstractmethod
+    def __getitem__(self, index: int) -> Document:
+        """The document at `index`.
+
+        Raises:
+            DataError: it cannot be read or decoded.
+        """
+
+    @abc.abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """JSON-able identity of the text, equal on another machine that holds the same text."""
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"{self.name}: {len(self):,} documents"
+
+
+class StreamSource(abc.ABC):
+    """Documents that come one after another, from a cursor that can be saved.
+
+    Attributes:
+        name: for messages.
+        retriable: errors after which the same call may succeed a little later.
+    """
+
+    name: str
+    retriable: tuple[type[Exception], ...]
+
+    @abc.abstractmethod
+    def open(self, cursor: str | None) -> "StreamCursor":
+        """Start reading after `cursor`, or at the beginning when it is None.
+
+        Raises:
+            DataError: what waiting cannot mend.
+            Exception: one of `retriable`.
+        """
+
+    @abc.abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """JSON-able identity of the stream."""
+
+    def describe(self) -> str:
+        """One line for people."""
+        return self.name
+
+
+class StreamCursor(Iterator[Document]):
+    """An open stream; `position()` after a document resumes behind it.
+
+    `__next__` raises `DataError` for what waiting cannot mend, and the source's `retriable` errors.
+    """
+
+    @abc.abstractmethod
+    def position(self) -> str:
+        """An opaque string that `StreamSource.open` accepts."""
+
+
+SAMPLE_BYTES = 1 << 16
+SAMPLES = 16
+
+
+def update_digest(digest: Any, path: Path) -> None:
+    """Add a file's size and content to a hash; of a file above 1 MiB, sixteen evenly spread samples."""
+    size = path.stat().st_size
+    digest.update(size.to_bytes(8, "little"))
+    with path.open("rb") as file:
+        if size <= SAMPLE_BYTES * SAMPLES:
+            digest.update(file.read())
+            return
+        for sample in range(SAMPLES):
+            file.seek((size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
+            digest.update(file.read(SAMPLE_BYTES))
+
+
+def digest_documents(documents: Sequence[Document]) -> str:
+    """SHA-256 over documents, lengths included."""
+    digest = hashlib.sha256()
+    for document in documents:
+        content = document.encode("utf-8", "replace") if isinstance(document, str) else document.tobytes()
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()

@@ -1,0 +1,33 @@
+"""The GPUs of this machine and the environment a run needs on them; never imports JAX."""
+
+from chomp.device.environment import (
+    Decision,
+    apply,
+    changes,
+    environment_report,
+    recommended_environment,
+    shell_line,
+    visible_gpus,
+)
+from chomp.device.flag_check import FlagCheck, check_xla_flags, require_xla_flags
+from chomp.device.probe import Gpu, Probe, Process, probe_gpus
+from chomp.device.rules import RULES, FlagRule
+
+__all__ = [
+    "RULES",
+    "Decision",
+    "FlagCheck",
+    "FlagRule",
+    "Gpu",
+    "Probe",
+    "Process",
+    "apply",
+    "changes",
+    "check_xla_flags",
+    "environment_report",
+    "probe_gpus",
+    "recommended_environment",
+    "require_xla_flags",
+    "shell_line",
+    "visible_gpus",
+]

@@ -1,0 +1,137 @@
+"""The environment a run needs on the GPUs at hand, and what of it the user already decided.
+
+What the user set is never overridden and never written twice.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from chomp.device.probe import Gpu, Probe
+from chomp.device.rules import RULES, FlagRule
+
+Action = Literal["apply", "recommend", "already set", "kept"]
+
+_REPORTED = re.compile(
+    r"(XLA_|JAX_|NCCL_|TF_GPU_|EQX_)\w+|CUDA_(VISIBLE_DEVICES|DEVICE_ORDER|CACHE_PATH|HOME)|NVIDIA_VISIBLE_DEVICES"
+    r"|NVIDIA_TF32_OVERRIDE|TF_CPP_MIN_LOG_LEVEL|OMP_NUM_THREADS|LD_LIBRARY_PATH"
+)
+_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|_KEY\b|AUTH", re.IGNORECASE)
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done about one variable.
+
+    Attributes:
+        rule: name of the rule that asks for it.
+        value: the flag to append, or the value to set.
+        action: `apply`: done for every run; `recommend`: the user's choice; `already set`: the
+            user has it; `kept`: the user wants something else.
+        why: one sentence.
+        current: the variable's present value; None when unset.
+        appends: whether `value` is added to a list of flags.
+    """
+
+    rule: str
+    variable: str
+    value: str
+    action: Action
+    why: str
+    source: str
+    current: str | None = None
+    appends: bool = False
+
+
+def visible_gpus(probe: Probe, environ: Mapping[str, str]) -> tuple[Gpu, ...]:
+    """The GPUs that CUDA may use under `CUDA_VISIBLE_DEVICES`.
+
+    CUDA numbers cards fastest first unless `CUDA_DEVICE_ORDER=PCI_BUS_ID`, NVML by bus. Where
+    cards differ and the order is CUDA's, a number may mean any of them: all are returned.
+    """
+    choice = environ.get("CUDA_VISIBLE_DEVICES")
+    if choice is None:
+        return probe.gpus
+    names = [name.strip() for name in choice.split(",") if name.strip()]
+    by_bus = environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len({gpu.name for gpu in probe.gpus}) <= 1
+    chosen: list[Gpu] = []
+    for name in names:
+        if name.startswith(("GPU-", "MIG-")):
+            # A MIG instance's identifier does not name its card.
+            chosen += [gpu for gpu in probe.gpus if name.startswith("MIG-") or (gpu.uuid or "").startswith(name)]
+        elif not name.isdecimal() or int(name) >= len(probe.gpus):
+            break  # CUDA ignores an invalid entry and all after it
+        elif by_bus:
+            chosen.append(probe.gpus[int(name)])
+        else:
+            return probe.gpus
+    return tuple(gpu for gpu in probe.gpus if gpu in chosen)
+
+
+def recommended_environment(
+    probe: Probe, environ: Mapping[str, str], rules: Iterable[FlagRule] = RULES
+) -> list[Decision]:
+    """One decision for each rule that a visible GPU meets; empty for GPUs that need nothing."""
+    gpus = visible_gpus(probe, environ)
+    return [_decide(rule, environ) for rule in rules if any(rule.applies(gpu) for gpu in gpus)]
+
+
+def _decide(rule: FlagRule, environ: Mapping[str, str]) -> Decision:
+    # The libraries read an empty variable as an unset one.
+    current = environ.get(rule.variable) or None
+    action: Action = "apply" if rule.automatic else "recommend"
+    why = rule.why
+    if rule.how == "append flag":
+        if current and not current.lstrip().startswith("-"):
+            action, why = "kept", f"{rule.variable} names a file of flags, {current.strip()}; add the flag there: {why}"
+        else:
+            written = [flag for flag in _flags(current) if _flag_name(flag) == _flag_name(rule.value)]
+            action = ("already set" if written[-1] == rule.value else "kept") if written else action
+    elif current is not None:
+        action = "already set" if current.lower() == rule.value.lower() else "kept"
+    return Decision(rule.name, rule.variable, rule.value, action, why, rule.source, current, rule.how == "append flag")
+
+
+def _flags(value: str | None) -> list[str]:
+    return (value or "").split()
+
+
+def _flag_name(flag: str) -> str:
+    return flag.partition("=")[0].lstrip("-")
+
+
+def apply(environ: Mapping[str, str], decisions: Iterable[Decision], *, recommended: bool = False) -> dict[str, str]:
+    """A copy of the environment with the decisions in it.
+
+    Args:
+        recommended: also set what is only recommended.
+    """
+    changed = dict(environ)
+    for decision in decisions:
+        if decision.action == "apply" or (recommended and decision.action == "recommend"):
+            before = changed.get(decision.variable, "").strip() if decision.appends else ""
+            changed[decision.variable] = f"{before} {decision.value}".strip()
+    return changed
+
+
+def changes(environ: Mapping[str, str], decisions: Iterable[Decision], *, recommended: bool = False) -> dict[str, str]:
+    """Only the variables that `apply` adds or changes, with their new values."""
+    after = apply(environ, decisions, recommended=recommended)
+    return {name: value for name, value in after.items() if environ.get(name) != value}
+
+
+def shell_line(environ: Mapping[str, str], decisions: Iterable[Decision], command: str) -> str:
+    """`env NAME=VALUE … COMMAND` to copy, with everything applied and recommended."""
+    settings = [f"{name}={shlex.quote(value)}" for name, value in changes(environ, decisions, recommended=True).items()]
+    return " ".join(["env", *settings, command]) if settings else command
+
+
+def environment_report(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables in force that steer XLA, JAX and CUDA; nothing that looks like a secret."""
+    report = {name: value for name, value in environ.items() if _REPORTED.fullmatch(name) and not _SECRET.search(name)}
+    return {name: _USERINFO.sub("***@", report[name]) for name in sorted(report)}

@@ -1,0 +1,70 @@
+"""One event to one JSON line and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from chomp.events.types import KINDS, Event, Step, Unknown
+
+FORMAT_VERSION = 1
+
+
+def jsonable(value: Any) -> Any:
+    """Replace floats that JSON cannot hold (NaN, infinities) by null, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    return value
+
+
+def json_line(record: dict[str, Any]) -> bytes:
+    """One record as one UTF-8 line; control characters in text are escaped by JSON."""
+    return (json.dumps(jsonable(record), ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8", "backslashreplace")
+
+
+def encode(event: Event, t: float) -> bytes:
+    """The line for `event` at Unix time `t`."""
+    fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event) if f.name != "t"}
+    if isinstance(event, Step):
+        fields = dict(event.row)
+    kind = event.kind
+    if isinstance(event, Unknown):
+        kind, fields = event.name, dict(event.fields)
+    return json_line({"v": FORMAT_VERSION, "t": round(t, 3), "kind": kind, **fields})
+
+
+def decode(line: bytes | str) -> Event | None:
+    """The event in one line, or None for a line that holds no event.
+
+    Kinds this version does not know become `Unknown`, and so do known kinds whose
+    required fields are missing; fields it does not know are dropped.
+    """
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+        return None
+    name = record.pop("kind")
+    record.pop("v", None)
+    raw_time = record.pop("t", 0.0)
+    t = float(raw_time) if isinstance(raw_time, (int, float)) else 0.0
+    cls = KINDS.get(name)
+    if cls is None:
+        return Unknown(name=name, fields=record, t=t)
+    if cls is Step:
+        return Step(row=record, t=t)
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    required = {
+        n for n, f in known.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    if not required <= record.keys():
+        return Unknown(name=name, fields=record, t=t)
+    return cls(**{key: value for key, value in record.items() if key in known}, t=t)

@@ -1,0 +1,76 @@
+"""`commands.jsonl`: what a person asks of a live run."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from chomp.events.codec import json_line
+from chomp.events.files import LineAppender, LineReader
+
+CommandName = Literal["pause", "resume", "save", "eval", "sample", "stop", "abort"]
+COMMANDS: tuple[str, ...] = get_args(CommandName)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A request with an id; the engine answers it with an `acknowledged` event."""
+
+    command: str
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    t: float = field(default_factory=time.time)
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+def send_command(path: Path, command: Command) -> None:
+    """Append `command` to a run's command file, which only its owner may read or write."""
+    appender = LineAppender(path, mode=0o600)
+    try:
+        if not appender.append(json_line({"v": 1, "t": command.t, "id": command.id, "command": command.command,
+                                          "args": command.args})):
+            raise OSError(f"cannot write {path}")
+    finally:
+        appender.close()
+
+
+class CommandReader:
+    """Commands added since the last `read` that were written after `since` (Unix time).
+
+    The file is obeyed only if the reading user owns it and nobody else may write it.
+    """
+
+    def __init__(self, path: Path, *, since: float):
+        self._lines = LineReader(path)
+        self._path = path
+        self._since = since
+        self.refused: str | None = None
+
+    def read(self) -> Iterator[Command]:
+        try:
+            info = os.stat(self._path)
+        except FileNotFoundError:
+            return
+        if info.st_uid != os.geteuid() or info.st_mode & 0o022:
+            self.refused = f"{self._path} is ignored: it must belong to uid {os.geteuid()} and be writable by it alone"
+            return
+        if info.st_size == self._lines.offset:
+            return
+        for line in self._lines.read():
+            command = _parse(line)
+            if command is not None and command.t >= self._since:
+                yield command
+
+
+def _parse(line: bytes) -> Command | None:
+    try:
+        record = json.loads(line)
+        return Command(command=str(record["command"]), id=str(record["id"]), t=float(record["t"]),
+                       args=dict(record.get("args") or {}))
+    except (ValueError, KeyError, TypeError):
+        return None

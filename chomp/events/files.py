@@ -1,0 +1,102 @@
+"""Append-only JSON-lines files: whole lines, healed after a crash, patient with a full disk."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+log = logging.getLogger("chomp.events")
+
+MAX_WAITING_LINES = 10_000
+
+
+class LineAppender:
+    """Appends whole lines to a file from any thread.
+
+    A line that cannot be written (disk full, say) waits and is tried again with the next
+    one; `OSError` never reaches the caller, because a record that cannot be kept must not
+    end the run it describes.
+    """
+
+    def __init__(self, path: Path, *, mode: int = 0o644):
+        self.path = path
+        self._lock = threading.Lock()
+        self._waiting: deque[bytes] = deque()
+        self._failing = False
+        self.dropped = 0
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
+        self._heal()
+
+    def _heal(self) -> None:
+        """End a line that a killed writer left torn, so that it spoils no later one."""
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            self._waiting.append(b"\n")
+
+    def append(self, line: bytes) -> bool:
+        """Append `line` (ending in a newline); False if it has to wait."""
+        with self._lock:
+            self._waiting.append(line)
+            while len(self._waiting) > MAX_WAITING_LINES:
+                self._waiting.popleft()
+                self.dropped += 1
+            return self._drain()
+
+    def _drain(self) -> bool:
+        while self._waiting:
+            line = self._waiting[0]
+            try:
+                written = os.write(self._fd, line)
+            except OSError as error:
+                if not self._failing:
+                    self._failing = True
+                    log.error("cannot write %s: %s; its lines wait in memory", self.path, error.strerror)
+                return False
+            if written < len(line):
+                self._waiting[0] = line[written:]
+                continue
+            self._waiting.popleft()
+        if self._failing:
+            self._failing = False
+            log.warning("%s can be written again", self.path)
+        return True
+
+    def close(self) -> None:
+        """Try once more to write what waits, then close."""
+        with self._lock:
+            if self._fd >= 0:
+                self._drain()
+                os.close(self._fd)
+                self._fd = -1
+
+
+class LineReader:
+    """Reads the whole lines that were added to a file since the last call.
+
+    A torn last line is left for later; a file that shrank is read again from its start,
+    and `restarted` is then true until the next call.
+    """
+
+    def __init__(self, path: Path, *, offset: int = 0):
+        self.path = path
+        self.offset = offset
+        self.restarted = False
+
+    def read(self) -> Iterator[bytes]:
+        self.restarted = False
+        try:
+            with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self.offset:
+                    self.offset, self.restarted = 0, True
+                file.seek(self.offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        return
+                    self.offset += len(line)
+                    yield line
+        except FileNotFoundError:
+            return

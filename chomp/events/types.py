@@ -1,0 +1,173 @@
+"""The facts an engine reports, one frozen class per kind.
+
+Each class is one kind of line in `events.jsonl`; its fields are the line's keys beside
+`v` (format version), `t` (Unix time in seconds) and `kind`. docs/events.md explains them
+to readers of the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+PhaseName = Literal["startup", "data", "compile", "train", "eval", "sample", "save", "paused"]
+CheckpointPhase = Literal["saving", "committed", "failed", "deleted", "refused"]
+EndStatus = Literal["completed", "stopped", "data_exhausted", "crashed"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A fact that happened; `t` is Unix time in seconds, 0 until it is written."""
+
+    kind: ClassVar[str] = ""
+    t: float = field(default=0.0, kw_only=True)
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    """An engine process took over the run directory."""
+
+    kind: ClassVar[str] = "run_started"
+    pid: int
+    host: str
+    attempt: int
+    resumed_from: int | None
+    versions: dict[str, str]
+    device: dict[str, Any]
+    environment: dict[str, str]
+    parameters: int
+    tokens_per_step: int
+    total_steps: int
+    tokens_seen: int = 0
+    data: str = ""
+    accepted: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Phase(Event):
+    """The engine began to do something else."""
+
+    kind: ClassVar[str] = "phase"
+    name: PhaseName
+    step: int
+
+
+@dataclass(frozen=True)
+class Compiled(Event):
+    """The training step is ready to run; bytes are those of the compiled program."""
+
+    kind: ClassVar[str] = "compiled"
+    seconds: float
+    cache_hit: bool
+    memory: dict[str, int]
+    flops_per_token: float | None
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """A metrics row; `row` is flattened into the line."""
+
+    kind: ClassVar[str] = "step"
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """One full pass over the held-out text; loss in nats per token, `bpb` in bits per UTF-8 byte."""
+
+    kind: ClassVar[str] = "eval"
+    step: int
+    loss: float
+    perplexity: float
+    bpb: float | None
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sampled(Event):
+    """Text the model wrote after a prompt."""
+
+    kind: ClassVar[str] = "sample"
+    step: int
+    prompt: str
+    text: str
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Checkpoint(Event):
+    """A checkpoint changed state."""
+
+    kind: ClassVar[str] = "checkpoint"
+    state: CheckpointPhase
+    step: int
+    bytes: int | None = None
+    seconds: float | None = None
+    blocked_seconds: float | None = None
+    tags: list[str] = field(default_factory=list)
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Warned(Event):
+    """Something a person should look at; training goes on."""
+
+    kind: ClassVar[str] = "warning"
+    topic: str
+    message: str
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class NonFinite(Event):
+    """A step's loss or gradient was not finite and did not reach the parameters."""
+
+    kind: ClassVar[str] = "nonfinite"
+    step: int
+    loss: float | None
+    grad_norm: float | None
+    skipped: int
+    action: Literal["halt", "skip"]
+
+
+@dataclass(frozen=True)
+class Acknowledged(Event):
+    """The engine's answer to a command."""
+
+    kind: ClassVar[str] = "acknowledged"
+    id: str
+    command: str
+    ok: bool
+    message: str
+    step: int
+
+
+@dataclass(frozen=True)
+class RunEnded(Event):
+    """The engine process is about to exit."""
+
+    kind: ClassVar[str] = "run_ended"
+    status: EndStatus
+    reason: str
+    step: int
+    exit_code: int
+    time_budget_seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Unknown(Event):
+    """A line of a kind this version does not know, kept as it was."""
+
+    kind: ClassVar[str] = "unknown"
+    name: str
+    fields: dict[str, Any]
+
+
+KINDS: dict[str, type[Event]] = {
+    cls.kind: cls
+    for cls in (
+        RunStarted, Phase, Compiled, Step, Evaluated, Sampled, Checkpoint, Warned, NonFinite, Acknowledged, RunEnded,
+    )
+}

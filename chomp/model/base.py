@@ -1,0 +1,93 @@
+"""What the step, evaluation and sampling ask of a language model."""
+
+import abc
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+
+class LanguageModel(eqx.Module):
+    """A causal language model: next-token losses, logits, sampling and its cost.
+
+    All array fields are parameters. Labels are unshifted: `labels[:, t]` is predicted from position `t - 1`.
+    `segment_ids` number the documents of a row from 1, 0 is padding; given, they keep documents apart, and
+    without them a row is one continuous text whose padding, if any, is at its end.
+    Token ids are trusted: the data package checks them on the host.
+    """
+
+    embedding_path: ClassVar[str]
+    """Dotted path of the token embedding among the parameters."""
+
+    @abc.abstractmethod
+    def token_losses(
+        self,
+        input_ids: Int[Array, "batch seq"],
+        labels: Int[Array, "batch seq"],
+        segment_ids: Int[Array, "batch seq"] | None = None,
+        *,
+        deterministic: bool = True,
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
+        """Return fp32 negative log-likelihoods in nats, `[B, T - 1]`, 0 where excluded, and how many count."""
+
+    def loss_sum(
+        self,
+        input_ids: Int[Array, "batch seq"],
+        labels: Int[Array, "batch seq"],
+        segment_ids: Int[Array, "batch seq"] | None = None,
+        *,
+        deterministic: bool = True,
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, ""], Int[Array, ""]]:
+        """Return the fp32 sum of token losses in nats and the int32 count of loss tokens.
+
+        Sums and counts of several micro-batches add up exactly to those of one large batch.
+        """
+        losses, count = self.token_losses(input_ids, labels, segment_ids, deterministic=deterministic, key=key)
+        return losses.sum(dtype=jnp.float32), count.astype(jnp.int32)
+
+    @abc.abstractmethod
+    def logits(
+        self, input_ids: Int[Array, "batch seq"], segment_ids: Int[Array, "batch seq"] | None = None
+    ) -> Float[Array, "batch seq vocab"]:
+        """Return fp32 next-token logits without dropout."""
+
+    @abc.abstractmethod
+    def generate(
+        self,
+        prompt_ids: Int[Array, "batch prompt"],
+        max_new_tokens: int,
+        *,
+        key: PRNGKeyArray,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        eos_id: int | None = None,
+    ) -> Int[Array, "batch total"]:
+        """Continue each prompt by `max_new_tokens` ids; returns prompt and continuation, int32.
+
+        Compiled once for each combination of shapes and sampling settings, then reused.
+
+        Args:
+            prompt_ids: `[B, P]`, P >= 1, every row full (no padding).
+            max_new_tokens: ids to add, >= 1.
+            key: seeds the draw; unused at temperature 0.
+            temperature: 0 picks the likeliest id.
+            top_k: sample among the k likeliest ids.
+            top_p: sample among the likeliest ids that together reach this probability.
+            eos_id: once drawn, the rest of the row is filled with it.
+        """
+
+    @abc.abstractmethod
+    def forward_flops_per_token(self, seq_len: int) -> float:
+        """Return analytic floating-point operations of one token's forward pass in a row of `seq_len` tokens."""
+
+    def flops_per_token(self, seq_len: int) -> float:
+        """Return analytic training FLOPs per token: forward, and backward at twice the forward.
+
+        Recomputation under `model.use_checkpoint` is not counted: these are the model's operations, not the
+        machine's (Chowdhery et al. 2022, appendix B, "model FLOPs utilization").
+        """
+        return 3.0 * self.forward_flops_per_token(seq_len)

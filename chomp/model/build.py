@@ -1,0 +1,132 @@
+"""Make a model from its configuration: parameters, their shapes, their number."""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import PRNGKeyArray, PyTree
+from megalodon_jax import MegalodonForCausalLM
+
+from chomp.config.model import ModelConfig
+from chomp.errors import ConfigError
+from chomp.model.base import LanguageModel
+from chomp.model.dummy import DummyModel
+from chomp.model.megalodon import MegalodonModel, megalodon_config
+from chomp.model.paths import named_leaves
+
+
+@dataclass(frozen=True)
+class ModelDef:
+    """A model without its parameters.
+
+    Attributes:
+        config: the resolved model section.
+        deterministic: whether training runs without dropout and recomputation.
+        embedding_path: dotted path of the token embedding among the parameters.
+        make_params: key -> parameters, traced, never run as it is.
+        combine: parameters (arrays or their shapes) -> a model that can be called.
+    """
+
+    config: ModelConfig
+    deterministic: bool
+    embedding_path: str
+    make_params: Callable[[PRNGKeyArray], PyTree]
+    combine: Callable[[PyTree], LanguageModel]
+
+    def init(self, key: PRNGKeyArray) -> PyTree:
+        """Draw parameters on the default device in one compiled call; a pytree of arrays only."""
+        return jax.jit(self.make_params)(key)
+
+    def abstract(self) -> PyTree:
+        """Return the parameters' shapes and dtypes as `jax.ShapeDtypeStruct` without running anything."""
+        return _abstract(self)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable scalars."""
+        return self.parameter_breakdown()["total"]
+
+    def parameter_breakdown(self) -> dict[str, int]:
+        """Count trainable scalars by part of the network (all layers together), with their `total`."""
+        counts: dict[str, int] = {}
+        for path, leaf in named_leaves(self.abstract()):
+            part = _part(path)
+            counts[part] = counts.get(part, 0) + math.prod(leaf.shape)
+        counts["total"] = sum(counts.values())
+        return counts
+
+    def flops_per_token(self, seq_len: int) -> float:
+        """Return analytic training FLOPs per token, see `LanguageModel.flops_per_token`."""
+        return self.combine(self.abstract()).flops_per_token(seq_len)
+
+
+@functools.lru_cache(maxsize=8)
+def _abstract(model_def: ModelDef) -> PyTree:
+    return eqx.filter_eval_shape(model_def.make_params, jax.random.key(0))
+
+
+_PARTS = (
+    ("attn.timenorm.", "timestep_norm"),
+    ("attn.cema.", "cema"),
+    ("attn.rmsnorm.", "rms_norm"),
+    ("attn.gamma", "qk_affine"),
+    ("attn.beta", "qk_affine"),
+    ("attn.w", "attention_projections"),
+    ("ffn.norm.", "ffn_norm"),
+    ("ffn.alpha", "ffn_rescale"),
+    ("ffn.fc", "ffn"),
+    ("lm_head.", "output_head"),
+    ("embed.", "embedding"),
+    ("norm.", "final_norm"),
+)
+
+
+def _part(path: str) -> str:
+    """Name the part of the network that a parameter belongs to."""
+    return next(part for piece, part in _PARTS if piece in path)
+
+
+def build_model(config: ModelConfig, *, deterministic: bool = True, backend: str = "cpu") -> ModelDef:
+    """Make a model from a resolved model section.
+
+    Args:
+        config: from `resolve_model`; its `vocab_size` is set.
+        deterministic: train without dropout and recomputation.
+        backend: JAX's platform name, which decides between the two moving-average scans under `cema: auto`.
+
+    Raises:
+        ConfigError: `vocab_size` is not known or widths do not fit together.
+    """
+    if config.vocab_size is None:
+        raise ConfigError("model.vocab_size is not known: set it, or build the model after its tokenizer is loaded.")
+    makers = {"dummy": _build_dummy, "megalodon": _build_megalodon}
+    return makers[config.backend](config, deterministic, backend)
+
+
+def _build_dummy(config: ModelConfig, deterministic: bool, backend: str) -> ModelDef:
+    def make_params(key: PRNGKeyArray) -> PyTree:
+        return DummyModel(config, key=key)
+
+    return ModelDef(config, deterministic, DummyModel.embedding_path, make_params, _identity)
+
+
+def _identity(params: Any) -> LanguageModel:
+    return params
+
+
+def _build_megalodon(config: ModelConfig, deterministic: bool, backend: str) -> ModelDef:
+    network_config = megalodon_config(config, backend)
+
+    def make_params(key: PRNGKeyArray) -> PyTree:
+        # With `scale_emb` the library's constructor reads the value of a constant, which tracing would hide.
+        with jax.ensure_compile_time_eval():
+            return MegalodonForCausalLM(network_config, key=key)
+
+    def combine(params: PyTree) -> LanguageModel:
+        return MegalodonModel(network=params, loss_chunk_size=config.loss_chunk_size)
+
+    return ModelDef(config, deterministic, MegalodonModel.embedding_path, make_params, combine)

@@ -1,0 +1,10 @@
+"""The number formats that the configuration may name."""
+
+import jax.numpy as jnp
+
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def dtype_named(name: str) -> jnp.dtype:
+    """Return JAX's dtype for a name the configuration schema allows (`float32`, `bfloat16`)."""
+    return _DTYPES[name]

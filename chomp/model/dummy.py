@@ -1,0 +1,119 @@
+"""The dummy model: an embedding and one linear layer, to try everything around a model in seconds."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from megalodon_jax import sample_token
+
+from chomp.config.model import ModelConfig
+from chomp.model.base import LanguageModel
+from chomp.model.dtypes import dtype_named
+from chomp.model.loss import loss_mask
+
+
+class DummyModel(LanguageModel):
+    """Predict the next token from the current one alone: logits = embed[id] @ head.T + bias.
+
+    Reads `vocab_size`, `model_dim`, `dropout` and the dtypes of the model section. Documents cannot leak into each
+    other because no position sees another one.
+    """
+
+    embedding_path: ClassVar[str] = "embed.weight"
+
+    embed: eqx.nn.Embedding
+    lm_head: eqx.nn.Linear
+    dropout: float = eqx.field(static=True)
+    compute_dtype: jnp.dtype = eqx.field(static=True)
+
+    def __init__(self, config: ModelConfig, *, key: PRNGKeyArray) -> None:
+        """Draw parameters; `config.vocab_size` must be set."""
+        assert config.vocab_size is not None
+        embed_key, head_key = jax.random.split(key)
+        stored = dtype_named(config.param_dtype)
+        self.embed = eqx.nn.Embedding(config.vocab_size, config.model_dim, dtype=stored, key=embed_key)
+        self.lm_head = eqx.nn.Linear(config.model_dim, config.vocab_size, dtype=stored, key=head_key)
+        self.dropout = config.dropout
+        self.compute_dtype = dtype_named(config.compute_dtype)
+
+    def _project(self, hidden: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
+        """Return fp32 logits of hidden states."""
+        weight = self.lm_head.weight.astype(self.compute_dtype)
+        products = jnp.matmul(hidden.astype(self.compute_dtype), weight.T, preferred_element_type=jnp.float32)
+        assert self.lm_head.bias is not None
+        return products + self.lm_head.bias.astype(jnp.float32)
+
+    def token_losses(
+        self,
+        input_ids: Int[Array, "batch seq"],
+        labels: Int[Array, "batch seq"],
+        segment_ids: Int[Array, "batch seq"] | None = None,
+        *,
+        deterministic: bool = True,
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
+        """See `LanguageModel.token_losses`."""
+        hidden = self.embed.weight[input_ids[:, :-1]]
+        if not deterministic and self.dropout > 0.0:
+            hidden = eqx.nn.Dropout(self.dropout)(hidden, key=key)
+        log_probs = jax.nn.log_softmax(self._project(hidden), axis=-1)
+        counted = loss_mask(labels, segment_ids)
+        targets = jnp.where(counted, labels[:, 1:], 0)
+        chosen = jnp.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]
+        return jnp.where(counted, -chosen, 0.0), counted.sum(dtype=jnp.int32)
+
+    def logits(
+        self, input_ids: Int[Array, "batch seq"], segment_ids: Int[Array, "batch seq"] | None = None
+    ) -> Float[Array, "batch seq vocab"]:
+        """See `LanguageModel.logits`; `segment_ids` change nothing here."""
+        return self._project(self.embed.weight[input_ids])
+
+    def generate(
+        self,
+        prompt_ids: Int[Array, "batch prompt"],
+        max_new_tokens: int,
+        *,
+        key: PRNGKeyArray,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        eos_id: int | None = None,
+    ) -> Int[Array, "batch total"]:
+        """See `LanguageModel.generate`."""
+        return _continue(self, prompt_ids, max_new_tokens, key, temperature, top_k, top_p, eos_id)
+
+    def forward_flops_per_token(self, seq_len: int) -> float:
+        """Two per head weight: 2 D vocabulary; a lookup costs none."""
+        vocab, dim = self.lm_head.weight.shape
+        return 2.0 * dim * vocab
+
+
+@eqx.filter_jit
+def _continue(
+    model: DummyModel,
+    prompt_ids: Int[Array, "batch prompt"],
+    max_new_tokens: int,
+    key: PRNGKeyArray,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    eos_id: int | None,
+) -> Int[Array, "batch total"]:
+    """Draw one id after another; numbers that are not arrays are part of the compiled program."""
+
+    def draw(
+        carry: tuple[Int[Array, " batch"], Array], step_key: PRNGKeyArray
+    ) -> tuple[tuple[Int[Array, " batch"], Array], Int[Array, " batch"]]:
+        last, done = carry
+        token = sample_token(model._project(model.embed.weight[last]), step_key, temperature, top_k, top_p)
+        if eos_id is not None:
+            token = jnp.where(done, eos_id, token)
+            done = done | (token == eos_id)
+        return (token, done), token
+
+    prompt_ids = prompt_ids.astype(jnp.int32)
+    start = (prompt_ids[:, -1], jnp.zeros(prompt_ids.shape[0], bool))
+    _, tokens = jax.lax.scan(draw, start, jax.random.split(key, max_new_tokens))
+    return jnp.concatenate([prompt_ids, tokens.T], axis=1)

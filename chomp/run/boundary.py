@@ -1,0 +1,143 @@
+"""What may happen between two steps: evaluation, samples, saves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from chomp.checkpoint.items import to_items
+from chomp.events import Evaluated, Phase, Sampled, Warned
+from chomp.generate.sampling import write
+from chomp.run.evaluate import evaluate
+from chomp.run.sample import build_prompts, encode_prompt, sampling_options
+from chomp.run.session import checkpoint_meta
+from chomp.run.trainer import Trainer
+
+
+class Boundary:
+    """The jobs of a step boundary, in their order: evaluate, publish the row, sample, save.
+
+    Saving comes last, so that a checkpoint knows its evaluation loss. A job cut short by a
+    stop is noted in the checkpoint as owed and done first by the attempt that resumes.
+    """
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        self.session = trainer.session
+        self.config = trainer.config
+        self.prompts = build_prompts(self.config, self.session.data, self.session.tokenizer)
+        self._byte_lengths = self.session.tokenizer.byte_lengths()
+        self._last_save = time.monotonic()
+
+    def pay_debts(self) -> None:
+        """Do what the restored checkpoint's attempt was stopped in the middle of."""
+        self._run([job for job in ("eval", "sample") if job in self.trainer.progress.owed])
+
+    def run_due(self) -> None:
+        """Do what the step just dispatched calls for."""
+        step = self.trainer.dispatched
+        due = []
+        if self.trainer.is_eval_step(step):
+            due.append("eval")
+        if self.trainer.is_sample_step(step):
+            due.append("sample")
+        save = self._is_save_due(step)
+        if not due and not save:
+            return
+        self.trainer.catch_up()
+        self._run(due)
+        if save:
+            self.save(wait=not self.config.checkpoint.async_save)
+
+    def _run(self, jobs: list[str]) -> None:
+        actions: dict[str, Callable[[], Any]] = {"eval": self.evaluate, "sample": self.sample}
+        self.trainer.progress.owed = list(jobs)
+        for job in jobs:
+            if job != "eval":
+                self.trainer.publish_row()
+            self.session.switch.check()
+            actions[job]()
+            self.trainer.progress.owed.remove(job)
+        self.trainer.publish_row()
+
+    def _is_save_due(self, step: int) -> bool:
+        options = self.config.checkpoint
+        if not options.enabled or self.session.request.dry_run:
+            return False
+        by_step = options.save_every > 0 and step % options.save_every == 0
+        by_clock = options.save_every_seconds > 0 and time.monotonic() - self._last_save >= options.save_every_seconds
+        return by_step or by_clock
+
+    def evaluate(self) -> str:
+        """Score the held-out text; returns a sentence for whoever asked.
+
+        Raises:
+            StopRequestedError: a stop was asked for; nothing is reported.
+        """
+        trainer, session = self.trainer, self.session
+        if not session.data.has_eval:
+            return "there is no held-out text to evaluate on"
+        step = trainer.progress.step
+        session.reporter.publish(Phase(name="eval", step=step))
+        with session.budget.measure("eval"):
+            result = evaluate(trainer.state.params, session.eval_step, session.data.eval_batches(), self._byte_lengths,
+                              isolate=self.config.data.isolate_documents, check_stop=session.switch.check)
+        progress = trainer.progress
+        progress.eval_step, progress.eval_loss, progress.eval_bpb = step, result.loss, result.bpb
+        session.reporter.publish(Evaluated(step=step, loss=result.loss, perplexity=result.perplexity, bpb=result.bpb,
+                                           tokens=result.tokens, seconds=round(result.seconds, 3)))
+        if trainer.waiting_row is not None and trainer.waiting_row["step"] == step:
+            trainer.waiting_row |= {"eval_loss": result.loss} | ({"eval_bpb": result.bpb} if result.bpb is not None else {})
+        self._back_to_training(step)
+        return f"evaluated at step {step}: loss {result.loss:.4f}"
+
+    def sample(self, prompt: str | None = None) -> str:
+        """Write samples from the run's prompts, or from `prompt`; returns a sentence for whoever asked."""
+        trainer, session = self.trainer, self.session
+        step = trainer.progress.step
+        prompts = self.prompts.ids if prompt is None else (encode_prompt(session.tokenizer, prompt),)
+        model = session.model_def.combine(trainer.state.params)
+        session.reporter.publish(Phase(name="sample", step=step))
+        with session.budget.measure("sample"):
+            for number, ids in enumerate(prompts):
+                session.switch.check()
+                started = time.monotonic()
+                written = write(model, session.tokenizer, ids, sampling_options(self.config), seed=self.config.train.seed + number)
+                session.reporter.publish(Sampled(step=step, prompt=written.prompt, text=written.text, tokens=written.tokens,
+                                                 seconds=round(time.monotonic() - started, 3)))
+        self._back_to_training(step)
+        return f"wrote {len(prompts)} sample{'s' * (len(prompts) != 1)} at step {step}"
+
+    def save(self, *, wait: bool) -> str:
+        """Save the state of the last completed step; returns a sentence for whoever asked."""
+        trainer, session = self.trainer, self.session
+        step = trainer.progress.step
+        if not self.config.checkpoint.enabled:
+            return "checkpoint.enabled is false: nothing is saved"
+        session.reporter.publish(Phase(name="save", step=step))
+        with session.budget.measure("save"):
+            meta = checkpoint_meta(session, step, trainer.progress)
+            meta["owed_row"] = trainer.waiting_row if "eval" in trainer.progress.owed else None
+            session.store.save(step, to_items(trainer.state), trainer.position, meta, wait=wait)
+        self._last_save = time.monotonic()
+        self._back_to_training(step)
+        return f"saving step {step}"
+
+    def save_if_possible(self) -> None:
+        """Save before leaving, unless nothing changed, saving is off or a failed step took the arrays with it."""
+        if self.config.checkpoint.enabled and not self.session.request.dry_run and self.trainer.state_is_whole():
+            self.save(wait=True)
+
+    def report_failed_save(self) -> None:
+        """Tell of a save that failed since the last call; the state is still here, and the next save tries again."""
+        failure = self.session.store.take_failure()
+        if failure is not None:
+            self.session.reporter.publish(Warned(
+                topic="checkpoint", step=failure.step,
+                message=f"step {failure.step} could not be saved ({failure.reason}); training goes on and the next save tries again"))
+
+    def _back_to_training(self, step: int) -> None:
+        self.session.reporter.publish(Phase(name="train", step=step))
+
+

@@ -1,0 +1,108 @@
+"""Where the time of a run went, and how fast it trains.
+
+A category is measured while it runs; training is what remains. The totals are saved in
+every checkpoint, so that they describe the run and not only its last process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+CATEGORIES = ("startup", "compile", "train", "data_wait", "eval", "sample", "save", "paused", "lost")
+# Not part of a step: a window of completed steps leaves them out of its seconds.
+OUTSIDE_STEPS = ("startup", "compile", "eval", "sample", "save", "paused")
+
+
+class TimeBudget:
+    """Seconds by category, from monotonic clock readings.
+
+    Args:
+        earlier: totals of the run's earlier attempts up to the restored checkpoint.
+        now: clock in seconds, replaceable in tests.
+    """
+
+    def __init__(self, earlier: Mapping[str, float] | None = None, *, now: Callable[[], float] = time.monotonic):
+        self._now = now
+        self._began = now()
+        self._measured = dict.fromkeys(CATEGORIES, 0.0)
+        self._earlier = {name: float((earlier or {}).get(name, 0.0)) for name in CATEGORIES}
+        self._open: tuple[str, float] | None = None
+
+    def start_from(self, earlier: Mapping[str, float]) -> None:
+        """Add the totals of earlier attempts, once a checkpoint has told them."""
+        self._earlier = {name: float(earlier.get(name, 0.0)) for name in CATEGORIES}
+
+    @contextmanager
+    def measure(self, category: str) -> Iterator[None]:
+        """Count the body's seconds under `category`; a nested category is taken out of the outer one."""
+        outer = self._open
+        started = self._now()
+        if outer is not None:
+            self._measured[outer[0]] += started - outer[1]
+        self._open = (category, started)
+        try:
+            yield
+        finally:
+            ended = self._now()
+            self._measured[category] += ended - self._open[1]
+            self._open = None if outer is None else (outer[0], ended)
+
+    def outside_steps(self) -> float:
+        """Seconds of this attempt that belong to no step."""
+        return sum(self._measured[name] for name in OUTSIDE_STEPS)
+
+    def totals(self) -> dict[str, float]:
+        """Seconds by category over all attempts, rounded to milliseconds."""
+        elapsed = self._now() - self._began
+        here = dict(self._measured)
+        if self._open is not None:
+            here[self._open[0]] += self._now() - self._open[1]
+        here["train"] = max(0.0, elapsed - sum(here.values()))
+        return {name: round(self._earlier[name] + here[name], 3) for name in CATEGORIES}
+
+
+@dataclass(frozen=True)
+class WindowSpeed:
+    """Speed over the steps completed since the last row."""
+
+    steps: int
+    tokens: int
+    seconds: float
+
+    @property
+    def tokens_per_sec(self) -> float:
+        return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def step_time_s(self) -> float:
+        return self.seconds / self.steps if self.steps else 0.0
+
+
+class SpeedWindow:
+    """Times completed steps from completion to completion, without what is not a step."""
+
+    def __init__(self, budget: TimeBudget, *, now: Callable[[], float] = time.monotonic):
+        self._budget = budget
+        self._now = now
+        self._steps = 0
+        self._tokens = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a window here."""
+        self._steps = self._tokens = 0
+        self._began = self._now()
+        self._outside = self._budget.outside_steps()
+
+    def completed(self, tokens: int) -> None:
+        """Count one completed step of so many loss tokens."""
+        self._steps += 1
+        self._tokens += tokens
+
+    def read(self) -> WindowSpeed:
+        """The window so far."""
+        seconds = (self._now() - self._began) - (self._budget.outside_steps() - self._outside)
+        return WindowSpeed(self._steps, self._tokens, max(seconds, 0.0))

@@ -1,0 +1,120 @@
+"""Compiling the training step once, and noticing every compilation after that.
+
+The persistent cache lets a second start of the same configuration load the program
+instead of compiling it; see docs/training.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from chomp.data.batch import Batch
+from chomp.step.train_step import compile_train_step
+
+CACHE_BYTES = 4 * 2**30
+CACHE_HIT = "/jax/compilation_cache/cache_hits"
+BACKEND_COMPILE = "/jax/core/compile/backend_compile_duration"
+
+
+def use_compilation_cache() -> Path | None:
+    """Turn on JAX's persistent cache in the user's cache directory: bounded, and readable by nobody else.
+
+    A directory the user chose through `JAX_COMPILATION_CACHE_DIR` is used as it is.
+    Returns the directory, or None where it cannot be made (training then compiles anew).
+    """
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    # Small programs add up at start-up: cache every one, not only those over a second.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if chosen is not None:
+        return Path(chosen) if chosen else None
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chomp" / "jax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
+    return folder
+
+
+class CompileWatch:
+    """Counts programs compiled and programs taken from the persistent cache, by any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.compiled = 0
+        self.cache_hits = 0
+        self._expected = 0
+        jax.monitoring.register_event_listener(self._on_event)
+        jax.monitoring.register_event_duration_secs_listener(self._on_duration)
+
+    def _on_event(self, event: str, **_: Any) -> None:
+        if event == CACHE_HIT:
+            with self._lock:
+                self.cache_hits += 1
+
+    def _on_duration(self, event: str, seconds: float, **_: Any) -> None:
+        if event == BACKEND_COMPILE:
+            with self._lock:
+                self.compiled += 1
+
+    def expect(self) -> None:
+        """Everything compiled so far was meant to be."""
+        self._expected = self.compiled
+
+    def unexpected(self) -> int:
+        """Programs compiled since the last `expect` or `unexpected`."""
+        count = self.compiled - self._expected
+        self.expect()
+        return count
+
+    def close(self) -> None:
+        """Stop counting."""
+        jax.monitoring.unregister_event_listener(self._on_event)
+        jax.monitoring.unregister_event_duration_listener(self._on_duration)
+
+
+@dataclass(frozen=True)
+class CompiledStep:
+    """A training step as one program; `memory` is XLA's own account in bytes."""
+
+    step: Callable[..., Any]
+    seconds: float
+    cache_hit: bool
+    memory: dict[str, int]
+
+
+def compile_step(train_step: Callable[..., Any], state: Any, shape: tuple[int, int, int], watch: CompileWatch) -> CompiledStep:
+    """Compile for batches of `shape` [accum, batch, seq], ahead of time: no later call can trace again."""
+    started = time.monotonic()
+    hits = watch.cache_hits
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+    program = compile_train_step(train_step, abstract, abstract_batch(shape))
+    return CompiledStep(program, time.monotonic() - started, watch.cache_hits > hits, memory_account(program))
+
+
+def abstract_batch(shape: tuple[int, int, int]) -> Batch:
+    """Shapes and dtypes of a batch [accum, batch, seq]."""
+    ids = jax.ShapeDtypeStruct(shape, jnp.int32)
+    return Batch(input_ids=ids, labels=ids, attention_mask=jax.ShapeDtypeStruct(shape, jnp.bool_), segment_ids=ids)  # type: ignore[arg-type]
+
+
+def memory_account(program: Any) -> dict[str, int]:
+    """Bytes of arguments, outputs, temporaries and aliased (donated) buffers; empty where XLA does not tell."""
+    analysis = program.memory_analysis()
+    if analysis is None:
+        return {}
+    fields = ("argument", "output", "temp", "alias")
+    account = {name: int(getattr(analysis, f"{name}_size_in_bytes")) for name in fields}
+    account["total"] = account["argument"] + account["output"] + account["temp"] - account["alias"]
+    return account

@@ -1,0 +1,101 @@
+"""From a session to an outcome: the order of events in a run, and what each ending leaves behind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chomp.errors import ChompError
+from chomp.events import CommandReader, Phase, Warned
+from chomp.events.types import EndStatus
+from chomp.run.boundary import Boundary
+from chomp.run.control import CommandQueue, StopRequestedError
+from chomp.run.session import Session
+from chomp.run.steering import AbortRequestedError, Steering
+from chomp.run.trainer import Trainer
+
+log = logging.getLogger("chomp.loop")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended."""
+
+    status: EndStatus
+    reason: str
+    exit_code: int
+    step: int
+    error: BaseException | None = None
+
+
+def train(session: Session, commands: CommandReader) -> Outcome:
+    """Train until the last step, the end of the text, a stop, or an error; then save what there is."""
+    trainer = Trainer(session)
+    boundary = Boundary(trainer)
+    steering = Steering(trainer, boundary, CommandQueue(commands, session.reporter.writer))
+    session.reporter.publish(Phase(name="train", step=trainer.dispatched))
+    try:
+        outcome = _run(trainer, boundary, steering)
+    except StopRequestedError:
+        trainer.catch_up()
+        trainer.publish_row()
+        request = session.switch.request
+        assert request is not None
+        outcome = Outcome("stopped", request.reason, request.exit_code, trainer.progress.step)
+    except AbortRequestedError:
+        return Outcome("stopped", "abort was asked for: nothing was saved", 0, trainer.progress.step)
+    except ChompError as error:
+        outcome = Outcome("crashed", str(error), error.exit_code, trainer.progress.step, error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, what was learnt is saved first and the error told after
+        log.exception("training failed")
+        outcome = Outcome("crashed", f"{type(error).__name__}: {error}", 1, trainer.progress.step, error)
+    finally:
+        trainer.close()
+    boundary.save_if_possible()
+    return _with_saving(outcome, session, boundary)
+
+
+def _run(trainer: Trainer, boundary: Boundary, steering: Steering) -> Outcome:
+    boundary.pay_debts()
+    for _ in training_steps(trainer, steering):
+        boundary.run_due()
+        boundary.report_failed_save()
+    total = trainer.config.train.steps
+    trainer.catch_up()
+    if trainer.progress.step < total and not trainer.session.request.dry_run:
+        return Outcome("data_exhausted", f"the text is used up after {trainer.progress.step} of {total} steps (data.repeat is false)", 0,
+                       trainer.progress.step)
+    return Outcome("completed", f"all {trainer.progress.step} steps done", 0, trainer.progress.step)
+
+
+def training_steps(trainer: Trainer, steering: Steering) -> Iterator[int]:
+    """Steps as they are dispatched, until the last or until the text is used up."""
+    last = trainer.dispatched + 1 if trainer.session.request.dry_run else trainer.config.train.steps
+    while trainer.dispatched < last:
+        steering.obey()
+        watch = trainer.session.compile_watch
+        watch.expect()
+        if not trainer.advance():
+            return
+        _warn_of_compilation(trainer, watch.unexpected())
+        yield trainer.dispatched
+
+
+def _warn_of_compilation(trainer: Trainer, count: int) -> None:
+    """A compilation inside a step means lost time that nobody asked for."""
+    if count:
+        trainer.session.reporter.publish(Warned(
+            topic="recompile", step=trainer.dispatched,
+            message=f"{count} program{'s' * (count != 1)} compiled during step {trainer.dispatched}, which should need none"))
+
+
+def _with_saving(outcome: Outcome, session: Session, boundary: Boundary) -> Outcome:
+    """An attempt whose last state is not on disk has not ended well, whatever else is true."""
+    failure = session.store.take_failure()
+    if failure is None:
+        return outcome
+    reason = f"step {failure.step} could not be saved: {failure.reason}"
+    if outcome.exit_code not in (0, 130, 143):
+        return Outcome(outcome.status, f"{outcome.reason}; {reason}", outcome.exit_code, outcome.step, outcome.error)
+    return Outcome("crashed", f"{outcome.reason}, but {reason}", 5, outcome.step)

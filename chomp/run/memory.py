@@ -1,0 +1,39 @@
+"""Memory in use by this process and its devices, in gigabytes of 2**30 bytes."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import jax
+import psutil
+
+GIB = 2**30
+
+
+def host_memory_gb() -> float:
+    """Resident memory of this process now."""
+    return psutil.Process().memory_info().rss / GIB
+
+
+def peak_host_memory_gb() -> float:
+    """The most resident memory this process ever had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak * (1 if sys.platform == "darwin" else 1024) / GIB
+
+
+def device_memory_gb() -> dict[str, float]:
+    """In use, peak and limit over the local devices, from the allocator; absent where it does not tell (CPU).
+
+    The peak and the limit are those of the fullest device, since that is the one to run out.
+    """
+    stats = [s for s in (device.memory_stats() for device in jax.local_devices()) if s]
+    if not stats:
+        return {}
+    names = {"device_memory_gb": "bytes_in_use", "peak_memory_gb": "peak_bytes_in_use", "device_memory_limit_gb": "bytes_limit"}
+    return {
+        name: round(max(s[key] for s in stats) / GIB, 3)
+        for name, key in names.items()
+        if all(key in s for s in stats)
+    }

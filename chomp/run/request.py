@@ -1,0 +1,78 @@
+"""What the user asked for, and the run directory it happens in."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chomp.config.load import LoadedConfig
+from chomp.errors import ConfigError, RunDirError
+from chomp.rundir import RunDir, list_checkpoints
+
+Resume = str | int
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One `chomp train` command."""
+
+    loaded: LoadedConfig
+    run_dir: Path | None = None
+    resume: Resume = "none"
+    accept: Sequence[str] = field(default=())
+    dry_run: bool = False
+
+
+def parse_resume(value: str) -> Resume:
+    """`none`, `latest` or a step.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if value in ("none", "latest"):
+        return value
+    if value.isdecimal():
+        return int(value)
+    raise ConfigError(f"--resume {value}: expected none, latest or a step number")
+
+
+def choose_run_dir(request: RunRequest) -> RunDir:
+    """The directory the run is written to, checked against what is already there.
+
+    Raises:
+        RunDirError: a run would be overwritten, or there is nothing to resume.
+    """
+    config = request.loaded.config
+    path = request.run_dir or (Path(config.logging.run_dir) if config.logging.run_dir else None)
+    if path is None:
+        if request.resume != "none":
+            raise RunDirError(f"--resume {request.resume} needs the run to resume: pass --run-dir RUN (`chomp runs` lists them)")
+        path = fresh_name(Path("runs"), request.loaded.source)
+    run = RunDir(path.expanduser(), config.logging.metrics_file, config.logging.log_file)
+    if path.exists() and not path.is_dir():
+        raise RunDirError(f"{path} is a file; a run directory is needed")
+    if request.resume == "none":
+        if run.holds_run():
+            raise RunDirError(f"{path} already holds a run ({_contents(run)}); continue it with --resume latest, "
+                              "or choose another --run-dir: it is never overwritten")
+    elif not run.holds_run():
+        raise RunDirError(f"--resume {request.resume}: {path} holds no run; leave --resume out to start one there")
+    return run
+
+
+def _contents(run: RunDir) -> str:
+    steps = [info.step for info in list_checkpoints(run.checkpoints)]
+    return f"checkpoints up to step {steps[-1]}" if steps else "no checkpoints yet"
+
+
+def fresh_name(root: Path, source: str) -> Path:
+    """`root/NAME-YYYYMMDD-HHMMSS`, with a number behind it if that exists."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-.") or "run"
+    base = root / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = base, 2
+    while path.exists():
+        path, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return path

@@ -1,0 +1,115 @@
+"""Choosing the checkpoint to continue from, and judging whether it may be continued."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chomp.config import Config
+from chomp.config.compat import Difference, blocking, compare, format_table
+from chomp.config.derive import Derived, derive
+from chomp.errors import CheckpointError
+from chomp.rundir import CheckpointInfo, verify
+
+log = logging.getLogger("chomp.resume")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A checkpoint that was passed over, and why."""
+
+    step: int
+    reason: str
+
+
+def choose_checkpoint(infos: Sequence[CheckpointInfo], resume: str | int) -> tuple[CheckpointInfo | None, list[Refusal]]:
+    """The checkpoint that `--resume` means, its bytes verified.
+
+    `latest` takes the newest good one and names those it passed over; with no checkpoint at
+    all it means step 0 (None).
+
+    Raises:
+        CheckpointError: the named step is missing or damaged, or none of several is good.
+    """
+    if isinstance(resume, int):
+        return _named(infos, resume), []
+    refused = []
+    for info in reversed(infos):
+        problems = verify(info.path)
+        if not problems:
+            return info, refused
+        refused.append(Refusal(info.step, "; ".join(problems)))
+    if refused:
+        listed = "\n".join(f"  step {r.step}: {r.reason}" for r in refused)
+        raise CheckpointError(f"every checkpoint of this run is damaged:\n{listed}")
+    return None, []
+
+
+def _named(infos: Sequence[CheckpointInfo], step: int) -> CheckpointInfo:
+    by_step = {info.step: info for info in infos}
+    if step not in by_step:
+        have = ", ".join(str(s) for s in sorted(by_step)) or "none"
+        raise CheckpointError(f"--resume {step}: there is no checkpoint of that step (there is: {have})")
+    problems = verify(by_step[step].path)
+    if problems:
+        good = [info.step for info in infos if info.step < step and not verify(info.path)]
+        offer = f"the newest good one before it is --resume {good[-1]}" if good else "no earlier checkpoint is good"
+        raise CheckpointError(f"--resume {step}: checkpoint {by_step[step].path} is damaged: {'; '.join(problems)}; {offer}")
+    return by_step[step]
+
+
+def identity(config: Config, derived: Derived, fingerprint: dict[str, Any], tokenizer_digest: str) -> dict[str, Any]:
+    """All that a checkpoint is judged by, as one nested table; saved in its `meta.json`."""
+    from chomp.config.derive import derived_section
+
+    return {
+        **config.model_dump(),
+        "derived": derived_section(derived),
+        "data_fingerprint": fingerprint,
+        "tokenizer_digest": tokenizer_digest,
+    }
+
+
+def judge(saved: dict[str, Any], now: dict[str, Any], accept: Sequence[str]) -> list[Difference]:
+    """The differences between a checkpoint and the settings at hand, if they allow resuming.
+
+    Raises:
+        CheckpointError: with every differing setting in one table.
+    """
+    differences = compare(saved, now)
+    stopped = blocking(differences, accept)
+    if stopped:
+        fixed = sum(d.severity == "fixed" for d in stopped)
+        advice = ("start a new run for the settings that cannot change" if fixed
+                  else "pass --accept for each setting that you mean to change")
+        raise CheckpointError(f"the checkpoint was made with other settings; {advice}:\n{format_table(stopped)}")
+    return differences
+
+
+def carried_horizon(
+    saved: dict[str, Any], config: Config, derived: Derived, step: int, lr_at: Callable[[Derived, int], float],
+) -> tuple[Derived, str | None]:
+    """Keep the saved learning-rate horizon when only `train.steps` was raised and the steps behind us would change.
+
+    A cosine over "all remaining steps" is bent by a longer run from its first step on. The
+    run that is continued has already followed the old curve, so the old curve stays.
+
+    Returns:
+        The derived numbers to train with, and a sentence for the user if they were carried.
+    """
+    if config.optim.decay_steps is not None:
+        return derived, None
+    old = saved.get("derived", {}).get("optim", {})
+    if old.get("decay_steps_effective") == derived.decay_steps_effective:
+        return derived, None
+    before = derive(Config.model_validate({**config.model_dump(), "train": {**config.train.model_dump(), "steps": saved["train"]["steps"]}}))
+    if all(lr_at(before, count) == lr_at(derived, count) for count in (0, step // 2, max(0, step - 1))):
+        return derived, None
+    kept = dataclasses.replace(derived, decay_steps_effective=before.decay_steps_effective, schedule_steps=before.schedule_steps)
+    return kept, (
+        f"the learning rate keeps the schedule of the original {saved['train']['steps']} steps and stays at its end value after "
+        f"it; to stretch it, set optim.decay_steps and pass --accept optim.decay_steps --accept derived.optim.decay_steps_effective"
+    )

@@ -1,0 +1,295 @@
+"""Building everything a run needs, in the order in which a user's mistakes are cheapest to find."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+
+from chomp.checkpoint.items import from_items, to_items
+from chomp.checkpoint.retention import build_retention
+from chomp.checkpoint.store import CheckpointStore, with_sharding
+from chomp.config import Config
+from chomp.config.derive import Derived, derive, derived_section
+from chomp.data.pipeline import DataPipeline, build_data
+from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
+from chomp.device.environment import environment_report
+from chomp.errors import DeviceError, RunDirError
+from chomp.events import Checkpoint, Compiled, Phase, RunStarted, Warned, read_events
+from chomp.model.build import ModelDef, build_model
+from chomp.model.flops import peak_flops
+from chomp.model.resolve import resolve_model
+from chomp.optim.build import Optimizer, build_optimizer
+from chomp.optim.schedule import make_schedule
+from chomp.rundir import CheckpointInfo, RunDir, write_whole
+from chomp.run.clock import TimeBudget
+from chomp.run.compilation import CompileWatch, compile_step
+from chomp.run.control import StopSwitch, interruptibly
+from chomp.run.history import keep_rows_up_to
+from chomp.run.request import RunRequest
+from chomp.run.resume import carried_horizon, choose_checkpoint, identity, judge
+from chomp.sinks import Reporter
+from chomp.step.eval_step import make_eval_step
+from chomp.step.state import TrainState, abstract_state, init_state
+from chomp.step.train_step import make_train_step
+
+log = logging.getLogger("chomp.session")
+
+PACKAGES = ("chomp", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "grain", "megalodon-jax", "datasets", "transformers")
+
+
+@dataclass
+class Start:
+    """Where an attempt begins."""
+
+    step: int = 0
+    meta: dict[str, Any] = field(default_factory=dict)
+    position: dict[str, Any] | None = None
+    resumed_from: int | None = None
+    attempt: int = 1
+
+
+@dataclass
+class Session:
+    """All parts of one attempt, ready to train."""
+
+    request: RunRequest
+    config: Config
+    derived: Derived
+    run: RunDir
+    reporter: Reporter
+    budget: TimeBudget
+    switch: StopSwitch
+    tokenizer: Tokenizer
+    data: DataPipeline
+    model_def: ModelDef
+    optimizer: Optimizer
+    store: CheckpointStore
+    identity: dict[str, Any]
+    start: Start
+    state: TrainState
+    train_step: Callable[..., Any]
+    eval_step: Callable[..., Any]
+    compile_watch: CompileWatch
+    compile_seconds: float
+    flops_per_token: float
+    peak_flops: float | None
+
+
+def build_session(request: RunRequest, run: RunDir, reporter: Reporter, budget: TimeBudget, switch: StopSwitch) -> Session:
+    """Build a session in a locked run directory.
+
+    Raises:
+        ChompError: for every mistake a user can make, before any training.
+        StopRequestedError: a stop was asked for meanwhile.
+    """
+    config = request.loaded.config
+    with budget.measure("startup"):
+        device = _require_device(config)
+        reporter.publish(Phase(name="data", step=0))
+        tokenizer = _open_tokenizer(config, run, resuming=request.resume != "none")
+        model_config = resolve_model(config.model, tokenizer, auto_set_special_tokens=config.data.tokenizer.auto_set_special_tokens)
+        config = config.model_copy(update={"model": model_config})
+        derived = derive(config)
+        assert model_config.vocab_size is not None
+        data = build_data(config, derived, tokenizer, vocab_size=model_config.vocab_size)
+        switch.check()
+        model_def = build_model(model_config, deterministic=derived.deterministic, backend=device.platform)
+        store = CheckpointStore(run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish)
+        who = identity(config, derived, data.fingerprint, tokenizer.digest())
+        start, derived, info = _find_start(request, run, store, who, config, derived, reporter)
+        optimizer = build_optimizer(config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path)
+        state, start = _load_or_init(start, info, store, model_def, optimizer, config)
+        if not request.dry_run:
+            _settle_directory(request, run, store, config, derived, tokenizer, start, reporter)
+    budget.start_from(_earlier_budget(run, start))
+    reporter.publish(_run_started(request, config, derived, data, model_def, device, start))
+    for line in optimizer.describe().splitlines():
+        log.info("%s", line)
+    watch = CompileWatch()
+    compiled = _compile(model_def, optimizer, config, derived, state, reporter, budget, switch, watch, start.step)
+    return Session(
+        request=request, config=config, derived=derived, run=run, reporter=reporter, budget=budget, switch=switch,
+        tokenizer=tokenizer, data=data, model_def=model_def, optimizer=optimizer, store=store,
+        identity=identity(config, derived, data.fingerprint, tokenizer.digest()), start=start, state=state,
+        train_step=compiled.step, eval_step=make_eval_step(model_def, isolate=config.data.isolate_documents),
+        compile_watch=watch, compile_seconds=compiled.seconds, flops_per_token=model_def.flops_per_token(config.train.seq_len),
+        peak_flops=peak_flops(device.device_kind, config.model.compute_dtype),
+    )
+
+
+def _require_device(config: Config) -> jax.Device:
+    try:
+        device = jax.devices()[0]
+    except RuntimeError as error:
+        raise DeviceError(f"JAX found no usable device: {str(error).splitlines()[0]}") from error
+    if device.platform == "cpu" and not config.train.allow_cpu:
+        raise DeviceError("no GPU was found and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU, "
+                          "or run `chomp probe` to see what is missing")
+    return device
+
+
+def _open_tokenizer(config: Config, run: RunDir, *, resuming: bool) -> Tokenizer:
+    """The run's own snapshot when resuming with the same tokenizer settings, so that a changed hub changes nothing."""
+    if resuming and run.tokenizer.is_dir() and run.config_resolved.exists():
+        saved = run.load_resolved().get("data", {}).get("tokenizer")
+        if saved == config.data.tokenizer.model_dump():
+            return load_tokenizer(run.tokenizer)
+    return build_tokenizer(config.data.tokenizer)
+
+
+def _find_start(
+    request: RunRequest, run: RunDir, store: CheckpointStore, who: dict[str, Any], config: Config, derived: Derived,
+    reporter: Reporter,
+) -> tuple[Start, Derived, CheckpointInfo | None]:
+    attempts = sum(isinstance(event, RunStarted) for event in read_events(run.events))
+    start = Start(attempt=attempts + 1)
+    if request.resume == "none":
+        return start, derived, None
+    info, refused = choose_checkpoint(store.infos(), request.resume)
+    for refusal in refused:
+        reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
+    if info is None:
+        reporter.publish(Warned(topic="resume", message=f"{run.path} has no checkpoint yet: starting again at step 0 in the same directory"))
+        return start, derived, None
+    if refused:
+        reporter.publish(Warned(topic="resume", message=f"resuming from step {info.step}, the newest checkpoint whose bytes are intact"))
+    saved = info.meta["identity"]
+    derived, sentence = carried_horizon(saved, config, derived, info.step, _lr_reader(config))
+    if sentence:
+        reporter.publish(Warned(topic="schedule", message=sentence))
+    now = {**who, "derived": derived_section(derived)}
+    differences = judge(saved, now, request.accept)
+    for difference in differences:
+        if difference.severity == "judged":
+            reporter.publish(Warned(topic="resume", message=f"accepted: {difference.path} was {difference.saved!r}, is now {difference.now!r}"))
+    start.step, start.meta, start.resumed_from = info.step, info.meta, info.step
+    return start, derived, info
+
+
+def _lr_reader(config: Config) -> Callable[[Derived, int], float]:
+    def lr_at(derived: Derived, count: int) -> float:
+        return float(make_schedule(config.optim, derived, config.optim.lr)(count))
+
+    return lr_at
+
+
+def _load_or_init(
+    start: Start, info: CheckpointInfo | None, store: CheckpointStore, model_def: ModelDef, optimizer: Optimizer, config: Config,
+) -> tuple[TrainState, Start]:
+    if info is None:
+        return init_state(model_def, optimizer, config.train.seed), start
+    like = abstract_state(model_def, optimizer)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    items, start.position = store.load(info, with_sharding(to_items(like), sharding))
+    return from_items(items, like), start
+
+
+def _settle_directory(
+    request: RunRequest, run: RunDir, store: CheckpointStore, config: Config, derived: Derived, tokenizer: Tokenizer, start: Start,
+    reporter: Reporter,
+) -> None:
+    """Write what describes the run, and clear away what lies beyond the step it continues from."""
+    try:
+        store.prepare()
+        write_whole(run.config_original, request.loaded.text.encode())
+        resolved = {**config.model_dump(), "derived": derived_section(derived)}
+        write_whole(run.config_resolved, json.dumps(resolved, indent=2).encode())
+        if not run.tokenizer.is_dir() or load_tokenizer(run.tokenizer).digest() != tokenizer.digest():
+            tokenizer.save(run.tokenizer)
+        if request.resume != "none":
+            moved = store.set_aside(start.step, start.attempt)
+            if moved:
+                reporter.publish(Warned(topic="resume", message=(
+                    f"checkpoints of steps {', '.join(map(str, moved))} lie beyond step {start.step} and were moved to "
+                    f"{run.checkpoints / 'set-aside'}")))
+            keep_rows_up_to(run.metrics, start.step)
+            keep_rows_up_to(run.samples, start.step)
+    except OSError as error:
+        raise RunDirError(f"cannot write {error.filename or run.path}: {error.strerror}") from error
+
+
+def _earlier_budget(run: RunDir, start: Start) -> dict[str, float]:
+    """Totals up to the restored checkpoint, and what was done beyond it as `lost`."""
+    totals = dict(start.meta.get("time_budget_seconds", {}))
+    if start.attempt > 1:
+        since = float(start.meta.get("saved_at", 0.0))
+        totals["lost"] = totals.get("lost", 0.0) + _seconds_after(run, since)
+    return totals
+
+
+def _seconds_after(run: RunDir, since: float) -> float:
+    """Working time of earlier attempts after `since` (Unix time): from attempt start, or `since`, to its last event."""
+    lost, began, last = 0.0, None, None
+    for event in read_events(run.events):
+        if isinstance(event, RunStarted):
+            if began is not None and last is not None:
+                lost += max(0.0, last - max(began, since))
+            began = event.t
+        last = event.t
+    if began is not None and last is not None:
+        lost += max(0.0, last - max(began, since))
+    return lost
+
+
+def _run_started(
+    request: RunRequest, config: Config, derived: Derived, data: DataPipeline, model_def: ModelDef, device: jax.Device, start: Start,
+) -> RunStarted:
+    process = platform.node()
+    return RunStarted(
+        pid=os.getpid(), host=process, attempt=start.attempt, resumed_from=start.resumed_from,
+        versions={name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        device={"platform": device.platform, "name": device.device_kind, "count": jax.local_device_count()},
+        environment=environment_report(os.environ), parameters=model_def.parameter_count, tokens_per_step=derived.tokens_per_step,
+        total_steps=config.train.steps, tokens_seen=int(start.meta.get("tokens_seen", 0)), data=data.describe(),
+        accepted=list(request.accept),
+    )
+
+
+def _compile(
+    model_def: ModelDef, optimizer: Optimizer, config: Config, derived: Derived, state: TrainState, reporter: Reporter,
+    budget: TimeBudget, switch: StopSwitch, watch: CompileWatch, step: int,
+) -> Any:
+    reporter.publish(Phase(name="compile", step=step))
+    train_step = make_train_step(model_def, optimizer, config, derived)
+    shape = (derived.grad_accum, config.train.batch_size, config.train.seq_len)
+    with budget.measure("compile"):
+        compiled = interruptibly(lambda: compile_step(train_step, state, shape, watch), switch)
+    reporter.publish(Compiled(seconds=round(compiled.seconds, 3), cache_hit=compiled.cache_hit, memory=compiled.memory,
+                              flops_per_token=model_def.flops_per_token(config.train.seq_len)))
+    return compiled
+
+
+def checkpoint_meta(session: Session, step: int, progress: Any) -> dict[str, Any]:
+    """The description saved beside a checkpoint's arrays."""
+    return {
+        "step": step,
+        "saved_at": round(time.time(), 3),
+        "identity": session.identity,
+        "attempt": session.start.attempt,
+        "accepted": list(session.request.accept),
+        "versions": {name: version(name) for name in PACKAGES},
+        "device": {"platform": jax.default_backend(), "name": jax.devices()[0].device_kind},
+        "parameters": session.model_def.parameter_count,
+        "tokens_seen": progress.tokens_seen,
+        "tokens_read": progress.tokens_read,
+        "train_loss": _number(progress.loss),
+        "eval_step": progress.eval_step,
+        "eval_loss": _number(progress.eval_loss) if progress.eval_step == step else None,
+        "eval_bpb": _number(progress.eval_bpb) if progress.eval_step == step else None,
+        "owed": list(progress.owed),
+        "time_budget_seconds": session.budget.totals(),
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return float(value) if value is not None and np.isfinite(value) else None

@@ -1,0 +1,88 @@
+"""Commands of a live run, obeyed between two steps."""
+
+from __future__ import annotations
+
+from chomp.errors import ChompError
+from chomp.events import Command, Phase
+from chomp.run.boundary import Boundary
+from chomp.run.control import CommandQueue, StopRequest, StopRequestedError
+from chomp.run.trainer import Trainer
+
+PAUSE_POLL_SECONDS = 0.1
+
+
+class AbortRequestedError(Exception):
+    """Somebody asked to end the run at once, without saving."""
+
+
+class Steering:
+    """Reads commands, does what they ask for, and answers each."""
+
+    def __init__(self, trainer: Trainer, boundary: Boundary, queue: CommandQueue):
+        self._trainer = trainer
+        self._boundary = boundary
+        self._queue = queue
+        self._session = trainer.session
+        self._paused = False
+
+    def obey(self) -> None:
+        """Obey what has arrived; while paused, stay here until told to go on.
+
+        Raises:
+            StopRequestedError: by a signal or a `stop`.
+            AbortRequestedError: by an `abort`.
+        """
+        self._session.switch.check()
+        self._obey_new()
+        if self._paused:
+            self._wait_while_paused()
+
+    def _wait_while_paused(self) -> None:
+        step = self._trainer.progress.step
+        self._session.reporter.publish(Phase(name="paused", step=step))
+        with self._session.budget.measure("paused"):
+            while self._paused:
+                self._session.switch.wait(PAUSE_POLL_SECONDS)
+                self._session.switch.check()
+                self._boundary.report_failed_save()
+                self._obey_new()
+        self._session.reporter.publish(Phase(name="train", step=step))
+
+    def _obey_new(self) -> None:
+        for command in self._queue.read():
+            self._trainer.catch_up()
+            step = self._trainer.progress.step
+            try:
+                message = self._act(command)
+            except (StopRequestedError, AbortRequestedError):
+                self._queue.answer(command, step, "ending the run")
+                raise
+            except ChompError as error:
+                self._queue.answer(command, step, str(error), ok=False)
+            else:
+                self._queue.answer(command, step, message, ok=command.command in KNOWN)
+
+    def _act(self, command: Command) -> str:
+        match command.command:
+            case "pause":
+                self._paused = True
+                return "paused"
+            case "resume":
+                was, self._paused = self._paused, False
+                return "going on" if was else "the run was not paused"
+            case "save":
+                return self._boundary.save(wait=False)
+            case "eval":
+                return self._boundary.evaluate()
+            case "sample":
+                return self._boundary.sample(command.args.get("prompt"))
+            case "stop":
+                self._session.switch.set(StopRequest("stop was asked for", 0))
+                raise StopRequestedError
+            case "abort":
+                raise AbortRequestedError
+            case other:
+                return f"unknown command {other!r}; known: {', '.join(sorted(KNOWN))}"
+
+
+KNOWN = frozenset({"pause", "resume", "save", "eval", "sample", "stop", "abort"})

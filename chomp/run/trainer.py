@@ -1,0 +1,129 @@
+"""Advancing a training state step by step, with the host one step behind the device."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import jax
+import numpy as np
+
+from chomp.errors import NonFiniteError
+from chomp.events import NonFinite, Step
+from chomp.run.progress import Pending, Progress
+from chomp.run.rows import RowMaker
+from chomp.run.session import Session
+from chomp.step.state import release_latch
+from chomp.step.train_step import StepMetrics
+
+
+class Trainer:
+    """A session's state, its data iterator and the exact account of both.
+
+    The metrics of step k are read while step k+1 runs. Whatever needs the state or exact
+    counts (evaluation, samples, saves, a pause) calls `catch_up` first.
+
+    Attributes:
+        state: the newest dispatched state.
+        dispatched: its step.
+        position: the data iterator's state after the last *completed* step's batch.
+        progress: totals up to the last completed step.
+    """
+
+    def __init__(self, session: Session):
+        self.session = session
+        self.config = session.config
+        self.state = session.state
+        self.dispatched = session.start.step
+        self.progress = Progress.from_meta(session.start.step, session.start.meta)
+        self.batches = session.data.train_iterator()
+        if session.start.position is not None:
+            self.batches.set_state(session.start.position)
+        self.position: dict[str, Any] = self.batches.get_state()
+        self.rows = RowMaker(
+            self.config, session.budget, tokens_per_step=session.derived.tokens_per_step, flops_per_token=session.flops_per_token,
+            peak_flops=session.peak_flops, compile_seconds=session.compile_seconds)
+        self.waiting_row: dict[str, Any] | None = session.start.meta.get("owed_row")
+        self._pending: deque[Pending] = deque()
+
+    def advance(self) -> bool:
+        """Dispatch one step and read the one before it; False when the text is used up."""
+        with self.session.budget.measure("data_wait"):
+            batch = next(self.batches, None)
+        if batch is None:
+            return False
+        filled = int(np.count_nonzero(batch.segment_ids))
+        self.state, metrics = self.session.train_step(self.state, batch)
+        for scalar in metrics:
+            scalar.copy_to_host_async()
+        self.dispatched += 1
+        self._pending.append(
+            Pending(self.dispatched, metrics, self.batches.get_state(), filled, filled / batch.segment_ids.size))
+        while len(self._pending) > 1:
+            self._complete(self._pending.popleft())
+        return True
+
+    def catch_up(self) -> None:
+        """Wait for every dispatched step."""
+        while self._pending:
+            self._complete(self._pending.popleft())
+
+    def _complete(self, pending: Pending) -> None:
+        metrics: StepMetrics = jax.device_get(pending.metrics)
+        if not metrics.finite:
+            self._report_nonfinite(pending.step, metrics)
+        self.position = pending.position
+        self.progress.step = pending.step
+        self.progress.tokens_seen += int(metrics.tokens)
+        self.progress.tokens_read += pending.tokens_read
+        self.progress.loss = float(metrics.loss)
+        self.rows.completed(pending, int(metrics.tokens))
+        evaluated = self.is_eval_step(pending.step)
+        if self.rows.is_due(pending.step, evaluated=evaluated):
+            self.waiting_row = self.rows.make(pending.step, metrics, self.progress.tokens_seen)
+            if not evaluated:
+                self.publish_row()
+
+    def _report_nonfinite(self, step: int, metrics: StepMetrics) -> None:
+        policy = self.config.debug.nonfinite
+        in_a_row = int(metrics.skipped_in_a_row)
+        self.session.reporter.publish(NonFinite(
+            step=step, loss=float(metrics.loss), grad_norm=float(metrics.grad_norm), skipped=int(metrics.skipped), action=policy))
+        what = f"step {step}: the loss is {float(metrics.loss)} and the gradient norm {float(metrics.grad_norm)}"
+        if policy == "halt":
+            self._return_to(step - 1)
+            raise NonFiniteError(
+                f"{what}; the parameters are those of step {step - 1}. Resume from there with a lower learning rate "
+                "(-o optim.lr=… --accept optim.lr) or past the bad batch with -o debug.nonfinite=skip")
+        if in_a_row >= self.config.debug.max_consecutive_nonfinite:
+            raise NonFiniteError(f"{what}; {in_a_row} steps in a row were skipped (debug.max_consecutive_nonfinite)")
+
+    def _return_to(self, step: int) -> None:
+        """Forget the steps that the latched state refused; `position` still is that of `step`."""
+        self._pending.clear()
+        self.dispatched = step
+        self.state = release_latch(self.state)
+
+    def is_eval_step(self, step: int) -> bool:
+        return self.session.data.has_eval and _is_due(step, self.config.train.eval_every, self.config.train.steps)
+
+    def is_sample_step(self, step: int) -> bool:
+        return _is_due(step, self.config.train.generate_every, self.config.train.steps)
+
+    def publish_row(self) -> None:
+        """Hand out the row that waits for its evaluation, if one does."""
+        if self.waiting_row is not None:
+            row, self.waiting_row = self.waiting_row, None
+            self.session.reporter.publish(Step(row=row))
+
+    def close(self) -> None:
+        """Stop preparing batches."""
+        self.batches.close()
+
+    def state_is_whole(self) -> bool:
+        """Whether the state's arrays still exist: a failed step may have consumed them."""
+        return not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))
+
+
+def _is_due(step: int, every: int, last: int) -> bool:
+    return every > 0 and step > 0 and (step % every == 0 or step == last)

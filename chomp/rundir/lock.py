@@ -1,0 +1,96 @@
+"""Two engines never write one run.
+
+The lock is an advisory `flock`, which the kernel drops when its holder dies, however it
+dies. The file's text names the holder for people and for other machines.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from chomp.errors import RunDirError
+
+# Process start times are read back at this precision at best.
+START_TIME_TOLERANCE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The engine process that wrote the lock; `started` is its start in Unix seconds."""
+
+    pid: int
+    host: str
+    started: float
+
+    def is_alive(self) -> bool:
+        """Whether that very process still runs here; a reused pid is told apart by its start time."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            started = process.create_time()
+            running = process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+        return running and abs(started - self.started) < START_TIME_TOLERANCE_SECONDS
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Who wrote the lock file last, or None if nobody readable did."""
+    try:
+        record = json.loads(path.read_text())
+        return Holder(pid=int(record["pid"]), host=str(record["host"]), started=float(record["started"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def live_holder(path: Path) -> Holder | None:
+    """The engine that holds the lock now, without touching it; None if there is none on this machine."""
+    holder = read_holder(path)
+    return holder if holder is not None and holder.is_alive() else None
+
+
+class RunLock:
+    """Held by an engine for as long as it writes a run directory."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._fd = -1
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            RunDirError: another engine holds it; its pid and host are named.
+        """
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            holder = read_holder(self._path)
+            who = f"pid {holder.pid} on {holder.host}" if holder else "another process"
+            raise RunDirError(
+                f"{self._path.parent} is in use by {who}; wait for it, stop it with `chomp ctl {self._path.parent} stop`, "
+                "or choose another --run-dir"
+            ) from None
+        me = psutil.Process()
+        holder = Holder(pid=me.pid, host=socket.gethostname(), started=me.create_time())
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps({**asdict(holder), "locked_at": round(time.time(), 3)}).encode(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, empty, so that nobody is named as its holder."""
+        if self._fd >= 0:
+            os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,147 @@
+"""Every path inside a run directory, and what makes a directory a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chomp.errors import RunDirError
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The files of one run; see docs/architecture.md for what each holds."""
+
+    path: Path
+    metrics_name: str = "metrics.jsonl"
+    log_name: str = "train.log"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config_original(self) -> Path:
+        return self.path / "config_original.yaml"
+
+    @property
+    def config_resolved(self) -> Path:
+        return self.path / "config_resolved.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def commands(self) -> Path:
+        return self.path / "commands.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / self.metrics_name
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.path / self.log_name
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / CHECKPOINTS
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    def holds_run(self) -> bool:
+        """Whether an engine has ever started here."""
+        return self.config_resolved.exists() or self.events.exists() or self.checkpoints.exists()
+
+    def load_resolved(self) -> dict[str, Any]:
+        """The configuration the run was last started with, as saved in `config_resolved.json`."""
+        try:
+            values = json.loads(self.config_resolved.read_text())
+        except FileNotFoundError:
+            raise RunDirError(f"{self.path} is not a run: it has no {self.config_resolved.name}") from None
+        except ValueError as error:
+            raise RunDirError(f"{self.config_resolved} is damaged ({error}); pass the configuration file to train again") from None
+        if not isinstance(values, dict):
+            raise RunDirError(f"{self.config_resolved} is damaged: it holds no table of settings")
+        return values
+
+
+def open_run(path: Path) -> RunDir:
+    """The run at `path`.
+
+    Raises:
+        RunDirError: there is no run at `path`.
+    """
+    run = RunDir(path)
+    if not path.is_dir():
+        raise RunDirError(f"there is no run directory at {path}")
+    if not run.holds_run():
+        raise RunDirError(f"{path} holds no run: it has neither events.jsonl nor {CHECKPOINTS}/")
+    names = _file_names(run)
+    return RunDir(path, **names)
+
+
+def _file_names(run: RunDir) -> dict[str, str]:
+    if not run.config_resolved.exists():
+        return {}
+    logging_section = run.load_resolved().get("logging", {})
+    return {
+        "metrics_name": logging_section.get("metrics_file", run.metrics_name),
+        "log_name": logging_section.get("log_file", run.log_name),
+    }
+
+
+def list_runs(root: Path) -> list[Path]:
+    """The run directories directly inside `root`, newest event first."""
+    if not root.is_dir():
+        return []
+    runs = [path for path in root.iterdir() if path.is_dir() and RunDir(path).holds_run()]
+    return sorted(runs, key=_last_change, reverse=True)
+
+
+def _last_change(path: Path) -> float:
+    run = RunDir(path)
+    for file in (run.events, run.config_resolved, path):
+        if file.exists():
+            return file.stat().st_mtime
+    return 0.0
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` so that a reader, or a crash, never meets half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def fsync_folder(path: Path) -> None:
+    """Make a rename inside `path` survive a power cut."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,114 @@
+"""Where events go besides `events.jsonl`."""
+
+from __future__ import annotations
+
+import abc
+import logging
+import queue
+import threading
+
+from chomp.events import Event, EventWriter, Warned
+
+log = logging.getLogger("chomp.sinks")
+
+
+class Sink(abc.ABC):
+    """Receives every event of a run, from any thread, in order."""
+
+    name: str = "sink"
+
+    @abc.abstractmethod
+    def handle(self, event: Event) -> None:
+        """Take one event; events of no interest are ignored."""
+
+    def close(self) -> None:
+        """Finish; called once, after the last event."""
+        return
+
+
+class Reporter:
+    """The one way to say that something happened: `events.jsonl` first, then each sink.
+
+    A sink that raises is reported once and dropped; it never stops training.
+    """
+
+    def __init__(self, writer: EventWriter, sinks: list[Sink]):
+        self._writer = writer
+        self._sinks = list(sinks)
+        self._lock = threading.RLock()
+
+    @property
+    def writer(self) -> EventWriter:
+        return self._writer
+
+    def publish(self, event: Event) -> None:
+        with self._lock:
+            self._writer.write(event)
+            for sink in list(self._sinks):
+                try:
+                    sink.handle(event)
+                except Exception as error:  # noqa: BLE001 - a foreign tracker may raise anything; it is dropped and named
+                    self._drop(sink, error)
+
+    def _drop(self, sink: Sink, error: Exception) -> None:
+        self._sinks.remove(sink)
+        log.exception("%s failed", sink.name)
+        self.publish(Warned(topic="sink", message=f"{sink.name} failed and is switched off for this run: {error}"))
+
+    def close(self) -> None:
+        with self._lock:
+            for sink in self._sinks:
+                try:
+                    sink.close()
+                except Exception:  # noqa: BLE001 - as above; nothing is left to switch off
+                    log.exception("closing %s failed", sink.name)
+            self._writer.close()
+
+
+class QueuedSink(Sink):
+    """Hands events to a slow sink in a thread of its own, through a bounded queue.
+
+    When the queue is full the event is dropped and counted: a tracker that hangs must not
+    stall training. `handle` raises the inner sink's error at the next event.
+    """
+
+    MAX_EVENTS = 1000
+    CLOSE_TIMEOUT_SECONDS = 15.0
+
+    def __init__(self, inner: Sink):
+        self.name = inner.name
+        self.dropped = 0
+        self._inner = inner
+        self._queue: queue.Queue[Event | None] = queue.Queue(self.MAX_EVENTS)
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True, name=f"sink-{inner.name}")
+        self._thread.start()
+
+    def handle(self, event: Event) -> None:
+        if self._error is not None:
+            raise self._error
+        try:
+            self._queue.put_nowait(event)
+        except queue.Full:
+            self.dropped += 1
+
+    def _work(self) -> None:
+        while (event := self._queue.get()) is not None:
+            try:
+                self._inner.handle(event)
+            except Exception as error:  # noqa: BLE001 - raised again by `handle`, in the thread that can report it
+                self._error = error
+                return
+        self._inner.close()
+
+    def close(self) -> None:
+        if self._error is None:
+            try:
+                self._queue.put(None, timeout=self.CLOSE_TIMEOUT_SECONDS)
+            except queue.Full:
+                self.dropped += self._queue.qsize()
+        self._thread.join(self.CLOSE_TIMEOUT_SECONDS)
+        if self._thread.is_alive():
+            log.warning("%s did not finish in %.0f s and is left behind", self.name, self.CLOSE_TIMEOUT_SECONDS)
+        if self.dropped:
+            log.warning("%s lost %d events because it was too slow", self.name, self.dropped)

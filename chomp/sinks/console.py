@@ -1,0 +1,151 @@
+"""A run on a plain terminal or in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import IO, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from chomp.events import (
+    Checkpoint,
+    Compiled,
+    Evaluated,
+    Event,
+    NonFinite,
+    Phase,
+    RunEnded,
+    RunStarted,
+    Sampled,
+    Step,
+    Warned,
+)
+from chomp.sinks import text
+from chomp.sinks.base import Sink
+
+SAMPLE_LINES = 12
+SHOWN_ENVIRONMENT = ("XLA_", "JAX_", "CUDA_VISIBLE")
+# The share of the newest window in the step time that the ETA is made from.
+ETA_SMOOTHING = 0.3
+
+
+class EtaMeter:
+    """Remaining seconds from a smoothed step time; compilation and evaluation are not in it."""
+
+    def __init__(self) -> None:
+        self._step_time_s: float | None = None
+        self.total_steps = 0
+
+    def update(self, row: dict[str, Any]) -> float | None:
+        newest = float(row["step_time_s"])
+        old = self._step_time_s
+        self._step_time_s = newest if old is None else (1 - ETA_SMOOTHING) * old + ETA_SMOOTHING * newest
+        return (self.total_steps - row["step"]) * self._step_time_s
+
+
+class ConsoleSink(Sink):
+    """Prints what a person follows: one line per metrics row, samples, saves, warnings.
+
+    On a terminal a progress bar with the remaining time stays below the lines.
+    """
+
+    name = "console"
+
+    def __init__(self, stream: IO[str] | None = None):
+        self._console = Console(file=stream or sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._eta = EtaMeter()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def handle(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                self._started(event)
+            case Phase(name="compile"):
+                self._say("compiling the training step …", style="dim")
+            case Compiled():
+                how = "from the cache" if event.cache_hit else "anew (the next start takes it from the cache)"
+                self._say(f"compiled {how} in {event.seconds:.1f} s", style="dim")
+                self._show_bar()
+            case Phase(name="paused"):
+                self._say("paused; `chomp ctl RUN resume` goes on", style="yellow")
+            case Step():
+                self._row(event.row)
+            case Evaluated():
+                self._say(f"evaluated {event.tokens:,} tokens in {event.seconds:.1f} s", style="dim")
+            case Sampled():
+                self._sample(event)
+            case Checkpoint():
+                self._checkpoint(event)
+            case Warned():
+                self._say(f"warning: {text.defused(event.message)}", style="yellow")
+            case NonFinite():
+                self._say(f"step {event.step}: loss {text.loss(event.loss)}, gradient norm {text.loss(event.grad_norm)}; "
+                          f"the parameters were not touched ({event.action})", style="bold red")
+            case RunEnded():
+                self._ended(event)
+
+    def _started(self, event: RunStarted) -> None:
+        self._eta.total_steps = event.total_steps
+        resumed = "" if event.resumed_from is None else f", resumed from step {event.resumed_from}"
+        device = event.device.get("name", event.device.get("platform", "?"))
+        self._say(f"{text.count(event.parameters)} parameters on {device}, "
+                  f"{event.tokens_per_step:,} tokens per step, {event.total_steps:,} steps{resumed}")
+        if event.data:
+            self._say(f"data: {text.defused(event.data)}")
+        for name, value in event.environment.items():
+            if name.startswith(SHOWN_ENVIRONMENT):
+                self._say(f"env {name}={value}", style="dim")
+
+    def _show_bar(self) -> None:
+        if not self._console.is_terminal or self._progress is not None:
+            return
+        self._progress = Progress(
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), BarColumn(bar_width=None), TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[note]}"), console=self._console, transient=True)
+        self._task = self._progress.add_task("train", total=self._eta.total_steps, note="")
+        self._progress.start()
+
+    def _row(self, row: dict[str, Any]) -> None:
+        eta = self._eta.update(row)
+        self._say(text.row_line(row, self._eta.total_steps, eta))
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=row["step"],
+                                  note=f"loss {text.loss(row.get('loss'))} · {row['tokens_per_sec']:,.0f} tok/s · eta {text.duration(eta or 0)}")
+
+    def _sample(self, event: Sampled) -> None:
+        self._say(f"── sample at step {event.step} ──", style="cyan")
+        prompt, written = text.defused(event.prompt), text.defused(event.text)
+        lines = Text(prompt, style="dim") + Text(written)
+        for line in lines.split("\n", allow_blank=True)[:SAMPLE_LINES]:
+            self._console.print(Text("  │ ", style="cyan") + line)
+
+    def _checkpoint(self, event: Checkpoint) -> None:
+        if event.state == "committed":
+            self._say(f"saved step {event.step} ({text.size(event.bytes or 0)}, {event.seconds:.1f} s, "
+                      f"training waited {event.blocked_seconds:.2f} s)", style="dim")
+        elif event.state in ("failed", "refused"):
+            what = "saving" if event.state == "failed" else "checkpoint of"
+            self._say(f"{what} step {event.step} {'failed' if event.state == 'failed' else 'refused'}: "
+                      f"{text.defused(event.reason or '')}", style="bold red")
+
+    def _ended(self, event: RunEnded) -> None:
+        self._hide_bar()
+        spent = "  ".join(f"{name.replace('_', ' ')} {text.duration(s)}" for name, s in event.time_budget_seconds.items() if s >= 1)
+        self._say(f"{event.status.replace('_', ' ')} at step {event.step}: {text.defused(event.reason)}",
+                  style="green" if event.exit_code == 0 else "bold red")
+        if spent:
+            self._say(f"time: {spent}", style="dim")
+
+    def _hide_bar(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _say(self, line: str, style: str = "") -> None:
+        self._console.print(Text(line, style=style))
+
+    def close(self) -> None:
+        self._hide_bar()

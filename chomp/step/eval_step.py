@@ -1,0 +1,52 @@
+"""Losses of a batch without touching any state."""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from chomp.data.batch import Batch
+from chomp.model.build import ModelDef
+from chomp.model.loss import loss_mask
+from chomp.step.rows import rows_of
+
+
+class EvalSums(NamedTuple):
+    """Sums that the host adds up over batches.
+
+    Attributes:
+        loss: fp32 sum of negative log-likelihoods in nats over the batch's loss tokens.
+        tokens: int32 loss tokens in the batch.
+        row_loss: `[batch]` the same sum by row.
+        row_tokens: `[batch]` loss tokens by row.
+    """
+
+    loss: Float[Array, ""]
+    tokens: Int[Array, ""]
+    row_loss: Float[Array, " batch"]
+    row_tokens: Int[Array, " batch"]
+
+
+EvalStep: TypeAlias = Callable[[PyTree, Batch], EvalSums]
+
+
+def make_eval_step(model_def: ModelDef, *, isolate: bool) -> EvalStep:
+    """Return the compiled (params, batch) -> `EvalSums` for batches of fields `[batch, seq]`, without dropout.
+
+    Bits per byte of a pass is `sum(loss) / ln 2 / sum(target_bytes(...))` with `chomp.model.loss.target_bytes`
+    of the same batches on the host.
+
+    Args:
+        model_def: the model.
+        isolate: `data.isolate_documents`.
+    """
+
+    def eval_step(params: PyTree, batch: Batch) -> EvalSums:
+        rows = rows_of(batch, isolate)
+        losses, tokens = model_def.combine(params).token_losses(*rows, deterministic=True)
+        counted = loss_mask(rows.labels, rows.segment_ids)
+        return EvalSums(losses.sum(dtype=jnp.float32), tokens, losses.sum(axis=1), counted.sum(axis=1, dtype=jnp.int32))
+
+    return jax.jit(eval_step)

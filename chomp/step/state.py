@@ -1,0 +1,82 @@
+"""Everything a run carries from one step to the next, as arrays."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
+
+from chomp.model.build import ModelDef
+from chomp.optim.build import Optimizer
+
+_KEY_KIND = "threefry2x32"
+
+
+class TrainState(eqx.Module):
+    """Arrays only, so that it can be donated, saved and compared whole.
+
+    Attributes:
+        step: steps done; equals the batches that training has consumed.
+        updates: optimizer updates applied; the schedules count these.
+        skipped: steps whose update was dropped because loss or gradient was not finite.
+        skipped_in_a_row: how many of the last steps were; above zero under the policy `halt`, nothing moves any more.
+        params: the model's parameters.
+        opt_state: the optimizer's state.
+        rng: raw key data from which every step's dropout key is folded; never changes.
+    """
+
+    step: Int[Array, ""]
+    updates: Int[Array, ""]
+    skipped: Int[Array, ""]
+    skipped_in_a_row: Int[Array, ""]
+    params: PyTree
+    opt_state: PyTree
+    rng: UInt32[Array, " words"]
+
+    def dropout_key(self) -> PRNGKeyArray:
+        """Return this step's key: a function of the run's seed and the step number, so a resume repeats it."""
+        return jax.random.fold_in(jax.random.wrap_key_data(self.rng, impl=_KEY_KIND), self.step)
+
+
+def init_state(model_def: ModelDef, optimizer: Optimizer, seed: int) -> TrainState:
+    """Draw parameters and start the optimizer in one compiled call on the default device.
+
+    Args:
+        model_def: from `build_model`.
+        optimizer: from `build_optimizer` for the same model.
+        seed: any non-negative integer below 2**32; `train.seed`.
+    """
+    return jax.jit(lambda words: _start(model_def, optimizer, words))(_seed_words(seed))
+
+
+def abstract_state(model_def: ModelDef, optimizer: Optimizer) -> TrainState:
+    """Return the state's shapes and dtypes as `jax.ShapeDtypeStruct` without running anything."""
+    return jax.eval_shape(lambda words: _start(model_def, optimizer, words), _seed_words(0))
+
+
+def release_latch(state: TrainState) -> TrainState:
+    """Let a state that stopped on a non-finite step move again: a new attempt starts with none skipped in a row."""
+    return dataclasses.replace(state, skipped_in_a_row=jnp.zeros_like(state.skipped_in_a_row))
+
+
+def _seed_words(seed: int) -> UInt32[Array, " words"]:
+    return jax.random.key_data(jax.random.key(seed, impl=_KEY_KIND))
+
+
+def _start(model_def: ModelDef, optimizer: Optimizer, words: UInt32[Array, " words"]) -> TrainState:
+    model_key, run_key = jax.random.split(jax.random.wrap_key_data(words, impl=_KEY_KIND))
+    params = model_def.make_params(model_key)
+
+    def zero() -> Int[Array, ""]:
+        return jnp.zeros((), jnp.int32)
+
+    return TrainState(
+        step=zero(),
+        updates=zero(),
+        skipped=zero(),
+        skipped_in_a_row=zero(),
+        params=params,
+        opt_state=optimizer.transform.init(params),
+        rng=jax.random.key_data(run_key),
+    )

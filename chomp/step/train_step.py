@@ -1,0 +1,189 @@
+"""One optimizer update as a pure function, compiled once."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from chomp.config.derive import Derived
+from chomp.config.schema import Config
+from chomp.data.batch import Batch
+from chomp.model.build import ModelDef
+from chomp.optim.build import Optimizer
+from chomp.step.rows import Rows, rows_of
+from chomp.step.state import TrainState
+
+
+class StepMetrics(NamedTuple):
+    """What one step reports, all scalars on the device.
+
+    Attributes:
+        loss: mean negative log-likelihood per loss token, in nats; 0 when the batch has no loss token.
+        grad_norm: global norm of the mean gradient, before clipping.
+        lr: learning rate of this step's update.
+        lr_muon: Muon's learning rate; equals `lr` without Muon.
+        tokens: loss tokens in the batch.
+        finite: loss and gradient norm were finite and the run was not latched by an earlier step that was not.
+        skipped: steps skipped so far for not being finite.
+        skipped_in_a_row: how many of the last steps were.
+    """
+
+    loss: Float[Array, ""]
+    grad_norm: Float[Array, ""]
+    lr: Float[Array, ""]
+    lr_muon: Float[Array, ""]
+    tokens: Int[Array, ""]
+    finite: Bool[Array, ""]
+    skipped: Int[Array, ""]
+    skipped_in_a_row: Int[Array, ""]
+
+
+class GradientSums(NamedTuple):
+    """Sums over the loss tokens of a batch: of losses, of their gradients, and the tokens themselves."""
+
+    loss: Float[Array, ""]
+    tokens: Int[Array, ""]
+    grads: PyTree
+
+
+TrainStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+
+
+def make_train_step(model_def: ModelDef, optimizer: Optimizer, config: Config, derived: Derived) -> TrainStep:
+    """Return (state, batch) -> (state, metrics); tracing it twice raises `RuntimeError`.
+
+    The gradient is that of the mean loss over all loss tokens of the batch, whatever its split into micro-batches.
+    It is clipped once, by the norm that is reported. A step whose loss or gradient norm is not finite leaves
+    parameters and optimizer state as they were:
+
+    - `debug.nonfinite: halt`: nothing but the skip counters changes, not even `step`, and every later step leaves the
+      state alone until `release_latch`;
+    - `skip`: `step` advances, the skip is counted, and the next finite step sets `skipped_in_a_row` to zero.
+
+    A batch without any loss token is a step with loss 0 and no update (a decay without a gradient would be one).
+
+    Args:
+        model_def: the model; its `deterministic` decides about dropout.
+        optimizer: for the same model.
+        config: `optim.grad_clip_norm`, `data.isolate_documents` and `debug.nonfinite` are read.
+        derived: `grad_accum`, the batch's leading axis.
+    """
+    sum_gradients = _make_gradient_sums(model_def, config.data.isolate_documents, derived.grad_accum)
+    clip_norm, halting = config.optim.grad_clip_norm, config.debug.nonfinite == "halt"
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        sums = sum_gradients(state.params, batch, state.dropout_key())
+        denominator = jnp.maximum(sums.tokens, 1).astype(jnp.float32)
+        loss = sums.loss / denominator
+        grad_norm = optax.global_norm(sums.grads) / denominator
+        scale = _clip_scale(grad_norm, clip_norm) / denominator
+        grads = jax.tree.map(lambda total: total * scale, sums.grads)
+
+        latched = jnp.logical_and(halting, state.skipped_in_a_row > 0)
+        good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        rates = optimizer.lr(state.updates)
+        new_state = _advance(state, _update(optimizer, state, grads), good, latched, sums.tokens > 0, halting)
+        metrics = StepMetrics(
+            loss=loss,
+            grad_norm=grad_norm,
+            lr=rates["lr"],
+            lr_muon=rates["lr_muon"],
+            tokens=sums.tokens,
+            finite=good & ~latched,
+            skipped=new_state.skipped,
+            skipped_in_a_row=new_state.skipped_in_a_row,
+        )
+        return new_state, metrics
+
+    return eqx.debug.assert_max_traces(train_step, max_traces=1)
+
+
+def compile_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -> jax.stages.Compiled:
+    """Compile ahead of time with the state donated: the compiled call consumes the state it is given.
+
+    Args:
+        train_step: from `make_train_step`.
+        state: shapes, from `abstract_state`.
+        batch: shapes `[accum, batch, seq]`, as `jax.ShapeDtypeStruct`.
+
+    Returns:
+        The compiled call, with `memory_analysis()`; any other shape is an error, not a second compilation.
+    """
+    return jax.jit(train_step, donate_argnums=0).lower(state, batch).compile()
+
+
+def _make_gradient_sums(
+    model_def: ModelDef, isolate: bool, grad_accum: int
+) -> Callable[[PyTree, Batch, PRNGKeyArray], GradientSums]:
+    """Return (params, batch, key) -> sums over all micro-batches, with fp32 gradients.
+
+    A single micro-batch skips the scan: its loop would keep a second copy of the gradients.
+    """
+
+    def one(params: PyTree, rows: Rows, key: PRNGKeyArray) -> GradientSums:
+        def loss_sum(params: PyTree) -> tuple[Float[Array, ""], Int[Array, ""]]:
+            return model_def.combine(params).loss_sum(*rows, deterministic=model_def.deterministic, key=key)
+
+        (loss, tokens), grads = jax.value_and_grad(loss_sum, has_aux=True)(params)
+        return GradientSums(loss, tokens, jax.tree.map(lambda grad: grad.astype(jnp.float32), grads))
+
+    def single(params: PyTree, batch: Batch, key: PRNGKeyArray) -> GradientSums:
+        rows = jax.tree.map(lambda field: field[0], rows_of(batch, isolate))
+        return one(params, rows, jax.random.fold_in(key, 0))
+
+    def scanned(params: PyTree, batch: Batch, key: PRNGKeyArray) -> GradientSums:
+        def add(sums: GradientSums, item: tuple[Int[Array, ""], Rows]) -> tuple[GradientSums, None]:
+            index, rows = item
+            return jax.tree.map(jnp.add, sums, one(params, rows, jax.random.fold_in(key, index))), None
+
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
+        start = GradientSums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), zeros)
+        sums, _ = jax.lax.scan(add, start, (jnp.arange(grad_accum), rows_of(batch, isolate)))
+        return sums
+
+    return single if grad_accum == 1 else scanned
+
+
+def _clip_scale(norm: Float[Array, ""], limit: float) -> Float[Array, ""]:
+    """Return the factor that brings a gradient of this norm down to `limit`; 1 below it, or when `limit` is 0."""
+    if limit == 0:
+        return jnp.ones((), jnp.float32)
+    return jnp.where(norm > limit, limit / norm, 1.0)
+
+
+def _update(optimizer: Optimizer, state: TrainState, grads: PyTree) -> tuple[PyTree, PyTree]:
+    """Return parameters and optimizer state after one update."""
+    updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params)
+    return optax.apply_updates(state.params, updates), opt_state
+
+
+def _advance(
+    state: TrainState,
+    updated: tuple[PyTree, PyTree],
+    good: Bool[Array, ""],
+    latched: Bool[Array, ""],
+    has_tokens: Bool[Array, ""],
+    halting: bool,
+) -> TrainState:
+    """Choose between the old and the updated state and count."""
+    applied = good & ~latched & has_tokens
+    bad = ~good & ~latched
+    params, opt_state = jax.tree.map(
+        lambda new, old: jnp.where(applied, new, old), updated, (state.params, state.opt_state)
+    )
+    moves = good & ~latched if halting else jnp.ones((), bool)
+    in_a_row: Any = jnp.where(bad, state.skipped_in_a_row + 1, jnp.where(latched, state.skipped_in_a_row, 0))
+    return dataclasses.replace(
+        state,
+        step=state.step + moves.astype(jnp.int32),
+        updates=state.updates + applied.astype(jnp.int32),
+        skipped=state.skipped + bad.astype(jnp.int32),
+        skipped_in_a_row=in_a_row,
+        params=params,
+        opt_state=opt_state,
+    )

@@ -1,0 +1,50 @@
+import jax
+import numpy as np
+import pytest
+from megalodon_jax import MegalodonForCausalLM
+
+from chomp.data.batch import IGNORED
+from chomp.model.build import build_model
+from chomp.model.loss import loss_mask, target_bytes
+from tests.model.tiny import model_config, packed_batch
+
+
+@pytest.fixture(scope="module")
+def network() -> MegalodonForCausalLM:
+    return build_model(model_config()).init(jax.random.key(0))
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+def test_equals_the_library_s_mask(network: MegalodonForCausalLM, isolate: bool) -> None:
+    batch = packed_batch(3, rows=4)
+    ids, labels, segments = batch.input_ids[0], batch.labels[0], batch.segment_ids[0]
+    losses, count = network.compute_loss(
+        ids, labels, segment_ids=segments if isolate else None, reduction="none", return_valid_count=True
+    )
+    mask = loss_mask(labels, segments, isolate)
+    np.testing.assert_array_equal(mask, np.asarray(losses) > 0)
+    assert mask.sum() == int(count)
+    assert mask.any()
+    assert not mask.all()
+
+
+def test_first_token_of_a_document_counts_only_without_isolation() -> None:
+    labels = np.array([[5, 6, 7, 8]], np.int32)
+    segments = np.array([[1, 1, 2, 2]], np.int32)
+    np.testing.assert_array_equal(loss_mask(labels, segments, True), [[True, False, True]])
+    np.testing.assert_array_equal(loss_mask(labels, segments, False), [[True, True, True]])
+
+
+def test_padding_and_ignored_labels_never_count() -> None:
+    labels = np.array([[5, IGNORED, 7, IGNORED]], np.int32)
+    segments = np.array([[1, 1, 1, 0]], np.int32)
+    np.testing.assert_array_equal(loss_mask(labels, segments), [[False, True, False]])
+    np.testing.assert_array_equal(loss_mask(labels, None), [[False, True, False]])
+
+
+def test_target_bytes_sums_the_lengths_of_counted_targets() -> None:
+    labels = np.array([[1, 2, 3, IGNORED]], np.int32)
+    lengths = np.array([0, 10, 20, 40], np.int32)
+    assert target_bytes(labels, np.ones_like(labels), lengths) == 60
+    assert target_bytes(labels, np.array([[1, 1, 2, 2]], np.int32), lengths) == 20
+    assert target_bytes(labels, np.array([[1, 1, 2, 2]], np.int32), lengths, isolate=False) == 60
