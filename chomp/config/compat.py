@@ -50,7 +50,6 @@ RULES: tuple[Rule, ...] = (
     Rule("train.batch_tokens", "free", "the accumulation it stands for is compared"),
     *(Rule(f"train.{name}", "free", "a cadence") for name in ("log_every", "eval_every", "generate_*")),
     Rule("train.*", "judged", NUMBERS),
-    Rule("derived.optim.decay_steps_effective", "judged", "it bends the learning rate of the steps to come"),
     Rule("derived.*", "free", "it follows from other settings"),
     Rule("data_fingerprint*", "judged", "the text is not the text the checkpoint was trained on"),
     Rule("tokenizer_digest", "judged", "the same text would become other token ids"),

@@ -13,6 +13,7 @@ from chomp.config.presets import expand_preset
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.schema import Config
 from chomp.config.spec import settings
+from chomp.config.suggest import nearest
 from chomp.config.validate import build_config
 from chomp.config.variables import expand
 from chomp.config.yaml_reader import Document, Path, dotted, read_yaml
@@ -96,8 +97,6 @@ def _read(path: FilePath) -> str:
 
 
 def _similar_files(path: FilePath) -> str | None:
-    from chomp.config.suggest import nearest
-
     try:
         names = [entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")]
     except OSError:

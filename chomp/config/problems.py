@@ -27,7 +27,9 @@ class Problem:
     also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.path, self.message) if part)
+        text = ": ".join(part for part in (self.where, self.path, self.message) if part)
+        # Keys and overrides are the user's; what a terminal would obey is shown escaped.
+        return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 class InvalidConfig(ConfigError):

@@ -111,7 +111,7 @@ def _number(value: float) -> str:
     text = repr(value)
     digits, _, exponent = text.partition("e")
     if not exponent:
-        return text.removesuffix(".0") if 1e-3 <= abs(value) or value == 0 else _scientific(value)
+        return text.removesuffix(".0") if abs(value) >= 1e-3 or value == 0 else _scientific(value)
     return f"{digits}e{int(exponent)}"
 
 

@@ -27,8 +27,10 @@ def nearest(word: str, known: list[str] | tuple[str, ...], cutoff: float = 0.6) 
     return next((name for name in known if name.lower() == found[0]), None) if found else None
 
 
-def _elsewhere(leaf: str) -> list[str]:
-    return [path for path in (*sections(), *settings()) if path.rpartition(".")[2] == leaf]
+def _elsewhere(leaf: str, path: str) -> list[str]:
+    """Known keys and sections called `leaf`, those most like `path` first."""
+    same = [known for known in (*sections(), *settings()) if known.rpartition(".")[2] == leaf]
+    return sorted(same, key=lambda known: -difflib.SequenceMatcher(None, path, known).ratio())
 
 
 def unknown_key(path: str) -> str:
@@ -40,9 +42,10 @@ def unknown_key(path: str) -> str:
     if path in RETIRED:
         return f"unknown key; {RETIRED[path]}"
     section, _, leaf = path.rpartition(".")
-    if section not in sections():
+    same = _elsewhere(leaf, path)
+    if section not in sections() and not same:
         section, leaf = _known_part(path)
-    same = _elsewhere(leaf)
+        same = _elsewhere(leaf, path)
     if same:
         return f"unknown key; did you mean {' or '.join(same[:3])}?"
     beside = nearest(leaf, children(section))

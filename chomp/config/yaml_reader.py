@@ -132,8 +132,8 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
         )
     if "expected a single document" in (error.context or ""):
         return "the file holds more than one YAML document; keep one and delete the `---` after it"
-    if "duplicate anchor" in (error.context or "") or "undefined alias" in problem:
-        return f"not valid YAML: {problem}; text that starts with * or & needs quotes"
+    if "undefined alias" in problem or "while scanning an a" in (error.context or ""):
+        return "not valid YAML: text that starts with * or & needs quotes, such as '*.txt'"
     if "expected <block end>" in problem:
         return "not valid YAML: the line does not line up with the ones above; check its indentation and quotes"
     if "while scanning a quoted scalar" in (error.context or "") or "stream end" in problem:

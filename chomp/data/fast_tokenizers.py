@@ -24,7 +24,7 @@ PIECE = 1 << 16
 PIECES_AT_ONCE = 64
 """Bounds the memory of encodings, which is many times that of their ids."""
 LINE_START = re.compile(r"(?<=\S\n)(?=[A-Za-z0-9])")
-"""Where cutting changes no id: byte-level pre-tokenizers never join a single newline with a letter or digit after it."""
+"""Where cutting changes no id: byte-level splitting never joins a single newline with a letter or digit after it."""
 
 
 class FastTokenizer(Tokenizer):

@@ -74,6 +74,11 @@ def heldout_count(documents: int, most: int) -> int:
     return min(most, max(1, math.ceil(SHARE * documents)))
 
 
+def spread(count: int, total: int) -> np.ndarray:
+    """`count` evenly spread positions below `total`, each the middle of its share."""
+    return (2 * np.arange(count, dtype=np.int64) + 1) * total // (2 * count)
+
+
 def hold_out(source: RandomAccessSource, most: int) -> HeldOut:
     """Hold out evenly spread documents, or the end of the only one.
 
@@ -87,7 +92,7 @@ def hold_out(source: RandomAccessSource, most: int) -> HeldOut:
         train, evaluation = split_document(source[0], source.name)
         return HeldOut(_single(train), _single(evaluation), {"rule": "tail", "train_length": len(train)})
     count = heldout_count(total, most)
-    positions = (2 * np.arange(count, dtype=np.int64) + 1) * total // (2 * count)
+    positions = spread(count, total)
     return HeldOut(
         Selection(source, positions, complement=True),
         Selection(source, positions),

@@ -52,16 +52,18 @@ class DataPipeline:
         covers shuffling, packing and prefetching; `set_state()` continues there exactly.
         Ends after a padded batch if `data.repeat` is false.
         """
-        iterator = self._train_dataset().__iter__()
+        iterator = self.train_dataset().__iter__()
         self._iterators.append(iterator)
         return iterator
 
-    def _train_dataset(self) -> grain.IterDataset[Batch]:
+    def train_dataset(self) -> grain.IterDataset[Batch]:
+        """The training batches as a Grain dataset; each iterator of it starts at the beginning."""
         data = self._config.data
-        packed = pack(self._train_documents(), self._plan, self._corpus, data)
+        packed = pack(self.train_documents(), self._plan, self._corpus, data)
         return PrefetchDataset(packed, size=data.prefetch)
 
-    def _train_documents(self) -> grain.IterDataset[Document]:
+    def train_documents(self) -> grain.IterDataset[Document]:
+        """Training documents in the order in which they are packed."""
         data, seed = self._config.data, self._seed % 2**31
         if self._text.stream is None:
             return in_order(self._text.train, repeat=data.repeat, shuffle_seed=seed if data.shuffle else None)

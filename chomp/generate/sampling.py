@@ -46,3 +46,12 @@ def write(model: LanguageModel, tokenizer: Tokenizer, prompt_ids: Sequence[int],
     # Decoded together, so that a character split between prompt and continuation is not lost.
     text = whole[len(start):] if whole.startswith(start) else tokenizer.decode(new)
     return Written(start, text, int(new.size))
+
+
+def encode_prompt(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    """Ids of a prompt; an empty one is the begin-of-text id alone."""
+    ids: Sequence[int] = [int(i) for i in tokenizer.encode(text)]
+    if not ids:
+        start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
+        ids = [start if start is not None else 0]
+    return tuple(ids)

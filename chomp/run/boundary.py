@@ -8,9 +8,9 @@ from typing import Any
 
 from chomp.checkpoint.items import to_items
 from chomp.events import Evaluated, Phase, Sampled, Warned
-from chomp.generate.sampling import write
+from chomp.generate.sampling import encode_prompt, write
 from chomp.run.evaluate import evaluate
-from chomp.run.sample import build_prompts, encode_prompt, sampling_options
+from chomp.run.sample import build_prompts, sampling_options
 from chomp.run.session import checkpoint_meta
 from chomp.run.trainer import Trainer
 

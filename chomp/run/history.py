@@ -1,11 +1,13 @@
-"""Row files stay true after a resume: no step twice, none beyond the restored one."""
+"""What earlier attempts left: rows that stay true after a resume, and time that was lost."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from chomp.events import Event, RunEnded, RunStarted
 from chomp.rundir import write_whole
 
 
@@ -32,6 +34,27 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return []
     rows = (_parse(line) for line in path.read_bytes().splitlines())
     return [row for row in rows if row is not None]
+
+
+def seconds_beyond(events: Iterable[Event], since: float) -> float:
+    """Seconds that the attempts in `events` worked after `since` (Unix time).
+
+    An attempt lasts from its start to its end, or to the last thing it said if it was killed;
+    what stands between two attempts, such as a resume that was refused, is nobody's work.
+    """
+    total, began, last = 0.0, None, 0.0
+    for event in events:
+        if isinstance(event, RunStarted) and began is not None:
+            total += max(0.0, last - max(began, since))
+        if isinstance(event, RunStarted):
+            began = event.t
+        last = event.t
+        if isinstance(event, RunEnded) and began is not None:
+            total += max(0.0, last - max(began, since))
+            began = None
+    if began is not None:
+        total += max(0.0, last - max(began, since))
+    return total
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

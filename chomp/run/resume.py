@@ -10,7 +10,7 @@ from typing import Any
 
 from chomp.config import Config
 from chomp.config.compat import Difference, blocking, compare, format_table
-from chomp.config.derive import Derived, derive
+from chomp.config.derive import Derived, derived_section
 from chomp.errors import CheckpointError
 from chomp.rundir import CheckpointInfo, verify
 
@@ -63,8 +63,6 @@ def _named(infos: Sequence[CheckpointInfo], step: int) -> CheckpointInfo:
 
 def identity(config: Config, derived: Derived, fingerprint: dict[str, Any], tokenizer_digest: str) -> dict[str, Any]:
     """All that a checkpoint is judged by, as one nested table; saved in its `meta.json`."""
-    from chomp.config.derive import derived_section
-
     return {
         **config.model_dump(),
         "derived": derived_section(derived),
@@ -92,24 +90,25 @@ def judge(saved: dict[str, Any], now: dict[str, Any], accept: Sequence[str]) -> 
 def carried_horizon(
     saved: dict[str, Any], config: Config, derived: Derived, step: int, lr_at: Callable[[Derived, int], float],
 ) -> tuple[Derived, str | None]:
-    """Keep the saved learning-rate horizon when only `train.steps` was raised and the steps behind us would change.
+    """Keep the saved learning-rate horizon where a changed `train.steps` would bend the steps behind us.
 
-    A cosine over "all remaining steps" is bent by a longer run from its first step on. The
-    run that is continued has already followed the old curve, so the old curve stays.
+    A cosine over "all remaining steps" is another curve in a longer run, from its first
+    step on. The run that is continued has followed the old curve, so the old curve stays.
+
+    Args:
+        saved: the checkpoint's identity.
+        step: the step it was made at.
+        lr_at: learning rate of the update after `count` ones under given derived numbers.
 
     Returns:
-        The derived numbers to train with, and a sentence for the user if they were carried.
+        The derived numbers to train with, and a sentence for the user if the horizon was carried.
     """
-    if config.optim.decay_steps is not None:
+    if config.optim.decay_steps is not None or saved["optim"]["decay_steps"] is not None:
         return derived, None
-    old = saved.get("derived", {}).get("optim", {})
-    if old.get("decay_steps_effective") == derived.decay_steps_effective:
-        return derived, None
-    before = derive(Config.model_validate({**config.model_dump(), "train": {**config.train.model_dump(), "steps": saved["train"]["steps"]}}))
+    old = saved["derived"]["optim"]
+    before = dataclasses.replace(derived, **{name: old[name] for name in ("decay_steps_effective", "schedule_steps")})
     if all(lr_at(before, count) == lr_at(derived, count) for count in (0, step // 2, max(0, step - 1))):
         return derived, None
-    kept = dataclasses.replace(derived, decay_steps_effective=before.decay_steps_effective, schedule_steps=before.schedule_steps)
-    return kept, (
-        f"the learning rate keeps the schedule of the original {saved['train']['steps']} steps and stays at its end value after "
-        f"it; to stretch it, set optim.decay_steps and pass --accept optim.decay_steps --accept derived.optim.decay_steps_effective"
-    )
+    return before, (
+        f"the learning rate keeps its schedule, which ends at step {before.schedule_steps}, and stays at its last value after that; "
+        "to stretch it, set optim.decay_steps and pass --accept optim.decay_steps")

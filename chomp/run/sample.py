@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chomp.config import Config
 from chomp.data.pipeline import DataPipeline
 from chomp.data.tokenizers import Tokenizer
-from chomp.generate.sampling import SamplingOptions
+from chomp.generate.sampling import SamplingOptions, encode_prompt
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,6 @@ def build_prompts(config: Config, data: DataPipeline, tokenizer: Tokenizer) -> P
         if ids:
             return PromptSet((ids,))
     return PromptSet(((tokenizer.bos_id if tokenizer.bos_id is not None else 0,),))
-
-
-def encode_prompt(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
-    """Ids of a prompt; an empty one is the begin-of-text id alone."""
-    ids: Sequence[int] = [int(i) for i in tokenizer.encode(text)]
-    if not ids:
-        start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
-        ids = [start if start is not None else 0]
-    return tuple(ids)
 
 
 def sampling_options(config: Config) -> SamplingOptions:

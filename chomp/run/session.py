@@ -34,7 +34,7 @@ from chomp.rundir import CheckpointInfo, RunDir, write_whole
 from chomp.run.clock import TimeBudget
 from chomp.run.compilation import CompileWatch, compile_step
 from chomp.run.control import StopSwitch, interruptibly
-from chomp.run.history import keep_rows_up_to
+from chomp.run.history import keep_rows_up_to, seconds_beyond
 from chomp.run.request import RunRequest
 from chomp.run.resume import carried_horizon, choose_checkpoint, identity, judge
 from chomp.sinks import Reporter
@@ -190,7 +190,7 @@ def _load_or_init(
         return init_state(model_def, optimizer, config.train.seed), start
     like = abstract_state(model_def, optimizer)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    items, start.position = store.load(info, with_sharding(to_items(like), sharding))
+    items, start.position = store.load(info, with_sharding(to_items(like), sharding), verified=True)
     return from_items(items, like), start
 
 
@@ -222,23 +222,8 @@ def _earlier_budget(run: RunDir, start: Start) -> dict[str, float]:
     """Totals up to the restored checkpoint, and what was done beyond it as `lost`."""
     totals = dict(start.meta.get("time_budget_seconds", {}))
     if start.attempt > 1:
-        since = float(start.meta.get("saved_at", 0.0))
-        totals["lost"] = totals.get("lost", 0.0) + _seconds_after(run, since)
+        totals["lost"] = totals.get("lost", 0.0) + seconds_beyond(read_events(run.events), float(start.meta.get("saved_at", 0.0)))
     return totals
-
-
-def _seconds_after(run: RunDir, since: float) -> float:
-    """Working time of earlier attempts after `since` (Unix time): from attempt start, or `since`, to its last event."""
-    lost, began, last = 0.0, None, None
-    for event in read_events(run.events):
-        if isinstance(event, RunStarted):
-            if began is not None and last is not None:
-                lost += max(0.0, last - max(began, since))
-            began = event.t
-        last = event.t
-    if began is not None and last is not None:
-        lost += max(0.0, last - max(began, since))
-    return lost
 
 
 def _run_started(

@@ -133,9 +133,12 @@ class ConsoleSink(Sink):
 
     def _ended(self, event: RunEnded) -> None:
         self._hide_bar()
+        if event.status == "crashed":
+            where = f"at step {event.step}: " if event.step else ""
+            print(f"error: {where}{text.defused(event.reason)}", file=sys.stderr, flush=True)
+        else:
+            self._say(f"{event.status.replace('_', ' ')} at step {event.step}: {text.defused(event.reason)}", style="green")
         spent = "  ".join(f"{name.replace('_', ' ')} {text.duration(s)}" for name, s in event.time_budget_seconds.items() if s >= 1)
-        self._say(f"{event.status.replace('_', ' ')} at step {event.step}: {text.defused(event.reason)}",
-                  style="green" if event.exit_code == 0 else "bold red")
         if spent:
             self._say(f"time: {spent}", style="dim")
 

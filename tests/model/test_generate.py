@@ -8,7 +8,7 @@ import pytest
 from chomp.errors import ConfigError
 from chomp.model.build import build_model
 from chomp.model.megalodon import MegalodonModel
-from tests.model.tiny import VOCAB, model_config
+from tests.model.tiny import VOCAB, logits_of, model_config
 
 CHUNK = 8
 
@@ -28,10 +28,10 @@ def test_cached_decoding_equals_a_full_forward(changes: dict[str, int]) -> None:
     """Logits agree to 1e-5 in fp32 at every step, through two chunk boundaries."""
     network, total, prompted = model(**changes).network, 3 * CHUNK - 2, 5
     ids = jnp.asarray(prompt(total))
-    full = model(**changes).logits(ids)
-    logits, cache = network(ids[:, :prompted], return_cache=True)
+    full = logits_of(model(**changes), ids)
+    decode = jax.jit(lambda network, tokens, cache: network(tokens, cache=cache, return_cache=True))
+    logits, cache = decode(network, ids[:, :prompted], None)
     steps = [logits]
-    decode = jax.jit(lambda network, token, cache: network(token, cache=cache, return_cache=True))
     for position in range(prompted, total):
         logits, cache = decode(network, ids[:, position : position + 1], cache)
         steps.append(logits)
@@ -40,7 +40,7 @@ def test_cached_decoding_equals_a_full_forward(changes: dict[str, int]) -> None:
 
 def test_greedy_continuation_is_the_full_forward_s_choice() -> None:
     generated = model().generate(prompt(5), CHUNK + 4, key=jax.random.key(0), temperature=0.0)
-    choices = jnp.argmax(model().logits(generated), axis=-1)
+    choices = jnp.argmax(logits_of(model(), generated), axis=-1)
     np.testing.assert_array_equal(generated[:, 5:], choices[:, 4:-1])
     np.testing.assert_array_equal(generated[:, :5], prompt(5))
 

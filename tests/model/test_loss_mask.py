@@ -1,6 +1,8 @@
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
+from jax import Array
 from megalodon_jax import MegalodonForCausalLM
 
 from chomp.data.batch import IGNORED
@@ -14,13 +16,17 @@ def network() -> MegalodonForCausalLM:
     return build_model(model_config()).init(jax.random.key(0))
 
 
+@eqx.filter_jit
+def library_losses(network: MegalodonForCausalLM, *rows: np.ndarray | None) -> tuple[Array, Array]:
+    ids, labels, segments = rows
+    return network.compute_loss(ids, labels, segment_ids=segments, reduction="none", return_valid_count=True)
+
+
 @pytest.mark.parametrize("isolate", [True, False])
 def test_equals_the_library_s_mask(network: MegalodonForCausalLM, isolate: bool) -> None:
     batch = packed_batch(3, rows=4)
     ids, labels, segments = batch.input_ids[0], batch.labels[0], batch.segment_ids[0]
-    losses, count = network.compute_loss(
-        ids, labels, segment_ids=segments if isolate else None, reduction="none", return_valid_count=True
-    )
+    losses, count = library_losses(network, ids, labels, segments if isolate else None)
     mask = loss_mask(labels, segments, isolate)
     np.testing.assert_array_equal(mask, np.asarray(losses) > 0)
     assert mask.sum() == int(count)

@@ -60,9 +60,7 @@ def test_recomputation_lowers_to_more_work_only_when_training() -> None:
         model_def = build_model(model_config(use_checkpoint=True), deterministic=deterministic)
         params, rows = model_def.abstract(), (batch.input_ids[0], batch.labels[0], batch.segment_ids[0])
         key = jax.random.key(0)
-        loss = eqx.filter_grad(
-            lambda p: model_def.combine(p).loss_sum(*rows, deterministic=deterministic, key=key)[0]
-        )
+        loss = eqx.filter_grad(lambda p: model_def.combine(p).loss_sum(*rows, deterministic=deterministic, key=key)[0])
         return str(jax.make_jaxpr(loss)(params))
 
     assert "remat" in lowered(deterministic=False)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -9,6 +10,7 @@ from chomp.config.derive import Derived, derive
 from chomp.config.model import ModelConfig
 from chomp.config.schema import Config
 from chomp.data.batch import IGNORED, Batch
+from chomp.model.base import LanguageModel
 from chomp.model.build import ModelDef, build_model
 from chomp.optim.build import Optimizer, build_optimizer
 
@@ -42,9 +44,7 @@ def parts(config: Config) -> tuple[ModelDef, Optimizer, Derived]:
     """What a step is made of."""
     derived = derive(config)
     model_def = build_model(config.model, deterministic=derived.deterministic)
-    optimizer = build_optimizer(
-        config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path
-    )
+    optimizer = build_optimizer(config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path)
     return model_def, optimizer, derived
 
 
@@ -66,3 +66,21 @@ def packed_batch(seed: int, accum: int = 1, rows: int = 2, seq: int = SEQ, vocab
 def shapes_of(batch: Batch) -> Batch:
     """The batch's shapes and dtypes, as ahead-of-time compilation takes them."""
     return jax.tree.map(lambda field: jax.ShapeDtypeStruct(field.shape, field.dtype), batch)
+
+
+@eqx.filter_jit
+def token_losses(model: LanguageModel, *rows: Any, **options: Any) -> Any:
+    """`LanguageModel.token_losses`, compiled."""
+    return model.token_losses(*rows, **options)
+
+
+@eqx.filter_jit
+def loss_sum(model: LanguageModel, *rows: Any, **options: Any) -> Any:
+    """`LanguageModel.loss_sum`, compiled."""
+    return model.loss_sum(*rows, **options)
+
+
+@eqx.filter_jit
+def logits_of(model: LanguageModel, *rows: Any) -> Any:
+    """`LanguageModel.logits`, compiled."""
+    return model.logits(*rows)

@@ -9,6 +9,10 @@ from chomp.data.batch import Batch, finish_batch
 from chomp.data.packing.base import Corpus, PackDataset, PackIterator, PackPlan, Tokens
 
 
+GROUP_TOKENS = 1 << 22
+"""A group ends early once it holds this many tokens, so that a few huge documents do not fill the memory."""
+
+
 class Piece(NamedTuple):
     """Tokens `[start, stop)` of the group's document number `document`."""
 
@@ -104,8 +108,10 @@ class BinPackIterator(PackIterator):
         if self._rows is not None:
             return True
         texts: list[Tokens] = []
-        while len(texts) < self._group and (tokens := self._next_document()) is not None:
+        held = 0
+        while len(texts) < self._group and held < GROUP_TOKENS and (tokens := self._next_document()) is not None:
             texts.append(tokens)
+            held += len(tokens)
         if not texts:
             return False
         self._texts = texts

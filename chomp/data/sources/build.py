@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chomp.config.data import DataConfig
-from chomp.data.heldout import Documents, hold_out
+from chomp.data.heldout import Documents, Selection, heldout_count, hold_out, spread
 from chomp.data.retry import RetryPolicy
-from chomp.data.sources.base import RandomAccessSource, StreamSource
+from chomp.data.sources.base import Document, RandomAccessSource, StreamSource, digest_documents
 from chomp.data.sources.memory import inline_source, stdlib_source
+from chomp.data.stream import StreamReader
 from chomp.data.tokenizers import Tokenizer
+from chomp.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,15 @@ def open_text(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: Re
         return divide(inline_source(data.local_text), data, retry)
     if data.backend == "stdlib":
         return divide(stdlib_source(), data, retry)
-    raise NotImplementedError(data.backend)
+    if data.backend == "tokens":
+        from chomp.data.sources.tokens import tokens_source
+
+        return divide(tokens_source(data, eos_id=tokenizer.eos_id, vocab_size=vocab_size), data, retry)
+    if data.backend == "files":
+        from chomp.data.sources.files import FilesSource
+
+        return divide(FilesSource(data), data, retry)
+    return open_hub(data, retry)
 
 
 def divide(source: RandomAccessSource, data: DataConfig, retry: RetryPolicy) -> Text:
@@ -70,3 +80,67 @@ def divide(source: RandomAccessSource, data: DataConfig, retry: RetryPolicy) -> 
         retry=retry,
         train=parts.train,
     )
+
+
+def open_hub(data: DataConfig, retry: RetryPolicy) -> Text:
+    """Open a dataset of the hub, streamed or downloaded."""
+    from chomp.data.sources.hub import HubSplit, HubStream
+
+    if data.hf_eval_split is not None and data.hf_eval_split == data.hf_split:
+        raise ConfigError(
+            f"data.hf_eval_split and data.hf_split are both {data.hf_split}: evaluation text would be training text; "
+            f"name another split, or null to hold documents out"
+        )
+    if data.hf_streaming:
+        return divide_stream(HubStream(data, data.hf_split), data, retry)
+    source = HubSplit(data, data.hf_split, retry)
+    if data.hf_eval_split is None:
+        return divide(source, data, retry)
+    evaluation = HubSplit(data, data.hf_eval_split, retry)
+    chosen = Selection(evaluation, spread(min(data.max_eval_samples, len(evaluation)), len(evaluation)))
+    rule = {"rule": "split", "split": data.hf_eval_split, "documents": len(chosen)}
+    return Text(source.name, source.describe(), source.fingerprint(), rule, chosen, retry, train=source)
+
+
+def divide_stream(source: StreamSource, data: DataConfig, retry: RetryPolicy) -> Text:
+    """Put the evaluation documents of a stream aside and find where training starts.
+
+    They are the first `data.max_eval_samples` documents, and training starts behind them in every
+    pass. Of a stream that ends before it has so many, as many as of a random-access source.
+
+    Raises:
+        DataError: the stream is out of reach, or too short to be divided.
+    """
+    from chomp.data.sources.hub import HubStream
+
+    split = data.hf_eval_split
+    evaluated = source if split is None else HubStream(data, split)
+    head, positions = read_head(evaluated, data.max_eval_samples, retry)
+    start = None
+    rule: dict[str, Any] = {"rule": "split", "split": split, "documents": len(head)}
+    if split is None:
+        if len(head) < data.max_eval_samples:
+            if len(head) < 2:
+                raise DataError(
+                    f"{source.name} is a stream of {len(head)} document{'' if len(head) == 1 else 's'}, too short to "
+                    f"hold one out for evaluation; set data.hf_streaming: false or name a data.hf_eval_split"
+                )
+            head = head[: heldout_count(len(head), data.max_eval_samples)]
+        start = positions[len(head) - 1]
+        rule = {"rule": "first", "documents": len(head)}
+    fingerprint = {**source.fingerprint(), "first_documents": digest_documents(head)}
+    return Text(source.name, source.describe(), fingerprint, rule, head, retry, stream=source, stream_start=start)
+
+
+def read_head(source: StreamSource, count: int, retry: RetryPolicy) -> tuple[list[Document], list[str]]:
+    """The first documents of a stream, at most `count`, and the cursor behind each."""
+    reader = StreamReader(source, None, retry)
+    documents: list[Document] = []
+    positions: list[str] = []
+    while len(documents) < count:
+        try:
+            documents.append(reader.read())
+        except StopIteration:
+            break
+        positions.append(reader.position or "")
+    return documents, positions

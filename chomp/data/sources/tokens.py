@@ -11,7 +11,7 @@ from chomp.config.data import DataConfig
 from chomp.data.sources.base import RandomAccessSource, update_digest
 from chomp.errors import ConfigError, DataError
 
-DTYPES = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+DTYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 SCAN_TOKENS = 1 << 22
 """Ids looked at together: small enough for the processor's cache to help, large enough to read at disk speed."""
 LONGEST_PIECE = 1 << 16

@@ -1,0 +1,68 @@
+"""`chomp checkpoints`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chomp.errors import CheckpointError
+from chomp.rundir import list_checkpoints, open_run, verify
+from chomp.rundir.manifest import CheckpointInfo, read_info
+from chomp.sinks.text import duration, size
+
+
+@click.command("checkpoints")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--verify", "check", is_flag=True, help="Read every byte and compare its digest.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list.")
+def command(run: Path, check: bool, as_json: bool) -> None:
+    """List the checkpoints of RUN, oldest first.
+
+    With --verify the exit code is 5 if one of them is damaged.
+    """
+    rows = [_describe(info, check) for info in list_checkpoints(open_run(run).checkpoints)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    elif not rows:
+        click.echo(f"{run} has no checkpoints yet")
+    else:
+        for row in rows:
+            click.echo(_line(row, check))
+    damaged = [row["step"] for row in rows if row["problems"]]
+    if damaged:
+        raise CheckpointError(f"damaged: step {', '.join(map(str, damaged))}; --resume latest passes over them")
+
+
+def _describe(info: CheckpointInfo, check: bool) -> dict[str, Any]:
+    problems = verify(info.path) if check else []
+    if not check:
+        try:
+            read_info(info.path)
+        except CheckpointError as error:
+            problems = [str(error)]
+    meta = info.meta
+    return {
+        "step": info.step, "path": str(info.path), "bytes": info.bytes, "saved_at": meta.get("saved_at"),
+        "train_loss": meta.get("train_loss"), "eval_loss": meta.get("eval_loss"), "eval_bpb": meta.get("eval_bpb"),
+        "tokens_seen": meta.get("tokens_seen"), "tags": list(info.tags), "verified": check and not problems, "problems": problems,
+    }
+
+
+def _line(row: dict[str, Any], check: bool) -> str:
+    parts = [f"step {row['step']:>8}", f"{size(row['bytes']):>9}"]
+    if row["saved_at"]:
+        parts.append(f"{duration(time.time() - row['saved_at']):>6} old")
+    for key, name in (("train_loss", "loss"), ("eval_loss", "eval")):
+        if row[key] is not None:
+            parts.append(f"{name} {row[key]:.4f}")
+    if row["tags"]:
+        parts.append(f"[{', '.join(row['tags'])}]")
+    if row["problems"]:
+        parts.append("DAMAGED: " + "; ".join(row["problems"]))
+    elif check:
+        parts.append("verified")
+    return "  ".join(parts)

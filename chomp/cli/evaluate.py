@@ -1,0 +1,50 @@
+"""`chomp eval`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("eval")
+@click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
+@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Other text or limits, e.g. -o data.max_eval_samples=50.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Score the held-out text of a run with its newest checkpoint, or with CHECKPOINT."""
+    from chomp.cli.engine import prepare_environment
+    from chomp.rundir import open_run
+
+    open_run(source.parent.parent if source.parent.name == "checkpoints" else source)
+    prepare_environment()
+    from chomp.config.derive import derive
+    from chomp.config.load import parse_config
+    from chomp.data.pipeline import build_data
+    from chomp.errors import DataError
+    from chomp.generate.load import load_trained
+    from chomp.run.compilation import use_compilation_cache
+    from chomp.run.evaluate import evaluate
+    from chomp.step.eval_step import make_eval_step
+
+    use_compilation_cache()
+    trained = load_trained(source)
+    text = json.dumps(trained.config.model_dump())
+    config = parse_config(text, source=str(trained.info.path), overrides=overrides).config
+    data = build_data(config, derive(config), trained.tokenizer, vocab_size=trained.config.model.vocab_size)
+    try:
+        if not data.has_eval:
+            raise DataError("there is no held-out text to evaluate on; set data.hf_eval_split or give more documents")
+        step = make_eval_step(trained.model_def, isolate=config.data.isolate_documents)
+        result = evaluate(trained.params, step, data.eval_batches(), trained.tokenizer.byte_lengths(), isolate=config.data.isolate_documents)
+    finally:
+        data.close()
+    row = {"step": trained.info.step, "loss": result.loss, "perplexity": result.perplexity, "bpb": result.bpb, "tokens": result.tokens,
+           "bytes": result.bytes, "seconds": round(result.seconds, 3)}
+    if as_json:
+        click.echo(json.dumps(row))
+        return
+    bpb = f"  {result.bpb:.4f} bits/byte" if result.bpb is not None else ""
+    click.echo(f"step {trained.info.step}: loss {result.loss:.4f}  perplexity {result.perplexity:.3f}{bpb}  "
+               f"({result.tokens:,} tokens, {result.bytes:,} bytes, {result.seconds:.1f} s)")

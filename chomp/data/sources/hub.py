@@ -1,0 +1,225 @@
+"""Datasets of the Hugging Face hub, or of a local folder in its layout: streamed or downloaded."""
+
+import errno
+import json
+import logging
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from chomp.config.data import DataConfig
+from chomp.data.retry import RetryPolicy
+from chomp.data.sources.badtext import no_column, not_text, null_text
+from chomp.data.sources.base import RandomAccessSource, StreamCursor, StreamSource, digest_documents
+from chomp.data.sources.column import TextColumn
+from chomp.errors import ConfigError, DataError
+
+SAMPLED_DOCUMENTS = 64
+"""Documents, evenly spread, whose content stands for a downloaded dataset in its fingerprint."""
+PASSING_STATUSES = frozenset({408, 425, 429})
+"""Client errors of HTTP that a later attempt may not meet."""
+
+
+class HubSplit(RandomAccessSource):
+    """A downloaded split."""
+
+    def __init__(self, data: DataConfig, split: str, retry: RetryPolicy):
+        self.name = describe_split(data, split)
+        self._facts = split_facts(data, split)
+        dataset = retry.call(self.name, retriable_errors(), partial(load_split, data, split, streaming=False))
+        self._column = TextColumn(dataset, data.text_key, self.name, data.on_bad_text, partial(self._explain, data))
+
+    def _explain(self, data: DataConfig, row: int, what: str) -> DataError:
+        place = f"document {row} of {self.name}"
+        return null_text(place, data.text_key) if what == "null" else DataError(
+            f"{place} is {what}; set data.on_bad_text: replace"
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, index: int) -> str:
+        return self._column[index]
+
+    def fingerprint(self) -> dict[str, Any]:
+        count = min(SAMPLED_DOCUMENTS, len(self))
+        sample = [self[index * len(self) // count] for index in range(count)]
+        return {**self._facts, "documents": len(self), "digest": digest_documents(sample)}
+
+
+class HubStream(StreamSource):
+    """A streamed split, in its stored order; its own shuffling is never used, for it is not part of its cursor."""
+
+    def __init__(self, data: DataConfig, split: str):
+        self.name = describe_split(data, split)
+        self.retriable = retriable_errors()
+        self._data = data
+        self._split = split
+
+    @cached_property
+    def _unread(self) -> bytes:
+        """The dataset before anybody has read from it, as bytes."""
+        return pickle.dumps(load_split(self._data, self._split, streaming=True))
+
+    def open(self, cursor: str | None) -> "HubCursor":
+        with explained(self.name):
+            # The cursor lives in the dataset object, so every reader needs its own; copying one
+            # that another thread reads from is not safe.
+            dataset = pickle.loads(self._unread)
+            if cursor is not None:
+                dataset.load_state_dict(json.loads(cursor))
+            return HubCursor(dataset, self._data, self.name)
+
+    def fingerprint(self) -> dict[str, Any]:
+        return split_facts(self._data, self._split)
+
+
+class HubCursor(StreamCursor):
+    """One reader of a stream."""
+
+    def __init__(self, dataset: Any, data: DataConfig, name: str):
+        self._dataset = dataset
+        self._rows = iter(dataset)
+        self._key = data.text_key
+        self._name = name
+        self._fail = data.on_bad_text == "fail"
+
+    def __next__(self) -> str:
+        with explained(self._name):
+            row = next(self._rows, None)
+        if row is None:
+            raise StopIteration
+        text = row.get(self._key)
+        if isinstance(text, str):
+            return text
+        if self._key not in row:
+            raise no_column(self._name, self._key, list(row))
+        if text is not None:
+            raise not_text(self._name, self._key, type(text).__name__)
+        if self._fail:
+            raise null_text(f"a document of {self._name}, behind {self.position()},", self._key)
+        return ""
+
+    def position(self) -> str:
+        return json.dumps(self._dataset.state_dict())
+
+
+def describe_split(data: DataConfig, split: str) -> str:
+    """The split as people call it."""
+    name = f" ({data.hf_name})" if data.hf_name else ""
+    return f"split {split} of the dataset {data.hf_dataset}{name}"
+
+
+def split_facts(data: DataConfig, split: str) -> dict[str, Any]:
+    """Identity of a split as far as the configuration gives it; of a local folder only its name."""
+    name = str(data.hf_dataset)
+    return {
+        "backend": "hf",
+        "dataset": Path(name).name if Path(name).expanduser().is_dir() else name,
+        "name": data.hf_name,
+        "split": split,
+        "revision": data.hf_revision,
+    }
+
+
+def load_split(data: DataConfig, split: str, *, streaming: bool) -> Any:
+    """The `datasets` object of a split.
+
+    Raises:
+        ConfigError: no dataset is named.
+        DataError: what waiting cannot mend.
+        OSError: what may pass (or another of `retriable_errors`).
+    """
+    if data.hf_dataset is None:
+        raise ConfigError("data.hf_dataset is missing: `data.backend: hf` needs a hub name or a local folder there")
+    name = data.hf_dataset
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+        raise DataError(f"the dataset folder {name} does not exist; check data.hf_dataset")
+    import datasets
+
+    path = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
+    arguments = {"name": data.hf_name, "revision": data.hf_revision}
+    with explained(describe_split(data, split), lambda: _wrong_split(path, arguments, split)), quiet_datasets():
+        return datasets.load_dataset(path, **arguments, split=split, streaming=streaming)
+
+
+def _wrong_split(path: str, arguments: dict[str, Any], split: str) -> str | None:
+    """What to say if the dataset has no such split; None if it has."""
+    import datasets
+
+    known = datasets.get_dataset_split_names(path, arguments["name"], revision=arguments["revision"])
+    if split.split("[")[0] in known:
+        return None
+    return f"there is no such split; choose one of {', '.join(known)}"
+
+
+def retriable_errors() -> tuple[type[Exception], ...]:
+    """What connections raise; `explained` has taken out those that stay."""
+    from huggingface_hub.errors import HTTPError
+
+    return (OSError, HTTPError)
+
+
+@contextmanager
+def explained(name: str, hint: Any = None) -> Iterator[None]:
+    """Turn errors that waiting cannot mend into a DataError; let StopIteration and the rest pass.
+
+    Args:
+        name: what is being read.
+        hint: called after a ValueError; may return a better reason.
+    """
+    import pyarrow as pa
+    from datasets.exceptions import DatasetsError
+
+    try:
+        yield
+    except DataError:
+        raise
+    except (ValueError, RuntimeError, KeyError, NotImplementedError, DatasetsError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and not is_final(error):
+            raise
+        reason = hint() if hint is not None and isinstance(error, ValueError) else None
+        cause = error.__cause__ if str(error).startswith("An error occurred") and error.__cause__ else error
+        raise DataError(f"{name} cannot be read: {reason or _first_line(cause)}") from error
+    except OSError as error:
+        if is_final(error):
+            raise DataError(f"{name} cannot be read: {_first_line(error)}; check data.hf_dataset") from error
+        raise
+
+
+def is_final(error: OSError) -> bool:
+    """Whether an error of reading will be the same however long one waits."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    if isinstance(error, LocalEntryNotFoundError):  # how the hub's client says that it could not connect
+        return False
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        status = error.response.status_code
+        return 400 <= status < 500 and status not in PASSING_STATUSES
+    gone = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, OfflineModeIsEnabled)
+    return isinstance(error, gone) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@contextmanager
+def quiet_datasets() -> Iterator[None]:
+    """Keep `datasets` from printing progress bars and its own account of errors."""
+    import datasets
+
+    level = datasets.logging.get_verbosity()
+    bars = datasets.are_progress_bars_disabled()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if not bars:
+            datasets.enable_progress_bars()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -1,0 +1,76 @@
+"""A trained model and its tokenizer from a run directory or one of its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from chomp.checkpoint.items import fill, named_leaves
+from chomp.checkpoint.store import CheckpointStore, with_sharding
+from chomp.checkpoint.retention import Retention
+from chomp.config import Config
+from chomp.config.validate import config_from_dict
+from chomp.data.tokenizers import Tokenizer, load_tokenizer
+from chomp.errors import CheckpointError
+from chomp.model.build import ModelDef, build_model
+from chomp.rundir import CheckpointInfo, RunDir, list_checkpoints, open_run, verify
+from chomp.rundir.paths import CHECKPOINTS
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """Parameters of one checkpoint with all that is needed to use them."""
+
+    run: RunDir
+    info: CheckpointInfo
+    config: Config
+    tokenizer: Tokenizer
+    model_def: ModelDef
+    params: Any
+
+
+def find_checkpoint(path: Path) -> tuple[RunDir, CheckpointInfo]:
+    """The newest good checkpoint of a run, or the one at `path` itself.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    if path.parent.name == CHECKPOINTS and path.name.isdecimal():
+        run = open_run(path.parent.parent)
+        candidates: Sequence[CheckpointInfo] = [info for info in list_checkpoints(path.parent) if info.step == int(path.name)]
+    else:
+        run = open_run(path)
+        candidates = list_checkpoints(run.checkpoints)
+    if not candidates:
+        raise CheckpointError(f"{path} has no checkpoint")
+    problems: list[str] = []
+    for info in reversed(candidates):
+        found = verify(info.path)
+        if not found:
+            return run, info
+        problems.append(f"step {info.step}: {'; '.join(found)}")
+    raise CheckpointError(f"{path}: no good checkpoint: {' | '.join(problems)}")
+
+
+def load_trained(path: Path) -> TrainedModel:
+    """Load parameters only; the optimizer's state is not read.
+
+    Raises:
+        CheckpointError: there is no good checkpoint at `path`.
+    """
+    run, info = find_checkpoint(path)
+    values = {k: v for k, v in info.meta["identity"].items() if k not in ("derived", "data_fingerprint", "tokenizer_digest")}
+    config = config_from_dict(values)
+    tokenizer = load_tokenizer(run.tokenizer)
+    if tokenizer.digest() != info.meta["identity"]["tokenizer_digest"]:
+        raise CheckpointError(f"{run.tokenizer} is not the tokenizer that checkpoint {info.step} was trained with")
+    model_def = build_model(config.model, deterministic=True, backend=jax.default_backend())
+    like = model_def.abstract()
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    store = CheckpointStore(run.checkpoints, retention=Retention(max_to_keep=1), on_event=lambda event: None)
+    items, _ = store.load(info, {"params": with_sharding(named_leaves(like), sharding)}, verified=True)
+    return TrainedModel(run, info, config, tokenizer, model_def, fill(like, items["params"]))

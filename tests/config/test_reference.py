@@ -1,0 +1,68 @@
+"""The generated page and the JSON Schema follow the declarations."""
+
+import json
+
+import pytest
+
+from chomp.config import parse_config, settings
+from chomp.config.json_schema import json_schema
+from chomp.config.reference import REFERENCE, literal, main, render
+
+
+def test_page_is_current():
+    assert REFERENCE.read_text(encoding="utf-8") == render(), "run python -m chomp.config.reference"
+
+
+def test_check_mode_notices_a_stale_page(tmp_path, capsys):
+    page = tmp_path / "docs" / "reference.md"
+    assert main(["--output", str(page), "--check"]) == 1
+    assert main(["--output", str(page)]) == 0
+    assert main(["--output", str(page), "--check"]) == 0
+    page.write_text(page.read_text() + "x")
+    assert main(["--output", str(page), "--check"]) == 1
+    assert "is not current; run `python -m chomp.config.reference`" in capsys.readouterr().err
+
+
+def test_every_setting_has_a_row_and_a_help_of_one_line():
+    page = render()
+    for setting in settings().values():
+        assert f"| `{setting.path}` |" in page
+        assert setting.help
+        assert setting.help.endswith(".")
+        assert "\n" not in setting.help
+
+
+def test_the_example_of_the_page_is_valid():
+    example = render().split("```yaml\n")[1].split("```")[0]
+    config = parse_config(example, source="page").config
+    assert (config.train.seq_len, config.logging.run_dir) == (256, "runs/length-256")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(3e-4, "3e-4"), (1e-8, "1e-8"), (0.95, "0.95"), (1000.0, "1000"), (0.0, "0"), (1e20, "1e20"), (True, "true"),
+     (None, "null"), ([], "[]"), ("", '""'), (0.1 + 0.2, "0.30000000000000004")],
+)  # fmt: skip
+def test_literals(value, text):
+    assert literal(value) == text
+
+
+def test_schema_of_a_number():
+    rate = json_schema()["properties"]["optim"]["properties"]["adam"]["properties"]["b1"]
+    assert rate["default"] == 0.9
+    assert rate["anyOf"] == [{"type": "number", "minimum": 0, "exclusiveMaximum": 1}, {"$ref": "#/$defs/variable"}]
+
+
+def test_schema_of_units_choices_and_lists():
+    properties = json_schema()["properties"]
+    assert properties["train"]["properties"]["steps"]["x-unit"] == "steps"
+    assert properties["train"]["properties"]["steps"]["description"] == settings()["train.steps"].help
+    assert properties["optim"]["properties"]["name"]["anyOf"][0] == {"enum": ["adamw", "muon"]}
+    assert properties["data"]["properties"]["files"]["anyOf"][0] == {"type": "array", "items": {"type": "string"}}
+    assert properties["data"]["properties"]["hf_name"]["type"] == ["string", "null"]
+    assert properties["data"]["additionalProperties"] is False
+    assert "variables" in properties
+
+
+def test_schema_is_json():
+    assert json.loads(json.dumps(json_schema())) == json_schema()

@@ -1,0 +1,260 @@
+"""Values that are each allowed and do not fit together, in the exact words."""
+
+import pytest
+
+from chomp.config import check, config_from_dict, notes, parse_config
+from tests.config.wrong import refusal
+
+VIOLATIONS = [
+    (
+        "train:\n  batch_tokens: 10000\n",
+        "c.yaml:2: train.batch_tokens: 10000 is not a multiple of train.batch_size x train.seq_len = 8 x 512 = 4096; "
+        "8192 (grad_accum 2) and 12288 (grad_accum 3) are",
+    ),
+    (
+        "train:\n  batch_tokens: 1000\n",
+        "c.yaml:2: train.batch_tokens: 1000 is not a multiple of train.batch_size x train.seq_len = 8 x 512 = 4096; "
+        "the smallest is 4096 (grad_accum 1), or lower train.batch_size",
+    ),
+    (
+        "train:\n  batch_tokens: 8192\n  grad_accum: 2\n",
+        "c.yaml:2: train.batch_tokens: is set and so is train.grad_accum, but one follows from the other; remove one",
+    ),
+    (
+        "train:\n  steps: 60\n",
+        "c.yaml:2: optim.warmup_steps: 100 of warm-up leave nothing of the 60 of train.steps for the decay; "
+        "set it below 60, or set optim.decay_steps",
+    ),
+    (
+        "train:\n  steps: 100\noptim:\n  schedule: wsd\n  warmup_steps: 90\n",
+        "c.yaml:5: optim.warmup_steps: 90 of warm-up and 20 of decay (optim.decay_steps, a fifth of the run) are more "
+        "than the 100 of train.steps; they must fit in it",
+    ),
+    (
+        "optim:\n  schedule: wsd\n  decay_steps: 950\n",
+        "c.yaml:3: optim.warmup_steps: 100 of warm-up and 950 of decay (optim.decay_steps) are more "
+        "than the 1000 of train.steps; they must fit in it",
+    ),
+    (
+        "model:\n  num_heads: 3\n  z_dim: 128\n  value_dim: 513\n",
+        "c.yaml:3: model.z_dim: 128 is not divisible by model.num_heads = 3; 126 and 129 are",
+    ),
+    (
+        "model:\n  value_dim: 513\n",
+        "c.yaml:2: model.value_dim: 513 is not divisible by model.num_heads = 2; 512 and 514 are",
+    ),
+    (
+        "model:\n  z_dim: 130\n",
+        "c.yaml:2: model.z_dim: each of the 2 heads gets 65 of its 130 channels, and rotary positions need an even "
+        "number; 128 and 132 are",
+    ),
+    (
+        "model:\n  model_dim: 100\n",
+        "c.yaml:2: model.model_dim: 100 is not divisible by model.norm_num_groups = 32; 96 and 128 are",
+    ),
+    (
+        "model:\n  model_dim: 8\n",
+        "c.yaml:2: model.model_dim: 8 is not divisible by model.norm_num_groups = 32; 32 is",
+    ),
+    (
+        "model:\n  backend: dummy\n  preset: mega200m\n",
+        "c.yaml:3: model.preset: mega200m is a Megalodon shape and model.backend is dummy; remove it or set "
+        "model.backend: megalodon",
+    ),
+    (
+        "model:\n  vocab_size: 256\n",
+        "c.yaml:2: model.vocab_size: 256 rows cannot hold the byte tokenizer's 259 ids (3 special and 256 bytes); "
+        "remove it, or set at least 259",
+    ),
+    (
+        "model:\n  eos_token_id: 384\n",
+        "c.yaml:2: model.eos_token_id: 384 lies outside the vocabulary of 384; use 0 to 383, or null to take the "
+        "tokenizer's",
+    ),
+    (
+        "model:\n  output_size: 0\n",
+        "c.yaml:2: model.output_size: the output head needs at least one row; -1 means the vocabulary's size",
+    ),
+    (
+        "model:\n  share_emb: true\n  output_size: 512\n",
+        "c.yaml:3: model.output_size: a head tied to the embedding (model.share_emb) has its size, 384, and this is "
+        "512; set -1",
+    ),
+    (
+        "model:\n  output_size: 100\n",
+        "c.yaml:2: model.output_size: 100 outputs cannot predict the 384 ids of the vocabulary; set -1",
+    ),
+    (
+        "model:\n  use_checkpoint: true\n",
+        "c.yaml:2: model.use_checkpoint: needs train.deterministic: false, and it is null and all dropout rates are 0, "
+        "which means true; the model recomputes activations only on its training path, and with dropout rates of 0 "
+        "that path gives the same numbers",
+    ),
+    (
+        "model:\n  use_checkpoint: true\n  dropout: 0.1\ntrain:\n  deterministic: true\n",
+        "c.yaml:2: model.use_checkpoint: needs train.deterministic: false, and it is true; the model recomputes "
+        "activations only on its training path, and with dropout rates of 0 that path gives the same numbers",
+    ),
+    (
+        "data:\n  backend: files\n",
+        "c.yaml:2: data.files: data.backend is files and this is empty; write a list of paths or globs, such as "
+        "[texts/*.txt]",
+    ),
+    (
+        "data:\n  backend: hf\n",
+        "c.yaml:2: data.hf_dataset: data.backend is hf and this is empty; write a dataset's name on the hub, such as "
+        "Zyphra/Zyda-2",
+    ),
+    (
+        "data:\n  backend: tokens\n",
+        "c.yaml:2: data.tokens_path: data.backend is tokens and this is empty; write the path of a token file",
+    ),
+    (
+        "data:\n  backend: local_text\n  local_text: '  '\n",
+        "c.yaml:3: data.local_text: data.backend is local_text and this is empty; write the text itself",
+    ),
+    (
+        "data:\n  files: [a.txt]\n",
+        "c.yaml:2: data.files: is set, but data.backend is not and its default, stdlib, does not read it; write "
+        "data.backend: files",
+    ),
+    (
+        "data:\n  tokenizer:\n    kind: hf\n",
+        "c.yaml:3: data.tokenizer.hf_name_or_path: data.tokenizer.kind is hf and this is empty; write a hub name or a "
+        "local folder",
+    ),
+    (
+        "data:\n  tokenizer:\n    kind: file\n",
+        "c.yaml:3: data.tokenizer.path: data.tokenizer.kind is file and this is empty; write the path of a "
+        "tokenizer.json",
+    ),
+    (
+        "data:\n  tokenizer:\n    path: t.json\n",
+        "c.yaml:3: data.tokenizer.path: is set, but data.tokenizer.kind is not and its default, byte, does not "
+        "read it; write data.tokenizer.kind: file",
+    ),
+    (
+        "data:\n  mask_boundary_loss: false\n",
+        "c.yaml:2: data.mask_boundary_loss: false needs data.isolate_documents: false; an isolated document's first "
+        "token has nothing before it to be predicted from",
+    ),
+    (
+        "checkpoint:\n  keep_best: 2\n",
+        "c.yaml:2: checkpoint.keep_best: needs train.eval_every above 0; without evaluation no checkpoint is better "
+        "than another",
+    ),
+    (
+        "checkpoint:\n  keep_best: 2\n  enabled: false\ntrain:\n  eval_every: 10\n",
+        "c.yaml:2: checkpoint.keep_best: needs checkpoint.enabled: true; set it to 0 to keep none",
+    ),
+    (
+        "train:\n  generate_top_k: 500\n",
+        "c.yaml:2: train.generate_top_k: 500 is more than the 384 ids of the vocabulary; use at most 384, or null for "
+        "all",
+    ),
+    (
+        "train:\n  generate_prompts: ['']\n",
+        "c.yaml:2: train.generate_prompts: holds an empty prompt; write at least one character, or remove it",
+    ),
+    (
+        "logging:\n  metrics_file: ../m.jsonl\n",
+        "c.yaml:2: logging.metrics_file: expected a file name inside the run directory, got '../m.jsonl'; write "
+        "'m.jsonl'",
+    ),
+    (
+        "logging:\n  log_file: events.jsonl\n",
+        "c.yaml:2: logging.log_file: the run directory keeps 'events.jsonl' for itself; choose another name",
+    ),
+    (
+        "logging:\n  log_file: metrics.jsonl\n",
+        "c.yaml:2: logging.metrics_file: 'metrics.jsonl' is also logging.log_file; give them different names",
+    ),
+]
+
+NOTES = [
+    ("{}", ()),
+    (
+        "{model: {dropout: 0.1}, train: {deterministic: true}}",
+        ("train.deterministic is true: the dropout rates in model are not used",),
+    ),
+    (
+        "{train: {seq_len: 300}}",
+        (
+            "train.seq_len 300 is not a multiple of model.chunk_size 256: attention pads each row to 512 and computes "
+            "the difference for nothing",
+        ),
+    ),
+    (
+        "{data: {max_doc_tokens: 100, packing_max_docs_per_bin: 4}}",
+        (
+            "data.packing_max_docs_per_bin is not used: data.packing_mode is sequential",
+            "data.max_doc_tokens cuts every document after 100 tokens; the rest is never seen",
+        ),
+    ),
+    (
+        "{data: {isolate_documents: false, tokenizer: {add_eos: false}}}",
+        (
+            "documents follow each other with nothing between them: data.tokenizer.add_eos and add_bos are both false",
+        ),
+    ),
+    (
+        "{optim: {decay_steps: 2000}}",
+        ("the run stops at step 1000, before the decay of the learning rate ends at step 2100",),
+    ),
+    (
+        "{optim: {decay_steps: 400}}",
+        ("the learning rate stays at 3e-05 from step 500 to the end at step 1000",),
+    ),
+    (
+        "{checkpoint: {enabled: false}}",
+        ("checkpoint.enabled is false: nothing is saved and the run cannot be resumed",),
+    ),
+    (
+        "{train: {generate_temperature: 0, generate_top_k: 5}}",
+        ("train.generate_temperature is 0: the likeliest token is taken, top_k and top_p are not used",),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), VIOLATIONS)
+def test_violation(text, message):
+    assert message in refusal(text)
+
+
+@pytest.mark.parametrize(("text", "expected"), NOTES)
+def test_notes(text, expected):
+    assert notes(parse_config(text, source="c.yaml").config) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "{model: {use_checkpoint: true}, train: {deterministic: false}}",
+        "{model: {use_checkpoint: true, dropout: 0.1}}",
+        "{model: {backend: dummy, num_heads: 3, z_dim: 7, model_dim: 10}}",
+        "{data: {mask_boundary_loss: false, isolate_documents: false}}",
+        "{data: {backend: stdlib, files: [a.txt], tokenizer: {kind: byte, path: t.json}}}",
+        "{model: {vocab_size: 259, output_size: 300}}",
+        "{model: {share_emb: true, output_size: 384}}",
+        "{optim: {warmup_steps: 0}, train: {steps: 1}}",
+        "{optim: {schedule: wsd, warmup_steps: 800, decay_steps: 200}}",
+        "{optim: {warmup_steps: 2000, decay_steps: 2000}}",
+        "{train: {batch_tokens: 8192}}",
+        "{checkpoint: {save_every: 0, save_every_seconds: 0, enabled: false}}",
+    ],
+)
+def test_accepted(text):
+    config = parse_config(text, source="c.yaml").config
+    check(config_from_dict(config.model_dump()))
+
+
+def test_a_violation_by_override_names_the_override():
+    assert refusal("{}", "train.batch_tokens=10000") == [
+        "-o train.batch_tokens=10000: train.batch_tokens: 10000 is not a multiple of train.batch_size x train.seq_len "
+        "= 8 x 512 = 4096; 8192 (grad_accum 2) and 12288 (grad_accum 3) are"
+    ]
+
+
+def test_every_violation_is_reported():
+    assert len(refusal("model: {z_dim: 129, value_dim: 513}\ntrain: {steps: 60, batch_tokens: 7}\n")) == 4

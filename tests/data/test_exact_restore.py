@@ -1,0 +1,129 @@
+"""One iterator, one small state, exact at every position."""
+
+import json
+
+import numpy as np
+import pytest
+from grain.experimental import assert_equal_output_after_checkpoint
+
+MODES = ("sequential", "bin")
+
+
+def files(corpus, *more):
+    return ("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.packing_buffer_docs=7", *more)
+
+
+def same(left, right):
+    return all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+@pytest.mark.parametrize("mode", MODES)
+def test_grains_own_check_passes(open_data, corpus, mode, prefetch):
+    data = open_data(*files(corpus, f"data.packing_mode={mode}", "data.repeat=false", f"data.prefetch={prefetch}"))
+    assert_equal_output_after_checkpoint(data.train_dataset())
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+@pytest.mark.parametrize("mode", MODES)
+def test_restoring_twice_across_passes(open_data, corpus, mode, prefetch):
+    options = files(corpus, f"data.packing_mode={mode}", f"data.prefetch={prefetch}")
+    data = open_data(*options)
+    iterator = data.train_iterator()
+    states, batches = [], []
+    for _ in range(120):
+        states.append(json.dumps(iterator.get_state()))
+        batches.append(next(iterator))
+    assert data.describe_state(json.loads(states[-1]))["epoch"] >= 2
+    inside = [index for index, state in enumerate(states) if json.loads(state).get("offset") or json.loads(state).get("rows_used")]
+    assert len(inside) > 20, "no state from the middle of a document or group"
+    for first in (0, 1, inside[3], 37, 60, inside[-9]):
+        resumed = open_data(*options).train_iterator()
+        resumed.set_state(json.loads(states[first]))
+        assert json.dumps(resumed.get_state()) == states[first]
+        assert all(same(next(resumed), batches[index]) for index in range(first, first + 4))
+        # A second interruption, restored from the state that the first resumed run gave.
+        again = open_data(*options).train_iterator()
+        again.set_state(json.loads(json.dumps(resumed.get_state())))
+        assert all(same(next(again), batches[index]) for index in range(first + 4, first + 8))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_set_state_rewinds_the_same_iterator(open_data, corpus, mode):
+    iterator = open_data(*files(corpus, f"data.packing_mode={mode}", "data.prefetch=2")).train_iterator()
+    next(iterator)
+    state = iterator.get_state()
+    first = [next(iterator) for _ in range(5)]
+    iterator.set_state(state)
+    assert all(same(next(iterator), batch) for batch in first)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_state_holds_no_text(open_data, tmp_path, mode):
+    (tmp_path / "long.txt").write_text("word " * 50_000)
+    (tmp_path / "short.txt").write_text("word " * 50)
+    data = open_data("data.backend=files", f"data.files=['{tmp_path}/*.txt']", f"data.packing_mode={mode}")
+    iterator = data.train_iterator()
+    for _ in range(3):
+        next(iterator)
+    assert len(json.dumps(iterator.get_state())) < 200
+
+
+def test_every_pass_has_its_own_order_and_the_same_documents(open_data, corpus):
+    data = open_data(*files(corpus, "data.packing_mode=bin"))
+    documents = data.train_documents().__iter__()
+    per_pass = 38
+    passes = [[next(documents) for _ in range(per_pass)] for _ in range(3)]
+    assert len({tuple(order) for order in passes}) == 3
+    assert len({tuple(sorted(order)) for order in passes}) == 1
+    assert len(set(passes[0])) == per_pass
+
+
+def test_the_order_follows_the_seed(open_data, corpus):
+    first = [next(open_data(*files(corpus, f"data.shuffle_seed={seed}")).train_iterator()) for seed in (1, 1, 2)]
+    assert same(first[0], first[1])
+    assert not same(first[0], first[2])
+
+
+def test_prefetching_changes_nothing(open_data, corpus):
+    runs = [open_data(*files(corpus, f"data.prefetch={size}")).train_iterator() for size in (0, 1, 4)]
+    for _ in range(50):
+        batches = [next(run) for run in runs]
+        assert same(batches[0], batches[1])
+        assert same(batches[0], batches[2])
+        assert runs[0].get_state() == runs[1].get_state() == runs[2].get_state()
+
+
+def test_finite_text_ends_with_a_padded_batch_and_stays_ended(open_data, corpus):
+    iterator = open_data(*files(corpus, "data.repeat=false", "data.prefetch=2")).train_iterator()
+    batches = list(iterator)
+    assert batches[0].attention_mask.all()
+    assert not batches[-1].attention_mask.all()
+    state = iterator.get_state()
+    with pytest.raises(StopIteration):
+        next(iterator)
+    iterator.set_state(state)
+    with pytest.raises(StopIteration):
+        next(iterator)
+
+
+def test_an_interrupt_loses_nothing(open_data, corpus, monkeypatch):
+    untouched = open_data(*files(corpus)).train_iterator()
+    expected = [next(untouched) for _ in range(12)]
+    iterator = open_data(*files(corpus)).train_iterator()
+    packer = type(iterator._parent)
+    original, calls = packer._next_document, []
+
+    def interrupted(self):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return original(self)
+
+    monkeypatch.setattr(packer, "_next_document", interrupted)
+    batches = []
+    with pytest.raises(KeyboardInterrupt):
+        while True:
+            batches.append(next(iterator))
+    batches += [next(iterator) for _ in range(len(batches), 12)]
+    assert all(map(same, batches, expected))

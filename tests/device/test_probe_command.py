@@ -1,0 +1,66 @@
+"""`chomp probe`, as text and as JSON."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from chomp.cli import probe as command
+from chomp.device import recommended_environment
+from tests.device.fake_nvml import probe_of
+
+FLAG = "--xla_gpu_enable_triton_gemm=false"
+
+
+@pytest.fixture
+def run(monkeypatch):
+    for name in ("XLA_FLAGS", "XLA_PYTHON_CLIENT_PREALLOCATE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+
+    def invoke(name, *arguments):
+        monkeypatch.setattr(command, "probe_gpus", lambda: probe_of(name))
+        result = CliRunner().invoke(command.probe, arguments, catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.output
+
+    return invoke
+
+
+def test_table_and_line_to_copy(run):
+    lines = run("rtx5090").splitlines()
+    assert lines[0] == "NVIDIA driver 580.65.06, CUDA up to 13.0"
+    head = "GPU name capability memory used / total load temp power / limit MIG"
+    row = "0 NVIDIA GeForce RTX 5090 12.0 1.3 GiB / 31.8 GiB 4% 38 C 31 W / 575 W -"
+    assert [" ".join(line.split()) for line in lines[2:4]] == [head, row]
+    assert "GPU 0: mig -: not supported by this device" in lines
+    assert "GPU 0: process 2114 /usr/lib/xorg/Xorg uses 0.4 GiB" in lines
+    assert f"apply: XLA_FLAGS {FLAG}" in lines
+    assert "recommend: XLA_PYTHON_CLIENT_PREALLOCATE false" in lines
+    assert lines[-1] == f"env XLA_FLAGS={FLAG} XLA_PYTHON_CLIENT_PREALLOCATE=false chomp train CONFIG"
+
+
+def test_missing_readings_are_not_zero(run):
+    output = run("no_permission")
+    assert "- / -" in output
+    assert "GPU 0: memory -: the driver refuses it to this user" in output
+    assert output.rstrip().endswith("These GPUs need no settings of their own.")
+
+
+def test_no_gpu(run):
+    assert run("no_driver") == "No GPU: no NVIDIA driver is installed (libnvidia-ml was not found).\n"
+
+
+def test_nothing_to_copy_when_all_is_set():
+    environ = {"XLA_FLAGS": FLAG, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    found = probe_of("rtx5090")
+    text = command.render(found, recommended_environment(found, environ), environ)
+    assert f"already set: XLA_FLAGS {FLAG}" in text
+    assert "env " not in text
+
+
+def test_json(run):
+    values = json.loads(run("unequal", "--json"))
+    assert [gpu["compute_capability"] for gpu in values["gpus"]] == [[8, 9], [12, 0]]
+    assert [decision["action"] for decision in values["environment"]] == ["apply", "recommend"]
+    assert values["command"].startswith(f"env XLA_FLAGS={FLAG} ")
+    assert json.loads(run("no_driver", "--json"))["gpus"] == []

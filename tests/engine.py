@@ -1,0 +1,148 @@
+"""A real engine in a child process, and what its run directory says."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from chomp.events import Event, EventReader, read_events
+from chomp.rundir import list_checkpoints
+
+TINY_MODEL = {
+    "backend": "megalodon", "model_dim": 32, "num_layers": 1, "num_heads": 1, "z_dim": 16, "value_dim": 32, "ffn_hidden_dim": 32,
+    "cema_ndim": 4, "chunk_size": 32, "norm_num_groups": 4, "compute_dtype": "float32",
+}
+WORDS = "def class return import for while in if else try except with as lambda yield pass self none true false print range".split()
+
+
+def write_corpus(folder: Path, *, documents: int = 60, seed: int = 0) -> Path:
+    """Text files of very different lengths, so that packers always hold unfinished documents."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(seed)
+    for number in range(documents):
+        words = [rng.choice(WORDS) for _ in range(rng.choice([3, 8, 20, 60, 150]))]
+        (folder / f"{number:03d}.txt").write_text(" ".join(words) + "\n")
+    return folder
+
+
+def tiny_config(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+    """A configuration that trains a model of 30,000 parameters on `corpus`; keyword sections are merged into it."""
+    config: dict[str, dict[str, Any]] = {
+        "model": dict(TINY_MODEL),
+        "data": {"backend": "files", "files": [str(corpus / "*.txt")], "max_eval_samples": 3},
+        "train": {"steps": 40, "batch_size": 4, "seq_len": 64, "grad_accum": 2, "allow_cpu": True, "log_every": 1},
+        "optim": {"lr": 3e-3, "warmup_steps": 5},
+        "checkpoint": {"save_every": 10, "save_every_seconds": 0},
+    }
+    for name, values in sections.items():
+        config.setdefault(name, {}).update(values)
+    return config
+
+
+def write_config(path: Path, config: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def command(*args: object) -> list[str]:
+    return [sys.executable, "-m", "chomp", *map(str, args)]
+
+
+def run(*args: object, timeout: float = 240, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run `chomp ARGS` to its end."""
+    return subprocess.run(command(*args), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False, **kwargs)
+
+
+class Engine:
+    """`chomp ARGS` as a child process that can be watched and struck.
+
+    Events that were in the run directory before this process started are not seen.
+    """
+
+    def __init__(self, run_dir: Path, *args: object, **kwargs: Any):
+        events = run_dir / "events.jsonl"
+        self._reader = EventReader(events, offset=events.stat().st_size if events.exists() else 0)
+        self.seen: list[Event] = []
+        self.output = run_dir.parent / f"{run_dir.name}.{time.monotonic_ns()}.out"
+        with self.output.open("wb") as out:
+            self.process = subprocess.Popen(command(*args), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, **kwargs)
+
+    def wait_for(self, wanted: Callable[[Event], bool], timeout: float = 180) -> Event | None:
+        """The first new event that is wanted, or None if the process ended without it."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            ended = self.process.poll() is not None
+            for event in self._reader.read():
+                self.seen.append(event)
+                if wanted(event):
+                    return event
+            if ended:
+                return None
+            time.sleep(0.002)
+        raise AssertionError(f"nothing happened in {timeout} s; the engine said:\n{self.output.read_text()[-2000:]}")
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def finish(self, timeout: float = 180) -> int:
+        return self.process.wait(timeout)
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+
+def rows(run_dir: Path) -> list[dict[str, Any]]:
+    """The rows of `metrics.jsonl`."""
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+EXACT = ("step", "loss", "grad_norm", "lr", "lr_muon", "tokens_seen", "packing_utilization", "eval_loss", "eval_bpb")
+
+
+def exact_rows(run_dir: Path) -> list[dict[str, Any]]:
+    """Rows without what depends on the clock: everything a resumed run must repeat bit for bit."""
+    return [{key: row[key] for key in EXACT if key in row} for row in rows(run_dir)]
+
+
+def saved_arrays(run_dir: Path, step: int) -> dict[str, np.ndarray]:
+    """All arrays of a checkpoint by item and name."""
+    from orbax.checkpoint import v1 as ocp
+
+    info = next(info for info in list_checkpoints(run_dir / "checkpoints") if info.step == step)
+    metadata = ocp.checkpointables_metadata(info.path)
+    arrays: dict[str, np.ndarray] = {}
+    for item in ("params", "opt", "state"):
+        tree = ocp.load_checkpointables(info.path, {item: None})[item]
+        arrays |= {f"{item}/{name}": np.asarray(value) for name, value in tree.items()}
+    assert metadata is not None
+    return arrays
+
+
+def saved_position(run_dir: Path, step: int) -> dict[str, Any]:
+    """The data iterator's state in a checkpoint."""
+    return json.loads((run_dir / "checkpoints" / str(step) / "data" / "position.json").read_text())
+
+
+def assert_same_run(one: Path, other: Path, step: int) -> None:
+    """Every row, the data position and every array of two runs agree bit for bit."""
+    assert exact_rows(one) == exact_rows(other)
+    assert saved_position(one, step) == saved_position(other, step)
+    left, right = saved_arrays(one, step), saved_arrays(other, step)
+    assert left.keys() == right.keys()
+    for name in left:
+        assert left[name].dtype == right[name].dtype, name
+        assert left[name].tobytes() == right[name].tobytes(), name
+
+
+def events_of(run_dir: Path, kind: type[Event] | Sequence[type[Event]]) -> list[Event]:
+    kinds = tuple(kind) if isinstance(kind, Sequence) else (kind,)
+    return [event for event in read_events(run_dir / "events.jsonl") if isinstance(event, kinds)]
