@@ -1,0 +1,1 @@
+"""The console: starts and follows engines; never imports JAX."""

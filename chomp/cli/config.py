@@ -19,11 +19,11 @@ _config_file = click.argument("config_file", metavar="CONFIG", type=click.Path(p
 
 
 @click.group("config")
-def config() -> None:
+def command() -> None:
     """Check a configuration, show what it resolves to, print its JSON Schema."""
 
 
-@config.command("check")
+@command.command("check")
 @_config_file
 @_overrides
 def check_command(config_file: Path, overrides: tuple[str, ...]) -> None:
@@ -34,7 +34,7 @@ def check_command(config_file: Path, overrides: tuple[str, ...]) -> None:
         click.echo(f"note: {note}", err=True)
 
 
-@config.command("show")
+@command.command("show")
 @_config_file
 @_overrides
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
@@ -52,7 +52,7 @@ def show_command(config_file: Path, overrides: tuple[str, ...], as_json: bool) -
         click.echo(resolved_yaml(loaded), nl=False)
 
 
-@config.command("schema")
+@command.command("schema")
 def schema_command() -> None:
     """Print the JSON Schema of configuration files, for editors."""
     click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

@@ -25,7 +25,7 @@ _COMMAND = "chomp train CONFIG"
 
 @click.command("probe")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def probe(as_json: bool) -> None:
+def command(as_json: bool) -> None:
     """Show the GPUs of this machine and the environment a run needs on them."""
     found = probe_gpus()
     decisions = recommended_environment(found, os.environ)
@@ -92,5 +92,5 @@ def _gib(count: int | None) -> str:
     return ABSENT if count is None else f"{count / 2**30:.1f} GiB"
 
 
-def _with_unit(number: float | None, unit: str) -> str:
+def _with_unit(number: int | float | None, unit: str) -> str:
     return ABSENT if number is None else f"{number:.0f}{unit}"

@@ -44,12 +44,14 @@ RULES: tuple[Rule, ...] = (
     # Sources are judged by what they contain (`data_fingerprint`), so that a moved folder is no difference.
     *(Rule(f"data.{name}", "free", "the text itself is compared") for name in (
         "files", "tokens_path", "local_text", "hf_dataset", "tokenizer.path", "tokenizer.hf_name_or_path")),
+    Rule("data.shuffle_seed", "free", "what it amounts to is compared"),
     Rule("data.*", "judged", NUMBERS),
     Rule("train.steps", "free", "a run may be made longer or shorter"),
     Rule("train.allow_cpu", "free", "the device is compared"),
-    Rule("train.batch_tokens", "free", "the accumulation it stands for is compared"),
+    *(Rule(f"train.{name}", "free", "what it amounts to is compared") for name in ("batch_tokens", "grad_accum", "deterministic")),
     *(Rule(f"train.{name}", "free", "a cadence") for name in ("log_every", "eval_every", "generate_*")),
     Rule("train.*", "judged", NUMBERS),
+    *(Rule(f"derived.{name}", "judged", NUMBERS) for name in ("train.grad_accum", "train.deterministic", "data.shuffle_seed")),
     Rule("derived.*", "free", "it follows from other settings"),
     Rule("data_fingerprint*", "judged", "the text is not the text the checkpoint was trained on"),
     Rule("tokenizer_digest", "judged", "the same text would become other token ids"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from chomp.config.fields import Section, section, setting
+from chomp.config.fields import MAX_SEED, Section, section, setting
 
 
 class TokenizerConfig(Section):
@@ -60,7 +60,9 @@ class DataConfig(Section):
 
     shuffle: bool = setting(True, "Visit documents in a random order that changes each pass.", group="order")
     shuffle_buffer_size: int = setting(10_000, "Window of a shuffled stream.", unit="documents", group="order", gt=1)
-    shuffle_seed: int | None = setting(None, "Seed of the order; null uses `train.seed`.", group="order", ge=0)
+    shuffle_seed: int | None = setting(
+        None, "Seed of the order; null uses `train.seed`.", group="order", ge=0, le=MAX_SEED
+    )
 
     packing_mode: Literal["sequential", "bin"] = setting(
         "sequential", "`sequential` concatenates and splits; `bin` fits documents into rows.", group="packing"

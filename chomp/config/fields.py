@@ -11,6 +11,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+# Steps are counted in int32 on the device, seeds are uint32 there.
+MAX_STEPS = 2**31 - 1
+MAX_SEED = 2**32 - 1
+
 
 class Section(BaseModel):
     """A frozen group of settings that refuses unknown keys and values of another type."""

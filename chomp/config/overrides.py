@@ -66,7 +66,7 @@ def read_value(setting: Setting, text: str) -> Any:
         return None
     value = _READERS[setting.kind](text)
     if value is None:
-        raise BadOverride(setting.path, f"expected {setting.expected}, got {text!r}")
+        raise BadOverride(setting.path, f"expected {setting.noun}, got {text!r}")
     return value
 
 

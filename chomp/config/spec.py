@@ -42,10 +42,10 @@ class Setting:
     optional: bool
     help: str
     choices: tuple[str, ...] = ()
-    minimum: float | None = None
-    above: float | None = None
-    maximum: float | None = None
-    below: float | None = None
+    minimum: int | float | None = None
+    above: int | float | None = None
+    maximum: int | float | None = None
+    below: int | float | None = None
     min_length: int | None = None
     unit: str | None = None
     group: str | None = None
@@ -54,7 +54,7 @@ class Setting:
     def range(self) -> str:
         """The allowed numbers in words: `at least 0 and below 1`; empty without limits."""
         bounds = (("above", self.above), ("at least", self.minimum), ("below", self.below), ("at most", self.maximum))
-        return " and ".join(f"{word} {limit:g}" for word, limit in bounds if limit is not None)
+        return " and ".join(f"{word} {_limit(limit)}" for word, limit in bounds if limit is not None)
 
     @property
     def type_name(self) -> str:
@@ -63,17 +63,23 @@ class Setting:
         return f"{name} or null" if self.optional else name
 
     @property
-    def expected(self) -> str:
-        """What an error says is allowed: `a whole number above 0, or null`."""
+    def noun(self) -> str:
+        """The allowed type as an error says it: `a whole number, or null`, `one of adamw, muon`."""
         if self.kind == "choice":
             noun = self.choices[0] if len(self.choices) == 1 else f"one of {', '.join(self.choices)}"
         else:
             noun = _NOUNS[self.kind]
+        return f"{noun}, or null" if self.optional else noun
+
+    @property
+    def expected(self) -> str:
+        """The allowed values as an error says them: `a whole number above 0, or null`."""
+        noun, *null = self.noun.split(", or null")
         if self.range:
             noun = f"{noun} {'of ' if self.range.startswith('at ') else ''}{self.range}"
         if self.min_length:
             noun = f"{noun} that is not empty"
-        return f"{noun}, or null" if self.optional else noun
+        return f"{noun}, or null" if null else noun
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,10 @@ def _setting(path: str, field: FieldInfo) -> Setting:
         unit=_text(extra.get("unit")),
         group=_text(extra.get("group")),
     )
+
+
+def _limit(limit: int | float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
 def _text(value: Any) -> str | None:

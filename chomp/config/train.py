@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from chomp.config.fields import Section, setting
+from chomp.config.fields import MAX_SEED, MAX_STEPS, Section, setting
 
 
 class TrainConfig(Section):
     """How long and in what portions the model is trained."""
 
-    seed: int = setting(0, "Seed of parameters, data order and dropout.", group="run", ge=0)
-    steps: int = setting(1000, "Optimizer updates in the whole run.", unit="steps", group="run", gt=0)
+    seed: int = setting(0, "Seed of parameters, data order and dropout.", group="run", ge=0, le=MAX_SEED)
+    steps: int = setting(1000, "Optimizer updates in the whole run.", unit="steps", group="run", gt=0, le=MAX_STEPS)
     allow_cpu: bool = setting(False, "Train on the CPU when there is no GPU.", group="run")
     deterministic: bool | None = setting(
         None, "true: no dropout; false: dropout and recomputation on; null: follows the dropout rates.", group="run"

@@ -6,6 +6,7 @@ field's declaration.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -85,9 +86,18 @@ def misfit(setting: Setting, value: Any, *, inside_list: bool = False) -> str:
             f"float16 is not supported: the model library computes in float32 and bfloat16 only, and bfloat16 "
             f"needs no loss scaling; choose {' or '.join(setting.choices)}"
         )
-    expected = "text" if inside_list else setting.expected
+    expected = "text" if inside_list else _expected(setting, value)
     hint = _hint(setting, value, inside_list)
     return f"expected {expected}, got {describe(value)}{f'; {hint}' if hint else ''}"
+
+
+def _expected(setting: Setting, value: Any) -> str:
+    """The range belongs into the sentence only when the type is right."""
+    if setting.kind == "float" and isinstance(value, float) and not math.isfinite(value):
+        return f"a finite {setting.noun.removeprefix('a ')}"
+    of_its_type = {"int": int, "float": int | float, "text": str}.get(setting.kind)
+    is_right = of_its_type is not None and isinstance(value, of_its_type) and not isinstance(value, bool)
+    return setting.expected if is_right else setting.noun
 
 
 def describe(value: Any) -> str:

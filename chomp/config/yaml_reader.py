@@ -21,7 +21,8 @@ Path = tuple[str | int, ...]
 # A file of this many values is not a configuration; aliases can multiply a short one into gigabytes.
 MAX_VALUES = 20_000
 
-INTEGER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|[0-9][0-9_]*)\Z")
+# Python refuses to convert thousands of digits; no setting needs a hundred.
+INTEGER = re.compile(r"[-+]?(?:0x[0-9a-fA-F][0-9a-fA-F_]{0,99}|[0-9][0-9_]{0,99})\Z")
 FLOAT = re.compile(
     r"[-+]?(?:(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))\Z"
     r"|\.(?:nan|NaN|NAN)\Z"

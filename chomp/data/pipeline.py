@@ -41,8 +41,10 @@ class DataPipeline:
         self._plan = make_plan(data, tokenizer, shape, vocab_size)
         self._seed = derived.shuffle_seed
         self._iterators: list[grain.DatasetIterator[Batch]] = []
+        # Read now, so that a held-out document that cannot be read is found before training.
+        self._heldout = [text.evaluation[index] for index in range(len(text.evaluation))]
         self._eval_tokens: list[Tokens] | None = None
-        self.has_eval = len(text.evaluation) > 0
+        self.has_eval = any(len(document) for document in self._heldout)
         self.fingerprint: dict[str, Any] = {"source": text.fingerprint, "held_out": text.heldout_rule}
 
     def train_iterator(self) -> grain.DatasetIterator[Batch]:
@@ -77,8 +79,7 @@ class DataPipeline:
     def eval_batches(self) -> Iterator[Batch]:
         """The held-out documents as batches `[1, batch, seq]`: always the same, every token once, the end padded."""
         if self._eval_tokens is None:
-            held_out = self._text.evaluation
-            self._eval_tokens = [self._plan.encode(held_out[index]) for index in range(len(held_out))]
+            self._eval_tokens = [self._plan.encode(document) for document in self._heldout]
         corpus = Corpus(f"the evaluation text of {self._text.name}", len(self._eval_tokens))
         plan = replace(self._plan, shape=self._plan.shape._replace(accum=1))
         documents = in_order(self._eval_tokens, repeat=False, shuffle_seed=None)
@@ -86,13 +87,11 @@ class DataPipeline:
 
     def heldout_texts(self) -> Sequence[str]:
         """The held-out documents as text, decoded if the source holds token ids."""
-        held_out = self._text.evaluation
-        documents = (held_out[index] for index in range(len(held_out)))
-        return [item if isinstance(item, str) else self._tokenizer.decode(item) for item in documents]
+        return [item if isinstance(item, str) else self._tokenizer.decode(item) for item in self._heldout]
 
     def describe(self) -> str:
         """One line for people."""
-        return f"{self._text.description}; {len(self._text.evaluation):,} documents held out for evaluation"
+        return f"{self._text.description}; {len(self._heldout):,} documents held out for evaluation"
 
     def describe_state(self, state: dict[str, Any]) -> dict[str, int]:
         """What a saved state says to people: documents read and skipped, and the pass where it is known."""

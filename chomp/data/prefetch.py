@@ -1,18 +1,32 @@
 """Batches prepared ahead of the step, by a thread that never keeps the process from ending."""
 
+import atexit
 import logging
 import sys
 import threading
+from typing import Any
+from weakref import WeakSet
 
 import grain
 from grain.experimental import ThreadPrefetchDatasetIterator, ThreadPrefetchIterDataset
 
 from chomp.data.batch import Batch
+from chomp.data.packing.base import unfiltered
 
 log = logging.getLogger("chomp.data")
 
 CLOSE_WAIT_SECONDS = 5.0
 """How long closing waits for a read in progress, which may hang on the network."""
+
+
+_open: "WeakSet[PrefetchIterator]" = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    # A thread that is inside native code while the interpreter shuts down would abort the process.
+    for iterator in list(_open):
+        iterator.close()
 
 
 class PrefetchDataset(ThreadPrefetchIterDataset):
@@ -38,6 +52,15 @@ class PrefetchIterator(ThreadPrefetchDatasetIterator):
     """State: the packer's, behind the last batch handed out."""
 
     _closed: bool
+
+    def __init__(self, parent: Any, size: int):
+        super().__init__(parent, size)
+        _open.add(self)
+
+    @unfiltered
+    def __next__(self) -> Batch:
+        batch: Batch = super().__next__()
+        return batch
 
     def close(self) -> None:
         """Stop reading ahead; a read that does not end soon is left to end with the process."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import grain
 
-from chomp.data.packing.base import Corpus
+from chomp.data.packing.base import Corpus, unfiltered
 from chomp.data.retry import RetryPolicy
 from chomp.data.sources.base import Document, StreamCursor, StreamSource
 from chomp.errors import DataError
@@ -84,6 +84,7 @@ class StreamIterator(grain.DatasetIterator[Document]):
     def _reader_at(self, position: str | None) -> StreamReader:
         return StreamReader(self._dataset.source, position, self._dataset.retry)
 
+    @unfiltered
     def __next__(self) -> Document:
         self._assert_not_closed()
         while True:

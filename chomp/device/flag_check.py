@@ -31,7 +31,7 @@ class FlagCheck:
     message: str = ""
 
 
-def check_xla_flags(environ: Mapping[str, str], *, timeout_seconds: float = 60) -> FlagCheck:
+def check_xla_flags(environ: Mapping[str, str], *, timeout_seconds: int | float = 60) -> FlagCheck:
     """Let a short child process read `XLA_FLAGS` of `environ`."""
     flags = environ.get("XLA_FLAGS", "")
     if not flags.strip():

@@ -65,7 +65,7 @@ class Boundary:
         options = self.config.checkpoint
         if not options.enabled or self.session.request.dry_run:
             return False
-        by_step = options.save_every > 0 and step % options.save_every == 0
+        by_step = any(every > 0 and step % every == 0 for every in (options.save_every, options.keep_every))
         by_clock = options.save_every_seconds > 0 and time.monotonic() - self._last_save >= options.save_every_seconds
         return by_step or by_clock
 

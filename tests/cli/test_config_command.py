@@ -6,7 +6,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from chomp.cli.config import config
+from chomp.cli.config import command
 from chomp.config import InvalidConfig, config_from_dict, parse_config
 
 FILE = """\
@@ -28,7 +28,7 @@ def file(tmp_path):
 
 
 def run(*arguments):
-    return CliRunner().invoke(config, [str(argument) for argument in arguments], catch_exceptions=False)
+    return CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 def test_check_prints_one_line(file):

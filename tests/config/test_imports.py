@@ -21,9 +21,9 @@ def imported(code: str) -> set[str]:
         "import chomp.config, chomp.config.reference, chomp.config.json_schema",
         "import chomp.device",
         "from chomp.config import load_config; load_config('configs/quickstart.yaml')",
-        "from chomp.cli.config import config; config(['schema'], standalone_mode=False)",
-        "from chomp.cli.config import config; config(['check', 'configs/quickstart.yaml'], standalone_mode=False)",
-        "from chomp.cli.probe import probe; probe([], standalone_mode=False)",
+        "from chomp.cli.config import command; command(['schema'], standalone_mode=False)",
+        "from chomp.cli.config import command; command(['check', 'configs/quickstart.yaml'], standalone_mode=False)",
+        "from chomp.cli.probe import command; command([], standalone_mode=False)",
     ],
 )
 def test_light(code, monkeypatch, request):

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from chomp.cli.config import resolved_yaml
@@ -29,7 +30,8 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
         found = st.lists(TEXT, max_size=3)
     elif setting.kind == "int":
         low = setting.minimum if setting.minimum is not None else (setting.above or 0) + 1
-        found = st.integers(int(low), 10**6)
+        high = setting.maximum if setting.maximum is not None else 10**6
+        found = st.integers(int(low), int(high))
     else:
         low = setting.minimum if setting.minimum is not None else setting.above
         high = setting.maximum if setting.maximum is not None else setting.below
@@ -57,6 +59,7 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
     return tree
 
 
+@hypothesis_settings(deadline=None)
 @given(trees())
 def test_dump_and_json(tree):
     config = config_from_dict(tree)
@@ -64,6 +67,7 @@ def test_dump_and_json(tree):
     assert config_from_dict(json.loads(json.dumps(config.model_dump()))) == config
 
 
+@hypothesis_settings(deadline=None)
 @given(trees())
 def test_yaml_of_show(tree):
     config = config_from_dict(tree)

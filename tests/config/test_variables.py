@@ -96,7 +96,7 @@ def test_the_plain_text_can_be_written():
         ),
         (
             "variables:\n  n: '60'\ntrain:\n  steps: $variables.n\n",
-            ["c.yaml:4: train.steps: expected a whole number above 0, got the text '60'; write 60 without quotes"],
+            ["c.yaml:4: train.steps: expected a whole number, got the text '60'; write 60 without quotes"],
         ),
     ],
 )  # fmt: skip

@@ -103,7 +103,7 @@ def test_restores_across_passes(stream_data, mode):
 def test_the_first_documents_are_held_out_of_every_pass(stream_data):
     data = stream_data(ListStream())
     assert data.heldout_texts() == TEXTS[:5]
-    assert sorted(read(data, 75)) == sorted(TEXTS[5:] * 3)
+    assert sorted(read(data, 200)) == sorted(TEXTS[5:] * 8)
 
 
 def test_a_short_stream_holds_out_a_twentieth(stream_data):
@@ -159,16 +159,18 @@ def test_waits_double(stream_data, caplog):
 def test_errors_of_content_are_not_retried(stream_data):
     source = ListStream(failures={12: DataError("row 12 is null"), 13: AssertionError("never read")})
     iterator = stream_data(source, "data.prefetch=1").train_iterator()
-    with pytest.raises(DataError, match="^row 12 is null$"):
+    with pytest.raises(DataError) as caught:
         list(iterator)
+    assert str(caught.value) == "row 12 is null"
     assert 13 in source.failures
 
 
 def test_bugs_below_are_reported_and_not_retried(stream_data, caplog):
     source = ListStream(failures={12: ZeroDivisionError("oops")})
     iterator = stream_data(source, "data.prefetch=1").train_iterator()
-    with pytest.raises(DataError, match="^preparing a batch from the test stream failed: ZeroDivisionError: oops$"):
+    with pytest.raises(DataError) as caught:
         list(iterator)
+    assert str(caught.value) == "preparing a batch from the test stream failed: ZeroDivisionError: oops"
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -182,8 +184,9 @@ def test_a_stream_of_one_document_cannot_be_divided(stream_data):
 
 
 def test_a_stream_with_nothing_left_to_train_on(stream_data):
-    with pytest.raises(DataError, match="^the test stream gave no documents to train on in a whole pass$"):
+    with pytest.raises(DataError) as caught:
         next(stream_data(ListStream(TEXTS[:5])).train_iterator())
+    assert str(caught.value) == "the test stream gave no documents to train on in a whole pass"
 
 
 def test_a_stream_of_empty_documents_ends_with_an_error(stream_data):

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from chomp.cli import probe as command
+from chomp.cli import probe
 from chomp.device import recommended_environment
 from tests.device.fake_nvml import probe_of
 
@@ -18,8 +18,8 @@ def run(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
     def invoke(name, *arguments):
-        monkeypatch.setattr(command, "probe_gpus", lambda: probe_of(name))
-        result = CliRunner().invoke(command.probe, arguments, catch_exceptions=False)
+        monkeypatch.setattr(probe, "probe_gpus", lambda: probe_of(name))
+        result = CliRunner().invoke(probe.command, arguments, catch_exceptions=False)
         assert result.exit_code == 0
         return result.output
 
@@ -53,7 +53,7 @@ def test_no_gpu(run):
 def test_nothing_to_copy_when_all_is_set():
     environ = {"XLA_FLAGS": FLAG, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     found = probe_of("rtx5090")
-    text = command.render(found, recommended_environment(found, environ), environ)
+    text = probe.render(found, recommended_environment(found, environ), environ)
     assert f"already set: XLA_FLAGS {FLAG}" in text
     assert "env " not in text
 

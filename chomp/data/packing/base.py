@@ -4,7 +4,7 @@ import abc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grain
 import numpy as np
@@ -16,6 +16,15 @@ from chomp.errors import ChompError, DataError
 log = logging.getLogger("chomp.data")
 
 Tokens = Int32[np.ndarray, " tokens"]
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def unfiltered(next_function: Function) -> Function:
+    """Keep Grain from adding advice about its own flags to errors that leave an iterator."""
+    next_function.__dict__["is_traceback_filtered"] = True
+    return next_function
 
 
 @dataclass
@@ -88,6 +97,7 @@ class PackIterator(grain.DatasetIterator[Batch]):
     def _next_batch(self) -> Batch | None:
         """The next batch, padded if text has run out, or None when there is no token left."""
 
+    @unfiltered
     def __next__(self) -> Batch:
         self._assert_not_closed()
         if self._failure is not None:
@@ -150,7 +160,8 @@ class PackIterator(grain.DatasetIterator[Batch]):
                 raise self._no_usable_text()
 
     def _no_usable_text(self) -> DataError:
-        read = self._skipped_in_a_row
+        in_pass = self._corpus.documents
+        read = self._skipped_in_a_row if in_pass is None else min(in_pass, self._skipped_in_a_row)
         return DataError(
             f"no usable text in {self._corpus.name}: read {read} document{'' if read == 1 else 's'}, the longest of "
             f"{self._longest_skipped} tokens, and a document needs at least {self._plan.min_tokens} tokens to have "

@@ -8,7 +8,6 @@ import numpy as np
 from chomp.data.batch import Batch, finish_batch
 from chomp.data.packing.base import Corpus, PackDataset, PackIterator, PackPlan, Tokens
 
-
 GROUP_TOKENS = 1 << 22
 """A group ends early once it holds this many tokens, so that a few huge documents do not fill the memory."""
 

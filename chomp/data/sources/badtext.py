@@ -64,8 +64,6 @@ def find_bad_row(path: Path, key: str, on_bad: OnBadText) -> DataError | None:
         key: the text column.
         on_bad: under "replace" invalid UTF-8 and null rows are not wrong.
     """
-    if path.stat().st_size == 0:
-        return DataError(f"{path} is empty; remove it from data.files")
     if on_bad == "fail" and (found := find_bad_utf8(path)):
         return not_utf8(path, *found)
     if path.suffix.lower() == ".csv":
@@ -104,7 +102,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
             if not line.strip():
                 continue
             try:
-                yield f"{path}:{number}", json.loads(line.decode("utf-8", "replace"))
+                yield f"{path}:{number}", json.loads(line.rstrip().decode("utf-8", "replace"))
             except ValueError as error:
                 yield f"{path}:{number}", _broken(path, number, error)
                 return

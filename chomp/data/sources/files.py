@@ -140,7 +140,9 @@ def load_table(kind: str, paths: list[Path], data: DataConfig) -> TextColumn:
         DataError: naming the file, and the row or the columns, where that can be found out.
     """
     name = str(paths[0]) if len(paths) == 1 else f"{len(paths):,} {kind} files in data.files"
-    explain = partial(_explain_row, kind, paths, data)
+    for path in paths:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty; remove it from data.files")
     options: dict[str, Any] = {}
     if kind == "parquet":
         _check_parquet(paths, data.text_key)
@@ -157,11 +159,11 @@ def load_table(kind: str, paths: list[Path], data: DataConfig) -> TextColumn:
         with quiet_datasets():
             files = [glob.escape(str(path)) for path in paths]
             dataset = datasets.load_dataset(kind, data_files=files, split="train", **options)
-    except (ValueError, OSError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+    except (ValueError, OSError, RuntimeError, StopIteration, datasets.exceptions.DatasetsError) as error:
         raise _first_problem(paths, data) or _unreadable(name, error) from error
     if any(column.startswith("__index_level_") for column in dataset.column_names):
         raise DataError(f"{name} has rows with more cells than its first line names; quote text that holds commas")
-    return TextColumn(dataset, data.text_key, name, data.on_bad_text, explain)
+    return TextColumn(dataset, data.text_key, name, data.on_bad_text, partial(_explain_row, kind, paths, data))
 
 
 def _check_parquet(paths: Iterable[Path], key: str) -> None:

@@ -4,7 +4,7 @@ import errno
 import json
 import logging
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -164,7 +164,7 @@ def retriable_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def explained(name: str, hint: Any = None) -> Iterator[None]:
+def explained(name: str, hint: Callable[[], str | None] | None = None) -> Iterator[None]:
     """Turn errors that waiting cannot mend into a DataError; let StopIteration and the rest pass.
 
     Args:
@@ -174,20 +174,18 @@ def explained(name: str, hint: Any = None) -> Iterator[None]:
     import pyarrow as pa
     from datasets.exceptions import DatasetsError
 
+    final = (ValueError, RuntimeError, KeyError, NotImplementedError, DatasetsError, pa.ArrowException)
     try:
         yield
-    except DataError:
-        raise
-    except (ValueError, RuntimeError, KeyError, NotImplementedError, DatasetsError, pa.ArrowException) as error:
+    except (OSError, *final) as error:
         if isinstance(error, OSError) and not is_final(error):
             raise
-        reason = hint() if hint is not None and isinstance(error, ValueError) else None
-        cause = error.__cause__ if str(error).startswith("An error occurred") and error.__cause__ else error
-        raise DataError(f"{name} cannot be read: {reason or _first_line(cause)}") from error
-    except OSError as error:
-        if is_final(error):
-            raise DataError(f"{name} cannot be read: {_first_line(error)}; check data.hf_dataset") from error
-        raise
+        if isinstance(error, OSError):
+            reason = f"{_first_line(error)}; check data.hf_dataset and data.hf_revision"
+        else:
+            cause = error.__cause__ if str(error).startswith("An error occurred") and error.__cause__ else error
+            reason = (hint() if isinstance(error, ValueError) and hint is not None else None) or _first_line(cause)
+        raise DataError(f"{name} cannot be read: {reason}") from error
 
 
 def is_final(error: OSError) -> bool:
@@ -222,4 +220,4 @@ def quiet_datasets() -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {text.splitlines()[0].rstrip('.')}" if text else type(error).__name__

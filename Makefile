@@ -1,0 +1,69 @@
+# `make run` trains the quickstart, `make test` checks the project; each installs what it needs into .venv.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The extra with CUDA wheels, where the driver's own tool finds a GPU.
+CUDA := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda13)
+comma := ,
+empty :=
+space := $(empty) $(empty)
+extras = [$(subst $(space),$(comma),$(strip $(1) $(CUDA)))]
+WORKERS ?= 2
+
+.PHONY: help run test check fast slow lint types imports docs docs-check bench clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "chomp needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(if $(CUDA),$(call extras,))'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(call extras,dev)'
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run ## Install, then train configs/quickstart.yaml.
+	$(BIN)/chomp train configs/quickstart.yaml
+
+test: $(VENV)/.dev ## Install, then run every check and the tests (without those marked slow).
+	$(MAKE) --no-print-directory lint types imports docs-check
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadgroup
+
+check: test ## The same as test.
+
+fast: $(VENV)/.dev ## Only the tests that start no engine: under three minutes.
+	$(BIN)/python -m pytest -m "not slow and not engine" -n $(WORKERS)
+
+slow: $(VENV)/.dev ## The tests marked slow, among them fifty kills at random instants.
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadgroup -s
+
+lint: $(VENV)/.dev ## Style and formatting.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## Types of both packages.
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev ## Who may import whom.
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev ## Write the generated pages anew.
+	$(BIN)/python -m chomp.config.reference
+
+docs-check: $(VENV)/.dev ## Fail if a generated page is not current.
+	$(BIN)/python -m chomp.config.reference --check
+
+bench: $(VENV)/.run ## Print speed and memory figures of this machine.
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove the virtual environment and caches; runs stay.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

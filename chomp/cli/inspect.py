@@ -1,0 +1,60 @@
+"""`chomp inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from chomp.run.inspection import Inspection
+
+
+@click.command("inspect")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value.")
+@click.option("--compile", "compile_program", is_flag=True, help="Compile the step ahead of time and read XLA's memory account.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(config: Path, overrides: tuple[str, ...], compile_program: bool, as_json: bool) -> None:
+    """Show what CONFIG amounts to: parameters, tokens, schedule, FLOPs, memory."""
+    from chomp.cli.engine import prepare_environment
+    from chomp.config.load import load_config
+
+    loaded = load_config(config, overrides)
+    prepare_environment()
+    from chomp.run.compilation import use_compilation_cache
+    from chomp.run.inspection import inspect
+
+    use_compilation_cache()
+    found = inspect(loaded.config, compile_program=compile_program)
+    click.echo(json.dumps(found.as_dict()) if as_json else describe(found))
+
+
+def describe(found: Inspection) -> str:
+    """The figures as text."""
+    from chomp.sinks.text import count, size
+
+    lines = [f"parameters        {found.parameters:,}"]
+    lines += [f"  {name:<22}{number:>14,}" for name, number in found.breakdown.items() if name != "total"]
+    lines += [
+        f"tokens per step   {found.tokens_per_step:,}",
+        f"tokens in total   {count(found.total_tokens)}  ({found.tokens_per_parameter:.2f} per parameter)",
+        f"FLOPs per token   {found.flops_per_token:.3g}  (forward and backward, analytic)",
+        f"FLOPs in total    {found.total_flops:.3g}",
+        f"device            {found.device['name']}" + (f", {size(found.device['memory_limit'])}" if found.device["memory_limit"] else ""),
+        "memory, estimated",
+    ]
+    memory = found.memory
+    parts = {"parameters": memory.parameters, "optimizer": memory.optimizer, "gradients": memory.gradients,
+             "activations": memory.activations, "total": memory.total}
+    lines += [f"  {name:<16}{size(number):>10}" for name, number in parts.items()]
+    if memory.compiled is not None:
+        lines.append(f"memory, compiled (XLA, in {found.compile_seconds:.1f} s)")
+        lines += [f"  {name:<16}{size(number):>10}" for name, number in memory.compiled.items()]
+    lines.append("learning rate")
+    shown = found.schedule[:: max(1, len(found.schedule) // 8)]
+    lines += [f"  step {step:>8}  {rate:.3e}" for step, rate in shown]
+    lines += ["optimizer", *(f"  {line}" for line in found.optimizer.splitlines())]
+    return "\n".join(lines)
