@@ -165,7 +165,7 @@ def tokenizer_from_hub(config: TokenizerConfig) -> FastTokenizer:
             trust_remote_code=config.hf_trust_remote_code,
             use_fast=True,
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, ImportError, RuntimeError) as error:
         first = str(error).strip().split("\n")[0]
         raise DataError(
             f"cannot load the tokenizer {name}: {first}; check data.tokenizer.hf_name_or_path, the network, and "

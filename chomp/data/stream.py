@@ -57,9 +57,7 @@ class StreamDataset(grain.IterDataset[Document]):
         retry: what to do on failure.
     """
 
-    def __init__(
-        self, source: StreamSource, start: str | None, corpus: Corpus, *, repeat: bool, retry: RetryPolicy
-    ):
+    def __init__(self, source: StreamSource, start: str | None, corpus: Corpus, *, repeat: bool, retry: RetryPolicy):
         super().__init__()
         self.source = source
         self.start = start

@@ -184,8 +184,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     path = folder / SETTINGS_FILE
     try:
         settings = json.loads(path.read_text("utf-8"))
-        kind = settings.pop("kind")
-        if kind == "byte":
+        if settings["kind"] == "byte":
+            del settings["kind"]
             settings["offset"] = settings.pop("byte_offset")
             return ByteTokenizer(**settings)
         from chomp.data.fast_tokenizers import FastTokenizer

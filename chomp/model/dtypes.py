@@ -2,9 +2,7 @@
 
 import jax.numpy as jnp
 
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
 
 def dtype_named(name: str) -> jnp.dtype:
     """Return JAX's dtype for a name the configuration schema allows (`float32`, `bfloat16`)."""
-    return _DTYPES[name]
+    return jnp.dtype(name)

@@ -1,7 +1,7 @@
 """Fit the model section to the tokenizer: vocabulary size and special ids."""
 
 import logging
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from chomp.config.model import ModelConfig
 from chomp.errors import ConfigError
@@ -11,6 +11,7 @@ log = logging.getLogger(__name__)
 _SPECIALS = (("pad_token_id", "pad_id"), ("bos_token_id", "bos_id"), ("eos_token_id", "eos_id"))
 
 
+@runtime_checkable
 class TokenizerFacts(Protocol):
     """What a model needs to know of a tokenizer."""
 

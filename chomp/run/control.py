@@ -10,18 +10,23 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TypeVar
 
-from chomp.events import Acknowledged, Command, CommandReader, EventWriter
+from chomp.events import Acknowledged, Command, CommandReader, Warned
+from chomp.sinks import Reporter
 
 T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A terminal that closes sends SIGHUP: the run goes on, because its console may come back.
 WAIT_SLICE_SECONDS = 0.05
+# Ctrl+C goes to a whole process group, and wrappers (make, uv, scripts) pass it on: the same wish, twice at once.
+SAME_WISH_SECONDS = 0.1
+# Last words may block, on a pipe that nobody reads or a full disk; the process ends all the same.
+LAST_WORDS_SECONDS = 2.0
 
 
 class StopRequestedError(Exception):
@@ -61,18 +66,29 @@ class StopSwitch:
 
 
 class SignalWatcher:
-    """Turns the first SIGINT or SIGTERM into a stop request and the second into an abort.
+    """Turns the first SIGINT or SIGTERM into a stop request and the second into the end of the process.
+
+    SIGHUP, which a closing terminal or a broken connection sends, stops nothing: the run goes on as
+    it would under nohup, `chomp ctl RUN stop` still ends it, and a console can attach to it later.
 
     Args:
         switch: set by the first signal.
         on_first: told the first signal's name, to tell the user what will happen.
-        on_second: called from the watcher thread; must end the process.
+        on_second: told the exit code just before the process ends.
+        on_hangup: told of every SIGHUP.
+        leave: ends the process with an exit code, from the watcher thread.
     """
 
-    def __init__(self, switch: StopSwitch, *, on_first: Callable[[str], None], on_second: Callable[[int], None]):
+    def __init__(
+        self, switch: StopSwitch, *, on_first: Callable[[str], None], on_second: Callable[[int], None],
+        on_hangup: Callable[[], None] = lambda: None, leave: Callable[[int], None] = os._exit,
+    ):
         self._switch = switch
         self._on_first = on_first
         self._on_second = on_second
+        self._on_hangup = on_hangup
+        self._leave = leave
+        self._asked_at: float | None = None
         self._previous: dict[signal.Signals, object] = {}
         self._read_fd, self._write_fd = -1, -1
         self._old_fd = -1
@@ -81,8 +97,10 @@ class SignalWatcher:
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)
         self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        for number in STOP_SIGNALS:
-            self._previous[number] = signal.signal(number, _ignore)
+        for number in (*STOP_SIGNALS, signal.SIGHUP):
+            # Under nohup SIGHUP is ignored already, and stays so.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, _ignore)
         threading.Thread(target=self._watch, daemon=True, name="signals").start()
         return self
 
@@ -96,15 +114,28 @@ class SignalWatcher:
     def _watch(self) -> None:
         while data := os.read(self._read_fd, 64):
             for number in data:
-                if number not in STOP_SIGNALS:
-                    continue
-                name = signal.Signals(number).name
-                if self._switch.is_set():
-                    self._on_second(128 + number)
-                    return
-                self._switch.set(StopRequest(f"{name} received", 128 + number))
-                self._on_first(name)
+                if number == signal.SIGHUP:
+                    _aside(self._on_hangup)
+                elif number in STOP_SIGNALS:
+                    self._stop_asked(number)
         os.close(self._read_fd)
+
+    def _stop_asked(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            self._switch.set(StopRequest(f"{name} received", 128 + number))
+            _aside(lambda: self._on_first(name))
+        elif time.monotonic() - self._asked_at >= SAME_WISH_SECONDS:
+            _aside(lambda: self._on_second(128 + number)).join(LAST_WORDS_SECONDS)
+            self._leave(128 + number)
+
+
+def _aside(work: Callable[[], None]) -> threading.Thread:
+    """Run `work` where it cannot hold up the watcher."""
+    thread = threading.Thread(target=work, daemon=True, name="signal-words")
+    thread.start()
+    return thread
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
@@ -141,9 +172,9 @@ def interruptibly(work: Callable[[], T], switch: StopSwitch) -> T:
 class CommandQueue:
     """The commands that wait for the next step boundary, and the answers to them."""
 
-    def __init__(self, reader: CommandReader, events: EventWriter):
+    def __init__(self, reader: CommandReader, reporter: Reporter):
         self._reader = reader
-        self._events = events
+        self._reporter = reporter
         self._refusal_told = False
 
     def read(self) -> list[Command]:
@@ -151,9 +182,9 @@ class CommandQueue:
         commands = list(self._reader.read())
         if self._reader.refused and not self._refusal_told:
             self._refusal_told = True
-            self._events.write(Acknowledged(id="", command="", ok=False, message=self._reader.refused, step=0))
+            self._reporter.publish(Warned(topic="commands", message=self._reader.refused))
         return commands
 
     def answer(self, command: Command, step: int, message: str, *, ok: bool = True) -> None:
         """Tell whoever sent `command` what became of it."""
-        self._events.write(Acknowledged(id=command.id, command=command.command, ok=ok, message=message, step=step))
+        self._reporter.publish(Acknowledged(id=command.id, command=command.command, ok=ok, message=message, step=step))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chomp.errors import ChompError
+from chomp.errors import ChompError, NonFiniteError
 from chomp.events import CommandReader, Phase, Warned
 from chomp.events.types import EndStatus
 from chomp.run.boundary import Boundary
@@ -33,27 +33,50 @@ def train(session: Session, commands: CommandReader) -> Outcome:
     """Train until the last step, the end of the text, a stop, or an error; then save what there is."""
     trainer = Trainer(session)
     boundary = Boundary(trainer)
-    steering = Steering(trainer, boundary, CommandQueue(commands, session.reporter.writer))
+    steering = Steering(trainer, boundary, CommandQueue(commands, session.reporter))
     session.reporter.publish(Phase(name="train", step=trainer.dispatched))
     try:
         outcome = _run(trainer, boundary, steering)
-    except StopRequestedError:
-        trainer.catch_up()
-        trainer.publish_row()
-        request = session.switch.request
-        assert request is not None
-        outcome = Outcome("stopped", request.reason, request.exit_code, trainer.progress.step)
     except AbortRequestedError:
         return Outcome("stopped", "abort was asked for: nothing was saved", 0, trainer.progress.step)
-    except ChompError as error:
-        outcome = Outcome("crashed", str(error), error.exit_code, trainer.progress.step, error)
     except Exception as error:  # noqa: BLE001 - whatever it is, what was learnt is saved first and the error told after
-        log.exception("training failed")
-        outcome = Outcome("crashed", f"{type(error).__name__}: {error}", 1, trainer.progress.step, error)
+        complaint = _settle(trainer)
+        outcome = _cut_short(complaint if complaint and isinstance(error, StopRequestedError) else error, trainer)
+        boundary.publish_last_row()
     finally:
         trainer.close()
     boundary.save_if_possible()
     return _with_saving(outcome, session, boundary)
+
+
+def _settle(trainer: Trainer) -> ChompError | None:
+    """Count in every step that is still on the device, because the state is already that of the last of them.
+
+    Returns:
+        The first complaint about one of those steps.
+    """
+    complaint: ChompError | None = None
+    while trainer.is_ahead():
+        try:
+            trainer.catch_up()
+        except NonFiniteError as error:
+            complaint = complaint or error
+        except Exception:  # noqa: BLE001 - a lost device: told by the error that is being handled; `is_settled` stays false
+            log.exception("the last steps could not be read back")
+            break
+    return complaint
+
+
+def _cut_short(error: Exception, trainer: Trainer) -> Outcome:
+    """The outcome of a run that `error` ended."""
+    step, request = trainer.progress.step, trainer.session.switch.request
+    if isinstance(error, StopRequestedError):
+        assert request is not None
+        return Outcome("stopped", request.reason, request.exit_code, step)
+    if isinstance(error, ChompError):
+        return Outcome("crashed", str(error), error.exit_code, step, error)
+    log.error("training failed", exc_info=error)
+    return Outcome("crashed", f"{type(error).__name__}: {error}", 1, step, error)
 
 
 def _run(trainer: Trainer, boundary: Boundary, steering: Steering) -> Outcome:

@@ -68,6 +68,10 @@ class Trainer:
         while self._pending:
             self._complete(self._pending.popleft())
 
+    def is_ahead(self) -> bool:
+        """Whether a dispatched step has not been counted in yet."""
+        return bool(self._pending)
+
     def _complete(self, pending: Pending) -> None:
         metrics: StepMetrics = jax.device_get(pending.metrics)
         if not metrics.finite:
@@ -83,20 +87,25 @@ class Trainer:
             self.waiting_row = self.rows.make(pending.step, metrics, self.progress.tokens_seen)
             if not evaluated:
                 self.publish_row()
+        # Last, because a step that was skipped is done all the same: its batch is behind us and its row is due.
+        if not metrics.finite:
+            self._limit_skips(pending.step, metrics)
 
     def _report_nonfinite(self, step: int, metrics: StepMetrics) -> None:
         policy = self.config.debug.nonfinite
-        in_a_row = int(metrics.skipped_in_a_row)
         self.session.reporter.publish(NonFinite(
             step=step, loss=float(metrics.loss), grad_norm=float(metrics.grad_norm), skipped=int(metrics.skipped), action=policy))
-        what = f"step {step}: the loss is {float(metrics.loss)} and the gradient norm {float(metrics.grad_norm)}"
         if policy == "halt":
             self._return_to(step - 1)
             raise NonFiniteError(
-                f"{what}; the parameters are those of step {step - 1}. Resume from there with a lower learning rate "
-                "(-o optim.lr=… --accept optim.lr) or past the bad batch with -o debug.nonfinite=skip")
+                f"{_nonfinite_words(step, metrics)}; the parameters are those of step {step - 1}. Resume from there with a lower "
+                "learning rate (-o optim.lr=… --accept optim.lr) or past the bad batch with -o debug.nonfinite=skip")
+
+    def _limit_skips(self, step: int, metrics: StepMetrics) -> None:
+        in_a_row = int(metrics.skipped_in_a_row)
         if in_a_row >= self.config.debug.max_consecutive_nonfinite:
-            raise NonFiniteError(f"{what}; {in_a_row} steps in a row were skipped (debug.max_consecutive_nonfinite)")
+            raise NonFiniteError(
+                f"{_nonfinite_words(step, metrics)}; {in_a_row} steps in a row were skipped (debug.max_consecutive_nonfinite)")
 
     def _return_to(self, step: int) -> None:
         """Forget the steps that the latched state refused; `position` still is that of `step`."""
@@ -120,9 +129,13 @@ class Trainer:
         """Stop preparing batches."""
         self.batches.close()
 
-    def state_is_whole(self) -> bool:
-        """Whether the state's arrays still exist: a failed step may have consumed them."""
-        return not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))
+    def is_settled(self) -> bool:
+        """Whether the state is that of `progress.step` and its arrays still exist: a failed step may have consumed them."""
+        return self.dispatched == self.progress.step and not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))
+
+
+def _nonfinite_words(step: int, metrics: StepMetrics) -> str:
+    return f"step {step}: the loss is {float(metrics.loss)} and the gradient norm {float(metrics.grad_norm)}"
 
 
 def _is_due(step: int, every: int, last: int) -> bool:

@@ -64,7 +64,7 @@ def test_no_loss_token_gives_zero_and_finite_gradients(backend: str) -> None:
     nothing = np.full_like(labels, IGNORED)
 
     def loss(params: Any) -> Any:
-        return model_def.combine(params).loss_sum(ids, nothing, segments)
+        return model_def.combine(params).loss_sum(*map(jnp.asarray, (ids, nothing, segments)))
 
     (total, count), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(model_def.init(jax.random.key(0)))
     assert (float(total), int(count)) == (0.0, 0)
@@ -89,7 +89,7 @@ def test_embedding_path_names_the_embedding(backend: str) -> None:
 
 def test_generation_keeps_the_prompt_and_repeats_by_key(backend: str) -> None:
     _, model = built(backend)
-    prompt = rows()[0][:, :5]
+    prompt = jnp.asarray(rows()[0][:, :5])
 
     def draw(seed: int) -> np.ndarray:
         return np.asarray(model.generate(prompt, 9, key=jax.random.key(seed), temperature=0.9, top_k=40, top_p=0.95))
@@ -106,7 +106,7 @@ def test_generation_keeps_the_prompt_and_repeats_by_key(backend: str) -> None:
 
 def test_generation_fills_with_eos_after_it(backend: str) -> None:
     _, model = built(backend)
-    prompt = rows()[0][:, :5]
+    prompt = jnp.asarray(rows()[0][:, :5])
     greedy = np.asarray(model.generate(prompt, 9, key=jax.random.key(0), temperature=0.0))
     eos = int(greedy[0, 7])
     stopped = np.asarray(model.generate(prompt, 9, key=jax.random.key(0), temperature=0.0, eos_id=eos))
@@ -117,7 +117,7 @@ def test_generation_fills_with_eos_after_it(backend: str) -> None:
 
 def test_generation_compiles_once_for_the_same_shapes(backend: str) -> None:
     _, model = built(backend)
-    prompt = rows()[0][:, :5]
+    prompt = jnp.asarray(rows()[0][:, :5])
     model.generate(prompt, 3, key=jax.random.key(0))
     with CompileCounter() as counter:
         model.generate(prompt, 3, key=jax.random.key(1))

@@ -32,9 +32,10 @@ def made(rule: dict[str, Any], **optim: Any) -> tuple[Any, Any, Optimizer]:
 def test_lowers_the_loss(rule: dict[str, Any]) -> None:
     model_def, params, optimizer = made(rule)
     batch = packed_batch(0, rows=4)
+    rows = jax.tree.map(jnp.asarray, (batch.input_ids[0], batch.labels[0], batch.segment_ids[0]))
 
     def loss(params: Any) -> Any:
-        total, count = model_def.combine(params).loss_sum(batch.input_ids[0], batch.labels[0], batch.segment_ids[0])
+        total, count = model_def.combine(params).loss_sum(*rows)
         return total / count
 
     @jax.jit

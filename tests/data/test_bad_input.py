@@ -72,8 +72,13 @@ def test_all_files_empty(complaint, tmp_path):
 def test_all_too_short_corpus(open_data, write, mode, repeat):
     rows = [{"text": text} for text in ("", "", "", "", "x")]
     options, path = write("short.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    data = open_data(*options, f"data.packing_mode={mode}", f"data.repeat={repeat}", "data.tokenizer.add_eos=false",
-                     "data.prefetch=1")
+    data = open_data(
+        *options,
+        f"data.packing_mode={mode}",
+        f"data.repeat={repeat}",
+        "data.tokenizer.add_eos=false",
+        "data.prefetch=1",
+    )
     with pytest.raises(DataError) as caught:
         list(data.train_iterator())
     assert str(caught.value) == (
@@ -165,7 +170,9 @@ def test_null_text_in_parquet(complaint, tmp_path):
 
 
 def test_null_text_is_skipped_when_asked(open_data, write):
-    options, _ = write("null.jsonl", b'{"text": "abc"}\n{"text": null}\n{"text": "def"}\n{"text": "ghi"}\n{"text": null}\n')
+    options, _ = write(
+        "null.jsonl", b'{"text": "abc"}\n{"text": null}\n{"text": "def"}\n{"text": "ghi"}\n{"text": null}\n'
+    )
     iterator = open_data(*options, "data.on_bad_text=replace", "data.repeat=false").train_iterator()
     assert sum(int(batch.attention_mask.sum()) for batch in iterator) == 8
     assert iterator.get_state()["skipped"] == 2
@@ -338,8 +345,13 @@ def test_hub_out_of_reach(complaint, monkeypatch, streaming):
         raise ConnectionError("Couldn't reach 'some/where' on the Hub (ConnectError)")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    assert complaint("data.backend=hf", "data.hf_dataset=some/where", "data.max_retries=2",
-                     "data.retry_delay_seconds=0.0", f"data.hf_streaming={streaming}") == (
+    assert complaint(
+        "data.backend=hf",
+        "data.hf_dataset=some/where",
+        "data.max_retries=2",
+        "data.retry_delay_seconds=0.0",
+        f"data.hf_streaming={streaming}",
+    ) == (
         "split train of the dataset some/where is out of reach: reading failed 3 times in a row, the last time with "
         "ConnectionError: Couldn't reach 'some/where' on the Hub (ConnectError); check the network, or raise "
         "data.max_retries and data.retry_delay_seconds"

@@ -47,7 +47,9 @@ def test_sequential_rows_hold_every_token_once_in_order(open_data, corpus):
 def test_a_long_document_runs_on_into_following_rows(open_data, corpus):
     data = open_data("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.repeat=false", "data.shuffle=false")
     ids, labels, mask, segments = joined(list(data.train_iterator()))
-    inside = [row for row in range(len(ids)) if segments[row].max() == 1 and (ids[row] != EOS).all() and mask[row].all()]
+    inside = [
+        row for row in range(len(ids)) if segments[row].max() == 1 and (ids[row] != EOS).all() and mask[row].all()
+    ]
     assert len(inside) > 30
     # A row that only goes on with a document leaves nothing out of the loss.
     assert all((labels[row] == ids[row]).all() for row in inside[1:-1] if segments[row - 1].max() == 1)
@@ -73,8 +75,14 @@ def test_segments_count_documents_in_each_row(open_data, corpus):
 
 @pytest.mark.parametrize("mode", ["sequential", "bin"])
 def test_a_continuous_stream_has_one_segment(open_data, corpus, mode):
-    data = open_data("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.repeat=false",
-                     "data.isolate_documents=false", "data.mask_boundary_loss=false", f"data.packing_mode={mode}")
+    data = open_data(
+        "data.backend=files",
+        f"data.files=['{corpus}/*.txt']",
+        "data.repeat=false",
+        "data.isolate_documents=false",
+        "data.mask_boundary_loss=false",
+        f"data.packing_mode={mode}",
+    )
     ids, labels, mask, segments = joined(list(data.train_iterator()))
     assert (segments == mask).all()
     assert (labels[mask] == ids[mask]).all()
@@ -82,25 +90,43 @@ def test_a_continuous_stream_has_one_segment(open_data, corpus, mode):
 
 @pytest.mark.parametrize("mode", ["sequential", "bin"])
 def test_end_of_text_can_be_left_out_of_the_loss(open_data, corpus, mode):
-    data = open_data("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.repeat=false",
-                     "data.train_on_eos=false", f"data.packing_mode={mode}")
+    data = open_data(
+        "data.backend=files",
+        f"data.files=['{corpus}/*.txt']",
+        "data.repeat=false",
+        "data.train_on_eos=false",
+        f"data.packing_mode={mode}",
+    )
     ids, labels, _, _ = joined(list(data.train_iterator()))
     assert (ids == EOS).sum() == len(encoded(corpus, data.heldout_texts()))
     assert (labels[ids == EOS] == IGNORED).all()
 
 
 def test_bins_hold_every_token_once(open_data, corpus):
-    data = open_data("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.repeat=false",
-                     "data.packing_mode=bin", "data.packing_buffer_docs=6")
+    data = open_data(
+        "data.backend=files",
+        f"data.files=['{corpus}/*.txt']",
+        "data.repeat=false",
+        "data.packing_mode=bin",
+        "data.packing_buffer_docs=6",
+    )
     pieces = sorted(piece.tobytes() for piece in documents_of(list(data.train_iterator())))
-    wanted = [document[start : start + 16] for document in encoded(corpus, data.heldout_texts())
-              for start in range(0, len(document), 16)]
+    wanted = [
+        document[start : start + 16]
+        for document in encoded(corpus, data.heldout_texts())
+        for start in range(0, len(document), 16)
+    ]
     assert pieces == sorted(piece.tobytes() for piece in wanted)
 
 
 def test_bins_respect_the_most_documents_in_a_row(open_data, corpus):
-    data = open_data("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.repeat=false",
-                     "data.packing_mode=bin", "data.packing_max_docs_per_bin=1")
+    data = open_data(
+        "data.backend=files",
+        f"data.files=['{corpus}/*.txt']",
+        "data.repeat=false",
+        "data.packing_mode=bin",
+        "data.packing_max_docs_per_bin=1",
+    )
     assert max(batch.segment_ids.max() for batch in data.train_iterator()) == 1
 
 
@@ -119,8 +145,12 @@ def test_documents_are_cut_only_when_asked(open_data, corpus):
 )
 def test_row_plans_place_every_token_once(lengths, seq, most):
     rows = plan_rows(lengths, seq, most)
-    places = [(piece.document, position) for row in rows for piece in row for position in range(piece.start, piece.stop)]
-    assert sorted(places) == [(document, position) for document, length in enumerate(lengths) for position in range(length)]
+    places = [
+        (piece.document, position) for row in rows for piece in row for position in range(piece.start, piece.stop)
+    ]
+    assert sorted(places) == [
+        (document, position) for document, length in enumerate(lengths) for position in range(length)
+    ]
     assert all(sum(piece.stop - piece.start for piece in row) <= seq for row in rows)
     assert most is None or all(len(row) <= most for row in rows)
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)

@@ -81,8 +81,14 @@ def read(data, count):
 @pytest.mark.parametrize("shuffle", ["true", "false"])
 @pytest.mark.parametrize("mode", ["sequential", "bin"])
 def test_restores_exactly_at_every_position(stream_data, mode, shuffle):
-    data = stream_data(ListStream(), f"data.packing_mode={mode}", f"data.shuffle={shuffle}", "data.repeat=false",
-                       "data.packing_buffer_docs=6", "data.prefetch=2")
+    data = stream_data(
+        ListStream(),
+        f"data.packing_mode={mode}",
+        f"data.shuffle={shuffle}",
+        "data.repeat=false",
+        "data.packing_buffer_docs=6",
+        "data.prefetch=2",
+    )
     assert_equal_output_after_checkpoint(data.train_dataset())
 
 
@@ -131,9 +137,12 @@ def test_when_retries_are_used_up_the_error_says_why_and_no_text_is_lost(stream_
     source = ListStream(failures={number: TimeoutError("no answer") for number in (22, 23, 24)})
     data = stream_data(source, "data.shuffle=false", "data.prefetch=2", retries=2)
     iterator = data.train_iterator()
-    batches, message = [], (
-        "the test stream is out of reach: reading failed 3 times in a row, the last time with TimeoutError: no answer; "
-        "check the network, or raise data.max_retries and data.retry_delay_seconds"
+    batches, message = (
+        [],
+        (
+            "the test stream is out of reach: reading failed 3 times in a row, the last time with TimeoutError: no answer; "
+            "check the network, or raise data.max_retries and data.retry_delay_seconds"
+        ),
     )
     with pytest.raises(DataError) as caught:
         while True:

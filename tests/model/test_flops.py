@@ -24,7 +24,7 @@ def test_forward_formula_agrees_with_xla_within_three_percent(changes: dict[str,
     ids = jax.ShapeDtypeStruct((rows, seq), jnp.int32)
     forward = jax.jit(lambda params, ids: model_def.combine(params).logits(ids))
     cost = forward.lower(model_def.abstract(), ids).compile().cost_analysis()
-    formula = megalodon_forward_flops(megalodon_config(config, "cpu"), span=seq).total
+    formula = megalodon_forward_flops(megalodon_config(config, "cpu"), span=float(seq)).total
     assert 1.0 < cost["flops"] / (rows * seq) / formula < 1.03
 
 

@@ -19,15 +19,15 @@ def model(**changes: int) -> MegalodonModel:
     return model_def.combine(model_def.init(jax.random.key(0)))
 
 
-def prompt(length: int, rows: int = 2) -> np.ndarray:
-    return np.random.default_rng(1).integers(3, VOCAB, (rows, length)).astype(np.int32)
+def prompt(length: int, rows: int = 2) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(1).integers(3, VOCAB, (rows, length)), jnp.int32)
 
 
 @pytest.mark.parametrize("changes", [{}, {"attention_window": 6}])
 def test_cached_decoding_equals_a_full_forward(changes: dict[str, int]) -> None:
     """Logits agree to 1e-5 in fp32 at every step, through two chunk boundaries."""
     network, total, prompted = model(**changes).network, 3 * CHUNK - 2, 5
-    ids = jnp.asarray(prompt(total))
+    ids = prompt(total)
     full = logits_of(model(**changes), ids)
     decode = jax.jit(lambda network, tokens, cache: network(tokens, cache=cache, return_cache=True))
     logits, cache = decode(network, ids[:, :prompted], None)

@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from tests.model.tiny import model_config, packed_batch
 def loss_and_grads(deterministic: bool = True, **changes: Any) -> tuple[Any, Any]:
     model_def = build_model(model_config(**changes), deterministic=deterministic)
     batch = packed_batch(2)
-    rows = (batch.input_ids[0], batch.labels[0], batch.segment_ids[0])
+    rows = jax.tree.map(jnp.asarray, (batch.input_ids[0], batch.labels[0], batch.segment_ids[0]))
 
     @jax.jit
     @jax.value_and_grad
@@ -58,7 +59,8 @@ def test_recomputation_lowers_to_more_work_only_when_training() -> None:
 
     def lowered(deterministic: bool) -> str:
         model_def = build_model(model_config(use_checkpoint=True), deterministic=deterministic)
-        params, rows = model_def.abstract(), (batch.input_ids[0], batch.labels[0], batch.segment_ids[0])
+        params = model_def.abstract()
+        rows = jax.tree.map(jnp.asarray, (batch.input_ids[0], batch.labels[0], batch.segment_ids[0]))
         key = jax.random.key(0)
         loss = eqx.filter_grad(lambda p: model_def.combine(p).loss_sum(*rows, deterministic=deterministic, key=key)[0])
         return str(jax.make_jaxpr(loss)(params))

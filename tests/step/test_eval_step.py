@@ -7,7 +7,7 @@ import pytest
 from chomp.data.batch import Batch
 from chomp.model.loss import loss_mask, target_bytes
 from chomp.step.eval_step import make_eval_step
-from tests.model.tiny import VOCAB, packed_batch, parts, tiny_config
+from tests.model.tiny import VOCAB, packed_batch, parts, tiny_config, token_losses
 
 
 def rows_only(batch: Batch) -> Batch:
@@ -20,7 +20,7 @@ def test_sums_are_those_of_the_model(isolate: bool) -> None:
     params, batch = model_def.init(jax.random.key(0)), rows_only(packed_batch(0, rows=3))
     sums = make_eval_step(model_def, isolate=isolate)(params, batch)
     segments = batch.segment_ids if isolate else None
-    losses, count = model_def.combine(params).token_losses(batch.input_ids, batch.labels, segments)
+    losses, count = token_losses(model_def.combine(params), batch.input_ids, batch.labels, segments)
     mask = loss_mask(batch.labels, batch.segment_ids, isolate)
     assert int(sums.tokens) == int(count) == mask.sum()
     assert float(sums.loss) == pytest.approx(float(losses.sum()), rel=1e-6)

@@ -7,7 +7,7 @@ import pytest
 from chomp.model.loss import loss_mask
 from chomp.step.state import abstract_state, init_state
 from chomp.step.train_step import compile_train_step, make_train_step
-from tests.model.tiny import packed_batch, parts, shapes_of, tiny_config
+from tests.model.tiny import loss_sum, packed_batch, parts, shapes_of, tiny_config
 from tests.step.running import copied, dummy_run, same, started
 
 
@@ -77,7 +77,7 @@ def test_loss_is_the_mean_over_the_batch_s_loss_tokens() -> None:
     step, state = started(config, batch)
     model_def, _, _ = parts(config)
     model = model_def.combine(copied(state).params)
-    sums = [model.loss_sum(batch.input_ids[i], batch.labels[i], batch.segment_ids[i]) for i in range(3)]
+    sums = [loss_sum(model, batch.input_ids[i], batch.labels[i], batch.segment_ids[i]) for i in range(3)]
     _, metrics = step(state, batch)
     tokens = sum(int(count) for _, count in sums)
     assert int(metrics.tokens) == tokens == loss_mask(batch.labels, batch.segment_ids).sum()

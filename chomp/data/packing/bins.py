@@ -57,9 +57,7 @@ def plan_rows(lengths: list[int], seq: int, max_docs: int | None) -> list[list[P
 class BinPackDataset(PackDataset):
     """Packs groups of `group` documents; rows may end in padding."""
 
-    def __init__(
-        self, parent: grain.IterDataset, plan: PackPlan, corpus: Corpus, *, group: int, max_docs: int | None
-    ):
+    def __init__(self, parent: grain.IterDataset, plan: PackPlan, corpus: Corpus, *, group: int, max_docs: int | None):
         super().__init__(parent, plan, corpus)
         self._group = group
         self._max_docs = max_docs

@@ -23,9 +23,7 @@ class TextColumn:
         DataError: the column is missing, not text, or holds a null although `on_bad` is "fail".
     """
 
-    def __init__(
-        self, dataset: Any, key: str, name: str, on_bad: OnBadText, explain: Callable[[int, str], DataError]
-    ):
+    def __init__(self, dataset: Any, key: str, name: str, on_bad: OnBadText, explain: Callable[[int, str], DataError]):
         if key not in dataset.column_names:
             raise no_column(name, key, dataset.column_names)
         column: pa.ChunkedArray = dataset.data.column(key)

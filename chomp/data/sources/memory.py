@@ -1,6 +1,7 @@
 """Sources small enough to keep in memory: inline text and Python's own library."""
 
 import hashlib
+import os
 import platform
 import sysconfig
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from chomp.data.sources.base import RandomAccessSource, digest_documents
 from chomp.errors import ConfigError, DataError
 
-TEST_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
+LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
 
 
 class InMemorySource(RandomAccessSource):
@@ -64,17 +65,14 @@ def stdlib_source(folder: Path | None = None) -> InMemorySource:
     root = folder or Path(sysconfig.get_path("stdlib"))
     documents: dict[str, None] = {}
     names = hashlib.sha256()
-    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
-        relative = path.relative_to(root)
-        if TEST_FOLDERS.intersection(relative.parts) or relative.name.startswith("_sysconfigdata"):
-            continue
+    for path in _python_files(root):
         try:
             text = path.read_bytes().decode("utf-8")
         except UnicodeDecodeError:
             continue
         if text.strip() and text not in documents:
             documents[text] = None
-            names.update(relative.as_posix().encode() + b"\0")
+            names.update(path.relative_to(root).as_posix().encode() + b"\0")
     if not documents:
         raise DataError(
             f"no Python sources in {root}: this Python comes without its library as .py files; choose another "
@@ -82,3 +80,13 @@ def stdlib_source(folder: Path | None = None) -> InMemorySource:
         )
     facts = {"backend": "stdlib", "python": platform.python_version(), "names": names.hexdigest()}
     return InMemorySource("Python's standard library", list(documents), facts)
+
+
+def _python_files(root: Path) -> list[Path]:
+    files: list[Path] = []
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if name not in LEFT_OUT]
+        files += [
+            Path(folder, name) for name in names if name.endswith(".py") and not name.startswith("_sysconfigdata")
+        ]
+    return sorted(files, key=lambda path: path.relative_to(root).as_posix())

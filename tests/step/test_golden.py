@@ -1,0 +1,56 @@
+"""The same hundred losses: bit for bit in one environment, closely in any."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.model.tiny import parts
+from tests.step import golden
+from tests.step.running import Run, copied
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return golden.compiled()
+
+
+@pytest.fixture(scope="module")
+def losses(run: Run) -> list[float]:
+    step, state = run
+    return golden.losses((step, copied(state)))
+
+
+def test_repeat_bit_for_bit(run: Run, losses: list[float]) -> None:
+    step, state = run
+    assert golden.losses((step, copied(state))) == losses
+
+
+def test_follow_the_reference(losses: list[float]) -> None:
+    """To 1e-3 relative: other processors round sums differently and a hundred steps spread that."""
+    reference = json.loads(golden.REFERENCE.read_text())
+    assert reference["parameters"] == parts(golden.golden_config())[0].parameter_count
+    kept = {int(step): value for step, value in reference["losses"].items()}
+    assert tuple(kept) == golden.KEPT_STEPS
+    assert {step: losses[step - 1] for step in kept} == pytest.approx(kept, rel=reference["relative_tolerance"])
+
+
+def test_learn(losses: list[float]) -> None:
+    """From about the entropy of a uniform guess, ln 128 = 4.85, to little more than where a document begins."""
+    assert losses[0] == pytest.approx(4.85, abs=0.6)
+    assert losses[-1] < 1.0
+
+
+@pytest.mark.slow
+def test_repeat_bit_for_bit_in_a_fresh_process(losses: list[float]) -> None:
+    """Compiled anew there, without any compilation cache."""
+    root = Path(__file__).parents[2]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.step.golden"],
+        cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=500,
+    )  # fmt: skip
+    assert [float.fromhex(value) for value in json.loads(done.stdout)] == losses
