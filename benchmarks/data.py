@@ -87,7 +87,7 @@ def main() -> None:
                         "highest": round(measured[-1], 2),
                     }
                     print(json.dumps(row))
-    print("limits: byte without prefetch: Python per batch; with prefetch: two threads sharing the GIL; bpe: the tokenizer")
+    print("limits: byte without prefetch: Python per batch; with prefetch: threads sharing the GIL; bpe: the tokenizer")
 
 
 if __name__ == "__main__":

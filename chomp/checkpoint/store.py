@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import threading
 import time
@@ -31,6 +32,7 @@ from chomp.rundir.manifest import MANIFEST
 log = logging.getLogger("chomp.checkpoint")
 
 SET_ASIDE = "set-aside"
+UNFINISHED = re.compile(r"\d+(\.orbax-checkpoint-tmp.*)?")
 DATA_FILE = "position.json"
 
 
@@ -90,7 +92,8 @@ class CheckpointStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in self.folder.iterdir():
-                if path.is_dir() and path.name != SET_ASIDE and not (path / MANIFEST).exists():
+                # Only names that a save gives: a copy that somebody put here is not ours to remove.
+                if path.is_dir() and UNFINISHED.fullmatch(path.name) and not (path / MANIFEST).exists():
                     log.info("removing the unfinished checkpoint %s", path.name)
                     shutil.rmtree(path)
         except OSError as error:
@@ -216,15 +219,18 @@ class CheckpointStore:
 
     def set_aside(self, after: int, attempt: int) -> list[int]:
         """Move the checkpoints of steps above `after` out of the way of a run that continues from there."""
-        moved = []
-        for info in self.infos():
-            if info.step > after:
-                place = self.folder / SET_ASIDE / f"before-attempt-{attempt}"
-                place.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(place / info.path.name, ignore_errors=True)
-                info.path.rename(place / info.path.name)
-                moved.append(info.step)
-        return moved
+        beyond = [info for info in self.infos() if info.step > after]
+        if not beyond:
+            return []
+        place = self.folder / SET_ASIDE / f"before-attempt-{attempt}"
+        number = 2
+        while place.exists():
+            # Attempts are counted in the event log, which somebody may have cut short.
+            place, number = place.with_name(f"before-attempt-{attempt}-{number}"), number + 1
+        place.mkdir(parents=True)
+        for info in beyond:
+            info.path.rename(place / info.path.name)
+        return [info.step for info in beyond]
 
 
 def with_sharding(tree: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -75,7 +75,8 @@ class FastTokenizer(Tokenizer):
         if len(text) > LONG_TEXT and self._can_cut:
             return self._encode_long(text)
         utf8(text)
-        return np.asarray(self._backend.encode(text, add_special_tokens=False).ids, np.int32)
+        # Unlike `encode` this does not work out offsets, which saves a quarter of the time.
+        return np.asarray(self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids, np.int32)
 
     def _encode_long(self, text: str) -> Ids:
         ids: list[Ids] = []

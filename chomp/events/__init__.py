@@ -1,6 +1,6 @@
 """What happened in a run, and what is asked of it: the run directory's two channels."""
 
-from chomp.events.commands import COMMANDS, Command, CommandReader, send_command
+from chomp.events.commands import COMMANDS, Command, CommandReader, refusal, send_command
 from chomp.events.log import EventReader, EventWriter, read_events
 from chomp.events.types import (
     Acknowledged,
@@ -21,5 +21,5 @@ from chomp.events.types import (
 __all__ = [
     "COMMANDS", "Acknowledged", "Checkpoint", "Command", "CommandReader", "Compiled", "Evaluated", "Event", "EventReader",
     "EventWriter", "NonFinite", "Phase", "RunEnded", "RunStarted", "Sampled", "Step", "Unknown", "Warned", "read_events",
-    "send_command",
+    "refusal", "send_command",
 ]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from typing import Any
 
 from chomp.events.types import KINDS, Event, Step, Unknown
 
 FORMAT_VERSION = 1
+# JSON lets these stand: terminals obey the C1 controls, and `str.splitlines` breaks lines at the rest.
+_LEFT_RAW = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
 def jsonable(value: Any) -> Any:
@@ -24,8 +27,9 @@ def jsonable(value: Any) -> Any:
 
 
 def json_line(record: dict[str, Any]) -> bytes:
-    """One record as one UTF-8 line; control characters in text are escaped by JSON."""
-    return (json.dumps(jsonable(record), ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8", "backslashreplace")
+    """One record as one UTF-8 line; control characters and foreign line ends in text are escaped."""
+    text = json.dumps(jsonable(record), ensure_ascii=False, separators=(",", ":"))
+    return (_LEFT_RAW.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n").encode("utf-8", "backslashreplace")
 
 
 def encode(event: Event, t: float) -> bytes:
@@ -47,7 +51,7 @@ def decode(line: bytes | str) -> Event | None:
     """
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
         return None

@@ -28,8 +28,24 @@ class Command:
     args: dict[str, Any] = field(default_factory=dict)
 
 
+def refusal(path: Path) -> str | None:
+    """Why the commands in `path` are not obeyed, or None: the file must be its reader's, and writable by nobody else.
+
+    Raises:
+        FileNotFoundError: nobody has sent a command yet.
+    """
+    info = path.stat()
+    if info.st_uid != os.geteuid() or info.st_mode & 0o022:
+        return f"{path} is ignored: it must belong to uid {os.geteuid()} and be writable by it alone (chmod 600)"
+    return None
+
+
 def send_command(path: Path, command: Command) -> None:
-    """Append `command` to a run's command file, which only its owner may read or write."""
+    """Append `command` to a run's command file, which only its owner may read or write.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     appender = LineAppender(path, mode=0o600)
     try:
         if not appender.append(json_line({"v": 1, "t": command.t, "id": command.id, "command": command.command,
@@ -53,13 +69,11 @@ class CommandReader:
 
     def read(self) -> Iterator[Command]:
         try:
-            info = os.stat(self._path)
-        except FileNotFoundError:
-            return
-        if info.st_uid != os.geteuid() or info.st_mode & 0o022:
-            self.refused = f"{self._path} is ignored: it must belong to uid {os.geteuid()} and be writable by it alone"
-            return
-        if info.st_size == self._lines.offset:
+            self.refused = refusal(self._path)
+            if self.refused or self._path.stat().st_size == self._lines.offset:
+                return
+        except OSError:
+            # Nobody has sent a command yet, or the file system is away for a moment.
             return
         for line in self._lines.read():
             command = _parse(line)
@@ -72,5 +86,5 @@ def _parse(line: bytes) -> Command | None:
         record = json.loads(line)
         return Command(command=str(record["command"]), id=str(record["id"]), t=float(record["t"]),
                        args=dict(record.get("args") or {}))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

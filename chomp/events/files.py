@@ -27,6 +27,8 @@ class LineAppender:
         self._lock = threading.Lock()
         self._waiting: deque[bytes] = deque()
         self._failing = False
+        # Whether the first waiting line is the rest of one that was written in part.
+        self._torn = False
         self.dropped = 0
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
         self._heal()
@@ -36,13 +38,14 @@ class LineAppender:
         size = os.fstat(self._fd).st_size
         if size and os.pread(self._fd, 1, size - 1) != b"\n":
             self._waiting.append(b"\n")
+            self._torn = True
 
     def append(self, line: bytes) -> bool:
         """Append `line` (ending in a newline); False if it has to wait."""
         with self._lock:
             self._waiting.append(line)
             while len(self._waiting) > MAX_WAITING_LINES:
-                self._waiting.popleft()
+                del self._waiting[1 if self._torn else 0]
                 self.dropped += 1
             return self._drain()
 
@@ -57,9 +60,10 @@ class LineAppender:
                     log.error("cannot write %s: %s; its lines wait in memory", self.path, error.strerror)
                 return False
             if written < len(line):
-                self._waiting[0] = line[written:]
+                self._waiting[0], self._torn = line[written:], True
                 continue
             self._waiting.popleft()
+            self._torn = False
         if self._failing:
             self._failing = False
             log.warning("%s can be written again", self.path)

@@ -75,7 +75,7 @@ class LanguageModel(eqx.Module):
             max_new_tokens: ids to add, >= 1.
             key: seeds the draw; unused at temperature 0.
             temperature: 0 picks the likeliest id.
-            top_k: sample among the k likeliest ids.
+            top_k: sample among the k likeliest ids; more than there are means all.
             top_p: sample among the likeliest ids that together reach this probability.
             eos_id: once drawn, the rest of the row is filled with it.
         """

@@ -10,7 +10,6 @@ from megalodon_jax import sample_token
 
 from chomp.config.model import ModelConfig
 from chomp.model.base import LanguageModel
-from chomp.model.dtypes import dtype_named
 from chomp.model.loss import loss_mask
 
 
@@ -32,11 +31,11 @@ class DummyModel(LanguageModel):
         """Draw parameters; `config.vocab_size` must be set."""
         assert config.vocab_size is not None
         embed_key, head_key = jax.random.split(key)
-        stored = dtype_named(config.param_dtype)
+        stored = jnp.dtype(config.param_dtype)
         self.embed = eqx.nn.Embedding(config.vocab_size, config.model_dim, dtype=stored, key=embed_key)
         self.lm_head = eqx.nn.Linear(config.model_dim, config.vocab_size, dtype=stored, key=head_key)
         self.dropout = config.dropout
-        self.compute_dtype = dtype_named(config.compute_dtype)
+        self.compute_dtype = jnp.dtype(config.compute_dtype)
 
     def _project(self, hidden: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
         """Return fp32 logits of hidden states."""
@@ -82,6 +81,7 @@ class DummyModel(LanguageModel):
         eos_id: int | None = None,
     ) -> Int[Array, "batch total"]:
         """See `LanguageModel.generate`."""
+        top_k = None if top_k is None else min(top_k, self.lm_head.weight.shape[0])
         return _continue(self, prompt_ids, max_new_tokens, key, temperature, top_k, top_p, eos_id)
 
     def forward_flops_per_token(self, seq_len: int) -> float:

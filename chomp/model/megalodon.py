@@ -10,7 +10,6 @@ from megalodon_jax import MegalodonConfig, MegalodonForCausalLM, generate
 from chomp.config.model import ModelConfig
 from chomp.errors import ConfigError
 from chomp.model.base import LanguageModel
-from chomp.model.dtypes import dtype_named
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
 
 _SAME_NAME = (
@@ -47,7 +46,7 @@ def megalodon_config(config: ModelConfig, backend: str) -> MegalodonConfig:
         ConfigError: the widths do not fit together; the library's sentence names the numbers.
     """
     fields = {name: getattr(config, name) for name in _SAME_NAME}
-    dtypes = {name: dtype_named(getattr(config, name)) for name in _DTYPE_FIELDS}
+    dtypes = {name: jnp.dtype(getattr(config, name)) for name in _DTYPE_FIELDS}
     scan = uses_associative_scan(config.cema, backend)
     try:
         return MegalodonConfig(**fields, **dtypes, use_associative_segment_scan=scan)
@@ -124,7 +123,7 @@ class MegalodonModel(LanguageModel):
             max_new_tokens,
             key,
             temperature=temperature,
-            top_k=top_k,
+            top_k=None if top_k is None else min(top_k, config.vocab_size),
             top_p=top_p,
             eos_token_id=eos_id,
         )

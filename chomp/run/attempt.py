@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from chomp.errors import ChompError, RunDirError
-from chomp.events import CommandReader, EventWriter, RunEnded
+from chomp.events import CommandReader, Event, EventWriter, Phase, RunEnded, RunStarted, Step, Warned
 from chomp.run.clock import TimeBudget
 from chomp.run.compilation import use_compilation_cache
 from chomp.run.control import SignalWatcher, StopRequestedError, StopSwitch
 from chomp.run.logs import log_to_file
 from chomp.run.loop import Outcome, train
-from chomp.run.request import RunRequest, choose_run_dir
+from chomp.run.request import RunRequest, choose_run_dir, require_room
 from chomp.run.session import Session, build_session
 from chomp.rundir import RunDir, RunLock
 from chomp.sinks import ConsoleSink, Reporter, RowFiles, Sink, build_trackers
+from chomp.sinks.text import defused
 
 log = logging.getLogger("chomp.attempt")
 
@@ -38,24 +39,41 @@ def run_training(request: RunRequest) -> int:
 
 
 def _attempt(request: RunRequest, run: RunDir) -> int:
+    lock = RunLock(run.lock)
+    made = not run.path.exists()
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        lock = RunLock(run.lock)
         lock.acquire()
     except OSError as error:
-        raise RunDirError(f"cannot write the run directory {run.path}: {error.strerror}") from error
-    began = time.time()
-    fresh = not run.holds_run()
+        raise _cannot_write(run, error) from error
+    exit_code = 2
     try:
-        log_to_file(run.log, request.loaded.config.logging.level)
-        reporter = Reporter(EventWriter(run.events), _sinks(request, run))
-        outcome = _watched(request, run, reporter, began)
-        reporter.close()
+        # Asked again under the lock: another engine may have begun, and ended, since the directory was chosen.
+        require_room(request, run)
+        exit_code = _locked(request, run)
     finally:
         lock.release()
-    if fresh and outcome.exit_code == 2 and not request.dry_run:
-        _remove_if_unused(run)
+        if exit_code == 2 and not run.is_started():
+            _remove_traces(run, made)
+    return exit_code
+
+
+def _locked(request: RunRequest, run: RunDir) -> int:
+    """The attempt of an engine that holds the run's lock."""
+    began = time.time()
+    sinks = _sinks(request, run)
+    try:
+        log_to_file(run.log, request.loaded.config.logging.level)
+        reporter = Reporter(EventWriter(run.events), sinks)
+    except OSError as error:
+        raise _cannot_write(run, error) from error
+    outcome = _watched(request, run, reporter, began)
+    reporter.close()
     return outcome.exit_code
+
+
+def _cannot_write(run: RunDir, error: OSError) -> RunDirError:
+    return RunDirError(f"cannot write the run directory {run.path}: {error.strerror}")
 
 
 def _sinks(request: RunRequest, run: RunDir) -> list[Sink]:
@@ -70,29 +88,32 @@ def _watched(request: RunRequest, run: RunDir, reporter: Reporter, began: float)
     switch = StopSwitch()
     budget = TimeBudget()
     where = _Whereabouts(reporter, budget)
+    reporter.add(where)
 
     def on_first(name: str) -> None:
         _tell(f"{name}: finishing the step, saving, then leaving; once more to leave at once without saving")
 
     def on_second(exit_code: int) -> None:
-        where.ended(Outcome("stopped", "a second signal: left at once without saving", exit_code, 0))
         _tell("left at once; nothing more was saved")
-        os._exit(exit_code)
+        where.ended(Outcome("stopped", "a second signal: left at once without saving", exit_code, where.step))
+
+    def on_hangup() -> None:
+        reporter.publish(Warned(topic="terminal", message=f"the terminal was closed; the run goes on, `chomp ctl {run.path} stop` ends it"))
 
     session: Session | None = None
-    with SignalWatcher(switch, on_first=on_first, on_second=on_second):
+    with SignalWatcher(switch, on_first=on_first, on_second=on_second, on_hangup=on_hangup):
         try:
             session = build_session(request, run, reporter, budget, switch)
             outcome = train(session, CommandReader(run.commands, since=began))
         except StopRequestedError:
-            request_ = switch.request
-            assert request_ is not None
-            outcome = Outcome("stopped", f"{request_.reason} before the first step: there was nothing new to save", request_.exit_code, 0)
+            asked = switch.request
+            assert asked is not None
+            outcome = Outcome("stopped", f"{asked.reason} before the first step: there was nothing new to save", asked.exit_code, where.step)
         except ChompError as error:
-            outcome = Outcome("crashed", str(error), error.exit_code, 0, error)
+            outcome = Outcome("crashed", str(error), error.exit_code, where.step, error)
         except Exception as error:  # noqa: BLE001 - the event log must say how every attempt ended
             log.exception("the engine failed")
-            outcome = Outcome("crashed", f"{type(error).__name__}: {error}", 1, 0, error)
+            outcome = Outcome("crashed", f"{type(error).__name__}: {error}", 1, where.step, error)
         finally:
             if session is not None:
                 session.data.close()
@@ -103,13 +124,25 @@ def _watched(request: RunRequest, run: RunDir, reporter: Reporter, began: float)
     return outcome
 
 
-class _Whereabouts:
-    """Writes the last event of an attempt, once."""
+class _Whereabouts(Sink):
+    """Knows the step that the attempt has told of, and writes its last event, once."""
+
+    name = "whereabouts"
 
     def __init__(self, reporter: Reporter, budget: TimeBudget):
         self._reporter = reporter
         self._budget = budget
         self._done = False
+        self.step = 0
+
+    def handle(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                self.step = event.resumed_from or 0
+            case Phase():
+                self.step = max(self.step, event.step)
+            case Step():
+                self.step = max(self.step, event.row["step"])
 
     def ended(self, outcome: Outcome) -> None:
         if not self._done:
@@ -119,14 +152,24 @@ class _Whereabouts:
 
 
 def _tell(sentence: str) -> None:
-    print(f"chomp: {sentence}", file=sys.stderr, flush=True)
+    try:
+        print(f"chomp: {defused(sentence)}", file=sys.stderr, flush=True)
+    except OSError:
+        # The terminal is gone; the event log says the same.
+        log.info("%s", sentence)
 
 
-def _remove_if_unused(run: RunDir) -> None:
-    """A typo in the configuration must not leave an empty run behind that the corrected command then trips over."""
-    if not run.config_resolved.exists() and not run.checkpoints.exists():
-        import shutil
+def _remove_traces(run: RunDir, made: bool) -> None:
+    """A typo in the configuration must not leave a run behind that the corrected command then trips over.
 
-        shutil.rmtree(run.path, ignore_errors=True)
+    Only what an engine writes before its run exists is removed, and the folder only if it was `made` for the run:
+    whatever else lies in it is not ours.
+    """
+    # What cannot be removed, on a disk that is read-only say, was not the mistake that is being reported.
+    with contextlib.suppress(OSError):
+        for path in (run.events, run.log, run.lock):
+            path.unlink(missing_ok=True)
+        if made and not any(run.path.iterdir()):
+            run.path.rmdir()
 
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from chomp.checkpoint.items import to_items
 from chomp.events import Evaluated, Phase, Sampled, Warned
-from chomp.generate.sampling import encode_prompt, write
+from chomp.events.codec import jsonable
+from chomp.events.types import PhaseName
+from chomp.generate.sampling import Written, encode_prompt, write
+from chomp.run.control import interruptibly
 from chomp.run.evaluate import evaluate
 from chomp.run.sample import build_prompts, sampling_options
 from chomp.run.session import checkpoint_meta
@@ -20,9 +23,13 @@ class Boundary:
 
     Saving comes last, so that a checkpoint knows its evaluation loss. A job cut short by a
     stop is noted in the checkpoint as owed and done first by the attempt that resumes.
+
+    Attributes:
+        between: the phase that a job goes back to when it is done: `train`, or `paused`.
     """
 
     def __init__(self, trainer: Trainer):
+        self.between: PhaseName = "train"
         self.trainer = trainer
         self.session = trainer.session
         self.config = trainer.config
@@ -63,7 +70,7 @@ class Boundary:
 
     def _is_save_due(self, step: int) -> bool:
         options = self.config.checkpoint
-        if not options.enabled or self.session.request.dry_run:
+        if not self._can_save():
             return False
         by_step = any(every > 0 and step % every == 0 for every in (options.save_every, options.keep_every))
         by_clock = options.save_every_seconds > 0 and time.monotonic() - self._last_save >= options.save_every_seconds
@@ -81,7 +88,7 @@ class Boundary:
         step = trainer.progress.step
         session.reporter.publish(Phase(name="eval", step=step))
         with session.budget.measure("eval"):
-            result = evaluate(trainer.state.params, session.eval_step, session.data.eval_batches(), self._byte_lengths,
+            result = evaluate(trainer.state.params, self._eval_step, session.data.eval_batches(), self._byte_lengths,
                               isolate=self.config.data.isolate_documents, check_stop=session.switch.check)
         progress = trainer.progress
         progress.eval_step, progress.eval_loss, progress.eval_bpb = step, result.loss, result.bpb
@@ -89,8 +96,12 @@ class Boundary:
                                            tokens=result.tokens, seconds=round(result.seconds, 3)))
         if trainer.waiting_row is not None and trainer.waiting_row["step"] == step:
             trainer.waiting_row |= {"eval_loss": result.loss} | ({"eval_bpb": result.bpb} if result.bpb is not None else {})
-        self._back_to_training(step)
+        self._go_on(step)
         return f"evaluated at step {step}: loss {result.loss:.4f}"
+
+    def _eval_step(self, params: Any, rows: Any) -> Any:
+        """One batch; its first call compiles, which may take longer than somebody who asked for a stop will wait."""
+        return interruptibly(lambda: self.session.eval_step(params, rows), self.session.switch)
 
     def sample(self, prompt: str | None = None) -> str:
         """Write samples from the run's prompts, or from `prompt`; returns a sentence for whoever asked."""
@@ -101,13 +112,16 @@ class Boundary:
         session.reporter.publish(Phase(name="sample", step=step))
         with session.budget.measure("sample"):
             for number, ids in enumerate(prompts):
-                session.switch.check()
                 started = time.monotonic()
-                written = write(model, session.tokenizer, ids, sampling_options(self.config), seed=self.config.train.seed + number)
+                written = self._write(model, ids, number)
                 session.reporter.publish(Sampled(step=step, prompt=written.prompt, text=written.text, tokens=written.tokens,
                                                  seconds=round(time.monotonic() - started, 3)))
-        self._back_to_training(step)
+        self._go_on(step)
         return f"wrote {len(prompts)} sample{'s' * (len(prompts) != 1)} at step {step}"
+
+    def _write(self, model: Any, ids: tuple[int, ...], number: int) -> Written:
+        options, seed = sampling_options(self.config), self.config.train.seed + number
+        return interruptibly(lambda: write(model, self.session.tokenizer, ids, options, seed=seed), self.session.switch)
 
     def save(self, *, wait: bool) -> str:
         """Save the state of the last completed step; returns a sentence for whoever asked."""
@@ -118,16 +132,26 @@ class Boundary:
         session.reporter.publish(Phase(name="save", step=step))
         with session.budget.measure("save"):
             meta = checkpoint_meta(session, step, trainer.progress)
-            meta["owed_row"] = trainer.waiting_row if "eval" in trainer.progress.owed else None
+            meta["owed_row"] = jsonable(trainer.waiting_row) if "eval" in trainer.progress.owed else None
             session.store.save(step, to_items(trainer.state), trainer.position, meta, wait=wait)
         self._last_save = time.monotonic()
-        self._back_to_training(step)
+        self._go_on(step)
         return f"saving step {step}"
 
     def save_if_possible(self) -> None:
         """Save before leaving, unless nothing changed, saving is off or a failed step took the arrays with it."""
-        if self.config.checkpoint.enabled and not self.session.request.dry_run and self.trainer.state_is_whole():
+        if self._can_save() and self.trainer.is_settled():
             self.save(wait=True)
+        # A save that began earlier is worth waiting for in any case.
+        self.session.store.wait()
+
+    def publish_last_row(self) -> None:
+        """Hand out the row that waits for an evaluation, unless the attempt that resumes will hand it out evaluated."""
+        if not ("eval" in self.trainer.progress.owed and self._can_save()):
+            self.trainer.publish_row()
+
+    def _can_save(self) -> bool:
+        return self.config.checkpoint.enabled and not self.session.request.dry_run
 
     def report_failed_save(self) -> None:
         """Tell of a save that failed since the last call; the state is still here, and the next save tries again."""
@@ -137,7 +161,7 @@ class Boundary:
                 topic="checkpoint", step=failure.step,
                 message=f"step {failure.step} could not be saved ({failure.reason}); training goes on and the next save tries again"))
 
-    def _back_to_training(self, step: int) -> None:
-        self.session.reporter.publish(Phase(name="train", step=step))
+    def _go_on(self, step: int) -> None:
+        self.session.reporter.publish(Phase(name=self.between, step=step))
 
 

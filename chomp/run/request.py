@@ -52,15 +52,23 @@ def choose_run_dir(request: RunRequest) -> RunDir:
             raise RunDirError(f"--resume {request.resume} needs the run to resume: pass --run-dir RUN (`chomp runs` lists them)")
         path = fresh_name(Path("runs"), request.loaded.source)
     run = RunDir(path.expanduser(), config.logging.metrics_file, config.logging.log_file)
-    if path.exists() and not path.is_dir():
-        raise RunDirError(f"{path} is a file; a run directory is needed")
-    if request.resume == "none":
-        if run.holds_run():
-            raise RunDirError(f"{path} already holds a run ({_contents(run)}); continue it with --resume latest, "
-                              "or choose another --run-dir: it is never overwritten")
-    elif not run.holds_run():
-        raise RunDirError(f"--resume {request.resume}: {path} holds no run; leave --resume out to start one there")
+    if run.path.exists() and not run.path.is_dir():
+        raise RunDirError(f"{run.path} is a file; a run directory is needed")
+    if request.resume != "none" and not run.holds_run():
+        raise RunDirError(f"--resume {request.resume}: {run.path} holds no run; leave --resume out to start one there")
+    require_room(request, run)
     return run
+
+
+def require_room(request: RunRequest, run: RunDir) -> None:
+    """A new run goes where no run is; one that failed before it could begin takes no room.
+
+    Raises:
+        RunDirError: a run would be overwritten.
+    """
+    if request.resume == "none" and run.is_started():
+        raise RunDirError(f"{run.path} already holds a run ({_contents(run)}); continue it with --resume latest, "
+                          "or choose another --run-dir: it is never overwritten")
 
 
 def _contents(run: RunDir) -> str:

@@ -87,6 +87,18 @@ def judge(saved: dict[str, Any], now: dict[str, Any], accept: Sequence[str]) -> 
     return differences
 
 
+def require_steps_ahead(steps: int, at: int) -> None:
+    """A run may be made shorter, but not shorter than it already is.
+
+    Raises:
+        CheckpointError: the checkpoint lies beyond the last step.
+    """
+    if at > steps:
+        raise CheckpointError(
+            f"train.steps is {steps}, but the checkpoint is of step {at}; raise train.steps, or continue from an earlier one "
+            "with --resume STEP")
+
+
 def carried_horizon(
     saved: dict[str, Any], config: Config, derived: Derived, step: int, lr_at: Callable[[Derived, int], float],
 ) -> tuple[Derived, str | None]:

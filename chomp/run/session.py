@@ -36,10 +36,10 @@ from chomp.run.compilation import CompileWatch, compile_step
 from chomp.run.control import StopSwitch, interruptibly
 from chomp.run.history import keep_rows_up_to, seconds_beyond
 from chomp.run.request import RunRequest
-from chomp.run.resume import carried_horizon, choose_checkpoint, identity, judge
+from chomp.run.resume import carried_horizon, choose_checkpoint, identity, judge, require_steps_ahead
 from chomp.sinks import Reporter
 from chomp.step.eval_step import make_eval_step
-from chomp.step.state import TrainState, abstract_state, init_state
+from chomp.step.state import TrainState, abstract_state, init_state, release_latch
 from chomp.step.train_step import make_train_step
 
 log = logging.getLogger("chomp.session")
@@ -96,19 +96,19 @@ def build_session(request: RunRequest, run: RunDir, reporter: Reporter, budget: 
     with budget.measure("startup"):
         device = _require_device(config)
         reporter.publish(Phase(name="data", step=0))
-        tokenizer = _open_tokenizer(config, run, resuming=request.resume != "none")
+        # Reading, hashing and compiling may take minutes each: all of it can be left when a stop is asked for.
+        tokenizer = interruptibly(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), switch)
         model_config = resolve_model(config.model, tokenizer, auto_set_special_tokens=config.data.tokenizer.auto_set_special_tokens)
         config = config.model_copy(update={"model": model_config})
         derived = derive(config)
         assert model_config.vocab_size is not None
-        data = build_data(config, derived, tokenizer, vocab_size=model_config.vocab_size)
-        switch.check()
+        data = interruptibly(lambda: build_data(config, derived, tokenizer, vocab_size=model_config.vocab_size), switch)
         model_def = build_model(model_config, deterministic=derived.deterministic, backend=device.platform)
         store = CheckpointStore(run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish)
         who = identity(config, derived, data.fingerprint, tokenizer.digest())
-        start, derived, info = _find_start(request, run, store, who, config, derived, reporter)
+        start, derived, info = _find_start(request, run, store, who, config, derived, reporter, switch)
         optimizer = build_optimizer(config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path)
-        state, start = _load_or_init(start, info, store, model_def, optimizer, config)
+        state, start = interruptibly(lambda: _load_or_init(start, info, store, model_def, optimizer, config), switch)
         if not request.dry_run:
             _settle_directory(request, run, store, config, derived, tokenizer, start, reporter)
     budget.start_from(_earlier_budget(run, start))
@@ -149,13 +149,13 @@ def _open_tokenizer(config: Config, run: RunDir, *, resuming: bool) -> Tokenizer
 
 def _find_start(
     request: RunRequest, run: RunDir, store: CheckpointStore, who: dict[str, Any], config: Config, derived: Derived,
-    reporter: Reporter,
+    reporter: Reporter, switch: StopSwitch,
 ) -> tuple[Start, Derived, CheckpointInfo | None]:
     attempts = sum(isinstance(event, RunStarted) for event in read_events(run.events))
     start = Start(attempt=attempts + 1)
     if request.resume == "none":
         return start, derived, None
-    info, refused = choose_checkpoint(store.infos(), request.resume)
+    info, refused = interruptibly(lambda: choose_checkpoint(store.infos(), request.resume), switch)
     for refusal in refused:
         reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
     if info is None:
@@ -172,6 +172,7 @@ def _find_start(
     for difference in differences:
         if difference.severity == "judged":
             reporter.publish(Warned(topic="resume", message=f"accepted: {difference.path} was {difference.saved!r}, is now {difference.now!r}"))
+    require_steps_ahead(config.train.steps, info.step)
     start.step, start.meta, start.resumed_from = info.step, info.meta, info.step
     return start, derived, info
 
@@ -191,7 +192,9 @@ def _load_or_init(
     like = abstract_state(model_def, optimizer)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     items, start.position = store.load(info, with_sharding(to_items(like), sharding), verified=True)
-    return from_items(items, like), start
+    state = from_items(items, like)
+    # Saved between two skipped steps, it would hold still for ever under the policy that halts.
+    return (release_latch(state) if config.debug.nonfinite == "halt" else state), start
 
 
 def _settle_directory(
@@ -201,7 +204,9 @@ def _settle_directory(
     """Write what describes the run, and clear away what lies beyond the step it continues from."""
     try:
         store.prepare()
-        write_whole(run.config_original, request.loaded.text.encode())
+        # A resume without a configuration takes the resolved one: the user's own file is still the original.
+        if request.loaded.source != str(run.config_resolved) or not run.config_original.exists():
+            write_whole(run.config_original, request.loaded.text.encode())
         resolved = {**config.model_dump(), "derived": derived_section(derived)}
         write_whole(run.config_resolved, json.dumps(resolved, indent=2).encode())
         if not run.tokenizer.is_dir() or load_tokenizer(run.tokenizer).digest() != tokenizer.digest():
@@ -213,7 +218,8 @@ def _settle_directory(
                     f"checkpoints of steps {', '.join(map(str, moved))} lie beyond step {start.step} and were moved to "
                     f"{run.checkpoints / 'set-aside'}")))
             keep_rows_up_to(run.metrics, start.step)
-            keep_rows_up_to(run.samples, start.step)
+            # Samples cut short by a stop are written again, all of them.
+            keep_rows_up_to(run.samples, start.step - ("sample" in start.meta.get("owed", ())))
     except OSError as error:
         raise RunDirError(f"cannot write {error.filename or run.path}: {error.strerror}") from error
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from chomp.errors import ChompError
+import logging
+
+from chomp.errors import ChompError, ConfigError
 from chomp.events import Command, Phase
 from chomp.run.boundary import Boundary
 from chomp.run.control import CommandQueue, StopRequest, StopRequestedError
 from chomp.run.trainer import Trainer
+
+log = logging.getLogger("chomp.steering")
 
 PAUSE_POLL_SECONDS = 0.1
 
@@ -39,6 +43,7 @@ class Steering:
 
     def _wait_while_paused(self) -> None:
         step = self._trainer.progress.step
+        self._boundary.between = "paused"
         self._session.reporter.publish(Phase(name="paused", step=step))
         with self._session.budget.measure("paused"):
             while self._paused:
@@ -46,6 +51,7 @@ class Steering:
                 self._session.switch.check()
                 self._boundary.report_failed_save()
                 self._obey_new()
+        self._boundary.between = "train"
         self._session.reporter.publish(Phase(name="train", step=step))
 
     def _obey_new(self) -> None:
@@ -59,6 +65,9 @@ class Steering:
                 raise
             except ChompError as error:
                 self._queue.answer(command, step, str(error), ok=False)
+            except Exception as error:  # noqa: BLE001 - a wish that fails, for want of memory say, must not end the run
+                log.exception("the command %s failed", command.command)
+                self._queue.answer(command, step, f"{command.command} failed: {type(error).__name__}: {error}", ok=False)
             else:
                 self._queue.answer(command, step, message, ok=command.command in KNOWN)
 
@@ -75,7 +84,7 @@ class Steering:
             case "eval":
                 return self._boundary.evaluate()
             case "sample":
-                return self._boundary.sample(command.args.get("prompt"))
+                return self._boundary.sample(_prompt_of(command))
             case "stop":
                 self._session.switch.set(StopRequest("stop was asked for", 0))
                 raise StopRequestedError
@@ -83,6 +92,15 @@ class Steering:
                 raise AbortRequestedError
             case other:
                 return f"unknown command {other!r}; known: {', '.join(sorted(KNOWN))}"
+
+
+def _prompt_of(command: Command) -> str | None:
+    prompt = command.args.get("prompt")
+    if prompt is None:
+        return None
+    if not isinstance(prompt, str) or any("\ud800" <= char <= "\udfff" for char in prompt):
+        raise ConfigError(f"the prompt must be text, got {str(prompt)[:40]!a}")
+    return prompt
 
 
 KNOWN = frozenset({"pause", "resume", "save", "eval", "sample", "stop", "abort"})

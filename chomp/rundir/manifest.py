@@ -85,33 +85,52 @@ def read_info(folder: Path) -> CheckpointInfo:
     Raises:
         CheckpointError: a description file is missing or damaged.
     """
-    manifest = _read_json(folder / MANIFEST)
+    files = _listed_files(folder)
     meta = _read_json(folder / META)
-    try:
-        size = sum(int(entry["bytes"]) for entry in manifest["files"].values())
-        step = int(manifest["step"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise CheckpointError(f"checkpoint {folder}: {MANIFEST} is damaged") from None
-    return CheckpointInfo(step=step, path=folder, bytes=size, meta=meta, tags=tuple(_read_tags(folder)))
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"checkpoint {folder}: {META} is damaged")
+    size = sum(entry["bytes"] for entry in files.values())
+    return CheckpointInfo(step=int(folder.name), path=folder, bytes=size, meta=meta, tags=tuple(_read_tags(folder)))
 
 
 def verify(folder: Path) -> list[str]:
     """What is wrong with a checkpoint's bytes, one sentence per file; empty if all is as it was written."""
     try:
-        manifest = _read_json(folder / MANIFEST)
-        files = dict(manifest["files"])
-    except (CheckpointError, KeyError, TypeError, ValueError):
+        files = _listed_files(folder)
+    except CheckpointError:
         return [f"{MANIFEST} is missing or damaged"]
-    problems = []
-    for name, entry in sorted(files.items()):
-        path = folder / name
+    problems = (_problem(folder / name, name, entry) for name, entry in sorted(files.items()))
+    return [problem for problem in problems if problem is not None]
+
+
+def _problem(path: Path, name: str, entry: dict[str, Any]) -> str | None:
+    try:
         if not path.is_file():
-            problems.append(f"{name} is missing")
-        elif path.stat().st_size != entry["bytes"]:
-            problems.append(f"{name} has {path.stat().st_size:,} bytes instead of {entry['bytes']:,}")
-        elif _hash(path)[0] != entry["sha256"]:
-            problems.append(f"{name} has changed: its SHA-256 does not match")
-    return problems
+            return f"{name} is missing"
+        if path.stat().st_size != entry["bytes"]:
+            return f"{name} has {path.stat().st_size:,} bytes instead of {entry['bytes']:,}"
+        if _hash(path)[0] != entry["sha256"]:
+            return f"{name} has changed: its SHA-256 does not match"
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
+    return None
+
+
+def _listed_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """The manifest's files: for each its size and digest.
+
+    Raises:
+        CheckpointError: the manifest is missing, damaged, or that of another step.
+    """
+    manifest = _read_json(folder / MANIFEST)
+    try:
+        files = {str(name): {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])} for name, entry in manifest["files"].items()}
+        whole = META in files and int(manifest["step"]) == int(folder.name)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        whole = False
+    if not whole:
+        raise CheckpointError(f"checkpoint {folder}: {MANIFEST} is damaged")
+    return files
 
 
 def set_tags(folder: Path, tags: list[str]) -> None:
@@ -120,10 +139,11 @@ def set_tags(folder: Path, tags: list[str]) -> None:
 
 
 def _read_tags(folder: Path) -> list[str]:
-    path = folder / TAGS
-    if not path.exists():
+    """Tags are a note, not part of the checkpoint: a damaged one is no tag."""
+    try:
+        tags = _read_json(folder / TAGS)
+    except CheckpointError:
         return []
-    tags = _read_json(path)
     return [str(tag) for tag in tags] if isinstance(tags, list) else []
 
 
@@ -132,8 +152,10 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {path.parent}: {path.name} is missing") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CheckpointError(f"checkpoint {path.parent}: {path.name} is damaged") from None
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path.parent}: {path.name} cannot be read: {error.strerror}") from None
 
 
 def _listed(folder: Path) -> list[Path]:

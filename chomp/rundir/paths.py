@@ -67,7 +67,11 @@ class RunDir:
 
     def holds_run(self) -> bool:
         """Whether an engine has ever started here."""
-        return self.config_resolved.exists() or self.events.exists() or self.checkpoints.exists()
+        return self.events.exists() or self.is_started()
+
+    def is_started(self) -> bool:
+        """Whether a run has begun here: before that, its text, its device or its settings were found wanting."""
+        return self.config_resolved.exists() or self.checkpoints.exists()
 
     def load_resolved(self) -> dict[str, Any]:
         """The configuration the run was last started with, as saved in `config_resolved.json`."""

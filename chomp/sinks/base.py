@@ -6,6 +6,7 @@ import abc
 import logging
 import queue
 import threading
+import time
 
 from chomp.events import Event, EventWriter, Warned
 
@@ -41,6 +42,11 @@ class Reporter:
     def writer(self) -> EventWriter:
         return self._writer
 
+    def add(self, sink: Sink) -> None:
+        """Tell `sink` too, from now on."""
+        with self._lock:
+            self._sinks.append(sink)
+
     def publish(self, event: Event) -> None:
         with self._lock:
             self._writer.write(event)
@@ -73,7 +79,7 @@ class QueuedSink(Sink):
     """
 
     MAX_EVENTS = 1000
-    CLOSE_TIMEOUT_SECONDS = 15.0
+    CLOSE_TIMEOUT_SECONDS = 10.0
 
     def __init__(self, inner: Sink):
         self.name = inner.name
@@ -97,17 +103,22 @@ class QueuedSink(Sink):
             try:
                 self._inner.handle(event)
             except Exception as error:  # noqa: BLE001 - raised again by `handle`, in the thread that can report it
+                log.warning("%s failed", self.name, exc_info=error)
                 self._error = error
                 return
-        self._inner.close()
+        try:
+            self._inner.close()
+        except Exception:  # noqa: BLE001 - as above, after the last event
+            log.exception("closing %s failed", self.name)
 
     def close(self) -> None:
+        deadline = time.monotonic() + self.CLOSE_TIMEOUT_SECONDS
         if self._error is None:
             try:
                 self._queue.put(None, timeout=self.CLOSE_TIMEOUT_SECONDS)
             except queue.Full:
                 self.dropped += self._queue.qsize()
-        self._thread.join(self.CLOSE_TIMEOUT_SECONDS)
+        self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():
             log.warning("%s did not finish in %.0f s and is left behind", self.name, self.CLOSE_TIMEOUT_SECONDS)
         if self.dropped:

@@ -51,14 +51,20 @@ class TensorBoardSink(Sink):
     name = "TensorBoard"
 
     def __init__(self, run: RunDir):
+        self._folder = run.path / "tensorboard"
+        self._writer: Any = None
+
+    def _start(self) -> Any:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        self._writer = EventFileWriter(str(run.path / "tensorboard"))
+        return EventFileWriter(str(self._folder))
 
     def handle(self, event: Event) -> None:
         from tensorboard.compat.proto.event_pb2 import Event as Record
         from tensorboard.compat.proto.summary_pb2 import Summary
 
+        if self._writer is None:
+            self._writer = self._start()
         if isinstance(event, Step):
             values = [Summary.Value(tag=tag, simple_value=value) for tag, value in series(event.row).items()]
             self._writer.add_event(Record(wall_time=time.time(), step=event.row["step"], summary=Summary(value=values)))
@@ -78,7 +84,8 @@ class TensorBoardSink(Sink):
         return Record(wall_time=time.time(), step=event.step, summary=Summary(value=[value]))
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 class WandbSink(Sink):

@@ -122,7 +122,8 @@ def _make_gradient_sums(
 ) -> Callable[[PyTree, Batch, PRNGKeyArray], GradientSums]:
     """Return (params, batch, key) -> sums over all micro-batches, with fp32 gradients.
 
-    A single micro-batch skips the scan: its loop would keep a second copy of the gradients.
+    A single micro-batch goes through the same scan: XLA removes a loop of one turn (equal bits, time and temporary
+    memory were measured on CPU).
     """
 
     def one(params: PyTree, rows: Rows, key: PRNGKeyArray) -> GradientSums:
@@ -132,11 +133,7 @@ def _make_gradient_sums(
         (loss, tokens), grads = jax.value_and_grad(loss_sum, has_aux=True)(params)
         return GradientSums(loss, tokens, jax.tree.map(lambda grad: grad.astype(jnp.float32), grads))
 
-    def single(params: PyTree, batch: Batch, key: PRNGKeyArray) -> GradientSums:
-        rows = jax.tree.map(lambda field: field[0], rows_of(batch, isolate))
-        return one(params, rows, jax.random.fold_in(key, 0))
-
-    def scanned(params: PyTree, batch: Batch, key: PRNGKeyArray) -> GradientSums:
+    def sum_gradients(params: PyTree, batch: Batch, key: PRNGKeyArray) -> GradientSums:
         def add(sums: GradientSums, item: tuple[Int[Array, ""], Rows]) -> tuple[GradientSums, None]:
             index, rows = item
             return jax.tree.map(jnp.add, sums, one(params, rows, jax.random.fold_in(key, index))), None
@@ -146,7 +143,7 @@ def _make_gradient_sums(
         sums, _ = jax.lax.scan(add, start, (jnp.arange(grad_accum), rows_of(batch, isolate)))
         return sums
 
-    return single if grad_accum == 1 else scanned
+    return sum_gradients
 
 
 def _clip_scale(norm: Float[Array, ""], limit: float) -> Float[Array, ""]:

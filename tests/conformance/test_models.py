@@ -115,6 +115,13 @@ def test_generation_fills_with_eos_after_it(backend: str) -> None:
     assert (stopped[0, first:] == eos).all()
 
 
+def test_more_candidates_than_ids_means_all_of_them(backend: str) -> None:
+    _, model = built(backend)
+    prompt = jnp.asarray(rows()[0][:, :5])
+    first, second = (model.generate(prompt, 3, key=jax.random.key(0), top_k=k) for k in (VOCAB, 10 * VOCAB))
+    np.testing.assert_array_equal(first, second)
+
+
 def test_generation_compiles_once_for_the_same_shapes(backend: str) -> None:
     _, model = built(backend)
     prompt = jnp.asarray(rows()[0][:, :5])

@@ -78,7 +78,7 @@ def test_without_gradient_only_matrices_shrink(rule: dict[str, Any]) -> None:
 def test_reported_rate_is_the_one_applied(rule: dict[str, Any]) -> None:
     """A decay of one and no gradient makes an update -lr times the weight."""
     _, params, optimizer = made(rule, weight_decay=1.0, warmup_steps=5)
-    zeros, state = jax.tree.map(jnp.zeros_like, params), None
+    zeros = jax.tree.map(jnp.zeros_like, params)
     state = optimizer.transform.init(params)
     groups = {given.path: given.group for given in optimizer.assigned}
     for count in range(4):

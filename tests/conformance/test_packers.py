@@ -123,8 +123,8 @@ def test_nothing_usable_ends_with_an_error_that_stays(pack, repeat):
         with pytest.raises(DataError) as caught:
             next(iterator)
         assert str(caught.value) == (
-            "no usable text in the test corpus: read 4 documents, the longest of 1 tokens, and a document needs at least "
-            "2 tokens to have one to predict; check data.text_key and the files"
+            "no usable text in the test corpus: read 4 documents, the longest of 1 tokens, and a document needs at "
+            "least 2 tokens to have one to predict; check data.text_key and the files"
         )
 
 
@@ -132,6 +132,6 @@ def test_ids_outside_the_vocabulary(pack):
     with pytest.raises(DataError) as caught:
         list(pack([20, 20, 20], vocab_size=60))
     assert str(caught.value) == (
-        "token id 60 in the test corpus is outside the model's vocabulary: ids run from 0 to 59; use the tokenizer that "
-        "the model was made for, or raise model.vocab_size"
+        "token id 60 in the test corpus is outside the model's vocabulary: ids run from 0 to 59; use the tokenizer "
+        "that the model was made for, or raise model.vocab_size"
     )

@@ -173,8 +173,8 @@ def test_a_vocabulary_without_end_of_text(tmp_path):
     with pytest.raises(ConfigError) as caught:
         build_tokenizer(TokenizerConfig(kind="file", path=str(path)))
     assert str(caught.value) == (
-        f"the tokenizer {path} has no end-of-text token, but data.tokenizer.add_eos is true; set it to false or add the "
-        f"token to the tokenizer"
+        f"the tokenizer {path} has no end-of-text token, but data.tokenizer.add_eos is true; set it to false or add "
+        f"the token to the tokenizer"
     )
     plain = build_tokenizer(TokenizerConfig(kind="file", path=str(path), add_eos=False))
     assert (plain.pad_id, plain.bos_id, plain.eos_id) == (None, None, None)

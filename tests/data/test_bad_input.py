@@ -82,8 +82,8 @@ def test_all_too_short_corpus(open_data, write, mode, repeat):
     with pytest.raises(DataError) as caught:
         list(data.train_iterator())
     assert str(caught.value) == (
-        f"no usable text in the file {path}: read 4 documents, the longest of 1 tokens, and a document needs at least 2 "
-        f"tokens to have one to predict; check data.text_key and the files"
+        f"no usable text in the file {path}: read 4 documents, the longest of 1 tokens, and a document needs at least "
+        f"2 tokens to have one to predict; check data.text_key and the files"
     )
 
 
@@ -92,7 +92,8 @@ def test_bad_utf8_in_text(complaint, tmp_path):
     (tmp_path / "b.txt").write_bytes(b"caf\xe9 au lait")
     (tmp_path / "c.txt").write_text("good text again")
     assert complaint("data.backend=files", f"data.files=['{tmp_path}/*.txt']") == (
-        f"{tmp_path}/b.txt is not valid UTF-8: byte 0xe9 at offset 3; convert the file, or set data.on_bad_text: replace"
+        f"{tmp_path}/b.txt is not valid UTF-8: byte 0xe9 at offset 3; convert the file, or set "
+        f"data.on_bad_text: replace"
     )
 
 
@@ -120,8 +121,8 @@ def test_bad_utf8_in_parquet(complaint, tmp_path):
     pq.write_table(pa.table({"text": ["one", "two"]}), tmp_path / "a.parquet")
     bad_parquet(tmp_path / "b.parquet")
     assert complaint("data.backend=files", f"data.files=['{tmp_path}/*.parquet']", "data.max_eval_samples=1") == (
-        f"{tmp_path}/b.parquet, row 2, is not valid UTF-8 (invalid start byte at byte 1 of the text); repair it, or set "
-        f"data.on_bad_text: replace"
+        f"{tmp_path}/b.parquet, row 2, is not valid UTF-8 (invalid start byte at byte 1 of the text); repair it, or "
+        f"set data.on_bad_text: replace"
     )
 
 
@@ -230,7 +231,7 @@ def test_csv_keeps_words_that_look_like_nothing(open_data, write):
 
 
 def test_empty_table(complaint, write, tmp_path):
-    options, path = write("rows.jsonl", b"")
+    _, path = write("rows.jsonl", b"")
     (tmp_path / "more.txt").write_text("some text")
     assert complaint("data.backend=files", f"data.files=['{path}', '{tmp_path}/more.txt']") == (
         f"{path} is empty; remove it from data.files"
@@ -329,8 +330,8 @@ def test_dataset_without_the_text_column(complaint, hub_folder, streaming):
 def test_dataset_with_numbers_for_text(complaint, hub_folder, streaming):
     options, folder = hub_folder
     assert complaint(*options, "data.text_key=id", f"data.hf_streaming={streaming}") == (
-        f"split train of the dataset {folder}: column `id` holds {'int' if streaming == 'true' else 'int64'}, not text; "
-        f"set data.text_key to a column of text"
+        f"split train of the dataset {folder}: column `id` holds {'int' if streaming == 'true' else 'int64'}, not "
+        f"text; set data.text_key to a column of text"
     )
 
 
@@ -367,8 +368,8 @@ def test_dataset_that_the_hub_does_not_have(complaint, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", missing)
     assert complaint("data.backend=hf", "data.hf_dataset=some/where") == (
-        "split train of the dataset some/where cannot be read: DatasetNotFoundError: Dataset 'some/where' doesn't exist "
-        "on the Hub; check data.hf_dataset and data.hf_revision"
+        "split train of the dataset some/where cannot be read: DatasetNotFoundError: Dataset 'some/where' doesn't "
+        "exist on the Hub; check data.hf_dataset and data.hf_revision"
     )
 
 

@@ -13,13 +13,20 @@ EOS = 2
 
 def joined(batches):
     """One batch of all batches' rows, each array `[rows, seq]`."""
-    return [np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays]) for arrays in zip(*batches)]
+    return [
+        np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays])
+        for arrays in zip(*batches, strict=True)
+    ]
 
 
 def documents_of(batches):
     """Token ids of each segment, row by row."""
     ids, _, _, segments = joined(batches)
-    return [row[parts == part] for row, parts in zip(ids, segments) for part in range(1, parts.max(initial=0) + 1)]
+    return [
+        row[parts == part]
+        for row, parts in zip(ids, segments, strict=True)
+        for part in range(1, parts.max(initial=0) + 1)
+    ]
 
 
 def encoded(folder, held_out):

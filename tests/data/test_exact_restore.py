@@ -128,7 +128,6 @@ def test_an_interrupt_loses_nothing(open_data, corpus, monkeypatch):
     monkeypatch.setattr(packer, "_next_document", interrupted)
     batches = []
     with pytest.raises(KeyboardInterrupt):
-        while True:
-            batches.append(next(iterator))
+        batches.extend(iterator)
     batches += [next(iterator) for _ in range(len(batches), 12)]
     assert all(map(same, batches, expected))

@@ -52,10 +52,11 @@ def test_too_short_to_be_divided():
     with pytest.raises(DataError) as caught:
         hold_out(InMemorySource("data.local_text", ["x"], {}), 10)
     assert str(caught.value) == (
-        "data.local_text holds a single document of 1 characters, too short to keep a part of it for evaluation; add text"
+        "data.local_text holds a single document of 1 characters, too short to keep a part of it for evaluation; "
+        "add text"
     )
 
 
 def test_no_documents():
-    with pytest.raises(DataError, match="^the table holds no documents$"):
+    with pytest.raises(DataError, match=r"^the table holds no documents$"):
         hold_out(InMemorySource("the table", [], {}), 10)

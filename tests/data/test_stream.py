@@ -140,13 +140,12 @@ def test_when_retries_are_used_up_the_error_says_why_and_no_text_is_lost(stream_
     batches, message = (
         [],
         (
-            "the test stream is out of reach: reading failed 3 times in a row, the last time with TimeoutError: no answer; "
-            "check the network, or raise data.max_retries and data.retry_delay_seconds"
+            "the test stream is out of reach: reading failed 3 times in a row, the last time with TimeoutError: no "
+            "answer; check the network, or raise data.max_retries and data.retry_delay_seconds"
         ),
     )
     with pytest.raises(DataError) as caught:
-        while True:
-            batches.append(next(iterator))
+        batches.extend(iterator)
     assert str(caught.value) == message
     with pytest.raises(DataError):
         next(iterator)
@@ -237,3 +236,7 @@ def test_closing_leaves_a_hanging_read_behind(stream_data, monkeypatch, caplog):
     assert time.monotonic() - begin < 2
     assert "a read of training data is still in progress" in caplog.text
     release.set()
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and ("prefetch" in thread.name or "chomp-close" in thread.name):
+            thread.join(10)
+            assert not thread.is_alive()

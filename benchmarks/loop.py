@@ -1,0 +1,72 @@
+"""What the loop costs: its rate over the rate of the bare compiled step on a fixed batch, in turns.
+
+    python -m benchmarks.loop [--rounds N] [--steps N]
+"""
+
+import argparse
+import statistics
+import time
+
+import jax
+
+from benchmarks.sessions import line, open_session
+from chomp.events import CommandReader
+from chomp.run.boundary import Boundary
+from chomp.run.control import CommandQueue
+from chomp.run.loop import training_steps
+from chomp.run.session import Session
+from chomp.run.steering import Steering
+from chomp.run.trainer import Trainer
+
+
+def loop_seconds(trainer: Trainer, steering: Steering, boundary: Boundary, steps: int) -> float:
+    """Seconds per step of the real loop: data, dispatch, metrics, rows, commands, hooks."""
+    started = time.perf_counter()
+    for _, _ in zip(training_steps(trainer, steering), range(steps - 1), strict=False):
+        boundary.run_due()
+        boundary.report_failed_save()
+    trainer.catch_up()
+    return (time.perf_counter() - started) / steps
+
+
+def bare_seconds(session: Session, trainer: Trainer, batch: object, steps: int) -> float:
+    """Seconds per step of the compiled program alone, always on the same batch, dispatched ahead as the loop does."""
+    started = time.perf_counter()
+    for _ in range(steps):
+        trainer.state, metrics = session.train_step(trainer.state, batch)
+    jax.block_until_ready((trainer.state, metrics))
+    return (time.perf_counter() - started) / steps
+
+
+def measure(log_every: int, rounds: int, steps: int) -> None:
+    """Print both rates and their ratio at one `log_every`."""
+    overrides = (f"train.log_every={log_every}", "train.steps=1000000", "train.eval_every=0", "train.generate_every=0",
+                 "checkpoint.enabled=false", "optim.decay_steps=1000000")
+    with open_session(*overrides) as session:
+        trainer = Trainer(session)
+        boundary = Boundary(trainer)
+        steering = Steering(trainer, boundary, CommandQueue(CommandReader(session.run.commands, since=0), session.reporter.writer))
+        batch = next(trainer.batches)
+        bare_seconds(session, trainer, batch, 2)
+        bare, loop = [], []
+        for _ in range(rounds):
+            bare.append(bare_seconds(session, trainer, batch, steps))
+            loop.append(loop_seconds(trainer, steering, boundary, steps))
+        trainer.close()
+    print(line(f"log_every {log_every:>2}: bare step", bare))
+    print(line(f"log_every {log_every:>2}: loop", loop))
+    print(f"log_every {log_every:>2}: loop rate / bare rate {statistics.median(bare) / statistics.median(loop):.3f}")
+
+
+def main() -> None:
+    """Measure at `log_every` 1 and 10."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=10)
+    options = parser.parse_args()
+    for log_every in (1, 10):
+        measure(log_every, options.rounds, options.steps)
+
+
+if __name__ == "__main__":
+    main()

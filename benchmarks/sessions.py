@@ -1,0 +1,47 @@
+"""A real session in a temporary run directory, for measuring parts of it."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from chomp.cli.engine import prepare_environment
+
+prepare_environment()
+
+from chomp.config.load import load_config
+from chomp.events import EventWriter
+from chomp.run.clock import TimeBudget
+from chomp.run.compilation import use_compilation_cache
+from chomp.run.control import StopSwitch
+from chomp.run.request import RunRequest
+from chomp.run.session import Session, build_session
+from chomp.rundir import RunDir
+from chomp.sinks import ConsoleSink, Reporter, RowFiles
+
+QUICKSTART = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
+
+
+@contextmanager
+def open_session(*overrides: str, config: Path = QUICKSTART) -> Iterator[Session]:
+    """A compiled session with the sinks that a headless run has; its files are removed afterwards."""
+    use_compilation_cache()
+    with TemporaryDirectory() as folder:
+        run = RunDir(Path(folder) / "run")
+        run.path.mkdir()
+        reporter = Reporter(EventWriter(run.events), [RowFiles(run), ConsoleSink(io.StringIO())])
+        request = RunRequest(loaded=load_config(config, overrides), run_dir=run.path)
+        session = build_session(request, run, reporter, TimeBudget(), StopSwitch())
+        try:
+            yield session
+        finally:
+            session.data.close()
+            session.compile_watch.close()
+            reporter.close()
+
+
+def line(name: str, seconds: Sequence[float]) -> str:
+    """Median, lowest and highest of some durations, in milliseconds."""
+    ordered = sorted(seconds)
+    return f"{name:<44} median {1e3 * ordered[len(ordered) // 2]:8.1f} ms   [{1e3 * ordered[0]:.1f} .. {1e3 * ordered[-1]:.1f}]"

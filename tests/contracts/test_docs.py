@@ -1,0 +1,307 @@
+"""The documentation is true: its commands run, its configurations load, its lists are complete.
+
+Conventions of README.md and docs/*.md:
+
+- In a ```console block a command is a line that starts with `$ `; a line that ends in a backslash goes on in the next.
+  The other lines are what it printed once, and are not compared. A ```bash block is one script.
+- The commands of a page run in order in one temporary folder that holds a copy of configs/.
+- ```yaml blocks are configurations, whole or in part, and must load.
+- A block that cannot run in a test has `<!-- not run: REASON -->` on the line before it; NOT_RUN lists all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from chomp.cli.main import COMMANDS
+from chomp.config import parse_config
+from chomp.config.compat import RULES
+from chomp.errors import ChompError
+from chomp.events import COMMANDS as CTL_COMMANDS
+from chomp.events.codec import decode
+from chomp.events.types import KINDS, Step
+
+ROOT = Path(__file__).parents[2]
+PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
+COMMAND_TIMEOUT_SECONDS = 180
+
+# Every block that is not run: (page, reason, first command). A new one is added here by hand, or the test fails.
+NOT_RUN = {
+    ("README.md", "installs packages", "make run"),
+    ("README.md", "installs packages", "make test"),
+    ("README.md", "installs packages", "make check"),
+    ("README.md", "needs the hub", "chomp train configs/megalodon_100m_zyda2.yaml"),
+    ("docs/data.md", "needs the hub", "chomp train configs/megalodon_100m_zyda2.yaml --dry-run"),
+    ("docs/training.md", "needs a GPU", "chomp inspect configs/megalodon_100m_zyda2.yaml --compile"),
+    ("docs/events.md", "never ends", "tail -F runs/demo/events.jsonl"),
+}
+
+FENCE = re.compile(r"^```(?P<kind>[a-z]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+NOT_RUN_MARK = re.compile(r"<!-- not run: (?P<reason>.+?) -->\n\Z")
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+
+
+class Block(NamedTuple):
+    """A fenced block; `line` is that of its first line of text."""
+
+    kind: str
+    body: str
+    line: int
+    not_run: str | None
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(text: str) -> list[Block]:
+    """All fenced blocks of a page."""
+    found = []
+    for match in FENCE.finditer(text):
+        before = NOT_RUN_MARK.search(text[: match.start()])
+        found.append(Block(match["kind"], match["body"], text.count("\n", 0, match.start()) + 2, before and before["reason"]))
+    return found
+
+
+def commands(block: Block) -> list[str]:
+    """The commands of a console block, or the script of a bash block."""
+    if block.kind == "bash":
+        return [block.body.strip()]
+    joined = block.body.replace("\\\n", " ")
+    return [line[2:].strip() for line in joined.splitlines() if line.startswith("$ ")]
+
+
+def runnable(text: str) -> list[Block]:
+    return [block for block in blocks(text) if block.kind in ("console", "bash")]
+
+
+def section(text: str, title: str) -> str:
+    """The text below a heading of any level, up to the next of the same or a higher one."""
+    found = re.search(rf"^(#+) {re.escape(title)}\n", text, re.MULTILINE)
+    assert found, f"there is no heading {title!r}"
+    rest = text[found.end():]
+    end = re.search(rf"^#{{1,{len(found[1])}}} ", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+def documented(text: str) -> set[str]:
+    """The names in backticks that stand first in a table row."""
+    return set(re.findall(r"^\| `([^`]+)` ", text, re.MULTILINE))
+
+
+def run_page(text: str, folder: Path) -> list[str]:
+    """Run a page's commands in `folder`; returns them, and raises with the output of the first that fails."""
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "JAX_PLATFORMS": "cpu"}
+    done, groups = [], []
+    try:
+        for block in runnable(text):
+            for command in commands(block) if block.not_run is None else []:
+                log = folder / ".output"
+                with log.open("wb") as output:
+                    # A file and not a pipe: a command left in the background would keep a pipe open.
+                    child = subprocess.Popen(["bash", "-eo", "pipefail", "-c", command], cwd=folder, env=env, stdin=subprocess.DEVNULL,
+                                             stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+                groups.append(child.pid)
+                code = child.wait(COMMAND_TIMEOUT_SECONDS)
+                assert code == 0, f"line {block.line}: $ {command}\nexit code {code}\n{log.read_text(errors='replace')[-4000:]}"
+                done.append(command)
+    finally:
+        for group in groups:
+            kill_group(group)
+    return done
+
+
+def kill_group(group: int) -> None:
+    """End what a page left running in the background."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def working_folder(folder: Path) -> Path:
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    return folder
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page.read_text())], ids=name)
+def test_commands_run(page: Path, tmp_path: Path) -> None:
+    text = page.read_text()
+    ran = run_page(text, working_folder(tmp_path))
+    assert ran or all(block.not_run for block in runnable(text)), "the page has blocks without a `$ ` command"
+
+
+@pytest.mark.parametrize("broken", ["$ chomp config check configs/nothing.yaml", "$ false | true"])
+def test_a_failing_command_fails_its_page(broken: str, tmp_path: Path) -> None:
+    page = f"```console\n$ true\n{broken}\n```\n"
+    with pytest.raises(AssertionError, match="exit code"):
+        run_page(page, working_folder(tmp_path))
+
+
+def test_blocks_that_are_not_run_are_listed() -> None:
+    marked = {(name(page), block.not_run, commands(block)[0])
+              for page in PAGES for block in runnable(page.read_text()) if block.not_run is not None}
+    assert marked <= NOT_RUN, f"not in NOT_RUN: {sorted(marked - NOT_RUN)}"
+    gone = {entry for entry in NOT_RUN - marked if entry[0] != "README.md"}
+    assert not gone, f"no longer in the pages: {sorted(gone)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_configurations_load(page: Path) -> None:
+    for block in blocks(page.read_text()):
+        if block.kind == "yaml":
+            try:
+                parse_config(block.body, source=f"{name(page)} block at line {block.line}")
+            except ChompError as error:
+                pytest.fail(str(error))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_resolve(page: Path) -> None:
+    text = page.read_text()
+    for match in LINK.finditer(text):
+        target, _, anchor = match["target"].partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{name(page)} links to {match['target']}, which does not exist"
+        if anchor and path.suffix == ".md":
+            assert anchor in anchors(path.read_text()), f"{name(page)} links to {match['target']}, which has no such heading"
+
+
+def anchors(text: str) -> set[str]:
+    """The fragment names GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def map_entries(text: str) -> list[str]:
+    """Paths in the tree of the architecture page: indented by two spaces a level, folders end in `/`."""
+    tree = next(block.body for block in blocks(section(text, "Map")) if block.kind == "text")
+    entries: list[str] = []
+    open_folders: list[str] = []
+    for line in tree.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        entry = line.split()[0]
+        open_folders = open_folders[:depth]
+        entries.append("/".join([*open_folders, entry.rstrip("/")]))
+        if entry.endswith("/"):
+            open_folders.append(entry.rstrip("/"))
+    return entries
+
+
+def test_the_map_is_complete() -> None:
+    entries = map_entries((ROOT / "docs" / "architecture.md").read_text())
+    missing = [entry for entry in entries if not (ROOT / entry).exists()]
+    assert not missing, f"in the map and not there: {missing}"
+    modules = [path for package in ("chomp", "chomp_tui") for path in (ROOT / package).rglob("*.py")]
+    wanted = {path.parent for path in modules} | {path for path in modules if path.name not in ("__init__.py", "__main__.py")}
+    unlisted = {path.relative_to(ROOT).as_posix() for path in wanted} - set(entries)
+    assert not unlisted, f"there and not in the map: {sorted(unlisted)}"
+    assert len(entries) == len(set(entries))
+
+
+def test_run_directory_is_documented() -> None:
+    from chomp.rundir import RunDir
+
+    files = {value.name for prop, value in ((prop, getattr(RunDir(Path("run")), prop)) for prop in vars(RunDir)
+             if isinstance(getattr(RunDir, prop), property)) if isinstance(value, Path)}
+    text = section((ROOT / "docs" / "architecture.md").read_text(), "Run directory")
+    assert {entry.rstrip("/").split("/")[0] for entry in documented(text)} >= files
+
+
+def test_every_event_and_field_is_documented() -> None:
+    text = (ROOT / "docs" / "events.md").read_text()
+    for kind, cls in KINDS.items():
+        part = section(text, f"`{kind}`")
+        lines = [block.body for block in blocks(part) if block.kind == "json"]
+        assert lines, f"{kind} has no example line"
+        for line in lines:
+            event = decode(line)
+            assert type(event) is cls, f"the example of {kind} is not one: {line}"
+            if cls is not Step:
+                fields = {field.name for field in dataclasses.fields(cls)} - {"t"}
+                assert documented(part) == fields
+                assert set(json.loads(line)) == fields | {"v", "t", "kind"}
+
+
+def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    import jax
+
+    from chomp.run.clock import TimeBudget
+    from chomp.run.progress import Pending
+    from chomp.run.rows import RowMaker
+    from chomp.step.train_step import StepMetrics
+
+    class Gpu:
+        def memory_stats(self) -> dict[str, int]:
+            return {"bytes_in_use": 1, "peak_bytes_in_use": 2, "bytes_limit": 3}
+
+    monkeypatch.setattr(jax, "local_devices", lambda: [Gpu()])
+    config = parse_config("optim: {name: muon}", source="test").config
+    maker = RowMaker(config, TimeBudget(), tokens_per_step=64, flops_per_token=1.0, peak_flops=1.0, compile_seconds=1.0)
+    metrics = StepMetrics(loss=1.0, grad_norm=1.0, lr=1.0, lr_muon=1.0, tokens=64, finite=True, skipped=0, skipped_in_a_row=0)
+    maker.completed(Pending(1, metrics, {}, 64, 1.0), 64)
+    fields = {*maker.make(1, metrics, 64), "eval_loss", "eval_bpb"}
+    assert documented(section((ROOT / "docs" / "training.md").read_text(), "Metrics rows")) == fields
+    example = decode(next(b.body for b in blocks(section((ROOT / "docs" / "events.md").read_text(), "`step`")) if b.kind == "json"))
+    assert isinstance(example, Step)
+    assert set(example.row) <= fields
+
+
+def test_every_command_is_documented() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    for command in COMMANDS:
+        assert re.search(rf"chomp {command}\b", text), f"`chomp {command}` is in no page"
+    training = (ROOT / "docs" / "training.md").read_text()
+    assert documented(section(training, "Steering a live run")) == set(CTL_COMMANDS)
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    from chomp import errors
+
+    codes = {cls.exit_code for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, ChompError)}
+    rows = documented(section((ROOT / "docs" / "architecture.md").read_text(), "Exit codes"))
+    assert {str(code) for code in codes} | {"0", "130", "143"} <= rows
+
+
+def rules_table() -> list[str]:
+    """The rows of the table of resume rules, neighbours of one verdict and reason together."""
+    rows = []
+    for (severity, why), group in groupby(RULES, key=lambda rule: (rule.severity, rule.why)):
+        rows.append(f"| {', '.join(f'`{rule.pattern}`' for rule in group)} | {severity} | {why} |")
+    return rows
+
+
+def test_resume_rules_are_those_of_the_engine() -> None:
+    part = section((ROOT / "docs" / "resume.md").read_text(), "Rules")
+    written = [line for line in part.splitlines() if line.startswith("| `")]
+    assert written == rules_table(), "the table should be:\n" + "\n".join(rules_table())
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {requirement_name(text) for text in project["dependencies"]}
+    wanted |= {requirement_name(text) for group in project["optional-dependencies"].values() for text in group} - {"jax"}
+    text = (ROOT / "docs" / "dependencies.md").read_text()
+    assert documented(text) == wanted | set(project["optional-dependencies"])
+
+
+def requirement_name(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert found
+    return found[0]
