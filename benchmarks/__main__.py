@@ -10,7 +10,9 @@ PAGES = ("start", "loop", "saves", "step", "data")
 
 def main() -> int:
     """Run every page; the exit code is that of the worst."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "equinox", "optax", "orbax-checkpoint", "grain", "megalodon-jax"))
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("jax", "equinox", "optax", "orbax-checkpoint", "grain", "megalodon-jax")
+    )
     print(f"python {platform.python_version()}, {packages}", flush=True)
     worst = 0
     for page in PAGES:

@@ -1,6 +1,6 @@
 """What the loop costs: its rate over the rate of the bare compiled step on a fixed batch, in turns.
 
-    python -m benchmarks.loop [--rounds N] [--steps N]
+python -m benchmarks.loop [--rounds N] [--steps N]
 """
 
 import argparse
@@ -40,12 +40,20 @@ def bare_seconds(session: Session, trainer: Trainer, batch: object, steps: int) 
 
 def measure(log_every: int, rounds: int, steps: int) -> None:
     """Print both rates and their ratio at one `log_every`."""
-    overrides = (f"train.log_every={log_every}", "train.steps=1000000", "train.eval_every=0", "train.generate_every=0",
-                 "checkpoint.enabled=false", "optim.decay_steps=1000000")
+    overrides = (
+        f"train.log_every={log_every}",
+        "train.steps=1000000",
+        "train.eval_every=0",
+        "train.generate_every=0",
+        "checkpoint.enabled=false",
+        "optim.decay_steps=1000000",
+    )
     with open_session(*overrides) as session:
         trainer = Trainer(session)
         boundary = Boundary(trainer)
-        steering = Steering(trainer, boundary, CommandQueue(CommandReader(session.run.commands, since=0), session.reporter.writer))
+        steering = Steering(
+            trainer, boundary, CommandQueue(CommandReader(session.run.commands, since=0), session.reporter.writer)
+        )
         batch = next(trainer.batches)
         bare_seconds(session, trainer, batch, 2)
         bare, loop = [], []

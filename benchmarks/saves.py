@@ -1,6 +1,6 @@
 """How long a save keeps training waiting, asynchronous and synchronous, in turns; and the memory it takes.
 
-    python -m benchmarks.saves [--rounds N]
+python -m benchmarks.saves [--rounds N]
 """
 
 import argparse
@@ -18,8 +18,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    overrides = ("optim.name=adamw", "model.model_dim=512", "model.value_dim=1024", "model.ffn_hidden_dim=1024", "model.z_dim=256",
-                 "train.batch_size=1", "train.seq_len=64", "data.isolate_documents=false", "checkpoint.max_to_keep=1")
+    overrides = (
+        "optim.name=adamw",
+        "model.model_dim=512",
+        "model.value_dim=1024",
+        "model.ffn_hidden_dim=1024",
+        "model.z_dim=256",
+        "train.batch_size=1",
+        "train.seq_len=64",
+        "data.isolate_documents=false",
+        "checkpoint.max_to_keep=1",
+    )
     with open_session(*overrides) as session:
         before, peak_before = host_memory_gb(), peak_host_memory_gb()
         state, _ = session.train_step(session.state, next(session.data.train_iterator()))
@@ -37,7 +46,9 @@ def main() -> None:
     print(line("asynchronous: training waits", waits[False]))
     print(line("synchronous: training waits", waits[True]))
     print(f"asynchronous / synchronous {statistics.median(waits[False]) / statistics.median(waits[True]):.3f}")
-    print(f"host memory before {before:.2f} GiB; peak before {peak_before:.2f} GiB, after {peak_host_memory_gb():.2f} GiB")
+    print(
+        f"host memory before {before:.2f} GiB; peak before {peak_before:.2f} GiB, after {peak_host_memory_gb():.2f} GiB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """From the command to the first finished step, with an empty compilation cache and with a full one; and light commands.
 
-    python -m benchmarks.start [--rounds N]
+python -m benchmarks.start [--rounds N]
 """
 
 import argparse
@@ -20,10 +20,29 @@ CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 def start_once(folder: Path, cache: Path) -> dict[str, float]:
     """Seconds by part of one start: to the engine's first word, data and state, compilation, first step."""
     run_dir = folder / f"run-{time.monotonic_ns()}"
-    command = [sys.executable, "-m", "chomp", "train", str(CONFIG), "--run-dir", str(run_dir), "-o", "train.steps=1", "-o",
-               "train.eval_every=0", "-o", "train.generate_every=0", "-o", "optim.warmup_steps=0", "-o", "checkpoint.enabled=false"]
+    command = [
+        sys.executable,
+        "-m",
+        "chomp",
+        "train",
+        str(CONFIG),
+        "--run-dir",
+        str(run_dir),
+        "-o",
+        "train.steps=1",
+        "-o",
+        "train.eval_every=0",
+        "-o",
+        "train.generate_every=0",
+        "-o",
+        "optim.warmup_steps=0",
+        "-o",
+        "checkpoint.enabled=false",
+    ]
     began = time.time()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)})
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    )
     events = read_events(run_dir / "events.jsonl")
     at = {
         "imports": next(e.t for e in events if isinstance(e, Phase) and e.name == "data"),

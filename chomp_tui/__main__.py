@@ -18,7 +18,9 @@ def cli() -> None:
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Where the run is written.")
-@click.option("--resume", default="none", show_default=True, metavar="none|latest|STEP", help="Continue the run in --run-dir.")
+@click.option(
+    "--resume", default="none", show_default=True, metavar="none|latest|STEP", help="Continue the run in --run-dir."
+)
 @click.option("--no-ui", is_flag=True, help="Train in this terminal as `chomp train` does.")
 def launch(config: Path, overrides: tuple[str, ...], run_dir: Path | None, resume: str, no_ui: bool) -> None:
     """Train CONFIG."""

@@ -18,10 +18,19 @@ from chomp.events import Event, EventReader, read_events
 from chomp.rundir import list_checkpoints
 
 TINY_MODEL = {
-    "backend": "megalodon", "model_dim": 32, "num_layers": 1, "num_heads": 1, "z_dim": 16, "value_dim": 32, "ffn_hidden_dim": 32,
-    "cema_ndim": 4, "chunk_size": 32, "norm_num_groups": 4, "compute_dtype": "float32",
+    "backend": "megalodon",
+    "model_dim": 32,
+    "num_layers": 1,
+    "num_heads": 1,
+    "z_dim": 16,
+    "value_dim": 32,
+    "ffn_hidden_dim": 32,
+    "cema_ndim": 4,
+    "chunk_size": 32,
+    "norm_num_groups": 4,
+    "compute_dtype": "float32",
 }
-WORDS = "def class return import for while in if else try except with as lambda yield pass self none true false print range".split()
+WORDS = ["def", "class", "return", "import", "for", "while", "in", "if", "else", "try", "except", "with", "as", "lambda", "yield", "pass", "self", "none", "true", "false", "print", "range"]
 
 
 def write_corpus(folder: Path, *, documents: int = 60, seed: int = 0) -> Path:
@@ -48,6 +57,20 @@ def tiny_config(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def dummy_config(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+    """A configuration whose model compiles in a second; keyword sections are merged into it."""
+    config: dict[str, dict[str, Any]] = {
+        "model": {"backend": "dummy", "model_dim": 16},
+        "data": {"backend": "files", "files": [str(corpus / "*.txt")], "max_eval_samples": 3},
+        "train": {"steps": 20, "batch_size": 2, "seq_len": 32, "allow_cpu": True, "log_every": 1},
+        "optim": {"lr": 3e-3, "warmup_steps": 2},
+        "checkpoint": {"save_every": 5, "save_every_seconds": 0, "max_to_keep": 3},
+    }
+    for name, values in sections.items():
+        config.setdefault(name, {}).update(values)
+    return config
+
+
 def write_config(path: Path, config: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(config))
     return path
@@ -59,7 +82,9 @@ def command(*args: object) -> list[str]:
 
 def run(*args: object, timeout: float = 240, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Run `chomp ARGS` to its end."""
-    return subprocess.run(command(*args), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False, **kwargs)
+    return subprocess.run(
+        command(*args), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False, **kwargs
+    )
 
 
 class Engine:
@@ -74,7 +99,9 @@ class Engine:
         self.seen: list[Event] = []
         self.output = run_dir.parent / f"{run_dir.name}.{time.monotonic_ns()}.out"
         with self.output.open("wb") as out:
-            self.process = subprocess.Popen(command(*args), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, **kwargs)
+            self.process = subprocess.Popen(
+                command(*args), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, **kwargs
+            )
 
     def wait_for(self, wanted: Callable[[Event], bool], timeout: float = 180) -> Event | None:
         """The first new event that is wanted, or None if the process ended without it."""

@@ -19,7 +19,7 @@ class Retention:
 
     def surplus(self, infos: Sequence[CheckpointInfo]) -> list[CheckpointInfo]:
         """The checkpoints that no tier keeps, given all of them oldest first."""
-        kept = {info.step for info in infos[-self.max_to_keep:]}
+        kept = {info.step for info in infos[-self.max_to_keep :]}
         kept |= {info.step for info in infos if info.tags}
         if self.keep_every:
             kept |= {info.step for info in infos if info.step and info.step % self.keep_every == 0}

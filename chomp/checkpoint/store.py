@@ -75,7 +75,8 @@ class CheckpointStore:
     """
 
     def __init__(self, folder: Path, *, retention: Retention, on_event: Callable[[Checkpoint], None]):
-        self.folder = folder
+        # Orbax takes absolute paths only.
+        self.folder = folder.absolute()
         self._retention = retention
         self._on_event = on_event
         self._worker: threading.Thread | None = None
@@ -103,7 +104,9 @@ class CheckpointStore:
         """The run's checkpoints, oldest first."""
         return list_checkpoints(self.folder)
 
-    def save(self, step: int, items: Mapping[str, Any], position: dict[str, Any], meta: dict[str, Any], *, wait: bool) -> float:
+    def save(
+        self, step: int, items: Mapping[str, Any], position: dict[str, Any], meta: dict[str, Any], *, wait: bool
+    ) -> float:
         """Start saving; device arrays are copied before this returns, so they may be donated afterwards.
 
         Args:
@@ -129,8 +132,9 @@ class CheckpointStore:
             self._fail(step, error)
             return time.monotonic() - started
         blocked = time.monotonic() - started
-        self._worker = threading.Thread(target=self._finish, args=(response, target, meta, blocked), daemon=True,
-                                        name=f"checkpoint-{step}")
+        self._worker = threading.Thread(
+            target=self._finish, args=(response, target, meta, blocked), daemon=True, name=f"checkpoint-{step}"
+        )
         self._worker.start()
         if wait:
             self.wait()
@@ -147,8 +151,15 @@ class CheckpointStore:
             self._fail(step, error)
             return
         self.last_saved_step = step
-        self._on_event(Checkpoint(state="committed", step=step, bytes=size, seconds=round(blocked + time.monotonic() - started, 3),
-                                  blocked_seconds=round(blocked, 4)))
+        self._on_event(
+            Checkpoint(
+                state="committed",
+                step=step,
+                bytes=size,
+                seconds=round(blocked + time.monotonic() - started, 3),
+                blocked_seconds=round(blocked, 4),
+            )
+        )
         self._delete_surplus()
 
     def _delete_surplus(self) -> None:
@@ -189,7 +200,11 @@ class CheckpointStore:
             self._worker.join(0.1)
 
     def load(
-        self, info: CheckpointInfo, abstract: Mapping[str, Any], *, verified: bool = False,
+        self,
+        info: CheckpointInfo,
+        abstract: Mapping[str, Any],
+        *,
+        verified: bool = False,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read a checkpoint whose bytes are as they were written.
 
@@ -210,10 +225,12 @@ class CheckpointStore:
             raise CheckpointError(f"checkpoint {info.step} ({info.path}) is damaged: {'; '.join(problems)}")
         position = DataPosition()
         try:
-            loaded = ocp.load_checkpointables(info.path, {**abstract, "data": position})
-        except Exception as error:  # noqa: BLE001 - verified bytes that still cannot be read: report, whatever Orbax raises
+            loaded = ocp.load_checkpointables(info.path.absolute(), {**abstract, "data": position})
+        except Exception as error:
             log.exception("reading checkpoint %d failed", info.step)
-            raise CheckpointError(f"checkpoint {info.step} ({info.path}) cannot be read: {reason_in_words(error)}") from error
+            raise CheckpointError(
+                f"checkpoint {info.step} ({info.path}) cannot be read: {reason_in_words(error)}"
+            ) from error
         assert position.state is not None
         return {name: loaded[name] for name in abstract}, position.state
 
@@ -248,9 +265,13 @@ def reason_in_words(error: BaseException) -> str:
         texts.append(str(cause))
         cause = cause.__cause__ or cause.__context__
     whole = " ".join(texts)
-    for sign, words in (("No space left", "No space left on device"), ("RESOURCE_EXHAUSTED", "No space left on device"),
-                        ("Read-only file system", "Read-only file system"), ("Permission denied", "Permission denied"),
-                        ("File too large", "File too large: a size limit was reached")):
+    for sign, words in (
+        ("No space left", "No space left on device"),
+        ("RESOURCE_EXHAUSTED", "No space left on device"),
+        ("Read-only file system", "Read-only file system"),
+        ("Permission denied", "Permission denied"),
+        ("File too large", "File too large: a size limit was reached"),
+    ):
         if sign in whole:
             return words
     first = next((line.strip() for line in texts[0].splitlines() if line.strip()), type(error).__name__)

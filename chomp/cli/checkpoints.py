@@ -46,9 +46,17 @@ def _describe(info: CheckpointInfo, check: bool) -> dict[str, Any]:
             problems = [str(error)]
     meta = info.meta
     return {
-        "step": info.step, "path": str(info.path), "bytes": info.bytes, "saved_at": meta.get("saved_at"),
-        "train_loss": meta.get("train_loss"), "eval_loss": meta.get("eval_loss"), "eval_bpb": meta.get("eval_bpb"),
-        "tokens_seen": meta.get("tokens_seen"), "tags": list(info.tags), "verified": check and not problems, "problems": problems,
+        "step": info.step,
+        "path": str(info.path),
+        "bytes": info.bytes,
+        "saved_at": meta.get("saved_at"),
+        "train_loss": meta.get("train_loss"),
+        "eval_loss": meta.get("eval_loss"),
+        "eval_bpb": meta.get("eval_bpb"),
+        "tokens_seen": meta.get("tokens_seen"),
+        "tags": list(info.tags),
+        "verified": check and not problems,
+        "problems": problems,
     }
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from chomp.errors import RunDirError
-from chomp.events import COMMANDS, Acknowledged, Command, EventReader, send_command
-from chomp.rundir import live_holder, open_run
+from chomp.events import COMMANDS, Acknowledged, Command, EventReader, refusal, send_command
+from chomp.rundir import RunDir, live_holder, open_run, read_holder
 from chomp.sinks.text import defused
 
 
@@ -17,36 +17,71 @@ from chomp.sinks.text import defused
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("action", type=click.Choice(COMMANDS))
 @click.option("--prompt", help="For sample: the text to continue.")
-@click.option("--timeout", "timeout_seconds", default=120.0, show_default=True, help="Seconds to wait for the engine's answer; 0 does not wait.")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    default=120.0,
+    show_default=True,
+    help="Seconds to wait for the engine's answer; 0 does not wait.",
+)
 def command(run: Path, action: str, prompt: str | None, timeout_seconds: float) -> None:
     """Ask the live run RUN to pause, resume, save, eval, sample, stop or abort.
 
     The engine acts between two steps and answers.
     """
-    directory = open_run(run)
-    if live_holder(directory.lock) is None:
-        raise RunDirError(f"no engine is running in {run}")
     if prompt is not None and action != "sample":
         raise click.UsageError("--prompt goes with sample")
+    directory = open_run(run)
+    _require_engine(directory)
     reader = EventReader(directory.events, offset=directory.events.stat().st_size if directory.events.exists() else 0)
     asked = Command(command=action, args={"prompt": prompt} if prompt is not None else {})
-    send_command(directory.commands, asked)
+    _send(directory, asked)
     if timeout_seconds <= 0:
         click.echo(f"{action} was asked for ({asked.id})")
         return
-    answer = _wait_for_answer(reader, asked.id, timeout_seconds)
+    answer = _wait_for_answer(reader, directory, asked.id, timeout_seconds)
     if answer is None:
-        raise RunDirError(f"the engine did not answer within {timeout_seconds:.0f} s; it may be compiling or evaluating, and will still obey")
+        raise RunDirError(
+            f"the engine did not answer within {timeout_seconds:.0f} s; it may be compiling or evaluating, and will still obey"
+        )
     click.echo(f"step {answer.step}: {defused(answer.message)}")
     if not answer.ok:
         raise click.exceptions.Exit(1)
 
 
-def _wait_for_answer(reader: EventReader, wanted: str, timeout_seconds: float) -> Acknowledged | None:
+def _require_engine(run: RunDir) -> None:
+    if live_holder(run.lock) is not None:
+        return
+    holder = read_holder(run.lock)
+    if holder is not None and not holder.is_here():
+        raise RunDirError(f"the engine of {run.path} was started on {holder.host}; run chomp ctl there")
+    raise RunDirError(f"no engine is running in {run.path}")
+
+
+def _send(run: RunDir, asked: Command) -> None:
+    try:
+        send_command(run.commands, asked)
+        reason = refusal(run.commands)
+    except OSError as error:
+        raise RunDirError(f"cannot write {run.commands}: {error.strerror or error}") from error
+    if reason is not None:
+        raise RunDirError(reason)
+
+
+def _wait_for_answer(reader: EventReader, run: RunDir, wanted: str, timeout_seconds: float) -> Acknowledged | None:
+    """The engine's answer, or None if it takes longer.
+
+    Raises:
+        RunDirError: the engine ended before it answered.
+    """
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
+        # Asked before reading: an engine that answers and then ends has been heard.
+        gone = live_holder(run.lock) is None
         for event in reader.read():
             if isinstance(event, Acknowledged) and event.id == wanted:
                 return event
+        if gone:
+            raise RunDirError("the engine ended before it answered")
         time.sleep(0.1)
     return None

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
+from types import FrameType
 
 # Equinox's run-time checks are host callbacks, which keep a program out of the compilation cache.
 # Token ids, the one thing they would guard, are checked on the host by the data pipeline.
 BEFORE_IMPORT = {"EQX_ON_ERROR": "off", "TF_CPP_MIN_LOG_LEVEL": "2", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def leave_on_signals() -> None:
+    """Until the engine's own watcher takes over there is nothing to save: a signal ends the process, with its exit code."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
 
 
 def prepare_environment() -> None:

@@ -10,7 +10,14 @@ import click
 
 @click.command("eval")
 @click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
-@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Other text or limits, e.g. -o data.max_eval_samples=50.")
+@click.option(
+    "-o",
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Other text or limits, e.g. -o data.max_eval_samples=50.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Score the held-out text of a run with its newest checkpoint, or with CHECKPOINT."""
@@ -37,14 +44,29 @@ def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         if not data.has_eval:
             raise DataError("there is no held-out text to evaluate on; set data.hf_eval_split or give more documents")
         step = make_eval_step(trained.model_def, isolate=config.data.isolate_documents)
-        result = evaluate(trained.params, step, data.eval_batches(), trained.tokenizer.byte_lengths(), isolate=config.data.isolate_documents)
+        result = evaluate(
+            trained.params,
+            step,
+            data.eval_batches(),
+            trained.tokenizer.byte_lengths(),
+            isolate=config.data.isolate_documents,
+        )
     finally:
         data.close()
-    row = {"step": trained.info.step, "loss": result.loss, "perplexity": result.perplexity, "bpb": result.bpb, "tokens": result.tokens,
-           "bytes": result.bytes, "seconds": round(result.seconds, 3)}
+    row = {
+        "step": trained.info.step,
+        "loss": result.loss,
+        "perplexity": result.perplexity,
+        "bpb": result.bpb,
+        "tokens": result.tokens,
+        "bytes": result.bytes,
+        "seconds": round(result.seconds, 3),
+    }
     if as_json:
         click.echo(json.dumps(row))
         return
     bpb = f"  {result.bpb:.4f} bits/byte" if result.bpb is not None else ""
-    click.echo(f"step {trained.info.step}: loss {result.loss:.4f}  perplexity {result.perplexity:.3f}{bpb}  "
-               f"({result.tokens:,} tokens, {result.bytes:,} bytes, {result.seconds:.1f} s)")
+    click.echo(
+        f"step {trained.info.step}: loss {result.loss:.4f}  perplexity {result.perplexity:.3f}{bpb}  "
+        f"({result.tokens:,} tokens, {result.bytes:,} bytes, {result.seconds:.1f} s)"
+    )

@@ -10,12 +10,24 @@ import click
 @click.command("generate")
 @click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
 @click.option("--prompt", default="", help="The text to continue; empty starts a new document.")
-@click.option("--max-tokens", default=128, show_default=True, type=click.IntRange(min=1), help="Tokens to write at most.")
-@click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(min=0), help="0 takes the likeliest token.")
+@click.option(
+    "--max-tokens", default=128, show_default=True, type=click.IntRange(min=1), help="Tokens to write at most."
+)
+@click.option(
+    "--temperature", default=1.0, show_default=True, type=click.FloatRange(min=0), help="0 takes the likeliest token."
+)
 @click.option("--top-k", type=click.IntRange(min=1), help="Choose among the k likeliest tokens.")
-@click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), help="Choose among the likeliest tokens of this total probability.")
-@click.option("--seed", default=42, show_default=True, type=click.IntRange(min=0), help="The same seed writes the same text.")
-def command(source: Path, prompt: str, max_tokens: int, temperature: float, top_k: int | None, top_p: float | None, seed: int) -> None:
+@click.option(
+    "--top-p",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="Choose among the likeliest tokens of this total probability.",
+)
+@click.option(
+    "--seed", default=42, show_default=True, type=click.IntRange(min=0), help="The same seed writes the same text."
+)
+def command(
+    source: Path, prompt: str, max_tokens: int, temperature: float, top_k: int | None, top_p: float | None, seed: int
+) -> None:
     """Continue a prompt with the newest checkpoint of RUN, or with CHECKPOINT (RUN/checkpoints/STEP)."""
     from chomp.cli.engine import prepare_environment
     from chomp.rundir import open_run
@@ -31,5 +43,11 @@ def command(source: Path, prompt: str, max_tokens: int, temperature: float, top_
     trained = load_trained(source)
     click.echo(f"step {trained.info.step} of {trained.run.path}", err=True)
     options = SamplingOptions(max_tokens, temperature, top_k, top_p)
-    written = write(trained.model_def.combine(trained.params), trained.tokenizer, encode_prompt(trained.tokenizer, prompt), options, seed)
+    written = write(
+        trained.model_def.combine(trained.params),
+        trained.tokenizer,
+        encode_prompt(trained.tokenizer, prompt),
+        options,
+        seed,
+    )
     click.echo(defused(written.prompt + written.text))

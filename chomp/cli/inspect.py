@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 @click.command("inspect")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value.")
-@click.option("--compile", "compile_program", is_flag=True, help="Compile the step ahead of time and read XLA's memory account.")
+@click.option(
+    "--compile", "compile_program", is_flag=True, help="Compile the step ahead of time and read XLA's memory account."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(config: Path, overrides: tuple[str, ...], compile_program: bool, as_json: bool) -> None:
     """Show what CONFIG amounts to: parameters, tokens, schedule, FLOPs, memory."""
@@ -43,12 +45,18 @@ def describe(found: Inspection) -> str:
         f"tokens in total   {count(found.total_tokens)}  ({found.tokens_per_parameter:.2f} per parameter)",
         f"FLOPs per token   {found.flops_per_token:.3g}  (forward and backward, analytic)",
         f"FLOPs in total    {found.total_flops:.3g}",
-        f"device            {found.device['name']}" + (f", {size(found.device['memory_limit'])}" if found.device["memory_limit"] else ""),
+        f"device            {found.device['name']}"
+        + (f", {size(found.device['memory_limit'])}" if found.device["memory_limit"] else ""),
         "memory, estimated",
     ]
     memory = found.memory
-    parts = {"parameters": memory.parameters, "optimizer": memory.optimizer, "gradients": memory.gradients,
-             "activations": memory.activations, "total": memory.total}
+    parts = {
+        "parameters": memory.parameters,
+        "optimizer": memory.optimizer,
+        "gradients": memory.gradients,
+        "activations": memory.activations,
+        "total": memory.total,
+    }
     lines += [f"  {name:<16}{size(number):>10}" for name, number in parts.items()]
     if memory.compiled is not None:
         lines.append(f"memory, compiled (XLA, in {found.compile_seconds:.1f} s)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -61,11 +62,15 @@ def cli() -> None:
 
 def run(command: click.Command, args: list[str] | None = None) -> None:
     """Run a command and exit with the code that its outcome means."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character shows another; it ends no run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         result = command.main(args=args, standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except ChompError as error:
-        click.echo(f"error: {error}", err=True)
+        _complain(str(error))
         code = error.exit_code
     except click.exceptions.Exit as leaving:
         code = leaving.exit_code
@@ -74,11 +79,21 @@ def run(command: click.Command, args: list[str] | None = None) -> None:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
-    except BrokenPipeError:
-        # The reader of our output left (`chomp runs | head`): nothing to say and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+    except SystemExit as leaving:
+        # click's answer when the reader of our output left (`chomp runs | head`).
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(f"{error.filename}: {error.strerror}")
+        code = 1
     leave(code)
+
+
+def _complain(sentence: str) -> None:
+    from chomp.sinks.text import defused
+
+    click.echo(f"error: {defused(sentence)}", err=True)
 
 
 def leave(code: int) -> None:
@@ -86,6 +101,7 @@ def leave(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):
+            # The reader or the terminal is gone.
             continue
     os._exit(code)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from chomp.rundir import RunDir, list_checkpoints, list_runs, live_holder, open_run
+from chomp.rundir import RunDir, list_checkpoints, list_runs, live_holder, read_holder
 from chomp.sinks.text import defused, duration
 
 
@@ -23,22 +23,25 @@ def command(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=1))
         return
     if not rows:
-        click.echo(f"no runs in {folder}; start one with: chomp train configs/quickstart.yaml")
+        click.echo(f"no runs in {defused(str(folder))}; start one with: chomp train configs/quickstart.yaml")
         return
-    width = max(len(row["name"]) for row in rows)
-    for row in rows:
+    names = [defused(row["name"]) for row in rows]
+    width = max(map(len, names))
+    for name, row in zip(names, rows, strict=True):
         total = row["total_steps"] if row["total_steps"] is not None else "?"
         last_loss = "" if row["loss"] is None else f"loss {row['loss']:.4f}"
-        why = f"  {defused(row['reason'])}" if row["state"] == "crashed" and row["reason"] else ""
-        click.echo(f"{row['name']:<{width}}  {row['state']:<9}  step {row['step']}/{total}  {last_loss:<11}  "
-                   f"{len(row['checkpoints'])} checkpoints  {duration(row['age_seconds'])} ago{why}")
+        why = f"  {defused(row['reason'])}" if row["state"] in ("crashed", "running") and row["reason"] else ""
+        click.echo(
+            f"{name:<{width}}  {row['state']:<9}  step {row['step']}/{total}  {last_loss:<11}  "
+            f"{len(row['checkpoints'])} checkpoints  {duration(row['age_seconds'])} ago{why}"
+        )
 
 
 def summary(path: Path) -> dict[str, Any]:
     """What a list says of one run: state, progress, last loss, checkpoints, age of its last event."""
     from chomp.events import Evaluated, RunEnded, RunStarted, Step, read_events
 
-    run: RunDir = open_run(path)
+    run = RunDir(path)
     state, reason, total, step, loss, last = "new", None, None, 0, None, path.stat().st_mtime
     for event in read_events(run.events):
         last = event.t or last
@@ -46,18 +49,29 @@ def summary(path: Path) -> dict[str, Any]:
             case RunStarted():
                 state, reason, total = "running", None, event.total_steps
                 step = event.resumed_from or 0
-            case Step():
-                step, loss = event.row.get("step", step), event.row.get("loss", loss)
-            case Evaluated():
-                step = max(step, event.step)
+            case Step(row={"step": int(reached), "loss": float() | int() as newest}):
+                step, loss = reached, newest
+            case Step(row={"step": int(reached)}) | Evaluated(step=int(reached)):
+                step = max(step, reached)
             case RunEnded() if state in ("running", "new"):
                 # After an ended attempt, this is a resume that was refused before it started: the run is as it was.
                 state, reason = event.status, event.reason
     holder = live_holder(run.lock)
     if holder is None and state == "running":
-        state, reason = "crashed", "the engine is gone and said nothing: killed, or the machine went down"
+        named = read_holder(run.lock)
+        if named is not None and not named.is_here():
+            reason = f"on {named.host}; from here nobody can tell whether it still runs"
+        else:
+            state, reason = "crashed", "the engine is gone and said nothing: killed, or the machine went down"
     return {
-        "name": run.name, "path": str(path), "state": state, "reason": reason, "step": step, "total_steps": total, "loss": loss,
-        "age_seconds": round(max(0.0, time.time() - last), 1), "pid": holder.pid if holder else None,
+        "name": run.name,
+        "path": str(path),
+        "state": state,
+        "reason": reason,
+        "step": step,
+        "total_steps": total,
+        "loss": loss,
+        "age_seconds": round(max(0.0, time.time() - last), 1),
+        "pid": holder.pid if holder else None,
         "checkpoints": [info.step for info in list_checkpoints(run.checkpoints)],
     }

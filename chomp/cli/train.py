@@ -12,19 +12,33 @@ from chomp.errors import ConfigError
 @click.command("train")
 @click.argument("config", required=False, type=click.Path(path_type=Path))
 @click.option("--config", "config_option", type=click.Path(path_type=Path), help="The configuration, as an option.")
-@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value, e.g. -o optim.lr=3e-4.")
-@click.option("--run-dir", type=click.Path(path_type=Path), help="Where the run is written; default runs/CONFIG-DATE-TIME.")
-@click.option("--resume", default="none", show_default=True, metavar="none|latest|STEP", help="Continue the run in --run-dir.")
-@click.option("--accept", multiple=True, metavar="KEY", help="Resume although this setting differs from the checkpoint's.")
+@click.option(
+    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value, e.g. -o optim.lr=3e-4."
+)
+@click.option(
+    "--run-dir", type=click.Path(path_type=Path), help="Where the run is written; default runs/CONFIG-DATE-TIME."
+)
+@click.option(
+    "--resume", default="none", show_default=True, metavar="none|latest|STEP", help="Continue the run in --run-dir."
+)
+@click.option(
+    "--accept", multiple=True, metavar="KEY", help="Resume although this setting differs from the checkpoint's."
+)
 @click.option("--dry-run", is_flag=True, help="Build everything, compile, train one step, write nothing.")
 def command(
-    config: Path | None, config_option: Path | None, overrides: tuple[str, ...], run_dir: Path | None, resume: str,
-    accept: tuple[str, ...], dry_run: bool,
+    config: Path | None,
+    config_option: Path | None,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    resume: str,
+    accept: tuple[str, ...],
+    dry_run: bool,
 ) -> int:
     """Train CONFIG, or resume the run in --run-dir (CONFIG may then be left out)."""
-    from chomp.cli.engine import prepare_environment
+    from chomp.cli.engine import leave_on_signals, prepare_environment
     from chomp.cli.loading import load_for_training
 
+    leave_on_signals()
     chosen = config or config_option
     loaded = load_for_training(chosen, overrides, run_dir if resume != "none" else None)
     if dry_run and resume != "none":
@@ -34,4 +48,6 @@ def command(
     from chomp.run.attempt import run_training
     from chomp.run.request import RunRequest, parse_resume
 
-    return run_training(RunRequest(loaded=loaded, run_dir=run_dir, resume=parse_resume(resume), accept=accept, dry_run=dry_run))
+    return run_training(
+        RunRequest(loaded=loaded, run_dir=run_dir, resume=parse_resume(resume), accept=accept, dry_run=dry_run)
+    )

@@ -28,30 +28,67 @@ ORDER = "the saved position in the data has no meaning under it"
 NUMBERS = "later losses would not be those of the run you are continuing"
 
 RULES: tuple[Rule, ...] = (
-    *(Rule(f"model.{name}", "fixed", SHAPES) for name in (
-        "backend", "model_dim", "num_layers", "num_heads", "z_dim", "value_dim", "ffn_hidden_dim", "cema_ndim", "vocab_size",
-        "output_size", "swiglu", "rescale_nffn", "share_emb", "norm_affine", "param_dtype")),
+    *(
+        Rule(f"model.{name}", "fixed", SHAPES)
+        for name in (
+            "backend",
+            "model_dim",
+            "num_layers",
+            "num_heads",
+            "z_dim",
+            "value_dim",
+            "ffn_hidden_dim",
+            "cema_ndim",
+            "vocab_size",
+            "output_size",
+            "swiglu",
+            "rescale_nffn",
+            "share_emb",
+            "norm_affine",
+            "param_dtype",
+        )
+    ),
     Rule("model.preset", "free", "the fields it stands for are compared one by one"),
     Rule("model.init_mode", "free", "parameters are restored, not initialised"),
     Rule("model.*", "judged", NUMBERS),
     Rule("optim.name", "fixed", SHAPES),
     Rule("optim.muon.allow_*", "fixed", SHAPES),
     Rule("optim.*", "judged", NUMBERS),
-    *(Rule(f"data.{name}", "fixed", ORDER) for name in (
-        "backend", "packing_mode", "packing_buffer_docs", "packing_max_docs_per_bin", "shuffle", "shuffle_buffer_size", "hf_streaming")),
-    *(Rule(f"data.{name}", "free", "it does not change what is read") for name in (
-        "prefetch", "max_retries", "retry_delay_seconds")),
+    *(
+        Rule(f"data.{name}", "fixed", ORDER)
+        for name in (
+            "backend",
+            "packing_mode",
+            "packing_buffer_docs",
+            "packing_max_docs_per_bin",
+            "shuffle",
+            "shuffle_buffer_size",
+            "hf_streaming",
+        )
+    ),
+    *(
+        Rule(f"data.{name}", "free", "it does not change what is read")
+        for name in ("prefetch", "max_retries", "retry_delay_seconds")
+    ),
     # Sources are judged by what they contain (`data_fingerprint`), so that a moved folder is no difference.
-    *(Rule(f"data.{name}", "free", "the text itself is compared") for name in (
-        "files", "tokens_path", "local_text", "hf_dataset", "tokenizer.path", "tokenizer.hf_name_or_path")),
+    *(
+        Rule(f"data.{name}", "free", "the text itself is compared")
+        for name in ("files", "tokens_path", "local_text", "hf_dataset", "tokenizer.path", "tokenizer.hf_name_or_path")
+    ),
     Rule("data.shuffle_seed", "free", "what it amounts to is compared"),
     Rule("data.*", "judged", NUMBERS),
     Rule("train.steps", "free", "a run may be made longer or shorter"),
     Rule("train.allow_cpu", "free", "the device is compared"),
-    *(Rule(f"train.{name}", "free", "what it amounts to is compared") for name in ("batch_tokens", "grad_accum", "deterministic")),
+    *(
+        Rule(f"train.{name}", "free", "what it amounts to is compared")
+        for name in ("batch_tokens", "grad_accum", "deterministic")
+    ),
     *(Rule(f"train.{name}", "free", "a cadence") for name in ("log_every", "eval_every", "generate_*")),
     Rule("train.*", "judged", NUMBERS),
-    *(Rule(f"derived.{name}", "judged", NUMBERS) for name in ("train.grad_accum", "train.deterministic", "data.shuffle_seed")),
+    *(
+        Rule(f"derived.{name}", "judged", NUMBERS)
+        for name in ("train.grad_accum", "train.deterministic", "data.shuffle_seed")
+    ),
     Rule("derived.*", "free", "it follows from other settings"),
     Rule("data_fingerprint*", "judged", "the text is not the text the checkpoint was trained on"),
     Rule("tokenizer_digest", "judged", "the same text would become other token ids"),
@@ -99,8 +136,7 @@ def blocking(differences: Iterable[Difference], accepted: Iterable[str]) -> list
     """The differences that forbid resuming: fixed ones, and judged ones that nobody accepted by name."""
     names = list(accepted)
     return [
-        d for d in differences
-        if d.severity == "fixed" or (d.severity == "judged" and not is_accepted(d.path, names))
+        d for d in differences if d.severity == "fixed" or (d.severity == "judged" and not is_accepted(d.path, names))
     ]
 
 
@@ -116,7 +152,9 @@ def format_table(differences: Iterable[Difference]) -> str:
         verdict = {"fixed": "cannot change", "judged": f"needs --accept {d.path}", "free": "may change"}[d.severity]
         rows.append((d.path, _short(d.saved), _short(d.now), f"{verdict}: {d.why}"))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join("  " + "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows)
+    return "\n".join(
+        "  " + "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows
+    )
 
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

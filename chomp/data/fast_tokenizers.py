@@ -167,7 +167,7 @@ def tokenizer_from_hub(config: TokenizerConfig) -> FastTokenizer:
             use_fast=True,
         )
     except (OSError, ValueError, TypeError, AttributeError, LookupError, ImportError, RuntimeError) as error:
-        first = str(error).strip().split("\n")[0]
+        first = str(error).strip().split("\n")[0].rstrip(".")
         raise DataError(
             f"cannot load the tokenizer {name}: {first}; check data.tokenizer.hf_name_or_path, the network, and "
             f"whether the tokenizer needs data.tokenizer.hf_trust_remote_code"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +13,7 @@ SHARE = 0.05
 """Of the documents, at most `data.max_eval_samples` of them; and the least part of a single document."""
 
 
+@runtime_checkable
 class Documents(Protocol):
     """A sequence of documents."""
 

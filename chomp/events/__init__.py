@@ -19,7 +19,25 @@ from chomp.events.types import (
 )
 
 __all__ = [
-    "COMMANDS", "Acknowledged", "Checkpoint", "Command", "CommandReader", "Compiled", "Evaluated", "Event", "EventReader",
-    "EventWriter", "NonFinite", "Phase", "RunEnded", "RunStarted", "Sampled", "Step", "Unknown", "Warned", "read_events",
-    "refusal", "send_command",
+    "COMMANDS",
+    "Acknowledged",
+    "Checkpoint",
+    "Command",
+    "CommandReader",
+    "Compiled",
+    "Evaluated",
+    "Event",
+    "EventReader",
+    "EventWriter",
+    "NonFinite",
+    "Phase",
+    "RunEnded",
+    "RunStarted",
+    "Sampled",
+    "Step",
+    "Unknown",
+    "Warned",
+    "read_events",
+    "refusal",
+    "send_command",
 ]

@@ -66,8 +66,7 @@ def decode(line: bytes | str) -> Event | None:
         return Step(row=record, t=t)
     known = {f.name: f for f in dataclasses.fields(cls)}
     required = {
-        n for n, f in known.items()
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        n for n, f in known.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     }
     if not required <= record.keys():
         return Unknown(name=name, fields=record, t=t)

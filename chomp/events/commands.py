@@ -48,8 +48,9 @@ def send_command(path: Path, command: Command) -> None:
     """
     appender = LineAppender(path, mode=0o600)
     try:
-        if not appender.append(json_line({"v": 1, "t": command.t, "id": command.id, "command": command.command,
-                                          "args": command.args})):
+        if not appender.append(
+            json_line({"v": 1, "t": command.t, "id": command.id, "command": command.command, "args": command.args})
+        ):
             raise OSError(f"cannot write {path}")
     finally:
         appender.close()
@@ -84,7 +85,11 @@ class CommandReader:
 def _parse(line: bytes) -> Command | None:
     try:
         record = json.loads(line)
-        return Command(command=str(record["command"]), id=str(record["id"]), t=float(record["t"]),
-                       args=dict(record.get("args") or {}))
+        return Command(
+            command=str(record["command"]),
+            id=str(record["id"]),
+            t=float(record["t"]),
+            args=dict(record.get("args") or {}),
+        )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

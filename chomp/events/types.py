@@ -40,6 +40,7 @@ class RunStarted(Event):
     total_steps: int
     tokens_seen: int = 0
     data: str = ""
+    optimizer: str = ""
     accepted: list[str] = field(default_factory=list)
 
 
@@ -168,6 +169,16 @@ class Unknown(Event):
 KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
-        RunStarted, Phase, Compiled, Step, Evaluated, Sampled, Checkpoint, Warned, NonFinite, Acknowledged, RunEnded,
+        RunStarted,
+        Phase,
+        Compiled,
+        Step,
+        Evaluated,
+        Sampled,
+        Checkpoint,
+        Warned,
+        NonFinite,
+        Acknowledged,
+        RunEnded,
     )
 }

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 
 from chomp.checkpoint.items import fill, named_leaves
-from chomp.checkpoint.store import CheckpointStore, with_sharding
 from chomp.checkpoint.retention import Retention
+from chomp.checkpoint.store import CheckpointStore, with_sharding
 from chomp.config import Config
 from chomp.config.validate import config_from_dict
 from chomp.data.tokenizers import Tokenizer, load_tokenizer
@@ -41,7 +41,9 @@ def find_checkpoint(path: Path) -> tuple[RunDir, CheckpointInfo]:
     """
     if path.parent.name == CHECKPOINTS and path.name.isdecimal():
         run = open_run(path.parent.parent)
-        candidates: Sequence[CheckpointInfo] = [info for info in list_checkpoints(path.parent) if info.step == int(path.name)]
+        candidates: Sequence[CheckpointInfo] = [
+            info for info in list_checkpoints(path.parent) if info.step == int(path.name)
+        ]
     else:
         run = open_run(path)
         candidates = list_checkpoints(run.checkpoints)
@@ -63,7 +65,9 @@ def load_trained(path: Path) -> TrainedModel:
         CheckpointError: there is no good checkpoint at `path`.
     """
     run, info = find_checkpoint(path)
-    values = {k: v for k, v in info.meta["identity"].items() if k not in ("derived", "data_fingerprint", "tokenizer_digest")}
+    values = {
+        k: v for k, v in info.meta["identity"].items() if k not in ("derived", "data_fingerprint", "tokenizer_digest")
+    }
     config = config_from_dict(values)
     tokenizer = load_tokenizer(run.tokenizer)
     if tokenizer.digest() != info.meta["identity"]["tokenizer_digest"]:

@@ -31,20 +31,29 @@ class Written:
     tokens: int
 
 
-def write(model: LanguageModel, tokenizer: Tokenizer, prompt_ids: Sequence[int], options: SamplingOptions, seed: int) -> Written:
+def write(
+    model: LanguageModel, tokenizer: Tokenizer, prompt_ids: Sequence[int], options: SamplingOptions, seed: int
+) -> Written:
     """Continue one prompt until the end-of-text id or `max_new_tokens`.
 
     The same model, prompt, options and seed give the same text.
     """
     prompt = np.asarray(prompt_ids, np.int32)[None]
-    ids = model.generate(jax.numpy.asarray(prompt), options.max_new_tokens, key=jax.random.key(seed), temperature=options.temperature,
-                         top_k=options.top_k, top_p=options.top_p, eos_id=tokenizer.eos_id)
-    new = np.asarray(ids)[0, prompt.shape[1]:]
+    ids = model.generate(
+        jax.numpy.asarray(prompt),
+        options.max_new_tokens,
+        key=jax.random.key(seed),
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        eos_id=tokenizer.eos_id,
+    )
+    new = np.asarray(ids)[0, prompt.shape[1] :]
     if tokenizer.eos_id is not None and (ends := np.flatnonzero(new == tokenizer.eos_id)).size:
         new = new[: ends[0]]
     whole, start = tokenizer.decode(np.concatenate([prompt[0], new])), tokenizer.decode(prompt[0])
     # Decoded together, so that a character split between prompt and continuation is not lost.
-    text = whole[len(start):] if whole.startswith(start) else tokenizer.decode(new)
+    text = whole[len(start) :] if whole.startswith(start) else tokenizer.decode(new)
     return Written(start, text, int(new.size))
 
 

@@ -98,7 +98,12 @@ def _watched(request: RunRequest, run: RunDir, reporter: Reporter, began: float)
         where.ended(Outcome("stopped", "a second signal: left at once without saving", exit_code, where.step))
 
     def on_hangup() -> None:
-        reporter.publish(Warned(topic="terminal", message=f"the terminal was closed; the run goes on, `chomp ctl {run.path} stop` ends it"))
+        reporter.publish(
+            Warned(
+                topic="terminal",
+                message=f"the terminal was closed; the run goes on, `chomp ctl {run.path} stop` ends it",
+            )
+        )
 
     session: Session | None = None
     with SignalWatcher(switch, on_first=on_first, on_second=on_second, on_hangup=on_hangup):
@@ -108,10 +113,15 @@ def _watched(request: RunRequest, run: RunDir, reporter: Reporter, began: float)
         except StopRequestedError:
             asked = switch.request
             assert asked is not None
-            outcome = Outcome("stopped", f"{asked.reason} before the first step: there was nothing new to save", asked.exit_code, where.step)
+            outcome = Outcome(
+                "stopped",
+                f"{asked.reason} before the first step: there was nothing new to save",
+                asked.exit_code,
+                where.step,
+            )
         except ChompError as error:
             outcome = Outcome("crashed", str(error), error.exit_code, where.step, error)
-        except Exception as error:  # noqa: BLE001 - the event log must say how every attempt ended
+        except Exception as error:
             log.exception("the engine failed")
             outcome = Outcome("crashed", f"{type(error).__name__}: {error}", 1, where.step, error)
         finally:
@@ -147,8 +157,15 @@ class _Whereabouts(Sink):
     def ended(self, outcome: Outcome) -> None:
         if not self._done:
             self._done = True
-            self._reporter.publish(RunEnded(status=outcome.status, reason=outcome.reason, step=outcome.step, exit_code=outcome.exit_code,
-                                            time_budget_seconds=self._budget.totals()))
+            self._reporter.publish(
+                RunEnded(
+                    status=outcome.status,
+                    reason=outcome.reason,
+                    step=outcome.step,
+                    exit_code=outcome.exit_code,
+                    time_budget_seconds=self._budget.totals(),
+                )
+            )
 
 
 def _tell(sentence: str) -> None:
@@ -171,5 +188,3 @@ def _remove_traces(run: RunDir, made: bool) -> None:
             path.unlink(missing_ok=True)
         if made and not any(run.path.iterdir()):
             run.path.rmdir()
-
-

@@ -88,14 +88,30 @@ class Boundary:
         step = trainer.progress.step
         session.reporter.publish(Phase(name="eval", step=step))
         with session.budget.measure("eval"):
-            result = evaluate(trainer.state.params, self._eval_step, session.data.eval_batches(), self._byte_lengths,
-                              isolate=self.config.data.isolate_documents, check_stop=session.switch.check)
+            result = evaluate(
+                trainer.state.params,
+                self._eval_step,
+                session.data.eval_batches(),
+                self._byte_lengths,
+                isolate=self.config.data.isolate_documents,
+                check_stop=session.switch.check,
+            )
         progress = trainer.progress
         progress.eval_step, progress.eval_loss, progress.eval_bpb = step, result.loss, result.bpb
-        session.reporter.publish(Evaluated(step=step, loss=result.loss, perplexity=result.perplexity, bpb=result.bpb,
-                                           tokens=result.tokens, seconds=round(result.seconds, 3)))
+        session.reporter.publish(
+            Evaluated(
+                step=step,
+                loss=result.loss,
+                perplexity=result.perplexity,
+                bpb=result.bpb,
+                tokens=result.tokens,
+                seconds=round(result.seconds, 3),
+            )
+        )
         if trainer.waiting_row is not None and trainer.waiting_row["step"] == step:
-            trainer.waiting_row |= {"eval_loss": result.loss} | ({"eval_bpb": result.bpb} if result.bpb is not None else {})
+            trainer.waiting_row |= {"eval_loss": result.loss} | (
+                {"eval_bpb": result.bpb} if result.bpb is not None else {}
+            )
         self._go_on(step)
         return f"evaluated at step {step}: loss {result.loss:.4f}"
 
@@ -114,8 +130,15 @@ class Boundary:
             for number, ids in enumerate(prompts):
                 started = time.monotonic()
                 written = self._write(model, ids, number)
-                session.reporter.publish(Sampled(step=step, prompt=written.prompt, text=written.text, tokens=written.tokens,
-                                                 seconds=round(time.monotonic() - started, 3)))
+                session.reporter.publish(
+                    Sampled(
+                        step=step,
+                        prompt=written.prompt,
+                        text=written.text,
+                        tokens=written.tokens,
+                        seconds=round(time.monotonic() - started, 3),
+                    )
+                )
         self._go_on(step)
         return f"wrote {len(prompts)} sample{'s' * (len(prompts) != 1)} at step {step}"
 
@@ -157,11 +180,13 @@ class Boundary:
         """Tell of a save that failed since the last call; the state is still here, and the next save tries again."""
         failure = self.session.store.take_failure()
         if failure is not None:
-            self.session.reporter.publish(Warned(
-                topic="checkpoint", step=failure.step,
-                message=f"step {failure.step} could not be saved ({failure.reason}); training goes on and the next save tries again"))
+            self.session.reporter.publish(
+                Warned(
+                    topic="checkpoint",
+                    step=failure.step,
+                    message=f"step {failure.step} could not be saved ({failure.reason}); training goes on and the next save tries again",
+                )
+            )
 
     def _go_on(self, step: int) -> None:
         self.session.reporter.publish(Phase(name=self.between, step=step))
-
-

@@ -63,7 +63,7 @@ class CompileWatch:
             with self._lock:
                 self.cache_hits += 1
 
-    def _on_duration(self, event: str, seconds: float, **_: Any) -> None:
+    def _on_duration(self, event: str, duration_secs: float, **_: Any) -> None:
         if event == BACKEND_COMPILE:
             with self._lock:
                 self.compiled += 1
@@ -94,7 +94,9 @@ class CompiledStep:
     memory: dict[str, int]
 
 
-def compile_step(train_step: Callable[..., Any], state: Any, shape: tuple[int, int, int], watch: CompileWatch) -> CompiledStep:
+def compile_step(
+    train_step: Callable[..., Any], state: Any, shape: tuple[int, int, int], watch: CompileWatch
+) -> CompiledStep:
     """Compile for batches of `shape` [accum, batch, seq], ahead of time: no later call can trace again."""
     started = time.monotonic()
     hits = watch.cache_hits

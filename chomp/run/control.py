@@ -80,8 +80,13 @@ class SignalWatcher:
     """
 
     def __init__(
-        self, switch: StopSwitch, *, on_first: Callable[[str], None], on_second: Callable[[int], None],
-        on_hangup: Callable[[], None] = lambda: None, leave: Callable[[int], None] = os._exit,
+        self,
+        switch: StopSwitch,
+        *,
+        on_first: Callable[[str], None],
+        on_second: Callable[[int], None],
+        on_hangup: Callable[[], None] = lambda: None,
+        leave: Callable[[int], None] = os._exit,
     ):
         self._switch = switch
         self._on_first = on_first
@@ -104,7 +109,9 @@ class SignalWatcher:
         threading.Thread(target=self._watch, daemon=True, name="signals").start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         signal.set_wakeup_fd(self._old_fd)

@@ -30,7 +30,12 @@ class EvalResult:
 
 
 def evaluate(
-    params: Any, eval_step: Callable[..., Any], batches: Iterable[Batch], byte_lengths: np.ndarray, *, isolate: bool,
+    params: Any,
+    eval_step: Callable[..., Any],
+    batches: Iterable[Batch],
+    byte_lengths: np.ndarray,
+    *,
+    isolate: bool,
     check_stop: Callable[[], None] = lambda: None,
 ) -> EvalResult:
     """Score every held-out token once.

@@ -76,7 +76,9 @@ def inspect(config: Config, *, compile_program: bool = False) -> Inspection:
         ChompError: the configuration cannot be built.
     """
     tokenizer = build_tokenizer(config.data.tokenizer)
-    model_config = resolve_model(config.model, tokenizer, auto_set_special_tokens=config.data.tokenizer.auto_set_special_tokens)
+    model_config = resolve_model(
+        config.model, tokenizer, auto_set_special_tokens=config.data.tokenizer.auto_set_special_tokens
+    )
     config = config.model_copy(update={"model": model_config})
     derived = derive(config)
     device = jax.devices()[0]
@@ -86,14 +88,27 @@ def inspect(config: Config, *, compile_program: bool = False) -> Inspection:
     flops = model_def.flops_per_token(config.train.seq_len)
     compiled = _compile(model_def, optimizer, config, derived, state) if compile_program else None
     memory = MemoryEstimate(
-        parameters=_bytes(state.params), optimizer=_bytes(state.opt_state), gradients=4 * model_def.parameter_count,
-        activations=activation_bytes(model_def, config), compiled=compiled.memory if compiled else None)
+        parameters=_bytes(state.params),
+        optimizer=_bytes(state.opt_state),
+        gradients=4 * model_def.parameter_count,
+        activations=activation_bytes(model_def, config),
+        compiled=compiled.memory if compiled else None,
+    )
     return Inspection(
-        parameters=model_def.parameter_count, breakdown=model_def.parameter_breakdown(), tokens_per_step=derived.tokens_per_step,
-        total_tokens=derived.total_tokens, tokens_per_parameter=derived.total_tokens / model_def.parameter_count,
-        flops_per_token=flops, total_flops=flops * derived.total_tokens, peak_flops=peak_flops(device.device_kind, model_config.compute_dtype),
-        memory=memory, device=_device(device), schedule=schedule_points(config, derived, optimizer), optimizer=optimizer.describe(),
-        compile_seconds=round(compiled.seconds, 3) if compiled else None)
+        parameters=model_def.parameter_count,
+        breakdown=model_def.parameter_breakdown(),
+        tokens_per_step=derived.tokens_per_step,
+        total_tokens=derived.total_tokens,
+        tokens_per_parameter=derived.total_tokens / model_def.parameter_count,
+        flops_per_token=flops,
+        total_flops=flops * derived.total_tokens,
+        peak_flops=peak_flops(device.device_kind, model_config.compute_dtype),
+        memory=memory,
+        device=_device(device),
+        schedule=schedule_points(config, derived, optimizer),
+        optimizer=optimizer.describe(),
+        compile_seconds=round(compiled.seconds, 3) if compiled else None,
+    )
 
 
 def _compile(model_def: ModelDef, optimizer: Optimizer, config: Config, derived: Derived, state: TrainState) -> Any:
@@ -112,8 +127,12 @@ def activation_bytes(model_def: ModelDef, config: Config) -> int:
     def residuals(params: Any, ids: Any, labels: Any, segments: Any) -> Any:
         def loss(params: Any) -> Any:
             return model_def.combine(params).loss_sum(
-                ids, labels, segments if config.data.isolate_documents else None, deterministic=model_def.deterministic,
-                key=jax.random.key(0))[0]
+                ids,
+                labels,
+                segments if config.data.isolate_documents else None,
+                deterministic=model_def.deterministic,
+                key=jax.random.key(0),
+            )[0]
 
         return jax.vjp(loss, params)[1]
 

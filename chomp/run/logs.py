@@ -8,7 +8,20 @@ from pathlib import Path
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Libraries whose progress at INFO would bury everything else.
-QUIET = ("absl", "orbax", "jax", "jax._src", "fsspec", "urllib3", "httpx", "filelock", "datasets", "transformers", "asyncio", "grain")
+QUIET = (
+    "absl",
+    "orbax",
+    "jax",
+    "jax._src",
+    "fsspec",
+    "urllib3",
+    "httpx",
+    "filelock",
+    "datasets",
+    "transformers",
+    "asyncio",
+    "grain",
+)
 
 
 class PatientFileHandler(logging.FileHandler):

@@ -61,7 +61,7 @@ def _settle(trainer: Trainer) -> ChompError | None:
             trainer.catch_up()
         except NonFiniteError as error:
             complaint = complaint or error
-        except Exception:  # noqa: BLE001 - a lost device: told by the error that is being handled; `is_settled` stays false
+        except Exception:
             log.exception("the last steps could not be read back")
             break
     return complaint
@@ -87,8 +87,12 @@ def _run(trainer: Trainer, boundary: Boundary, steering: Steering) -> Outcome:
     total = trainer.config.train.steps
     trainer.catch_up()
     if trainer.progress.step < total and not trainer.session.request.dry_run:
-        return Outcome("data_exhausted", f"the text is used up after {trainer.progress.step} of {total} steps (data.repeat is false)", 0,
-                       trainer.progress.step)
+        return Outcome(
+            "data_exhausted",
+            f"the text is used up after {trainer.progress.step} of {total} steps (data.repeat is false)",
+            0,
+            trainer.progress.step,
+        )
     return Outcome("completed", f"all {trainer.progress.step} steps done", 0, trainer.progress.step)
 
 
@@ -108,9 +112,13 @@ def training_steps(trainer: Trainer, steering: Steering) -> Iterator[int]:
 def _warn_of_compilation(trainer: Trainer, count: int) -> None:
     """A compilation inside a step means lost time that nobody asked for."""
     if count:
-        trainer.session.reporter.publish(Warned(
-            topic="recompile", step=trainer.dispatched,
-            message=f"{count} program{'s' * (count != 1)} compiled during step {trainer.dispatched}, which should need none"))
+        trainer.session.reporter.publish(
+            Warned(
+                topic="recompile",
+                step=trainer.dispatched,
+                message=f"{count} program{'s' * (count != 1)} compiled during step {trainer.dispatched}, which should need none",
+            )
+        )
 
 
 def _with_saving(outcome: Outcome, session: Session, boundary: Boundary) -> Outcome:

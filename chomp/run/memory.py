@@ -31,9 +31,11 @@ def device_memory_gb() -> dict[str, float]:
     stats = [s for s in (device.memory_stats() for device in jax.local_devices()) if s]
     if not stats:
         return {}
-    names = {"device_memory_gb": "bytes_in_use", "peak_memory_gb": "peak_bytes_in_use", "device_memory_limit_gb": "bytes_limit"}
+    names = {
+        "device_memory_gb": "bytes_in_use",
+        "peak_memory_gb": "peak_bytes_in_use",
+        "device_memory_limit_gb": "bytes_limit",
+    }
     return {
-        name: round(max(s[key] for s in stats) / GIB, 3)
-        for name, key in names.items()
-        if all(key in s for s in stats)
+        name: round(max(s[key] for s in stats) / GIB, 3) for name, key in names.items() if all(key in s for s in stats)
     }

@@ -39,5 +39,9 @@ class Progress:
     @classmethod
     def from_meta(cls, step: int, meta: dict[str, Any]) -> Progress:
         """The totals that a checkpoint carries."""
-        return cls(step=step, tokens_seen=int(meta.get("tokens_seen", 0)), tokens_read=int(meta.get("tokens_read", 0)),
-                   owed=list(meta.get("owed", [])))
+        return cls(
+            step=step,
+            tokens_seen=int(meta.get("tokens_seen", 0)),
+            tokens_read=int(meta.get("tokens_read", 0)),
+            owed=list(meta.get("owed", [])),
+        )

@@ -49,7 +49,9 @@ def choose_run_dir(request: RunRequest) -> RunDir:
     path = request.run_dir or (Path(config.logging.run_dir) if config.logging.run_dir else None)
     if path is None:
         if request.resume != "none":
-            raise RunDirError(f"--resume {request.resume} needs the run to resume: pass --run-dir RUN (`chomp runs` lists them)")
+            raise RunDirError(
+                f"--resume {request.resume} needs the run to resume: pass --run-dir RUN (`chomp runs` lists them)"
+            )
         path = fresh_name(Path("runs"), request.loaded.source)
     run = RunDir(path.expanduser(), config.logging.metrics_file, config.logging.log_file)
     if run.path.exists() and not run.path.is_dir():
@@ -67,8 +69,10 @@ def require_room(request: RunRequest, run: RunDir) -> None:
         RunDirError: a run would be overwritten.
     """
     if request.resume == "none" and run.is_started():
-        raise RunDirError(f"{run.path} already holds a run ({_contents(run)}); continue it with --resume latest, "
-                          "or choose another --run-dir: it is never overwritten")
+        raise RunDirError(
+            f"{run.path} already holds a run ({_contents(run)}); continue it with --resume latest, "
+            "or choose another --run-dir: it is never overwritten"
+        )
 
 
 def _contents(run: RunDir) -> str:

@@ -25,7 +25,9 @@ class Refusal:
     reason: str
 
 
-def choose_checkpoint(infos: Sequence[CheckpointInfo], resume: str | int) -> tuple[CheckpointInfo | None, list[Refusal]]:
+def choose_checkpoint(
+    infos: Sequence[CheckpointInfo], resume: str | int
+) -> tuple[CheckpointInfo | None, list[Refusal]]:
     """The checkpoint that `--resume` means, its bytes verified.
 
     `latest` takes the newest good one and names those it passed over; with no checkpoint at
@@ -36,7 +38,7 @@ def choose_checkpoint(infos: Sequence[CheckpointInfo], resume: str | int) -> tup
     """
     if isinstance(resume, int):
         return _named(infos, resume), []
-    refused = []
+    refused: list[Refusal] = []
     for info in reversed(infos):
         problems = verify(info.path)
         if not problems:
@@ -57,7 +59,9 @@ def _named(infos: Sequence[CheckpointInfo], step: int) -> CheckpointInfo:
     if problems:
         good = [info.step for info in infos if info.step < step and not verify(info.path)]
         offer = f"the newest good one before it is --resume {good[-1]}" if good else "no earlier checkpoint is good"
-        raise CheckpointError(f"--resume {step}: checkpoint {by_step[step].path} is damaged: {'; '.join(problems)}; {offer}")
+        raise CheckpointError(
+            f"--resume {step}: checkpoint {by_step[step].path} is damaged: {'; '.join(problems)}; {offer}"
+        )
     return by_step[step]
 
 
@@ -81,8 +85,11 @@ def judge(saved: dict[str, Any], now: dict[str, Any], accept: Sequence[str]) -> 
     stopped = blocking(differences, accept)
     if stopped:
         fixed = sum(d.severity == "fixed" for d in stopped)
-        advice = ("start a new run for the settings that cannot change" if fixed
-                  else "pass --accept for each setting that you mean to change")
+        advice = (
+            "start a new run for the settings that cannot change"
+            if fixed
+            else "pass --accept for each setting that you mean to change"
+        )
         raise CheckpointError(f"the checkpoint was made with other settings; {advice}:\n{format_table(stopped)}")
     return differences
 
@@ -96,11 +103,16 @@ def require_steps_ahead(steps: int, at: int) -> None:
     if at > steps:
         raise CheckpointError(
             f"train.steps is {steps}, but the checkpoint is of step {at}; raise train.steps, or continue from an earlier one "
-            "with --resume STEP")
+            "with --resume STEP"
+        )
 
 
 def carried_horizon(
-    saved: dict[str, Any], config: Config, derived: Derived, step: int, lr_at: Callable[[Derived, int], float],
+    saved: dict[str, Any],
+    config: Config,
+    derived: Derived,
+    step: int,
+    lr_at: Callable[[Derived, int], float],
 ) -> tuple[Derived, str | None]:
     """Keep the saved learning-rate horizon where a changed `train.steps` would bend the steps behind us.
 
@@ -123,4 +135,5 @@ def carried_horizon(
         return derived, None
     return before, (
         f"the learning rate keeps its schedule, which ends at step {before.schedule_steps}, and stays at its last value after that; "
-        "to stretch it, set optim.decay_steps and pass --accept optim.decay_steps")
+        "to stretch it, set optim.decay_steps and pass --accept optim.decay_steps"
+    )

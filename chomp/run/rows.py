@@ -23,8 +23,16 @@ class RowMaker:
         compile_seconds: put into the attempt's first row.
     """
 
-    def __init__(self, config: Config, budget: TimeBudget, *, tokens_per_step: int, flops_per_token: float, peak_flops: float | None,
-                 compile_seconds: float):
+    def __init__(
+        self,
+        config: Config,
+        budget: TimeBudget,
+        *,
+        tokens_per_step: int,
+        flops_per_token: float,
+        peak_flops: float | None,
+        compile_seconds: float,
+    ):
         self._config = config
         self._tokens_per_step = tokens_per_step
         self._flops_per_token = flops_per_token
@@ -47,7 +55,11 @@ class RowMaker:
         """The row of step `step`; begins the next window."""
         speed = self._window.read()
         row: dict[str, Any] = {
-            "step": step, "loss": float(metrics.loss), "grad_norm": float(metrics.grad_norm), "lr": float(metrics.lr)}
+            "step": step,
+            "loss": float(metrics.loss),
+            "grad_norm": float(metrics.grad_norm),
+            "lr": float(metrics.lr),
+        }
         if self._config.optim.name == "muon":
             row["lr_muon"] = float(metrics.lr_muon)
         row["tokens_seen"] = tokens_seen

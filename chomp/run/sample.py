@@ -34,5 +34,8 @@ def sampling_options(config: Config) -> SamplingOptions:
     """How samples are drawn during training."""
     train = config.train
     return SamplingOptions(
-        max_new_tokens=train.generate_max_tokens or config.model.chunk_size + 16, temperature=train.generate_temperature,
-        top_k=train.generate_top_k, top_p=train.generate_top_p)
+        max_new_tokens=train.generate_max_tokens or config.model.chunk_size + 16,
+        temperature=train.generate_temperature,
+        top_k=train.generate_top_k,
+        top_p=train.generate_top_p,
+    )

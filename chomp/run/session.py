@@ -30,13 +30,13 @@ from chomp.model.flops import peak_flops
 from chomp.model.resolve import resolve_model
 from chomp.optim.build import Optimizer, build_optimizer
 from chomp.optim.schedule import make_schedule
-from chomp.rundir import CheckpointInfo, RunDir, write_whole
 from chomp.run.clock import TimeBudget
 from chomp.run.compilation import CompileWatch, compile_step
 from chomp.run.control import StopSwitch, interruptibly
 from chomp.run.history import keep_rows_up_to, seconds_beyond
 from chomp.run.request import RunRequest
 from chomp.run.resume import carried_horizon, choose_checkpoint, identity, judge, require_steps_ahead
+from chomp.rundir import CheckpointInfo, RunDir, write_whole
 from chomp.sinks import Reporter
 from chomp.step.eval_step import make_eval_step
 from chomp.step.state import TrainState, abstract_state, init_state, release_latch
@@ -44,7 +44,18 @@ from chomp.step.train_step import make_train_step
 
 log = logging.getLogger("chomp.session")
 
-PACKAGES = ("chomp", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "grain", "megalodon-jax", "datasets", "transformers")
+PACKAGES = (
+    "chomp",
+    "jax",
+    "jaxlib",
+    "equinox",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "megalodon-jax",
+    "datasets",
+    "transformers",
+)
 
 
 @dataclass
@@ -85,7 +96,9 @@ class Session:
     peak_flops: float | None
 
 
-def build_session(request: RunRequest, run: RunDir, reporter: Reporter, budget: TimeBudget, switch: StopSwitch) -> Session:
+def build_session(
+    request: RunRequest, run: RunDir, reporter: Reporter, budget: TimeBudget, switch: StopSwitch
+) -> Session:
     """Build a session in a locked run directory.
 
     Raises:
@@ -98,31 +111,50 @@ def build_session(request: RunRequest, run: RunDir, reporter: Reporter, budget: 
         reporter.publish(Phase(name="data", step=0))
         # Reading, hashing and compiling may take minutes each: all of it can be left when a stop is asked for.
         tokenizer = interruptibly(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), switch)
-        model_config = resolve_model(config.model, tokenizer, auto_set_special_tokens=config.data.tokenizer.auto_set_special_tokens)
+        model_config = resolve_model(
+            config.model, tokenizer, auto_set_special_tokens=config.data.tokenizer.auto_set_special_tokens
+        )
         config = config.model_copy(update={"model": model_config})
         derived = derive(config)
         assert model_config.vocab_size is not None
         data = interruptibly(lambda: build_data(config, derived, tokenizer, vocab_size=model_config.vocab_size), switch)
         model_def = build_model(model_config, deterministic=derived.deterministic, backend=device.platform)
-        store = CheckpointStore(run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish)
+        store = CheckpointStore(
+            run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish
+        )
         who = identity(config, derived, data.fingerprint, tokenizer.digest())
         start, derived, info = _find_start(request, run, store, who, config, derived, reporter, switch)
-        optimizer = build_optimizer(config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path)
+        optimizer = build_optimizer(
+            config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path
+        )
         state, start = interruptibly(lambda: _load_or_init(start, info, store, model_def, optimizer, config), switch)
         if not request.dry_run:
             _settle_directory(request, run, store, config, derived, tokenizer, start, reporter)
     budget.start_from(_earlier_budget(run, start))
-    reporter.publish(_run_started(request, config, derived, data, model_def, device, start))
-    for line in optimizer.describe().splitlines():
-        log.info("%s", line)
+    reporter.publish(_run_started(request, config, derived, data, model_def, optimizer, device, start))
     watch = CompileWatch()
     compiled = _compile(model_def, optimizer, config, derived, state, reporter, budget, switch, watch, start.step)
     return Session(
-        request=request, config=config, derived=derived, run=run, reporter=reporter, budget=budget, switch=switch,
-        tokenizer=tokenizer, data=data, model_def=model_def, optimizer=optimizer, store=store,
-        identity=identity(config, derived, data.fingerprint, tokenizer.digest()), start=start, state=state,
-        train_step=compiled.step, eval_step=make_eval_step(model_def, isolate=config.data.isolate_documents),
-        compile_watch=watch, compile_seconds=compiled.seconds, flops_per_token=model_def.flops_per_token(config.train.seq_len),
+        request=request,
+        config=config,
+        derived=derived,
+        run=run,
+        reporter=reporter,
+        budget=budget,
+        switch=switch,
+        tokenizer=tokenizer,
+        data=data,
+        model_def=model_def,
+        optimizer=optimizer,
+        store=store,
+        identity=identity(config, derived, data.fingerprint, tokenizer.digest()),
+        start=start,
+        state=state,
+        train_step=compiled.step,
+        eval_step=make_eval_step(model_def, isolate=config.data.isolate_documents),
+        compile_watch=watch,
+        compile_seconds=compiled.seconds,
+        flops_per_token=model_def.flops_per_token(config.train.seq_len),
         peak_flops=peak_flops(device.device_kind, config.model.compute_dtype),
     )
 
@@ -133,8 +165,10 @@ def _require_device(config: Config) -> jax.Device:
     except RuntimeError as error:
         raise DeviceError(f"JAX found no usable device: {str(error).splitlines()[0]}") from error
     if device.platform == "cpu" and not config.train.allow_cpu:
-        raise DeviceError("no GPU was found and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU, "
-                          "or run `chomp probe` to see what is missing")
+        raise DeviceError(
+            "no GPU was found and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU, "
+            "or run `chomp probe` to see what is missing"
+        )
     return device
 
 
@@ -148,8 +182,14 @@ def _open_tokenizer(config: Config, run: RunDir, *, resuming: bool) -> Tokenizer
 
 
 def _find_start(
-    request: RunRequest, run: RunDir, store: CheckpointStore, who: dict[str, Any], config: Config, derived: Derived,
-    reporter: Reporter, switch: StopSwitch,
+    request: RunRequest,
+    run: RunDir,
+    store: CheckpointStore,
+    who: dict[str, Any],
+    config: Config,
+    derived: Derived,
+    reporter: Reporter,
+    switch: StopSwitch,
 ) -> tuple[Start, Derived, CheckpointInfo | None]:
     attempts = sum(isinstance(event, RunStarted) for event in read_events(run.events))
     start = Start(attempt=attempts + 1)
@@ -159,10 +199,19 @@ def _find_start(
     for refusal in refused:
         reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
     if info is None:
-        reporter.publish(Warned(topic="resume", message=f"{run.path} has no checkpoint yet: starting again at step 0 in the same directory"))
+        reporter.publish(
+            Warned(
+                topic="resume",
+                message=f"{run.path} has no checkpoint yet: starting again at step 0 in the same directory",
+            )
+        )
         return start, derived, None
     if refused:
-        reporter.publish(Warned(topic="resume", message=f"resuming from step {info.step}, the newest checkpoint whose bytes are intact"))
+        reporter.publish(
+            Warned(
+                topic="resume", message=f"resuming from step {info.step}, the newest checkpoint whose bytes are intact"
+            )
+        )
     saved = info.meta["identity"]
     derived, sentence = carried_horizon(saved, config, derived, info.step, _lr_reader(config))
     if sentence:
@@ -171,7 +220,12 @@ def _find_start(
     differences = judge(saved, now, request.accept)
     for difference in differences:
         if difference.severity == "judged":
-            reporter.publish(Warned(topic="resume", message=f"accepted: {difference.path} was {difference.saved!r}, is now {difference.now!r}"))
+            reporter.publish(
+                Warned(
+                    topic="resume",
+                    message=f"accepted: {difference.path} was {difference.saved!r}, is now {difference.now!r}",
+                )
+            )
     require_steps_ahead(config.train.steps, info.step)
     start.step, start.meta, start.resumed_from = info.step, info.meta, info.step
     return start, derived, info
@@ -185,7 +239,12 @@ def _lr_reader(config: Config) -> Callable[[Derived, int], float]:
 
 
 def _load_or_init(
-    start: Start, info: CheckpointInfo | None, store: CheckpointStore, model_def: ModelDef, optimizer: Optimizer, config: Config,
+    start: Start,
+    info: CheckpointInfo | None,
+    store: CheckpointStore,
+    model_def: ModelDef,
+    optimizer: Optimizer,
+    config: Config,
 ) -> tuple[TrainState, Start]:
     if info is None:
         return init_state(model_def, optimizer, config.train.seed), start
@@ -198,7 +257,13 @@ def _load_or_init(
 
 
 def _settle_directory(
-    request: RunRequest, run: RunDir, store: CheckpointStore, config: Config, derived: Derived, tokenizer: Tokenizer, start: Start,
+    request: RunRequest,
+    run: RunDir,
+    store: CheckpointStore,
+    config: Config,
+    derived: Derived,
+    tokenizer: Tokenizer,
+    start: Start,
     reporter: Reporter,
 ) -> None:
     """Write what describes the run, and clear away what lies beyond the step it continues from."""
@@ -214,9 +279,15 @@ def _settle_directory(
         if request.resume != "none":
             moved = store.set_aside(start.step, start.attempt)
             if moved:
-                reporter.publish(Warned(topic="resume", message=(
-                    f"checkpoints of steps {', '.join(map(str, moved))} lie beyond step {start.step} and were moved to "
-                    f"{run.checkpoints / 'set-aside'}")))
+                reporter.publish(
+                    Warned(
+                        topic="resume",
+                        message=(
+                            f"checkpoints of steps {', '.join(map(str, moved))} lie beyond step {start.step} and were moved to "
+                            f"{run.checkpoints / 'set-aside'}"
+                        ),
+                    )
+                )
             keep_rows_up_to(run.metrics, start.step)
             # Samples cut short by a stop are written again, all of them.
             keep_rows_up_to(run.samples, start.step - ("sample" in start.meta.get("owed", ())))
@@ -228,35 +299,66 @@ def _earlier_budget(run: RunDir, start: Start) -> dict[str, float]:
     """Totals up to the restored checkpoint, and what was done beyond it as `lost`."""
     totals = dict(start.meta.get("time_budget_seconds", {}))
     if start.attempt > 1:
-        totals["lost"] = totals.get("lost", 0.0) + seconds_beyond(read_events(run.events), float(start.meta.get("saved_at", 0.0)))
+        totals["lost"] = totals.get("lost", 0.0) + seconds_beyond(
+            read_events(run.events), float(start.meta.get("saved_at", 0.0))
+        )
     return totals
 
 
 def _run_started(
-    request: RunRequest, config: Config, derived: Derived, data: DataPipeline, model_def: ModelDef, device: jax.Device, start: Start,
+    request: RunRequest,
+    config: Config,
+    derived: Derived,
+    data: DataPipeline,
+    model_def: ModelDef,
+    optimizer: Optimizer,
+    device: jax.Device,
+    start: Start,
 ) -> RunStarted:
     process = platform.node()
     return RunStarted(
-        pid=os.getpid(), host=process, attempt=start.attempt, resumed_from=start.resumed_from,
+        pid=os.getpid(),
+        host=process,
+        attempt=start.attempt,
+        resumed_from=start.resumed_from,
         versions={name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         device={"platform": device.platform, "name": device.device_kind, "count": jax.local_device_count()},
-        environment=environment_report(os.environ), parameters=model_def.parameter_count, tokens_per_step=derived.tokens_per_step,
-        total_steps=config.train.steps, tokens_seen=int(start.meta.get("tokens_seen", 0)), data=data.describe(),
+        environment=environment_report(os.environ),
+        parameters=model_def.parameter_count,
+        tokens_per_step=derived.tokens_per_step,
+        total_steps=config.train.steps,
+        tokens_seen=int(start.meta.get("tokens_seen", 0)),
+        data=data.describe(),
+        optimizer=optimizer.describe(),
         accepted=list(request.accept),
     )
 
 
 def _compile(
-    model_def: ModelDef, optimizer: Optimizer, config: Config, derived: Derived, state: TrainState, reporter: Reporter,
-    budget: TimeBudget, switch: StopSwitch, watch: CompileWatch, step: int,
+    model_def: ModelDef,
+    optimizer: Optimizer,
+    config: Config,
+    derived: Derived,
+    state: TrainState,
+    reporter: Reporter,
+    budget: TimeBudget,
+    switch: StopSwitch,
+    watch: CompileWatch,
+    step: int,
 ) -> Any:
     reporter.publish(Phase(name="compile", step=step))
     train_step = make_train_step(model_def, optimizer, config, derived)
     shape = (derived.grad_accum, config.train.batch_size, config.train.seq_len)
     with budget.measure("compile"):
         compiled = interruptibly(lambda: compile_step(train_step, state, shape, watch), switch)
-    reporter.publish(Compiled(seconds=round(compiled.seconds, 3), cache_hit=compiled.cache_hit, memory=compiled.memory,
-                              flops_per_token=model_def.flops_per_token(config.train.seq_len)))
+    reporter.publish(
+        Compiled(
+            seconds=round(compiled.seconds, 3),
+            cache_hit=compiled.cache_hit,
+            memory=compiled.memory,
+            flops_per_token=model_def.flops_per_token(config.train.seq_len),
+        )
+    )
     return compiled
 
 

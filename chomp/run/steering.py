@@ -65,9 +65,11 @@ class Steering:
                 raise
             except ChompError as error:
                 self._queue.answer(command, step, str(error), ok=False)
-            except Exception as error:  # noqa: BLE001 - a wish that fails, for want of memory say, must not end the run
+            except Exception as error:
                 log.exception("the command %s failed", command.command)
-                self._queue.answer(command, step, f"{command.command} failed: {type(error).__name__}: {error}", ok=False)
+                self._queue.answer(
+                    command, step, f"{command.command} failed: {type(error).__name__}: {error}", ok=False
+                )
             else:
                 self._queue.answer(command, step, message, ok=command.command in KNOWN)
 

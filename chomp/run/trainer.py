@@ -41,8 +41,13 @@ class Trainer:
             self.batches.set_state(session.start.position)
         self.position: dict[str, Any] = self.batches.get_state()
         self.rows = RowMaker(
-            self.config, session.budget, tokens_per_step=session.derived.tokens_per_step, flops_per_token=session.flops_per_token,
-            peak_flops=session.peak_flops, compile_seconds=session.compile_seconds)
+            self.config,
+            session.budget,
+            tokens_per_step=session.derived.tokens_per_step,
+            flops_per_token=session.flops_per_token,
+            peak_flops=session.peak_flops,
+            compile_seconds=session.compile_seconds,
+        )
         self.waiting_row: dict[str, Any] | None = session.start.meta.get("owed_row")
         self._pending: deque[Pending] = deque()
 
@@ -58,7 +63,8 @@ class Trainer:
             scalar.copy_to_host_async()
         self.dispatched += 1
         self._pending.append(
-            Pending(self.dispatched, metrics, self.batches.get_state(), filled, filled / batch.segment_ids.size))
+            Pending(self.dispatched, metrics, self.batches.get_state(), filled, filled / batch.segment_ids.size)
+        )
         while len(self._pending) > 1:
             self._complete(self._pending.popleft())
         return True
@@ -93,19 +99,28 @@ class Trainer:
 
     def _report_nonfinite(self, step: int, metrics: StepMetrics) -> None:
         policy = self.config.debug.nonfinite
-        self.session.reporter.publish(NonFinite(
-            step=step, loss=float(metrics.loss), grad_norm=float(metrics.grad_norm), skipped=int(metrics.skipped), action=policy))
+        self.session.reporter.publish(
+            NonFinite(
+                step=step,
+                loss=float(metrics.loss),
+                grad_norm=float(metrics.grad_norm),
+                skipped=int(metrics.skipped),
+                action=policy,
+            )
+        )
         if policy == "halt":
             self._return_to(step - 1)
             raise NonFiniteError(
                 f"{_nonfinite_words(step, metrics)}; the parameters are those of step {step - 1}. Resume from there with a lower "
-                "learning rate (-o optim.lr=… --accept optim.lr) or past the bad batch with -o debug.nonfinite=skip")
+                "learning rate (-o optim.lr=… --accept optim.lr) or past the bad batch with -o debug.nonfinite=skip"
+            )
 
     def _limit_skips(self, step: int, metrics: StepMetrics) -> None:
         in_a_row = int(metrics.skipped_in_a_row)
         if in_a_row >= self.config.debug.max_consecutive_nonfinite:
             raise NonFiniteError(
-                f"{_nonfinite_words(step, metrics)}; {in_a_row} steps in a row were skipped (debug.max_consecutive_nonfinite)")
+                f"{_nonfinite_words(step, metrics)}; {in_a_row} steps in a row were skipped (debug.max_consecutive_nonfinite)"
+            )
 
     def _return_to(self, step: int) -> None:
         """Forget the steps that the latched state refused; `position` still is that of `step`."""
@@ -131,7 +146,9 @@ class Trainer:
 
     def is_settled(self) -> bool:
         """Whether the state is that of `progress.step` and its arrays still exist: a failed step may have consumed them."""
-        return self.dispatched == self.progress.step and not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))
+        return self.dispatched == self.progress.step and not any(
+            leaf.is_deleted() for leaf in jax.tree.leaves(self.state)
+        )
 
 
 def _nonfinite_words(step: int, metrics: StepMetrics) -> str:

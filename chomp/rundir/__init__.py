@@ -5,6 +5,18 @@ from chomp.rundir.manifest import CheckpointInfo, list_checkpoints, read_info, s
 from chomp.rundir.paths import RunDir, list_runs, open_run, write_whole
 
 __all__ = [
-    "CheckpointInfo", "Holder", "RunDir", "RunLock", "list_checkpoints", "list_runs", "live_holder", "open_run", "read_holder",
-    "read_info", "seal", "set_tags", "verify", "write_whole",
+    "CheckpointInfo",
+    "Holder",
+    "RunDir",
+    "RunLock",
+    "list_checkpoints",
+    "list_runs",
+    "live_holder",
+    "open_run",
+    "read_holder",
+    "read_info",
+    "seal",
+    "set_tags",
+    "verify",
+    "write_whole",
 ]

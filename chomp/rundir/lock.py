@@ -30,9 +30,13 @@ class Holder:
     host: str
     started: float
 
+    def is_here(self) -> bool:
+        """Whether the process was started on this machine; of another one nothing can be known."""
+        return self.host == socket.gethostname()
+
     def is_alive(self) -> bool:
         """Whether that very process still runs here; a reused pid is told apart by its start time."""
-        if self.host != socket.gethostname():
+        if not self.is_here():
             return False
         try:
             process = psutil.Process(self.pid)
@@ -48,7 +52,7 @@ def read_holder(path: Path) -> Holder | None:
     try:
         record = json.loads(path.read_text())
         return Holder(pid=int(record["pid"]), host=str(record["host"]), started=float(record["started"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
@@ -73,9 +77,16 @@ class RunLock:
         """
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
+            self._take(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    def _take(self, fd: int) -> None:
+        try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(fd)
             holder = read_holder(self._path)
             who = f"pid {holder.pid} on {holder.host}" if holder else "another process"
             raise RunDirError(
@@ -83,10 +94,9 @@ class RunLock:
                 "or choose another --run-dir"
             ) from None
         me = psutil.Process()
-        holder = Holder(pid=me.pid, host=socket.gethostname(), started=me.create_time())
+        mine = Holder(pid=me.pid, host=socket.gethostname(), started=me.create_time())
         os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps({**asdict(holder), "locked_at": round(time.time(), 3)}).encode(), 0)
-        self._fd = fd
+        os.pwrite(fd, json.dumps({**asdict(mine), "locked_at": round(time.time(), 3)}).encode(), 0)
 
     def release(self) -> None:
         """Give the lock back; the file stays, empty, so that nobody is named as its holder."""

@@ -54,14 +54,16 @@ def seal(folder: Path, meta: dict[str, Any]) -> int:
     """
     write_whole(folder / META, json.dumps(meta, indent=1).encode())
     files = {}
+    total = 0
     for path in _listed(folder):
         digest, size = _hash(path, sync=True)
         files[path.relative_to(folder).as_posix()] = {"bytes": size, "sha256": digest}
+        total += size
     for inner in {path.parent for path in _listed(folder)}:
         fsync_folder(inner)
     manifest = {"format": FORMAT_VERSION, "step": meta["step"], "files": files}
     write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
-    return sum(entry["bytes"] for entry in files.values())
+    return total
 
 
 def list_checkpoints(folder: Path) -> list[CheckpointInfo]:
@@ -123,8 +125,10 @@ def _listed_files(folder: Path) -> dict[str, dict[str, Any]]:
         CheckpointError: the manifest is missing, damaged, or that of another step.
     """
     manifest = _read_json(folder / MANIFEST)
+    files: dict[str, dict[str, Any]] = {}
     try:
-        files = {str(name): {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])} for name, entry in manifest["files"].items()}
+        for name, entry in manifest["files"].items():
+            files[name] = {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
         whole = META in files and int(manifest["step"]) == int(folder.name)
     except (KeyError, TypeError, ValueError, AttributeError):
         whole = False

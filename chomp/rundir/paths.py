@@ -79,8 +79,12 @@ class RunDir:
             values = json.loads(self.config_resolved.read_text())
         except FileNotFoundError:
             raise RunDirError(f"{self.path} is not a run: it has no {self.config_resolved.name}") from None
-        except ValueError as error:
-            raise RunDirError(f"{self.config_resolved} is damaged ({error}); pass the configuration file to train again") from None
+        except OSError as error:
+            raise RunDirError(f"{self.config_resolved} cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
+            raise RunDirError(
+                f"{self.config_resolved} is damaged ({error}); pass the configuration file to train again"
+            ) from None
         if not isinstance(values, dict):
             raise RunDirError(f"{self.config_resolved} is damaged: it holds no table of settings")
         return values
@@ -105,9 +109,11 @@ def _file_names(run: RunDir) -> dict[str, str]:
     if not run.config_resolved.exists():
         return {}
     logging_section = run.load_resolved().get("logging", {})
+    if not isinstance(logging_section, dict):
+        raise RunDirError(f"{run.config_resolved} is damaged: logging is no table of settings")
     return {
-        "metrics_name": logging_section.get("metrics_file", run.metrics_name),
-        "log_name": logging_section.get("log_file", run.log_name),
+        "metrics_name": str(logging_section.get("metrics_file", run.metrics_name)),
+        "log_name": str(logging_section.get("log_file", run.log_name)),
     }
 
 
@@ -115,8 +121,15 @@ def list_runs(root: Path) -> list[Path]:
     """The run directories directly inside `root`, newest event first."""
     if not root.is_dir():
         return []
-    runs = [path for path in root.iterdir() if path.is_dir() and RunDir(path).holds_run()]
-    return sorted(runs, key=_last_change, reverse=True)
+    return sorted((path for path in root.iterdir() if _is_run(path)), key=_last_change, reverse=True)
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return path.is_dir() and RunDir(path).holds_run()
+    except OSError:
+        # Somebody else's folder, or one that just went away.
+        return False
 
 
 def _last_change(path: Path) -> float:

@@ -66,7 +66,7 @@ class Reporter:
             for sink in self._sinks:
                 try:
                     sink.close()
-                except Exception:  # noqa: BLE001 - as above; nothing is left to switch off
+                except Exception:
                     log.exception("closing %s failed", sink.name)
             self._writer.close()
 
@@ -102,13 +102,13 @@ class QueuedSink(Sink):
         while (event := self._queue.get()) is not None:
             try:
                 self._inner.handle(event)
-            except Exception as error:  # noqa: BLE001 - raised again by `handle`, in the thread that can report it
+            except Exception as error:
                 log.warning("%s failed", self.name, exc_info=error)
                 self._error = error
                 return
         try:
             self._inner.close()
-        except Exception:  # noqa: BLE001 - as above, after the last event
+        except Exception:
             log.exception("closing %s failed", self.name)
 
     def close(self) -> None:

@@ -82,8 +82,11 @@ class ConsoleSink(Sink):
             case Warned():
                 self._say(f"warning: {text.defused(event.message)}", style="yellow")
             case NonFinite():
-                self._say(f"step {event.step}: loss {text.loss(event.loss)}, gradient norm {text.loss(event.grad_norm)}; "
-                          f"the parameters were not touched ({event.action})", style="bold red")
+                self._say(
+                    f"step {event.step}: loss {text.loss(event.loss)}, gradient norm {text.loss(event.grad_norm)}; "
+                    f"the parameters were not touched ({event.action})",
+                    style="bold red",
+                )
             case RunEnded():
                 self._ended(event)
 
@@ -91,29 +94,42 @@ class ConsoleSink(Sink):
         self._eta.total_steps = event.total_steps
         resumed = "" if event.resumed_from is None else f", resumed from step {event.resumed_from}"
         device = event.device.get("name", event.device.get("platform", "?"))
-        self._say(f"{text.count(event.parameters)} parameters on {device}, "
-                  f"{event.tokens_per_step:,} tokens per step, {event.total_steps:,} steps{resumed}")
+        self._say(
+            f"{text.count(event.parameters)} parameters on {device}, "
+            f"{event.tokens_per_step:,} tokens per step, {event.total_steps:,} steps{resumed}"
+        )
         if event.data:
             self._say(f"data: {text.defused(event.data)}")
+        for line in event.optimizer.splitlines():
+            self._say(f"  {line}", style="dim")
         for name, value in event.environment.items():
             if name.startswith(SHOWN_ENVIRONMENT):
-                self._say(f"env {name}={value}", style="dim")
+                self._say(f"env {name}={text.defused(value)}", style="dim")
 
     def _show_bar(self) -> None:
         if not self._console.is_terminal or self._progress is not None:
             return
         self._progress = Progress(
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), BarColumn(bar_width=None), TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[note]}"), console=self._console, transient=True)
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            transient=True,
+        )
         self._task = self._progress.add_task("train", total=self._eta.total_steps, note="")
         self._progress.start()
 
     def _row(self, row: dict[str, Any]) -> None:
         eta = self._eta.update(row)
-        self._say(text.row_line(row, self._eta.total_steps, eta))
+        # The bar shows the remaining time; without it the line fits eighty columns.
+        self._say(text.row_line(row, self._eta.total_steps, eta if self._progress is None else None))
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=row["step"],
-                                  note=f"loss {text.loss(row.get('loss'))} · {row['tokens_per_sec']:,.0f} tok/s · eta {text.duration(eta or 0)}")
+            self._progress.update(
+                self._task,
+                completed=row["step"],
+                note=f"loss {text.loss(row.get('loss'))} · {row['tokens_per_sec']:,.0f} tok/s · eta {text.duration(eta or 0)}",
+            )
 
     def _sample(self, event: Sampled) -> None:
         self._say(f"── sample at step {event.step} ──", style="cyan")
@@ -124,12 +140,18 @@ class ConsoleSink(Sink):
 
     def _checkpoint(self, event: Checkpoint) -> None:
         if event.state == "committed":
-            self._say(f"saved step {event.step} ({text.size(event.bytes or 0)}, {event.seconds:.1f} s, "
-                      f"training waited {event.blocked_seconds:.2f} s)", style="dim")
+            self._say(
+                f"saved step {event.step} ({text.size(event.bytes or 0)}, {event.seconds:.1f} s, "
+                f"training waited {event.blocked_seconds:.2f} s)",
+                style="dim",
+            )
         elif event.state in ("failed", "refused"):
             what = "saving" if event.state == "failed" else "checkpoint of"
-            self._say(f"{what} step {event.step} {'failed' if event.state == 'failed' else 'refused'}: "
-                      f"{text.defused(event.reason or '')}", style="bold red")
+            self._say(
+                f"{what} step {event.step} {'failed' if event.state == 'failed' else 'refused'}: "
+                f"{text.defused(event.reason or '')}",
+                style="bold red",
+            )
 
     def _ended(self, event: RunEnded) -> None:
         self._hide_bar()
@@ -137,8 +159,12 @@ class ConsoleSink(Sink):
             where = f"at step {event.step}: " if event.step else ""
             print(f"error: {where}{text.defused(event.reason)}", file=sys.stderr, flush=True)
         else:
-            self._say(f"{event.status.replace('_', ' ')} at step {event.step}: {text.defused(event.reason)}", style="green")
-        spent = "  ".join(f"{name.replace('_', ' ')} {text.duration(s)}" for name, s in event.time_budget_seconds.items() if s >= 1)
+            self._say(
+                f"{event.status.replace('_', ' ')} at step {event.step}: {text.defused(event.reason)}", style="green"
+            )
+        spent = "  ".join(
+            f"{name.replace('_', ' ')} {text.duration(s)}" for name, s in event.time_budget_seconds.items() if s >= 1
+        )
         if spent:
             self._say(f"time: {spent}", style="dim")
 

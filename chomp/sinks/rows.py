@@ -28,7 +28,10 @@ class RowFiles(Sink):
         if isinstance(event, Step):
             self._append(self._run.metrics, event.row)
         elif isinstance(event, Sampled):
-            self._append(self._run.samples, {"step": event.step, "prompt": event.prompt, "text": event.text, "tokens": event.tokens})
+            self._append(
+                self._run.samples,
+                {"step": event.step, "prompt": event.prompt, "text": event.text, "tokens": event.tokens},
+            )
 
     def _append(self, path: Path, row: dict[str, object]) -> None:
         if path not in self._open:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 
 def defused(text: str) -> str:
     """`text` without control characters, so that a sample or a file name cannot steer a terminal.
 
-    Newlines and tabs stay; everything else in Unicode's control categories, the bidirectional
-    overrides among them, becomes a visible replacement character.
+    Newlines and tabs stay; every other control character, the bidirectional marks and lone
+    surrogates become a visible replacement character.
     """
     return "".join(char if char in "\n\t" or _is_harmless(char) else "�" for char in text)
 
 
 def _is_harmless(char: str) -> bool:
     code = ord(char)
-    return not (code < 0x20 or 0x7F <= code < 0xA0 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
-                or code in (0x200E, 0x200F) or 0xD800 <= code <= 0xDFFF)
+    return not (
+        code < 0x20
+        or 0x7F <= code < 0xA0
+        or 0x202A <= code <= 0x202E
+        or 0x2066 <= code <= 0x2069
+        or code in (0x061C, 0x200E, 0x200F, 0x2028, 0x2029)
+        or 0xD800 <= code <= 0xDFFF
+    )
 
 
 def duration(seconds: float) -> str:
@@ -31,6 +37,11 @@ def duration(seconds: float) -> str:
     if total < 86400:
         return f"{total // 3600}h{total % 3600 // 60:02d}m"
     return f"{total // 86400}d{total % 86400 // 3600:02d}h"
+
+
+def step_time(seconds: float) -> str:
+    """Seconds per step as `0.75 ms`, `538 ms` or `1.20 s`."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
 def size(count: float) -> str:
@@ -50,10 +61,14 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def is_finite(value: float | None) -> TypeGuard[float]:
+    """Whether it is a number; files hold null where it is not."""
+    return value is not None and math.isfinite(value)
+
+
 def loss(value: float | None) -> str:
-    if value is None or not math.isfinite(value):
-        return "non-finite"
-    return f"{value:.4f}"
+    """A loss with four digits, or `non-finite`."""
+    return f"{value:.4f}" if is_finite(value) else "non-finite"
 
 
 def row_line(row: dict[str, Any], total_steps: int, eta_seconds: float | None) -> str:
@@ -61,10 +76,10 @@ def row_line(row: dict[str, Any], total_steps: int, eta_seconds: float | None) -
     parts = [
         f"step {row['step']:>{len(str(total_steps))}}/{total_steps}",
         f"loss {loss(row.get('loss'))}",
-        f"grad {row['grad_norm']:.3g}" if row.get("grad_norm") is not None else "grad non-finite",
+        f"grad {row['grad_norm']:.3g}" if is_finite(row.get("grad_norm")) else "grad non-finite",
         f"lr {row['lr']:.2e}",
         f"{row['tokens_per_sec']:,.0f} tok/s",
-        f"{row['step_time_s']:.3g} s/step",
+        step_time(row["step_time_s"]),
     ]
     if row.get("mfu") is not None:
         parts.append(f"mfu {row['mfu']:.1%}")

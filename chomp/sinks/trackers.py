@@ -36,13 +36,18 @@ def build_trackers(config: Config, run: RunDir, values: dict[str, Any]) -> list[
 
 def _require(package: str, key: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"{key} needs the package {package}; install it with: pip install 'chomp[{package}]', or set {key}: false")
+        raise ConfigError(
+            f"{key} needs the package {package}; install it with: pip install 'chomp[{package}]', or set {key}: false"
+        )
 
 
 def series(row: dict[str, Any]) -> dict[str, float]:
     """The numbers of a metrics row that make a curve."""
-    return {key: float(value) for key, value in row.items()
-            if key not in NOT_SERIES and isinstance(value, (int, float)) and not isinstance(value, bool)}
+    return {
+        key: float(value)
+        for key, value in row.items()
+        if key not in NOT_SERIES and isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
 
 
 class TensorBoardSink(Sink):
@@ -103,9 +108,17 @@ class WandbSink(Sink):
         import wandb
 
         options = self._options
-        tracked = wandb.init(project=options.project, entity=options.entity, name=options.run_name or self._run_dir.name,
-                             id=self._run_id(), resume="allow", mode=options.mode, tags=options.tags, config=self._values,
-                             dir=str(self._run_dir.path))
+        tracked = wandb.init(
+            project=options.project,
+            entity=options.entity,
+            name=options.run_name or self._run_dir.name,
+            id=self._run_id(),
+            resume="allow",
+            mode=options.mode,
+            tags=options.tags,
+            config=self._values,
+            dir=str(self._run_dir.path),
+        )
         artifact = wandb.Artifact(f"config-{tracked.id}", type="config")
         artifact.add_file(str(self._run_dir.config_original))
         tracked.log_artifact(artifact)

@@ -72,7 +72,9 @@ def blocks(text: str) -> list[Block]:
     found = []
     for match in FENCE.finditer(text):
         before = NOT_RUN_MARK.search(text[: match.start()])
-        found.append(Block(match["kind"], match["body"], text.count("\n", 0, match.start()) + 2, before and before["reason"]))
+        found.append(
+            Block(match["kind"], match["body"], text.count("\n", 0, match.start()) + 2, before and before["reason"])
+        )
     return found
 
 
@@ -92,7 +94,7 @@ def section(text: str, title: str) -> str:
     """The text below a heading of any level, up to the next of the same or a higher one."""
     found = re.search(rf"^(#+) {re.escape(title)}\n", text, re.MULTILINE)
     assert found, f"there is no heading {title!r}"
-    rest = text[found.end():]
+    rest = text[found.end() :]
     end = re.search(rf"^#{{1,{len(found[1])}}} ", rest, re.MULTILINE)
     return rest[: end.start()] if end else rest
 
@@ -104,7 +106,11 @@ def documented(text: str) -> set[str]:
 
 def run_page(text: str, folder: Path) -> list[str]:
     """Run a page's commands in `folder`; returns them, and raises with the output of the first that fails."""
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "JAX_PLATFORMS": "cpu"}
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "JAX_PLATFORMS": "cpu",
+    }
     done, groups = [], []
     try:
         for block in runnable(text):
@@ -112,11 +118,20 @@ def run_page(text: str, folder: Path) -> list[str]:
                 log = folder / ".output"
                 with log.open("wb") as output:
                     # A file and not a pipe: a command left in the background would keep a pipe open.
-                    child = subprocess.Popen(["bash", "-eo", "pipefail", "-c", command], cwd=folder, env=env, stdin=subprocess.DEVNULL,
-                                             stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+                    child = subprocess.Popen(
+                        ["bash", "-eo", "pipefail", "-c", command],
+                        cwd=folder,
+                        env=env,
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
                 groups.append(child.pid)
                 code = child.wait(COMMAND_TIMEOUT_SECONDS)
-                assert code == 0, f"line {block.line}: $ {command}\nexit code {code}\n{log.read_text(errors='replace')[-4000:]}"
+                assert code == 0, (
+                    f"line {block.line}: $ {command}\nexit code {code}\n{log.read_text(errors='replace')[-4000:]}"
+                )
                 done.append(command)
     finally:
         for group in groups:
@@ -153,8 +168,12 @@ def test_a_failing_command_fails_its_page(broken: str, tmp_path: Path) -> None:
 
 
 def test_blocks_that_are_not_run_are_listed() -> None:
-    marked = {(name(page), block.not_run, commands(block)[0])
-              for page in PAGES for block in runnable(page.read_text()) if block.not_run is not None}
+    marked = {
+        (name(page), block.not_run, commands(block)[0])
+        for page in PAGES
+        for block in runnable(page.read_text())
+        if block.not_run is not None
+    }
     assert marked <= NOT_RUN, f"not in NOT_RUN: {sorted(marked - NOT_RUN)}"
     gone = {entry for entry in NOT_RUN - marked if entry[0] != "README.md"}
     assert not gone, f"no longer in the pages: {sorted(gone)}"
@@ -180,7 +199,9 @@ def test_links_resolve(page: Path) -> None:
         path = (page.parent / target).resolve() if target else page
         assert path.exists(), f"{name(page)} links to {match['target']}, which does not exist"
         if anchor and path.suffix == ".md":
-            assert anchor in anchors(path.read_text()), f"{name(page)} links to {match['target']}, which has no such heading"
+            assert anchor in anchors(path.read_text()), (
+                f"{name(page)} links to {match['target']}, which has no such heading"
+            )
 
 
 def anchors(text: str) -> set[str]:
@@ -209,7 +230,9 @@ def test_the_map_is_complete() -> None:
     missing = [entry for entry in entries if not (ROOT / entry).exists()]
     assert not missing, f"in the map and not there: {missing}"
     modules = [path for package in ("chomp", "chomp_tui") for path in (ROOT / package).rglob("*.py")]
-    wanted = {path.parent for path in modules} | {path for path in modules if path.name not in ("__init__.py", "__main__.py")}
+    wanted = {path.parent for path in modules} | {
+        path for path in modules if path.name not in ("__init__.py", "__main__.py")
+    }
     unlisted = {path.relative_to(ROOT).as_posix() for path in wanted} - set(entries)
     assert not unlisted, f"there and not in the map: {sorted(unlisted)}"
     assert len(entries) == len(set(entries))
@@ -218,8 +241,15 @@ def test_the_map_is_complete() -> None:
 def test_run_directory_is_documented() -> None:
     from chomp.rundir import RunDir
 
-    files = {value.name for prop, value in ((prop, getattr(RunDir(Path("run")), prop)) for prop in vars(RunDir)
-             if isinstance(getattr(RunDir, prop), property)) if isinstance(value, Path)}
+    files = {
+        value.name
+        for prop, value in (
+            (prop, getattr(RunDir(Path("run")), prop))
+            for prop in vars(RunDir)
+            if isinstance(getattr(RunDir, prop), property)
+        )
+        if isinstance(value, Path)
+    }
     text = section((ROOT / "docs" / "architecture.md").read_text(), "Run directory")
     assert {entry.rstrip("/").split("/")[0] for entry in documented(text)} >= files
 
@@ -254,11 +284,15 @@ def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(jax, "local_devices", lambda: [Gpu()])
     config = parse_config("optim: {name: muon}", source="test").config
     maker = RowMaker(config, TimeBudget(), tokens_per_step=64, flops_per_token=1.0, peak_flops=1.0, compile_seconds=1.0)
-    metrics = StepMetrics(loss=1.0, grad_norm=1.0, lr=1.0, lr_muon=1.0, tokens=64, finite=True, skipped=0, skipped_in_a_row=0)
+    metrics = StepMetrics(
+        loss=1.0, grad_norm=1.0, lr=1.0, lr_muon=1.0, tokens=64, finite=True, skipped=0, skipped_in_a_row=0
+    )
     maker.completed(Pending(1, metrics, {}, 64, 1.0), 64)
     fields = {*maker.make(1, metrics, 64), "eval_loss", "eval_bpb"}
     assert documented(section((ROOT / "docs" / "training.md").read_text(), "Metrics rows")) == fields
-    example = decode(next(b.body for b in blocks(section((ROOT / "docs" / "events.md").read_text(), "`step`")) if b.kind == "json"))
+    example = decode(
+        next(b.body for b in blocks(section((ROOT / "docs" / "events.md").read_text(), "`step`")) if b.kind == "json")
+    )
     assert isinstance(example, Step)
     assert set(example.row) <= fields
 
@@ -296,7 +330,9 @@ def test_resume_rules_are_those_of_the_engine() -> None:
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {requirement_name(text) for text in project["dependencies"]}
-    wanted |= {requirement_name(text) for group in project["optional-dependencies"].values() for text in group} - {"jax"}
+    wanted |= {requirement_name(text) for group in project["optional-dependencies"].values() for text in group} - {
+        "jax"
+    }
     text = (ROOT / "docs" / "dependencies.md").read_text()
     assert documented(text) == wanted | set(project["optional-dependencies"])
 

@@ -32,7 +32,9 @@ finally:
 """
 
 
-def loaded(statement: str, names: tuple[str, ...], report: Path, *, folder: Path = ROOT, path: Path | None = None) -> set[str]:
+def loaded(
+    statement: str, names: tuple[str, ...], report: Path, *, folder: Path = ROOT, path: Path | None = None
+) -> set[str]:
     """Which of `names` a fresh interpreter has loaded when `statement` is done; fails if the statement fails.
 
     Args:
@@ -45,8 +47,16 @@ def loaded(statement: str, names: tuple[str, ...], report: Path, *, folder: Path
     env = dict(os.environ)
     if path is not None:
         env["PYTHONPATH"] = str(path)
-    done = subprocess.run([sys.executable, "-c", WATCHER, statement, str(report), *names], cwd=folder, env=env, capture_output=True,
-                          text=True, timeout=120, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHER, statement, str(report), *names],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return set(report.read_text().split())
 
@@ -71,6 +81,7 @@ def test_the_shared_layer_loads_neither_jax_nor_textual(package: str, tmp_path: 
         ("runs",),
         ("probe",),
         ("train", "--help"),
+        ("ctl", "--help"),
     ],
     ids=" ".join,
 )
@@ -87,7 +98,10 @@ def test_listing_runs_and_checkpoints_loads_no_jax(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import chomp_tui, chomp_tui.__main__", "from chomp_tui.__main__ import cli; cli(['--help'], standalone_mode=False)"],
+    [
+        "import chomp_tui, chomp_tui.__main__",
+        "from chomp_tui.__main__ import cli; cli(['--help'], standalone_mode=False)",
+    ],
 )
 def test_the_console_loads_no_jax(statement: str, tmp_path: Path) -> None:
     assert loaded(statement, JAX_WORLD, tmp_path / "report") == set()
@@ -97,12 +111,17 @@ def test_the_check_itself_can_fail(tmp_path: Path) -> None:
     """A package that breaks the rule at import, and one that breaks it late, are both caught."""
     package = tmp_path / "guilty"
     package.mkdir()
-    (package / "__init__.py").write_text("import textual_stub\n\ndef late():\n    import jax_stub\n    import os\n    os._exit(0)\n")
+    (package / "__init__.py").write_text(
+        "import textual_stub\n\ndef late():\n    import jax_stub\n    import os\n    os._exit(0)\n"
+    )
     for name in ("textual_stub", "jax_stub"):
         (tmp_path / f"{name}.py").write_text("")
     names = ("textual_stub", "jax_stub", "not_there")
     assert loaded("import guilty", names, tmp_path / "report", path=tmp_path) == {"textual_stub"}
-    assert loaded("import guilty; guilty.late()", names, tmp_path / "report", path=tmp_path) == {"textual_stub", "jax_stub"}
+    assert loaded("import guilty; guilty.late()", names, tmp_path / "report", path=tmp_path) == {
+        "textual_stub",
+        "jax_stub",
+    }
 
 
 def lint_imports(folder: Path, *args: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -111,8 +130,15 @@ def lint_imports(folder: Path, *args: str, path: Path | None = None) -> subproce
     if path is not None:
         env["PYTHONPATH"] = str(path)
     script = Path(sys.executable).with_name("lint-imports")
-    return subprocess.run([script, "--no-cache", "--no-logo", *args], cwd=folder, env=env, capture_output=True, text=True, timeout=120,
-                          check=False)
+    return subprocess.run(
+        [script, "--no-cache", "--no-logo", *args],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_import_contracts_are_kept() -> None:
@@ -128,8 +154,9 @@ def test_a_broken_contract_is_noticed(tmp_path: Path) -> None:
         module.parent.mkdir(exist_ok=True)
         module.write_text(text)
     (tmp_path / "contracts.toml").write_text(
-        '[tool.importlinter]\nroot_packages = ["layered"]\n\n[[tool.importlinter.contracts]]\nname = "layers"\ntype = "layers"\n'
-        'layers = ["layered.upper", "layered.lower"]\n')
+        '[tool.importlinter]\nroot_packages = ["layered"]\n\n'
+        '[[tool.importlinter.contracts]]\nname = "layers"\ntype = "layers"\nlayers = ["layered.upper", "layered.lower"]\n'
+    )
     done = lint_imports(tmp_path, "--config", "contracts.toml", path=tmp_path)
     assert done.returncode == 1
     assert "layered.lower -> layered.upper" in done.stdout

@@ -43,9 +43,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exact")
     corpus = write_corpus(folder / "corpus")
     for name, (data, optim) in VARIANTS.items():
-        config = tiny_config(corpus, data={**data, "shuffle": True}, optim=optim,
-                             train={"steps": STEPS, "eval_every": 25, "batch_size": 8, "seq_len": 128},
-                             checkpoint={"save_every": 20, "max_to_keep": 3})
+        config = tiny_config(
+            corpus,
+            data={**data, "shuffle": True},
+            optim=optim,
+            train={"steps": STEPS, "eval_every": 25, "batch_size": 8, "seq_len": 128},
+            checkpoint={"save_every": 20, "max_to_keep": 3},
+        )
         write_config(folder / f"{name}.yaml", config)
     return folder
 
@@ -83,10 +87,16 @@ def finish(runs: Path, name: str, run_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_killed_at_each_phase_and_resumed_twice_in_a_row(name: str, runs: Path, uninterrupted: Callable[[str], Path]) -> None:
+def test_killed_at_each_phase_and_resumed_twice_in_a_row(
+    name: str, runs: Path, uninterrupted: Callable[[str], Path]
+) -> None:
     reference = uninterrupted(name)
     run_dir = runs / f"{name}-killed"
-    instants = [at_step(33), while_saving(60), at_eval(75)] if name == "bin-muon" else [at_compile, while_saving(20), at_step(47), at_eval(50)]
+    instants = (
+        [at_step(33), while_saving(60), at_eval(75)]
+        if name == "bin-muon"
+        else [at_compile, while_saving(20), at_step(47), at_eval(50)]
+    )
     killed = [kill_at(runs, name, run_dir, instant, 0.0, fresh=number == 0) for number, instant in enumerate(instants)]
     assert all(killed), f"the run ended before it could be killed: {killed}"
     finish(runs, name, run_dir)
@@ -106,8 +116,12 @@ def test_fifty_kills_at_random_instants(seed: int, runs: Path, uninterrupted: Ca
     while kills < 5:
         reached = max((row["step"] for row in rows(run_dir)), default=0) if (run_dir / "metrics.jsonl").exists() else 0
         ahead = min(STEPS - 2, reached + rng.randrange(1, 25))
-        instant = rng.choice([at_compile, at_step(ahead), at_step(ahead), at_eval(ahead // 25 * 25), while_saving(ahead // 20 * 20)])
-        assert kill_at(runs, name, run_dir, instant, rng.random() * 0.02, fresh=fresh), "the run ended before its kills were done"
+        instant = rng.choice(
+            [at_compile, at_step(ahead), at_step(ahead), at_eval(ahead // 25 * 25), while_saving(ahead // 20 * 20)]
+        )
+        assert kill_at(runs, name, run_dir, instant, rng.random() * 0.02, fresh=fresh), (
+            "the run ended before its kills were done"
+        )
         kills, fresh = kills + 1, False
     finish(runs, name, run_dir)
     assert_same_run(reference, run_dir, STEPS)

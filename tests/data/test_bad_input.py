@@ -373,6 +373,23 @@ def test_dataset_that_the_hub_does_not_have(complaint, monkeypatch):
     )
 
 
+def test_offline_mode_is_not_waited_for(complaint, monkeypatch):
+    import datasets
+
+    attempts = []
+
+    def offline(*args, **kwargs):
+        attempts.append(args)
+        raise ConnectionError("Couldn't reach 'some/where' on the Hub (OfflineModeIsEnabled)")
+
+    monkeypatch.setattr(datasets, "load_dataset", offline)
+    assert complaint("data.backend=hf", "data.hf_dataset=some/where") == (
+        "split train of the dataset some/where cannot be read: ConnectionError: Couldn't reach 'some/where' on the Hub "
+        "(OfflineModeIsEnabled); unset HF_HUB_OFFLINE"
+    )
+    assert len(attempts) == 1
+
+
 def test_evaluating_on_the_training_split(complaint, hub_folder):
     options, _ = hub_folder
     assert complaint(*options, "data.hf_eval_split=train", error=ConfigError).startswith(

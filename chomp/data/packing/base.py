@@ -171,7 +171,7 @@ class PackIterator(grain.DatasetIterator[Batch]):
     def _counts(self) -> dict[str, int]:
         return {"documents": self._documents, "skipped": self._skipped}
 
-    def _restore_counts(self, counts: dict[str, int]) -> None:
+    def _restore_counts(self, counts: dict[str, Any]) -> None:
         self._documents, self._skipped = counts["documents"], counts["skipped"]
         self._skipped_in_a_row = self._longest_skipped = 0
         self._failure = self._interrupted_at = None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from chomp.config.data import DataConfig
 from chomp.data.sources.badtext import OnBadText, find_bad_row, no_column, not_utf8, null_text
@@ -20,6 +20,7 @@ TABLES = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv
 """Suffixes that are tables; a file of any other name is text."""
 
 
+@runtime_checkable
 class Part(Protocol):
     """Documents of files of one kind."""
 

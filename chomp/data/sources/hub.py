@@ -181,7 +181,9 @@ def explained(name: str, hint: Callable[[], str | None] | None = None) -> Iterat
         if isinstance(error, OSError) and not is_final(error):
             raise
         if isinstance(error, OSError):
-            reason = f"{_first_line(error)}; check data.hf_dataset and data.hf_revision"
+            offline = "OfflineModeIsEnabled" in str(error)
+            advice = "unset HF_HUB_OFFLINE" if offline else "check data.hf_dataset and data.hf_revision"
+            reason = f"{_first_line(error)}; {advice}"
         else:
             cause = error.__cause__ if str(error).startswith("An error occurred") and error.__cause__ else error
             reason = (hint() if isinstance(error, ValueError) and hint is not None else None) or _first_line(cause)
@@ -192,6 +194,8 @@ def is_final(error: OSError) -> bool:
     """Whether an error of reading will be the same however long one waits."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    if "OfflineModeIsEnabled" in str(error):  # datasets names it only in the text of a ConnectionError
+        return True
     if isinstance(error, LocalEntryNotFoundError):  # how the hub's client says that it could not connect
         return False
     if isinstance(error, HfHubHTTPError) and error.response is not None:

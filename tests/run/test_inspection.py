@@ -1,0 +1,64 @@
+"""`chomp inspect` says what a configuration amounts to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from chomp.cli.inspect import describe
+from chomp.config.load import parse_config
+from chomp.run.inspection import inspect
+from tests.engine import tiny_config, write_corpus
+
+
+@pytest.fixture
+def config(tmp_path: Path):
+    values = tiny_config(write_corpus(tmp_path / "corpus", documents=4))
+    return parse_config(yaml.safe_dump(values), source="test").config
+
+
+def test_figures_add_up(config) -> None:
+    found = inspect(config)
+    assert sum(n for name, n in found.breakdown.items() if name != "total") == found.parameters
+    assert found.tokens_per_step == 2 * 4 * 64
+    assert found.total_tokens == found.tokens_per_step * 40
+    assert found.memory.parameters == 4 * found.parameters
+    assert found.memory.gradients == 4 * found.parameters
+    # AdamW keeps two moments; its step counts are a few bytes.
+    assert found.memory.optimizer == pytest.approx(8 * found.parameters, rel=0.01)
+    assert found.memory.activations > 0
+    assert found.memory.compiled is None
+
+
+def test_schedule_runs_from_the_first_step_to_the_last(config) -> None:
+    schedule = inspect(config).schedule
+    assert schedule[0][0] == 1
+    assert schedule[0][1] > 0
+    assert schedule[-1][0] == 40
+    assert max(rate for _, rate in schedule) == pytest.approx(3e-3, rel=1e-3)
+
+
+def test_more_rows_mean_more_activations(config) -> None:
+    wider = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": 8})})
+    assert inspect(wider).memory.activations > 1.8 * inspect(config).memory.activations
+
+
+def test_compiling_adds_the_compilers_own_account(config) -> None:
+    found = inspect(config, compile_program=True)
+    assert found.memory.compiled is not None
+    # The state is donated: what goes in comes out in the same place.
+    assert found.memory.compiled["alias"] > 2 * found.memory.parameters
+    assert found.compile_seconds is not None
+    text = describe(found)
+    assert "memory, compiled" in text
+    assert f"{found.parameters:,}" in text
+
+
+def test_figures_are_json(config) -> None:
+    values = json.loads(json.dumps(inspect(config).as_dict()))
+    assert values["memory"]["total"] == sum(
+        values["memory"][part] for part in ("parameters", "optimizer", "gradients", "activations")
+    )
