@@ -99,9 +99,8 @@ class Engine:
         self.seen: list[Event] = []
         self.output = run_dir.parent / f"{run_dir.name}.{time.monotonic_ns()}.out"
         with self.output.open("wb") as out:
-            self.process = subprocess.Popen(
-                command(*args), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, **kwargs
-            )
+            streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.STDOUT}
+            self.process = subprocess.Popen(command(*args), **{**streams, **kwargs})
 
     def wait_for(self, wanted: Callable[[Event], bool], timeout: float = 180) -> Event | None:
         """The first new event that is wanted, or None if the process ended without it."""

@@ -36,7 +36,7 @@ class DataPipeline:
         self._text = text
         self._tokenizer = tokenizer
         self._config = config
-        self._corpus = Corpus(text.name, None if text.stream is not None else len(text.train))
+        self._corpus = _corpus(text, data)
         shape = BatchShape(derived.grad_accum, config.train.batch_size, config.train.seq_len)
         self._plan = make_plan(data, tokenizer, shape, vocab_size)
         self._seed = derived.shuffle_seed
@@ -128,6 +128,14 @@ def build_data(
     data = config.data
     retry = RetryPolicy(data.max_retries, data.retry_delay_seconds)
     return DataPipeline(open_text(data, tokenizer, limit, retry), config, derived, tokenizer, limit)
+
+
+def _corpus(text: Text, data: DataConfig) -> Corpus:
+    """Between two reads of a document lies, at worst, the pass it begins and the pass it ends, or two whole windows."""
+    if text.stream is None:
+        documents = len(text.train)
+        return Corpus(text.name, documents, documents if data.shuffle else 0)
+    return Corpus(text.name, None, 2 * data.shuffle_buffer_size if data.shuffle else 0)
 
 
 def make_plan(data: DataConfig, tokenizer: Tokenizer, shape: BatchShape, vocab_size: int) -> PackPlan:

@@ -288,9 +288,10 @@ def _settle_directory(
                         ),
                     )
                 )
-            keep_rows_up_to(run.metrics, start.step)
-            # Samples cut short by a stop are written again, all of them.
-            keep_rows_up_to(run.samples, start.step - ("sample" in start.meta.get("owed", ())))
+            # What a stop cut short is done again, and its rows are written again.
+            owed = start.meta.get("owed", ())
+            keep_rows_up_to(run.metrics, start.step - ("eval" in owed))
+            keep_rows_up_to(run.samples, start.step - ("sample" in owed))
     except OSError as error:
         raise RunDirError(f"cannot write {error.filename or run.path}: {error.strerror}") from error
 

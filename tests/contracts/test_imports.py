@@ -155,7 +155,8 @@ def test_a_broken_contract_is_noticed(tmp_path: Path) -> None:
         module.write_text(text)
     (tmp_path / "contracts.toml").write_text(
         '[tool.importlinter]\nroot_packages = ["layered"]\n\n'
-        '[[tool.importlinter.contracts]]\nname = "layers"\ntype = "layers"\nlayers = ["layered.upper", "layered.lower"]\n'
+        '[[tool.importlinter.contracts]]\nname = "layers"\ntype = "layers"\n'
+        'layers = ["layered.upper", "layered.lower"]\n'
     )
     done = lint_imports(tmp_path, "--config", "contracts.toml", path=tmp_path)
     assert done.returncode == 1

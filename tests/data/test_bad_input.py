@@ -87,6 +87,19 @@ def test_all_too_short_corpus(open_data, write, mode, repeat):
     )
 
 
+@pytest.mark.parametrize("streaming", ["true", "false"])
+def test_one_usable_document_among_empty_ones_is_enough(open_data, tmp_path, streaming):
+    rows = [{"text": "some text" if number in (1, 23) else ""} for number in range(30)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = open_data(
+        *("data.backend=hf", f"data.hf_dataset={tmp_path}", f"data.hf_streaming={streaming}"),
+        *("data.max_eval_samples=2", "data.shuffle_buffer_size=9"),
+    )
+    iterator = data.train_iterator()
+    for _ in range(8 if streaming == "true" else 60):
+        assert next(iterator).attention_mask.all()
+
+
 def test_bad_utf8_in_text(complaint, tmp_path):
     (tmp_path / "a.txt").write_text("good text")
     (tmp_path / "b.txt").write_bytes(b"caf\xe9 au lait")

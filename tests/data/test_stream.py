@@ -208,7 +208,7 @@ def test_a_stream_of_empty_documents_ends_with_an_error(stream_data):
 
 def test_closing_ends_a_wait_for_a_retry(stream_data):
     source = ListStream(failures={number: OSError("down") for number in range(8, 99)})
-    data = stream_data(source, "data.prefetch=2", delay=60)
+    data = stream_data(source, "data.prefetch=2", delay=60.0)
     iterator = data.train_iterator()
     iterator.start_prefetch()
     while source.reads < 8:

@@ -34,10 +34,13 @@ class Corpus:
     Attributes:
         name: the source, for messages.
         documents: documents in one pass; None until a stream has been read to its end once.
+        disorder: how many more documents may have to be read, because passes are shuffled, until
+            each document of a pass has certainly been seen.
     """
 
     name: str
     documents: int | None = None
+    disorder: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,8 @@ class PackIterator(grain.DatasetIterator[Batch]):
             self._skipped += 1
             self._skipped_in_a_row += 1
             self._longest_skipped = max(self._longest_skipped, len(tokens))
-            if self._corpus.documents is not None and self._skipped_in_a_row >= self._corpus.documents:
+            in_pass = self._corpus.documents
+            if in_pass is not None and self._skipped_in_a_row >= in_pass + self._corpus.disorder:
                 raise self._no_usable_text()
 
     def _no_usable_text(self) -> DataError:

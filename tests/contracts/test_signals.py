@@ -1,0 +1,249 @@
+"""SIGTERM and Ctrl+C in every phase: what was learnt is saved, and the resumed run is the one that was never stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chomp.events import Checkpoint, Command, Compiled, Event, Phase, RunEnded, Step, Warned, send_command
+from chomp.rundir import list_checkpoints, verify
+from tests.engine import (
+    Engine,
+    assert_same_run,
+    command,
+    dummy_config,
+    events_of,
+    rows,
+    run,
+    tiny_config,
+    write_config,
+    write_corpus,
+)
+
+pytestmark = pytest.mark.engine
+
+STEPS = 60
+SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+def phase(name: str, step: int = 0) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, Phase) and event.name == name and event.step >= step
+
+
+def at_step(number: int) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, Step) and event.row["step"] >= number
+
+
+def saving(number: int) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, Checkpoint) and event.state == "saving" and event.step >= number
+
+
+# In the order in which one run meets them.
+INSTANTS: dict[str, Callable[[Event], bool]] = {
+    "data": phase("data"),
+    "compile": phase("compile"),
+    "training": at_step(7),
+    "evaluation": phase("eval", 20),
+    "sampling": phase("sample", 20),
+    "saving": saving(30),
+    "paused": phase("paused"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("signals")
+    corpus = write_corpus(folder / "corpus", documents=200)
+    config = dummy_config(
+        corpus,
+        model={"model_dim": 96},
+        data={"max_eval_samples": 150},
+        train={
+            "steps": STEPS,
+            "batch_size": 8,
+            "seq_len": 256,
+            "grad_accum": 2,
+            "eval_every": 20,
+            "generate_every": 20,
+            "generate_max_tokens": 64,
+            "generate_prompts": ["def ", "class "],
+        },
+        checkpoint={"save_every": 10, "max_to_keep": 3},
+    )
+    write_config(folder / "config.yaml", config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Path:
+    done = run("train", folder / "config.yaml", "--run-dir", folder / "reference")
+    assert done.returncode == 0, done.stderr
+    return folder / "reference"
+
+
+def strike(folder: Path, run_dir: Path, name: str, number: int) -> None:
+    """Start or resume the run, send it a signal in the phase of that name, and look at what it leaves behind."""
+    resume = ("--resume", "latest") if run_dir.exists() else ()
+    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir, *resume)
+    if name == "paused":
+        assert engine.wait_for(at_step(33)) is not None, engine.text()
+        send_command(run_dir / "commands.jsonl", Command("pause"))
+    assert engine.wait_for(INSTANTS[name]) is not None, f"{name}: {engine.text()}"
+    engine.signal(number)
+    code = engine.finish(60)
+    assert code == SIGNALS[signal.Signals(number)], f"{name}: {code} {engine.text()}"
+    assert "Traceback" not in engine.text()
+    ended = events_of(run_dir, RunEnded)[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.status, ended.exit_code) == ("stopped", code)
+    assert ended.reason.startswith(signal.Signals(number).name)
+    saved = list_checkpoints(run_dir / "checkpoints")
+    if name not in ("data", "compile"):
+        assert saved[-1].step == ended.step > 0, name
+        assert verify(saved[-1].path) == []
+    if name in ("evaluation", "sampling"):
+        assert {"evaluation": "eval", "sampling": "sample"}[name] in saved[-1].meta["owed"]
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_stopped_in_every_phase_and_resumed(first: signal.Signals, folder: Path, reference: Path) -> None:
+    run_dir = folder / f"struck-{first.name}"
+    both = [first, *(number for number in SIGNALS if number != first)]
+    for index, name in enumerate(INSTANTS):
+        strike(folder, run_dir, name, both[index % 2])
+    done = run("train", folder / "config.yaml", "--run-dir", run_dir, "--resume", "latest")
+    assert done.returncode == 0, done.stderr
+    assert_same_run(reference, run_dir, STEPS)
+    assert [row["step"] for row in rows(run_dir)] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in rows(run_dir) if "eval_loss" in row] == [20, 40, 60]
+    assert (run_dir / "samples.jsonl").read_bytes() == (reference / "samples.jsonl").read_bytes()
+
+
+def test_a_signal_during_a_long_compilation_ends_it_at_once(tmp_path: Path) -> None:
+    config = tiny_config(write_corpus(tmp_path / "corpus"), train={"steps": 2}, optim={"warmup_steps": 1})
+    path = write_config(tmp_path / "config.yaml", config)
+    run_dir = tmp_path / "run"
+    cold = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
+    engine = Engine(run_dir, "train", path, "--run-dir", run_dir, env=cold)
+    assert engine.wait_for(phase("compile")) is not None, engine.text()
+    engine.signal(signal.SIGINT)
+    assert engine.finish(60) == 130, engine.text()
+    assert not events_of(run_dir, Compiled), "the engine waited for the compilation"
+    assert "there was nothing new to save" in engine.text()
+    assert list_checkpoints(run_dir / "checkpoints") == []
+    done = run("train", path, "--run-dir", run_dir, "--resume", "latest")
+    assert done.returncode == 0, done.stderr
+    assert "has no checkpoint yet: starting again at step 0 in the same directory" in done.stdout
+    assert [row["step"] for row in rows(run_dir)] == [1, 2]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_before_anything_is_built(number: signal.Signals, tmp_path: Path) -> None:
+    """While libraries are still imported nothing can be lost: the exit code alone says what happened."""
+    path = write_config(tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus", documents=5)))
+    engine = Engine(tmp_path / "run", "train", path, "--run-dir", tmp_path / "run")
+    time.sleep(0.7)
+    engine.signal(number)
+    assert engine.finish(30) == SIGNALS[number], engine.text()
+    assert "Traceback" not in engine.text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_the_second_signal_leaves_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    """A state of 150 MB takes a second to save and hash: enough to lose patience in."""
+    corpus = write_corpus(tmp_path / "corpus", documents=10)
+    config = dummy_config(corpus, model={"model_dim": 25_000}, checkpoint={"save_every": 2, "async_save": False})
+    path = write_config(tmp_path / "config.yaml", config)
+    run_dir = tmp_path / "run"
+    engine = Engine(run_dir, "train", path, "--run-dir", run_dir)
+    assert engine.wait_for(saving(4)) is not None, engine.text()
+    engine.signal(number)
+    time.sleep(0.2)
+    struck = time.monotonic()
+    engine.signal(number)
+    assert engine.finish(20) == SIGNALS[number], engine.text()
+    assert time.monotonic() - struck < 10, "a hang"
+    assert "left at once; nothing more was saved" in engine.text()
+    assert "Traceback" not in engine.text()
+    ended = events_of(run_dir, RunEnded)[-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.status == "stopped"
+    assert ended.reason == "a second signal: left at once without saving"
+    whole = list_checkpoints(run_dir / "checkpoints")
+    assert [info.step for info in whole] == [2]
+    assert verify(whole[0].path) == []
+    resumed = Engine(run_dir, "train", path, "--run-dir", run_dir, "--resume", "latest")
+    assert resumed.wait_for(lambda event: isinstance(event, Checkpoint) and event.state == "committed") is not None
+    resumed.signal(signal.SIGKILL)
+    resumed.finish()
+    assert "resumed from step 2" in resumed.text()
+
+
+def test_hangup_does_not_stop_a_run(folder: Path, reference: Path) -> None:
+    run_dir = folder / "hung-up"
+    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir)
+    assert engine.wait_for(at_step(5)) is not None, engine.text()
+    engine.signal(signal.SIGHUP)
+    assert engine.finish() == 0, engine.text()
+    assert_same_run(reference, run_dir, STEPS)
+    warned = [event for event in events_of(run_dir, Warned) if isinstance(event, Warned) and event.topic == "terminal"]
+    assert [event.message for event in warned] == [
+        f"the terminal was closed; the run goes on, `chomp ctl {run_dir} stop` ends it"
+    ]
+
+
+def test_a_terminal_that_is_closed_leaves_the_run_alive(folder: Path, reference: Path) -> None:
+    """On a terminal of its own, whose other end goes away: a hang-up, and every later write to it fails."""
+    run_dir = folder / "on-a-terminal"
+    terminal, other = os.openpty()
+    # The leader of a new session makes the first terminal that it opens its own.
+    on_terminal = ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(other)]
+    args = command("train", folder / "config.yaml", "--run-dir", run_dir)
+    engine = subprocess.Popen([*on_terminal, *args], stdin=subprocess.DEVNULL, start_new_session=True)
+    drain_until(terminal, b"step ")
+    os.close(other)
+    os.close(terminal)
+    assert engine.wait(120) == 0
+    assert events_of(run_dir, Warned), "the hang-up did not arrive"
+    assert_same_run(reference, run_dir, STEPS)
+    ended = events_of(run_dir, RunEnded)[-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.status == "completed"
+
+
+def drain_until(terminal: int, wanted: bytes, timeout: float = 120) -> None:
+    seen, deadline = b"", time.monotonic() + timeout
+    while wanted not in seen:
+        assert time.monotonic() < deadline, seen
+        ready: Any = select.select([terminal], [], [], 1)[0]
+        if ready:
+            seen += os.read(terminal, 4096)
+
+
+def test_a_blocked_pipe_does_not_hold_up_the_second_signal(folder: Path) -> None:
+    """Nobody reads the pipe, so the engine hangs in a write; its last words must not hang with it."""
+    run_dir = folder / "blocked"
+    reading, writing = os.pipe()
+    # As small as a pipe can be, so that a few lines fill it.
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir, stdout=writing, stderr=writing)
+    os.close(writing)
+    try:
+        assert engine.wait_for(at_step(10)) is not None
+        time.sleep(2)
+        assert engine.process.poll() is None, "the pipe was meant to block the engine"
+        engine.signal(signal.SIGINT)
+        time.sleep(0.3)
+        engine.signal(signal.SIGINT)
+        assert engine.finish(20) == 130
+    finally:
+        os.close(reading)
