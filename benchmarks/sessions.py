@@ -43,5 +43,5 @@ def open_session(*overrides: str, config: Path = QUICKSTART) -> Iterator[Session
 
 def line(name: str, seconds: Sequence[float]) -> str:
     """Median, lowest and highest of some durations, in milliseconds."""
-    ordered = sorted(seconds)
-    return f"{name:<44} median {1e3 * ordered[len(ordered) // 2]:8.1f} ms   [{1e3 * ordered[0]:.1f} .. {1e3 * ordered[-1]:.1f}]"
+    ordered = sorted(1e3 * value for value in seconds)
+    return f"{name:<44} median {ordered[len(ordered) // 2]:8.1f} ms   [{ordered[0]:.1f} .. {ordered[-1]:.1f}]"

@@ -30,7 +30,30 @@ TINY_MODEL = {
     "norm_num_groups": 4,
     "compute_dtype": "float32",
 }
-WORDS = ["def", "class", "return", "import", "for", "while", "in", "if", "else", "try", "except", "with", "as", "lambda", "yield", "pass", "self", "none", "true", "false", "print", "range"]
+WORDS = [
+    "def",
+    "class",
+    "return",
+    "import",
+    "for",
+    "while",
+    "in",
+    "if",
+    "else",
+    "try",
+    "except",
+    "with",
+    "as",
+    "lambda",
+    "yield",
+    "pass",
+    "self",
+    "none",
+    "true",
+    "false",
+    "print",
+    "range",
+]
 
 
 def write_corpus(folder: Path, *, documents: int = 60, seed: int = 0) -> Path:

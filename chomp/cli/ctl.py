@@ -42,7 +42,8 @@ def command(run: Path, action: str, prompt: str | None, timeout_seconds: float) 
     answer = _wait_for_answer(reader, directory, asked.id, timeout_seconds)
     if answer is None:
         raise RunDirError(
-            f"the engine did not answer within {timeout_seconds:.0f} s; it may be compiling or evaluating, and will still obey"
+            f"the engine did not answer within {timeout_seconds:.0f} s; it may be compiling or evaluating, "
+            "and will still obey"
         )
     click.echo(f"step {answer.step}: {defused(answer.message)}")
     if not answer.ok:

@@ -12,7 +12,7 @@ BEFORE_IMPORT = {"EQX_ON_ERROR": "off", "TF_CPP_MIN_LOG_LEVEL": "2", "TOKENIZERS
 
 
 def leave_on_signals() -> None:
-    """Until the engine's own watcher takes over there is nothing to save: a signal ends the process, with its exit code."""
+    """Until the engine's own watcher takes over there is nothing to save: a signal ends the process, with its code."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)

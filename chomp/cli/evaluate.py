@@ -27,7 +27,7 @@ def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     open_run(source.parent.parent if source.parent.name == "checkpoints" else source)
     prepare_environment()
     from chomp.config.derive import derive
-    from chomp.config.load import parse_config
+    from chomp.config.load import parse_resolved
     from chomp.data.pipeline import build_data
     from chomp.errors import DataError
     from chomp.generate.load import load_trained
@@ -37,8 +37,8 @@ def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
     use_compilation_cache()
     trained = load_trained(source)
-    text = json.dumps(trained.config.model_dump())
-    config = parse_config(text, source=str(trained.info.path), overrides=overrides).config
+    values = trained.config.model_dump()
+    config = parse_resolved(values, source=str(trained.info.path), overrides=overrides).config
     data = build_data(config, derive(config), trained.tokenizer, vocab_size=trained.config.model.vocab_size)
     try:
         if not data.has_eval:

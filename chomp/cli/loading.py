@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,9 +34,7 @@ def load_from_run(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
     Raises:
         RunDirError: `path` is no run, or its configuration file is damaged.
     """
-    from chomp.config.load import parse_config
+    from chomp.config.load import parse_resolved
 
     run = open_run(path)
-    values = run.load_resolved()
-    values.pop("derived", None)
-    return parse_config(json.dumps(values, indent=2), source=str(run.config_resolved), overrides=overrides)
+    return parse_resolved(run.load_resolved(), source=str(run.config_resolved), overrides=overrides)

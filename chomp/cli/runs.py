@@ -55,7 +55,7 @@ def summary(path: Path) -> dict[str, Any]:
                 step = max(step, reached)
             case RunEnded() if state in ("running", "new"):
                 # After an ended attempt, this is a resume that was refused before it started: the run is as it was.
-                state, reason = event.status, event.reason
+                state, reason, step = event.status, event.reason, max(step, event.step)
     holder = live_holder(run.lock)
     if holder is None and state == "running":
         named = read_holder(run.lock)

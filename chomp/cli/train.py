@@ -39,6 +39,8 @@ def command(
     from chomp.cli.loading import load_for_training
 
     leave_on_signals()
+    if config is not None and config_option is not None:
+        raise ConfigError(f"two configurations are named, {config} and {config_option}; which one?")
     chosen = config or config_option
     loaded = load_for_training(chosen, overrides, run_dir if resume != "none" else None)
     if dry_run and resume != "none":

@@ -1,7 +1,7 @@
 """What a user may choose: schema, loading, cross-field rules, derived numbers."""
 
 from chomp.config.derive import Derived, check, derive, derived_section, notes
-from chomp.config.load import LoadedConfig, load_config, parse_config
+from chomp.config.load import LoadedConfig, load_config, parse_config, parse_resolved
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.schema import Config
 from chomp.config.spec import SectionSpec, Setting, flatten, sections, settings
@@ -23,6 +23,7 @@ __all__ = [
     "load_config",
     "notes",
     "parse_config",
+    "parse_resolved",
     "sections",
     "settings",
 ]

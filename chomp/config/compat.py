@@ -64,6 +64,7 @@ RULES: tuple[Rule, ...] = (
             "shuffle",
             "shuffle_buffer_size",
             "hf_streaming",
+            "max_doc_tokens",
         )
     ),
     *(
@@ -76,13 +77,15 @@ RULES: tuple[Rule, ...] = (
         for name in ("files", "tokens_path", "local_text", "hf_dataset", "tokenizer.path", "tokenizer.hf_name_or_path")
     ),
     Rule("data.shuffle_seed", "free", "what it amounts to is compared"),
+    Rule("data.tokenizer.*", "fixed", ORDER),
     Rule("data.*", "judged", NUMBERS),
     Rule("train.steps", "free", "a run may be made longer or shorter"),
-    Rule("train.allow_cpu", "free", "the device is compared"),
+    Rule("train.allow_cpu", "free", "another device is warned of, not refused"),
     *(
         Rule(f"train.{name}", "free", "what it amounts to is compared")
         for name in ("batch_tokens", "grad_accum", "deterministic")
     ),
+    Rule("train.seq_len", "fixed", ORDER),
     *(Rule(f"train.{name}", "free", "a cadence") for name in ("log_every", "eval_every", "generate_*")),
     Rule("train.*", "judged", NUMBERS),
     *(
@@ -91,7 +94,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("derived.*", "free", "it follows from other settings"),
     Rule("data_fingerprint*", "judged", "the text is not the text the checkpoint was trained on"),
-    Rule("tokenizer_digest", "judged", "the same text would become other token ids"),
+    Rule("tokenizer_digest", "fixed", "the same text would become other token ids"),
     Rule("checkpoint.*", "free", "it does not touch the numbers"),
     Rule("logging.*", "free", "it does not touch the numbers"),
     Rule("debug.*", "free", "it does not touch the numbers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
@@ -72,6 +73,17 @@ def parse_config(text: str, *, source: str, overrides: Sequence[str] = ()) -> Lo
     origins = {path: reading.origin(path, path in written, _has(values, path)) for path in settings()}
     lines = {dotted(key): line for key, line in reading.document.lines.items()}
     return LoadedConfig(config, text, source, tuple(overrides), origins, lines)
+
+
+def parse_resolved(values: Mapping[str, Any], *, source: str, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """Read a dump of a `Config` again, with overrides on top; its texts are taken as they are, `$variables` included.
+
+    Raises:
+        InvalidConfig: with every problem found.
+    """
+    chosen = {name: value for name, value in values.items() if name in Config.model_fields}
+    text = json.dumps(chosen, indent=2, ensure_ascii=False).replace("$variables", "$$variables")
+    return parse_config(text, source=source, overrides=overrides)
 
 
 def _read(path: FilePath) -> str:

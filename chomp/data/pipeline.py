@@ -27,7 +27,7 @@ class DataPipeline:
     """Everything a run needs of its text.
 
     Attributes:
-        fingerprint: JSON-able; what was read and how it was divided and packed.
+        fingerprint: JSON-able; what was opened and how evaluation text was put aside.
         has_eval: whether there is text to evaluate on.
     """
 

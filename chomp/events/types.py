@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-PhaseName = Literal["startup", "data", "compile", "train", "eval", "sample", "save", "paused"]
+PhaseName = Literal["data", "compile", "train", "eval", "sample", "save", "paused"]
 CheckpointPhase = Literal["saving", "committed", "failed", "deleted", "refused"]
 EndStatus = Literal["completed", "stopped", "data_exhausted", "crashed"]
 
@@ -55,13 +55,17 @@ class Phase(Event):
 
 @dataclass(frozen=True)
 class Compiled(Event):
-    """The training step is ready to run; bytes are those of the compiled program."""
+    """The training step is ready to run; bytes are those of the compiled program.
+
+    `cache` is the folder of the persistent compilation cache, None where it is off.
+    """
 
     kind: ClassVar[str] = "compiled"
     seconds: float
     cache_hit: bool
     memory: dict[str, int]
     flops_per_token: float | None
+    cache: str | None = None
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,18 @@ class Boundary:
         if save:
             self.save(wait=not self.config.checkpoint.async_save)
 
+    def run_last(self) -> None:
+        """Do at an end that came before `train.steps` what the last step would have done."""
+        self.trainer.catch_up()
+        self.trainer.end_here()
+        train, progress = self.config.train, self.trainer.progress
+        jobs = []
+        if train.eval_every > 0 and self.session.data.has_eval and progress.eval_step != progress.step:
+            jobs.append("eval")
+        if train.generate_every > 0 and progress.step % train.generate_every:
+            jobs.append("sample")
+        self._run(jobs)
+
     def _run(self, jobs: list[str]) -> None:
         actions: dict[str, Callable[[], Any]] = {"eval": self.evaluate, "sample": self.sample}
         self.trainer.progress.owed = list(jobs)
@@ -184,7 +196,8 @@ class Boundary:
                 Warned(
                     topic="checkpoint",
                     step=failure.step,
-                    message=f"step {failure.step} could not be saved ({failure.reason}); training goes on and the next save tries again",
+                    message=f"step {failure.step} could not be saved ({failure.reason}); "
+                    "training goes on and the next save tries again",
                 )
             )
 

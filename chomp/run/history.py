@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from chomp.events import Event, RunEnded, RunStarted
+from chomp.events import Event, Phase, RunEnded, RunStarted
 from chomp.rundir import write_whole
 
 
@@ -44,17 +44,16 @@ def seconds_beyond(events: Iterable[Event], since: float) -> float:
     """
     total, began, last = 0.0, None, 0.0
     for event in events:
-        if isinstance(event, RunStarted) and began is not None:
-            total += max(0.0, last - max(began, since))
-        if isinstance(event, RunStarted):
-            began = event.t
-        last = event.t
-        if isinstance(event, RunEnded) and began is not None:
+        # A new engine's first word is that it reads the data; the one before it said its last before that.
+        arrived = isinstance(event, Phase) and event.name == "data"
+        if not arrived:
+            last = event.t
+        if (arrived or isinstance(event, RunEnded)) and began is not None:
             total += max(0.0, last - max(began, since))
             began = None
-    if began is not None:
-        total += max(0.0, last - max(began, since))
-    return total
+        if isinstance(event, RunStarted):
+            began = event.t
+    return total + (max(0.0, last - max(began, since)) if began is not None else 0.0)
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Libraries whose progress at INFO would bury everything else.
 QUIET = (
     "absl",
+    "huggingface_hub",
     "orbax",
     "jax",
     "jax._src",

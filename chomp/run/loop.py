@@ -45,6 +45,7 @@ def train(session: Session, commands: CommandReader) -> Outcome:
         boundary.publish_last_row()
     finally:
         trainer.close()
+    _tell_skipped(trainer)
     boundary.save_if_possible()
     return _with_saving(outcome, session, boundary)
 
@@ -87,12 +88,16 @@ def _run(trainer: Trainer, boundary: Boundary, steering: Steering) -> Outcome:
     total = trainer.config.train.steps
     trainer.catch_up()
     if trainer.progress.step < total and not trainer.session.request.dry_run:
+        boundary.run_last()
         return Outcome(
             "data_exhausted",
             f"the text is used up after {trainer.progress.step} of {total} steps (data.repeat is false)",
             0,
             trainer.progress.step,
         )
+    if trainer.session.request.dry_run:
+        done = "dry run: built, compiled and trained one step; nothing was written"
+        return Outcome("completed", done, 0, trainer.progress.step)
     return Outcome("completed", f"all {trainer.progress.step} steps done", 0, trainer.progress.step)
 
 
@@ -112,13 +117,17 @@ def training_steps(trainer: Trainer, steering: Steering) -> Iterator[int]:
 def _warn_of_compilation(trainer: Trainer, count: int) -> None:
     """A compilation inside a step means lost time that nobody asked for."""
     if count:
-        trainer.session.reporter.publish(
-            Warned(
-                topic="recompile",
-                step=trainer.dispatched,
-                message=f"{count} program{'s' * (count != 1)} compiled during step {trainer.dispatched}, which should need none",
-            )
-        )
+        step = trainer.dispatched
+        message = f"{count} program{'s' * (count != 1)} compiled during step {step}, which should need none"
+        trainer.session.reporter.publish(Warned(topic="recompile", step=step, message=message))
+
+
+def _tell_skipped(trainer: Trainer) -> None:
+    """Text that was never trained on must not go unsaid."""
+    facts = trainer.session.data.describe_state(trainer.position)
+    if facts["skipped"]:
+        message = f"{facts['skipped']:,} of {facts['documents']:,} documents read were too short to train on"
+        trainer.session.reporter.publish(Warned(topic="data", step=trainer.progress.step, message=message))
 
 
 def _with_saving(outcome: Outcome, session: Session, boundary: Boundary) -> Outcome:

@@ -102,7 +102,8 @@ def require_steps_ahead(steps: int, at: int) -> None:
     """
     if at > steps:
         raise CheckpointError(
-            f"train.steps is {steps}, but the checkpoint is of step {at}; raise train.steps, or continue from an earlier one "
+            f"train.steps is {steps}, but the checkpoint is of step {at}; raise train.steps, or continue from an "
+            "earlier one "
             "with --resume STEP"
         )
 
@@ -134,6 +135,7 @@ def carried_horizon(
     if all(lr_at(before, count) == lr_at(derived, count) for count in (0, step // 2, max(0, step - 1))):
         return derived, None
     return before, (
-        f"the learning rate keeps its schedule, which ends at step {before.schedule_steps}, and stays at its last value after that; "
+        f"the learning rate keeps its schedule, which ends at step {before.schedule_steps}, and stays at its last "
+        "value after that; "
         "to stretch it, set optim.decay_steps and pass --accept optim.decay_steps"
     )

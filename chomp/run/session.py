@@ -2,71 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from chomp.checkpoint.items import from_items, to_items
 from chomp.checkpoint.retention import build_retention
-from chomp.checkpoint.store import CheckpointStore, with_sharding
+from chomp.checkpoint.store import CheckpointStore
 from chomp.config import Config
-from chomp.config.derive import Derived, derive, derived_section
+from chomp.config.derive import Derived, derive
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device.environment import environment_report
-from chomp.errors import DeviceError, RunDirError
-from chomp.events import Checkpoint, Compiled, Phase, RunStarted, Warned, read_events
+from chomp.errors import DeviceError
+from chomp.events import Compiled, Phase, RunStarted
 from chomp.model.build import ModelDef, build_model
 from chomp.model.flops import peak_flops
 from chomp.model.resolve import resolve_model
 from chomp.optim.build import Optimizer, build_optimizer
-from chomp.optim.schedule import make_schedule
 from chomp.run.clock import TimeBudget
 from chomp.run.compilation import CompileWatch, compile_step
 from chomp.run.control import StopSwitch, interruptibly
-from chomp.run.history import keep_rows_up_to, seconds_beyond
+from chomp.run.facts import device_facts, package_versions
+from chomp.run.opening import Opening, Start
 from chomp.run.request import RunRequest
-from chomp.run.resume import carried_horizon, choose_checkpoint, identity, judge, require_steps_ahead
-from chomp.rundir import CheckpointInfo, RunDir, write_whole
+from chomp.run.resume import identity
+from chomp.rundir import RunDir
 from chomp.sinks import Reporter
 from chomp.step.eval_step import make_eval_step
-from chomp.step.state import TrainState, abstract_state, init_state, release_latch
+from chomp.step.state import TrainState
 from chomp.step.train_step import make_train_step
 
 log = logging.getLogger("chomp.session")
-
-PACKAGES = (
-    "chomp",
-    "jax",
-    "jaxlib",
-    "equinox",
-    "optax",
-    "orbax-checkpoint",
-    "grain",
-    "megalodon-jax",
-    "datasets",
-    "transformers",
-)
-
-
-@dataclass
-class Start:
-    """Where an attempt begins."""
-
-    step: int = 0
-    meta: dict[str, Any] = field(default_factory=dict)
-    position: dict[str, Any] | None = None
-    resumed_from: int | None = None
-    attempt: int = 1
 
 
 @dataclass
@@ -123,14 +96,15 @@ def build_session(
             run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish
         )
         who = identity(config, derived, data.fingerprint, tokenizer.digest())
-        start, derived, info = _find_start(request, run, store, who, config, derived, reporter, switch)
+        opening = Opening(request, run, store, reporter, switch)
+        start, derived = opening.find_start(who, config, derived)
         optimizer = build_optimizer(
             config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path
         )
-        state, start = interruptibly(lambda: _load_or_init(start, info, store, model_def, optimizer, config), switch)
+        state = interruptibly(lambda: opening.load_or_init(start, model_def, optimizer, config), switch)
         if not request.dry_run:
-            _settle_directory(request, run, store, config, derived, tokenizer, start, reporter)
-    budget.start_from(_earlier_budget(run, start))
+            opening.settle_directory(start, config, derived, tokenizer)
+    budget.start_from(opening.earlier_budget(start))
     reporter.publish(_run_started(request, config, derived, data, model_def, optimizer, device, start))
     watch = CompileWatch()
     compiled = _compile(model_def, optimizer, config, derived, state, reporter, budget, switch, watch, start.step)
@@ -181,131 +155,6 @@ def _open_tokenizer(config: Config, run: RunDir, *, resuming: bool) -> Tokenizer
     return build_tokenizer(config.data.tokenizer)
 
 
-def _find_start(
-    request: RunRequest,
-    run: RunDir,
-    store: CheckpointStore,
-    who: dict[str, Any],
-    config: Config,
-    derived: Derived,
-    reporter: Reporter,
-    switch: StopSwitch,
-) -> tuple[Start, Derived, CheckpointInfo | None]:
-    attempts = sum(isinstance(event, RunStarted) for event in read_events(run.events))
-    start = Start(attempt=attempts + 1)
-    if request.resume == "none":
-        return start, derived, None
-    info, refused = interruptibly(lambda: choose_checkpoint(store.infos(), request.resume), switch)
-    for refusal in refused:
-        reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
-    if info is None:
-        reporter.publish(
-            Warned(
-                topic="resume",
-                message=f"{run.path} has no checkpoint yet: starting again at step 0 in the same directory",
-            )
-        )
-        return start, derived, None
-    if refused:
-        reporter.publish(
-            Warned(
-                topic="resume", message=f"resuming from step {info.step}, the newest checkpoint whose bytes are intact"
-            )
-        )
-    saved = info.meta["identity"]
-    derived, sentence = carried_horizon(saved, config, derived, info.step, _lr_reader(config))
-    if sentence:
-        reporter.publish(Warned(topic="schedule", message=sentence))
-    now = {**who, "derived": derived_section(derived)}
-    differences = judge(saved, now, request.accept)
-    for difference in differences:
-        if difference.severity == "judged":
-            reporter.publish(
-                Warned(
-                    topic="resume",
-                    message=f"accepted: {difference.path} was {difference.saved!r}, is now {difference.now!r}",
-                )
-            )
-    require_steps_ahead(config.train.steps, info.step)
-    start.step, start.meta, start.resumed_from = info.step, info.meta, info.step
-    return start, derived, info
-
-
-def _lr_reader(config: Config) -> Callable[[Derived, int], float]:
-    def lr_at(derived: Derived, count: int) -> float:
-        return float(make_schedule(config.optim, derived, config.optim.lr)(count))
-
-    return lr_at
-
-
-def _load_or_init(
-    start: Start,
-    info: CheckpointInfo | None,
-    store: CheckpointStore,
-    model_def: ModelDef,
-    optimizer: Optimizer,
-    config: Config,
-) -> tuple[TrainState, Start]:
-    if info is None:
-        return init_state(model_def, optimizer, config.train.seed), start
-    like = abstract_state(model_def, optimizer)
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    items, start.position = store.load(info, with_sharding(to_items(like), sharding), verified=True)
-    state = from_items(items, like)
-    # Saved between two skipped steps, it would hold still for ever under the policy that halts.
-    return (release_latch(state) if config.debug.nonfinite == "halt" else state), start
-
-
-def _settle_directory(
-    request: RunRequest,
-    run: RunDir,
-    store: CheckpointStore,
-    config: Config,
-    derived: Derived,
-    tokenizer: Tokenizer,
-    start: Start,
-    reporter: Reporter,
-) -> None:
-    """Write what describes the run, and clear away what lies beyond the step it continues from."""
-    try:
-        store.prepare()
-        # A resume without a configuration takes the resolved one: the user's own file is still the original.
-        if request.loaded.source != str(run.config_resolved) or not run.config_original.exists():
-            write_whole(run.config_original, request.loaded.text.encode())
-        resolved = {**config.model_dump(), "derived": derived_section(derived)}
-        write_whole(run.config_resolved, json.dumps(resolved, indent=2).encode())
-        if not run.tokenizer.is_dir() or load_tokenizer(run.tokenizer).digest() != tokenizer.digest():
-            tokenizer.save(run.tokenizer)
-        if request.resume != "none":
-            moved = store.set_aside(start.step, start.attempt)
-            if moved:
-                reporter.publish(
-                    Warned(
-                        topic="resume",
-                        message=(
-                            f"checkpoints of steps {', '.join(map(str, moved))} lie beyond step {start.step} and were moved to "
-                            f"{run.checkpoints / 'set-aside'}"
-                        ),
-                    )
-                )
-            # What a stop cut short is done again, and its rows are written again.
-            owed = start.meta.get("owed", ())
-            keep_rows_up_to(run.metrics, start.step - ("eval" in owed))
-            keep_rows_up_to(run.samples, start.step - ("sample" in owed))
-    except OSError as error:
-        raise RunDirError(f"cannot write {error.filename or run.path}: {error.strerror}") from error
-
-
-def _earlier_budget(run: RunDir, start: Start) -> dict[str, float]:
-    """Totals up to the restored checkpoint, and what was done beyond it as `lost`."""
-    totals = dict(start.meta.get("time_budget_seconds", {}))
-    if start.attempt > 1:
-        totals["lost"] = totals.get("lost", 0.0) + seconds_beyond(
-            read_events(run.events), float(start.meta.get("saved_at", 0.0))
-        )
-    return totals
-
-
 def _run_started(
     request: RunRequest,
     config: Config,
@@ -322,8 +171,8 @@ def _run_started(
         host=process,
         attempt=start.attempt,
         resumed_from=start.resumed_from,
-        versions={name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        device={"platform": device.platform, "name": device.device_kind, "count": jax.local_device_count()},
+        versions=package_versions(),
+        device=device_facts(),
         environment=environment_report(os.environ),
         parameters=model_def.parameter_count,
         tokens_per_step=derived.tokens_per_step,
@@ -358,6 +207,7 @@ def _compile(
             cache_hit=compiled.cache_hit,
             memory=compiled.memory,
             flops_per_token=model_def.flops_per_token(config.train.seq_len),
+            cache=jax.config.read("jax_compilation_cache_dir"),
         )
     )
     return compiled
@@ -371,7 +221,7 @@ def checkpoint_meta(session: Session, step: int, progress: Any) -> dict[str, Any
         "identity": session.identity,
         "attempt": session.start.attempt,
         "accepted": list(session.request.accept),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": package_versions(),
         "device": {"platform": jax.default_backend(), "name": jax.devices()[0].device_kind},
         "parameters": session.model_def.parameter_count,
         "tokens_seen": progress.tokens_seen,

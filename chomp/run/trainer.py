@@ -50,6 +50,7 @@ class Trainer:
         )
         self.waiting_row: dict[str, Any] | None = session.start.meta.get("owed_row")
         self._pending: deque[Pending] = deque()
+        self._newest: StepMetrics | None = None
 
     def advance(self) -> bool:
         """Dispatch one step and read the one before it; False when the text is used up."""
@@ -87,6 +88,7 @@ class Trainer:
         self.progress.tokens_seen += int(metrics.tokens)
         self.progress.tokens_read += pending.tokens_read
         self.progress.loss = float(metrics.loss)
+        self._newest = metrics
         self.rows.completed(pending, int(metrics.tokens))
         evaluated = self.is_eval_step(pending.step)
         if self.rows.is_due(pending.step, evaluated=evaluated):
@@ -111,15 +113,17 @@ class Trainer:
         if policy == "halt":
             self._return_to(step - 1)
             raise NonFiniteError(
-                f"{_nonfinite_words(step, metrics)}; the parameters are those of step {step - 1}. Resume from there with a lower "
-                "learning rate (-o optim.lr=… --accept optim.lr) or past the bad batch with -o debug.nonfinite=skip"
+                f"{_nonfinite_words(step, metrics)}; the parameters are those of step {step - 1}. Resume from there "
+                "with a lower learning rate (-o optim.lr=… --accept optim.lr) or past the bad batch "
+                "with -o debug.nonfinite=skip"
             )
 
     def _limit_skips(self, step: int, metrics: StepMetrics) -> None:
         in_a_row = int(metrics.skipped_in_a_row)
         if in_a_row >= self.config.debug.max_consecutive_nonfinite:
             raise NonFiniteError(
-                f"{_nonfinite_words(step, metrics)}; {in_a_row} steps in a row were skipped (debug.max_consecutive_nonfinite)"
+                f"{_nonfinite_words(step, metrics)}; {in_a_row} steps in a row were skipped "
+                "(debug.max_consecutive_nonfinite)"
             )
 
     def _return_to(self, step: int) -> None:
@@ -134,6 +138,11 @@ class Trainer:
     def is_sample_step(self, step: int) -> bool:
         return _is_due(step, self.config.train.generate_every, self.config.train.steps)
 
+    def end_here(self) -> None:
+        """Make the last completed step the run's last, because the text is used up: it gets a row of its own."""
+        if self._newest is not None and self.rows.has_steps():
+            self.waiting_row = self.rows.make(self.progress.step, self._newest, self.progress.tokens_seen)
+
     def publish_row(self) -> None:
         """Hand out the row that waits for its evaluation, if one does."""
         if self.waiting_row is not None:
@@ -145,7 +154,7 @@ class Trainer:
         self.batches.close()
 
     def is_settled(self) -> bool:
-        """Whether the state is that of `progress.step` and its arrays still exist: a failed step may have consumed them."""
+        """Whether the state is that of `progress.step` and its arrays exist: a failed step may have consumed them."""
         return self.dispatched == self.progress.step and not any(
             leaf.is_deleted() for leaf in jax.tree.leaves(self.state)
         )

@@ -90,7 +90,8 @@ class RunLock:
             holder = read_holder(self._path)
             who = f"pid {holder.pid} on {holder.host}" if holder else "another process"
             raise RunDirError(
-                f"{self._path.parent} is in use by {who}; wait for it, stop it with `chomp ctl {self._path.parent} stop`, "
+                f"{self._path.parent} is in use by {who}; wait for it, "
+                f"stop it with `chomp ctl {self._path.parent} stop`, "
                 "or choose another --run-dir"
             ) from None
         me = psutil.Process()

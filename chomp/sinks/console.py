@@ -66,8 +66,7 @@ class ConsoleSink(Sink):
             case Phase(name="compile"):
                 self._say("compiling the training step …", style="dim")
             case Compiled():
-                how = "from the cache" if event.cache_hit else "anew (the next start takes it from the cache)"
-                self._say(f"compiled {how} in {event.seconds:.1f} s", style="dim")
+                self._say(_compiled(event), style="dim")
                 self._show_bar()
             case Phase(name="paused"):
                 self._say("paused; `chomp ctl RUN resume` goes on", style="yellow")
@@ -128,7 +127,7 @@ class ConsoleSink(Sink):
             self._progress.update(
                 self._task,
                 completed=row["step"],
-                note=f"loss {text.loss(row.get('loss'))} · {row['tokens_per_sec']:,.0f} tok/s · eta {text.duration(eta or 0)}",
+                note=f"{text.loss(row.get('loss'))} · {row['tokens_per_sec']:,.0f} tok/s · {text.duration(eta or 0)} left",
             )
 
     def _sample(self, event: Sampled) -> None:
@@ -178,3 +177,10 @@ class ConsoleSink(Sink):
 
     def close(self) -> None:
         self._hide_bar()
+
+
+def _compiled(event: Compiled) -> str:
+    if event.cache_hit:
+        return f"compiled from the cache in {event.seconds:.1f} s"
+    kept = "the next start takes it from the cache" if event.cache else "nothing is kept: the compilation cache is off"
+    return f"compiled anew in {event.seconds:.1f} s ({kept})"

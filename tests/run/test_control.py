@@ -29,7 +29,9 @@ class Record:
     def hang_up(self) -> None:
         self.hangups += 1
 
-    def watcher(self, on_first: Callable[[str], None] | None = None, on_second: Callable[[int], None] | None = None) -> SignalWatcher:
+    def watcher(
+        self, on_first: Callable[[str], None] | None = None, on_second: Callable[[int], None] | None = None
+    ) -> SignalWatcher:
         return SignalWatcher(
             self.switch,
             on_first=on_first or self.first.append,
@@ -194,7 +196,9 @@ def test_a_file_that_others_may_write_is_refused_and_that_is_said_once(
     ]
 
 
-def test_a_file_of_another_user_is_refused(channel: tuple[Path, CommandQueue, Callable[[], list[Event]]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_another_user_is_refused(
+    channel: tuple[Path, CommandQueue, Callable[[], list[Event]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, queue, _ = channel
     send_command(path, Command("abort"))
     uid = os.geteuid()
@@ -218,7 +222,9 @@ HOSTILE_LINES = [
 ]
 
 
-def test_lines_that_are_no_commands_are_passed_over(channel: tuple[Path, CommandQueue, Callable[[], list[Event]]]) -> None:
+def test_lines_that_are_no_commands_are_passed_over(
+    channel: tuple[Path, CommandQueue, Callable[[], list[Event]]],
+) -> None:
     path, queue, _ = channel
     path.touch(0o600)
     path.write_bytes(b"".join(HOSTILE_LINES))

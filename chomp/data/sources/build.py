@@ -1,6 +1,6 @@
 """From the `data` section to opened text, with the evaluation part already put aside."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chomp.config.data import DataConfig
@@ -93,13 +93,19 @@ def open_hub(data: DataConfig, retry: RetryPolicy) -> Text:
         )
     if data.hf_streaming:
         return divide_stream(HubStream(data, data.hf_split), data, retry)
-    source = HubSplit(data, data.hf_split, retry)
+    opening = without_patience(retry)
+    source = HubSplit(data, data.hf_split, opening)
     if data.hf_eval_split is None:
         return divide(source, data, retry)
-    evaluation = HubSplit(data, data.hf_eval_split, retry)
+    evaluation = HubSplit(data, data.hf_eval_split, opening)
     chosen = Selection(evaluation, spread(min(data.max_eval_samples, len(evaluation)), len(evaluation)))
     rule = {"rule": "split", "split": data.hf_eval_split, "documents": len(chosen)}
     return Text(source.name, source.describe(), source.fingerprint(), rule, chosen, retry, train=source)
+
+
+def without_patience(retry: RetryPolicy) -> RetryPolicy:
+    """For the first contact: nothing is lost yet, and the hub's client has tried for half a minute by itself."""
+    return replace(retry, max_retries=0)
 
 
 def divide_stream(source: StreamSource, data: DataConfig, retry: RetryPolicy) -> Text:
@@ -115,7 +121,7 @@ def divide_stream(source: StreamSource, data: DataConfig, retry: RetryPolicy) ->
 
     split = data.hf_eval_split
     evaluated = source if split is None else HubStream(data, split)
-    head, positions = read_head(evaluated, data.max_eval_samples, retry)
+    head, positions = read_head(evaluated, data.max_eval_samples, without_patience(retry))
     start = None
     rule: dict[str, Any] = {"rule": "split", "split": split, "documents": len(head)}
     if split is None:

@@ -1,0 +1,178 @@
+"""Where an attempt begins: a fresh state, or a checkpoint that may be continued; and a run directory that says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from chomp.checkpoint.items import from_items, to_items
+from chomp.checkpoint.store import CheckpointStore, with_sharding
+from chomp.config import Config
+from chomp.config.compat import Difference
+from chomp.config.derive import Derived, derived_section
+from chomp.data.tokenizers import Tokenizer, load_tokenizer
+from chomp.errors import RunDirError
+from chomp.events import Checkpoint, RunStarted, Warned, read_events
+from chomp.model.build import ModelDef
+from chomp.optim.build import Optimizer
+from chomp.optim.schedule import make_schedule
+from chomp.run.control import StopSwitch, interruptibly
+from chomp.run.facts import device_facts, package_versions
+from chomp.run.history import keep_rows_up_to, seconds_beyond
+from chomp.run.request import RunRequest
+from chomp.run.resume import carried_horizon, choose_checkpoint, judge, require_steps_ahead
+from chomp.rundir import CheckpointInfo, RunDir, write_whole
+from chomp.sinks import Reporter
+from chomp.step.state import TrainState, abstract_state, init_state, release_latch
+
+
+@dataclass
+class Start:
+    """Where an attempt begins; `info` and `meta` are those of the checkpoint it continues from."""
+
+    step: int = 0
+    info: CheckpointInfo | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+    position: dict[str, Any] | None = None
+    attempt: int = 1
+
+    @property
+    def resumed_from(self) -> int | None:
+        return self.info.step if self.info is not None else None
+
+    @property
+    def owed(self) -> list[str]:
+        """Jobs that the attempt before was stopped in the middle of."""
+        return list(self.meta.get("owed", ()))
+
+
+class Opening:
+    """The steps from a locked run directory to the state that training starts with."""
+
+    def __init__(
+        self, request: RunRequest, run: RunDir, store: CheckpointStore, reporter: Reporter, switch: StopSwitch
+    ) -> None:
+        self._request = request
+        self._run = run
+        self._store = store
+        self._reporter = reporter
+        self._switch = switch
+
+    def find_start(self, identity: dict[str, Any], config: Config, derived: Derived) -> tuple[Start, Derived]:
+        """Choose and judge the checkpoint; its arrays are not read yet.
+
+        Returns:
+            The start, and the derived numbers to train with.
+
+        Raises:
+            CheckpointError: there is no checkpoint to continue from, or it may not be continued.
+        """
+        attempts = sum(isinstance(event, RunStarted) for event in read_events(self._run.events))
+        start = Start(attempt=attempts + 1)
+        if self._request.resume == "none":
+            return start, derived
+        start.info = self._choose()
+        if start.info is None:
+            self._warn(f"{self._run.path} has no checkpoint yet: starting again at step 0 in the same directory")
+            return start, derived
+        start.step, start.meta = start.info.step, start.info.meta
+        saved = start.meta["identity"]
+        derived, sentence = carried_horizon(saved, config, derived, start.step, _lr_reader(config))
+        if sentence:
+            self._warn(sentence, topic="schedule")
+        self._tell_accepted(judge(saved, {**identity, "derived": derived_section(derived)}, self._request.accept))
+        self._tell_changed_machine(start.meta)
+        require_steps_ahead(config.train.steps, start.step)
+        return start, derived
+
+    def _choose(self) -> CheckpointInfo | None:
+        info, refused = interruptibly(
+            lambda: choose_checkpoint(self._store.infos(), self._request.resume), self._switch
+        )
+        for refusal in refused:
+            self._reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
+        if refused and info is not None:
+            self._warn(f"resuming from step {info.step}, the newest checkpoint whose bytes are intact")
+        return info
+
+    def _tell_accepted(self, differences: list[Difference]) -> None:
+        for difference in differences:
+            if difference.severity == "judged":
+                was, now = difference.saved, difference.now
+                self._warn(f"accepted: {difference.path} was {was!r}, is now {now!r}")
+
+    def _tell_changed_machine(self, meta: dict[str, Any]) -> None:
+        """Another device or another library may round otherwise: the run goes on, but not bit for bit."""
+        before = {**meta.get("versions", {}), "device": meta.get("device", {}).get("name")}
+        now = {**package_versions(), "device": device_facts()["name"]}
+        changed = [name for name in now if name in before and before[name] != now[name]]
+        if changed:
+            listed = ", ".join(f"{name} {before[name]} is now {now[name]}" for name in changed)
+            self._warn(f"{listed}: later losses may differ in their last digits from those of an unbroken run")
+
+    def load_or_init(self, start: Start, model_def: ModelDef, optimizer: Optimizer, config: Config) -> TrainState:
+        """The state to train from; fills in the data position of a checkpoint."""
+        if start.info is None:
+            return init_state(model_def, optimizer, config.train.seed)
+        like = abstract_state(model_def, optimizer)
+        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        items, start.position = self._store.load(start.info, with_sharding(to_items(like), sharding), verified=True)
+        state = from_items(items, like)
+        # Saved between two skipped steps, it would hold still for ever under the policy that halts.
+        return release_latch(state) if config.debug.nonfinite == "halt" else state
+
+    def settle_directory(self, start: Start, config: Config, derived: Derived, tokenizer: Tokenizer) -> None:
+        """Write what describes the run, and clear away what lies beyond the step it continues from.
+
+        Raises:
+            RunDirError: the directory cannot be written.
+        """
+        try:
+            self._store.prepare()
+            self._describe(config, derived, tokenizer)
+            if self._request.resume != "none":
+                self._go_back_to(start)
+        except OSError as error:
+            raise RunDirError(f"cannot write {error.filename or self._run.path}: {error.strerror}") from error
+
+    def _describe(self, config: Config, derived: Derived, tokenizer: Tokenizer) -> None:
+        run, loaded = self._run, self._request.loaded
+        # A resume without a configuration takes the resolved one: the user's own file is still the original.
+        if loaded.source != str(run.config_resolved) or not run.config_original.exists():
+            write_whole(run.config_original, loaded.text.encode())
+        resolved = {**config.model_dump(), "derived": derived_section(derived)}
+        write_whole(run.config_resolved, json.dumps(resolved, indent=2).encode())
+        if not run.tokenizer.is_dir() or load_tokenizer(run.tokenizer).digest() != tokenizer.digest():
+            tokenizer.save(run.tokenizer)
+
+    def _go_back_to(self, start: Start) -> None:
+        moved = self._store.set_aside(start.step, start.attempt)
+        if moved:
+            steps = ", ".join(map(str, moved))
+            place = self._run.checkpoints / "set-aside"
+            self._warn(f"checkpoints of steps {steps} lie beyond step {start.step} and were moved to {place}")
+        # What a stop cut short is done again, and its rows are written again.
+        keep_rows_up_to(self._run.metrics, start.step - ("eval" in start.owed))
+        keep_rows_up_to(self._run.samples, start.step - ("sample" in start.owed))
+
+    def earlier_budget(self, start: Start) -> dict[str, float]:
+        """Seconds by category up to the restored checkpoint, and what was done beyond it as `lost`."""
+        totals = dict(start.meta.get("time_budget_seconds", {}))
+        if start.attempt > 1:
+            lost = seconds_beyond(read_events(self._run.events), float(start.meta.get("saved_at", 0.0)))
+            totals["lost"] = totals.get("lost", 0.0) + lost
+        return totals
+
+    def _warn(self, message: str, topic: str = "resume") -> None:
+        self._reporter.publish(Warned(topic=topic, message=message))
+
+
+def _lr_reader(config: Config) -> Callable[[Derived, int], float]:
+    def lr_at(derived: Derived, count: int) -> float:
+        return float(make_schedule(config.optim, derived, config.optim.lr)(count))
+
+    return lr_at

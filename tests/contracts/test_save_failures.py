@@ -1,0 +1,250 @@
+"""A disk that fills up, goes read-only or refuses: said within a step, nothing lost, and an exit code that tells."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from chomp.events import Checkpoint, Command, Event, RunEnded, Step, Warned, read_events, send_command
+from chomp.rundir import list_checkpoints, verify
+from tests.engine import Engine, dummy_config, events_of, rows, run, write_config, write_corpus
+
+pytestmark = pytest.mark.engine
+
+ENDLESS = 1_000_000
+FULL = "No space left on device"
+
+
+def failed(event: Event) -> bool:
+    return isinstance(event, Checkpoint) and event.state == "failed"
+
+
+def committed(event: Event) -> bool:
+    return isinstance(event, Checkpoint) and event.state == "committed"
+
+
+def warned_of_checkpoint(event: Event) -> bool:
+    return isinstance(event, Warned) and event.topic == "checkpoint"
+
+
+def mount(*args: object) -> None:
+    subprocess.run(["mount", *map(str, args)], check=True, capture_output=True)
+
+
+class Disk:
+    """A file system of its own at the run directory, small enough to fill in no time; needs root, as CI has."""
+
+    def __init__(self, path: Path, megabytes: int):
+        self.path = path
+        path.mkdir()
+        mount("-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", path)
+
+    def fill(self, *, leave: int = 0) -> None:
+        """Leave so many bytes, rounded to pages."""
+        with (self.path / "ballast").open("ab", buffering=0) as ballast:
+            try:
+                while ballast.write(b"x" * 4096):
+                    continue
+            except OSError:
+                ballast.truncate(max(0, ballast.tell() - leave))
+
+    def free(self) -> None:
+        (self.path / "ballast").unlink()
+
+    def close(self) -> None:
+        subprocess.run(["umount", "--recursive", "--lazy", str(self.path)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    disk = Disk(tmp_path / "run", 16)
+    yield disk
+    disk.close()
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a configuration whose checkpoints take 2.5 MB."""
+    corpus = write_corpus(tmp_path / "corpus")
+
+    def configure(*, async_save: bool = True, steps: int = ENDLESS, save_every: int = 20) -> Path:
+        config = dummy_config(
+            corpus,
+            model={"model_dim": 400},
+            train={"steps": steps},
+            checkpoint={"save_every": save_every, "max_to_keep": 2, "async_save": async_save},
+        )
+        return write_config(tmp_path / "config.yaml", config)
+
+    return configure
+
+
+def no_half_checkpoint(run_dir: Path) -> None:
+    """All that stands in `checkpoints/` is sealed and whole."""
+    infos = list_checkpoints(run_dir / "checkpoints")
+    assert [verify(info.path) for info in infos] == [[]] * len(infos)
+    assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == sorted(str(info.step) for info in infos)
+
+
+def steps_between(events: list[Event], first: Event, second: Event) -> int:
+    return sum(isinstance(event, Step) for event in events[events.index(first) : events.index(second)])
+
+
+@pytest.mark.parametrize("async_save", [True, False], ids=["async", "sync"])
+def test_a_full_disk_is_told_and_the_next_save_with_space_works(
+    async_save: bool, disk: Disk, configure: Callable[..., Path]
+) -> None:
+    run_dir = disk.path
+    engine = Engine(run_dir, "train", configure(async_save=async_save), "--run-dir", run_dir)
+    good = engine.wait_for(committed)
+    assert isinstance(good, Checkpoint), engine.text()
+    disk.fill(leave=1_000_000)
+    failure = engine.wait_for(failed)
+    assert isinstance(failure, Checkpoint), engine.text()
+    assert failure.reason == FULL
+    warning = engine.wait_for(warned_of_checkpoint)
+    assert isinstance(warning, Warned)
+    assert (
+        warning.message
+        == f"step {failure.step} could not be saved ({FULL}); training goes on and the next save tries again"
+    )
+    assert engine.wait_for(lambda event: isinstance(event, Step)) is not None, "training went on"
+    disk.free()
+    again = engine.wait_for(committed)
+    assert isinstance(again, Checkpoint)
+    assert again.step > failure.step > good.step
+    engine.signal(signal.SIGTERM)
+    assert engine.finish() == 143, engine.text()
+    events = read_events(run_dir / "events.jsonl")
+    assert steps_between(events, failure, warning) <= 2
+    assert f"saving step {failure.step} failed: {FULL}" in engine.text()
+    assert "Traceback" not in engine.text()
+    assert len(engine.text()) < 2_000 + 200 * len(rows(run_dir)), "the console is buried"
+    no_half_checkpoint(run_dir)
+
+
+def test_a_last_state_that_cannot_be_saved_is_exit_5_and_the_good_one_stays(
+    disk: Disk, configure: Callable[..., Path]
+) -> None:
+    run_dir, path = disk.path, configure(save_every=30)
+    engine = Engine(run_dir, "train", path, "--run-dir", run_dir)
+    good = engine.wait_for(committed)
+    assert isinstance(good, Checkpoint), engine.text()
+    disk.fill(leave=1_000_000)
+    engine.wait_for(failed)
+    engine.signal(signal.SIGTERM)
+    assert engine.finish() == 5
+    ended = events_of(run_dir, RunEnded)[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.status, ended.exit_code) == ("crashed", 5)
+    assert ended.reason == f"SIGTERM received, but step {ended.step} could not be saved: {FULL}"
+    assert f"error: at step {ended.step}: {ended.reason}" in engine.text()
+    assert "Traceback" not in engine.text()
+    no_half_checkpoint(run_dir)
+    newest = list_checkpoints(run_dir / "checkpoints")[-1].step
+    assert newest >= good.step
+    disk.free()
+    resumed = run("train", path, "--run-dir", run_dir, "--resume", "latest", "-o", f"train.steps={newest + 5}")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"resumed from step {newest}" in resumed.stdout
+    assert [row["step"] for row in rows(run_dir)] == list(range(1, newest + 6))
+
+
+def test_lines_wait_for_a_full_disk_and_none_is_torn(disk: Disk, configure: Callable[..., Path]) -> None:
+    """Not one byte is left for the event log and the metrics; a pause lets the test look at them."""
+    run_dir = disk.path
+    engine = Engine(run_dir, "train", configure(save_every=0), "--run-dir", run_dir)
+    assert engine.wait_for(lambda event: isinstance(event, Step) and event.row["step"] >= 50) is not None
+    disk.fill()
+    seen = (run_dir / "metrics.jsonl").stat().st_size
+    time.sleep(1.5)
+    assert engine.process.poll() is None, engine.text()
+    assert (run_dir / "metrics.jsonl").stat().st_size < seen + 2 * 4096, "the disk was meant to be full"
+    shown = engine.text().count("\nstep ")
+    disk.free()
+    send_command(run_dir / "commands.jsonl", Command("stop"))
+    assert engine.finish() == 0, engine.text()
+    assert "Traceback" not in engine.text()
+    numbers = [row["step"] for row in rows(run_dir)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= shown
+    lines = (run_dir / "events.jsonl").read_bytes().splitlines()
+    assert all(isinstance(json.loads(line), dict) for line in lines)
+    assert [e.row["step"] for e in read_events(run_dir / "events.jsonl") if isinstance(e, Step)] == numbers
+
+
+def test_a_checkpoint_folder_that_goes_read_only(tmp_path: Path, configure: Callable[..., Path]) -> None:
+    run_dir = tmp_path / "run"
+    engine = Engine(run_dir, "train", configure(), "--run-dir", run_dir)
+    assert engine.wait_for(committed) is not None, engine.text()
+    folder = run_dir / "checkpoints"
+    mount("--bind", folder, folder)
+    try:
+        mount("-o", "remount,bind,ro", folder)
+        failure = engine.wait_for(failed)
+        assert isinstance(failure, Checkpoint)
+        assert failure.reason is not None
+        assert failure.reason.startswith("Read-only file system")
+        engine.signal(signal.SIGINT)
+        assert engine.finish() == 5, engine.text()
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    no_half_checkpoint(run_dir)
+
+
+def test_a_read_only_run_directory_is_refused_before_anything_is_built(
+    disk: Disk, configure: Callable[..., Path]
+) -> None:
+    path = configure()
+    mount("-o", "remount,ro", disk.path)
+    done = run("train", path, "--run-dir", disk.path)
+    assert done.returncode == 5
+    assert done.stderr == f"error: cannot write the run directory {disk.path}: Read-only file system\n"
+
+
+def test_a_run_directory_below_a_file(tmp_path: Path, configure: Callable[..., Path]) -> None:
+    path = configure()
+    (tmp_path / "file").write_text("mine")
+    below = tmp_path / "file" / "run"
+    for target, words in ((tmp_path / "file", "is a file; a run directory is needed"), (below, "Not a directory")):
+        done = run("train", path, "--run-dir", target)
+        assert done.returncode == 5
+        assert done.stderr.startswith("error: ")
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_file_in_place_of_the_checkpoints(tmp_path: Path, configure: Callable[..., Path]) -> None:
+    path, run_dir = configure(steps=5), tmp_path / "run"
+    assert run("train", path, "--run-dir", run_dir).returncode == 0
+    (run_dir / "checkpoints").rename(run_dir / "elsewhere")
+    (run_dir / "checkpoints").write_text("")
+    done = run("train", path, "--run-dir", run_dir, "--resume", "latest")
+    assert done.returncode == 5
+    assert done.stderr == f"error: cannot write checkpoints to {run_dir / 'checkpoints'}: File exists\n"
+
+
+def test_a_size_limit_that_comes_and_goes(tmp_path: Path, configure: Callable[..., Path]) -> None:
+    """`ulimit -f`, set on the live process: every file of more than 200 kB fails."""
+    run_dir, path = tmp_path / "run", configure()
+    engine = Engine(run_dir, "train", path, "--run-dir", run_dir)
+    good = engine.wait_for(committed)
+    assert isinstance(good, Checkpoint), engine.text()
+    before = resource.prlimit(engine.process.pid, resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+    failure = engine.wait_for(failed)
+    assert isinstance(failure, Checkpoint)
+    assert failure.reason is not None
+    assert failure.reason.startswith("File too large")
+    resource.prlimit(engine.process.pid, resource.RLIMIT_FSIZE, before)
+    assert engine.wait_for(committed) is not None
+    engine.signal(signal.SIGTERM)
+    assert engine.finish() == 143, engine.text()
+    no_half_checkpoint(run_dir)
