@@ -8,7 +8,12 @@ from types import FrameType
 
 # Equinox's run-time checks are host callbacks, which keep a program out of the compilation cache.
 # Token ids, the one thing they would guard, are checked on the host by the data pipeline.
-BEFORE_IMPORT = {"EQX_ON_ERROR": "off", "TF_CPP_MIN_LOG_LEVEL": "2", "TOKENIZERS_PARALLELISM": "false"}
+BEFORE_IMPORT = {
+    "EQX_ON_ERROR": "off",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_VERBOSITY": "error",
+}
 
 
 def leave_on_signals() -> None:

@@ -207,7 +207,7 @@ def _compile(
             cache_hit=compiled.cache_hit,
             memory=compiled.memory,
             flops_per_token=model_def.flops_per_token(config.train.seq_len),
-            cache=jax.config.read("jax_compilation_cache_dir"),
+            cache=jax.config.jax_compilation_cache_dir,  # type: ignore[attr-defined]
         )
     )
     return compiled

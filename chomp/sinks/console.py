@@ -63,6 +63,8 @@ class ConsoleSink(Sink):
         match event:
             case RunStarted():
                 self._started(event)
+            case Phase(name="data"):
+                self._say("opening the data …", style="dim")
             case Phase(name="compile"):
                 self._say("compiling the training step …", style="dim")
             case Compiled():
@@ -127,7 +129,8 @@ class ConsoleSink(Sink):
             self._progress.update(
                 self._task,
                 completed=row["step"],
-                note=f"{text.loss(row.get('loss'))} · {row['tokens_per_sec']:,.0f} tok/s · {text.duration(eta or 0)} left",
+                note=f"{text.loss(row.get('loss'))} · {row['tokens_per_sec']:,.0f} tok/s · "
+                f"{text.duration(eta or 0)} left",
             )
 
     def _sample(self, event: Sampled) -> None:

@@ -52,9 +52,9 @@ GOLDEN: list[tuple[Event, str]] = [
     ),
     (Phase(name="eval", step=7), '{"v":1,"t":1700000000.25,"kind":"phase","name":"eval","step":7}'),
     (
-        Compiled(seconds=1.5, cache_hit=True, memory={"total": 99}, flops_per_token=None),
+        Compiled(seconds=1.5, cache_hit=True, memory={"total": 99}, flops_per_token=None, cache="/c"),
         '{"v":1,"t":1700000000.25,"kind":"compiled","seconds":1.5,"cache_hit":true,"memory":{"total":99},'
-        '"flops_per_token":null}',
+        '"flops_per_token":null,"cache":"/c"}',
     ),
     (
         Step(row={"step": 3, "loss": 2.5, "grad_norm": math.nan, "lr": 1e-3}),

@@ -91,9 +91,11 @@ def open_hub(data: DataConfig, retry: RetryPolicy) -> Text:
             f"data.hf_eval_split and data.hf_split are both {data.hf_split}: evaluation text would be training text; "
             f"name another split, or null to hold documents out"
         )
-    if data.hf_streaming:
-        return divide_stream(HubStream(data, data.hf_split), data, retry)
     opening = without_patience(retry)
+    if data.hf_streaming:
+        stream = HubStream(data, data.hf_split)
+        opening.call(stream.name, stream.retriable, stream.reach)
+        return divide_stream(stream, data, retry)
     source = HubSplit(data, data.hf_split, opening)
     if data.hf_eval_split is None:
         return divide(source, data, retry)
@@ -121,7 +123,7 @@ def divide_stream(source: StreamSource, data: DataConfig, retry: RetryPolicy) ->
 
     split = data.hf_eval_split
     evaluated = source if split is None else HubStream(data, split)
-    head, positions = read_head(evaluated, data.max_eval_samples, without_patience(retry))
+    head, positions = read_head(evaluated, data.max_eval_samples, retry)
     start = None
     rule: dict[str, Any] = {"rule": "split", "split": split, "documents": len(head)}
     if split is None:

@@ -64,6 +64,10 @@ class HubStream(StreamSource):
         """The dataset before anybody has read from it, as bytes."""
         return pickle.dumps(load_split(self._data, self._split, streaming=True))
 
+    def reach(self) -> None:
+        """Ask the hub for the dataset now rather than at the first document."""
+        len(self._unread)
+
     def open(self, cursor: str | None) -> "HubCursor":
         with explained(self.name):
             # The cursor lives in the dataset object, so every reader needs its own; copying one

@@ -1,0 +1,241 @@
+"""What a person asks of a live run, from a shell or a console, and what the run is after it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chomp.events import Acknowledged, Checkpoint, Command, Event, Phase, RunEnded, Sampled, Step, Warned, send_command
+from chomp.rundir import list_checkpoints, verify
+from tests.engine import Engine, assert_same_run, dummy_config, events_of, rows, run, write_config, write_corpus
+
+pytestmark = pytest.mark.engine
+
+STEPS = 60
+
+
+def at_step(number: int) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, Step) and event.row["step"] >= number
+
+
+def answered(command: Command) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, Acknowledged) and event.id == command.id
+
+
+def paused(event: Event) -> bool:
+    return isinstance(event, Phase) and event.name == "paused"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus and a configuration whose 60 steps take about two seconds."""
+    folder = tmp_path_factory.mktemp("commands")
+    config = dummy_config(
+        write_corpus(folder / "corpus"),
+        model={"model_dim": 96},
+        train={"steps": STEPS, "batch_size": 8, "seq_len": 256, "grad_accum": 2, "generate_max_tokens": 8},
+        checkpoint={"save_every": 0},
+    )
+    write_config(folder / "config.yaml", config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Path:
+    done = run("train", folder / "config.yaml", "--run-dir", folder / "reference")
+    assert done.returncode == 0, done.stderr
+    return folder / "reference"
+
+
+class Console:
+    """Sends commands to an engine and waits for the answers."""
+
+    def __init__(self, engine: Engine, run_dir: Path):
+        self.engine = engine
+        self.path = run_dir / "commands.jsonl"
+
+    def ask(self, name: str, **args: object) -> Acknowledged:
+        command = Command(name, args=args)
+        send_command(self.path, command)
+        answer = self.engine.wait_for(answered(command), 60)
+        assert isinstance(answer, Acknowledged), self.engine.text()
+        assert answer.command == name
+        return answer
+
+
+def ctl(run_dir: Path, *args: object) -> subprocess.CompletedProcess[str]:
+    return run("ctl", run_dir, *args)
+
+
+def test_everything_asked_during_a_pause_is_done_and_changes_no_number(folder: Path, reference: Path) -> None:
+    run_dir = folder / "paused"
+    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir)
+    console = Console(engine, run_dir)
+    assert engine.wait_for(at_step(5)) is not None, engine.text()
+    pause = console.ask("pause")
+    assert (pause.ok, pause.message) == (True, "paused")
+    began = time.monotonic()
+    assert engine.wait_for(paused) is not None
+    step = pause.step
+    assert console.ask("save").message == f"saving step {step}"
+    assert engine.wait_for(lambda event: isinstance(event, Checkpoint) and event.state == "committed") is not None
+    assert console.ask("save").message == f"step {step} is already saved"
+    assert console.ask("eval").message.startswith(f"evaluated at step {step}: loss ")
+    assert console.ask("sample").message == f"wrote 1 sample at step {step}"
+    assert console.ask("sample", prompt="class é \x1b[31m").ok
+    sampled = events_of(run_dir, Sampled)[-1]
+    assert isinstance(sampled, Sampled)
+    assert sampled.prompt == "class é \x1b[31m"
+    phases = [event.name for event in events_of(run_dir, Phase) if isinstance(event, Phase)]
+    assert phases[phases.index("paused") :] == [
+        "paused", "save", "paused", "eval", "paused", "sample", "paused", "sample", "paused",
+    ]  # fmt: skip
+    hostile: list[tuple[str, dict[str, object], str]] = [
+        ("sample", {"prompt": 5}, "the prompt must be text, got '5'"),
+        ("sample", {"prompt": "\ud800"}, "the prompt must be text, got '\\ud800'"),
+        ("dance", {}, "unknown command 'dance'; known: abort, eval, pause, resume, sample, save, stop"),
+    ]
+    for name, args, message in hostile:
+        answer = console.ask(name, **args)
+        assert (answer.ok, answer.message) == (False, message)
+    with console.path.open("ab") as file:
+        file.write(b"no command\n\xff\n[]\n")
+    # A second console, and a shell.
+    assert ctl(run_dir, "pause").stdout == f"step {step}: paused\n"
+    assert events_of(run_dir, Step)[-1].row["step"] == step, "nothing was trained meanwhile"  # type: ignore[attr-defined]
+    lasted = time.monotonic() - began
+    assert ctl(run_dir, "resume").stdout == f"step {step}: going on\n"
+    assert engine.finish() == 0, engine.text()
+    assert (run_dir / "metrics.jsonl").read_text().count('"step":') == STEPS
+    found = [{k: v for k, v in row.items() if k != "eval_loss"} for row in rows(run_dir)]
+    assert [row["loss"] for row in found] == [row["loss"] for row in rows(reference)]
+    assert_same_run(reference, run_dir, STEPS)
+    ended = events_of(run_dir, RunEnded)[-1]
+    assert isinstance(ended, RunEnded)
+    spent = ended.time_budget_seconds
+    outside = sum(spent[name] for name in ("paused", "save", "eval", "sample"))
+    assert outside >= lasted - 0.5
+    assert sum(row["step_time_s"] for row in rows(run_dir)) < spent["train"] + spent["data_wait"] + 0.5, "a pause is no step"
+
+
+def test_evaluation_and_samples_while_training(folder: Path, reference: Path) -> None:
+    run_dir = folder / "asked"
+    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir)
+    console = Console(engine, run_dir)
+    assert engine.wait_for(at_step(3)) is not None, engine.text()
+    for name in ("eval", "save", "sample"):
+        assert console.ask(name).ok
+    resumed = console.ask("resume")
+    assert (resumed.ok, resumed.message) == (True, "the run was not paused")
+    assert engine.finish() == 0, engine.text()
+    assert_same_run(reference, run_dir, STEPS)
+
+
+def test_stop_saves_and_a_resume_makes_the_same_run(folder: Path, reference: Path) -> None:
+    run_dir = folder / "stopped"
+    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir)
+    assert engine.wait_for(at_step(9)) is not None, engine.text()
+    asked = ctl(run_dir, "stop")
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.endswith(": ending the run\n")
+    assert engine.finish() == 0
+    ended = events_of(run_dir, RunEnded)[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.status, ended.reason) == ("stopped", "stop was asked for")
+    assert list_checkpoints(run_dir / "checkpoints")[-1].step == ended.step
+    # The stop that ended the last attempt is older than the next engine.
+    done = run("train", "--run-dir", run_dir, "--resume", "latest")
+    assert done.returncode == 0, done.stderr
+    assert_same_run(reference, run_dir, STEPS)
+
+
+def test_abort_leaves_without_saving(folder: Path) -> None:
+    run_dir = folder / "aborted"
+    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir)
+    console = Console(engine, run_dir)
+    assert engine.wait_for(at_step(5)) is not None, engine.text()
+    assert console.ask("save").ok
+    assert engine.wait_for(lambda event: isinstance(event, Checkpoint) and event.state == "committed") is not None
+    assert console.ask("abort").ok
+    assert engine.finish() == 0
+    ended = events_of(run_dir, RunEnded)[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.status, ended.reason) == ("stopped", "abort was asked for: nothing was saved")
+    (only,) = list_checkpoints(run_dir / "checkpoints")
+    assert only.step < ended.step
+    assert verify(only.path) == []
+    idle = ctl(run_dir, "pause")
+    assert (idle.returncode, idle.stderr) == (5, f"error: no engine is running in {run_dir}\n")
+
+
+def test_a_file_that_is_not_the_engine_s_own_is_refused_and_said(folder: Path) -> None:
+    """Written by another user, or writable by others: not obeyed, by neither the engine nor `chomp ctl`."""
+    run_dir = folder / "foreign"
+    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir, "-o", "train.steps=1000000")
+    assert engine.wait_for(at_step(2)) is not None, engine.text()
+    path = run_dir / "commands.jsonl"
+    send_command(path, Command("pause"))
+    assert engine.wait_for(paused) is not None
+    path.chmod(0o666)
+    send_command(path, Command("abort"))
+    refused = engine.wait_for(lambda event: isinstance(event, Warned))
+    assert isinstance(refused, Warned)
+    assert (refused.topic, "is ignored: it must belong to uid" in refused.message) == ("commands", True)
+    assert f"warning: {refused.message}" in engine.text()
+    time.sleep(0.3)
+    assert engine.process.poll() is None
+    shell = ctl(run_dir, "stop")
+    assert shell.returncode == 5
+    assert shell.stderr == f"error: {refused.message}\n"
+    engine.signal(signal.SIGKILL)
+    engine.finish()
+
+
+def test_an_engine_that_ends_first_is_told_from_one_that_is_busy(folder: Path) -> None:
+    run_dir = folder / "ended-first"
+    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir, "-o", "train.steps=1000000")
+    assert engine.wait_for(at_step(2)) is not None, engine.text()
+    unanswered = ctl(run_dir, "save", "--timeout", "0")
+    assert unanswered.stdout.startswith("save was asked for (")
+    engine.signal(signal.SIGSTOP)
+    late = ctl(run_dir, "eval", "--timeout", "0.5")
+    assert late.returncode == 5
+    assert "the engine did not answer within 0 s" in late.stderr or "within 1 s" in late.stderr
+    waiting = subprocess.Popen(
+        [*engine_ctl(run_dir), "eval"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(1.5)
+    engine.signal(signal.SIGKILL)
+    engine.finish()
+    _, said = waiting.communicate(timeout=30)
+    assert (waiting.returncode, said) == (5, "error: the engine ended before it answered\n")
+
+
+def engine_ctl(run_dir: Path) -> list[str]:
+    from tests.engine import command
+
+    return command("ctl", run_dir)
+
+
+def test_ctl_without_a_run(tmp_path: Path) -> None:
+    missing = ctl(tmp_path / "nowhere", "save")
+    assert (missing.returncode, missing.stderr) == (5, f"error: there is no run directory at {tmp_path / 'nowhere'}\n")
+    wrong = ctl(tmp_path, "dance")
+    assert wrong.returncode == 2
+    assert "'dance' is not one of 'pause', 'resume', 'save', 'eval', 'sample', 'stop', 'abort'" in wrong.stderr
+    (tmp_path / "events.jsonl").touch()
+    (tmp_path / "lock").write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": 1.0}))
+    other = ctl(tmp_path, "save")
+    assert (other.returncode, other.stderr) == (
+        5,
+        f"error: the engine of {tmp_path} was started on elsewhere; run chomp ctl there\n",
+    )
+    prompt = ctl(tmp_path, "save", "--prompt", "x")
+    assert prompt.returncode == 2
+    assert "--prompt goes with sample" in prompt.stderr
