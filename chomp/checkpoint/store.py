@@ -104,6 +104,10 @@ class CheckpointStore:
         """The run's checkpoints, oldest first."""
         return list_checkpoints(self.folder)
 
+    def has(self, step: int) -> bool:
+        """Whether `step` is saved, as far as its description tells."""
+        return any(info.step == step and info.meta for info in self.infos())
+
     def save(
         self, step: int, items: Mapping[str, Any], position: dict[str, Any], meta: dict[str, Any], *, wait: bool
     ) -> float:
@@ -121,8 +125,7 @@ class CheckpointStore:
         """
         started = time.monotonic()
         self.wait()
-        if any(info.step == step and info.meta for info in self.infos()):
-            log.info("step %d is already saved", step)
+        if self.has(step):
             return time.monotonic() - started
         self._on_event(Checkpoint(state="saving", step=step))
         target = self.folder / str(step)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from chomp.errors import CheckpointError
-from chomp.rundir import list_checkpoints, open_run, verify
+from chomp.rundir import list_checkpoints, open_run, set_tags, verify
 from chomp.rundir.manifest import CheckpointInfo, read_info
 from chomp.sinks.text import duration, size
 
@@ -18,12 +18,19 @@ from chomp.sinks.text import duration, size
 @click.command("checkpoints")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--verify", "check", is_flag=True, help="Read every byte and compare its digest.")
+@click.option("--tag", "tagged", nargs=2, type=(int, str), metavar="STEP NAME", help="Tag a checkpoint: it is kept.")
+@click.option("--untag", "untagged", type=int, metavar="STEP", help="Take a checkpoint's tags away.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list.")
-def command(run: Path, check: bool, as_json: bool) -> None:
+def command(run: Path, check: bool, tagged: tuple[int, str] | None, untagged: int | None, as_json: bool) -> None:
     """List the checkpoints of RUN, oldest first.
 
     With --verify the exit code is 5 if one of them is damaged.
     """
+    if tagged is not None:
+        info = _find(run, tagged[0])
+        set_tags(info.path, [*info.tags, tagged[1]])
+    if untagged is not None:
+        set_tags(_find(run, untagged).path, [])
     rows = [_describe(info, check) for info in list_checkpoints(open_run(run).checkpoints)]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
@@ -35,6 +42,15 @@ def command(run: Path, check: bool, as_json: bool) -> None:
     damaged = [row["step"] for row in rows if row["problems"]]
     if damaged:
         raise CheckpointError(f"damaged: step {', '.join(map(str, damaged))}; --resume latest passes over them")
+
+
+def _find(run: Path, step: int) -> CheckpointInfo:
+    infos = {info.step: info for info in list_checkpoints(open_run(run).checkpoints)}
+    if step not in infos:
+        raise CheckpointError(
+            f"{run} has no checkpoint of step {step} (it has: {', '.join(map(str, infos)) or 'none'})"
+        )
+    return infos[step]
 
 
 def _describe(info: CheckpointInfo, check: bool) -> dict[str, Any]:

@@ -164,6 +164,10 @@ class Boundary:
         step = trainer.progress.step
         if not self.config.checkpoint.enabled:
             return "checkpoint.enabled is false: nothing is saved"
+        with session.budget.measure("save"):
+            session.store.wait()
+        if session.store.has(step):
+            return f"step {step} is already saved"
         session.reporter.publish(Phase(name="save", step=step))
         with session.budget.measure("save"):
             meta = checkpoint_meta(session, step, trainer.progress)
