@@ -60,7 +60,8 @@ def _describe(info: CheckpointInfo, check: bool) -> dict[str, Any]:
             read_info(info.path)
         except CheckpointError as error:
             problems = [str(error)]
-    meta = info.meta
+    # Of a damaged description only numbers are of use.
+    meta = {key: value for key, value in info.meta.items() if isinstance(value, (int, float))}
     return {
         "step": info.step,
         "path": str(info.path),

@@ -61,7 +61,7 @@ class DataPipeline:
     def train_dataset(self) -> grain.IterDataset[Batch]:
         """The training batches as a Grain dataset; each iterator of it starts at the beginning."""
         data = self._config.data
-        packed = pack(self.train_documents(), self._plan, self._corpus, data)
+        packed = pack(self.train_documents(), self._plan, self._corpus, data, self._seed if data.shuffle else None)
         return PrefetchDataset(packed, size=data.prefetch)
 
     def train_documents(self) -> grain.IterDataset[Document]:
@@ -173,10 +173,17 @@ def in_order(documents: Documents, *, repeat: bool, shuffle_seed: int | None) ->
     return dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
 
 
-def pack(documents: grain.IterDataset[Document], plan: PackPlan, corpus: Corpus, data: DataConfig) -> PackDataset:
+def pack(
+    documents: grain.IterDataset[Document], plan: PackPlan, corpus: Corpus, data: DataConfig, shuffle_seed: int | None
+) -> PackDataset:
     """The configured packer over documents."""
     if data.packing_mode == "bin":
         return BinPackDataset(
-            documents, plan, corpus, group=data.packing_buffer_docs, max_docs=data.packing_max_docs_per_bin
+            documents,
+            plan,
+            corpus,
+            group=data.packing_buffer_docs,
+            max_docs=data.packing_max_docs_per_bin,
+            shuffle_seed=shuffle_seed,
         )
     return SequentialPackDataset(documents, plan, corpus)

@@ -25,7 +25,7 @@ class TimeBudget:
     """
 
     def __init__(self, earlier: Mapping[str, float] | None = None, *, now: Callable[[], float] = time.monotonic):
-        self._now = now
+        self.now = now
         self._began = now()
         self._measured = dict.fromkeys(CATEGORIES, 0.0)
         self._earlier = {name: float((earlier or {}).get(name, 0.0)) for name in CATEGORIES}
@@ -39,14 +39,14 @@ class TimeBudget:
     def measure(self, category: str) -> Iterator[None]:
         """Count the body's seconds under `category`; a nested category is taken out of the outer one."""
         outer = self._open
-        started = self._now()
+        started = self.now()
         if outer is not None:
             self._measured[outer[0]] += started - outer[1]
         self._open = (category, started)
         try:
             yield
         finally:
-            ended = self._now()
+            ended = self.now()
             self._measured[category] += ended - self._open[1]
             self._open = None if outer is None else (outer[0], ended)
 
@@ -56,10 +56,10 @@ class TimeBudget:
 
     def totals(self) -> dict[str, float]:
         """Seconds by category over all attempts, rounded to milliseconds."""
-        elapsed = self._now() - self._began
+        elapsed = self.now() - self._began
         here = dict(self._measured)
         if self._open is not None:
-            here[self._open[0]] += self._now() - self._open[1]
+            here[self._open[0]] += self.now() - self._open[1]
         here["train"] = max(0.0, elapsed - sum(here.values()))
         return {name: round(self._earlier[name] + here[name], 3) for name in CATEGORIES}
 
@@ -82,11 +82,10 @@ class WindowSpeed:
 
 
 class SpeedWindow:
-    """Times completed steps from completion to completion, without what is not a step."""
+    """Times completed steps from completion to completion by the budget's clock, without what is not a step."""
 
-    def __init__(self, budget: TimeBudget, *, now: Callable[[], float] = time.monotonic):
+    def __init__(self, budget: TimeBudget):
         self._budget = budget
-        self._now = now
         self._steps = 0
         self._tokens = 0
         self.restart()
@@ -94,7 +93,7 @@ class SpeedWindow:
     def restart(self) -> None:
         """Begin a window here."""
         self._steps = self._tokens = 0
-        self._began = self._now()
+        self._began = self._budget.now()
         self._outside = self._budget.outside_steps()
 
     def completed(self, tokens: int) -> None:
@@ -104,5 +103,5 @@ class SpeedWindow:
 
     def read(self) -> WindowSpeed:
         """The window so far."""
-        seconds = (self._now() - self._began) - (self._budget.outside_steps() - self._outside)
+        seconds = (self._budget.now() - self._began) - (self._budget.outside_steps() - self._outside)
         return WindowSpeed(self._steps, self._tokens, max(seconds, 0.0))

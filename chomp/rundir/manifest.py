@@ -39,11 +39,15 @@ class CheckpointInfo:
     @property
     def saved_at(self) -> float:
         """Unix time at which the save began."""
-        return float(self.meta.get("saved_at", 0.0))
+        return self._number("saved_at") or 0.0
 
     @property
     def eval_loss(self) -> float | None:
-        return self.meta.get("eval_loss")
+        return self._number("eval_loss")
+
+    def _number(self, key: str) -> float | None:
+        value = self.meta.get(key)
+        return float(value) if isinstance(value, (int, float)) else None
 
 
 def seal(folder: Path, meta: dict[str, Any]) -> int:

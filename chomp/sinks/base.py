@@ -50,16 +50,20 @@ class Reporter:
     def publish(self, event: Event) -> None:
         with self._lock:
             self._writer.write(event)
-            for sink in list(self._sinks):
+            failures: list[tuple[Sink, Exception]] = []
+            for sink in self._sinks:
                 try:
                     sink.handle(event)
-                except Exception as error:  # noqa: BLE001 - a foreign tracker may raise anything; it is dropped and named
-                    self._drop(sink, error)
-
-    def _drop(self, sink: Sink, error: Exception) -> None:
-        self._sinks.remove(sink)
-        log.exception("%s failed", sink.name)
-        self.publish(Warned(topic="sink", message=f"{sink.name} failed and is switched off for this run: {error}"))
+                except Exception as error:
+                    # A foreign tracker may raise anything; it is dropped and named.
+                    log.exception("%s failed", sink.name)
+                    failures.append((sink, error))
+            for sink, _ in failures:
+                self._sinks.remove(sink)
+            for sink, failure in failures:
+                self.publish(
+                    Warned(topic="sink", message=f"{sink.name} failed and is switched off for this run: {failure}")
+                )
 
     def close(self) -> None:
         with self._lock:

@@ -45,6 +45,14 @@ class EtaMeter:
         return (self.total_steps - row["step"]) * self._step_time_s
 
 
+class PatientConsole(Console):
+    """A console whose reader may leave: rich would end the process, and the run with it."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the sink fail, so that it is dropped and the run goes on."""
+        raise BrokenPipeError("the reader of the output left")
+
+
 class ConsoleSink(Sink):
     """Prints what a person follows: one line per metrics row, samples, saves, warnings.
 
@@ -54,7 +62,9 @@ class ConsoleSink(Sink):
     name = "console"
 
     def __init__(self, stream: IO[str] | None = None):
-        self._console = Console(file=stream or sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._console = PatientConsole(
+            file=stream or sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
         self._eta = EtaMeter()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -81,7 +91,7 @@ class ConsoleSink(Sink):
             case Checkpoint():
                 self._checkpoint(event)
             case Warned():
-                self._say(f"warning: {text.defused(event.message)}", style="yellow")
+                self._say(f"warning: {event.message}", style="yellow")
             case NonFinite():
                 self._say(
                     f"step {event.step}: loss {text.loss(event.loss)}, gradient norm {text.loss(event.grad_norm)}; "
@@ -100,12 +110,12 @@ class ConsoleSink(Sink):
             f"{event.tokens_per_step:,} tokens per step, {event.total_steps:,} steps{resumed}"
         )
         if event.data:
-            self._say(f"data: {text.defused(event.data)}")
+            self._say(f"data: {event.data}")
         for line in event.optimizer.splitlines():
             self._say(f"  {line}", style="dim")
         for name, value in event.environment.items():
             if name.startswith(SHOWN_ENVIRONMENT):
-                self._say(f"env {name}={text.defused(value)}", style="dim")
+                self._say(f"env {name}={value}", style="dim")
 
     def _show_bar(self) -> None:
         if not self._console.is_terminal or self._progress is not None:
@@ -150,8 +160,7 @@ class ConsoleSink(Sink):
         elif event.state in ("failed", "refused"):
             what = "saving" if event.state == "failed" else "checkpoint of"
             self._say(
-                f"{what} step {event.step} {'failed' if event.state == 'failed' else 'refused'}: "
-                f"{text.defused(event.reason or '')}",
+                f"{what} step {event.step} {'failed' if event.state == 'failed' else 'refused'}: {event.reason or ''}",
                 style="bold red",
             )
 
@@ -161,9 +170,7 @@ class ConsoleSink(Sink):
             where = f"at step {event.step}: " if event.step else ""
             print(f"error: {where}{text.defused(event.reason)}", file=sys.stderr, flush=True)
         else:
-            self._say(
-                f"{event.status.replace('_', ' ')} at step {event.step}: {text.defused(event.reason)}", style="green"
-            )
+            self._say(f"{event.status.replace('_', ' ')} at step {event.step}: {event.reason}", style="green")
         spent = "  ".join(
             f"{name.replace('_', ' ')} {text.duration(s)}" for name, s in event.time_budget_seconds.items() if s >= 1
         )
@@ -176,7 +183,7 @@ class ConsoleSink(Sink):
             self._progress = None
 
     def _say(self, line: str, style: str = "") -> None:
-        self._console.print(Text(line, style=style))
+        self._console.print(Text(text.defused(line), style=style))
 
     def close(self) -> None:
         self._hide_bar()

@@ -30,7 +30,11 @@ def narrow_bins(documents, plan, corpus):
     return BinPackDataset(documents, plan, corpus, group=30, max_docs=2)
 
 
-@pytest.fixture(params=[sequential, bins, narrow_bins], ids=lambda packer: packer.__name__, scope="module")
+def mixed_bins(documents, plan, corpus):
+    return BinPackDataset(documents, plan, corpus, group=6, max_docs=None, shuffle_seed=5)
+
+
+@pytest.fixture(params=[sequential, bins, narrow_bins, mixed_bins], ids=lambda packer: packer.__name__, scope="module")
 def pack(request):
     def make(
         lengths, *, isolate=True, mask_boundary=True, repeat=False, min_tokens=2, max_tokens=None, vocab_size=100_000

@@ -94,8 +94,16 @@ def test_everything_asked_during_a_pause_is_done_and_changes_no_number(folder: P
     assert sampled.prompt == "class é \x1b[31m"
     phases = [event.name for event in events_of(run_dir, Phase) if isinstance(event, Phase)]
     assert phases[phases.index("paused") :] == [
-        "paused", "save", "paused", "eval", "paused", "sample", "paused", "sample", "paused",
-    ]  # fmt: skip
+        "paused",
+        "save",
+        "paused",
+        "eval",
+        "paused",
+        "sample",
+        "paused",
+        "sample",
+        "paused",
+    ]
     hostile: list[tuple[str, dict[str, object], str]] = [
         ("sample", {"prompt": 5}, "the prompt must be text, got '5'"),
         ("sample", {"prompt": "\ud800"}, "the prompt must be text, got '\\ud800'"),
@@ -121,7 +129,9 @@ def test_everything_asked_during_a_pause_is_done_and_changes_no_number(folder: P
     spent = ended.time_budget_seconds
     outside = sum(spent[name] for name in ("paused", "save", "eval", "sample"))
     assert outside >= lasted - 0.5
-    assert sum(row["step_time_s"] for row in rows(run_dir)) < spent["train"] + spent["data_wait"] + 0.5, "a pause is no step"
+    assert sum(row["step_time_s"] for row in rows(run_dir)) < spent["train"] + spent["data_wait"] + 0.5, (
+        "a pause is no step"
+    )
 
 
 def test_evaluation_and_samples_while_training(folder: Path, reference: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 from chomp.events import Checkpoint, Event, Phase, Step
 from tests.engine import Engine, assert_same_run, events_of, rows, run, tiny_config, write_config, write_corpus
 
+pytestmark = pytest.mark.engine
+
 STEPS = 120
 VARIANTS = {
     "sequential-adamw": ({"packing_mode": "sequential"}, {"name": "adamw"}),

@@ -277,8 +277,7 @@ def test_without_a_config_the_run_s_own_is_taken_from_any_folder(base: Path, hal
     assert done.returncode == 0, done.stderr
     assert (half / "config_original.yaml").read_bytes() == original, "the user's file, byte for byte"
     assert [row["step"] for row in rows(half)] == list(range(1, 21))
-    whole = {key: value for key, value in saved_arrays(base / "whole", 20).items()}
-    found = saved_arrays(half, 20)
+    whole, found = saved_arrays(base / "whole", 20), saved_arrays(half, 20)
     assert {name for name in whole if whole[name].tobytes() != found[name].tobytes()} == set()
     assert list(elsewhere.iterdir()) == []
 

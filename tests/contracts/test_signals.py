@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl+C in every phase: what was learnt is saved, and the resumed run is the one that was never stopped."""
+"""SIGTERM and Ctrl+C in every phase: what was learnt is saved, and the resumed run is as if never stopped."""
 
 from __future__ import annotations
 

@@ -175,3 +175,21 @@ def test_padding_may_share_an_id_with_end_of_text():
     assert batch.labels.tolist() == [[[5, 6, EOS, IGNORED], [IGNORED] * 4]]
     assert batch.attention_mask.tolist() == [[[True, True, True, False], [False] * 4]]
     assert batch.segment_ids.tolist() == [[[1, 1, 1, 0], [0] * 4]]
+
+
+def test_rows_of_one_long_document_are_spread_over_batches_when_shuffling(open_data):
+    """Neighbouring pieces of one document in a batch would make its gradient that of a single text."""
+    text = "".join(chr(97 + number % 26) * 16 for number in range(2000))
+    settings = ("data.backend=local_text", f"data.local_text={text}", "data.packing_mode=bin", "train.seq_len=16")
+
+    def neighbours(shuffle):
+        rows = np.concatenate(
+            [
+                batch.input_ids.reshape(-1, 16)
+                for batch, _ in zip(open_data(*settings, shuffle).train_iterator(), range(4), strict=False)
+            ]
+        )
+        return float(np.mean((rows[1:, 0] - rows[:-1, 0]) % 26 == 1))
+
+    assert neighbours("data.shuffle=false") == 1.0
+    assert neighbours("data.shuffle=true") < 0.4

@@ -17,8 +17,10 @@ import pytest
 from chomp.errors import RunDirError
 from chomp.rundir import Holder, RunLock, live_holder, read_holder
 
-HOLD = "import sys, time; from pathlib import Path; from chomp.rundir import RunLock; " \
+HOLD = (
+    "import sys, time; from pathlib import Path; from chomp.rundir import RunLock; "
     "lock = RunLock(Path(sys.argv[1])); lock.acquire(); print('held', flush=True); time.sleep(60)"
+)
 
 
 def hold(path: Path) -> subprocess.Popen[str]:
@@ -87,7 +89,9 @@ def test_of_another_machine_nothing_is_known(tmp_path: Path) -> None:
     assert live_holder(path) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"pid": "x", "host": 1}', '{"pid": 1e999, "host": "", "started": 0}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "{}", '{"pid": "x", "host": 1}', '{"pid": 1e999, "host": "", "started": 0}']
+)
 def test_a_text_that_names_nobody(text: str, tmp_path: Path) -> None:
     (tmp_path / "lock").write_text(text)
     assert read_holder(tmp_path / "lock") is None

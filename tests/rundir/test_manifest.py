@@ -24,7 +24,9 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_a_sealed_folder_describes_itself(checkpoint: Path) -> None:
     info = read_info(checkpoint)
     assert (info.step, info.saved_at, info.eval_loss, info.tags) == (30, 5.0, 1.5, ())
-    assert info.bytes == sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file() and path.name != "manifest.json")
+    assert info.bytes == sum(
+        path.stat().st_size for path in checkpoint.rglob("*") if path.is_file() and path.name != "manifest.json"
+    )
     assert list_checkpoints(checkpoint.parent) == [info]
     assert verify(checkpoint) == []
 

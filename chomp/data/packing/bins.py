@@ -55,24 +55,40 @@ def plan_rows(lengths: list[int], seq: int, max_docs: int | None) -> list[list[P
 
 
 class BinPackDataset(PackDataset):
-    """Packs groups of `group` documents; rows may end in padding."""
+    """Packs groups of `group` documents; rows may end in padding.
 
-    def __init__(self, parent: grain.IterDataset, plan: PackPlan, corpus: Corpus, *, group: int, max_docs: int | None):
+    Args:
+        shuffle_seed: mix the rows of each group by this seed, so that the rows cut from one long document do not meet
+            in one batch; None leaves them in reading order.
+    """
+
+    def __init__(
+        self,
+        parent: grain.IterDataset,
+        plan: PackPlan,
+        corpus: Corpus,
+        *,
+        group: int,
+        max_docs: int | None,
+        shuffle_seed: int | None = None,
+    ):
         super().__init__(parent, plan, corpus)
-        self._group = group
-        self._max_docs = max_docs
+        self._settings = (group, max_docs, shuffle_seed)
 
     def __iter__(self) -> "BinPackIterator":
-        return BinPackIterator(self._parent.__iter__(), self.plan, self.corpus, self._group, self._max_docs)
+        return BinPackIterator(self._parent.__iter__(), self.plan, self.corpus, *self._settings)
 
 
 class BinPackIterator(PackIterator):
     """State: the parent before the current group, and the rows of it already used."""
 
-    def __init__(self, parent: Any, plan: PackPlan, corpus: Corpus, group: int, max_docs: int | None):
+    def __init__(
+        self, parent: Any, plan: PackPlan, corpus: Corpus, group: int, max_docs: int | None, shuffle_seed: int | None
+    ):
         super().__init__(parent, plan, corpus)
         self._group = group
         self._max_docs = max_docs
+        self._shuffle_seed = shuffle_seed
         self._texts: list[Tokens] = []
         self._rows: list[list[Piece]] | None = None
         self._used = 0
@@ -112,7 +128,12 @@ class BinPackIterator(PackIterator):
         if not texts:
             return False
         self._texts = texts
-        self._rows = plan_rows([len(text) for text in texts], self._plan.shape.seq, self._max_docs)
+        rows = plan_rows([len(text) for text in texts], self._plan.shape.seq, self._max_docs)
+        if self._shuffle_seed is not None:
+            # Seeded by the documents read before the group, which the state restores: the same order after a resume.
+            order = np.random.default_rng([self._shuffle_seed, self._before[1]["documents"]]).permutation(len(rows))
+            rows = [rows[index] for index in order]
+        self._rows = rows
         return True
 
     def _finish_group(self) -> None:

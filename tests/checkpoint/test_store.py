@@ -1,0 +1,220 @@
+"""The checkpoint store in one process: what is written is read back, and what fails is told."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from chomp.checkpoint.retention import Retention
+from chomp.checkpoint.store import CheckpointStore, reason_in_words, with_sharding
+from chomp.errors import CheckpointError
+from chomp.events import Checkpoint
+from chomp.rundir import list_checkpoints, set_tags, verify
+
+
+class Saving:
+    """A store and what it reported."""
+
+    def __init__(self, folder: Path, **retention: Any):
+        self.told: list[Checkpoint] = []
+        self.store = CheckpointStore(
+            folder, retention=Retention(**{"max_to_keep": 2, **retention}), on_event=self.told.append
+        )
+        self.store.prepare()
+
+    def save(self, step: int, *, wait: bool = True, **meta: Any) -> None:
+        self.store.save(step, items(step), {"documents": step}, {"step": step, **meta}, wait=wait)
+
+    def states(self) -> list[tuple[str, int]]:
+        return [(event.state, event.step) for event in self.told]
+
+    def steps(self) -> list[int]:
+        return [info.step for info in self.store.infos()]
+
+
+def items(step: int) -> dict[str, dict[str, Any]]:
+    values = jax.numpy.arange(1000, dtype=jax.numpy.float32) + step
+    return {"params": {"layer.0.w": values}, "opt": {"0.count": jax.numpy.asarray(step)}, "state": {"rng": values[:2]}}
+
+
+def abstract() -> dict[str, Any]:
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), items(0))
+    return with_sharding(shapes, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+
+
+@pytest.fixture
+def saving(tmp_path: Path) -> Saving:
+    return Saving(tmp_path / "checkpoints")
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_what_is_saved_is_read_back(wait: bool, saving: Saving) -> None:
+    saving.save(5, wait=wait, note="x")
+    saving.store.wait()
+    assert saving.states() == [("saving", 5), ("committed", 5)]
+    committed = saving.told[-1]
+    assert committed.bytes is not None
+    assert committed.bytes > 4000
+    (info,) = saving.store.infos()
+    assert verify(info.path) == []
+    assert (info.step, info.meta["note"], info.bytes) == (5, "x", committed.bytes)
+    loaded, position = saving.store.load(info, abstract())
+    assert position == {"documents": 5}
+    for name, tree in items(5).items():
+        for leaf, value in tree.items():
+            assert np.asarray(loaded[name][leaf]).tobytes() == np.asarray(value).tobytes()
+    only, _ = saving.store.load(info, {"params": abstract()["params"]})
+    assert set(only) == {"params"}
+
+
+def test_a_step_is_saved_once(saving: Saving) -> None:
+    saving.save(5)
+    saving.save(5)
+    assert saving.states() == [("saving", 5), ("committed", 5)]
+    assert saving.store.has(5)
+    assert not saving.store.has(6)
+
+
+def test_a_second_save_waits_for_the_first(saving: Saving) -> None:
+    for step in range(1, 5):
+        saving.save(step, wait=False)
+    saving.store.wait()
+    assert not saving.store.is_busy()
+    assert saving.steps() == [3, 4]
+    assert [state for state, _ in saving.states()].count("committed") == 4
+
+
+def test_a_folder_given_as_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    saving = Saving(Path("runs/x/checkpoints"))
+    saving.save(1)
+    (info,) = list_checkpoints(Path("runs/x/checkpoints"))
+    assert saving.store.load(info, abstract())[1] == {"documents": 1}
+
+
+def test_a_failed_save_is_told_once_and_leaves_nothing(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path, meta: dict[str, Any]) -> int:
+        raise OSError(28, "No space left on device")
+
+    saving.save(1)
+    monkeypatch.setattr("chomp.checkpoint.store.seal", fail)
+    saving.save(2)
+    failure = saving.store.take_failure()
+    assert failure is not None
+    assert (failure.step, failure.reason) == (2, "No space left on device")
+    assert saving.store.take_failure() is None
+    assert saving.told[-1] == Checkpoint(state="failed", step=2, reason="No space left on device")
+    assert [path.name for path in saving.store.folder.iterdir()] == ["1"]
+    monkeypatch.undo()
+    saving.save(3)
+    assert saving.steps() == [1, 3]
+
+
+def test_a_failure_in_the_background_does_not_raise(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    monkeypatch.setattr("chomp.checkpoint.store.seal", lambda folder, meta: 1 // 0)
+    saving.save(1, wait=False)
+    saving.store.wait()
+    assert saving.states()[-1] == ("failed", 1)
+    assert not seen
+
+
+def test_preparing_clears_what_was_never_finished_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    for name in ("7", "8.orbax-checkpoint-tmp", "9.orbax-checkpoint-tmp-123", "set-aside", "mine", "8.backup"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "file").write_text("x")
+    (folder / "12").write_text("a file")
+    Saving(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["12", "8.backup", "mine", "set-aside"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        CheckpointError, match=f"cannot write checkpoints to {tmp_path / 'file' / 'x'}: Not a directory"
+    ):
+        Saving(tmp_path / "file" / "x")
+
+
+def test_setting_aside_keeps_every_byte_however_often(saving: Saving) -> None:
+    for _ in range(2):
+        saving.save(1)
+        saving.save(2)
+        assert saving.store.set_aside(1, attempt=2) == [2]
+    assert saving.store.set_aside(1, attempt=2) == []
+    aside = saving.store.folder / "set-aside"
+    assert sorted(path.name for path in aside.iterdir()) == ["before-attempt-2", "before-attempt-2-2"]
+    for path in aside.iterdir():
+        assert [(info.step, verify(info.path)) for info in list_checkpoints(path)] == [(2, [])]
+    assert saving.steps() == [1]
+
+
+def test_damaged_bytes_are_refused_by_name(saving: Saving) -> None:
+    saving.save(1)
+    (info,) = saving.store.infos()
+    position = info.path / "data" / "position.json"
+    position.write_text("{}")
+    with pytest.raises(CheckpointError) as caught:
+        saving.store.load(info, abstract())
+    assert str(caught.value) == (f"checkpoint 1 ({info.path}) is damaged: data/position.json has 2 bytes instead of 16")
+
+
+def test_verified_bytes_that_do_not_fit_are_one_sentence(saving: Saving) -> None:
+    saving.save(1)
+    (info,) = saving.store.infos()
+    wrong = {"params": {"another.w": abstract()["params"]["layer.0.w"]}}
+    with pytest.raises(CheckpointError, match=r"^checkpoint 1 \(.*\) cannot be read: "):
+        saving.store.load(info, wrong)
+
+
+def test_tiers(tmp_path: Path) -> None:
+    """Two newest, every tenth, the best by evaluation, and what a person tagged."""
+    saving = Saving(tmp_path / "checkpoints", max_to_keep=2, keep_every=10, keep_best=1)
+    for step in (5, 8, 10, 12, 15):
+        saving.save(step, eval_loss={8: 1.0, 12: 2.0}.get(step))
+        if step == 5:
+            set_tags(saving.store.folder / "5", ["paper"])
+    assert saving.steps() == [5, 8, 10, 12, 15]
+    saving.save(18)
+    saving.save(21, eval_loss=0.5)
+    assert saving.steps() == [5, 10, 18, 21]
+    assert [step for state, step in saving.states() if state == "deleted"] == [12, 8, 15]
+
+
+def test_a_damaged_checkpoint_is_no_obstacle_to_the_next(saving: Saving) -> None:
+    saving.save(1)
+    (saving.store.folder / "1" / "meta.json").write_text("{")
+    assert not saving.store.has(1)
+    saving.save(1)
+    (info,) = saving.store.infos()
+    assert verify(info.path) == []
+    shutil.rmtree(info.path)
+    assert saving.steps() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "/x/y"), "No space left on device: /x/y"),
+        (ValueError("RESOURCE_EXHAUSTED: write\nlong\ntrace"), "No space left on device"),
+        (ValueError("\n\n first line \nsecond"), "first line"),
+        (ValueError(""), "ValueError"),
+        (ValueError("x" * 1000), "x" * 300),
+    ],
+)
+def test_reasons_in_words(error: Exception, words: str) -> None:
+    assert reason_in_words(error) == words
+
+
+def test_a_reason_is_found_behind_others() -> None:
+    outer = RuntimeError("orbax failed")
+    outer.__cause__ = OSError(30, "Read-only file system")
+    assert reason_in_words(outer) == "Read-only file system"

@@ -1,0 +1,222 @@
+"""`chomp runs` and `chomp checkpoints` on whatever folder they are pointed at."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from chomp.cli import checkpoints, runs
+from chomp.events import EventWriter, Phase, RunEnded, RunStarted, Step
+from chomp.rundir import RunLock, seal, set_tags
+from tests.engine import command
+
+
+def invoke(cli: Any, *args: object) -> Result:
+    return CliRunner().invoke(cli, [str(arg) for arg in args])
+
+
+def started(steps: int = 100, resumed_from: int | None = None) -> RunStarted:
+    return RunStarted(
+        pid=1,
+        host="h",
+        attempt=1,
+        resumed_from=resumed_from,
+        versions={},
+        device={},
+        environment={},
+        parameters=1,
+        tokens_per_step=1,
+        total_steps=steps,
+    )
+
+
+def make_run(path: Path, *events: Any) -> Path:
+    path.mkdir(parents=True)
+    writer = EventWriter(path / "events.jsonl")
+    for event in events:
+        writer.write(event)
+    writer.close()
+    return path
+
+
+def ended(status: Any, reason: str = "", code: int = 0) -> RunEnded:
+    return RunEnded(status=status, reason=reason, step=5, exit_code=code, time_budget_seconds={})
+
+
+def states(folder: Path) -> dict[str, dict[str, Any]]:
+    result = invoke(runs.command, folder, "--json")
+    assert result.exit_code == 0, result.output
+    return {row["name"]: row for row in json.loads(result.output)}
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        result = invoke(runs.command, folder)
+        assert (result.exit_code, result.output) == (
+            0,
+            f"no runs in {folder}; start one with: chomp train configs/quickstart.yaml\n",
+        )
+        assert json.loads(invoke(runs.command, folder, "--json").output) == []
+
+
+def test_the_state_of_every_kind_of_run(tmp_path: Path) -> None:
+    step = Step(row={"step": 5, "loss": 2.5})
+    make_run(tmp_path / "done", started(), step, ended("completed"))
+    make_run(tmp_path / "killed", started(), step)
+    make_run(tmp_path / "broken", started(), step, ended("crashed", "No space left on device", 5))
+    make_run(
+        tmp_path / "refused",
+        started(),
+        step,
+        ended("completed"),
+        Phase(name="data", step=0),
+        ended("crashed", "other settings", 5),
+    )
+    make_run(tmp_path / "never", Phase(name="data", step=0), ended("crashed", "no such file", 3))
+    make_run(tmp_path / "empty")
+    away = make_run(tmp_path / "away", started(), step)
+    (away / "lock").write_text(json.dumps({"pid": 7, "host": "elsewhere", "started": 1.0}))
+    live = make_run(tmp_path / "live", started(), step)
+    lock = RunLock(live / "lock")
+    lock.acquire()
+    found = states(tmp_path)
+    lock.release()
+    assert {name: row["state"] for name, row in found.items()} == {
+        "done": "completed",
+        "killed": "crashed",
+        "broken": "crashed",
+        "refused": "completed",
+        "never": "crashed",
+        "empty": "new",
+        "away": "running",
+        "live": "running",
+    }
+    assert found["live"]["pid"] == os.getpid()
+    assert found["away"]["reason"] == "on elsewhere; from here nobody can tell whether it still runs"
+    assert found["killed"]["reason"].startswith("the engine is gone and said nothing")
+    assert (found["done"]["step"], found["done"]["total_steps"], found["done"]["loss"]) == (5, 100, 2.5)
+    text = invoke(runs.command, tmp_path).output
+    assert "broken   crashed    step 5/100  loss 2.5000" in text
+    assert "No space left on device" in text
+
+
+DAMAGED = {
+    "torn": b'{"v":1,"t":1,"kind":"run_started","pid',
+    "binary": bytes(range(256)) * 4,
+    "wrong types": b'{"v":1,"t":"x","kind":"step","step":"five","loss":[]}\n'
+    b'{"v":1,"t":1,"kind":"eval","step":null,"loss":1,"perplexity":1,"bpb":1,"tokens":1,"seconds":1}\n'
+    b'{"v":1,"t":2,"kind":"step","step":3,"loss":null}\n',
+    "deep": b"[" * 100_000 + b"\n",
+    "foreign": b'{"kind":"invoice","total":5}\nhello\n\n',
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_half_written_and_foreign_event_logs(name: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "bad")
+    (tmp_path / "bad" / "events.jsonl").write_bytes(DAMAGED[name])
+    make_run(tmp_path / "good", started(), ended("completed"))
+    (tmp_path / "bad" / "config_resolved.json").write_text("{ not json")
+    (tmp_path / "bad" / "lock").write_bytes(b"\xff\xff")
+    found = states(tmp_path)
+    assert set(found) == {"bad", "good"}
+    assert invoke(runs.command, tmp_path).exit_code == 0
+
+
+def test_hostile_names_are_shown_harmlessly(tmp_path: Path) -> None:
+    make_run(tmp_path / "x\x1b[31m\x07y", started(), ended("crashed", "\x1b[2J"))
+    result = invoke(runs.command, tmp_path)
+    assert "\x1b" not in result.output
+    assert "x�[31m�y" in result.output
+
+
+def test_a_huge_folder(tmp_path: Path) -> None:
+    """300 runs and 3,000 other things; one run has 200,000 rows."""
+    for number in range(300):
+        make_run(tmp_path / f"run-{number:03}", started(), ended("completed"))
+    for number in range(3000):
+        (tmp_path / f"other-{number}").mkdir()
+    row = b'{"v":1,"t":1700000000.0,"kind":"step","step":%d,"loss":2.5}\n'
+    with (tmp_path / "run-000" / "events.jsonl").open("ab") as file:
+        file.write(b"".join(row % number for number in range(200_000)))
+    began = time.monotonic()
+    assert len(states(tmp_path)) == 300
+    assert time.monotonic() - began < 60
+
+
+def make_checkpoint(run: Path, step: int, **meta: Any) -> Path:
+    folder = run / "checkpoints" / str(step)
+    (folder / "params").mkdir(parents=True)
+    (folder / "params" / "data").write_bytes(b"x" * 2000)
+    seal(folder, {"step": step, **meta})
+    return folder
+
+
+def test_checkpoints_are_listed_and_verified(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", started())
+    assert invoke(checkpoints.command, run).output == f"{run} has no checkpoints yet\n"
+    make_checkpoint(run, 5, saved_at=time.time() - 65, train_loss=2.5, eval_loss=2.25)
+    set_tags(make_checkpoint(run, 10), ["best"])
+    lines = invoke(checkpoints.command, run).output.splitlines()
+    assert lines[0].split() == ["step", "5", "2.1", "kB", "1m05s", "old", "loss", "2.5000", "eval", "2.2500"]
+    assert lines[1].endswith("[best]")
+    checked = json.loads(invoke(checkpoints.command, run, "--verify", "--json").output)
+    assert [(row["step"], row["verified"], row["problems"]) for row in checked] == [(5, True, []), (10, True, [])]
+    (run / "checkpoints" / "5" / "params" / "data").write_bytes(b"y" * 2000)
+    done = subprocess.run(command("checkpoints", run, "--verify"), capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert "DAMAGED: params/data has changed: its SHA-256 does not match" in done.stdout
+    assert done.stderr == "error: damaged: step 5; --resume latest passes over them\n"
+    assert subprocess.run(command("checkpoints", run), capture_output=True, check=False).returncode == 0, (
+        "only looked at"
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"step": 5}', '{"saved_at": "yesterday", "train_loss": "low"}'])
+def test_a_damaged_description_is_listed_as_such(text: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", started())
+    folder = make_checkpoint(run, 5)
+    (folder / "meta.json").write_text(text)
+    result = subprocess.run(command("checkpoints", run, "--verify"), capture_output=True, text=True, check=False)
+    assert result.returncode == 5, result.stderr
+    assert "DAMAGED: meta.json has " in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_checkpoints_of_what_is_no_run(tmp_path: Path) -> None:
+    done = subprocess.run(command("checkpoints", tmp_path), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        5,
+        f"error: {tmp_path} holds no run: it has neither events.jsonl nor checkpoints/\n",
+    )
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path: Path) -> None:
+    for number in range(200):
+        make_run(tmp_path / f"{'long-name-' * 20}{number}", started())
+    args = command("runs", tmp_path)
+    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.read(10)
+        listing.stdout.close()
+        assert "Traceback" not in listing.stderr.read()
+
+
+def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path) -> None:
+    """Something in the file system fails under a command: named, without a traceback."""
+    run = make_run(tmp_path / "run", started())
+    (run / "events.jsonl").unlink()
+    (run / "events.jsonl").mkdir()
+    done = subprocess.run(command("runs", tmp_path), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {run / 'events.jsonl'}: Is a directory\n"
+    assert socket.gethostname() not in done.stdout

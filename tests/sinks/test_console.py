@@ -1,0 +1,171 @@
+"""What a person reads, on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from typing import Any
+
+import pytest
+
+from chomp.events import (
+    Checkpoint,
+    Compiled,
+    Evaluated,
+    Event,
+    NonFinite,
+    Phase,
+    RunEnded,
+    RunStarted,
+    Sampled,
+    Step,
+    Warned,
+)
+from chomp.sinks import ConsoleSink
+from chomp.sinks.text import count, defused, duration, loss, row_line, size
+
+ROW: dict[str, Any] = {
+    "step": 10,
+    "loss": 2.5,
+    "grad_norm": 0.5,
+    "lr": 1e-3,
+    "tokens_seen": 5120,
+    "tokens_per_sec": 51_200.0,
+    "step_time_s": 0.01,
+    "packing_mode": "bin",
+    "packing_utilization": 0.97,
+}
+# Clears the screen, sets the title, turns the text round, rings.
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202egnol\x9b31m\x7f\ud800\r\x00"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def started(**changes: Any) -> RunStarted:
+    fields: dict[str, Any] = {
+        "pid": 1,
+        "host": "h",
+        "attempt": 1,
+        "resumed_from": None,
+        "versions": {},
+        "device": {"name": "cpu"},
+        "environment": {},
+        "parameters": 1_234_567,
+        "tokens_per_step": 512,
+        "total_steps": 100,
+        "data": "3 files",
+    }
+    return RunStarted(**{**fields, **changes})
+
+
+EVERY_KIND: list[Event] = [
+    Phase(name="data", step=0),
+    started(data=HOSTILE, environment={"XLA_FLAGS": HOSTILE}, optimizer=HOSTILE),
+    Phase(name="compile", step=0),
+    Compiled(seconds=1.25, cache_hit=False, memory={}, flops_per_token=None),
+    Step(row=ROW),
+    Evaluated(step=10, loss=2.0, perplexity=7.4, bpb=1.2, tokens=1000, seconds=0.5),
+    Sampled(step=10, prompt=HOSTILE, text="a\n" + HOSTILE, tokens=4, seconds=0.1),
+    Checkpoint(state="saving", step=10),
+    Checkpoint(state="committed", step=10, bytes=1_500_000, seconds=0.2, blocked_seconds=0.01),
+    Checkpoint(state="failed", step=10, reason=HOSTILE),
+    Checkpoint(state="refused", step=10, reason="params/x is missing"),
+    Warned(topic="resume", message=HOSTILE),
+    NonFinite(step=11, loss=math.nan, grad_norm=None, skipped=1, action="skip"),
+    Phase(name="paused", step=10),
+    RunEnded(
+        status="stopped", reason=HOSTILE, step=10, exit_code=143, time_budget_seconds={"train": 65.0, "lost": 0.2}
+    ),
+]
+
+
+def shown(stream: io.StringIO, *events: Event) -> str:
+    sink = ConsoleSink(stream)
+    for event in events:
+        sink.handle(event)
+    sink.close()
+    return stream.getvalue()
+
+
+def test_a_pipe_gets_plain_text_whatever_the_run_says() -> None:
+    text = shown(io.StringIO(), *EVERY_KIND)
+    assert not re.findall(r"[^\n\t\x20-\x7e\x80-\uffff]", text), "a control character"
+    assert not re.findall("[\x80-\x9f\u202a-\u202e\ud800-\udfff]", text)
+    assert "\x1b" not in text
+    assert "�[2J" in text, "shown as what it is"
+
+
+def test_a_terminal_gets_only_the_sequences_that_we_send() -> None:
+    text = shown(Terminal(), *EVERY_KIND)
+    assert "\x1b[2J" not in text
+    assert "\x1b]0;" not in text
+    assert "\x07" not in text
+    assert "\u202e" not in text
+    assert "\x9b" not in text
+
+
+def test_an_error_goes_to_standard_error_defused(capsys: pytest.CaptureFixture[str]) -> None:
+    shown(
+        io.StringIO(), RunEnded(status="crashed", reason=f"no {HOSTILE}", step=7, exit_code=3, time_budget_seconds={})
+    )
+    assert capsys.readouterr().err.startswith("error: at step 7: no �[2J�]0;owned�")
+
+
+def test_lines_of_a_run_in_a_pipe() -> None:
+    text = shown(
+        io.StringIO(), started(), Compiled(seconds=1.25, cache_hit=True, memory={}, flops_per_token=None), Step(row=ROW)
+    )
+    assert "1.23M parameters on cpu, 512 tokens per step, 100 steps\n" in text
+    assert "data: 3 files\n" in text
+    assert "compiled from the cache in 1.2 s\n" in text
+    assert "step  10/100  loss 2.5000  grad 0.5  lr 1.00e-03  51,200 tok/s" in text
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_numbers_that_are_none(value: float | None) -> None:
+    assert loss(value) == "non-finite"
+    line = row_line({**ROW, "loss": value, "grad_norm": value}, 100, None)
+    assert "loss non-finite  grad non-finite" in line
+
+
+def test_long_samples_are_cut_for_the_eye() -> None:
+    text = shown(io.StringIO(), Sampled(step=1, prompt="p", text="line\n" * 100, tokens=100, seconds=0.1))
+    assert text.count("\n") == 13
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (-5, "0s"),
+        (59.4, "59s"),
+        (59.6, "1m00s"),
+        (3599, "59m59s"),
+        (3600, "1h00m"),
+        (86399, "23h59m"),
+        (200_000, "2d07h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_sizes_and_counts() -> None:
+    assert [size(n) for n in (0, 999, 1000, 1.5e6, 2e9, 3.21e13)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "1.5 MB",
+        "2.0 GB",
+        "32.1 TB",
+    ]
+    assert [count(n) for n in (7, 693_952, 3.2e6, 1.1e9)] == ["7", "693,952", "3.20M", "1.10B"]
+
+
+def test_text_that_is_harmless_stays_as_it_is() -> None:
+    text = "def é(x):\n\treturn '日本語 👩‍🔬 עברית'"
+    assert defused(text) == text

@@ -1,0 +1,194 @@
+"""TensorBoard files that TensorBoard reads, and Weights & Biases through a stand-in for its package."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chomp.config.validate import config_from_dict
+from chomp.errors import ConfigError
+from chomp.events import EventWriter, Phase, Sampled, Step, Warned, read_events
+from chomp.rundir import RunDir
+from chomp.sinks import Reporter, build_trackers
+from chomp.sinks.trackers import TensorBoardSink, WandbSink, series
+
+ROW = {
+    "step": 3,
+    "loss": 2.5,
+    "grad_norm": float("nan"),
+    "lr": 1e-3,
+    "packing_mode": "bin",
+    "mfu": None,
+    "eval_loss": 2.25,
+}
+
+
+def config(**logging: Any) -> Any:
+    return config_from_dict({"model": {"backend": "dummy"}, "logging": logging})
+
+
+def test_series_are_the_numbers_of_a_row() -> None:
+    assert set(series(ROW)) == {"loss", "grad_norm", "lr", "eval_loss"}
+
+
+def test_tensorboard_reads_the_files_back(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    sink = TensorBoardSink(RunDir(tmp_path))
+    for step in range(1, 6):
+        sink.handle(Step(row={**ROW, "step": step, "loss": 3.0 / step}))
+    sink.handle(Sampled(step=5, prompt="def ", text="f(é):\n", tokens=4, seconds=0.1))
+    sink.handle(Phase(name="train", step=5))
+    sink.close()
+    found = EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+    assert set(found.Tags()["scalars"]) == {"loss", "grad_norm", "lr", "eval_loss"}
+    assert [(scalar.step, scalar.value) for scalar in found.Scalars("loss")] == [
+        (step, pytest.approx(3.0 / step)) for step in range(1, 6)
+    ]
+    (text,) = found.Tensors("sample")
+    assert text.step == 5
+    assert text.tensor_proto.string_val[0].decode() == "def f(é):\n"
+    assert found.SummaryMetadata("sample").plugin_data.plugin_name == "text"
+
+
+def test_a_resumed_run_adds_a_second_file(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+    for attempt in (1, 2):
+        sink = TensorBoardSink(RunDir(tmp_path))
+        sink.handle(Step(row={**ROW, "step": attempt}))
+        sink.close()
+    found = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    assert [scalar.step for scalar in found.Scalars("tensorboard", "loss")] == [1, 2]
+
+
+def test_a_tensorboard_that_cannot_write_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").write_text("a file is in its place")
+    reporter = Reporter(EventWriter(tmp_path / "events.jsonl"), [TensorBoardSink(RunDir(tmp_path))])
+    reporter.publish(Step(row=ROW))
+    reporter.publish(Step(row=ROW))
+    reporter.close()
+    (warning,) = [event for event in read_events(tmp_path / "events.jsonl") if isinstance(event, Warned)]
+    assert warning.message.startswith("TensorBoard failed and is switched off for this run: ")
+
+
+class FakeWandb(types.ModuleType):
+    """As much of the package as the sink uses, keeping what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        # `find_spec` asks a module that is already imported for its spec.
+        self.__spec__ = types.SimpleNamespace(name="wandb")  # type: ignore[assignment]
+        self.started: list[dict[str, Any]] = []
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.files: list[str] = []
+        self.finished = 0
+        self.error: Exception | None = None
+
+    def init(self, **options: Any) -> FakeWandb:
+        if self.error is not None:
+            raise self.error
+        self.started.append(options)
+        self.id = options["id"]
+        return self
+
+    def Artifact(self, name: str, type: str) -> types.SimpleNamespace:
+        return types.SimpleNamespace(add_file=self.files.append)
+
+    def log_artifact(self, artifact: Any) -> None:
+        assert artifact is not None
+
+    def log(self, row: dict[str, float], step: int) -> None:
+        self.rows.append((step, row))
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    return fake
+
+
+WANDB = {"enabled": True, "project": "p", "entity": "me", "mode": "offline", "tags": ["a"]}
+
+
+def test_wandb_gets_rows_and_the_same_run_after_a_resume(tmp_path: Path, wandb: FakeWandb) -> None:
+    run = RunDir(tmp_path)
+    run.config_original.write_text("model: {}\n")
+    for step in (1, 2):
+        sink = WandbSink(config(wandb=WANDB), run, {"train": {"steps": 5}})
+        sink.handle(Step(row={**ROW, "step": step}))
+        sink.handle(Sampled(step=step, prompt="", text="", tokens=0, seconds=0.0))
+        sink.close()
+    first, second = wandb.started
+    assert first["id"] == second["id"] == (tmp_path / "wandb_id").read_text()
+    assert {key: first[key] for key in ("project", "entity", "mode", "tags", "resume", "name", "dir", "config")} == {
+        "project": "p",
+        "entity": "me",
+        "mode": "offline",
+        "tags": ["a"],
+        "resume": "allow",
+        "name": tmp_path.name,
+        "dir": str(tmp_path),
+        "config": {"train": {"steps": 5}},
+    }
+    assert [step for step, _ in wandb.rows] == [1, 2]
+    assert wandb.rows[0][1]["loss"] == 2.5
+    assert wandb.files == [str(run.config_original)] * 2
+    assert wandb.finished == 2
+
+
+def test_wandb_starts_with_the_first_event_and_closes_only_what_it_started(tmp_path: Path, wandb: FakeWandb) -> None:
+    sink = WandbSink(config(wandb=WANDB), RunDir(tmp_path), {})
+    sink.close()
+    assert (wandb.started, wandb.finished) == ([], 0)
+
+
+def test_a_wandb_that_cannot_log_in_is_dropped(tmp_path: Path, wandb: FakeWandb) -> None:
+    wandb.error = RuntimeError("api_key not configured (no-tty)")
+    sink = WandbSink(config(wandb=WANDB), RunDir(tmp_path), {})
+    reporter = Reporter(EventWriter(tmp_path / "events.jsonl"), [sink])
+    reporter.publish(Step(row=ROW))
+    reporter.publish(Step(row=ROW))
+    reporter.close()
+    (warning,) = [event for event in read_events(tmp_path / "events.jsonl") if isinstance(event, Warned)]
+    assert (
+        warning.message == "Weights & Biases failed and is switched off for this run: api_key not configured (no-tty)"
+    )
+
+
+def test_trackers_are_built_from_the_configuration(tmp_path: Path, wandb: FakeWandb) -> None:
+    run = RunDir(tmp_path)
+    assert build_trackers(config(), run, {}) == []
+    both = build_trackers(config(tensorboard=True, wandb=WANDB), run, {})
+    assert [tracker.name for tracker in both] == ["TensorBoard", "Weights & Biases"]
+    for tracker in both:
+        tracker.close()
+    assert wandb.started == []
+
+
+@pytest.mark.parametrize(
+    ("package", "logging", "key"),
+    [
+        ("tensorboard", {"tensorboard": True}, "logging.tensorboard"),
+        ("wandb", {"wandb": WANDB}, "logging.wandb.enabled"),
+    ],
+)
+def test_a_tracker_that_is_not_installed(
+    package: str, logging: dict[str, Any], key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = __import__("importlib.util").util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else real(name))
+    with pytest.raises(ConfigError) as caught:
+        build_trackers(config(**logging), RunDir(tmp_path), {})
+    assert str(caught.value) == (
+        f"{key} needs the package {package}; install it with: pip install 'chomp[{package}]', or set {key}: false"
+    )
