@@ -154,7 +154,7 @@ class Opening:
         if moved:
             steps = ", ".join(map(str, moved))
             place = self._run.checkpoints / "set-aside"
-            self._warn(f"checkpoints of steps {steps} lie beyond step {start.step} and were moved to {place}")
+            self._warn(f"what was saved beyond step {start.step} (step {steps}) was moved to {place}")
         # What a stop cut short is done again, and its rows are written again.
         keep_rows_up_to(self._run.metrics, start.step - ("eval" in start.owed))
         keep_rows_up_to(self._run.samples, start.step - ("sample" in start.owed))
