@@ -48,7 +48,9 @@ def command(
     prepare_environment()
 
     from chomp.run.attempt import run_training
-    from chomp.run.request import RunRequest, parse_resume
+    from chomp.run.request import RunRequest, parse_resume, require_known
+
+    require_known(accept)
 
     return run_training(
         RunRequest(loaded=loaded, run_dir=run_dir, resume=parse_resume(resume), accept=accept, dry_run=dry_run)

@@ -101,6 +101,10 @@ class DataPipeline:
         cursor = state["parent"].get("parent_window_start_state", state["parent"])
         return {"epoch": cursor["epoch"], **facts}
 
+    def hurry(self) -> None:
+        """End every wait for a retry, now and later: it becomes a DataError. From any thread."""
+        self._text.retry.stop.set()
+
     def close(self) -> None:
         """Stop reading; ends waiting for retries at once, and waits only a moment for a read in progress."""
         self._text.retry.stop.set()

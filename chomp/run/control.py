@@ -46,12 +46,19 @@ class StopSwitch:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._wake: list[Callable[[], None]] = []
         self.request: StopRequest | None = None
 
     def set(self, request: StopRequest) -> None:
         if self.request is None:
             self.request = request
         self._event.set()
+        for wake in self._wake:
+            wake()
+
+    def on_set(self, wake: Callable[[], None]) -> None:
+        """Call `wake` when a stop is asked for, to end a wait that does not look at the switch; it must not block."""
+        self._wake.append(wake)
 
     def is_set(self) -> bool:
         return self._event.is_set()

@@ -6,8 +6,10 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
+from chomp.config import sections, settings
 from chomp.config.load import LoadedConfig
 from chomp.errors import ConfigError, RunDirError
 from chomp.rundir import RunDir, list_checkpoints
@@ -37,6 +39,20 @@ def parse_resume(value: str) -> Resume:
     if value.isdecimal():
         return int(value)
     raise ConfigError(f"--resume {value}: expected none, latest or a step number")
+
+
+def require_known(accept: Sequence[str]) -> None:
+    """Refuse a name in `--accept` that no difference can ever have.
+
+    Raises:
+        ConfigError: with the nearest known name.
+    """
+    known = [*settings(), *sections(), "data_fingerprint"]
+    for name in accept:
+        if name not in known and not name.startswith(("derived.", "data_fingerprint.")):
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"--accept {name}: there is no such setting{hint}")
 
 
 def choose_run_dir(request: RunRequest) -> RunDir:

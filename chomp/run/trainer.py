@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from chomp.errors import NonFiniteError
+from chomp.data.batch import Batch
+from chomp.errors import DataError, NonFiniteError
 from chomp.events import NonFinite, Step
 from chomp.run.progress import Pending, Progress
 from chomp.run.rows import RowMaker
@@ -51,11 +52,12 @@ class Trainer:
         self.waiting_row: dict[str, Any] | None = session.start.meta.get("owed_row")
         self._pending: deque[Pending] = deque()
         self._newest: StepMetrics | None = None
+        session.switch.on_set(session.data.hurry)
 
     def advance(self) -> bool:
         """Dispatch one step and read the one before it; False when the text is used up."""
         with self.session.budget.measure("data_wait"):
-            batch = next(self.batches, None)
+            batch = self._next_batch()
         if batch is None:
             return False
         filled = int(np.count_nonzero(batch.segment_ids))
@@ -69,6 +71,14 @@ class Trainer:
         while len(self._pending) > 1:
             self._complete(self._pending.popleft())
         return True
+
+    def _next_batch(self) -> Batch | None:
+        try:
+            return next(self.batches, None)
+        except DataError:
+            # A stop ends the wait for a source that has gone silent; the batch is read again after the resume.
+            self.session.switch.check()
+            raise
 
     def catch_up(self) -> None:
         """Wait for every dispatched step."""

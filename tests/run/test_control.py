@@ -239,3 +239,11 @@ def test_commands_from_before_the_engine_started_are_ignored(tmp_path: Path) -> 
     reader = CommandReader(path, since=time.time())
     send_command(path, Command("save"))
     assert [command.command for command in reader.read()] == ["save"]
+
+
+def test_a_stop_wakes_what_does_not_look_at_the_switch() -> None:
+    switch, woken = StopSwitch(), []
+    switch.on_set(lambda: woken.append("data"))
+    assert woken == []
+    switch.set(StopRequest("SIGTERM received", 143))
+    assert woken == ["data"]
