@@ -12,7 +12,7 @@ import tokenizers
 from jaxtyping import Int32
 
 from chomp.config.data import TokenizerConfig
-from chomp.data.tokenizers import Ids, Tokenizer, utf8
+from chomp.data.tokenizer import Ids, Tokenizer, utf8
 from chomp.data.vocabulary import byte_lengths, can_cut_lines, special_ids
 from chomp.errors import ConfigError, DataError
 

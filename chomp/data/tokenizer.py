@@ -1,0 +1,109 @@
+"""What a tokenizer must offer."""
+
+import abc
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+
+from chomp.errors import DataError
+
+SETTINGS_FILE = "chomp_tokenizer.json"
+"""Describes the snapshot folder: which kind of tokenizer, and every setting that changes ids."""
+
+Ids = Int32[np.ndarray, " tokens"]
+
+
+class Tokenizer(abc.ABC):
+    """Text to token ids and back.
+
+    Attributes:
+        vocab_size: ids in use, special ids included.
+        padded_vocab_size: `vocab_size` rounded up to `data.tokenizer.vocab_size_multiple`.
+        pad_id, bos_id, eos_id: special ids; None where the tokenizer has none.
+        add_bos, add_eos: whether `encode_document` adds them.
+    """
+
+    vocab_size: int
+    pad_id: int | None
+    bos_id: int | None
+    eos_id: int | None
+
+    def __init__(self, *, add_bos: bool, add_eos: bool, vocab_size_multiple: int):
+        self.add_bos = add_bos
+        self.add_eos = add_eos
+        self._multiple = vocab_size_multiple
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows the model's embedding needs."""
+        return -(-self.vocab_size // self._multiple) * self._multiple
+
+    @property
+    def specials_per_document(self) -> int:
+        """How many special ids `encode_document` adds to each document."""
+        return self.add_bos + self.add_eos
+
+    @abc.abstractmethod
+    def encode(self, text: str) -> Ids:
+        """Ids of the text alone; text that spells a special token stays text."""
+
+    def encode_document(self, text: str) -> Ids:
+        """Ids of a whole document, with the begin and end ids that the configuration asks for."""
+        ids = self.encode(text)
+        before = [self.bos_id] if self.add_bos else []
+        after = [self.eos_id] if self.add_eos else []
+        if not before and not after:
+            return ids
+        return np.concatenate([np.asarray(before, np.int32), ids, np.asarray(after, np.int32)])
+
+    @abc.abstractmethod
+    def decode(self, ids: Any) -> str:
+        """Text of the ids: special and unused ids are left out, invalid UTF-8 is replaced, nothing raises."""
+
+    @abc.abstractmethod
+    def byte_lengths(self) -> Int32[np.ndarray, " vocab"]:
+        """UTF-8 bytes that each id stands for, `[padded_vocab_size]`; 0 for special and unused ids."""
+
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Everything beside `files` that changes ids, JSON-able, with the tokenizer's `kind`."""
+
+    def files(self) -> dict[str, bytes]:
+        """Files of a snapshot beside the settings, by name."""
+        return {}
+
+    def save(self, folder: Path) -> None:
+        """Write a snapshot that `load_tokenizer` reads without the network."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.files().items():
+            (folder / name).write_bytes(content)
+        (folder / SETTINGS_FILE).write_text(json.dumps(self.settings(), indent=2, sort_keys=True) + "\n", "utf-8")
+
+    def digest(self) -> str:
+        """SHA-256 over everything that changes ids; equal before and after a snapshot."""
+        digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode())
+        for name, content in sorted(self.files().items()):
+            digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+        return digest.hexdigest()
+
+    def _common_settings(self) -> dict[str, Any]:
+        return {"add_bos": self.add_bos, "add_eos": self.add_eos, "vocab_size_multiple": self._multiple}
+
+
+def utf8(text: str) -> bytes:
+    """The text as UTF-8.
+
+    Raises:
+        DataError: if it holds half of a surrogate pair, which no UTF-8 can express.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"text holds an unpaired surrogate U+{ord(text[error.start]):04X} at character {error.start}, which is "
+            f"not valid Unicode; repair the text"
+        ) from None
