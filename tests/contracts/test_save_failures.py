@@ -97,6 +97,7 @@ def steps_between(events: list[Event], first: Event, second: Event) -> int:
     return sum(isinstance(event, Step) for event in events[events.index(first) : events.index(second)])
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("async_save", [True, False], ids=["async", "sync"])
 def test_a_full_disk_is_told_and_the_next_save_with_space_works(
     async_save: bool, disk: Disk, configure: Callable[..., Path]
@@ -130,6 +131,7 @@ def test_a_full_disk_is_told_and_the_next_save_with_space_works(
     no_half_checkpoint(run_dir)
 
 
+@pytest.mark.root
 def test_a_last_state_that_cannot_be_saved_is_exit_5_and_the_good_one_stays(
     disk: Disk, configure: Callable[..., Path]
 ) -> None:
@@ -157,6 +159,7 @@ def test_a_last_state_that_cannot_be_saved_is_exit_5_and_the_good_one_stays(
     assert [row["step"] for row in rows(run_dir)] == list(range(1, newest + 6))
 
 
+@pytest.mark.root
 def test_lines_wait_for_a_full_disk_and_none_is_torn(disk: Disk, configure: Callable[..., Path]) -> None:
     """Not one byte is left for the event log and the metrics; a pause lets the test look at them."""
     run_dir = disk.path
@@ -180,6 +183,7 @@ def test_lines_wait_for_a_full_disk_and_none_is_torn(disk: Disk, configure: Call
     assert [e.row["step"] for e in read_events(run_dir / "events.jsonl") if isinstance(e, Step)] == numbers
 
 
+@pytest.mark.root
 def test_a_checkpoint_folder_that_goes_read_only(tmp_path: Path, configure: Callable[..., Path]) -> None:
     run_dir = tmp_path / "run"
     engine = Engine(run_dir, "train", configure(), "--run-dir", run_dir)
@@ -199,6 +203,7 @@ def test_a_checkpoint_folder_that_goes_read_only(tmp_path: Path, configure: Call
     no_half_checkpoint(run_dir)
 
 
+@pytest.mark.root
 def test_a_read_only_run_directory_is_refused_before_anything_is_built(
     disk: Disk, configure: Callable[..., Path]
 ) -> None:
