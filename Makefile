@@ -16,7 +16,7 @@ WORKERS ?= 2
 # Tests that mount a small disk to fill it up are left out for everybody else, and that is said.
 NOT_ROOT := $(shell test "$$(id -u)" = 0 || echo ' and not root')
 
-.PHONY: help run test check fast slow lint types imports docs docs-check bench clean
+.PHONY: help run test check fast soak lint types imports docs docs-check bench clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,18 +36,18 @@ $(VENV)/.dev: pyproject.toml $(VENV)/bin/python
 run: $(VENV)/.run ## Install, then train configs/quickstart.yaml.
 	$(BIN)/chomp train configs/quickstart.yaml
 
-test: $(VENV)/.dev ## Install, then run every check and the tests (without those marked slow).
+test: $(VENV)/.dev ## Install, then run every check and the tests (without those marked soak).
 	$(MAKE) --no-print-directory lint types imports docs-check
 	@$(if $(NOT_ROOT),echo "not root: the tests marked root (full and read-only disks) are left out")
-	$(BIN)/python -m pytest -m "not slow$(NOT_ROOT)" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not soak$(NOT_ROOT)" -n $(WORKERS) --dist loadfile
 
 check: test ## The same as test.
 
 fast: $(VENV)/.dev ## Only the tests that start no engine: under three minutes.
-	$(BIN)/python -m pytest -m "not slow and not engine" -n $(WORKERS)
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
-slow: $(VENV)/.dev ## The tests marked slow, among them fifty kills at random instants.
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile -s
+soak: $(VENV)/.dev ## The tests left out of test, among them fifty kills at random instants.
+	$(BIN)/python -m pytest -m soak -n $(WORKERS) --dist loadfile -s
 
 lint: $(VENV)/.dev ## Style and formatting.
 	$(BIN)/ruff check .

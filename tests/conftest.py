@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 # The same programs are compiled by many tests and by their child processes: compile each once.
@@ -15,3 +17,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What soaks is slow too, so that `-m "not slow"` leaves both out."""
+    if item.get_closest_marker("soak"):
+        item.add_marker(pytest.mark.slow)

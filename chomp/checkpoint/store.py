@@ -82,7 +82,6 @@ class CheckpointStore:
         self._worker: threading.Thread | None = None
         self._failure: SaveFailure | None = None
         self._lock = threading.Lock()
-        self.last_saved_step: int | None = None
 
     def prepare(self) -> None:
         """Create the folder and clear away what a killed engine left unfinished.
@@ -134,18 +133,17 @@ class CheckpointStore:
         except Exception as error:  # noqa: BLE001 - Orbax raises many kinds; every one is reported as a failed save
             self._fail(step, error)
             return time.monotonic() - started
-        blocked = time.monotonic() - started
+        blocked = None if wait else time.monotonic() - started
         self._worker = threading.Thread(
-            target=self._finish, args=(response, target, meta, blocked), daemon=True, name=f"checkpoint-{step}"
+            target=self._finish, args=(response, target, meta, started, blocked), daemon=True, name=f"checkpoint-{step}"
         )
         self._worker.start()
         if wait:
             self.wait()
-            blocked = time.monotonic() - started
-        return blocked
+        return time.monotonic() - started if blocked is None else blocked
 
-    def _finish(self, response: Any, target: Path, meta: dict[str, Any], blocked: float) -> None:
-        started = time.monotonic()
+    def _finish(self, response: Any, target: Path, meta: dict[str, Any], started: float, blocked: float | None) -> None:
+        """Complete a save that began at `started`; the caller waited `blocked` seconds, or waits still (None)."""
         step = int(target.name)
         try:
             response.result()
@@ -153,14 +151,14 @@ class CheckpointStore:
         except Exception as error:  # noqa: BLE001 - as above; a thread has nobody to raise to
             self._fail(step, error)
             return
-        self.last_saved_step = step
+        seconds = time.monotonic() - started
         self._on_event(
             Checkpoint(
                 state="committed",
                 step=step,
                 bytes=size,
-                seconds=round(blocked + time.monotonic() - started, 3),
-                blocked_seconds=round(blocked, 4),
+                seconds=round(seconds, 3),
+                blocked_seconds=round(seconds if blocked is None else blocked, 4),
             )
         )
         self._delete_surplus()

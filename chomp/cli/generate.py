@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -25,8 +27,16 @@ import click
 @click.option(
     "--seed", default=42, show_default=True, type=click.IntRange(min=0), help="The same seed writes the same text."
 )
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: step, prompt, text, tokens.")
 def command(
-    source: Path, prompt: str, max_tokens: int, temperature: float, top_k: int | None, top_p: float | None, seed: int
+    source: Path,
+    prompt: str,
+    max_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Continue a prompt with the newest checkpoint of RUN, or with CHECKPOINT (RUN/checkpoints/STEP)."""
     from chomp.cli.engine import prepare_environment
@@ -50,4 +60,7 @@ def command(
         options,
         seed,
     )
+    if as_json:
+        click.echo(json.dumps({"step": trained.info.step, **asdict(written)}))
+        return
     click.echo(defused(written.prompt + written.text))

@@ -74,7 +74,15 @@ RULES: tuple[Rule, ...] = (
     # Sources are judged by what they contain (`data_fingerprint`), so that a moved folder is no difference.
     *(
         Rule(f"data.{name}", "free", "the text itself is compared")
-        for name in ("files", "tokens_path", "local_text", "hf_dataset", "tokenizer.path", "tokenizer.hf_name_or_path")
+        for name in (
+            "files",
+            "tokens_path",
+            "local_text",
+            "hf_dataset",
+            "hf_revision",
+            "tokenizer.path",
+            "tokenizer.hf_name_or_path",
+        )
     ),
     Rule("data.shuffle_seed", "free", "what it amounts to is compared"),
     Rule("data.tokenizer.*", "fixed", ORDER),

@@ -1,6 +1,6 @@
 """From configuration to batches: one training iterator with one state, and fixed evaluation batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +44,7 @@ class DataPipeline:
         # Read now, so that a held-out document that cannot be read is found before training.
         self._heldout = [text.evaluation[index] for index in range(len(text.evaluation))]
         self._eval_tokens: list[Tokens] | None = None
-        self.has_eval = any(len(document) for document in self._heldout)
+        self.has_eval = any(len(self._plan.encode(document)) >= self._plan.min_tokens for document in self._heldout)
         self.fingerprint: dict[str, Any] = {"source": text.fingerprint, "held_out": text.heldout_rule}
 
     def train_iterator(self) -> grain.DatasetIterator[Batch]:
@@ -85,9 +85,13 @@ class DataPipeline:
         documents = in_order(self._eval_tokens, repeat=False, shuffle_seed=None)
         yield from SequentialPackDataset(documents, plan, corpus)
 
-    def heldout_texts(self) -> Sequence[str]:
-        """The held-out documents as text, decoded if the source holds token ids."""
-        return [item if isinstance(item, str) else self._tokenizer.decode(item) for item in self._heldout]
+    def iter_heldout_texts(self) -> Iterator[str]:
+        """The held-out documents as text, decoded if the source holds token ids, each when it is asked for."""
+        return (item if isinstance(item, str) else self._tokenizer.decode(item) for item in self._heldout)
+
+    def heldout_texts(self) -> list[str]:
+        """All held-out documents as text."""
+        return list(self.iter_heldout_texts())
 
     def describe(self) -> str:
         """One line for people."""

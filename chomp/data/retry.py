@@ -40,6 +40,8 @@ class RetryPolicy:
         """
         failures = 0
         while True:
+            if self.stop.is_set():
+                raise DataError(f"{name}: the run has ended, nothing more is read")
             try:
                 return action()
             except retriable as error:

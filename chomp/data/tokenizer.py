@@ -3,6 +3,8 @@
 import abc
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +79,19 @@ class Tokenizer(abc.ABC):
         return {}
 
     def save(self, folder: Path) -> None:
-        """Write a snapshot that `load_tokenizer` reads without the network."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in self.files().items():
-            (folder / name).write_bytes(content)
-        (folder / SETTINGS_FILE).write_text(json.dumps(self.settings(), indent=2, sort_keys=True) + "\n", "utf-8")
+        """Write a snapshot that `load_tokenizer` reads without the network; a reader never meets half of one."""
+        settings = json.dumps(self.settings(), indent=2, sort_keys=True) + "\n"
+        temporary = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name, content in {**self.files(), SETTINGS_FILE: settings.encode()}.items():
+            with (temporary / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
 
     def digest(self) -> str:
         """SHA-256 over everything that changes ids; equal before and after a snapshot."""

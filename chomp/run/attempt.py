@@ -19,7 +19,7 @@ from chomp.run.loop import Outcome, train
 from chomp.run.request import RunRequest, choose_run_dir, require_room
 from chomp.run.session import Session, build_session
 from chomp.rundir import RunDir, RunLock
-from chomp.sinks import ConsoleSink, Reporter, RowFiles, Sink, build_trackers
+from chomp.sinks import ConsoleSink, QueuedSink, Reporter, RowFiles, Sink, build_trackers
 from chomp.sinks.text import defused
 
 log = logging.getLogger("chomp.attempt")
@@ -41,6 +41,7 @@ def run_training(request: RunRequest) -> int:
 def _attempt(request: RunRequest, run: RunDir) -> int:
     lock = RunLock(run.lock)
     made = not run.path.exists()
+    ours = [path for path in (run.events, run.log, run.lock) if not path.exists()]
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -52,9 +53,10 @@ def _attempt(request: RunRequest, run: RunDir) -> int:
         require_room(request, run)
         exit_code = _locked(request, run)
     finally:
-        lock.release()
+        # Still under the lock: what is removed is this attempt's and nobody else's.
         if exit_code == 2 and not run.is_started():
-            _remove_traces(run, made)
+            _remove_traces(run, ours, made)
+        lock.release()
     return exit_code
 
 
@@ -77,10 +79,12 @@ def _cannot_write(run: RunDir, error: OSError) -> RunDirError:
 
 
 def _sinks(request: RunRequest, run: RunDir) -> list[Sink]:
+    # Behind a queue: a terminal that nobody reads any more (a laptop closed, Ctrl+S) blocks whoever writes to it.
+    console = QueuedSink(ConsoleSink())
     if request.dry_run:
-        return [ConsoleSink()]
+        return [console]
     config = request.loaded.config
-    return [RowFiles(run), ConsoleSink(), *build_trackers(config, run, config.model_dump())]
+    return [RowFiles(run), console, *build_trackers(config, run, config.model_dump())]
 
 
 def _watched(request: RunRequest, run: RunDir, reporter: Reporter, began: float) -> Outcome:
@@ -176,15 +180,14 @@ def _tell(sentence: str) -> None:
         log.info("%s", sentence)
 
 
-def _remove_traces(run: RunDir, made: bool) -> None:
+def _remove_traces(run: RunDir, ours: list[Path], made: bool) -> None:
     """A typo in the configuration must not leave a run behind that the corrected command then trips over.
 
-    Only what an engine writes before its run exists is removed, and the folder only if it was `made` for the run:
-    whatever else lies in it is not ours.
+    Only files that this attempt made (`ours`) are removed, and the folder only if it was `made` for the run.
     """
     # What cannot be removed, on a disk that is read-only say, was not the mistake that is being reported.
     with contextlib.suppress(OSError):
-        for path in (run.events, run.log, run.lock):
+        for path in ours:
             path.unlink(missing_ok=True)
         if made and not any(run.path.iterdir()):
             run.path.rmdir()

@@ -85,6 +85,8 @@ class Boundary:
         if not self._can_save():
             return False
         by_step = any(every > 0 and step % every == 0 for every in (options.save_every, options.keep_every))
+        # A checkpoint can only be among the best if it was evaluated, so every evaluated step is saved.
+        by_step |= options.keep_best > 0 and self.trainer.is_eval_step(step)
         by_clock = options.save_every_seconds > 0 and time.monotonic() - self._last_save >= options.save_every_seconds
         return by_step or by_clock
 

@@ -32,7 +32,8 @@ class Outcome:
 def train(session: Session, commands: CommandReader) -> Outcome:
     """Train until the last step, the end of the text, a stop, or an error; then save what there is."""
     trainer = Trainer(session)
-    boundary = Boundary(trainer)
+    with session.budget.measure("startup"):
+        boundary = Boundary(trainer)
     steering = Steering(trainer, boundary, CommandQueue(commands, session.reporter))
     session.reporter.publish(Phase(name="train", step=trainer.dispatched))
     try:
@@ -82,13 +83,15 @@ def _cut_short(error: Exception, trainer: Trainer) -> Outcome:
 
 def _run(trainer: Trainer, boundary: Boundary, steering: Steering) -> Outcome:
     boundary.pay_debts()
+    trainer.rows.restart()
     for _ in training_steps(trainer, steering):
         boundary.run_due()
         boundary.report_failed_save()
     total = trainer.config.train.steps
     trainer.catch_up()
     if trainer.progress.step < total and not trainer.session.request.dry_run:
-        boundary.run_last()
+        if trainer.progress.step > trainer.session.start.step:
+            boundary.run_last()
         return Outcome(
             "data_exhausted",
             f"the text is used up after {trainer.progress.step} of {total} steps (data.repeat is false)",

@@ -15,7 +15,7 @@ from chomp.config import Config
 from chomp.config.compat import Difference
 from chomp.config.derive import Derived, derived_section
 from chomp.data.tokenizers import Tokenizer, load_tokenizer
-from chomp.errors import RunDirError
+from chomp.errors import CheckpointError, RunDirError
 from chomp.events import Checkpoint, RunStarted, Warned, read_events
 from chomp.model.build import ModelDef
 from chomp.optim.build import Optimizer
@@ -146,8 +146,17 @@ class Opening:
             write_whole(run.config_original, loaded.text.encode())
         resolved = {**config.model_dump(), "derived": derived_section(derived)}
         write_whole(run.config_resolved, json.dumps(resolved, indent=2).encode())
-        if not run.tokenizer.is_dir() or load_tokenizer(run.tokenizer).digest() != tokenizer.digest():
+        if not self._has_snapshot(tokenizer):
             tokenizer.save(run.tokenizer)
+
+    def _has_snapshot(self, tokenizer: Tokenizer) -> bool:
+        if not self._run.tokenizer.is_dir():
+            return False
+        try:
+            return load_tokenizer(self._run.tokenizer).digest() == tokenizer.digest()
+        except CheckpointError:
+            # Torn by a kill; the tokenizer at hand, whose digest was judged, takes its place.
+            return False
 
     def _go_back_to(self, start: Start) -> None:
         moved = self._store.set_aside(start.step, start.attempt)

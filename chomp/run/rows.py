@@ -77,6 +77,10 @@ class RowMaker:
         self._window.restart()
         return row
 
+    def restart(self) -> None:
+        """Begin the window of steps here."""
+        self._window.restart()
+
     def has_steps(self) -> bool:
         """Whether a step has completed since the last row."""
         return bool(self._utilizations)

@@ -22,7 +22,7 @@ def build_prompts(config: Config, data: DataPipeline, tokenizer: Tokenizer) -> P
     if config.train.generate_prompts:
         return PromptSet(tuple(encode_prompt(tokenizer, text) for text in config.train.generate_prompts))
     length = config.train.generate_input_len or max(1, config.train.seq_len // 2)
-    for text in data.heldout_texts():
+    for text in data.iter_heldout_texts():
         # A few characters per token are enough to cut from; the whole document may be large.
         ids = tuple(int(i) for i in tokenizer.encode(text[: length * 16])[:length])
         if ids:

@@ -21,7 +21,7 @@ from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device.environment import environment_report
 from chomp.errors import DeviceError
-from chomp.events import Compiled, Phase, RunStarted
+from chomp.events import Compiled, Phase, RunStarted, Warned
 from chomp.model.build import ModelDef, build_model
 from chomp.model.flops import peak_flops
 from chomp.model.resolve import resolve_model
@@ -33,7 +33,7 @@ from chomp.run.facts import device_facts, package_versions
 from chomp.run.opening import Opening, Start
 from chomp.run.request import RunRequest
 from chomp.run.resume import identity
-from chomp.rundir import RunDir
+from chomp.rundir import RunDir, list_checkpoints
 from chomp.sinks import Reporter
 from chomp.step.eval_step import make_eval_step
 from chomp.step.state import TrainState
@@ -91,6 +91,9 @@ def build_session(
         derived = derive(config)
         assert model_config.vocab_size is not None
         data = interruptibly(lambda: build_data(config, derived, tokenizer, vocab_size=model_config.vocab_size), switch)
+        if config.train.eval_every and not data.has_eval:
+            message = "evaluation is asked for, but the held-out text is too short to score: there will be none"
+            reporter.publish(Warned(topic="data", message=message))
         model_def = build_model(model_config, deterministic=derived.deterministic, backend=device.platform)
         store = CheckpointStore(
             run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish
@@ -148,7 +151,8 @@ def _require_device(config: Config) -> jax.Device:
 
 def _open_tokenizer(config: Config, run: RunDir, *, resuming: bool) -> Tokenizer:
     """The run's own snapshot when resuming with the same tokenizer settings, so that a changed hub changes nothing."""
-    if resuming and run.tokenizer.is_dir() and run.config_resolved.exists():
+    # Before its first checkpoint a run may have been killed while it wrote the snapshot: it begins anew anyway.
+    if resuming and list_checkpoints(run.checkpoints) and run.tokenizer.is_dir() and run.config_resolved.exists():
         saved = run.load_resolved().get("data", {}).get("tokenizer")
         if saved == config.data.tokenizer.model_dump():
             return load_tokenizer(run.tokenizer)

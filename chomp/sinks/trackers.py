@@ -8,7 +8,7 @@ from typing import Any
 
 from chomp.config import Config
 from chomp.errors import ConfigError
-from chomp.events import Event, Sampled, Step
+from chomp.events import Event, RunStarted, Sampled, Step
 from chomp.rundir import RunDir
 from chomp.sinks.base import QueuedSink, Sink
 
@@ -134,9 +134,10 @@ class WandbSink(Sink):
         return path.read_text().strip()
 
     def handle(self, event: Event) -> None:
-        if self._run is None:
+        # Not before the run has started: until then its directory does not hold the configuration yet.
+        if self._run is None and isinstance(event, RunStarted):
             self._run = self._start()
-        if isinstance(event, Step):
+        if self._run is not None and isinstance(event, Step):
             self._run.log(series(event.row), step=event.row["step"])
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from chomp.events import Acknowledged, Checkpoint, Command, Event, Phase, RunEnd
 from chomp.rundir import list_checkpoints, verify
 from tests.engine import Engine, assert_same_run, dummy_config, events_of, rows, run, write_config, write_corpus
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.slow
 
 STEPS = 60
 

@@ -12,7 +12,7 @@ from chomp.events import Compiled, Warned
 from tests.engine import events_of, run, tiny_config, write_config, write_corpus
 
 
-@pytest.mark.engine
+@pytest.mark.slow
 def test_a_second_start_takes_the_step_from_a_private_cache(tmp_path: Path) -> None:
     config = tiny_config(write_corpus(tmp_path / "corpus"), train={"steps": 6, "eval_every": 3, "generate_every": 3})
     path = write_config(tmp_path / "tiny.yaml", config)

@@ -15,7 +15,7 @@ from chomp.run.resume import choose_checkpoint
 from chomp.rundir import list_checkpoints, set_tags, verify
 from tests.engine import assert_same_run, dummy_config, events_of, rows, run, write_config, write_corpus
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from chomp.events import Checkpoint, Event, Phase, Step
 from tests.engine import Engine, assert_same_run, events_of, rows, run, tiny_config, write_config, write_corpus
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.slow
 
 STEPS = 120
 VARIANTS = {
@@ -106,7 +106,7 @@ def test_killed_at_each_phase_and_resumed_twice_in_a_row(
     assert [row["step"] for row in rows(run_dir)] == list(range(1, STEPS + 1))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("seed", range(10))
 def test_fifty_kills_at_random_instants(seed: int, runs: Path, uninterrupted: Callable[[str], Path]) -> None:
     """Ten runs, each killed at least five times at instants drawn at random."""

@@ -30,7 +30,7 @@ from tests.engine import (
     write_corpus,
 )
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from chomp.events import Checkpoint, Evaluated, Phase, RunEnded, RunStarted, Sam
 from chomp.rundir import list_checkpoints, read_holder, verify
 from tests.engine import dummy_config, events_of, rows, run, saved_arrays, saved_position, write_config, write_corpus
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.slow
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m"
 CONTROL = re.compile("[^\n\t\x20-\x7e\xa0-\uffff]|[\u202a-\u202e]")

@@ -16,7 +16,7 @@ from chomp.events import Checkpoint, Command, Event, RunEnded, Step, Warned, rea
 from chomp.rundir import list_checkpoints, verify
 from tests.engine import Engine, dummy_config, events_of, rows, run, write_config, write_corpus
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.slow
 
 ENDLESS = 1_000_000
 FULL = "No space left on device"

@@ -29,7 +29,7 @@ from tests.engine import (
     write_corpus,
 )
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.slow
 
 STEPS = 60
 SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -114,7 +114,7 @@ def strike(folder: Path, run_dir: Path, name: str, number: int) -> None:
         assert {"evaluation": "eval", "sampling": "sample"}[name] in saved[-1].meta["owed"]
 
 
-@pytest.mark.parametrize("first", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("first", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.soak)])
 def test_stopped_in_every_phase_and_resumed(first: signal.Signals, folder: Path, reference: Path) -> None:
     run_dir = folder / f"struck-{first.name}"
     both = [first, *(number for number in SIGNALS if number != first)]
@@ -157,7 +157,7 @@ def test_a_signal_before_anything_is_built(number: signal.Signals, tmp_path: Pat
     assert "Traceback" not in engine.text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_the_second_signal_leaves_at_once(number: signal.Signals, tmp_path: Path) -> None:
     """A state of 150 MB takes a second to save and hash: enough to lose patience in."""
     corpus = write_corpus(tmp_path / "corpus", documents=10)
@@ -229,8 +229,8 @@ def drain_until(terminal: int, wanted: bytes, timeout: float = 120) -> None:
             seen += os.read(terminal, 4096)
 
 
-def test_a_blocked_pipe_does_not_hold_up_the_second_signal(folder: Path) -> None:
-    """Nobody reads the pipe, so the engine hangs in a write; its last words must not hang with it."""
+def test_a_pipe_that_nobody_reads_holds_up_nothing(folder: Path, reference: Path) -> None:
+    """A laptop closed behind an SSH connection, or Ctrl+S: the run goes on to its end without its terminal."""
     run_dir = folder / "blocked"
     reading, writing = os.pipe()
     # As small as a pipe can be, so that a few lines fill it.
@@ -238,12 +238,9 @@ def test_a_blocked_pipe_does_not_hold_up_the_second_signal(folder: Path) -> None
     engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir, stdout=writing, stderr=writing)
     os.close(writing)
     try:
-        assert engine.wait_for(at_step(10)) is not None
-        time.sleep(2)
-        assert engine.process.poll() is None, "the pipe was meant to block the engine"
-        engine.signal(signal.SIGINT)
-        time.sleep(0.3)
-        engine.signal(signal.SIGINT)
-        assert engine.finish(20) == 130
+        assert engine.finish(120) == 0
+        # The pipe was full: what did not fit was lost, and only that.
+        assert len(os.read(reading, 1 << 16)) >= 4000
     finally:
         os.close(reading)
+    assert_same_run(reference, run_dir, STEPS)

@@ -11,7 +11,7 @@ import pytest
 
 from chomp.config.validate import config_from_dict
 from chomp.errors import ConfigError
-from chomp.events import EventWriter, Phase, Sampled, Step, Warned, read_events
+from chomp.events import EventWriter, Phase, RunStarted, Sampled, Step, Warned, read_events
 from chomp.rundir import RunDir
 from chomp.sinks import Reporter, build_trackers
 from chomp.sinks.trackers import TensorBoardSink, WandbSink, series
@@ -117,6 +117,18 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
     return fake
 
 
+STARTED = RunStarted(
+    pid=1,
+    host="box",
+    attempt=1,
+    resumed_from=None,
+    versions={},
+    device={},
+    environment={},
+    parameters=1,
+    tokens_per_step=1,
+    total_steps=5,
+)
 WANDB = {"enabled": True, "project": "p", "entity": "me", "mode": "offline", "tags": ["a"]}
 
 
@@ -125,6 +137,7 @@ def test_wandb_gets_rows_and_the_same_run_after_a_resume(tmp_path: Path, wandb: 
     run.config_original.write_text("model: {}\n")
     for step in (1, 2):
         sink = WandbSink(config(wandb=WANDB), run, {"train": {"steps": 5}})
+        sink.handle(STARTED)
         sink.handle(Step(row={**ROW, "step": step}))
         sink.handle(Sampled(step=step, prompt="", text="", tokens=0, seconds=0.0))
         sink.close()
@@ -146,8 +159,10 @@ def test_wandb_gets_rows_and_the_same_run_after_a_resume(tmp_path: Path, wandb: 
     assert wandb.finished == 2
 
 
-def test_wandb_starts_with_the_first_event_and_closes_only_what_it_started(tmp_path: Path, wandb: FakeWandb) -> None:
+def test_wandb_waits_for_the_run_to_start_and_closes_only_what_it_started(tmp_path: Path, wandb: FakeWandb) -> None:
+    """Before that there is no configuration to upload, and a run that fails on its text leaves nothing behind."""
     sink = WandbSink(config(wandb=WANDB), RunDir(tmp_path), {})
+    sink.handle(Phase(name="data", step=0))
     sink.close()
     assert (wandb.started, wandb.finished) == ([], 0)
 
@@ -156,7 +171,7 @@ def test_a_wandb_that_cannot_log_in_is_dropped(tmp_path: Path, wandb: FakeWandb)
     wandb.error = RuntimeError("api_key not configured (no-tty)")
     sink = WandbSink(config(wandb=WANDB), RunDir(tmp_path), {})
     reporter = Reporter(EventWriter(tmp_path / "events.jsonl"), [sink])
-    reporter.publish(Step(row=ROW))
+    reporter.publish(STARTED)
     reporter.publish(Step(row=ROW))
     reporter.close()
     (warning,) = [event for event in read_events(tmp_path / "events.jsonl") if isinstance(event, Warned)]

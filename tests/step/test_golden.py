@@ -44,7 +44,7 @@ def test_learn(losses: list[float]) -> None:
     assert losses[-1] < 1.0
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_repeat_bit_for_bit_in_a_fresh_process(losses: list[float]) -> None:
     """Compiled anew there, without any compilation cache."""
     root = Path(__file__).parents[2]

@@ -84,7 +84,7 @@ def divide(source: RandomAccessSource, data: DataConfig, retry: RetryPolicy) -> 
 
 def open_hub(data: DataConfig, retry: RetryPolicy) -> Text:
     """Open a dataset of the hub, streamed or downloaded."""
-    from chomp.data.sources.hub import HubSplit, HubStream
+    from chomp.data.sources.hub import HubSplit, HubStream, describe_split, pinned, retriable_errors
 
     if data.hf_eval_split is not None and data.hf_eval_split == data.hf_split:
         raise ConfigError(
@@ -92,6 +92,7 @@ def open_hub(data: DataConfig, retry: RetryPolicy) -> Text:
             f"name another split, or null to hold documents out"
         )
     opening = without_patience(retry)
+    data = opening.call(describe_split(data, data.hf_split), retriable_errors(), lambda: pinned(data))
     if data.hf_streaming:
         stream = HubStream(data, data.hf_split)
         opening.call(stream.name, stream.retriable, stream.reach)

@@ -129,6 +129,32 @@ def split_facts(data: DataConfig, split: str) -> dict[str, Any]:
     }
 
 
+def pinned(data: DataConfig) -> DataConfig:
+    """The section with the commit that the hub serves now as its revision, so that it is known what was read.
+
+    A local folder has none, and without the hub (its cache may still serve) the configured revision stays.
+
+    Raises:
+        OSError: the hub cannot be reached (or another of `retriable_errors`).
+    """
+    if data.hf_dataset is None or Path(data.hf_dataset).expanduser().is_dir():
+        return data
+    commit = commit_of(data.hf_dataset, data.hf_revision)
+    return data.model_copy(update={"hf_revision": commit}) if commit else data
+
+
+def commit_of(dataset: str, revision: str | None) -> str | None:
+    """The commit that the hub serves under a revision; None offline or where the hub refuses to say."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    try:
+        return HfApi().dataset_info(dataset, revision=revision).sha
+    except (OfflineModeIsEnabled, HfHubHTTPError, HFValidationError):
+        # Loading, which comes next, says what is wrong in its own words.
+        return None
+
+
 def load_split(data: DataConfig, split: str, *, streaming: bool) -> Any:
     """The `datasets` object of a split.
 
