@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
 import sys
+import threading
 from typing import Any
 
 import click
@@ -25,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "checkpoints": ("chomp.cli.checkpoints", "List and verify a run's checkpoints."),
     "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),
 }
+
+FLUSH_SECONDS = 2.0
 
 
 class LazyGroup(click.Group):
@@ -97,11 +101,16 @@ def _complain(sentence: str) -> None:
 
 
 def leave(code: int) -> None:
-    """Exit even if a thread of a native library is still busy, such as an abandoned compilation."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            # The reader or the terminal is gone.
-            continue
+    """Exit even if a thread of a native library is still busy, or nobody reads the terminal any more."""
+    # A full pipe or a stopped terminal blocks the flush for ever; everything that matters is in the run directory.
+    flushing = threading.Thread(target=_flush, daemon=True)
+    flushing.start()
+    flushing.join(FLUSH_SECONDS)
     os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # The reader or the terminal may be gone.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
