@@ -28,14 +28,6 @@ def keep_rows_up_to(path: Path, step: int) -> int:
     return gone
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """All whole rows of a file; an absent file has none."""
-    if not path.exists():
-        return []
-    rows = (_parse(line) for line in path.read_bytes().splitlines())
-    return [row for row in rows if row is not None]
-
-
 def seconds_beyond(events: Iterable[Event], since: float) -> float:
     """Seconds that the attempts in `events` worked after `since` (Unix time).
 

@@ -226,7 +226,7 @@ def checkpoint_meta(session: Session, step: int, progress: Any) -> dict[str, Any
         "attempt": session.start.attempt,
         "accepted": list(session.request.accept),
         "versions": package_versions(),
-        "device": {"platform": jax.default_backend(), "name": jax.devices()[0].device_kind},
+        "device": device_facts(),
         "parameters": session.model_def.parameter_count,
         "tokens_seen": progress.tokens_seen,
         "tokens_read": progress.tokens_read,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from chomp.errors import ChompError, ConfigError
-from chomp.events import Command, Phase
+from chomp.events import COMMANDS, Command, Phase
 from chomp.run.boundary import Boundary
 from chomp.run.control import CommandQueue, StopRequest, StopRequestedError
 from chomp.run.trainer import Trainer
@@ -71,7 +71,7 @@ class Steering:
                     command, step, f"{command.command} failed: {type(error).__name__}: {error}", ok=False
                 )
             else:
-                self._queue.answer(command, step, message, ok=command.command in KNOWN)
+                self._queue.answer(command, step, message, ok=command.command in COMMANDS)
 
     def _act(self, command: Command) -> str:
         match command.command:
@@ -93,7 +93,7 @@ class Steering:
             case "abort":
                 raise AbortRequestedError
             case other:
-                return f"unknown command {other!r}; known: {', '.join(sorted(KNOWN))}"
+                return f"unknown command {other!r}; known: {', '.join(sorted(COMMANDS))}"
 
 
 def _prompt_of(command: Command) -> str | None:
@@ -103,6 +103,3 @@ def _prompt_of(command: Command) -> str | None:
     if not isinstance(prompt, str) or any("\ud800" <= char <= "\udfff" for char in prompt):
         raise ConfigError(f"the prompt must be text, got {str(prompt)[:40]!a}")
     return prompt
-
-
-KNOWN = frozenset({"pause", "resume", "save", "eval", "sample", "stop", "abort"})
