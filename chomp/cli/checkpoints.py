@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from chomp.errors import CheckpointError
+from chomp.events.text import duration, size
 from chomp.rundir import list_checkpoints, open_run, set_tags, verify
 from chomp.rundir.manifest import CheckpointInfo, read_info
-from chomp.sinks.text import duration, size
 
 
 @click.command("checkpoints")

@@ -9,8 +9,8 @@ import click
 
 from chomp.errors import RunDirError
 from chomp.events import COMMANDS, Acknowledged, Command, EventReader, refusal, send_command
+from chomp.events.text import defused
 from chomp.rundir import RunDir, live_holder, open_run, read_holder
-from chomp.sinks.text import defused
 
 
 @click.command("ctl")

@@ -44,10 +44,10 @@ def command(
 
     open_run(source.parent.parent if source.parent.name == "checkpoints" else source)
     prepare_environment()
+    from chomp.events.text import defused
     from chomp.generate.load import load_trained
     from chomp.generate.sampling import SamplingOptions, encode_prompt, write
     from chomp.run.compilation import use_compilation_cache
-    from chomp.sinks.text import defused
 
     use_compilation_cache()
     trained = load_trained(source)

@@ -36,7 +36,7 @@ def command(config: Path, overrides: tuple[str, ...], compile_program: bool, as_
 
 def describe(found: Inspection) -> str:
     """The figures as text."""
-    from chomp.sinks.text import count, size
+    from chomp.events.text import count, size
 
     lines = [f"parameters        {found.parameters:,}"]
     lines += [f"  {name:<22}{number:>14,}" for name, number in found.breakdown.items() if name != "total"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from chomp.events.text import defused, duration
 from chomp.rundir import RunDir, list_checkpoints, list_runs, live_holder, read_holder
-from chomp.sinks.text import defused, duration
 
 
 @click.command("runs")

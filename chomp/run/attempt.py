@@ -11,6 +11,7 @@ from pathlib import Path
 
 from chomp.errors import ChompError, RunDirError
 from chomp.events import CommandReader, Event, EventWriter, Phase, RunEnded, RunStarted, Step, Warned
+from chomp.events.text import defused
 from chomp.run.clock import TimeBudget
 from chomp.run.compilation import use_compilation_cache
 from chomp.run.control import SignalWatcher, StopRequestedError, StopSwitch
@@ -20,7 +21,6 @@ from chomp.run.request import RunRequest, choose_run_dir, require_room
 from chomp.run.session import Session, build_session
 from chomp.rundir import RunDir, RunLock
 from chomp.sinks import ConsoleSink, QueuedSink, Reporter, RowFiles, Sink, build_trackers
-from chomp.sinks.text import defused
 
 log = logging.getLogger("chomp.attempt")
 

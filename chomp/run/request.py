@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -12,7 +10,7 @@ from pathlib import Path
 from chomp.config import sections, settings
 from chomp.config.load import LoadedConfig
 from chomp.errors import ConfigError, RunDirError
-from chomp.rundir import RunDir, list_checkpoints
+from chomp.rundir import RunDir, fresh_name, list_checkpoints
 
 Resume = str | int
 
@@ -94,13 +92,3 @@ def require_room(request: RunRequest, run: RunDir) -> None:
 def _contents(run: RunDir) -> str:
     steps = [info.step for info in list_checkpoints(run.checkpoints)]
     return f"checkpoints up to step {steps[-1]}" if steps else "no checkpoints yet"
-
-
-def fresh_name(root: Path, source: str) -> Path:
-    """`root/NAME-YYYYMMDD-HHMMSS`, with a number behind it if that exists."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-.") or "run"
-    base = root / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, number = base, 2
-    while path.exists():
-        path, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return path

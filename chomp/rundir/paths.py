@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,16 @@ def _file_names(run: RunDir) -> dict[str, str]:
         "metrics_name": str(logging_section.get("metrics_file", run.metrics_name)),
         "log_name": str(logging_section.get("log_file", run.log_name)),
     }
+
+
+def fresh_name(root: Path, source: str) -> Path:
+    """`root/NAME-YYYYMMDD-HHMMSS`, with a number behind it if that exists."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-.") or "run"
+    base = root / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = base, 2
+    while path.exists():
+        path, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return path
 
 
 def list_runs(root: Path) -> list[Path]:

@@ -21,8 +21,8 @@ from chomp.events import (
     Sampled,
     Step,
     Warned,
+    text,
 )
-from chomp.sinks import text
 from chomp.sinks.base import Sink
 
 SAMPLE_LINES = 12

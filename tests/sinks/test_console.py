@@ -22,8 +22,8 @@ from chomp.events import (
     Step,
     Warned,
 )
+from chomp.events.text import count, defused, duration, loss, row_line, size
 from chomp.sinks import ConsoleSink
-from chomp.sinks.text import count, defused, duration, loss, row_line, size
 
 ROW: dict[str, Any] = {
     "step": 10,
