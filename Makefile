@@ -33,8 +33,12 @@ $(VENV)/.dev: pyproject.toml $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(call extras,dev)'
 	@touch $@ $(VENV)/.run
 
-run: $(VENV)/.run ## Install, then train configs/quickstart.yaml.
-	$(BIN)/chomp train configs/quickstart.yaml
+run: $(VENV)/.run ## Install, then train configs/quickstart.yaml: in the console, or without a terminal in plain lines.
+	@if [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && [ "$${TERM:-dumb}" != dumb ]; then \
+		exec $(BIN)/chomp-tui launch configs/quickstart.yaml --start; \
+	else \
+		exec $(BIN)/chomp train configs/quickstart.yaml; \
+	fi
 
 test: $(VENV)/.dev ## Install, then run every check and the tests (without those marked soak).
 	$(MAKE) --no-print-directory lint types imports docs-check
@@ -61,9 +65,11 @@ imports: $(VENV)/.dev ## Who may import whom.
 
 docs: $(VENV)/.dev ## Write the generated pages anew.
 	$(BIN)/python -m chomp.config.reference
+	$(BIN)/python -m chomp_tui.reference
 
 docs-check: $(VENV)/.dev ## Fail if a generated page is not current.
 	$(BIN)/python -m chomp.config.reference --check
+	$(BIN)/python -m chomp_tui.reference --check
 
 bench: $(VENV)/.run ## Print speed and memory figures of this machine.
 	$(BIN)/python -m benchmarks

@@ -9,12 +9,9 @@ import time
 
 import jax
 
-from benchmarks.sessions import line, open_session
-from chomp.events import CommandReader
+from benchmarks.sessions import line, open_trainer
 from chomp.run.boundary import Boundary
-from chomp.run.control import CommandQueue
 from chomp.run.loop import training_steps
-from chomp.run.session import Session
 from chomp.run.steering import Steering
 from chomp.run.trainer import Trainer
 
@@ -29,11 +26,12 @@ def loop_seconds(trainer: Trainer, steering: Steering, boundary: Boundary, steps
     return (time.perf_counter() - started) / steps
 
 
-def bare_seconds(session: Session, trainer: Trainer, batch: object, steps: int) -> float:
+def bare_seconds(trainer: Trainer, batch: object, steps: int) -> float:
     """Seconds per step of the compiled program alone, always on the same batch, dispatched ahead as the loop does."""
+    assert trainer.program is not None
     started = time.perf_counter()
     for _ in range(steps):
-        trainer.state, metrics = session.train_step(trainer.state, batch)
+        trainer.state, metrics = trainer.program.step(trainer.state, batch)
     jax.block_until_ready((trainer.state, metrics))
     return (time.perf_counter() - started) / steps
 
@@ -48,23 +46,19 @@ def measure(log_every: int, rounds: int, steps: int) -> None:
         "checkpoint.enabled=false",
         "optim.decay_steps=1000000",
     )
-    with open_session(*overrides) as session:
-        trainer = Trainer(session)
+    with open_trainer(*overrides) as trainer:
         boundary = Boundary(trainer)
-        steering = Steering(
-            trainer, boundary, CommandQueue(CommandReader(session.run.commands, since=0), session.reporter.writer)
-        )
+        steering = Steering(trainer, boundary)
         batch = next(trainer.batches)
-        bare_seconds(session, trainer, batch, 2)
+        bare_seconds(trainer, batch, 2)
         bare, loop = [], []
         for number in range(rounds):
             # In turns, and in either order: a slow minute of the machine falls on both.
             if number % 2:
                 loop.append(loop_seconds(trainer, steering, boundary, steps))
-            bare.append(bare_seconds(session, trainer, batch, steps))
+            bare.append(bare_seconds(trainer, batch, steps))
             if not number % 2:
                 loop.append(loop_seconds(trainer, steering, boundary, steps))
-        trainer.close()
     print(line(f"log_every {log_every:>2}: bare step", bare))
     print(line(f"log_every {log_every:>2}: loop", loop))
     ratios = [one / other for one, other in zip(bare, loop, strict=True)]

@@ -7,7 +7,7 @@ import argparse
 import shutil
 import statistics
 
-from benchmarks.sessions import line, open_session
+from benchmarks.sessions import line, open_trainer
 from chomp.checkpoint.items import to_items
 from chomp.events.text import size
 from chomp.run.memory import host_memory_gb, peak_host_memory_gb
@@ -29,10 +29,11 @@ def main() -> None:
         "data.isolate_documents=false",
         "checkpoint.max_to_keep=1",
     )
-    with open_session(*overrides) as session:
+    with open_trainer(*overrides) as trainer:
+        session = trainer.session
         before, peak_before = host_memory_gb(), peak_host_memory_gb()
-        state, _ = session.train_step(session.state, next(session.data.train_iterator()))
-        items = to_items(state)
+        trainer.advance()
+        items = to_items(trainer.state)
         waits: dict[bool, list[float]] = {False: [], True: []}
         for number in range(1, options.rounds + 1):
             for wait in (False, True):

@@ -1,4 +1,4 @@
-"""A real session in a temporary run directory, for measuring parts of it."""
+"""A real training in a temporary run directory, for measuring parts of it."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,13 @@ from chomp.cli.engine import prepare_environment
 prepare_environment()
 
 from chomp.config.load import load_config
-from chomp.events import EventWriter
+from chomp.events import CommandReader, EventWriter
 from chomp.run.clock import TimeBudget
 from chomp.run.compilation import use_compilation_cache
-from chomp.run.control import StopSwitch
+from chomp.run.control import CommandQueue, StopSwitch
 from chomp.run.request import RunRequest
-from chomp.run.session import Session, build_session
+from chomp.run.session import build_session
+from chomp.run.trainer import Trainer
 from chomp.rundir import RunDir
 from chomp.sinks import ConsoleSink, Reporter, RowFiles
 
@@ -24,17 +25,21 @@ QUICKSTART = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 
 
 @contextmanager
-def open_session(*overrides: str, config: Path = QUICKSTART) -> Iterator[Session]:
-    """A compiled session with the sinks that a headless run has; its files are removed afterwards."""
+def open_trainer(*overrides: str, config: Path = QUICKSTART) -> Iterator[Trainer]:
+    """A compiled trainer with the sinks that a headless run has; its files are removed afterwards."""
     use_compilation_cache()
     with TemporaryDirectory() as folder:
         run = RunDir(Path(folder) / "run")
         run.path.mkdir()
         reporter = Reporter(EventWriter(run.events), [RowFiles(run), ConsoleSink(io.StringIO())])
         request = RunRequest(loaded=load_config(config, overrides), run_dir=run.path)
-        session = build_session(request, run, reporter, TimeBudget(), StopSwitch())
+        queue = CommandQueue(CommandReader(run.commands, since=0), reporter, StopSwitch())
+        session = build_session(request, run, reporter, TimeBudget(), queue)
         try:
-            yield session
+            trainer = Trainer(session)
+            trainer.compile(session.switch.check)
+            yield trainer
+            trainer.close()
         finally:
             session.data.close()
             session.compile_watch.close()

@@ -1,43 +1,186 @@
-"""`chomp-tui`."""
+"""`chomp-tui`: the command line in front of the screens. Textual is imported only to show one."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+import chomp
+from chomp.errors import ChompError, ConfigError
+from chomp_tui.terminal import missing_terminal
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
-    """Launch training runs from the terminal."""
+if TYPE_CHECKING:
+    from chomp_tui.app import Shared
+
+QUICKSTART = Path("configs/quickstart.yaml")
+FOLDER = click.Path(path_type=Path)
+
+
+class NoTerminalError(ChompError):
+    """Screens were asked for where none can be shown."""
+
+    exit_code = 2
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help="Folder of runs.")
+@click.option("--configs", type=FOLDER, default=Path("configs"), show_default=True, help="Folder of configurations.")
+@click.option("--theme", metavar="NAME", help="Theme to begin with, e.g. chomp-light, nord, ansi-dark.")
+@click.version_option(chomp.__version__, prog_name="chomp-tui")
+@click.pass_context
+def cli(ctx: click.Context, runs: Path, configs: Path, theme: str | None) -> None:
+    """Launch, watch and steer training runs from the terminal."""
+    ctx.obj = {"runs": runs, "configs": configs, "theme": theme}
+    if ctx.invoked_subcommand is None:
+        _require_terminal("chomp runs lists runs without it")
+        _show(ctx)
 
 
 @cli.command("launch")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", required=False, type=FOLDER)
 @click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value.")
-@click.option("--run-dir", type=click.Path(path_type=Path), help="Where the run is written.")
+@click.option("--run-dir", type=FOLDER, help="Where the run is written; default RUNS/CONFIG-DATE-TIME.")
 @click.option(
     "--resume", default="none", show_default=True, metavar="none|latest|STEP", help="Continue the run in --run-dir."
 )
+@click.option("--start", is_flag=True, help="Start at once if the configuration is valid.")
 @click.option("--no-ui", is_flag=True, help="Train in this terminal as `chomp train` does.")
-def launch(config: Path, overrides: tuple[str, ...], run_dir: Path | None, resume: str, no_ui: bool) -> None:
-    """Train CONFIG."""
-    if not no_ui:
-        raise click.UsageError("this version has no screens yet; pass --no-ui to train in this terminal")
-    args = [sys.executable, "-m", "chomp", "train", str(config), "--resume", resume]
-    for override in overrides:
-        args += ["-o", override]
-    if run_dir is not None:
-        args += ["--run-dir", str(run_dir)]
-    # The engine takes this process over: same terminal, same signals, same exit code.
-    os.execv(sys.executable, args)
+@click.pass_context
+def launch(
+    ctx: click.Context,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    resume: str,
+    start: bool,
+    no_ui: bool,
+) -> None:
+    """Configure CONFIG and train it; without CONFIG, configs/quickstart.yaml or the run in --run-dir."""
+    _check_resume(resume, run_dir)
+    notes: tuple[str, ...] = ()
+    if config is None and resume == "none":
+        config = QUICKSTART if QUICKSTART.is_file() else None
+        notes = () if config else (f"no CONFIG was named and there is no {QUICKSTART}: choose one here",)
+    if no_ui:
+        _train_here(config, overrides, run_dir, resume)
+    _require_file(config)
+    _require_terminal("to train without screens: chomp-tui launch --no-ui", config)
+    if notes:
+        _show(ctx, notes=notes)
+    else:
+        _show(ctx, mode="configure", config=config, overrides=overrides, run=run_dir, resume=resume, start=start)
+
+
+@cli.command("attach")
+@click.argument("run", type=FOLDER)
+@click.option("--read-only", is_flag=True, help="Only look: nothing can be started, steered or deleted.")
+@click.pass_context
+def attach(ctx: click.Context, run: Path, read_only: bool) -> None:
+    """Watch and steer the run in the directory RUN, live or ended."""
+    _require_run(run)
+    _require_terminal(f"`tail -F {run}/train.log` follows a run without them")
+    _show(ctx, read_only=read_only, mode="run", run=run)
+
+
+def _check_resume(resume: str, run_dir: Path | None) -> None:
+    if resume not in ("none", "latest") and not resume.isdecimal():
+        raise ConfigError(f"--resume {resume}: expected none, latest or a step number")
+    if resume != "none":
+        if run_dir is None:
+            raise ConfigError(f"--resume {resume} needs the run to resume: pass --run-dir RUN")
+        _require_run(run_dir)
+
+
+def _require_file(config: Path | None) -> None:
+    if config is not None and not config.is_file():
+        what = "is a folder" if config.is_dir() else "does not exist"
+        raise ConfigError(f"{config} {what}; name a YAML file, e.g. {QUICKSTART}")
+
+
+def _require_run(path: Path) -> None:
+    """Accepts a run, and what an engine that has just been started has made of one.
+
+    Raises:
+        RunDirError: there is none.
+    """
+    from chomp.errors import RunDirError
+    from chomp.rundir import RunDir, open_run
+
+    try:
+        open_run(path)
+    except RunDirError:
+        if not RunDir(path).log.is_file():
+            raise
+
+
+def _require_terminal(instead: str, config: Path | None = None) -> None:
+    problem = missing_terminal()
+    if problem is not None:
+        raise NoTerminalError(f"chomp-tui needs a terminal: {problem}; {instead}{f' {config}' if config else ''}")
+
+
+def _train_here(config: Path | None, overrides: tuple[str, ...], run_dir: Path | None, resume: str) -> None:
+    """Become `chomp train`: same terminal, same signals, same exit code."""
+    from chomp_tui.launch import train_command
+
+    args = train_command(config, overrides=overrides, run_dir=run_dir, resume=resume)
+    os.execv(args[0], args)
+
+
+def _show(ctx: click.Context, *, read_only: bool = False, notes: tuple[str, ...] = (), **opening: object) -> None:
+    from chomp_tui.app import Opening
+    from chomp_tui.show import show
+
+    ctx.exit(show(_shared(ctx.obj, read_only, notes), Opening(**opening)))  # type: ignore[arg-type]
+
+
+def _shared(options: dict[str, object], read_only: bool, notes: tuple[str, ...]) -> Shared:
+    """What all screens share, from the settings file and the command line."""
+    from chomp_tui.app import Shared
+    from chomp_tui.settings import load_settings, theme_names
+
+    settings, wrong = load_settings()
+    theme = options["theme"]
+    if theme is not None:
+        if theme not in theme_names():
+            raise ConfigError(f"--theme {theme}: there are {', '.join(theme_names())}")
+        settings.theme = str(theme)
+    shared = Shared(settings, runs=Path(str(options["runs"])), configs=Path(str(options["configs"])))
+    shared.read_only = read_only
+    shared.notes = (*wrong, *notes)
+    return shared
 
 
 def main() -> None:
     """The `chomp-tui` command."""
-    cli()
+    try:
+        code = cli.main(prog_name="chomp-tui", standalone_mode=False)
+    except ChompError as error:
+        _complain(str(error))
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(f"{error.filename}: {error.strerror}")
+        code = 1
+    sys.stdout.flush()
+    # A thread that waits for a driver or a disk must not keep a closed console in the process table.
+    os._exit(code if isinstance(code, int) else 0)
+
+
+def _complain(sentence: str) -> None:
+    from chomp.events.text import defused
+
+    click.echo(f"error: {defused(sentence)}", err=True)
 
 
 if __name__ == "__main__":

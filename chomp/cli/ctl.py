@@ -27,7 +27,7 @@ from chomp.rundir import RunDir, live_holder, open_run, read_holder
 def command(run: Path, action: str, prompt: str | None, timeout_seconds: float) -> None:
     """Ask the live run RUN to pause, resume, save, eval, sample, stop or abort.
 
-    The engine acts between two steps and answers.
+    The engine acts between two steps and answers; stop and abort do not wait for the first step.
     """
     if prompt is not None and action != "sample":
         raise click.UsageError("--prompt goes with sample")

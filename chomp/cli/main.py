@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "probe": ("chomp.cli.probe", "GPUs, driver, and the environment they need."),
     "runs": ("chomp.cli.runs", "List runs."),
     "checkpoints": ("chomp.cli.checkpoints", "List and verify a run's checkpoints."),
+    "fork": ("chomp.cli.fork", "Begin a new run with a checkpoint of another one."),
     "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from chomp.events.text import defused, duration
-from chomp.rundir import RunDir, list_checkpoints, list_runs, live_holder, read_holder
+from chomp.rundir import RunSummary, list_runs, summarize
 
 
 @click.command("runs")
@@ -18,7 +18,7 @@ from chomp.rundir import RunDir, list_checkpoints, list_runs, live_holder, read_
 @click.option("--json", "as_json", is_flag=True, help="One JSON list.")
 def command(folder: Path, as_json: bool) -> None:
     """List the runs in FOLDER (default: runs), newest first."""
-    rows = [summary(path) for path in list_runs(folder)]
+    rows = [row_of(summarize(path)) for path in list_runs(folder)]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
@@ -37,41 +37,19 @@ def command(folder: Path, as_json: bool) -> None:
         )
 
 
-def summary(path: Path) -> dict[str, Any]:
-    """What a list says of one run: state, progress, last loss, checkpoints, age of its last event."""
-    from chomp.events import Evaluated, RunEnded, RunStarted, Step, read_events
-
-    run = RunDir(path)
-    state, reason, total, step, loss, last = "new", None, None, 0, None, path.stat().st_mtime
-    for event in read_events(run.events):
-        last = event.t or last
-        match event:
-            case RunStarted():
-                state, reason, total = "running", None, event.total_steps
-                step = event.resumed_from or 0
-            case Step(row={"step": int(reached), "loss": float() | int() as newest}):
-                step, loss = reached, newest
-            case Step(row={"step": int(reached)}) | Evaluated(step=int(reached)):
-                step = max(step, reached)
-            case RunEnded() if state in ("running", "new"):
-                # After an ended attempt, this is a resume that was refused before it started: the run is as it was.
-                state, reason, step = event.status, event.reason, max(step, event.step)
-    holder = live_holder(run.lock)
-    if holder is None and state == "running":
-        named = read_holder(run.lock)
-        if named is not None and not named.is_here():
-            reason = f"on {named.host}; from here nobody can tell whether it still runs"
-        else:
-            state, reason = "crashed", "the engine is gone and said nothing: killed, or the machine went down"
+def row_of(found: RunSummary) -> dict[str, Any]:
+    """One run as `--json` prints it."""
     return {
-        "name": run.name,
-        "path": str(path),
-        "state": state,
-        "reason": reason,
-        "step": step,
-        "total_steps": total,
-        "loss": loss,
-        "age_seconds": round(max(0.0, time.time() - last), 1),
-        "pid": holder.pid if holder else None,
-        "checkpoints": [info.step for info in list_checkpoints(run.checkpoints)],
+        "name": found.name,
+        "path": str(found.path),
+        "state": found.state,
+        "reason": found.reason,
+        "step": found.step,
+        "total_steps": found.total_steps,
+        "loss": found.loss,
+        "eval_loss": found.eval_loss,
+        "age_seconds": round(found.age_seconds(time.time()), 1),
+        "pid": found.pid,
+        "checkpoints": list(found.checkpoints),
+        "forked_from": f"{found.origin.path} step {found.origin.step}" if found.origin else None,
     }

@@ -57,8 +57,7 @@ def decode(line: bytes | str) -> Event | None:
         return None
     name = record.pop("kind")
     record.pop("v", None)
-    raw_time = record.pop("t", 0.0)
-    t = float(raw_time) if isinstance(raw_time, (int, float)) else 0.0
+    t = _seconds(record.pop("t", 0.0))
     cls = KINDS.get(name)
     if cls is None:
         return Unknown(name=name, fields=record, t=t)
@@ -71,3 +70,11 @@ def decode(line: bytes | str) -> Event | None:
     if not required <= record.keys():
         return Unknown(name=name, fields=record, t=t)
     return cls(**{key: value for key, value in record.items() if key in known}, t=t)
+
+
+def _seconds(value: Any) -> float:
+    """A time as it stands in a line; 0 where it is none."""
+    try:
+        return float(value) if isinstance(value, (int, float)) else 0.0
+    except OverflowError:
+        return 0.0

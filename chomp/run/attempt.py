@@ -14,9 +14,9 @@ from chomp.events import CommandReader, Event, EventWriter, Phase, RunEnded, Run
 from chomp.events.text import defused
 from chomp.run.clock import TimeBudget
 from chomp.run.compilation import use_compilation_cache
-from chomp.run.control import SignalWatcher, StopRequestedError, StopSwitch
+from chomp.run.control import AbortRequestedError, CommandQueue, SignalWatcher, StopRequestedError, StopSwitch
 from chomp.run.logs import log_to_file
-from chomp.run.loop import Outcome, train
+from chomp.run.loop import NOTHING_NEW, Outcome, aborted, train
 from chomp.run.request import RunRequest, choose_run_dir, require_room
 from chomp.run.session import Session, build_session
 from chomp.rundir import RunDir, RunLock
@@ -95,7 +95,7 @@ def _watched(request: RunRequest, run: RunDir, reporter: Reporter, began: float)
     reporter.add(where)
 
     def on_first(name: str) -> None:
-        _tell(f"{name}: finishing the step, saving, then leaving; once more to leave at once without saving")
+        _tell(f"{name}: saving what is not saved yet, then leaving; once more to leave at once without saving")
 
     def on_second(exit_code: int) -> None:
         _tell("left at once; nothing more was saved")
@@ -110,19 +110,17 @@ def _watched(request: RunRequest, run: RunDir, reporter: Reporter, began: float)
         )
 
     session: Session | None = None
+    queue = CommandQueue(CommandReader(run.commands, since=began), reporter, switch)
     with SignalWatcher(switch, on_first=on_first, on_second=on_second, on_hangup=on_hangup):
         try:
-            session = build_session(request, run, reporter, budget, switch)
-            outcome = train(session, CommandReader(run.commands, since=began))
+            session = build_session(request, run, reporter, budget, queue)
+            outcome = train(session)
         except StopRequestedError:
             asked = switch.request
             assert asked is not None
-            outcome = Outcome(
-                "stopped",
-                f"{asked.reason} before the first step: there was nothing new to save",
-                asked.exit_code,
-                where.step,
-            )
+            outcome = Outcome("stopped", asked.reason + NOTHING_NEW, asked.exit_code, where.step)
+        except AbortRequestedError:
+            outcome = aborted(where.step)
         except ChompError as error:
             outcome = Outcome("crashed", str(error), error.exit_code, where.step, error)
         except Exception as error:

@@ -37,8 +37,9 @@ class Boundary:
         self._byte_lengths = self.session.tokenizer.byte_lengths()
         self._last_save = time.monotonic()
 
-    def pay_debts(self) -> None:
-        """Do what the restored checkpoint's attempt was stopped in the middle of."""
+    def begin(self) -> None:
+        """Do what the restored checkpoint's attempt was stopped in the middle of; the clock of saves starts here."""
+        self._last_save = time.monotonic()
         self._run([job for job in ("eval", "sample") if job in self.trainer.progress.owed])
 
     def run_due(self) -> None:
@@ -131,7 +132,7 @@ class Boundary:
 
     def _eval_step(self, params: Any, rows: Any) -> Any:
         """One batch; its first call compiles, which may take longer than somebody who asked for a stop will wait."""
-        return interruptibly(lambda: self.session.eval_step(params, rows), self.session.switch)
+        return interruptibly(lambda: self.session.eval_step(params, rows), self.session.switch.check)
 
     def sample(self, prompt: str | None = None) -> str:
         """Write samples from the run's prompts, or from `prompt`; returns a sentence for whoever asked."""
@@ -158,31 +159,38 @@ class Boundary:
 
     def _write(self, model: Any, ids: tuple[int, ...], number: int) -> Written:
         options, seed = sampling_options(self.config), self.config.train.seed + number
-        return interruptibly(lambda: write(model, self.session.tokenizer, ids, options, seed=seed), self.session.switch)
+        check = self.session.switch.check
+        return interruptibly(lambda: write(model, self.session.tokenizer, ids, options, seed=seed), check)
 
     def save(self, *, wait: bool) -> str:
         """Save the state of the last completed step; returns a sentence for whoever asked."""
-        trainer, session = self.trainer, self.session
-        step = trainer.progress.step
+        step = self.trainer.progress.step
         if not self.config.checkpoint.enabled:
             return "checkpoint.enabled is false: nothing is saved"
+        if not self._save(step, wait=wait):
+            return f"step {step} is already saved"
+        self._go_on(step)
+        return f"saving step {step}"
+
+    def _save(self, step: int, *, wait: bool) -> bool:
+        """Save the state, which is that of `step`; False if it is saved already."""
+        trainer, session = self.trainer, self.session
         with session.budget.measure("save"):
             session.store.wait()
         if session.store.has(step):
-            return f"step {step} is already saved"
+            return False
         session.reporter.publish(Phase(name="save", step=step))
         with session.budget.measure("save"):
             meta = checkpoint_meta(session, step, trainer.progress)
             meta["owed_row"] = jsonable(trainer.waiting_row) if "eval" in trainer.progress.owed else None
             session.store.save(step, to_items(trainer.state), trainer.position, meta, wait=wait)
         self._last_save = time.monotonic()
-        self._go_on(step)
-        return f"saving step {step}"
+        return True
 
     def save_if_possible(self) -> None:
         """Save before leaving, unless nothing changed, saving is off or a failed step took the arrays with it."""
         if self._can_save() and self.trainer.is_settled():
-            self.save(wait=True)
+            self._save(self.trainer.progress.step, wait=True)
         # A save that began earlier is worth waiting for in any case.
         self.session.store.wait()
 

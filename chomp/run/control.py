@@ -27,10 +27,16 @@ WAIT_SLICE_SECONDS = 0.05
 SAME_WISH_SECONDS = 0.1
 # Last words may block, on a pipe that nobody reads or a full disk; the process ends all the same.
 LAST_WORDS_SECONDS = 2.0
+ENDINGS = ("stop", "abort")
+ENDING = "ending the run"
 
 
 class StopRequestedError(Exception):
     """Raised where work can be left when somebody asked the engine to stop."""
+
+
+class AbortRequestedError(Exception):
+    """Somebody asked to end the run at once, without saving."""
 
 
 @dataclass(frozen=True)
@@ -156,13 +162,13 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     """Replaces the default action; the watcher thread does the work."""
 
 
-def interruptibly(work: Callable[[], T], switch: StopSwitch) -> T:
-    """Run `work` in a thread and return its result, or leave it behind when a stop is asked for.
+def interruptibly(work: Callable[[], T], check: Callable[[], None]) -> T:
+    """Run `work` in a thread and return its result, or leave it behind when `check` raises.
 
     For work that cannot be cancelled and may take minutes, such as a compilation.
 
     Raises:
-        StopRequestedError: a stop was asked for first; the thread is abandoned.
+        StopRequestedError, AbortRequestedError: by `check`; the thread is abandoned.
     """
     result: list[T] = []
     failure: list[BaseException] = []
@@ -176,7 +182,7 @@ def interruptibly(work: Callable[[], T], switch: StopSwitch) -> T:
     thread = threading.Thread(target=target, daemon=True, name="interruptible")
     thread.start()
     while thread.is_alive():
-        switch.check()
+        check()
         thread.join(WAIT_SLICE_SECONDS)
     if failure:
         raise failure[0]
@@ -184,16 +190,23 @@ def interruptibly(work: Callable[[], T], switch: StopSwitch) -> T:
 
 
 class CommandQueue:
-    """The commands that wait for the next step boundary, and the answers to them."""
+    """The commands that wait for the next step boundary, and the answers to them.
 
-    def __init__(self, reader: CommandReader, reporter: Reporter):
+    Attributes:
+        switch: what a `stop` sets.
+    """
+
+    def __init__(self, reader: CommandReader, reporter: Reporter, switch: StopSwitch):
+        self.switch = switch
         self._reader = reader
         self._reporter = reporter
+        self._waiting: list[Command] = []
         self._refusal_told = False
 
     def read(self) -> list[Command]:
-        """Commands that arrived since the last call."""
-        commands = list(self._reader.read())
+        """Commands that nobody has obeyed yet, in the order in which they arrived."""
+        commands = [*self._waiting, *self._reader.read()]
+        self._waiting = []
         if self._reader.refused and not self._refusal_told:
             self._refusal_told = True
             self._reporter.publish(Warned(topic="commands", message=self._reader.refused))
@@ -202,3 +215,24 @@ class CommandQueue:
     def answer(self, command: Command, step: int, message: str, *, ok: bool = True) -> None:
         """Tell whoever sent `command` what became of it."""
         self._reporter.publish(Acknowledged(id=command.id, command=command.command, ok=ok, message=message, step=step))
+
+    def check(self, step: int) -> None:
+        """Obey a signal, a `stop` or an `abort` before the first step; other commands wait for it.
+
+        Raises:
+            StopRequestedError: by a signal or a `stop`.
+            AbortRequestedError: by an `abort`.
+        """
+        self.switch.check()
+        self._waiting = self.read()
+        for command in self._waiting:
+            if command.command in ENDINGS:
+                self.answer(command, step, ENDING)
+                raise self.ending(command)
+
+    def ending(self, command: Command) -> StopRequestedError | AbortRequestedError:
+        """The error that obeys a `stop` or an `abort` where it is raised."""
+        if command.command == "abort":
+            return AbortRequestedError()
+        self.switch.set(StopRequest("stop was asked for", 0))
+        return StopRequestedError()

@@ -1,21 +1,24 @@
-"""From a session to an outcome: the order of events in a run, and what each ending leaves behind."""
+"""From a session to an outcome: the order of events in an attempt, and what each ending leaves behind."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from chomp.errors import ChompError, NonFiniteError
-from chomp.events import CommandReader, Phase, Warned
+from chomp.events import Phase, Warned
 from chomp.events.types import EndStatus
 from chomp.run.boundary import Boundary
-from chomp.run.control import CommandQueue, StopRequestedError
+from chomp.run.control import AbortRequestedError, StopRequestedError
 from chomp.run.session import Session
-from chomp.run.steering import AbortRequestedError, Steering
+from chomp.run.steering import Steering
 from chomp.run.trainer import Trainer
 
 log = logging.getLogger("chomp.loop")
+
+NOTHING_NEW = " before the first step: there was nothing new to save"
 
 
 @dataclass(frozen=True)
@@ -29,17 +32,18 @@ class Outcome:
     error: BaseException | None = None
 
 
-def train(session: Session, commands: CommandReader) -> Outcome:
+def train(session: Session) -> Outcome:
     """Train until the last step, the end of the text, a stop, or an error; then save what there is."""
-    trainer = Trainer(session)
     with session.budget.measure("startup"):
+        trainer = Trainer(session)
         boundary = Boundary(trainer)
-    steering = Steering(trainer, boundary, CommandQueue(commands, session.reporter))
-    session.reporter.publish(Phase(name="train", step=trainer.dispatched))
+    steering = Steering(trainer, boundary)
     try:
+        trainer.compile(partial(session.queue.check, step=trainer.dispatched))
+        session.reporter.publish(Phase(name="train", step=trainer.dispatched))
         outcome = _run(trainer, boundary, steering)
     except AbortRequestedError:
-        return Outcome("stopped", "abort was asked for: nothing was saved", 0, trainer.progress.step)
+        return aborted(trainer.progress.step)
     except Exception as error:  # noqa: BLE001 - whatever it is, what was learnt is saved first and the error told after
         complaint = _settle(trainer)
         outcome = _cut_short(complaint if complaint and isinstance(error, StopRequestedError) else error, trainer)
@@ -47,8 +51,15 @@ def train(session: Session, commands: CommandReader) -> Outcome:
     finally:
         trainer.close()
     _tell_skipped(trainer)
-    boundary.save_if_possible()
-    return _with_saving(outcome, session, boundary)
+    # A step that cannot be compiled calls for another configuration, which a checkpoint of step 0 would refuse.
+    if trainer.program is not None or outcome.status == "stopped":
+        boundary.save_if_possible()
+    return _with_saving(outcome, session)
+
+
+def aborted(step: int) -> Outcome:
+    """The outcome of a run that an `abort` ended."""
+    return Outcome("stopped", "abort was asked for: nothing was saved", 0, step)
 
 
 def _settle(trainer: Trainer) -> ChompError | None:
@@ -82,7 +93,7 @@ def _cut_short(error: Exception, trainer: Trainer) -> Outcome:
 
 
 def _run(trainer: Trainer, boundary: Boundary, steering: Steering) -> Outcome:
-    boundary.pay_debts()
+    boundary.begin()
     trainer.rows.restart()
     for _ in training_steps(trainer, steering):
         boundary.run_due()
@@ -133,12 +144,22 @@ def _tell_skipped(trainer: Trainer) -> None:
         trainer.session.reporter.publish(Warned(topic="data", step=trainer.progress.step, message=message))
 
 
-def _with_saving(outcome: Outcome, session: Session, boundary: Boundary) -> Outcome:
-    """An attempt whose last state is not on disk has not ended well, whatever else is true."""
+def _with_saving(outcome: Outcome, session: Session) -> Outcome:
+    """An attempt whose last state is not on disk has not ended well, whatever else is true; a stop tells what is."""
     failure = session.store.take_failure()
     if failure is None:
-        return outcome
+        if outcome.status != "stopped":
+            return outcome
+        return replace(outcome, reason=outcome.reason + _what_a_stop_saved(session, outcome.step))
     reason = f"step {failure.step} could not be saved: {failure.reason}"
     if outcome.exit_code not in (0, 130, 143):
         return Outcome(outcome.status, f"{outcome.reason}; {reason}", outcome.exit_code, outcome.step, outcome.error)
     return Outcome("crashed", f"{outcome.reason}, but {reason}", 5, outcome.step)
+
+
+def _what_a_stop_saved(session: Session, step: int) -> str:
+    if step == session.start.resumed_from:
+        return NOTHING_NEW
+    if session.store.has(step):
+        return f"; step {step} is saved"
+    return "; nothing was saved" + ("" if session.config.checkpoint.enabled else ", for checkpoint.enabled is false")

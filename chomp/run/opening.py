@@ -20,7 +20,7 @@ from chomp.events import Checkpoint, RunStarted, Warned, read_events
 from chomp.model.build import ModelDef
 from chomp.optim.build import Optimizer
 from chomp.optim.schedule import make_schedule
-from chomp.run.control import StopSwitch, interruptibly
+from chomp.run.control import interruptibly
 from chomp.run.facts import device_facts, package_versions
 from chomp.run.history import keep_rows_up_to, seconds_beyond
 from chomp.run.request import RunRequest
@@ -54,13 +54,13 @@ class Opening:
     """The steps from a locked run directory to the state that training starts with."""
 
     def __init__(
-        self, request: RunRequest, run: RunDir, store: CheckpointStore, reporter: Reporter, switch: StopSwitch
+        self, request: RunRequest, run: RunDir, store: CheckpointStore, reporter: Reporter, check: Callable[[], None]
     ) -> None:
         self._request = request
         self._run = run
         self._store = store
         self._reporter = reporter
-        self._switch = switch
+        self._check = check
 
     def find_start(self, identity: dict[str, Any], config: Config, derived: Derived) -> tuple[Start, Derived]:
         """Choose and judge the checkpoint; its arrays are not read yet.
@@ -90,9 +90,7 @@ class Opening:
         return start, derived
 
     def _choose(self) -> CheckpointInfo | None:
-        info, refused = interruptibly(
-            lambda: choose_checkpoint(self._store.infos(), self._request.resume), self._switch
-        )
+        info, refused = interruptibly(lambda: choose_checkpoint(self._store.infos(), self._request.resume), self._check)
         for refusal in refused:
             self._reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
         if refused and info is not None:

@@ -20,7 +20,6 @@ class RowMaker:
     Args:
         flops_per_token: analytic training FLOPs per token read.
         peak_flops: the device's peak per second, None where unknown: rows then have no `mfu`.
-        compile_seconds: put into the attempt's first row.
     """
 
     def __init__(
@@ -31,15 +30,18 @@ class RowMaker:
         tokens_per_step: int,
         flops_per_token: float,
         peak_flops: float | None,
-        compile_seconds: float,
     ):
         self._config = config
         self._tokens_per_step = tokens_per_step
         self._flops_per_token = flops_per_token
         self._peak_flops = peak_flops
-        self._compile_seconds: float | None = compile_seconds
+        self._compile_seconds: float | None = None
         self._window = SpeedWindow(budget)
         self._utilizations: list[float] = []
+
+    def compiled(self, seconds: float) -> None:
+        """Put the seconds that the step took to compile into the next row."""
+        self._compile_seconds = seconds
 
     def completed(self, pending: Pending, tokens: int) -> None:
         """Count one completed step of `tokens` loss tokens."""

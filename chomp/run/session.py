@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,14 +22,14 @@ from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device.environment import environment_report
 from chomp.errors import DeviceError
-from chomp.events import Compiled, Phase, RunStarted, Warned
+from chomp.events import Phase, RunStarted, Warned
 from chomp.model.build import ModelDef, build_model
 from chomp.model.flops import peak_flops
 from chomp.model.resolve import resolve_model
 from chomp.optim.build import Optimizer, build_optimizer
 from chomp.run.clock import TimeBudget
-from chomp.run.compilation import CompileWatch, compile_step
-from chomp.run.control import StopSwitch, interruptibly
+from chomp.run.compilation import CompileWatch
+from chomp.run.control import CommandQueue, StopSwitch, interruptibly
 from chomp.run.facts import device_facts, package_versions
 from chomp.run.opening import Opening, Start
 from chomp.run.request import RunRequest
@@ -37,14 +38,13 @@ from chomp.rundir import RunDir, list_checkpoints
 from chomp.sinks import Reporter
 from chomp.step.eval_step import make_eval_step
 from chomp.step.state import TrainState
-from chomp.step.train_step import make_train_step
 
 log = logging.getLogger("chomp.session")
 
 
 @dataclass
 class Session:
-    """All parts of one attempt, ready to train."""
+    """All parts of one attempt but the compiled step, which may take minutes to make."""
 
     request: RunRequest
     config: Config
@@ -52,7 +52,7 @@ class Session:
     run: RunDir
     reporter: Reporter
     budget: TimeBudget
-    switch: StopSwitch
+    queue: CommandQueue
     tokenizer: Tokenizer
     data: DataPipeline
     model_def: ModelDef
@@ -61,36 +61,39 @@ class Session:
     identity: dict[str, Any]
     start: Start
     state: TrainState
-    train_step: Callable[..., Any]
     eval_step: Callable[..., Any]
     compile_watch: CompileWatch
-    compile_seconds: float
     flops_per_token: float
     peak_flops: float | None
 
+    @property
+    def switch(self) -> StopSwitch:
+        return self.queue.switch
+
 
 def build_session(
-    request: RunRequest, run: RunDir, reporter: Reporter, budget: TimeBudget, switch: StopSwitch
+    request: RunRequest, run: RunDir, reporter: Reporter, budget: TimeBudget, queue: CommandQueue
 ) -> Session:
     """Build a session in a locked run directory.
 
     Raises:
         ChompError: for every mistake a user can make, before any training.
-        StopRequestedError: a stop was asked for meanwhile.
+        StopRequestedError, AbortRequestedError: the end was asked for meanwhile.
     """
     config = request.loaded.config
+    check = partial(queue.check, step=0)
     with budget.measure("startup"):
         device = _require_device(config)
         reporter.publish(Phase(name="data", step=0))
-        # Reading, hashing and compiling may take minutes each: all of it can be left when a stop is asked for.
-        tokenizer = interruptibly(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), switch)
+        # Reading and hashing may take minutes each: all of it can be left when the end is asked for.
+        tokenizer = interruptibly(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
         model_config = resolve_model(
             config.model, tokenizer, auto_set_special_tokens=config.data.tokenizer.auto_set_special_tokens
         )
         config = config.model_copy(update={"model": model_config})
         derived = derive(config)
         assert model_config.vocab_size is not None
-        data = interruptibly(lambda: build_data(config, derived, tokenizer, vocab_size=model_config.vocab_size), switch)
+        data = interruptibly(lambda: build_data(config, derived, tokenizer, vocab_size=model_config.vocab_size), check)
         if config.train.eval_every and not data.has_eval:
             message = "evaluation is asked for, but the held-out text is too short to score: there will be none"
             reporter.publish(Warned(topic="data", message=message))
@@ -99,18 +102,16 @@ def build_session(
             run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish
         )
         who = identity(config, derived, data.fingerprint, tokenizer.digest())
-        opening = Opening(request, run, store, reporter, switch)
+        opening = Opening(request, run, store, reporter, check)
         start, derived = opening.find_start(who, config, derived)
         optimizer = build_optimizer(
             config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path
         )
-        state = interruptibly(lambda: opening.load_or_init(start, model_def, optimizer, config), switch)
+        state = interruptibly(lambda: opening.load_or_init(start, model_def, optimizer, config), check)
         if not request.dry_run:
             opening.settle_directory(start, config, derived, tokenizer)
     budget.start_from(opening.earlier_budget(start))
     reporter.publish(_run_started(request, config, derived, data, model_def, optimizer, device, start))
-    watch = CompileWatch()
-    compiled = _compile(model_def, optimizer, config, derived, state, reporter, budget, switch, watch, start.step)
     return Session(
         request=request,
         config=config,
@@ -118,7 +119,7 @@ def build_session(
         run=run,
         reporter=reporter,
         budget=budget,
-        switch=switch,
+        queue=queue,
         tokenizer=tokenizer,
         data=data,
         model_def=model_def,
@@ -127,10 +128,8 @@ def build_session(
         identity=identity(config, derived, data.fingerprint, tokenizer.digest()),
         start=start,
         state=state,
-        train_step=compiled.step,
         eval_step=make_eval_step(model_def, isolate=config.data.isolate_documents),
-        compile_watch=watch,
-        compile_seconds=compiled.seconds,
+        compile_watch=CompileWatch(),
         flops_per_token=model_def.flops_per_token(config.train.seq_len),
         peak_flops=peak_flops(device.device_kind, config.model.compute_dtype),
     )
@@ -186,35 +185,6 @@ def _run_started(
         optimizer=optimizer.describe(),
         accepted=list(request.accept),
     )
-
-
-def _compile(
-    model_def: ModelDef,
-    optimizer: Optimizer,
-    config: Config,
-    derived: Derived,
-    state: TrainState,
-    reporter: Reporter,
-    budget: TimeBudget,
-    switch: StopSwitch,
-    watch: CompileWatch,
-    step: int,
-) -> Any:
-    reporter.publish(Phase(name="compile", step=step))
-    train_step = make_train_step(model_def, optimizer, config, derived)
-    shape = (derived.grad_accum, config.train.batch_size, config.train.seq_len)
-    with budget.measure("compile"):
-        compiled = interruptibly(lambda: compile_step(train_step, state, shape, watch), switch)
-    reporter.publish(
-        Compiled(
-            seconds=round(compiled.seconds, 3),
-            cache_hit=compiled.cache_hit,
-            memory=compiled.memory,
-            flops_per_token=model_def.flops_per_token(config.train.seq_len),
-            cache=jax.config.jax_compilation_cache_dir,  # type: ignore[attr-defined]
-        )
-    )
-    return compiled
 
 
 def checkpoint_meta(session: Session, step: int, progress: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import logging
 from chomp.errors import ChompError, ConfigError
 from chomp.events import COMMANDS, Command, Phase
 from chomp.run.boundary import Boundary
-from chomp.run.control import CommandQueue, StopRequest, StopRequestedError
+from chomp.run.control import ENDING, AbortRequestedError, StopRequestedError
 from chomp.run.trainer import Trainer
 
 log = logging.getLogger("chomp.steering")
@@ -15,18 +15,14 @@ log = logging.getLogger("chomp.steering")
 PAUSE_POLL_SECONDS = 0.1
 
 
-class AbortRequestedError(Exception):
-    """Somebody asked to end the run at once, without saving."""
-
-
 class Steering:
     """Reads commands, does what they ask for, and answers each."""
 
-    def __init__(self, trainer: Trainer, boundary: Boundary, queue: CommandQueue):
+    def __init__(self, trainer: Trainer, boundary: Boundary):
         self._trainer = trainer
         self._boundary = boundary
-        self._queue = queue
         self._session = trainer.session
+        self._queue = trainer.session.queue
         self._paused = False
 
     def obey(self) -> None:
@@ -61,7 +57,7 @@ class Steering:
             try:
                 message = self._act(command)
             except (StopRequestedError, AbortRequestedError):
-                self._queue.answer(command, step, "ending the run")
+                self._queue.answer(command, step, ENDING)
                 raise
             except ChompError as error:
                 self._queue.answer(command, step, str(error), ok=False)
@@ -87,11 +83,8 @@ class Steering:
                 return self._boundary.evaluate()
             case "sample":
                 return self._boundary.sample(_prompt_of(command))
-            case "stop":
-                self._session.switch.set(StopRequest("stop was asked for", 0))
-                raise StopRequestedError
-            case "abort":
-                raise AbortRequestedError
+            case "stop" | "abort":
+                raise self._queue.ending(command)
             case other:
                 return f"unknown command {other!r}; known: {', '.join(sorted(COMMANDS))}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,12 +11,14 @@ import numpy as np
 
 from chomp.data.batch import Batch
 from chomp.errors import DataError, NonFiniteError
-from chomp.events import NonFinite, Step
+from chomp.events import Compiled, NonFinite, Phase, Step
+from chomp.run.compilation import CompiledStep, compile_step
+from chomp.run.control import interruptibly
 from chomp.run.progress import Pending, Progress
 from chomp.run.rows import RowMaker
 from chomp.run.session import Session
 from chomp.step.state import release_latch
-from chomp.step.train_step import StepMetrics
+from chomp.step.train_step import StepMetrics, make_train_step
 
 
 class Trainer:
@@ -29,12 +32,14 @@ class Trainer:
         dispatched: its step.
         position: the data iterator's state after the last *completed* step's batch.
         progress: totals up to the last completed step.
+        program: the compiled step; None until `compile` has made it.
     """
 
     def __init__(self, session: Session):
         self.session = session
         self.config = session.config
         self.state = session.state
+        self.program: CompiledStep | None = None
         self.dispatched = session.start.step
         self.progress = Progress.from_meta(session.start.step, session.start.meta)
         self.batches = session.data.train_iterator()
@@ -47,12 +52,35 @@ class Trainer:
             tokens_per_step=session.derived.tokens_per_step,
             flops_per_token=session.flops_per_token,
             peak_flops=session.peak_flops,
-            compile_seconds=session.compile_seconds,
         )
         self.waiting_row: dict[str, Any] | None = session.start.meta.get("owed_row")
         self._pending: deque[Pending] = deque()
         self._newest: StepMetrics | None = None
         session.switch.on_set(session.data.hurry)
+
+    def compile(self, check: Callable[[], None]) -> None:
+        """Make the step's program, before the first `advance`.
+
+        Raises:
+            StopRequestedError, AbortRequestedError: by `check`; the compilation is left behind.
+        """
+        session = self.session
+        session.reporter.publish(Phase(name="compile", step=self.dispatched))
+        step = make_train_step(session.model_def, session.optimizer, self.config, session.derived)
+        shape = (session.derived.grad_accum, self.config.train.batch_size, self.config.train.seq_len)
+        with session.budget.measure("compile"):
+            program = interruptibly(lambda: compile_step(step, self.state, shape, session.compile_watch), check)
+        self.program = program
+        self.rows.compiled(program.seconds)
+        session.reporter.publish(
+            Compiled(
+                seconds=round(program.seconds, 3),
+                cache_hit=program.cache_hit,
+                memory=program.memory,
+                flops_per_token=session.flops_per_token,
+                cache=jax.config.jax_compilation_cache_dir,  # type: ignore[attr-defined]
+            )
+        )
 
     def advance(self) -> bool:
         """Dispatch one step and read the one before it; False when the text is used up."""
@@ -60,8 +88,9 @@ class Trainer:
             batch = self._next_batch()
         if batch is None:
             return False
+        assert self.program is not None
         filled = int(np.count_nonzero(batch.segment_ids))
-        self.state, metrics = self.session.train_step(self.state, batch)
+        self.state, metrics = self.program.step(self.state, batch)
         for scalar in metrics:
             scalar.copy_to_host_async()
         self.dispatched += 1

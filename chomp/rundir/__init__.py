@@ -1,14 +1,24 @@
 """Everything about a run that stands on disk."""
 
+from chomp.rundir.fork import fork_run
 from chomp.rundir.lock import Holder, RunLock, live_holder, read_holder
 from chomp.rundir.manifest import CheckpointInfo, list_checkpoints, read_info, seal, set_tags, verify
+from chomp.rundir.origin import Origin, read_origin
 from chomp.rundir.paths import RunDir, fresh_name, list_runs, open_run, write_whole
+from chomp.rundir.removal import delete_checkpoint, delete_run
+from chomp.rundir.summary import RunSummary, SummaryReader, summarize
 
 __all__ = [
     "CheckpointInfo",
     "Holder",
+    "Origin",
     "RunDir",
     "RunLock",
+    "RunSummary",
+    "SummaryReader",
+    "delete_checkpoint",
+    "delete_run",
+    "fork_run",
     "fresh_name",
     "list_checkpoints",
     "list_runs",
@@ -16,8 +26,10 @@ __all__ = [
     "open_run",
     "read_holder",
     "read_info",
+    "read_origin",
     "seal",
     "set_tags",
+    "summarize",
     "verify",
     "write_whole",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,17 +73,25 @@ def seal(folder: Path, meta: dict[str, Any]) -> int:
 
 def list_checkpoints(folder: Path) -> list[CheckpointInfo]:
     """The checkpoints in a run's `checkpoints/`, oldest step first; unsealed folders are not among them."""
+    found = []
+    for path in _sealed(folder):
+        try:
+            found.append(read_info(path))
+        except CheckpointError:
+            # A damaged description still occupies its step: listed, so that it is refused by name when chosen.
+            found.append(CheckpointInfo(step=int(path.name), path=path, bytes=0, meta={}))
+    return sorted(found, key=lambda info: info.step)
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """The steps of `list_checkpoints`, without reading any description."""
+    return sorted(int(path.name) for path in _sealed(folder))
+
+
+def _sealed(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    found = []
-    for path in folder.iterdir():
-        if path.name.isdecimal() and (path / MANIFEST).exists():
-            try:
-                found.append(read_info(path))
-            except CheckpointError:
-                # A damaged description still occupies its step: listed, so that it is refused by name when chosen.
-                found.append(CheckpointInfo(step=int(path.name), path=path, bytes=0, meta={}))
-    return sorted(found, key=lambda info: info.step)
+    return [path for path in folder.iterdir() if path.name.isdecimal() and (path / MANIFEST).exists()]
 
 
 def read_info(folder: Path) -> CheckpointInfo:
@@ -99,23 +108,37 @@ def read_info(folder: Path) -> CheckpointInfo:
     return CheckpointInfo(step=int(folder.name), path=folder, bytes=size, meta=meta, tags=tuple(_read_tags(folder)))
 
 
-def verify(folder: Path) -> list[str]:
-    """What is wrong with a checkpoint's bytes, one sentence per file; empty if all is as it was written."""
+def verify(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
+    """What is wrong with a checkpoint's bytes, one sentence per file; empty if all is as it was written.
+
+    Args:
+        folder: the checkpoint.
+        on_bytes: told after each block how many bytes were hashed; may raise to stop.
+    """
     try:
         files = _listed_files(folder)
     except CheckpointError:
         return [f"{MANIFEST} is missing or damaged"]
-    problems = (_problem(folder / name, name, entry) for name, entry in sorted(files.items()))
+    problems = (_problem(folder / name, name, entry, on_bytes) for name, entry in sorted(files.items()))
     return [problem for problem in problems if problem is not None]
 
 
-def _problem(path: Path, name: str, entry: dict[str, Any]) -> str | None:
+def listed_names(folder: Path) -> list[str]:
+    """The files that the manifest lists, by their paths inside the checkpoint.
+
+    Raises:
+        CheckpointError: the manifest is missing or damaged.
+    """
+    return sorted(_listed_files(folder))
+
+
+def _problem(path: Path, name: str, entry: dict[str, Any], on_bytes: Callable[[int], None]) -> str | None:
     try:
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != entry["bytes"]:
             return f"{name} has {path.stat().st_size:,} bytes instead of {entry['bytes']:,}"
-        if _hash(path)[0] != entry["sha256"]:
+        if _hash(path, on_bytes)[0] != entry["sha256"]:
             return f"{name} has changed: its SHA-256 does not match"
     except OSError as error:
         return f"{name} cannot be read: {error.strerror}"
@@ -170,12 +193,13 @@ def _listed(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in UNSEALED)
 
 
-def _hash(path: Path, *, sync: bool = False) -> tuple[str, int]:
+def _hash(path: Path, on_bytes: Callable[[int], None] = lambda _: None, *, sync: bool = False) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while block := file.read(HASH_BLOCK_BYTES):
             digest.update(block)
             size += len(block)
+            on_bytes(len(block))
         if sync:
             os.fsync(file.fileno())
     return digest.hexdigest(), size

@@ -67,6 +67,10 @@ class RunDir:
     def lock(self) -> Path:
         return self.path / "lock"
 
+    @property
+    def origin(self) -> Path:
+        return self.path / "origin.json"
+
     def holds_run(self) -> bool:
         """Whether an engine has ever started here."""
         return self.events.exists() or self.is_started()
@@ -138,7 +142,8 @@ def list_runs(root: Path) -> list[Path]:
 
 def _is_run(path: Path) -> bool:
     try:
-        return path.is_dir() and RunDir(path).holds_run()
+        # A hidden folder is half of a run: one that is being forked, or one that is being deleted.
+        return not path.name.startswith(".") and path.is_dir() and RunDir(path).holds_run()
     except OSError:
         # Somebody else's folder, or one that just went away.
         return False

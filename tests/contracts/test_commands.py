@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -11,9 +12,31 @@ from pathlib import Path
 
 import pytest
 
-from chomp.events import Acknowledged, Checkpoint, Command, Event, Phase, RunEnded, Sampled, Step, Warned, send_command
+from chomp.events import (
+    Acknowledged,
+    Checkpoint,
+    Command,
+    Compiled,
+    Event,
+    Phase,
+    RunEnded,
+    RunStarted,
+    Sampled,
+    Step,
+    Warned,
+    send_command,
+)
 from chomp.rundir import list_checkpoints, verify
-from tests.engine import Engine, assert_same_run, dummy_config, events_of, rows, run, write_config, write_corpus
+from tests.engine import (
+    Engine,
+    assert_same_run,
+    dummy_config,
+    events_of,
+    rows,
+    run,
+    write_config,
+    write_corpus,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -157,7 +180,7 @@ def test_stop_saves_and_a_resume_makes_the_same_run(folder: Path, reference: Pat
     assert engine.finish() == 0
     ended = events_of(run_dir, RunEnded)[-1]
     assert isinstance(ended, RunEnded)
-    assert (ended.status, ended.reason) == ("stopped", "stop was asked for")
+    assert (ended.status, ended.reason) == ("stopped", f"stop was asked for; step {ended.step} is saved")
     assert list_checkpoints(run_dir / "checkpoints")[-1].step == ended.step
     # The stop that ended the last attempt is older than the next engine.
     done = run("train", "--run-dir", run_dir, "--resume", "latest")
@@ -182,6 +205,54 @@ def test_abort_leaves_without_saving(folder: Path) -> None:
     assert verify(only.path) == []
     idle = ctl(run_dir, "pause")
     assert (idle.returncode, idle.stderr) == (5, f"error: no engine is running in {run_dir}\n")
+
+
+def phase(name: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, Phase) and event.name == name
+
+
+def test_before_the_first_step_the_end_is_obeyed_and_all_else_waits(tmp_path: Path) -> None:
+    """Four attempts at one run, each compiling what no cache holds."""
+    path = write_config(tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus", documents=5)))
+    run_dir = tmp_path / "run"
+
+    def attempt(number: int) -> Engine:
+        cold = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / f"cache-{number}")}
+        resume = ("--resume", "latest") if number else ()
+        return Engine(run_dir, "train", path, "--run-dir", run_dir, *resume, env=cold)
+
+    def told(engine: Engine, name: str, during: str) -> RunEnded:
+        """How the attempt ended that was told to in a phase."""
+        assert engine.wait_for(phase(during)) is not None, engine.text()
+        answer = Console(engine, run_dir).ask(name)
+        assert (answer.ok, answer.message, answer.step) == (True, "ending the run", 0)
+        assert engine.finish() == 0, engine.text()
+        assert not events_of(run_dir, Compiled), "the engine waited for the compilation"
+        ended = events_of(run_dir, RunEnded)[-1]
+        assert isinstance(ended, RunEnded)
+        assert (ended.status, ended.step) == ("stopped", 0)
+        return ended
+
+    opening = told(attempt(0), "stop", "data")
+    assert opening.reason == "stop was asked for before the first step: there was nothing new to save"
+    assert not events_of(run_dir, RunStarted), "the engine waited for the state to be built"
+    assert told(attempt(1), "abort", "compile").reason == "abort was asked for: nothing was saved"
+    assert list_checkpoints(run_dir / "checkpoints") == []
+    assert told(attempt(2), "stop", "compile").reason == "stop was asked for; step 0 is saved"
+    assert [info.step for info in list_checkpoints(run_dir / "checkpoints")] == [0]
+    patient = attempt(3)
+    assert patient.wait_for(phase("compile")) is not None, patient.text()
+    console = Console(patient, run_dir)
+    send_command(console.path, Command("pause"))
+    assert console.ask("save").message == "step 0 is already saved"
+    order = [event for event in patient.seen if isinstance(event, Compiled | Acknowledged)]
+    assert isinstance(order[0], Compiled)
+    assert [event.command for event in order if isinstance(event, Acknowledged)] == ["pause", "save"]
+    assert console.ask("stop").message == "ending the run"
+    assert patient.finish() == 0
+    ended = events_of(run_dir, RunEnded)[-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.reason == "stop was asked for before the first step: there was nothing new to save"
 
 
 def test_a_file_that_is_not_the_engine_s_own_is_refused_and_said(folder: Path) -> None:

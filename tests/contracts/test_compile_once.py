@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from chomp.events import Compiled, Warned
-from tests.engine import events_of, run, tiny_config, write_config, write_corpus
+from chomp.events import Compiled, RunEnded, Warned
+from chomp.rundir import list_checkpoints
+from tests.engine import dummy_config, events_of, run, tiny_config, write_config, write_corpus
 
 
 @pytest.mark.slow
@@ -34,3 +37,32 @@ def test_a_second_start_takes_the_step_from_a_private_cache(tmp_path: Path) -> N
     for number in (1, 2):
         recompiled = [e for e in events_of(tmp_path / f"run{number}", Warned) if e.topic == "recompile"]
         assert recompiled == []
+
+
+WITHOUT_ROOM = """
+import chomp.run.trainer
+from chomp.__main__ import main
+
+def compile_step(*args):
+    raise MemoryError("no room for the step")
+
+chomp.run.trainer.compile_step = compile_step
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_step_that_cannot_be_compiled_leaves_no_checkpoint(tmp_path: Path) -> None:
+    """A checkpoint of step 0 would refuse the smaller model with which the run can begin after all."""
+    path = write_config(tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus", documents=5)))
+    run_dir = tmp_path / "run"
+    arguments = ["train", str(path), "--run-dir", str(run_dir)]
+    failed = subprocess.run([sys.executable, "-c", WITHOUT_ROOM, *arguments], capture_output=True, text=True)
+    assert failed.returncode == 1, failed.stderr
+    assert "MemoryError: no room for the step" in failed.stderr
+    ended = events_of(run_dir, RunEnded)[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.status, ended.step, ended.reason) == ("crashed", 0, "MemoryError: no room for the step")
+    assert list_checkpoints(run_dir / "checkpoints") == []
+    done = run(*arguments, "--resume", "latest", "-o", "model.model_dim=8", "-o", "train.steps=3")
+    assert done.returncode == 0, done.stderr

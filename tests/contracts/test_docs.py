@@ -283,7 +283,8 @@ def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(jax, "local_devices", lambda: [Gpu()])
     config = parse_config("optim: {name: muon}", source="test").config
-    maker = RowMaker(config, TimeBudget(), tokens_per_step=64, flops_per_token=1.0, peak_flops=1.0, compile_seconds=1.0)
+    maker = RowMaker(config, TimeBudget(), tokens_per_step=64, flops_per_token=1.0, peak_flops=1.0)
+    maker.compiled(1.0)
     metrics = StepMetrics(
         loss=1.0, grad_norm=1.0, lr=1.0, lr_muon=1.0, tokens=64, finite=True, skipped=0, skipped_in_a_row=0
     )

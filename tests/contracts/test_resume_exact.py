@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from chomp.events import Checkpoint, Event, Phase, Step
-from tests.engine import Engine, assert_same_run, events_of, rows, run, tiny_config, write_config, write_corpus
+from chomp.events import Checkpoint, Event, Phase, RunStarted, Step
+from tests.engine import (
+    Engine,
+    assert_same_run,
+    dummy_config,
+    events_of,
+    rows,
+    run,
+    tiny_config,
+    write_config,
+    write_corpus,
+)
 
 pytestmark = pytest.mark.slow
 
-STEPS = 120
-VARIANTS = {
-    "sequential-adamw": ({"packing_mode": "sequential"}, {"name": "adamw"}),
-    "bin-muon": ({"packing_mode": "bin", "packing_buffer_docs": 7}, {"name": "muon", "muon": {"lr_scale": 10.0}}),
-}
+STEPS = 90
+EVAL_EVERY, SAMPLE_EVERY, SAVE_EVERY = 25, 35, 20
+
+SEQUENTIAL: dict[str, Any] = {"packing_mode": "sequential"}
+BIN: dict[str, Any] = {"packing_mode": "bin", "packing_buffer_docs": 7}
+ADAMW: dict[str, Any] = {"name": "adamw"}
+MUON: dict[str, Any] = {"name": "muon", "muon": {"lr_scale": 10.0}}
 
 Instant = Callable[[Event], bool]
+
+
+def at_data(event: Event) -> bool:
+    return isinstance(event, Phase) and event.name == "data"
 
 
 def at_compile(event: Event) -> bool:
@@ -36,24 +54,72 @@ def at_eval(number: int) -> Instant:
     return lambda event: isinstance(event, Phase) and event.name == "eval" and event.step >= number
 
 
+def at_sample(number: int) -> Instant:
+    return lambda event: isinstance(event, Phase) and event.name == "sample" and event.step >= number
+
+
 def while_saving(number: int) -> Instant:
     return lambda event: isinstance(event, Checkpoint) and event.state == "saving" and event.step >= number
+
+
+def megalodon(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+    return tiny_config(corpus, **sections)
+
+
+def dummy(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+    """Starts in half the time, and its steps are slow enough to be killed between."""
+    return dummy_config(corpus, **{**sections, "model": {"model_dim": 96}})
+
+
+# Model, data, optimizer, and where the run is killed: at each instant in turn, always resumed in between.
+PAIRS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any], dict[str, Any], list[Instant]]] = {
+    "sequential-adamw": (
+        megalodon,
+        SEQUENTIAL,
+        ADAMW,
+        [at_compile, while_saving(20), at_data, at_step(47), at_sample(70)],
+    ),
+    "bin-muon": (megalodon, BIN, MUON, [at_sample(35), at_data, while_saving(60), at_eval(75)]),
+    "sequential-muon": (dummy, SEQUENTIAL, MUON, [at_data, at_eval(50), at_sample(70)]),
+    "bin-adamw": (dummy, BIN, ADAMW, [at_step(33), while_saving(60)]),
+}
+STREAM: dict[str, Any] = {"backend": "hf", "hf_dataset": "stream", "hf_streaming": True, "shuffle_buffer_size": 16}
+VARIANTS = {**PAIRS, "stream": (dummy, BIN | STREAM, ADAMW, [at_step(47), at_data])}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exact")
     corpus = write_corpus(folder / "corpus")
-    for name, (data, optim) in VARIANTS.items():
-        config = tiny_config(
+    write_stream(folder / "stream", corpus)
+    for name, (build, data, optim, _) in VARIANTS.items():
+        if "hf_dataset" in data:
+            data = {**data, "hf_dataset": str(folder / data["hf_dataset"])}
+        config = build(
             corpus,
             data={**data, "shuffle": True},
             optim=optim,
-            train={"steps": STEPS, "eval_every": 25, "batch_size": 8, "seq_len": 128},
-            checkpoint={"save_every": 20, "max_to_keep": 3},
+            train={
+                "steps": STEPS,
+                "batch_size": 8,
+                "seq_len": 128,
+                "grad_accum": 2,
+                "eval_every": EVAL_EVERY,
+                "generate_every": SAMPLE_EVERY,
+                "generate_prompts": ["def "],
+                "generate_max_tokens": 16,
+            },
+            checkpoint={"save_every": SAVE_EVERY, "max_to_keep": 3},
         )
         write_config(folder / f"{name}.yaml", config)
     return folder
+
+
+def write_stream(folder: Path, corpus: Path) -> None:
+    """The documents of `corpus` as a dataset folder in the hub's layout."""
+    folder.mkdir()
+    lines = [json.dumps({"text": path.read_text()}) for path in sorted(corpus.iterdir())]
+    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -83,27 +149,24 @@ def kill_at(runs: Path, name: str, run_dir: Path, instant: Instant, delay_second
     return engine.finish() == -signal.SIGKILL
 
 
-def finish(runs: Path, name: str, run_dir: Path) -> None:
+def finish_and_compare(runs: Path, name: str, run_dir: Path, reference: Path) -> None:
     done = run("train", runs / f"{name}.yaml", "--run-dir", run_dir, "--resume", "latest")
     assert done.returncode == 0, done.stderr + done.stdout
+    assert_same_run(reference, run_dir, STEPS)
+    assert [row["step"] for row in rows(run_dir)] == list(range(1, STEPS + 1))
+    assert (run_dir / "samples.jsonl").read_bytes() == (reference / "samples.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_killed_at_each_phase_and_resumed_twice_in_a_row(
-    name: str, runs: Path, uninterrupted: Callable[[str], Path]
-) -> None:
+def test_killed_and_resumed_again_and_again(name: str, runs: Path, uninterrupted: Callable[[str], Path]) -> None:
     reference = uninterrupted(name)
     run_dir = runs / f"{name}-killed"
-    instants = (
-        [at_step(33), while_saving(60), at_eval(75)]
-        if name == "bin-muon"
-        else [at_compile, while_saving(20), at_step(47), at_eval(50)]
-    )
+    *_, instants = VARIANTS[name]
     killed = [kill_at(runs, name, run_dir, instant, 0.0, fresh=number == 0) for number, instant in enumerate(instants)]
     assert all(killed), f"the run ended before it could be killed: {killed}"
-    finish(runs, name, run_dir)
-    assert_same_run(reference, run_dir, STEPS)
-    assert [row["step"] for row in rows(run_dir)] == list(range(1, STEPS + 1))
+    began = len(events_of(run_dir, RunStarted))
+    assert began == len(instants) - instants.count(at_data), "an attempt outlived the opening of its data"
+    finish_and_compare(runs, name, run_dir, reference)
 
 
 @pytest.mark.soak
@@ -111,23 +174,25 @@ def test_killed_at_each_phase_and_resumed_twice_in_a_row(
 def test_fifty_kills_at_random_instants(seed: int, runs: Path, uninterrupted: Callable[[str], Path]) -> None:
     """Ten runs, each killed at least five times at instants drawn at random."""
     rng = random.Random(seed)
-    name = list(VARIANTS)[seed % 2]
+    name = list(PAIRS)[seed % len(PAIRS)]
     reference = uninterrupted(name)
     run_dir = runs / f"{name}-random-{seed}"
     kills, fresh = 0, True
     while kills < 5:
         reached = max((row["step"] for row in rows(run_dir)), default=0) if (run_dir / "metrics.jsonl").exists() else 0
         ahead = min(STEPS - 30, reached + rng.randrange(1, 20))
-        # Near the end the next evaluation and the next save are the last: the run could be over before the blow.
-        late = reached > STEPS - 30
-        instant = rng.choice(
-            [at_compile, at_step(ahead), at_step(ahead)]
-            + ([] if late else [at_eval(ahead // 25 * 25), while_saving(ahead // 20 * 20)])
-        )
+        instants = [at_data, at_compile, at_step(ahead), at_step(ahead)]
+        # Near the end the next of these is the last: the run could be over before the blow.
+        if reached <= STEPS - 30:
+            instants += [
+                at_eval(ahead // EVAL_EVERY * EVAL_EVERY),
+                at_sample(ahead // SAMPLE_EVERY * SAMPLE_EVERY),
+                while_saving(ahead // SAVE_EVERY * SAVE_EVERY),
+            ]
+        instant = rng.choice(instants)
         assert kill_at(runs, name, run_dir, instant, rng.random() * 0.02, fresh=fresh), (
             "the run ended before its kills were done"
         )
         kills, fresh = kills + 1, False
-    finish(runs, name, run_dir)
-    assert_same_run(reference, run_dir, STEPS)
-    print(f"seed {seed}: {kills} kills, {len(events_of(run_dir, Checkpoint))} checkpoint events")
+    finish_and_compare(runs, name, run_dir, reference)
+    print(f"seed {seed}: {name}, {kills} kills, {len(events_of(run_dir, Checkpoint))} checkpoint events")

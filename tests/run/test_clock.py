@@ -117,9 +117,7 @@ def test_step_times_add_up_to_the_time_spent_in_steps(log_every: int, clock: Clo
     rng = random.Random(log_every)
     with budget.measure("compile"):
         clock.turn(33)
-    maker = RowMaker(
-        config(log_every), budget, tokens_per_step=128, flops_per_token=6.0, peak_flops=1e6, compile_seconds=33.0
-    )
+    maker = RowMaker(config(log_every), budget, tokens_per_step=128, flops_per_token=6.0, peak_flops=1e6)
     began, outside, rows = clock.time, 0.0, []
     for step in range(1, 98):
         with budget.measure("data_wait"):
@@ -152,13 +150,14 @@ def test_step_times_add_up_to_the_time_spent_in_steps(log_every: int, clock: Clo
 
 
 def test_rows_come_at_their_cadence_first_last_and_at_evaluations(budget: TimeBudget) -> None:
-    maker = RowMaker(config(10), budget, tokens_per_step=1, flops_per_token=1.0, peak_flops=None, compile_seconds=0.5)
+    maker = RowMaker(config(10), budget, tokens_per_step=1, flops_per_token=1.0, peak_flops=None)
     due = [step for step in range(1, 98) if maker.is_due(step, evaluated=step == 25)]
     assert due == [1, 10, 20, 25, 30, 40, 50, 60, 70, 80, 90, 97]
 
 
 def test_a_row_describes_its_window(clock: Clock, budget: TimeBudget) -> None:
-    maker = RowMaker(config(2), budget, tokens_per_step=128, flops_per_token=1.0, peak_flops=None, compile_seconds=0.5)
+    maker = RowMaker(config(2), budget, tokens_per_step=128, flops_per_token=1.0, peak_flops=None)
+    maker.compiled(0.5)
     clock.turn(1)
     maker.completed(pending(1, 0.5), 60)
     clock.turn(3)

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from chomp.events import Acknowledged, Command, CommandReader, Event, EventWriter, Warned, read_events, send_command
-from chomp.run.control import CommandQueue, SignalWatcher, StopRequest, StopRequestedError, StopSwitch, interruptibly
+from chomp.run.control import (
+    AbortRequestedError,
+    CommandQueue,
+    SignalWatcher,
+    StopRequest,
+    StopRequestedError,
+    StopSwitch,
+    interruptibly,
+)
 from chomp.sinks import Reporter
 
 
@@ -136,14 +144,14 @@ def test_a_hangup_that_nohup_ignores_stays_ignored(record: Record) -> None:
 
 def test_interruptible_work_returns_raises_and_is_left() -> None:
     switch = StopSwitch()
-    assert interruptibly(lambda: 7, switch) == 7
+    assert interruptibly(lambda: 7, switch.check) == 7
     with pytest.raises(ZeroDivisionError):
-        interruptibly(lambda: 1 // 0, switch)
+        interruptibly(lambda: 1 // 0, switch.check)
     release = threading.Event()
     threading.Timer(0.1, lambda: switch.set(StopRequest("SIGINT received", 130))).start()
     started = time.monotonic()
     with pytest.raises(StopRequestedError):
-        interruptibly(lambda: release.wait(30), switch)
+        interruptibly(lambda: release.wait(30), switch.check)
     assert time.monotonic() - started < 10
     release.set()
 
@@ -153,7 +161,7 @@ def test_a_stop_that_was_already_asked_for_starts_nothing_long() -> None:
     switch.set(StopRequest("SIGINT received", 130))
     release = threading.Event()
     with pytest.raises(StopRequestedError):
-        interruptibly(lambda: release.wait(30), switch)
+        interruptibly(lambda: release.wait(30), switch.check)
     release.set()
 
 
@@ -161,7 +169,7 @@ def test_a_stop_that_was_already_asked_for_starts_nothing_long() -> None:
 def channel(tmp_path: Path) -> tuple[Path, CommandQueue, Callable[[], list[Event]]]:
     events = tmp_path / "events.jsonl"
     path = tmp_path / "commands.jsonl"
-    queue = CommandQueue(CommandReader(path, since=time.time() - 1), Reporter(EventWriter(events), []))
+    queue = CommandQueue(CommandReader(path, since=time.time() - 1), Reporter(EventWriter(events), []), StopSwitch())
     return path, queue, lambda: read_events(events)
 
 
@@ -180,6 +188,37 @@ def test_commands_are_read_once_and_answered(channel: tuple[Path, CommandQueue, 
     assert isinstance(answer, Acknowledged)
     assert (answer.id, answer.command, answer.ok, answer.step) == (asked.id, "sample", True, 7)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("name", "error"), [("stop", StopRequestedError), ("abort", AbortRequestedError)])
+def test_only_the_end_is_obeyed_before_the_first_step(
+    name: str, error: type[Exception], channel: tuple[Path, CommandQueue, Callable[[], list[Event]]]
+) -> None:
+    path, queue, said = channel
+    queue.check(0)
+    for waits in ("pause", "save"):
+        send_command(path, Command(waits))
+        queue.check(0)
+    assert said() == []
+    assert [command.command for command in queue.read()] == ["pause", "save"]
+    send_command(path, Command("eval"))
+    send_command(path, Command(name))
+    with pytest.raises(error):
+        queue.check(30)
+    (answer,) = said()
+    assert isinstance(answer, Acknowledged)
+    assert (answer.command, answer.ok, answer.message, answer.step) == (name, True, "ending the run", 30)
+    asked = StopRequest("stop was asked for", 0) if name == "stop" else None
+    assert queue.switch.request == asked
+
+
+def test_a_signal_is_obeyed_before_the_commands(channel: tuple[Path, CommandQueue, Callable[[], list[Event]]]) -> None:
+    path, queue, said = channel
+    send_command(path, Command("abort"))
+    queue.switch.set(StopRequest("SIGTERM received", 143))
+    with pytest.raises(StopRequestedError):
+        queue.check(0)
+    assert said() == []
 
 
 def test_a_file_that_others_may_write_is_refused_and_that_is_said_once(

@@ -1,0 +1,95 @@
+"""What a chart costs: the picture alone, and a whole frame of the widget with its strips.
+
+python -m benchmarks.chart [--repeats N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+from textual.app import App, ComposeResult
+
+from chomp_tui.chart.frame import Line, Settings, draw
+from chomp_tui.chart.smooth import ema
+from chomp_tui.widgets.chart import LineChart
+
+COLUMNS, ROWS = 120, 30
+SIZES = (5_000, 200_000, 1_000_000)
+
+
+class Host(App[None]):
+    """One chart that fills the screen."""
+
+    def compose(self) -> ComposeResult:
+        yield LineChart("loss")
+
+
+def curve(count: int) -> tuple[Line, Line, Line]:
+    """A noisy loss with a few bad steps, its average, and an evaluation every percent."""
+    generator = np.random.default_rng(0)
+    steps = np.arange(1.0, count + 1)
+    base = 2.4 + 8 * np.exp(-steps / (count / 40)) + 1.5 * (steps / (count / 60) + 1) ** -0.6
+    loss = base + generator.normal(0, 0.1, count)
+    loss[count // 2 : count // 2 + 3] = np.nan
+    every = count // 100
+    return (
+        Line("train", steps, loss, "raw"),
+        Line("smooth", steps, ema(loss, 0.98), "smooth"),
+        Line("eval", steps[every - 1 :: every], base[every - 1 :: every], "eval", sparse=True),
+    )
+
+
+def median_ms(repeats: int, work: Callable[[], object]) -> float:
+    """Median milliseconds of one call, after one that does not count."""
+    work()
+    taken = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        work()
+        taken.append((time.perf_counter() - begin) * 1e3)
+    return statistics.median(taken)
+
+
+async def main() -> None:
+    """Print one line per length."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=30)
+    repeats = parser.parse_args().repeats
+    print(f"{COLUMNS}×{ROWS} cells, median of {repeats}, ms")
+    print(f"{'points':>10} {'one line':>9} {'loss chart':>11} {'log y':>7} {'zoomed':>7} {'widget':>7} {'smooth':>7}")
+    app = Host()
+    async with app.run_test(size=(COLUMNS, ROWS)) as pilot:
+        chart = app.query_one(LineChart)
+        for count in SIZES:
+            lines = curve(count)
+            chart.show(lines)
+            await pilot.pause()
+
+            def frame(lines: tuple[Line, ...] = lines) -> None:
+                chart.show(lines)
+                chart.notify_style_update()
+                for row in range(ROWS):
+                    chart.render_line(row)
+
+            zoomed = Settings(window=Settings().window.zoomed(8, 1, count, 1))
+            figures = (
+                median_ms(repeats, lambda: draw(lines[:1], COLUMNS, ROWS, Settings())),  # noqa: B023
+                median_ms(repeats, lambda: draw(lines, COLUMNS, ROWS, Settings())),  # noqa: B023
+                median_ms(repeats, lambda: draw(lines, COLUMNS, ROWS, Settings(log_y=True))),  # noqa: B023
+                median_ms(repeats, lambda: draw(lines, COLUMNS, ROWS, zoomed)),  # noqa: B023
+                median_ms(repeats, frame),
+                median_ms(repeats, lambda: ema(lines[0].y, 0.98)),  # noqa: B023
+            )
+            widths = (9, 11, 7, 7, 7, 7)
+            print(
+                f"{count:>10,} " + " ".join(f"{ms:{w}.2f}" for ms, w in zip(figures, widths, strict=True)), flush=True
+            )
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,42 @@
+"""`chomp fork`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from chomp.errors import CheckpointError, ConfigError
+from chomp.events.text import defused
+from chomp.rundir import RunDir, fork_run, list_checkpoints, open_run, verify
+
+
+@click.command("fork")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("new", metavar="NEW_DIR", type=click.Path(path_type=Path))
+@click.option("--step", default="latest", show_default=True, metavar="STEP|latest", help="Which checkpoint.")
+def command(run: Path, new: Path, step: str) -> None:
+    """Make NEW_DIR a run that begins with a checkpoint of RUN; RUN stays as it is."""
+    origin = open_run(run)
+    chosen = _newest_good(origin) if step == "latest" else _parse(step)
+    forked = fork_run(origin, chosen, new)
+    place = defused(str(forked.path))
+    click.echo(f"{place} begins with step {chosen} of {defused(str(run))}")
+    click.echo(f"train it with: chomp train --run-dir {place} --resume {chosen}")
+
+
+def _parse(step: str) -> int:
+    if not step.isdecimal():
+        raise ConfigError(f"--step {step}: expected a step number or latest")
+    return int(step)
+
+
+def _newest_good(run: RunDir) -> int:
+    """The newest checkpoint whose bytes are intact; those passed over are named."""
+    infos = list_checkpoints(run.checkpoints)
+    for info in reversed(infos):
+        problems = verify(info.path)
+        if not problems:
+            return info.step
+        click.echo(f"passed over step {info.step}: {defused('; '.join(problems))}", err=True)
+    raise CheckpointError(f"{run.path} has no {'intact ' if infos else ''}checkpoint to fork from")

@@ -1,0 +1,88 @@
+"""Parts of long line files, read without the rest: the end, the last line of a kind, a curve in miniature."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+BLOCK_BYTES = 1 << 18
+# How much is read at each place of a thinned-out row file; longer than any row.
+ROW_BLOCK_BYTES = 4096
+# In a metrics row, and in the `step` event that has the same row.
+_LOSS = re.compile(rb'^\{(?:"v":\d+,"t":[\d.]+,"kind":"step",)?"step":\d+,"loss":(-?\d[-+.eE\d]*)', re.MULTILINE)
+
+
+def read_tail(path: Path, limit: int) -> tuple[int, bytes]:
+    """The whole lines within the last `limit` bytes of a file, and the offset at which they begin."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        start = max(0, size - limit)
+        file.seek(start)
+        data = file.read(size - start)
+    if start:
+        # The first line is cut, unless it happens to begin here; either way it is one line less of many.
+        cut = data.find(b"\n") + 1
+        start, data = start + cut, data[cut:]
+    return start, data[: data.rfind(b"\n") + 1]
+
+
+def find_last_line(path: Path, mark: bytes, *, end: int, limit: int) -> tuple[int, bytes] | None:
+    """The last whole line before offset `end` that contains `mark`, and its own offset.
+
+    Searched for over at most `limit` bytes.
+    """
+    floor = max(0, end - limit)
+    with path.open("rb") as file:
+        high = end
+        while high > floor:
+            low = max(floor, high - BLOCK_BYTES)
+            file.seek(low)
+            # A mark may lie across the border of two blocks.
+            place = file.read(high - low + len(mark) - 1).rfind(mark)
+            if place >= 0:
+                return _line_around(file.fileno(), low + place)
+            high = low
+    return None
+
+
+def _line_around(fd: int, place: int) -> tuple[int, bytes] | None:
+    low, before = place, b""
+    while low > 0 and b"\n" not in before:
+        step = min(low, ROW_BLOCK_BYTES)
+        low -= step
+        before = os.pread(fd, step, low) + before
+    after = b""
+    while b"\n" not in after:
+        more = os.pread(fd, ROW_BLOCK_BYTES, place + len(after))
+        if not more:
+            return None
+        after += more
+    before = before[before.rfind(b"\n") + 1 :]
+    return place - len(before), before + after[: after.find(b"\n") + 1]
+
+
+def thinned_losses(path: Path, points: int) -> tuple[float, ...]:
+    """About `points` training losses spread over a file of rows or events, first to last; none without the file."""
+    try:
+        with path.open("rb") as file:
+            fd = file.fileno()
+            size = os.fstat(fd).st_size
+            if size <= points * ROW_BLOCK_BYTES:
+                return _spread([float(found) for found in _LOSS.findall(file.read())], points)
+            found = [_first_loss(fd, size * place // points) for place in range(points)]
+            last = _LOSS.findall(os.pread(fd, ROW_BLOCK_BYTES, size - ROW_BLOCK_BYTES))
+    except OSError:
+        return ()
+    return tuple(float(text) for text in [*found, *last[-1:]] if text is not None)
+
+
+def _first_loss(fd: int, place: int) -> bytes | None:
+    match = _LOSS.search(os.pread(fd, ROW_BLOCK_BYTES, place))
+    return match[1] if match else None
+
+
+def _spread(values: list[float], points: int) -> tuple[float, ...]:
+    if len(values) <= points:
+        return tuple(values)
+    return tuple(values[place * (len(values) - 1) // (points - 1)] for place in range(points))

@@ -1,0 +1,229 @@
+"""The console as a whole: modes, themes, keys that count everywhere, and how screens hand over to each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from chomp.config import LoadedConfig
+from chomp.events.text import defused
+from chomp_tui import keys, theme
+from chomp_tui.dialogs import Read, confirm
+from chomp_tui.launch import LaunchError, LaunchRequest
+from chomp_tui.launch import start as start_engine
+from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.screens.checkpoints import CheckpointsScreen
+from chomp_tui.screens.configure import ConfigureScreen, ForkOrigin
+from chomp_tui.screens.device import DeviceScreen
+from chomp_tui.screens.help import HelpScreen
+from chomp_tui.screens.home import HomeScreen
+from chomp_tui.screens.run import RunScreen
+from chomp_tui.settings import Settings, save_settings
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What the command line asked to see first.
+
+    Attributes:
+        mode: the first screen.
+        config: the file to configure.
+        overrides: `KEY=VALUE` texts on top of it.
+        run: the run to show, or the run directory to write.
+        resume: as on the command line.
+        start: whether to start the run at once.
+    """
+
+    mode: str = "home"
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    run: Path | None = None
+    resume: str = "none"
+    start: bool = False
+
+
+@dataclass
+class Shared:
+    """What screens share.
+
+    Attributes:
+        runs: the folder of runs.
+        configs: the folder of configurations.
+        read_only: whether nothing may be started, steered or deleted.
+        environment: variables that the device screen has chosen for runs started here.
+        live: runs seen alive, and the engine's pid; kept by the run screen.
+        notes: sentences to show at the start, on what was wrong in the settings say.
+        at_hand: the valid configuration in the configure screen, if somebody opened one there.
+    """
+
+    settings: Settings
+    runs: Path = Path("runs")
+    configs: Path = Path("configs")
+    read_only: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+    live: dict[Path, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    at_hand: LoadedConfig | None = None
+
+
+class ChompApp(App[None]):
+    """The console."""
+
+    TITLE = "chomp"
+    CSS_PATH: ClassVar = sorted((Path(__file__).parent / "styles").glob("*.tcss"))
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("app")]
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (150, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
+
+    def __init__(self, shared: Shared, opening: Opening | None = None) -> None:
+        super().__init__()
+        self.shared = shared
+        self.opening = opening or Opening()
+        self.home_screen = HomeScreen()
+        self.configure_screen = ConfigureScreen()
+        self.device_screen = DeviceScreen()
+        self.run_screen = RunScreen()
+        self.checkpoints_screen = CheckpointsScreen()
+        for one in theme.THEMES:
+            self.register_theme(one)
+        self.add_mode("home", lambda: self.home_screen)
+        self.add_mode("configure", lambda: self.configure_screen)
+        self.add_mode("device", lambda: self.device_screen)
+        self.add_mode("run", lambda: self.run_screen)
+        self.add_mode("checkpoints", lambda: self.checkpoints_screen)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return dict(theme.DEFAULTS)
+
+    def on_mount(self) -> None:
+        settings = self.shared.settings
+        self.theme = settings.theme if settings.theme in self.available_themes else theme.THEMES[0].name
+        self.set_keymap(dict(settings.keymap))
+        if os.environ.keys() & {"SSH_CONNECTION", "SSH_TTY"} and "TEXTUAL_ANIMATIONS" not in os.environ:
+            self.animation_level = "none"
+        self.theme_changed_signal.subscribe(self, self._remember_theme)
+        self._open_first(self.opening)
+        for note in self.shared.notes:
+            self.tell(note, severity="warning")
+
+    def _open_first(self, opening: Opening) -> None:
+        if opening.mode == "run" and opening.run is not None:
+            self.open_run(opening.run)
+        elif opening.mode == "configure":
+            self.switch_mode("configure")
+            self.configure_screen.edit(
+                opening.config,
+                overrides=opening.overrides,
+                run_dir=opening.run,
+                resume=opening.resume,
+                start=opening.start,
+            )
+        else:
+            self.switch_mode("home")
+
+    # Between screens -------------------------------------------------------------------
+
+    def open_run(self, path: Path) -> None:
+        """Show one run."""
+        self.run_screen.show_run(path)
+        self.switch_mode("run")
+
+    def edit_config(self, path: Path | None, *, fork: ForkOrigin | None = None) -> None:
+        """Configure a run from a file, or from a past run's directory."""
+        self.switch_mode("configure")
+        self.configure_screen.edit(path, fork=fork)
+
+    def show_checkpoints(self, run: Path | None) -> None:
+        """Show the checkpoints of one run, or of all."""
+        self.checkpoints_screen.show(run)
+        self.switch_mode("checkpoints")
+
+    def launch(self, request: LaunchRequest) -> bool:
+        """Start an engine and show its run; on failure say why and stay."""
+        if self.refuse_read_only():
+            return False
+        try:
+            pid = start_engine(request, os.environ)
+        except LaunchError as error:
+            self.push_screen(Read("The engine could not be started", str(error)))
+            return False
+        self.shared.live[request.run_dir] = pid
+        self.open_run(request.run_dir)
+        return True
+
+    def refuse_read_only(self) -> bool:
+        """Whether this console may only look; says so if it does."""
+        if self.shared.read_only:
+            self.tell("this console is read-only", severity="warning")
+        return self.shared.read_only
+
+    def tell(self, message: str, *, severity: str = "information") -> None:
+        """A passing message, shown literally."""
+        self.notify(defused(message), severity=severity, markup=False)  # type: ignore[arg-type]
+
+    # Keys that count everywhere --------------------------------------------------------
+
+    def action_show_screen(self, mode: str) -> None:
+        """Go to one of the screens, unless a question waits for its answer."""
+        if isinstance(self.screen, ConsoleScreen):
+            self.switch_mode(mode)
+
+    async def action_back(self) -> None:
+        """One layer out."""
+        if isinstance(self.screen, ConsoleScreen):
+            self.screen.go_back()
+
+    def action_help(self) -> None:
+        """Show the keys."""
+        screen = self.screen
+        if isinstance(screen, ConsoleScreen):
+            self.push_screen(HelpScreen(screen.MODE, screen.PURPOSE, dict(self.shared.settings.keymap)))
+
+    async def action_quit(self) -> None:
+        """Leave; unsaved edits are asked about, runs go on."""
+        if not self.configure_screen.has_unsaved:
+            self.exit()
+            return
+        question = confirm(
+            "Leave with unsaved changes?", text="The configuration differs from its file.", yes="Leave without saving"
+        )
+        self.push_screen(question, lambda answer: self.exit() if answer == "yes" else None)
+
+    def action_toggle_theme(self) -> None:
+        """Switch between dark and light."""
+        self.theme = theme.opposite(dark=self.current_theme.dark)
+
+    def action_save_screenshot(self) -> None:
+        """Write the screen as SVG into the current folder."""
+        try:
+            self.tell(f"screenshot: {self.save_screenshot()}")
+        except OSError as error:
+            self.tell(f"the screenshot could not be written: {error}", severity="error")
+
+    def _remember_theme(self, changed: object) -> None:
+        settings = self.shared.settings
+        if settings.theme == self.theme:
+            return
+        settings.theme = self.theme
+        try:
+            save_settings(settings)
+        except OSError as error:
+            self.tell(f"the theme is not remembered: {error}", severity="warning")
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: Textual's own commands and every row of the key table that counts here."""
+        yield from super().get_system_commands(screen)
+        scope = screen.MODE if isinstance(screen, ConsoleScreen) else ""
+        for row in keys.TABLE:
+            if row.scope == "app" and row.action not in ("back", "quit", "toggle_theme", "save_screenshot"):
+                yield SystemCommand(row.label, row.help, lambda row=row: self.run_action(f"app.{row.action}"))
+            elif scope and row.scope == scope:
+                yield SystemCommand(row.label, row.help, lambda row=row: self.run_action(row.action, screen))

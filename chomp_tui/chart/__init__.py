@@ -1,0 +1,1 @@
+"""Curves as character cells: pure functions on arrays."""

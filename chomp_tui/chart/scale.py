@@ -1,0 +1,231 @@
+"""Axes: where a value stands, which values get a tick, and what is written there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chomp.events.text import duration
+
+Floats = NDArray[np.float64]
+_SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+_MANTISSAS = ((1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3))
+_CLOCK = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A value axis from `low` to `high` (both above 0 where `log`); equal ends stand in the middle."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def at(self, values: Floats | float) -> Floats:
+        """Heights of values: 0 at `low`, 1 at `high`, outside of that beyond; NaN stays NaN."""
+        with np.errstate(all="ignore"):
+            low, high, given = self._even(self.low), self._even(self.high), self._even(values)
+            span = high - low
+            if not span > 0:
+                return np.where(given == low, 0.5, np.where(given > low, 9.0, np.where(given < low, -9.0, np.nan)))
+            return np.asarray((given - low) / span)
+
+    def _even(self, values: Floats | float) -> Floats:
+        # Halves cannot overflow when one is taken from the other.
+        array = np.asarray(values, np.float64)
+        return np.log10(array) if self.log else array / 2
+
+    def ticks(self, rows: int) -> Floats:
+        """Values worth a label on an axis of so many rows, ascending; never more than there is room for."""
+        if rows < 1:
+            return np.empty(0)
+        if not self.low < self.high:
+            return np.array([self.low])
+        most = max(1, (rows + 1) // 2)
+        if self.log:
+            return _thinned(log_ticks(self.low, self.high, rows), self, rows)
+        return nice_ticks(self.low, self.high, most, wanted=max(2, round(rows / 3)))
+
+
+def nice_ticks(low: float, high: float, most: int, *, wanted: int | None = None, whole: bool = False) -> Floats:
+    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`: at most `most`, and about `wanted`.
+
+    Args:
+        wanted: the number to come close to; as many as allowed where not given.
+        whole: whether only whole numbers may be ticks.
+    """
+    span = high / 2 - low / 2
+    if most < 1 or not span > 0 or not math.isfinite(span):
+        return np.array([low]) if most >= 1 and math.isfinite(low) else np.empty(0)
+    wanted = most if wanted is None else min(wanted, most)
+    choices = [ticks for step in _steps(span, most) if len(ticks := _multiples(low, high, step, whole))]
+    fitting = [ticks for ticks in choices if len(ticks) <= most]
+    if fitting:
+        return min(fitting, key=lambda ticks: (abs(len(ticks) - wanted), -len(ticks)))
+    coarsest = min(choices, key=len, default=np.empty(0))
+    return coarsest[len(coarsest) // 2 :][:1]
+
+
+def _steps(half_span: float, most: int) -> Iterator[float]:
+    exponent = math.floor(math.log10(max(half_span / most, 5e-324))) - 1
+    for power in range(exponent, exponent + 5 + len(str(most))):
+        for mantissa in (1, 2, 5):
+            yield float(f"{mantissa}e{power}")
+
+
+def _multiples(low: float, high: float, step: float, whole: bool) -> Floats:
+    if not (0 < step < math.inf) or (whole and step < 1):
+        return np.empty(0)
+    first, last = low / step, high / step
+    if not (math.isfinite(first) and math.isfinite(last)) or abs(first) > 2**52 or abs(last) > 2**52:
+        return np.empty(0)
+    # Quotients may miss a whole number by a hair; what then lies outside is left out below.
+    first, last = math.ceil(first - 1e-9), math.floor(last + 1e-9)
+    if last - first > 1000:
+        return np.zeros(1001)
+    # Dividing by a power of ten is exact where multiplying by its inverse is not: 3 / 10, not 3 * 0.1.
+    numbers = np.arange(first, last + 1, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        made = numbers / (1 / step) if step < 1 and (1 / step).is_integer() else numbers * step
+    made = made[np.isfinite(made) & (made >= low) & (made <= high)]
+    return made + 0.0
+
+
+def log_ticks(low: float, high: float, rows: int) -> Floats:
+    """Ticks of a logarithmic axis: mantissas of 1-2-5 and denser while there is room, else whole decades.
+
+    Where not even two of those lie between `low` and `high`, the ticks are those of a linear axis.
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    decades = math.log10(high) - math.log10(low)
+    most = max(2, round(rows * 0.45))
+    for mantissas in _MANTISSAS:
+        if decades * len(mantissas) <= most * 2 + 2:
+            made = [float(f"{mantissa}e{power}") for power in range(first, last + 1) for mantissa in mantissas]
+            inside = np.array([value for value in made if low <= value <= high])
+            if 2 <= len(inside) <= most:
+                return inside
+    stride = max(1, math.ceil(decades / most))
+    powers = [power for power in range(first, last + 1) if power % stride == 0]
+    made = [float(f"1e{power}") for power in powers]
+    inside = np.array([value for value in made if low <= value <= high])
+    if len(inside) >= 2:
+        return inside
+    return nice_ticks(low, high, max(2, (rows + 1) // 2), wanted=max(2, round(rows / 3)))
+
+
+def _thinned(ticks: Floats, scale: Scale, rows: int) -> Floats:
+    """Without those whose row touches that of the one before."""
+    kept: list[float] = []
+    row = -math.inf
+    for tick, height in zip(ticks, scale.at(ticks), strict=True):
+        here = round(float(height) * (rows - 1))
+        if here - row >= (2 if rows > 2 else 1):
+            kept.append(float(tick))
+            row = here
+    return np.array(kept)
+
+
+def clock_ticks(low: float, high: float, most: int) -> Floats:
+    """Round times (1, 2, 5, 10, 15, 30 s, min, …) between two durations in seconds: at most `most`."""
+    for step in _CLOCK:
+        made = _multiples(low, high, float(step), whole=True)
+        if len(made) <= most:
+            return made
+    return nice_ticks(low, high, most, whole=True)
+
+
+def labels(ticks: Sequence[float] | Floats) -> list[str]:
+    """Texts for the ticks of one axis, short and all different: `0`, `3.2`, `1e-4`, `1.2M`."""
+    values = [float(tick) for tick in ticks]
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    styles = [_suffixed] if 1e4 <= largest < 1e15 else []
+    if largest > 0 and not 1e-3 <= largest < 1e15:
+        styles += [_scientific]
+    for style in (*styles, _plain, _scientific):
+        for digits in range(17):
+            texts = [_short(style(value, largest, digits)) if math.isfinite(value) else str(value) for value in values]
+            exact = all(_close(text, value) for text, value in zip(texts, values, strict=True))
+            if exact and len(set(texts)) == len(set(values)) and max(map(len, texts), default=0) <= 9:
+                return texts
+    if len(values) == 1:
+        return [number(values[0])]
+    short = [f"{value:.6g}" for value in values]
+    return short if len(set(short)) == len(set(values)) else [repr(value) for value in values]
+
+
+def _plain(value: float, largest: float, digits: int) -> str:
+    return f"{value:.{digits}f}"
+
+
+def _suffixed(value: float, largest: float, digits: int) -> str:
+    unit, suffix = next(item for item in _SUFFIXES if largest >= item[0])
+    return f"{value / unit:.{digits}f}{suffix}" if value else "0"
+
+
+def _scientific(value: float, largest: float, digits: int) -> str:
+    mantissa, exponent = f"{value:.{digits}e}".split("e")
+    return f"{mantissa}e{int(exponent)}" if value else "0"
+
+
+def _short(text: str) -> str:
+    return "0" if text.strip("-0.") == "" else text
+
+
+def _close(text: str, value: float) -> bool:
+    """Whether a label says the tick's value, and not a neighbour's."""
+    factor = next((unit for unit, suffix in _SUFFIXES if text.endswith(suffix)), 1.0)
+    read = float(text.rstrip("TBMk")) * factor
+    return math.isclose(read, value, rel_tol=1e-9, abs_tol=1e-300)
+
+
+def number(value: float) -> str:
+    """A value read off the chart, five digits wide: `3.2143`, `1.234e-4`, `12,346`, `1.235M`."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size < 1e-3 or size >= 1e15:
+        return _scientific(value, size, 3)
+    if size >= 1e6:
+        return _suffixed(value, size, 3)
+    if size >= 1e4:
+        return f"{value:,.0f}"
+    return f"{value:.{max(0, min(4, 4 - math.floor(math.log10(size))))}f}"
+
+
+def whole_number(value: float) -> str:
+    """A step or a token count in full, `12,400`; other values as `number` writes them."""
+    return f"{value:,.0f}" if abs(value) < 1e15 and value == round(value) else number(value)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `41s`, `3m05s`, `3h05m`; the sign stays."""
+    if not abs(seconds) < 1e15:
+        return number(seconds)
+    return f"-{duration(-seconds)}" if seconds < 0 else duration(seconds)
+
+
+def x_ticks(
+    low: float, high: float, columns: int, *, time: bool, whole: bool, text: Callable[[float], str] | None
+) -> list[tuple[float, str]]:
+    """Ticks of the horizontal axis with their texts, as many as fit side by side with two columns between.
+
+    Args:
+        time: whether x is seconds.
+        whole: whether fractions make no sense, as with steps.
+        text: how to write a tick, instead of the usual.
+    """
+    for most in range(max(1, min(12, columns // 8)), 0, -1):
+        ticks = clock_ticks(low, high, most) if time else nice_ticks(low, high, most, whole=whole)
+        texts = (
+            [text(float(tick)) for tick in ticks] if text else ([clock(t) for t in ticks] if time else labels(ticks))
+        )
+        if sum(len(one) + 2 for one in texts) <= columns + 2 and len(set(texts)) == len(texts):
+            return list(zip(map(float, ticks), texts, strict=True))
+    return []

@@ -1,0 +1,152 @@
+"""Growing numpy columns with value semantics: a version never changes, and the newest one grows cheaply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+# Counts and Unix times need every digit; what is only drawn or rounded does not, and a long run has many of them.
+WIDE = frozenset({"step", "t", "tokens_seen"})
+SMALLEST_CAPACITY = 64
+
+
+class _Store:
+    """Buffers shared by all versions of one line of growth; only the longest version may append to them.
+
+    A column in which no number has been seen yet has no buffer.
+    """
+
+    def __init__(self, names: Sequence[str], capacity: int = 0):
+        self.capacity = capacity
+        self.length = 0
+        self.buffers: dict[str, np.ndarray | None] = dict.fromkeys(names)
+
+    def reserve(self, length: int) -> None:
+        """Make room for `length` rows; buffers that versions in other threads may be reading are left as they are."""
+        if length <= self.capacity:
+            return
+        self.capacity = max(length, 2 * self.capacity, SMALLEST_CAPACITY)
+        for name, old in self.buffers.items():
+            if old is not None:
+                new = np.empty(self.capacity, old.dtype)
+                new[: self.length] = old[: self.length]
+                self.buffers[name] = new
+
+    def write(self, name: str, values: np.ndarray) -> None:
+        """Put `values` behind the last row."""
+        buffer = self.buffers[name]
+        if buffer is None:
+            if np.isnan(values).all():
+                return
+            buffer = np.empty(self.capacity, np.float64 if name in WIDE else np.float32)
+            buffer[: self.length] = np.nan
+            buffer[self.length : self.length + len(values)] = values
+            self.buffers[name] = buffer
+        else:
+            buffer[self.length : self.length + len(values)] = values
+
+    def write_missing(self, name: str, count: int) -> None:
+        buffer = self.buffers[name]
+        if buffer is not None:
+            buffer[self.length : self.length + count] = np.nan
+
+
+class Columns:
+    """Named columns of floats, of equal length; NaN where a row has no such value.
+
+    `columns["loss"]` is a read-only array (float64 for steps, times and token counts, else
+    float32). Extending the newest version takes time for the new rows only; extending one
+    that has been extended before, or cut, copies its rows first.
+    """
+
+    __slots__ = ("_length", "_store", "names")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, names: tuple[str, ...], store: _Store, length: int):
+        self.names = names
+        self._store = store
+        self._length = length
+
+    @classmethod
+    def empty(cls, names: Sequence[str]) -> Columns:
+        """Columns without rows."""
+        return cls(tuple(names), _Store(names), 0)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        buffer = self._store.buffers[name]
+        if buffer is None:
+            return np.broadcast_to(np.float32(np.nan), self._length)
+        view = buffer[: self._length]
+        view.flags.writeable = False
+        return view
+
+    def __eq__(self, other: object) -> bool:
+        """Whether names and values are the same; a missing value equals a missing value."""
+        if not isinstance(other, Columns):
+            return NotImplemented
+        if self.names != other.names or len(self) != len(other):
+            return False
+        return all(np.array_equal(self[name], other[name], equal_nan=True) for name in self.names)
+
+    def __repr__(self) -> str:
+        return f"Columns({len(self)} rows of {', '.join(self.names)})"
+
+    def extend(self, values: Mapping[str, Any]) -> Columns:
+        """These rows and then those of `values`: arrays or sequences of equal length; absent names are missing.
+
+        Raises:
+            ValueError: the arrays differ in length.
+            KeyError: a name is none of this table's.
+        """
+        arrays = {name: np.asarray(array, dtype=np.float64) for name, array in values.items()}
+        unknown = arrays.keys() - set(self.names)
+        if unknown:
+            raise KeyError(f"no such column: {', '.join(sorted(unknown))}")
+        counts = {len(array) for array in arrays.values()}
+        if len(counts) > 1:
+            raise ValueError(f"columns of different lengths: {sorted(counts)}")
+        count = counts.pop() if counts else 0
+        if count == 0:
+            return self
+        store = self._growing(self._length + count)
+        with np.errstate(over="ignore"):
+            for name in self.names:
+                if name in arrays:
+                    store.write(name, arrays[name])
+                else:
+                    store.write_missing(name, count)
+        store.length += count
+        return Columns(self.names, store, store.length)
+
+    def _growing(self, length: int) -> _Store:
+        """The store to append to: the shared one if this version is its newest, else a copy."""
+        if self._store.length == self._length:
+            self._store.reserve(length)
+            return self._store
+        copy = _Store(self.names)
+        copy.reserve(length)
+        for name, buffer in self._store.buffers.items():
+            if buffer is not None:
+                copy.buffers[name] = np.empty(copy.capacity, buffer.dtype)
+                copy.buffers[name][: self._length] = buffer[: self._length]  # type: ignore[index]
+        copy.length = self._length
+        return copy
+
+    def cut(self, step: float) -> Columns:
+        """Without the rows beyond `step`; the column `step` must ascend."""
+        kept = int(np.searchsorted(self["step"], step, side="right"))
+        if kept == self._length:
+            return self
+        return Columns(self.names, self._store, kept) if kept else Columns.empty(self.names)
+
+    def last(self, name: str) -> float | None:
+        """The newest value of a column, or None where it is missing or there is no row."""
+        if not self._length:
+            return None
+        value = float(self[name][-1])
+        return None if value != value else value

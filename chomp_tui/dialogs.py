@@ -1,0 +1,146 @@
+"""Small questions over a screen: confirm, choose, type a line, read a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, OptionList, Static
+from textual.widgets.option_list import Option
+
+from chomp.events.text import defused
+from chomp_tui import keys
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One answer: what is returned, the letter that chooses it, what it says, and what it means."""
+
+    id: str
+    key: str
+    label: str
+    help: str = ""
+
+
+class Choose(ModalScreen[str | None]):
+    """One of a few answers, by letter, by arrows and Enter, or by mouse; None when cancelled."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
+
+    def __init__(self, title: str, choices: Sequence[Choice], text: str = "") -> None:
+        super().__init__(classes="dialog")
+        self._title = title
+        self._choices = tuple(choices)
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Label(Content(defused(self._title)), classes="title")
+            if self._text:
+                yield Static(Content(defused(self._text)), classes="text")
+            yield OptionList(*(Option(_choice_line(choice), id=choice.id) for choice in self._choices))
+            yield Label("a letter, or arrows and Enter; Esc cancels", classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).focus()
+
+    def on_key(self, event) -> None:  # type: ignore[no-untyped-def]
+        for choice in self._choices:
+            if event.character == choice.key:
+                event.stop()
+                self.dismiss(choice.id)
+                return
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option_id)
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+
+def _choice_line(choice: Choice) -> Content:
+    line = Content.assemble((f" {choice.key} ", "bold reverse"), "  ", (choice.label, "bold"))
+    return line + Content.assemble("\n      ", (choice.help, "dim")) if choice.help else line
+
+
+class Ask(ModalScreen[str | None]):
+    """One line of text; None when cancelled.
+
+    Args:
+        check: gives the sentence that says what is wrong with a text, or None.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        value: str = "",
+        placeholder: str = "",
+        text: str = "",
+        check: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
+        super().__init__(classes="dialog")
+        self._title = title
+        self._value = value
+        self._placeholder = placeholder
+        self._text = text
+        self._check = check
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Label(Content(defused(self._title)), classes="title")
+            if self._text:
+                yield Static(Content(defused(self._text)), classes="text")
+            yield Input(self._value, placeholder=self._placeholder)
+            yield Label("", classes="error")
+            yield Label("Enter accepts, Esc cancels", classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        wrong = self._check(event.value)
+        if wrong is None:
+            self.dismiss(event.value)
+        else:
+            self.query_one(".error", Label).update(Content(defused(wrong)))
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+
+class Read(ModalScreen[None]):
+    """A text to read, shown literally and scrolled by keys."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
+
+    def __init__(self, title: str, text: str | Content) -> None:
+        super().__init__(classes="dialog wide")
+        self._title = title
+        self._text = text if isinstance(text, Content) else Content(defused(text))
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Label(Content(defused(self._title)), classes="title")
+            with VerticalScroll():
+                yield Static(self._text)
+            yield Label("arrows scroll, Esc closes", classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+
+def confirm(title: str, *, text: str, yes: str) -> Choose:
+    """A question whose answer `yes` must be chosen on purpose; the cursor starts at the harmless one."""
+    return Choose(title, (Choice("no", "n", "No, leave it"), Choice("yes", "y", yes)), text)

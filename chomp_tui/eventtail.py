@@ -1,0 +1,211 @@
+"""`events.jsonl` read by pieces into a view, from its start and then as it grows."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import stat
+import time
+from pathlib import Path
+
+from chomp.events import Phase
+from chomp.events.codec import FORMAT_VERSION, decode
+from chomp_tui.fastrows import RowReader
+from chomp_tui.runview import Folding, RunView
+
+CHUNK_BYTES = 1 << 20
+# A longer line is no event of ours; it is skipped without being kept in memory.
+LONGEST_LINE_BYTES = 32 << 20
+# So many bytes before the offset must be the same at the next look, or the file is another one.
+MARK_BYTES = 64
+# A file with this much to read is shown in overview first: its ends, and so many pieces between them.
+LEAST_OVERVIEW_BYTES = 16 << 20
+END_BYTES, PIECE_BYTES, PIECES = 128 << 10, 8 << 10, 160
+_VERSION = re.compile(rb'\{\s*"v"\s*:\s*(\d{1,9})\b')
+
+
+class EventTail:
+    """Folds the lines that were added to an event file; begins again when the file is replaced or became shorter.
+
+    Attributes:
+        view: the run as far as it has been read.
+        offset: bytes consumed.
+        caught_up: whether every whole line has been read.
+        malformed: lines that held no event.
+        newer: whether a line said it was of a later format version than this program knows.
+        problem: one sentence on why nothing (more) can be read, else None.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._forget()
+
+    def _forget(self) -> None:
+        self.view = RunView()
+        self.offset = 0
+        self.caught_up = False
+        self.malformed = 0
+        self.newer = False
+        self.problem: str | None = None
+        self._size = 0
+        self._identity: tuple[int, int] | None = None
+        self._mark = b""
+        self._skipping = False
+        self._rows = RowReader()
+
+    @property
+    def fraction(self) -> float:
+        """Share of the file read so far."""
+        return 1.0 if self.caught_up or self._size == 0 else min(self.offset / self._size, 0.999)
+
+    def advance(self, seconds: float) -> bool:
+        """Read on for about so many seconds or until caught up; returns whether the view changed."""
+        before = self.view
+        try:
+            fd = _open_regular(self.path)
+        except FileNotFoundError:
+            if self.offset:
+                self._forget()
+            self.caught_up, self.problem = True, None
+            return self.view is not before
+        except OSError as error:
+            self.caught_up, self.problem = True, f"{self.path} cannot be read: {error.strerror or error}"
+            return False
+        try:
+            self._read_on(fd, time.monotonic() + seconds)
+        except OSError as error:
+            self.caught_up, self.problem = True, f"{self.path} cannot be read: {error.strerror or error}"
+        finally:
+            os.close(fd)
+        return self.view is not before
+
+    def overview(self) -> RunView | None:
+        """A coarse first picture of a long file: its beginning, its end and rows from everywhere between.
+
+        None for a file that is read as quickly as that, and for one that cannot be read. The
+        last step is the right one; what happened between beginning and end is left out.
+        """
+        try:
+            fd = _open_regular(self.path)
+        except OSError:
+            return None
+        try:
+            return _overview(fd, os.fstat(fd).st_size, self.offset)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    def _read_on(self, fd: int, deadline: float) -> None:
+        info = os.fstat(fd)
+        identity = (info.st_dev, info.st_ino)
+        if self._identity not in (None, identity) or not self._continues(fd, info.st_size):
+            self._forget()
+        self._identity, self._size, self.problem, self.caught_up = identity, info.st_size, None, False
+        if self.offset == info.st_size:
+            self.caught_up = True
+            return
+        folding = Folding(self.view)
+        changed = False
+        while self._read_chunk(fd, folding):
+            changed = True
+            if time.monotonic() >= deadline:
+                break
+            # Whoever waits for the interpreter, to draw a frame say, comes first.
+            time.sleep(0)
+        if changed:
+            self.view = folding.view()
+
+    def _continues(self, fd: int, size: int) -> bool:
+        """Whether the file is still the one that was read up to `offset`."""
+        if size < self.offset:
+            return False
+        return os.pread(fd, len(self._mark), self.offset - len(self._mark)) == self._mark
+
+    def _read_chunk(self, fd: int, folding: Folding) -> bool:
+        """Fold the next whole lines; False when there are none."""
+        want = CHUNK_BYTES
+        while True:
+            data = os.pread(fd, want, self.offset)
+            end = data.rfind(b"\n") + 1
+            if end or len(data) < want:
+                break
+            if want >= LONGEST_LINE_BYTES:
+                self._skipping, end = True, len(data)
+                break
+            want *= 2
+        if not end:
+            self.caught_up = True
+            return False
+        self.offset += end
+        self._mark = data[max(0, end - MARK_BYTES) : end]
+        lines = data[:end]
+        if self._skipping:
+            first = lines.find(b"\n") + 1
+            if not first:
+                return True
+            self._skipping, lines = False, lines[first:]
+            self.malformed += 1
+        self._fold(lines, folding)
+        return True
+
+    def _fold(self, lines: bytes, folding: Folding) -> None:
+        for part in self._rows.parts(lines):
+            if isinstance(part, bytes):
+                self._fold_line(part, folding)
+            else:
+                folding.add_rows(part)
+
+    def _fold_line(self, line: bytes, folding: Folding) -> None:
+        event = decode(line)
+        version = _VERSION.match(line)
+        if version is not None and int(version[1]) > FORMAT_VERSION:
+            self.newer = True
+        if event is not None:
+            folding.add(event)
+        elif line.strip():
+            self.malformed += 1
+
+
+def _overview(fd: int, size: int, offset: int) -> RunView | None:
+    if size - offset < LEAST_OVERVIEW_BYTES:
+        return None
+    folding = Folding(RunView())
+    for line in _whole_lines(os.pread(fd, END_BYTES, 0), from_start=True).split(b"\n"):
+        _add_line(folding, line)
+    places = range(END_BYTES, size - END_BYTES, max((size - 2 * END_BYTES) // PIECES, PIECE_BYTES))
+    pieces = b"".join(_whole_lines(os.pread(fd, PIECE_BYTES, place)) for place in places)
+    for part in RowReader().parts(pieces):
+        if not isinstance(part, bytes):
+            folding.add_rows(part)
+        elif b'"kind":"eval"' in part or b'"kind":"step"' in part:
+            _add_line(folding, part)
+    before = folding.view()
+    for line in _whole_lines(os.pread(fd, END_BYTES, size - END_BYTES)).split(b"\n"):
+        _add_line(folding, line)
+    view = folding.view()
+    if view.phase is not None and view.phase is before.phase and view.last_t is not None:
+        # Something else may have been done between, but what has come to its end is rows.
+        view = dataclasses.replace(view, phase=Phase(name="train", step=view.step, t=view.phase.t))
+    return view
+
+
+def _whole_lines(data: bytes, *, from_start: bool = False) -> bytes:
+    """`data` without the torn lines at its ends."""
+    return data[0 if from_start else data.find(b"\n") + 1 : data.rfind(b"\n") + 1]
+
+
+def _add_line(folding: Folding, line: bytes) -> None:
+    event = decode(line)
+    if event is not None:
+        folding.add(event)
+
+
+def _open_regular(path: Path) -> int:
+    """A descriptor of a plain file; a pipe or a device would make the reader wait for ever."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(None, "it is no plain file")
+    return fd

@@ -1,0 +1,357 @@
+"""Plain `step` lines read by whole columns, so that a run of a million rows opens while one watches.
+
+The engine writes a run's rows with the same keys in the same order: between two numbers
+always stands the same text. A `Template` is learnt from one line; lines that fit it to the
+byte are read with numpy, eight digits at a time in one 64-bit word. Every other line is
+left to the ordinary reader.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from chomp_tui.columns import WIDE
+from chomp_tui.rowblocks import ROW_COLUMNS, Block
+
+# Fewer lines than this are read faster one by one.
+LEAST_LINES = 48
+LEAST_RUN = 4
+MOST_TEMPLATES = 24
+MOST_LEARNT_AT_ONCE = 6
+LONGEST_LITERAL = 200
+# Different places of the decimal point, in one column, that are looked for in one go.
+MOST_PLACES = 8
+TOKEN_BYTES = 24
+# A time is told in milliseconds. With more digits, sums of two parts might differ in the last bit from the true value.
+WIDE_FRACTION_DIGITS = 3
+_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,14})(\.[0-9]{1,22})?(e-[0-9]{2})?")
+
+_U64 = np.uint64
+_ZEROS, _SEVENS, _HIGH = _U64(0x3030303030303030), _U64(0x7676767676767676), _U64(0x8080808080808080)
+# The first n bytes of a word, as it stands in memory.
+_FIRST_BYTES = np.array([(1 << (8 * min(n, 8))) - 1 for n in range(TOKEN_BYTES + 1)], dtype=_U64)
+_TENS = 10 ** np.arange(17, dtype=np.int64)
+_TENTHS = np.array([float(f"1e-{n}") for n in range(100)])
+# Two digits make a number below a hundred, two of those one below ten thousand, two of those all eight.
+_PAIRINGS = (
+    (_U64(10), _U64(0x00FF00FF00FF00FF), _U64(16)),
+    (_U64(100), _U64(0x0000FFFF0000FFFF), _U64(32)),
+    (_U64(10_000), _U64(0xFFFFFFFF), _U64(0)),
+)
+
+
+class _Digits(str):
+    """A number as it is written."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One number of a line and the text before it, from the end of the number before.
+
+    Attributes:
+        column: where it is kept; None if it is not.
+        first_comma: which of the line's commas begins `literal`; none does for the first field.
+    """
+
+    literal: bytes
+    column: str | None
+    is_negative: bool
+    has_point: bool
+    has_exponent: bool
+    first_comma: int
+
+    @cached_property
+    def layout(self) -> np.dtype:
+        """The literal, and the 24 bytes behind it as three words."""
+        n = len(self.literal)
+        return np.dtype({"names": ["text", "words"], "formats": [f"S{n}", ("<u8", (3,))], "offsets": [0, n]})
+
+
+@dataclass(frozen=True)
+class Template:
+    """How the lines of one kind are written: fields, then `}`."""
+
+    fields: tuple[Field, ...]
+    commas: int
+
+
+def learn(line: bytes) -> Template | None:
+    """The template of a `step` line as the engine writes them, or None for any other line."""
+    try:
+        pairs = json.loads(line, object_pairs_hook=list, parse_float=_Digits, parse_int=_Digits)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+        return None
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys) or keys[:3] != ["v", "t", "kind"] or "step" not in keys:
+        return None
+    if (pairs[0][1], pairs[2][1]) != ("1", "step") or not isinstance(pairs[0][1], _Digits):
+        return None
+    template = _template(pairs)
+    known = {field.column: field for field in template.fields} if template else {}
+    if template is None or "t" not in known or "step" not in known or _written(pairs) != line:
+        return None
+    step, t = known["step"], known["t"]
+    return None if step.has_point or step.has_exponent or step.is_negative or t.is_negative else template
+
+
+def _token(value: Any) -> str:
+    return str(value) if isinstance(value, _Digits) else json.dumps(value, ensure_ascii=False)
+
+
+def _written(pairs: list[tuple[str, Any]]) -> bytes:
+    return _bytes("{" + ",".join(f"{_token(key)}:{_token(value)}" for key, value in pairs) + "}")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _template(pairs: list[tuple[str, Any]]) -> Template | None:
+    fields: list[Field] = []
+    text, commas = "{", 0
+    for number, (key, value) in enumerate(pairs):
+        text += ("," if number else "") + _token(key) + ":"
+        if not isinstance(value, _Digits) or key == "v":
+            if isinstance(value, list):
+                return None
+            text += _token(value)
+            continue
+        digits = value.removeprefix("-")
+        is_negative = digits != value
+        # The sign belongs to the text: a loss that changes it has two templates.
+        text += "-" * is_negative
+        form = _NUMBER.fullmatch(digits)
+        if form is None or len(digits) > TOKEN_BYTES or len(text) > LONGEST_LITERAL:
+            return None
+        column = key if key in ROW_COLUMNS else None
+        fields.append(Field(_bytes(text), column, is_negative, form[1] is not None, form[2] is not None, commas))
+        commas += _bytes(text).count(b",")
+        text = ""
+    # Then a number's end is where the next comma, or the brace, is.
+    return Template(tuple(fields), commas) if not text else None
+
+
+class RowReader:
+    """Divides whole lines into blocks of rows and other lines, in their order; remembers what it has learnt."""
+
+    def __init__(self) -> None:
+        self._templates: list[Template] = []
+
+    def parts(self, lines: bytes) -> Iterator[Block | bytes]:
+        """Blocks of rows (`step` and `t` among the columns), and single lines without their newline."""
+        if lines.count(b"\n", 0, LEAST_LINES * 4096) < LEAST_LINES:
+            yield from lines.split(b"\n")[:-1]
+            return
+        chunk = _Chunk(lines)
+        self._read(chunk)
+        for start, end, is_block in chunk.runs():
+            if is_block:
+                yield {name: column[start:end] for name, column in chunk.columns.items()}
+            else:
+                yield from (chunk.line(i) for i in range(start, end))
+
+    def _read(self, chunk: _Chunk) -> None:
+        for template in tuple(self._templates):
+            chunk.read(template)
+        for _ in range(MOST_LEARNT_AT_ONCE):
+            line = chunk.first_unread_row()
+            learnt = learn(line) if line is not None else None
+            if learnt is None or learnt in self._templates:
+                return
+            chunk.read(learnt)
+            self._templates = [learnt, *self._templates][:MOST_TEMPLATES]
+
+
+class _Chunk:
+    """Some lines as bytes, and what has been read of them."""
+
+    def __init__(self, lines: bytes):
+        self._lines = lines
+        self._bytes = np.zeros(len(lines) + LONGEST_LITERAL + 2 * TOKEN_BYTES, np.uint8)
+        self._bytes[: len(lines)] = np.frombuffer(lines, np.uint8)
+        self._ends = np.flatnonzero(self._bytes == ord("\n"))
+        self._starts = np.concatenate([[0], self._ends[:-1] + 1])
+        self._commas = np.flatnonzero(self._bytes == ord(","))
+        self._first_comma = np.searchsorted(self._commas, self._starts)
+        self._comma_count = np.diff(self._first_comma, append=len(self._commas))
+        self.is_read = np.zeros(len(self._ends), bool)
+        self.columns: Block = {}
+
+    def line(self, number: int) -> bytes:
+        return self._lines[self._starts[number] : self._ends[number]]
+
+    def first_unread_row(self) -> bytes | None:
+        """A line that looks like a row and is not read yet, if there are enough lines for it to matter."""
+        unread = np.flatnonzero(~self.is_read)
+        if len(unread) < LEAST_LINES // 2:
+            return None
+        for number in unread[:LEAST_LINES]:
+            line = self.line(number)
+            if b'"kind":"step"' in line and len(line) < 4096:
+                return line
+        return None
+
+    def runs(self) -> Iterator[tuple[int, int, bool]]:
+        """Ranges of lines that were all read, or all not; a few read ones among others are left with those."""
+        edges = np.flatnonzero(np.diff(self.is_read)) + 1
+        bounds = [0, *edges.tolist(), len(self.is_read)]
+        for start, end in pairwise(bounds):
+            yield start, end, bool(self.is_read[start]) and end - start >= LEAST_RUN
+
+    def read(self, template: Template) -> None:
+        """Read the lines that fit `template`."""
+        numbers = np.flatnonzero((self._comma_count == template.commas) & ~self.is_read)
+        if not len(numbers):
+            return
+        fits = np.ones(len(numbers), bool)
+        first = self._first_comma[numbers]
+        values: dict[str, np.ndarray] = {}
+        for field, following in zip(template.fields, (*template.fields[1:], None), strict=True):
+            starts = self._commas[first + field.first_comma] if field.first_comma else self._starts[numbers]
+            ends = self._commas[first + following.first_comma] if following else self._ends[numbers] - 1
+            value, good = self._numbers(field, starts, ends)
+            fits &= good
+            if field.column is not None:
+                values[field.column] = -value if field.is_negative else value
+        fits &= self._bytes[self._ends[numbers] - 1] == ord("}")
+        self._keep(numbers[fits], {name: value[fits] for name, value in values.items()})
+
+    def _keep(self, numbers: np.ndarray, values: Block) -> None:
+        self.is_read[numbers] = True
+        for name, value in values.items():
+            if name not in self.columns:
+                self.columns[name] = np.full(len(self.is_read), np.nan)
+            self.columns[name][numbers] = value
+
+    def _numbers(self, field: Field, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of a field whose text begins at `starts`, and where text and number are as they should be."""
+        width = field.layout.itemsize
+        windows = np.ndarray((len(self._bytes) - width,), f"S{width}", buffer=self._bytes, strides=(1,))
+        found = windows[starts].view(field.layout)
+        lengths = ends - starts - len(field.literal)
+        good = (found["text"] == field.literal) & (lengths > 0) & (lengths <= TOKEN_BYTES)
+        words = found["words"]
+        if not field.has_point and not field.has_exponent:
+            value, digits = _whole(words, lengths)
+            return value, good & digits
+        exponent = None
+        if field.has_exponent:
+            exponent, digits = self._exponents(ends)
+            good &= digits
+            lengths = lengths - 4
+        value, digits = _decimals(words, lengths, has_point=field.has_point, exact=field.column in WIDE)
+        if exponent is not None:
+            value *= _TENTHS[exponent]
+        return value, good & digits
+
+    def _exponents(self, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What stands after `e-`, and where two digits do."""
+        tens, ones = (self._bytes[ends - back] - np.uint8(ord("0")) for back in (2, 1))
+        good = (self._bytes[ends - 4] == ord("e")) & (self._bytes[ends - 3] == ord("-")) & (tens <= 9) & (ones <= 9)
+        return np.where(good, tens.astype(np.intp) * 10 + ones, 0), good
+
+
+def _whole(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers of so many digits at the start of three words, and where they are such."""
+    lengths = np.clip(lengths, 0, 16)
+    first = (words[:, 0] ^ _ZEROS) & _FIRST_BYTES[lengths]
+    good = _are_digits(first) & (lengths > 0) & (lengths < 16)
+    good &= (lengths == 1) | ((first & _U64(0xFF)) != 0)
+    value = _eight_digits(first)
+    if lengths.max(initial=0) <= 8:
+        return (value // _TENS[8 - lengths]).astype(np.float64), good
+    second = (words[:, 1] ^ _ZEROS) & _FIRST_BYTES[np.maximum(lengths - 8, 0)]
+    good &= _are_digits(second)
+    value = (value * 10**8 + _eight_digits(second)) // _TENS[16 - lengths]
+    return value.astype(np.float64), good
+
+
+def _decimals(words: np.ndarray, lengths: np.ndarray, *, has_point: bool, exact: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of so many characters at the start of three words, and where they are such.
+
+    The point stands at the same place in nearly all lines, which are read together.
+    """
+    if not has_point:
+        return _whole(words, lengths)
+    point = _first_point(words)
+    if point is not None and (_byte(words, point) == ord(".")).all():
+        return _with_point_at(point, words, lengths, exact=exact)
+    value, good = np.zeros(len(words)), np.zeros(len(words), bool)
+    left = np.arange(len(words))
+    for _ in range(MOST_PLACES):
+        if not len(left):
+            break
+        point = _first_point(words[left[:1]])
+        here = _byte(words[left], point) == ord(".") if point is not None else left == left[0]
+        chosen, left = left[here], left[~here]
+        if point is not None:
+            value[chosen], good[chosen] = _with_point_at(point, words[chosen], lengths[chosen], exact=exact)
+    return value, good
+
+
+def _first_point(words: np.ndarray) -> int | None:
+    """The place of the decimal point in the first number, if there is one behind at most 15 digits."""
+    place = words[0].tobytes().find(b".")
+    return place if 0 < place < 16 else None
+
+
+def _byte(words: np.ndarray, place: int) -> np.ndarray:
+    return (words[:, place // 8] >> _U64(8 * (place % 8))) & _U64(0xFF)
+
+
+def _with_point_at(point: int, words: np.ndarray, lengths: np.ndarray, *, exact: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The same for numbers with their point behind `point` digits."""
+    digits = lengths - (point + 1)
+    good = (digits > 0) & (digits <= (WIDE_FRACTION_DIGITS if exact else TOKEN_BYTES - 2))
+    if point == 1:
+        whole = (words[:, 0] & _U64(0xFF)) - _U64(ord("0"))
+        good &= whole <= 9
+    else:
+        whole, fits = _whole(words, np.full(len(words), point))
+        good &= fits
+    digits = np.where(good, digits, 0)
+    fraction = np.zeros(len(words))
+    for place in reversed(range(-(-int(digits.max(initial=0)) // 8))):
+        word = _word_at(words, point + 1 + 8 * place) ^ _ZEROS
+        word &= _FIRST_BYTES[digits if place == 0 else np.maximum(digits - 8 * place, 0)]
+        good &= _are_digits(word)
+        fraction += _eight_digits(word)
+        fraction /= 1e8
+    return whole + fraction, good
+
+
+def _word_at(words: np.ndarray, byte: int) -> np.ndarray:
+    """The eight bytes that begin at `byte` of the three words; zeros behind their end."""
+    number, shift = byte // 8, 8 * (byte % 8)
+    if number > 2:
+        return np.zeros(len(words), _U64)
+    word = words[:, number] >> _U64(shift)
+    if shift and number < 2:
+        word |= words[:, number + 1] << _U64(64 - shift)
+    return word
+
+
+def _are_digits(word: np.ndarray) -> np.ndarray:
+    """Whether every byte is at most 9."""
+    return (((word + _SEVENS) | word) & _HIGH) == 0
+
+
+def _eight_digits(word: np.ndarray) -> np.ndarray:
+    """The number of eight decimal digits, one to a byte, the first byte the highest; `word` is used up."""
+    shifted = word >> _U64(8)
+    for ten, mask, shift in _PAIRINGS:
+        word *= ten
+        word += shifted
+        word &= mask
+        np.right_shift(word, shift, out=shifted)
+    return word.view(np.int64)

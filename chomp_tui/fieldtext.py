@@ -1,0 +1,176 @@
+"""What a person types into a field, and how it is written in YAML."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from chomp.config.spec import Setting
+from chomp.config.yaml_reader import read_flow, scalar
+
+_NULLS = ("null", "none", "~")
+_WHOLE_REFERENCE = re.compile(r"\$variables\.[A-Za-z_][A-Za-z0-9_]*\Z")
+_SHORT = {"\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Written without quotes where YAML allows it: a number, a word such as `true`, a reference."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text that must be read back as this very text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of texts."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """YAML that is written as it stands."""
+
+    text: str
+
+
+Wanted = Plain | Words | Items | Source
+
+
+def typed(setting: Setting, text: str) -> Wanted:
+    """What the text of a field means for its setting.
+
+    A value that does not fit is passed on as it is: validation says what is wrong with it.
+    """
+    word = text.strip()
+    if setting.optional and word.lower() in _NULLS:
+        return Plain("null")
+    if _WHOLE_REFERENCE.match(word):
+        return Plain(word)
+    if setting.kind == "list":
+        return _typed_list(word)
+    if setting.kind in ("text", "choice"):
+        return Words(_unquoted(text) if setting.kind == "text" else word)
+    return Plain(word)
+
+
+def typed_variable(text: str) -> Wanted:
+    """What is typed for a variable, which has no type of its own: YAML, or a text that is none."""
+    word = text.strip()
+    try:
+        node = yaml.compose(f"k: {word}\n", Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return Plain(word)
+    value = node.value[0][1] if isinstance(node, yaml.MappingNode) else None
+    ends = value is not None and value.end_mark.index == len(word) + 3
+    return Source(word) if ends and isinstance(value, yaml.ScalarNode) and "\n" not in word else Plain(word)
+
+
+def _typed_list(word: str) -> Wanted:
+    if not word.startswith("["):
+        return Items(tuple(part.strip() for part in word.split(",") if part.strip()))
+    try:
+        return Items(tuple(read_flow(word)))
+    except (yaml.YAMLError, RecursionError):
+        return Plain(word)
+
+
+def _unquoted(text: str) -> str:
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        try:
+            return str(json.loads(text))
+        except ValueError:
+            return text
+    return text
+
+
+def shown_words(text: str) -> str:
+    """A text as its field shows it: quoted only where it would be misread."""
+    misread = not text or text != text.strip() or text.lower() in _NULLS or text.startswith('"')
+    return json.dumps(text, ensure_ascii=False) if misread or "\n" in text or "\t" in text else text
+
+
+def shown_items(texts: tuple[str, ...]) -> str:
+    """A list as its field shows it: `[a, "b, c"]`."""
+    return f"[{', '.join(written(Words(text), inline=True) for text in texts)}]"
+
+
+def shown_value(value: Any) -> str:
+    """A value as a field and a hint show it, by the rules of the configuration."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, (list, tuple)):
+        return shown_items(tuple(str(item) for item in value))
+    return shown_words(value) if isinstance(value, str) else str(value)
+
+
+def _number(value: float) -> str:
+    """`0.0003` as `3e-4`, `100.0` as `100.0`; it reads back as the same number."""
+    text = repr(value)
+    mantissa, _, exponent = f"{value:e}".partition("e")
+    short = f"{float(mantissa):g}e{int(exponent)}"
+    return short if value and abs(value) < 1e-2 and float(short) == value else text
+
+
+def written(wanted: Wanted, *, inline: bool, style: str | None = None) -> str:
+    """The YAML of a value on one line.
+
+    Args:
+        inline: whether it stands inside `{…}` or `[…]`, where commas and brackets need quotes.
+        style: the quotes of the value it replaces; texts keep them.
+    """
+    if isinstance(wanted, Source):
+        return wanted.text
+    if isinstance(wanted, Items):
+        return f"[{', '.join(written(Words(text), inline=True) for text in wanted.texts)}]"
+    if isinstance(wanted, Plain):
+        return wanted.text if is_plain(wanted.text, inline=inline) else _double_quoted(wanted.text)
+    text = wanted.text
+    if style == "'" and text.isprintable():
+        return "'" + text.replace("'", "''") + "'"
+    if style == '"' or not is_plain(text, inline=inline) or not isinstance(scalar(text), str):
+        return _double_quoted(text)
+    return text
+
+
+def is_plain(text: str, *, inline: bool) -> bool:
+    """Whether the parser reads these characters, unquoted, as one scalar of just this text."""
+    if not text or "\n" in text or "\r" in text:
+        return False
+    probe = f"{{k: {text}}}" if inline else f"k: {text}\n"
+    try:
+        node = yaml.compose(probe, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return False
+    if not isinstance(node, yaml.MappingNode) or len(node.value) != 1:
+        return False
+    value = node.value[0][1]
+    return isinstance(value, yaml.ScalarNode) and value.style is None and value.value == text
+
+
+def _double_quoted(text: str) -> str:
+    return f'"{"".join(_escaped(letter) for letter in text)}"'
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if letter in _SHORT:
+        return _SHORT[letter]
+    if letter.isprintable():
+        return letter
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,69 @@
+"""What a fork's changed settings mean for the checkpoint it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chomp.config import Config, derive, derived_section
+from chomp.config.compat import Difference, Severity, compare, rule_for
+
+# Known only once text and tokenizer are open.
+_UNKNOWN_HERE = ("data_fingerprint", "tokenizer_digest")
+# Settings that name the text; whether it is the same text the engine finds out.
+_SOURCES = frozenset(f"data.{name}" for name in ("files", "tokens_path", "local_text", "hf_dataset", "hf_revision"))
+WORDS: Mapping[Severity, str] = {"free": "free", "judged": "to accept", "fixed": "fixed"}
+
+
+@dataclass(frozen=True)
+class ForkPlan:
+    """The differences between the settings at hand and the checkpoint's, by verdict."""
+
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def fixed(self) -> tuple[Difference, ...]:
+        """Differences that forbid the fork."""
+        return tuple(one for one in self.differences if one.severity == "fixed")
+
+    @property
+    def judged(self) -> tuple[Difference, ...]:
+        """Differences that a person must accept by name."""
+        return tuple(one for one in self.differences if one.severity == "judged")
+
+    @property
+    def accept(self) -> tuple[str, ...]:
+        """Names for `--accept`."""
+        return tuple(one.path for one in self.judged)
+
+    def summary(self) -> str:
+        """The verdict in a few words."""
+        if not self.differences:
+            return "no settings differ"
+        parts = [f"{len(self.fixed)} cannot change"] if self.fixed else []
+        parts += [f"{len(self.judged)} to accept"] if self.judged else []
+        free = len(self.differences) - len(self.fixed) - len(self.judged)
+        return ", ".join([*parts, *([f"{free} changed freely"] if free else [])])
+
+
+def severity_of(path: str) -> Severity:
+    """What a change of one setting would mean."""
+    return rule_for(path).severity
+
+
+def plan_fork(identity: Mapping[str, Any], config: Config) -> ForkPlan:
+    """Judge a configuration by a checkpoint's identity, as far as that is possible before data is opened."""
+    saved = {name: value for name, value in identity.items() if name not in _UNKNOWN_HERE}
+    found = compare(saved, {**config.model_dump(), "derived": derived_section(derive(config))})
+    # Where the run is written and what follows from other settings is no choice of the person who forks.
+    found = [
+        one for one in found if not (one.severity == "free" and one.path.startswith(("derived.", "logging.run_dir")))
+    ]
+    moved = [one for one in found if one.path in _SOURCES]
+    if moved:
+        rule = rule_for("data_fingerprint")
+        found.append(
+            Difference("data_fingerprint", "the text of the checkpoint", moved[0].path, rule.severity, rule.why)
+        )
+    return ForkPlan(tuple(found))

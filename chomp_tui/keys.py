@@ -1,0 +1,179 @@
+"""Every key of the console: one table that bindings, footer, help, palette and docs/console.md are made from.
+
+A binding's id is `scope.action`; users remap it by that id in the settings file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from textual.binding import Binding
+
+SCOPES: Mapping[str, str] = {
+    "app": "Everywhere",
+    "home": "Home",
+    "configure": "Configure",
+    "device": "Device",
+    "run": "Run",
+    "checkpoints": "Checkpoints",
+    "chart": "A chart with the focus",
+    "dialog": "Dialogs",
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One row of the table.
+
+    Attributes:
+        scope: the screen or widget that has it; `app` reaches everywhere.
+        action: name of the action method, without `action_`; may carry arguments.
+        keys: Textual key names, comma-separated; the first is the one shown.
+        label: a word or two for the footer.
+        help: one sentence for help, palette and documentation.
+        footer: whether it stands in the footer.
+        priority: whether it counts before the focused widget's own keys.
+        name: last part of the id where the action's name does not tell rows apart.
+    """
+
+    scope: str
+    action: str
+    keys: str
+    label: str
+    help: str
+    footer: bool = False
+    priority: bool = False
+    name: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.scope}.{self.name or self.action}"
+
+
+TABLE: tuple[Key, ...] = (
+    Key("app", "show_screen('home')", "1", "Home", "Runs and configurations.", name="home"),
+    Key("app", "show_screen('configure')", "2", "Configure", "Edit a configuration and check it.", name="configure"),
+    Key("app", "show_screen('device')", "3", "Device", "GPUs and the flags they need.", name="device"),
+    Key("app", "show_screen('run')", "4", "Run", "Watch and steer a run.", name="run"),
+    Key("app", "show_screen('checkpoints')", "5", "Checkpoints", "Checkpoints of all runs.", name="checkpoints"),
+    Key("app", "help", "6,question_mark,f1", "Help", "All keys, and what the screen is for."),
+    Key("app", "back", "escape", "Back", "One layer out."),
+    Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme; remembered."),
+    Key("app", "save_screenshot", "f8", "Screenshot", "Write the screen to an SVG file."),
+    Key("app", "quit", "q", "Quit", "Leave the console; runs go on, and a line says how to attach.", footer=True),
+    Key("home", "open", "enter", "Open", "Watch the selected run, or edit the selected configuration.", footer=True),
+    Key("home", "new", "n", "New", "Configure a new run from the selected configuration or run.", footer=True),
+    Key("home", "resume", "r", "Resume", "Pick a checkpoint of the selected run and go on from it.", footer=True),
+    Key(
+        "home", "open_folder", "o", "Folder", "Show where the selected run lies, and open it where there is a desktop."
+    ),
+    Key("home", "delete", "d", "Delete", "Delete the selected run, after asking.", footer=True),
+    Key("home", "filter", "slash", "Filter", "Show only names that contain a text.", footer=True),
+    Key("configure", "launch", "f5", "Launch", "Start training with this configuration.", footer=True, priority=True),
+    Key("configure", "save", "ctrl+s,f2", "Save", "Save to the file it came from.", footer=True, priority=True),
+    Key("configure", "save_as", "f3", "Save as", "Save under another name.", priority=True),
+    Key(
+        "configure",
+        "open_file",
+        "f6",
+        "Open",
+        "Start from another file or from a past run.",
+        footer=True,
+        priority=True,
+    ),
+    Key(
+        "configure", "toggle_yaml", "f4", "Form/YAML", "Move between the form and the YAML.", footer=True, priority=True
+    ),
+    Key("configure", "diff", "f7", "Diff", "What differs from the file on disk.", footer=True, priority=True),
+    Key("configure", "compile", "f10", "Compile", "Ask the compiler how much memory the step takes.", priority=True),
+    Key("configure", "undo", "ctrl+z", "Undo", "Take the last change back.", priority=True),
+    Key("configure", "redo", "ctrl+y", "Redo", "Make the change again that was taken back.", priority=True),
+    Key(
+        "configure", "filter", "ctrl+f", "Find", "Show only settings whose name or help contains a text.", priority=True
+    ),
+    Key("device", "switch", "space", "Switch", "Apply the selected rule to runs started here, or do not.", footer=True),
+    Key(
+        "device", "test_flags", "t", "Test flags", "Prove in a short child process that XLA accepts them.", footer=True
+    ),
+    Key("device", "refresh", "r", "Refresh", "Read the GPUs again.", footer=True),
+    Key("device", "copy_line", "y", "Copy line", "Copy the `env` line with these variables.", footer=True),
+    Key("run", "pause", "p", "Pause", "Pause training after the step at hand, or go on.", footer=True),
+    Key("run", "save_now", "c", "Save", "Save a checkpoint now.", footer=True),
+    Key("run", "evaluate_now", "e", "Eval", "Evaluate on the held-out text now.", footer=True),
+    Key("run", "sample_now", "g", "Sample", "Type a prompt and see what the model makes of it.", footer=True),
+    Key("run", "stop", "S", "Stop", "Save and stop, stop without saving, or neither.", footer=True),
+    Key("run", "log_y", "y", "Log y", "Switch the loss chart between logarithmic and linear.", footer=True),
+    Key("run", "smoothing", "s", "Smooth", "Next amount of smoothing of the training loss."),
+    Key("run", "x_axis", "x", "X axis", "Plot by step, by tokens or by time."),
+    Key("run", "zoom_in", "plus,equals_sign", "Zoom in", "Show a shorter part; the newest record stays in view."),
+    Key("run", "zoom_out", "minus", "Zoom out", "Show a longer part."),
+    Key("run", "zoom_reset", "0", "All", "Show the whole run."),
+    Key("run", "marker", "b", "Blocks", "Draw charts with braille dots, or with blocks where a font lacks them."),
+    Key("run", "zoom_panel", "enter", "Zoom", "Show the focused panel alone, or all again."),
+    Key("run", "next_panel", "n", "Next panel", "Show the next panel."),
+    Key("run", "previous_panel", "N", "Previous panel", "Show the previous panel."),
+    Key("run", "filter", "slash", "Filter log", "Show only log lines that contain a text."),
+    Key("run", "mark", "space", "Mark", "Mark the selected sample, to compare it with others of the same prompt."),
+    Key("run", "other_prompt", "o", "Prompt", "Samples of the next prompt."),
+    Key("run", "resume", "r", "Resume", "Go on with this run after it ended, from a checkpoint.", footer=True),
+    Key("checkpoints", "resume", "enter", "Resume", "Go on in place from the selected checkpoint.", footer=True),
+    Key(
+        "checkpoints",
+        "fork",
+        "f",
+        "Fork",
+        "Start a new run from the selected checkpoint, with other settings.",
+        footer=True,
+    ),
+    Key("checkpoints", "sample", "g", "Sample", "Write text with the selected checkpoint.", footer=True),
+    Key("checkpoints", "verify", "v", "Verify", "Compare every byte with the checkpoint's manifest.", footer=True),
+    Key("checkpoints", "tag", "t", "Tag", "Tag the selected checkpoint, so that it is kept.", footer=True),
+    Key("checkpoints", "delete", "d", "Delete", "Delete the selected checkpoint, after asking.", footer=True),
+    Key(
+        "checkpoints", "differences", "i", "Differs", "All settings in which it differs from the configuration at hand."
+    ),
+    Key("checkpoints", "filter", "slash", "Filter", "Show only runs whose name contains a text."),
+    Key("chart", "crosshair(-1)", "left", "Left", "Move the crosshair to the left.", name="crosshair_left"),
+    Key("chart", "crosshair(1)", "right", "Right", "Move the crosshair to the right.", name="crosshair_right"),
+    Key("chart", "crosshair_off", "escape", "No crosshair", "Take the crosshair away."),
+    Key("dialog", "cancel", "escape", "Cancel", "Close without doing anything."),
+)
+
+
+def bindings(scope: str) -> list[Binding]:
+    """The Textual bindings of one scope."""
+    from textual.binding import Binding
+
+    return [
+        Binding(row.keys, row.action, row.label, show=row.footer, priority=row.priority, id=row.id, tooltip=row.help)
+        for row in TABLE
+        if row.scope == scope
+    ]
+
+
+def shown(keys: str) -> str:
+    """Key names as people read them: `? or F1`."""
+    return " or ".join(_NAMES.get(key, key if len(key) == 1 else _spell(key)) for key in keys.split(","))
+
+
+_NAMES = {
+    "question_mark": "?",
+    "slash": "/",
+    "plus": "+",
+    "minus": "-",
+    "equals_sign": "=",
+    "escape": "Esc",
+    "enter": "Enter",
+    "space": "Space",
+    "left": "←",
+    "right": "→",
+}
+
+
+def _spell(key: str) -> str:
+    if key.startswith("ctrl+"):
+        return f"Ctrl+{key.removeprefix('ctrl+').upper()}"
+    return key.upper() if key.startswith("f") and key[1:].isdecimal() else key.capitalize()

@@ -1,0 +1,291 @@
+"""Checkpoints of one run or of all: what they are worth, whether they are intact, and going on from them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from chomp.events.text import defused
+from chomp_tui import keys
+from chomp_tui.checkpointlist import CheckpointList, CheckpointRow, Checkpoints, Reference, settings_of
+from chomp_tui.dialogs import Ask, Read
+from chomp_tui.launch import LaunchRequest
+from chomp_tui.resumeplan import going_back_text, more_steps_problem, plan_resume
+from chomp_tui.screens.configure import ForkOrigin
+from chomp_tui.screens.upkeep import CheckpointUpkeep
+from chomp_tui.widgets.checkpointrows import (
+    change_lines,
+    checkpoint_detail,
+    checkpoint_row,
+    columns,
+    difference_table,
+    judged_by,
+)
+from chomp_tui.widgets.listing import Listing
+from chomp_tui.widgets.sampling import SampleDialog
+
+AGE_SECONDS = 5.0
+
+
+class CheckpointsScreen(CheckpointUpkeep):
+    """Checkpoints, newest first; ★ marks the lowest evaluation loss of a run."""
+
+    MODE = "checkpoints"
+    PURPOSE = (
+        "Checkpoints of one run or of all. ★ marks the lowest evaluation loss of a run. Settings are judged against "
+        "the configuration at hand, or against those of the checkpoint's own run. Esc shows all runs again."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("checkpoints")]
+
+    class Changed(Message):
+        """The checkpoints are other than before."""
+
+        def __init__(self, found: Checkpoints) -> None:
+            super().__init__()
+            self.found = found
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, CheckpointsScreen.Changed)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run: Path | None = None
+        self._found = Checkpoints()
+        self._has_looked = False
+        self._needle = ""
+        self._list: CheckpointList | None = None
+
+    def show(self, run: Path | None) -> None:
+        """Show the checkpoints of one run, or of all (None); before or after mount."""
+        self._run = run
+        self.ask_again()
+
+    def ask_again(self) -> None:
+        """Look now, and judge by the configuration that is at hand now."""
+        if self._list is not None:
+            self._list.ask(self._run, self._reference())
+
+    def _reference(self) -> Reference | None:
+        """The configuration in the configure screen, if there is a valid one."""
+        loaded = self.chomp.shared.at_hand
+        return Reference(Path(loaded.source).name, settings_of(loaded.config)) if loaded is not None else None
+
+    def compose_body(self) -> ComposeResult:
+        with Container(id="checkpoints"):
+            with Vertical(id="checkpoint-panel", classes="panel"):
+                yield Input(placeholder="part of a run's name", id="checkpoint-filter", compact=True)
+                yield Static("", id="checkpoint-empty")
+                yield Listing(columns(with_run=True), id="checkpoint-list")
+            with VerticalScroll(id="checkpoint-detail", classes="panel", can_focus=False):
+                yield Static("", id="checkpoint-facts")
+
+    def on_mount(self) -> None:
+        self.query_one("#checkpoint-filter").display = False
+        self.query_one("#checkpoint-empty").display = False
+        self._list = CheckpointList(self.chomp.shared.runs, self._deliver)
+        self.ask_again()
+        self._list.start()
+        self.set_interval(AGE_SECONDS, self._tick)
+        self.query_one("#checkpoint-list").focus()
+
+    def on_unmount(self) -> None:
+        self.end_checks()
+        if self._list is not None:
+            self._list.stop()
+
+    def on_screen_suspend(self) -> None:
+        if self._list is not None:
+            self._list.pause(True)
+
+    def on_screen_resume(self) -> None:
+        if self._list is not None:
+            self.ask_again()
+            self._list.pause(False)
+
+    def _deliver(self, found: Checkpoints) -> None:
+        """Called in the list's thread."""
+        self.post_safely(self.Changed(found))
+
+    # What is shown ---------------------------------------------------------------------
+
+    def on_checkpoints_screen_changed(self, message: Changed) -> None:
+        before = {row.key: row.saved_at for row in self._found.rows}
+        self._found = message.found
+        self._has_looked = True
+        for row in self._found.rows:
+            if before.get(row.key, row.saved_at) != row.saved_at:
+                # Saved anew under the same step: what was verified is gone.
+                self.checks.pop(row.key, None)
+        self.draw()
+
+    def _tick(self) -> None:
+        if self.is_current and self._has_looked:
+            self.draw()
+
+    def draw(self) -> None:
+        now = time.time()
+        rows = [row for row in self._found.rows if self._needle in row.run.name.lower()]
+        listing = self.query_one("#checkpoint-list", Listing)
+        listing.show_columns(columns(with_run=self._found.run is None, narrow=self.has_class("-narrow")))
+        listing.show([checkpoint_row(row, now, self.checks.get(row.key)) for row in rows])
+        self._draw_empty(is_empty=not rows)
+        self._draw_detail()
+        run = self._found.run
+        title = f"Checkpoints of {run.name}" if run else "Checkpoints of all runs"
+        self.query_one("#checkpoint-panel").border_title = Content(defused(title))
+        self.say(f"vs {self._found.reference or 'each run’s own'}")
+
+    def _draw_empty(self, *, is_empty: bool) -> None:
+        empty = self.query_one("#checkpoint-empty", Static)
+        empty.display = is_empty
+        self.query_one("#checkpoint-list").display = not is_empty
+        if not is_empty:
+            return
+        if self._found.problem:
+            text = self._found.problem
+        elif self._needle and self._found.rows:
+            text = f"no run has “{self._needle}” in its name; Esc shows all"
+        elif self._found.run is not None:
+            text = f"{self._found.run.name} has no checkpoint yet. Esc shows those of all runs."
+        else:
+            text = f"No run in {self.chomp.shared.runs} has a checkpoint yet."
+        empty.update(Content(defused(text)))
+
+    def _draw_detail(self) -> None:
+        row = self.row()
+        facts = self.query_one("#checkpoint-facts", Static)
+        panel = self.query_one("#checkpoint-detail")
+        title = f"step {row.step:,} of {row.run.name}" if row else ""
+        panel.border_title = Content(defused(title))
+        check = self.checks.get(row.key) if row else None
+        name, width = self._found.reference, facts.size.width
+        text = checkpoint_detail(row, time.time(), check, name, width) if row else Content("")
+        if facts.content != text:
+            facts.update(text)
+
+    def on_listing_selected(self) -> None:
+        self._draw_detail()
+
+    def row(self) -> CheckpointRow | None:
+        """The selected checkpoint."""
+        key = self.query_one("#checkpoint-list", Listing).selected
+        return next((row for row in self._found.rows if row.key == key), None)
+
+    # Going on --------------------------------------------------------------------------
+
+    def on_listing_opened(self) -> None:
+        self.action_resume()
+
+    @work(group="resume", exclusive=True)
+    async def action_resume(self) -> None:
+        """Go on in place, after telling what that means."""
+        row = self.row()
+        if row is None or self.chomp.refuse_read_only():
+            return
+        plan = plan_resume(row, self._found.rows)
+        if plan.refusal is not None:
+            self.chomp.tell(plan.refusal, severity="warning")
+            return
+        if plan.fixed:
+            self.app.push_screen(Read("It cannot go on with the run's settings", difference_table(row.own or ())))
+            return
+        if plan.judged and not await self.agreed(
+            "Accept these settings?",
+            f"The run was last started with other settings than this checkpoint:\n{change_lines(plan.judged)}",
+            "Accept them and go on",
+        ):
+            return
+        if plan.set_aside and not await self.agreed(
+            f"Go back to step {row.step:,}?", going_back_text(row, plan), f"Go on from step {row.step:,}"
+        ):
+            return
+        overrides: tuple[str, ...] = ()
+        if plan.last_step is not None:
+            steps = await self.app.push_screen_wait(
+                Ask(
+                    "Train up to which step?",
+                    value=str(plan.last_step * 2),
+                    text=f"This run ends at step {plan.last_step:,}, where this checkpoint is.",
+                    check=lambda text: more_steps_problem(text, row.step),
+                )
+            )
+            if steps is None:
+                return
+            overrides = (f"train.steps={int(steps)}",)
+        environment = dict(self.chomp.shared.environment)
+        self.chomp.launch(
+            LaunchRequest(
+                run_dir=row.run,
+                overrides=overrides,
+                resume=str(row.step),
+                accept=plan.accept,
+                environment=environment,
+            )
+        )
+
+    def action_fork(self) -> None:
+        """Configure a new run that begins with the checkpoint."""
+        row = self.row()
+        if row is None or self.chomp.refuse_read_only():
+            return
+        if row.damaged is not None:
+            self.chomp.tell(row.damaged, severity="error")
+            return
+        self.chomp.edit_config(row.run, fork=ForkOrigin(row.run, row.step))
+
+    @work(group="sample", exclusive=True)
+    async def action_sample(self) -> None:
+        """Write text with the checkpoint."""
+        row = self.row()
+        if row is None or self.chomp.refuse_read_only():
+            return
+        prompt = await self.app.push_screen_wait(
+            Ask("A sample after which text?", text=f"Step {row.step:,} of {row.run.name}; empty starts a new document.")
+        )
+        if prompt is not None:
+            self.app.push_screen(SampleDialog(row.path, prompt, self.chomp.shared.environment))
+
+    def action_differences(self) -> None:
+        """Show all settings that differ."""
+        row = self.row()
+        differences = judged_by(row) if row else None
+        if row is None or differences is None:
+            return
+        now = self._found.reference if row.hand is not None else "the run's own settings"
+        self.app.push_screen(Read(f"Step {row.step:,} of {row.run.name}, and {now}", difference_table(differences)))
+
+    # Filter ----------------------------------------------------------------------------
+
+    def action_filter(self) -> None:
+        """Show only runs whose name contains a text."""
+        box = self.query_one("#checkpoint-filter", Input)
+        box.display = True
+        box.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._needle = event.value.strip().lower()
+        self.draw()
+
+    def on_input_submitted(self) -> None:
+        self.query_one("#checkpoint-filter").display = bool(self._needle)
+        self.query_one("#checkpoint-list").focus()
+
+    def go_back(self) -> None:
+        box = self.query_one("#checkpoint-filter", Input)
+        if box.display:
+            box.value = ""
+            box.display = False
+            self.query_one("#checkpoint-list").focus()
+        elif self._run is not None:
+            self.show(None)
+        else:
+            super().go_back()

@@ -1,0 +1,463 @@
+"""Configure a run: a form and its YAML side by side, checked live, with what the run would amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.content import Content
+from textual.timer import Timer
+from textual.widgets import Static, TextArea
+
+from chomp.errors import CheckpointError, ChompError
+from chomp.events.text import defused
+from chomp.rundir import list_checkpoints, open_run
+from chomp_tui import keys
+from chomp_tui.background import in_thread
+from chomp_tui.document import Check, Document
+from chomp_tui.documents import NEW_NAME, blank, from_run, read_document
+from chomp_tui.edits import CannotEdit
+from chomp_tui.forkplan import ForkPlan, plan_fork, severity_of
+from chomp_tui.preflight import DEBOUNCE_SECONDS, ENGINE, Preflight, Report, ask, memory_limit
+from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.screens.filing import choose_base, diff_dialog, may_discard, save_as, save_document
+from chomp_tui.screens.launching import ForkOrigin, launch
+from chomp_tui.widgets.configform import ConfigForm
+from chomp_tui.widgets.field import FieldRow
+from chomp_tui.widgets.preflightpanel import PreflightPanel, digest
+from chomp_tui.widgets.yamleditor import YamlPane, position
+
+__all__ = ["ConfigureScreen", "ForkOrigin"]
+
+CHECK_SECONDS = 0.15
+# From this width on form and YAML stand side by side.
+SIDE_COLUMNS = 116
+PAGES = ("form", "yaml", "preflight")
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What was asked to be edited."""
+
+    path: Path | None = None
+    overrides: tuple[str, ...] = ()
+    run_dir: Path | None = None
+    resume: str = "none"
+    start: bool = False
+    fork: ForkOrigin | None = None
+
+
+class ConfigureScreen(ConsoleScreen):
+    """Configure a run.
+
+    Args:
+        inspect: the command that the pre-flight figures come from.
+    """
+
+    MODE = "configure"
+    PURPOSE = "Edit a configuration as a form or as YAML, see what it amounts to, and start a run with it."
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("configure")]
+
+    def __init__(self, *, inspect: Sequence[str] = ENGINE, debounce_seconds: float = DEBOUNCE_SECONDS) -> None:
+        super().__init__()
+        self.document = blank()
+        self.run_dir: Path | None = None
+        self.resume = "none"
+        self.fork: ForkOrigin | None = None
+        self._identity: Mapping[str, Any] = {}
+        self._wish: _Wish | None = None
+        self._timer: Timer | None = None
+        self._limit: tuple[float, str] | None = None
+        self._preflight = Preflight(self._got_report, command=inspect, debounce_seconds=debounce_seconds)
+
+    @property
+    def has_unsaved(self) -> bool:
+        """Whether there are changes that no file holds."""
+        return self.document.is_modified
+
+    # Opening ---------------------------------------------------------------------------
+
+    def edit(
+        self,
+        path: Path | None,
+        *,
+        overrides: Sequence[str] = (),
+        run_dir: Path | None = None,
+        resume: str = "none",
+        start: bool = False,
+        fork: ForkOrigin | None = None,
+    ) -> None:
+        """Configure a run from a YAML file, a past run's directory, a checkpoint to fork from, or from nothing.
+
+        Args:
+            overrides: `KEY=VALUE` texts on top of it.
+            run_dir: where the run is written; None for a fresh name.
+            resume: as for `chomp train`.
+            start: start the run at once if the configuration is valid.
+        """
+        self._wish = _Wish(path, tuple(overrides), run_dir, resume, start, fork)
+        if self.is_mounted:
+            self.run_worker(self._open_wish(), group="open", exclusive=True, exit_on_error=True)
+
+    async def _open_wish(self) -> None:
+        wish, self._wish = self._wish, None
+        if wish is None or not await may_discard(self):
+            return
+        try:
+            document, identity = await in_thread(lambda: _read(wish))
+        except ChompError as error:
+            self.chomp.tell(str(error), severity="error")
+            return
+        self.run_dir, self.resume, self.fork = wish.run_dir, wish.resume, wish.fork
+        self._identity = identity
+        await self._show(document)
+        if wish.start:
+            await launch(self)
+
+    async def _show(self, document: Document) -> None:
+        """Show another document everywhere."""
+        self.document = document
+        form = self.query_one(ConfigForm)
+        self.query_one(YamlPane).load(document)
+        await form.show_document(document, severity_of if self.fork else None)
+        self._check()
+        if self.is_current:
+            self._turn_to("form")
+            form.focus_sections()
+
+    def compose_body(self) -> ComposeResult:
+        """Form, YAML and figures; how many are in sight depends on the width."""
+        yield Static("", id="headline")
+        yield Static("", id="origin")
+        with Container(id="configure"):
+            yield ConfigForm()
+            yield YamlPane()
+            yield PreflightPanel()
+
+    async def on_mount(self) -> None:
+        self._turn_to("form")
+        if self._wish is None:
+            await self._show(self.document)
+        else:
+            self.run_worker(self._open_wish(), group="open", exclusive=True)
+
+    async def on_unmount(self) -> None:
+        await self._preflight.close()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width >= SIDE_COLUMNS, "-side")
+        self.call_after_refresh(self._update_headline)
+        self.call_after_refresh(self._update_context)
+
+    def on_screen_resume(self) -> None:
+        if self.is_mounted and self.document.check().loaded is not None:
+            self._estimate(self.document.check())
+
+    # Editing ---------------------------------------------------------------------------
+
+    def pull(self) -> None:
+        """Take what the editor has and the document does not know yet."""
+        editor = self.query_one(YamlPane).editor
+        self.document.take_lines(editor.document.lines, group=f"yaml:{editor.cursor_location[0]}")
+
+    def on_field_row_edited(self, event: FieldRow.Edited) -> None:
+        event.stop()
+        self._from_form(event.row, lambda: self.document.set(event.path, event.value, group=f"field:{event.path}"))
+
+    def on_field_row_cleared(self, event: FieldRow.Cleared) -> None:
+        event.stop()
+        self._from_form(event.row, lambda: self.document.reset(event.path))
+
+    def _from_form(self, row: FieldRow, change: Any) -> None:
+        self.pull()
+        try:
+            change()
+        except CannotEdit as error:
+            self.chomp.tell(str(error), severity="warning")
+            row.show(self.document.view(row.setting))
+            return
+        pane = self.query_one(YamlPane)
+        pane.show_document(self.document)
+        line = self.document.line_of(row.setting.path)
+        if line is not None:
+            pane.go_to(line)
+        self._check_soon()
+
+    def on_field_row_left(self, event: FieldRow.Left) -> None:
+        event.stop()
+        self.document.close_group()
+        row = event.row
+        if self.document.check().parses:
+            row.show(self.document.view(row.setting))
+
+    def on_field_row_entered(self, event: FieldRow.Entered) -> None:
+        line = self.document.line_of(event.row.setting.path)
+        if line is not None:
+            self.query_one(YamlPane).go_to(line)
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        before = self.document.text
+        self.pull()
+        if self.document.text != before:
+            self._check_soon()
+
+    def _check_soon(self) -> None:
+        """Validate once the person pauses."""
+        self._update_context()
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(CHECK_SECONDS, self._check)
+
+    def _check(self, *, force: bool = False) -> None:
+        """Validate, and bring everything in sight up to date."""
+        check = self.document.check()
+        is_opened = self.has_unsaved or self.document.name != NEW_NAME
+        self.chomp.shared.at_hand = check.loaded if is_opened else None
+        self.query_one(ConfigForm).update_views(force=force)
+        self.query_one(YamlPane).show_problems(check.problems)
+        self.query_one(PreflightPanel).show_hints(check.notes)
+        self._estimate(check)
+        self._update_context()
+        self._update_headline()
+
+    def action_undo(self) -> None:
+        """Take the last change back, whichever of the two views made it."""
+        self._travel(self.document.undo, "nothing to take back")
+
+    def action_redo(self) -> None:
+        """Make the change again that was taken back."""
+        self._travel(self.document.redo, "nothing was taken back")
+
+    def _travel(self, move: Any, nothing: str) -> None:
+        self.pull()
+        if not move():
+            self.chomp.tell(nothing)
+            return
+        self.query_one(YamlPane).show_document(self.document)
+        self._check(force=True)
+
+    # What is known ---------------------------------------------------------------------
+
+    def fork_plan(self) -> ForkPlan:
+        """How the settings differ from those of the checkpoint that is forked."""
+        loaded = self.document.check().loaded
+        return plan_fork(self._identity, loaded.config) if self.fork and loaded else ForkPlan()
+
+    def _update_context(self) -> None:
+        name, path = self.document.name, self.document.path
+        if self.size.width < 100:
+            mark, name = "● ", path.name if path else name
+        else:
+            mark = "● modified  "
+        self.say(Content.styled(mark if self.has_unsaved else "", "$warning") + Content(defused(name)))
+
+    def _update_headline(self) -> None:
+        check = self.document.check()
+        left = _verdict(check)
+        right = digest(self._preflight.report, self._limit)
+        width = max(0, self.size.width - 2)
+        space = width - left.cell_length - right.cell_length
+        if space < 2:
+            left, space = left.truncate(max(10, width - right.cell_length - 2), ellipsis=True), 2
+        self.query_one("#headline", Static).update(Content.assemble(left, " " * max(2, space), right))
+        self._update_origin()
+
+    def _update_origin(self) -> None:
+        parts = []
+        if self.fork is not None:
+            parts.append(f"fork of {self.fork.run.name} at step {self.fork.step:,}: {self.fork_plan().summary()}")
+        if self.resume != "none":
+            parts.append(f"resumes {self.run_dir or '?'} from {self.resume}")
+        if self.document.overrides:
+            parts.append("overrides: " + "  ".join(f"-o {one}" for one in self.document.overrides))
+        line = self.query_one("#origin", Static)
+        line.display = bool(parts)
+        line.update(Content(defused("   ".join(parts))))
+
+    # Figures ---------------------------------------------------------------------------
+
+    def _estimate(self, check: Check, *, compiled: bool = False) -> None:
+        if check.loaded is None:
+            self._preflight.hold("waits until the configuration is valid")
+            return
+        document, environment = self.document, self.chomp.shared.environment
+        question = ask(check.loaded.config, document.text, document.overrides, environment, compiled=compiled)
+        self._preflight.request(question)
+
+    def _got_report(self, report: Report) -> None:
+        if not self.is_mounted:
+            return
+        self._draw_report(report)
+        if report.state == "done":
+            self.run_worker(self._measure(report), group="limit", exclusive=True)
+
+    async def _measure(self, report: Report) -> None:
+        """Find out how much memory there is for what the figures are about."""
+        self._limit = await in_thread(lambda: memory_limit(report.figures, self.chomp.shared.environment))
+        self._draw_report(self._preflight.report)
+
+    def _draw_report(self, report: Report) -> None:
+        loaded = self.document.check().loaded
+        self.query_one(PreflightPanel).show(report, loaded.config if loaded else None, self._limit)
+        self._update_headline()
+
+    def action_compile(self) -> None:
+        """Ask the compiler how much memory the step takes."""
+        self.pull()
+        check = self.document.check()
+        if check.loaded is None:
+            self.chomp.tell("the configuration has problems; the compiler is asked once they are mended")
+            return
+        self._estimate(check, compiled=True)
+        if not self.query_one(PreflightPanel).display:
+            self._turn_to("preflight")
+
+    # Moving ----------------------------------------------------------------------------
+
+    def _page(self) -> str:
+        return next((page for page in PAGES if self.has_class(f"-show-{page}")), "form")
+
+    def _turn_to(self, page: str) -> None:
+        for one in PAGES:
+            self.set_class(one == page, f"-show-{one}")
+
+    def action_toggle_yaml(self) -> None:
+        """Go on to the next of form, YAML and figures."""
+        at = next((i for i, page in enumerate(PAGES) if self.query_one(f"#{page}").has_focus_within), None)
+        page = PAGES[((PAGES.index(self._page()) if at is None else at) + 1) % len(PAGES)]
+        path = self.query_one(ConfigForm).current
+        self._turn_to(page)
+        if page == "form":
+            self.query_one(ConfigForm).focus_field()
+        elif page == "yaml":
+            line = self.document.line_of(path) if path else None
+            if line is not None:
+                self.query_one(YamlPane).go_to(line)
+            self.query_one(YamlPane).editor.focus()
+        else:
+            self.query_one(PreflightPanel).focus()
+
+    async def go_to(self, path: str) -> None:
+        """Put the cursor on a setting, in the form if it has a field there."""
+        self._turn_to("form")
+        if not await self.query_one(ConfigForm).focus_path(path):
+            line = self.document.line_of(path)
+            self._turn_to("yaml")
+            self.query_one(YamlPane).editor.focus()
+            if line is not None:
+                self.query_one(YamlPane).go_to(line)
+
+    async def go_to_first_problem(self) -> None:
+        """Say what is wrong first, and put the cursor there."""
+        check = self.document.check()
+        first = check.problems[0]
+        self.chomp.tell(f"not started: {first}", severity="error")
+        if check.parses and first.path:
+            await self.go_to(first.path)
+        else:
+            self._go_to_place(first)
+
+    def on_yaml_pane_chosen(self, event: YamlPane.Chosen) -> None:
+        event.stop()
+        self._go_to_place(event.problem)
+
+    def _go_to_place(self, problem: Any) -> None:
+        self._turn_to("yaml")
+        pane = self.query_one(YamlPane)
+        at = position(problem)
+        if at is not None:
+            pane.go_to(*at)
+        pane.editor.focus()
+
+    def go_back(self) -> None:
+        """Close the search, then leave the fields, then the screen; what was edited stays."""
+        form = self.query_one(ConfigForm)
+        if form.has_class("-finding"):
+            self.run_worker(form.leave_filter(), group="filter")
+        elif self._page() != "form" or not form.has_focus_within or form.current is not None:
+            self._turn_to("form")
+            form.focus_sections()
+        else:
+            super().go_back()
+
+    def action_filter(self) -> None:
+        """Find a setting by a part of its name or help."""
+        self._turn_to("form")
+        self.query_one(ConfigForm).open_filter()
+
+    # Files and launching ---------------------------------------------------------------
+
+    def after_filing(self) -> None:
+        """The file, or the text, is another one now."""
+        self.query_one(YamlPane).show_document(self.document)
+        self._check(force=True)
+
+    def after_launch(self) -> None:
+        """A run has been started: leave the machine to it, and name the next one afresh."""
+        self._preflight.hold("paused while a run starts")
+        self.run_dir, self.resume, self.fork = None, "none", None
+
+    def action_save(self) -> None:
+        """Save to the file it came from."""
+        self._do(save_document(self))
+
+    def action_save_as(self) -> None:
+        """Save under another name."""
+        self._do(save_as(self))
+
+    def action_diff(self) -> None:
+        """Show what differs from the file."""
+        self.pull()
+        self.app.push_screen(diff_dialog(self.document))
+
+    def action_launch(self) -> None:
+        """Start a run with what is on the screen."""
+        self._do(launch(self))
+
+    def action_open_file(self) -> None:
+        """Start from another file, or from a past run."""
+        self._do(self._choose())
+
+    async def _choose(self) -> None:
+        base = await choose_base(self)
+        if base is not None:
+            self.edit(base.path)
+
+    def _do(self, work: Any) -> None:
+        """One thing that asks questions at a time."""
+        self.pull()
+        self.run_worker(work, group="asking", exclusive=True)
+
+
+def _read(wish: _Wish) -> tuple[Document, Mapping[str, Any]]:
+    """The document to edit, and the identity of the checkpoint that is forked."""
+    if wish.fork is not None:
+        identity = _identity(wish.fork)
+        return from_run(wish.fork.run, values=identity, overrides=wish.overrides), identity
+    return (read_document(wish.path, wish.overrides) if wish.path else blank()), {}
+
+
+def _identity(fork: ForkOrigin) -> Mapping[str, Any]:
+    for info in list_checkpoints(open_run(fork.run).checkpoints):
+        if info.step == fork.step and isinstance(info.meta.get("identity"), dict):
+            return info.meta["identity"]
+    raise CheckpointError(f"{fork.run} has no checkpoint of step {fork.step} that says which settings it was made with")
+
+
+def _verdict(check: Check) -> Content:
+    if check.loaded is not None:
+        hints = f" · {len(check.notes)} hint{'' if len(check.notes) == 1 else 's'}" if check.notes else ""
+        return Content.assemble(("✓ valid", "bold $success"), (hints, "$warning"))
+    count = len(check.problems)
+    first = check.problems[0]
+    text = f"✗ {count} problem{'' if count == 1 else 's'}"
+    return Content.assemble(
+        (text, "bold $error"), f"  {defused(': '.join(p for p in (first.path, first.message) if p))}"
+    )

@@ -1,0 +1,166 @@
+"""Opening, saving and comparing the configuration at hand: the questions that go with it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Label, OptionList
+from textual.widgets.option_list import Option
+
+from chomp.errors import ChompError
+from chomp.events.text import defused
+from chomp_tui import keys
+from chomp_tui.background import in_thread
+from chomp_tui.dialogs import Ask, Choice, Choose, Read, confirm
+from chomp_tui.document import Document
+from chomp_tui.documents import Base, ChangedOnDisk, bases, from_file, save
+
+if TYPE_CHECKING:
+    from chomp_tui.screens.configure import ConfigureScreen
+
+
+class OpenList(ModalScreen[Base | None]):
+    """Configurations and past runs to start from; None when cancelled."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
+
+    def __init__(self, choices: list[Base]) -> None:
+        super().__init__(classes="dialog")
+        self._choices = choices
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Label("Start from", classes="title")
+            yield OptionList(*(Option(_base_line(base)) for base in self._choices))
+            yield Label("Enter opens, Esc cancels", classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).focus()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._choices[event.option_index])
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+
+def _base_line(base: Base) -> Content:
+    kind = "run " if base.is_run else "file"
+    return Content.assemble((f"{kind}  ", "$muted"), defused(base.label))
+
+
+async def may_discard(screen: ConfigureScreen) -> bool:
+    """Whether unsaved changes, if there are any, may be given up."""
+    if not screen.has_unsaved:
+        return True
+    question = confirm(
+        "Give the unsaved changes up?", text=f"{screen.document.name} differs from its file.", yes="Give them up"
+    )
+    return await screen.app.push_screen_wait(question) == "yes"
+
+
+async def choose_base(screen: ConfigureScreen) -> Base | None:
+    """Ask what to start from."""
+    shared = screen.chomp.shared
+    found = await in_thread(lambda: bases(shared.configs, shared.runs))
+    if not found:
+        screen.chomp.tell(f"there is no configuration in {shared.configs} and no run in {shared.runs}")
+        return None
+    return await screen.app.push_screen_wait(OpenList(found))
+
+
+async def save_document(screen: ConfigureScreen, path: Path | None = None, *, overwrite: bool = False) -> bool:
+    """Save to the document's file, or to `path`; asks where there is none, and before it overwrites what it never read.
+
+    Returns:
+        Whether it was saved.
+    """
+    document = screen.document
+    target = path or document.path
+    if target is None:
+        return await save_as(screen)
+    try:
+        data = await in_thread(lambda: save(document, target, overwrite=overwrite))
+    except ChangedOnDisk as error:
+        return await _after_conflict(screen, document, target, str(error))
+    except ChompError as error:
+        screen.chomp.tell(str(error), severity="error")
+        return False
+    document.saved(target, data)
+    screen.after_filing()
+    screen.chomp.tell(f"saved {target}")
+    return True
+
+
+async def _after_conflict(screen: ConfigureScreen, document: Document, target: Path, sentence: str) -> bool:
+    if target != document.path:
+        question = confirm(f"Replace {target.name}?", text=f"{target} exists already.", yes="Replace it")
+        return await screen.app.push_screen_wait(question) == "yes" and await save_document(
+            screen, target, overwrite=True
+        )
+    choices = (
+        Choice("cancel", "n", "Neither", "keep editing; F3 saves under another name"),
+        Choice("overwrite", "o", "Overwrite", "the file becomes what is on the screen"),
+        Choice("reload", "r", "Read it again", "what is on the screen is given up, and can be taken back with Ctrl+Z"),
+    )
+    answer = await screen.app.push_screen_wait(Choose("The file has changed", choices, sentence))
+    if answer == "overwrite":
+        return await save_document(screen, overwrite=True)
+    if answer == "reload":
+        await _reload(screen, document, target)
+    return False
+
+
+async def _reload(screen: ConfigureScreen, document: Document, target: Path) -> None:
+    try:
+        fresh = await in_thread(lambda: from_file(target))
+    except ChompError as error:
+        screen.chomp.tell(str(error), severity="error")
+        return
+    document.replace(fresh.text)
+    document.saved(target, fresh.disk or b"")
+    screen.after_filing()
+
+
+async def save_as(screen: ConfigureScreen) -> bool:
+    """Ask for a name and save there."""
+    document = screen.document
+    folder = screen.chomp.shared.configs
+    start = document.path or folder / "new.yaml"
+
+    def check(text: str) -> str | None:
+        path = Path(text).expanduser()
+        if not text.strip():
+            return "a file name is needed"
+        if path.is_dir():
+            return f"{path} is a folder"
+        if path.suffix not in (".yaml", ".yml"):
+            return "the name must end in .yaml"
+        return None if path.parent.is_dir() else f"there is no folder {path.parent}"
+
+    name = await screen.app.push_screen_wait(Ask("Save as", value=str(start), check=check))
+    return name is not None and await save_document(screen, Path(name).expanduser())
+
+
+def diff_dialog(document: Document) -> Read:
+    """What differs from the file, as a unified diff."""
+    lines = list(
+        difflib.unified_diff(
+            document.base.splitlines(), document.text.splitlines(), "on disk", "on screen", lineterm="", n=2
+        )
+    )
+    tones = {"+": "$success", "-": "$error", "@": "$primary"}
+    rows = [Content.styled(defused(line), tones.get(line[:1], "")) for line in lines]
+    if not rows:
+        rows = [Content("Nothing: the text is as it is on disk.")]
+    if document.overrides:
+        rows += [Content(""), Content.styled("and on top of it, for this run only", "$muted")]
+        rows += [Content(f"  -o {defused(one)}") for one in document.overrides]
+    return Read(f"What differs: {document.name}", Content("\n").join(rows))

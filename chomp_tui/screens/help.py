@@ -1,0 +1,59 @@
+"""Help: what the screen is for, and every key, from the key table."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Label, Static
+
+from chomp_tui import keys
+
+
+class HelpScreen(ModalScreen[None]):
+    """All keys of one screen first, then those of the others.
+
+    Args:
+        scope: the screen that asked.
+        purpose: what that screen is for.
+        keymap: binding id -> keys, where the user chose others.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
+
+    def __init__(self, scope: str, purpose: str, keymap: dict[str, str]) -> None:
+        super().__init__(classes="dialog wide")
+        self._scope = scope
+        self._purpose = purpose
+        self._keymap = keymap
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Label("Help", classes="title")
+            with VerticalScroll():
+                yield Static(self.text)
+            yield Label("arrows scroll, Esc closes, Ctrl+P finds a command", classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+    @property
+    def text(self) -> Content:
+        """The whole page."""
+        first = [scope for scope in (self._scope, "app") if scope]
+        order = [*first, *(scope for scope in keys.SCOPES if scope not in first)]
+        parts: list[Content | str] = [self._purpose, "\n"] if self._purpose else []
+        for scope in order:
+            parts += ["\n", Content.styled(keys.SCOPES[scope], "bold $accent"), "\n"]
+            for row in keys.TABLE:
+                if row.scope == scope:
+                    named = keys.shown(self._keymap.get(row.id, row.keys))
+                    parts += [Content.styled(f"  {named:<14} ", "bold"), row.help, "\n"]
+        return Content.assemble(*parts)

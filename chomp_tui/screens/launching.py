@@ -1,0 +1,174 @@
+"""From the configuration on the screen to a started engine: the questions on the way."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chomp.config import LoadedConfig
+from chomp.config.compat import Difference, format_table
+from chomp.errors import ChompError
+from chomp.rundir import RunDir, fork_run, fresh_name, open_run, write_whole
+from chomp_tui.background import in_thread
+from chomp_tui.dialogs import Choice, Choose, Read
+from chomp_tui.document import Document
+from chomp_tui.documents import from_file
+from chomp_tui.forkplan import ForkPlan
+from chomp_tui.launch import LaunchRequest
+from chomp_tui.screens.filing import save_document
+
+if TYPE_CHECKING:
+    from chomp_tui.screens.configure import ConfigureScreen
+
+_STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?\Z")
+
+
+@dataclass(frozen=True)
+class ForkOrigin:
+    """The checkpoint that a new run starts from."""
+
+    run: Path
+    step: int
+
+
+async def launch(screen: ConfigureScreen) -> None:
+    """Start a run with what is on the screen, or say why not."""
+    loaded = screen.document.check().loaded
+    if loaded is None:
+        await screen.go_to_first_problem()
+        return
+    if screen.chomp.refuse_read_only():
+        return
+    try:
+        request = await (_fork_request(screen) if screen.fork else _request(screen, loaded))
+    except (ChompError, OSError) as error:
+        screen.chomp.tell(f"not started: {error}", severity="error")
+        return
+    if request is not None and screen.chomp.launch(request):
+        screen.after_launch()
+
+
+async def _request(screen: ConfigureScreen, loaded: LoadedConfig) -> LaunchRequest | None:
+    document, resume = screen.document, screen.resume
+    how = await _how(screen)
+    if how is None or (how == "save" and not await save_document(screen)):
+        return None
+    run_dir = screen.run_dir or _own_run_dir(document, loaded) or fresh_name(screen.chomp.shared.runs, _stem(document))
+    if resume == "none" and RunDir(run_dir).is_started():
+        answer = await _occupied(screen, run_dir)
+        if answer is None:
+            return None
+        if answer == "resume":
+            resume = "latest"
+        else:
+            run_dir = fresh_name(screen.chomp.shared.runs, _stem(document))
+    config = document.path
+    if how == "copy" or config is None:
+        text = document.text
+        config = await in_thread(lambda: _write_copy(text, run_dir, is_new=resume == "none"))
+    return LaunchRequest(run_dir, config, document.overrides, resume, (), dict(screen.chomp.shared.environment))
+
+
+async def _how(screen: ConfigureScreen) -> str | None:
+    """`file`: the file is what is on the screen; `save` it first; or a `copy` for this run alone. None to stop."""
+    document = screen.document
+    path = document.path
+    if path is None:
+        return "copy"
+    if not document.is_modified and await in_thread(lambda: _is_as_read(path, document)):
+        return "file"
+    choices = (
+        Choice("save", "s", "Save and launch", f"write {path}, then start"),
+        Choice("copy", "a", "Launch as it is", "the run keeps this text; the file stays as it is on disk"),
+        Choice("cancel", "c", "Cancel"),
+    )
+    answer = await screen.app.push_screen_wait(Choose("The file is not what is on the screen", choices))
+    return answer if answer in ("save", "copy") else None
+
+
+def _is_as_read(path: Path, document: Document) -> bool:
+    try:
+        return from_file(path).disk == document.disk
+    except ChompError:
+        return False
+
+
+async def _occupied(screen: ConfigureScreen, run_dir: Path) -> str | None:
+    choices = (
+        Choice("fresh", "n", "A new run beside it", "under a name of its own"),
+        Choice("resume", "r", "Resume it", "go on from its latest checkpoint with these settings"),
+        Choice("cancel", "c", "Cancel"),
+    )
+    answer = await screen.app.push_screen_wait(Choose(f"{run_dir} already holds a run", choices))
+    return answer if answer in ("fresh", "resume") else None
+
+
+def _own_run_dir(document: Document, loaded: LoadedConfig) -> Path | None:
+    """The directory that the configuration names; a past run's is taken."""
+    named = loaded.config.logging.run_dir
+    return Path(named).expanduser() if named and not document.is_copy else None
+
+
+def _stem(document: Document) -> str:
+    """What the run is named after; with a suffix, so that dots in a run's name stay."""
+    if document.path is not None:
+        return str(document.path)
+    return f"{_STAMP.sub('', document.name.removeprefix('copy of ')).replace(' ', '-')}.yaml"
+
+
+def _write_copy(text: str, run_dir: Path, *, is_new: bool) -> Path:
+    """Put a text where the engine reads it: into the new run's own directory, never over an old run's."""
+    if is_new:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        path = RunDir(run_dir).config_original
+    else:
+        path = Path(tempfile.mkdtemp(prefix="chomp-")) / f"{run_dir.name}.yaml"
+    write_whole(path, text.encode("utf-8", "replace"))
+    return path
+
+
+# A fork ------------------------------------------------------------------------------------
+
+
+async def _fork_request(screen: ConfigureScreen) -> LaunchRequest | None:
+    document, fork, plan = screen.document, screen.fork, screen.fork_plan()
+    assert fork is not None
+    if not await _accepted(screen, plan):
+        return None
+    new = screen.run_dir or fresh_name(screen.chomp.shared.runs, f"{_STAMP.sub('', fork.run.name)}-fork.yaml")
+    text = document.text
+    screen.chomp.tell(f"forking {fork.run.name} at step {fork.step} into {new.name}")
+
+    def make() -> Path:
+        made = fork_run(open_run(fork.run), fork.step, new)
+        write_whole(made.config_original, text.encode("utf-8", "replace"))
+        return made.config_original
+
+    config = await in_thread(make)
+    environment = dict(screen.chomp.shared.environment)
+    return LaunchRequest(new, config, document.overrides, str(fork.step), plan.accept, environment)
+
+
+async def _accepted(screen: ConfigureScreen, plan: ForkPlan) -> bool:
+    """Show what differs from the checkpoint; False if it cannot be, or was not accepted."""
+    if plan.fixed:
+        text = "These settings cannot change from a checkpoint on; start a new run for them.\n\n" + _listed(plan.fixed)
+        await screen.app.push_screen_wait(Read("The fork is not possible", text))
+        await screen.go_to(plan.fixed[0].path)
+        return False
+    if not plan.judged:
+        return True
+    choices = (
+        Choice("cancel", "n", "No, keep editing"),
+        Choice("accept", "y", "Accept these differences and fork"),
+    )
+    question = Choose("The fork trains with other settings than the checkpoint", choices, _listed(plan.judged))
+    return await screen.app.push_screen_wait(question) == "accept"
+
+
+def _listed(differences: Sequence[Difference]) -> str:
+    return format_table(differences)

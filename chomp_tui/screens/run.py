@@ -1,0 +1,457 @@
+"""A run: its curves, numbers, texts and state, as its events tell them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.message import Message
+from textual.timer import Timer
+from textual.widget import Widget
+
+from chomp_tui import keys, runcharts
+from chomp_tui.alerts import alerts
+from chomp_tui.dashboard import PANELS, TITLES
+from chomp_tui.dialogs import Ask
+from chomp_tui.eta import eta_seconds
+from chomp_tui.feed import RunFeed, RunUpdate
+from chomp_tui.launched import Launched, status_with
+from chomp_tui.runcharts import SMOOTHINGS, X_AXES, SmoothedLoss
+from chomp_tui.runfacts import RunFacts, read_facts
+from chomp_tui.scene import Scene
+from chomp_tui.screens.steering import SteeringScreen
+from chomp_tui.settings import save_settings
+from chomp_tui.status import status
+from chomp_tui.widgets.alertbar import AlertBar, AlertList
+from chomp_tui.widgets.board import Board
+from chomp_tui.widgets.budget import BudgetPanel
+from chomp_tui.widgets.chart import Line, LineChart
+from chomp_tui.widgets.facts import FactsPanel
+from chomp_tui.widgets.logview import LogView
+from chomp_tui.widgets.memory import MemoryPanel
+from chomp_tui.widgets.notice import LOG_LINES, NO_RUN, NoticePanel, notice_of
+from chomp_tui.widgets.panel import TextPanel
+from chomp_tui.widgets.runcheckpoints import RunCheckpoints
+from chomp_tui.widgets.runheader import RunHeader
+from chomp_tui.widgets.samples import SamplesPanel
+from chomp_tui.widgets.tabstrip import TabStrip
+from chomp_tui.widgets.tiles import Tiles, TileStrip
+
+TICK_SECONDS = 1.0
+SETTINGS_DELAY_SECONDS = 0.5
+CHARTS: dict[str, Callable[[Scene], list[Line]]] = {
+    "loss": runcharts.loss_lines,
+    "speed": runcharts.speed_lines,
+    "grad": runcharts.gradient_lines,
+    "rate": runcharts.rate_lines,
+    "device": runcharts.memory_lines,
+}
+
+
+class RunScreen(SteeringScreen):
+    """Watch and steer one run."""
+
+    MODE = "run"
+    PURPOSE = (
+        "A run as it trains, or as it ended: loss, speed, memory, samples, log, checkpoints, time, and the keys that "
+        "steer it. Leaving the console never ends a run."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("run")]
+    AUTO_FOCUS = ""
+
+    class Updated(Message):
+        """The feed has news; `token` tells which run it was following."""
+
+        def __init__(self, token: int, update: RunUpdate) -> None:
+            super().__init__()
+            self.token = token
+            self.update = update
+
+    class FactsRead(Message):
+        """The facts beside the events were read."""
+
+        def __init__(self, token: int, facts: RunFacts) -> None:
+            super().__init__()
+            self.token = token
+            self.facts = facts
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._path: Path | None = None
+        self._token = 0
+        self._feed: RunFeed | None = None
+        self._is_up = False
+        self._update: RunUpdate | None = None
+        self._launched: Launched | None = None
+        self._facts = RunFacts()
+        self._facts_of: object = None
+        self._smoothed = SmoothedLoss()
+        self._charts_stale = True
+        self._saving: Timer | None = None
+        self._is_saved = True
+
+    # The run that is followed ------------------------------------------------------------
+
+    def show_run(self, path: Path) -> None:
+        """Follow the run at `path` from now on."""
+        self._path = path
+        self._token += 1
+        self._update, self._facts, self._facts_of = None, RunFacts(), None
+        self._smoothed = SmoothedLoss()
+        self._launched = None
+        self.forget_asked()
+        if self._is_up:
+            self._follow()
+
+    def _follow(self) -> None:
+        self._stop_following()
+        assert self._path is not None
+        pid = self.chomp.shared.live.get(self._path)
+        self._launched = Launched(pid, time.time()) if pid is not None else None
+        self.query_one(LogView).clear()
+        self.query_one(Board).arrange_for(zoomed=None, notice=True)
+        self.say(str(self._path))
+        self.query_one(RunHeader).say(f"reading {self._path} …")
+        token = self._token
+        self._feed = RunFeed(self._path, lambda update: self._post(self.Updated(token, update)))
+        self._feed.start()
+
+    def _stop_following(self) -> None:
+        if self._feed is not None:
+            self._feed.stop()
+            self._feed = None
+
+    def _post(self, message: Message) -> None:
+        """Deliver from a thread; after the end of the screen or of its loop there is nobody to tell."""
+        with contextlib.suppress(RuntimeError):
+            self.post_message(message)
+
+    def on_run_screen_updated(self, message: Updated) -> None:
+        if message.token != self._token:
+            return
+        update = self._update = message.update
+        self.query_one(LogView).add(update.log_lines, restarted=update.log_restarted)
+        self._note_life(update)
+        self._read_facts(update)
+        self._charts_stale = True
+        self.redraw()
+
+    def _note_life(self, update: RunUpdate) -> None:
+        """Keep what the console knows of living engines true."""
+        assert self._path is not None
+        live = self.chomp.shared.live
+        if update.liveness.pid is not None:
+            live[self._path] = update.liveness.pid
+            self._launched = None
+            return
+        if self._launched is not None:
+            self._launched = self._launched.looked_at()
+        if self._launched is None or self._launched.died:
+            live.pop(self._path, None)
+
+    def _read_facts(self, update: RunUpdate) -> None:
+        """Read the facts, again for each attempt: it may have other settings."""
+        attempt = (update.view.attempts, update.view.started is not None)
+        if attempt == self._facts_of:
+            return
+        self._facts_of = attempt
+        token = self._token
+
+        def work() -> None:
+            self._post(self.FactsRead(token, read_facts(update.run)))
+
+        threading.Thread(target=work, daemon=True, name="run-facts").start()
+
+    def on_run_screen_facts_read(self, message: FactsRead) -> None:
+        if message.token == self._token:
+            self._facts = message.facts
+            self.redraw()
+
+    # Coming and going --------------------------------------------------------------------
+
+    def compose_body(self) -> ComposeResult:
+        yield RunHeader(id="run-header")
+        yield AlertBar(id="run-alerts")
+        yield Board(
+            NoticePanel(id="notice"),
+            TileStrip(id="strip"),
+            LineChart("loss", id="loss"),
+            TabStrip(id="tabs"),
+            LineChart("tokens/s", id="speed"),
+            LineChart("gradient norm", id="grad"),
+            LineChart("learning rate", id="rate"),
+            LineChart("memory", unit="GiB", id="device"),
+            SamplesPanel(id="samples"),
+            LogView(id="log"),
+            RunCheckpoints(id="checkpoints"),
+            Tiles("Now", id="tiles"),
+            MemoryPanel("Memory", id="memory"),
+            BudgetPanel("Time", id="time"),
+            FactsPanel("Facts", id="facts"),
+            AlertList("Alerts", id="alerts"),
+            id="board",
+        )
+
+    def on_mount(self) -> None:
+        self._is_up = True
+        settings = self.chomp.shared.settings
+        for chart in self.query(LineChart):
+            chart.marker = settings.marker
+        self.query_one("#loss", LineChart).log_y = settings.log_y
+        self.set_interval(TICK_SECONDS, self._tick)
+        if self._path is not None:
+            self._follow()
+        else:
+            self.query_one(RunHeader).say("no run")
+            self.query_one(NoticePanel).show(NO_RUN)
+
+    def on_unmount(self) -> None:
+        self._is_up = False
+        self._stop_following()
+        if not self._is_saved:
+            self._save()
+
+    def on_screen_resume(self) -> None:
+        self._charts_stale = True
+        self.call_after_refresh(self.redraw)
+
+    def _tick(self) -> None:
+        if self._update is not None and self._update.liveness.pid is None and self._launched is not None:
+            self._note_life(self._update)
+        self.redraw()
+
+    # Drawing -----------------------------------------------------------------------------
+
+    @property
+    def update_at_hand(self) -> RunUpdate | None:
+        return self._update
+
+    def scene(self) -> Scene | None:
+        """The run at this moment; None before anything was read."""
+        update = self._update
+        if update is None:
+            return None
+        now, settings = time.time(), self.chomp.shared.settings
+        log_end = self.query_one(LogView).last_lines(LOG_LINES * 2)
+        made = status(update.view, update.liveness, now)
+        return Scene(
+            update=update,
+            now=now,
+            status=status_with(made, update.view, self._launched, log_end),
+            alerts=alerts(update, now),
+            eta_seconds=eta_seconds(update.view, now),
+            facts=self._facts,
+            smoothed=self._smoothed.of(update.view.rows, settings.smoothing),
+            smoothing=settings.smoothing,
+            x_axis=settings.x_axis,
+            log_end=log_end,
+        )
+
+    def redraw(self) -> None:
+        """Draw what has changed, if anybody looks."""
+        if not self._is_up or not self.is_current:
+            return
+        scene = self.scene()
+        if scene is None:
+            return
+        with self.app.batch_update():
+            self._draw(scene)
+
+    def _draw(self, scene: Scene) -> None:
+        board = self.query_one(Board)
+        notice = notice_of(scene)
+        board.arrange_for(zoomed=board.zoomed, notice=notice is not None)
+        if notice is not None:
+            self.query_one(NoticePanel).show(notice)
+        elif self.focused is None:
+            self.set_focus(self.query_one("#loss", LineChart))
+        self.query_one(RunHeader).draw(scene)
+        self.query_one(AlertBar).draw(scene, self.steering_line(scene))
+        self._draw_tabs(scene)
+        for panel in board.children:
+            if not panel.display:
+                continue
+            if isinstance(panel, LogView):
+                panel.draw()
+            elif isinstance(panel, TextPanel | SamplesPanel | RunCheckpoints | TileStrip):
+                panel.draw(scene)
+        if self._charts_stale:
+            self._charts_stale = False
+            self._draw_charts(scene)
+
+    def _draw_charts(self, scene: Scene) -> None:
+        for name, lines in CHARTS.items():
+            chart = self.query_one(f"#{name}", LineChart)
+            if chart.display:
+                chart.show(lines(scene), x_label=scene.x_axis)
+
+    def _draw_tabs(self, scene: Scene) -> None:
+        plan = self.query_one(Board).plan
+        titles = dict(TITLES)
+        if scene.alerts:
+            titles["alerts"] = f"Alerts {len(scene.alerts)}"
+        self.query_one(TabStrip).show(titles, plan.tabs, plan.chosen)
+
+    def on_board_rearranged(self) -> None:
+        self._charts_stale = True
+        self.call_after_refresh(self.redraw)
+
+    # Panels ------------------------------------------------------------------------------
+
+    def go_back(self) -> None:
+        """Out of a zoomed panel, else home."""
+        board = self.query_one(Board)
+        if board.zoomed is not None:
+            board.arrange_for(zoomed=None)
+        else:
+            super().go_back()
+
+    def focused_panel(self) -> Widget | None:
+        """The panel that has the focus."""
+        board, widget = self.query_one(Board), self.focused
+        while widget is not None and widget.parent is not board:
+            widget = widget.parent if isinstance(widget.parent, Widget) else None
+        return widget
+
+    def action_zoom_panel(self) -> None:
+        """Show the focused panel alone, or all again; of checkpoints, open them."""
+        board, panel = self.query_one(Board), self.focused_panel()
+        if isinstance(panel, RunCheckpoints):
+            self.on_run_checkpoints_opened()
+        elif board.zoomed is not None:
+            board.arrange_for(zoomed=None)
+        else:
+            board.arrange_for(zoomed=(panel.id if panel is not None else None) or "loss")
+
+    def on_run_checkpoints_opened(self) -> None:
+        if self._path is not None:
+            self.chomp.show_checkpoints(self._path)
+
+    def on_tab_strip_chosen(self, event: TabStrip.Chosen) -> None:
+        self._turn_to(event.name)
+
+    def action_next_panel(self) -> None:
+        """The next one of those that take turns; of a zoomed panel, the next panel."""
+        self._turn(1)
+
+    def action_previous_panel(self) -> None:
+        """The one before."""
+        self._turn(-1)
+
+    def _turn(self, by: int) -> None:
+        board = self.query_one(Board)
+        plan = board.plan
+        names, now = (PANELS, board.zoomed) if board.zoomed is not None else (plan.tabs, plan.chosen)
+        place = names.index(now) if now in names else 0
+        self._turn_to(names[(place + by) % len(names)])
+
+    def _turn_to(self, name: str) -> None:
+        board = self.query_one(Board)
+        if board.zoomed is not None:
+            board.arrange_for(zoomed=name)
+        else:
+            board.arrange_for(chosen=name)
+        wanted = self.query_one(f"#{'speed' if name == 'charts' else name}")
+        self.call_after_refresh(lambda: self._focus_in(wanted))
+
+    def _focus_in(self, panel: Widget) -> None:
+        inner = [panel, *panel.query("*")]
+        target = next((one for one in inner if isinstance(one, Widget) and one.focusable), None)
+        if target is not None:
+            self.set_focus(target)
+
+    def action_mark(self) -> None:
+        """Mark the selected sample."""
+        self.query_one(SamplesPanel).mark()
+
+    def action_other_prompt(self) -> None:
+        """The samples of the next prompt."""
+        self.query_one(SamplesPanel).other_prompt()
+
+    def action_filter(self) -> None:
+        """Ask for a text and show only log lines with it."""
+        log = self.query_one(LogView)
+
+        def use(wanted: str | None) -> None:
+            if wanted is not None:
+                log.filter(wanted)
+                if not log.display:
+                    self._turn_to("log")
+
+        self.app.push_screen(Ask("Show only log lines that contain", value=log.wanted, text="Empty shows all."), use)
+
+    def action_resume(self) -> None:
+        """Pick a checkpoint to go on from, once the run has ended."""
+        scene = self.scene()
+        if self._path is None or scene is None:
+            self.chomp.tell("no run is chosen", severity="warning")
+        elif scene.status.is_live:
+            self.chomp.tell("this run is still going; stop it before resuming it", severity="warning")
+        else:
+            self.chomp.show_checkpoints(self._path)
+
+    # Charts ------------------------------------------------------------------------------
+
+    def action_log_y(self) -> None:
+        """Logarithmic or linear."""
+        chart = self.query_one("#loss", LineChart)
+        chart.log_y = self.chomp.shared.settings.log_y = not chart.log_y
+        self._settings_changed()
+
+    def action_smoothing(self) -> None:
+        """The next amount of smoothing."""
+        settings = self.chomp.shared.settings
+        settings.smoothing = next((one for one in SMOOTHINGS if one > settings.smoothing), SMOOTHINGS[0])
+        self._settings_changed()
+
+    def action_x_axis(self) -> None:
+        """The next x axis."""
+        settings = self.chomp.shared.settings
+        place = X_AXES.index(settings.x_axis) if settings.x_axis in X_AXES else 0
+        settings.x_axis = X_AXES[(place + 1) % len(X_AXES)]  # type: ignore[assignment]
+        self._settings_changed()
+
+    def action_marker(self) -> None:
+        """Braille dots or blocks."""
+        settings = self.chomp.shared.settings
+        settings.marker = "block" if settings.marker == "braille" else "braille"
+        for chart in self.query(LineChart):
+            chart.marker = settings.marker
+        self._settings_changed()
+
+    def action_zoom_in(self) -> None:
+        """A shorter part, in all charts."""
+        for chart in self.query(LineChart):
+            chart.zoom_in()
+
+    def action_zoom_out(self) -> None:
+        """A longer part, in all charts."""
+        for chart in self.query(LineChart):
+            chart.zoom_out()
+
+    def action_zoom_reset(self) -> None:
+        """The whole run."""
+        for chart in self.query(LineChart):
+            chart.zoom_reset()
+
+    def _settings_changed(self) -> None:
+        self._charts_stale, self._is_saved = True, False
+        self.redraw()
+        if self._saving is not None:
+            self._saving.stop()
+        self._saving = self.set_timer(SETTINGS_DELAY_SECONDS, self._save_aside)
+
+    def _save_aside(self) -> None:
+        threading.Thread(target=self._save, daemon=True, name="save-settings").start()
+
+    def _save(self) -> None:
+        """Keep the choices; where they cannot be kept they last as long as the console."""
+        self._is_saved = True
+        with contextlib.suppress(OSError):
+            save_settings(self.chomp.shared.settings)

@@ -1,0 +1,159 @@
+"""The part of the run screen that asks the engine for something."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+from textual.message import Message
+
+from chomp.events import Command
+from chomp.rundir import RunDir
+from chomp_tui import commands
+from chomp_tui.commands import Asked, Line
+from chomp_tui.dialogs import Ask, Choice, Choose
+from chomp_tui.feed import RunFeed, RunUpdate
+from chomp_tui.runview import RunView
+from chomp_tui.scene import Scene
+from chomp_tui.screens.base import ConsoleScreen
+
+MOST_ASKED = 20
+
+
+class SteeringScreen(ConsoleScreen):
+    """Asks the engine of the run at hand; what became of it is told by events alone."""
+
+    _feed: RunFeed | None
+
+    class Sent(Message):
+        """A command was written, or could not be."""
+
+        def __init__(self, asked: Asked, problem: str | None) -> None:
+            super().__init__()
+            self.asked = asked
+            self.problem = problem
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked: list[Asked] = []
+
+    @property
+    def update_at_hand(self) -> RunUpdate | None:
+        """What is known of the run."""
+        raise NotImplementedError
+
+    def scene(self) -> Scene | None:
+        """The run at this moment."""
+        raise NotImplementedError
+
+    def redraw(self) -> None:
+        """Draw what has changed."""
+        raise NotImplementedError
+
+    def forget_asked(self) -> None:
+        """Another run is shown: what was asked of the last one is no longer told."""
+        self._asked = []
+
+    def steering_line(self, scene: Scene) -> Line | None:
+        """What to say of steering now."""
+        return commands.steering_line(scene.view, self._asked, alive=scene.status.is_live, now=scene.now)
+
+    # Keys --------------------------------------------------------------------------------
+
+    def action_pause(self) -> None:
+        """Pause, or go on."""
+        view = self._steerable()
+        if view is not None:
+            self._ask_engine(commands.pause_or_resume(view, self._asked))
+
+    def action_save_now(self) -> None:
+        """Save a checkpoint."""
+        if self._steerable() is not None:
+            self._ask_engine("save")
+
+    def action_evaluate_now(self) -> None:
+        """Evaluate."""
+        if self._steerable() is not None:
+            self._ask_engine("eval")
+
+    def action_sample_now(self) -> None:
+        """Ask for a prompt, then for a sample."""
+        view = self._steerable()
+        if view is None:
+            return
+        last = view.samples[-1].prompt if view.samples else ""
+        question = Ask(
+            "Continue which text?",
+            value="" if "\n" in last else last,
+            placeholder="the run's own prompts",
+            text="The model writes on from it. Without a text it continues the run's own prompts.",
+        )
+        self.app.push_screen(question, self._sample)
+
+    def _sample(self, prompt: str | None) -> None:
+        # The run may have ended while the question stood there.
+        if prompt is not None and self._steerable() is not None:
+            self._ask_engine("sample", prompt=prompt or None)
+
+    def action_stop(self) -> None:
+        """Ask how to end the run, then end it."""
+        view = self._steerable()
+        if view is None:
+            return
+        choices = (
+            Choice("stop", "s", "Save and stop", "finishes the step and saves a checkpoint first"),
+            Choice("abort", "a", "Stop now, without saving", _loss_of(view)),
+            Choice("no", "n", "Leave it running"),
+        )
+        name = self.update_at_hand.run.path.name if self.update_at_hand is not None else "this run"
+        self.app.push_screen(Choose(f"Stop {name}?", choices), self._stop)
+
+    def _stop(self, choice: str | None) -> None:
+        if choice in ("stop", "abort") and self._steerable() is not None:
+            self._ask_engine(choice)
+
+    # Asking ------------------------------------------------------------------------------
+
+    def _steerable(self) -> RunView | None:
+        """What is known of a run that can be steered; else says why it cannot."""
+        scene = self.scene()
+        if scene is None:
+            self.chomp.tell("no run is chosen", severity="warning")
+            return None
+        liveness = scene.update.liveness
+        reason = commands.why_not(scene.status, read_only=self.chomp.shared.read_only, elsewhere=liveness.elsewhere)
+        if reason is not None:
+            self.chomp.tell(reason, severity="warning")
+            return None
+        return scene.view
+
+    def _ask_engine(self, name: str, *, prompt: str | None = None) -> None:
+        update = self.update_at_hand
+        assert update is not None
+        command = Command(command=name, args={"prompt": prompt} if prompt is not None else {})
+        asked = commands.asked(command)
+        self._asked = [*self._asked, asked][-MOST_ASKED:]
+        self.redraw()
+        threading.Thread(target=self._send, args=(update.run, command, asked), daemon=True, name="steering").start()
+
+    def _send(self, run: RunDir, command: Command, asked: Asked) -> None:
+        problem = commands.send(run.commands, command)
+        with contextlib.suppress(RuntimeError):
+            self.post_message(self.Sent(asked, problem))
+
+    def on_steering_screen_sent(self, message: Sent) -> None:
+        if message.problem is not None:
+            self._asked = [
+                commands.failed(one, message.problem) if one.id == message.asked.id else one for one in self._asked
+            ]
+            self.redraw()
+        elif self._feed is not None:
+            self._feed.poke()
+
+
+def _loss_of(view: RunView) -> str:
+    """What stopping without saving costs."""
+    saved = [one.step for one in view.checkpoints.values() if one.state == "committed"]
+    if not saved:
+        return f"nothing is saved yet: {view.step:,} steps are lost"
+    return f"the last checkpoint is step {max(saved):,}: {view.step - max(saved):,} steps are lost"

@@ -1,0 +1,79 @@
+"""Running the console on a terminal: from the first screen to the last line in the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from chomp.rundir import write_whole
+from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.settings import state_file
+from chomp_tui.terminal import private_terminal
+
+
+def show(shared: Shared, opening: Opening) -> int:
+    """Run the console; returns the exit code. Prints how to watch live runs again, or where an error is noted."""
+    app = ChompApp(shared, opening)
+    error: BaseException | None = None
+    with private_terminal(state_file("console.log")):
+        try:
+            asyncio.run(_until_closed(app))
+        except Exception as failed:  # noqa: BLE001 - told below, when the terminal is the shell's again
+            error = failed
+    error = error or app._exception
+    for line in live_lines(shared.live):
+        print(line)
+    if error is not None:
+        print(f"chomp-tui: an error of its own closed it; runs go on. The traceback is in {_note(error)}")
+        return 1
+    return app.return_code or 0
+
+
+async def _until_closed(app: ChompApp) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.exit, None, 128 + number)
+    # Textual prints its errors with every local variable; ours go to a file, without them.
+    app.error_console.quiet = True
+    await app.run_async()
+
+
+def live_lines(live: Mapping[Path, int]) -> list[str]:
+    """For each run whose engine still lives: that it does, and how to see it again."""
+    return [
+        f"{path} goes on training (pid {pid}). Watch it again: chomp-tui attach {shlex.quote(str(path))}"
+        for path, pid in live.items()
+        if _lives(pid)
+    ]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _note(error: BaseException) -> Path:
+    """Write the traceback to a file of its own and return its path."""
+    text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace")
+    name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    path = state_file(name)
+    try:
+        if path is None:
+            raise FileNotFoundError
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    except OSError:
+        path = Path(tempfile.mkdtemp(prefix="chomp-")) / name
+        path.write_bytes(text)
+    return path

@@ -1,0 +1,1 @@
+"""Parts of screens: one value in, one message out."""

@@ -1,0 +1,127 @@
+"""The end of the log: literal text, filtered, followed while its end is in view."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.cells import cell_len, chop_cells
+from rich.segment import Segment
+from textual.content import Content
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+
+from chomp.events.text import defused
+
+MOST_LINES = 5_000
+LONGEST_LINE = 2_000
+TONES = (("ERROR", "bad"), ("CRITICAL", "bad"), ("Traceback", "bad"), ("WARNING", "warn"))
+
+
+class LogView(ScrollView, can_focus=True):
+    """The log panel; long lines are wrapped. Scrolled to its end it follows, End goes there."""
+
+    ALLOW_SELECT = True
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"logview--bad", "logview--warn"}
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, classes="panel")
+        self.border_title = "Log"
+        self.wanted = ""
+        self._lines: deque[str] = deque(maxlen=MOST_LINES)
+        # What is shown: a piece of a line, and the tone of the line.
+        self._rows: list[tuple[str, str]] = []
+        self._state: tuple[object, ...] = ()
+        self._changes = 0
+        self._follows = True
+
+    @property
+    def text(self) -> str:
+        """What is shown."""
+        return "\n".join(row for row, _ in self._rows)
+
+    def last_lines(self, number: int) -> tuple[str, ...]:
+        """The newest lines, filtered or not."""
+        return tuple(self._lines)[-number:]
+
+    def add(self, lines: Iterable[str], *, restarted: bool = False) -> None:
+        """Take lines in; they are drawn with the next `draw`."""
+        if restarted:
+            self._lines.clear()
+            self._changes += 1
+        for line in lines:
+            self._lines.append(defused(line[:LONGEST_LINE]).replace("\n", " ").expandtabs(4))
+            self._changes += 1
+
+    def clear(self) -> None:
+        """Forget all lines, and the filter."""
+        self.wanted, self._follows = "", True
+        self.add((), restarted=True)
+
+    def filter(self, wanted: str) -> None:
+        """Show only lines that contain a text, in any case; an empty text shows all."""
+        self.wanted, self._follows = wanted, True
+        self.draw()
+
+    def draw(self) -> None:
+        """Show what has come in."""
+        width = self.scrollable_content_region.width
+        if (self._changes, self.wanted, width) == self._state or width <= 0:
+            return
+        self._state = (self._changes, self.wanted, width)
+        wanted = self.wanted.casefold()
+        found = [line for line in self._lines if wanted in line.casefold()]
+        self._rows = [(row, tone) for line in found for tone in (_tone(line),) for row in _wrapped(line, width)]
+        self.virtual_size = Size(width, len(self._rows))
+        self.border_title = Content("Log" if not wanted else f"Log with “{_short(self.wanted)}”")
+        self.border_subtitle = f"{len(found):,} lines" + (" · / then Enter shows all" if wanted else " · / filters")
+        if self._follows:
+            self.scroll_end(animate=False, x_axis=False, immediate=True)
+        self.refresh()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._follows = new_value >= self.max_scroll_y
+
+    def on_resize(self) -> None:
+        follows = self._follows
+        self.draw()
+        if follows:
+            self.scroll_end(animate=False, x_axis=False, immediate=True)
+
+    def render_line(self, y: int) -> Strip:
+        index, width, base = self.scroll_offset.y + y, self.size.width, self.rich_style
+        if index >= len(self._rows):
+            return Strip.blank(width, base)
+        row, tone = self._rows[index]
+        style = base + self.get_component_rich_style(f"logview--{tone}", partial=True) if tone else base
+        parts = [Segment(row, style)]
+        selection = self.text_selection
+        if selection is not None and (span := selection.get_span(index)) is not None:
+            start, end = span[0], len(row) if span[1] == -1 else span[1]
+            chosen = style + self.screen.get_component_rich_style("screen--selection")
+            parts = [Segment(row[:start], style), Segment(row[start:end], chosen), Segment(row[end:], style)]
+        return Strip(parts).adjust_cell_length(width, base).apply_offsets(0, index)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        return selection.extract(self.text), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self.refresh()
+
+
+def _tone(line: str) -> str:
+    return next((tone for word, tone in TONES if word in line), "")
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """The line in pieces of at most `width` cells."""
+    return chop_cells(line, width) if cell_len(line) > width else [line]
+
+
+def _short(text: str) -> str:
+    flat = defused(text).replace("\n", " ")
+    return flat if len(flat) <= 30 else f"{flat[:29]}…"

@@ -1,0 +1,55 @@
+"""Memory of the device and of the host, as bars."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from chomp.events.text import size
+from chomp_tui.scene import MISSING, Scene
+from chomp_tui.widgets.panel import TextPanel, bar
+
+# Above these shares of the limit a peak is worth a look, and in danger.
+TIGHT, FULL = 0.85, 0.95
+
+
+class MemoryPanel(TextPanel):
+    """In use, peak and limit of the fullest device; the engine's resident memory; the disk."""
+
+    def text(self, scene: Scene, width: int) -> Content:
+        limit = scene.newest("device_memory_limit_gb")
+        lines = [
+            _line("in use", scene.newest("device_memory_gb"), limit, width),
+            _line("peak", scene.newest("peak_memory_gb"), limit, width),
+            Content.assemble(("limit   ", "$muted"), (_gib(limit), "bold")),
+            Content.assemble(("host    ", "$muted"), (_gib(scene.newest("host_memory_gb")), "bold")),
+            Content.assemble(("step    ", "$muted"), (_program(scene), "bold"), ("  by the compiler", "$muted")),
+            Content.assemble(("disk    ", "$muted"), (_disk(scene), "bold")),
+        ]
+        if scene.newest("device_memory_gb") is None and scene.view.rows:
+            lines.insert(2, Content.styled("this device does not tell what it uses", "$muted"))
+        return Content("\n").join(lines)
+
+
+def _line(label: str, value: float | None, limit: float | None, width: int) -> Content:
+    text = Content.assemble((f"{label:<8}", "$muted"), (f"{_gib(value):>9}", "bold"))
+    cells = min(40, width - 26)
+    if value is None or not limit or cells < 4:
+        return text
+    share = value / limit
+    colour = "$error" if share > FULL else "$warning" if share > TIGHT else "$chart-smooth"
+    filled, rest = bar(share, cells)
+    return text + Content.assemble("  ", (filled, colour), (rest, "$border"), (f" {share:>4.0%}", "$muted"))
+
+
+def _gib(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f} GiB"
+
+
+def _program(scene: Scene) -> str:
+    total = scene.view.compiled.memory.get("total") if scene.view.compiled is not None else None
+    return MISSING if not total else f"{total / 2**30:.2f} GiB"
+
+
+def _disk(scene: Scene) -> str:
+    free = scene.update.disk_free_bytes
+    return MISSING if free is None else f"{size(free)} free"

@@ -1,0 +1,186 @@
+"""What a run with this configuration would be: size, length, memory, learning rate, hints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from chomp.config import Config
+from chomp.events.text import count, defused, duration, size
+from chomp_tui.preflight import FULL, TIGHT, Report, fit
+from chomp_tui.widgets.chart import Line, LineChart
+
+BAR_CELLS = 10
+MAX_PARTS = 6
+# Share of the device's peak that the estimate of time assumes.
+UTILISATION = 0.4
+_TONES = {
+    "fits": ("✓", "$success"),
+    "tight": ("!", "$warning"),
+    "does not fit": ("✗", "$error"),
+    "unknown": ("?", "$muted"),
+}
+_STATES = {
+    "waiting": ("…", "$muted"),
+    "computing": ("…", "$muted"),
+    "done": ("✓", "$success"),
+    "failed": ("✗", "$error"),
+}
+_PARTS = ("parameters", "optimizer", "gradients", "activations")
+
+
+class PreflightPanel(VerticalScroll, can_focus=True):
+    """Draws a report; knows nothing of how it was made."""
+
+    BORDER_TITLE = "Pre-flight"
+
+    def __init__(self) -> None:
+        super().__init__(id="preflight", classes="panel")
+        self._schedule: object = None
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="pf-state")
+        with Vertical(id="pf-body"):
+            yield Static("", id="pf-figures")
+            yield Static("", id="pf-memory")
+            yield LineChart("learning rate", id="pf-schedule")
+        yield Static("", id="pf-hints")
+
+    def show(self, report: Report, config: Config | None, limit: tuple[float, str] | None) -> None:
+        """Draw what is known.
+
+        Args:
+            config: the configuration at hand, if it is valid.
+            limit: bytes the run may take, and of what.
+        """
+        self.query_one("#pf-state", Static).update(state_line(report))
+        figures = report.figures
+        self.set_class(report.is_outdated, "-outdated")
+        self.query_one("#pf-body").display = bool(figures)
+        if figures:
+            self.query_one("#pf-figures", Static).update(figures_text(figures, config))
+            self.query_one("#pf-memory", Static).update(memory_text(figures, limit))
+            self._show_schedule(figures.get("schedule") or [])
+
+    def show_hints(self, notes: Sequence[str]) -> None:
+        """Draw what validation finds worth knowing."""
+        rows = [Content.assemble(("! ", "$warning"), defused(note)) for note in notes]
+        self.query_one("#pf-hints", Static).update(Content("\n").join(rows))
+        self.query_one("#pf-hints").display = bool(rows)
+
+    def _show_schedule(self, points: Sequence[Sequence[float]]) -> None:
+        if points == self._schedule:
+            return
+        self._schedule = points
+        table = np.asarray(points, dtype=float).reshape(-1, 2)
+        self.query_one(LineChart).show([Line("lr", table[:, 0], table[:, 1], "smooth")])
+
+
+def state_line(report: Report) -> Content:
+    """One line: whether the figures are of this very configuration, and if not, why."""
+    glyph, tone = _STATES[report.state]
+    if report.state == "computing":
+        words = "compiling the step; this may take minutes" if report.is_compiling else "estimating…"
+        words += "  (figures of an earlier state)" if report.is_outdated else ""
+    elif report.state == "waiting":
+        words = report.message or "nothing estimated yet"
+        words += "  (figures of an earlier state)" if report.is_outdated else ""
+    elif report.state == "failed":
+        words = f"no estimate: {report.message}"
+    else:
+        words = "up to date"
+    return Content.assemble((f"{glyph} ", tone), (defused(words), tone if report.state == "failed" else "$muted"))
+
+
+def digest(report: Report, limit: tuple[float, str] | None) -> Content:
+    """The figures that matter most, for one line."""
+    figures = report.figures
+    if not figures:
+        return Content.styled("estimating…" if report.state == "computing" else "", "$muted")
+    total = figures["memory"].get("total") or 0
+    verdict = fit(total, limit[0] if limit else None)
+    glyph, tone = _TONES[verdict]
+    parts = Content(f"{count(figures['parameters'])} parameters · {size(total)} ")
+    parts += Content.styled(f"{glyph} {verdict}" if limit else "", tone)
+    return parts.stylize("$muted") if report.is_outdated else parts
+
+
+def figures_text(figures: Mapping[str, Any], config: Config | None) -> Content:
+    """Size and length of the run as aligned rows."""
+    rows = [_row("parameters", f"{figures['parameters']:,}", strong=True)]
+    parts = [(name, number) for name, number in figures.get("breakdown", {}).items() if name != "total" and number]
+    parts.sort(key=lambda part: -part[1])
+    rest = sum(number for _, number in parts[MAX_PARTS - 1 :])
+    shown = [*parts[: MAX_PARTS - 1], ("others", rest)] if len(parts) > MAX_PARTS else parts
+    rows += [_row(f"  {name.replace('_', ' ')}", f"{number:,}", dim=True) for name, number in shown]
+    per = figures.get("tokens_per_parameter") or 0
+    rows += [
+        _row("tokens per step", f"{figures['tokens_per_step']:,}"),
+        _row("tokens in total", count(figures["total_tokens"])),
+        _row("tokens per parameter", f"{per:.3g}"),
+        _row("FLOPs in total", f"{figures['total_flops']:.2e}"),
+        *_time(figures),
+        _row("device", defused(str(figures["device"].get("name", "?")))),
+    ]
+    if figures["device"].get("platform") == "cpu" and config is not None and not config.train.allow_cpu:
+        rows.append(Content.styled("✗ no GPU here: training will refuse; set train.allow_cpu to use the CPU", "$error"))
+    return Content("\n").join(rows)
+
+
+def _time(figures: Mapping[str, Any]) -> list[Content]:
+    peak = figures.get("peak_flops")
+    if not peak:
+        return []
+    seconds = figures["total_flops"] / (peak * UTILISATION)
+    return [_row(f"time at {UTILISATION:.0%} of peak", f"about {duration(seconds)}")]
+
+
+def memory_text(figures: Mapping[str, Any], limit: tuple[float, str] | None) -> Content:
+    """Memory by part as bars against what there is, and the verdict."""
+    memory = figures["memory"]
+    total = memory.get("total") or sum(memory.get(part) or 0 for part in _PARTS)
+    scale = max(total, 1)
+    rows = [_row("memory, estimated", size(total), strong=True)]
+    rows += [_bar(part, memory.get(part) or 0, scale) for part in _PARTS]
+    compiled = memory.get("compiled")
+    if compiled:
+        rows.append(_row("memory, compiled (XLA)", size(compiled.get("total", sum(compiled.values()))), strong=True))
+        top = max([*(number for name, number in compiled.items() if name != "total"), 1])
+        rows += [_bar(name.replace("_", " "), number, top) for name, number in compiled.items() if name != "total"]
+        total = compiled.get("total", total)
+    rows.append(_verdict(total, limit))
+    if not compiled:
+        rows.append(Content.styled("  F10: the compiler's own account", "$muted"))
+    return Content("\n").join(rows)
+
+
+def _verdict(total: float, limit: tuple[float, str] | None) -> Content:
+    verdict = fit(total, limit[0] if limit else None)
+    glyph, tone = _TONES[verdict]
+    if limit is None:
+        return Content.styled("? how much memory the device has is not known", tone)
+    share = total / limit[0]
+    return Content.assemble(
+        (f"{glyph} {verdict}", f"bold {tone}"),
+        f"  {share:.0%} of {size(limit[0])}",
+        (f"\n  {limit[1]}\n  fits below {TIGHT:.0%}, tight below {FULL:.0%}", "$muted"),
+    )
+
+
+def _row(name: str, value: str, *, strong: bool = False, dim: bool = False) -> Content:
+    style = "bold" if strong else "$muted" if dim else ""
+    return Content.assemble((f"{name:<22}", style if strong or dim else "$muted"), (f"{value:>13}", style))
+
+
+def _bar(name: str, number: float, scale: float) -> Content:
+    cells = number / scale * BAR_CELLS
+    full = int(cells)
+    part = "▏▎▍▌▋▊▉"[int((cells - full) * 8) - 1] if int((cells - full) * 8) else ""
+    bar = ("█" * full + part).ljust(BAR_CELLS)
+    return Content.assemble((f"  {name[:13]:<14}", "$muted"), (bar, "$primary"), f"{size(number):>9}")

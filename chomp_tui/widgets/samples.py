@@ -1,0 +1,169 @@
+"""What the model wrote: one prompt across steps, and two steps beside each other."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from chomp.events import Sampled
+from chomp.events.text import defused
+from chomp_tui.scene import Scene
+from chomp_tui.widgets.listing import Column, Listing, Row, cell, fit_text
+from chomp_tui.widgets.panel import same
+
+LONGEST_TEXT = 20_000
+SIDE_BY_SIDE = 90
+COLUMNS = (Column("step", "step", 10, right=True),)
+
+
+class SampleText(VerticalScroll, can_focus=True):
+    """One sample, literally: the prompt dim, what was written bright."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._shown: Content | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(markup=False)
+
+    def show(self, sample: Sampled | None, title: str = "") -> None:
+        """Show a sample under a title, or nothing."""
+        content = Content("") if sample is None else sample_text(sample, title)
+        if not same(content, self._shown):
+            self._shown = content
+            self.query_one(Static).update(content)
+            self.scroll_home(animate=False)
+
+
+def sample_text(sample: Sampled, title: str) -> Content:
+    """Title, prompt and text of a sample; of an endless one, the beginning."""
+    text = _cut(sample.text)
+    head = f"{title}{sample.tokens:,} tokens in {sample.seconds:.1f} s"
+    return Content.assemble((head, "$primary"), "\n", (_cut(sample.prompt), "$muted"), (text, ""))
+
+
+def _cut(text: str) -> str:
+    shown = defused(text[:LONGEST_TEXT])
+    return shown if len(text) <= LONGEST_TEXT else f"{shown}\n… and {len(text) - LONGEST_TEXT:,} more characters"
+
+
+class SamplesPanel(Horizontal):
+    """Steps on the left, newest first; the text of the selected one, beside that of the marked one if there is one."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, classes="panel")
+        self.border_title = "Samples"
+        self._samples: tuple[Sampled, ...] | None = None
+        self.prompt: str | None = None
+        self.marked: str | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Listing(COLUMNS, id="sample-steps")
+        yield SampleText(id="sample-marked")
+        yield SampleText(id="sample-text")
+
+    def on_mount(self) -> None:
+        self.query_one("#sample-marked").display = False
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < SIDE_BY_SIDE, "-stacked")
+
+    # What is shown ---------------------------------------------------------------------
+
+    def draw(self, scene: Scene) -> None:
+        """Show a scene; the newest sample stays selected if it was, and a new prompt comes forward with it."""
+        samples = scene.view.samples
+        if samples is self._samples:
+            return
+        steps = self.query_one(Listing)
+        at_newest = not steps.keys or steps.selected == steps.keys[0]
+        known, self._samples = set(self.prompts), samples
+        prompts = self.prompts
+        fresh = [prompt for prompt in prompts if prompt not in known]
+        if self.prompt not in prompts:
+            self.prompt = prompts[0] if prompts else None
+        elif fresh and at_newest:
+            self.prompt = fresh[-1]
+        self._list(to_newest=at_newest)
+
+    @property
+    def prompts(self) -> list[str]:
+        """All prompts, in the order of their first sample."""
+        return list(dict.fromkeys(sample.prompt for sample in self._samples or ()))
+
+    def of_prompt(self) -> dict[str, Sampled]:
+        """The samples of the chosen prompt by row key, newest first."""
+        found = [sample for sample in self._samples or () if sample.prompt == self.prompt]
+        return {f"{sample.step}@{sample.t}": sample for sample in reversed(found)}
+
+    def _list(self, *, to_newest: bool) -> None:
+        found = self.of_prompt()
+        if self.marked not in found:
+            self.marked = None
+        rows = [_row(key, one, is_marked=key == self.marked) for key, one in found.items()]
+        steps = self.query_one(Listing)
+        steps.show(rows)
+        if to_newest and rows:
+            steps.select(rows[0].key)
+        self._show()
+
+    def _show(self) -> None:
+        found = self.of_prompt()
+        chosen = found.get(self.query_one(Listing).selected or "")
+        marked = found.get(self.marked or "")
+        beside = marked is not None and marked is not chosen
+        left, right = self.query_one("#sample-marked", SampleText), self.query_one("#sample-text", SampleText)
+        left.display = beside
+        self.set_class(beside, "-beside")
+        left.show(marked if beside else None, f"◆ step {marked.step:,} · " if marked else "")
+        right.show(chosen, f"step {chosen.step:,} · " if chosen else "")
+        self._say_titles(len(found))
+
+    def _say_titles(self, number: int) -> None:
+        if not number:
+            self.border_title = "Samples"
+            self.border_subtitle = "none yet · g asks for one"
+            return
+        prompts = self.prompts
+        place = prompts.index(self.prompt) + 1 if self.prompt in prompts else 0
+        which = f" {place}/{len(prompts)}" if len(prompts) > 1 else ""
+        prompt = " ".join(defused((self.prompt or "")[:200]).split()) or "(empty)"
+        prompt = fit_text(prompt, max(10, self.size.width - 40))
+        self.border_title = Content(f"Samples · prompt{which}: {prompt}")
+        keys = "space marks one to compare" if self.marked is None else "space unmarks"
+        self.border_subtitle = f"{'o other prompt · ' if len(prompts) > 1 else ''}{keys}"
+
+    # Choosing --------------------------------------------------------------------------
+
+    def on_listing_selected(self, event: Listing.Selected) -> None:
+        event.stop()
+        self._show()
+
+    def mark(self) -> None:
+        """Mark the selected sample, or unmark the marked one."""
+        selected = self.query_one(Listing).selected
+        self.marked = None if self.marked is not None and self.marked == selected else selected
+        self._list(to_newest=False)
+
+    def other_prompt(self) -> None:
+        """Show the samples of the next prompt, at the same step where there is one."""
+        prompts = self.prompts
+        if len(prompts) < 2:
+            return
+        before = self.of_prompt().get(self.query_one(Listing).selected or "")
+        place = prompts.index(self.prompt) if self.prompt in prompts else -1
+        self.prompt = prompts[(place + 1) % len(prompts)]
+        self.marked = None
+        self._list(to_newest=True)
+        if before is not None:
+            for key, sample in self.of_prompt().items():
+                if sample.step == before.step:
+                    self.query_one(Listing).select(key)
+                    break
+
+
+def _row(key: str, sample: Sampled, *, is_marked: bool) -> Row:
+    text, tone = (f"◆ {sample.step:,}", "accent") if is_marked else (f"{sample.step:,}", "")
+    return Row(key, {"step": cell(text, tone)})

@@ -1,0 +1,49 @@
+"""The line at the top of every screen: where you are, and what it is about."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.events import Click
+from textual.widgets import Static
+
+from chomp.events.text import defused
+
+TABS = (
+    ("home", "1 Home"),
+    ("configure", "2 Configure"),
+    ("device", "3 Device"),
+    ("run", "4 Run"),
+    ("checkpoints", "5 Checkpoints"),
+)
+
+
+class Tab(Static):
+    """A screen's name; a click goes there."""
+
+    def __init__(self, mode: str, label: str, *, active: bool) -> None:
+        super().__init__(Content(label), classes="tab active" if active else "tab")
+        self._mode = mode
+
+    async def on_click(self, event: Click) -> None:
+        event.stop()
+        await self.run_action(f"app.show_screen('{self._mode}')")
+
+
+class TopBar(Horizontal):
+    """Screen names on the left, one line of context on the right."""
+
+    def __init__(self, active: str) -> None:
+        super().__init__(id="topbar")
+        self._active = active
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content.styled("chomp", "bold"), classes="brand")
+        for mode, label in TABS:
+            yield Tab(mode, label, active=mode == self._active)
+        yield Static("", id="context")
+
+    def say(self, text: str | Content) -> None:
+        """Replace the context."""
+        self.query_one("#context", Static).update(text if isinstance(text, Content) else Content(defused(text)))

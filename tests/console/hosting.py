@@ -1,0 +1,92 @@
+"""A small application that holds one screen and records what the screen asks of the console."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import App
+from textual.pilot import Pilot
+from textual.screen import Screen
+
+from chomp.config import LoadedConfig
+from chomp.events.text import defused
+from chomp_tui import keys, theme
+from chomp_tui.launch import LaunchRequest
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+
+class Shared:
+    """What screens share."""
+
+    def __init__(self, runs: Path, configs: Path, *, read_only: bool = False) -> None:
+        self.runs, self.configs, self.read_only = runs, configs, read_only
+        self.environment: dict[str, str] = {}
+        self.live: dict[Path, int] = {}
+        self.at_hand: LoadedConfig | None = None
+
+
+class Host(App[None]):
+    """Has what a screen uses of the console; requests are kept in `asked`, messages in `told`."""
+
+    CSS_PATH: ClassVar = sorted((Path(theme.__file__).parent / "styles").glob("*.tcss"))  # type: ignore[assignment]
+    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-medium"), (150, "-wide")]  # type: ignore[assignment]
+    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-short"), (32, "-tall")]  # type: ignore[assignment]
+    BINDINGS: ClassVar = [*keys.bindings("app")]
+
+    def __init__(self, screen: Screen[Any], shared: Shared) -> None:
+        super().__init__()
+        self.held = screen
+        self.shared = shared
+        self.asked: list[tuple[Any, ...]] = []
+        self.told: list[str] = []
+        for one in theme.THEMES:
+            self.register_theme(one)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return dict(theme.DEFAULTS)
+
+    def on_mount(self) -> None:
+        self.theme = theme.THEMES[0].name
+        self.push_screen(self.held)
+
+    def open_run(self, path: Path) -> None:
+        self.asked.append(("open", path))
+
+    def edit_config(self, path: Path | None, *, fork: Any = None) -> None:
+        self.asked.append(("edit", path, fork))
+
+    def show_checkpoints(self, run: Path | None) -> None:
+        self.asked.append(("checkpoints", run))
+
+    def launch(self, request: LaunchRequest) -> bool:
+        self.asked.append(("launch", request))
+        return True
+
+    def refuse_read_only(self) -> bool:
+        if self.shared.read_only:
+            self.tell("this console is read-only")
+        return self.shared.read_only
+
+    def tell(self, message: str, *, severity: str = "information") -> None:
+        self.told.append(message)
+        self.notify(defused(message), markup=False)
+
+    async def action_back(self) -> None:
+        self.held.go_back()  # type: ignore[attr-defined]
+
+
+def frame(app: App[Any]) -> list[str]:
+    """The lines of the screen as text."""
+    return [strip.text for strip in app.screen._compositor.render_strips()]
+
+
+async def until(pilot: Pilot[Any], wanted: Callable[[], object], seconds: float = 20) -> None:
+    """Wait until `wanted` is true."""
+    deadline = time.monotonic() + seconds
+    while not wanted():
+        assert time.monotonic() < deadline, "\n".join(frame(pilot.app))
+        await pilot.pause(0.02)

@@ -1,0 +1,160 @@
+"""What calls for a look, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chomp.events import Checkpoint, Event, NonFinite, Warned
+from chomp.rundir import RunDir
+from chomp_tui.alerts import Alert, alerts, newest_spike
+from chomp_tui.feed import RunUpdate
+from chomp_tui.runview import RunView, fold_many
+from chomp_tui.status import Liveness
+from tests.console.runs import T0, ended, phase, row, started
+
+HERE = Liveness(pid=4711, since=T0 - 5)
+GB = 10**9
+
+
+def found(
+    *events: Event, live: bool = True, now: float = T0 + 20, free: int | None = None, problem: str | None = None
+) -> tuple[Alert, ...]:
+    view = fold_many(RunView(), [started(), phase("train"), *events])
+    update = RunUpdate(
+        RunDir(Path("runs/a")), view, HERE if live else Liveness(), problem=problem, disk_free_bytes=free
+    )
+    return alerts(update, now)
+
+
+def words(*events: Event, live: bool = True, now: float = T0 + 20, free: int | None = None) -> list[str]:
+    return [alert.word for alert in found(*events, live=live, now=now, free=free)]
+
+
+def test_a_healthy_run_calls_for_nothing() -> None:
+    saved = Checkpoint("committed", 10, GB, t=T0 + 10)
+    assert words(*(row(step) for step in range(1, 20)), saved, free=100 * GB) == []
+    assert words(*(row(step) for step in range(1, 20)), ended("stopped", 19), live=False) == []
+
+
+def test_a_step_that_was_not_finite() -> None:
+    def one(step: int, action: str) -> NonFinite:
+        return NonFinite(step, None, None, step, action, t=T0 + step)  # type: ignore[arg-type]
+
+    halted = found(one(7, "halt"))[0]
+    assert (halted.tone, halted.word, halted.t) == ("bad", "non-finite", T0 + 7)
+    skipped = found(one(3, "skip"), one(4, "skip"))
+    assert len(skipped) == 1
+    assert "2 so far" in skipped[0].text
+
+
+def test_an_engine_that_is_gone_or_said_why() -> None:
+    assert words(row(1), live=False) == ["gone"]
+    crashed = found(row(1), ended("crashed", 1, reason="out of memory"), live=False)
+    assert [(alert.word, alert.text) for alert in crashed] == [("crashed", "out of memory")]
+
+
+def test_silence() -> None:
+    assert words(*(row(step) for step in range(1, 20)), now=T0 + 300) == ["silent"]
+
+
+def test_a_refused_resume() -> None:
+    refusal = [ended("stopped", 1), phase("data", t=T0 + 5), ended("crashed", 0, t=T0 + 6, reason="model.dim differs")]
+    alert = found(row(1), *refusal, live=False)[0]
+    assert (alert.word, alert.t) == ("refused", T0 + 6)
+    assert "model.dim differs" in alert.text
+
+
+def test_checkpoints_that_failed_or_were_refused() -> None:
+    failed = Checkpoint("failed", 10, reason="No space left on device", t=T0 + 10)
+    told = Warned(topic="checkpoint", message="step 10 could not be saved", step=10, t=T0 + 10.5)
+    alert, *others = found(failed, told)
+    assert (alert.tone, alert.word) == ("bad", "save failed")
+    assert others == []
+    assert "No space left" in alert.text
+    later = Checkpoint("committed", 15, GB, t=T0 + 15)
+    assert "save failed" not in words(failed, later)
+    assert words(Checkpoint("refused", 5, reason="bytes differ", t=T0)) == ["damaged"]
+
+
+def test_what_the_engine_warned_of_in_this_attempt() -> None:
+    old = Warned(topic="data", message="old", t=T0 - 100)
+    recompiled = Warned(topic="recompile", message="1 program compiled during step 9", step=9, t=T0 + 9)
+    hung_up = Warned(topic="terminal", message="the terminal was closed", t=T0 + 10)
+    result = found(old, recompiled, hung_up)
+    assert [(alert.word, alert.tone) for alert in result] == [("terminal", "idle"), ("recompile", "warn")]
+
+
+def test_memory_near_its_limit() -> None:
+    full = row(1, peak_memory_gb=23.0, device_memory_limit_gb=24.0)
+    assert words(full) == ["memory"]
+    assert words(row(1, peak_memory_gb=20.0, device_memory_limit_gb=24.0)) == []
+    assert words(full, ended("completed", 1), live=False) == []
+
+
+@pytest.mark.parametrize(
+    ("free", "tone"),
+    [(5 * GB, None), (3 * GB, "warn"), (GB, "bad"), (None, None)],
+    ids=["ample", "low", "none", "unknown"],
+)
+def test_a_disk_that_cannot_take_the_next_checkpoints(free: int | None, tone: str | None) -> None:
+    result = found(row(1), Checkpoint("committed", 1, 2 * GB, t=T0 + 1), free=free)
+    assert [alert.tone for alert in result] == ([] if tone is None else [tone])
+
+
+def test_a_nearly_full_disk_matters_before_the_first_checkpoint_and_to_live_runs_only() -> None:
+    assert words(row(1), free=10**8) == ["disk"]
+    assert words(row(1), ended("completed", 1), free=10**8, live=False) == []
+
+
+def test_a_problem_of_reading_is_told() -> None:
+    assert [alert.text for alert in found(row(1), problem="it cannot be read")] == ["it cannot be read"]
+
+
+def test_newest_first() -> None:
+    events = [Warned(topic="data", message=str(i), t=T0 + i) for i in (3, 1, 2)]
+    assert [alert.text for alert in found(*events)] == ["3", "2", "1"]
+
+
+# Loss spikes ---------------------------------------------------------------------------
+
+
+def falling(count: int, noise: float, seed: int) -> np.ndarray:
+    """A loss that falls fast from 10 to 3, as in a warm-up."""
+    steps = np.arange(count)
+    return 3 + 7 * np.exp(-steps / 60) + noise * np.random.default_rng(seed).standard_normal(count)
+
+
+def test_a_spike_is_found_and_named() -> None:
+    losses = falling(600, 0.05, 0)
+    losses[580] = 5.0
+    assert newest_spike(losses) == (580, pytest.approx(3.0, abs=0.1))
+    rows = [row(step + 1, loss=float(loss)) for step, loss in enumerate(losses)]
+    alert = next(alert for alert in found(*rows, now=T0 + 601) if alert.word == "loss spike")
+    assert alert.text.startswith("step 581: loss 5")
+    assert alert.t == T0 + 581
+
+
+def test_a_spike_long_ago_is_no_news() -> None:
+    losses = falling(600, 0.05, 0)
+    losses[400] = 9.0
+    assert newest_spike(losses) is None
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.1, 0.3])
+def test_ordinary_noise_and_a_falling_loss_raise_no_alarm(noise: float) -> None:
+    for seed in range(3):
+        losses = falling(700, noise, seed)
+        assert all(newest_spike(losses[max(0, end - 150) : end]) is None for end in range(1, 700, 7))
+
+
+def test_first_steps_missing_values_and_infinities_raise_no_alarm() -> None:
+    assert newest_spike(np.empty(0)) is None
+    assert newest_spike(np.array([3.0, 3.0, 900.0])) is None
+    assert newest_spike(np.full(200, np.nan)) is None
+    mixed = falling(200, 0.05, 1)
+    mixed[::3] = np.nan
+    assert newest_spike(mixed) is None
+    assert newest_spike(np.full(200, 2.0)) is None

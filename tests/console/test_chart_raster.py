@@ -1,0 +1,381 @@
+"""Samples into dots: the envelope, gaps, connections, columns that keep their samples, and whole frames."""
+
+from __future__ import annotations
+
+import math
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from chomp_tui.chart import raster
+from chomp_tui.chart.canvas import Frame
+from chomp_tui.chart.frame import Line, Settings, draw
+from chomp_tui.chart.raster import BLOCK, BRAILLE, MARKERS
+from chomp_tui.chart.roles import Role
+from chomp_tui.chart.scale import Scale
+from chomp_tui.chart.smooth import ema
+from chomp_tui.chart.window import Window, column_edges
+
+GOLDEN = Path(__file__).parent / "golden"
+ANY = st.floats(width=64)
+STEPS = np.arange(1.0, 1001.0)
+
+
+def drawn(x: np.ndarray, y: np.ndarray, columns: int, rows: int, *, log: bool = False) -> np.ndarray:
+    """Dots of one series over its whole extent."""
+    series = raster.samples(x, y, positive=log)
+    bins = raster.binned(series, column_edges(float(series.x[0]), float(series.x[-1]), columns))
+    scale = Scale(float(bins.low.min()), float(bins.high.max()), log=log)
+    return raster.lit(*raster.strokes(bins.scaled(scale), columns), rows)
+
+
+def plot(frame: Frame, *, header: int = 1, axis: int = 1) -> list[str]:
+    """The rows of cells that curves are drawn in, without labels."""
+    rows = ["".join(text for text, _ in row)[frame.left :] for row in frame.rows]
+    return rows[header : len(rows) - axis]
+
+
+def roles(frame: Frame) -> list[list[Role]]:
+    return [[role for text, role in row for _ in text] for row in frame.rows]
+
+
+# Markers -----------------------------------------------------------------------------------
+
+
+def test_braille_dots_are_where_unicode_has_them() -> None:
+    for dot, (row, column) in enumerate(((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (3, 0), (3, 1))):
+        dots = np.zeros((4, 2), np.bool_)
+        dots[row, column] = True
+        assert BRAILLE.cells(dots).tolist() == [[0x2800 + (1 << dot)]]
+    assert BRAILLE.cells(np.zeros((4, 4), np.bool_)).tolist() == [[32, 32]]
+    assert BRAILLE.cells(np.ones((8, 2), np.bool_)).tolist() == [[0x28FF], [0x28FF]]
+
+
+def test_half_blocks() -> None:
+    dots = np.array([[0, 1, 0, 1], [0, 0, 1, 1]], np.bool_)
+    assert "".join(map(chr, BLOCK.cells(dots)[0])) == " ▀▄█"
+
+
+# Envelope ----------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 60),
+    arrays.arrays(np.float64, st.integers(1, 400), elements=st.floats(-1e9, 1e9) | st.just(math.nan)),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_envelope_is_that_of_brute_force(columns: int, y: np.ndarray, seed: int) -> None:
+    x = np.sort(np.random.default_rng(seed).uniform(-50, 50, len(y)))
+    edges = column_edges(float(x[0]), float(x[-1]), columns)
+    bins = raster.binned(raster.samples(x, y), edges)
+    low = dict(zip(bins.column[bins.outside :].astype(int), bins.low[bins.outside :], strict=True))
+    high = dict(zip(bins.column[bins.outside :].astype(int), bins.high[bins.outside :], strict=True))
+    for column in range(columns):
+        inside = y[(x >= edges[column]) & (x < edges[column + 1]) & np.isfinite(y)]
+        assert (column in low) == bool(len(inside))
+        if len(inside):
+            assert (low[column], high[column]) == (inside.min(), inside.max())
+
+
+@settings(deadline=None)
+@given(st.integers(1, 60), st.integers(1, 40), st.data())
+def test_every_finite_sample_lights_its_dot(columns: int, rows: int, data: st.DataObject) -> None:
+    y = data.draw(arrays.arrays(np.float64, st.integers(1, 200), elements=ANY))
+    x = np.sort(data.draw(arrays.arrays(np.float64, len(y), elements=st.floats(-1e300, 1e300))))
+    finite = np.isfinite(y)
+    if not finite.any():
+        return
+    dots = drawn(x, y, columns, rows)
+    edges = column_edges(float(x[0]), float(x[-1]), columns)
+    column = np.searchsorted(edges, x[finite], side="right") - 1
+    row = raster.dot_rows(Scale(float(y[finite].min()), float(y[finite].max())).at(y[finite]), rows)
+    assert dots.shape == (rows, columns)
+    assert dots[row, column].all()
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+@pytest.mark.parametrize("log_y", [False, True])
+def test_one_spike_among_a_million_is_seen(marker: str, log_y: bool) -> None:
+    y = np.ones(1_000_000)
+    y[654_321] = 5.0
+    frame = draw([Line("", np.arange(1e6), y, "raw")], 80, 20, Settings(marker=marker, log_y=log_y))
+    cell = frame.column_of(654_321.0)
+    assert cell is not None
+    assert all(row[cell] not in " ·" for row in plot(frame))
+    assert {row[cell + 3] for row in plot(frame)[:-2]} <= {" ", "·"}
+
+
+def test_a_line_without_gaps_has_no_holes() -> None:
+    dots = drawn(np.arange(12.0), np.array([0, 9, 1, 8, 2, 7, 3, 6, 4, 5, 5, 0.0]), 97, 53)
+    columns = np.flatnonzero(dots.any(axis=0))
+    assert np.array_equal(columns, np.arange(columns[0], columns[-1] + 1))
+    for left, right in pairwise(columns):
+        one, other = np.flatnonzero(dots[:, left]), np.flatnonzero(dots[:, right])
+        assert one.min() <= other.max() + 1
+        assert other.min() <= one.max() + 1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_gap_stays_blank(bad: float) -> None:
+    y = np.sin(STEPS / 100)
+    y[400:600] = bad
+    edges = column_edges(1.0, 1000.0, 100)
+    lit = drawn(STEPS, y, 100, 40).any(axis=0)
+    gap = (edges[:-1] >= 401) & (edges[1:] <= 600)
+    assert gap.sum() >= 18
+    assert not lit[gap].any()
+    assert lit[(edges[1:] <= 400) | ((edges[:-1] > 601) & (edges[:-1] <= 1000))].all()
+
+
+def test_what_is_not_above_zero_is_a_gap_on_a_logarithmic_axis() -> None:
+    y = np.ones(100)
+    y[50:60] = [0, -1, 0, -1, 0, -1, 0, -1, 0, -1]
+    lit = drawn(np.arange(100.0), y, 100, 4, log=True).any(axis=0)
+    assert np.flatnonzero(~lit[:99]).tolist() == list(range(50, 60)) or not lit[51:59].any()
+    assert lit[:49].all()
+    assert lit[62:98].all()
+
+
+def test_samples_out_of_order_are_put_in_order() -> None:
+    order = np.random.default_rng(0).permutation(len(STEPS))
+    y = np.cos(STEPS / 50)
+    y[100:200] = math.nan
+    np.testing.assert_array_equal(drawn(STEPS[order], y[order], 60, 20), drawn(STEPS, y, 60, 20))
+
+
+def test_a_line_comes_in_from_the_left_of_a_zoomed_window() -> None:
+    line = Line("", np.array([0.0, 100.0]), np.array([0.0, 10.0]), "eval", sparse=True)
+    dense = Line("", np.arange(101.0), np.linspace(0, 10, 101), "raw")
+    frame = draw([dense, line], 60, 14, Settings(window=Window(20.0)))
+    assert any(row[0] not in " ·" for row in plot(frame))
+
+
+# Columns -----------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.floats(-1e300, 1e300), st.floats(0, 1e300), st.integers(1, 300), st.none() | st.floats(1e-300, 1e300))
+def test_edges_ascend_and_hold_the_newest(first: float, extent: float, columns: int, width: float | None) -> None:
+    last = first + extent
+    edges = column_edges(first, last, columns, width)
+    assert len(edges) == columns + 1
+    assert np.all(edges[1:] > edges[:-1])
+    assert edges[0] <= last < edges[-1]
+    if width is None:
+        assert edges[0] <= first
+
+
+def test_a_zoomed_window_moves_by_whole_columns() -> None:
+    before = column_edges(0.0, 5000.0, 120, 800.0)
+    after = column_edges(0.0, 5100.0, 120, 800.0)
+    shared = np.intersect1d(before, after)
+    assert len(shared) > 90
+    assert after[-2] <= 5100.0 < after[-1]
+
+
+def test_growth_keeps_the_columns_of_a_whole_run_for_a_while() -> None:
+    edges = {tuple(column_edges(1.0, float(last), 200)) for last in range(100_000, 110_000, 50)}
+    assert len(edges) <= 12
+    for last in range(100_000, 110_000, 1234):
+        assert column_edges(1.0, float(last), 200)[-1] <= last * 1.025
+
+
+@pytest.mark.parametrize("columns", [1, 7, 200])
+def test_one_x_stands_in_the_middle(columns: int) -> None:
+    edges = column_edges(42.0, 42.0, columns)
+    assert np.searchsorted(edges, 42.0, side="right") - 1 == columns // 2
+
+
+def test_zooming_halves_doubles_and_stops() -> None:
+    window = Window().zoomed(2, 0, 1000, 1)
+    assert window.width == 500
+    assert window.zoomed(2, 0, 1000, 1).width == 250
+    assert window.zoomed(2, 0, 1000, 400).width == 400
+    assert window.zoomed(0.5, 0, 1000, 1) == Window()
+    assert Window().zoomed(0.5, 0, 1000, 1) == Window()
+    assert Window().zoomed(2, 5, 5, 1) == Window()
+    assert window.converted(1000, 50).width == 25
+    assert window.converted(1000, 0) == Window()
+
+
+# Frames ------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 40), st.integers(0, 16), st.booleans(), st.booleans(), st.sampled_from(sorted(MARKERS)), st.data()
+)
+def test_a_frame_is_drawn_of_any_data_at_any_size(
+    width: int, height: int, log_y: bool, plain: bool, marker: str, data: st.DataObject
+) -> None:
+    lines = []
+    for tone in data.draw(st.lists(st.sampled_from(["raw", "smooth", "eval", "second"]), max_size=3)):
+        y = data.draw(arrays.arrays(np.float64, st.integers(0, 30), elements=ANY))
+        x = data.draw(arrays.arrays(np.float64, len(y), elements=ANY))
+        lines.append(Line("name", np.sort(x), y, tone, sparse=data.draw(st.booleans())))
+    options = Settings(
+        title="title",
+        unit="unit",
+        x_label=data.draw(st.sampled_from(["step", "time", ""])),
+        log_y=log_y,
+        plain=plain,
+        marker=marker,
+        window=Window(data.draw(st.none() | st.floats(1e-300, 1e300))),
+        cross=data.draw(st.none() | ANY),
+    )
+    frame = draw(lines, width, height, options)
+    assert len(frame.rows) == height
+    assert all(sum(len(text) for text, _ in row) == width for row in frame.rows)
+
+
+@pytest.mark.parametrize(
+    ("y", "log_y", "says"),
+    [
+        ([], False, "no data yet"),
+        ([math.nan, math.inf], False, "no finite values"),
+        ([0.0, -1.0], True, "no values above 0"),
+        ([math.nan], True, "no finite values"),
+    ],
+)
+def test_an_empty_plot_says_why(y: list[float], log_y: bool, says: str) -> None:
+    line = Line("loss", np.arange(float(len(y))), np.array(y), "raw")
+    assert says in draw([line], 40, 10, Settings(log_y=log_y)).text
+    assert len(draw([line], 1, 1, Settings(log_y=log_y)).rows) == 1
+
+
+def test_a_zoomed_window_of_nothing_says_so() -> None:
+    y = np.ones(100)
+    y[80:] = math.nan
+    lines = [Line("", np.arange(100.0), y, "raw"), Line("", np.array([99.0]), np.array([math.nan]), "eval")]
+    assert "no values here" not in draw(lines, 40, 10, Settings()).text
+    lines.append(Line("", np.arange(200.0), np.where(np.arange(200) < 50, 1.0, math.nan), "smooth"))
+    assert all(len(row) for row in draw(lines, 40, 10, Settings(window=Window(10.0))).rows)
+
+
+def test_the_later_series_takes_the_whole_cell() -> None:
+    x = np.arange(200.0)
+    noise = np.where(np.arange(200) % 2, 1.0, -1.0)
+    lines = [Line("a", x, noise, "raw"), Line("b", x, np.zeros(200), "smooth")]
+    inside = [row[draw(lines, 50, 12, Settings()).left :] for row in roles(draw(lines, 50, 12, Settings()))[1:-1]]
+    crossed = [row for row in inside if Role.SMOOTH in row]
+    assert len(crossed) == 1
+    assert Role.RAW not in crossed[0][:-2]
+    assert all(Role.RAW in row for row in inside if row is not crossed[0])
+
+
+def test_evaluations_are_signs_on_top_and_the_newest_always_shows() -> None:
+    x = np.arange(1000.0)
+    few, many = x[99::100], x[::5]
+    for where, expected in ((few, 10), (many, None)):
+        lines = [Line("", where, np.ones(len(where)), "eval", sparse=True), Line("", x, np.ones(1000), "smooth")]
+        frame = draw(lines, 60, 10, Settings())
+        signs = [row for row in plot(frame) if "◆" in row]
+        assert len(signs) == 1
+        newest = frame.column_of(float(where[-1]))
+        assert newest is not None
+        assert signs[0][newest] == "◆"
+        if expected:
+            assert signs[0].count("◆") == expected
+        else:
+            assert "◆◆" not in signs[0]
+
+
+def test_without_colour_every_series_has_its_own_shape() -> None:
+    x = np.arange(500.0)
+    lines = [Line("a", x, np.full(500, 1.0), "raw"), Line("b", x, np.full(500, 2.0), "smooth")]
+    lines.append(Line("c", x, np.full(500, 3.0), "second"))
+    text = draw(lines, 60, 13, Settings(plain=True)).text.splitlines()
+    assert "⣿ a" in text[0]
+    assert "━ b" in text[0]
+    assert "× c" in text[0]
+    assert text[1].count("×") >= 3
+    coloured = draw(lines, 60, 13, Settings()).text
+    assert "×" not in coloured
+    assert text[6] != coloured.splitlines()[6], "the smooth line is thicker where colour is missing"
+
+
+def test_the_crosshair_shows_x_and_the_nearest_values() -> None:
+    x = np.arange(0.0, 2000.0, 10.0)
+    lines = [Line("train", x, x / 100, "raw"), Line("eval", x[::50], x[::50] / 50, "eval", sparse=True)]
+    frame = draw(lines, 80, 12, Settings(title="loss", cross=1230.0))
+    assert frame.text.splitlines()[0] == "loss   step 1,230   ⣿ train 12.300   ◆ eval 20.000 @ 1,000"
+    cell = frame.column_of(1230.0)
+    assert cell is not None
+    assert {row[frame.left + cell] for row in roles(frame)[1:-1]} == {Role.CROSS}
+    assert "│" not in draw(lines, 80, 12, Settings(cross=9999.0)).text
+
+
+def test_the_same_data_give_the_same_picture_and_settings_another() -> None:
+    y = np.random.default_rng(1).lognormal(0, 1, 1000)
+    line = Line("loss", STEPS, y, "raw")
+    assert draw([line], 70, 14, Settings()).rows == draw([line], 70, 14, Settings()).rows
+    assert draw([line], 70, 14, Settings()).rows != draw([line], 70, 14, Settings(log_y=True)).rows
+
+
+@pytest.mark.parametrize(
+    ("width", "wanted"),
+    [
+        (80, "loss nats   ⣿ train 2.5000   ━ smooth 2.5000   ◆ eval 2.5000"),
+        (56, "loss nats   ⣿ 2.5000   ━ 2.5000   ◆ 2.5000"),
+        (36, "loss nats   ━ 2.5000   ◆ 2.5000"),
+        (22, "loss nats   ◆ 2.5000"),
+        (10, "loss nats"),
+        (3, "los"),
+    ],
+)
+def test_the_header_drops_what_does_not_fit(width: int, wanted: str) -> None:
+    x, y = np.arange(10.0), np.full(10, 2.5)
+    lines = [Line("train", x, y, "raw"), Line("smooth", x, y, "smooth"), Line("eval", x, y, "eval", sparse=True)]
+    assert draw(lines, width, 10, Settings(title="loss", unit="nats")).text.splitlines()[0] == wanted
+
+
+# Golden frames: CHOMP_UPDATE_GOLDEN=1 writes them anew ---------------------------------------
+
+
+def curve() -> list[Line]:
+    steps = np.arange(1.0, 2001.0)
+    base = 2.4 + 8 * np.exp(-steps / 60) + 1.5 * (steps / 40 + 1) ** -0.6
+    y = base * (1 + 0.06 * np.sin(steps * 2.1) * np.cos(steps * 0.37))
+    y[1200] = 6.5
+    y[1500:1560] = math.nan
+    evals = steps[99::200]
+    return [
+        Line("train", steps, y, "raw"),
+        Line("smooth", steps, ema(y, 0.95), "smooth"),
+        Line("eval", evals, base[99::200] + 0.1, "eval", sparse=True),
+    ]
+
+
+PICTURES = {
+    "linear": (curve(), 72, 16, Settings(title="loss")),
+    "log": (curve(), 72, 16, Settings(title="loss", log_y=True)),
+    "zoomed": (curve(), 72, 12, Settings(title="loss", log_y=True, window=Window(600.0))),
+    "block": (curve(), 72, 16, Settings(title="loss", log_y=True, marker="block")),
+    "plain": (curve(), 72, 16, Settings(title="loss", log_y=True, plain=True, cross=1201.0)),
+    "time": (
+        [Line("", np.arange(500.0) * 20, 50_000 + 1000 * np.sin(np.arange(500.0)), "second")],
+        48,
+        9,
+        Settings(title="speed", unit="tok/s", x_label="time"),
+    ),
+    "small": (curve(), 24, 5, Settings(title="loss", log_y=True)),
+    "one_point": ([Line("loss", np.array([1.0]), np.array([11.4]), "smooth")], 40, 8, Settings(title="loss")),
+    "constant": ([Line("lr", STEPS, np.full(1000, 3e-4), "smooth")], 40, 8, Settings(title="lr")),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_as_they_were(name: str) -> None:
+    lines, width, height, options = PICTURES[name]
+    text = draw(lines, width, height, options).text + "\n"
+    path = GOLDEN / f"chart_{name}.txt"
+    if os.environ.get("CHOMP_UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")

@@ -1,0 +1,464 @@
+"""The checkpoints screen: which one is worth what, whether it is intact, and what going on from it means."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Input, Static
+
+from chomp.config import parse_config
+from chomp.rundir import RunDir, RunLock, list_checkpoints, read_info
+from chomp_tui import checkpointlist
+from chomp_tui.checkpointlist import CheckpointReader, Reference, judge, settings_of
+from chomp_tui.dialogs import Ask, Choose, Read
+from chomp_tui.launch import LaunchRequest
+from chomp_tui.resumeplan import more_steps_problem, plan_resume
+from chomp_tui.screens.checkpoints import CheckpointsScreen
+from chomp_tui.screens.configure import ForkOrigin
+from chomp_tui.widgets import sampling
+from chomp_tui.widgets.listing import Listing
+from chomp_tui.widgets.sampling import SampleDialog
+from tests.console.homes import TEXT, make_checkpoint, make_run
+from tests.console.hosting import SIZES, Host, Shared, frame, until
+
+OTHER_RATE = TEXT.replace("3e-3", "1e-3")
+OTHER_WIDTH = TEXT.replace("model_dim: 16", "model_dim: 32")
+OTHER_LENGTH = TEXT.replace("steps: 200", "steps: 150")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    made = make_run(tmp_path / "runs" / "one")
+    make_checkpoint(made, 50, eval_loss=2.5, text=OTHER_RATE, tags=("base",))
+    make_checkpoint(made, 100, eval_loss=2.25)
+    make_checkpoint(made, 150, eval_loss=2.75)
+    return made
+
+
+def host(run: RunDir, show: Path | None, *, read_only: bool = False) -> Host:
+    screen = CheckpointsScreen()
+    screen.show(show)
+    return Host(screen, Shared(run.path.parent, Path("configs"), read_only=read_only))
+
+
+def screen(app: Host) -> CheckpointsScreen:
+    assert isinstance(app.held, CheckpointsScreen)
+    return app.held
+
+
+def listing(app: Host) -> Listing:
+    return screen(app).query_one(Listing)
+
+
+async def filled(app: Host, pilot: Any, number: int) -> Listing:
+    await until(pilot, lambda: screen(app).is_mounted and len(listing(app).keys) == number)
+    await pilot.pause()
+    return listing(app)
+
+
+async def select(app: Host, pilot: Any, step: int) -> None:
+    assert listing(app).select(next(key for key in listing(app).keys if key.endswith(f"/{step}")))
+    await pilot.pause()
+
+
+async def dialog(app: Host, pilot: Any, kind: type) -> str:
+    await until(pilot, lambda: isinstance(app.screen, kind))
+    await pilot.pause()
+    return "\n".join(frame(app))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("colour", [True, False])
+async def test_all_checkpoints_at_a_glance(
+    size: tuple[int, int], colour: bool, run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    make_checkpoint(make_run(run.path.parent / "two"), 10)
+    app = host(run, None)
+    async with app.run_test(size=size) as pilot:
+        await filled(app, pilot, 4)
+        text = frame(app)
+        assert all(len(line) == size[0] for line in text)
+        rows = {
+            step: next(line for line in text if line[0] == "│" and f" {run} " in line and f" {step} " in line)
+            for run, step in (("one", 50), ("one", 100), ("one", 150), ("two", 10))
+        }
+        assert "latest" in rows[150]
+        assert "★" not in rows[150]
+        assert "★" in rows[100]
+        assert "2.2500" in rows[100]
+        assert "accept" in rows[50]
+        assert all("same" in rows[step] for step in (100, 150, 10))
+        assert all(" ? " in line for line in rows.values()), "nobody has looked at their bytes"
+        if size[0] >= 120:
+            assert "optim.lr" in rows[50]
+            assert "5.0000" in rows[50]
+
+
+async def test_one_run_and_back_to_all(run: RunDir) -> None:
+    make_checkpoint(make_run(run.path.parent / "two"), 10)
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        assert "Checkpoints of one" in "\n".join(frame(app))
+        await pilot.press("escape")
+        await filled(app, pilot, 4)
+        assert "Checkpoints of all runs" in "\n".join(frame(app))
+        await pilot.press("slash", *"tw", "enter")
+        await filled(app, pilot, 1)
+        await pilot.press("escape")
+        await filled(app, pilot, 4)
+        assert not screen(app).query_one(Input).display
+
+
+async def test_nothing_to_show(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs" / "one")
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "one has no checkpoint yet" in "\n".join(frame(app)))
+        await pilot.press("enter", "f", "g", "v", "t", "d", "i")
+        await pilot.pause()
+        assert (app.asked, app.screen) == ([], app.held)
+        make_checkpoint(run, 10)
+        screen(app).ask_again()
+        await filled(app, pilot, 1)
+
+
+async def test_verify_finds_a_flipped_byte(run: RunDir) -> None:
+    path = run.checkpoints / "100" / "params" / "d"
+    raw = bytearray(path.read_bytes())
+    raw[1234] ^= 1
+    path.write_bytes(raw)
+    app = host(run, run.path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await filled(app, pilot, 3)
+        await pilot.press("v")
+        await until(pilot, lambda: any("150" in line and "✓ yes" in line for line in frame(app)))
+        await select(app, pilot, 100)
+        await pilot.press("v")
+        await until(pilot, lambda: any("100" in line and "✗ no" in line for line in frame(app)))
+        assert "DAMAGED: params/d has changed: its SHA-256 does not match" in "\n".join(frame(app))
+
+
+async def test_a_verification_shows_how_far_it_is_and_ends_with_the_console(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    going, ended = threading.Event(), threading.Event()
+
+    def slow(folder: Path, on_bytes: Any) -> list[str]:
+        try:
+            on_bytes(read_info(folder).bytes // 2)
+            while True:
+                going.wait(0.01)
+                on_bytes(0)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("chomp_tui.screens.upkeep.verify", slow)
+    monkeypatch.setattr("chomp_tui.screens.upkeep.PROGRESS_SECONDS", 0.0)
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await pilot.press("v")
+        await until(pilot, lambda: any("150" in line and " 50%" in line for line in frame(app)))
+        assert "comparing, 50%" in "\n".join(frame(app))
+    assert ended.wait(10)
+
+
+async def test_tags(run: RunDir) -> None:
+    app = host(run, run.path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await filled(app, pilot, 3)
+        await pilot.press("t")
+        await dialog(app, pilot, Ask)
+        await pilot.press(*"b, a", "enter")
+        await until(pilot, lambda: read_info(run.checkpoints / "150").tags == ("a", "b"))
+        await until(pilot, lambda: "a, b (kept by retention)" in "\n".join(frame(app)))
+        await select(app, pilot, 50)
+        await pilot.press("t")
+        await dialog(app, pilot, Ask)
+        assert app.screen.query_one(Input).value == "base"
+        await pilot.press("ctrl+u", "enter")
+        await until(pilot, lambda: read_info(run.checkpoints / "50").tags == ())
+
+
+async def test_what_differs_as_a_table(run: RunDir) -> None:
+    app = host(run, run.path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await filled(app, pilot, 3)
+        await select(app, pilot, 50)
+        assert "needs acceptance: optim.lr" in "\n".join(frame(app))
+        await pilot.press("i")
+        text = await dialog(app, pilot, Read)
+        line = next(line for line in text.splitlines() if "optim.lr" in line)
+        assert "0.001" in line
+        assert "0.003" in line
+        assert "to accept: later losses would not be those" in line
+        await pilot.press("escape")
+        await select(app, pilot, 100)
+        await pilot.press("i")
+        assert "Nothing differs." in await dialog(app, pilot, Read)
+
+
+async def test_judged_by_the_configuration_at_hand(run: RunDir) -> None:
+    app = host(run, run.path)
+    app.shared.at_hand = parse_config(OTHER_WIDTH, source="configs/wide.yaml")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await filled(app, pilot, 3)
+        text = "\n".join(frame(app))
+        assert "vs wide.yaml" in text
+        assert "cannot go on with these settings: model.model_dim cannot change" in text
+        app.shared.at_hand = parse_config(OTHER_LENGTH, source="configs/long.yaml")
+        screen(app).ask_again()
+        await until(pilot, lambda: "1 setting differs, which may: train.steps" in "\n".join(frame(app)))
+        assert any("100" in line and "1 free" in line for line in frame(app))
+
+
+async def test_going_on_from_the_latest_asks_nothing(run: RunDir) -> None:
+    app = host(run, run.path)
+    app.shared.environment = {"XLA_FLAGS": "--x"}
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.asked)
+        assert app.asked == [
+            ("launch", LaunchRequest(run_dir=run.path, resume="150", environment={"XLA_FLAGS": "--x"}))
+        ]
+
+
+async def test_going_back_is_told_before_it_is_done(run: RunDir) -> None:
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await select(app, pilot, 100)
+        await pilot.press("enter")
+        text = " ".join((await dialog(app, pilot, Choose)).replace("│", " ").split())
+        assert "The checkpoint of step 150 is moved to checkpoints/set-aside/, not deleted." in text
+        assert "beyond step 100 are removed from metrics.jsonl and samples.jsonl; events.jsonl keeps all" in text
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.asked == []
+        await pilot.press("enter")
+        await dialog(app, pilot, Choose)
+        await pilot.press("y")
+        await until(pilot, lambda: app.asked)
+        assert app.asked == [("launch", LaunchRequest(run_dir=run.path, resume="100"))]
+
+
+async def test_other_settings_are_accepted_by_name(run: RunDir) -> None:
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await select(app, pilot, 50)
+        await pilot.press("enter")
+        assert "optim.lr: 0.001 → 0.003" in await dialog(app, pilot, Choose)
+        await pilot.press("y")
+        await until(pilot, lambda: "Go back to step 50?" in "\n".join(frame(app)))
+        await pilot.press("y")
+        await until(pilot, lambda: app.asked)
+        assert app.asked == [("launch", LaunchRequest(run_dir=run.path, resume="50", accept=("optim.lr",)))]
+
+
+async def test_a_finished_run_asks_for_more_steps(run: RunDir) -> None:
+    make_checkpoint(run, 200)
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 4)
+        await pilot.press("enter")
+        assert "This run ends at step 200" in await dialog(app, pilot, Ask)
+        await pilot.press("ctrl+u", *"200", "enter")
+        assert "must be more than 200" in "\n".join(frame(app))
+        await pilot.press("ctrl+u", *"300", "enter")
+        await until(pilot, lambda: app.asked)
+        request = LaunchRequest(run_dir=run.path, resume="200", overrides=("train.steps=300",))
+        assert app.asked == [("launch", request)]
+
+
+async def test_settings_that_cannot_change_are_shown_and_nothing_is_started(run: RunDir) -> None:
+    make_checkpoint(run, 160, text=OTHER_WIDTH)
+    app = host(run, run.path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await filled(app, pilot, 4)
+        await pilot.press("enter")
+        text = await dialog(app, pilot, Read)
+        assert "model.model_dim" in text
+        assert "cannot change" in text
+        assert app.asked == []
+
+
+async def test_a_live_run_is_neither_resumed_nor_robbed(run: RunDir) -> None:
+    lock = RunLock(run.lock)
+    lock.acquire()
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await pilot.press("enter")
+        await until(pilot, lambda: len(app.told) == 1)
+        await pilot.press("d")
+        await until(pilot, lambda: len(app.told) == 2)
+        assert app.told[0].startswith(f"one is running (pid {os.getpid()}): stop it first, or fork")
+        assert app.told[1] == f"one is running (pid {os.getpid()}): stop it first"
+        assert (app.asked, app.screen) == ([], app.held)
+        await pilot.press("f")
+        assert app.asked == [("edit", run.path, ForkOrigin(run.path, 150))], "a fork leaves it alone"
+    lock.release()
+
+
+async def test_deleting_one(run: RunDir) -> None:
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await select(app, pilot, 50)
+        await pilot.press("d")
+        text = await dialog(app, pilot, Choose)
+        assert "It is tagged “base”" in text
+        await pilot.press("escape")
+        await select(app, pilot, 100)
+        await pilot.press("d")
+        assert "It has the lowest evaluation loss of its run." in await dialog(app, pilot, Choose)
+        await pilot.press("y")
+        await filled(app, pilot, 2)
+        assert [info.step for info in list_checkpoints(run.checkpoints)] == [50, 150]
+        assert app.told == ["deleted step 100 of one"]
+        assert listing(app).selected == str(run.checkpoints / "50"), "the row that took its place"
+        assert any("50" in line and "★" in line for line in frame(app)), "the best of those that are left"
+
+
+async def test_a_read_only_console_only_looks(run: RunDir) -> None:
+    app = host(run, run.path, read_only=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        for number, key in enumerate(("enter", "f", "g", "t", "d"), 1):
+            await pilot.press(key)
+            await until(pilot, lambda number=number: len(app.told) == number)
+        assert set(app.told) == {"this console is read-only"}
+        assert (app.asked, app.screen) == ([], app.held)
+        await pilot.press("v")
+        await until(pilot, lambda: any("✓ yes" in line for line in frame(app)))
+
+
+async def test_a_damaged_description_is_listed_and_refused(run: RunDir) -> None:
+    (run.checkpoints / "150" / "meta.json").write_text("{")
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        assert any("150" in line and "✗ no" in line and "damaged" in line for line in frame(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.told)
+        await pilot.press("f")
+        assert all("meta.json is damaged" in sentence for sentence in app.told)
+        assert app.asked == []
+
+
+def child(code: str) -> Any:
+    return lambda checkpoint, prompt: [sys.executable, "-c", code, str(checkpoint), prompt]
+
+
+async def sample(app: Host, pilot: Any, prompt: str) -> SampleDialog:
+    await filled(app, pilot, 3)
+    await pilot.press("g")
+    await dialog(app, pilot, Ask)
+    app.screen.query_one(Input).value = prompt
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(app.screen, SampleDialog))
+    assert isinstance(app.screen, SampleDialog)
+    return app.screen
+
+
+async def test_a_sample_is_shown_literally(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import json, sys; print(json.dumps({'step': 1, 'prompt': sys.argv[2], 'text': '\\x1b[2J[red]x', 'tokens': 5}))"
+    )
+    monkeypatch.setattr(sampling, "generate_command", child(code))
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await sample(app, pilot, "--[b]def")
+        await until(pilot, lambda: "--[b]def�[2J[red]x" in "\n".join(frame(app)))
+        assert "5 tokens" in "\n".join(frame(app))
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen is app.held
+
+
+async def test_a_sample_that_fails_says_why(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys; print('noise', file=sys.stderr); sys.exit('error: there is no GPU')"
+    monkeypatch.setattr(sampling, "generate_command", child(code))
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        opened = await sample(app, pilot, "x")
+        await until(pilot, lambda: str(opened.query_one("#sample-text", Static).content) == "there is no GPU")
+
+
+async def test_a_cancelled_sample_leaves_no_process(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "generate_command", child("import time; time.sleep(600)"))
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        opened = await sample(app, pilot, "x")
+        await until(pilot, lambda: opened._process is not None)
+        process = opened._process
+        assert process is not None
+        await pilot.press("escape")
+        await until(pilot, lambda: process.returncode is not None)
+        assert app.screen is app.held
+
+
+def test_the_child_s_arguments(tmp_path: Path) -> None:
+    assert sampling.generate_command(tmp_path / "10", "--help")[1:] == [
+        "-m", "chomp", "generate", str(tmp_path / "10"), "--prompt=--help", "--json"
+    ]  # fmt: skip
+
+
+def test_what_a_tokenizer_decides_is_no_difference(run: RunDir) -> None:
+    """A configuration leaves the vocabulary open; the checkpoint knows it; the run's own settings know it too."""
+    identity = read_info(run.checkpoints / "100").meta["identity"]
+    assert identity["model"]["vocab_size"] == 384
+    config = parse_config(TEXT, source="t").config
+    assert judge(identity, settings_of(config)) == ()
+    (found,) = judge(
+        identity, settings_of(parse_config(TEXT.replace("16}", "16, vocab_size: 500}"), source="t").config)
+    )
+    assert (found.path, found.severity) == ("model.vocab_size", "fixed")
+    assert judge(identity, run.load_resolved()) == ()
+
+
+def test_what_has_not_changed_is_not_read_twice(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counting(path: Path) -> Any:
+        read.append(path.name)
+        return read_info(path)
+
+    monkeypatch.setattr(checkpointlist, "read_info", counting)
+    reader = CheckpointReader()
+    first = reader.read(run.path.parent, None, None)
+    assert sorted(read) == ["100", "150", "50"]
+    assert reader.read(run.path.parent, None, None) == first
+    assert len(read) == 3
+    (run.checkpoints / "100" / "tags.json").write_text('["x"]')
+    found = reader.read(run.path.parent, None, Reference("r", {}))
+    assert read[3:] == ["100"]
+    assert next(row for row in found.rows if row.step == 100).tags == ("x",)
+
+
+def test_a_plan_for_each_case(run: RunDir) -> None:
+    rows = CheckpointReader().read(run.path.parent, run.path, None).rows
+    plans = {row.step: plan_resume(row, rows) for row in rows}
+    assert plans[150].set_aside == ()
+    assert plans[50].set_aside == (100, 150)
+    assert plans[50].accept == ("optim.lr",)
+    assert plans[100].accept == ()
+    assert all(plan.refusal is None and plan.last_step is None for plan in plans.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"), [("", True), ("x", True), ("20", True), ("21", False), ("1_000", False), ("-5", True)]
+)
+def test_more_steps(text: str, wrong: bool) -> None:
+    assert (more_steps_problem(text, 20) is not None) is wrong

@@ -1,0 +1,437 @@
+"""The device screen on recorded readings: what is missing is said and never shown as a zero."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from chomp.device import Gpu, Process
+from chomp_tui.app import ChompApp, Shared
+from chomp_tui.gpuwatch import GpuWatch
+from chomp_tui.machine import Machine, remarks
+from chomp_tui.screens import device
+from chomp_tui.screens.device import DeviceScreen
+from chomp_tui.settings import Settings
+from chomp_tui.widgets.gpucard import GpuCard, MachineCard, card, machine_lines, title
+from chomp_tui.widgets.rules import RuleList
+from tests.device.fake_nvml import READINGS, fake, probe_of
+
+NAMES = sorted(path.stem for path in READINGS.glob("*.json"))
+SIZES = [(80, 24), (120, 40), (200, 60)]
+FLAG = "--xla_gpu_enable_triton_gemm=false"
+PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
+MACHINE = Machine(16, 64 << 30, "jax-cuda13-plugin 0.10.2", 25.0, 8 << 30)
+DEADLINE_SECONDS = 30
+
+
+def made(tmp_path: Path, name: str, environ: Mapping[str, str], load: Callable[[], object] | None = None) -> ChompApp:
+    app = ChompApp(Shared(Settings(tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path / "configs"))
+    app.device_screen = DeviceScreen(load or (lambda: fake(name)), environ, lambda: MACHINE)
+    return app
+
+
+async def until(pilot: Pilot[None], holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "nothing happened"
+        await pilot.pause(0.01)
+    await pilot.pause()
+
+
+@asynccontextmanager
+async def shown(
+    tmp_path: Path, name: str, environ: Mapping[str, str] | None = None, size: tuple[int, int] = (120, 40)
+) -> AsyncIterator[tuple[Pilot[None], DeviceScreen]]:
+    """The device screen of the whole console, once the GPUs have been read."""
+    app = made(tmp_path, name, environ or {})
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen is app.device_screen and app.device_screen._probe is not None)
+        yield pilot, app.device_screen
+
+
+def frame(screen: DeviceScreen) -> str:
+    """What stands on the terminal."""
+    return "\n".join(strip.text for strip in screen._compositor.render_strips())
+
+
+def squeezed(text: str) -> str:
+    """Without what wrapping and borders add."""
+    return " ".join(text.replace("│", " ").split())
+
+
+async def frames(tmp_path: Path, size: tuple[int, int]) -> dict[str, str]:
+    """The screen for each machine, one after the other in one console."""
+    names = [NAMES[0]]
+    app = made(tmp_path, "", {}, lambda: fake(names[-1]))
+    seen = {}
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("3")
+        for name in NAMES:
+            names.append(name)
+            probe = probe_of(name)
+            await pilot.press("r")
+            await until(pilot, lambda probe=probe: app.device_screen._probe == probe)
+            assert len(app.screen.query(GpuCard)) == len(probe.gpus), name
+            seen[name] = frame(app.device_screen)
+    return seen
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_every_reading_is_shown(size: tuple[int, int], tmp_path: Path) -> None:
+    for name, text in (await frames(tmp_path, size)).items():
+        probe = probe_of(name)
+        assert {len(line) for line in text.splitlines()} == {size[0]}, name
+        if probe.gpus:
+            assert title(probe.gpus[0]) in text, name
+            assert probe.driver is not None
+            assert f"driver {probe.driver}" in text, name
+        else:
+            assert probe.reason is not None
+            assert squeezed(probe.reason).lower() in squeezed(text).lower(), name
+            assert "Runs use the CPU: 16 cores, 64.0 GiB of memory." in text, name
+
+
+async def test_without_colour_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coloured = await frames(tmp_path, (80, 24))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert await frames(tmp_path, (80, 24)) == coloured
+
+
+def test_a_card() -> None:
+    [gpu] = probe_of("rtx5090").gpus
+    assert card(gpu, 70).plain.splitlines() == [
+        "memory    ━─────────────────────────────  1.3 GiB of 31.8 GiB  4%",
+        "load      ━─────────────────────────────  4%",
+        "power     ━━────────────────────────────  31 of 575 W",
+        "state     38 °C · compute capability 12.0 · MIG – not supported",
+        "processes    2114    0.4 GiB  /usr/lib/xorg/Xorg",
+    ]
+
+
+def test_what_a_user_may_not_see_is_a_dash_with_the_reason() -> None:
+    [gpu] = probe_of("no_permission").gpus
+    refused = "– the driver refuses it to this user"
+    assert card(gpu, 70).plain.splitlines() == [
+        f"memory    {refused}",
+        f"load      {refused}",
+        "power     ━━━───────────────────────────  70 of 700 W",
+        f"state     29 °C · compute capability 9.0 · MIG {refused}",
+        f"processes {refused}",
+    ]
+
+
+def test_mig_and_a_process_whose_name_and_memory_are_hidden() -> None:
+    lines = card(probe_of("mig").gpus[0], 70).plain.splitlines()
+    assert lines[1] == "load      – not supported by this device"
+    assert lines[3].endswith("MIG on")
+    assert lines[4] == "processes     901      – GiB  –"
+
+
+def test_idle_is_not_missing() -> None:
+    lines = card(probe_of("rtx4090").gpus[0], 70).plain.splitlines()
+    assert lines[1].endswith("─  0%")
+    assert lines[4] == "processes none"
+
+
+def test_a_limit_that_is_not_known() -> None:
+    assert card(probe_of("wsl").gpus[0], 70).plain.splitlines()[2] == (
+        "power     18 W, limit – not supported by this device"
+    )
+
+
+def test_a_lost_gpu() -> None:
+    lost = probe_of("lost").gpus[1]
+    assert title(lost) == "GPU 1"
+    assert card(lost, 70).plain == "No reading: the GPU has fallen off the bus; restart the machine."
+
+
+def test_nothing_known_at_all_is_no_zero() -> None:
+    text = card(Gpu(0, name="X"), 70).plain
+    assert "0" not in text
+    assert text.count("– not reported") == 7
+
+
+@pytest.mark.parametrize("width", [1, 20, 38, 500])
+def test_any_width(width: int) -> None:
+    processes = tuple(Process(pid, None if pid % 2 else pid << 20, f"/a\x1b[2J/{'x' * pid}") for pid in range(40, 50))
+    gpu = Gpu(
+        0, "X", memory_total_bytes=2, memory_used_bytes=4, power_watts=9.0, power_limit_watts=1.0, processes=processes
+    )
+    text = card(gpu, width).plain
+    assert "\x1b" not in text
+    assert "and 5 more" in text
+    assert machine_lines(MACHINE, width).plain
+
+
+def test_the_machine_s_own_line() -> None:
+    assert machine_lines(MACHINE, 70).plain.splitlines() == [
+        "CPU       ━━━━━━━━──────────────────────  25% of 16 cores",
+        "memory    ━━━━──────────────────────────  8.0 GiB of 64.0 GiB",
+    ]
+    assert machine_lines(Machine(2, 4 << 30), 70).plain.splitlines() == ["CPU       2 cores", "memory    4.0 GiB"]
+
+
+# Where runs compute ----------------------------------------------------------------------
+
+
+def said(name: str, environ: dict[str, str] | None = None, machine: Machine = MACHINE) -> list[str]:
+    return [remark.text for remark in remarks(probe_of(name), machine, environ or {})]
+
+
+ALLOW = "A configuration must allow that with train.allow_cpu: true."
+CPU = "the CPU: 16 cores, 64.0 GiB of memory"
+BARE = Machine(16, 64 << 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "environ", "machine", "expected"),
+    [
+        ("h100", {}, MACHINE, ["A run uses GPU 0, NVIDIA H100 80GB HBM3 (jax-cuda13-plugin 0.10.2)."]),
+        (
+            "unequal",
+            {},
+            MACHINE,
+            [
+                "A run uses one GPU, the first of the 2 that CUDA shows it (jax-cuda13-plugin 0.10.2); "
+                "CUDA_VISIBLE_DEVICES chooses another."
+            ],
+        ),
+        (
+            "unequal",
+            {"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+            MACHINE,
+            ["A run uses GPU 1, NVIDIA GeForce RTX 5090 (jax-cuda13-plugin 0.10.2)."],
+        ),
+        ("h100", {"JAX_PLATFORMS": "cpu"}, MACHINE, [f"Runs use {CPU}, because JAX_PLATFORMS=cpu says so."]),
+        ("h100", {"JAX_PLATFORM_NAME": "cpu"}, MACHINE, [f"Runs use {CPU}, because JAX_PLATFORM_NAME=cpu says so."]),
+        (
+            "h100",
+            {"CUDA_VISIBLE_DEVICES": ""},
+            MACHINE,
+            [f"Runs use {CPU}, because CUDA_VISIBLE_DEVICES= hides every GPU.", ALLOW],
+        ),
+        (
+            "h100",
+            {},
+            BARE,
+            [f"Runs use {CPU}: JAX is installed without CUDA. Install it: pip install 'chomp[cuda13]'", ALLOW],
+        ),
+        (
+            "no_driver",
+            {},
+            BARE,
+            [
+                f"Runs use {CPU}.",
+                ALLOW,
+                "For an NVIDIA GPU: install NVIDIA's driver, then pip install 'chomp[cuda13]'",
+            ],
+        ),
+        ("driver_mismatch", {}, MACHINE, [f"Runs use {CPU}.", ALLOW]),
+        (
+            "no_gpu",
+            {"JAX_PLATFORMS": "cuda"},
+            MACHINE,
+            ["JAX_PLATFORMS=cuda asks for a GPU: a run would end at once without one."],
+        ),
+        ("no_gpu", {"JAX_PLATFORMS": "cuda,cpu"}, MACHINE, [f"Runs use {CPU}.", ALLOW]),
+    ],
+)
+def test_where_runs_compute(name: str, environ: dict[str, str], machine: Machine, expected: list[str]) -> None:
+    assert said(name, environ, machine) == expected
+
+
+def test_numbers_that_mean_another_card_than_it_seems() -> None:
+    assert said("unequal", {"CUDA_VISIBLE_DEVICES": "0"})[-1].startswith(
+        "CUDA_VISIBLE_DEVICES=0 counts the fastest card first, this list by slot; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
+    )
+
+
+# Switches --------------------------------------------------------------------------------
+
+
+async def test_switches_change_what_runs_get(tmp_path: Path) -> None:
+    async with shown(tmp_path, "rtx5090") as (pilot, screen):
+        shared = screen.chomp.shared
+        assert "[x] XLA_FLAGS" in frame(screen)
+        assert shared.environment == {}, "an engine applies this one by itself"
+        await pilot.press("down", "space")
+        assert shared.environment == {"XLA_FLAGS": FLAG, PREALLOCATE: "false"}
+        await pilot.press("up", "space")
+        assert shared.environment == {"XLA_FLAGS": FLAG.replace("false", "true"), PREALLOCATE: "false"}
+        await pilot.pause()
+        text = frame(screen)
+        assert "[ ] XLA_FLAGS" in text
+        assert f"[x] {PREALLOCATE} false" in text
+        assert "off: runs get --xla_gpu_enable_triton_gemm=true instead" in text
+        assert screen.line_to_copy == (
+            f"env XLA_FLAGS=--xla_gpu_enable_triton_gemm=true {PREALLOCATE}=false chomp train CONFIG"
+        )
+        assert squeezed(screen.line_to_copy) in squeezed(text)
+        await pilot.press("y")
+        assert pilot.app.clipboard == screen.line_to_copy
+
+
+async def test_choices_survive_other_screens_and_readings(tmp_path: Path) -> None:
+    async with shown(tmp_path, "rtx5090") as (pilot, screen):
+        await pilot.press("down", "space", "1", "3")
+        await until(pilot, lambda: pilot.app.screen is screen)
+        await pilot.press("r")
+        await pilot.pause()
+        assert f"[x] {PREALLOCATE} false" in frame(screen)
+        assert screen.query_one(RuleList).highlighted == 1
+
+
+async def test_what_the_user_has_set_is_shown_and_stays(tmp_path: Path) -> None:
+    environ = {"XLA_FLAGS": FLAG, PREALLOCATE: "true", "JAX_API_KEY": "secret", "HOME": "/h"}
+    async with shown(tmp_path, "rtx5090", environ) as (pilot, screen):
+        text = frame(screen)
+        assert "[=] XLA_FLAGS" in text
+        assert "already set in your environment" in text
+        assert f"[–] {PREALLOCATE}" in text
+        assert f"kept as you set it: {PREALLOCATE}=true" in text
+        assert f"XLA_FLAGS={FLAG}" in text
+        assert "secret" not in text
+        await pilot.press("space", "down", "space")
+        assert screen.chomp.shared.environment == {}
+        assert screen.line_to_copy == "chomp train CONFIG"
+
+
+async def test_cards_that_need_nothing_have_no_switches(tmp_path: Path) -> None:
+    async with shown(tmp_path, "h100") as (pilot, screen):
+        assert "These GPUs need no settings of their own." in frame(screen)
+        await pilot.press("space", "y", "t")
+        assert screen.chomp.shared.environment == {}
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        (None, "✓ ok: the installed XLA accepts these XLA_FLAGS"),
+        (
+            "the installed XLA does not know the flag --a in XLA_FLAGS; remove it",
+            "✗ The installed XLA does not know the flag --a",
+        ),
+    ],
+)
+async def test_flags_are_tested_off_the_screen_s_thread(
+    problem: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+    answer = threading.Event()
+
+    def prove(environ: Mapping[str, str]) -> str | None:
+        asked.append((environ["XLA_FLAGS"], threading.get_ident()))
+        assert answer.wait(DEADLINE_SECONDS)
+        return problem
+
+    monkeypatch.setattr(device, "prove_flags", prove)
+    async with shown(tmp_path, "rtx5090", {"XLA_FLAGS": "--a"}) as (pilot, screen):
+        assert "? XLA_FLAGS not tested yet" in frame(screen)
+        await pilot.press("t", "t")
+        await pilot.pause()
+        assert "testing the flags" in frame(screen)
+        answer.set()
+        await until(pilot, lambda: expected in frame(screen))
+        assert [flags for flags, _ in asked] == [f"--a {FLAG}"]
+        assert asked[0][1] != threading.get_ident()
+        await pilot.press("space")
+        await pilot.pause()
+        assert "? XLA_FLAGS not tested yet" in frame(screen), "these are other flags"
+
+
+# Reading again ---------------------------------------------------------------------------
+
+
+async def test_gpus_are_read_only_while_they_are_looked_at(tmp_path: Path) -> None:
+    loads: list[int] = []
+
+    def load() -> object:
+        loads.append(threading.get_ident())
+        return fake("h100")
+
+    app = made(tmp_path, "h100", {}, load)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert loads == [], "nobody looks"
+        await pilot.press("3")
+        await until(pilot, lambda: loads)
+        assert threading.get_ident() not in loads
+        await pilot.press("1")
+        await pilot.pause()
+        assert app.device_screen._watch is None
+        await pilot.press("3")
+        await until(pilot, lambda: len(loads) > 1)
+
+
+async def test_a_gpu_that_appears_and_one_that_goes(tmp_path: Path) -> None:
+    names = ["rtx5090"]
+    app = made(tmp_path, "", {}, lambda: fake(names[-1]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        for name, count in (("rtx5090", 1), ("unequal", 2), ("no_driver", 0), ("rtx4090", 1)):
+            names.append(name)
+            await pilot.press("r")
+            await until(pilot, lambda count=count: len(app.screen.query(GpuCard)) == count)
+        assert len(app.screen.query(MachineCard)) == 1
+        assert not app.screen.query_one("#no-gpu", Static).display
+
+
+async def test_a_driver_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = threading.Event()
+    monkeypatch.setattr(device, "SILENT_SECONDS", -1.0)
+
+    def load() -> object:
+        hangs.wait(DEADLINE_SECONDS)
+        return fake("h100")
+
+    app = made(tmp_path, "", {}, load)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen is app.device_screen)
+        app.device_screen._say_how_fresh()
+        await pilot.pause()
+        assert "the driver has not answered for" in frame(app.device_screen)
+        hangs.set()
+
+
+def test_a_stopped_watch_delivers_nothing() -> None:
+    inside, go = threading.Event(), threading.Event()
+    delivered: list[object] = []
+
+    def load() -> object:
+        inside.set()
+        assert go.wait(DEADLINE_SECONDS)
+        return fake("h100")
+
+    watch = GpuWatch(load, delivered.append, interval_seconds=0)
+    watch.start()
+    assert inside.wait(DEADLINE_SECONDS)
+    watch.stop()
+    go.set()
+    for thread in threading.enumerate():
+        if thread.name == "gpu-watch":
+            thread.join(DEADLINE_SECONDS)
+    assert delivered == []
+
+
+# Terminals that are too small -------------------------------------------------------------
+
+
+async def test_a_terminal_that_is_too_small_says_so_until_it_grows(tmp_path: Path) -> None:
+    app = made(tmp_path, "h100", {})
+    async with app.run_test(size=(59, 20)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: app.screen is app.device_screen)
+        assert "59 × 20 is too small" in frame(app.device_screen)
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: "too small" not in frame(app.device_screen))
+        await pilot.resize_terminal(80, 15)
+        await until(pilot, lambda: "80 × 15 is too small" in frame(app.device_screen))

@@ -1,0 +1,88 @@
+"""How long a run will still take."""
+
+from __future__ import annotations
+
+import pytest
+
+from chomp.events import Checkpoint, Evaluated, Event, Sampled
+from chomp_tui.eta import elapsed_seconds, eta_seconds, overhead_seconds_per_step, progress, step_seconds
+from chomp_tui.runview import RunView, fold_many
+from tests.console.runs import T0, ended, phase, row, started
+
+
+def view(*events: Event) -> RunView:
+    return fold_many(RunView(), [phase("data"), started(), phase("train"), *events])
+
+
+def test_nothing_is_promised_before_there_is_something_to_go_by() -> None:
+    assert eta_seconds(RunView(), T0) is None
+    assert progress(RunView()) is None
+    assert eta_seconds(view(), T0) is None
+    assert eta_seconds(view(row(1)), T0 + 1) is None
+    assert eta_seconds(view(row(1, step_time_s=None), row(2, step_time_s=0.0)), T0 + 2) is None
+
+
+def test_steps_to_go_at_the_usual_pace() -> None:
+    run = view(*(row(step, step_time_s=2.0) for step in range(1, 101)))
+    assert eta_seconds(run, T0 + 100) == pytest.approx(900 * 2.0)
+    assert progress(run) == 0.1
+
+
+def test_compiling_pauses_and_a_few_slow_steps_count_nothing() -> None:
+    rows = [row(step, step_time_s=50.0 if step in (1, 40, 41) else 2.0) for step in range(1, 101)]
+    rows[0].row["first_step_compile_time_s"] = 500.0
+    assert eta_seconds(view(*rows), T0 + 100) == pytest.approx(900 * 2.0)
+    paused = view(*rows, phase("paused", 100, t=T0 + 100))
+    assert eta_seconds(paused, T0 + 5000) == pytest.approx(900 * 2.0)
+
+
+def test_rows_count_by_the_steps_they_stand_for() -> None:
+    rows = [row(1, step_time_s=9.0), row(2, step_time_s=9.0), row(100, step_time_s=1.0)]
+    assert step_seconds(view(*rows)) == 1.0
+
+
+def test_time_passes_between_two_rows_but_not_beyond_the_next() -> None:
+    run = view(*(row(step, step_time_s=2.0, t=T0 + 2 * step) for step in range(10, 101, 10)))
+    now = T0 + 200
+    assert eta_seconds(run, now + 6) == pytest.approx(1800 - 6)
+    assert eta_seconds(run, now + 500) == pytest.approx(1800 - 20)
+    assert eta_seconds(run, now - 3600) == pytest.approx(1800)
+
+
+def test_evaluations_samples_and_saves_have_their_share() -> None:
+    events: list[Event] = []
+    for step in range(1, 101):
+        events.append(row(step))
+        if step % 10 == 0:
+            # The first evaluation compiles.
+            seconds = 60.0 if step == 10 else 5.0
+            events.append(Evaluated(step, 2.0, 7.4, None, 5, seconds, t=T0 + step))
+            events += [Sampled(step, prompt, "x", 1, 1.0, t=T0 + step) for prompt in ("a", "b")]
+            events.append(Checkpoint("committed", step, 10, 3.0, 1.0, t=T0 + step))
+    run = view(*events)
+    assert overhead_seconds_per_step(run) == pytest.approx((5 + 2 + 1) / 10)
+    assert eta_seconds(run, T0 + 100) == pytest.approx(900 * 1.8)
+
+
+def test_a_resume_keeps_what_was_learnt() -> None:
+    rows = [row(step, step_time_s=2.0) for step in range(1, 101)]
+    resumed = fold_many(view(*rows), [phase("data", t=T0 + 999), started(50, attempt=2, t=T0 + 1000)])
+    assert eta_seconds(resumed, T0 + 1001) == pytest.approx(950 * 2.0)
+
+
+def test_an_ended_run_has_nothing_to_go_to() -> None:
+    rows = [row(step) for step in range(1, 11)]
+    assert eta_seconds(view(*rows, ended("stopped", 10)), T0) is None
+    done = view(*(row(step) for step in range(991, 1001)))
+    assert eta_seconds(done, T0 + 1000) == 0.0
+    assert progress(done) == 1.0
+
+
+def test_elapsed_is_the_work_of_all_attempts() -> None:
+    run = view(*(row(step) for step in range(1, 11)))
+    assert elapsed_seconds(run, T0 + 15, live=True) == 15
+    assert elapsed_seconds(run, T0 + 15, live=False) == 10
+    stopped = fold_many(run, [ended("stopped", 10, t=T0 + 12, time_budget_seconds={"train": 10.0, "save": 2.0})])
+    assert elapsed_seconds(stopped, T0 + 10**6, live=False) == 12
+    again = fold_many(stopped, [phase("data", t=T0 + 5000), started(10, attempt=2, t=T0 + 5003)])
+    assert elapsed_seconds(again, T0 + 5004, live=True) == 16

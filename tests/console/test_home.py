@@ -1,0 +1,351 @@
+"""The home screen: what is there at a glance, and where to go from it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Input, OptionList
+
+import chomp_tui.app as console
+from chomp.events import Step
+from chomp.rundir import Origin, RunDir, RunLock
+from chomp.rundir.origin import write_origin
+from chomp_tui.app import ChompApp
+from chomp_tui.dialogs import Choose
+from chomp_tui.screens.home import HomeScreen
+from chomp_tui.settings import Settings
+from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text
+from tests.console.homes import append, ended, make_checkpoint, make_run
+from tests.console.hosting import SIZES, Host, Shared, frame, until
+
+WHY = "a loss that is not finite at step 21: lower optim.lr"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    root = tmp_path / "runs"
+    make_run(root / "finished", end=ended("completed", 20), age=50)
+    make_run(root / "broken", end=ended("crashed", 20, WHY), age=60)
+    make_run(root / "killed", age=70)
+    return root
+
+
+def host(runs: Path, *, read_only: bool = False) -> Host:
+    return Host(HomeScreen(), Shared(runs, Path("configs"), read_only=read_only))
+
+
+def home(app: Host) -> HomeScreen:
+    assert isinstance(app.held, HomeScreen)
+    return app.held
+
+
+def listing(app: Host) -> Listing:
+    return home(app).query_one("#run-list", Listing)
+
+
+async def filled(app: Host, pilot: Any, number: int) -> Listing:
+    await until(pilot, lambda: home(app).is_mounted and len(listing(app).keys) == number)
+    await pilot.pause()
+    return listing(app)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("colour", [True, False])
+async def test_the_state_of_every_run_at_a_glance(
+    size: tuple[int, int], colour: bool, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    app = host(runs)
+    async with app.run_test(size=size) as pilot:
+        await filled(app, pilot, 3)
+        text = frame(app)
+        assert all(len(line) == size[0] for line in text)
+        rows = {name: next(line for line in text if f"  {name}  " in line) for name in ("finished", "broken", "killed")}
+        assert "✓ completed" in rows["finished"]
+        assert "▸" in rows["finished"], "the selection shows without colour"
+        assert "✗ crashed" in rows["broken"]
+        assert "✗ crashed" in rows["killed"]
+        for line in rows.values():
+            assert "20/200" in line
+            assert "4.0000" in line
+        if size[0] >= 120:
+            assert all("4.2500" in line for line in rows.values())
+            assert all("▁" in line and "█" in line for line in rows.values())
+        assert any("quickstart.yaml" in line for line in text)
+        assert app.no_color is not colour
+
+
+async def test_why_it_crashed_in_words(runs: Path) -> None:
+    app = host(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await pilot.press("down")
+        await until(pilot, lambda: WHY in "\n".join(frame(app)))
+        await pilot.press("down")
+        await until(pilot, lambda: "the engine is gone and said nothing" in "\n".join(frame(app)))
+    wide = host(runs)
+    async with wide.run_test(size=(200, 60)) as pilot:
+        await filled(wide, pilot, 3)
+        assert any("broken" in line and "a loss that is" in line for line in frame(wide))
+
+
+async def test_the_selection_stays_on_its_run_when_the_list_is_sorted_anew(runs: Path) -> None:
+    app = host(runs)
+    async with app.run_test(size=(120, 40)) as pilot:
+        table = await filled(app, pilot, 3)
+        await pilot.press("end")
+        assert table.selected == str(runs / "killed")
+        append(RunDir(runs / "broken"), Step(row={"step": 21, "loss": 3.0}))
+        make_run(runs / "newest", age=1)
+        home(app).look_now()
+        await until(pilot, lambda: len(table.keys) == 4)
+        assert [Path(key).name for key in table.keys] == ["broken", "newest", "finished", "killed"]
+        assert table.selected == str(runs / "killed")
+        assert any("▸" in line and "killed" in line for line in frame(app))
+        (runs / "killed").rename(runs / ".gone")
+        home(app).look_now()
+        await until(pilot, lambda: len(table.keys) == 3)
+        assert table.selected == str(runs / "finished"), "the row that took its place"
+
+
+async def test_only_changed_rows_are_drawn_again(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = host(runs)
+    async with app.run_test(size=(120, 40)) as pilot:
+        table = await filled(app, pilot, 3)
+        monkeypatch.setattr("chomp_tui.screens.home.time.time", lambda: 0.0)
+        home(app)._draw()
+        drawn: list[int] = []
+        monkeypatch.setattr(table, "refresh_line", drawn.append)
+        home(app)._draw()
+        assert drawn == []
+        append(RunDir(runs / "killed"), Step(row={"step": 21, "loss": 3.0}), t=1.0)
+        home(app).look_now()
+        await until(pilot, lambda: drawn)
+        assert drawn == [1 + table.keys.index(str(runs / "killed"))]
+
+
+async def test_keys_lead_on(runs: Path) -> None:
+    app = host(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await pilot.press("enter", "n", "r")
+        finished = runs / "finished"
+        assert app.asked == [("open", finished), ("edit", finished, None), ("checkpoints", finished)]
+        app.asked.clear()
+        await pilot.press("tab", "end", "enter", "n", "r")
+        quick = Path("configs/quickstart.yaml")
+        assert app.asked == [("edit", quick, None), ("edit", quick, None)]
+        assert app.told == ["select a run first (Tab moves between the lists)"]
+
+
+async def test_a_second_click_opens(runs: Path) -> None:
+    app = host(runs)
+    async with app.run_test(size=(120, 40)) as pilot:
+        table = await filled(app, pilot, 3)
+        await pilot.click(table, offset=(20, 2))
+        assert table.selected == str(runs / "broken")
+        assert app.asked == []
+        await pilot.click(table, offset=(20, 2), times=2)
+        assert app.asked == [("open", runs / "broken")]
+
+
+async def test_no_runs_yet_says_how_to_start(tmp_path: Path) -> None:
+    app = host(tmp_path / "runs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "No runs yet" in "\n".join(frame(app)))
+        assert any("▸" in line and "quickstart.yaml" in line for line in frame(app))
+        await pilot.press("enter")
+        assert app.asked == [("edit", Path("configs/quickstart.yaml"), None)]
+        make_run(tmp_path / "runs" / "one")
+        home(app).look_now()
+        await until(pilot, lambda: any("one" in line and "crashed" in line for line in frame(app)))
+        assert "No runs yet" not in "\n".join(frame(app))
+
+
+async def test_filter_by_name(runs: Path) -> None:
+    app = host(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = await filled(app, pilot, 3)
+        await pilot.press("slash", *"KIL")
+        await until(pilot, lambda: [Path(key).name for key in table.keys] == ["killed"])
+        await pilot.press("q")
+        assert home(app).query_one(Input).value == "KILq", "letters are letters while one types"
+        await until(pilot, lambda: "no run has “kilq” in its name" in "\n".join(frame(app)))
+        await pilot.press("backspace", "enter", "enter")
+        assert app.asked == [("open", runs / "killed")]
+        await pilot.press("escape")
+        await until(pilot, lambda: len(table.keys) == 3)
+        assert not home(app).query_one(Input).display
+
+
+async def ask_to_delete(app: Host, pilot: Any) -> str:
+    await pilot.press("d")
+    await until(pilot, lambda: isinstance(app.screen, Choose))
+    await pilot.pause()
+    return "\n".join(frame(app))
+
+
+async def test_delete_asks_first_and_starts_at_the_harmless_answer(runs: Path) -> None:
+    run = runs / "finished"
+    make_checkpoint(make_run(runs / "other", age=1), 10)
+    app = host(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 4)
+        await until(pilot, lambda: home(app).run_summary().bytes is not None)  # type: ignore[union-attr]
+        text = await ask_to_delete(app, pilot)
+        assert "Delete other?" in text
+        assert "1 checkpoint, " in text
+        assert "kB" in text
+        assert app.screen.query_one(OptionList).highlighted == 0
+        await pilot.press("enter")
+        assert (runs / "other").exists()
+        await ask_to_delete(app, pilot)
+        await pilot.press("y")
+        await until(pilot, lambda: not (runs / "other").exists() and len(listing(app).keys) == 3)
+        assert sorted(path.name for path in runs.iterdir()) == ["broken", "finished", "killed"]
+        assert app.told == [f"deleted {runs / 'other'}"]
+        assert listing(app).selected == str(run)
+
+
+async def test_a_live_run_is_not_deleted(runs: Path) -> None:
+    run = make_run(runs / "live", age=1)
+    lock = RunLock(run.lock)
+    lock.acquire()
+    app = host(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 4)
+        assert any("● " in line and "live" in line for line in frame(app))
+        await pilot.press("d")
+        await pilot.pause()
+        assert app.screen is app.held
+        assert app.told == [f"live is running (pid {os.getpid()}): stop it first"]
+    lock.release()
+
+
+async def test_a_run_that_came_to_life_meanwhile_is_not_deleted(runs: Path) -> None:
+    app = host(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await ask_to_delete(app, pilot)
+        lock = RunLock(runs / "finished" / "lock")
+        lock.acquire()
+        await pilot.press("y")
+        await until(pilot, lambda: app.told)
+        lock.release()
+        assert "is in use by pid" in app.told[0]
+        assert (runs / "finished").exists()
+
+
+async def test_a_read_only_console_deletes_nothing(runs: Path) -> None:
+    app = host(runs, read_only=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await pilot.press("d")
+        await pilot.pause()
+        assert app.screen is app.held
+        assert app.told == ["this console is read-only"]
+
+
+async def test_where_it_lies(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    opened: list[list[str]] = []
+    app = host(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await pilot.press("o")
+        assert app.told == [f"{runs / 'finished'} (copied, where the terminal allows it)"]
+        assert app.clipboard == str(runs / "finished")
+        monkeypatch.setenv("DISPLAY", ":0")
+        monkeypatch.setattr("chomp_tui.screens.home.shutil.which", lambda name: f"/usr/bin/{name}")
+        monkeypatch.setattr(subprocess, "Popen", lambda args, **_: opened.append(args))
+        await pilot.press("o")
+        assert opened == [["/usr/bin/xdg-open", str(runs / "finished")]]
+
+
+async def test_foreign_text_is_shown_literally(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    run = make_run(root / "x\x1b[31m[bold red]y", end=ended("crashed", 20, "\x1b[2J[@click=app.quit]x[/]"))
+    run.samples.write_text('{"step": 1, "prompt": "[red]", "text": "\\u001b]0;owned\\u0007\\u202e"}\n')
+    write_origin(run, Origin("[b]base", "/runs/\x1bbase", 10, "d", 1.0))
+    app = host(root)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await filled(app, pilot, 1)
+        text = "\n".join(frame(app))
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "x�[31m[bold red]y" in text
+        assert "�[2J[@click=app.quit]x[/]" in text
+        assert "from step 10 of [b]base" in text
+
+
+async def test_the_thread_ends_with_the_console(runs: Path) -> None:
+    import threading
+
+    app = host(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        assert any(thread.name == "run list" for thread in threading.enumerate())
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "run list"]
+        assert thread.daemon
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+async def test_in_the_real_console(runs: Path, tmp_path: Path) -> None:
+    make_checkpoint(RunDir(runs / "finished"), 10)
+    settings = Settings(path=tmp_path / "console.yaml")
+    app = ChompApp(console.Shared(settings, runs=runs, configs=Path("configs")))
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = app.home_screen
+        await until(pilot, lambda: table.is_mounted and len(table.query_one("#run-list", Listing).keys) == 3)
+        await pilot.press("r")
+        await until(pilot, lambda: app.screen is app.checkpoints_screen and "step 10" in "\n".join(frame(app)))
+        await pilot.press("escape")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.home_screen)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is app.run_screen)
+        await pilot.press("1")
+        await until(pilot, lambda: app.screen is app.home_screen)
+
+
+COLUMNS = (
+    Column("a", "a", 5),
+    Column("b", "b", 10, grow=1, rank=1),
+    Column("c", "c", 10, grow=3, rank=2),
+)
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (100, [("a", 5), ("b", 27), ("c", 61)]),
+        (31, [("a", 5), ("b", 10), ("c", 10)]),
+        (30, [("a", 5), ("b", 21)]),
+        (18, [("a", 5)]),
+        (1, [("a", 5)]),
+    ],
+)
+def test_columns_are_chosen_by_width(width: int, expected: list[tuple[str, int]]) -> None:
+    assert [(column.key, room) for column, room in fit_columns(COLUMNS, width)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "middle", "expected"),
+    [
+        ("abcdef", 6, False, "abcdef"),
+        ("abcdef", 5, False, "abcd…"),
+        ("abcdefghij", 7, True, "ab…ghij"),
+        ("漢字漢字", 5, False, "漢字…"),
+        ("abc", 1, True, "…"),
+        ("abc", 0, False, ""),
+    ],
+)
+def test_a_text_that_is_too_long(text: str, width: int, middle: bool, expected: str) -> None:
+    assert fit_text(text, width, middle=middle) == expected

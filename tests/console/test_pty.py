@@ -1,0 +1,245 @@
+"""The console on a real pseudo-terminal: what reaches the screen, what is left of it, and who outlives whom."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from chomp.events import Event, RunEnded, Step, read_events
+from chomp.rundir import RunDir, live_holder
+from tests.console.ptys import ALT_SCREEN_OFF, ALT_SCREEN_ON, CURSOR_ON, Terminal
+from tests.engine import dummy_config, write_config, write_corpus
+
+pytestmark = pytest.mark.slow
+MODULE = ("-P", "-m", "chomp_tui")
+Opener = Callable[..., Terminal]
+
+# A thread writes with the C library's own write, as a driver or a compiler would, as long as the console runs.
+NATIVE = """
+import ctypes, threading, time
+libc = ctypes.CDLL(None)
+def pester():
+    while True:
+        libc.write(1, b"NATIVE-OUT\\n", 11)
+        libc.write(2, b"NATIVE-ERR\\n", 11)
+        time.sleep(0.01)
+import chomp_tui.app
+mounted = chomp_tui.app.ChompApp.on_mount
+def on_mount(self):
+    threading.Thread(target=pester, daemon=True).start()
+    print("PYTHON-OUT")
+    return mounted(self)
+chomp_tui.app.ChompApp.on_mount = on_mount
+"""
+CRASH = """
+import chomp_tui.screens.device
+def fail(self):
+    raise ValueError("a mistake of ours, in $HOME/secret")
+chomp_tui.screens.device.DeviceScreen.action_copy_line = fail
+"""
+MAIN = "import sys; sys.argv = ['chomp-tui', *sys.argv[1:]]; from chomp_tui.__main__ import main; main()"
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opener]:
+    """Opens consoles on terminals of their own, and ends them."""
+    terminals: list[Terminal] = []
+    (tmp_path / "configs").mkdir()
+    environ = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
+    environ |= {"TERM": "xterm-256color", "XDG_CONFIG_HOME": str(tmp_path / "c"), "XDG_STATE_HOME": str(tmp_path / "s")}
+
+    def open_(*args: object, before: str = "", **kwargs: object) -> Terminal:
+        python = [sys.executable, *(("-P", "-c", before + MAIN) if before else MODULE)]
+        made = Terminal([*python, *map(str, args)], environ=environ, folder=tmp_path, **kwargs)  # type: ignore[arg-type]
+        terminals.append(made)
+        return made
+
+    yield open_
+    for terminal in terminals:
+        terminal.close()
+
+
+@pytest.fixture
+def engines(tmp_path: Path) -> Iterator[None]:
+    """Ends the engines that consoles have started."""
+    yield
+    for lock in tmp_path.glob("runs/*/lock"):
+        holder = live_holder(lock)
+        if holder is not None:
+            os.kill(holder.pid, signal.SIGKILL)
+
+
+def config(tmp_path: Path) -> Path:
+    sections = {"train": {"steps": 1_000_000, "log_every": 10}, "checkpoint": {"save_every": 100_000}}
+    return write_config(tmp_path / "tiny.yaml", dummy_config(write_corpus(tmp_path / "corpus"), **sections))
+
+
+def events(run: Path) -> list[Event]:
+    return list(read_events(run / "events.jsonl")) if (run / "events.jsonl").exists() else []
+
+
+def last_step(run: Path) -> int:
+    return max((event.row["step"] for event in events(run) if isinstance(event, Step)), default=0)
+
+
+def assert_restored(terminal: Terminal) -> None:
+    """The terminal is as the shell had it."""
+    assert terminal.attributes() == terminal.before
+    assert terminal.text.rindex(ALT_SCREEN_OFF) > terminal.text.rindex(ALT_SCREEN_ON)
+    assert CURSOR_ON in terminal.text[terminal.text.rindex(ALT_SCREEN_ON) :]
+
+
+def after(terminal: Terminal) -> str:
+    """What is written where the shell goes on."""
+    return terminal.text[terminal.text.rindex(ALT_SCREEN_OFF) :]
+
+
+def test_leaving_restores_the_terminal(opened: Opener) -> None:
+    terminal = opened()
+    terminal.until_shown("1 Home")
+    assert terminal.attributes() != terminal.before
+    terminal.press("q")
+    assert terminal.wait() == 0
+    assert_restored(terminal)
+
+
+def test_no_byte_of_native_code_reaches_the_screen(opened: Opener, tmp_path: Path) -> None:
+    terminal = opened(before=NATIVE)
+    terminal.until_shown("1 Home")
+    log = tmp_path / "s" / "chomp" / "console.log"
+    terminal.until(lambda: log.exists() and log.read_text().count("NATIVE-ERR") > 20)
+    terminal.press("3")
+    terminal.until_shown("Runs started here")
+    terminal.press("q")
+    assert terminal.wait() == 0
+    shown = terminal.text[: terminal.text.rindex(ALT_SCREEN_OFF)]
+    assert "NATIVE" not in shown
+    assert "PYTHON" not in terminal.text
+    assert "NATIVE-OUT" in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
+    assert_restored(terminal)
+
+
+def test_the_size_is_the_terminal_s(opened: Opener) -> None:
+    terminal = opened(size=(133, 41))
+    terminal.until_shown("1 Home")
+    terminal.until(lambda: "\x1b[41;" in terminal.text)
+    assert "\x1b[42;" not in terminal.text
+    terminal.press("q")
+    terminal.wait()
+
+
+def test_an_error_of_its_own_is_one_sentence_and_a_file(opened: Opener, tmp_path: Path) -> None:
+    terminal = opened(before=CRASH)
+    terminal.until_shown("1 Home")
+    terminal.press("3")
+    terminal.until_shown("Runs started here")
+    terminal.press("y")
+    assert terminal.wait() == 1
+    assert_restored(terminal)
+    [note] = (tmp_path / "s" / "chomp").glob("crash-*.log")
+    said = after(terminal)
+    assert f"chomp-tui: an error of its own closed it; runs go on. The traceback is in {note}" in said.replace(
+        "\r\n", ""
+    )
+    assert "Traceback" not in terminal.text
+    assert "ValueError: a mistake of ours" in note.read_text()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=str)
+def test_a_signal_ends_it_like_a_key(number: int, code: int, opened: Opener) -> None:
+    terminal = opened()
+    terminal.until_shown("1 Home")
+    os.kill(terminal.pid, number)
+    assert terminal.wait() == code
+    assert_restored(terminal)
+
+
+def test_stopping_and_going_on_draws_the_screen_again(opened: Opener) -> None:
+    terminal = opened()
+    terminal.until_shown("1 Home")
+    os.kill(terminal.pid, signal.SIGTSTP)
+    terminal.until(lambda: psutil.Process(terminal.pid).status() == psutil.STATUS_STOPPED)
+    terminal.until(lambda: ALT_SCREEN_OFF in terminal.text)
+    assert terminal.attributes() == terminal.before
+    terminal.forget()
+    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.until_shown("1 Home")
+    terminal.press("q")
+    assert terminal.wait() == 0
+    assert_restored(terminal)
+
+
+def test_a_redirected_error_stream_is_refused(tmp_path: Path) -> None:
+    """The screens would go into the file."""
+    terminal = Terminal(
+        ["/bin/sh", "-c", f"exec {sys.executable} -m chomp_tui launch 2>{tmp_path / 'words'}"],
+        environ={**os.environ, "TERM": "xterm"},
+        folder=Path.cwd(),
+    )
+    assert terminal.wait() == 2
+    assert (tmp_path / "words").read_text() == (
+        "error: chomp-tui needs a terminal: standard error is not a terminal, and that is where screens are drawn; "
+        "to train without screens: chomp-tui launch --no-ui configs/quickstart.yaml\n"
+    )
+    assert terminal.text == ""
+    terminal.close()
+
+
+def test_a_terminal_that_cannot_place_text_is_refused() -> None:
+    terminal = Terminal([sys.executable, "-m", "chomp_tui"], environ={**os.environ, "TERM": "dumb"}, folder=Path.cwd())
+    assert terminal.wait() == 2
+    assert "TERM=dumb" in terminal.text
+    terminal.close()
+
+
+@pytest.mark.usefixtures("engines")
+def test_an_engine_outlives_its_console_and_a_line_says_how_to_see_it_again(opened: Opener, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "one"
+    terminal = opened("launch", config(tmp_path), "--start", "--run-dir", "runs/one")
+    terminal.until(lambda: last_step(run) > 0)
+    terminal.until_shown("4 Run")
+    holder = live_holder(run / "lock")
+    assert holder is not None
+    terminal.press("q")
+    assert terminal.wait() == 0
+    assert_restored(terminal)
+    expected = f"runs/one goes on training (pid {holder.pid}). Watch it again: chomp-tui attach runs/one"
+    assert expected in after(terminal).replace("\r\n", "")
+    step = last_step(run)
+    terminal.until(lambda: last_step(run) > step)
+
+    again = opened("attach", "runs/one", "--read-only")
+    again.until_shown("one")
+    assert again.hang_up() == -signal.SIGHUP
+    assert live_holder(run / "lock") == holder
+
+
+@pytest.mark.usefixtures("engines")
+def test_a_closed_terminal_leaves_the_engine_training(opened: Opener, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "one"
+    terminal = opened("launch", config(tmp_path), "--start", "--run-dir", "runs/one")
+    terminal.until(lambda: last_step(run) > 0)
+    holder = live_holder(run / "lock")
+    assert holder is not None
+    assert terminal.hang_up() == -signal.SIGHUP
+
+    step = last_step(run)
+    other = opened("attach", "runs/one")
+    other.until(lambda: last_step(run) > step)
+    assert live_holder(run / "lock") == holder
+    os.kill(holder.pid, signal.SIGTERM)
+    other.until(lambda: any(isinstance(event, RunEnded) for event in events(run)))
+    [ended] = [event for event in events(run) if isinstance(event, RunEnded)]
+    assert ended.status == "stopped"
+    assert json.loads(RunDir(run).config_resolved.read_text())["train"]["steps"] == 1_000_000
+    other.press("q")
+    assert other.wait() == 0
+    assert "goes on training" not in other.text

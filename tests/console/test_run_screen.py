@@ -1,0 +1,611 @@
+"""The run view: every layout, every key, every state, and texts that would like to be more than text."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.geometry import Region
+from textual.pilot import Pilot
+
+from chomp.events import Evaluated, Phase, RunEnded, Sampled, Step
+from chomp.events.codec import encode
+from chomp.rundir import RunDir
+from chomp.rundir.origin import Origin, write_origin
+from chomp_tui import keys
+from chomp_tui.dashboard import TITLES, plan
+from chomp_tui.dialogs import Ask
+from chomp_tui.launched import Launched, lives, status_with
+from chomp_tui.runcharts import SmoothedLoss
+from chomp_tui.runview import RunView, fold_many
+from chomp_tui.screens.run import RunScreen
+from chomp_tui.settings import Settings, load_settings
+from chomp_tui.status import Status
+from chomp_tui.widgets.board import Board
+from chomp_tui.widgets.chart import LineChart
+from chomp_tui.widgets.listing import Listing
+from chomp_tui.widgets.logview import LogView
+from chomp_tui.widgets.samples import SamplesPanel
+from tests.console.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
+from tests.console.hosting import SIZES, Host, Shared, frame, until
+
+SMALL = FakeRun(steps=300, total=1_000, row_seconds=0.5)
+LIVE = FakeRun(steps=300, total=1_000, row_seconds=0.5, live=True)
+
+
+class RunHost(Host):
+    """A host whose only screen is the run view."""
+
+    def action_show_screen(self, mode: str) -> None:
+        self.asked.append(("screen", mode))
+
+
+def host(tmp_path: Path, run: Path | None = None, *, read_only: bool = False) -> Host:
+    """The run screen alone; it shows `run` from the start."""
+    shared = Shared(tmp_path / "runs", tmp_path / "configs", read_only=read_only)
+    shared.settings = Settings(path=tmp_path / "console.yaml")  # type: ignore[attr-defined]
+    screen = RunScreen()
+    if run is not None:
+        screen.show_run(run)
+    return RunHost(screen, shared)
+
+
+def screen_of(app: Host) -> RunScreen:
+    assert isinstance(app.held, RunScreen)
+    return app.held
+
+
+def text(app: Host) -> str:
+    return "\n".join(frame(app))
+
+
+async def shows(pilot: Pilot[Any], *wanted: str) -> None:
+    """Wait until all of `wanted` stand on the screen."""
+    app = pilot.app
+    assert isinstance(app, Host)
+    await until(pilot, lambda: all(one in text(app) for one in wanted))
+
+
+# Layouts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1, 20, 60, 80, 99, 100, 120, 149, 150, 200, 400])
+@pytest.mark.parametrize("height", [1, 4, 10, 19, 33, 44, 60, 120])
+def test_panels_lie_within_the_board_and_never_on_each_other(width: int, height: int) -> None:
+    for chosen in TITLES:
+        _check(width, height, chosen)
+
+
+def _check(width: int, height: int, chosen: str) -> None:
+    regions = list(plan(width, height, chosen=chosen).regions.items())
+    for place, (name, region) in enumerate(regions):
+        assert region in Region(0, 0, width, height), name
+        for other, second in regions[place + 1 :]:
+            assert not region.overlaps(second), (name, other)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 19), (120, 35), (200, 55)])
+def test_every_panel_can_be_reached_in_every_layout(width: int, height: int) -> None:
+    for name in TITLES:
+        regions = plan(width, height, chosen=name).regions
+        assert ("speed" if name == "charts" else name) in regions
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_finished_run_is_shown(size: tuple[int, int], tmp_path: Path) -> None:
+    run = write_run(tmp_path / "finished", FakeRun(steps=400, total=400, ending="completed", reason="all steps done"))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=size) as pilot:
+        await shows(pilot, "✓ completed", "finished", "400/400", "100.0%", "all steps done", "smoothed 0.9", "eval")
+        assert all(len(line) <= size[0] for line in frame(app))
+
+
+async def test_the_small_layout_has_chart_and_one_panel(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "training", "300/1,000", "ETA", "last record", "tokens/s", "gradient norm", "learning rate")
+        for title in ("Samples", "Log", "Checkpoints", "Memory", "Time", "Facts"):
+            await pilot.press("n")
+            await until(pilot, lambda title=title: screen_of(app).query_one(Board).plan.chosen == title.lower())
+        await shows(pilot, "path", "device", "NVIDIA GeForce RTX 5090")
+        await pilot.press("N")
+        await shows(pilot, "training", "compiling", "41s")
+
+
+async def test_the_wide_layout_has_everything(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await shows(
+            pilot, "loss", "tokens/s", "gradient norm", "learning rate", "memory GiB", "Samples", "Log", "Time",
+            "Memory", "Checkpoints", "bits per byte", "MFU", "packing", "tokens seen", "NVIDIA GeForce RTX 5090",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_without_colour_the_state_is_still_a_word_and_a_glyph(
+    size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    run = write_run(tmp_path / "crashed", FakeRun(steps=200, ending="crashed", reason="out of memory"))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=size) as pilot:
+        await shows(pilot, "✗ crashed", "out of memory")
+        assert app.no_color
+
+
+# States ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "word"),
+    [
+        ("data", "reading data"),
+        ("compile", "compiling"),
+        ("train", "training"),
+        ("eval", "evaluating"),
+        ("sample", "sampling"),
+        ("save", "saving"),
+        ("paused", "paused"),
+    ],
+)
+async def test_live_states_in_words(phase: str, word: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "live", LIVE)
+    append(run, Phase(phase, 300))  # type: ignore[arg-type]
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, word, "300/1,000")
+        assert screen_of(app).chomp.shared.live[run.path] > 0
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [("completed", "completed"), ("stopped", "stopped"), ("data_exhausted", "out of text"), ("crashed", "crashed")],
+)
+async def test_ended_states_in_words_with_their_reason(status: str, word: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "ended", FakeRun(steps=200, ending=status, reason="for a reason"))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, word, "for a reason", "ended")
+        assert run.path not in screen_of(app).chomp.shared.live
+
+
+async def test_a_killed_run_is_crashed_with_a_reason(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "killed", SMALL).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "✗ crashed", "the engine is gone")
+
+
+async def test_without_a_run_it_says_what_to_do(tmp_path: Path) -> None:
+    app = host(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "No run is chosen", "1 shows the runs")
+        for key in "pcegSyxs+-0bnN/or":
+            await pilot.press(key)
+            await pilot.press("escape")
+        assert "no run is chosen" in app.told
+
+
+async def test_what_is_no_run_is_said(tmp_path: Path) -> None:
+    app = host(tmp_path, tmp_path / "nothing")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "This run cannot be shown", "there is no run directory at")
+
+
+async def test_an_engine_that_died_before_its_first_word_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "broken")
+    run.path.mkdir()
+    run.log.write_text("starting\nImportError: libcuda.so.1: cannot open shared object file\n")
+    app = host(tmp_path, run.path)
+    # No process can have this pid.
+    app.shared.live[run.path] = 2**22 + 1
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "failed to start", "ImportError: libcuda.so.1")
+        await until(pilot, lambda: run.path not in app.shared.live)
+        await pilot.press("n", "n")
+        await until(pilot, lambda: "starting" in screen_of(app).query_one(LogView).text)
+
+
+async def test_an_engine_that_failed_before_training_says_why(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "broken")
+    run.path.mkdir()
+    reason = "data.files: nothing matches /corpus/*.txt"
+    run.events.write_bytes(
+        encode(Phase("data", 0), 1.0) + encode(RunEnded("crashed", reason, 0, 3, {"startup": 1.0}), 2.0)
+    )
+    run.log.write_text("chomp: error: nothing matches\n")
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "The engine ended: crashed", reason, "chomp: error: nothing matches", "panel Log")
+
+
+async def test_a_fork_names_its_origin(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "fork", FakeRun(steps=200, ending="stopped"))
+    write_origin(run, Origin("parent", "/runs/parent", 1_200, "0" * 64, 1.0))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "fork of parent at step 1,200")
+
+
+def test_status_of_an_engine_without_a_lock() -> None:
+    made = Status("not started", "…", "idle", "no engine has written here yet")
+    alive = status_with(made, RunView(), Launched(1, 10.0), ())
+    assert (alive.word, alive.is_live) == ("starting", False)
+    dead = status_with(made, RunView(), Launched(1, 10.0, died=True), ("why", "  ", ""))
+    assert (dead.word, dead.reason) == ("failed to start", "why")
+    spoken = fold_many(RunView(), [Phase("data", 0, t=11.0)])
+    assert status_with(made, spoken, Launched(1, 10.0, died=True), ()) is made
+    assert not lives(2**22 + 1)
+
+
+def test_a_refused_resume_is_the_reason() -> None:
+    events = list(fake_events(FakeRun(steps=100, ending="stopped")))
+    events += [Phase("data", 0, t=9e5), RunEnded("crashed", "the tokenizer differs", 0, 5, {}, t=9e5 + 1)]
+    view = fold_many(RunView(), events)
+    made = status_with(Status("stopped", "■", "idle", "stop was asked for"), view, None, ())
+    assert (made.word, made.tone) == ("stopped", "bad")
+    assert "the tokenizer differs" in made.reason
+
+
+# Following ---------------------------------------------------------------------------------
+
+
+async def test_new_events_appear(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "live", LIVE)
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await shows(pilot, "300/1,000")
+        append(run, Step({"step": 310, "loss": 1.25, "tokens_per_sec": 10.0, "step_time_s": 1.0, "tokens_seen": 1}))
+        append(run, Evaluated(310, 1.1875, 3.3, 0.4375, 10, 0.1))
+        await shows(pilot, "310/1,000", "1.1875", "0.4375")
+        append(run, RunEnded("stopped", "stop was asked for", 310, 0, {"train": 5.0}))
+        run.lock.write_text("")
+        await shows(pilot, "■ stopped", "stop was asked for")
+        await until(pilot, lambda: run.path not in app.shared.live)
+
+
+async def test_another_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first", FakeRun(steps=200, ending="stopped"))
+    second = write_run(tmp_path / "second", FakeRun(steps=400, ending="completed", reason="all steps done"))
+    app = host(tmp_path, first.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "first", "200/10,000")
+        stale = RunScreen.Updated(screen_of(app)._token, screen_of(app)._update)  # type: ignore[arg-type]
+        screen_of(app).show_run(second.path)
+        await shows(pilot, "second", "400/10,000", "completed")
+        screen_of(app).post_message(stale)
+        await pilot.pause()
+        assert "first" not in text(app)
+        screen_of(app).show_run(second.path)
+        await shows(pilot, "second", "400/10,000")
+
+
+async def test_a_run_that_goes_away_says_so(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "gone", SMALL).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "300/1,000")
+        shutil.rmtree(tmp_path / "gone")
+        await until(pilot, lambda: "300/1,000" not in text(app) or "no run directory" in text(app))
+
+
+async def test_nothing_is_drawn_while_another_screen_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_run(tmp_path / "live", LIVE)
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "300/1,000")
+        drawn: list[object] = []
+        # As it is in another mode.
+        monkeypatch.setattr(RunScreen, "is_current", property(lambda self: False))
+        monkeypatch.setattr(RunScreen, "_draw", lambda self, scene: drawn.append(scene))
+        append(run, Evaluated(310, 1.1875, 3.3, 0.4375, 10, 0.1))
+        await until(pilot, lambda: (update := screen_of(app)._update) is not None and update.view.step == 310)
+        assert drawn == []
+        monkeypatch.undo()
+        await shows(pilot, "310/1,000")
+
+
+async def test_a_tick_without_news_changes_no_widget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=300, ending="stopped"), now=1e9).path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "300/10,000", "Checkpoints")
+        screen = screen_of(app)
+        monkeypatch.setattr("chomp_tui.screens.run.time.time", lambda: 1e9 + 86_400)
+        screen.redraw()
+        await pilot.pause()
+        refreshed: list[object] = []
+        for widget in screen.query("*"):
+            monkeypatch.setattr(widget, "refresh", lambda *a, w=widget, **k: refreshed.append(w) or w)
+        screen.redraw()
+        assert refreshed == []
+
+
+def test_the_smoothed_loss_costs_only_new_rows_and_survives_a_cut() -> None:
+    view = fold_many(RunView(), fake_events(FakeRun(steps=500)))
+    smoothed, whole = SmoothedLoss(), SmoothedLoss().of(view.rows, 0.9)
+    part = smoothed.of(view.rows.cut(200), 0.9)
+    assert len(part) == 20
+    assert smoothed.of(view.rows, 0.9) == pytest.approx(whole)
+    assert smoothed.of(view.rows.cut(100), 0.9) == pytest.approx(whole[:10])
+    assert len(smoothed.of(RunView().rows, 0.9)) == 0
+    assert smoothed.of(view.rows, 0.0) == pytest.approx(view.rows["loss"])
+
+
+# Numbers that are none ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_losses_that_are_not_finite(size: tuple[int, int], tmp_path: Path) -> None:
+    fake = FakeRun(steps=200, nonfinite_at=tuple(range(1, 21)), live=True)
+    app = host(tmp_path, write_run(tmp_path / "nan", fake).path)
+    async with app.run_test(size=size) as pilot:
+        await shows(pilot, "training", "200/10,000")
+        await pilot.press("y", "x", "s", "plus", "minus", "b")
+        await shows(pilot, "–")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_no_rows_at_all(size: tuple[int, int], tmp_path: Path) -> None:
+    run = write_run(tmp_path / "empty", FakeRun(steps=0, live=True))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=size) as pilot:
+        await shows(pilot, "Training since", "0/10,000")
+        for name in TITLES:
+            await pilot.press("n")
+            assert name
+        await pilot.press("enter", "y", "x", "plus", "left", "escape")
+        await shows(pilot, "Training since")
+
+
+async def test_a_device_that_does_not_tell_its_memory_shows_a_dash(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "cpu", FakeRun(steps=200, device_memory=False, live=True))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await shows(pilot, "does not tell", "host")
+        line = next(line for line in frame(app) if "in use" in line)
+        assert "–" in line
+        assert "0.00" not in line
+
+
+# Foreign text ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_hostile_text_is_only_text(size: tuple[int, int], tmp_path: Path) -> None:
+    name = "[red]bad[b] \x1b[2J run"
+    run = write_run(tmp_path / name, FakeRun(steps=200, hostile=True, ending="crashed", reason=HOSTILE))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=size) as pilot:
+        await shows(pilot, "crashed", "[red]bad[b]", "[bold red]not markup[/]")
+        for _ in TITLES:
+            await pilot.press("n")
+            await pilot.pause()
+            shown = "".join(frame(app))
+            assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or char == "\u202e" for char in shown)
+        for panel in ("samples", "log", "alerts", "facts"):
+            screen_of(app).query_one(Board).arrange_for(zoomed=panel)
+            await shows(pilot, "crashed")
+        assert app.is_running
+        screen_of(app).query_one(Board).arrange_for(zoomed="samples")
+        await shows(pilot, "[bold red]not markup[/] [@click=app.quit]x[/]", "wwww")
+
+
+# Keys --------------------------------------------------------------------------------------
+
+
+async def test_chart_keys_and_that_choices_are_kept(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    settings: Settings = app.shared.settings  # type: ignore[attr-defined]
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        loss = screen_of(app).query_one("#loss", LineChart)
+        await pilot.press("y")
+        assert loss.log_y
+        assert settings.log_y
+        for smoothing, shown in ((0.98, "smoothed 0.98"), (0.0, "train"), (0.5, "smoothed 0.5"), (0.9, "smoothed 0.9")):
+            await pilot.press("s")
+            assert settings.smoothing == smoothing
+            await shows(pilot, shown)
+            if not smoothing:
+                assert "smoothed" not in text(app)
+        for axis in ("tokens", "time", "step"):
+            await pilot.press("x")
+            assert settings.x_axis == axis
+            await until(pilot, lambda axis=axis: any(line.rstrip().endswith(axis) for line in frame(app)))
+        await pilot.press("b")
+        assert settings.marker == loss.marker == "block"
+        assert not any(0x2800 <= ord(char) < 0x2900 for char in text(app))
+        await pilot.press("x")
+        await pilot.press("plus")
+        assert loss.zoomed
+        assert screen_of(app).query_one("#speed", LineChart).zoomed
+        await pilot.press("minus")
+        assert not loss.zoomed
+        await pilot.press("plus", "plus", "0")
+        assert not loss.zoomed
+    kept, wrong = load_settings(tmp_path / "console.yaml")
+    assert not wrong
+    assert (kept.log_y, kept.smoothing, kept.x_axis, kept.marker) == (True, 0.9, "tokens", "block")
+
+
+async def test_the_crosshair_moves_when_the_chart_has_the_focus(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        loss = screen_of(app).query_one("#loss", LineChart)
+        assert screen_of(app).focused is loss
+        await pilot.press("left")
+        assert loss.cross == 600
+        await pilot.press("left")
+        assert loss.cross is not None
+        assert loss.cross < 600
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_zoom_and_back(size: tuple[int, int], tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    async with app.run_test(size=size) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        board = screen_of(app).query_one(Board)
+        before = dict(board.plan.regions)
+        await pilot.press("enter")
+        await until(pilot, lambda: screen_of(app).query_one("#loss").size.height >= board.size.height - 2)
+        assert board.zoomed == "loss"
+        await pilot.press("n")
+        await until(pilot, lambda: board.zoomed == "speed")
+        await pilot.press("enter")
+        assert board.zoomed is None
+        assert dict(board.plan.regions) == before
+        await pilot.press("enter", "escape")
+        assert board.zoomed is None
+        assert app.screen is app.held
+
+
+async def test_tab_moves_among_panels(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await shows(pilot, "smoothed 0.9", "Samples")
+        seen = set()
+        for _ in range(16):
+            panel = screen_of(app).focused_panel()
+            assert panel is not None
+            assert panel.display
+            seen.add(panel.id)
+            await pilot.press("tab")
+        assert {"loss", "speed", "grad", "rate", "device", "samples", "log", "checkpoints", "tiles", "time"} <= seen
+
+
+async def test_enter_on_checkpoints_and_r_open_the_checkpoints(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped"))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        await pilot.press("n", "n", "n")
+        await shows(pilot, "saved in", "1.5 GB", "1.90 s", "No space left")
+        await pilot.press("enter")
+        assert app.asked == [("checkpoints", run.path)]
+        await pilot.press("r")
+        assert app.asked == [("checkpoints", run.path)] * 2
+
+
+async def test_r_on_a_live_run_says_why_not(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "training")
+        await pilot.press("r")
+        assert app.asked == []
+        assert "stop it before resuming" in app.told[-1]
+
+
+async def test_the_log_is_filtered(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        await pilot.press("slash")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press(*"ERROR", "enter")
+        log = screen_of(app).query_one(LogView)
+        await until(pilot, lambda: log.display and log.text.count("\n") < 3)
+        assert "No space left" in log.text.replace("\n", "")
+        assert "INFO" not in log.text
+        await pilot.press("slash")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press(*["backspace"] * 5, "enter")
+        await until(pilot, lambda: "INFO" in log.text)
+
+
+async def test_the_log_follows_its_end_unless_scrolled_away(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "live", LIVE)
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "training")
+        await pilot.press("n", "n")
+        await shows(pilot, "committed")
+        log = screen_of(app).query_one(LogView)
+        with run.log.open("a") as file:
+            file.write("a new line\n")
+        await shows(pilot, "a new line")
+        await pilot.press("home")
+        await until(pilot, lambda: log.scroll_offset.y == 0)
+        with run.log.open("a") as file:
+            file.write("another line\n")
+        await until(pilot, lambda: "another line" in log.text)
+        assert log.scroll_offset.y == 0
+
+
+# Samples -----------------------------------------------------------------------------------
+
+
+async def test_samples_by_step_and_prompt(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "live", LIVE)
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "training")
+        await pilot.press("n")
+        await shows(pilot, "def read_lines(path):", "Yield the lines")
+        samples = screen_of(app).query_one(SamplesPanel)
+        steps = samples.query_one(Listing)
+        assert steps.selected == steps.keys[0]
+        await pilot.press("end")
+        await shows(pilot, "path path path")
+        await pilot.press("o")
+        assert samples.prompt == "import "
+        assert "path path path" in text(app)
+        await pilot.press("home")
+        append(run, Sampled(310, "typed prompt", "and what came of it", 5, 0.1))
+        await shows(pilot, "typed prompt", "and what came of it")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+async def test_two_steps_are_compared(size: tuple[int, int], tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    async with app.run_test(size=size) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        if size == (80, 24):
+            await pilot.press("n")
+        samples = screen_of(app).query_one(SamplesPanel)
+        steps = samples.query_one(Listing)
+        steps.focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: screen_of(app).query_one(Board).zoomed == "samples")
+        await pilot.press("end", "space")
+        assert samples.marked == steps.keys[-1]
+        await pilot.press("home")
+        await shows(pilot, "path path path", "Yield the lines", "◆ step 50", "step 600")
+        await pilot.press("end", "space")
+        assert samples.marked is None
+
+
+async def test_a_reader_of_old_samples_is_not_moved(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "live", LIVE)
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "training")
+        await pilot.press("n")
+        await shows(pilot, "Yield the lines")
+        steps = screen_of(app).query_one(SamplesPanel).query_one(Listing)
+        await pilot.press("down")
+        before = steps.selected
+        append(run, Sampled(310, "def read_lines(path):\n", "newest text", 5, 0.1))
+        await until(pilot, lambda: len(screen_of(app).query_one(SamplesPanel).of_prompt()) == len(steps.keys) > 12)
+        assert steps.selected == before
+
+
+def test_every_run_key_has_its_action() -> None:
+    for row in keys.TABLE:
+        if row.scope == "run":
+            assert callable(getattr(RunScreen, f"action_{row.action}")), row.id
+
+
+async def test_settings_beside_the_run_are_in_the_facts(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "done", FakeRun(steps=200, ending="stopped"))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        screen_of(app).query_one(Board).arrange_for(zoomed="facts")
+        await shows(pilot, "XLA_FLAGS", "--xla_gpu_enable_triton_gemm=false", "seq_len", "megalodon-jax")
+        run.config_resolved.write_text(json.dumps([1]))
+        screen_of(app).show_run(run.path)
+        screen_of(app).query_one(Board).arrange_for(zoomed="facts")
+        await shows(pilot, "is damaged")
