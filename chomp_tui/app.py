@@ -5,27 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from chomp.config import LoadedConfig
 from chomp.events.text import defused
 from chomp_tui import keys, theme
-from chomp_tui.dialogs import Read, confirm
-from chomp_tui.launch import LaunchError, LaunchRequest
-from chomp_tui.launch import start as start_engine
 from chomp_tui.screens.base import ConsoleScreen
-from chomp_tui.screens.checkpoints import CheckpointsScreen
-from chomp_tui.screens.configure import ConfigureScreen, ForkOrigin
-from chomp_tui.screens.device import DeviceScreen
-from chomp_tui.screens.help import HelpScreen
-from chomp_tui.screens.home import HomeScreen
-from chomp_tui.screens.run import RunScreen
 from chomp_tui.settings import Settings, save_settings
+from chomp_tui.widgets.topbar import TopBar
+
+# Screens are imported when they are first shown, so that the first frame does not wait for all of them.
+if TYPE_CHECKING:
+    from chomp.config import LoadedConfig
+    from chomp_tui.launch import LaunchRequest
+    from chomp_tui.screens.checkpoints import CheckpointsScreen
+    from chomp_tui.screens.configure import ConfigureScreen, ForkOrigin
+    from chomp_tui.screens.device import DeviceScreen
+    from chomp_tui.screens.home import HomeScreen
+    from chomp_tui.screens.run import RunScreen
+
+STYLES = Path(__file__).parent / "styles"
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class ChompApp(App[None]):
     """The console."""
 
     TITLE = "chomp"
-    CSS_PATH: ClassVar = sorted((Path(__file__).parent / "styles").glob("*.tcss"))
+    CSS_PATH = STYLES / "base.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("app")]
     COMMAND_PALETTE_BINDING = "ctrl+p"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (150, "-wide")]  # noqa: RUF012
@@ -87,11 +91,6 @@ class ChompApp(App[None]):
         super().__init__()
         self.shared = shared
         self.opening = opening or Opening()
-        self.home_screen = HomeScreen()
-        self.configure_screen = ConfigureScreen()
-        self.device_screen = DeviceScreen()
-        self.run_screen = RunScreen()
-        self.checkpoints_screen = CheckpointsScreen()
         for one in theme.THEMES:
             self.register_theme(one)
         self.add_mode("home", lambda: self.home_screen)
@@ -99,6 +98,40 @@ class ChompApp(App[None]):
         self.add_mode("device", lambda: self.device_screen)
         self.add_mode("run", lambda: self.run_screen)
         self.add_mode("checkpoints", lambda: self.checkpoints_screen)
+
+    @cached_property
+    def home_screen(self) -> HomeScreen:
+        from chomp_tui.screens.home import HomeScreen
+
+        return HomeScreen()
+
+    @cached_property
+    def configure_screen(self) -> ConfigureScreen:
+        from chomp_tui.screens.configure import ConfigureScreen
+
+        return ConfigureScreen()
+
+    @cached_property
+    def device_screen(self) -> DeviceScreen:
+        from chomp_tui.screens.device import DeviceScreen
+
+        return DeviceScreen()
+
+    @cached_property
+    def run_screen(self) -> RunScreen:
+        from chomp_tui.screens.run import RunScreen
+
+        return RunScreen()
+
+    @cached_property
+    def checkpoints_screen(self) -> CheckpointsScreen:
+        from chomp_tui.screens.checkpoints import CheckpointsScreen
+
+        return CheckpointsScreen()
+
+    def compose(self) -> ComposeResult:
+        """The very first frame, until the first screen is there."""
+        yield TopBar(self.opening.mode)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return dict(theme.DEFAULTS)
@@ -110,11 +143,20 @@ class ChompApp(App[None]):
         if os.environ.keys() & {"SSH_CONNECTION", "SSH_TTY"} and "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"
         self.theme_changed_signal.subscribe(self, self._remember_theme)
-        self._open_first(self.opening)
+        if self.is_headless:
+            self._open_first(self.opening)
+        else:
+            # Importing a screen takes longer than showing a first frame.
+            self.call_after_refresh(self._open_first, self.opening)
         for note in self.shared.notes:
             self.tell(note, severity="warning")
 
     def _open_first(self, opening: Opening) -> None:
+        if self.return_code is not None:
+            # Somebody left before the first screen was there.
+            return
+        # The first frame does not wait for the styles of screens either.
+        self.stylesheet.read_all(sorted(STYLES.glob("*.tcss")))
         if opening.mode == "run" and opening.run is not None:
             self.open_run(opening.run)
         elif opening.mode == "configure":
@@ -148,10 +190,13 @@ class ChompApp(App[None]):
 
     def launch(self, request: LaunchRequest) -> bool:
         """Start an engine and show its run; on failure say why and stay."""
+        from chomp_tui.dialogs import Read
+        from chomp_tui.launch import LaunchError, start
+
         if self.refuse_read_only():
             return False
         try:
-            pid = start_engine(request, os.environ)
+            pid = start(request, os.environ)
         except LaunchError as error:
             self.push_screen(Read("The engine could not be started", str(error)))
             return False
@@ -173,7 +218,10 @@ class ChompApp(App[None]):
 
     def action_show_screen(self, mode: str) -> None:
         """Go to one of the screens, unless a question waits for its answer."""
-        if isinstance(self.screen, ConsoleScreen):
+        if self.current_mode == self.DEFAULT_MODE:
+            # Typed ahead: the first screen is about to come.
+            self.call_after_refresh(self.action_show_screen, mode)
+        elif isinstance(self.screen, ConsoleScreen):
             self.switch_mode(mode)
 
     async def action_back(self) -> None:
@@ -185,11 +233,15 @@ class ChompApp(App[None]):
         """Show the keys."""
         screen = self.screen
         if isinstance(screen, ConsoleScreen):
+            from chomp_tui.screens.help import HelpScreen
+
             self.push_screen(HelpScreen(screen.MODE, screen.PURPOSE, dict(self.shared.settings.keymap)))
 
     async def action_quit(self) -> None:
         """Leave; unsaved edits are asked about, runs go on."""
-        if not self.configure_screen.has_unsaved:
+        from chomp_tui.dialogs import confirm
+
+        if "configure_screen" not in vars(self) or not self.configure_screen.has_unsaved:
             self.exit()
             return
         question = confirm(

@@ -13,6 +13,7 @@ from typing import Any
 
 from chomp.config import InvalidConfig, LoadedConfig, Problem, Setting, flatten, notes, parse_config, settings
 from chomp.config.presets import expand_preset
+from chomp.events.text import defused
 from chomp_tui import edits
 from chomp_tui.fieldtext import shown_items, shown_value, shown_words, typed, typed_variable
 from chomp_tui.yamlspans import Layout, Place, Unreadable, read_layout
@@ -298,15 +299,13 @@ def _field_text(text: str, place: Place, setting: Setting) -> tuple[str, bool]:
     source = text[place.value.start : place.value.end]
     if place.kind in ("block list", "flow list") and place.items is not None:
         return shown_items(tuple(item.text for item in place.items)), False
-    if place.kind != "scalar":
-        return source, "\n" in source
     is_text = setting.kind in ("text", "choice") and setting.path in settings()
-    if not is_text:
-        return source, "\n" in source
-    if place.style is None:
-        # Unquoted, `null` is no text.
-        return source or "null", "\n" in source
-    return shown_words(place.text), "\n" in place.text
+    if place.kind == "scalar" and is_text and (place.style is not None or not source.isprintable()):
+        return shown_words(place.text), "\n" in place.text
+    if not source.isprintable():
+        return defused(source), True
+    # Unquoted, `null` is no text.
+    return source or ("null" if is_text else ""), False
 
 
 # Lines of an editor --------------------------------------------------------------------

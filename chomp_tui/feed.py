@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import threading
 import time
@@ -79,7 +80,11 @@ class RunFeed:
         follower = Follower(self.path)
         while not self._stopped.is_set():
             self._awake.clear()
-            update = follower.look()
+            try:
+                update = follower.look()
+            except Exception as error:  # noqa: BLE001 - a screen that silently stood still would look like a calm run
+                self._deliver(follower.given_up(error))
+                return
             if update is not None and not self._stopped.is_set():
                 self._deliver(update)
             if follower.has_more:
@@ -137,6 +142,12 @@ class Follower:
             return None
         self._sent = update
         return update
+
+    def given_up(self, error: Exception) -> RunUpdate:
+        """The last update, with why there will be no other."""
+        problem = f"the run is no longer followed ({type(error).__name__}: {error}); open it again"
+        last = self._sent or RunUpdate(self._run, RunView(), Liveness())
+        return dataclasses.replace(last, log_lines=(), log_restarted=False, problem=problem)
 
     def _learn_names(self) -> None:
         """The names of the run's files stand in its configuration, which an attempt may change."""

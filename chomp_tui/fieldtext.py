@@ -98,12 +98,14 @@ def _unquoted(text: str) -> str:
 def shown_words(text: str) -> str:
     """A text as its field shows it: quoted only where it would be misread."""
     misread = not text or text != text.strip() or text.lower() in _NULLS or text.startswith('"')
-    return json.dumps(text, ensure_ascii=False) if misread or "\n" in text or "\t" in text else text
+    # What a terminal would obey is shown escaped.
+    return json.dumps(text, ensure_ascii=not text.isprintable()) if misread or not text.isprintable() else text
 
 
 def shown_items(texts: tuple[str, ...]) -> str:
     """A list as its field shows it: `[a, "b, c"]`."""
-    return f"[{', '.join(written(Words(text), inline=True) for text in texts)}]"
+    items = (written(Words(text), inline=True, style=None if text.isprintable() else '"') for text in texts)
+    return f"[{', '.join(items)}]"
 
 
 def shown_value(value: Any) -> str:

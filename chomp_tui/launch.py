@@ -15,8 +15,8 @@ from chomp.device import check_xla_flags
 from chomp.errors import ChompError
 from chomp.rundir import RunDir, live_holder, open_run
 
-# Flag texts that XLA has already accepted in this process.
-_proven: set[str] = set()
+# What XLA said in this process to a text of flags: why it refuses them, None where it accepts them.
+_verdicts: dict[str, str | None] = {}
 
 
 class LaunchError(ChompError):
@@ -78,25 +78,25 @@ def prove_flags(environ: Mapping[str, str]) -> str | None:
 
     A child process is asked, once for each text of flags.
     """
-    flags = environ.get("XLA_FLAGS", "").strip()
-    if flags in _proven:
-        return None
+    flags = _flags(environ)
+    if not flags or flags in _verdicts:
+        return _verdicts.get(flags)
     try:
         check = check_xla_flags(environ)
     except (OSError, ValueError) as error:
         return f"the flags cannot be tested: {_reason(error)}"
-    if check.accepted:
-        _proven.add(flags)
+    # A child that hung, say, may not hang another time.
+    if check.accepted or check.rejected:
+        _verdicts[flags] = check.message or None
     return check.message or None
 
 
-def is_proven(request: LaunchRequest, environ: Mapping[str, str]) -> bool:
-    """Whether `prove` would answer at once, and well."""
-    return environment(request, environ).get("XLA_FLAGS", "").strip() in {"", *_proven}
+def _flags(environ: Mapping[str, str]) -> str:
+    return environ.get("XLA_FLAGS", "").strip()
 
 
 def prove(request: LaunchRequest, environ: Mapping[str, str]) -> str | None:
-    """`prove_flags` of what the engine would get; to be asked before `start`, in a thread."""
+    """`prove_flags` of what the engine would get."""
     return prove_flags(environment(request, environ))
 
 
@@ -108,9 +108,15 @@ def start(request: LaunchRequest, environ: Mapping[str, str]) -> int:
     then does a failing exec become an error here; a daemon thread waits for it, so that an engine
     that ended is no zombie, and when this process ends the system's first process inherits it.
 
+    Flags that `prove` found wanting are refused here. Those that nobody proved the engine asks XLA about
+    itself before anything else, and ends with the same sentence.
+
     Raises:
         LaunchError: it could not be started; nothing was left behind.
     """
+    refusal = _verdicts.get(_flags(environment(request, environ)))
+    if refusal is not None:
+        raise LaunchError(f"no engine was started for {request.run_dir}: {refusal}")
     run = _run(request)
     made = _Made()
     try:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import yaml
 
-from chomp.rundir import write_whole
 from chomp_tui import keys, theme
 
 MARKERS = ("braille", "block")
@@ -107,6 +106,8 @@ def save_settings(settings: Settings) -> None:
 def _write(path: Path, changed: dict[str, Any]) -> None:
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
+
+    from chomp.rundir import write_whole
 
     round_trip = YAML()
     try:

@@ -12,9 +12,6 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
-from chomp.rundir import write_whole
 from chomp_tui.app import ChompApp, Opening, Shared
 from chomp_tui.settings import state_file
 from chomp_tui.terminal import private_terminal
@@ -57,6 +54,8 @@ def live_lines(live: Mapping[Path, int]) -> list[str]:
 
 
 def _lives(pid: int) -> bool:
+    import psutil
+
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -68,6 +67,8 @@ def _note(error: BaseException) -> Path:
     text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace")
     name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     path = state_file(name)
+    from chomp.rundir import write_whole
+
     try:
         if path is None:
             raise FileNotFoundError

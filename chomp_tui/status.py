@@ -9,11 +9,12 @@ import numpy as np
 
 from chomp.events.text import duration
 from chomp.rundir import RunDir, live_holder, read_holder
+from chomp.rundir.summary import KILLED
 from chomp_tui.runview import RunView
 
 Tone = Literal["live", "good", "warn", "bad", "idle"]
 
-GONE = "the engine is gone and said nothing: killed, or the machine went down"
+GONE = KILLED
 
 # After so many seconds without an event a live engine is called silent, by what it said it does. Reading a corpus and
 # compiling a large model take their time and say nothing meanwhile.

@@ -58,7 +58,7 @@ async def picture_run(run: Path) -> None:
     """The run view."""
     app = console(run, Opening(mode="run", run=run))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: len(app.run_screen.view.rows) > 0)
+        await until(pilot, lambda: app.run_screen.update_at_hand is not None)
         keep(app, "run")
 
 
@@ -76,7 +76,7 @@ async def picture_checkpoints(run: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause(0.5)
         app.show_checkpoints(run)
-        await until(pilot, lambda: app.checkpoints_screen.row_count > 0)
+        await until(pilot, lambda: app.checkpoints_screen.row() is not None)
         await pilot.press("v")
         await pilot.pause(2)
         keep(app, "checkpoints")

@@ -73,6 +73,7 @@ class ConfigureScreen(ConsoleScreen):
         self._identity: Mapping[str, Any] = {}
         self._wish: _Wish | None = None
         self._timer: Timer | None = None
+        self._checked_text = ""
         self._limit: tuple[float, str] | None = None
         self._preflight = Preflight(self._got_report, command=inspect, debounce_seconds=debounce_seconds)
 
@@ -218,6 +219,7 @@ class ConfigureScreen(ConsoleScreen):
     def _check(self, *, force: bool = False) -> None:
         """Validate, and bring everything in sight up to date."""
         check = self.document.check()
+        self._checked_text = self.document.text
         is_opened = self.has_unsaved or self.document.name != NEW_NAME
         self.chomp.shared.at_hand = check.loaded if is_opened else None
         self.query_one(ConfigForm).update_views(force=force)

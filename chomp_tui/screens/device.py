@@ -169,7 +169,7 @@ class DeviceScreen(ConsoleScreen):
         rules = self.query_one(RuleList)
         rules.show(self._decisions, self._on)
         rules.display = bool(self._decisions)
-        self._update("#where", _remarks(self._remarks(), self.query_one("#where").content_size.width or 60))
+        self._update("#where", _remarks(self._remarks(), self.query_one("#advice").content_size.width or 60))
         self._update("#in-force", self._in_force())
         self._update("#tested", self._test_state())
         self._update("#line", self._line())
@@ -257,17 +257,24 @@ class DeviceScreen(ConsoleScreen):
             self.chomp.shared.environment.clear()
             self.chomp.shared.environment.update(chosen)
             self._show_advice()
+            # Known by the time a run is launched with them.
+            self._test_flags()
 
     def on_option_list_option_selected(self) -> None:
         """Enter and a click switch too."""
         self.action_switch()
 
     def action_test_flags(self) -> None:
-        """Ask XLA in a thread."""
-        text = self._flags
-        if not text:
+        """Ask XLA in a thread, again if it said no."""
+        if self._tested.get(self._flags) is not None:
+            del self._tested[self._flags]
+        if not self._flags:
             self.chomp.tell("no XLA_FLAGS are set, so there is nothing to test")
-        elif self._testing is None:
+        self._test_flags()
+
+    def _test_flags(self) -> None:
+        text = self._flags
+        if text and text != self._testing and text not in self._tested:
             self._testing = text
             environment = self.environment
             threading.Thread(target=lambda: self._test(text, environment), name="flag-test", daemon=True).start()
@@ -279,7 +286,8 @@ class DeviceScreen(ConsoleScreen):
 
     def on_device_screen_flags_tested(self, message: FlagsTested) -> None:
         """Show what XLA said."""
-        self._testing = None
+        if message.flags == self._testing:
+            self._testing = None
         self._tested[message.flags] = message.problem
         self._show_advice()
 

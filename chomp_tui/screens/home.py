@@ -136,6 +136,10 @@ class HomeScreen(ConsoleScreen):
                 configs.select(str(entry.path))
         configs.focus()
 
+    def on_resize(self) -> None:
+        # What is shown depends on the width, which the screen's classes tell after this.
+        self.call_after_refresh(self._tick)
+
     def _tick(self) -> None:
         if self.is_current and self._has_looked:
             self._draw()

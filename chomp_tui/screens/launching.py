@@ -83,7 +83,7 @@ async def _how(screen: ConfigureScreen) -> str | None:
         return "file"
     choices = (
         Choice("save", "s", "Save and launch", f"write {path}, then start"),
-        Choice("copy", "a", "Launch as it is", "the run keeps this text; the file stays as it is on disk"),
+        Choice("copy", "a", "Launch as it is", "the run keeps this text; the file stays"),
         Choice("cancel", "c", "Cancel"),
     )
     answer = await screen.app.push_screen_wait(Choose("The file is not what is on the screen", choices))
@@ -103,7 +103,8 @@ async def _occupied(screen: ConfigureScreen, run_dir: Path) -> str | None:
         Choice("resume", "r", "Resume it", "go on from its latest checkpoint with these settings"),
         Choice("cancel", "c", "Cancel"),
     )
-    answer = await screen.app.push_screen_wait(Choose(f"{run_dir} already holds a run", choices))
+    question = Choose("The directory already holds a run", choices, str(run_dir))
+    answer = await screen.app.push_screen_wait(question)
     return answer if answer in ("fresh", "resume") else None
 
 

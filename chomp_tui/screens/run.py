@@ -11,7 +11,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
 
@@ -20,10 +19,9 @@ from chomp_tui.alerts import alerts
 from chomp_tui.dashboard import PANELS, TITLES
 from chomp_tui.dialogs import Ask
 from chomp_tui.eta import eta_seconds
-from chomp_tui.feed import RunFeed, RunUpdate
-from chomp_tui.launched import Launched, status_with
+from chomp_tui.feed import RunUpdate
+from chomp_tui.launched import status_with
 from chomp_tui.runcharts import SMOOTHINGS, X_AXES, SmoothedLoss
-from chomp_tui.runfacts import RunFacts, read_facts
 from chomp_tui.scene import Scene
 from chomp_tui.screens.steering import SteeringScreen
 from chomp_tui.settings import save_settings
@@ -65,113 +63,31 @@ class RunScreen(SteeringScreen):
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("run")]
     AUTO_FOCUS = ""
 
-    class Updated(Message):
-        """The feed has news; `token` tells which run it was following."""
-
-        def __init__(self, token: int, update: RunUpdate) -> None:
-            super().__init__()
-            self.token = token
-            self.update = update
-
-    class FactsRead(Message):
-        """The facts beside the events were read."""
-
-        def __init__(self, token: int, facts: RunFacts) -> None:
-            super().__init__()
-            self.token = token
-            self.facts = facts
-
     def __init__(self) -> None:
         super().__init__()
-        self._path: Path | None = None
-        self._token = 0
-        self._feed: RunFeed | None = None
-        self._is_up = False
-        self._update: RunUpdate | None = None
-        self._launched: Launched | None = None
-        self._facts = RunFacts()
-        self._facts_of: object = None
         self._smoothed = SmoothedLoss()
         self._charts_stale = True
         self._saving: Timer | None = None
         self._is_saved = True
 
-    # The run that is followed ------------------------------------------------------------
+    # What following calls for ------------------------------------------------------------
 
-    def show_run(self, path: Path) -> None:
-        """Follow the run at `path` from now on."""
-        self._path = path
-        self._token += 1
-        self._update, self._facts, self._facts_of = None, RunFacts(), None
+    def forget(self) -> None:
+        """Another run will be shown: nothing of the last one stays."""
+        super().forget()
         self._smoothed = SmoothedLoss()
-        self._launched = None
-        self.forget_asked()
-        if self._is_up:
-            self._follow()
 
-    def _follow(self) -> None:
-        self._stop_following()
-        assert self._path is not None
-        pid = self.chomp.shared.live.get(self._path)
-        self._launched = Launched(pid, time.time()) if pid is not None else None
+    def clear(self, path: Path) -> None:
+        """Show that the run at `path` is being read."""
         self.query_one(LogView).clear()
         self.query_one(Board).arrange_for(zoomed=None, notice=True)
-        self.say(str(self._path))
-        self.query_one(RunHeader).say(f"reading {self._path} …")
-        token = self._token
-        self._feed = RunFeed(self._path, lambda update: self._post(self.Updated(token, update)))
-        self._feed.start()
+        self.say(str(path))
+        self.query_one(RunHeader).say(f"reading {path} …")
 
-    def _stop_following(self) -> None:
-        if self._feed is not None:
-            self._feed.stop()
-            self._feed = None
-
-    def _post(self, message: Message) -> None:
-        """Deliver from a thread; after the end of the screen or of its loop there is nobody to tell."""
-        with contextlib.suppress(RuntimeError):
-            self.post_message(message)
-
-    def on_run_screen_updated(self, message: Updated) -> None:
-        if message.token != self._token:
-            return
-        update = self._update = message.update
+    def take_in(self, update: RunUpdate) -> None:
+        """Keep the log's new lines; charts have new data."""
         self.query_one(LogView).add(update.log_lines, restarted=update.log_restarted)
-        self._note_life(update)
-        self._read_facts(update)
         self._charts_stale = True
-        self.redraw()
-
-    def _note_life(self, update: RunUpdate) -> None:
-        """Keep what the console knows of living engines true."""
-        assert self._path is not None
-        live = self.chomp.shared.live
-        if update.liveness.pid is not None:
-            live[self._path] = update.liveness.pid
-            self._launched = None
-            return
-        if self._launched is not None:
-            self._launched = self._launched.looked_at()
-        if self._launched is None or self._launched.died:
-            live.pop(self._path, None)
-
-    def _read_facts(self, update: RunUpdate) -> None:
-        """Read the facts, again for each attempt: it may have other settings."""
-        attempt = (update.view.attempts, update.view.started is not None)
-        if attempt == self._facts_of:
-            return
-        self._facts_of = attempt
-        token = self._token
-
-        def work() -> None:
-            self._post(self.FactsRead(token, read_facts(update.run)))
-
-        threading.Thread(target=work, daemon=True, name="run-facts").start()
-
-    def on_run_screen_facts_read(self, message: FactsRead) -> None:
-        if message.token == self._token:
-            self._facts = message.facts
-            self.redraw()
 
     # Coming and going --------------------------------------------------------------------
 
@@ -222,15 +138,10 @@ class RunScreen(SteeringScreen):
         self.call_after_refresh(self.redraw)
 
     def _tick(self) -> None:
-        if self._update is not None and self._update.liveness.pid is None and self._launched is not None:
-            self._note_life(self._update)
+        self.look_at_launched()
         self.redraw()
 
     # Drawing -----------------------------------------------------------------------------
-
-    @property
-    def update_at_hand(self) -> RunUpdate | None:
-        return self._update
 
     def scene(self) -> Scene | None:
         """The run at this moment; None before anything was read."""

@@ -12,18 +12,15 @@ from chomp.rundir import RunDir
 from chomp_tui import commands
 from chomp_tui.commands import Asked, Line
 from chomp_tui.dialogs import Ask, Choice, Choose
-from chomp_tui.feed import RunFeed, RunUpdate
 from chomp_tui.runview import RunView
 from chomp_tui.scene import Scene
-from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.screens.following import FollowingScreen
 
 MOST_ASKED = 20
 
 
-class SteeringScreen(ConsoleScreen):
+class SteeringScreen(FollowingScreen):
     """Asks the engine of the run at hand; what became of it is told by events alone."""
-
-    _feed: RunFeed | None
 
     class Sent(Message):
         """A command was written, or could not be."""
@@ -37,21 +34,12 @@ class SteeringScreen(ConsoleScreen):
         super().__init__()
         self._asked: list[Asked] = []
 
-    @property
-    def update_at_hand(self) -> RunUpdate | None:
-        """What is known of the run."""
-        raise NotImplementedError
-
     def scene(self) -> Scene | None:
         """The run at this moment."""
         raise NotImplementedError
 
-    def redraw(self) -> None:
-        """Draw what has changed."""
-        raise NotImplementedError
-
-    def forget_asked(self) -> None:
-        """Another run is shown: what was asked of the last one is no longer told."""
+    def forget(self) -> None:
+        """Another run will be shown: what was asked of the last one is no longer told."""
         self._asked = []
 
     def steering_line(self, scene: Scene) -> Line | None:
@@ -105,7 +93,7 @@ class SteeringScreen(ConsoleScreen):
             Choice("abort", "a", "Stop now, without saving", _loss_of(view)),
             Choice("no", "n", "Leave it running"),
         )
-        name = self.update_at_hand.run.path.name if self.update_at_hand is not None else "this run"
+        name = self._update.run.path.name if self._update is not None else "this run"
         self.app.push_screen(Choose(f"Stop {name}?", choices), self._stop)
 
     def _stop(self, choice: str | None) -> None:
@@ -128,7 +116,7 @@ class SteeringScreen(ConsoleScreen):
         return scene.view
 
     def _ask_engine(self, name: str, *, prompt: str | None = None) -> None:
-        update = self.update_at_hand
+        update = self._update
         assert update is not None
         command = Command(command=name, args={"prompt": prompt} if prompt is not None else {})
         asked = commands.asked(command)

@@ -18,6 +18,12 @@ from chomp_tui.widgets.runheader import COLOURS
 SIGNS = {"bad": "✗", "warn": "▲", "good": "✓", "live": "●", "idle": "·"}
 
 
+DIVIDER = " │ "
+# Room for a divider and a tally, and what an alert needs to be worth its words beside steering.
+TALLY_ROOM = 8
+LEAST_ALERT = 30
+
+
 class AlertBar(Static):
     """The newest answer to steering, then the first alert; hidden while there is neither."""
 
@@ -37,18 +43,26 @@ class AlertBar(Static):
 
 
 def bar_text(alerts: tuple[Alert, ...], line: Line | None, width: int) -> Content:
-    """At most `width` cells: steering first, and what is left for the first alert."""
+    """At most `width` cells: steering whole where it fits, then the newest alert, or a tally where that does not."""
     parts: list[Content] = []
     if line is not None:
-        room = width if not alerts else max(width // 2, width - 40)
+        room = width - (TALLY_ROOM if alerts else 0)
         parts.append(Content.styled(fit_text(_flat(line.text), room), COLOURS[line.tone]))
     if alerts:
-        first, more = alerts[0], f"  +{len(alerts) - 1}" if len(alerts) > 1 else ""
-        room = width - sum(part.cell_length + 3 for part in parts) - len(more)
-        text = fit_text(f"{SIGNS.get(first.tone, '·')} {_flat(first.word)}: {_flat(first.text)}", room)
-        if room > 8:
-            parts.append(Content.assemble((text, COLOURS[first.tone]), (more, "$muted")))
-    return Content.styled(" │ ", "$border").join(parts)
+        room = width - sum(part.cell_length + len(DIVIDER) for part in parts)
+        parts.append(_alert_text(alerts, room, whole=line is None))
+    return Content.styled(DIVIDER, "$border").join(parts)
+
+
+def _alert_text(alerts: tuple[Alert, ...], room: int, *, whole: bool) -> Content:
+    """The newest alert and how many more there are; only how many there are where little room is left."""
+    first = alerts[0]
+    sign, colour = SIGNS.get(first.tone, "·"), COLOURS[first.tone]
+    if not whole and room < LEAST_ALERT:
+        return Content.styled(f"{sign} {len(alerts)}", colour)
+    more = f"  +{len(alerts) - 1}" if len(alerts) > 1 else ""
+    text = fit_text(f"{sign} {_flat(first.word)}: {_flat(first.text)}", room - len(more))
+    return Content.assemble((text, colour), (more, "$muted"))
 
 
 class AlertList(TextPanel):

@@ -21,9 +21,9 @@ class _Planned(Layout):
         parent.pre_layout(self)
         regions = parent.plan_for(size).regions
         return [
-            WidgetPlacement(regions[child.id], NULL_OFFSET, NULL_SPACING, child)
+            WidgetPlacement(region, NULL_OFFSET, NULL_SPACING, child)
             for child in children
-            if child.id in regions
+            if (region := regions.get(child.id or "")) is not None
         ]
 
 

@@ -26,9 +26,9 @@ LEGEND = f"{CHANGED} differs from the file   {SET} not the default   {PROBLEM} p
 class FieldPane(VerticalScroll, can_focus=False):
     """The rows of one section, or those that were searched for."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.section = name
+    def __init__(self, section: str, rows: Sequence[Widget] = ()) -> None:
+        super().__init__(*rows)
+        self.section = section
 
 
 class ConfigForm(Vertical):
@@ -91,14 +91,17 @@ class ConfigForm(Vertical):
         if self._document is None or self._shown == name:
             return
         self._shown = name
-        pane = self._panes.get(name)
-        if pane is None:
-            pane = self._panes[name] = FieldPane(name)
-            await self.query_one("#fields").mount(pane)
-            await pane.mount_all(self._rows(list(self._settings(name))))
-        for one in self._panes.values():
-            one.display = one is pane
-        self.update_views(force=True)
+        # One layout and one paint for the whole section.
+        with self.app.batch_update():
+            pane = self._panes.get(name)
+            for one in self._panes.values():
+                one.display = one is pane
+            if pane is None:
+                pane = self._panes[name] = FieldPane(name, self._rows(list(self._settings(name))))
+                await self.query_one("#fields").mount(pane)
+                self._update_help()
+            else:
+                self.update_views(force=True)
 
     def _rows(self, chosen: Sequence[Setting], *, full_name: bool = False) -> list[Widget]:
         """Rows under the headings of their groups, each group once."""
@@ -218,7 +221,9 @@ class ConfigForm(Vertical):
 
     async def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
-        if event.option_id and not self.has_class("-finding"):
+        # Who holds the arrow down is not shown every section on the way.
+        is_newest = event.option_list.highlighted == event.option_index
+        if event.option_id and is_newest and not self.has_class("-finding"):
             await self.open_section(event.option_id)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

@@ -246,12 +246,12 @@ class FieldRow(Widget):
         view = self.view
         if view.override:
             return _clip(f"-o {defused(view.override.partition('=')[2])}"), "$warning"
-        if view.resolved:
-            return _clip(f"= {defused(view.resolved)}"), "$muted"
         if self._severity is not None:
             word, tone = _VERDICTS[self._severity]
             changed = view.is_changed and self._severity == "fixed"
             return word, "$error" if changed else tone
+        if view.resolved:
+            return _clip(f"= {defused(view.resolved)}"), "$muted"
         return view.setting.unit or "", "$muted"
 
 

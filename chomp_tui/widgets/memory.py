@@ -22,7 +22,9 @@ class MemoryPanel(TextPanel):
             _line("peak", scene.newest("peak_memory_gb"), limit, width),
             Content.assemble(("limit   ", "$muted"), (_gib(limit), "bold")),
             Content.assemble(("host    ", "$muted"), (_gib(scene.newest("host_memory_gb")), "bold")),
-            Content.assemble(("step    ", "$muted"), (_program(scene), "bold"), ("  by the compiler", "$muted")),
+            Content.assemble(
+                ("step    ", "$muted"), (_program(scene), "bold"), ("  by the compiler" if width > 34 else "", "$muted")
+            ),
             Content.assemble(("disk    ", "$muted"), (_disk(scene), "bold")),
         ]
         if scene.newest("device_memory_gb") is None and scene.view.rows:

@@ -48,8 +48,9 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         yield Static("", id="pf-state")
         with Vertical(id="pf-body"):
             yield Static("", id="pf-figures")
-            yield Static("", id="pf-memory")
-            yield LineChart("learning rate", id="pf-schedule")
+            with Vertical(id="pf-right"):
+                yield Static("", id="pf-memory")
+                yield LineChart("learning rate", id="pf-schedule")
         yield Static("", id="pf-hints")
 
     def show(self, report: Report, config: Config | None, limit: tuple[float, str] | None) -> None:
@@ -175,7 +176,7 @@ def _verdict(total: float, limit: tuple[float, str] | None) -> Content:
 
 def _row(name: str, value: str, *, strong: bool = False, dim: bool = False) -> Content:
     style = "bold" if strong else "$muted" if dim else ""
-    return Content.assemble((f"{name:<22}", style if strong or dim else "$muted"), (f"{value:>13}", style))
+    return Content.assemble((f"{name:<23}", style if strong or dim else "$muted"), (f"{value:>13}", style))
 
 
 def _bar(name: str, number: float, scale: float) -> Content:
@@ -183,4 +184,4 @@ def _bar(name: str, number: float, scale: float) -> Content:
     full = int(cells)
     part = "▏▎▍▌▋▊▉"[int((cells - full) * 8) - 1] if int((cells - full) * 8) else ""
     bar = ("█" * full + part).ljust(BAR_CELLS)
-    return Content.assemble((f"  {name[:13]:<14}", "$muted"), (bar, "$primary"), f"{size(number):>9}")
+    return Content.assemble((f"  {name[:13]:<14}", "$muted"), (bar, "$primary"), f"{size(number):>10}")

@@ -101,7 +101,8 @@ class YamlEditor(TextArea):
             self.refresh()
 
     def get_line(self, line_index: int) -> Text:
-        line = super().get_line(line_index)
+        # Shown one for one, so that columns stay: a file cannot steer the terminal.
+        line = Text(defused(self.document.get_line(line_index)), end="", no_wrap=True)
         if line_index + 1 in self._wrong:
             line.stylize(Style(underline=True))
         return line
@@ -171,6 +172,7 @@ class YamlPane(Vertical):
         listing = self.query_one("#problems", OptionList)
         listing.clear_options()
         listing.add_options([Option(_line(problem)) for problem in problems])
+        listing.highlighted = 0 if problems else None
         listing.display = bool(problems)
 
     def go_to(self, line: int, column: int = 1) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ async def test_all_checkpoints_at_a_glance(
     app = host(run, None)
     async with app.run_test(size=size) as pilot:
         await filled(app, pilot, 4)
+        await until(pilot, lambda: any("eval" in line for line in frame(app)))
         text = frame(app)
         assert all(len(line) == size[0] for line in text)
         rows = {
@@ -148,8 +150,6 @@ async def test_verify_finds_a_flipped_byte(run: RunDir) -> None:
 async def test_a_verification_shows_how_far_it_is_and_ends_with_the_console(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
     going, ended = threading.Event(), threading.Event()
 
     def slow(folder: Path, on_bytes: Any) -> list[str]:

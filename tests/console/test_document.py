@@ -168,7 +168,7 @@ def test_a_list_that_becomes_empty_moves_up_beside_its_key() -> None:
     ("text", "path", "sentence"),
     [
         (STYLES, "train.steps", "without touching other lines"),
-        ("train: &t {steps: 1}\noptim: *t\n", "optim.lr", r"copy of another section \(\*t\)"),
+        ("train: &t {steps: 1}\noptim: *t\n", "optim.lr", r"optim is written as \*t"),
         ("train: [1\n", "train.steps", "does not parse"),
         ("train: 5\n", "train.steps", "no section"),
         ("- a\n", "train.steps", "does not parse"),
@@ -250,7 +250,7 @@ def test_mixed_line_ends_outside_the_change_stay() -> None:
 
 # The document --------------------------------------------------------------------------
 
-SMALL = "# keep\nvariables:\n  n: 64\ntrain:\n  steps: 20 # few\n  seq_len: $variables.n\n"
+SMALL = "# keep\nvariables:\n  n: 64\ntrain:\n  steps: 2000 # few\n  seq_len: $variables.n\n"
 
 
 def document(text: str = SMALL, **kwargs: Any) -> Document:
@@ -264,13 +264,13 @@ def test_typing_in_one_field_is_one_step_back() -> None:
     made.close_group()
     made.set("train.steps", "4", group="field:train.steps")
     made.take_lines([*visual_lines(made.text)[:-1], "  seed: 1", ""], group="yaml:5")
-    assert made.text == SMALL.replace("20", "4") + "  seed: 1\n"
+    assert made.text == SMALL.replace("2000", "4") + "  seed: 1\n"
     texts = []
     while made.undo():
         texts.append(made.text)
-    assert texts == [SMALL.replace("20", "4"), SMALL.replace("20", "300"), SMALL]
+    assert texts == [SMALL.replace("2000", "4"), SMALL.replace("2000", "300"), SMALL]
     assert made.redo()
-    assert made.text == SMALL.replace("20", "300")
+    assert made.text == SMALL.replace("2000", "300")
     made.set("train.steps", "5")
     assert not made.redo()
 
@@ -298,19 +298,19 @@ def test_a_preset_is_the_value_of_what_is_not_written() -> None:
 
 
 def test_an_override_wins_until_its_field_is_edited() -> None:
-    made = document(overrides=["train.steps=7", "train.seed=1"])
+    made = document(overrides=["train.steps=700", "train.seed=1"])
     view = made.view(settings()["train.steps"])
-    assert (view.text, view.override) == ("20", "train.steps=7")
+    assert (view.text, view.override) == ("2000", "train.steps=700")
     loaded = made.check().loaded
     assert loaded is not None
-    assert loaded.config.train.steps == 7
-    made.set("train.steps", "9")
+    assert loaded.config.train.steps == 700
+    made.set("train.steps", "900")
     assert made.overrides == ("train.seed=1",)
     loaded = made.check().loaded
     assert loaded is not None
-    assert loaded.config.train.steps == 9
+    assert loaded.config.train.steps == 900
     made.undo()
-    assert made.overrides == ("train.steps=7", "train.seed=1")
+    assert made.overrides == ("train.steps=700", "train.seed=1")
     assert not made.is_modified
 
 
@@ -335,7 +335,9 @@ def test_a_document_with_a_byte_order_mark_keeps_it() -> None:
     assert made.text == "\ufefftrain:\n  steps: 6\n"
 
 
-@pytest.mark.parametrize("value", [None, True, False, 0, 7, 3e-4, 1e-8, 0.95, 100.0, 1e20, "", "null", "a b", ["a", "b, c"], []])
+@pytest.mark.parametrize(
+    "value", [None, True, False, 0, 7, 3e-4, 1e-8, 0.95, 100.0, 1e20, "", "null", "a b", ["a", "b, c"], []]
+)
 def test_a_shown_value_is_read_back(value: Any) -> None:
     kinds = {bool: "bool", int: "int", float: "float", str: "text", list: "list", type(None): "int"}
     setting = Setting("variables.x", kinds[type(value)], None, True, "")  # type: ignore[arg-type]

@@ -269,6 +269,23 @@ def test_poke_looks_at_once_and_stop_ends_the_thread(tmp_path: Path, inbox: Inbo
     assert len(inbox.updates) == count
 
 
+def test_a_feed_that_fails_says_so_and_ends(
+    tmp_path: Path, inbox: Inbox, follow: Callable[[Path], RunFeed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write(tmp_path / "run", [started(), row(1)])
+    feed = follow(run)
+    inbox.wait_for(lambda update: update.view.step == 1)
+
+    def fail(*_: object) -> None:
+        raise ValueError("out of luck")
+
+    monkeypatch.setattr("chomp_tui.feed.read_liveness", fail)
+    feed.poke()
+    update = inbox.wait_for(lambda update: update.problem is not None)
+    assert "out of luck" in str(update.problem)
+    assert update.view.step == 1
+
+
 def test_a_long_file_is_shown_in_overview_and_then_wholly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eventtail, "LEAST_OVERVIEW_BYTES", 200_000)
     monkeypatch.setattr(eventtail, "END_BYTES", 20_000)

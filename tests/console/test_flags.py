@@ -32,7 +32,7 @@ def test_what_an_engine_applies_by_itself_is_on_and_the_rest_is_off() -> None:
     assert chosen_environment({}, decisions({}), frozenset({TRITON})) == {"XLA_FLAGS": FLAG}
 
 
-@pytest.mark.parametrize("on", [set(), {TRITON}, {MEMORY}, {TRITON, MEMORY}], ids=str)
+@pytest.mark.parametrize("on", [set(), {TRITON}, {MEMORY}, {TRITON, MEMORY}], ids=["none", "triton", "memory", "both"])
 def test_the_variables_hold_the_whole_choice(on: set[str]) -> None:
     for environ in ({}, {"XLA_FLAGS": "--xla_dump_to=/x"}):
         chosen = chosen_environment(environ, decisions(environ), frozenset(on))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -285,8 +286,6 @@ async def test_foreign_text_is_shown_literally(tmp_path: Path) -> None:
 
 
 async def test_the_thread_ends_with_the_console(runs: Path) -> None:
-    import threading
-
     app = host(runs)
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(app, pilot, 3)

@@ -15,6 +15,7 @@ from chomp_tui.dialogs import Ask
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
 from chomp_tui.widgets.chart import LineChart
+from tests.console.hosting import until
 
 SCREENS = [scope for scope in keys.SCOPES if scope not in ("app", "chart", "dialog")]
 # What tmux and screen take, and what terminals send for Backspace, Tab and Enter.
@@ -60,15 +61,12 @@ def test_keys_are_safe_in_tmux_and_on_plain_terminals() -> None:
 
 
 @pytest.mark.parametrize("row", keys.TABLE, ids=lambda row: row.id)
-async def test_every_row_is_bound_to_an_action_that_exists(row: keys.Key, tmp_path: Path) -> None:
-    made = app(tmp_path)
-    async with made.run_test(size=(80, 24)) as pilot:
-        await pilot.pause()
-        holder = holders(made)[row.scope]
-        bound = [item for item in type(holder).BINDINGS if isinstance(item, Binding)]
-        assert [item.action for item in bound if item.id == row.id] == [row.action]
-        _, name, _ = parse(row.action)
-        assert callable(getattr(holder, f"action_{name}", None)), f"{type(holder).__name__} lacks action_{name}"
+def test_every_row_is_bound_to_an_action_that_exists(row: keys.Key, tmp_path: Path) -> None:
+    holder = holders(app(tmp_path))[row.scope]
+    bound = [item for item in type(holder).BINDINGS if isinstance(item, Binding)]
+    assert [item.action for item in bound if item.id == row.id] == [row.action]
+    _, name, _ = parse(row.action)
+    assert callable(getattr(holder, f"action_{name}", None)), f"{type(holder).__name__} lacks action_{name}"
 
 
 @pytest.mark.parametrize("scope", SCREENS)
@@ -76,8 +74,9 @@ async def test_help_shows_every_key_of_the_screen_first(scope: str, tmp_path: Pa
     made = app(tmp_path)
     async with made.run_test(size=(120, 60)) as pilot:
         await pilot.press(str(1 + SCREENS.index(scope)))
+        await until(pilot, lambda: made.screen is holders(made)[scope])
         await pilot.press("f1")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(made.screen, HelpScreen))
         screen = made.screen
         assert isinstance(screen, HelpScreen)
         text = screen.text.plain
@@ -88,7 +87,7 @@ async def test_help_shows_every_key_of_the_screen_first(scope: str, tmp_path: Pa
         others = [row.help for row in keys.TABLE if row.scope not in (scope, "app")]
         assert max(text.index(help) for help in own) < min(text.index(help) for help in others if help not in own)
         await pilot.press("escape")
-        assert made.screen is holders(made)[scope]
+        await until(pilot, lambda: made.screen is holders(made)[scope])
 
 
 async def test_digits_reach_every_screen(tmp_path: Path) -> None:
@@ -96,8 +95,7 @@ async def test_digits_reach_every_screen(tmp_path: Path) -> None:
     async with made.run_test(size=(80, 24)) as pilot:
         for number, scope in enumerate(SCREENS, 1):
             await pilot.press(str(number))
-            await pilot.pause()
-            assert made.screen is holders(made)[scope]
+            await until(pilot, lambda scope=scope: made.screen is holders(made)[scope])
 
 
 async def test_a_remapped_key_works_and_help_shows_it(tmp_path: Path) -> None:
@@ -107,10 +105,9 @@ async def test_a_remapped_key_works_and_help_shows_it(tmp_path: Path) -> None:
         await pilot.pause()
         assert made.screen is made.home_screen
         await pilot.press("f11")
-        await pilot.pause()
-        assert made.screen is made.device_screen
+        await until(pilot, lambda: made.screen is made.device_screen)
         await pilot.press("f1")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(made.screen, HelpScreen))
         assert isinstance(made.screen, HelpScreen)
         assert "F11" in made.screen.text.plain
 
@@ -119,7 +116,7 @@ async def test_the_palette_has_the_screen_s_own_commands(tmp_path: Path) -> None
     made = app(tmp_path)
     async with made.run_test(size=(80, 24)) as pilot:
         await pilot.press("4")
-        await pilot.pause()
+        await until(pilot, lambda: made.screen is made.run_screen)
         titles = {command.title for command in made.get_system_commands(made.screen)}
         assert {row.label for row in keys.TABLE if row.scope == "run"} <= titles
 

@@ -73,24 +73,19 @@ def test_flags_are_proven_once_and_the_failing_one_is_named(monkeypatch: pytest.
 
     launch_check = launch.check_xla_flags
     monkeypatch.setattr(launch, "check_xla_flags", check)
-    monkeypatch.setattr(launch, "_proven", set())
+    monkeypatch.setattr(launch, "_verdicts", {})
     good = LaunchRequest(Path("r"), environment={"XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false"})
     bad = LaunchRequest(Path("r"), environment={"XLA_FLAGS": "--xla_no_such_flag=1"})
-    assert not launch.is_proven(good, os.environ)
-    assert prove(good, os.environ) is None
-    assert launch.is_proven(good, os.environ)
-    assert prove(good, os.environ) is None
-    assert prove(bad, os.environ) == (
-        "the installed XLA does not know the flag --xla_no_such_flag=1 in XLA_FLAGS; remove it"
-    )
-    assert not launch.is_proven(bad, os.environ)
+    why = "the installed XLA does not know the flag --xla_no_such_flag=1 in XLA_FLAGS; remove it"
+    for _ in range(2):
+        assert prove(good, os.environ) is None
+        assert prove(bad, os.environ) == why
+    assert refused(bad) == f"no engine was started for r: {why}"
     assert asked == ["--xla_gpu_enable_triton_gemm=false", "--xla_no_such_flag=1"]
 
 
 def test_without_flags_there_is_nothing_to_prove() -> None:
-    request = LaunchRequest(Path("r"))
-    assert launch.is_proven(request, {})
-    assert prove(request, {}) is None
+    assert prove(LaunchRequest(Path("r")), {}) is None
 
 
 def everything(folder: Path) -> set[str]:

@@ -103,16 +103,24 @@ def after(terminal: Terminal) -> str:
 
 def test_leaving_restores_the_terminal(opened: Opener) -> None:
     terminal = opened()
-    terminal.until_shown("1 Home")
+    terminal.until_shown("Configurations")
     assert terminal.attributes() != terminal.before
     terminal.press("q")
     assert terminal.wait() == 0
     assert_restored(terminal)
 
 
+def test_leaving_before_the_first_screen_is_there(opened: Opener) -> None:
+    terminal = opened()
+    terminal.until_shown("5 Checkpoints")
+    terminal.press("q")
+    assert terminal.wait() == 0, terminal.text[-2000:]
+    assert_restored(terminal)
+
+
 def test_no_byte_of_native_code_reaches_the_screen(opened: Opener, tmp_path: Path) -> None:
     terminal = opened(before=NATIVE)
-    terminal.until_shown("1 Home")
+    terminal.until_shown("Configurations")
     log = tmp_path / "s" / "chomp" / "console.log"
     terminal.until(lambda: log.exists() and log.read_text().count("NATIVE-ERR") > 20)
     terminal.press("3")
@@ -129,7 +137,7 @@ def test_no_byte_of_native_code_reaches_the_screen(opened: Opener, tmp_path: Pat
 
 def test_the_size_is_the_terminal_s(opened: Opener) -> None:
     terminal = opened(size=(133, 41))
-    terminal.until_shown("1 Home")
+    terminal.until_shown("Configurations")
     terminal.until(lambda: "\x1b[41;" in terminal.text)
     assert "\x1b[42;" not in terminal.text
     terminal.press("q")
@@ -138,7 +146,7 @@ def test_the_size_is_the_terminal_s(opened: Opener) -> None:
 
 def test_an_error_of_its_own_is_one_sentence_and_a_file(opened: Opener, tmp_path: Path) -> None:
     terminal = opened(before=CRASH)
-    terminal.until_shown("1 Home")
+    terminal.until_shown("Configurations")
     terminal.press("3")
     terminal.until_shown("Runs started here")
     terminal.press("y")
@@ -156,7 +164,7 @@ def test_an_error_of_its_own_is_one_sentence_and_a_file(opened: Opener, tmp_path
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=str)
 def test_a_signal_ends_it_like_a_key(number: int, code: int, opened: Opener) -> None:
     terminal = opened()
-    terminal.until_shown("1 Home")
+    terminal.until_shown("Configurations")
     os.kill(terminal.pid, number)
     assert terminal.wait() == code
     assert_restored(terminal)
@@ -164,14 +172,14 @@ def test_a_signal_ends_it_like_a_key(number: int, code: int, opened: Opener) -> 
 
 def test_stopping_and_going_on_draws_the_screen_again(opened: Opener) -> None:
     terminal = opened()
-    terminal.until_shown("1 Home")
+    terminal.until_shown("Configurations")
     os.kill(terminal.pid, signal.SIGTSTP)
     terminal.until(lambda: psutil.Process(terminal.pid).status() == psutil.STATUS_STOPPED)
     terminal.until(lambda: ALT_SCREEN_OFF in terminal.text)
     assert terminal.attributes() == terminal.before
     terminal.forget()
     os.kill(terminal.pid, signal.SIGCONT)
-    terminal.until_shown("1 Home")
+    terminal.until_shown("Configurations")
     terminal.press("q")
     assert terminal.wait() == 0
     assert_restored(terminal)
@@ -241,5 +249,5 @@ def test_a_closed_terminal_leaves_the_engine_training(opened: Opener, tmp_path: 
     assert ended.status == "stopped"
     assert json.loads(RunDir(run).config_resolved.read_text())["train"]["steps"] == 1_000_000
     other.press("q")
-    assert other.wait() == 0
+    assert other.wait() == 0, other.text[-2000:]
     assert "goes on training" not in other.text

@@ -592,6 +592,26 @@ async def test_a_reader_of_old_samples_is_not_moved(tmp_path: Path) -> None:
         assert steps.selected == before
 
 
+async def test_in_the_real_console_a_run_keeps_up_while_another_screen_is_shown(tmp_path: Path) -> None:
+    from chomp_tui.app import ChompApp, Opening, Shared
+
+    run = write_run(tmp_path / "runs" / "live", LIVE)
+    shared = Shared(Settings(path=tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path)
+    app = ChompApp(shared, Opening(mode="run", run=run.path))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "300/1,000" in "\n".join(frame(app)))
+        await pilot.press("1")
+        await until(pilot, lambda: app.screen is app.home_screen)
+        append(run, Evaluated(310, 1.1875, 3.3, 0.4375, 10, 0.1))
+        await until(pilot, lambda: (update := app.run_screen._update) is not None and update.view.step == 310)
+        await pilot.press("4")
+        await until(pilot, lambda: "310/1,000" in "\n".join(frame(app)))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.run_screen.query_one(Board).zoomed == "loss")
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: app.screen is app.home_screen)
+
+
 def test_every_run_key_has_its_action() -> None:
     for row in keys.TABLE:
         if row.scope == "run":

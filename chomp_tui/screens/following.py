@@ -1,0 +1,140 @@
+"""The part of the run screen that follows a run: its feed, its facts, whether its engine lives."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from pathlib import Path
+
+from textual.message import Message
+
+from chomp_tui.feed import RunFeed, RunUpdate
+from chomp_tui.launched import Launched
+from chomp_tui.runfacts import RunFacts, read_facts
+from chomp_tui.screens.base import ConsoleScreen
+
+
+class FollowingScreen(ConsoleScreen):
+    """Follows one run at a time; threads post to it, and it alone changes anything."""
+
+    class Updated(Message):
+        """The feed has news; `token` tells which run it was following."""
+
+        def __init__(self, token: int, update: RunUpdate) -> None:
+            super().__init__()
+            self.token = token
+            self.update = update
+
+    class FactsRead(Message):
+        """The facts beside the events were read."""
+
+        def __init__(self, token: int, facts: RunFacts) -> None:
+            super().__init__()
+            self.token = token
+            self.facts = facts
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._path: Path | None = None
+        self._token = 0
+        self._feed: RunFeed | None = None
+        self._is_up = False
+        self._update: RunUpdate | None = None
+        self._launched: Launched | None = None
+        self._facts = RunFacts()
+        self._facts_of: object = None
+
+    # What a screen does with it --------------------------------------------------------
+
+    def forget(self) -> None:
+        """Another run will be shown."""
+
+    def clear(self, path: Path) -> None:
+        """Show that the run at `path` is being read."""
+        raise NotImplementedError
+
+    def take_in(self, update: RunUpdate) -> None:
+        """Keep what only this update brings."""
+        raise NotImplementedError
+
+    def redraw(self) -> None:
+        """Draw what has changed."""
+        raise NotImplementedError
+
+    # The run that is followed ------------------------------------------------------------
+
+    def show_run(self, path: Path) -> None:
+        """Follow the run at `path` from now on."""
+        self._path = path
+        self._token += 1
+        self._update, self._facts, self._facts_of = None, RunFacts(), None
+        self._launched = None
+        self.forget()
+        if self._is_up:
+            self._follow()
+
+    def _follow(self) -> None:
+        self._stop_following()
+        assert self._path is not None
+        pid = self.chomp.shared.live.get(self._path)
+        self._launched = Launched(pid, time.time()) if pid is not None else None
+        self.clear(self._path)
+        token = self._token
+        self._feed = RunFeed(self._path, lambda update: self._post(self.Updated(token, update)))
+        self._feed.start()
+
+    def _stop_following(self) -> None:
+        if self._feed is not None:
+            self._feed.stop()
+            self._feed = None
+
+    def _post(self, message: Message) -> None:
+        """Deliver from a thread; after the end of the screen or of its loop there is nobody to tell."""
+        with contextlib.suppress(RuntimeError):
+            self.post_message(message)
+
+    def on_following_screen_updated(self, message: Updated) -> None:
+        if message.token != self._token:
+            return
+        update = self._update = message.update
+        self.take_in(update)
+        self._note_life(update)
+        self._read_facts(update)
+        self.redraw()
+
+    def _note_life(self, update: RunUpdate) -> None:
+        """Keep what the console knows of living engines true."""
+        assert self._path is not None
+        live = self.chomp.shared.live
+        if update.liveness.pid is not None:
+            live[self._path] = update.liveness.pid
+            self._launched = None
+            return
+        if self._launched is not None:
+            self._launched = self._launched.looked_at()
+        if self._launched is None or self._launched.died:
+            live.pop(self._path, None)
+
+    def _read_facts(self, update: RunUpdate) -> None:
+        """Read the facts, again for each attempt: it may have other settings."""
+        attempt = (update.view.attempts, update.view.started is not None)
+        if attempt == self._facts_of:
+            return
+        self._facts_of = attempt
+        token = self._token
+
+        def work() -> None:
+            self._post(self.FactsRead(token, read_facts(update.run)))
+
+        threading.Thread(target=work, daemon=True, name="run-facts").start()
+
+    def on_following_screen_facts_read(self, message: FactsRead) -> None:
+        if message.token == self._token:
+            self._facts = message.facts
+            self.redraw()
+
+    def look_at_launched(self) -> None:
+        """See whether an engine that has not spoken yet still lives."""
+        if self._update is not None and self._update.liveness.pid is None and self._launched is not None:
+            self._note_life(self._update)

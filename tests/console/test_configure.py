@@ -1,0 +1,731 @@
+"""The configure screen: two views of one text, live validation, files, forks, and what is launched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList, Static
+
+from chomp.config import derive, derived_section, load_config, settings
+from chomp.config.yaml_reader import read_yaml
+from chomp.rundir import RunDir, seal
+from chomp_tui.app import ChompApp, Shared
+from chomp_tui.dialogs import Ask, Choose, Read
+from chomp_tui.launch import LaunchRequest
+from chomp_tui.screens.configure import ConfigureScreen, ForkOrigin
+from chomp_tui.screens.filing import OpenList
+from chomp_tui.settings import Settings
+from chomp_tui.widgets.configform import ConfigForm
+from chomp_tui.widgets.field import FieldRow, Pick
+from chomp_tui.widgets.preflightpanel import PreflightPanel
+from chomp_tui.widgets.yamleditor import YamlEditor, YamlPane
+from chomp_tui.yamlspans import read_layout
+from tests.console.test_document import FILES
+
+FIGURES = {
+    "parameters": 681_664,
+    "breakdown": {"embedding": 49_152, "total": 681_664},
+    "tokens_per_step": 1024,
+    "total_tokens": 819_200,
+    "tokens_per_parameter": 1.2,
+    "total_flops": 3.4e12,
+    "peak_flops": 1e12,
+    "memory": {"parameters": 10, "optimizer": 20, "gradients": 10, "activations": 960, "compiled": None, "total": 1000},
+    "device": {"platform": "gpu", "name": "fake", "memory_limit": 1250},
+    "schedule": [[1, 1e-4], [10, 1e-3], [20, 1e-5]],
+}
+SIZES = [(80, 24), (120, 40), (200, 60)]
+SMALL = """\
+# A file with a past.
+train:
+  steps: 2000   # counted from one
+  seq_len: $variables.n
+  batch_size: 4
+variables: {n: 64}
+"""
+
+
+class Console:
+    """The real application with a recorder in the engine's place."""
+
+    def __init__(self, tmp_path: Path, text: str = SMALL, **kwargs: Any) -> None:
+        self.folder = tmp_path
+        for name in ("configs", "runs"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        self.file = tmp_path / "configs" / "small.yaml"
+        self.file.write_bytes(text.encode())
+        self.app = ChompApp(
+            Shared(Settings(path=tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path / "configs")
+        )
+        fake = tmp_path / "fake.py"
+        fake.write_text(f"import json\nprint(json.dumps({FIGURES!r}))\n".replace("None", "None"))
+        self.screen = ConfigureScreen(inspect=(sys.executable, str(fake)), debounce_seconds=0)
+        self.app.configure_screen = self.screen
+        self.launched: list[LaunchRequest] = []
+        self.said: list[str] = []
+        self.app.launch = self._launch  # type: ignore[method-assign, assignment]
+        tell = self.app.tell
+
+        def remember(message: str, **options: Any) -> None:
+            self.said.append(message)
+            tell(message, **options)
+
+        self.app.tell = remember  # type: ignore[method-assign]
+
+    def _launch(self, request: LaunchRequest) -> bool:
+        self.launched.append(request)
+        return True
+
+    async def open(self, pilot: Pilot[None], path: Path | None = None, **options: Any) -> None:
+        """Show the screen with a document."""
+        await self.app.switch_mode("configure")
+        self.screen.edit(path if path or options.get("fork") else self.file, **options)
+        await until(pilot, lambda: self.screen._wish is None and not self.busy)
+        await pilot.pause()
+
+    @property
+    def busy(self) -> bool:
+        return any(worker.group in ("open", "asking") for worker in self.app.workers if not worker.is_finished)
+
+    @property
+    def form(self) -> ConfigForm:
+        return self.screen.query_one(ConfigForm)
+
+    @property
+    def editor(self) -> YamlEditor:
+        return self.screen.query_one(YamlEditor)
+
+    def row(self, path: str) -> FieldRow:
+        return next(row for row in self.form.rows() if row.setting.path == path)
+
+    async def type(self, pilot: Pilot[None], path: str, text: str) -> None:
+        """Replace a field's text as a person would."""
+        assert await self.form.focus_path(path)
+        await pilot.pause()
+        await pilot.press("end", "ctrl+u", *(KEYS.get(letter, letter) for letter in text))
+        await settle(pilot, self)
+
+    def text(self) -> str:
+        """All that is drawn."""
+        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+
+
+KEYS = {
+    ".": "full_stop",
+    "-": "minus",
+    "_": "underscore",
+    "$": "dollar_sign",
+    " ": "space",
+    ":": "colon",
+    "[": "left_square_bracket",
+}
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        await pilot.pause(0.01)
+
+
+async def settle(pilot: Pilot[None], console: Console) -> None:
+    """Wait until validation has looked at the newest text."""
+    await pilot.pause()
+    timer = console.screen._timer
+    await until(pilot, lambda: timer is None or console.screen._checked_text == console.screen.document.text)
+    await pilot.pause()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_value_set_in_the_form_changes_the_yaml_and_the_other_way_round(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=size) as pilot:
+        await console.open(pilot)
+        await console.type(pilot, "train.steps", "3000")
+        assert console.screen.document.text == SMALL.replace("2000", "3000")
+        assert console.editor.text == SMALL.replace("2000", "3000")
+        assert "train.steps" in console.text()
+        console.editor.replace("8", (4, 14), (4, 15))
+        await settle(pilot, console)
+        assert console.screen.document.text == SMALL.replace("2000", "3000").replace("batch_size: 4", "batch_size: 8")
+        control = console.row("train.batch_size").control
+        assert isinstance(control, Input)
+        assert control.value == "8"
+
+
+async def test_one_history_spans_form_and_yaml(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        await console.type(pilot, "train.steps", "3000")
+        await pilot.press("tab")
+        console.editor.replace("8", (4, 14), (4, 15))
+        await settle(pilot, console)
+        await console.type(pilot, "train.steps", "4000")
+        texts = [console.screen.document.text]
+        for _ in range(3):
+            await pilot.press("ctrl+z")
+            await pilot.pause()
+            texts.append(console.screen.document.text)
+            assert console.editor.text == texts[-1]
+        form, both = SMALL.replace("2000", "3000"), SMALL.replace("2000", "3000").replace("size: 4", "size: 8")
+        assert texts == [both.replace("3000", "4000"), both, form, SMALL]
+        control = console.row("train.steps").control
+        assert isinstance(control, Input)
+        assert control.value == "2000"
+        await pilot.press("ctrl+y", "ctrl+y", "ctrl+y")
+        await pilot.pause()
+        assert console.screen.document.text == texts[0]
+        assert control.value == "4000"
+
+
+async def test_every_kind_of_control_writes_its_value(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        await console.form.focus_path("train.allow_cpu")
+        await pilot.press("space")
+        await console.form.focus_path("optim.name")
+        await pilot.press("right")
+        await console.form.focus_path("train.deterministic")
+        await pilot.press("enter")
+        assert isinstance(console.app.screen, Choose)
+        await pilot.press("2")
+        await settle(pilot, console)
+        await console.type(pilot, "train.generate_prompts", "a,b c")
+        await console.type(pilot, "logging.wandb.run_name", "yes")
+        loaded = console.screen.document.check().loaded
+        assert loaded is not None
+        config = loaded.config
+        assert (config.train.allow_cpu, config.optim.name, config.train.deterministic) == (True, "muon", False)
+        assert (config.train.generate_prompts, config.logging.wandb.run_name) == (["a", "b c"], "yes")
+        await console.form.focus_path("optim.name")
+        await pilot.press("delete")
+        await settle(pilot, console)
+        assert "optim" not in console.screen.document.text
+        pick = console.row("optim.name").control
+        assert isinstance(pick, Pick)
+        assert (pick.value, pick.fallback) == ("", "adamw")
+
+
+async def test_an_emptied_field_is_the_default_once_it_is_left(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await console.type(pilot, "train.batch_size", "")
+        assert console.screen.document.text == SMALL
+        await pilot.press("tab")
+        await settle(pilot, console)
+        assert console.screen.document.text == SMALL.replace("  batch_size: 4\n", "")
+        control = console.row("train.batch_size").control
+        assert isinstance(control, Input)
+        assert (control.value, control.placeholder) == ("", "8")
+
+
+async def test_a_reference_is_shown_with_its_value_and_gives_way(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        view = console.row("train.seq_len").view
+        assert (view.text, view.resolved) == ("$variables.n", "64")
+        assert "= 64" in console.text()
+        await console.type(pilot, "variables.n", "128")
+        assert console.screen.document.text == SMALL.replace("{n: 64}", "{n: 128}")
+        await console.type(pilot, "train.seq_len", "32")
+        assert console.screen.document.text == SMALL.replace("{n: 64}", "{n: 128}").replace("$variables.n", "32")
+
+
+async def test_a_problem_stands_at_its_field_in_the_yaml_and_in_the_headline(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        assert "✓ valid" in console.text()
+        await console.type(pilot, "train.steps", "minus")
+        row = console.row("train.steps")
+        assert "expected a whole number" in row.view.problems[0]
+        assert row.has_class("-wrong")
+        drawn = console.text()
+        assert "✗ 1 problem" in drawn
+        assert drawn.count("expected a whole number, got the text 'minus'") >= 2
+        assert any("3✗" in line for line in drawn.splitlines())
+        problems = console.screen.query_one("#problems", OptionList)
+        problems.focus()
+        await pilot.press("enter")
+        assert console.editor.has_focus
+        assert console.editor.cursor_location[0] == 2
+        await console.type(pilot, "train.steps", "5000")
+        assert not problems.display
+        assert "✓ valid" in console.text()
+
+
+async def test_broken_yaml_tells_line_and_column_and_the_form_keeps_the_last_state(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        before = [row.view for row in console.form.rows()]
+        console.editor.insert("\n  x: 'never closed", (4, 15))
+        await settle(pilot, console)
+        assert [row.view for row in console.form.rows()] == before
+        assert console.form.has_class("-stale")
+        assert console.form.query_one("#fields").disabled
+        drawn = console.text()
+        assert "never closed" in drawn
+        assert "the last state that did parse" in " ".join(drawn.split())
+        assert console.file.read_text() == SMALL
+        await pilot.press("f5")
+        await until(pilot, lambda: console.said)
+        assert "not started" in console.said[0]
+        assert not console.launched
+        await pilot.press("ctrl+z")
+        await settle(pilot, console)
+        assert not console.form.has_class("-stale")
+        assert console.screen.document.text == SMALL
+
+
+async def test_saving_keeps_comments_and_asks_before_it_overwrites_a_changed_file(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await console.type(pilot, "train.steps", "3000")
+        assert console.screen.has_unsaved
+        assert "●" in console.text()
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: not console.screen.has_unsaved)
+        assert console.file.read_text() == SMALL.replace("2000", "3000")
+        await console.type(pilot, "train.steps", "4000")
+        console.file.write_text("# somebody else\n")
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        assert "somebody else" in console.text()
+        await pilot.press("n")
+        await pilot.pause()
+        assert console.file.read_text() == "# somebody else\n"
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        await pilot.press("o")
+        await until(pilot, lambda: not console.screen.has_unsaved)
+        assert console.file.read_text() == SMALL.replace("2000", "4000")
+
+
+async def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await console.type(pilot, "train.steps", "3000")
+        shutil.rmtree(tmp_path / "configs")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: console.said)
+        assert "cannot be written: No such file or directory" in console.said[0]
+        assert console.screen.has_unsaved
+
+
+async def test_save_as_refuses_bad_names_and_confirms_replacing(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    other = tmp_path / "configs" / "other.yaml"
+    other.write_text("# other\n")
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await pilot.press("f3")
+        await until(pilot, lambda: isinstance(console.app.screen, Ask))
+        field = console.app.screen.query_one(Input)
+        for bad, sentence in (("", "needed"), ("a.txt", ".yaml"), ("/no/such/x.yaml", "no folder")):
+            field.value = bad
+            await pilot.press("enter")
+            assert sentence in console.text()
+        field.value = str(other)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        await pilot.press("n")
+        await pilot.pause()
+        assert other.read_text() == "# other\n"
+        await pilot.press("f3")
+        await until(pilot, lambda: isinstance(console.app.screen, Ask))
+        console.app.screen.query_one(Input).value = str(tmp_path / "configs" / "new.yaml")
+        await pilot.press("enter")
+        await until(pilot, lambda: console.screen.document.path == tmp_path / "configs" / "new.yaml")
+        assert (tmp_path / "configs" / "new.yaml").read_text() == SMALL
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+async def test_every_configuration_is_opened_edited_and_saved_by_one_value(tmp_path: Path, file: Path) -> None:
+    text = file.read_text()
+    console = Console(tmp_path, text)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        assert "✓ valid" in console.text()
+        span = read_layout(text).places["optim.warmup_steps"].value
+        await console.type(pilot, "optim.warmup_steps", "3")
+        await pilot.press("f2")
+        await until(pilot, lambda: not console.screen.has_unsaved)
+        saved = console.file.read_bytes().decode()
+        assert saved == text[: span.start] + "3" + text[span.end :]
+        assert read_yaml(saved, "saved").values["optim"]["warmup_steps"] == 3
+
+
+async def test_crlf_survives_typing_in_the_editor(tmp_path: Path) -> None:
+    text = SMALL.replace("\n", "\r\n")
+    console = Console(tmp_path, text)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        console.editor.focus()
+        console.editor.move_cursor((4, 15))
+        await pilot.press("enter", "s", "e", "e", "d", "colon", "space", "1")
+        await settle(pilot, console)
+        assert console.screen.document.text == text.replace("size: 4\r\n", "size: 4\r\n  seed: 1\r\n")
+
+
+async def test_the_diff_shows_what_differs_and_the_overrides(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot, overrides=("optim.lr=1",))
+        await console.type(pilot, "train.steps", "3000")
+        await pilot.press("f7")
+        await pilot.pause()
+        assert isinstance(console.app.screen, Read)
+        drawn = console.text()
+        assert "-  steps: 2000" in drawn
+        assert "+  steps: 3000" in drawn
+        assert "-o optim.lr=1" in drawn
+
+
+async def test_finding_shows_settings_of_all_sections(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await pilot.press("ctrl+f", "w", "a", "r", "m", "u", "p", "underscore")
+        await pilot.pause()
+        assert [row.setting.path for row in console.form.rows()][:1] == ["optim.warmup_steps"]
+        await pilot.press("enter", "end", "ctrl+u", "7")
+        await settle(pilot, console)
+        assert "warmup_steps: 7" in console.screen.document.text
+        await pilot.press("escape")
+        await until(pilot, lambda: not console.form.has_class("-finding"))
+        assert console.form.rows()[0].setting.path.startswith("train.")
+
+
+async def test_escape_goes_out_one_layer_at_a_time_and_edits_stay(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await console.type(pilot, "train.steps", "3000")
+        await pilot.press("f4")
+        await pilot.pause()
+        assert console.editor.has_focus
+        assert console.editor.cursor_location[0] == 2
+        await pilot.press("escape")
+        await pilot.pause()
+        assert console.screen.focused is console.form.query_one("#sections")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert console.app.screen is console.app.home_screen
+        await pilot.press("2")
+        await pilot.pause()
+        assert console.screen.document.text == SMALL.replace("2000", "3000")
+
+
+async def test_another_file_is_opened_after_a_question_about_unsaved_changes(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    (tmp_path / "configs" / "another.yaml").write_text("train:\n  steps: 9000\n")
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await console.type(pilot, "train.steps", "3000")
+        await pilot.press("f6")
+        await until(pilot, lambda: isinstance(console.app.screen, OpenList))
+        assert "another.yaml" in console.text()
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        await pilot.press("n")
+        await until(pilot, lambda: not console.busy)
+        assert console.screen.document.path == console.file
+        await pilot.press("f6")
+        await until(pilot, lambda: isinstance(console.app.screen, OpenList))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        await pilot.press("y")
+        await until(pilot, lambda: console.screen.document.name.endswith("another.yaml"))
+        await until(pilot, lambda: not console.busy)
+        assert console.editor.text == "train:\n  steps: 9000\n"
+
+
+# Figures -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_figures_come_from_the_child_and_wait_while_there_are_problems(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=size) as pilot:
+        await console.open(pilot)
+        await until(pilot, lambda: console.screen._limit is not None)
+        await pilot.press("f4", "f4")
+        await pilot.pause()
+        drawn = console.text()
+        for part in ("681,664", "! tight", "80% of 1.2 kB", "up to date", "learning rate", "about"):
+            assert part in drawn, part
+        await console.type(pilot, "train.steps", "minus")
+        report = console.screen._preflight.report
+        assert (report.state, report.is_outdated) == ("waiting", True)
+        assert console.screen.query_one(PreflightPanel).has_class("-outdated")
+        await console.type(pilot, "train.steps", "5000")
+        await until(pilot, lambda: console.screen._preflight.report.state == "done")
+
+
+async def test_colour_is_never_the_only_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await console.type(pilot, "train.steps", "minus")
+        drawn = console.text()
+        for sign in ("✗ 1 problem", "✗", "◆", "●"):
+            assert sign in drawn
+        await pilot.press("f4")
+        await pilot.pause()
+        assert "3✗" in console.text()
+
+
+async def test_text_of_a_file_is_shown_literally(tmp_path: Path) -> None:
+    console = Console(tmp_path, 'logging:\n  run_dir: "[red]x[/red]\\e[31m"\n  "[b]no[/b]": 1\n')
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        assert "logging.[b]no[/b]" in console.text()
+        await console.form.focus_path("logging.run_dir")
+        await pilot.pause()
+        assert "\x1b" not in console.text()
+
+
+# Launching -----------------------------------------------------------------------------
+
+
+async def test_a_saved_file_is_launched_as_it_is(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    console.app.shared.environment["XLA_FLAGS"] = "--xla_x=1"
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot, overrides=("optim.lr=1",))
+        await pilot.press("f5")
+        await until(pilot, lambda: console.launched)
+        request = console.launched[0]
+        assert request.run_dir.parent == tmp_path / "runs"
+        assert request.run_dir.name.startswith("small-")
+        assert (request.config, request.overrides, request.resume) == (console.file, ("optim.lr=1",), "none")
+        assert request.environment == {"XLA_FLAGS": "--xla_x=1"}
+
+
+@pytest.mark.parametrize(("key", "saved"), [("s", True), ("a", False)])
+async def test_unsaved_changes_are_saved_or_kept_with_the_run(tmp_path: Path, key: str, saved: bool) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot, run_dir=tmp_path / "runs" / "mine")
+        await console.type(pilot, "train.steps", "3000")
+        new = SMALL.replace("2000", "3000")
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        await pilot.press(key)
+        await until(pilot, lambda: console.launched)
+        request = console.launched[0]
+        assert request.run_dir == tmp_path / "runs" / "mine"
+        assert request.config is not None
+        assert request.config.read_text() == new
+        assert request.config == (console.file if saved else RunDir(request.run_dir).config_original)
+        assert console.file.read_text() == (new if saved else SMALL)
+
+
+async def test_launching_can_be_given_up_and_invalid_files_are_refused_at_their_field(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await console.type(pilot, "train.steps", "minus")
+        console.form.focus_sections()
+        await pilot.press("f5")
+        await until(pilot, lambda: console.said)
+        assert "train.steps" in console.said[-1]
+        assert console.form.current == "train.steps"
+        await console.type(pilot, "train.steps", "3000")
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        await pilot.press("escape")
+        await until(pilot, lambda: not console.busy)
+        assert not console.launched
+        assert not list((tmp_path / "runs").iterdir())
+
+
+async def test_start_launches_at_once(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot, start=True, resume="latest", run_dir=tmp_path / "runs" / "mine")
+        await until(pilot, lambda: console.launched)
+        assert (console.launched[0].resume, console.launched[0].run_dir) == ("latest", tmp_path / "runs" / "mine")
+
+
+async def test_a_directory_that_holds_a_run_is_asked_about(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    taken = tmp_path / "runs" / "taken"
+    RunDir(taken).checkpoints.mkdir(parents=True)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot, run_dir=taken)
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        assert "already holds a run" in console.text()
+        await pilot.press("n")
+        await until(pilot, lambda: console.launched)
+        assert console.launched[0].run_dir != taken
+        assert console.launched[0].resume == "none"
+
+
+async def test_a_read_only_console_starts_nothing(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    console.app.shared.read_only = True
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await pilot.press("f5")
+        await until(pilot, lambda: console.said)
+        assert "read-only" in console.said[0]
+        assert not console.launched
+
+
+async def test_a_file_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot, tmp_path / "configs" / "smal.yaml")
+        assert "does not exist; did you mean" in console.said[0]
+
+
+# Runs and forks ------------------------------------------------------------------------
+
+
+def make_run(folder: Path, text: str, overrides: tuple[str, ...] = (), step: int = 20) -> Path:
+    """A run directory with one checkpoint, as an engine leaves it."""
+    file = folder / "original.yaml"
+    file.write_text(text)
+    config = load_config(file, overrides).config
+    run = RunDir(folder / "runs" / "past-20260101-000000")
+    saved = run.checkpoints / str(step)
+    saved.mkdir(parents=True)
+    run.config_original.write_text(text)
+    values = {**config.model_dump(), "derived": derived_section(derive(config))}
+    run.config_resolved.write_text(json.dumps(values))
+    identity = {**values, "data_fingerprint": {"kind": "stdlib"}, "tokenizer_digest": "abc"}
+    (saved / "params").write_bytes(b"numbers")
+    seal(saved, {"step": step, "identity": identity})
+    run.events.write_text("")
+    return run.path
+
+
+async def test_a_past_run_is_the_base_of_a_new_one(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    past = make_run(tmp_path, SMALL, ("train.seed=5", "logging.wandb.tags=[a, 'b, c']"))
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot, past)
+        assert console.screen.document.text == SMALL
+        assert set(console.screen.document.overrides) == {"train.seed=5", 'logging.wandb.tags=[a, "b, c"]'}
+        assert "-o train.seed=5" in console.text()
+        assert not console.screen.has_unsaved
+        await pilot.press("f5")
+        await until(pilot, lambda: console.launched)
+        request = console.launched[0]
+        assert request.run_dir.name.startswith("past-")
+        assert request.run_dir != past
+        assert request.config == RunDir(request.run_dir).config_original
+        loaded = load_config(request.config, request.overrides)
+        assert (
+            loaded.config
+            == load_config(tmp_path / "original.yaml", ("train.seed=5", "logging.wandb.tags=[a, 'b, c']")).config
+        )
+
+
+async def test_a_run_without_its_file_is_written_out(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    past = make_run(tmp_path, SMALL, ("optim.lr=2e-5", "data.tokenizer.add_bos=true"))
+    RunDir(past).config_original.unlink()
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot, past)
+        loaded = console.screen.document.check().loaded
+        assert loaded is not None
+        expected = load_config(tmp_path / "original.yaml", ("optim.lr=2e-5", "data.tokenizer.add_bos=true"))
+        assert loaded.config == expected.config
+
+
+async def test_a_fork_says_what_may_change_and_launches_with_what_was_accepted(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    past = make_run(tmp_path, SMALL)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot, fork=ForkOrigin(past, 20))
+        drawn = console.text()
+        assert "fork of past-20260101-000000 at step 20: no settings differ" in drawn
+        assert "free" in drawn
+        assert "fixed" in drawn
+        await console.type(pilot, "optim.lr", "5e-4")
+        await console.type(pilot, "train.steps", "4000")
+        assert "1 to accept, 1 changed freely" in console.text()
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        assert "optim.lr" in console.text()
+        await pilot.press("y")
+        await until(pilot, lambda: console.launched)
+        request = console.launched[0]
+        assert (request.resume, request.accept) == ("20", ("optim.lr",))
+        assert request.run_dir.name.startswith("past-fork-")
+        assert request.config == RunDir(request.run_dir).config_original
+        loaded = load_config(request.config, request.overrides)
+        assert (loaded.config.optim.lr, loaded.config.train.steps) == (5e-4, 4000)
+        assert (request.run_dir / "checkpoints" / "20" / "manifest.json").exists()
+
+
+async def test_a_fork_that_changes_a_shape_is_refused(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    past = make_run(tmp_path, SMALL)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot, fork=ForkOrigin(past, 20))
+        await console.type(pilot, "model.num_layers", "7")
+        assert "1 cannot change" in console.text()
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(console.app.screen, Read))
+        assert "model.num_layers" in console.text()
+        await pilot.press("escape")
+        await until(pilot, lambda: not console.busy)
+        assert console.form.current == "model.num_layers"
+        assert not console.launched
+        assert [path.name for path in (tmp_path / "runs").iterdir()] == [past.name]
+
+
+async def test_every_setting_has_a_field(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        listing = console.form.query_one("#sections", OptionList)
+        shown = []
+        for option in listing.options:
+            assert option.id is not None
+            await console.form.open_section(option.id)
+            shown += [row.setting.path for row in console.form.rows()]
+        assert shown[1:] == sorted(shown[1:], key=shown[1:].index)
+        assert set(shown) == {"variables.n", *settings()}
+
+
+async def test_the_editor_works_without_its_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textual.widgets._text_area.TREE_SITTER", False)
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        assert not console.editor.is_syntax_aware
+        await console.type(pilot, "train.steps", "3000")
+        assert console.editor.text == SMALL.replace("2000", "3000")
+
+
+async def test_the_editor_has_colours(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        assert console.screen.query_one(YamlPane).editor.is_syntax_aware
+        assert isinstance(console.screen.query_one("#headline"), Static)

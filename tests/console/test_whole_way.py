@@ -1,0 +1,192 @@
+"""The whole way with a real engine: configure, launch, watch, steer, stop, resume, kill, fork."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from chomp.events import Command, RunStarted, read_events, send_command
+from chomp.rundir import RunDir, list_checkpoints, list_runs, live_holder
+from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.dialogs import Ask, Choose
+from chomp_tui.runview import RunView
+from chomp_tui.settings import Settings
+from tests.console.hosting import frame, until
+from tests.engine import dummy_config, write_config, write_corpus
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_SECONDS = 120
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a configuration that trains until it is stopped; engines left in it are killed afterwards."""
+    monkeypatch.chdir(tmp_path)
+    corpus = write_corpus(tmp_path / "corpus")
+    (tmp_path / "configs").mkdir()
+    config = dummy_config(
+        corpus,
+        train={"steps": 10_000_000, "log_every": 50, "generate_max_tokens": 8},
+        checkpoint={"save_every": 1_000_000},
+    )
+    write_config(tmp_path / "configs" / "tiny.yaml", config)
+    yield tmp_path
+    for path in list_runs(tmp_path / "runs"):
+        holder = live_holder(RunDir(path).lock)
+        if holder is not None:
+            os.kill(holder.pid, signal.SIGKILL)
+
+
+def console(opening: Opening) -> ChompApp:
+    return ChompApp(Shared(Settings(path=Path("console.yaml"))), opening)
+
+
+def only_run() -> RunDir:
+    (path,) = list_runs(Path("runs"))
+    return RunDir(path)
+
+
+def view(app: ChompApp) -> RunView:
+    update = app.run_screen.update_at_hand
+    return update.view if update is not None else RunView()
+
+
+def word(app: ChompApp) -> str:
+    scene = app.run_screen.scene()
+    return scene.status.word if scene is not None else ""
+
+
+async def wait(pilot: Pilot[None], wanted: Callable[[], object]) -> None:
+    await until(pilot, wanted, PATIENCE_SECONDS)
+
+
+async def ask(pilot: Pilot[None], app: ChompApp, command: str, *keys: str) -> str:
+    """Press the keys and wait until the engine has answered a command of that name; returns what it said."""
+
+    def answers() -> list[str]:
+        return [answer.message for answer in view(app).answers if answer.command == command]
+
+    before = len(answers())
+    for key in keys:
+        await pilot.press(key)
+    await wait(pilot, lambda: len(answers()) > before)
+    return answers()[-1]
+
+
+async def test_configure_launch_steer_stop_resume_kill_fork(place: Path) -> None:
+    app = console(Opening(mode="configure", config=Path("configs/tiny.yaml")))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await pilot.press("f5")
+        await wait(pilot, lambda: app.screen is app.run_screen and len(view(app).rows) > 1)
+        assert word(app) == "training"
+        run = only_run()
+        first = live_holder(run.lock)
+        assert first is not None
+        assert app.shared.live[run.path] == first.pid
+
+        await ask(pilot, app, "pause", "p")
+        await wait(pilot, lambda: word(app) == "paused")
+        at_pause = view(app).step
+        await ask(pilot, app, "resume", "p")
+        await wait(pilot, lambda: view(app).step > at_pause)
+
+        await ask(pilot, app, "save", "c")
+        await wait(pilot, lambda: list_checkpoints(run.checkpoints))
+        await ask(pilot, app, "eval", "e")
+        await wait(pilot, lambda: len(view(app).evals) > 0)
+
+        await pilot.press("g")
+        await wait(pilot, lambda: isinstance(app.screen, Ask))
+        app.screen.query_one(Input).value = "while true"
+        await ask(pilot, app, "sample", "enter")
+        await wait(pilot, lambda: any(sample.prompt == "while true" for sample in view(app).samples))
+
+        await pilot.press("S")
+        await wait(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("s")
+        await wait(pilot, lambda: word(app) == "stopped")
+        stopped_at = list_checkpoints(run.checkpoints)[-1].step
+        await wait(pilot, lambda: live_holder(run.lock) is None)
+
+        await pilot.press("r")
+        await wait(pilot, lambda: app.screen is app.checkpoints_screen and app.checkpoints_screen.row() is not None)
+        assert app.checkpoints_screen.row().step == stopped_at
+        await pilot.press("enter")
+        await wait(pilot, lambda: app.screen is app.run_screen and view(app).attempts == 2)
+        await wait(pilot, lambda: word(app) == "training" and view(app).step > stopped_at)
+        starts = [event for event in read_events(run.events) if isinstance(event, RunStarted)]
+        assert [event.resumed_from for event in starts] == [None, stopped_at]
+
+        second = live_holder(run.lock)
+        assert second is not None
+        os.kill(second.pid, signal.SIGKILL)
+        await wait(pilot, lambda: word(app) == "crashed")
+        assert "killed" in " ".join(frame(app))
+        assert run.path not in app.shared.live
+
+        await pilot.press("5")
+        await wait(pilot, lambda: app.screen is app.checkpoints_screen and app.checkpoints_screen.row() is not None)
+        await pilot.press("f")
+        await wait(pilot, lambda: app.screen is app.configure_screen and app.configure_screen.fork is not None)
+        await wait(pilot, lambda: "fork of" in " ".join(frame(app)))
+        await pilot.press("f5")
+        await wait(pilot, lambda: len(list_runs(Path("runs"))) == 2 and app.screen is app.run_screen)
+        await wait(pilot, lambda: word(app) == "training" and view(app).step > stopped_at)
+        (new,) = [path for path in list_runs(Path("runs")) if path != run.path]
+        (started,) = [event for event in read_events(RunDir(new).events) if isinstance(event, RunStarted)]
+        assert started.resumed_from == stopped_at
+        assert "fork of" in " ".join(frame(app))
+
+
+async def test_two_consoles_on_one_run_agree(place: Path) -> None:
+    first = console(Opening(mode="configure", config=Path("configs/tiny.yaml"), start=True))
+    async with first.run_test(size=(80, 24)) as one:
+        await wait(one, lambda: word(first) == "training")
+        second = console(Opening(mode="run", run=only_run().path))
+        async with second.run_test(size=(120, 40)) as other:
+            await wait(other, lambda: word(second) == "training")
+            await other.press("p")
+            await wait(other, lambda: word(second) == "paused")
+            await wait(one, lambda: word(first) == "paused")
+            assert view(first).step == view(second).step
+            await one.press("p")
+            await wait(one, lambda: word(first) == "training")
+            await wait(other, lambda: word(second) == "training")
+        assert live_holder(only_run().lock) is not None
+
+
+async def test_what_fails_in_the_engine_comes_back_to_the_screen(place: Path) -> None:
+    """The form cannot know that no file matches: the engine says so, and the console shows its sentence."""
+    app = console(
+        Opening(mode="configure", config=Path("configs/tiny.yaml"), overrides=("data.files=[nowhere/*.txt]",))
+    )
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await pilot.press("f5")
+        await wait(pilot, lambda: app.screen is app.run_screen and "nowhere/*.txt" in " ".join(frame(app)))
+        assert not app.shared.live
+
+
+async def test_a_console_that_leaves_does_not_stop_the_run(place: Path) -> None:
+    app = console(Opening(mode="configure", config=Path("configs/tiny.yaml"), start=True))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait(pilot, lambda: word(app) == "training")
+        await pilot.press("q")
+        await pilot.pause()
+    run = only_run()
+    holder = live_holder(run.lock)
+    assert holder is not None
+    assert app.shared.live == {run.path: holder.pid}
+    again = console(Opening(mode="run", run=run.path))
+    async with again.run_test(size=(80, 24)) as pilot:
+        await wait(pilot, lambda: word(again) == "training")
+        send_command(run.commands, Command("abort"))
+        await wait(pilot, lambda: word(again) == "stopped")
