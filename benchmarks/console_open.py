@@ -71,8 +71,8 @@ def open_once(path: Path) -> dict[str, float]:
     """Open the run in this process, as the run view does; what it took."""
     import textual.app  # noqa: F401 - counted: the console has it
 
-    from chomp_tui.feed import RunFeed, RunUpdate
-    from chomp_tui.status import status
+    from chomp_tui.follow.feed import RunFeed, RunUpdate
+    from chomp_tui.follow.status import status
 
     before = peak_bytes()
     updates: list[tuple[float, RunUpdate]] = []

@@ -22,12 +22,12 @@ from chomp_tui.widgets.topbar import TopBar
 # Screens are imported when they are first shown, so that the first frame does not wait for all of them.
 if TYPE_CHECKING:
     from chomp.config import LoadedConfig
-    from chomp_tui.launch import LaunchRequest
     from chomp_tui.screens.checkpoints import CheckpointsScreen
     from chomp_tui.screens.configure import ConfigureScreen, ForkOrigin
     from chomp_tui.screens.device import DeviceScreen
     from chomp_tui.screens.home import HomeScreen
     from chomp_tui.screens.run import RunScreen
+    from chomp_tui.start.launch import LaunchRequest
 
 STYLES = Path(__file__).parent / "styles"
 
@@ -191,7 +191,7 @@ class ChompApp(App[None]):
     def launch(self, request: LaunchRequest) -> bool:
         """Start an engine and show its run; on failure say why and stay."""
         from chomp_tui.dialogs import Read
-        from chomp_tui.launch import LaunchError, start
+        from chomp_tui.start.launch import LaunchError, start
 
         if self.refuse_read_only():
             return False

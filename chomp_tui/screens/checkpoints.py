@@ -16,12 +16,12 @@ from textual.widgets import Input, Static
 
 from chomp.events.text import defused
 from chomp_tui import keys
-from chomp_tui.checkpointlist import CheckpointList, CheckpointRow, Checkpoints, Reference, settings_of
 from chomp_tui.dialogs import Ask, Read
-from chomp_tui.launch import LaunchRequest
-from chomp_tui.resumeplan import going_back_text, more_steps_problem, plan_resume
+from chomp_tui.follow.checkpointlist import CheckpointList, CheckpointRow, Checkpoints, Reference, settings_of
 from chomp_tui.screens.configure import ForkOrigin
 from chomp_tui.screens.upkeep import CheckpointUpkeep
+from chomp_tui.start.launch import LaunchRequest
+from chomp_tui.start.resumeplan import going_back_text, more_steps_problem, plan_resume
 from chomp_tui.widgets.checkpointrows import (
     change_lines,
     checkpoint_detail,

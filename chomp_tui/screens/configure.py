@@ -20,11 +20,11 @@ from chomp.events.text import defused
 from chomp.rundir import list_checkpoints, open_run
 from chomp_tui import keys
 from chomp_tui.background import in_thread
-from chomp_tui.document import Check, Document
-from chomp_tui.documents import NEW_NAME, blank, from_run, read_document
-from chomp_tui.edits import CannotEdit
-from chomp_tui.forkplan import ForkPlan, plan_fork, severity_of
-from chomp_tui.preflight import DEBOUNCE_SECONDS, ENGINE, Preflight, Report, ask, memory_limit
+from chomp_tui.edit.document import Check, Document
+from chomp_tui.edit.documents import NEW_NAME, blank, from_run, read_document
+from chomp_tui.edit.edits import CannotEdit
+from chomp_tui.edit.forkplan import ForkPlan, plan_fork, severity_of
+from chomp_tui.edit.preflight import DEBOUNCE_SECONDS, ENGINE, Preflight, Report, ask, memory_limit
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.filing import choose_base, diff_dialog, may_discard, save_as, save_document
 from chomp_tui.screens.launching import ForkOrigin, launch

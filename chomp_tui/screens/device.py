@@ -19,11 +19,12 @@ from textual.widgets import Static
 from chomp.device import Decision, Probe, environment_report, recommended_environment
 from chomp.device.probe import load_nvml
 from chomp.events.text import defused, duration
-from chomp_tui import flags, keys
-from chomp_tui.gpuwatch import INTERVAL_SECONDS, GpuWatch
-from chomp_tui.launch import prove_flags
-from chomp_tui.machine import Machine, Remark, read_machine, remarks
+from chomp_tui import keys
 from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.start import flags
+from chomp_tui.start.gpuwatch import INTERVAL_SECONDS, GpuWatch
+from chomp_tui.start.launch import prove_flags
+from chomp_tui.start.machine import Machine, Remark, read_machine, remarks
 from chomp_tui.widgets.gpucard import GpuCard, MachineCard
 from chomp_tui.widgets.rules import RuleList, hung
 

@@ -19,8 +19,8 @@ from chomp.events.text import defused
 from chomp_tui import keys
 from chomp_tui.background import in_thread
 from chomp_tui.dialogs import Ask, Choice, Choose, Read, confirm
-from chomp_tui.document import Document
-from chomp_tui.documents import Base, ChangedOnDisk, bases, from_file, save
+from chomp_tui.edit.document import Document
+from chomp_tui.edit.documents import Base, ChangedOnDisk, bases, from_file, save
 
 if TYPE_CHECKING:
     from chomp_tui.screens.configure import ConfigureScreen

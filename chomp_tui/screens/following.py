@@ -9,9 +9,9 @@ from pathlib import Path
 
 from textual.message import Message
 
-from chomp_tui.feed import RunFeed, RunUpdate
-from chomp_tui.launched import Launched
-from chomp_tui.runfacts import RunFacts, read_facts
+from chomp_tui.follow.feed import RunFeed, RunUpdate
+from chomp_tui.follow.launched import Launched
+from chomp_tui.follow.runfacts import RunFacts, read_facts
 from chomp_tui.screens.base import ConsoleScreen
 
 

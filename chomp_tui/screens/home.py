@@ -22,9 +22,10 @@ from textual.widgets import Input, Static
 from chomp.errors import ChompError
 from chomp.events.text import defused, size
 from chomp.rundir import RunSummary, delete_run
-from chomp_tui import keys, runlist
+from chomp_tui import keys
 from chomp_tui.dialogs import confirm
-from chomp_tui.runlist import ConfigEntry, RunList
+from chomp_tui.follow import runlist
+from chomp_tui.follow.runlist import ConfigEntry, RunList
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.runrows import (

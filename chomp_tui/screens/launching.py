@@ -15,11 +15,11 @@ from chomp.errors import ChompError
 from chomp.rundir import RunDir, fork_run, fresh_name, open_run, write_whole
 from chomp_tui.background import in_thread
 from chomp_tui.dialogs import Choice, Choose, Read
-from chomp_tui.document import Document
-from chomp_tui.documents import from_file
-from chomp_tui.forkplan import ForkPlan
-from chomp_tui.launch import LaunchRequest
+from chomp_tui.edit.document import Document
+from chomp_tui.edit.documents import from_file
+from chomp_tui.edit.forkplan import ForkPlan
 from chomp_tui.screens.filing import save_document
+from chomp_tui.start.launch import LaunchRequest
 
 if TYPE_CHECKING:
     from chomp_tui.screens.configure import ConfigureScreen

@@ -14,27 +14,28 @@ from textual.binding import BindingType
 from textual.timer import Timer
 from textual.widget import Widget
 
-from chomp_tui import keys, runcharts
-from chomp_tui.alerts import alerts
-from chomp_tui.dashboard import PANELS, TITLES
+from chomp_tui import keys
 from chomp_tui.dialogs import Ask
-from chomp_tui.eta import eta_seconds
-from chomp_tui.feed import RunUpdate
-from chomp_tui.launched import status_with
-from chomp_tui.runcharts import SMOOTHINGS, X_AXES, SmoothedLoss
-from chomp_tui.scene import Scene
+from chomp_tui.follow.alerts import alerts
+from chomp_tui.follow.eta import eta_seconds
+from chomp_tui.follow.feed import RunUpdate
+from chomp_tui.follow.launched import status_with
+from chomp_tui.follow.scene import Scene
+from chomp_tui.follow.status import status
 from chomp_tui.screens.steering import SteeringScreen
 from chomp_tui.settings import save_settings
-from chomp_tui.status import status
+from chomp_tui.widgets import runcharts
 from chomp_tui.widgets.alertbar import AlertBar, AlertList
 from chomp_tui.widgets.board import Board
 from chomp_tui.widgets.budget import BudgetPanel
 from chomp_tui.widgets.chart import Line, LineChart
+from chomp_tui.widgets.dashboard import PANELS, TITLES
 from chomp_tui.widgets.facts import FactsPanel
 from chomp_tui.widgets.logview import LogView
 from chomp_tui.widgets.memory import MemoryPanel
 from chomp_tui.widgets.notice import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.widgets.panel import TextPanel
+from chomp_tui.widgets.runcharts import SMOOTHINGS, X_AXES, SmoothedLoss
 from chomp_tui.widgets.runcheckpoints import RunCheckpoints
 from chomp_tui.widgets.runheader import RunHeader
 from chomp_tui.widgets.samples import SamplesPanel

@@ -9,12 +9,12 @@ from textual.message import Message
 
 from chomp.events import Command
 from chomp.rundir import RunDir
-from chomp_tui import commands
-from chomp_tui.commands import Asked, Line
 from chomp_tui.dialogs import Ask, Choice, Choose
-from chomp_tui.runview import RunView
-from chomp_tui.scene import Scene
+from chomp_tui.follow.runview import RunView
+from chomp_tui.follow.scene import Scene
 from chomp_tui.screens.following import FollowingScreen
+from chomp_tui.start import commands
+from chomp_tui.start.commands import Asked, Line
 
 MOST_ASKED = 20
 

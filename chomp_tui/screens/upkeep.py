@@ -13,8 +13,8 @@ from textual.message import Message
 from chomp.errors import ChompError
 from chomp.events.text import size
 from chomp.rundir import RunDir, delete_checkpoint, set_tags, verify
-from chomp_tui.checkpointlist import CheckpointRow
 from chomp_tui.dialogs import Ask, confirm
+from chomp_tui.follow.checkpointlist import CheckpointRow
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.widgets.checkpointrows import Check
 

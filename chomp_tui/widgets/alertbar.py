@@ -8,9 +8,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.events.text import defused
-from chomp_tui.alerts import Alert
-from chomp_tui.commands import Line
-from chomp_tui.scene import Scene
+from chomp_tui.follow.alerts import Alert
+from chomp_tui.follow.scene import Scene
+from chomp_tui.start.commands import Line
 from chomp_tui.widgets.listing import fit_text
 from chomp_tui.widgets.panel import TextPanel, same
 from chomp_tui.widgets.runheader import COLOURS

@@ -1,4 +1,4 @@
-"""The board on which the run view's panels stand, where `chomp_tui.dashboard` puts them."""
+"""The board on which the run view's panels stand, where `chomp_tui.widgets.dashboard` puts them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.message import Message
 from textual.widget import Widget
 
-from chomp_tui.dashboard import Plan, plan
+from chomp_tui.widgets.dashboard import Plan, plan
 
 
 class _Planned(Layout):

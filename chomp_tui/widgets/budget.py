@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from chomp.events.text import duration
-from chomp_tui.scene import Scene
+from chomp_tui.follow.scene import Scene
 from chomp_tui.widgets.panel import TextPanel, bar
 
 NAMES = {

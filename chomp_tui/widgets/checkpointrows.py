@@ -9,7 +9,7 @@ from textual.content import Content
 
 from chomp.config.compat import Difference
 from chomp.events.text import defused, duration, size
-from chomp_tui.checkpointlist import CheckpointRow, names
+from chomp_tui.follow.checkpointlist import CheckpointRow, names
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 from chomp_tui.widgets.runrows import fact, loss_text
 

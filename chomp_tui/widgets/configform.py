@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 from chomp.config import Setting, sections, settings
 from chomp.config.compat import Severity
 from chomp.events.text import defused
-from chomp_tui.document import Document, FieldView
+from chomp_tui.edit.document import Document, FieldView
 from chomp_tui.widgets.field import CHANGED, PROBLEM, SET, FieldRow
 
 VARIABLES = "variables"

@@ -8,7 +8,7 @@ from textwrap import wrap
 from textual.content import Content
 
 from chomp.events.text import count, defused, duration
-from chomp_tui.scene import Scene
+from chomp_tui.follow.scene import Scene
 from chomp_tui.widgets.panel import TextPanel
 from chomp_tui.widgets.runheader import device_name
 

@@ -19,7 +19,7 @@ from chomp.config import Setting
 from chomp.config.compat import Severity
 from chomp.events.text import defused
 from chomp_tui.dialogs import Choice, Choose
-from chomp_tui.document import FieldView
+from chomp_tui.edit.document import FieldView
 
 PROBLEM, CHANGED, SET = "✗", "●", "◆"
 # Cells before a name, and those kept for the note.

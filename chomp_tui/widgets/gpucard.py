@@ -7,7 +7,7 @@ from textual.widgets import Static
 
 from chomp.device import Gpu, Process
 from chomp.events.text import defused
-from chomp_tui.machine import Machine, gib
+from chomp_tui.start.machine import Machine, gib
 
 ABSENT = "–"
 LABEL_CELLS = 10

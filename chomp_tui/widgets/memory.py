@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from chomp.events.text import size
-from chomp_tui.scene import MISSING, Scene
+from chomp_tui.follow.scene import MISSING, Scene
 from chomp_tui.widgets.panel import TextPanel, bar
 
 # Above these shares of the limit a peak is worth a look, and in danger.

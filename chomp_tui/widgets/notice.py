@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.events.text import defused, duration
-from chomp_tui.scene import Scene
+from chomp_tui.follow.scene import Scene
 from chomp_tui.widgets.panel import same
 
 LOG_LINES = 8

@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp_tui.scene import Scene
+from chomp_tui.follow.scene import Scene
 
 
 class TextPanel(VerticalScroll, can_focus=True):

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from chomp.config import Config
 from chomp.events.text import count, defused, duration, size
-from chomp_tui.preflight import FULL, TIGHT, Report, fit
+from chomp_tui.edit.preflight import FULL, TIGHT, Report, fit
 from chomp_tui.widgets.chart import Line, LineChart
 
 BAR_CELLS = 10

@@ -11,7 +11,7 @@ from textual.widgets.option_list import Option
 
 from chomp.device import Decision
 from chomp.events.text import defused
-from chomp_tui import flags
+from chomp_tui.start import flags
 
 INDENT = Content(" " * 5)
 _MARKS = {"already set": "[=]", "kept": "[–]"}

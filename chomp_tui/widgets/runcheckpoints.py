@@ -7,8 +7,8 @@ from textual.containers import Vertical
 from textual.message import Message
 
 from chomp.events.text import duration, size
-from chomp_tui.runview import CheckpointView
-from chomp_tui.scene import MISSING, Scene
+from chomp_tui.follow.runview import CheckpointView
+from chomp_tui.follow.scene import MISSING, Scene
 from chomp_tui.widgets.listing import Column, Listing, Row, cell
 
 COLUMNS = (

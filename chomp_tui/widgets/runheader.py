@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.events.text import count, defused, duration
-from chomp_tui.scene import MISSING, Scene
+from chomp_tui.follow.scene import MISSING, Scene
 from chomp_tui.widgets.listing import fit_text
 from chomp_tui.widgets.panel import same
 

@@ -11,7 +11,7 @@ from textual.content import Content
 from chomp.events.text import count, defused, duration, size
 from chomp.rundir import RunSummary
 from chomp_tui.chart.sparkline import sparkline
-from chomp_tui.runlist import ConfigEntry
+from chomp_tui.follow.runlist import ConfigEntry
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 
 BAR_CELLS = 8

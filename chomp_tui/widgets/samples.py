@@ -9,7 +9,7 @@ from textual.widgets import Static
 
 from chomp.events import Sampled
 from chomp.events.text import defused
-from chomp_tui.scene import Scene
+from chomp_tui.follow.scene import Scene
 from chomp_tui.widgets.listing import Column, Listing, Row, cell, fit_text
 from chomp_tui.widgets.panel import same
 

@@ -9,8 +9,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.events.text import count, step_time
-from chomp_tui.columns import Columns
-from chomp_tui.scene import MISSING, Scene, said
+from chomp_tui.follow.columns import Columns
+from chomp_tui.follow.scene import MISSING, Scene, said
 from chomp_tui.widgets.panel import TextPanel, same
 
 

@@ -22,7 +22,7 @@ from textual.widgets.text_area import LanguageDoesNotExist
 
 from chomp.config import Problem
 from chomp.events.text import defused
-from chomp_tui.document import Document, visual_lines
+from chomp_tui.edit.document import Document, visual_lines
 
 THEME = "chomp"
 # Tree-sitter's name of a thing -> the theme's variable for its colour.

@@ -14,7 +14,7 @@ from textual.screen import Screen
 from chomp.config import LoadedConfig
 from chomp.events.text import defused
 from chomp_tui import keys, theme
-from chomp_tui.launch import LaunchRequest
+from chomp_tui.start.launch import LaunchRequest
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 

@@ -9,10 +9,10 @@ import pytest
 
 from chomp.events import Checkpoint, Event, NonFinite, Warned
 from chomp.rundir import RunDir
-from chomp_tui.alerts import Alert, alerts, newest_spike
-from chomp_tui.feed import RunUpdate
-from chomp_tui.runview import RunView, fold_many
-from chomp_tui.status import Liveness
+from chomp_tui.follow.alerts import Alert, alerts, newest_spike
+from chomp_tui.follow.feed import RunUpdate
+from chomp_tui.follow.runview import RunView, fold_many
+from chomp_tui.follow.status import Liveness
 from tests.console.runs import T0, ended, phase, row, started
 
 HERE = Liveness(pid=4711, since=T0 - 5)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chomp_tui.columns import Columns
-from chomp_tui.runview import ROW_COLUMNS
+from chomp_tui.follow.columns import Columns
+from chomp_tui.follow.runview import ROW_COLUMNS
 
 NAMES = ("step", "loss", "mfu")
 

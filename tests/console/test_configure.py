@@ -19,15 +19,15 @@ from chomp.config.yaml_reader import read_yaml
 from chomp.rundir import RunDir, seal
 from chomp_tui.app import ChompApp, Shared
 from chomp_tui.dialogs import Ask, Choose, Read
-from chomp_tui.launch import LaunchRequest
+from chomp_tui.edit.yamlspans import read_layout
 from chomp_tui.screens.configure import ConfigureScreen, ForkOrigin
 from chomp_tui.screens.filing import OpenList
 from chomp_tui.settings import Settings
+from chomp_tui.start.launch import LaunchRequest
 from chomp_tui.widgets.configform import ConfigForm
 from chomp_tui.widgets.field import FieldRow, Pick
 from chomp_tui.widgets.preflightpanel import PreflightPanel
 from chomp_tui.widgets.yamleditor import YamlEditor, YamlPane
-from chomp_tui.yamlspans import read_layout
 from tests.console.test_document import FILES
 
 FIGURES = {

@@ -14,11 +14,11 @@ from textual.widgets import Static
 
 from chomp.device import Gpu, Process
 from chomp_tui.app import ChompApp, Shared
-from chomp_tui.gpuwatch import GpuWatch
-from chomp_tui.machine import Machine, remarks
 from chomp_tui.screens import device
 from chomp_tui.screens.device import DeviceScreen
 from chomp_tui.settings import Settings
+from chomp_tui.start.gpuwatch import GpuWatch
+from chomp_tui.start.machine import Machine, remarks
 from chomp_tui.widgets.gpucard import GpuCard, MachineCard, card, machine_lines, title
 from chomp_tui.widgets.rules import RuleList
 from tests.device.fake_nvml import READINGS, fake, probe_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chomp.events import Checkpoint, Evaluated, Event, Sampled
-from chomp_tui.eta import elapsed_seconds, eta_seconds, overhead_seconds_per_step, progress, step_seconds
-from chomp_tui.runview import RunView, fold_many
+from chomp_tui.follow.eta import elapsed_seconds, eta_seconds, overhead_seconds_per_step, progress, step_seconds
+from chomp_tui.follow.runview import RunView, fold_many
 from tests.console.runs import T0, ended, phase, row, started
 
 

@@ -19,7 +19,7 @@ from chomp.events import (
     Unknown,
     Warned,
 )
-from chomp_tui.runview import MOST_SAMPLES, MOST_WARNINGS, RunView, fold, fold_many
+from chomp_tui.follow.runview import MOST_SAMPLES, MOST_WARNINGS, RunView, fold, fold_many
 from tests.console.runs import T0, ended, phase, row, started
 
 

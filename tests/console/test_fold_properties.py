@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from chomp.events import Event, Step
 from chomp.events.codec import decode
 from chomp.events.types import KINDS
-from chomp_tui.columns import WIDE
-from chomp_tui.fastrows import RowReader, learn
-from chomp_tui.rowblocks import ROW_FIELDS
-from chomp_tui.runview import Folding, RunView, fold, fold_many
+from chomp_tui.follow.columns import WIDE
+from chomp_tui.follow.fastrows import RowReader, learn
+from chomp_tui.follow.rowblocks import ROW_FIELDS
+from chomp_tui.follow.runview import Folding, RunView, fold, fold_many
 from tests.console.runs import T0, lines, row, started
 
 HOSTILE = st.one_of(

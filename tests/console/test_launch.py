@@ -15,8 +15,8 @@ import pytest
 
 from chomp.events import RunEnded, Step, read_events
 from chomp.rundir import live_holder, open_run
-from chomp_tui import launch
-from chomp_tui.launch import LaunchError, LaunchRequest, command, environment, prove, start
+from chomp_tui.start import launch
+from chomp_tui.start.launch import LaunchError, LaunchRequest, command, environment, prove, start
 from tests.engine import dummy_config, write_config, write_corpus
 
 DEADLINE_SECONDS = 120

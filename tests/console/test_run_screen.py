@@ -16,18 +16,18 @@ from chomp.events.codec import encode
 from chomp.rundir import RunDir
 from chomp.rundir.origin import Origin, write_origin
 from chomp_tui import keys
-from chomp_tui.dashboard import TITLES, plan
 from chomp_tui.dialogs import Ask
-from chomp_tui.launched import Launched, lives, status_with
-from chomp_tui.runcharts import SmoothedLoss
-from chomp_tui.runview import RunView, fold_many
+from chomp_tui.follow.launched import Launched, lives, status_with
+from chomp_tui.follow.runview import RunView, fold_many
+from chomp_tui.follow.status import Status
 from chomp_tui.screens.run import RunScreen
 from chomp_tui.settings import Settings, load_settings
-from chomp_tui.status import Status
 from chomp_tui.widgets.board import Board
 from chomp_tui.widgets.chart import LineChart
+from chomp_tui.widgets.dashboard import TITLES, plan
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.logview import LogView
+from chomp_tui.widgets.runcharts import SmoothedLoss
 from chomp_tui.widgets.samples import SamplesPanel
 from tests.console.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
 from tests.console.hosting import SIZES, Host, Shared, frame, until

@@ -9,7 +9,7 @@ import pytest
 
 from chomp.events import Step
 from chomp.rundir import RunLock, SummaryReader
-from chomp_tui.runlist import Listing, RunList, folder_bytes, read_header
+from chomp_tui.follow.runlist import Listing, RunList, folder_bytes, read_header
 from tests.console.homes import append, ended, make_checkpoint, make_run, started
 
 

@@ -13,8 +13,8 @@ from rich.cells import cell_len
 
 from chomp.events import Event
 from chomp.rundir import RunDir, RunLock
-from chomp_tui.runview import RunView, fold_many
-from chomp_tui.status import GONE, Liveness, patience_seconds, read_liveness, status
+from chomp_tui.follow.runview import RunView, fold_many
+from chomp_tui.follow.status import GONE, Liveness, patience_seconds, read_liveness, status
 from tests.console.runs import T0, ended, phase, row, started
 
 HERE = Liveness(pid=4711, since=T0 - 5)

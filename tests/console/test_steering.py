@@ -14,12 +14,12 @@ from textual.pilot import Pilot
 
 from chomp.events import Acknowledged, Command, Phase, RunEnded, Sampled
 from chomp.rundir import RunDir
-from chomp_tui import commands
-from chomp_tui.commands import Asked
 from chomp_tui.dialogs import Ask, Choose
-from chomp_tui.feed import RunFeed
-from chomp_tui.runview import RunView, fold_many
-from chomp_tui.status import Status
+from chomp_tui.follow.feed import RunFeed
+from chomp_tui.follow.runview import RunView, fold_many
+from chomp_tui.follow.status import Status
+from chomp_tui.start import commands
+from chomp_tui.start.commands import Asked
 from tests.console.fakeruns import FakeRun, append, hold, write_run
 from tests.console.hosting import Host, frame, until
 from tests.console.test_run_screen import LIVE, host, screen_of, shows

@@ -15,7 +15,7 @@ from chomp.events import Command, RunStarted, read_events, send_command
 from chomp.rundir import RunDir, list_checkpoints, list_runs, live_holder
 from chomp_tui.app import ChompApp, Opening, Shared
 from chomp_tui.dialogs import Ask, Choose
-from chomp_tui.runview import RunView
+from chomp_tui.follow.runview import RunView
 from chomp_tui.settings import Settings
 from tests.console.hosting import frame, until
 from tests.engine import dummy_config, write_config, write_corpus

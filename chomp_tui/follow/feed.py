@@ -12,10 +12,10 @@ from pathlib import Path
 
 from chomp.errors import RunDirError
 from chomp.rundir import RunDir, open_run
-from chomp_tui.eventtail import EventTail
-from chomp_tui.logtail import LogTail
-from chomp_tui.runview import RunView
-from chomp_tui.status import Liveness, read_liveness
+from chomp_tui.follow.eventtail import EventTail
+from chomp_tui.follow.logtail import LogTail
+from chomp_tui.follow.runview import RunView
+from chomp_tui.follow.status import Liveness, read_liveness
 
 # The first slice is short, so that a first picture comes at once.
 FIRST_SLICE_SECONDS = 0.05

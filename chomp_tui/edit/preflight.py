@@ -22,7 +22,7 @@ import psutil
 from chomp.config import Config
 from chomp.device import probe_gpus, visible_gpus
 from chomp.events.text import defused
-from chomp_tui.machine import read_machine
+from chomp_tui.start.machine import read_machine
 
 State = Literal["waiting", "computing", "done", "failed"]
 Fit = Literal["fits", "tight", "does not fit", "unknown"]

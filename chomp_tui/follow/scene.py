@@ -8,11 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from chomp_tui.alerts import Alert
-from chomp_tui.feed import RunUpdate
-from chomp_tui.runfacts import RunFacts
-from chomp_tui.runview import RunView
-from chomp_tui.status import Status
+from chomp_tui.follow.alerts import Alert
+from chomp_tui.follow.feed import RunUpdate
+from chomp_tui.follow.runfacts import RunFacts
+from chomp_tui.follow.runview import RunView
+from chomp_tui.follow.status import Status
 
 MISSING = "–"
 

@@ -24,9 +24,9 @@ from chomp.events import (
     Unknown,
     Warned,
 )
-from chomp_tui.columns import Columns
-from chomp_tui.rowblocks import ROW_COLUMNS, RowBlocks, appended
-from chomp_tui.sane import NAN, number, sane
+from chomp_tui.follow.columns import Columns
+from chomp_tui.follow.rowblocks import ROW_COLUMNS, RowBlocks, appended
+from chomp_tui.follow.sane import NAN, number, sane
 
 EVAL_COLUMNS = ("step", "t", "tokens_seen", "loss", "bpb", "perplexity", "seconds")
 
@@ -66,7 +66,7 @@ class RunView:
 
     Rows and evaluations beyond the step that a later attempt resumed from are gone, as in
     `metrics.jsonl`; steps in `rows` and `evals` ascend strictly. Events hold values of their
-    declared types, whatever the file said (`chomp_tui.sane`).
+    declared types, whatever the file said (`chomp_tui.follow.sane`).
 
     Attributes:
         first_started_at: Unix time of the first attempt's `run_started`.

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from chomp_tui.columns import WIDE
-from chomp_tui.rowblocks import ROW_COLUMNS, Block
+from chomp_tui.follow.columns import WIDE
+from chomp_tui.follow.rowblocks import ROW_COLUMNS, Block
 
 # Fewer lines than this are read faster one by one.
 LEAST_LINES = 48

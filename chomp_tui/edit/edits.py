@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 
 from chomp.errors import ChompError
-from chomp_tui.fieldtext import Items, Wanted, Words, written
-from chomp_tui.yamlspans import Item, Layout, Place, Unreadable, read_layout
+from chomp_tui.edit.fieldtext import Items, Wanted, Words, written
+from chomp_tui.edit.yamlspans import Item, Layout, Place, Unreadable, read_layout
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _COMMENT_LINE = re.compile(r"(?:[ \t]*(?:\r\n|\n|\r))*([ \t]*)#[^\r\n]*(?:\r\n|\n|\r|\Z)")

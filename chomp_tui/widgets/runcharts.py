@@ -6,9 +6,9 @@ import numpy as np
 
 from chomp_tui.chart.frame import Line
 from chomp_tui.chart.smooth import Smoother
-from chomp_tui.columns import Columns
-from chomp_tui.runview import RunView
-from chomp_tui.scene import Scene
+from chomp_tui.follow.columns import Columns
+from chomp_tui.follow.runview import RunView
+from chomp_tui.follow.scene import Scene
 
 SMOOTHINGS = (0.0, 0.5, 0.9, 0.98)
 X_AXES = ("step", "tokens", "time")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from chomp.events import Phase
 from chomp.events.codec import FORMAT_VERSION, decode
-from chomp_tui.fastrows import RowReader
-from chomp_tui.runview import Folding, RunView
+from chomp_tui.follow.fastrows import RowReader
+from chomp_tui.follow.runview import Folding, RunView
 
 CHUNK_BYTES = 1 << 20
 # A longer line is no event of ours; it is skipped without being kept in memory.

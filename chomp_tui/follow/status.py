@@ -10,7 +10,7 @@ import numpy as np
 from chomp.events.text import duration
 from chomp.rundir import RunDir, live_holder, read_holder
 from chomp.rundir.summary import KILLED
-from chomp_tui.runview import RunView
+from chomp_tui.follow.runview import RunView
 
 Tone = Literal["live", "good", "warn", "bad", "idle"]
 

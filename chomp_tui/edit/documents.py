@@ -15,8 +15,8 @@ from chomp.config import Config, InvalidConfig, flatten, load_config, parse_conf
 from chomp.config.compat import flatten as flatten_table
 from chomp.errors import ChompError, ConfigError
 from chomp.rundir import list_runs, open_run, write_whole
-from chomp_tui.document import Document
-from chomp_tui.fieldtext import shown_value
+from chomp_tui.edit.document import Document
+from chomp_tui.edit.fieldtext import shown_value
 
 NEW_TEXT = """\
 # A new configuration. Every key that is not written here has its default.

@@ -14,9 +14,9 @@ from typing import Any
 from chomp.config import InvalidConfig, LoadedConfig, Problem, Setting, flatten, notes, parse_config, settings
 from chomp.config.presets import expand_preset
 from chomp.events.text import defused
-from chomp_tui import edits
-from chomp_tui.fieldtext import shown_items, shown_value, shown_words, typed, typed_variable
-from chomp_tui.yamlspans import Layout, Place, Unreadable, read_layout
+from chomp_tui.edit import edits
+from chomp_tui.edit.fieldtext import shown_items, shown_value, shown_words, typed, typed_variable
+from chomp_tui.edit.yamlspans import Layout, Place, Unreadable, read_layout
 
 MAX_HISTORY = 500
 

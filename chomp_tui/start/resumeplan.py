@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chomp.config.compat import Difference
-from chomp_tui.checkpointlist import CheckpointRow
+from chomp_tui.follow.checkpointlist import CheckpointRow
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chomp.events.text import size
-from chomp_tui.runview import RunView
-from chomp_tui.status import GONE, Tone, status
+from chomp_tui.follow.runview import RunView
+from chomp_tui.follow.status import GONE, Tone, status
 
 if TYPE_CHECKING:
-    from chomp_tui.feed import RunUpdate
+    from chomp_tui.follow.feed import RunUpdate
 
 MOST_WARNINGS = 20
 

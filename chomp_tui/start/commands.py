@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chomp.events import Acknowledged, Command, refusal, send_command
-from chomp_tui.runview import RunView
-from chomp_tui.status import Status, Tone
+from chomp_tui.follow.runview import RunView
+from chomp_tui.follow.status import Status, Tone
 
 # After so many seconds without an answer it is said why there may be none yet.
 SLOW_SECONDS = 10.0

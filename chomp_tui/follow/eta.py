@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chomp_tui.runview import RunView
+from chomp_tui.follow.runview import RunView
 
 RECENT_ROWS = 64
 LEAST_ROWS = 2

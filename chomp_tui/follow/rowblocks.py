@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from chomp.events import Step
-from chomp_tui.columns import Columns
-from chomp_tui.sane import natural, number
+from chomp_tui.follow.columns import Columns
+from chomp_tui.follow.sane import natural, number
 
 # Columns of a run's rows, in floats; NaN where a row has no such value. `t` is Unix time in seconds.
 ROW_COLUMNS = (

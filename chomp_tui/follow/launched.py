@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from chomp_tui.runview import RunView
-from chomp_tui.status import Status
+from chomp_tui.follow.runview import RunView
+from chomp_tui.follow.status import Status
 
 
 @dataclass(frozen=True)

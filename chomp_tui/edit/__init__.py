@@ -1,0 +1,1 @@
+"""The configuration being edited, and what it amounts to; no widget anywhere."""

@@ -1,0 +1,1 @@
+"""From a run's files to all that a screen knows of it; no widget anywhere."""
