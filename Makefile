@@ -47,7 +47,7 @@ test: $(VENV)/.dev ## Install, then run every check and the tests (without those
 
 check: test ## The same as test.
 
-fast: $(VENV)/.dev ## Only the tests that start no engine: under three minutes.
+fast: $(VENV)/.dev ## Only the tests that start no engine and draw few screens: under three minutes.
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 soak: $(VENV)/.dev ## The tests left out of test, among them fifty kills at random instants.

@@ -26,6 +26,9 @@ from chomp_tui.widgets.sampling import SampleDialog
 from tests.console.homes import TEXT, make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, Shared, frame, until
 
+# Every size and key of a whole screen, in hundreds of frames.
+pytestmark = pytest.mark.slow
+
 OTHER_RATE = TEXT.replace("3e-3", "1e-3")
 OTHER_WIDTH = TEXT.replace("model_dim: 16", "model_dim: 32")
 OTHER_LENGTH = TEXT.replace("steps: 200", "steps: 150")

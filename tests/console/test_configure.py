@@ -30,6 +30,9 @@ from chomp_tui.widgets.preflightpanel import PreflightPanel
 from chomp_tui.widgets.yamleditor import YamlEditor, YamlPane
 from tests.console.test_document import FILES
 
+# Every size and key of a whole screen, in hundreds of frames.
+pytestmark = pytest.mark.slow
+
 FIGURES = {
     "parameters": 681_664,
     "breakdown": {"embedding": 49_152, "total": 681_664},

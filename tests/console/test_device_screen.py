@@ -23,6 +23,9 @@ from chomp_tui.widgets.gpucard import GpuCard, MachineCard, card, machine_lines,
 from chomp_tui.widgets.rules import RuleList
 from tests.device.fake_nvml import READINGS, fake, probe_of
 
+# Every size and key of a whole screen, in hundreds of frames.
+pytestmark = pytest.mark.slow
+
 NAMES = sorted(path.stem for path in READINGS.glob("*.json"))
 SIZES = [(80, 24), (120, 40), (200, 60)]
 FLAG = "--xla_gpu_enable_triton_gemm=false"

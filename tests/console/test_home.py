@@ -23,6 +23,9 @@ from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text
 from tests.console.homes import append, ended, make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, Shared, frame, until
 
+# Every size and key of a whole screen, in hundreds of frames.
+pytestmark = pytest.mark.slow
+
 WHY = "a loss that is not finite at step 21: lower optim.lr"
 
 

@@ -32,6 +32,9 @@ from chomp_tui.widgets.samples import SamplesPanel
 from tests.console.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
 from tests.console.hosting import SIZES, Host, Shared, frame, until
 
+# Every size and key of a whole screen, in hundreds of frames.
+pytestmark = pytest.mark.slow
+
 SMALL = FakeRun(steps=300, total=1_000, row_seconds=0.5)
 LIVE = FakeRun(steps=300, total=1_000, row_seconds=0.5, live=True)
 
