@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,10 +28,19 @@ SIZE = (120, 36)
 PATIENCE_SECONDS = 120
 
 
-def train(run: Path) -> None:
-    """Train the quickstart to its end."""
-    config = ROOT / "configs" / "quickstart.yaml"
-    subprocess.run([sys.executable, "-m", "chomp", "train", str(config), "--run-dir", str(run)], check=True)
+CONFIG = Path("configs/quickstart.yaml")
+RUN = Path("runs/quickstart")
+
+
+def settle(folder: Path, trained: Path | None) -> None:
+    """Make `folder` look like a checkout with one run in it, and go there: pictures show no paths of this machine."""
+    (folder / "configs").symlink_to(ROOT / "configs")
+    (folder / "runs").mkdir()
+    os.chdir(folder)
+    if trained is not None:
+        RUN.symlink_to(trained)
+    else:
+        subprocess.run([sys.executable, "-m", "chomp", "train", str(CONFIG), "--run-dir", str(RUN)], check=True)
 
 
 async def until(pilot: Pilot[None], ready: Callable[[], bool]) -> None:
@@ -43,9 +53,8 @@ async def until(pilot: Pilot[None], ready: Callable[[], bool]) -> None:
     await pilot.pause(0.5)
 
 
-def console(run: Path, opening: Opening) -> ChompApp:
-    shared = Shared(Settings(path=run / ".settings.yaml"), runs=run.parent, configs=ROOT / "configs")
-    return ChompApp(shared, opening)
+def console(opening: Opening) -> ChompApp:
+    return ChompApp(Shared(Settings(path=Path("console.yaml"))), opening)
 
 
 def keep(app: ChompApp, name: str) -> None:
@@ -54,29 +63,30 @@ def keep(app: ChompApp, name: str) -> None:
     print(IMAGES / f"{name}.svg")
 
 
-async def picture_run(run: Path) -> None:
+async def picture_run() -> None:
     """The run view."""
-    app = console(run, Opening(mode="run", run=run))
+    app = console(Opening(mode="run", run=RUN))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.run_screen.update_at_hand is not None)
+        await until(pilot, lambda: (scene := app.run_screen.scene()) is not None and len(scene.view.rows) > 0)
         keep(app, "run")
 
 
-async def picture_configure(run: Path) -> None:
+async def picture_configure() -> None:
     """The configure screen with its pre-flight done."""
-    app = console(run, Opening(mode="configure", config=ROOT / "configs" / "quickstart.yaml"))
+    app = console(Opening(mode="configure", config=CONFIG))
     async with app.run_test(size=(SIZE[0] + 40, SIZE[1] + 8)) as pilot:
         await until(pilot, lambda: app.configure_screen.is_inspected)
         keep(app, "configure")
 
 
-async def picture_checkpoints(run: Path) -> None:
+async def picture_checkpoints() -> None:
     """The checkpoints of the run, one of them verified."""
-    app = console(run, Opening())
+    app = console(Opening())
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause(0.5)
-        app.show_checkpoints(run)
-        await until(pilot, lambda: app.checkpoints_screen.row() is not None)
+        app.show_checkpoints(RUN)
+        screen = app.checkpoints_screen
+        await until(pilot, lambda: app.screen is screen and screen.row() is not None)
         await pilot.press("v")
         await pilot.pause(2)
         keep(app, "checkpoints")
@@ -89,11 +99,9 @@ def main() -> None:
     options = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        run = options.run or Path(folder) / "quickstart"
-        if options.run is None:
-            train(run)
+        settle(Path(folder), options.run.resolve() if options.run is not None else None)
         for picture in (picture_run, picture_configure, picture_checkpoints):
-            asyncio.run(picture(run))
+            asyncio.run(picture())
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from chomp_tui.widgets.checkpointrows import (
     judged_by,
 )
 from chomp_tui.widgets.listing import Listing
+from chomp_tui.widgets.quiet import set_text, set_title
 from chomp_tui.widgets.sampling import SampleDialog
 
 AGE_SECONDS = 5.0
@@ -145,7 +146,7 @@ class CheckpointsScreen(CheckpointUpkeep):
         self._draw_detail()
         run = self._found.run
         title = f"Checkpoints of {run.name}" if run else "Checkpoints of all runs"
-        self.query_one("#checkpoint-panel").border_title = Content(defused(title))
+        set_title(self.query_one("#checkpoint-panel"), title)
         self.say(f"vs {self._found.reference or 'each run’s own'}")
 
     def _draw_empty(self, *, is_empty: bool) -> None:
@@ -162,27 +163,27 @@ class CheckpointsScreen(CheckpointUpkeep):
             text = f"{self._found.run.name} has no checkpoint yet. Esc shows those of all runs."
         else:
             text = f"No run in {self.chomp.shared.runs} has a checkpoint yet."
-        empty.update(Content(defused(text)))
+        set_text(empty, Content(defused(text)))
 
     def _draw_detail(self) -> None:
         row = self.row()
         facts = self.query_one("#checkpoint-facts", Static)
-        panel = self.query_one("#checkpoint-detail")
         title = f"step {row.step:,} of {row.run.name}" if row else ""
-        panel.border_title = Content(defused(title))
+        set_title(self.query_one("#checkpoint-detail"), title)
         check = self.checks.get(row.key) if row else None
         name, width = self._found.reference, facts.size.width
         text = checkpoint_detail(row, time.time(), check, name, width) if row else Content("")
-        if facts.content != text:
-            facts.update(text)
+        set_text(facts, text)
 
     def on_listing_selected(self) -> None:
         self._draw_detail()
 
     def row(self) -> CheckpointRow | None:
-        """The selected checkpoint."""
-        key = self.query_one("#checkpoint-list", Listing).selected
-        return next((row for row in self._found.rows if row.key == key), None)
+        """The selected checkpoint; None as long as the list is empty, or not there yet when a key comes early."""
+        listing = next(iter(self.query("#checkpoint-list").results(Listing)), None)
+        if listing is None:
+            return None
+        return next((row for row in self._found.rows if row.key == listing.selected), None)
 
     # Going on --------------------------------------------------------------------------
 

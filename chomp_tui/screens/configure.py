@@ -82,6 +82,11 @@ class ConfigureScreen(ConsoleScreen):
         """Whether there are changes that no file holds."""
         return self.document.is_modified
 
+    @property
+    def is_inspected(self) -> bool:
+        """Whether the pre-flight figures are those of what is on the screen."""
+        return self._preflight.report.state == "done"
+
     # Opening ---------------------------------------------------------------------------
 
     def edit(

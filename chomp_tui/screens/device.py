@@ -26,6 +26,7 @@ from chomp_tui.start.gpuwatch import INTERVAL_SECONDS, GpuWatch
 from chomp_tui.start.launch import prove_flags
 from chomp_tui.start.machine import Machine, Remark, read_machine, remarks
 from chomp_tui.widgets.gpucard import GpuCard, MachineCard
+from chomp_tui.widgets.quiet import set_text, set_title
 from chomp_tui.widgets.rules import RuleList, hung
 
 COMMAND = "chomp train CONFIG"
@@ -156,8 +157,8 @@ class DeviceScreen(ConsoleScreen):
     def _show_gpus(self, probe: Probe) -> None:
         none = self.query_one("#no-gpu", Static)
         none.display = not probe.gpus
-        none.border_title = "No GPU"
-        none.update(Content(_sentence(probe.reason or "")))
+        set_title(none, "No GPU")
+        set_text(none, Content(_sentence(probe.reason or "")))
         cards = list(self.query(GpuCard))
         if len(cards) == len(probe.gpus):
             for card, gpu in zip(cards, probe.gpus, strict=True):
@@ -178,8 +179,7 @@ class DeviceScreen(ConsoleScreen):
     def _update(self, selector: str, content: Content) -> None:
         widget = self.query_one(selector, Static)
         widget.display = bool(content.plain)
-        if widget.content != content:
-            widget.update(content)
+        set_text(widget, content)
 
     def _remarks(self) -> list[Remark]:
         if self._probe is None or self._machine is None:

@@ -20,7 +20,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from chomp.errors import ChompError
-from chomp.events.text import defused, size
+from chomp.events.text import size
 from chomp.rundir import RunSummary, delete_run
 from chomp_tui import keys
 from chomp_tui.dialogs import confirm
@@ -28,6 +28,7 @@ from chomp_tui.follow import runlist
 from chomp_tui.follow.runlist import ConfigEntry, RunList
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.widgets.listing import Listing
+from chomp_tui.widgets.quiet import set_text, set_title
 from chomp_tui.widgets.runrows import (
     CONFIG_COLUMNS,
     RUN_COLUMNS,
@@ -174,12 +175,11 @@ class HomeScreen(ConsoleScreen):
                 (FIRST_CONFIG, "bold"),
                 " trains anywhere in a few minutes, without network. F5 starts it.",
             )
-        empty.update(text)
+        set_text(empty, text)
 
     def _draw_detail(self) -> None:
         config = self.config() if self._configs_focused else None
         run = self.run_summary()
-        panel = self.query_one("#home-detail")
         facts = self.query_one("#home-facts", Static)
         width = facts.size.width
         if config is not None:
@@ -190,9 +190,8 @@ class HomeScreen(ConsoleScreen):
             title, text = run.name, run_detail(run, time.time(), width, chart)
         else:
             title, text = "", Content("")
-        panel.border_title = Content(defused(title))
-        if facts.content != text:
-            facts.update(text)
+        set_title(self.query_one("#home-detail"), title)
+        set_text(facts, text)
 
     def on_listing_selected(self) -> None:
         self._draw_detail()

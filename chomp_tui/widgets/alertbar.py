@@ -12,7 +12,8 @@ from chomp_tui.follow.alerts import Alert
 from chomp_tui.follow.scene import Scene
 from chomp_tui.start.commands import Line
 from chomp_tui.widgets.listing import fit_text
-from chomp_tui.widgets.panel import TextPanel, same
+from chomp_tui.widgets.panel import TextPanel
+from chomp_tui.widgets.quiet import same
 from chomp_tui.widgets.runheader import COLOURS
 
 SIGNS = {"bad": "✗", "warn": "▲", "good": "✓", "live": "●", "idle": "·"}

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from chomp.events.text import defused, duration
 from chomp_tui.follow.scene import Scene
-from chomp_tui.widgets.panel import same
+from chomp_tui.widgets.quiet import same
 
 LOG_LINES = 8
 LONGEST_LINE = 240

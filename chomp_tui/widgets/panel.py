@@ -8,6 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp_tui.follow.scene import Scene
+from chomp_tui.widgets.quiet import same
 
 
 class TextPanel(VerticalScroll, can_focus=True):
@@ -35,11 +36,6 @@ class TextPanel(VerticalScroll, can_focus=True):
     def text(self, scene: Scene, width: int) -> Content:
         """The panel's text for a scene, in lines of at most `width` cells where it is laid out."""
         raise NotImplementedError
-
-
-def same(one: Content, other: Content | None) -> bool:
-    """Whether two texts look the same; `==` compares characters only."""
-    return other is not None and one.plain == other.plain and one.spans == other.spans
 
 
 def bar(share: float, width: int) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from textual.widgets import Static
 from chomp.events.text import count, defused, duration
 from chomp_tui.follow.scene import MISSING, Scene
 from chomp_tui.widgets.listing import fit_text
-from chomp_tui.widgets.panel import same
+from chomp_tui.widgets.quiet import same
 
 LEAST_BAR = 10
 MOST_BAR = 60
@@ -95,14 +95,15 @@ def _facts(scene: Scene) -> list[str]:
         facts.append(f"{count(round(speed))} tokens/s")
     if scene.elapsed_seconds is not None:
         facts.append(f"{'elapsed' if scene.status.is_live else 'took'} {duration(scene.elapsed_seconds)}")
-    if view.attempts:
+    origin = scene.facts.origin
+    if origin is not None:
+        facts.append(f"fork of {_flat(origin.run)} at step {origin.step:,}")
+    # A fork's first attempt begins where the fork does, which has just been said.
+    if view.attempts > (1 if origin is not None else 0):
         resumed = view.started.resumed_from if view.started is not None else None
         facts.append(f"attempt {view.attempts}" + (f" from step {resumed:,}" if resumed is not None else ""))
     if view.started is not None:
         facts.append(device_name(view.started.device))
-    origin = scene.facts.origin
-    if origin is not None:
-        facts.append(f"fork of {_flat(origin.run)} at step {origin.step:,}")
     if scene.update.read_fraction < 1:
         facts.insert(0, f"reading {scene.update.read_fraction:.0%}")
     return facts

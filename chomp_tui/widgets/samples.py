@@ -11,7 +11,7 @@ from chomp.events import Sampled
 from chomp.events.text import defused
 from chomp_tui.follow.scene import Scene
 from chomp_tui.widgets.listing import Column, Listing, Row, cell, fit_text
-from chomp_tui.widgets.panel import same
+from chomp_tui.widgets.quiet import same
 
 LONGEST_TEXT = 20_000
 SIDE_BY_SIDE = 90

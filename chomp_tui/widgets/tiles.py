@@ -11,7 +11,8 @@ from textual.widgets import Static
 from chomp.events.text import count, step_time
 from chomp_tui.follow.columns import Columns
 from chomp_tui.follow.scene import MISSING, Scene, said
-from chomp_tui.widgets.panel import TextPanel, same
+from chomp_tui.widgets.panel import TextPanel
+from chomp_tui.widgets.quiet import same
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from textual.events import Click
 from textual.widgets import Static
 
 from chomp.events.text import defused
+from chomp_tui.widgets.quiet import set_text
 
 TABS = (
     ("home", "1 Home"),
@@ -46,4 +47,4 @@ class TopBar(Horizontal):
 
     def say(self, text: str | Content) -> None:
         """Replace the context."""
-        self.query_one("#context", Static).update(text if isinstance(text, Content) else Content(defused(text)))
+        set_text(self.query_one("#context", Static), text if isinstance(text, Content) else Content(defused(text)))

@@ -54,8 +54,8 @@ def only_run() -> RunDir:
 
 
 def view(app: ChompApp) -> RunView:
-    update = app.run_screen.update_at_hand
-    return update.view if update is not None else RunView()
+    scene = app.run_screen.scene()
+    return scene.view if scene is not None else RunView()
 
 
 def word(app: ChompApp) -> str:

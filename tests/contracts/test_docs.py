@@ -43,6 +43,7 @@ COMMAND_TIMEOUT_SECONDS = 180
 NOT_RUN = {
     ("README.md", "installs packages", "make run"),
     ("README.md", "installs packages", "make test"),
+    ("README.md", "needs a terminal", "chomp-tui"),
     ("docs/data.md", "needs the hub", "chomp train configs/megalodon_100m_zyda2.yaml --dry-run"),
     ("docs/training.md", "needs a GPU", "chomp inspect configs/megalodon_100m_zyda2.yaml --compile"),
     ("docs/console.md", "needs a terminal", "chomp-tui"),
