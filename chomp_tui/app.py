@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from textual import events
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from chomp_tui.start.launch import LaunchRequest
 
 STYLES = Path(__file__).parent / "styles"
+# Keys typed before the first screen can act on them wait for so long at most.
+PATIENCE_SECONDS = 5.0
+OneScreen = TypeVar("OneScreen", bound=ConsoleScreen)
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class ChompApp(App[None]):
         super().__init__()
         self.shared = shared
         self.opening = opening or Opening()
+        self._typed: list[events.Key] | None = None
         for one in theme.THEMES:
             self.register_theme(one)
         self.add_mode("home", lambda: self.home_screen)
@@ -103,31 +109,36 @@ class ChompApp(App[None]):
     def home_screen(self) -> HomeScreen:
         from chomp_tui.screens.home import HomeScreen
 
-        return HomeScreen()
+        return self._unstyled(HomeScreen())
 
     @cached_property
     def configure_screen(self) -> ConfigureScreen:
         from chomp_tui.screens.configure import ConfigureScreen
 
-        return ConfigureScreen()
+        return self._unstyled(ConfigureScreen())
 
     @cached_property
     def device_screen(self) -> DeviceScreen:
         from chomp_tui.screens.device import DeviceScreen
 
-        return DeviceScreen()
+        return self._unstyled(DeviceScreen())
 
     @cached_property
     def run_screen(self) -> RunScreen:
         from chomp_tui.screens.run import RunScreen
 
-        return RunScreen()
+        return self._unstyled(RunScreen())
 
     @cached_property
     def checkpoints_screen(self) -> CheckpointsScreen:
         from chomp_tui.screens.checkpoints import CheckpointsScreen
 
-        return CheckpointsScreen()
+        return self._unstyled(CheckpointsScreen())
+
+    def _unstyled(self, screen: OneScreen) -> OneScreen:
+        """A screen that Textual need not style anew when it is first shown, by parsing all styles twice more."""
+        screen._css_update_count = self._css_update_count
+        return screen
 
     def compose(self) -> ComposeResult:
         """The very first frame, until the first screen is there."""
@@ -147,7 +158,9 @@ class ChompApp(App[None]):
             self._open_first(self.opening)
         else:
             # Importing a screen takes longer than showing a first frame.
+            self._typed = []
             self.call_after_refresh(self._open_first, self.opening)
+            self._hand_over(time.monotonic() + PATIENCE_SECONDS)
         for note in self.shared.notes:
             self.tell(note, severity="warning")
 
@@ -170,6 +183,26 @@ class ChompApp(App[None]):
             )
         else:
             self.switch_mode("home")
+
+    async def on_event(self, event: events.Event) -> None:
+        if self._typed is not None and isinstance(event, events.Key) and event.key != "ctrl+c":
+            self._typed.append(event)
+        else:
+            await super().on_event(event)
+
+    def _hand_over(self, deadline: float) -> None:
+        """Give what was typed ahead to the first screen, as soon as that shows what it was opened for."""
+        waits = not self.screen.is_ready if isinstance(self.screen, ConsoleScreen) else not self._has_opened
+        if waits and time.monotonic() < deadline:
+            self.set_timer(0.02, lambda: self._hand_over(deadline))
+            return
+        typed, self._typed = self._typed or [], None
+        for key in typed:
+            self.post_message(key)
+
+    @property
+    def _has_opened(self) -> bool:
+        return self.current_mode != self.DEFAULT_MODE
 
     # Between screens -------------------------------------------------------------------
 
@@ -218,8 +251,8 @@ class ChompApp(App[None]):
 
     def action_show_screen(self, mode: str) -> None:
         """Go to one of the screens, unless a question waits for its answer."""
-        if self.current_mode == self.DEFAULT_MODE:
-            # Typed ahead: the first screen is about to come.
+        if not self._has_opened:
+            # Clicked ahead: the first screen is about to come.
             self.call_after_refresh(self.action_show_screen, mode)
         elif isinstance(self.screen, ConsoleScreen):
             self.switch_mode(mode)

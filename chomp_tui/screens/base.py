@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer
 
+from chomp_tui.widgets.keybar import KeyBar
 from chomp_tui.widgets.toosmall import TooSmall
 from chomp_tui.widgets.topbar import TopBar
 
@@ -27,10 +27,15 @@ class ConsoleScreen(Screen[None]):
         """The application, typed."""
         return cast("ChompApp", self.app)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether keys mean what they will mean once everything is shown."""
+        return self.is_mounted
+
     def compose(self) -> ComposeResult:
         yield TopBar(self.MODE)
         yield from self.compose_body()
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
         yield TooSmall()
 
     def compose_body(self) -> ComposeResult:

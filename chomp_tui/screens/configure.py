@@ -71,6 +71,7 @@ class ConfigureScreen(ConsoleScreen):
         self.resume = "none"
         self.fork: ForkOrigin | None = None
         self._identity: Mapping[str, Any] = {}
+        self._is_open = False
         self._wish: _Wish | None = None
         self._timer: Timer | None = None
         self._checked_text = ""
@@ -86,6 +87,10 @@ class ConfigureScreen(ConsoleScreen):
     def is_inspected(self) -> bool:
         """Whether the pre-flight figures are those of what is on the screen."""
         return self._preflight.report.state == "done"
+
+    @property
+    def is_ready(self) -> bool:
+        return self._is_open
 
     # Opening ---------------------------------------------------------------------------
 
@@ -118,6 +123,7 @@ class ConfigureScreen(ConsoleScreen):
         try:
             document, identity = await in_thread(lambda: _read(wish))
         except ChompError as error:
+            self._is_open = True
             self.chomp.tell(str(error), severity="error")
             return
         self.run_dir, self.resume, self.fork = wish.run_dir, wish.resume, wish.fork
@@ -136,6 +142,7 @@ class ConfigureScreen(ConsoleScreen):
         if self.is_current:
             self._turn_to("form")
             form.focus_sections()
+        self._is_open = True
 
     def compose_body(self) -> ComposeResult:
         """Form, YAML and figures; how many are in sight depends on the width."""

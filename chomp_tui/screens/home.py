@@ -79,6 +79,10 @@ class HomeScreen(ConsoleScreen):
         self._has_looked = False
         self._list: RunList | None = None
 
+    @property
+    def is_ready(self) -> bool:
+        return self._has_looked
+
     def compose_body(self) -> ComposeResult:
         with Container(id="home"):
             with Vertical(id="home-runs", classes="panel"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
@@ -14,7 +13,6 @@ from textual.widgets import Static
 from chomp.config import Config
 from chomp.events.text import count, defused, duration, size
 from chomp_tui.edit.preflight import FULL, TIGHT, Report, fit
-from chomp_tui.widgets.chart import Line, LineChart
 
 BAR_CELLS = 10
 MAX_PARTS = 6
@@ -50,7 +48,6 @@ class PreflightPanel(VerticalScroll, can_focus=True):
             yield Static("", id="pf-figures")
             with Vertical(id="pf-right"):
                 yield Static("", id="pf-memory")
-                yield LineChart("learning rate", id="pf-schedule")
         yield Static("", id="pf-hints")
 
     def show(self, report: Report, config: Config | None, limit: tuple[float, str] | None) -> None:
@@ -79,8 +76,17 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         if points == self._schedule:
             return
         self._schedule = points
+        # Charts and numpy come with the first figures, and the screen long before those.
+        import numpy as np
+
+        from chomp_tui.widgets.chart import Line, LineChart
+
         table = np.asarray(points, dtype=float).reshape(-1, 2)
-        self.query_one(LineChart).show([Line("lr", table[:, 0], table[:, 1], "smooth")])
+        chart = next(iter(self.query(LineChart)), None)
+        if chart is None:
+            chart = LineChart("learning rate", id="pf-schedule")
+            self.query_one("#pf-right").mount(chart)
+        chart.show([Line("lr", table[:, 0], table[:, 1], "smooth")])
 
 
 def state_line(report: Report) -> Content:

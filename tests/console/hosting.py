@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
@@ -90,3 +92,12 @@ async def until(pilot: Pilot[Any], wanted: Callable[[], object], seconds: float 
     while not wanted():
         assert time.monotonic() < deadline, "\n".join(frame(pilot.app))
         await pilot.pause(0.02)
+
+
+@contextmanager
+def paints(app: App[Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """What goes to the terminal meanwhile, in the list that this gives."""
+    seen: list[object] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(app, "_display", lambda _, update: seen.append(update))
+        yield seen

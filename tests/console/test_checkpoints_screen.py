@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from chomp_tui.widgets import sampling
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.sampling import SampleDialog
 from tests.console.homes import TEXT, make_checkpoint, make_run
-from tests.console.hosting import SIZES, Host, Shared, frame, until
+from tests.console.hosting import SIZES, Host, Shared, frame, paints, until
 
 # Every size and key of a whole screen, in hundreds of frames.
 pytestmark = pytest.mark.slow
@@ -465,3 +466,21 @@ def test_a_plan_for_each_case(run: RunDir) -> None:
 )
 def test_more_steps(text: str, wrong: bool) -> None:
     assert (more_steps_problem(text, 20) is not None) is wrong
+
+
+async def test_what_is_as_before_is_not_painted_again(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = host(run, None)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await filled(app, pilot, 3)
+        later = time.time() + 50_000
+        monkeypatch.setattr("chomp_tui.screens.checkpoints.time.time", lambda: later)
+        screen(app).draw()
+        await pilot.pause(0.1)
+        with paints(app, monkeypatch) as seen:
+            screen(app).post_message(CheckpointsScreen.Changed(screen(app)._found))
+            screen(app)._tick()
+            await pilot.pause(0.1)
+            assert seen == []
+            screen(app).say("something else")
+            await pilot.pause(0.1)
+            assert seen

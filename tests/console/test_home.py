@@ -21,7 +21,7 @@ from chomp_tui.screens.home import HomeScreen
 from chomp_tui.settings import Settings
 from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text
 from tests.console.homes import append, ended, make_checkpoint, make_run
-from tests.console.hosting import SIZES, Host, Shared, frame, until
+from tests.console.hosting import SIZES, Host, Shared, frame, paints, until
 
 # Every size and key of a whole screen, in hundreds of frames.
 pytestmark = pytest.mark.slow
@@ -351,3 +351,25 @@ def test_columns_are_chosen_by_width(width: int, expected: list[tuple[str, int]]
 )
 def test_a_text_that_is_too_long(text: str, width: int, middle: bool, expected: str) -> None:
     assert fit_text(text, width, middle=middle) == expected
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_what_is_as_before_is_not_painted_again(
+    size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "runs"
+    make_run(root / "[old]", end=ended("crashed", 20, WHY), age=50_000)
+    app = host(root)
+    async with app.run_test(size=size) as pilot:
+        await filled(app, pilot, 1)
+        screen = home(app)
+        await until(pilot, lambda: (run := screen.run_summary()) and run.bytes is not None)
+        with paints(app, monkeypatch) as seen:
+            for _ in range(2):
+                screen.post_message(HomeScreen.Changed(screen._listing))
+                screen._tick()
+                await pilot.pause(0.1)
+            assert seen == []
+            screen.say("something else")
+            await pilot.pause(0.1)
+            assert seen

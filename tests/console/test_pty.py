@@ -101,6 +101,13 @@ def after(terminal: Terminal) -> str:
     return terminal.text[terminal.text.rindex(ALT_SCREEN_OFF) :]
 
 
+def test_keys_that_are_typed_ahead_count(opened: Opener, tmp_path: Path) -> None:
+    terminal = opened("launch", config(tmp_path))
+    terminal.until_shown("Checkpoints")
+    terminal.press("?")
+    terminal.until_shown("Esc closes, Ctrl+P finds a command")
+
+
 def test_leaving_restores_the_terminal(opened: Opener) -> None:
     terminal = opened()
     terminal.until_shown("Configurations")
