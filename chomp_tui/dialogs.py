@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -17,6 +17,25 @@ from textual.widgets.option_list import Option
 from chomp.events.text import defused
 from chomp_tui import keys
 
+Answer = TypeVar("Answer")
+# Of a choice's explanation, so that its lines begin below each other.
+HELP_CELLS = 50
+
+
+class Dialog(ModalScreen[Answer | None]):
+    """A screen over a screen, for one answer; None when cancelled."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
+
+    def answer(self, answer: Answer | None) -> None:
+        """Close with the first answer. Keys typed fast still reach a dialog that is closed or covered by another."""
+        if self.app.screen is self:
+            self.dismiss(answer)
+
+    def action_cancel(self) -> None:
+        """Close without an answer."""
+        self.answer(None)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -28,10 +47,8 @@ class Choice:
     help: str = ""
 
 
-class Choose(ModalScreen[str | None]):
+class Choose(Dialog[str]):
     """One of a few answers, by letter, by arrows and Enter, or by mouse; None when cancelled."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
 
     def __init__(self, title: str, choices: Sequence[Choice], text: str = "") -> None:
         super().__init__(classes="dialog")
@@ -54,29 +71,25 @@ class Choose(ModalScreen[str | None]):
         for choice in self._choices:
             if event.character == choice.key:
                 event.stop()
-                self.dismiss(choice.id)
+                self.answer(choice.id)
                 return
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(event.option_id)
-
-    def action_cancel(self) -> None:
-        self.dismiss(None)
+        self.answer(event.option_id)
 
 
 def _choice_line(choice: Choice) -> Content:
     line = Content.assemble((f" {choice.key} ", "bold reverse"), "  ", (choice.label, "bold"))
-    return line + Content.assemble("\n      ", (choice.help, "dim")) if choice.help else line
+    below = [Content.styled(part.plain, "dim") for part in Content(defused(choice.help)).wrap(HELP_CELLS)]
+    return Content("\n      ").join([line, *below]) if choice.help else line
 
 
-class Ask(ModalScreen[str | None]):
+class Ask(Dialog[str]):
     """One line of text; None when cancelled.
 
     Args:
         check: gives the sentence that says what is wrong with a text, or None.
     """
-
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
 
     def __init__(
         self,
@@ -109,18 +122,13 @@ class Ask(ModalScreen[str | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         wrong = self._check(event.value)
         if wrong is None:
-            self.dismiss(event.value)
+            self.answer(event.value)
         else:
             self.query_one(".error", Label).update(Content(defused(wrong)))
 
-    def action_cancel(self) -> None:
-        self.dismiss(None)
 
-
-class Read(ModalScreen[None]):
+class Read(Dialog[None]):
     """A text to read, shown literally and scrolled by keys."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
 
     def __init__(self, title: str, text: str | Content) -> None:
         super().__init__(classes="dialog wide")
@@ -136,9 +144,6 @@ class Read(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
-
-    def action_cancel(self) -> None:
-        self.dismiss(None)
 
 
 def confirm(title: str, *, text: str, yes: str) -> Choose:

@@ -13,13 +13,20 @@ _EIGHTHS = np.array([ord(char) for char in " ▁▂▃▄▅▆▇█"], np.uint
 
 
 def sparkline(
-    values: ArrayLike, width: int, marker: str = raster.BRAILLE.name, *, height: int = 1, log: bool = False
+    values: ArrayLike,
+    width: int,
+    marker: str = raster.BRAILLE.name,
+    *,
+    height: int = 1,
+    log: bool = False,
+    ends: tuple[float, float] | None = None,
 ) -> str:
     """All values as text of exactly `width` columns and `height` rows; gaps and missing values are spaces.
 
     Args:
         marker: `braille` draws the line through all values, `block` bars up to the highest value of each column.
         log: logarithmic; values that are not above 0 are gaps then.
+        ends: values at the bottom and at the top, at least as far apart as all others; None for the least and the most.
     """
     y = np.asarray(values, np.float64).reshape(-1)
     if width < 1 or height < 1:
@@ -29,7 +36,7 @@ def sparkline(
     bins = raster.binned(series, _edges(len(y), width * across))
     if not len(bins.column):
         return "\n".join([" " * width] * height)
-    scale = Scale(float(bins.low.min()), float(bins.high.max()), log=log)
+    scale = Scale(*(ends or (float(bins.low.min()), float(bins.high.max()))), log=log)
     scaled = bins.scaled(scale)
     low, high = raster.strokes(scaled, width * across)
     if marker == raster.BRAILLE.name:

@@ -117,7 +117,7 @@ def _alive(view: RunView, liveness: Liveness, now: float) -> Status:
         return Status("starting", "◐", "live", "the engine runs and has said nothing yet", is_live=True)
     name = view.phase.name
     if name == "paused":
-        return Status("paused", "‖", "warn", "waits for `resume`", is_live=True)
+        return Status("paused", "‖", "warn", "waits; p in the run view goes on", is_live=True)
     silence = now - last_t
     if last_t and silence > patience_seconds(view):
         reason = f"the engine lives, but has said nothing for {duration(silence)}"

@@ -187,6 +187,15 @@ class CheckpointsScreen(CheckpointUpkeep):
 
     # Going on --------------------------------------------------------------------------
 
+    def _refuse_damaged(self, row: CheckpointRow) -> bool:
+        """Whether a checkpoint is known to be damaged; says so if it is."""
+        check = self.checks.get(row.key)
+        found = check.problems[0] if check is not None and check.problems else None
+        sentence = row.damaged or (f"step {row.step:,} is damaged: {found}" if found else None)
+        if sentence is not None:
+            self.chomp.tell(sentence, severity="error")
+        return sentence is not None
+
     def on_listing_opened(self) -> None:
         self.action_resume()
 
@@ -195,6 +204,8 @@ class CheckpointsScreen(CheckpointUpkeep):
         """Go on in place, after telling what that means."""
         row = self.row()
         if row is None or self.chomp.refuse_read_only():
+            return
+        if self._refuse_damaged(row):
             return
         plan = plan_resume(row, self._found.rows)
         if plan.refusal is not None:
@@ -242,8 +253,7 @@ class CheckpointsScreen(CheckpointUpkeep):
         row = self.row()
         if row is None or self.chomp.refuse_read_only():
             return
-        if row.damaged is not None:
-            self.chomp.tell(row.damaged, severity="error")
+        if self._refuse_damaged(row):
             return
         self.chomp.edit_config(row.run, fork=ForkOrigin(row.run, row.step))
 
@@ -251,7 +261,7 @@ class CheckpointsScreen(CheckpointUpkeep):
     async def action_sample(self) -> None:
         """Write text with the checkpoint."""
         row = self.row()
-        if row is None or self.chomp.refuse_read_only():
+        if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
         prompt = await self.app.push_screen_wait(
             Ask("A sample after which text?", text=f"Step {row.step:,} of {row.run.name}; empty starts a new document.")

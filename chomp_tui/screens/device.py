@@ -22,7 +22,7 @@ from chomp.events.text import defused, duration
 from chomp_tui import keys
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.start import flags
-from chomp_tui.start.gpuwatch import INTERVAL_SECONDS, GpuWatch
+from chomp_tui.start.gpuwatch import INTERVAL_SECONDS, GpuWatch, History
 from chomp_tui.start.launch import prove_flags
 from chomp_tui.start.machine import Machine, Remark, read_machine, remarks
 from chomp_tui.widgets.gpucard import GpuCard, MachineCard
@@ -32,6 +32,8 @@ from chomp_tui.widgets.rules import RuleList, hung
 COMMAND = "chomp train CONFIG"
 # A driver that is asked every two seconds and silent for so long is in trouble.
 SILENT_SECONDS = 5 * INTERVAL_SECONDS
+# Lines of each curve of the last minutes, by how many GPUs share a high and wide screen.
+CURVE_LINES = (6, 4, 2)
 
 
 class DeviceScreen(ConsoleScreen):
@@ -82,6 +84,7 @@ class DeviceScreen(ConsoleScreen):
         self._watch: GpuWatch | None = None
         self._probe: Probe | None = None
         self._machine: Machine | None = None
+        self._history = History()
         self._decisions: list[Decision] = []
         self._answered_at = time.monotonic()
         self._testing: str | None = None
@@ -108,6 +111,7 @@ class DeviceScreen(ConsoleScreen):
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show_advice)
+        self.call_after_refresh(self._show_readings)
 
     def on_screen_resume(self) -> None:
         self._answered_at = time.monotonic()
@@ -136,10 +140,10 @@ class DeviceScreen(ConsoleScreen):
         changed = message.probe != self._probe
         self._probe, self._machine = message.probe, message.machine
         self._say_how_fresh()
-        self.query_one(MachineCard).show(message.machine)
+        self._history.add(message.probe, message.machine, self._answered_at)
+        self._show_readings()
         if changed:
             self._decisions = recommended_environment(message.probe, self._environ)
-            self._show_gpus(message.probe)
             self._show_advice()
 
     def _say_how_fresh(self) -> None:
@@ -154,7 +158,19 @@ class DeviceScreen(ConsoleScreen):
 
     # Showing ---------------------------------------------------------------------------
 
-    def _show_gpus(self, probe: Probe) -> None:
+    def _show_readings(self) -> None:
+        if self._probe is None or self._machine is None:
+            return
+        height = self._curve_lines(len(self._probe.gpus))
+        self.query_one(MachineCard).show(self._machine, self._history.trail(None), height)
+        self._show_gpus(self._probe, height)
+
+    def _curve_lines(self, gpus: int) -> int:
+        if not (self.has_class("-wide") and self.has_class("-tall")):
+            return 0
+        return CURVE_LINES[gpus] if gpus < len(CURVE_LINES) else 1
+
+    def _show_gpus(self, probe: Probe, height: int) -> None:
         none = self.query_one("#no-gpu", Static)
         none.display = not probe.gpus
         set_title(none, "No GPU")
@@ -162,10 +178,11 @@ class DeviceScreen(ConsoleScreen):
         cards = list(self.query(GpuCard))
         if len(cards) == len(probe.gpus):
             for card, gpu in zip(cards, probe.gpus, strict=True):
-                card.show(gpu)
+                card.show(gpu, self._history.trail(gpu.index), height)
         else:
             self.query(GpuCard).remove()
-            self.query_one("#gpus").mount_all([GpuCard(gpu) for gpu in probe.gpus], before=self.query_one(MachineCard))
+            made = [GpuCard(gpu, self._history.trail(gpu.index), height) for gpu in probe.gpus]
+            self.query_one("#gpus").mount_all(made, before=self.query_one(MachineCard))
 
     def _show_advice(self) -> None:
         rules = self.query_one(RuleList)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Label, OptionList
 from textual.widgets.option_list import Option
 
 from chomp.errors import ChompError
 from chomp.events.text import defused
-from chomp_tui import keys
 from chomp_tui.background import in_thread
-from chomp_tui.dialogs import Ask, Choice, Choose, Read, confirm
+from chomp_tui.dialogs import Ask, Choice, Choose, Dialog, Read, confirm
 from chomp_tui.edit.document import Document
 from chomp_tui.edit.documents import Base, ChangedOnDisk, bases, from_file, save
 
@@ -26,10 +23,8 @@ if TYPE_CHECKING:
     from chomp_tui.screens.configure import ConfigureScreen
 
 
-class OpenList(ModalScreen[Base | None]):
+class OpenList(Dialog[Base]):
     """Configurations and past runs to start from; None when cancelled."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
 
     def __init__(self, choices: list[Base]) -> None:
         super().__init__(classes="dialog")
@@ -45,10 +40,7 @@ class OpenList(ModalScreen[Base | None]):
         self.query_one(OptionList).focus()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._choices[event.option_index])
-
-    def action_cancel(self) -> None:
-        self.dismiss(None)
+        self.answer(self._choices[event.option_index])
 
 
 def _base_line(base: Base) -> Content:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from textual.app import ComposeResult
-from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Label, Static
 
 from chomp_tui import keys
+from chomp_tui.dialogs import Dialog
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """All keys of one screen first, then those of the others.
 
     Args:
@@ -22,8 +19,6 @@ class HelpScreen(ModalScreen[None]):
         purpose: what that screen is for.
         keymap: binding id -> keys, where the user chose others.
     """
-
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
 
     def __init__(self, scope: str, purpose: str, keymap: dict[str, str]) -> None:
         super().__init__(classes="dialog wide")
@@ -40,9 +35,6 @@ class HelpScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
-
-    def action_cancel(self) -> None:
-        self.dismiss(None)
 
     @property
     def text(self) -> Content:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chomp.config import LoadedConfig
-from chomp.config.compat import Difference, format_table
+from chomp.config.compat import Difference
 from chomp.errors import ChompError
 from chomp.rundir import RunDir, fork_run, fresh_name, open_run, write_whole
 from chomp_tui.background import in_thread
@@ -20,6 +20,7 @@ from chomp_tui.edit.documents import from_file
 from chomp_tui.edit.forkplan import ForkPlan
 from chomp_tui.screens.filing import save_document
 from chomp_tui.start.launch import LaunchRequest
+from chomp_tui.widgets.checkpointrows import change_lines
 
 if TYPE_CHECKING:
     from chomp_tui.screens.configure import ConfigureScreen
@@ -172,4 +173,4 @@ async def _accepted(screen: ConfigureScreen, plan: ForkPlan) -> bool:
 
 
 def _listed(differences: Sequence[Difference]) -> str:
-    return format_table(differences)
+    return "\n".join(f"{change_lines([item])}\n  {item.why}" for item in differences)

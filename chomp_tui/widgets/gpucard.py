@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from textual.content import Content
+from textual.geometry import Region
 from textual.widgets import Static
 
 from chomp.device import Gpu, Process
 from chomp.events.text import defused
+from chomp_tui.chart.sparkline import sparkline
+from chomp_tui.start.gpuwatch import KEPT_MINUTES, Trail
 from chomp_tui.start.machine import Machine, gib
+from chomp_tui.widgets.quiet import same, set_title
 
 ABSENT = "–"
 LABEL_CELLS = 10
@@ -16,46 +23,108 @@ BAR_CELLS = range(8, 41)
 MOST_PROCESSES = 5
 
 
-class GpuCard(Static):
-    """A bordered box; redrawn only when a reading changed.
-
-    Args:
-        gpu: the first reading.
-    """
-
-    def __init__(self, gpu: Gpu) -> None:
-        super().__init__(classes="panel gpu")
-        self._gpu: Gpu | None = None
-        self.show(gpu)
-
-    def show(self, gpu: Gpu) -> None:
-        """Replace the reading."""
-        if gpu != self._gpu:
-            self._gpu = gpu
-            self.border_title = Content(title(gpu))
-            self.refresh(layout=True)
-
-    def render(self) -> Content:
-        return Content("") if self._gpu is None else card(self._gpu, self.content_size.width or 60)
-
-
-class MachineCard(Static):
-    """What runs have besides GPUs: processors and memory."""
+class _Card(Static):
+    """A bordered box; only lines that changed are painted again."""
 
     def __init__(self) -> None:
         super().__init__(classes="panel gpu")
-        self._machine: Machine | None = None
-        self.border_title = "This machine"
+        self._drawn = Content("")
 
-    def show(self, machine: Machine) -> None:
-        """Replace the reading."""
-        if machine != self._machine:
-            self._machine = machine
+    def lines(self, width: int) -> Content:
+        """What there is to show, drawn for a width in cells."""
+        raise NotImplementedError
+
+    def _draw(self) -> None:
+        before, self._drawn = self._drawn.split(), self.lines(self.content_size.width or 60)
+        after = self._drawn.split()
+        if len(before) != len(after):
             self.refresh(layout=True)
+        else:
+            changed = [row for row, line in enumerate(after) if not same(line, before[row])]
+            for row in changed:
+                self.refresh(Region(0, row, self.content_size.width, 1))
+
+    def on_resize(self) -> None:
+        self._draw()
 
     def render(self) -> Content:
-        machine = self._machine
-        return Content("") if machine is None else machine_lines(machine, self.content_size.width or 60)
+        return self.lines(self.content_size.width or 60)
+
+
+class GpuCard(_Card):
+    """One GPU.
+
+    Args:
+        gpu: the first reading.
+        trail: the readings of the last minutes.
+        height: lines for each of their curves; 0 for none.
+    """
+
+    def __init__(self, gpu: Gpu, trail: Trail | None = None, height: int = 0) -> None:
+        super().__init__()
+        self.show(gpu, trail, height)
+
+    def show(self, gpu: Gpu, trail: Trail | None = None, height: int = 0) -> None:
+        """Replace the reading."""
+        self._gpu, self._trail, self._curve_height = gpu, trail, height
+        set_title(self, title(gpu))
+        self._draw()
+
+    def lines(self, width: int) -> Content:
+        return card(self._gpu, width) + past(self._trail, "load", width, self._curve_height)
+
+
+class MachineCard(_Card):
+    """What runs have besides GPUs: processors and memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._machine: Machine | None = None
+        self._trail: Trail | None = None
+        self._curve_height = 0
+        set_title(self, "This machine")
+
+    def show(self, machine: Machine, trail: Trail | None = None, height: int = 0) -> None:
+        """Replace the reading."""
+        self._machine, self._trail, self._curve_height = machine, trail, height
+        self._draw()
+
+    def lines(self, width: int) -> Content:
+        if self._machine is None:
+            return Content("")
+        return machine_lines(self._machine, width) + past(self._trail, "CPU", width, self._curve_height)
+
+
+def past(trail: Trail | None, load: str, width: int, height: int) -> Content:
+    """Curves of the last minutes below the bars, each from 0 to 100 %; none without room or readings.
+
+    Args:
+        load: what the load is called.
+        height: lines of a curve.
+    """
+    cells = width - LABEL_CELLS - len(" 100%")
+    if trail is None or height < 1 or cells < len(_axis(0)):
+        return Content("")
+    curves = [(load, trail.load, "$primary"), ("memory", trail.memory, "$chart-second")]
+    known = [curve for curve in curves if not all(math.isnan(value) for value in curve[1])]
+    rows = [row for name, values, tone in known for row in (Content(""), *_curve(name, values, tone, cells, height))]
+    axis = _label("") + Content.styled(_axis(cells), "$muted")
+    # The first line ends the one that stands above.
+    return Content("\n").join([Content(""), *rows, axis]) if rows else Content("")
+
+
+def _curve(name: str, values: Sequence[float], tone: str, cells: int, height: int) -> list[Content]:
+    drawn = sparkline(values, cells, "block", height=height, ends=(0.0, 1.0)).split("\n")
+    ends = {height - 1: "   0%", 0: " 100%"}
+    return [
+        _label(name if row == 0 else "") + Content.styled(line, tone) + Content.styled(ends.get(row, ""), "$muted")
+        for row, line in enumerate(drawn)
+    ]
+
+
+def _axis(cells: int) -> str:
+    left, right = f"{KEPT_MINUTES} minutes ago", "now"
+    return left + " " * max(1, cells - len(left) - len(right)) + right
 
 
 def machine_lines(machine: Machine, width: int) -> Content:

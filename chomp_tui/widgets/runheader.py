@@ -89,7 +89,8 @@ def _facts(scene: Scene) -> list[str]:
     view, facts = scene.view, []
     if scene.age_seconds is not None:
         age = duration(scene.age_seconds)
-        facts.append(f"last record {age} ago" if scene.status.is_live else f"ended {age} ago")
+        is_going = scene.status.is_live or scene.status.tone == "live"
+        facts.append(f"last record {age} ago" if is_going else f"ended {age} ago")
     speed = scene.newest("tokens_per_sec")
     if scene.status.is_live and speed is not None:
         facts.append(f"{count(round(speed))} tokens/s")

@@ -11,17 +11,14 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Label, Static
 
 from chomp.events.text import defused
-from chomp_tui import keys
+from chomp_tui.dialogs import Dialog
 
 
 def generate_command(checkpoint: Path, prompt: str) -> list[str]:
@@ -29,7 +26,7 @@ def generate_command(checkpoint: Path, prompt: str) -> list[str]:
     return [sys.executable, "-m", "chomp", "generate", str(checkpoint), f"--prompt={prompt}", "--json"]
 
 
-class SampleDialog(ModalScreen[None]):
+class SampleDialog(Dialog[None]):
     """Writes after a prompt and shows what came of it; Esc ends the child.
 
     Args:
@@ -37,8 +34,6 @@ class SampleDialog(ModalScreen[None]):
         prompt: the text to continue.
         environment: variables to set for the child.
     """
-
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
 
     def __init__(self, checkpoint: Path, prompt: str, environment: Mapping[str, str]) -> None:
         super().__init__(classes="dialog wide")
@@ -88,7 +83,7 @@ class SampleDialog(ModalScreen[None]):
 
     def action_cancel(self) -> None:
         self._end()
-        self.dismiss(None)
+        self.answer(None)
 
 
 def written(output: bytes, errors: bytes, code: int) -> Content:

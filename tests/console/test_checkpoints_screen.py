@@ -149,6 +149,10 @@ async def test_verify_finds_a_flipped_byte(run: RunDir) -> None:
         await pilot.press("v")
         await until(pilot, lambda: any("100" in line and "✗ no" in line for line in frame(app)))
         assert "DAMAGED: params/d has changed: its SHA-256 does not match" in "\n".join(frame(app))
+        await pilot.press("enter", "f", "g")
+        await until(pilot, lambda: len(app.told) == 3)
+        assert set(app.told) == {"step 100 is damaged: params/d has changed: its SHA-256 does not match"}
+        assert (app.asked, app.screen) == ([], app.held)
 
 
 async def test_a_verification_shows_how_far_it_is_and_ends_with_the_console(
@@ -475,12 +479,11 @@ async def test_what_is_as_before_is_not_painted_again(run: RunDir, monkeypatch: 
         later = time.time() + 50_000
         monkeypatch.setattr("chomp_tui.screens.checkpoints.time.time", lambda: later)
         screen(app).draw()
-        await pilot.pause(0.1)
+        await pilot.pause(0.5)
         with paints(app, monkeypatch) as seen:
             screen(app).post_message(CheckpointsScreen.Changed(screen(app)._found))
             screen(app)._tick()
             await pilot.pause(0.1)
             assert seen == []
             screen(app).say("something else")
-            await pilot.pause(0.1)
-            assert seen
+            await until(pilot, lambda: seen)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,9 @@ from chomp_tui.app import ChompApp, Shared
 from chomp_tui.screens import device
 from chomp_tui.screens.device import DeviceScreen
 from chomp_tui.settings import Settings
-from chomp_tui.start.gpuwatch import GpuWatch
+from chomp_tui.start.gpuwatch import INTERVAL_SECONDS, KEPT_READINGS, GpuWatch, History, Trail
 from chomp_tui.start.machine import Machine, remarks
-from chomp_tui.widgets.gpucard import GpuCard, MachineCard, card, machine_lines, title
+from chomp_tui.widgets.gpucard import GpuCard, MachineCard, card, machine_lines, past, title
 from chomp_tui.widgets.rules import RuleList
 from tests.device.fake_nvml import READINGS, fake, probe_of
 
@@ -185,6 +187,54 @@ def test_the_machine_s_own_line() -> None:
         "memory    ━━━━──────────────────────────  8.0 GiB of 64.0 GiB",
     ]
     assert machine_lines(Machine(2, 4 << 30), 70).plain.splitlines() == ["CPU       2 cores", "memory    4.0 GiB"]
+
+
+# The last minutes ------------------------------------------------------------------------
+
+
+def test_readings_of_the_last_minutes_stand_at_their_times() -> None:
+    probe, history = probe_of("rtx5090"), History()
+    [gpu] = probe.gpus
+    for number in (0, 1, 4):
+        history.add(probe, MACHINE, 1000 + number * INTERVAL_SECONDS)
+    # Asked for in between: replaces the newest.
+    history.add(probe, replace(MACHINE, busy_percent=75.0), 1000 + 4.2 * INTERVAL_SECONDS)
+    load = history.trail(None).load
+    assert len(load) == KEPT_READINGS
+    assert load[-5:] == pytest.approx((0.25, 0.25, math.nan, math.nan, 0.75), nan_ok=True)
+    assert all(map(math.isnan, load[:-5]))
+    assert history.trail(None).memory[-1] == 0.125
+    assert history.trail(gpu.index).load[-1] == 0.04
+    assert all(map(math.isnan, history.trail(7).load))
+    history.add(probe, MACHINE, 1e9)
+    assert all(map(math.isnan, history.trail(None).load[:-1])), "a long time away is a gap, not a curve"
+
+
+def test_curves_of_the_last_minutes() -> None:
+    trail = Trail((math.nan,) * 6 + (0.0,) * 7 + (0.5,) * 7 + (1.0,) * 7, (math.nan,) * 27)
+    assert past(trail, "load", 42, 2).plain.splitlines()[2:] == [
+        "load                   ▁▁▁▁▁▁▁███████ 100%",
+        "                ▁▁▁▁▁▁▁██████████████   0%",
+        "          5 minutes ago           now",
+    ]
+
+
+@pytest.mark.parametrize("width", [1, 20, 38, 500])
+@pytest.mark.parametrize("trail", [None, Trail(), Trail((0.5,) * 9, (math.nan,) * 9)])
+def test_curves_of_any_width(width: int, trail: Trail | None) -> None:
+    lines = past(trail, "CPU", width, 4).plain.splitlines()
+    assert all(len(line) <= max(0, width) for line in lines)
+
+
+@pytest.mark.parametrize(("size", "curves"), [((160, 48), True), ((160, 30), False), ((120, 48), False)])
+async def test_curves_have_room_only_on_a_high_and_wide_screen(
+    size: tuple[int, int], curves: bool, tmp_path: Path
+) -> None:
+    async with shown(tmp_path, "rtx5090", size=size) as (pilot, screen):
+        await pilot.pause(0.1)
+        text = frame(screen)
+        assert text.count("5 minutes ago") == (2 if curves else 0)
+        assert "memory" in text
 
 
 # Where runs compute ----------------------------------------------------------------------
