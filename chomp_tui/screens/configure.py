@@ -75,13 +75,15 @@ class ConfigureScreen(ConsoleScreen):
         self._wish: _Wish | None = None
         self._timer: Timer | None = None
         self._checked_text = ""
+        # What the run that was started last keeps a copy of.
+        self._launched_text: str | None = None
         self._limit: tuple[float, str] | None = None
         self._preflight = Preflight(self._got_report, command=inspect, debounce_seconds=debounce_seconds)
 
     @property
     def has_unsaved(self) -> bool:
         """Whether there are changes that no file holds."""
-        return self.document.is_modified
+        return self.document.is_modified and self.document.text != self._launched_text
 
     @property
     def is_inspected(self) -> bool:
@@ -232,7 +234,7 @@ class ConfigureScreen(ConsoleScreen):
         """Validate, and bring everything in sight up to date."""
         check = self.document.check()
         self._checked_text = self.document.text
-        is_opened = self.has_unsaved or self.document.name != NEW_NAME
+        is_opened = self.document.is_modified or self.document.name != NEW_NAME
         self.chomp.shared.at_hand = check.loaded if is_opened else None
         self.query_one(ConfigForm).update_views(force=force)
         self.query_one(YamlPane).show_problems(check.problems)
@@ -270,7 +272,7 @@ class ConfigureScreen(ConsoleScreen):
             mark, name = "● ", path.name if path else name
         else:
             mark = "● modified  "
-        self.say(Content.styled(mark if self.has_unsaved else "", "$warning") + Content(defused(name)))
+        self.say(Content.styled(mark if self.document.is_modified else "", "$warning") + Content(defused(name)))
 
     def _update_headline(self) -> None:
         check = self.document.check()
@@ -417,6 +419,7 @@ class ConfigureScreen(ConsoleScreen):
         """A run has been started: leave the machine to it, and name the next one afresh."""
         self._preflight.hold("paused while a run starts")
         self.run_dir, self.resume, self.fork = None, "none", None
+        self._launched_text = self.document.text
 
     def action_save(self) -> None:
         """Save to the file it came from."""

@@ -10,6 +10,9 @@ from textual.widgets import Label, Static
 from chomp_tui import keys
 from chomp_tui.dialogs import Dialog
 
+# Of a row: its keys, and what they do; lines that go on begin below each other.
+KEY_CELLS, HELP_CELLS = 14, 49
+
 
 class HelpScreen(Dialog[None]):
     """All keys of one screen first, then those of the others.
@@ -47,5 +50,7 @@ class HelpScreen(Dialog[None]):
             for row in keys.TABLE:
                 if row.scope == scope:
                     named = keys.shown(self._keymap.get(row.id, row.keys))
-                    parts += [Content.styled(f"  {named:<14} ", "bold"), row.help, "\n"]
+                    line, *more = Content(row.help).wrap(HELP_CELLS)
+                    parts += [Content.styled(f"  {named:<{KEY_CELLS}} ", "bold"), line, "\n"]
+                    parts += [f"{'':<{KEY_CELLS + 3}}{other.plain}\n" for other in more]
         return Content.assemble(*parts)

@@ -33,6 +33,7 @@ NO_RUN = Notice(
     "Home lists the runs: choose one and press Enter.",
     hint="1 shows the runs, 2 configures a new one",
 )
+STARTING = Notice("The engine is starting", "It loads its libraries and has said nothing yet.")
 
 
 def notice_of(scene: Scene) -> Notice | None:
@@ -45,6 +46,8 @@ def notice_of(scene: Scene) -> Notice | None:
         return Notice("This run cannot be shown", problem, hint="1 shows the runs", is_bad=True)
     if status.is_live:
         return _under_way(scene)
+    if status.tone == "live":
+        return STARTING
     if status.tone == "bad":
         return Notice(f"The engine ended: {status.word}", status.reason, log, "the whole log is in the panel Log", True)
     if view.ended is not None:
@@ -56,7 +59,7 @@ def _under_way(scene: Scene) -> Notice:
     view = scene.view
     phase = view.phase
     if phase is None:
-        return Notice("The engine is starting", "It loads its libraries and has said nothing yet.")
+        return STARTING
     since = duration(scene.now - phase.t) if phase.t else ""
     if phase.name == "data":
         return Notice(f"Reading the data, {since}", "The corpus is read, counted and split.")

@@ -542,6 +542,9 @@ async def test_unsaved_changes_are_saved_or_kept_with_the_run(tmp_path: Path, ke
         assert request.config.read_text() == new
         assert request.config == (console.file if saved else RunDir(request.run_dir).config_original)
         assert console.file.read_text() == (new if saved else SMALL)
+        # The run holds the text, so leaving loses nothing; the file still differs.
+        await until(pilot, lambda: not console.screen.has_unsaved)
+        assert console.screen.document.is_modified is not saved
 
 
 async def test_launching_can_be_given_up_and_invalid_files_are_refused_at_their_field(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def drawn(size: tuple[int, int], opening: Opening, shows: str, *keys: str) -> str:
     """What stands on the screen once it shows `shows` and the keys were pressed."""
-    app = ChompApp(Shared(Settings(path=Path("console.yaml"))), opening)
+    app = ChompApp(Shared(Settings()), opening)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: shows in "\n".join(frame(app)))
         for key in keys:
