@@ -58,7 +58,7 @@ TABLE: tuple[Key, ...] = (
     Key("app", "show_screen('configure')", "2", "Configure", "Edit a configuration and check it.", name="configure"),
     Key("app", "show_screen('device')", "3", "Device", "GPUs and the flags they need.", name="device"),
     Key("app", "show_screen('run')", "4", "Run", "Watch and steer a run.", name="run"),
-    Key("app", "show_screen('checkpoints')", "5", "Checkpoints", "Checkpoints of all runs.", name="checkpoints"),
+    Key("app", "show_screen('checkpoints')", "5", "Checkpoints", "Checkpoints of one run, or of all.", name="checkpoints"),
     Key("app", "help", "6,question_mark,f1", "Help", "All keys, and what the screen is for."),
     Key("app", "back", "escape", "Back", "One layer out."),
     Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme; remembered."),

@@ -21,7 +21,7 @@ FACT_CELLS = 8
 RUN_COLUMNS = (
     Column("state", "state", 13),
     Column("name", "run", 26, grow=2, middle=True),
-    Column("step", "step", 13, rank=1, right=True),
+    Column("step", "step", 15, rank=1, right=True),
     Column("bar", "", BAR_CELLS, rank=6),
     Column("loss", "loss", 7, rank=1, right=True),
     Column("eval", "eval", 7, rank=3, right=True),
