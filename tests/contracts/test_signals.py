@@ -202,10 +202,22 @@ def test_a_signal_before_anything_is_built(number: signal.Signals, tmp_path: Pat
     """While libraries are still imported nothing can be lost: the exit code alone says what happened."""
     path = write_config(tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus", documents=5)))
     engine = Engine(tmp_path / "run", "train", path, "--run-dir", tmp_path / "run")
-    time.sleep(0.7)
+    until_caught(engine.process.pid, signal.SIGTERM)
     engine.signal(number)
     assert engine.finish(30) == SIGNALS[number], engine.text()
     assert "Traceback" not in engine.text()
+
+
+def until_caught(pid: int, number: signal.Signals) -> None:
+    """Wait until a process has a handler of its own for a signal, as the kernel's table says."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        status = Path(f"/proc/{pid}/status").read_text()
+        (mask,) = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:")]
+        if mask >> (number - 1) & 1:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"process {pid} never installed a handler for {number.name}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
