@@ -5,7 +5,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 
-PAGES = ("start", "loop", "saves", "step", "data", "console_start", "chart", "console_open")
+PAGES = ("start", "loop", "saves", "step", "data", "console_start", "chart", "console_open", "console_live")
 
 
 def main() -> int:
