@@ -96,7 +96,6 @@ class Document:
         self._future: list[tuple[str, tuple[str, ...]]] = []
         self._group: str | None = None
         self._checked: tuple[tuple[str, tuple[str, ...]], Check] | None = None
-        self._last_valid: LoadedConfig | None = None
         self._values: dict[str, Any] = {}
 
     @property
@@ -200,14 +199,8 @@ class Document:
             loaded = parse_config(self.text, source=self.name, overrides=self.overrides)
         except InvalidConfig as error:
             return Check(None, error.problems, parses=_layout(self.text) is not None)
-        self._last_valid, self._values = loaded, flatten(loaded.config)
+        self._values = flatten(loaded.config)
         return Check(loaded, notes=notes(loaded.config))
-
-    @property
-    def last_valid(self) -> LoadedConfig | None:
-        """The newest state that validation has accepted; None before the first."""
-        self.check()
-        return self._last_valid
 
     def variables(self) -> tuple[Setting, ...]:
         """The document's own variables, as settings of a form."""

@@ -70,7 +70,6 @@ class RunView:
 
     Attributes:
         first_started_at: Unix time of the first attempt's `run_started`.
-        resumed_at: the steps, ascending, where attempts that still count took over; a fork's first attempt too.
         phase: what the engine does now; None before its first word and after its last.
         opening: an attempt that reads its data and has not begun yet: it may be refused, and the run stays as it was.
         refused: the end of an attempt that never began, if that is the newest thing that happened to a begun run.
@@ -85,7 +84,6 @@ class RunView:
     started: RunStarted | None = None
     attempts: int = 0
     first_started_at: float | None = None
-    resumed_at: tuple[int, ...] = ()
     phase: Phase | None = None
     opening: Phase | None = None
     refused: RunEnded | None = None
@@ -293,8 +291,6 @@ class Folding:
         checkpoints = self._own("checkpoints")
         for beyond in [saved for saved in checkpoints if saved > step]:
             del checkpoints[beyond]
-        marks = tuple(mark for mark in fields["resumed_at"] if mark < step)
-        fields["resumed_at"] = (*marks, step) if step >= 0 else ()
 
     def _end(self, event: RunEnded) -> None:
         fields = self._fields

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.content import Content
+from textual.message import Message
 from textual.screen import Screen
 
 from chomp_tui.widgets.keybar import KeyBar
@@ -45,6 +47,11 @@ class ConsoleScreen(Screen[None]):
     def say(self, text: str | Content) -> None:
         """Show one line of context at the top right."""
         self.query_one(TopBar).say(text)
+
+    def post_safely(self, message: Message) -> None:
+        """Post from a thread; after the end of the screen or of its loop there is nobody to tell."""
+        with contextlib.suppress(RuntimeError):
+            self.post_message(message)
 
     def go_back(self) -> None:
         """One layer out; a screen with layers of its own closes those first."""

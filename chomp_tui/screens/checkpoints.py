@@ -12,7 +12,7 @@ from textual.binding import BindingType
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from chomp.events.text import defused
 from chomp_tui import keys
@@ -31,6 +31,7 @@ from chomp_tui.widgets.checkpointrows import (
     judged_by,
 )
 from chomp_tui.widgets.listing import Listing
+from chomp_tui.widgets.namefilter import NameFilter
 from chomp_tui.widgets.quiet import set_text, set_title
 from chomp_tui.widgets.sampling import SampleDialog
 
@@ -62,7 +63,6 @@ class CheckpointsScreen(CheckpointUpkeep):
         self._run: Path | None = None
         self._found = Checkpoints()
         self._has_looked = False
-        self._needle = ""
         self._list: CheckpointList | None = None
 
     def show(self, run: Path | None) -> None:
@@ -83,14 +83,13 @@ class CheckpointsScreen(CheckpointUpkeep):
     def compose_body(self) -> ComposeResult:
         with Container(id="checkpoints"):
             with Vertical(id="checkpoint-panel", classes="panel"):
-                yield Input(placeholder="part of a run's name", id="checkpoint-filter", compact=True)
+                yield NameFilter(listing="checkpoint-list", id="checkpoint-filter")
                 yield Static("", id="checkpoint-empty")
                 yield Listing(columns(with_run=True), id="checkpoint-list")
             with VerticalScroll(id="checkpoint-detail", classes="panel", can_focus=False):
                 yield Static("", id="checkpoint-facts")
 
     def on_mount(self) -> None:
-        self.query_one("#checkpoint-filter").display = False
         self.query_one("#checkpoint-empty").display = False
         self._list = CheckpointList(self.chomp.shared.runs, self._deliver)
         self.ask_again()
@@ -138,7 +137,8 @@ class CheckpointsScreen(CheckpointUpkeep):
 
     def draw(self) -> None:
         now = time.time()
-        rows = [row for row in self._found.rows if self._needle in row.run.name.lower()]
+        lets_through = self.query_one(NameFilter).lets_through
+        rows = [row for row in self._found.rows if lets_through(row.run.name)]
         listing = self.query_one("#checkpoint-list", Listing)
         listing.show_columns(columns(with_run=self._found.run is None, narrow=self.has_class("-narrow")))
         listing.show([checkpoint_row(row, now, self.checks.get(row.key)) for row in rows])
@@ -150,15 +150,15 @@ class CheckpointsScreen(CheckpointUpkeep):
         self.say(f"vs {self._found.reference or 'each run’s own'}")
 
     def _draw_empty(self, *, is_empty: bool) -> None:
-        empty = self.query_one("#checkpoint-empty", Static)
+        empty, name_filter = self.query_one("#checkpoint-empty", Static), self.query_one(NameFilter)
         empty.display = is_empty
         self.query_one("#checkpoint-list").display = not is_empty
         if not is_empty:
             return
         if self._found.problem:
             text = self._found.problem
-        elif self._needle and self._found.rows:
-            text = f"no run has “{self._needle}” in its name; Esc shows all"
+        elif name_filter.is_narrowing and self._found.rows:
+            text = f"no run has “{name_filter.needle}” in its name; Esc shows all"
         elif self._found.run is not None:
             text = f"{self._found.run.name} has no checkpoint yet. Esc shows those of all runs."
         else:
@@ -282,25 +282,15 @@ class CheckpointsScreen(CheckpointUpkeep):
 
     def action_filter(self) -> None:
         """Show only runs whose name contains a text."""
-        box = self.query_one("#checkpoint-filter", Input)
-        box.display = True
-        box.focus()
+        self.query_one(NameFilter).ask()
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self._needle = event.value.strip().lower()
+    def on_input_changed(self) -> None:
         self.draw()
 
-    def on_input_submitted(self) -> None:
-        self.query_one("#checkpoint-filter").display = bool(self._needle)
-        self.query_one("#checkpoint-list").focus()
-
     def go_back(self) -> None:
-        box = self.query_one("#checkpoint-filter", Input)
-        if box.display:
-            box.value = ""
-            box.display = False
-            self.query_one("#checkpoint-list").focus()
-        elif self._run is not None:
+        if self.query_one(NameFilter).clear_away():
+            return
+        if self._run is not None:
             self.show(None)
         else:
             super().go_back()

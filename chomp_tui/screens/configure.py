@@ -74,7 +74,6 @@ class ConfigureScreen(ConsoleScreen):
         self._is_open = False
         self._wish: _Wish | None = None
         self._timer: Timer | None = None
-        self._checked_text = ""
         # What the run that was started last keeps a copy of.
         self._launched_text: str | None = None
         self._limit: tuple[float, str] | None = None
@@ -226,14 +225,18 @@ class ConfigureScreen(ConsoleScreen):
     def _check_soon(self) -> None:
         """Validate once the person pauses."""
         self._update_context()
+        self._cancel_check()
+        self._timer = self.set_timer(CHECK_SECONDS, self._check)
+
+    def _cancel_check(self) -> None:
         if self._timer is not None:
             self._timer.stop()
-        self._timer = self.set_timer(CHECK_SECONDS, self._check)
+            self._timer = None
 
     def _check(self, *, force: bool = False) -> None:
         """Validate, and bring everything in sight up to date."""
+        self._cancel_check()
         check = self.document.check()
-        self._checked_text = self.document.text
         is_opened = self.document.is_modified or self.document.name != NEW_NAME
         self.chomp.shared.at_hand = check.loaded if is_opened else None
         self.query_one(ConfigForm).update_views(force=force)

@@ -132,7 +132,7 @@ class DeviceScreen(ConsoleScreen):
 
     def _deliver(self, probe: Probe) -> None:
         """In the watching thread."""
-        self.post_message(self.Probed(probe, self._read_machine()))
+        self.post_safely(self.Probed(probe, self._read_machine()))
 
     def on_device_screen_probed(self, message: Probed) -> None:
         """Show a reading."""
@@ -300,7 +300,7 @@ class DeviceScreen(ConsoleScreen):
 
     def _test(self, text: str, environment: Mapping[str, str]) -> None:
         """In a thread."""
-        self.post_message(self.FlagsTested(text, prove_flags(environment)))
+        self.post_safely(self.FlagsTested(text, prove_flags(environment)))
 
     def on_device_screen_flags_tested(self, message: FlagsTested) -> None:
         """Show what XLA said."""

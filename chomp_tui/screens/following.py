@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from pathlib import Path
@@ -81,18 +80,13 @@ class FollowingScreen(ConsoleScreen):
         self._launched = Launched(pid, time.time()) if pid is not None else None
         self.clear(self._path)
         token = self._token
-        self._feed = RunFeed(self._path, lambda update: self._post(self.Updated(token, update)))
+        self._feed = RunFeed(self._path, lambda update: self.post_safely(self.Updated(token, update)))
         self._feed.start()
 
     def _stop_following(self) -> None:
         if self._feed is not None:
             self._feed.stop()
             self._feed = None
-
-    def _post(self, message: Message) -> None:
-        """Deliver from a thread; after the end of the screen or of its loop there is nobody to tell."""
-        with contextlib.suppress(RuntimeError):
-            self.post_message(message)
 
     def on_following_screen_updated(self, message: Updated) -> None:
         if message.token != self._token:
@@ -125,7 +119,7 @@ class FollowingScreen(ConsoleScreen):
         token = self._token
 
         def work() -> None:
-            self._post(self.FactsRead(token, read_facts(update.run)))
+            self.post_safely(self.FactsRead(token, read_facts(update.run)))
 
         threading.Thread(target=work, daemon=True, name="run-facts").start()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from textual.binding import BindingType
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from chomp.errors import ChompError
 from chomp.events.text import size
@@ -28,6 +27,7 @@ from chomp_tui.follow import runlist
 from chomp_tui.follow.runlist import ConfigEntry, RunList
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.widgets.listing import Listing
+from chomp_tui.widgets.namefilter import NameFilter
 from chomp_tui.widgets.quiet import set_text, set_title
 from chomp_tui.widgets.runrows import (
     CONFIG_COLUMNS,
@@ -75,7 +75,6 @@ class HomeScreen(ConsoleScreen):
     def __init__(self) -> None:
         super().__init__()
         self._listing = runlist.Listing()
-        self._needle = ""
         self._has_looked = False
         self._list: RunList | None = None
 
@@ -86,7 +85,7 @@ class HomeScreen(ConsoleScreen):
     def compose_body(self) -> ComposeResult:
         with Container(id="home"):
             with Vertical(id="home-runs", classes="panel"):
-                yield Input(placeholder="part of a name", id="home-filter", compact=True)
+                yield NameFilter(listing="run-list", id="home-filter")
                 yield Static("", id="home-empty")
                 yield Listing(RUN_COLUMNS, id="run-list")
             with VerticalScroll(id="home-detail", classes="panel", can_focus=False):
@@ -97,7 +96,6 @@ class HomeScreen(ConsoleScreen):
     def on_mount(self) -> None:
         self.query_one("#home-runs").border_title = "Runs"
         self.query_one("#home-configs").border_title = "Configurations"
-        self.query_one("#home-filter").display = False
         self.query_one("#home-empty").display = False
         shared = self.chomp.shared
         self._list = RunList(shared.runs, shared.configs, self._deliver)
@@ -119,12 +117,7 @@ class HomeScreen(ConsoleScreen):
 
     def _deliver(self, listing: runlist.Listing) -> None:
         """Called in the list's thread."""
-        self._post(self.Changed(listing))
-
-    def _post(self, message: Message) -> None:
-        # The console may be closing.
-        with contextlib.suppress(RuntimeError):
-            self.post_message(message)
+        self.post_safely(self.Changed(listing))
 
     # What is shown ---------------------------------------------------------------------
 
@@ -152,7 +145,8 @@ class HomeScreen(ConsoleScreen):
 
     def _draw(self) -> None:
         now = time.time()
-        runs = [run for run in self._listing.runs if self._needle in run.name.lower()]
+        lets_through = self.query_one(NameFilter).lets_through
+        runs = [run for run in self._listing.runs if lets_through(run.name)]
         self.query_one("#run-list", Listing).show([run_row(run, now) for run in runs])
         self.query_one("#config-list", Listing).show([config_row(entry) for entry in self._listing.configs])
         self._draw_empty(is_empty=not runs)
@@ -163,15 +157,15 @@ class HomeScreen(ConsoleScreen):
         self.say(f"{total} run{'s' * (total != 1)}, {live} live{where}")
 
     def _draw_empty(self, *, is_empty: bool) -> None:
-        empty = self.query_one("#home-empty", Static)
+        empty, name_filter = self.query_one("#home-empty", Static), self.query_one(NameFilter)
         empty.display = is_empty
         self.query_one("#run-list").display = not is_empty
         if not is_empty:
             return
         if self._listing.problem:
             text = Content.styled(self._listing.problem, "$error")
-        elif self._needle and self._listing.runs:
-            text = Content(f"no run has “{self._needle}” in its name; Esc shows all")
+        elif name_filter.is_narrowing and self._listing.runs:
+            text = Content(f"no run has “{name_filter.needle}” in its name; Esc shows all")
         else:
             text = Content.assemble(
                 ("No runs yet", "bold"),
@@ -267,23 +261,13 @@ class HomeScreen(ConsoleScreen):
 
     def action_filter(self) -> None:
         """Show only runs whose name contains a text."""
-        box = self.query_one("#home-filter", Input)
-        box.display = True
-        box.focus()
+        self.query_one(NameFilter).ask()
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self._needle = event.value.strip().lower()
+    def on_input_changed(self) -> None:
         self._draw()
 
-    def on_input_submitted(self) -> None:
-        self.query_one("#home-filter").display = bool(self._needle)
-        self.query_one("#run-list").focus()
-
     def go_back(self) -> None:
-        box = self.query_one("#home-filter", Input)
-        box.value = ""
-        box.display = False
-        self.query_one("#run-list").focus()
+        self.query_one(NameFilter).clear_away()
 
     # Deleting --------------------------------------------------------------------------
 
@@ -311,9 +295,9 @@ class HomeScreen(ConsoleScreen):
             try:
                 delete_run(path)
             except ChompError as error:
-                self._post(self.Deleted(path, str(error)))
+                self.post_safely(self.Deleted(path, str(error)))
             else:
-                self._post(self.Deleted(path, None))
+                self.post_safely(self.Deleted(path, None))
 
         threading.Thread(target=work, daemon=True, name="delete run").start()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 
 from textual.message import Message
@@ -126,8 +125,7 @@ class SteeringScreen(FollowingScreen):
 
     def _send(self, run: RunDir, command: Command, asked: Asked) -> None:
         problem = commands.send(run.commands, command)
-        with contextlib.suppress(RuntimeError):
-            self.post_message(self.Sent(asked, problem))
+        self.post_safely(self.Sent(asked, problem))
 
     def on_steering_screen_sent(self, message: Sent) -> None:
         if message.problem is not None:

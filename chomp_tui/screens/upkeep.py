@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -68,11 +67,6 @@ class CheckpointUpkeep(ConsoleScreen):
     def end_checks(self) -> None:
         """End verifications soon; returns at once."""
         self._gone.set()
-
-    def post_safely(self, message: Message) -> None:
-        """Post from a thread; nothing happens if the console is closing."""
-        with contextlib.suppress(RuntimeError):
-            self.post_message(message)
 
     async def agreed(self, title: str, text: str, yes: str) -> bool:
         """Whether a person chose to do something that must be chosen on purpose."""

@@ -95,11 +95,6 @@ def _flags(environ: Mapping[str, str]) -> str:
     return environ.get("XLA_FLAGS", "").strip()
 
 
-def prove(request: LaunchRequest, environ: Mapping[str, str]) -> str | None:
-    """`prove_flags` of what the engine would get."""
-    return prove_flags(environment(request, environ))
-
-
 def start(request: LaunchRequest, environ: Mapping[str, str]) -> int:
     """Start the engine detached from this terminal; returns its pid.
 
@@ -108,7 +103,7 @@ def start(request: LaunchRequest, environ: Mapping[str, str]) -> int:
     then does a failing exec become an error here; a daemon thread waits for it, so that an engine
     that ended is no zombie, and when this process ends the system's first process inherits it.
 
-    Flags that `prove` found wanting are refused here. Those that nobody proved the engine asks XLA about
+    Flags that `prove_flags` found wanting are refused here. Those that nobody proved the engine asks XLA about
     itself before anything else, and ends with the same sentence.
 
     Raises:

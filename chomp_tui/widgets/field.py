@@ -131,7 +131,6 @@ class FieldRow(Widget):
         self._name_cells = name_cells
         self._full_name = full_name
         self._severity = severity
-        self._silent = False
 
     @property
     def setting(self) -> Setting:

@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.events.text import count, defused, duration
+from chomp_tui.follow.eta import progress
 from chomp_tui.follow.scene import MISSING, Scene
 from chomp_tui.widgets.listing import fit_text
 from chomp_tui.widgets.quiet import same
@@ -46,7 +47,7 @@ def first_line(scene: Scene, width: int) -> Content:
     has_bar = scene.view.total_steps is not None and room >= LEAST_BAR + 8
     name = fit_text(_flat(scene.update.run.path.name), max(4, room - (LEAST_BAR if has_bar else 0)), middle=True)
     cells = min(MOST_BAR, room - len(name)) if has_bar else 0
-    share = _share(scene) or 0.0
+    share = progress(scene.view) or 0.0
     filled = round(share * cells)
     gap = " " * max(2, width - len(state) - 2 - len(name) - 2 - cells - len(right))
     return Content.assemble(
@@ -58,18 +59,13 @@ def first_line(scene: Scene, width: int) -> Content:
 def progress_words(scene: Scene) -> str:
     """`1,200/10,000  12.0 %  ETA 2h07m`, as much of it as is known."""
     view = scene.view
-    share = _share(scene)
+    share = progress(scene.view)
     if share is None:
         return f"step {view.step:,}" if view.step else ""
     words = f"{view.step:,}/{view.total_steps:,}  {share:.1%}"
     if scene.status.is_live and view.step < (view.total_steps or 0):
         words += f"  ETA {duration(scene.eta_seconds) if scene.eta_seconds is not None else MISSING}"
     return words
-
-
-def _share(scene: Scene) -> float | None:
-    total = scene.view.total_steps
-    return min(1.0, scene.view.step / total) if total else None
 
 
 def second_line(scene: Scene, width: int) -> Content:

@@ -142,8 +142,7 @@ async def until(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
 async def settle(pilot: Pilot[None], console: Console) -> None:
     """Wait until validation has looked at the newest text."""
     await pilot.pause()
-    timer = console.screen._timer
-    await until(pilot, lambda: timer is None or console.screen._checked_text == console.screen.document.text)
+    await until(pilot, lambda: console.screen._timer is None)
     await pilot.pause()
 
 

@@ -314,7 +314,7 @@ def test_an_override_wins_until_its_field_is_edited() -> None:
     assert not made.is_modified
 
 
-def test_problems_stand_at_their_settings_and_the_last_valid_state_stays() -> None:
+def test_problems_stand_at_their_settings() -> None:
     made = document()
     made.set("train.steps", "-3")
     check = made.check()

@@ -79,9 +79,7 @@ def test_a_resume_cuts_what_lies_beyond_its_step() -> None:
     assert list(view.checkpoints) == [10]
     assert [one.step for one in view.nonfinite] == [5]
     assert (view.nonfinite_count, view.step, view.tokens_seen, view.attempts) == (1, 10, 2500, 2)
-    assert view.resumed_at == (10,)
     again = fold_many(view, [row(11), row(12), phase("data", t=T0 + 60), started(5, attempt=3, t=T0 + 61)])
-    assert again.resumed_at == (5,)
     assert again.rows["step"].tolist() == [1, 2, 3, 4, 5]
 
 
@@ -89,12 +87,10 @@ def test_an_attempt_without_a_checkpoint_begins_again() -> None:
     view = fold_many(RunView(), [started(), row(1), evaluated(1), sampled(1), started(None, attempt=2, t=T0 + 9)])
     assert (len(view.rows), len(view.evals), view.samples, view.step) == (0, 0, (), 0)
     assert view.first_started_at == T0
-    assert view.resumed_at == ()
 
 
 def test_a_fork_begins_at_its_checkpoint() -> None:
     view = fold_many(RunView(), [phase("data"), started(100), row(101)])
-    assert view.resumed_at == (100,)
     assert view.rows["step"].tolist() == [101]
 
 

@@ -179,7 +179,7 @@ async def test_filter_by_name(runs: Path) -> None:
         await until(pilot, lambda: [Path(key).name for key in table.keys] == ["killed"])
         await pilot.press("q")
         assert home(app).query_one(Input).value == "KILq", "letters are letters while one types"
-        await until(pilot, lambda: "no run has “kilq” in its name" in "\n".join(frame(app)))
+        await until(pilot, lambda: "no run has “KILq” in its name" in "\n".join(frame(app)))
         await pilot.press("backspace", "enter", "enter")
         assert app.asked == [("open", runs / "killed")]
         await pilot.press("escape")

@@ -16,7 +16,7 @@ import pytest
 from chomp.events import RunEnded, Step, read_events
 from chomp.rundir import live_holder, open_run
 from chomp_tui.start import launch
-from chomp_tui.start.launch import LaunchError, LaunchRequest, command, environment, prove, start
+from chomp_tui.start.launch import LaunchError, LaunchRequest, command, environment, prove_flags, start
 from tests.engine import dummy_config, write_config, write_corpus
 
 DEADLINE_SECONDS = 120
@@ -78,14 +78,14 @@ def test_flags_are_proven_once_and_the_failing_one_is_named(monkeypatch: pytest.
     bad = LaunchRequest(Path("r"), environment={"XLA_FLAGS": "--xla_no_such_flag=1"})
     why = "the installed XLA does not know the flag --xla_no_such_flag=1 in XLA_FLAGS; remove it"
     for _ in range(2):
-        assert prove(good, os.environ) is None
-        assert prove(bad, os.environ) == why
+        assert prove_flags(environment(good, os.environ)) is None
+        assert prove_flags(environment(bad, os.environ)) == why
     assert refused(bad) == f"no engine was started for r: {why}"
     assert asked == ["--xla_gpu_enable_triton_gemm=false", "--xla_no_such_flag=1"]
 
 
 def test_without_flags_there_is_nothing_to_prove() -> None:
-    assert prove(LaunchRequest(Path("r")), {}) is None
+    assert prove_flags({}) is None
 
 
 def everything(folder: Path) -> set[str]:
