@@ -10,7 +10,7 @@ import numpy as np
 
 from chomp.events.text import size
 from chomp_tui.follow.runview import RunView
-from chomp_tui.follow.status import GONE, Tone, status
+from chomp_tui.follow.status import GONE, Status, Tone
 
 if TYPE_CHECKING:
     from chomp_tui.follow.feed import RunUpdate
@@ -45,25 +45,27 @@ class Alert:
     t: float
 
 
-def alerts(update: RunUpdate, now: float) -> tuple[Alert, ...]:
-    """Everything about the run as it stands at Unix time `now` that calls for a look, newest first."""
+def alerts(update: RunUpdate, state: Status, now: float) -> tuple[Alert, ...]:
+    """Everything about the run as it stands at Unix time `now` that calls for a look, newest first.
+
+    While an engine starts, what the one before it came to is no news any more.
+    """
     view = update.view
-    found = [
-        *_of_state(update, now),
-        *_of_numbers(view),
-        *_of_loss(view),
-        *_of_checkpoints(view),
-        *_of_memory(view),
-        *_of_disk(update, now),
-        *_of_warnings(view),
-    ]
+    found = [*_of_state(update, state, now), *_of_disk(update, now)]
+    if state.word != "starting":
+        found += [
+            *_of_numbers(view),
+            *_of_loss(view),
+            *_of_checkpoints(view),
+            *_of_memory(view),
+            *_of_warnings(view),
+        ]
     return tuple(sorted(found, key=lambda alert: -alert.t))
 
 
-def _of_state(update: RunUpdate, now: float) -> Iterator[Alert]:
+def _of_state(update: RunUpdate, state: Status, now: float) -> Iterator[Alert]:
     view = update.view
     last_t = view.last_t or now
-    state = status(view, update.liveness, now)
     if update.problem is not None:
         yield Alert("warn", "unreadable", update.problem, now)
     if state.word == "silent":
@@ -71,7 +73,7 @@ def _of_state(update: RunUpdate, now: float) -> Iterator[Alert]:
     elif state.word == "crashed":
         word = "gone" if state.reason == GONE else "crashed"
         yield Alert("bad", word, state.reason, view.ended.t if view.ended is not None else last_t)
-    if view.refused is not None:
+    if view.refused is not None and state.word != "starting":
         yield Alert("warn", "refused", f"an attempt to resume was refused: {view.refused.reason}", view.refused.t)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
+from textual.binding import ActiveBinding
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
 
 from chomp_tui.widgets.keybar import KeyBar
+from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.toosmall import TooSmall
 from chomp_tui.widgets.topbar import TopBar
 
@@ -47,6 +50,24 @@ class ConsoleScreen(Screen[None]):
     def say(self, text: str | Content) -> None:
         """Show one line of context at the top right."""
         self.query_one(TopBar).say(text)
+
+    def selected(self, listing: str) -> str | None:
+        """What is selected in a list; None where nothing is, or where a key comes before the list is there."""
+        found = next(iter(self.query(f"#{listing}").results(Listing)), None)
+        return found.selected if found is not None else None
+
+    def offers(self, action: str) -> bool:
+        """Whether the footer names an action now; its key answers in any case, if only with why it cannot be."""
+        return True
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """Those of the screen and its focus; the footer leaves out what is not offered now."""
+        found = super().active_bindings
+        for key, active in found.items():
+            if active.node is self and not self.offers(active.binding.action):
+                found[key] = active._replace(binding=dataclasses.replace(active.binding, show=False))
+        return found
 
     def post_safely(self, message: Message) -> None:
         """Post from a thread; after the end of the screen or of its loop there is nobody to tell."""

@@ -180,10 +180,8 @@ class CheckpointsScreen(CheckpointUpkeep):
 
     def row(self) -> CheckpointRow | None:
         """The selected checkpoint; None as long as the list is empty, or not there yet when a key comes early."""
-        listing = next(iter(self.query("#checkpoint-list").results(Listing)), None)
-        if listing is None:
-            return None
-        return next((row for row in self._found.rows if row.key == listing.selected), None)
+        key = self.selected("checkpoint-list")
+        return next((row for row in self._found.rows if row.key == key), None)
 
     # Going on --------------------------------------------------------------------------
 

@@ -205,12 +205,12 @@ class HomeScreen(ConsoleScreen):
 
     def run_summary(self) -> RunSummary | None:
         """The selected run."""
-        key = self.query_one("#run-list", Listing).selected
+        key = self.selected("run-list")
         return next((run for run in self._listing.runs if str(run.path) == key), None)
 
     def config(self) -> ConfigEntry | None:
         """The selected configuration."""
-        key = self.query_one("#config-list", Listing).selected
+        key = self.selected("config-list")
         return next((entry for entry in self._listing.configs if str(entry.path) == key), None)
 
     def _with_run(self, act: Callable[[RunSummary], None]) -> None:

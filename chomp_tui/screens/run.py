@@ -151,12 +151,12 @@ class RunScreen(SteeringScreen):
             return None
         now, settings = time.time(), self.chomp.shared.settings
         log_end = self.query_one(LogView).last_lines(LOG_LINES * 2)
-        made = status(update.view, update.liveness, now)
+        made = status_with(status(update.view, update.liveness, now), update.view, self._launched, log_end)
         return Scene(
             update=update,
             now=now,
-            status=status_with(made, update.view, self._launched, log_end),
-            alerts=alerts(update, now),
+            status=made,
+            alerts=alerts(update, made, now),
             eta_seconds=eta_seconds(update.view, now),
             facts=self._facts,
             smoothed=self._smoothed.of(update.view.rows, settings.smoothing),
@@ -186,6 +186,7 @@ class RunScreen(SteeringScreen):
         self.query_one(RunHeader).draw(scene)
         self.query_one(AlertBar).draw(scene, self.steering_line(scene))
         self._draw_tabs(scene)
+        self.offer_for(scene)
         for panel in board.children:
             if not panel.display:
                 continue

@@ -16,6 +16,7 @@ from chomp_tui.start import commands
 from chomp_tui.start.commands import Asked, Line
 
 MOST_ASKED = 20
+STEERING_ACTIONS = frozenset({"pause", "save_now", "evaluate_now", "sample_now", "stop"})
 
 
 class SteeringScreen(FollowingScreen):
@@ -32,10 +33,26 @@ class SteeringScreen(FollowingScreen):
     def __init__(self) -> None:
         super().__init__()
         self._asked: list[Asked] = []
+        self._is_live = False
+        self._is_steerable = False
 
     def scene(self) -> Scene | None:
         """The run at this moment."""
         raise NotImplementedError
+
+    def offers(self, action: str) -> bool:
+        """Steering while there is an engine to steer, resuming while there is none."""
+        if action in STEERING_ACTIONS:
+            return self._is_steerable
+        return not self._is_live if action == "resume" else super().offers(action)
+
+    def offer_for(self, scene: Scene) -> None:
+        """Offer what can be done with the run as it is now."""
+        live = scene.status.tone == "live" or scene.status.is_live
+        steerable = scene.status.is_live and not self.chomp.shared.read_only
+        if (live, steerable) != (self._is_live, self._is_steerable):
+            self._is_live, self._is_steerable = live, steerable
+            self.refresh_bindings()
 
     def forget(self) -> None:
         """Another run will be shown: what was asked of the last one is no longer told."""

@@ -18,6 +18,7 @@ from chomp.events.text import defused
 
 MOST_LINES = 5_000
 LONGEST_LINE = 2_000
+LEAST_TO_INDENT = 20
 TONES = (("ERROR", "bad"), ("CRITICAL", "bad"), ("Traceback", "bad"), ("WARNING", "warn"))
 
 
@@ -32,10 +33,11 @@ class LogView(ScrollView, can_focus=True):
         self.border_title = "Log"
         self.wanted = ""
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
-        # What is shown: a piece of a line, and the tone of the line.
+        # What is shown: a piece of a line, and the tone of the line; and how many rows each shown line takes.
         self._rows: list[tuple[str, str]] = []
-        self._state: tuple[object, ...] = ()
-        self._changes = 0
+        self._heights: deque[int] = deque()
+        self._new: deque[str] = deque(maxlen=MOST_LINES)
+        self._state: tuple[str, int] | None = None
         self._follows = True
 
     @property
@@ -51,10 +53,11 @@ class LogView(ScrollView, can_focus=True):
         """Take lines in; they are drawn with the next `draw`."""
         if restarted:
             self._lines.clear()
-            self._changes += 1
-        for line in lines:
-            self._lines.append(defused(line[:LONGEST_LINE]).replace("\n", " ").expandtabs(4))
-            self._changes += 1
+            self._new.clear()
+            self._state = None
+        shown = [defused(line[:LONGEST_LINE]).replace("\n", " ").expandtabs(4) for line in lines]
+        self._lines.extend(shown)
+        self._new.extend(shown)
 
     def clear(self) -> None:
         """Forget all lines, and the filter."""
@@ -69,18 +72,34 @@ class LogView(ScrollView, can_focus=True):
     def draw(self) -> None:
         """Show what has come in."""
         width = self.scrollable_content_region.width
-        if (self._changes, self.wanted, width) == self._state or width <= 0:
+        state = (self.wanted, width)
+        if width <= 0 or (state == self._state and not self._new):
             return
-        self._state = (self._changes, self.wanted, width)
-        wanted = self.wanted.casefold()
-        found = [line for line in self._lines if wanted in line.casefold()]
-        self._rows = [(row, tone) for line in found for tone in (_tone(line),) for row in _wrapped(line, width)]
+        if state != self._state or len(self._new) >= MOST_LINES:
+            self._rows, self._heights, self._new = [], deque(), self._lines.copy()
+        self._state = state
+        self._append(self._new, width)
+        self._new.clear()
+        wanted = self.wanted
         self.virtual_size = Size(width, len(self._rows))
         self.border_title = Content("Log" if not wanted else f"Log with “{_short(self.wanted)}”")
-        self.border_subtitle = f"{len(found):,} lines" + (" · / then Enter shows all" if wanted else " · / filters")
+        self.border_subtitle = f"{len(self._heights):,} lines" + (
+            " · / then Enter shows all" if wanted else " · / filters"
+        )
         if self._follows:
             self.scroll_end(animate=False, x_axis=False, immediate=True)
         self.refresh()
+
+    def _append(self, lines: Iterable[str], width: int) -> None:
+        """Put the wanted ones of these lines below what is shown; the oldest go beyond the most that are kept."""
+        wanted = self.wanted.casefold()
+        for line in lines:
+            if wanted in line.casefold():
+                rows, tone = wrapped(line, width), _tone(line)
+                self._rows += [(row, tone) for row in rows]
+                self._heights.append(len(rows))
+        gone = sum(self._heights.popleft() for _ in range(len(self._heights) - MOST_LINES))
+        del self._rows[:gone]
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
@@ -117,9 +136,20 @@ def _tone(line: str) -> str:
     return next((tone for word, tone in TONES if word in line), "")
 
 
-def _wrapped(line: str, width: int) -> list[str]:
-    """The line in pieces of at most `width` cells."""
-    return chop_cells(line, width) if cell_len(line) > width else [line]
+def wrapped(line: str, width: int) -> list[str]:
+    """The line in rows of at most `width` cells, broken at a space where one is near; later rows are set in."""
+    rows, indent = [], ""
+    while cell_len(indent) + cell_len(line) > width:
+        room = max(1, width - len(indent))
+        piece = chop_cells(line[: 2 * room], room)[0] or line[0]
+        # A number that is cut in two is another number.
+        space = -1 if line[len(piece) : len(piece) + 1] == " " else piece.rfind(" ")
+        if space > len(piece) // 2:
+            piece = piece[:space]
+        rows.append(indent + piece)
+        line = line[len(piece) :].lstrip(" ")
+        indent = "  " if width > LEAST_TO_INDENT else ""
+    return [*rows, indent + line] if line or not rows else rows
 
 
 def _short(text: str) -> str:

@@ -12,7 +12,7 @@ from chomp.rundir import RunDir
 from chomp_tui.follow.alerts import Alert, alerts, newest_spike
 from chomp_tui.follow.feed import RunUpdate
 from chomp_tui.follow.runview import RunView, fold_many
-from chomp_tui.follow.status import Liveness
+from chomp_tui.follow.status import Liveness, Status, status
 from tests.console.runs import T0, ended, phase, row, started
 
 HERE = Liveness(pid=4711, since=T0 - 5)
@@ -26,7 +26,7 @@ def found(
     update = RunUpdate(
         RunDir(Path("runs/a")), view, HERE if live else Liveness(), problem=problem, disk_free_bytes=free
     )
-    return alerts(update, now)
+    return alerts(update, status(view, update.liveness, now), now)
 
 
 def words(*events: Event, live: bool = True, now: float = T0 + 20, free: int | None = None) -> list[str]:
@@ -54,6 +54,14 @@ def test_an_engine_that_is_gone_or_said_why() -> None:
     assert words(row(1), live=False) == ["gone"]
     crashed = found(row(1), ended("crashed", 1, reason="out of memory"), live=False)
     assert [(alert.word, alert.text) for alert in crashed] == [("crashed", "out of memory")]
+
+
+def test_while_an_engine_starts_the_end_of_the_one_before_it_is_no_news() -> None:
+    view = fold_many(RunView(), [started(), row(1), ended("crashed", 1, reason="out of memory")])
+    update = RunUpdate(RunDir(Path("runs/a")), view, Liveness(), disk_free_bytes=1)
+    starting = Status("starting", "◐", "live")
+    assert [alert.word for alert in alerts(update, status(view, Liveness(), T0 + 20), T0 + 20)] == ["crashed"]
+    assert alerts(update, starting, T0 + 20) == ()
 
 
 def test_silence() -> None:

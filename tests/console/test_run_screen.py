@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from textual.geometry import Region
 from textual.pilot import Pilot
 
@@ -26,7 +27,7 @@ from chomp_tui.widgets.board import Board
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dashboard import TITLES, plan
 from chomp_tui.widgets.listing import Listing
-from chomp_tui.widgets.logview import LogView
+from chomp_tui.widgets.logview import MOST_LINES, LogView, wrapped
 from chomp_tui.widgets.runcharts import SmoothedLoss
 from chomp_tui.widgets.samples import SamplesPanel
 from tests.console.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
@@ -510,12 +511,34 @@ async def test_the_log_is_filtered(tmp_path: Path) -> None:
         await pilot.press(*"ERROR", "enter")
         log = screen_of(app).query_one(LogView)
         await until(pilot, lambda: log.display and log.text.count("\n") < 3)
-        assert "No space left" in log.text.replace("\n", "")
+        assert "No space left" in " ".join(log.text.split())
         assert "INFO" not in log.text
         await pilot.press("slash")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press(*["backspace"] * 5, "enter")
         await until(pilot, lambda: "INFO" in log.text)
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 30, 200])
+@pytest.mark.parametrize(
+    "line", ["", "   ", "step 370/800  loss 1.6347  lr 1.87e-03", "漢字" * 20, "a\u0301" * 30, "x" * 90]
+)
+def test_a_wrapped_line_keeps_its_text_and_its_width(line: str, width: int) -> None:
+    rows = wrapped(line, width)
+    assert rows
+    assert "".join("".join(rows).split()) == "".join(line.split())
+    assert all(cell_len(row) <= width for row in rows) or (width == 1 and "漢" in line)
+
+
+def test_a_wrapped_line_leaves_numbers_whole() -> None:
+    assert wrapped("step 370/800  loss 1.6347  lr 1.87e-03", 30) == ["step 370/800  loss 1.6347  lr", "  1.87e-03"]
+
+
+def test_a_log_longer_than_is_kept_shows_its_newest_lines() -> None:
+    log = LogView(id="log")
+    log._append([f"line {number}" for number in range(MOST_LINES + 7)], 80)
+    rows = log.text.split("\n")
+    assert (len(rows), rows[0], rows[-1]) == (MOST_LINES, "line 7", f"line {MOST_LINES + 6}")
 
 
 async def test_the_log_follows_its_end_unless_scrolled_away(tmp_path: Path) -> None:
