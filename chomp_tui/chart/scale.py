@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +52,11 @@ class Scale:
         return nice_ticks(self.low, self.high, most, wanted=max(2, round(rows / 3)))
 
 
+@lru_cache(maxsize=256)
 def nice_ticks(low: float, high: float, most: int, *, wanted: int | None = None, whole: bool = False) -> Floats:
     """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`: at most `most`, and about `wanted`.
+
+    Charts that stand below each other share an axis, and most axes stay as they are from frame to frame.
 
     Args:
         wanted: the number to come close to; as many as allowed where not given.
@@ -141,7 +145,11 @@ def clock_ticks(low: float, high: float, most: int) -> Floats:
 
 def labels(ticks: Sequence[float] | Floats) -> list[str]:
     """Texts for the ticks of one axis, short and all different: `0`, `3.2`, `1e-4`, `1.2M`."""
-    values = [float(tick) for tick in ticks]
+    return list(_labels(tuple(float(tick) for tick in ticks)))
+
+
+@lru_cache(maxsize=256)
+def _labels(values: tuple[float, ...]) -> list[str]:
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
     styles = [_suffixed] if 1e4 <= largest < 1e15 else []
     if largest > 0 and not 1e-3 <= largest < 1e15:

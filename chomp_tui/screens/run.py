@@ -68,6 +68,7 @@ class RunScreen(SteeringScreen):
         super().__init__()
         self._smoothed = SmoothedLoss()
         self._charts_stale = True
+        self._drawn_at = 0.0
         self._saving: Timer | None = None
         self._is_saved = True
 
@@ -140,7 +141,9 @@ class RunScreen(SteeringScreen):
 
     def _tick(self) -> None:
         self.look_at_launched()
-        self.redraw()
+        # What has just been drawn because of news needs no new ages yet.
+        if time.monotonic() - self._drawn_at > 0.9 * TICK_SECONDS:
+            self.redraw()
 
     # Drawing -----------------------------------------------------------------------------
 
@@ -172,6 +175,7 @@ class RunScreen(SteeringScreen):
         scene = self.scene()
         if scene is None:
             return
+        self._drawn_at = time.monotonic()
         with self.app.batch_update():
             self._draw(scene)
 
@@ -315,7 +319,7 @@ class RunScreen(SteeringScreen):
         """Logarithmic or linear."""
         chart = self.query_one("#loss", LineChart)
         chart.log_y = self.chomp.shared.settings.log_y = not chart.log_y
-        self._settings_changed()
+        self._keep_settings()
 
     def action_smoothing(self) -> None:
         """The next amount of smoothing."""
@@ -336,7 +340,7 @@ class RunScreen(SteeringScreen):
         settings.marker = "block" if settings.marker == "braille" else "braille"
         for chart in self.query(LineChart):
             chart.marker = settings.marker
-        self._settings_changed()
+        self._keep_settings()
 
     def action_zoom_in(self) -> None:
         """A shorter part, in all charts."""
@@ -354,8 +358,13 @@ class RunScreen(SteeringScreen):
             chart.zoom_reset()
 
     def _settings_changed(self) -> None:
-        self._charts_stale, self._is_saved = True, False
+        self._charts_stale = True
         self.redraw()
+        self._keep_settings()
+
+    def _keep_settings(self) -> None:
+        """Write them soon: keys come in flocks."""
+        self._is_saved = False
         if self._saving is not None:
             self._saving.stop()
         self._saving = self.set_timer(SETTINGS_DELAY_SECONDS, self._save_aside)

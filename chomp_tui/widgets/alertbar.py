@@ -13,7 +13,7 @@ from chomp_tui.follow.scene import Scene
 from chomp_tui.start.commands import Line
 from chomp_tui.widgets.listing import fit_text
 from chomp_tui.widgets.panel import TextPanel
-from chomp_tui.widgets.quiet import same
+from chomp_tui.widgets.quiet import set_text
 from chomp_tui.widgets.runheader import COLOURS
 
 SIGNS = {"bad": "✗", "warn": "▲", "good": "✓", "live": "●", "idle": "·"}
@@ -30,17 +30,14 @@ class AlertBar(Static):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, markup=False)
-        self._shown: Content | None = None
 
     def draw(self, scene: Scene, line: Line | None) -> None:
         """Show steering and alerts."""
         # What the header says as the reason of the state is not said twice.
         alerts = tuple(one for one in scene.alerts if one.text not in scene.status.reason)
         content = bar_text(alerts, line, (self.size.width or self.app.size.width) - 2)
-        if not same(content, self._shown):
-            self._shown = content
-            self.update(content)
-            self.display = bool(content.plain)
+        set_text(self, content)
+        self.display = bool(content.plain)
 
 
 def bar_text(alerts: tuple[Alert, ...], line: Line | None, width: int) -> Content:

@@ -81,7 +81,7 @@ class LogView(ScrollView, can_focus=True):
         self._append(self._new, width)
         self._new.clear()
         wanted = self.wanted
-        self.virtual_size = Size(width, len(self._rows))
+        self._resize_to(Size(width, len(self._rows)))
         self.border_title = Content("Log" if not wanted else f"Log with “{_short(self.wanted)}”")
         self.border_subtitle = f"{len(self._heights):,} lines" + (
             " · / then Enter shows all" if wanted else " · / filters"
@@ -89,6 +89,14 @@ class LogView(ScrollView, can_focus=True):
         if self._follows:
             self.scroll_end(animate=False, x_axis=False, immediate=True)
         self.refresh()
+
+    def _resize_to(self, size: Size) -> None:
+        """Take another virtual size; the screen is laid out anew only if the scroll bar comes or goes with it."""
+        if self.show_vertical_scrollbar and size.height > self.container_size.height:
+            self.set_reactive(LogView.virtual_size, size)
+            self.vertical_scrollbar.window_virtual_size = size.height
+        else:
+            self.virtual_size = size
 
     def _append(self, lines: Iterable[str], width: int) -> None:
         """Put the wanted ones of these lines below what is shown; the oldest go beyond the most that are kept."""

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from chomp.events.text import defused, duration
 from chomp_tui.follow.scene import Scene
-from chomp_tui.widgets.quiet import same
+from chomp_tui.widgets.quiet import set_text
 
 LOG_LINES = 8
 LONGEST_LINE = 240
@@ -75,7 +75,6 @@ class NoticePanel(VerticalScroll, can_focus=True):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, classes="panel")
-        self._shown: Content | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(markup=False)
@@ -91,6 +90,4 @@ class NoticePanel(VerticalScroll, can_focus=True):
         if notice.hint:
             parts.append(Content.styled(notice.hint, "$accent"))
         content = Content("\n\n").join(parts)
-        if not same(content, self._shown):
-            self._shown = content
-            self.query_one(Static).update(content)
+        set_text(self.query_one(Static), content)

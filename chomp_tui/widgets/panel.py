@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp_tui.follow.scene import Scene
-from chomp_tui.widgets.quiet import same
+from chomp_tui.widgets.quiet import set_text
 
 
 class TextPanel(VerticalScroll, can_focus=True):
@@ -21,17 +21,13 @@ class TextPanel(VerticalScroll, can_focus=True):
     def __init__(self, title: str, *, id: str) -> None:
         super().__init__(id=id, classes="panel")
         self.border_title = title
-        self._shown: Content | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(markup=False)
 
     def draw(self, scene: Scene) -> None:
         """Show a scene."""
-        content = self.text(scene, max(1, self.scrollable_content_region.width))
-        if not same(content, self._shown):
-            self._shown = content
-            self.query_one(Static).update(content)
+        set_text(self.query_one(Static), self.text(scene, max(1, self.scrollable_content_region.width)))
 
     def text(self, scene: Scene, width: int) -> Content:
         """The panel's text for a scene, in lines of at most `width` cells where it is laid out."""

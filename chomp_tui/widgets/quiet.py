@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
@@ -15,9 +16,20 @@ def same(one: Content, other: object) -> bool:
 
 
 def set_text(widget: Static, text: Content) -> None:
-    """Replace a widget's text."""
-    if not same(text, widget.content):
-        widget.update(text)
+    """Replace a widget's text; the screen is laid out anew only if the text may need another size."""
+    before = widget.content
+    if not same(text, before):
+        widget.update(text, layout=not (isinstance(before, Content) and _keeps_size(widget, before, text)))
+
+
+def _keeps_size(widget: Static, before: Content, after: Content) -> bool:
+    """Whether a widget is as large with one text as with another: it is told its size, or no line of either wraps."""
+    if not widget.styles.auto_dimensions:
+        return True
+    if widget.styles.is_auto_width or before.plain.count("\n") != after.plain.count("\n"):
+        return False
+    width = widget.content_size.width
+    return all(cell_len(line) <= width for text in (before, after) for line in text.plain.split("\n"))
 
 
 def set_title(widget: Widget, title: str) -> None:

@@ -9,7 +9,7 @@ from chomp.events.text import count, defused, duration
 from chomp_tui.follow.eta import progress
 from chomp_tui.follow.scene import MISSING, Scene
 from chomp_tui.widgets.listing import fit_text
-from chomp_tui.widgets.quiet import same
+from chomp_tui.widgets.quiet import set_text
 
 LEAST_BAR = 10
 MOST_BAR = 60
@@ -21,20 +21,15 @@ class RunHeader(Static):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, markup=False)
-        self._shown: Content | None = None
 
     def draw(self, scene: Scene) -> None:
         """Show a scene."""
         width = self.size.width or self.app.size.width
-        content = first_line(scene, width - 2) + "\n" + second_line(scene, width - 2)
-        if not same(content, self._shown):
-            self._shown = content
-            self.update(content)
+        set_text(self, first_line(scene, width - 2) + "\n" + second_line(scene, width - 2))
 
     def say(self, text: str) -> None:
         """Show a text instead."""
-        self._shown = Content(defused(text))
-        self.update(self._shown)
+        set_text(self, Content(defused(text)))
 
 
 def first_line(scene: Scene, width: int) -> Content:

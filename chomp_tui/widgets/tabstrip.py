@@ -9,6 +9,8 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
 
+from chomp_tui.widgets.quiet import set_text
+
 HINT = "n next panel "
 
 
@@ -43,7 +45,7 @@ class TabStrip(Static):
         room = self.size.width - end
         if room > len(HINT):
             parts.append(Content.styled(HINT.rjust(room), "$muted"))
-        self.update(Content("").join(parts))
+        set_text(self, Content("").join(parts))
 
     def on_click(self, event: Click) -> None:
         for end, name in self._ends:

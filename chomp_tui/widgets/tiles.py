@@ -12,7 +12,7 @@ from chomp.events.text import count, step_time
 from chomp_tui.follow.columns import Columns
 from chomp_tui.follow.scene import MISSING, Scene, said
 from chomp_tui.widgets.panel import TextPanel
-from chomp_tui.widgets.quiet import same
+from chomp_tui.widgets.quiet import set_text
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,6 @@ class TileStrip(Static):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, markup=False)
-        self._shown: Content | None = None
 
     def draw(self, scene: Scene) -> None:
         """Show as many numbers as fit."""
@@ -104,6 +103,4 @@ class TileStrip(Static):
             gap = 2 if line.plain else 0
             if line.cell_length + gap + part.cell_length <= self.size.width - 2:
                 line = line + " " * gap + part
-        if not same(line, self._shown):
-            self._shown = line
-            self.update(line)
+        set_text(self, line)
