@@ -43,15 +43,15 @@ run: $(VENV)/.run ## Install, then train configs/quickstart.yaml: in the console
 test: $(VENV)/.dev ## Install, then run every check and the tests (without those marked soak).
 	$(MAKE) --no-print-directory lint types imports docs-check
 	@$(if $(NOT_ROOT),echo "not root: the tests marked root (full and read-only disks) are left out")
-	$(BIN)/python -m pytest -m "not soak$(NOT_ROOT)" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not soak$(NOT_ROOT)" -n $(WORKERS) --dist worksteal
 
 check: test ## The same as test.
 
 fast: $(VENV)/.dev ## Only the tests that start no engine and draw few screens: under three minutes.
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 soak: $(VENV)/.dev ## The tests left out of test, among them fifty kills at random instants.
-	$(BIN)/python -m pytest -m soak -n $(WORKERS) --dist loadfile -s
+	$(BIN)/python -m pytest -m soak -n $(WORKERS) --dist worksteal -s
 
 lint: $(VENV)/.dev ## Style and formatting.
 	$(BIN)/ruff check .

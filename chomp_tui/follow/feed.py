@@ -67,6 +67,10 @@ class RunFeed:
         """Begin to follow; the first update comes at once."""
         self._thread.start()
 
+    def pace(self, seconds: float) -> None:
+        """Look so often from now on."""
+        self._interval = seconds
+
     def poke(self) -> None:
         """Look now instead of at the next interval."""
         self._awake.set()

@@ -13,6 +13,16 @@ from chomp_tui.follow.launched import Launched
 from chomp_tui.follow.runfacts import RunFacts, read_facts
 from chomp_tui.screens.base import ConsoleScreen
 
+# What is shown is brought up to date twice a second where that is cheap, and at least every second and a half. Between
+# those, so that it takes a thirtieth of one core: on a small machine all cores are the model's.
+FASTEST_SECONDS, SLOWEST_SECONDS = 0.5, 1.5
+REST_PER_CPU_SECOND = 30.0
+
+
+def next_look_seconds(cpu_seconds: float) -> float:
+    """How long to wait after an update that took so much processor time."""
+    return min(SLOWEST_SECONDS, max(FASTEST_SECONDS, REST_PER_CPU_SECOND * cpu_seconds))
+
 
 class FollowingScreen(ConsoleScreen):
     """Follows one run at a time; threads post to it, and it alone changes anything."""
@@ -43,6 +53,7 @@ class FollowingScreen(ConsoleScreen):
         self._launched: Launched | None = None
         self._facts = RunFacts()
         self._facts_of: object = None
+        self._cpu_seconds: float | None = None
 
     # What a screen does with it --------------------------------------------------------
 
@@ -81,6 +92,7 @@ class FollowingScreen(ConsoleScreen):
         self.clear(self._path)
         token = self._token
         self._feed = RunFeed(self._path, lambda update: self.post_safely(self.Updated(token, update)))
+        self._cpu_seconds = None
         self._feed.start()
 
     def _stop_following(self) -> None:
@@ -92,10 +104,18 @@ class FollowingScreen(ConsoleScreen):
         if message.token != self._token:
             return
         update = self._update = message.update
+        self._keep_pace()
         self.take_in(update)
         self._note_life(update)
         self._read_facts(update)
         self.redraw()
+
+    def _keep_pace(self) -> None:
+        """Let the feed rest as long as what happened since the last update calls for."""
+        now, before = time.process_time(), self._cpu_seconds
+        self._cpu_seconds = now
+        if self._feed is not None and before is not None:
+            self._feed.pace(next_look_seconds(now - before))
 
     def _note_life(self, update: RunUpdate) -> None:
         """Keep what the console knows of living engines true."""

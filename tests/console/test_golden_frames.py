@@ -23,7 +23,8 @@ DAY_SECONDS = 86_400
 def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs that ended days ago, so that no age changes while a picture is taken."""
     (tmp_path / "configs").symlink_to(CONFIGS)
-    now = time.time()
+    # Whole seconds: times with fewer digits would make the files, whose size is shown, smaller.
+    now = float(round(time.time()))
     write_run(
         tmp_path / "runs" / "steady",
         FakeRun(steps=10_000, ending="completed", reason="all 10000 steps done"),
