@@ -16,7 +16,7 @@ WORKERS ?= 2
 # Tests that mount a small disk to fill it up are left out for everybody else, and that is said.
 NOT_ROOT := $(shell test "$$(id -u)" = 0 || echo ' and not root')
 
-.PHONY: help run test check fast soak lint types imports docs docs-check bench clean
+.PHONY: help run test check fast soak lint types imports docs docs-check bench bench-step clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ docs-check: $(VENV)/.dev ## Fail if a generated page is not current.
 
 bench: $(VENV)/.run ## Print speed and memory figures of this machine.
 	$(BIN)/python -m benchmarks
+
+bench-step: $(VENV)/.run ## Print only the figures of the training step, at two shapes.
+	$(BIN)/python -m benchmarks.step
 
 clean: ## Remove the virtual environment and caches; runs stay.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

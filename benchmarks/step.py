@@ -1,11 +1,9 @@
-"""The compiled step alone: time to compile, time per step, tokens per second, temporary memory.
+"""The compiled step alone, every way to compute the moving average: time, tokens per second, memory, compilation.
 
-Four variants in one process, documents isolated or not by AdamW or Muon, so that their ratios are comparable:
+All ways run in one process and take turns, so that a slow moment of the machine falls on all of them; the first,
+the library's own on continuous rows, is what the others are held against.
 
-    python benchmarks/step.py
-    python benchmarks/step.py --dim 256 --layers 4 --seq 512 --rows 4 --accum 2 --repeats 22
-
-Steps of the variants take turns, so that a slow moment of the machine falls on all of them.
+    python -m benchmarks.step [--shape quickstart|100m] [--repeats N]
 """
 
 import argparse
@@ -21,16 +19,36 @@ os.environ.setdefault("EQX_ON_ERROR", "off")
 import jax
 import numpy as np
 
-from chomp.config.derive import derive
-from chomp.config.schema import Config
+from chomp.config import Config, derive, load_config
 from chomp.data.batch import Batch
 from chomp.model.build import build_model
 from chomp.optim.build import build_optimizer
 from chomp.step.state import TrainState, abstract_state, init_state
 from chomp.step.train_step import compile_train_step, make_train_step
 
-VOCAB = 384
-DOCUMENT_TOKENS = 150
+# A sixth of the large shape, of its layers as of its vocabulary, so that a repeat takes seconds on two cores.
+SHAPES: dict[str, tuple[str, tuple[str, ...], int]] = {
+    "quickstart": ("configs/quickstart.yaml", ("model.vocab_size=384", "optim.name=adamw"), 150),
+    "100m": (
+        "configs/megalodon_100m_zyda2.yaml",
+        (
+            "model.vocab_size=8384",
+            "model.num_layers=2",
+            "model.compute_dtype=float32",
+            "train.batch_size=1",
+            "train.grad_accum=1",
+            "optim.name=adamw",
+        ),
+        600,
+    ),
+}
+WAYS = (
+    ("continuous", "fft"),
+    ("continuous", "blockwise"),
+    ("isolated", "blockwise"),
+    ("isolated", "sequential"),
+    ("isolated", "associative"),
+)
 
 
 @dataclass
@@ -53,80 +71,75 @@ class Variant:
 
     @property
     def median(self) -> float:
-        """Median seconds per step, the first two left out."""
-        return statistics.median(self.seconds[2:])
+        """Median seconds per step, the first left out."""
+        return statistics.median(self.seconds[1:])
 
 
-def make_batch(shape: tuple[int, int, int]) -> Batch:
-    """Random ids in documents of equal length, no padding."""
-    ids = np.random.default_rng(0).integers(3, VOCAB, shape).astype(np.int32)
-    segments = np.broadcast_to(np.arange(shape[-1]) // DOCUMENT_TOKENS + 1, shape).astype(np.int32)
-    return Batch(ids, ids, np.ones(shape, bool), segments)
+def make_batch(config: Config, mean_tokens: int) -> Batch:
+    """Random ids in documents of geometrically distributed length, no padding."""
+    train, vocab = config.train, config.model.vocab_size
+    assert train.batch_size is not None
+    assert vocab is not None
+    shape = (derive(config).grad_accum, train.batch_size, train.seq_len)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(3, vocab, shape).astype(np.int32)
+    begins = rng.random(shape) < 1 / mean_tokens
+    return Batch(ids, ids, np.ones(shape, bool), (np.cumsum(begins, -1) + 1).astype(np.int32))
 
 
-def make_config(options: argparse.Namespace, isolate: bool, optimizer: str) -> Config:
-    """A Megalodon of the asked width, with the defaults of everything else."""
-    dim = options.dim
-    return Config.model_validate({
-        "model": {
-            "vocab_size": VOCAB, "model_dim": dim, "num_layers": options.layers, "num_heads": 2, "z_dim": dim // 2,
-            "value_dim": 2 * dim, "ffn_hidden_dim": 2 * dim, "cema_ndim": 16, "chunk_size": options.chunk,
-            "norm_num_groups": 8, "compute_dtype": options.dtype, "cema": options.cema,
-        },
-        "data": {"isolate_documents": isolate},
-        "train": {"seq_len": options.seq, "batch_size": options.rows, "grad_accum": options.accum},
-        "optim": {"name": optimizer},
-    })  # fmt: skip
-
-
-def build(options: argparse.Namespace, isolate: bool, optimizer_name: str) -> Variant:
+def build(shape: str, isolation: str, cema: str) -> tuple[Variant, Batch]:
     """Compile one variant."""
-    config = make_config(options, isolate, optimizer_name)
+    path, overrides, mean_tokens = SHAPES[shape]
+    isolate = isolation == "isolated"
+    overrides += (f"model.cema={cema}", f"data.isolate_documents={str(isolate).lower()}", "train.allow_cpu=true")
+    config = load_config(path, overrides).config
     derived = derive(config)
-    model_def = build_model(config.model, backend=jax.default_backend())
+    model_def = build_model(config.model, deterministic=derived.deterministic, backend=jax.default_backend())
     optimizer = build_optimizer(config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path)
-    batch = make_batch((options.accum, options.rows, options.seq))
+    batch = make_batch(config, mean_tokens)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
     step = make_train_step(model_def, optimizer, config, derived)
     start = time.perf_counter()
     compiled = compile_train_step(step, abstract_state(model_def, optimizer), shapes)
     seconds = time.perf_counter() - start
     state = init_state(model_def, optimizer, 0)
-    name = f"{'isolated' if isolate else 'plain'} {optimizer_name}"
-    return Variant(name, compiled, state, seconds, compiled.memory_analysis().temp_size_in_bytes)
+    temp = compiled.memory_analysis().temp_size_in_bytes
+    return Variant(f"{isolation} {cema}", compiled, state, seconds, temp), batch
 
 
 def report(variants: list[Variant], tokens: int) -> None:
     """Print medians, and each variant's share of the first."""
     base = variants[0]
-    print(f"{'variant':<16} {'compile s':>9} {'step ms':>9} {'x':>6} {'tokens/s':>10} {'temp MB':>8} {'x':>6}")
-    for variant in variants:
+    print(f"{'way':<24} {'step ms':>9} {'x':>6} {'tokens/s':>10} {'temp MB':>8} {'x':>6} {'compile s':>9} {'x':>6}")
+    for one in variants:
         print(
-            f"{variant.name:<16} {variant.compile_seconds:>9.1f} {1e3 * variant.median:>9.1f} "
-            f"{variant.median / base.median:>6.2f} {tokens / variant.median:>10,.0f} "
-            f"{variant.temp_bytes / 1e6:>8.1f} {variant.temp_bytes / base.temp_bytes:>6.2f}"
+            f"{one.name:<24} {1e3 * one.median:>9.1f} {one.median / base.median:>6.2f} {tokens / one.median:>10,.0f} "
+            f"{one.temp_bytes / 1e6:>8.1f} {one.temp_bytes / base.temp_bytes:>6.2f} "
+            f"{one.compile_seconds:>9.1f} {one.compile_seconds / base.compile_seconds:>6.2f}"
         )
 
 
 def main() -> None:
-    """Read the shape from the command line, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    for name, default in (("dim", 64), ("layers", 2), ("seq", 256), ("rows", 4), ("accum", 1), ("chunk", 128)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--repeats", type=int, default=12, help="steps per variant, two of them warm-up")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--cema", choices=("auto", "associative", "sequential"), default="auto")
+    """Measure the asked shapes, print a table of each."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--shape", choices=tuple(SHAPES), action="append", help="default: all")
+    parser.add_argument("--repeats", type=int, default=9, help="steps of each way, one of them warm-up")
     options = parser.parse_args()
-    batch = make_batch((options.accum, options.rows, options.seq))
-    variants = [build(options, isolate, name) for isolate in (False, True) for name in ("adamw", "muon")]
-    for _ in range(options.repeats):
-        for variant in variants:
-            variant.once(batch)
-    print(
-        f"jax {jax.__version__}, {jax.devices()[0].device_kind}, dim {options.dim}, {options.layers} layers, "
-        f"batch {options.accum} x {options.rows} x {options.seq}, {options.dtype}, {options.repeats} steps"
-    )
-    report(variants, batch.input_ids.size)
+    # Compilation is measured: nothing may come from a cache, nor pay for what the first one finds cold.
+    jax.config.update("jax_enable_compilation_cache", False)
+    for shape in options.shape or SHAPES:
+        build(shape, *WAYS[0])
+        made = [build(shape, *way) for way in WAYS]
+        variants, batch = [variant for variant, _ in made], made[0][1]
+        for _ in range(options.repeats):
+            for variant in variants:
+                variant.once(batch)
+        accum, rows, seq = batch.input_ids.shape
+        print(
+            f"\n{shape}: {accum} x {rows} x {seq} tokens, jax {jax.__version__}, {jax.devices()[0].device_kind}, "
+            f"medians of {options.repeats - 1}"
+        )
+        report(variants, batch.input_ids.size)
 
 
 if __name__ == "__main__":

@@ -90,8 +90,9 @@ class ModelConfig(Section):
         group="memory",
         gt=0,
     )
-    cema: Literal["auto", "associative", "sequential"] = setting(
+    cema: Literal["auto", "blockwise", "fft", "associative", "sequential"] = setting(
         "auto",
-        "How the moving average runs over isolated documents; `auto` is sequential on CPU, associative on GPU.",
+        "How the moving average is computed; `auto` is `blockwise`, chomp's own. The others are the library's: `fft` "
+        "for continuous rows, `associative` and `sequential` for isolated documents.",
         group="numerics",
     )

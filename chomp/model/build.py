@@ -14,8 +14,9 @@ from megalodon_jax import MegalodonForCausalLM
 from chomp.config.model import ModelConfig
 from chomp.errors import ConfigError
 from chomp.model.base import LanguageModel
+from chomp.model.cema import computed_in_blocks
 from chomp.model.dummy import DummyModel
-from chomp.model.megalodon import MegalodonModel, megalodon_config
+from chomp.model.megalodon import MegalodonModel, is_blockwise, megalodon_config
 from chomp.model.paths import named_leaves
 
 
@@ -127,6 +128,8 @@ def _build_megalodon(config: ModelConfig, deterministic: bool, backend: str) -> 
             return MegalodonForCausalLM(network_config, key=key)
 
     def combine(params: PyTree) -> LanguageModel:
-        return MegalodonModel(network=params, loss_chunk_size=config.loss_chunk_size)
+        # Parameters keep the library's own modules, so that checkpoints and exports do not depend on the path.
+        network = computed_in_blocks(params) if is_blockwise(config.cema) else params
+        return MegalodonModel(network=network, loss_chunk_size=config.loss_chunk_size)
 
     return ModelDef(config, deterministic, MegalodonModel.embedding_path, make_params, combine)

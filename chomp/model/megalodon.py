@@ -23,20 +23,26 @@ _SAME_NAME = (
 _DTYPE_FIELDS = ("param_dtype", "compute_dtype", "accum_dtype", "attention_softmax_dtype")
 
 
-def uses_associative_scan(cema: str, backend: str) -> bool:
-    """Decide how the moving average runs over isolated documents.
+def is_blockwise(cema: str) -> bool:
+    """Whether the moving average is chomp's own (`chomp.model.cema`): measured in docs/step.md, `auto` is, everywhere.
 
-    Measured on two CPU cores (dim 256, 4 layers, 512 tokens, whole step), the associative scan takes 1.7 times as
-    long as the sequential one and 2.3 times its temporary memory; a sequential loop of tiny kernels is what
-    accelerators are bad at.
+    Args:
+        cema: the `model.cema` setting.
+    """
+    return cema in ("auto", "blockwise")
+
+
+def uses_associative_scan(cema: str, backend: str) -> bool:
+    """Decide which of the library's scans runs over isolated documents, where one does: else only in short rows.
+
+    On two CPU cores the associative scan takes 1.7 times as long as the sequential one and 2.3 times its temporary
+    memory; a sequential loop of tiny kernels is what accelerators are bad at.
 
     Args:
         cema: the `model.cema` setting.
         backend: JAX's platform name, e.g. "cpu" or "gpu".
     """
-    if cema == "auto":
-        return backend != "cpu"
-    return cema == "associative"
+    return cema == "associative" or (cema != "sequential" and backend != "cpu")
 
 
 def megalodon_config(config: ModelConfig, backend: str) -> MegalodonConfig:

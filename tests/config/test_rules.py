@@ -134,6 +134,16 @@ VIOLATIONS = [
         "read it; write data.tokenizer.kind: file",
     ),
     (
+        "model:\n  cema: fft\n",
+        "c.yaml:2: model.cema: fft convolves a whole row and cannot keep documents apart; set auto, blockwise, "
+        "associative or sequential, or data.isolate_documents: false",
+    ),
+    (
+        "model:\n  cema: sequential\ndata:\n  isolate_documents: false\n",
+        "c.yaml:2: model.cema: sequential is a path for isolated documents, and data.isolate_documents is false; set "
+        "auto, blockwise or fft",
+    ),
+    (
         "data:\n  mask_boundary_loss: false\n",
         "c.yaml:2: data.mask_boundary_loss: false needs data.isolate_documents: false; an isolated document's first "
         "token has nothing before it to be predicted from",

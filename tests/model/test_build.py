@@ -67,7 +67,7 @@ def test_every_field_of_the_library_s_configuration_can_be_set() -> None:
     [("auto", "cpu", False), ("auto", "gpu", True), ("auto", "tpu", True),
      ("associative", "cpu", True), ("sequential", "gpu", False)],
 )  # fmt: skip
-def test_moving_average_is_chosen_by_backend(cema: str, backend: str, associative: bool) -> None:
+def test_the_library_s_scan_is_chosen_by_backend(cema: str, backend: str, associative: bool) -> None:
     assert uses_associative_scan(cema, backend) is associative
     assert megalodon_config(model_config(cema=cema), backend).use_associative_segment_scan is associative
 

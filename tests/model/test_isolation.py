@@ -13,7 +13,7 @@ LENGTHS = (9, 3, 5, 4)
 PADDING = 3
 
 
-@pytest.fixture(scope="module", params=["sequential", "associative"])
+@pytest.fixture(scope="module", params=["blockwise", "sequential", "associative"])
 def model(request: pytest.FixtureRequest) -> LanguageModel:
     """Chunks of four tokens, so that documents straddle and restart chunks."""
     model_def = build_model(model_config(cema=request.param, chunk_size=4, num_layers=2))

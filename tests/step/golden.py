@@ -21,13 +21,13 @@ REFERENCE = Path(__file__).with_name("golden_losses.json")
 KEPT_STEPS = (1, 2, 5, 10, 25, 50, 75, 100)
 
 
-def golden_config() -> Config:
+def golden_config(cema: str = "auto") -> Config:
     """The CPU preset: 1 layer, 49,056 parameters, AdamW, documents isolated."""
     return tiny_config(
         "megalodon",
         model={
             "vocab_size": VOCAB, "model_dim": 64, "z_dim": 32, "value_dim": 64, "ffn_hidden_dim": 96,
-            "cema_ndim": 4, "chunk_size": 16, "norm_num_groups": 8,
+            "cema_ndim": 4, "chunk_size": 16, "norm_num_groups": 8, "cema": cema,
         },
         train={"steps": STEPS, "batch_size": ROWS, "seq_len": SEQ},
         optim={"lr": 3e-3, "warmup_steps": 10},
@@ -46,16 +46,16 @@ def golden_batch(step: int) -> Batch:
     return Batch(*(field[None] for field in (ids, ids, np.ones_like(ids, bool), segments)))
 
 
-def compiled() -> Run:
+def compiled(cema: str = "auto") -> Run:
     """The step and a fresh state."""
-    return started(golden_config(), golden_batch(0))
+    return started(golden_config(cema), golden_batch(0))
 
 
-def losses(run: Run) -> list[float]:
+def losses(run: Run, steps: int = STEPS) -> list[float]:
     """The loss of each step."""
     step, state = run
     values = []
-    for number in range(STEPS):
+    for number in range(steps):
         state, metrics = step(state, golden_batch(number))
         values.append(float(metrics.loss))
     return values

@@ -39,6 +39,25 @@ def _nearest(number: int, divisor: int) -> str:
     return f"{below} and {above} are" if below else f"{above} is"
 
 
+def _moving_average(config: Config) -> Iterator[Problem]:
+    cema, isolated = config.model.cema, config.data.isolate_documents
+    if config.model.backend != "megalodon":
+        return
+    if cema == "fft" and isolated:
+        yield Problem(
+            "model.cema",
+            "fft convolves a whole row and cannot keep documents apart; set auto, blockwise, associative or "
+            "sequential, or data.isolate_documents: false",
+            also=("data.isolate_documents",),
+        )
+    if cema in ("associative", "sequential") and not isolated:
+        yield Problem(
+            "model.cema",
+            f"{cema} is a path for isolated documents, and data.isolate_documents is false; set auto, blockwise or fft",
+            also=("data.isolate_documents",),
+        )
+
+
 def _preset(config: Config) -> Iterator[Problem]:
     if config.model.backend == "dummy" and config.model.preset is not None:
         yield Problem(
@@ -119,5 +138,5 @@ def _chunk_note(config: Config) -> Iterator[str]:
         )
 
 
-RULES = (_dimensions, _preset, _vocabulary, _output, _recomputation)
+RULES = (_dimensions, _moving_average, _preset, _vocabulary, _output, _recomputation)
 NOTES = (_dropout_note, _chunk_note)
