@@ -61,6 +61,8 @@ def describe(found: Inspection) -> str:
     if memory.compiled is not None:
         lines.append(f"memory, compiled (XLA, in {found.compile_seconds:.1f} s)")
         lines += [f"  {name:<16}{size(number):>10}" for name, number in memory.compiled.items()]
+    if found.path_check is not None:
+        lines.append(f"self-check        {found.path_check.sentence}")
     lines.append("learning rate")
     shown = found.schedule[:: max(1, len(found.schedule) // 8)]
     lines += [f"  step {step:>8}  {rate:.3e}" for step, rate in shown]

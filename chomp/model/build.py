@@ -14,9 +14,8 @@ from megalodon_jax import MegalodonForCausalLM
 from chomp.config.model import ModelConfig
 from chomp.errors import ConfigError
 from chomp.model.base import LanguageModel
-from chomp.model.cema import computed_in_blocks
 from chomp.model.dummy import DummyModel
-from chomp.model.megalodon import MegalodonModel, is_blockwise, megalodon_config
+from chomp.model.megalodon import MegalodonModel, computed_by_documents, is_blockwise, megalodon_config
 from chomp.model.paths import named_leaves
 
 
@@ -129,7 +128,7 @@ def _build_megalodon(config: ModelConfig, deterministic: bool, backend: str) -> 
 
     def combine(params: PyTree) -> LanguageModel:
         # Parameters keep the library's own modules, so that checkpoints and exports do not depend on the path.
-        network = computed_in_blocks(params) if is_blockwise(config.cema) else params
+        network = computed_by_documents(params) if is_blockwise(config.cema) else params
         return MegalodonModel(network=network, loss_chunk_size=config.loss_chunk_size)
 
     return ModelDef(config, deterministic, MegalodonModel.embedding_path, make_params, combine)

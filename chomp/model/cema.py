@@ -30,6 +30,10 @@ BLOCK = 16
 """Positions in a block: the best of 8, 16 and 32, see docs/step.md."""
 
 
+# GPUs multiply fp32 numbers in fewer digits unless they are told not to.
+FULL = jax.lax.Precision.HIGHEST
+
+
 class Runs(NamedTuple):
     """Where documents begin, as seen from inside the blocks of a row.
 
@@ -289,13 +293,14 @@ def _only_last(values: Array, runs: Runs | None) -> Array:
 def _product(values: Float[Array, "dim batch blocks m"], by: Float[Array, "dim m k"]) -> Array:
     """A matrix product for each channel, `[D, B, n, k]`."""
     dim, batch, blocks, m = values.shape
-    return jnp.matmul(values.reshape(dim, batch * blocks, m), by).reshape(dim, batch, blocks, -1)
+    products = jnp.matmul(values.reshape(dim, batch * blocks, m), by, precision=FULL)
+    return products.reshape(dim, batch, blocks, -1)
 
 
 def _outer(a: Float[Array, "dim batch blocks m"], b: Float[Array, "dim batch blocks k"]) -> Float[Array, "dim m k"]:
     """Sum over blocks of all products, for each channel."""
     a, b = (one.reshape(one.shape[0], -1, one.shape[-1]) for one in (a, b))
-    return jnp.matmul(jnp.swapaxes(a, 1, 2), b)
+    return jnp.matmul(jnp.swapaxes(a, 1, 2), b, precision=FULL)
 
 
 def _if_it_goes_on(state: Array, runs: Runs | None, number: Array) -> Array:

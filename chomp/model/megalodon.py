@@ -4,13 +4,15 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from megalodon_jax import MegalodonConfig, MegalodonForCausalLM, generate
 
 from chomp.config.model import ModelConfig
 from chomp.errors import ConfigError
 from chomp.model.base import LanguageModel
+from chomp.model.cema import computed_in_blocks
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
+from chomp.model.timenorm import normalised_by_sums
 
 _SAME_NAME = (
     "vocab_size", "model_dim", "num_layers", "num_heads", "z_dim", "value_dim", "ffn_hidden_dim", "cema_ndim",
@@ -30,6 +32,11 @@ def is_blockwise(cema: str) -> bool:
         cema: the `model.cema` setting.
     """
     return cema in ("auto", "blockwise")
+
+
+def computed_by_documents(network: PyTree) -> PyTree:
+    """The same network with chomp's own moving average and normalisation; parameters, or their shapes, are shared."""
+    return normalised_by_sums(computed_in_blocks(network))
 
 
 def uses_associative_scan(cema: str, backend: str) -> bool:

@@ -15,6 +15,7 @@ from chomp.data.tokenizers import build_tokenizer
 from chomp.model.build import ModelDef, build_model
 from chomp.model.flops import peak_flops
 from chomp.model.resolve import resolve_model
+from chomp.model.selfcheck import PathCheck, check_path
 from chomp.optim.build import Optimizer, build_optimizer
 from chomp.run.compilation import CompileWatch, abstract_batch, compile_step
 from chomp.step.state import TrainState, abstract_state
@@ -43,7 +44,10 @@ class MemoryEstimate:
 
 @dataclass(frozen=True)
 class Inspection:
-    """All figures of a configuration; `schedule` holds (step, learning rate) pairs."""
+    """All figures of a configuration; `schedule` holds (step, learning rate) pairs.
+
+    `path_check` says how far chomp's own way through a layer is from the library's, where it was tried.
+    """
 
     parameters: int
     breakdown: dict[str, int]
@@ -58,6 +62,7 @@ class Inspection:
     schedule: list[tuple[int, float]]
     optimizer: str
     compile_seconds: float | None
+    path_check: PathCheck | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, with the memory total."""
@@ -70,7 +75,8 @@ def inspect(config: Config, *, compile_program: bool = False) -> Inspection:
     """Build everything but the data and look at it.
 
     Args:
-        compile_program: also compile the step ahead of time and read XLA's memory account.
+        compile_program: also compile the step ahead of time, read XLA's memory account, and try the path of the
+            moving average against the library's.
 
     Raises:
         ChompError: the configuration cannot be built.
@@ -108,6 +114,9 @@ def inspect(config: Config, *, compile_program: bool = False) -> Inspection:
         schedule=schedule_points(config, derived, optimizer),
         optimizer=optimizer.describe(),
         compile_seconds=round(compiled.seconds, 3) if compiled else None,
+        path_check=check_path(model_config, config.train.seq_len, isolate=config.data.isolate_documents)
+        if compile_program
+        else None,
     )
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from chomp.errors import ChompError, NonFiniteError
 from chomp.events import Phase, Warned
 from chomp.events.types import EndStatus
+from chomp.model.selfcheck import check_path
 from chomp.run.boundary import Boundary
 from chomp.run.control import AbortRequestedError, StopRequestedError
 from chomp.run.session import Session
@@ -111,6 +112,13 @@ def _run(trainer: Trainer, boundary: Boundary, steering: Steering) -> Outcome:
         )
     if trainer.session.request.dry_run:
         done = "dry run: built, compiled and trained one step; nothing was written"
+        found = check_path(
+            trainer.session.model_def.config,
+            trainer.config.train.seq_len,
+            isolate=trainer.config.data.isolate_documents,
+        )
+        if found is not None:
+            done += f"; {found.sentence}"
         return Outcome("completed", done, 0, trainer.progress.step)
     return Outcome("completed", f"all {trainer.progress.step} steps done", 0, trainer.progress.step)
 
