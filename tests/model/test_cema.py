@@ -139,7 +139,7 @@ def test_extreme_decays_lose_nothing(decay: str) -> None:
     assert_same(module(DECAYS[decay]), np.stack([documents(70, ()), documents(70, (3, 33))]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     data=st.data(),
     length=st.sampled_from([1, 15, 16, 17, 48, 70]),

@@ -85,7 +85,7 @@ def test_documents_of_usual_length(length: int) -> None:
     assert_same(segment_ids.astype(np.int32))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data(), length=st.sampled_from([16, 70]))
 def test_any_documents_and_padding(data: st.DataObject, length: int) -> None:
     ids = st.lists(st.integers(0, 2), min_size=length, max_size=length)
