@@ -86,7 +86,7 @@ class LogView(ScrollView, can_focus=True):
         wanted = self.wanted
         self._resize_to(Size(width, len(self._rows)))
         self.border_title = Content("Log" if not wanted else f"Log with “{_short(self.wanted)}”")
-        self.border_subtitle = f"{len(self._heights):,} lines" + (
+        self.border_subtitle = f"{len(self._heights):,} line{'s' * (len(self._heights) != 1)}" + (
             " · / then Enter shows all" if wanted else " · / filters"
         )
         if self._follows:

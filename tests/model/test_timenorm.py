@@ -85,6 +85,7 @@ def test_documents_of_usual_length(length: int) -> None:
     assert_same(segment_ids.astype(np.int32))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), length=st.sampled_from([16, 70]))
 def test_any_documents_and_padding(data: st.DataObject, length: int) -> None:
