@@ -3,7 +3,9 @@
 All ways run in one process and take turns, so that a slow moment of the machine falls on all of them; the first,
 the library's own on continuous rows, is what the others are held against.
 
-    python -m benchmarks.step [--shape quickstart|100m] [--repeats N]
+    python -m benchmarks.step [--shape quickstart|100m|gpu100m|gpu200m] [--repeats N]
+
+The shapes that begin with `gpu` are the presets whole, in bf16: `benchmarks/gpu.sh` measures those.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import numpy as np
 from chomp.config import Config, derive, load_config
 from chomp.data.batch import Batch
 from chomp.model.build import build_model
+from chomp.model.flops import peak_flops
 from chomp.optim.build import build_optimizer
 from chomp.step.state import TrainState, abstract_state, init_state
 from chomp.step.train_step import compile_train_step, make_train_step
@@ -41,7 +44,16 @@ SHAPES: dict[str, tuple[str, tuple[str, ...], int]] = {
         ),
         600,
     ),
+    **{
+        f"gpu{name}": (
+            f"configs/megalodon_{name}_zyda2.yaml",
+            ("model.vocab_size=50304", "train.batch_size=4", "train.grad_accum=1", "optim.name=adamw"),
+            600,
+        )
+        for name in ("100m", "200m")
+    },
 }
+ON_CPU = ("quickstart", "100m")
 WAYS = (
     ("continuous", "fft"),
     ("continuous", "blockwise"),
@@ -60,6 +72,7 @@ class Variant:
     state: TrainState
     compile_seconds: float
     temp_bytes: int
+    flops_per_token: float
     seconds: list[float] = field(default_factory=list)
 
     def once(self, batch: Batch) -> None:
@@ -104,17 +117,20 @@ def build(shape: str, isolation: str, cema: str) -> tuple[Variant, Batch]:
     seconds = time.perf_counter() - start
     state = init_state(model_def, optimizer, 0)
     temp = compiled.memory_analysis().temp_size_in_bytes
-    return Variant(f"{isolation} {cema}", compiled, state, seconds, temp), batch
+    flops = model_def.flops_per_token(config.train.seq_len)
+    return Variant(f"{isolation} {cema}", compiled, state, seconds, temp, flops), batch
 
 
 def report(variants: list[Variant], tokens: int) -> None:
-    """Print medians, and each variant's share of the first."""
-    base = variants[0]
-    print(f"{'way':<24} {'step ms':>9} {'x':>6} {'tokens/s':>10} {'temp MB':>8} {'x':>6} {'compile s':>9} {'x':>6}")
+    """Print medians, and each variant's share of the first; MFU where the device's bf16 peak is known."""
+    base, peak = variants[0], peak_flops(jax.devices()[0].device_kind, "bfloat16")
+    head = f"{'way':<24} {'step ms':>9} {'x':>6} {'tokens/s':>10} {'MFU':>6} {'temp MB':>8} {'x':>6}"
+    print(f"{head} {'compile s':>9} {'x':>6}")
     for one in variants:
+        mfu = f"{one.flops_per_token * tokens / one.median / peak:.1%}" if peak else "–"
         print(
             f"{one.name:<24} {1e3 * one.median:>9.1f} {one.median / base.median:>6.2f} {tokens / one.median:>10,.0f} "
-            f"{one.temp_bytes / 1e6:>8.1f} {one.temp_bytes / base.temp_bytes:>6.2f} "
+            f"{mfu:>6} {one.temp_bytes / 1e6:>8.1f} {one.temp_bytes / base.temp_bytes:>6.2f} "
             f"{one.compile_seconds:>9.1f} {one.compile_seconds / base.compile_seconds:>6.2f}"
         )
 
@@ -122,12 +138,12 @@ def report(variants: list[Variant], tokens: int) -> None:
 def main() -> None:
     """Measure the asked shapes, print a table of each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--shape", choices=tuple(SHAPES), action="append", help="default: all")
+    parser.add_argument("--shape", choices=tuple(SHAPES), action="append", help=f"default: {' and '.join(ON_CPU)}")
     parser.add_argument("--repeats", type=int, default=9, help="steps of each way, one of them warm-up")
     options = parser.parse_args()
     # Compilation is measured: nothing may come from a cache, nor pay for what the first one finds cold.
     jax.config.update("jax_enable_compilation_cache", False)
-    for shape in options.shape or SHAPES:
+    for shape in options.shape or ON_CPU:
         build(shape, *WAYS[0])
         made = [build(shape, *way) for way in WAYS]
         variants, batch = [variant for variant, _ in made], made[0][1]
