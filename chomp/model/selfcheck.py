@@ -29,11 +29,13 @@ class PathCheck:
         outputs: largest difference of an output, as a share of the largest output.
         gradients: the same of the gradients of inputs and parameters.
         tokens: positions in the row that was tried.
+        instead: the library's paths for such rows, as `model.cema` names them.
     """
 
     outputs: float
     gradients: float
     tokens: int
+    instead: str
 
     @property
     def is_good(self) -> bool:
@@ -44,7 +46,7 @@ class PathCheck:
     def sentence(self) -> str:
         """What was found, for people."""
         found = f"differ from the library's by {self.outputs:.1e} (gradients {self.gradients:.1e})"
-        end = "" if self.is_good else "; that is too much: set model.cema to fft, associative or sequential"
+        end = "" if self.is_good else f"; that is too much: set model.cema to {self.instead}"
         return f"normalisation and moving average in blocks {found} over {self.tokens} tokens{end}"
 
 
@@ -68,7 +70,8 @@ def check_path(config: ModelConfig, seq_len: int, *, isolate: bool) -> PathCheck
         ComplexEMA(width, config.cema_ndim, key=jax.random.key(0)),
     )
     exact, tried = (_through(one, x, weights, segment_ids) for one in (theirs, computed_by_documents(theirs)))
-    return PathCheck(_distance(tried[0], exact[0]), _distance(tried[1], exact[1]), length)
+    instead = "associative or sequential" if isolate else "fft"
+    return PathCheck(_distance(tried[0], exact[0]), _distance(tried[1], exact[1]), length, instead)
 
 
 @eqx.filter_jit

@@ -157,7 +157,7 @@ class CheckpointsScreen(CheckpointUpkeep):
             return
         if self._found.problem:
             text = self._found.problem
-        elif name_filter.is_narrowing and self._found.rows:
+        elif name_filter.needle and self._found.rows:
             text = f"no run has “{name_filter.needle}” in its name; Esc shows all"
         elif self._found.run is not None:
             text = f"{self._found.run.name} has no checkpoint yet. Esc shows those of all runs."

@@ -164,7 +164,7 @@ class HomeScreen(ConsoleScreen):
             return
         if self._listing.problem:
             text = Content.styled(self._listing.problem, "$error")
-        elif name_filter.is_narrowing and self._listing.runs:
+        elif name_filter.needle and self._listing.runs:
             text = Content(f"no run has “{name_filter.needle}” in its name; Esc shows all")
         else:
             text = Content.assemble(

@@ -19,8 +19,6 @@ from chomp.events.text import defused
 MOST_LINES = 5_000
 LONGEST_LINE = 2_000
 LEAST_TO_INDENT = 20
-# At the end of the log, its scroll bar is drawn anew once the log has changed by one part in so many.
-BAR_CHANGE = 50
 TONES = (("ERROR", "bad"), ("CRITICAL", "bad"), ("Traceback", "bad"), ("WARNING", "warn"))
 
 
@@ -41,7 +39,6 @@ class LogView(ScrollView, can_focus=True):
         self._new: deque[str] = deque(maxlen=MOST_LINES)
         self._state: tuple[str, int] | None = None
         self._follows = True
-        self._bar_stays = False
 
     @property
     def text(self) -> str:
@@ -91,17 +88,13 @@ class LogView(ScrollView, can_focus=True):
         )
         if self._follows:
             self.scroll_end(animate=False, x_axis=False, immediate=True)
-        self._bar_stays = False
         self.refresh(self.size.region)
 
     def _resize_to(self, size: Size) -> None:
         """Take another virtual size; the screen is laid out anew only if the scroll bar comes or goes with it."""
         if self.show_vertical_scrollbar and size.height > self.container_size.height:
             self.set_reactive(LogView.virtual_size, size)
-            bar = self.vertical_scrollbar
-            self._bar_stays = self._follows and abs(size.height - bar.window_virtual_size) * BAR_CHANGE < size.height
-            if not self._bar_stays:
-                bar.window_virtual_size = size.height
+            self.vertical_scrollbar.window_virtual_size = size.height
         else:
             self.virtual_size = size
 
@@ -117,8 +110,7 @@ class LogView(ScrollView, can_focus=True):
         del self._rows[:gone]
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        if not self._bar_stays:
-            super().watch_scroll_y(old_value, new_value)
+        super().watch_scroll_y(old_value, new_value)
         self._follows = new_value >= self.max_scroll_y
 
     def on_resize(self) -> None:

@@ -20,16 +20,11 @@ class NameFilter(Input):
 
     def lets_through(self, name: str) -> bool:
         """Whether a run with this name is shown."""
-        return self.value.strip().lower() in name.lower()
-
-    @property
-    def is_narrowing(self) -> bool:
-        """Whether it may keep anything out."""
-        return bool(self.value.strip())
+        return self.needle.lower() in name.lower()
 
     @property
     def needle(self) -> str:
-        """The text as a person wrote it."""
+        """The text as a person wrote it; empty where everything is let through."""
         return self.value.strip()
 
     def ask(self) -> None:
@@ -48,8 +43,8 @@ class NameFilter(Input):
         self._to_list()
 
     def on_blur(self, event: events.Blur) -> None:
-        self.display = self.is_narrowing
+        self.display = bool(self.needle)
 
     def _to_list(self) -> None:
-        self.display = self.is_narrowing
+        self.display = bool(self.needle)
         self.screen.query_one(f"#{self._listing}").focus()

@@ -42,5 +42,5 @@ def test_another_function_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     found = check_path(model_config(model_dim=40, norm_num_groups=4), 60, isolate=True)
     assert found is not None
     assert not found.is_good
-    assert "too much: set model.cema to" in found.sentence
+    assert "too much: set model.cema to associative or sequential" in found.sentence
     assert selfcheck.ALARM < found.outputs < 0.1
