@@ -24,8 +24,9 @@ from chomp_tui.widgets.topbar import TopBar
 # Screens are imported when they are first shown, so that the first frame does not wait for all of them.
 if TYPE_CHECKING:
     from chomp.config import LoadedConfig
+    from chomp_tui.edit.draft import ForkOrigin
     from chomp_tui.screens.checkpoints import CheckpointsScreen
-    from chomp_tui.screens.configure import ConfigureScreen, ForkOrigin
+    from chomp_tui.screens.configure import ConfigureScreen
     from chomp_tui.screens.device import DeviceScreen
     from chomp_tui.screens.home import HomeScreen
     from chomp_tui.screens.run import RunScreen
@@ -274,7 +275,7 @@ class ChompApp(App[None]):
         """Leave; unsaved edits are asked about, runs go on."""
         from chomp_tui.dialogs import confirm
 
-        if "configure_screen" not in vars(self) or not self.configure_screen.has_unsaved:
+        if "configure_screen" not in vars(self) or not self.configure_screen.draft.has_unsaved:
             self.exit()
             return
         question = confirm(

@@ -22,6 +22,7 @@ import psutil
 from chomp.config import Config
 from chomp.device import probe_gpus, visible_gpus
 from chomp.events.text import defused
+from chomp_tui.background import in_thread
 from chomp_tui.start.machine import read_machine
 
 State = Literal["waiting", "computing", "done", "failed"]
@@ -64,6 +65,7 @@ class Report:
         is_outdated: whether the figures are of an earlier configuration.
         message: why it failed, or why it waits.
         is_compiling: whether the child at work compiles.
+        limit: bytes that the run may take on the device of the figures, and of what; None where nobody knows.
     """
 
     state: State = "waiting"
@@ -71,6 +73,7 @@ class Report:
     is_outdated: bool = False
     message: str = ""
     is_compiling: bool = False
+    limit: tuple[float, str] | None = None
 
 
 def ask(
@@ -159,8 +162,9 @@ class Preflight:
             self._task = self._question = None
             self._say(state="failed", message=str(error), is_compiling=False)
         else:
+            limit = await in_thread(lambda: memory_limit(figures, dict(question.environment)))
             self._answered = question
-            self._say(state="done", figures=figures, is_outdated=False, message="", is_compiling=False)
+            self._say(state="done", figures=figures, is_outdated=False, message="", is_compiling=False, limit=limit)
 
     async def _inspect(self, question: Question) -> Mapping[str, Any]:
         with tempfile.TemporaryDirectory(prefix="chomp-preflight-") as folder:

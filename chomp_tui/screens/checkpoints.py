@@ -17,8 +17,8 @@ from textual.widgets import Static
 from chomp.events.text import defused
 from chomp_tui import keys
 from chomp_tui.dialogs import Ask, Read
+from chomp_tui.edit.draft import ForkOrigin
 from chomp_tui.follow.checkpointlist import CheckpointList, CheckpointRow, Checkpoints, Reference, settings_of
-from chomp_tui.screens.configure import ForkOrigin
 from chomp_tui.screens.upkeep import CheckpointUpkeep
 from chomp_tui.start.launch import LaunchRequest
 from chomp_tui.start.resumeplan import going_back_text, more_steps_problem, plan_resume

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,44 +12,31 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Static, TextArea
+from textual.widgets import TextArea
 
-from chomp.errors import CheckpointError, ChompError
+from chomp.errors import ChompError
 from chomp.events.text import defused
-from chomp.rundir import list_checkpoints, open_run
 from chomp_tui import keys
 from chomp_tui.background import in_thread
 from chomp_tui.edit.document import Check, Document
-from chomp_tui.edit.documents import NEW_NAME, blank, from_run, read_document
+from chomp_tui.edit.documents import NEW_NAME
+from chomp_tui.edit.draft import Draft, ForkOrigin, Wish
 from chomp_tui.edit.edits import CannotEdit
-from chomp_tui.edit.forkplan import ForkPlan, plan_fork, severity_of
-from chomp_tui.edit.preflight import DEBOUNCE_SECONDS, ENGINE, Preflight, Report, ask, memory_limit
+from chomp_tui.edit.forkplan import severity_of
+from chomp_tui.edit.preflight import DEBOUNCE_SECONDS, ENGINE, Preflight, Report, ask
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.filing import choose_base, diff_dialog, may_discard, save_as, save_document
-from chomp_tui.screens.launching import ForkOrigin, launch
+from chomp_tui.screens.launching import launch
 from chomp_tui.widgets.configform import ConfigForm
 from chomp_tui.widgets.field import FieldRow
+from chomp_tui.widgets.headline import Headline, verdict
 from chomp_tui.widgets.preflightpanel import PreflightPanel, digest
 from chomp_tui.widgets.yamleditor import YamlPane, position
-
-__all__ = ["ConfigureScreen", "ForkOrigin"]
 
 CHECK_SECONDS = 0.15
 # From this width on form and YAML stand side by side.
 SIDE_COLUMNS = 116
 PAGES = ("form", "yaml", "preflight")
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """What was asked to be edited."""
-
-    path: Path | None = None
-    overrides: tuple[str, ...] = ()
-    run_dir: Path | None = None
-    resume: str = "none"
-    start: bool = False
-    fork: ForkOrigin | None = None
 
 
 class ConfigureScreen(ConsoleScreen):
@@ -66,23 +52,16 @@ class ConfigureScreen(ConsoleScreen):
 
     def __init__(self, *, inspect: Sequence[str] = ENGINE, debounce_seconds: float = DEBOUNCE_SECONDS) -> None:
         super().__init__()
-        self.document = blank()
-        self.run_dir: Path | None = None
-        self.resume = "none"
-        self.fork: ForkOrigin | None = None
-        self._identity: Mapping[str, Any] = {}
+        self.draft = Draft()
         self._is_open = False
-        self._wish: _Wish | None = None
+        self._wish: Wish | None = None
         self._timer: Timer | None = None
-        # What the run that was started last keeps a copy of.
-        self._launched_text: str | None = None
-        self._limit: tuple[float, str] | None = None
         self._preflight = Preflight(self._got_report, command=inspect, debounce_seconds=debounce_seconds)
 
     @property
-    def has_unsaved(self) -> bool:
-        """Whether there are changes that no file holds."""
-        return self.document.is_modified and self.document.text != self._launched_text
+    def document(self) -> Document:
+        """The configuration that is edited."""
+        return self.draft.document
 
     @property
     def is_inspected(self) -> bool:
@@ -107,13 +86,9 @@ class ConfigureScreen(ConsoleScreen):
     ) -> None:
         """Configure a run from a YAML file, a past run's directory, a checkpoint to fork from, or from nothing.
 
-        Args:
-            overrides: `KEY=VALUE` texts on top of it.
-            run_dir: where the run is written; None for a fresh name.
-            resume: as for `chomp train`.
-            start: start the run at once if the configuration is valid.
+        Args: as of `Wish`.
         """
-        self._wish = _Wish(path, tuple(overrides), run_dir, resume, start, fork)
+        self._wish = Wish(path, tuple(overrides), run_dir, resume, start, fork)
         if self.is_mounted:
             self.run_worker(self._open_wish(), group="open", exclusive=True, exit_on_error=True)
 
@@ -122,23 +97,21 @@ class ConfigureScreen(ConsoleScreen):
         if wish is None or not await may_discard(self):
             return
         try:
-            document, identity = await in_thread(lambda: _read(wish))
+            draft = await in_thread(wish.read)
         except ChompError as error:
             self._is_open = True
             self.chomp.tell(str(error), severity="error")
             return
-        self.run_dir, self.resume, self.fork = wish.run_dir, wish.resume, wish.fork
-        self._identity = identity
-        await self._show(document)
+        await self._show(draft)
         if wish.start:
             await launch(self)
 
-    async def _show(self, document: Document) -> None:
-        """Show another document everywhere."""
-        self.document = document
+    async def _show(self, draft: Draft) -> None:
+        """Show another run to be everywhere."""
+        self.draft = draft
         form = self.query_one(ConfigForm)
-        self.query_one(YamlPane).load(document)
-        await form.show_document(document, severity_of if self.fork else None)
+        self.query_one(YamlPane).load(draft.document)
+        await form.show_document(draft.document, severity_of if draft.fork else None)
         self._check()
         if self.is_current:
             self._turn_to("form")
@@ -147,8 +120,7 @@ class ConfigureScreen(ConsoleScreen):
 
     def compose_body(self) -> ComposeResult:
         """Form, YAML and figures; how many are in sight depends on the width."""
-        yield Static("", id="headline")
-        yield Static("", id="origin")
+        yield Headline()
         with Container(id="configure"):
             yield ConfigForm()
             yield YamlPane()
@@ -157,7 +129,7 @@ class ConfigureScreen(ConsoleScreen):
     async def on_mount(self) -> None:
         self._turn_to("form")
         if self._wish is None:
-            await self._show(self.document)
+            await self._show(self.draft)
         else:
             self.run_worker(self._open_wish(), group="open", exclusive=True)
 
@@ -166,7 +138,6 @@ class ConfigureScreen(ConsoleScreen):
 
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width >= SIDE_COLUMNS, "-side")
-        self.call_after_refresh(self._update_headline)
         self.call_after_refresh(self._update_context)
 
     def on_screen_resume(self) -> None:
@@ -264,11 +235,6 @@ class ConfigureScreen(ConsoleScreen):
 
     # What is known ---------------------------------------------------------------------
 
-    def fork_plan(self) -> ForkPlan:
-        """How the settings differ from those of the checkpoint that is forked."""
-        loaded = self.document.check().loaded
-        return plan_fork(self._identity, loaded.config) if self.fork and loaded else ForkPlan()
-
     def _update_context(self) -> None:
         name, path = self.document.name, self.document.path
         if self.size.width < 100:
@@ -278,27 +244,8 @@ class ConfigureScreen(ConsoleScreen):
         self.say(Content.styled(mark if self.document.is_modified else "", "$warning") + Content(defused(name)))
 
     def _update_headline(self) -> None:
-        check = self.document.check()
-        left = _verdict(check)
-        right = digest(self._preflight.report, self._limit)
-        width = max(0, self.size.width - 2)
-        space = width - left.cell_length - right.cell_length
-        if space < 2:
-            left, space = left.truncate(max(10, width - right.cell_length - 2), ellipsis=True), 2
-        self.query_one("#headline", Static).update(Content.assemble(left, " " * max(2, space), right))
-        self._update_origin()
-
-    def _update_origin(self) -> None:
-        parts = []
-        if self.fork is not None:
-            parts.append(f"fork of {self.fork.run.name} at step {self.fork.step:,}: {self.fork_plan().summary()}")
-        if self.resume != "none":
-            parts.append(f"resumes {self.run_dir or '?'} from {self.resume}")
-        if self.document.overrides:
-            parts.append("overrides: " + "  ".join(f"-o {one}" for one in self.document.overrides))
-        line = self.query_one("#origin", Static)
-        line.display = bool(parts)
-        line.update(Content(defused("   ".join(parts))))
+        figures = digest(self._preflight.report)
+        self.query_one(Headline).show(verdict(self.document.check()), figures, self.draft.origin())
 
     # Figures ---------------------------------------------------------------------------
 
@@ -313,18 +260,8 @@ class ConfigureScreen(ConsoleScreen):
     def _got_report(self, report: Report) -> None:
         if not self.is_mounted:
             return
-        self._draw_report(report)
-        if report.state == "done":
-            self.run_worker(self._measure(report), group="limit", exclusive=True)
-
-    async def _measure(self, report: Report) -> None:
-        """Find out how much memory there is for what the figures are about."""
-        self._limit = await in_thread(lambda: memory_limit(report.figures, self.chomp.shared.environment))
-        self._draw_report(self._preflight.report)
-
-    def _draw_report(self, report: Report) -> None:
         loaded = self.document.check().loaded
-        self.query_one(PreflightPanel).show(report, loaded.config if loaded else None, self._limit)
+        self.query_one(PreflightPanel).show(report, loaded.config if loaded else None)
         self._update_headline()
 
     def action_compile(self) -> None:
@@ -421,8 +358,7 @@ class ConfigureScreen(ConsoleScreen):
     def after_launch(self) -> None:
         """A run has been started: leave the machine to it, and name the next one afresh."""
         self._preflight.hold("paused while a run starts")
-        self.run_dir, self.resume, self.fork = None, "none", None
-        self._launched_text = self.document.text
+        self.draft.was_launched()
 
     def action_save(self) -> None:
         """Save to the file it came from."""
@@ -454,30 +390,3 @@ class ConfigureScreen(ConsoleScreen):
         """One thing that asks questions at a time."""
         self.pull()
         self.run_worker(work, group="asking", exclusive=True)
-
-
-def _read(wish: _Wish) -> tuple[Document, Mapping[str, Any]]:
-    """The document to edit, and the identity of the checkpoint that is forked."""
-    if wish.fork is not None:
-        identity = _identity(wish.fork)
-        return from_run(wish.fork.run, values=identity, overrides=wish.overrides), identity
-    return (read_document(wish.path, wish.overrides) if wish.path else blank()), {}
-
-
-def _identity(fork: ForkOrigin) -> Mapping[str, Any]:
-    for info in list_checkpoints(open_run(fork.run).checkpoints):
-        if info.step == fork.step and isinstance(info.meta.get("identity"), dict):
-            return info.meta["identity"]
-    raise CheckpointError(f"{fork.run} has no checkpoint of step {fork.step} that says which settings it was made with")
-
-
-def _verdict(check: Check) -> Content:
-    if check.loaded is not None:
-        hints = f" · {len(check.notes)} hint{'' if len(check.notes) == 1 else 's'}" if check.notes else ""
-        return Content.assemble(("✓ valid", "bold $success"), (hints, "$warning"))
-    count = len(check.problems)
-    first = check.problems[0]
-    text = f"✗ {count} problem{'' if count == 1 else 's'}"
-    return Content.assemble(
-        (text, "bold $error"), f"  {defused(': '.join(p for p in (first.path, first.message) if p))}"
-    )

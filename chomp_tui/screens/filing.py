@@ -50,7 +50,7 @@ def _base_line(base: Base) -> Content:
 
 async def may_discard(screen: ConfigureScreen) -> bool:
     """Whether unsaved changes, if there are any, may be given up."""
-    if not screen.has_unsaved:
+    if not screen.draft.has_unsaved:
         return True
     question = confirm(
         "Give the unsaved changes up?", text=f"{screen.document.name} differs from its file.", yes="Give them up"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
 _STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?\Z")
 
 
-@dataclass(frozen=True)
-class ForkOrigin:
-    """The checkpoint that a new run starts from."""
-
-    run: Path
-    step: int
-
-
 async def launch(screen: ConfigureScreen) -> None:
     """Start a run with what is on the screen, or say why not."""
     loaded = screen.document.check().loaded
@@ -45,7 +36,7 @@ async def launch(screen: ConfigureScreen) -> None:
     if screen.chomp.refuse_read_only():
         return
     try:
-        request = await (_fork_request(screen) if screen.fork else _request(screen, loaded))
+        request = await (_fork_request(screen) if screen.draft.fork else _request(screen, loaded))
     except (ChompError, OSError) as error:
         screen.chomp.tell(f"not started: {error}", severity="error")
         return
@@ -54,11 +45,13 @@ async def launch(screen: ConfigureScreen) -> None:
 
 
 async def _request(screen: ConfigureScreen, loaded: LoadedConfig) -> LaunchRequest | None:
-    document, resume = screen.document, screen.resume
+    document, resume = screen.document, screen.draft.resume
     how = await _how(screen)
     if how is None or (how == "save" and not await save_document(screen)):
         return None
-    run_dir = screen.run_dir or _own_run_dir(document, loaded) or fresh_name(screen.chomp.shared.runs, _stem(document))
+    run_dir = (
+        screen.draft.run_dir or _own_run_dir(document, loaded) or fresh_name(screen.chomp.shared.runs, _stem(document))
+    )
     if resume == "none" and RunDir(run_dir).is_started():
         answer = await _occupied(screen, run_dir)
         if answer is None:
@@ -137,11 +130,11 @@ def _write_copy(text: str, run_dir: Path, *, is_new: bool) -> Path:
 
 
 async def _fork_request(screen: ConfigureScreen) -> LaunchRequest | None:
-    document, fork, plan = screen.document, screen.fork, screen.fork_plan()
+    document, fork, plan = screen.document, screen.draft.fork, screen.draft.fork_plan()
     assert fork is not None
     if not await _accepted(screen, plan):
         return None
-    new = screen.run_dir or fresh_name(screen.chomp.shared.runs, f"{_STAMP.sub('', fork.run.name)}-fork.yaml")
+    new = screen.draft.run_dir or fresh_name(screen.chomp.shared.runs, f"{_STAMP.sub('', fork.run.name)}-fork.yaml")
     text = document.text
     screen.chomp.tell(f"forking {fork.run.name} at step {fork.step} into {new.name}")
 

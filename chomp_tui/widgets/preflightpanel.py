@@ -50,12 +50,11 @@ class PreflightPanel(VerticalScroll, can_focus=True):
                 yield Static("", id="pf-memory")
         yield Static("", id="pf-hints")
 
-    def show(self, report: Report, config: Config | None, limit: tuple[float, str] | None) -> None:
+    def show(self, report: Report, config: Config | None) -> None:
         """Draw what is known.
 
         Args:
             config: the configuration at hand, if it is valid.
-            limit: bytes the run may take, and of what.
         """
         self.query_one("#pf-state", Static).update(state_line(report))
         figures = report.figures
@@ -63,7 +62,7 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         self.query_one("#pf-body").display = bool(figures)
         if figures:
             self.query_one("#pf-figures", Static).update(figures_text(figures, config))
-            self.query_one("#pf-memory", Static).update(memory_text(figures, limit))
+            self.query_one("#pf-memory", Static).update(memory_text(figures, report.limit))
             self._show_schedule(figures.get("schedule") or [])
 
     def show_hints(self, notes: Sequence[str]) -> None:
@@ -105,16 +104,16 @@ def state_line(report: Report) -> Content:
     return Content.assemble((f"{glyph} ", tone), (defused(words), tone if report.state == "failed" else "$muted"))
 
 
-def digest(report: Report, limit: tuple[float, str] | None) -> Content:
+def digest(report: Report) -> Content:
     """The figures that matter most, for one line."""
     figures = report.figures
     if not figures:
         return Content.styled("estimating…" if report.state == "computing" else "", "$muted")
     total = figures["memory"].get("total") or 0
-    verdict = fit(total, limit[0] if limit else None)
+    verdict = fit(total, report.limit[0] if report.limit else None)
     glyph, tone = _TONES[verdict]
     parts = Content(f"{count(figures['parameters'])} parameters · {size(total)} ")
-    parts += Content.styled(f"{glyph} {verdict}" if limit else "", tone)
+    parts += Content.styled(f"{glyph} {verdict}" if report.limit else "", tone)
     return parts.stylize("$muted") if report.is_outdated else parts
 
 

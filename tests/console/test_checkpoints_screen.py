@@ -15,10 +15,10 @@ from textual.widgets import Input, Static
 from chomp.config import parse_config
 from chomp.rundir import RunDir, RunLock, list_checkpoints, read_info
 from chomp_tui.dialogs import Ask, Choose, Read
+from chomp_tui.edit.draft import ForkOrigin
 from chomp_tui.follow import checkpointlist
 from chomp_tui.follow.checkpointlist import CheckpointReader, Reference, judge, settings_of
 from chomp_tui.screens.checkpoints import CheckpointsScreen
-from chomp_tui.screens.configure import ForkOrigin
 from chomp_tui.start.launch import LaunchRequest
 from chomp_tui.start.resumeplan import more_steps_problem, plan_resume
 from chomp_tui.widgets import sampling

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, OptionList
 
 from chomp.config import derive, derived_section, load_config, settings
 from chomp.config.yaml_reader import read_yaml
 from chomp.rundir import RunDir, seal
 from chomp_tui.app import ChompApp, Shared
 from chomp_tui.dialogs import Ask, Choose, Read
+from chomp_tui.edit.draft import ForkOrigin
 from chomp_tui.edit.yamlspans import read_layout
-from chomp_tui.screens.configure import ConfigureScreen, ForkOrigin
+from chomp_tui.screens.configure import ConfigureScreen
 from chomp_tui.screens.filing import OpenList
 from chomp_tui.settings import Settings
 from chomp_tui.start.launch import LaunchRequest
@@ -299,10 +300,10 @@ async def test_saving_keeps_comments_and_asks_before_it_overwrites_a_changed_fil
     async with console.app.run_test(size=(80, 24)) as pilot:
         await console.open(pilot)
         await console.type(pilot, "train.steps", "3000")
-        assert console.screen.has_unsaved
+        assert console.screen.draft.has_unsaved
         assert "●" in console.text()
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: not console.screen.has_unsaved)
+        await until(pilot, lambda: not console.screen.draft.has_unsaved)
         assert console.file.read_text() == SMALL.replace("2000", "3000")
         await console.type(pilot, "train.steps", "4000")
         console.file.write_text("# somebody else\n")
@@ -315,7 +316,7 @@ async def test_saving_keeps_comments_and_asks_before_it_overwrites_a_changed_fil
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
         await pilot.press("o")
-        await until(pilot, lambda: not console.screen.has_unsaved)
+        await until(pilot, lambda: not console.screen.draft.has_unsaved)
         assert console.file.read_text() == SMALL.replace("2000", "4000")
 
 
@@ -328,7 +329,7 @@ async def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> 
         await pilot.press("ctrl+s")
         await until(pilot, lambda: console.said)
         assert "cannot be written: No such file or directory" in console.said[0]
-        assert console.screen.has_unsaved
+        assert console.screen.draft.has_unsaved
 
 
 async def test_save_as_refuses_bad_names_and_confirms_replacing(tmp_path: Path) -> None:
@@ -368,7 +369,7 @@ async def test_every_configuration_is_opened_edited_and_saved_by_one_value(tmp_p
         span = read_layout(text).places["optim.warmup_steps"].value
         await console.type(pilot, "optim.warmup_steps", "3")
         await pilot.press("f2")
-        await until(pilot, lambda: not console.screen.has_unsaved)
+        await until(pilot, lambda: not console.screen.draft.has_unsaved)
         saved = console.file.read_bytes().decode()
         assert saved == text[: span.start] + "3" + text[span.end :]
         assert read_yaml(saved, "saved").values["optim"]["warmup_steps"] == 3
@@ -469,7 +470,7 @@ async def test_figures_come_from_the_child_and_wait_while_there_are_problems(
     console = Console(tmp_path)
     async with console.app.run_test(size=size) as pilot:
         await console.open(pilot)
-        await until(pilot, lambda: console.screen._limit is not None)
+        await until(pilot, lambda: console.screen._preflight.report.limit is not None)
         await pilot.press("f4", "f4")
         await pilot.pause()
         drawn = console.text()
@@ -542,7 +543,7 @@ async def test_unsaved_changes_are_saved_or_kept_with_the_run(tmp_path: Path, ke
         assert request.config == (console.file if saved else RunDir(request.run_dir).config_original)
         assert console.file.read_text() == (new if saved else SMALL)
         # The run holds the text, so leaving loses nothing; the file still differs.
-        await until(pilot, lambda: not console.screen.has_unsaved)
+        await until(pilot, lambda: not console.screen.draft.has_unsaved)
         assert console.screen.document.is_modified is not saved
 
 
@@ -635,7 +636,7 @@ async def test_a_past_run_is_the_base_of_a_new_one(tmp_path: Path) -> None:
         assert console.screen.document.text == SMALL
         assert set(console.screen.document.overrides) == {"train.seed=5", 'logging.wandb.tags=[a, "b, c"]'}
         assert "-o train.seed=5" in console.text()
-        assert not console.screen.has_unsaved
+        assert not console.screen.draft.has_unsaved
         await pilot.press("f5")
         await until(pilot, lambda: console.launched)
         request = console.launched[0]
@@ -733,4 +734,3 @@ async def test_the_editor_has_colours(tmp_path: Path) -> None:
     async with console.app.run_test(size=(120, 40)) as pilot:
         await console.open(pilot)
         assert console.screen.query_one(YamlPane).editor.is_syntax_aware
-        assert isinstance(console.screen.query_one("#headline"), Static)

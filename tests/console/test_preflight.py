@@ -179,11 +179,12 @@ async def test_closing_kills_the_child_and_its_children_and_leaves_no_file(tmp_p
 async def test_an_invalid_configuration_holds_and_the_known_answer_comes_back(tmp_path: Path) -> None:
     asked = Asked(tmp_path, "print(json.dumps(FIGURES))")
     asked.preflight.request(question())
-    await asked.settled()
+    limit = (await asked.settled()).limit
+    assert limit is not None
     asked.preflight.hold("waits")
-    assert asked.preflight.report == Report("waiting", FIGURES, True, "waits")
+    assert asked.preflight.report == Report("waiting", FIGURES, True, "waits", limit=limit)
     asked.preflight.request(question())
-    assert asked.preflight.report == Report("done", FIGURES, False)
+    assert asked.preflight.report == Report("done", FIGURES, False, limit=limit)
     assert len(pids(tmp_path)) == 1
 
 

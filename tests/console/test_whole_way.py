@@ -135,7 +135,7 @@ async def test_configure_launch_steer_stop_resume_kill_fork(place: Path) -> None
         await pilot.press("5")
         await wait(pilot, lambda: app.screen is app.checkpoints_screen and app.checkpoints_screen.row() is not None)
         await pilot.press("f")
-        await wait(pilot, lambda: app.screen is app.configure_screen and app.configure_screen.fork is not None)
+        await wait(pilot, lambda: app.screen is app.configure_screen and app.configure_screen.draft.fork is not None)
         await wait(pilot, lambda: "fork of" in " ".join(frame(app)))
         await pilot.press("f5")
         await wait(pilot, lambda: len(list_runs(Path("runs"))) == 2 and app.screen is app.run_screen)
