@@ -99,28 +99,25 @@ def _run(trainer: Trainer, boundary: Boundary, steering: Steering) -> Outcome:
     for _ in training_steps(trainer, steering):
         boundary.run_due()
         boundary.report_failed_save()
-    total = trainer.config.train.steps
     trainer.catch_up()
-    if trainer.progress.step < total and not trainer.session.request.dry_run:
-        if trainer.progress.step > trainer.session.start.step:
-            boundary.run_last()
-        return Outcome(
-            "data_exhausted",
-            f"the text is used up after {trainer.progress.step} of {total} steps (data.repeat is false)",
-            0,
-            trainer.progress.step,
-        )
     if trainer.session.request.dry_run:
-        done = "dry run: built, compiled and trained one step; nothing was written"
-        found = check_path(
-            trainer.session.model_def.config,
-            trainer.config.train.seq_len,
-            isolate=trainer.config.data.isolate_documents,
-        )
-        if found is not None:
-            done += f"; {found.sentence}"
-        return Outcome("completed", done, 0, trainer.progress.step)
-    return Outcome("completed", f"all {trainer.progress.step} steps done", 0, trainer.progress.step)
+        return _tried(trainer)
+    step, total = trainer.progress.step, trainer.config.train.steps
+    if step >= total:
+        return Outcome("completed", f"all {total} steps done", 0, step)
+    if step > trainer.session.start.step:
+        boundary.run_last()
+    reason = f"the text is used up after {step} of {total} steps (data.repeat is false)"
+    return Outcome("data_exhausted", reason, 0, step)
+
+
+def _tried(trainer: Trainer) -> Outcome:
+    """The outcome of a dry run; says how far chomp's own way through a layer is from the library's."""
+    config = trainer.config
+    model = trainer.session.model_def.config
+    found = check_path(model, config.train.seq_len, isolate=config.data.isolate_documents)
+    said = ["dry run: built, compiled and trained one step; nothing was written", *([found.sentence] if found else [])]
+    return Outcome("completed", "; ".join(said), 0, trainer.progress.step)
 
 
 def training_steps(trainer: Trainer, steering: Steering) -> Iterator[int]:
