@@ -9,6 +9,7 @@ from megalodon_jax import MegalodonConfig, MegalodonForCausalLM, generate
 
 from chomp.config.model import ModelConfig
 from chomp.errors import ConfigError
+from chomp.model.attention import attended_by_halves
 from chomp.model.base import LanguageModel
 from chomp.model.cema import computed_in_blocks
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
@@ -35,8 +36,8 @@ def is_blockwise(cema: str) -> bool:
 
 
 def computed_by_documents(network: PyTree) -> PyTree:
-    """The same network with chomp's own moving average and normalisation; parameters, or their shapes, are shared."""
-    return normalised_by_sums(computed_in_blocks(network))
+    """The same network with chomp's own moving average, normalisation and attention; parameters are shared."""
+    return attended_by_halves(normalised_by_sums(computed_in_blocks(network)))
 
 
 def uses_associative_scan(cema: str, backend: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
+from megalodon_jax.layers.attention import ChunkedAttention
 from megalodon_jax.layers.complex_ema import ComplexEMA
 from megalodon_jax.layers.timestep_norm import TimestepNorm
 
@@ -23,7 +25,7 @@ ALARM = 1e-3
 
 @dataclass(frozen=True)
 class PathCheck:
-    """How far chomp's normalisation and moving average are from the library's, in one layer of the model's width.
+    """How far chomp's normalisation, moving average and attention are from the library's, in one layer's widths.
 
     Attributes:
         outputs: largest difference of an output, as a share of the largest output.
@@ -47,7 +49,7 @@ class PathCheck:
         """What was found, for people."""
         found = f"differ from the library's by {self.outputs:.1e} (gradients {self.gradients:.1e})"
         end = "" if self.is_good else f"; that is too much: set model.cema to {self.instead}"
-        return f"normalisation and moving average in blocks {found} over {self.tokens} tokens{end}"
+        return f"normalisation, moving average and attention {found} over {self.tokens} tokens{end}"
 
 
 def check_path(config: ModelConfig, seq_len: int, *, isolate: bool) -> PathCheck | None:
@@ -60,32 +62,74 @@ def check_path(config: ModelConfig, seq_len: int, *, isolate: bool) -> PathCheck
     """
     if config.backend != "megalodon" or not is_blockwise(config.cema):
         return None
-    rng, length, width = np.random.default_rng(0), min(seq_len, LONGEST), config.model_dim
-    x = jnp.asarray(rng.normal(size=(1, length, width)), jnp.float32)
-    weights = jnp.asarray(rng.normal(size=x.shape), jnp.float32)
+    length = min(seq_len, LONGEST)
+    rng = np.random.default_rng(0)
+    given = _drawn(config, length, rng)
     begins = rng.random((1, length)) < 1 / MEAN_DOCUMENT
     segment_ids = jnp.asarray(np.cumsum(begins, 1) + 1, jnp.int32) if isolate else None
-    theirs = (
-        TimestepNorm(width, config.norm_num_groups, eps=config.norm_eps),
-        ComplexEMA(width, config.cema_ndim, key=jax.random.key(0)),
-    )
-    exact, tried = (_through(one, x, weights, segment_ids) for one in (theirs, computed_by_documents(theirs)))
+    theirs = _layer(config)
+    exact, tried = (_through(one, given, segment_ids) for one in (theirs, computed_by_documents(theirs)))
     instead = "associative or sequential" if isolate else "fft"
     return PathCheck(_distance(tried[0], exact[0]), _distance(tried[1], exact[1]), length, instead)
 
 
+class _Layer(eqx.Module):
+    """The parts of a layer that are tried, as the library has them."""
+
+    norm: TimestepNorm
+    average: ComplexEMA
+    attention: ChunkedAttention
+
+
+class _Given(NamedTuple):
+    """What goes in, fp32: a row for the norm and the average, queries, keys and values for attention."""
+
+    row: Array
+    queries: Array
+    keys: Array
+    values: Array
+
+
+def _layer(config: ModelConfig) -> _Layer:
+    heads = config.num_heads
+    return _Layer(
+        TimestepNorm(config.model_dim, config.norm_num_groups, eps=config.norm_eps),
+        ComplexEMA(config.model_dim, config.cema_ndim, key=jax.random.key(0)),
+        ChunkedAttention(
+            heads,
+            config.z_dim // heads,
+            config.value_dim // heads,
+            config.chunk_size,
+            attention_window=config.attention_window,
+        ),
+    )
+
+
+def _drawn(config: ModelConfig, length: int, rng: np.random.Generator) -> _Given:
+    heads = config.num_heads
+    head = config.z_dim // heads
+    shapes = ((head, head**-0.25), (head, head**-0.25), (config.value_dim // heads, 1.0))
+    wide = (rng.normal(scale=scale, size=(1, length, heads, width)) for width, scale in shapes)
+    row = rng.normal(size=(1, length, config.model_dim))
+    return _Given(*(jnp.asarray(part, jnp.float32) for part in (row, *wide)))
+
+
 @eqx.filter_jit
-def _through(layer: tuple[TimestepNorm, ComplexEMA], x: Any, weights: Any, segment_ids: Any) -> tuple[Any, Any]:
-    """Outputs, and gradients of their weighted sum."""
+def _through(layer: _Layer, given: _Given, segment_ids: Any) -> tuple[Any, Any]:
+    """Outputs, and gradients of their sum with weights that are drawn once."""
 
-    def total(parts: tuple[tuple[TimestepNorm, ComplexEMA], Any]) -> tuple[Any, Any]:
-        (norm, average), given = parts
-        normal, _ = norm(given, segment_ids=segment_ids)
-        y, _ = average(jnp.moveaxis(normal, 1, 2), segment_ids=segment_ids, use_associative_segment_scan=False)
-        return (jnp.moveaxis(y, 1, 2) * weights).sum(), y
+    def total(parts: tuple[_Layer, _Given]) -> tuple[Any, Any]:
+        layer, given = parts
+        normal, _ = layer.norm(given.row, segment_ids=segment_ids)
+        channels = jnp.moveaxis(normal, 1, 2)
+        averaged, _ = layer.average(channels, segment_ids=segment_ids, use_associative_segment_scan=False)
+        mixed, _, _ = layer.attention(given.queries, given.keys, given.values, segment_ids=segment_ids)
+        outputs = (averaged, mixed)
+        drawn = zip(outputs, jax.random.split(jax.random.key(1), len(outputs)), strict=True)
+        return sum((one * jax.random.normal(key, one.shape)).sum() for one, key in drawn), outputs
 
-    (_, y), gradients = eqx.filter_value_and_grad(total, has_aux=True)((layer, x))
-    return y, jax.tree.leaves(gradients)
+    (_, outputs), gradients = eqx.filter_value_and_grad(total, has_aux=True)((layer, given))
+    return outputs, gradients
 
 
 def _distance(ours: Any, theirs: Any) -> float:

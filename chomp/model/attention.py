@@ -1,0 +1,156 @@
+"""Megalodon's attention over documents in a row, without computing twice what is masked.
+
+A document's chunks begin where it does, so a query sees back as far as one chunk across the grid of a row. The library
+(`megalodon_jax.layers.attention`) gives every chunk of queries the keys of two chunks. Here each half of a chunk gets
+the keys that it can reach, one chunk and a half; a row's first chunk has none before it. On continuous rows, where no
+chunk reaches into another one, the first half of each is spared the keys behind it. What happens to scores is the
+library's own function.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from megalodon_jax.layers.attention import ChunkedAttention, attention_single_chunk
+from megalodon_jax.layers.rotary import RotaryTable
+from megalodon_jax.layers.segments import SegmentMetadata, derive_segment_metadata
+from megalodon_jax.types import AttentionCache
+
+# A half of fewer positions is not worth a matrix product of its own.
+LEAST_HALF = 8
+
+
+class HalvedAttention(ChunkedAttention):
+    """The library's `ChunkedAttention` and its meaning, training rows computed by halves of a chunk.
+
+    Left to the library: masks, sliding windows, dropout of attention, and sampling.
+    """
+
+    @classmethod
+    def of(cls, attention: ChunkedAttention) -> HalvedAttention:
+        """The same module, computed by halves."""
+        made = object.__new__(cls)
+        for name in attention.__dataclass_fields__:
+            object.__setattr__(made, name, getattr(attention, name))
+        return made
+
+    def __call__(
+        self,
+        q: Float[Array, "batch seq heads head_dim"],
+        k: Float[Array, "batch seq heads head_dim"],
+        v: Float[Array, "batch seq heads value_dim"],
+        cache: AttentionCache | None = None,
+        mask: Bool[Array, "batch seq"] | None = None,
+        segment_ids: Int[Array, "batch seq"] | None = None,
+        position_ids: Int[Array, "batch seq"] | None = None,
+        return_cache: bool = False,
+        deterministic: bool = True,
+        key: PRNGKeyArray | None = None,
+        *,
+        _cache_validated: bool = False,
+        _segment_metadata: SegmentMetadata | None = None,
+        _rotary_table: RotaryTable | None = None,
+    ) -> tuple[Float[Array, "batch seq heads value_dim"], AttentionCache | None, Int[Array, ""]]:
+        """See `ChunkedAttention.__call__`: the same arguments, results and errors."""
+        usual = (
+            q.ndim == 4
+            and q.shape == k.shape
+            and q.shape[:3] == v.shape[:3]
+            and q.shape[2] == self.num_heads
+            and q.shape[1] >= 2 * LEAST_HALF
+            and self.chunk_size >= 2 * LEAST_HALF
+            and (deterministic or self.attention_dropout == 0.0)
+        )
+        left = cache is not None or return_cache or mask is not None or self.attention_window is not None
+        if left or position_ids is not None or not usual:
+            return super().__call__(
+                q, k, v, cache, mask, segment_ids, position_ids, return_cache, deterministic, key,
+                _cache_validated=_cache_validated, _segment_metadata=_segment_metadata, _rotary_table=_rotary_table,
+            )  # fmt: skip
+        length = q.shape[1]
+        documents = None
+        if segment_ids is not None:
+            documents = _segment_metadata or derive_segment_metadata(segment_ids)
+        here = jnp.arange(length, dtype=jnp.int32)
+        positions = here[None] if documents is None else documents.local_positions
+        local = jnp.broadcast_to(positions % self.chunk_size, q.shape[:2])
+        q, k = self.rotary(q, k, jnp.asarray(0, jnp.int32), position_ids=local, table=_rotary_table)
+        if documents is None:
+            out = self._continuous(q, k, v)
+        else:
+            # Where the query's own chunk of its document begins; padding sees nothing.
+            first = jnp.where(documents.valid, here - local, 2 * (length + self.chunk_size))
+            out = self._isolated(q, k, v, first)
+        return out, None, jnp.asarray(length, jnp.int32)
+
+    def _continuous(self, q: Array, k: Array, v: Array) -> Array:
+        """Rows in which chunks stand on the grid."""
+        rows, length = q.shape[:2]
+        if length <= self.chunk_size:
+            return self._within(q, k, v, None)
+        q, k, v = (_chunks(self._padded(part), self.chunk_size) for part in (q, k, v))
+        out = self._within(q, k, v, None)
+        return out.reshape(rows, -1, *out.shape[2:])[:, :length]
+
+    def _isolated(self, q: Array, k: Array, v: Array, first: Int[Array, "batch seq"]) -> Array:
+        """Rows in which a query sees keys from `first` on: the first chunk, then others with the one before each."""
+        (rows, length), size = q.shape[:2], self.chunk_size
+        begin = self._within(*(part[:, :size] for part in (q, k, v, first)))
+        if length <= size:
+            return begin
+        q, k, v = (self._padded(part) for part in (q, k, v))
+        first = self._padded(first, fill=4 * (length + size))
+        base = jnp.arange(0, q.shape[1] - size, size, dtype=jnp.int32)
+        queries, lowest = (_chunks(part[:, size:], size) for part in (q, first))
+        lowest = (lowest.reshape(rows, -1, size) - base[:, None]).reshape(-1, size)
+        keys, values = (
+            jnp.concatenate([_chunks(part[:, :-size], size), _chunks(part[:, size:], size)], axis=1) for part in (k, v)
+        )
+        outs = []
+        for start, end in _halves(size):
+            seen = slice(start, size + end)
+            allowed = jnp.arange(start, size + end) >= lowest[:, start:end, None]
+            outs.append(self._mixed(queries[:, start:end], keys[:, seen], values[:, seen], allowed))
+        rest = jnp.concatenate(outs, axis=1)
+        rest = rest.reshape(rows, -1, *rest.shape[2:])
+        return jnp.concatenate([begin, rest], axis=1)[:, :length]
+
+    def _within(self, q: Array, k: Array, v: Array, first: Int[Array, "rows size"] | None) -> Array:
+        """Rows of one chunk at most, with no key before them."""
+        outs = []
+        for start, end in _halves(q.shape[1]):
+            allowed = None if first is None else jnp.arange(end) >= first[:, start:end, None]
+            outs.append(self._mixed(q[:, start:end], k[:, :end], v[:, :end], allowed))
+        return jnp.concatenate(outs, axis=1)
+
+    def _mixed(self, q: Array, k: Array, v: Array, allowed: Bool[Array, "rows queries keys"] | None) -> Array:
+        """Values mixed by attention; the last query stands where the last key does."""
+        kinds: dict[str, Any] = {"accum_dtype": self.accum_dtype, "softmax_dtype": self.softmax_dtype}
+        return attention_single_chunk(q, k, v, qk_mask=allowed, causal=True, **kinds)
+
+    def _padded(self, part: Array, fill: int = 0) -> Array:
+        """A row of whole chunks."""
+        spare = -part.shape[1] % self.chunk_size
+        return jnp.pad(part, ((0, 0), (0, spare), *((0, 0),) * (part.ndim - 2)), constant_values=fill)
+
+
+def _chunks(part: Array, size: int) -> Array:
+    return part.reshape(-1, size, *part.shape[2:])
+
+
+def _halves(length: int) -> tuple[tuple[int, int], ...]:
+    """Where the parts of so many positions begin and end."""
+    middle = -(-length // 2)
+    return ((0, length),) if middle < LEAST_HALF else ((0, middle), (middle, length))
+
+
+def attended_by_halves(network: PyTree) -> PyTree:
+    """The same network with every chunked attention computed by halves."""
+    return jax.tree.map(
+        lambda part: HalvedAttention.of(part) if type(part) is ChunkedAttention else part,
+        network,
+        is_leaf=lambda part: isinstance(part, ChunkedAttention),
+    )
