@@ -35,6 +35,7 @@ RULES: tuple[Rule, ...] = (
             "model_dim",
             "num_layers",
             "num_heads",
+            "num_kv_heads",
             "z_dim",
             "value_dim",
             "ffn_hidden_dim",

@@ -6,21 +6,27 @@ from typing import Literal
 
 from chomp.config.fields import Section, setting
 
-ModelPreset = Literal["mega200m", "mega1_3b", "mega1_3b_pg19", "mega7_1b", "mega7_3b", "paper_7b"]
+ModelPreset = Literal[
+    "mega200m", "mega1_3b", "mega1_3b_pg19", "mega7_1b", "mega7_3b", "paper_7b",
+    "d20", "nano-125m", "nano-1b", "medium-3b", "large-7b", "d20-e3-full", "tiny-cpu",
+    "micro", "small-50m", "base-120m", "llama-270m",
+]  # fmt: skip
 StoredDtype = Literal["float32", "bfloat16"]
 
 
 class ModelConfig(Section):
     """Which network is trained, and how wide its parts are."""
 
-    backend: Literal["megalodon", "dummy"] = setting(
+    backend: Literal["megalodon", "llama", "dummy"] = setting(
         "megalodon",
-        "Architecture: `megalodon`, or `dummy`, an embedding and one linear layer that runs in seconds.",
+        "Architecture: `megalodon`; `llama`, a decoder with RMSNorm, rotary positions, grouped queries and SwiGLU; or "
+        "`dummy`, an embedding and one linear layer that runs in seconds.",
         group="architecture",
     )
     preset: ModelPreset | None = setting(
         None,
-        "A published Megalodon shape by name; fields written beside it win over the preset's.",
+        "A known shape by name, with its architecture; fields written beside it win over the preset's. `chomp presets` "
+        "lists them.",
         group="architecture",
     )
 
@@ -33,7 +39,19 @@ class ModelConfig(Section):
     )
     model_dim: int = setting(256, "Width of the residual stream.", group="architecture", gt=0)
     num_layers: int = setting(4, "Blocks in the stack.", group="architecture", ge=1)
-    num_heads: int = setting(2, "Attention heads; divides `z_dim` and `value_dim`.", group="architecture", gt=0)
+    num_heads: int = setting(
+        2,
+        "Attention heads; divides `z_dim` and `value_dim`, in a Llama `model_dim`.",
+        group="architecture",
+        gt=0,
+    )
+    num_kv_heads: int | None = setting(
+        None,
+        "Heads of keys and values in a Llama, each shared by several query heads; divides `num_heads`; null means one "
+        "for each.",
+        group="architecture",
+        gt=0,
+    )
     z_dim: int = setting(128, "Width of the shared query and key projection.", group="architecture", gt=0)
     value_dim: int = setting(512, "Width of the value projection.", group="architecture", gt=0)
     ffn_hidden_dim: int = setting(512, "Hidden width of the feed-forward layer.", group="architecture", gt=0)

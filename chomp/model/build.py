@@ -15,6 +15,7 @@ from chomp.config.model import ModelConfig
 from chomp.errors import ConfigError
 from chomp.model.base import LanguageModel
 from chomp.model.dummy import DummyModel
+from chomp.model.llama import LlamaModel
 from chomp.model.megalodon import MegalodonModel, computed_by_documents, is_blockwise, megalodon_config
 from chomp.model.paths import named_leaves
 
@@ -76,9 +77,11 @@ _PARTS = (
     ("attn.gamma", "qk_affine"),
     ("attn.beta", "qk_affine"),
     ("attn.w", "attention_projections"),
+    ("attn_norm.", "attention_norm"),
     ("ffn.norm.", "ffn_norm"),
+    ("ffn_norm.", "ffn_norm"),
     ("ffn.alpha", "ffn_rescale"),
-    ("ffn.fc", "ffn"),
+    ("ffn.", "ffn"),
     ("lm_head.", "output_head"),
     ("embed.", "embedding"),
     ("norm.", "final_norm"),
@@ -103,7 +106,7 @@ def build_model(config: ModelConfig, *, deterministic: bool = True, backend: str
     """
     if config.vocab_size is None:
         raise ConfigError("model.vocab_size is not known: set it, or build the model after its tokenizer is loaded.")
-    makers = {"dummy": _build_dummy, "megalodon": _build_megalodon}
+    makers = {"dummy": _build_dummy, "llama": _build_llama, "megalodon": _build_megalodon}
     return makers[config.backend](config, deterministic, backend)
 
 
@@ -112,6 +115,13 @@ def _build_dummy(config: ModelConfig, deterministic: bool, backend: str) -> Mode
         return DummyModel(config, key=key)
 
     return ModelDef(config, deterministic, DummyModel.embedding_path, make_params, _identity)
+
+
+def _build_llama(config: ModelConfig, deterministic: bool, backend: str) -> ModelDef:
+    def make_params(key: PRNGKeyArray) -> PyTree:
+        return LlamaModel(config, backend=backend, key=key)
+
+    return ModelDef(config, deterministic, LlamaModel.embedding_path, make_params, _identity)
 
 
 def _identity(params: Any) -> LanguageModel:

@@ -303,9 +303,18 @@ def _outer(a: Float[Array, "dim batch blocks m"], b: Float[Array, "dim batch blo
     return jnp.matmul(jnp.swapaxes(a, 1, 2), b, precision=FULL)
 
 
-def _if_it_goes_on(state: Array, runs: Runs | None, number: Array) -> Array:
-    """States `[D, B, 2 N]` where no document begins in the block of this number, else 0; even of a NaN."""
-    return state if runs is None else jnp.where((runs.last[:, number] == 0)[None, :, None], state, 0.0)
+def _if_it_goes_on(state: Array, goes_on: Bool[Array, " batch"] | None) -> Array:
+    """States `[D, B, 2 N]` where no document begins in a block, else 0; even of a NaN."""
+    return state if goes_on is None else jnp.where(goes_on[None, :, None], state, 0.0)
+
+
+def _block_by_block(values: Array, runs: Runs | None) -> tuple[Array, Bool[Array, "blocks batch"] | None]:
+    """What a scan over blocks reads: values, the block first, and whether a document goes on through each.
+
+    A scan writes into memory of its own. A loop that replaced each value by a state would hold less, but the compiler
+    copies all of them in every turn of it.
+    """
+    return jnp.moveaxis(values, 2, 0), None if runs is None else (runs.last == 0).T
 
 
 def _turned(state: Float[Array, "dim batch states"], real: Array, imag: Array) -> Array:
@@ -319,29 +328,23 @@ def _carried(inputs: Array, coefficients: Coefficients, start: Array, runs: Runs
     """States before each block, `[D, B, n, 2 N]`."""
     left = _product(_only_last(inputs, runs), coefficients.feed)
 
-    def step(number: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        state, states = carry
-        here = jax.lax.dynamic_index_in_dim(states, number, 2, keepdims=False)
-        states = jax.lax.dynamic_update_index_in_dim(states, state, number, 2)
-        return here + _if_it_goes_on(_turned(state, *coefficients.decay), runs, number), states
+    def step(state: Array, block: tuple[Array, Array | None]) -> tuple[Array, Array]:
+        here, goes_on = block
+        return here + _if_it_goes_on(_turned(state, *coefficients.decay), goes_on), state
 
-    # What a block leaves behind stands where what is carried into it will: each is read once, before it is replaced.
-    return jax.lax.fori_loop(0, left.shape[2], step, (start, left))[1]
+    _, states = jax.lax.scan(step, start, _block_by_block(left, runs))
+    return jnp.moveaxis(states, 0, 2)
 
 
 def _carried_back(d_carried: Array, decay: Array, runs: Runs | None, start: Array) -> tuple[Array, Array]:
     """Gradients of what each block leaves behind, `[D, B, n, 2 N]`, and of the start."""
-    blocks = d_carried.shape[2]
 
-    def step(count: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        d_state, d_states = carry
-        number = blocks - 1 - count
-        here = jax.lax.dynamic_index_in_dim(d_states, number, 2, keepdims=False)
-        d_states = jax.lax.dynamic_update_index_in_dim(d_states, d_state, number, 2)
-        return here + _if_it_goes_on(_turned(d_state, decay[0], -decay[1]), runs, number), d_states
+    def step(d_state: Array, block: tuple[Array, Array | None]) -> tuple[Array, Array]:
+        here, goes_on = block
+        return here + _if_it_goes_on(_turned(d_state, decay[0], -decay[1]), goes_on), d_state
 
-    d_start, d_left = jax.lax.fori_loop(0, blocks, step, (jnp.zeros_like(start), d_carried))
-    return d_left, d_start
+    d_start, d_left = jax.lax.scan(step, jnp.zeros_like(start), _block_by_block(d_carried, runs), reverse=True)
+    return jnp.moveaxis(d_left, 0, 2), d_start
 
 
 def _decay_gradient(carried: Array, d_left: Array, runs: Runs | None) -> Float[Array, "2 dim ndim"]:

@@ -6,10 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from megalodon_jax import sample_token
 
 from chomp.config.model import ModelConfig
 from chomp.model.base import LanguageModel
+from chomp.model.decoding import continue_prompts
 from chomp.model.loss import loss_mask
 
 
@@ -69,6 +69,16 @@ class DummyModel(LanguageModel):
         """See `LanguageModel.logits`; `segment_ids` change nothing here."""
         return self._project(self.embed.weight[input_ids])
 
+    def prefill(
+        self, prompt_ids: Int[Array, "batch prompt"], capacity: int
+    ) -> tuple[Float[Array, "batch vocab"], None]:
+        """See `chomp.model.decoding.Decoder`; the last id is all there is to know."""
+        return self.advance(None, prompt_ids[:, -1])
+
+    def advance(self, memory: None, ids: Int[Array, " batch"]) -> tuple[Float[Array, "batch vocab"], None]:
+        """See `chomp.model.decoding.Decoder`."""
+        return self._project(self.embed.weight[ids]), None
+
     def generate(
         self,
         prompt_ids: Int[Array, "batch prompt"],
@@ -82,38 +92,9 @@ class DummyModel(LanguageModel):
     ) -> Int[Array, "batch total"]:
         """See `LanguageModel.generate`."""
         top_k = None if top_k is None else min(top_k, self.lm_head.weight.shape[0])
-        return _continue(self, prompt_ids, max_new_tokens, key, temperature, top_k, top_p, eos_id)
+        return continue_prompts(self, prompt_ids, max_new_tokens, key, temperature, top_k, top_p, eos_id)
 
     def forward_flops_per_token(self, seq_len: int) -> float:
         """Two per head weight: 2 D vocabulary; a lookup costs none."""
         vocab, dim = self.lm_head.weight.shape
         return 2.0 * dim * vocab
-
-
-@eqx.filter_jit
-def _continue(
-    model: DummyModel,
-    prompt_ids: Int[Array, "batch prompt"],
-    max_new_tokens: int,
-    key: PRNGKeyArray,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    eos_id: int | None,
-) -> Int[Array, "batch total"]:
-    """Draw one id after another; numbers that are not arrays are part of the compiled program."""
-
-    def draw(
-        carry: tuple[Int[Array, " batch"], Array], step_key: PRNGKeyArray
-    ) -> tuple[tuple[Int[Array, " batch"], Array], Int[Array, " batch"]]:
-        last, done = carry
-        token = sample_token(model._project(model.embed.weight[last]), step_key, temperature, top_k, top_p)
-        if eos_id is not None:
-            token = jnp.where(done, eos_id, token)
-            done = done | (token == eos_id)
-        return (token, done), token
-
-    prompt_ids = prompt_ids.astype(jnp.int32)
-    start = (prompt_ids[:, -1], jnp.zeros(prompt_ids.shape[0], bool))
-    _, tokens = jax.lax.scan(draw, start, jax.random.split(key, max_new_tokens))
-    return jnp.concatenate([prompt_ids, tokens.T], axis=1)

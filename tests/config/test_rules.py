@@ -62,6 +62,33 @@ VIOLATIONS = [
         "model.backend: megalodon",
     ),
     (
+        "model:\n  backend: llama\n  preset: mega200m\n",
+        "c.yaml:3: model.preset: mega200m is a Megalodon shape and model.backend is llama; remove it or set "
+        "model.backend: megalodon",
+    ),
+    (
+        "model:\n  backend: megalodon\n  preset: d20\n",
+        "c.yaml:3: model.preset: d20 is a Llama shape and model.backend is megalodon; remove it or set "
+        "model.backend: llama",
+    ),
+    (
+        "model:\n  backend: llama\n  model_dim: 66\n  num_heads: 6\n",
+        "c.yaml:3: model.model_dim: 66 does not give each of model.num_heads = 6 heads an even number of channels, "
+        "which rotary positions need; 60 and 72 are",
+    ),
+    (
+        "model:\n  backend: llama\n  num_heads: 8\n  num_kv_heads: 3\n",
+        "c.yaml:4: model.num_kv_heads: 3 does not divide model.num_heads = 8; 1, 2, 4, 8 do",
+    ),
+    (
+        "model:\n  backend: llama\n  hidden_dropout: 0.1\n",
+        "c.yaml:3: model.hidden_dropout: a Llama drops only what its layers add up (model.dropout); set this to 0",
+    ),
+    (
+        "model:\n  backend: llama\n  output_size: 500\n",
+        "c.yaml:3: model.output_size: the head of a Llama has the vocabulary's size; set -1",
+    ),
+    (
         "model:\n  vocab_size: 256\n",
         "c.yaml:2: model.vocab_size: 256 rows cannot hold the byte tokenizer's 259 ids (3 special and 256 bytes); "
         "remove it, or set at least 259",

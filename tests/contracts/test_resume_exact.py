@@ -66,6 +66,10 @@ def megalodon(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     return tiny_config(corpus, **sections)
 
 
+def llama(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+    return tiny_config(corpus, **{**sections, "model": {"backend": "llama", "num_heads": 4, "num_kv_heads": 2}})
+
+
 def dummy(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     """Starts in half the time, and its steps are slow enough to be killed between."""
     return dummy_config(corpus, **{**sections, "model": {"model_dim": 96}})
@@ -81,7 +85,7 @@ PAIRS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any], dict[str, 
     ),
     "bin-muon": (megalodon, BIN, MUON, [at_sample(35), at_data, while_saving(60), at_eval(75)]),
     "sequential-muon": (dummy, SEQUENTIAL, MUON, [at_data, at_eval(50), at_sample(70)]),
-    "bin-adamw": (dummy, BIN, ADAMW, [at_step(33), while_saving(60)]),
+    "bin-adamw-llama": (llama, BIN, ADAMW, [at_step(33), while_saving(60)]),
 }
 STREAM: dict[str, Any] = {"backend": "hf", "hf_dataset": "stream", "hf_streaming": True, "shuffle_buffer_size": 16}
 VARIANTS = {**PAIRS, "stream": (dummy, BIN | STREAM, ADAMW, [at_step(47), at_data])}

@@ -26,7 +26,11 @@ DUMMY: dict[str, Any] = {
     "backend": "dummy", "vocab_size": VOCAB, "model_dim": 16, "compute_dtype": "float32",
     "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
-BASES = {"megalodon": MEGALODON, "dummy": DUMMY}
+LLAMA: dict[str, Any] = {
+    "backend": "llama", "vocab_size": VOCAB, "model_dim": 32, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2,
+    "ffn_hidden_dim": 48, "compute_dtype": "float32", "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+BASES = {"megalodon": MEGALODON, "llama": LLAMA, "dummy": DUMMY}
 
 
 def model_config(backend: str = "megalodon", **changes: Any) -> ModelConfig:

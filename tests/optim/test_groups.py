@@ -35,7 +35,7 @@ def muon_paths(made: Optimizer) -> set[str]:
     return {given.path for given in made.assigned if given.group == "muon"}
 
 
-@pytest.mark.parametrize("backend", ["megalodon", "dummy"])
+@pytest.mark.parametrize("backend", ["megalodon", "llama", "dummy"])
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_every_parameter_is_in_exactly_one_group(backend: str, name: str) -> None:
     config = tiny_config(backend, optim={"name": name})
@@ -50,6 +50,12 @@ def test_every_parameter_is_in_exactly_one_group(backend: str, name: str) -> Non
 
 def test_muon_takes_the_listed_projections() -> None:
     assert muon_paths(optimizer()) == PROJECTIONS
+
+
+def test_muon_takes_all_projections_of_a_llama() -> None:
+    layers = [*(f"attn.w{name}" for name in "qkvo"), *(f"ffn.{name}" for name in ("gate", "up", "down"))]
+    expected = {f"blocks.{i}.{layer}.weight" for i in range(2) for layer in layers}
+    assert muon_paths(optimizer("llama")) == expected | {"lm_head.weight"}
 
 
 def test_all_2d_adds_every_other_array_of_two_axes() -> None:

@@ -49,7 +49,7 @@ def test_length_defaults_to_the_chunk_and_a_little_more(tmp_path: Path) -> None:
     assert sampling_options(config).max_new_tokens == config.model.chunk_size + 16
 
 
-@pytest.mark.parametrize("backend", ["dummy", "megalodon"])
+@pytest.mark.parametrize("backend", ["dummy", "llama", "megalodon"])
 def test_the_same_seed_writes_the_same_text(tmp_path: Path, backend: str) -> None:
     config, _, tokenizer = make(tmp_path)
     resolved = resolve_model(config.model.model_copy(update={"backend": backend}), tokenizer)

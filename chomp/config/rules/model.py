@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chomp.config.presets import MODEL_PRESETS
 from chomp.config.problems import Problem
 from chomp.config.rules.arithmetic import byte_ids, has_dropout, is_deterministic, round_up, vocab_size
 from chomp.config.schema import Config
@@ -34,6 +35,32 @@ def _dimensions(config: Config) -> Iterator[Problem]:
         )
 
 
+def _llama(config: Config) -> Iterator[Problem]:
+    model = config.model
+    if model.backend != "llama":
+        return
+    heads, kv_heads = model.num_heads, model.num_kv_heads
+    if model.model_dim % (2 * heads):
+        yield Problem(
+            "model.model_dim",
+            f"{model.model_dim} does not give each of model.num_heads = {heads} heads an even number of channels, "
+            f"which rotary positions need; {_nearest(model.model_dim, 2 * heads)}",
+            also=("model.num_heads",),
+        )
+    if kv_heads is not None and heads % kv_heads:
+        divisors = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
+        yield Problem(
+            "model.num_kv_heads",
+            f"{kv_heads} does not divide model.num_heads = {heads}; {divisors} do",
+            also=("model.num_heads",),
+        )
+    for name in ("attention_dropout", "hidden_dropout"):
+        if getattr(model, name) > 0:
+            yield Problem(f"model.{name}", "a Llama drops only what its layers add up (model.dropout); set this to 0")
+    if model.output_size > 0:
+        yield Problem("model.output_size", "the head of a Llama has the vocabulary's size; set -1")
+
+
 def _nearest(number: int, divisor: int) -> str:
     below, above = number // divisor * divisor, round_up(number, divisor)
     return f"{below} and {above} are" if below else f"{above} is"
@@ -59,11 +86,12 @@ def _moving_average(config: Config) -> Iterator[Problem]:
 
 
 def _preset(config: Config) -> Iterator[Problem]:
-    if config.model.backend == "dummy" and config.model.preset is not None:
+    preset, backend = config.model.preset, config.model.backend
+    if preset is not None and MODEL_PRESETS[preset]["backend"] != backend:
+        own = MODEL_PRESETS[preset]["backend"]
         yield Problem(
             "model.preset",
-            f"{config.model.preset} is a Megalodon shape and model.backend is dummy; "
-            "remove it or set model.backend: megalodon",
+            f"{preset} is a {own.title()} shape and model.backend is {backend}; remove it or set model.backend: {own}",
             also=("model.backend",),
         )
 
@@ -111,7 +139,7 @@ def _output(config: Config) -> Iterator[Problem]:
 
 
 def _recomputation(config: Config) -> Iterator[Problem]:
-    if config.model.use_checkpoint and is_deterministic(config):
+    if config.model.backend == "megalodon" and config.model.use_checkpoint and is_deterministic(config):
         got = "true" if config.train.deterministic else "null and all dropout rates are 0, which means true"
         yield Problem(
             "model.use_checkpoint",
@@ -138,5 +166,5 @@ def _chunk_note(config: Config) -> Iterator[str]:
         )
 
 
-RULES = (_dimensions, _moving_average, _preset, _vocabulary, _output, _recomputation)
+RULES = (_dimensions, _llama, _moving_average, _preset, _vocabulary, _output, _recomputation)
 NOTES = (_dropout_note, _chunk_note)

@@ -1,0 +1,380 @@
+"""A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention and SwiGLU, without biases.
+
+The architecture of Touvron et al. 2023 (arXiv 2302.13971) with grouped queries (Ainslie et al. 2023, arXiv
+2305.13245); rotary positions (Su et al. 2021, arXiv 2104.09864) turn the first half of a head's channels with its
+second half, as `transformers` does.
+"""
+
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from megalodon_jax.layers.segments import segment_runs_and_local_positions
+
+from chomp.config.model import ModelConfig
+from chomp.model.base import LanguageModel
+from chomp.model.decoding import continue_prompts
+from chomp.model.flops import mean_attention_span
+from chomp.model.head import logits_of, negative_log_likelihoods
+from chomp.model.loss import loss_mask
+
+INIT_STD = 0.02
+ROPE_BASE = 10_000.0
+# What cuDNN's fused attention takes (jax.nn.dot_product_attention).
+FUSED_HEAD_MULTIPLE, FUSED_HEAD_MOST = 8, 128
+
+
+class RotaryTable(NamedTuple):
+    """Cosines and sines of each position's angles, fp32, `[B, T, 1, head_dim / 2]`."""
+
+    cos: Float[Array, "batch seq 1 half"]
+    sin: Float[Array, "batch seq 1 half"]
+
+
+def rotary_table(positions: Int[Array, "batch seq"], head_dim: int, base: float) -> RotaryTable:
+    """Return the angles of positions: `position * base ** (-2 i / head_dim)` for channel pair i."""
+    rates = base ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+    angles = positions[:, :, None, None].astype(jnp.float32) * rates
+    return RotaryTable(jnp.cos(angles), jnp.sin(angles))
+
+
+def rotated(x: Float[Array, "batch seq heads dim"], table: RotaryTable) -> Float[Array, "batch seq heads dim"]:
+    """Turn channel pairs (i, i + head_dim / 2) by their angles, in fp32; the result has the dtype of `x`."""
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    turned = (first * table.cos - second * table.sin, second * table.cos + first * table.sin)
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+class Linear(eqx.Module):
+    """A product with `weight.T`, in the dtype of its input."""
+
+    weight: Float[Array, "outputs inputs"]
+
+    def __init__(self, inputs: int, outputs: int, dtype: Any, *, std: float = INIT_STD, key: PRNGKeyArray) -> None:
+        """Draw weights from a normal distribution of standard deviation `std`."""
+        self.weight = (std * jax.random.normal(key, (outputs, inputs))).astype(dtype)
+
+    def __call__(self, x: Float[Array, "*lead inputs"]) -> Float[Array, "*lead outputs"]:
+        """Map the last axis."""
+        return x @ self.weight.astype(x.dtype).T
+
+
+class RMSNorm(eqx.Module):
+    """Divide by the root mean square of the last axis, in fp32, then scale (Zhang and Sennrich 2019)."""
+
+    weight: Float[Array, " dim"]
+    eps: float = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, "*lead dim"]) -> Float[Array, "*lead dim"]:
+        """Normalise; the result has the dtype of `x`."""
+        wide = x.astype(jnp.float32)
+        scale = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
+        return (wide * scale * self.weight.astype(jnp.float32)).astype(x.dtype)
+
+
+class Keys(NamedTuple):
+    """Keys, already rotated, and values of one layer, `[B, S, kv_heads, head_dim]`."""
+
+    k: Float[Array, "batch keys kv_heads dim"]
+    v: Float[Array, "batch keys kv_heads dim"]
+
+
+class Attention(eqx.Module):
+    """Causal attention in which `heads / kv_heads` queries share a key and a value."""
+
+    wq: Linear
+    wk: Linear
+    wv: Linear
+    wo: Linear
+    heads: int = eqx.field(static=True)
+    kv_heads: int = eqx.field(static=True)
+    fused: bool = eqx.field(static=True)
+
+    def __init__(self, config: ModelConfig, *, fused: bool, key: PRNGKeyArray) -> None:
+        """Draw weights; the output's are smaller in deep stacks, as every layer adds to the residual stream."""
+        dim, self.heads, self.kv_heads, self.fused = config.model_dim, config.num_heads, kv_heads(config), fused
+        width, dtype = dim // self.heads, config.param_dtype
+        keys = jax.random.split(key, 4)
+        self.wq = Linear(dim, dim, dtype, key=keys[0])
+        self.wk = Linear(dim, self.kv_heads * width, dtype, key=keys[1])
+        self.wv = Linear(dim, self.kv_heads * width, dtype, key=keys[2])
+        self.wo = Linear(dim, dim, dtype, std=residual_std(config), key=keys[3])
+
+    def keys(self, x: Float[Array, "batch seq dim"], table: RotaryTable) -> Keys:
+        """Return keys and values of tokens."""
+        shape = (*x.shape[:2], self.kv_heads, -1)
+        return Keys(rotated(self.wk(x).reshape(shape), table), self.wv(x).reshape(shape))
+
+    def __call__(
+        self,
+        x: Float[Array, "batch seq dim"],
+        keys: Keys,
+        table: RotaryTable,
+        mask: Bool[Array, "batch 1 seq keys"] | None,
+        *,
+        is_causal: bool,
+        window: int | None = None,
+    ) -> Float[Array, "batch seq dim"]:
+        """Attend from `x` to `keys` where the mask, causality and the window allow it."""
+        query = rotated(self.wq(x).reshape(*x.shape[:2], self.heads, -1), table)
+        mixed = jax.nn.dot_product_attention(
+            query,
+            keys.k,
+            keys.v,
+            mask=mask,
+            is_causal=is_causal,
+            local_window_size=None if window is None else (window - 1, 0),
+            implementation="cudnn" if self.fused else "xla",
+        )
+        return self.wo(mixed.reshape(x.shape))
+
+
+class FeedForward(eqx.Module):
+    """SwiGLU: `down(silu(gate(x)) * up(x))` (Shazeer 2020, arXiv 2002.05202)."""
+
+    gate: Linear
+    up: Linear
+    down: Linear
+
+    def __init__(self, config: ModelConfig, *, key: PRNGKeyArray) -> None:
+        """Draw weights."""
+        dim, hidden, dtype = config.model_dim, config.ffn_hidden_dim, config.param_dtype
+        keys = jax.random.split(key, 3)
+        self.gate = Linear(dim, hidden, dtype, key=keys[0])
+        self.up = Linear(dim, hidden, dtype, key=keys[1])
+        self.down = Linear(hidden, dim, dtype, std=residual_std(config), key=keys[2])
+
+    def __call__(self, x: Float[Array, "batch seq dim"]) -> Float[Array, "batch seq dim"]:
+        """Map every token."""
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+
+
+class Block(eqx.Module):
+    """Attention, then the feed-forward layer, each behind a norm and beside the residual stream."""
+
+    attn_norm: RMSNorm
+    attn: Attention
+    ffn_norm: RMSNorm
+    ffn: FeedForward
+
+    def __init__(self, config: ModelConfig, *, fused: bool, key: PRNGKeyArray) -> None:
+        """Draw weights."""
+        attention_key, feed_forward_key = jax.random.split(key)
+        self.attn_norm, self.ffn_norm = norm(config), norm(config)
+        self.attn = Attention(config, fused=fused, key=attention_key)
+        self.ffn = FeedForward(config, key=feed_forward_key)
+
+
+class Memory(NamedTuple):
+    """What decoding remembers: the last tokens' keys of each layer, in a ring, and how many tokens there were."""
+
+    layers: tuple[Keys, ...]
+    seen: Int[Array, ""]
+
+
+class LlamaModel(LanguageModel):
+    """See the module; reads the model section's widths, `num_kv_heads`, `attention_window`, `dropout` and dtypes."""
+
+    embedding_path: ClassVar[str] = "embed.weight"
+
+    embed: eqx.nn.Embedding
+    blocks: tuple[Block, ...]
+    norm: RMSNorm
+    lm_head: Linear | None
+    compute_dtype: jnp.dtype = eqx.field(static=True)
+    rope_base: float = eqx.field(static=True)
+    window: int | None = eqx.field(static=True)
+    dropout: float = eqx.field(static=True)
+    recompute: bool = eqx.field(static=True)
+    loss_chunk_size: int | None = eqx.field(static=True)
+
+    def __init__(self, config: ModelConfig, *, backend: str = "cpu", key: PRNGKeyArray) -> None:
+        """Draw parameters; `config.vocab_size` must be set.
+
+        Args:
+            backend: JAX's platform name; on "gpu" attention is fused where that is possible.
+        """
+        assert config.vocab_size is not None
+        embed_key, head_key, *keys = jax.random.split(key, config.num_layers + 2)
+        shape, dtype = (config.vocab_size, config.model_dim), config.param_dtype
+        self.embed = eqx.nn.Embedding(weight=(INIT_STD * jax.random.normal(embed_key, shape)).astype(dtype))
+        fused = backend == "gpu" and takes_fused_attention(config)
+        self.blocks = tuple(Block(config, fused=fused, key=block_key) for block_key in keys)
+        self.norm = norm(config)
+        self.lm_head = None if config.share_emb else Linear(config.model_dim, config.vocab_size, dtype, key=head_key)
+        self.compute_dtype = jnp.dtype(config.compute_dtype)
+        self.rope_base = config.rope_base or ROPE_BASE
+        self.window = config.attention_window
+        self.dropout = config.dropout
+        self.recompute = config.use_checkpoint
+        self.loss_chunk_size = config.loss_chunk_size
+
+    @property
+    def head_weight(self) -> Float[Array, "vocab dim"]:
+        """Weights of the output head, the embedding's if it is tied."""
+        return self.embed.weight if self.lm_head is None else self.lm_head.weight
+
+    def hidden(
+        self,
+        input_ids: Int[Array, "batch seq"],
+        segment_ids: Int[Array, "batch seq"] | None = None,
+        *,
+        key: PRNGKeyArray | None = None,
+    ) -> Float[Array, "batch seq dim"]:
+        """Return the normalised states before the head.
+
+        Args:
+            key: seeds dropout; None trains or evaluates without it.
+        """
+        mask, positions = None, jnp.broadcast_to(jnp.arange(input_ids.shape[1]), input_ids.shape)
+        if segment_ids is not None:
+            runs, positions = segment_runs_and_local_positions(segment_ids)
+            mask = runs[:, None, :, None] == runs[:, None, None, :]
+        table = self._table(positions)
+
+        def run(block: Block, x: Any, key: PRNGKeyArray | None) -> Any:
+            keys = (None, None) if key is None else jax.random.split(key)
+            normal = block.attn_norm(x)
+            mixed = block.attn(normal, block.attn.keys(normal, table), table, mask, is_causal=True, window=self.window)
+            x = x + self._dropped(mixed, keys[0])
+            return x + self._dropped(block.ffn(block.ffn_norm(x)), keys[1])
+
+        if self.recompute:
+            run = eqx.filter_checkpoint(run)
+        keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
+        x = self._dropped(self._embedded(input_ids), keys[0])
+        for block, block_key in zip(self.blocks, keys[1:], strict=True):
+            x = run(block, x, block_key)
+        return self.norm(x)
+
+    def _embedded(self, ids: Int[Array, "batch seq"]) -> Float[Array, "batch seq dim"]:
+        return self.embed.weight[ids].astype(self.compute_dtype)
+
+    def _table(self, positions: Int[Array, "batch seq"]) -> RotaryTable:
+        attention = self.blocks[0].attn
+        return rotary_table(positions, self.embed.weight.shape[1] // attention.heads, self.rope_base)
+
+    def _dropped(self, x: Float[Array, "batch seq dim"], key: PRNGKeyArray | None) -> Float[Array, "batch seq dim"]:
+        return x if key is None or self.dropout == 0.0 else eqx.nn.Dropout(self.dropout)(x, key=key)
+
+    def token_losses(
+        self,
+        input_ids: Int[Array, "batch seq"],
+        labels: Int[Array, "batch seq"],
+        segment_ids: Int[Array, "batch seq"] | None = None,
+        *,
+        deterministic: bool = True,
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
+        """See `LanguageModel.token_losses`."""
+        hidden = self.hidden(input_ids, segment_ids, key=None if deterministic else key)[:, :-1]
+        counted = loss_mask(labels, segment_ids)
+        targets = jnp.where(counted, labels[:, 1:], 0)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        losses = negative_log_likelihoods(flat, self.head_weight, targets.reshape(-1), self.loss_chunk_size)
+        return jnp.where(counted, losses.reshape(counted.shape), 0.0), counted.sum(dtype=jnp.int32)
+
+    def logits(
+        self, input_ids: Int[Array, "batch seq"], segment_ids: Int[Array, "batch seq"] | None = None
+    ) -> Float[Array, "batch seq vocab"]:
+        """See `LanguageModel.logits`."""
+        return logits_of(self.hidden(input_ids, segment_ids), self.head_weight)
+
+    # Decoding --------------------------------------------------------------------------
+
+    def prefill(
+        self, prompt_ids: Int[Array, "batch prompt"], capacity: int
+    ) -> tuple[Float[Array, "batch vocab"], Memory]:
+        """See `chomp.model.decoding.Decoder`; with `attention_window` no more than that is remembered.
+
+        Rotary angles are those of positions in the whole text, however much of it has been forgotten: attention
+        depends on how far two tokens are apart, and that stays true.
+        """
+        rows, length = prompt_ids.shape
+        capacity = capacity if self.window is None else min(capacity, self.window)
+        table = self._table(jnp.broadcast_to(jnp.arange(length), (rows, length)))
+        kept = jnp.arange(max(0, length - capacity), length)
+        layers = []
+        x = self._embedded(prompt_ids)
+        for block in self.blocks:
+            normal = block.attn_norm(x)
+            keys = block.attn.keys(normal, table)
+            layers.append(Keys(*(_ring(part, kept, capacity) for part in keys)))
+            x = x + block.attn(normal, keys, table, None, is_causal=True, window=self.window)
+            x = x + block.ffn(block.ffn_norm(x))
+        logits = logits_of(self.norm(x[:, -1]), self.head_weight)
+        return logits, Memory(tuple(layers), jnp.asarray(length, jnp.int32))
+
+    def advance(self, memory: Memory, ids: Int[Array, " batch"]) -> tuple[Float[Array, "batch vocab"], Memory]:
+        """See `chomp.model.decoding.Decoder`."""
+        capacity = memory.layers[0].k.shape[1]
+        slot = memory.seen % capacity
+        table = self._table(jnp.broadcast_to(memory.seen, (ids.shape[0], 1)))
+        # Slots are filled from the first one on; once the ring is full, all of it counts.
+        mask = jnp.broadcast_to(jnp.arange(capacity) <= memory.seen, (ids.shape[0], 1, 1, capacity))
+        layers = []
+        x = self._embedded(ids[:, None])
+        for block, old in zip(self.blocks, memory.layers, strict=True):
+            normal = block.attn_norm(x)
+            new = block.attn.keys(normal, table)
+            keys = Keys(
+                *(jax.lax.dynamic_update_slice_in_dim(o, n, slot, axis=1) for o, n in zip(old, new, strict=True))
+            )
+            layers.append(keys)
+            x = x + block.attn(normal, keys, table, mask, is_causal=False)
+            x = x + block.ffn(block.ffn_norm(x))
+        return logits_of(self.norm(x[:, 0]), self.head_weight), Memory(tuple(layers), memory.seen + 1)
+
+    def generate(
+        self,
+        prompt_ids: Int[Array, "batch prompt"],
+        max_new_tokens: int,
+        *,
+        key: PRNGKeyArray,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        eos_id: int | None = None,
+    ) -> Int[Array, "batch total"]:
+        """See `LanguageModel.generate`."""
+        top_k = None if top_k is None else min(top_k, self.head_weight.shape[0])
+        return continue_prompts(self, prompt_ids, max_new_tokens, key, temperature, top_k, top_p, eos_id)
+
+    def forward_flops_per_token(self, seq_len: int) -> float:
+        """Two per weight of a projection and the head, and 4 D per key that a query sees, all layers together."""
+        vocab, dim = self.head_weight.shape
+        block = self.blocks[0]
+        matrices = jax.tree.leaves((block.attn, block.ffn))
+        projections = 2.0 * sum(math.prod(matrix.shape) for matrix in matrices)
+        span = mean_attention_span(seq_len, seq_len, self.window)
+        return len(self.blocks) * (projections + 4.0 * span * dim) + 2.0 * dim * vocab
+
+
+def _ring(part: Float[Array, "batch seq heads dim"], kept: Int[Array, " n"], capacity: int) -> Array:
+    """The kept positions of keys or values, each in the slot of its position in a ring."""
+    ring = jnp.zeros((part.shape[0], capacity, *part.shape[2:]), part.dtype)
+    return ring.at[:, kept % capacity].set(part[:, kept])
+
+
+def kv_heads(config: ModelConfig) -> int:
+    """Heads of keys and values."""
+    return config.num_kv_heads or config.num_heads
+
+
+def residual_std(config: ModelConfig) -> float:
+    """Standard deviation of weights that write to the residual stream, to which 2 of them per layer add up."""
+    return INIT_STD / math.sqrt(2 * config.num_layers)
+
+
+def norm(config: ModelConfig) -> RMSNorm:
+    """A norm that changes nothing but the size yet."""
+    return RMSNorm(jnp.ones(config.model_dim, config.param_dtype), config.norm_eps)
+
+
+def takes_fused_attention(config: ModelConfig) -> bool:
+    """Whether cuDNN's kernel computes attention of this shape and dtype."""
+    width = config.model_dim // config.num_heads
+    return config.compute_dtype == "bfloat16" and width % FUSED_HEAD_MULTIPLE == 0 and width <= FUSED_HEAD_MOST
