@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from chomp.config.spec import settings
+
 Severity = Literal["fixed", "judged", "free"]
 
 
@@ -54,6 +56,7 @@ RULES: tuple[Rule, ...] = (
     Rule("model.*", "judged", NUMBERS),
     Rule("optim.name", "fixed", SHAPES),
     Rule("optim.muon.allow_*", "fixed", SHAPES),
+    Rule("optim.muon.rest", "fixed", SHAPES),
     Rule("optim.*", "judged", NUMBERS),
     *(
         Rule(f"data.{name}", "fixed", ORDER)
@@ -124,16 +127,23 @@ class Difference:
 def compare(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
     """Every difference between two nested tables, each judged by the first rule that matches its path.
 
-    A path that only one side has counts as absent (None) on the other.
+    A setting that the checkpoint does not know yet had what is its default now; any other path that only one side has
+    counts as absent (None) on the other.
     """
     left, right = dict(flatten(saved)), dict(flatten(now))
     differences = []
     for path in sorted(left.keys() | right.keys()):
-        before, after = left.get(path), right.get(path)
+        before, after = left.get(path, _default(path)), right.get(path)
         if before != after:
             rule = rule_for(path)
             differences.append(Difference(path, before, after, rule.severity, rule.why))
     return differences
+
+
+def _default(path: str) -> Any:
+    """What a setting's default is as `flatten` gives it; None for what is no setting."""
+    setting = settings().get(path)
+    return setting.default if setting is not None else None
 
 
 def rule_for(path: str) -> Rule:

@@ -16,6 +16,13 @@ class AdamConfig(Section):
     nesterov: bool = setting(False, "Nesterov momentum.")
 
 
+class LionConfig(Section):
+    """Lion, for all parameters or for those that Muon does not take: the sign of an interpolated momentum."""
+
+    b1: float = setting(0.9, "Share of the momentum in the direction.", ge=0, lt=1)
+    b2: float = setting(0.99, "Decay of the momentum.", ge=0, lt=1)
+
+
 class MuonConfig(Section):
     """Muon: orthogonalised momentum for the projection matrices."""
 
@@ -27,6 +34,7 @@ class MuonConfig(Section):
     consistent_rms: float | None = setting(
         None, "Scale updates to this root mean square; 0.2 matches AdamW; null leaves them.", gt=0
     )
+    rest: Literal["adamw", "lion"] = setting("adamw", "Update rule of the parameters that Muon does not take.")
     allow_all_2d: bool = setting(False, "Use Muon on every matrix, not only on the listed projections.")
     allow_tied_embed: bool = setting(False, "Use Muon on an embedding that is also the output head.")
 
@@ -34,7 +42,7 @@ class MuonConfig(Section):
 class OptimConfig(Section):
     """The update rule and its learning-rate schedule."""
 
-    name: Literal["adamw", "muon"] = setting("adamw", "Update rule.", group="rule")
+    name: Literal["adamw", "lion", "muon"] = setting("adamw", "Update rule.", group="rule")
     lr: float = setting(3e-4, "Peak learning rate.", group="schedule", gt=0)
     schedule: Literal["cosine", "wsd"] = setting(
         "cosine", "`cosine`: warm-up, then cosine decay; `wsd`: warm-up, stable, decay.", group="schedule"
@@ -57,4 +65,5 @@ class OptimConfig(Section):
     weight_decay: float = setting(0.1, "Decoupled weight decay, on matrices only.", group="rule", ge=0)
     grad_clip_norm: float = setting(1.0, "Clip gradients to this global norm; 0 never clips.", group="rule", ge=0)
     adam: AdamConfig = section(AdamConfig, "AdamW.")
+    lion: LionConfig = section(LionConfig, "Lion.")
     muon: MuonConfig = section(MuonConfig, "Muon.")

@@ -1,4 +1,4 @@
-"""Make the update rule from its configuration: AdamW, or Muon beside AdamW."""
+"""Make the update rule from its configuration: AdamW, Lion, or Muon beside one of them."""
 
 import math
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class Optimizer:
 
     def lr(self, count: Count) -> dict[str, Float[Array, ""]]:
         """Return the rates of the update after `count` ones: `lr`, and `lr_muon` (equal to `lr` without Muon)."""
-        base = self.schedules["adam"](count)
+        base = next(schedule for group, schedule in self.schedules.items() if group != "muon")(count)
         muon = self.schedules.get("muon")
         return {"lr": base, "lr_muon": base if muon is None else muon(count)}
 
@@ -69,13 +69,15 @@ def build_optimizer(optim: OptimConfig, derived: Derived, params: PyTree, *, emb
         embedding_path: `ModelDef.embedding_path`.
     """
     rule = make_rule(optim, params, embedding_path)
-    peaks: dict[GroupName, float] = {"adam": optim.lr}
-    decays: dict[GroupName, float] = {"adam": optim.weight_decay}
+    rest = rule.rest
+    peaks: dict[GroupName, float] = {rest: optim.lr}
+    decays: dict[GroupName, float] = {rest: optim.weight_decay}
     if optim.name == "muon":
         peaks["muon"] = optim.lr * optim.muon.lr_scale
         decays["muon"] = optim.weight_decay * optim.muon.weight_decay_mult
     schedules = {group: make_schedule(optim, derived, peak) for group, peak in peaks.items()}
-    members = {"adam": optax.chain(_adam(optim), *_finish(rule, decays["adam"], schedules["adam"]))}
+    direction = _lion(optim) if rest == "lion" else _adam(optim)
+    members = {rest: optax.chain(direction, *_finish(rule, decays[rest], schedules[rest]))}
     if optim.name == "muon":
         members["muon"] = optax.chain(*_muon(optim, rule), *_finish(rule, decays["muon"], schedules["muon"]))
     transform = optax.partition(members, tree_of(rule, lambda given: given.group))
@@ -87,6 +89,11 @@ def _adam(optim: OptimConfig) -> optax.GradientTransformation:
     """AdamW's direction (Loshchilov and Hutter 2019)."""
     adam = optim.adam
     return optax.scale_by_adam(b1=adam.b1, b2=adam.b2, eps=adam.eps, nesterov=adam.nesterov)
+
+
+def _lion(optim: OptimConfig) -> optax.GradientTransformation:
+    """Lion's direction (Chen et al. 2023, arXiv 2302.06675)."""
+    return optax.scale_by_lion(b1=optim.lion.b1, b2=optim.lion.b2)
 
 
 def _muon(optim: OptimConfig, rule: Rule) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:

@@ -12,7 +12,7 @@ from optax.contrib import MuonDimensionNumbers
 from chomp.config.optim import OptimConfig
 from chomp.model.paths import dotted, named_leaves
 
-GroupName: TypeAlias = Literal["muon", "adam"]
+GroupName: TypeAlias = Literal["muon", "adam", "lion"]
 
 MUON_PROJECTIONS = (
     "attn.wz", "attn.wv", "attn.wr", "attn.wh1", "attn.wh2", "ffn.fc1", "ffn.fc2", "ffn.fc3", "lm_head",
@@ -57,14 +57,16 @@ class Rule:
     moving average's coefficients never decay, however many axes their arrays have.
 
     Attributes:
-        name: `adamw` puts everything into `adam`.
+        name: `adamw` puts everything into `adam`, `lion` into `lion`.
+        rest: the group of what Muon does not take.
         allow_all_2d: Muon also takes every other array of two axes, except a tied embedding.
         allow_tied_embed: Muon also takes the embedding when it is the output head too.
         embedding_path: dotted path of the token embedding.
         tied: whether that embedding is also the output head.
     """
 
-    name: Literal["adamw", "muon"]
+    name: Literal["adamw", "lion", "muon"]
+    rest: GroupName
     allow_all_2d: bool
     allow_tied_embed: bool
     embedding_path: str
@@ -74,7 +76,7 @@ class Rule:
         """Return what the parameter at `path` gets."""
         matrix = len(shape) == 2 and path.rpartition(".")[2] == "weight"
         axes = _EMBEDDING_AXES if path == self.embedding_path else _PROJECTION_AXES
-        group: GroupName = "muon" if self.name == "muon" and self._muon_takes(path, shape) else "adam"
+        group: GroupName = "muon" if self.name == "muon" and self._muon_takes(path, shape) else self.rest
         return Assignment(path, shape, group, matrix, axes)
 
     def _muon_takes(self, path: str, shape: tuple[int, ...]) -> bool:
@@ -96,7 +98,15 @@ def _is_listed(path: str) -> bool:
 def make_rule(optim: OptimConfig, params: PyTree, embedding_path: str) -> Rule:
     """Return the rule for a configuration and the model whose parameters (or their shapes) are given."""
     tied = not any(_is_weight_of("lm_head", path) for path, _ in named_leaves(params))
-    return Rule(optim.name, optim.muon.allow_all_2d, optim.muon.allow_tied_embed, embedding_path, tied)
+    rest = optim.muon.rest if optim.name == "muon" else optim.name
+    return Rule(
+        optim.name,
+        "lion" if rest == "lion" else "adam",
+        optim.muon.allow_all_2d,
+        optim.muon.allow_tied_embed,
+        embedding_path,
+        tied,
+    )
 
 
 def assignments(rule: Rule, params: PyTree) -> list[Assignment]:

@@ -70,7 +70,7 @@ TYPES = [
         "stdlb",
         "expected one of local_text, files, hf, stdlib, tokens, got the text 'stdlb'; did you mean stdlib?",
     ),
-    ("optim.name", "sgd", "expected one of adamw, muon, got the text 'sgd'"),
+    ("optim.name", "sgd", "expected one of adamw, lion, muon, got the text 'sgd'"),
     ("logging.log_file", "''", "expected text that is not empty, got the text ''"),
     (
         "model.compute_dtype",

@@ -71,7 +71,7 @@ def test_a_missing_section_is_made():
         ("optim.lr=fast", "optim.lr: expected a number, got 'fast'"),
         ("data.files=[a, [b]]", "data.files: expected a list of texts, got '[a, [b]]'"),
         ("data.files=[a", "data.files: expected a list of texts, got '[a'"),
-        ("optim.name=adam", "optim.name: expected one of adamw, muon, got the text 'adam'; did you mean adamw?"),
+        ("optim.name=adam", "optim.name: expected one of adamw, lion, muon, got the text 'adam'; did you mean adamw?"),
     ],
 )
 def test_mistakes(override, message):

@@ -15,7 +15,9 @@ from tests.model.tiny import packed_batch, parts, tiny_config
 RULES: list[dict[str, Any]] = [
     {"name": "adamw"},
     {"name": "adamw", "adam": {"nesterov": True}},
+    {"name": "lion", "lr": 1e-2},
     {"name": "muon", "lr": 1e-4},
+    {"name": "muon", "lr": 1e-4, "muon": {"rest": "lion"}},
     {"name": "muon", "lr": 1e-4, "muon": {"nesterov": False, "consistent_rms": 0.2, "ns_steps": 3}},
     {"name": "muon", "lr": 1e-4, "muon": {"allow_all_2d": True}},
 ]

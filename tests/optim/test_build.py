@@ -40,6 +40,30 @@ def test_adamw_is_optax_s_with_decay_on_matrices() -> None:
         params = optax.apply_updates(params, updates)
 
 
+def test_lion_is_optax_s_with_decay_on_matrices() -> None:
+    params, optimizer = made(name="lion", weight_decay=0.3, lion={"b1": 0.8, "b2": 0.95})
+    mask = jax.tree.map(lambda leaf: leaf.ndim == 2, params)
+    reference = optax.lion(optimizer.schedules["lion"], b1=0.8, b2=0.95, weight_decay=0.3, mask=mask)
+    state, expected_state = optimizer.transform.init(params), reference.init(params)
+    for seed in range(3):
+        grads = gradients(params, seed)
+        updates, state = optimizer.transform.update(grads, state, params)
+        expected, expected_state = reference.update(grads, expected_state, params)
+        jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-6), updates, expected)
+        params = optax.apply_updates(params, updates)
+
+
+def test_lion_takes_what_muon_leaves() -> None:
+    """Every other number moves by the rate, in the direction against its gradient."""
+    params, optimizer = made(name="muon", weight_decay=0.0, muon={"lr_scale": 7.0, "rest": "lion"})
+    grads = gradients(params)
+    updates = first_update(optimizer, params, grads)
+    np.testing.assert_allclose(updates.embed.weight, -1e-2 * np.sign(grads.embed.weight), rtol=1e-6)
+    assert np.unique(np.abs(updates.lm_head.weight)).size > 100
+    assert {row.group for row in optimizer.rows} == {"muon", "lion"}
+    assert float(optimizer.lr(0)["lr_muon"]) == pytest.approx(7e-2)
+
+
 def test_muon_s_update_is_nearly_orthogonal_and_scaled_by_width() -> None:
     """The head is [61, 16]: every singular value of the update is about lr * sqrt(61 / 16)."""
     params, optimizer = made(name="muon", weight_decay=0.0, muon={"lr_scale": 5.0})
@@ -81,7 +105,7 @@ def test_rates_by_group() -> None:
     assert {name: float(rate) for name, rate in adamw.lr(0).items()} == pytest.approx({"lr": 1e-2, "lr_muon": 1e-2})
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "lion", "muon"])
 def test_moments_are_fp32_beside_bf16_parameters_and_stay_so(name: str) -> None:
     params, optimizer = made(name=name, model={"param_dtype": "bfloat16"})
     state = optimizer.transform.init(params)
