@@ -5,7 +5,10 @@ import subprocess
 import sys
 from importlib.metadata import version
 
-PAGES = ("start", "loop", "saves", "step", "data", "console_start", "chart", "console_open", "console_live")
+PAGES = (
+    "start", "loop", "saves", "step", "parts", "data",
+    "console_start", "console_tick", "chart", "console_open", "console_live",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -19,6 +19,8 @@ from chomp.events.text import defused
 MOST_LINES = 5_000
 LONGEST_LINE = 2_000
 LEAST_TO_INDENT = 20
+# Painted rows that are kept for the next painting.
+MOST_STRIPS = 500
 TONES = (("ERROR", "bad"), ("CRITICAL", "bad"), ("Traceback", "bad"), ("WARNING", "warn"))
 
 
@@ -29,6 +31,7 @@ class LogView(ScrollView, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"logview--bad", "logview--warn"}
 
     def __init__(self, *, id: str) -> None:
+        self._strips: dict[int, Strip] = {}
         super().__init__(id=id, classes="panel")
         self.border_title = "Log"
         self.wanted = ""
@@ -77,6 +80,7 @@ class LogView(ScrollView, can_focus=True):
             return
         if state != self._state or len(self._new) >= MOST_LINES:
             self._rows, self._heights, self._new = [], deque(), self._lines.copy()
+            self._strips.clear()
         self._state = state
         self._append(self._new, width)
         self._new.clear()
@@ -108,6 +112,8 @@ class LogView(ScrollView, can_focus=True):
                 self._heights.append(len(rows))
         gone = sum(self._heights.popleft() for _ in range(len(self._heights) - MOST_LINES))
         del self._rows[:gone]
+        if gone or len(self._strips) > MOST_STRIPS:
+            self._strips.clear()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
@@ -120,9 +126,17 @@ class LogView(ScrollView, can_focus=True):
             self.scroll_end(animate=False, x_axis=False, immediate=True)
 
     def render_line(self, y: int) -> Strip:
-        index, width, base = self.scroll_offset.y + y, self.size.width, self.rich_style
+        index, width = self.scroll_offset.y + y, self.size.width
         if index >= len(self._rows):
-            return Strip.blank(width, base)
+            return Strip.blank(width, self.rich_style)
+        strip = self._strips.get(index)
+        # The same object is painted without being filtered and measured anew when it has only moved up a row.
+        if strip is None or strip.cell_length != width:
+            strip = self._strips[index] = self._strip(index, width)
+        return strip
+
+    def _strip(self, index: int, width: int) -> Strip:
+        base = self.rich_style
         row, tone = self._rows[index]
         style = base + self.get_component_rich_style(f"logview--{tone}", partial=True) if tone else base
         parts = [Segment(row, style)]
@@ -133,10 +147,15 @@ class LogView(ScrollView, can_focus=True):
             parts = [Segment(row[:start], style), Segment(row[start:end], chosen), Segment(row[end:], style)]
         return Strip(parts).adjust_cell_length(width, base).apply_offsets(0, index)
 
+    def notify_style_update(self) -> None:
+        self._strips.clear()
+        super().notify_style_update()
+
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         return selection.extract(self.text), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:
+        self._strips.clear()
         self.refresh()
 
 
