@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from chomp.config.model import ModelConfig
 
 # Weights, gradients and AdamW's two moments, each in fp32.
 BYTES_PER_PARAMETER = 16
@@ -43,13 +46,20 @@ def preset_rows(vocab_size: int) -> list[dict[str, Any]]:
     """One row for each preset, the published Megalodons first."""
     from chomp.config.model import ModelConfig
     from chomp.config.presets import MODEL_PRESETS, expand_preset
-    from chomp.model.build import build_model
 
     shown = ("backend", "num_layers", "model_dim", "num_heads", "num_kv_heads", "ffn_hidden_dim", "share_emb")
     rows = []
     for name in MODEL_PRESETS:
         config = ModelConfig.model_validate(expand_preset({"preset": name, "vocab_size": vocab_size}))
-        parameters = build_model(config).parameter_count
+        parameters = count_parameters(config)
         values = {field: getattr(config, field) for field in shown}
         rows.append({"name": name, **values, "parameters": parameters, "state_bytes": BYTES_PER_PARAMETER * parameters})
     return rows
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Trainable scalars of a model; all layers are alike, so that one and two of them tell how many all have."""
+    from chomp.model.build import build_model
+
+    one, two = (build_model(config.model_copy(update={"num_layers": n})).parameter_count for n in (1, 2))
+    return one + (config.num_layers - 1) * (two - one)

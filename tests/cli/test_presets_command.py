@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from chomp.cli import presets
-from chomp.config.presets import MODEL_PRESETS
+from chomp.config.model import ModelConfig
+from chomp.config.presets import MODEL_PRESETS, expand_preset
+from chomp.model.build import build_model
 
 
 def test_every_preset_is_listed_with_its_parameters() -> None:
@@ -21,3 +24,9 @@ def test_every_preset_is_listed_with_its_parameters() -> None:
     assert next(line for line in table if line.startswith("small-50m")).split() == [
         "small-50m", "llama", "12", "512", "8/2", "2728", "58.29M", "932.7", "MB",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["tiny-cpu", "mega200m"])
+def test_two_layers_tell_how_many_parameters_all_have(name: str) -> None:
+    config = ModelConfig.model_validate(expand_preset({"preset": name, "vocab_size": 256}))
+    assert presets.count_parameters(config) == build_model(config).parameter_count

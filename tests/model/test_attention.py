@@ -90,8 +90,8 @@ def documents(length: int, share: float, seed: int = 0) -> np.ndarray:
     return np.cumsum(begins, 1) + 1
 
 
-@pytest.mark.parametrize("length", [32, 33, 63, 64, 65, 96, 200])
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 1.0])
+@pytest.mark.parametrize("length", [32, 65, 96])
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
 def test_isolated_rows_are_the_library_s_and_the_definition(length: int, share: float) -> None:
     """No boundary, few, many, and one at every position; lengths beside and on the grid."""
     segment_ids = documents(length, share)
@@ -100,18 +100,17 @@ def test_isolated_rows_are_the_library_s_and_the_definition(length: int, share: 
     np.testing.assert_allclose(out, expected, rtol=0, atol=OUTPUT_ERROR * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("length", [32, 47, 64, 65, 160])
-@pytest.mark.parametrize("chunk", [32, 33, 512])
+@pytest.mark.parametrize(("length", "chunk"), [(96, 32), (65, 33), (47, 512)])
 def test_continuous_rows_are_the_library_s(length: int, chunk: int) -> None:
     assert_same(None, length, chunk)
 
 
 def test_padding_is_zero_and_takes_no_gradient() -> None:
-    segment_ids = np.zeros((ROWS, 100), int)
+    segment_ids = np.zeros((ROWS, 96), int)
     segment_ids[0, :40], segment_ids[0, 50:70] = 1, 2
-    made, parts = HalvedAttention.of(attention()), inputs(100)
+    made, parts = HalvedAttention.of(attention()), inputs(96)
     out, _, gradients = output_and_gradients(made, parts, jnp.asarray(segment_ids, jnp.int32))
-    assert_same(segment_ids, 100)
+    assert_same(segment_ids, 96)
     for part in (out, *gradients):
         assert not np.asarray(part)[segment_ids == 0].any()
         assert np.isfinite(part).all()
@@ -119,8 +118,8 @@ def test_padding_is_zero_and_takes_no_gradient() -> None:
 
 
 def test_an_id_used_again_is_another_document() -> None:
-    segment_ids = np.repeat([[1, 2, 1, 1, 3]], 20, axis=1).repeat(ROWS, 0)
-    assert_same(segment_ids, 100)
+    segment_ids = np.repeat([[1, 2, 1, 3]], 24, axis=1).repeat(ROWS, 0)
+    assert_same(segment_ids, 96)
 
 
 @settings(max_examples=12, deadline=None)
@@ -135,19 +134,19 @@ def test_any_boundaries(numbers: list[int], lengths: list[int]) -> None:
 
 
 def test_a_nan_in_a_document_stays_there() -> None:
-    segment_ids = np.repeat([[1, 2, 3]], 30, axis=1).repeat(ROWS, 0)
-    q, k, v = inputs(90)
+    segment_ids = np.repeat([[1, 2, 3]], 32, axis=1).repeat(ROWS, 0)
+    q, k, v = inputs(96)
     out, _, _ = output_and_gradients(
         HalvedAttention.of(attention()), (q, k.at[:, 40].set(jnp.nan), v), jnp.asarray(segment_ids, jnp.int32)
     )
     nan = np.isnan(np.asarray(out)).any((0, 2, 3))
-    assert nan[40:60].all()
-    assert not nan[:30].any()
+    assert nan[40:64].all()
+    assert not nan[:32].any()
 
 
 def test_bf16_is_as_near_as_the_library_s() -> None:
-    segment_ids = documents(160, 0.03)
-    parts, made = inputs(160, jnp.bfloat16), attention()
+    segment_ids = documents(96, 0.03)
+    parts, made = inputs(96, jnp.bfloat16), attention()
     ours, theirs = (
         output_and_gradients(one, parts, jnp.asarray(segment_ids, jnp.int32))[0]
         for one in (HalvedAttention.of(made), made)
