@@ -57,7 +57,7 @@ def test_schema_of_units_choices_and_lists():
     properties = json_schema()["properties"]
     assert properties["train"]["properties"]["steps"]["x-unit"] == "steps"
     assert properties["train"]["properties"]["steps"]["description"] == settings()["train.steps"].help
-    assert properties["optim"]["properties"]["name"]["anyOf"][0] == {"enum": ["adamw", "muon"]}
+    assert properties["optim"]["properties"]["name"]["anyOf"][0] == {"enum": ["adamw", "lion", "muon"]}
     assert properties["data"]["properties"]["files"]["anyOf"][0] == {"type": "array", "items": {"type": "string"}}
     assert properties["data"]["properties"]["hf_name"]["type"] == ["string", "null"]
     assert properties["data"]["additionalProperties"] is False

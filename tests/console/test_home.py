@@ -364,8 +364,12 @@ async def test_what_is_as_before_is_not_painted_again(
         await filled(app, pilot, 1)
         screen = home(app)
         await until(pilot, lambda: (run := screen.run_summary()) and run.bytes is not None)
-        # What led here may still be on its way to the terminal.
-        await pilot.pause(0.5)
+        # What led here may still be on its way to the terminal, and later ones still are read by the thread.
+        for _ in range(20):
+            with paints(app, monkeypatch) as earlier:
+                await pilot.pause(0.5)
+            if not earlier:
+                break
         with paints(app, monkeypatch) as seen:
             for _ in range(2):
                 screen.post_message(HomeScreen.Changed(screen._listing))
