@@ -210,7 +210,7 @@ async def test_every_kind_of_control_writes_its_value(tmp_path: Path) -> None:
         loaded = console.screen.document.check().loaded
         assert loaded is not None
         config = loaded.config
-        assert (config.train.allow_cpu, config.optim.name, config.train.deterministic) == (True, "muon", False)
+        assert (config.train.allow_cpu, config.optim.name, config.train.deterministic) == (True, "lion", False)
         assert (config.train.generate_prompts, config.logging.wandb.run_name) == (["a", "b c"], "yes")
         await console.form.focus_path("optim.name")
         await pilot.press("delete")
