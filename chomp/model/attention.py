@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from megalodon_jax.layers.attention import ChunkedAttention, attention_single_chunk
 from megalodon_jax.layers.rotary import RotaryTable
 from megalodon_jax.layers.segments import SegmentMetadata, derive_segment_metadata
@@ -28,14 +27,6 @@ class HalvedAttention(ChunkedAttention):
 
     Left to the library: masks, sliding windows, dropout of attention, and sampling.
     """
-
-    @classmethod
-    def of(cls, attention: ChunkedAttention) -> HalvedAttention:
-        """The same module, computed by halves."""
-        made = object.__new__(cls)
-        for name in attention.__dataclass_fields__:
-            object.__setattr__(made, name, getattr(attention, name))
-        return made
 
     def __call__(
         self,
@@ -145,12 +136,3 @@ def _halves(length: int) -> tuple[tuple[int, int], ...]:
     """Where the parts of so many positions begin and end."""
     middle = -(-length // 2)
     return ((0, length),) if middle < LEAST_HALF else ((0, middle), (middle, length))
-
-
-def attended_by_halves(network: PyTree) -> PyTree:
-    """The same network with every chunked attention computed by halves."""
-    return jax.tree.map(
-        lambda part: HalvedAttention.of(part) if type(part) is ChunkedAttention else part,
-        network,
-        is_leaf=lambda part: isinstance(part, ChunkedAttention),
-    )

@@ -1,11 +1,13 @@
 """What the step, evaluation and sampling ask of a language model."""
 
 import abc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from chomp.model.decoding import Draw, continue_prompts
 
 
 class LanguageModel(eqx.Module):
@@ -55,6 +57,13 @@ class LanguageModel(eqx.Module):
         """Return fp32 next-token logits without dropout."""
 
     @abc.abstractmethod
+    def prefill(self, prompt_ids: Int[Array, "batch prompt"], capacity: int) -> tuple[Float[Array, "batch vocab"], Any]:
+        """See `chomp.model.decoding.Decoder.prefill`."""
+
+    @abc.abstractmethod
+    def advance(self, memory: Any, ids: Int[Array, " batch"]) -> tuple[Float[Array, "batch vocab"], Any]:
+        """See `chomp.model.decoding.Decoder.advance`."""
+
     def generate(
         self,
         prompt_ids: Int[Array, "batch prompt"],
@@ -79,6 +88,7 @@ class LanguageModel(eqx.Module):
             top_p: sample among the likeliest ids that together reach this probability.
             eos_id: once drawn, the rest of the row is filled with it.
         """
+        return continue_prompts(self, prompt_ids, max_new_tokens, key, Draw(temperature, top_k, top_p), eos_id)
 
     @abc.abstractmethod
     def forward_flops_per_token(self, seq_len: int) -> float:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Complex, Float, Int, PyTree
+from jaxtyping import Array, Bool, Complex, Float, Int
 from megalodon_jax.layers.complex_ema import FFT_RECURRENT_MIN_LENGTH, ComplexEMA
 from megalodon_jax.layers.segments import SegmentMetadata, derive_segment_metadata
 
@@ -71,15 +71,6 @@ class BlockwiseEMA(ComplexEMA):
     """
 
     block: int = eqx.field(static=True, default=BLOCK)
-
-    @classmethod
-    def of(cls, ema: ComplexEMA, block: int = BLOCK) -> BlockwiseEMA:
-        """The same module with these parameters, arrays or shapes, computed in blocks."""
-        made = object.__new__(cls)
-        for name in ("ndim", "scale", "alpha", "delta", "theta", "gamma_real", "gamma_imag", "omega"):
-            object.__setattr__(made, name, getattr(ema, name))
-        object.__setattr__(made, "block", block)
-        return made
 
     def __call__(
         self,
@@ -353,12 +344,3 @@ def _decay_gradient(carried: Array, d_left: Array, runs: Runs | None) -> Float[A
     h_real, h_imag = jnp.split(carried, 2, -1)
     d_real, d_imag = jnp.split(d_left, 2, -1)
     return jnp.stack([(d_real * h_real + d_imag * h_imag).sum((1, 2)), (d_imag * h_real - d_real * h_imag).sum((1, 2))])
-
-
-def computed_in_blocks(network: PyTree, block: int = BLOCK) -> PyTree:
-    """The same network with every moving average computed in blocks; parameters, arrays or shapes, are shared."""
-    return jax.tree.map(
-        lambda part: BlockwiseEMA.of(part, block) if type(part) is ComplexEMA else part,
-        network,
-        is_leaf=lambda part: isinstance(part, ComplexEMA),
-    )

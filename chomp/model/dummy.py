@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from chomp.config.model import ModelConfig
 from chomp.model.base import LanguageModel
-from chomp.model.decoding import continue_prompts
 from chomp.model.loss import loss_mask
 
 
@@ -78,21 +77,6 @@ class DummyModel(LanguageModel):
     def advance(self, memory: None, ids: Int[Array, " batch"]) -> tuple[Float[Array, "batch vocab"], None]:
         """See `chomp.model.decoding.Decoder`."""
         return self._project(self.embed.weight[ids]), None
-
-    def generate(
-        self,
-        prompt_ids: Int[Array, "batch prompt"],
-        max_new_tokens: int,
-        *,
-        key: PRNGKeyArray,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        eos_id: int | None = None,
-    ) -> Int[Array, "batch total"]:
-        """See `LanguageModel.generate`."""
-        top_k = None if top_k is None else min(top_k, self.lm_head.weight.shape[0])
-        return continue_prompts(self, prompt_ids, max_new_tokens, key, temperature, top_k, top_p, eos_id)
 
     def forward_flops_per_token(self, seq_len: int) -> float:
         """Two per head weight: 2 D vocabulary; a lookup costs none."""

@@ -6,6 +6,7 @@ second half, as `transformers` does.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -16,7 +17,6 @@ from megalodon_jax.layers.segments import segment_runs_and_local_positions
 
 from chomp.config.model import ModelConfig
 from chomp.model.base import LanguageModel
-from chomp.model.decoding import continue_prompts
 from chomp.model.flops import mean_attention_span
 from chomp.model.head import logits_of, negative_log_likelihoods
 from chomp.model.loss import loss_mask
@@ -152,6 +152,10 @@ class FeedForward(eqx.Module):
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
 
 
+Mix = Callable[[Attention, Array], Array]
+Drop = Callable[[Array], Array]
+
+
 class Block(eqx.Module):
     """Attention, then the feed-forward layer, each behind a norm and beside the residual stream."""
 
@@ -166,6 +170,18 @@ class Block(eqx.Module):
         self.attn_norm, self.ffn_norm = norm(config), norm(config)
         self.attn = Attention(config, fused=fused, key=attention_key)
         self.ffn = FeedForward(config, key=feed_forward_key)
+
+    def __call__(
+        self, x: Float[Array, "batch seq dim"], mix: Mix, drop: tuple[Drop, Drop] = (lambda x: x, lambda x: x)
+    ) -> Float[Array, "batch seq dim"]:
+        """Add what attention and the feed-forward layer find.
+
+        Args:
+            mix: calls the attention with the normalised tokens and with keys of the caller's choice.
+            drop: dropout of what is added.
+        """
+        x = x + drop[0](mix(self.attn, self.attn_norm(x)))
+        return x + drop[1](self.ffn(self.ffn_norm(x)))
 
 
 class Memory(NamedTuple):
@@ -235,12 +251,12 @@ class LlamaModel(LanguageModel):
             mask = runs[:, None, :, None] == runs[:, None, None, :]
         table = self._table(positions)
 
+        def mix(attn: Attention, x: Any) -> Any:
+            return attn(x, attn.keys(x, table), table, mask, is_causal=True, window=self.window)
+
         def run(block: Block, x: Any, key: PRNGKeyArray | None) -> Any:
-            keys = (None, None) if key is None else jax.random.split(key)
-            normal = block.attn_norm(x)
-            mixed = block.attn(normal, block.attn.keys(normal, table), table, mask, is_causal=True, window=self.window)
-            x = x + self._dropped(mixed, keys[0])
-            return x + self._dropped(block.ffn(block.ffn_norm(x)), keys[1])
+            first, second = (None, None) if key is None else jax.random.split(key)
+            return block(x, mix, (lambda x: self._dropped(x, first), lambda x: self._dropped(x, second)))
 
         if self.recompute:
             run = eqx.filter_checkpoint(run)
@@ -297,14 +313,16 @@ class LlamaModel(LanguageModel):
         capacity = capacity if self.window is None else min(capacity, self.window)
         table = self._table(jnp.broadcast_to(jnp.arange(length), (rows, length)))
         kept = jnp.arange(max(0, length - capacity), length)
-        layers = []
+        layers: list[Keys] = []
+
+        def mix(attn: Attention, x: Any) -> Any:
+            keys = attn.keys(x, table)
+            layers.append(Keys(*(_ring(part, kept, capacity) for part in keys)))
+            return attn(x, keys, table, None, is_causal=True, window=self.window)
+
         x = self._embedded(prompt_ids)
         for block in self.blocks:
-            normal = block.attn_norm(x)
-            keys = block.attn.keys(normal, table)
-            layers.append(Keys(*(_ring(part, kept, capacity) for part in keys)))
-            x = x + block.attn(normal, keys, table, None, is_causal=True, window=self.window)
-            x = x + block.ffn(block.ffn_norm(x))
+            x = block(x, mix)
         logits = logits_of(self.norm(x[:, -1]), self.head_weight)
         return logits, Memory(tuple(layers), jnp.asarray(length, jnp.int32))
 
@@ -315,33 +333,17 @@ class LlamaModel(LanguageModel):
         table = self._table(jnp.broadcast_to(memory.seen, (ids.shape[0], 1)))
         # Slots are filled from the first one on; once the ring is full, all of it counts.
         mask = jnp.broadcast_to(jnp.arange(capacity) <= memory.seen, (ids.shape[0], 1, 1, capacity))
-        layers = []
-        x = self._embedded(ids[:, None])
-        for block, old in zip(self.blocks, memory.layers, strict=True):
-            normal = block.attn_norm(x)
-            new = block.attn.keys(normal, table)
-            keys = Keys(
-                *(jax.lax.dynamic_update_slice_in_dim(o, n, slot, axis=1) for o, n in zip(old, new, strict=True))
-            )
-            layers.append(keys)
-            x = x + block.attn(normal, keys, table, mask, is_causal=False)
-            x = x + block.ffn(block.ffn_norm(x))
-        return logits_of(self.norm(x[:, 0]), self.head_weight), Memory(tuple(layers), memory.seen + 1)
+        layers: list[Keys] = []
 
-    def generate(
-        self,
-        prompt_ids: Int[Array, "batch prompt"],
-        max_new_tokens: int,
-        *,
-        key: PRNGKeyArray,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        eos_id: int | None = None,
-    ) -> Int[Array, "batch total"]:
-        """See `LanguageModel.generate`."""
-        top_k = None if top_k is None else min(top_k, self.head_weight.shape[0])
-        return continue_prompts(self, prompt_ids, max_new_tokens, key, temperature, top_k, top_p, eos_id)
+        def mix(attn: Attention, x: Any) -> Any:
+            pairs = zip(memory.layers[len(layers)], attn.keys(x, table), strict=True)
+            layers.append(Keys(*(jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=1) for old, new in pairs)))
+            return attn(x, layers[-1], table, mask, is_causal=False)
+
+        x = self._embedded(ids[:, None])
+        for block in self.blocks:
+            x = block(x, mix)
+        return logits_of(self.norm(x[:, 0]), self.head_weight), Memory(tuple(layers), memory.seen + 1)
 
     def forward_flops_per_token(self, seq_len: int) -> float:
         """Two per weight of a projection and the head, and 4 D per key that a query sees, all layers together."""

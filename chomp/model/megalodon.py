@@ -5,15 +5,20 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
-from megalodon_jax import MegalodonConfig, MegalodonForCausalLM, generate
+from megalodon_jax import MegalodonConfig, MegalodonForCausalLM
+from megalodon_jax.layers.attention import ChunkedAttention
+from megalodon_jax.layers.complex_ema import ComplexEMA
+from megalodon_jax.layers.timestep_norm import TimestepNorm
+from megalodon_jax.types import ModelCache
 
 from chomp.config.model import ModelConfig
 from chomp.errors import ConfigError
-from chomp.model.attention import attended_by_halves
+from chomp.model.attention import HalvedAttention
 from chomp.model.base import LanguageModel
-from chomp.model.cema import computed_in_blocks
+from chomp.model.cema import BlockwiseEMA
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
-from chomp.model.timenorm import normalised_by_sums
+from chomp.model.recast import recast_all
+from chomp.model.timenorm import DocumentNorm
 
 _SAME_NAME = (
     "vocab_size", "model_dim", "num_layers", "num_heads", "z_dim", "value_dim", "ffn_hidden_dim", "cema_ndim",
@@ -24,6 +29,13 @@ _SAME_NAME = (
 """Fields that the model section and `MegalodonConfig` share by name and meaning."""
 
 _DTYPE_FIELDS = ("param_dtype", "compute_dtype", "accum_dtype", "attention_softmax_dtype")
+
+
+_BY_DOCUMENTS: dict[type[eqx.Module], type[eqx.Module]] = {
+    ComplexEMA: BlockwiseEMA,
+    TimestepNorm: DocumentNorm,
+    ChunkedAttention: HalvedAttention,
+}
 
 
 def is_blockwise(cema: str) -> bool:
@@ -37,7 +49,7 @@ def is_blockwise(cema: str) -> bool:
 
 def computed_by_documents(network: PyTree) -> PyTree:
     """The same network with chomp's own moving average, normalisation and attention; parameters are shared."""
-    return attended_by_halves(normalised_by_sums(computed_in_blocks(network)))
+    return recast_all(network, _BY_DOCUMENTS)
 
 
 def uses_associative_scan(cema: str, backend: str) -> bool:
@@ -109,18 +121,10 @@ class MegalodonModel(LanguageModel):
         logits, _ = self.network(input_ids, segment_ids=segment_ids, deterministic=True)
         return logits
 
-    def generate(
-        self,
-        prompt_ids: Int[Array, "batch prompt"],
-        max_new_tokens: int,
-        *,
-        key: PRNGKeyArray,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        eos_id: int | None = None,
-    ) -> Int[Array, "batch total"]:
-        """See `LanguageModel.generate`.
+    def prefill(
+        self, prompt_ids: Int[Array, "batch prompt"], capacity: int
+    ) -> tuple[Float[Array, "batch vocab"], ModelCache]:
+        """See `chomp.model.decoding.Decoder`; the library remembers a chunk, or a window, whatever the capacity.
 
         Raises:
             ConfigError: the head is wider or narrower than the embedding, so its ids cannot be fed back.
@@ -131,17 +135,18 @@ class MegalodonModel(LanguageModel):
                 f"Sampling needs model.output_size ({config.effective_output_size}) equal to model.vocab_size "
                 f"({config.vocab_size}): set model.output_size to -1."
             )
-        ids, _, _ = generate(
-            self.network,
-            prompt_ids.astype(jnp.int32),
-            max_new_tokens,
-            key,
-            temperature=temperature,
-            top_k=None if top_k is None else min(top_k, config.vocab_size),
-            top_p=top_p,
-            eos_token_id=eos_id,
-        )
-        return ids
+        return self._read(prompt_ids, None)
+
+    def advance(self, memory: ModelCache, ids: Int[Array, " batch"]) -> tuple[Float[Array, "batch vocab"], ModelCache]:
+        """See `chomp.model.decoding.Decoder`."""
+        return self._read(ids[:, None], memory)
+
+    def _read(
+        self, ids: Int[Array, "batch new"], memory: ModelCache | None
+    ) -> tuple[Float[Array, "batch vocab"], ModelCache]:
+        logits, memory = self.network(ids, cache=memory, return_cache=True, deterministic=True)
+        assert memory is not None
+        return logits[:, -1], memory
 
     def forward_flops_per_token(self, seq_len: int) -> float:
         """Sum of `MegalodonFlops` at the mean number of keys a causal query sees in its chunk.

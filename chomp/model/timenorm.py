@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int
 from megalodon_jax.layers.segments import SegmentMetadata, derive_segment_metadata
 from megalodon_jax.layers.timestep_norm import TimestepNorm
 from megalodon_jax.types import NormState
@@ -25,14 +25,6 @@ class DocumentNorm(TimestepNorm):
 
     Left to the library: continuous rows, masks, states that come in, and norms with a learnt prior.
     """
-
-    @classmethod
-    def of(cls, norm: TimestepNorm) -> DocumentNorm:
-        """The same module with these parameters, arrays or shapes."""
-        made = object.__new__(cls)
-        for name in norm.__dataclass_fields__:
-            object.__setattr__(made, name, getattr(norm, name))
-        return made
 
     def __call__(
         self,
@@ -122,12 +114,3 @@ def _same_run(rows: Int[Array, "*lead m"], columns: Int[Array, "*lead k"]) -> Bo
 def _added(which: Bool[Array, "*lead m k"], values: Float[Array, "*lead k channels"]) -> Array:
     """Sums of the chosen values, in full fp32 on every device."""
     return jnp.matmul(which.astype(values.dtype), values, precision=jax.lax.Precision.HIGHEST)
-
-
-def normalised_by_sums(network: PyTree) -> PyTree:
-    """The same network with every timestep normalisation computed by sums; parameters, arrays or shapes, are shared."""
-    return jax.tree.map(
-        lambda part: DocumentNorm.of(part) if type(part) is TimestepNorm else part,
-        network,
-        is_leaf=lambda part: isinstance(part, TimestepNorm),
-    )

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from megalodon_jax.layers.complex_ema import ComplexEMA
 
 from chomp.model.build import build_model
-from chomp.model.cema import BlockwiseEMA, computed_in_blocks
+from chomp.model.cema import BlockwiseEMA
+from chomp.model.megalodon import computed_by_documents
 from chomp.model.paths import named_leaves
+from chomp.model.recast import recast
 from tests.model.tiny import model_config
 
 ROWS, DIM, NDIM = 2, 3, 4
@@ -35,7 +37,7 @@ def module(logit: float = 0.0, block: int = 16) -> BlockwiseEMA:
     made = ComplexEMA(DIM, NDIM, key=jax.random.key(1))
     made = eqx.tree_at(lambda m: m.gamma_imag, made, jnp.asarray(rng.normal(size=(DIM, NDIM)), jnp.float32))
     made = eqx.tree_at(lambda m: (m.alpha, m.delta), made, replace_fn=lambda value: value + logit)
-    return BlockwiseEMA.of(made, block)
+    return recast(made, BlockwiseEMA, block=block)
 
 
 def library(ema: BlockwiseEMA) -> ComplexEMA:
@@ -217,7 +219,7 @@ def test_parameters_keep_their_names_and_the_model_its_function() -> None:
     theirs = build_model(config.model_copy(update={"cema": "fft"}))
     assert [path for path, _ in named_leaves(params)] == [path for path, _ in named_leaves(theirs.abstract())]
     assert not any(isinstance(part, BlockwiseEMA) for part in _averages(params))
-    network = computed_in_blocks(params)
+    network = computed_by_documents(params)
     assert [type(part) for part in _averages(network)] == [BlockwiseEMA] * 2
     assert [path for path, _ in named_leaves(network)] == [path for path, _ in named_leaves(params)]
     ids = jnp.asarray(np.random.default_rng(0).integers(3, 61, (2, 40)), jnp.int32)

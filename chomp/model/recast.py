@@ -1,0 +1,36 @@
+"""Computing a library's layers in another way: the same parameters in a subclass of theirs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+from jaxtyping import PyTree
+
+M = TypeVar("M", bound=eqx.Module)
+
+
+def recast(module: eqx.Module, kind: type[M], **settings: Any) -> M:
+    """The same parameters, arrays or shapes, and settings as one of `kind`, a subclass of the module's class.
+
+    Args:
+        settings: fields that only `kind` has; those with a default need none.
+    """
+    made = object.__new__(kind)
+    kept = {field.name: getattr(module, field.name) for field in dataclasses.fields(module)}
+    for name, value in {**kept, **settings}.items():
+        # A module is frozen once it has been made.
+        object.__setattr__(made, name, value)
+    return made
+
+
+def recast_all(network: PyTree, kinds: Mapping[type[eqx.Module], type[eqx.Module]]) -> PyTree:
+    """The same network with every part of exactly one of these classes as one of its subclass."""
+    return jax.tree.map(
+        lambda part: recast(part, kinds[type(part)]) if type(part) in kinds else part,
+        network,
+        is_leaf=lambda part: type(part) in kinds,
+    )
