@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import asdict
+import sys
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from chomp.generate.load import TrainedModel
+    from chomp.generate.sampling import SamplingOptions
+
+ENDS = {
+    "length": "the most it may write",
+    "end-of-text": "the end-of-text id",
+    "stop": "a stop text",
+    "stopped": "Ctrl-C",
+}
 
 
 @click.command("generate")
 @click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
-@click.option("--prompt", default="", help="The text to continue; empty starts a new document.")
+@click.option("--prompt", help="The text to continue; without one a new document is begun.")
+@click.option(
+    "--prompt-file",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Read the prompt from a file, or from standard input: -.",
+)
+@click.option("-i", "--interactive", is_flag=True, help="Continue each line that is typed, until Ctrl-D.")
 @click.option(
     "--max-tokens", default=128, show_default=True, type=click.IntRange(min=1), help="Tokens to write at most."
 )
@@ -25,42 +47,159 @@ import click
     help="Choose among the likeliest tokens of this total probability.",
 )
 @click.option(
+    "--stop", "stops", multiple=True, metavar="TEXT", help="End before this text; may be given several times."
+)
+@click.option(
     "--seed", default=42, show_default=True, type=click.IntRange(min=0), help="The same seed writes the same text."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object: step, prompt, text, tokens.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON object: step, prompt, text, tokens, end, seconds. With --interactive each line read is a JSON "
+    "object, prompt and these options (max_tokens, stop as a list, ...), and pieces are written as they come.",
+)
 def command(
     source: Path,
-    prompt: str,
+    prompt: str | None,
+    prompt_file: Any,
+    interactive: bool,
     max_tokens: int,
     temperature: float,
     top_k: int | None,
     top_p: float | None,
+    stops: tuple[str, ...],
     seed: int,
     as_json: bool,
 ) -> None:
     """Continue a prompt with the newest checkpoint of RUN, or with CHECKPOINT (RUN/checkpoints/STEP)."""
+    if sum((prompt is not None, prompt_file is not None, interactive)) > 1:
+        raise click.UsageError("give one of --prompt, --prompt-file and --interactive")
+    if "" in stops:
+        raise click.UsageError("--stop: an empty text is everywhere")
+    text = _read_prompt(prompt_file) if prompt_file is not None else prompt or ""
     from chomp.cli.engine import prepare_environment
     from chomp.rundir import open_run
 
     open_run(source.parent.parent if source.parent.name == "checkpoints" else source)
     prepare_environment()
-    from chomp.events.text import defused
     from chomp.generate.load import load_trained
-    from chomp.generate.sampling import SamplingOptions, encode_prompt, write
+    from chomp.generate.sampling import SamplingOptions
     from chomp.run.compilation import use_compilation_cache
 
     use_compilation_cache()
-    trained = load_trained(source)
-    click.echo(f"step {trained.info.step} of {trained.run.path}", err=True)
-    options = SamplingOptions(max_tokens, temperature, top_k, top_p)
-    written = write(
-        trained.model_def.combine(trained.params),
-        trained.tokenizer,
-        encode_prompt(trained.tokenizer, prompt),
-        options,
-        seed,
-    )
-    if as_json:
-        click.echo(json.dumps({"step": trained.info.step, **asdict(written)}))
-        return
-    click.echo(defused(written.prompt + written.text))
+    writer = Writer(load_trained(source))
+    click.echo(f"step {writer.trained.info.step} of {writer.trained.run.path}", err=True)
+    options = SamplingOptions(max_tokens, temperature, top_k, top_p, stops)
+    if interactive and as_json:
+        writer.serve(sys.stdin, options, seed)
+    elif interactive:
+        for number, line in enumerate(_typed()):
+            writer.stream(line, options, seed + number, stays=True)
+    elif as_json:
+        click.echo(json.dumps(writer.whole(text, options, seed)))
+    else:
+        writer.stream(text, options, seed)
+
+
+def _read_prompt(file: Any) -> str:
+    content: bytes = file.read()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        name = "standard input" if file.name == "<stdin>" else file.name
+        raise click.UsageError(f"--prompt-file: {name} is not UTF-8 at byte {error.start:,}") from None
+
+
+def _typed() -> Iterator[str]:
+    """Lines that a person types, or that come through a pipe."""
+    asks = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            if asks:
+                # Moves in the line and among earlier ones; not imported where nobody types.
+                import readline  # noqa: F401
+            line = input(asks)
+        except EOFError:
+            if asks:
+                click.echo()
+            return
+        yield line
+
+
+class Writer:
+    """Continues prompts with one trained model."""
+
+    def __init__(self, trained: TrainedModel) -> None:
+        """Put the parameters together with the rest of the model."""
+        self.trained = trained
+        self._model = trained.model_def.combine(trained.params)
+
+    def stream(self, prompt: str, options: SamplingOptions, seed: int, *, stays: bool = False) -> None:
+        """Write the prompt and its continuation as it comes; then, beside standard output, what it took.
+
+        Args:
+            stays: Ctrl-C ends the continuation only.
+        """
+        from chomp.events.text import defused
+
+        start, pieces = self._begin(prompt, options, seed)
+        click.echo(defused(start), nl=False)
+        try:
+            for piece in pieces:
+                click.echo(defused(piece), nl=False)
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            if not stays:
+                raise
+        click.echo()
+        said = self._summary(pieces)
+        rate = f", {said['tokens'] / said['seconds']:.1f} tokens/s" if said["seconds"] else ""
+        click.echo(f"{said['tokens']} tokens in {said['seconds']:.1f} s{rate}; ended at {ENDS[said['end']]}", err=True)
+
+    def whole(self, prompt: str, options: SamplingOptions, seed: int) -> dict[str, Any]:
+        """The whole continuation, for programs."""
+        start, pieces = self._begin(prompt, options, seed)
+        text = "".join(pieces)
+        return {"step": self.trained.info.step, "prompt": start, "text": text, **self._summary(pieces)}
+
+    def serve(self, lines: Iterable[str], options: SamplingOptions, seed: int) -> None:
+        """Answer each line of a program in JSON lines: `piece`s, then the `end`, or a `problem`.
+
+        SIGINT ends a continuation only.
+        """
+        from chomp.generate.request import Request
+
+        defaults = Request.defaults(options, seed)
+        self._line(step=self.trained.info.step, run=str(self.trained.run.path))
+        for line in lines:
+            try:
+                asked = defaults.read(line)
+            except ValueError as error:
+                self._line(problem=str(error))
+                continue
+            start, pieces = self._begin(asked.prompt, asked.options, asked.seed)
+            with contextlib.suppress(KeyboardInterrupt):
+                self._line(prompt=start)
+                for piece in pieces:
+                    self._line(piece=piece)
+            self._line(**self._summary(pieces))
+
+    def _begin(self, prompt: str, options: SamplingOptions, seed: int) -> tuple[str, Any]:
+        from chomp.generate.sampling import Continuation, encode_prompt
+
+        tokenizer = self.trained.tokenizer
+        ids = encode_prompt(tokenizer, prompt)
+        self._begun = time.perf_counter()
+        return tokenizer.decode(ids), Continuation(self._model, tokenizer, ids, options, seed)
+
+    def _summary(self, pieces: Any) -> dict[str, Any]:
+        return {
+            "tokens": pieces.tokens,
+            "end": pieces.end or "stopped",
+            "seconds": round(time.perf_counter() - self._begun, 3),
+        }
+
+    def _line(self, **values: Any) -> None:
+        click.echo(json.dumps(values))
+        sys.stdout.flush()

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import numpy as np
 
 from chomp.data.tokenizers import Tokenizer
 from chomp.model.base import LanguageModel
+from chomp.model.decoding import Draw, tokens_as_they_come
+
+End = Literal["length", "end-of-text", "stop"]
+
+# Ids before the ones at hand that a tokenizer needs in order to spell them as it does in the whole text.
+CONTEXT_IDS = 6
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How tokens are chosen; `temperature` 0 takes the likeliest."""
+    """How tokens are chosen, and when to end.
+
+    Attributes:
+        temperature: 0 takes the likeliest.
+        stop: texts that end a continuation, which does not hold them.
+    """
 
     max_new_tokens: int
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,9 +47,9 @@ class Written:
 def write(
     model: LanguageModel, tokenizer: Tokenizer, prompt_ids: Sequence[int], options: SamplingOptions, seed: int
 ) -> Written:
-    """Continue one prompt until the end-of-text id or `max_new_tokens`.
+    """Continue one prompt until the end-of-text id or `max_new_tokens`, in one compiled program.
 
-    The same model, prompt, options and seed give the same text.
+    The same model, prompt, options and seed give the same text; `options.stop` is not looked at.
     """
     prompt = np.asarray(prompt_ids, np.int32)[None]
     ids = model.generate(
@@ -55,6 +68,84 @@ def write(
     # Decoded together, so that a character split between prompt and continuation is not lost.
     text = whole[len(start) :] if whole.startswith(start) else tokenizer.decode(new)
     return Written(start, text, int(new.size))
+
+
+class Continuation:
+    """A continuation of one prompt as it comes: iterate over its pieces of text, once.
+
+    The same ids as `write` draws. A piece holds whole characters, and nothing that may be the beginning of a stop text.
+
+    Attributes:
+        tokens: ids drawn so far, without the end-of-text id.
+        end: why it ended; None until then.
+    """
+
+    def __init__(
+        self, model: LanguageModel, tokenizer: Tokenizer, prompt_ids: Sequence[int], options: SamplingOptions, seed: int
+    ) -> None:
+        """Draw nothing yet."""
+        self.tokens = 0
+        self.end: End | None = None
+        draw = Draw(options.temperature, options.top_k, options.top_p)
+        self._ids = tokens_as_they_come(model, prompt_ids, options.max_new_tokens, jax.random.key(seed), draw)
+        self._eos_id, self._stop = tokenizer.eos_id, options.stop
+        self._spelling = _Spelling(tokenizer, prompt_ids)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield pieces that are not empty."""
+        held = ""
+        for piece in self._pieces():
+            held += piece
+            if found := [place for stop in self._stop if (place := held.find(stop)) >= 0]:
+                held, self.end = held[: min(found)], "stop"
+                break
+            ready = len(held) - longest_beginning(held, self._stop)
+            if ready:
+                yield held[:ready]
+                held = held[ready:]
+        self.end = self.end or "length"
+        if held:
+            yield held
+
+    def _pieces(self) -> Iterator[str]:
+        for token in self._ids:
+            if token == self._eos_id:
+                self.end = "end-of-text"
+                break
+            self.tokens += 1
+            yield self._spelling.add(token)
+        yield self._spelling.rest()
+
+
+class _Spelling:
+    """Text of ids that come one by one; a character whose bytes are not all there yet is waited for."""
+
+    def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> None:
+        self._decode = tokenizer.decode
+        self._ids = [int(token) for token in prompt_ids[-CONTEXT_IDS:]]
+        # Ids up to here have been given out as text.
+        self._given = len(self._ids)
+
+    def add(self, token: int) -> str:
+        self._ids.append(token)
+        return self._next(waits=True)
+
+    def rest(self) -> str:
+        return self._next(waits=False)
+
+    def _next(self, *, waits: bool) -> str:
+        before, now = self._decode(self._ids[: self._given]), self._decode(self._ids)
+        if waits and now.endswith("\N{REPLACEMENT CHARACTER}") and len(self._ids) - self._given < CONTEXT_IDS:
+            return ""
+        self._ids = self._ids[-CONTEXT_IDS:]
+        self._given = len(self._ids)
+        return now[len(before) :]
+
+
+def longest_beginning(text: str, stops: Sequence[str]) -> int:
+    """Characters at the end of a text with which one of `stops` begins."""
+    lengths = (n for stop in stops for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n]))
+    return max(lengths, default=0)
 
 
 def encode_prompt(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:

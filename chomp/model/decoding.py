@@ -1,12 +1,11 @@
 """Continuing prompts token by token with what a model remembers of them: in one compiled program, or as they come."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from megalodon_jax import sample_token
 
@@ -65,29 +64,39 @@ def continue_prompts(
 
 
 def tokens_as_they_come(
-    model: Decoder, prompt_ids: Int[np.ndarray, " prompt"], max_new_tokens: int, key: PRNGKeyArray, draw: Draw
+    model: Decoder, prompt_ids: Sequence[int], max_new_tokens: int, key: PRNGKeyArray, draw: Draw
 ) -> Iterator[int]:
-    """Yield the ids that `continue_prompts` adds to one prompt, each as soon as it is drawn, without end of text."""
-    keys = jax.random.split(key, max_new_tokens)
-    prompt = jnp.asarray(prompt_ids, jnp.int32)[None]
-    token, memory = _begin(model, prompt, len(prompt_ids) + max_new_tokens, keys[0], draw)
-    yield int(token[0])
-    for step_key in keys[1:]:
-        token, memory = _go_on(model, memory, token, step_key, draw)
+    """Yield the ids that `continue_prompts` adds to one prompt, each as soon as it is drawn, without end of text.
+
+    Prompts of many lengths share a few programs: the longest beginning whose length is a power of two is read at
+    once, the rest id by id, and memory is kept for a power of two of ids.
+    """
+    ids = jnp.asarray(prompt_ids, jnp.int32)[None]
+    at_once = 1 << (ids.shape[1].bit_length() - 1)
+    capacity = 1 << (ids.shape[1] + max_new_tokens - 1).bit_length()
+    logits, memory = _prefilled(model, ids[:, :at_once], capacity)
+    for place in range(at_once, ids.shape[1]):
+        logits, memory = _advanced((model, ids[:, place]), memory)
+    for left, step_key in zip(reversed(range(max_new_tokens)), jax.random.split(key, max_new_tokens), strict=True):
+        token = _drawn(logits, step_key, draw)
+        if left:
+            # Begun before the id is looked at, so that the device is not kept waiting for it.
+            logits, memory = _advanced((model, token), memory)
         yield int(token[0])
 
 
 @eqx.filter_jit
-def _begin(
-    model: Decoder, prompt_ids: Int[Array, "batch prompt"], capacity: int, key: PRNGKeyArray, draw: Draw
-) -> tuple[Int[Array, " batch"], Any]:
-    logits, memory = model.prefill(prompt_ids, capacity)
-    return draw(logits, key), memory
+def _prefilled(model: Decoder, ids: Int[Array, "1 prompt"], capacity: int) -> tuple[Float[Array, "1 vocab"], Any]:
+    return model.prefill(ids, capacity)
+
+
+# Memory is changed in place; what comes first is not given away.
+@eqx.filter_jit(donate="all-except-first")
+def _advanced(reading: tuple[Decoder, Int[Array, " 1"]], memory: Any) -> tuple[Float[Array, "1 vocab"], Any]:
+    model, ids = reading
+    return model.advance(memory, ids)
 
 
 @eqx.filter_jit
-def _go_on(
-    model: Decoder, memory: Any, last: Int[Array, " batch"], key: PRNGKeyArray, draw: Draw
-) -> tuple[Int[Array, " batch"], Any]:
-    logits, memory = model.advance(memory, last)
-    return draw(logits, key), memory
+def _drawn(logits: Float[Array, "1 vocab"], key: PRNGKeyArray, draw: Draw) -> Int[Array, " 1"]:
+    return draw(logits, key)

@@ -145,7 +145,7 @@ def test_extreme_decays_lose_nothing(decay: str) -> None:
 @settings(max_examples=30, deadline=None)
 @given(
     data=st.data(),
-    length=st.sampled_from([1, 15, 16, 17, 48, 70]),
+    length=st.sampled_from([1, 17, 48]),
     block=st.sampled_from([4, 16]),
     decay=st.sampled_from(list(DECAYS.values())),
 )

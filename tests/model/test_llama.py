@@ -98,14 +98,14 @@ def test_a_head_in_chunks_gives_the_same_losses_and_gradients() -> None:
         np.testing.assert_allclose(one, other, rtol=0, atol=2e-5 * float(jnp.abs(other).max()))
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_recomputing_changes_no_gradient(dropout: float) -> None:
+def test_recomputing_changes_no_gradient() -> None:
+    """With dropout, whose draws must be the same when a block is computed again."""
     batch = packed_batch(2)
     rows = [jnp.asarray(part[0]) for part in (batch.input_ids, batch.labels, batch.segment_ids)]
-    options: dict[str, Any] = {"deterministic": dropout == 0, "key": jax.random.key(5)}
+    options: dict[str, Any] = {"deterministic": False, "key": jax.random.key(5)}
     results = []
     for recompute in (False, True):
-        model_def = build_model(model_config("llama", use_checkpoint=recompute, dropout=dropout))
+        model_def = build_model(model_config("llama", use_checkpoint=recompute, dropout=0.2))
         params = model_def.init(jax.random.key(0))
 
         def loss(params: Any, model_def: Any = model_def) -> Any:

@@ -1,0 +1,61 @@
+"""One continuation that a program asks for, as a line of JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chomp.generate.sampling import SamplingOptions
+
+
+class Request(BaseModel):
+    """What may stand in the line; what is left out is as the command line says."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prompt: str = ""
+    max_tokens: Annotated[int, Field(ge=1)]
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    top_k: Annotated[int, Field(ge=1)] | None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None
+    stop: list[Annotated[str, Field(min_length=1)]]
+    seed: Annotated[int, Field(ge=0)]
+
+    @classmethod
+    def defaults(cls, options: SamplingOptions, seed: int) -> Request:
+        """What the command line says."""
+        return cls(
+            max_tokens=options.max_new_tokens,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            stop=list(options.stop),
+            seed=seed,
+        )
+
+    def read(self, line: str) -> Request:
+        """A line, with these values where it has none.
+
+        Raises:
+            ValueError: one sentence; it is no JSON object of these fields.
+        """
+        try:
+            given = json.loads(line)
+            if not isinstance(given, dict):
+                raise ValueError("a line must be a JSON object")
+            return Request.model_validate({**self.model_dump(), **given})
+        except json.JSONDecodeError as error:
+            raise ValueError(f"a line must be a JSON object: {error}") from None
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise ValueError(f"unknown field {place}; known are {', '.join(type(self).model_fields)}") from None
+            raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+
+    @property
+    def options(self) -> SamplingOptions:
+        """How tokens are chosen."""
+        return SamplingOptions(self.max_tokens, self.temperature, self.top_k, self.top_p, tuple(self.stop))

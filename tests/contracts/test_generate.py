@@ -1,0 +1,113 @@
+"""`chomp generate`: prompts from everywhere, text as it comes, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from chomp.cli.generate import command
+from tests.engine import dummy_config, run, write_config, write_corpus
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generate")
+    write_config(folder / "config.yaml", dummy_config(write_corpus(folder / "corpus"), train={"steps": 4}))
+    done = run("train", folder / "config.yaml", "--run-dir", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def generate(trained: Path, *args: object, **given: Any) -> Result:
+    return CliRunner().invoke(command, [str(trained), *map(str, args)], **given)
+
+
+def test_a_prompt_from_anywhere_is_continued_alike(trained: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_text("def é")
+    ways = [
+        generate(trained, "--prompt", "def é", "--max-tokens", 9),
+        generate(trained, "--prompt-file", file, "--max-tokens", 9),
+        generate(trained, "--prompt-file", "-", "--max-tokens", 9, input="def é"),
+        generate(trained, "--interactive", "--max-tokens", 9, input="def é\n"),
+    ]
+    assert {way.exit_code for way in ways} == {0}
+    assert len({way.stdout for way in ways}) == 1
+    assert ways[0].stdout.startswith("def é")
+    assert "step 4 of " in ways[0].stderr
+    assert "9 tokens in " in ways[0].stderr
+    assert "ended at the most it may write" in ways[0].stderr
+
+
+def test_for_a_program_it_is_one_object(trained: Path) -> None:
+    args = ("--prompt", "def ", "--max-tokens", 9, "--json")
+    one, again, other = (json.loads(generate(trained, *args, "--seed", seed).stdout) for seed in (1, 1, 2))
+    assert {**one, "seconds": 0} == {**again, "seconds": 0}
+    assert one["text"] != other["text"]
+    assert (one["step"], one["prompt"], one["tokens"], one["end"]) == (4, "def ", 9, "length")
+    stopped = json.loads(generate(trained, *args, "--seed", 1, "--stop", one["text"][3]).stdout)
+    assert (stopped["text"], stopped["end"]) == (one["text"].split(one["text"][3])[0], "stop")
+
+
+def test_what_cannot_be_meant_is_refused(trained: Path, tmp_path: Path) -> None:
+    twice = generate(trained, "--prompt", "a", "--interactive")
+    assert (twice.exit_code, "give one of --prompt, --prompt-file and --interactive" in twice.stderr) == (2, True)
+    empty = generate(trained, "--stop", "")
+    assert (empty.exit_code, "--stop: an empty text is everywhere" in empty.stderr) == (2, True)
+    file = tmp_path / "prompt.bin"
+    file.write_bytes(b"ab\xff")
+    binary = generate(trained, "--prompt-file", file)
+    assert (binary.exit_code, f"--prompt-file: {file} is not UTF-8 at byte 2" in binary.stderr) == (2, True)
+
+
+def test_a_program_asks_line_by_line_and_may_end_a_continuation(trained: Path) -> None:
+    args = [sys.executable, "-m", "chomp", "generate", str(trained), "--interactive", "--json", "--max-tokens", "9"]
+    child = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdin is not None
+    assert child.stdout is not None
+
+    def ask(line: str) -> None:
+        assert child.stdin is not None
+        child.stdin.write(line + "\n")
+        child.stdin.flush()
+
+    def answer() -> list[dict[str, Any]]:
+        assert child.stdout is not None
+        got = []
+        for line in child.stdout:
+            got.append(json.loads(line))
+            if "end" in got[-1] or "problem" in got[-1]:
+                break
+        return got
+
+    try:
+        assert json.loads(child.stdout.readline()) == {"step": 4, "run": str(trained)}
+        ask('{"prompt": "def "}')
+        prompt, *pieces, end = answer()
+        assert (prompt, end["tokens"], end["end"]) == ({"prompt": "def "}, 9, "length")
+        text = json.loads(generate(trained, "--prompt", "def ", "--max-tokens", 9, "--json").stdout)["text"]
+        assert "".join(piece["piece"] for piece in pieces) == text
+        ask('{"prompt": 1}')
+        assert answer()[0]["problem"].startswith("prompt: ")
+        ask('{"prompt": "def ", "max_tokens": 200000}')
+        for _ in range(9):
+            child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        *_, end = answer()
+        assert end["end"] == "stopped"
+        assert 0 < end["tokens"] < 200000
+        ask('{"prompt": "x", "max_tokens": 1}')
+        assert answer()[-1]["tokens"] == 1
+        child.stdin.close()
+        assert child.wait(30) == 0
+    finally:
+        child.kill()
