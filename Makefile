@@ -16,7 +16,7 @@ WORKERS ?= 2
 # Tests that mount a small disk to fill it up are left out for everybody else, and that is said.
 NOT_ROOT := $(shell test "$$(id -u)" = 0 || echo ' and not root')
 
-.PHONY: help run test check fast soak lint types imports docs docs-check bench bench-step clean
+.PHONY: help run test check fast soak lint types imports docs docs-check data bench bench-step clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,9 @@ docs: $(VENV)/.dev ## Write the generated pages anew.
 docs-check: $(VENV)/.dev ## Fail if a generated page is not current.
 	$(BIN)/python -m chomp.config.reference --check
 	$(BIN)/python -m chomp_tui.reference --check
+
+data: $(VENV)/.run ## Write Python's own library as token files below data/, with a tokenizer trained on it.
+	$(BIN)/chomp prepare-data --stdlib --vocab-size 4096 --output data/stdlib
 
 bench: $(VENV)/.run ## Print speed and memory figures of this machine.
 	$(BIN)/python -m benchmarks

@@ -81,6 +81,8 @@ RULES: tuple[Rule, ...] = (
         for name in (
             "files",
             "tokens_path",
+            "tokens_eval_path",
+            "tokens_dtype",
             "local_text",
             "hf_dataset",
             "hf_revision",

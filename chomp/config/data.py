@@ -13,7 +13,11 @@ class TokenizerConfig(Section):
     kind: Literal["byte", "hf", "file"] = setting(
         "byte", "`byte`: UTF-8 bytes; `hf`: a hub name or local folder; `file`: a `tokenizer.json`."
     )
-    byte_offset: int = setting(3, "Ids below this are special in the byte tokenizer: 0 pad, 1 begin, 2 end.", ge=3)
+    byte_offset: int = setting(
+        3,
+        "Ids below this are special in the byte tokenizer: 0 pad, 1 begin, 2 end; 0: none, for files of raw bytes.",
+        ge=0,
+    )
     add_bos: bool = setting(False, "Put the begin-of-text id before each document.")
     add_eos: bool = setting(True, "Put the end-of-text id after each document.")
     hf_name_or_path: str | None = setting(None, "Hub name or local folder, for `kind: hf`.")
@@ -36,9 +40,17 @@ class DataConfig(Section):
     files: list[str] = setting(
         [], "Paths and globs for `backend: files`: txt, jsonl, json, parquet, csv, or any text file.", group="source"
     )
-    tokens_path: str | None = setting(None, "A flat file of token ids, for `backend: tokens`.", group="source")
-    tokens_dtype: Literal["uint8", "uint16", "uint32"] = setting(
-        "uint32", "Integer width of `tokens_path`, little-endian.", group="source"
+    tokens_path: str | None = setting(
+        None, "A file of token ids, or a folder of `chomp prepare-data`, for `backend: tokens`.", group="source"
+    )
+    tokens_eval_path: str | None = setting(
+        None, "A token file to evaluate on; null takes the folder's `val.bin`, or holds documents out.", group="source"
+    )
+    tokens_dtype: Literal["auto", "uint8", "uint16", "uint32"] = setting(
+        "auto",
+        "Integer width of token files, little-endian; `auto`: as `metadata.json` says, else bytes beside an `.idx`, "
+        "else uint32.",
+        group="source",
     )
     hf_dataset: str | None = setting(None, "Dataset on the hub, or a local folder in its layout.", group="source")
     hf_name: str | None = setting(None, "Configuration (subset) of the dataset.", group="source")

@@ -9,19 +9,16 @@ from chomp.data.tokenizer import Ids, Tokenizer, utf8
 
 
 class ByteTokenizer(Tokenizer):
-    """One id per UTF-8 byte, above the special ids 0 (padding), 1 (begin) and 2 (end).
+    """One id per UTF-8 byte, above the special ids 0 (padding), 1 (begin) and 2 (end); an offset of 0 leaves none.
 
     >>> ByteTokenizer(offset=3, add_bos=False, add_eos=True, vocab_size_multiple=128).encode_document("Hi")
     array([ 75, 108,   2], dtype=int32)
     """
 
-    pad_id = 0
-    bos_id = 1
-    eos_id = 2
-
     def __init__(self, *, offset: int, add_bos: bool, add_eos: bool, vocab_size_multiple: int):
         super().__init__(add_bos=add_bos, add_eos=add_eos, vocab_size_multiple=vocab_size_multiple)
         self._offset = offset
+        self.pad_id, self.bos_id, self.eos_id = (0, 1, 2) if offset else (None, None, None)
         self.vocab_size = 256 + offset
 
     def encode(self, text: str) -> Ids:
@@ -32,9 +29,9 @@ class ByteTokenizer(Tokenizer):
         codes = np.frombuffer(utf8(text), np.uint8)
         ids = np.empty(len(codes) + self.specials_per_document, np.int32)
         np.add(codes, self._offset, out=ids[self.add_bos : self.add_bos + len(codes)], dtype=np.int32)
-        if self.add_bos:
+        if self.add_bos and self.bos_id is not None:
             ids[0] = self.bos_id
-        if self.add_eos:
+        if self.add_eos and self.eos_id is not None:
             ids[-1] = self.eos_id
         return ids
 
@@ -49,3 +46,6 @@ class ByteTokenizer(Tokenizer):
 
     def settings(self) -> dict[str, Any]:
         return {"kind": "byte", "byte_offset": self._offset, **self._common_settings()}
+
+    def _vocabulary(self) -> dict[str, Any]:
+        return {"byte_offset": self._offset}

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -73,18 +73,26 @@ class FastTokenizer(Tokenizer):
 
     def encode(self, text: str) -> Ids:
         if len(text) > LONG_TEXT and self._can_cut:
-            return self._encode_long(text)
+            parts = pieces(text)
+            ids: list[Ids] = []
+            while batch := list(islice(parts, PIECES_AT_ONCE)):
+                ids += self._encoded(batch)
+            return np.concatenate(ids)
         utf8(text)
-        # Unlike `encode` this does not work out offsets, which saves a quarter of the time.
-        return np.asarray(self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids, np.int32)
+        return self._encoded([text])[0]
 
-    def _encode_long(self, text: str) -> Ids:
-        ids: list[Ids] = []
-        parts = pieces(text)
-        while batch := list(islice(parts, PIECES_AT_ONCE)):
-            encodings = self._backend.encode_batch_fast(batch, add_special_tokens=False)
-            ids += [np.asarray(encoding.ids, np.int32) for encoding in encodings]
-        return np.concatenate(ids)
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        # A long text would be one thread's work, and its encoding many times its size.
+        short = [text for text in texts if len(text) <= LONG_TEXT]
+        for text in short:
+            utf8(text)
+        encoded = iter(self._encoded(short))
+        return [next(encoded) if len(text) <= LONG_TEXT else self.encode(text) for text in texts]
+
+    def _encoded(self, texts: list[str]) -> list[Ids]:
+        # Unlike `encode_batch` this does not work out offsets, which saves a quarter of the time.
+        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.asarray(encoding.ids, np.int32) for encoding in encodings]
 
     def decode(self, ids: Any) -> str:
         known = np.asarray(ids, np.int64).reshape(-1)

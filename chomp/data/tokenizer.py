@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,21 @@ class Tokenizer(abc.ABC):
         for name, content in sorted(self.files().items()):
             digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
         return digest.hexdigest()
+
+    def vocabulary_digest(self) -> str:
+        """SHA-256 over what the ids of text hang on, wherever the tokenizer came from and whatever is put around."""
+        digest = hashlib.sha256(json.dumps(self._vocabulary(), sort_keys=True).encode())
+        for name, content in sorted(self.files().items()):
+            digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+        return digest.hexdigest()
+
+    def _vocabulary(self) -> dict[str, Any]:
+        """Settings, beside `files`, that the ids of text hang on."""
+        return {}
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        """Ids of each text alone, as `encode` gives them; in parallel where the tokenizer can."""
+        return [self.encode(text) for text in texts]
 
     def _common_settings(self) -> dict[str, Any]:
         return {"add_bos": self.add_bos, "add_eos": self.add_eos, "vocab_size_multiple": self._multiple}

@@ -12,9 +12,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from chomp.config.data import DataConfig, TokenizerConfig
 from chomp.config.derive import derive
 from chomp.config.load import parse_config
 from chomp.data.pipeline import DataPipeline, build_data
+from chomp.data.preparing import Plan, prepare
+from chomp.data.sources.files import FilesSource
 from chomp.data.tokenizers import build_tokenizer
 
 TEXTS = [f"document {number}: " + 'réal text, "quoted"\n'[: 3 + number % 17] * (number % 5) for number in range(45)]
@@ -85,12 +88,28 @@ def token_stream(folder: Path) -> tuple[str, ...]:
     return ("data.backend=tokens", f"data.tokens_path={folder}/ids.bin", "data.tokens_dtype=uint16")
 
 
+def token_documents_by_index(folder: Path) -> tuple[str, ...]:
+    """Raw bytes without a separator, and where documents begin: one that is empty among them."""
+    ends = np.cumsum([len(text.encode()) for text in TEXTS])
+    np.concatenate([[0, 0], ends]).astype("<i8").tofile(folder / "ids.idx")
+    # No byte of UTF-8 is so large that the three special ids below them push it out of a byte.
+    (np.frombuffer("".join(TEXTS).encode(), np.uint8) + 3).astype("u1").tofile(folder / "ids.bin")
+    return ("data.backend=tokens", f"data.tokens_path={folder}/ids.bin")
+
+
+def prepared(folder: Path) -> tuple[str, ...]:
+    json_lines(folder)
+    source = FilesSource(DataConfig(backend="files", files=[f"{folder}/*.jsonl"]))
+    prepare(Plan(folder / "prepared", source, TokenizerConfig()))
+    return ("data.backend=tokens", f"data.tokens_path={folder / 'prepared'}")
+
+
 def stdlib(folder: Path) -> tuple[str, ...]:
     return ("data.backend=stdlib", "data.max_eval_samples=3", "train.seq_len=4096", "train.batch_size=64")
 
 
 SOURCES = [local_text, text_files, json_lines, parquet, csv, mixed_files, hub_stream, hub_stream_parquet, hub_download,
-           token_documents, token_stream, stdlib]  # fmt: skip
+           token_documents, token_stream, token_documents_by_index, prepared, stdlib]  # fmt: skip
 FROM_FILES = [source for source in SOURCES if source not in (local_text, stdlib)]
 STREAMS = (hub_stream, hub_stream_parquet)
 

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from chomp.config.data import DataConfig, TokenizerConfig
+from chomp.data.preparing import Plan, prepare
+from chomp.data.sources.files import FilesSource
 from chomp.events import Checkpoint, Event, Phase, RunStarted, Step
 from tests.engine import (
     Engine,
@@ -34,6 +37,8 @@ SEQUENTIAL: dict[str, Any] = {"packing_mode": "sequential"}
 BIN: dict[str, Any] = {"packing_mode": "bin", "packing_buffer_docs": 7}
 ADAMW: dict[str, Any] = {"name": "adamw"}
 MUON: dict[str, Any] = {"name": "muon", "muon": {"lr_scale": 10.0}}
+LION: dict[str, Any] = {"name": "lion"}
+MUON_LION: dict[str, Any] = {"name": "muon", "muon": {"lr_scale": 10.0, "rest": "lion"}}
 
 Instant = Callable[[Event], bool]
 
@@ -85,10 +90,17 @@ PAIRS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any], dict[str, 
     ),
     "bin-muon": (megalodon, BIN, MUON, [at_sample(35), at_data, while_saving(60), at_eval(75)]),
     "sequential-muon": (dummy, SEQUENTIAL, MUON, [at_data, at_eval(50), at_sample(70)]),
-    "bin-adamw-llama": (llama, BIN, ADAMW, [at_step(33), while_saving(60)]),
+    "bin-muon-lion-llama": (llama, BIN, MUON_LION, [at_step(33), while_saving(60)]),
 }
 STREAM: dict[str, Any] = {"backend": "hf", "hf_dataset": "stream", "hf_streaming": True, "shuffle_buffer_size": 16}
-VARIANTS = {**PAIRS, "stream": (dummy, BIN | STREAM, ADAMW, [at_step(47), at_data])}
+TOKENS: dict[str, Any] = {"backend": "tokens", "tokens_path": "tokens"}
+# Settings that name what lies in the folder of the runs.
+NAMED = ("hf_dataset", "tokens_path")
+VARIANTS = {
+    **PAIRS,
+    "stream": (dummy, BIN | STREAM, ADAMW, [at_step(47), at_data]),
+    "tokens": (dummy, SEQUENTIAL | TOKENS, LION, [at_step(47), while_saving(60)]),
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +108,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exact")
     corpus = write_corpus(folder / "corpus")
     write_stream(folder / "stream", corpus)
+    source = FilesSource(DataConfig(backend="files", files=[str(corpus / "*.txt")]))
+    prepare(Plan(folder / "tokens", source, TokenizerConfig()))
     for name, (build, data, optim, _) in VARIANTS.items():
-        if "hf_dataset" in data:
-            data = {**data, "hf_dataset": str(folder / data["hf_dataset"])}
+        data = {
+            key: str(folder / value) if key in ("hf_dataset", "tokens_path") else value for key, value in data.items()
+        }
         config = build(
             corpus,
             data={**data, "shuffle": True},

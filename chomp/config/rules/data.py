@@ -14,6 +14,8 @@ _SOURCES = {
     "hf": ("hf_dataset", "a dataset's name on the hub, such as Zyphra/Zyda-2"),
     "tokens": ("tokens_path", "the path of a token file"),
 }
+# Padding, begin and end of text, below the bytes.
+SPECIAL_IDS = 3
 _TOKENIZERS = {
     "hf": ("hf_name_or_path", "a hub name or a local folder"),
     "file": ("path", "the path of a tokenizer.json"),
@@ -69,6 +71,24 @@ def _tokenizer(config: Config) -> Iterator[Problem]:
                 )
 
 
+def _byte_offset(config: Config) -> Iterator[Problem]:
+    tokenizer = config.data.tokenizer
+    if tokenizer.kind != "byte" or tokenizer.byte_offset >= SPECIAL_IDS:
+        return
+    if tokenizer.byte_offset:
+        yield Problem(
+            "data.tokenizer.byte_offset",
+            f"{tokenizer.byte_offset} has no room for padding, begin and end; write {SPECIAL_IDS} or more, or 0",
+        )
+    for name in ("add_bos", "add_eos"):
+        if not tokenizer.byte_offset and getattr(tokenizer, name):
+            yield Problem(
+                f"data.tokenizer.{name}",
+                "true needs a special id, and data.tokenizer.byte_offset: 0 leaves none; write false",
+                also=("data.tokenizer.byte_offset",),
+            )
+
+
 def _boundaries(config: Config) -> Iterator[Problem]:
     data = config.data
     if data.isolate_documents and not data.mask_boundary_loss:
@@ -94,5 +114,5 @@ def _eos_note(config: Config) -> Iterator[str]:
         yield "documents follow each other with nothing between them: data.tokenizer.add_eos and add_bos are both false"
 
 
-RULES = (_source, _tokenizer, _boundaries)
+RULES = (_source, _tokenizer, _byte_offset, _boundaries)
 NOTES = (_packing_note, _eos_note)

@@ -58,9 +58,10 @@ def open_text(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: Re
     if data.backend == "stdlib":
         return divide(stdlib_source(), data, retry)
     if data.backend == "tokens":
-        from chomp.data.sources.tokens import tokens_source
+        from chomp.data.sources.tokens import token_sources
 
-        return divide(tokens_source(data, eos_id=tokenizer.eos_id, vocab_size=vocab_size), data, retry)
+        train, evaluation = token_sources(data, tokenizer, vocab_size)
+        return divide(train, data, retry) if evaluation is None else set_aside(train, evaluation, data, retry)
     if data.backend == "files":
         from chomp.data.sources.files import FilesSource
 
@@ -80,6 +81,13 @@ def divide(source: RandomAccessSource, data: DataConfig, retry: RetryPolicy) -> 
         retry=retry,
         train=parts.train,
     )
+
+
+def set_aside(source: RandomAccessSource, evaluation: RandomAccessSource, data: DataConfig, retry: RetryPolicy) -> Text:
+    """Evaluate on documents of another source, evenly spread."""
+    chosen = Selection(evaluation, spread(min(data.max_eval_samples, len(evaluation)), len(evaluation)))
+    rule = {"rule": "file", "documents": len(chosen), "digest": evaluation.fingerprint()["digest"]}
+    return Text(source.name, source.describe(), source.fingerprint(), rule, chosen, retry, train=source)
 
 
 def open_hub(data: DataConfig, retry: RetryPolicy) -> Text:

@@ -1,4 +1,4 @@
-"""A flat file of token ids, memory-mapped."""
+"""Files of token ids, memory-mapped."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,9 +9,10 @@ import numpy as np
 
 from chomp.config.data import DataConfig
 from chomp.data.sources.base import RandomAccessSource, update_digest
+from chomp.data.tokenfiles import TokenFile, TokenFiles, find_token_files, map_ids, read_offsets
+from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 
-DTYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 SCAN_TOKENS = 1 << 22
 """Ids looked at together: small enough for the processor's cache to help, large enough to read at disk speed."""
 LONGEST_PIECE = 1 << 16
@@ -21,43 +22,38 @@ PIECES = 20
 
 
 class TokensSource(RandomAccessSource):
-    """Documents between end-of-text ids, or fixed pieces of a file that has none.
+    """Documents as an offset index names them, else between end-of-text ids, else fixed pieces of the file.
 
     The whole file is looked through once when it is opened: for ids that the model does not have,
-    and for where documents end.
+    and, without an index, for where documents end.
 
     Args:
-        path: the file.
-        dtype: key of `DTYPES`.
+        file: the file and what is known of it.
         eos_id: id that ends a document and belongs to it; None if there is none.
         vocab_size: every id must be below this.
 
     Raises:
-        DataError: the file is missing, empty, of a size that holds no whole ids, or holds an id out of range.
+        DataError: the file is missing, empty, of a size that holds no whole ids, holds an id out of range, or is not
+            what its index or its metadata say.
     """
 
-    def __init__(self, path: Path, dtype: str, *, eos_id: int | None, vocab_size: int):
-        self.name = f"the token file {path}"
-        self._path = path
-        self._dtype = DTYPES[dtype]
-        width = self._dtype.itemsize
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise DataError(f"cannot read {self.name}: {error.strerror}; check data.tokens_path") from None
-        if size == 0:
-            raise DataError(f"{self.name} is empty; check data.tokens_path")
-        if size % width:
-            raise DataError(
-                f"{self.name} has {size} bytes, which is not a whole number of {dtype} ids of {width} bytes; check "
-                f"data.tokens_dtype, or whether the file was cut off"
-            )
-        try:
-            self._ids = np.memmap(path, self._dtype, mode="r")
-        except OSError as error:
-            raise DataError(f"cannot read {self.name}: {error.strerror}; check data.tokens_path") from None
+    def __init__(self, file: TokenFile, *, eos_id: int | None, vocab_size: int):
+        self.name = f"the token file {file.path}"
+        self._file = file
+        self._ids = map_ids(file)
+        if file.offsets is not None:
+            self._divided = "offsets"
+            self._ends = read_offsets(file.offsets, len(self._ids))
+            if file.counted is not None and len(self._ends) != file.counted.documents:
+                raise DataError(
+                    f"the offset index {file.offsets} has {len(self._ends):,} documents, but the metadata beside it "
+                    f"say {file.counted.documents:,}; prepare the data again"
+                )
+            for _ in self._scan(None, vocab_size):
+                pass
+            return
         ends = list(self._scan(eos_id, vocab_size))
-        self._by_eos = bool(ends)
+        self._divided = "end-of-text" if ends else "pieces"
         self._ends = np.concatenate(ends) if ends else self._piece_ends()
         if self._ends[-1] != len(self._ids):
             self._ends = np.append(self._ends, len(self._ids))
@@ -90,28 +86,51 @@ class TokensSource(RandomAccessSource):
 
     def fingerprint(self) -> dict[str, Any]:
         digest = hashlib.sha256()
-        update_digest(digest, self._path)
+        update_digest(digest, self._file.path)
+        if self._file.offsets is not None:
+            update_digest(digest, self._file.offsets)
         return {
             "backend": "tokens",
-            "dtype": self._dtype.name,
+            "dtype": self._file.dtype,
             "tokens": len(self._ids),
             "documents": len(self),
-            "divided": "end-of-text" if self._by_eos else "pieces",
+            "divided": self._divided,
             "digest": digest.hexdigest(),
         }
 
     def describe(self) -> str:
-        parts = "documents" if self._by_eos else "pieces"
+        parts = "pieces" if self._divided == "pieces" else "documents"
         return f"{self.name}: {len(self._ids):,} tokens in {len(self):,} {parts}"
 
 
-def tokens_source(data: DataConfig, *, eos_id: int | None, vocab_size: int) -> TokensSource:
-    """The source that `data.tokens_path` names.
+def token_sources(
+    data: DataConfig, tokenizer: Tokenizer, vocab_size: int
+) -> tuple[TokensSource, RandomAccessSource | None]:
+    """What `data.tokens_path` names: to train on, and to evaluate on if that is a file of its own.
 
     Raises:
         ConfigError: the path is missing.
-        DataError: see `TokensSource`.
+        DataError: see `find_token_files` and `TokensSource`; or another tokenizer wrote the files.
     """
     if data.tokens_path is None:
         raise ConfigError("data.tokens_path is missing: `data.backend: tokens` needs the file's path there")
-    return TokensSource(Path(data.tokens_path).expanduser(), data.tokens_dtype, eos_id=eos_id, vocab_size=vocab_size)
+    val = None if data.tokens_eval_path is None else Path(data.tokens_eval_path).expanduser()
+    files = find_token_files(Path(data.tokens_path).expanduser(), data.tokens_dtype, val)
+    _require_tokenizer(files, tokenizer)
+    train, evaluation = (
+        None if file is None else TokensSource(file, eos_id=tokenizer.eos_id, vocab_size=vocab_size)
+        for file in (files.train, files.val)
+    )
+    assert train is not None
+    return train, evaluation
+
+
+def _require_tokenizer(files: TokenFiles, tokenizer: Tokenizer) -> None:
+    if files.tokenizer is None or files.tokenizer.digest == tokenizer.vocabulary_digest():
+        return
+    folder = files.train.path.parent
+    if files.tokenizer.kind == "byte":
+        advice = f"data.tokenizer.kind: byte and data.tokenizer.byte_offset: {files.tokenizer.byte_offset}"
+    else:
+        advice = f"data.tokenizer.kind: file and data.tokenizer.path: {folder / 'tokenizer.json'}"
+    raise DataError(f"{files.train.path} was written with another tokenizer than data.tokenizer names; set {advice}")

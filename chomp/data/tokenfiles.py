@@ -1,0 +1,259 @@
+"""Token files and what lies beside them: `metadata.json`, and `.idx` files of document offsets.
+
+A folder that `chomp prepare-data` has written holds `train.bin`, `val.bin`, an `.idx` beside each, `tokenizer.json`
+and, put there last of all, `metadata.json`. Others' files are read as they are: a flat file; one with an `.idx` (int64,
+little-endian, where each document begins and where the last one ends, counted in ids); a folder with `train.bin`,
+`val.bin` and a `metadata.json` that names a `vocab_size`, from which the width of ids follows.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Int64
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chomp.errors import DataError
+
+METADATA = "metadata.json"
+FORMAT = "chomp-tokens"
+VERSION = 1
+TOKENIZER = "tokenizer.json"
+OFFSET = np.dtype("<i8")
+DTYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+
+DtypeName = Literal["uint8", "uint16", "uint32"]
+SplitName = Literal["train", "val"]
+
+
+def narrowest(vocab_size: int) -> DtypeName:
+    """The smallest integers that hold every id below `vocab_size`."""
+    return "uint8" if vocab_size <= 1 << 8 else "uint16" if vocab_size <= 1 << 16 else "uint32"
+
+
+class Count(BaseModel):
+    """How much one file holds.
+
+    Attributes:
+        tokens: ids, end-of-text ids included.
+        bytes: of UTF-8 text.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    tokens: int = Field(default=0, ge=0)
+    bytes: int = Field(default=0, ge=0)
+    documents: int = Field(default=0, ge=0)
+
+
+class TokenizerFacts(BaseModel):
+    """Which tokenizer wrote the ids: as `data.tokenizer` names it, and by a hash of all that its ids hang on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    kind: Literal["byte", "file"]
+    digest: str
+    eos_id: int | None
+    byte_offset: int | None = None
+
+
+class Metadata(BaseModel):
+    """What `chomp prepare-data` says of its files.
+
+    Attributes:
+        vocab_size: every id is below it.
+        source: fingerprint of the text.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: Literal["chomp-tokens"] = "chomp-tokens"
+    version: Literal[1] = 1
+    dtype: DtypeName
+    vocab_size: int = Field(gt=0)
+    tokenizer: TokenizerFacts
+    train: Count
+    val: Count
+    source: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """One file of ids, and what is known of it beforehand.
+
+    Attributes:
+        offsets: its `.idx`, or None.
+        counted: what its metadata say that it holds, or None.
+    """
+
+    path: Path
+    dtype: DtypeName
+    offsets: Path | None = None
+    counted: Count | None = None
+
+
+@dataclass(frozen=True)
+class TokenFiles:
+    """The files that `data.tokens_path` names.
+
+    Attributes:
+        val: what was put aside when they were written, or None.
+        tokenizer: who wrote them, where that is known.
+    """
+
+    train: TokenFile
+    val: TokenFile | None = None
+    tokenizer: TokenizerFacts | None = None
+    vocab_size: int | None = None
+
+
+def find_token_files(path: Path, dtype: str, val: Path | None = None) -> TokenFiles:
+    """What lies at `path`.
+
+    Args:
+        path: a file, or a folder with a `metadata.json`.
+        dtype: a key of `DTYPES`, or "auto": as the metadata say; else bytes where there is an `.idx`, else uint32.
+        val: a file of its own to evaluate on.
+
+    Raises:
+        DataError: a folder without metadata, or metadata that cannot be right.
+    """
+    found = _in_folder(path, dtype) if path.is_dir() else _beside(path, dtype)
+    if val is None:
+        return found
+    return TokenFiles(found.train, _beside(val, dtype).train, found.tokenizer, found.vocab_size)
+
+
+def _beside(path: Path, dtype: str) -> TokenFiles:
+    """A file, with the metadata in its folder if they are about it."""
+    try:
+        folder = _in_folder(path.parent, dtype) if (path.parent / METADATA).is_file() else None
+    except DataError:
+        # Somebody else's metadata.json; of a file that is named by itself nothing is asked but ids.
+        folder = None
+    if folder is not None:
+        for file in (folder.train, folder.val):
+            if file is not None and file.path.name == path.name and folder.tokenizer is not None:
+                return TokenFiles(file, None, folder.tokenizer, folder.vocab_size)
+    offsets = path.with_suffix(".idx")
+    has_offsets = offsets != path and offsets.is_file()
+    width: Any = dtype if dtype != "auto" else "uint8" if has_offsets else "uint32"
+    return TokenFiles(TokenFile(path, width, offsets if has_offsets else None))
+
+
+def _in_folder(folder: Path, dtype: str) -> TokenFiles:
+    place = folder / METADATA
+    try:
+        values = json.loads(place.read_bytes())
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder} has no {METADATA}: chomp prepare-data puts it there when all is written; run it (again), or "
+            f"name a token file in data.tokens_path"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{place} cannot be read: {error}") from None
+    if isinstance(values, dict) and "format" in values:
+        return _prepared(folder, values, dtype)
+    return _foreign(folder, values, dtype)
+
+
+def read_metadata(folder: Path) -> Metadata:
+    """What `chomp prepare-data` wrote in `folder`.
+
+    Raises:
+        FileNotFoundError: nothing whole is there.
+        DataError: it is not what chomp writes.
+    """
+    place = folder / METADATA
+    try:
+        return Metadata.model_validate_json(place.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{place} cannot be right: {where + ': ' if where else ''}{first['msg']}; prepare the data again"
+        ) from None
+
+
+def _prepared(folder: Path, values: dict[str, Any], dtype: str) -> TokenFiles:
+    if values["format"] == FORMAT and values.get("version") != VERSION:
+        raise DataError(f"{folder / METADATA} is of version {values.get('version')}; this chomp reads {VERSION}")
+    said = read_metadata(folder)
+    if dtype not in ("auto", said.dtype):
+        raise DataError(f"{folder / METADATA} says that ids are {said.dtype}, and data.tokens_dtype is {dtype}")
+    train, val = (
+        TokenFile(folder / f"{name}.bin", said.dtype, folder / f"{name}.idx", count)
+        for name, count in (("train", said.train), ("val", said.val))
+    )
+    return TokenFiles(train, val if said.val.documents else None, said.tokenizer, said.vocab_size)
+
+
+def _foreign(folder: Path, values: Any, dtype: str) -> TokenFiles:
+    """`train.bin` and `val.bin` as scripts in the manner of nanoGPT leave them; of their metadata only widths count."""
+    size = values.get("vocab_size") if isinstance(values, dict) else None
+    if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
+        raise DataError(f"{folder / METADATA} names no vocab_size, from which the width of ids follows")
+    # Those scripts write uint16 up to 65,535 and never bytes.
+    width: Any = dtype if dtype != "auto" else "uint16" if size <= (1 << 16) - 1 else "uint32"
+    val = folder / "val.bin"
+    return TokenFiles(
+        TokenFile(folder / "train.bin", width), TokenFile(val, width) if val.is_file() else None, vocab_size=size
+    )
+
+
+def map_ids(file: TokenFile) -> np.ndarray:
+    """The ids of a file, memory-mapped; its size is checked.
+
+    Raises:
+        DataError: it is missing, empty, of a size that holds no whole ids, or not as large as its metadata say.
+    """
+    name, width = f"the token file {file.path}", DTYPES[file.dtype].itemsize
+    try:
+        size = file.path.stat().st_size
+        if size == 0:
+            raise DataError(f"{name} is empty; check data.tokens_path")
+        if size % width:
+            raise DataError(
+                f"{name} has {size} bytes, which is not a whole number of {file.dtype} ids of {width} bytes; check "
+                f"data.tokens_dtype, or whether the file was cut off"
+            )
+        if file.counted is not None and size != file.counted.tokens * width:
+            raise DataError(
+                f"{name} has {size // width:,} ids, but {file.path.with_name(METADATA)} says {file.counted.tokens:,}; "
+                f"it was cut off or changed: prepare the data again"
+            )
+        return np.memmap(file.path, DTYPES[file.dtype], mode="r")
+    except OSError as error:
+        raise DataError(f"cannot read {name}: {error.strerror}; check data.tokens_path") from None
+
+
+def read_offsets(path: Path, tokens: int) -> Int64[np.ndarray, " documents"]:
+    """Where documents end, from an `.idx`: those that hold nothing are left out.
+
+    Args:
+        tokens: ids in the file beside it.
+
+    Raises:
+        DataError: it is damaged, or of another file.
+    """
+    name = f"the offset index {path}"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {name}: {error.strerror}") from None
+    if len(content) % OFFSET.itemsize or len(content) < 2 * OFFSET.itemsize:
+        raise DataError(f"{name} has {len(content)} bytes, which is not two or more offsets of 8 bytes")
+    offsets = np.frombuffer(content, OFFSET).astype(np.int64)
+    if offsets[0] != 0:
+        raise DataError(f"{name} begins with {offsets[0]}, not with 0")
+    backwards = np.flatnonzero(np.diff(offsets) < 0)
+    if len(backwards):
+        at = int(backwards[0]) + 1
+        raise DataError(f"{name} is out of order: offset number {at} is {offsets[at]}, after {offsets[at - 1]}")
+    if offsets[-1] != tokens:
+        raise DataError(f"{name} ends at {offsets[-1]:,}, but the file beside it has {tokens:,} ids")
+    return np.unique(offsets[1:][offsets[1:] > 0])
