@@ -255,17 +255,12 @@ class CheckpointsScreen(CheckpointUpkeep):
             return
         self.chomp.edit_config(row.run, fork=ForkOrigin(row.run, row.step))
 
-    @work(group="sample", exclusive=True)
-    async def action_sample(self) -> None:
+    def action_sample(self) -> None:
         """Write text with the checkpoint."""
         row = self.row()
         if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
-        prompt = await self.app.push_screen_wait(
-            Ask("A sample after which text?", text=f"Step {row.step:,} of {row.run.name}; empty starts a new document.")
-        )
-        if prompt is not None:
-            self.app.push_screen(SampleDialog(row.path, prompt, self.chomp.shared.environment))
+        self.app.push_screen(SampleDialog(row.path, self.chomp.shared.environment))
 
     def action_differences(self) -> None:
         """Show all settings that differ."""

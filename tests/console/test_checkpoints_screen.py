@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from chomp.config import parse_config
 from chomp.rundir import RunDir, RunLock, list_checkpoints, read_info
@@ -365,50 +366,123 @@ async def test_a_damaged_description_is_listed_and_refused(run: RunDir) -> None:
         assert app.asked == []
 
 
+# Stands for the engine: it says that it is ready, then answers each line.
+ENGINE = """
+import json, signal, sys, time
+def say(**line): print(json.dumps(line), flush=True)
+say(step=1, run="r")
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["prompt"] == "refused":
+        say(problem="top_p: Input should be less than or equal to 1")
+        continue
+    say(prompt=asked["prompt"])
+    say(piece="\\x1b[2J[red]x")
+    try:
+        if asked["prompt"] == "for ever":
+            time.sleep(600)
+        say(piece=" and " + json.dumps(asked, sort_keys=True))
+        say(tokens=5, end="length", seconds=0.5)
+    except KeyboardInterrupt:
+        say(tokens=1, end="stopped", seconds=0.5)
+"""
+
+
 def child(code: str) -> Any:
-    return lambda checkpoint, prompt: [sys.executable, "-c", code, str(checkpoint), prompt]
+    return lambda checkpoint: [sys.executable, "-c", code, str(checkpoint)]
 
 
-async def sample(app: Host, pilot: Any, prompt: str) -> SampleDialog:
+async def sampling_dialog(app: Host, pilot: Any) -> SampleDialog:
     await filled(app, pilot, 3)
     await pilot.press("g")
-    await dialog(app, pilot, Ask)
-    app.screen.query_one(Input).value = prompt
-    await pilot.press("enter")
-    await until(pilot, lambda: isinstance(app.screen, SampleDialog))
+    await until(pilot, lambda: isinstance(app.screen, SampleDialog) and app.screen.is_mounted)
     assert isinstance(app.screen, SampleDialog)
     return app.screen
 
 
-async def test_a_sample_is_shown_literally(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = (
-        "import json, sys; print(json.dumps({'step': 1, 'prompt': sys.argv[2], 'text': '\\x1b[2J[red]x', 'tokens': 5}))"
-    )
-    monkeypatch.setattr(sampling, "generate_command", child(code))
+async def write(opened: SampleDialog, pilot: Any, prompt: str) -> None:
+    opened.query_one("#sample-prompt", Input).value = prompt
+    await pilot.press("enter")
+
+
+def seen(app: Host) -> str:
+    return "\n".join(frame(app))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_one_prompt_after_another_is_continued_and_shown_literally(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(sampling, "generate_command", child(ENGINE))
     app = host(run, run.path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await sample(app, pilot, "--[b]def")
-        await until(pilot, lambda: "--[b]def�[2J[red]x" in "\n".join(frame(app)))
-        assert "5 tokens" in "\n".join(frame(app))
+    async with app.run_test(size=size) as pilot:
+        opened = await sampling_dialog(app, pilot)
+        assert "Write with step 150 of" in seen(app)
+        # Asked for before the model is loaded, it is written once it is.
+        await write(opened, pilot, "--[b]def")
+        await until(pilot, lambda: "--[b]def�[2J[red]x and" in seen(app).replace("\n", ""))
+        await until(pilot, lambda: "5 tokens, 10.0 tokens/s; ended at the most it may write" in seen(app))
+        opened.query_one("#sample-temperature", Input).value = "0"
+        opened.query_one("#sample-top_k", Input).value = "7"
+        await write(opened, pilot, "again")
+        await until(pilot, lambda: '"temperature": 0.0' in opened._text)
+        asked = json.loads(opened._text.partition(" and ")[2])
+        assert asked == {"prompt": "again", "temperature": 0.0, "top_k": 7, "max_tokens": 128, "seed": 42}
         await pilot.press("escape")
         await pilot.pause()
         assert app.screen is app.held
 
 
-async def test_a_sample_that_fails_says_why(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_be_asked_for_is_said(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "generate_command", child(ENGINE))
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        opened = await sampling_dialog(app, pilot)
+        opened.query_one("#sample-top_k", Input).value = "many"
+        await write(opened, pilot, "x")
+        await until(pilot, lambda: "top-k: many is no whole number" in seen(app))
+        opened.query_one("#sample-top_k", Input).value = ""
+        await write(opened, pilot, "refused")
+        await until(pilot, lambda: "top_p: Input should be less than or equal to 1" in seen(app))
+        await write(opened, pilot, "good")
+        await until(pilot, lambda: "5 tokens" in seen(app))
+
+
+async def test_escape_ends_the_text_and_then_the_screen(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "generate_command", child(ENGINE))
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        opened = await sampling_dialog(app, pilot)
+        await write(opened, pilot, "for ever")
+        await until(pilot, lambda: "[red]x" in seen(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "1 tokens, 2.0 tokens/s; ended at your key" in seen(app))
+        assert app.screen is opened
+        process = opened._process
+        assert process is not None
+        assert process.returncode is None
+        await pilot.press("escape")
+        await until(pilot, lambda: process.returncode is not None)
+        assert app.screen is app.held
+
+
+async def test_an_engine_that_fails_says_why(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys; print('noise', file=sys.stderr); sys.exit('error: there is no GPU')"
     monkeypatch.setattr(sampling, "generate_command", child(code))
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
-        opened = await sample(app, pilot, "x")
-        await until(pilot, lambda: str(opened.query_one("#sample-text", Static).content) == "there is no GPU")
+        await sampling_dialog(app, pilot)
+        await until(pilot, lambda: "there is no GPU" in seen(app))
 
 
-async def test_a_cancelled_sample_leaves_no_process(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leaving_while_the_model_is_loaded_leaves_no_process(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sampling, "generate_command", child("import time; time.sleep(600)"))
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
-        opened = await sample(app, pilot, "x")
+        opened = await sampling_dialog(app, pilot)
+        await write(opened, pilot, "x")
         await until(pilot, lambda: opened._process is not None)
         process = opened._process
         assert process is not None
@@ -418,8 +492,8 @@ async def test_a_cancelled_sample_leaves_no_process(run: RunDir, monkeypatch: py
 
 
 def test_the_child_s_arguments(tmp_path: Path) -> None:
-    assert sampling.generate_command(tmp_path / "10", "--help")[1:] == [
-        "-m", "chomp", "generate", str(tmp_path / "10"), "--prompt=--help", "--json"
+    assert sampling.generate_command(tmp_path / "10")[1:] == [
+        "-m", "chomp", "generate", str(tmp_path / "10"), "--interactive", "--json"
     ]  # fmt: skip
 
 
