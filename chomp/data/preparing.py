@@ -45,8 +45,8 @@ from chomp.rundir.paths import fsync_folder, write_whole
 
 UNFINISHED = ".unfinished"
 JOURNAL = "journal.json"
-BATCH_CHARACTERS = 1 << 20
-"""Text encoded together: enough that no thread waits for another's last document."""
+BATCH_CHARACTERS = 1 << 19
+"""Text encoded together, twice over at a time, so that no thread waits for another's last document."""
 BATCHES_AHEAD = 3
 JOURNAL_SECONDS = 2.0
 # Evaluation text first: it is short, and what follows is then all training text.

@@ -7,20 +7,14 @@ import os
 import re
 import stat
 import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from chomp.events import Phase
 from chomp.events.codec import FORMAT_VERSION, decode
 from chomp_tui.follow.fastrows import RowReader
-from chomp_tui.follow.rowblocks import Block
 from chomp_tui.follow.runview import Folding, RunView
 
-CHUNK_BYTES = 1 << 20
-# Threads that read the rows of a long file: no more than help on a small machine where somebody trains.
-READERS = 2
+CHUNK_BYTES = 4 << 20
 # A longer line is no event of ours; it is skipped without being kept in memory.
 LONGEST_LINE_BYTES = 32 << 20
 # So many bytes before the offset must be the same at the next look, or the file is another one.
@@ -112,37 +106,16 @@ class EventTail:
         if self.offset == info.st_size:
             self.caught_up = True
             return
-        folding, before = Folding(self.view), self.offset
-        try:
-            for parts in self._parsed(fd, info.st_size, deadline):
-                self._fold(parts, folding)
-                # Whoever waits for the interpreter, to draw a frame say, comes first.
-                time.sleep(0)
-        finally:
-            if self.offset != before:
-                self.view = folding.view()
-
-    def _parsed(self, fd: int, size: int, deadline: float) -> Iterator[list[Block | bytes]]:
-        """What the next chunks hold, until all is read or the time is up; every chunk that was read is given."""
-        if size - self.offset < LEAST_OVERVIEW_BYTES:
-            while (lines := self._next_lines(fd)) is not None:
-                yield list(self._rows.parts(lines))
-                if time.monotonic() >= deadline:
-                    return
-            return
-        # Numpy lets go of the interpreter while it works, so that several chunks are read at once.
-        waiting: deque[Future[list[Block | bytes]]] = deque()
-        with ThreadPoolExecutor(READERS, thread_name_prefix="rows") as pool:
-            try:
-                while (lines := self._next_lines(fd)) is not None:
-                    waiting.append(pool.submit(lambda lines: list(self._rows.parts(lines)), lines))
-                    if len(waiting) > READERS:
-                        yield waiting.popleft().result()
-                    if time.monotonic() >= deadline:
-                        break
-            finally:
-                while waiting:
-                    yield waiting.popleft().result()
+        folding = Folding(self.view)
+        changed = False
+        while self._read_chunk(fd, folding):
+            changed = True
+            if time.monotonic() >= deadline:
+                break
+            # Whoever waits for the interpreter, to draw a frame say, comes first.
+            time.sleep(0)
+        if changed:
+            self.view = folding.view()
 
     def _continues(self, fd: int, size: int) -> bool:
         """Whether the file is still the one that was read up to `offset`."""
@@ -150,8 +123,8 @@ class EventTail:
             return False
         return os.pread(fd, len(self._mark), self.offset - len(self._mark)) == self._mark
 
-    def _next_lines(self, fd: int) -> bytes | None:
-        """The next whole lines; None when there are none."""
+    def _read_chunk(self, fd: int, folding: Folding) -> bool:
+        """Fold the next whole lines; False when there are none."""
         want = CHUNK_BYTES
         while True:
             data = os.pread(fd, want, self.offset)
@@ -164,20 +137,21 @@ class EventTail:
             want *= 2
         if not end:
             self.caught_up = True
-            return None
+            return False
         self.offset += end
         self._mark = data[max(0, end - MARK_BYTES) : end]
         lines = data[:end]
         if self._skipping:
             first = lines.find(b"\n") + 1
             if not first:
-                return b""
+                return True
             self._skipping, lines = False, lines[first:]
             self.malformed += 1
-        return lines
+        self._fold(lines, folding)
+        return True
 
-    def _fold(self, parts: list[Block | bytes], folding: Folding) -> None:
-        for part in parts:
+    def _fold(self, lines: bytes, folding: Folding) -> None:
+        for part in self._rows.parts(lines):
             if isinstance(part, bytes):
                 self._fold_line(part, folding)
             else:

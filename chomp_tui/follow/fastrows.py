@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -143,14 +142,10 @@ def _template(pairs: list[tuple[str, Any]]) -> Template | None:
 
 
 class RowReader:
-    """Divides whole lines into blocks of rows and other lines, in their order; remembers what it has learnt.
-
-    Several threads may read with it.
-    """
+    """Divides whole lines into blocks of rows and other lines, in their order; remembers what it has learnt."""
 
     def __init__(self) -> None:
-        self._templates: tuple[Template, ...] = ()
-        self._learning = threading.Lock()
+        self._templates: list[Template] = []
 
     def parts(self, lines: bytes) -> Iterator[Block | bytes]:
         """Blocks of rows (`step` and `t` among the columns), and single lines without their newline."""
@@ -166,20 +161,15 @@ class RowReader:
                 yield from (chunk.line(i) for i in range(start, end))
 
     def _read(self, chunk: _Chunk) -> None:
-        known = self._templates
-        for template in known:
+        for template in tuple(self._templates):
             chunk.read(template)
         for _ in range(MOST_LEARNT_AT_ONCE):
             line = chunk.first_unread_row()
             learnt = learn(line) if line is not None else None
-            if learnt is None or learnt in known:
+            if learnt is None or learnt in self._templates:
                 return
             chunk.read(learnt)
-            known = (learnt, *known)
-            # Another thread may have learnt it meanwhile.
-            with self._learning:
-                others = (one for one in self._templates if one != learnt)
-                self._templates = (learnt, *others)[:MOST_TEMPLATES]
+            self._templates = [learnt, *self._templates][:MOST_TEMPLATES]
 
 
 class _Chunk:
