@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("chomp.cli.generate", "Write text with a checkpoint."),
     "eval": ("chomp.cli.evaluate", "Score a checkpoint: loss, perplexity, bits per byte."),
     "prepare-data": ("chomp.cli.prepare_data", "Write text as token files, with a tokenizer trained on it."),
+    "export": ("chomp.cli.export", "Write a checkpoint for other programs."),
     "inspect": ("chomp.cli.inspect", "Parameters, tokens, schedule, FLOPs and memory of a configuration."),
     "presets": ("chomp.cli.presets", "Known model shapes with their parameters and memory."),
     "config": ("chomp.cli.config", "Check or show a configuration; print its schema."),

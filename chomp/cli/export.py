@@ -1,0 +1,67 @@
+"""`chomp export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("export")
+@click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
+@click.option("--to", "name", metavar="FORMAT", help="hf, gguf, megalodon-jax or stablehlo; see --list.")
+@click.option("-d", "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the files go.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16", "q8_0"]),
+    help="Of weights; default: as in the checkpoint. q8_0 is for gguf only.",
+)
+@click.option("--seq-len", type=click.IntRange(min=1), help="Tokens of a row (stablehlo); default: as in training.")
+@click.option("--list", "only_list", is_flag=True, help="Say which formats are possible, and why others are not.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(
+    source: Path,
+    name: str | None,
+    output: Path | None,
+    dtype: Any,
+    seq_len: int | None,
+    only_list: bool,
+    as_json: bool,
+) -> None:
+    """Write the newest checkpoint of RUN, or CHECKPOINT (RUN/checkpoints/STEP), for other programs.
+
+    Only parameters are read; the optimizer's state is not.
+    """
+    if not only_list and (name is None or output is None):
+        raise click.UsageError("name a format and a folder: --to FORMAT --output FOLDER; --list says which there are")
+    from chomp.cli.engine import prepare_environment
+    from chomp.rundir import open_run
+
+    open_run(source.parent.parent if source.parent.name == "checkpoints" else source)
+    prepare_environment()
+    from chomp.export.asking import Ask
+    from chomp.export.formats import FORMATS, export
+    from chomp.generate.load import load_trained
+
+    if name is not None and name not in FORMATS:
+        raise click.UsageError(f"no format {name}; there are {', '.join(FORMATS)}")
+    trained, ask = load_trained(source), Ask(dtype, seq_len)
+    click.echo(f"step {trained.info.step} of {trained.run.path}", err=True)
+    if only_list:
+        reasons = {key: chosen.refusal(trained, ask) for key, chosen in FORMATS.items()}
+        if as_json:
+            click.echo(json.dumps({key: {"possible": not why, "why": why} for key, why in reasons.items()}))
+            return
+        for key, why in reasons.items():
+            click.echo(f"{'✓' if why is None else '✗'} {key:<14}{why or FORMATS[key].what}")
+        return
+    assert name is not None
+    assert output is not None
+    files = export(trained, name, output, ask)
+    if as_json:
+        click.echo(json.dumps({"folder": str(output), "step": trained.info.step, "bytes": files}))
+        return
+    for file, count in files.items():
+        click.echo(f"{output / file}  {count / 1e6:,.2f} MB")

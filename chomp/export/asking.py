@@ -1,0 +1,19 @@
+"""What may be asked of an export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How a model is to be written.
+
+    Attributes:
+        dtype: of weights; None keeps that of the checkpoint. `q8_0` is llama.cpp's, in blocks of 32 bytes and a scale.
+        seq_len: tokens of a row where a format needs a number; None takes that of training.
+    """
+
+    dtype: Literal["float32", "bfloat16", "float16", "q8_0"] | None = None
+    seq_len: int | None = None

@@ -1,0 +1,86 @@
+"""The table of formats: what each is for, whether a checkpoint can be written in it, and how.
+
+Every format is a folder. It is written beside its place and moved there when all of it is on the disk, so that what
+stands there is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from chomp.errors import ConfigError, DataError
+from chomp.export import gguf, huggingface, megalodon, stablehlo
+from chomp.export.asking import Ask
+from chomp.generate.load import TrainedModel
+from chomp.rundir.paths import fsync_folder
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write a model.
+
+    Attributes:
+        what: one line for people.
+        refusal: why a checkpoint cannot be written so, or None.
+        write: puts files into an empty folder; raises nothing but OSError once `refusal` has given None.
+    """
+
+    what: str
+    refusal: Callable[[TrainedModel, Ask], str | None]
+    write: Callable[[TrainedModel, Ask, Path], None]
+
+
+FORMATS: Mapping[str, Format] = {
+    "hf": Format(
+        "a folder that transformers loads as LlamaForCausalLM, and every tool that reads those",
+        huggingface.refusal,
+        huggingface.write,
+    ),
+    "gguf": Format("one file for llama.cpp and what is built on it", gguf.refusal, gguf.write),
+    "megalodon-jax": Format("model.safetensors for megalodon_jax.load_checkpoint", megalodon.refusal, megalodon.write),
+    "stablehlo": Format(
+        "the forward pass as serialised StableHLO, with its weights: runs without chomp, by jax.export",
+        stablehlo.refusal,
+        stablehlo.write,
+    ),
+}
+
+
+def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str, int]:
+    """Write a model in one format; bytes of each file.
+
+    Raises:
+        ConfigError: the format cannot express the model.
+        DataError: something is at `folder` already, or the disk does not take it.
+    """
+    chosen = FORMATS[name]
+    refusal = chosen.refusal(trained, ask)
+    if refusal is None and ask.dtype == "q8_0" and name != "gguf":
+        refusal = f"{name} has no q8_0; only gguf has"
+    if refusal is not None:
+        raise ConfigError(refusal)
+    if folder.exists():
+        raise DataError(f"{folder} exists; name another folder, or delete it")
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    try:
+        unfinished.mkdir(parents=True)
+        chosen.write(trained, ask, unfinished)
+        for path in unfinished.iterdir():
+            _to_disk(path)
+        fsync_folder(unfinished)
+        unfinished.rename(folder)
+        fsync_folder(folder.parent)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,145 @@
+"""A Llama as a GGUF file, for llama.cpp and what is built on it.
+
+Layout, names and keys as llama.cpp's loader of the architecture `llama` asks for them (version 3 of the format); the
+file itself is written by the `gguf` package.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+from chomp.data.byte_tokenizer import ByteTokenizer
+from chomp.data.fast_tokenizers import VOCABULARY_FILE
+from chomp.data.tokenizer import Tokenizer
+from chomp.export.asking import Ask
+from chomp.export.tokenizer import tokenizer_json
+from chomp.export.weights import arrays_of
+from chomp.generate.load import TrainedModel
+from chomp.model.llama import ROPE_BASE, kv_heads
+
+FILE = "model.gguf"
+LAYER = {
+    "attn_norm": "attn_norm",
+    "attn.wq": "attn_q",
+    "attn.wk": "attn_k",
+    "attn.wv": "attn_v",
+    "attn.wo": "attn_output",
+    "ffn_norm": "ffn_norm",
+    "ffn.gate": "ffn_gate",
+    "ffn.up": "ffn_up",
+    "ffn.down": "ffn_down",
+}
+WHOLE = {"embed.weight": "token_embd.weight", "norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
+KINDS = {
+    "float32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
+    "float16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
+    "bfloat16": (gguf.GGMLQuantizationType.BF16, gguf.LlamaFileType.MOSTLY_BF16),
+    "q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
+}
+Q8_BLOCK = 32
+
+
+def refusal(trained: TrainedModel, ask: Ask) -> str | None:
+    """Why a model cannot be written so."""
+    model = trained.config.model
+    if model.backend != "llama":
+        return f"gguf writes Llama models, and this one is a {model.backend}"
+    if model.attention_window is not None:
+        return f"gguf cannot express model.attention_window ({model.attention_window}): Llama attends to the whole text"
+    for name, width in (("model_dim", model.model_dim), ("ffn_hidden_dim", model.ffn_hidden_dim)):
+        if ask.dtype == "q8_0" and width % Q8_BLOCK:
+            return f"q8_0 keeps {Q8_BLOCK} weights together, which do not divide model.{name} ({width})"
+    if not isinstance(trained.tokenizer, ByteTokenizer) and not _splits_like_gpt2(trained.tokenizer):
+        return "gguf is written for tokenizers that split text as GPT-2's does (byte-level), and this one does not"
+    return None
+
+
+def _splits_like_gpt2(tokenizer: Tokenizer) -> bool:
+    parts = json.loads(tokenizer.files()[VOCABULARY_FILE])
+    before = parts.get("pre_tokenizer") or {}
+    is_plain = (
+        before.get("type") == "ByteLevel" and before.get("use_regex", True) and not before.get("add_prefix_space")
+    )
+    return bool(is_plain and parts.get("normalizer") is None and parts["model"]["type"] == "BPE")
+
+
+def name_of(path: str) -> str:
+    """llama.cpp's name of one of chomp's parameters."""
+    if path in WHOLE:
+        return WHOLE[path]
+    _, number, part = path.removesuffix(".weight").split(".", 2)
+    return f"blk.{number}.{LAYER[part]}.weight"
+
+
+def paired(weight: np.ndarray, heads: int) -> np.ndarray:
+    """Rows of a query or key projection in the order of llama.cpp, which turns neighbours; chomp turns halves."""
+    return weight.reshape(heads, 2, -1, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
+    """Write the file."""
+    model = trained.config.model
+    kind, file_type = KINDS[ask.dtype or model.param_dtype]
+    writer = gguf.GGUFWriter(folder / FILE, "llama")
+    writer.add_name(trained.run.path.absolute().name)
+    writer.add_file_type(file_type)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    _add_shape(writer, trained)
+    _add_tokenizer(writer, trained)
+    for path, value in arrays_of(trained.params).items():
+        weight = value.astype(np.float32)
+        if path.endswith(("attn.wq.weight", "attn.wk.weight")):
+            weight = paired(weight, model.num_heads if ".wq." in path else kv_heads(model))
+        # llama.cpp wants vectors in full.
+        chosen = gguf.GGMLQuantizationType.F32 if weight.ndim == 1 else kind
+        writer.add_tensor(name_of(path), gguf.quants.quantize(weight, chosen), raw_dtype=chosen)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _add_shape(writer: Any, trained: TrainedModel) -> None:
+    model = trained.config.model
+    writer.add_vocab_size(model.vocab_size)
+    writer.add_context_length(trained.config.train.seq_len)
+    writer.add_embedding_length(model.model_dim)
+    writer.add_block_count(model.num_layers)
+    writer.add_feed_forward_length(model.ffn_hidden_dim)
+    writer.add_head_count(model.num_heads)
+    writer.add_head_count_kv(kv_heads(model))
+    writer.add_layer_norm_rms_eps(model.norm_eps)
+    writer.add_rope_freq_base(model.rope_base or ROPE_BASE)
+    writer.add_rope_dimension_count(model.model_dim // model.num_heads)
+
+
+def _add_tokenizer(writer: Any, trained: TrainedModel) -> None:
+    tokenizer, rows = trained.tokenizer, trained.config.model.vocab_size
+    assert rows is not None
+    parts = json.loads(tokenizer_json(tokenizer))
+    tokens = [f"[PAD{index}]" for index in range(rows)]
+    types = [gguf.TokenType.UNUSED] * rows
+    for token, index in parts["model"]["vocab"].items():
+        tokens[index], types[index] = token, gguf.TokenType.NORMAL
+    for added in parts["added_tokens"]:
+        kind = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
+        tokens[added["id"]], types[added["id"]] = added["content"], kind
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in parts["model"]["merges"]]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    # The loader wants one merge at least. This one joins two bytes to what is no token, and so never to anything.
+    writer.add_token_merges(merges or ["Ā ā"])
+    # Without them llama.cpp takes 11, whatever that is.
+    ids = (("bos", tokenizer.bos_id), ("eos", tokenizer.eos_id), ("pad", tokenizer.pad_id))
+    for name, index in ids:
+        if index is not None:
+            getattr(writer, f"add_{name}_token_id")(index)
+    writer.add_add_bos_token(tokenizer.add_bos)
+    writer.add_add_eos_token(False)

@@ -1,0 +1,93 @@
+"""A Llama as a folder in the layout of the Hugging Face hub (`transformers.models.llama`)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from chomp.export.asking import Ask
+from chomp.export.tokenizer import write_tokenizer
+from chomp.export.weights import arrays_of, in_dtype
+from chomp.generate.load import TrainedModel
+from chomp.model.llama import ROPE_BASE, kv_heads
+
+# Parts of a layer: chomp's name, and transformers'. Rotary halves and the order of weights are the same in both.
+LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn.wq": "self_attn.q_proj",
+    "attn.wk": "self_attn.k_proj",
+    "attn.wv": "self_attn.v_proj",
+    "attn.wo": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn.gate": "mlp.gate_proj",
+    "ffn.up": "mlp.up_proj",
+    "ffn.down": "mlp.down_proj",
+}
+WHOLE = {
+    "embed.weight": "model.embed_tokens.weight",
+    "norm.weight": "model.norm.weight",
+    "lm_head.weight": "lm_head.weight",
+}
+
+
+def refusal(trained: TrainedModel, ask: Ask) -> str | None:
+    """Why a model cannot be written so."""
+    model = trained.config.model
+    if model.backend != "llama":
+        return f"hf writes Llama models, and this one is a {model.backend}"
+    if model.attention_window is not None:
+        return f"hf cannot express model.attention_window ({model.attention_window}): Llama attends to the whole text"
+    return None
+
+
+def name_of(path: str) -> str:
+    """transformers' name of one of chomp's parameters."""
+    if path in WHOLE:
+        return WHOLE[path]
+    _, number, part = path.removesuffix(".weight").split(".", 2)
+    return f"model.layers.{number}.{LAYER[part]}.weight"
+
+
+def describe(trained: TrainedModel, ask: Ask) -> dict[str, Any]:
+    """The `config.json`."""
+    model, tokenizer = trained.config.model, trained.tokenizer
+    base = model.rope_base or ROPE_BASE
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": model.vocab_size,
+        "hidden_size": model.model_dim,
+        "intermediate_size": model.ffn_hidden_dim,
+        "num_hidden_layers": model.num_layers,
+        "num_attention_heads": model.num_heads,
+        "num_key_value_heads": kv_heads(model),
+        "head_dim": model.model_dim // model.num_heads,
+        "hidden_act": "silu",
+        "max_position_embeddings": trained.config.train.seq_len,
+        "rms_norm_eps": model.norm_eps,
+        # The first is read by version 5 of transformers, the second by those before it.
+        "rope_parameters": {"rope_type": "default", "rope_theta": base},
+        "rope_theta": base,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": model.share_emb,
+        "pad_token_id": tokenizer.pad_id,
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": tokenizer.eos_id,
+        "torch_dtype": ask.dtype or model.param_dtype,
+        "dtype": ask.dtype or model.param_dtype,
+    }
+
+
+def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
+    """Write weights, configuration and tokenizer."""
+    tensors: dict[str, np.ndarray] = {
+        name_of(path): in_dtype(value, ask.dtype) for path, value in arrays_of(trained.params).items()
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(describe(trained, ask), indent=1) + "\n")
+    write_tokenizer(trained.tokenizer, folder, longest=trained.config.train.seq_len)

@@ -1,0 +1,59 @@
+"""The forward pass as serialised StableHLO, through `jax.export`.
+
+`forward.stablehlo` is a function of weights by name and of ids `[1, seq_len]`, to fp32 logits. The weights lie beside
+it in `model.safetensors`; `signature.json` says how to call it. What comes behind a text does not change its logits, so
+that a shorter text is padded at its end.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export as jax_export
+from safetensors.numpy import save_file
+
+from chomp.checkpoint.items import fill
+from chomp.export.asking import Ask
+from chomp.export.tokenizer import write_tokenizer
+from chomp.export.weights import arrays_of, in_dtype
+from chomp.generate.load import TrainedModel
+from chomp.model.paths import named_leaves
+
+# A program for either; the machine that runs it chooses.
+PLATFORMS = ("cpu", "cuda")
+
+
+def refusal(trained: TrainedModel, ask: Ask) -> str | None:
+    """Every model can be written so."""
+    return None
+
+
+def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
+    """Write program, weights, signature and tokenizer."""
+    seq_len = ask.seq_len or trained.config.train.seq_len
+    weights = {path: in_dtype(value, ask.dtype) for path, value in arrays_of(trained.params).items()}
+
+    like = trained.model_def.abstract()
+    kinds = {path: leaf.dtype for path, leaf in named_leaves(like)}
+
+    def forward(weights: dict[str, Any], ids: Any) -> Any:
+        params = fill(like, {path: value.astype(kinds[path]) for path, value in weights.items()})
+        return trained.model_def.combine(params).logits(ids)
+
+    shapes = {path: jax.ShapeDtypeStruct(value.shape, value.dtype) for path, value in weights.items()}
+    ids = jax.ShapeDtypeStruct((1, seq_len), jnp.int32)
+    program = jax_export.export(jax.jit(forward), platforms=PLATFORMS)(shapes, ids)
+    (folder / "forward.stablehlo").write_bytes(program.serialize())
+    save_file(weights, folder / "model.safetensors")
+    signature = {
+        "arguments": [{"weights": "model.safetensors, by name"}, {"ids": [1, seq_len], "dtype": "int32"}],
+        "result": {"logits": [1, seq_len, program.out_avals[0].shape[-1]], "dtype": "float32"},
+        "platforms": list(PLATFORMS),
+        "call": "jax.export.deserialize(open('forward.stablehlo', 'rb').read()).call(weights, ids)",
+    }
+    (folder / "signature.json").write_text(json.dumps(signature, indent=1) + "\n")
+    write_tokenizer(trained.tokenizer, folder, longest=seq_len)

@@ -1,0 +1,239 @@
+"""Exported models are the models that were trained: read back by others' readers, and computed in others' ways."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import gguf
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from megalodon_jax import load_checkpoint
+from safetensors.numpy import load_file
+from transformers import AutoConfig, AutoTokenizer
+
+from chomp.cli.export import command
+from chomp.config.data import TokenizerConfig
+from chomp.config.load import parse_config
+from chomp.data.bpe import train_bpe
+from chomp.data.tokenizers import Tokenizer, build_tokenizer
+from chomp.errors import ConfigError, DataError
+from chomp.export import formats
+from chomp.export.asking import Ask
+from chomp.export.formats import FORMATS, export
+from chomp.export.gguf import paired
+from chomp.generate.load import TrainedModel
+from chomp.model.build import build_model
+from chomp.model.resolve import resolve_model
+from chomp.rundir import RunDir
+from tests.engine import run, tiny_config, write_config, write_corpus
+from tests.export.transcribed import Shape, logits
+
+TEXT = "def f(x):\n    return 'naïve café' + x\n"
+HF = {
+    "embed": "model.embed_tokens.weight", "norm": "model.norm.weight", "head": "lm_head.weight",
+    "in_norm": "model.layers.{}.input_layernorm.weight", "mid_norm": "model.layers.{}.post_attention_layernorm.weight",
+    **{name: f"model.layers.{{}}.self_attn.{name}_proj.weight" for name in "qkvo"},
+    **{name: f"model.layers.{{}}.mlp.{name}_proj.weight" for name in ("gate", "up", "down")},
+}  # fmt: skip
+GGUF = {
+    "embed": "token_embd.weight", "norm": "output_norm.weight", "head": "output.weight",
+    "in_norm": "blk.{}.attn_norm.weight", "mid_norm": "blk.{}.ffn_norm.weight", "o": "blk.{}.attn_output.weight",
+    **{name: f"blk.{{}}.attn_{name}.weight" for name in "qkv"},
+    **{name: f"blk.{{}}.ffn_{name}.weight" for name in ("gate", "up", "down")},
+}  # fmt: skip
+LLAMA = {
+    "backend": "llama", "model_dim": 32, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "ffn_hidden_dim": 64,
+    "compute_dtype": "float32", "rope_base": 500.0, "norm_eps": 1e-4,
+}  # fmt: skip
+MEGALODON = {
+    "model_dim": 32, "num_layers": 2, "num_heads": 1, "z_dim": 16, "value_dim": 32, "ffn_hidden_dim": 48,
+    "cema_ndim": 4, "chunk_size": 16, "norm_num_groups": 4, "compute_dtype": "float32",
+}  # fmt: skip
+
+
+@functools.cache
+def byte_level_bpe(folder: Path) -> Path:
+    path = folder / "tokenizer.json"
+    path.write_text(train_bpe([TEXT * 9, "return x\n" * 9], 290).to_str())
+    return path
+
+
+def tokenizer(kind: str, folder: Path) -> Tokenizer:
+    settings = {"kind": "file", "path": str(byte_level_bpe(folder))} if kind == "bpe" else {}
+    return build_tokenizer(TokenizerConfig(vocab_size_multiple=8, **settings))
+
+
+def trained(folder: Path, model: dict[str, Any], kind: str = "byte") -> TrainedModel:
+    """A model as it would come from a checkpoint; its parameters are drawn, and none is 1 or 0 by accident."""
+    made = tokenizer(kind, folder)
+    config = parse_config(json.dumps({"model": model, "train": {"seq_len": 48}}), source="test").config
+    config = config.model_copy(update={"model": resolve_model(config.model, made)})
+    model_def = build_model(config.model)
+    params = model_def.init(jax.random.key(0))
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    moved = [
+        leaf + 0.1 * jax.random.normal(key, leaf.shape, leaf.dtype) for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    return TrainedModel(
+        RunDir(folder / "run"), cast(Any, None), config, made, model_def, jax.tree.unflatten(structure, moved)
+    )
+
+
+def ours(model: TrainedModel, ids: np.ndarray) -> np.ndarray:
+    return np.asarray(model.model_def.combine(model.params).logits(jnp.asarray(ids[None])))[0]
+
+
+def ids_of(model: TrainedModel) -> np.ndarray:
+    return np.asarray(model.tokenizer.encode(TEXT))
+
+
+def shape_of(model: TrainedModel, *, neighbours: bool) -> Shape:
+    config = model.config.model
+    kv_heads = config.num_kv_heads or config.num_heads
+    return Shape(config.num_layers, config.num_heads, kv_heads, config.norm_eps, config.rope_base or 1e4, neighbours)
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_llama_for_transformers(tmp_path: Path, kind: str, tied: bool) -> None:
+    model = trained(tmp_path, {**LLAMA, "share_emb": tied}, kind)
+    files = export(model, "hf", tmp_path / "out", Ask())
+    assert set(files) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    weights, ids = load_file(tmp_path / "out" / "model.safetensors"), ids_of(model)
+    found = logits(ids, weights, HF, shape_of(model, neighbours=False))
+    np.testing.assert_allclose(ours(model, ids), found, rtol=0, atol=2e-5 * np.abs(found).max())
+    assert ("lm_head.weight" in weights) is not tied
+
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert (config.model_type, config.tie_word_embeddings, config.num_key_value_heads) == ("llama", tied, 2)
+    assert (config.rms_norm_eps, config.rope_parameters["rope_theta"], config.vocab_size) == (
+        1e-4, 500.0, model.config.model.vocab_size
+    )  # fmt: skip
+    reader = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert reader.encode(TEXT, add_special_tokens=False) == ids.tolist()
+    assert reader.decode(ids) == TEXT
+    assert (reader.eos_token_id, reader.pad_token_id) == (model.tokenizer.eos_id, model.tokenizer.pad_id)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 2e-5), ("float16", 2e-3), ("bfloat16", 2e-2), ("q8_0", 2e-2)])
+def test_a_llama_for_llama_cpp(tmp_path: Path, dtype: Any, tolerance: float) -> None:
+    model = trained(tmp_path, LLAMA, "bpe")
+    assert set(export(model, "gguf", tmp_path / "out", Ask(dtype))) == {"model.gguf"}
+    reader = gguf.GGUFReader(tmp_path / "out" / "model.gguf")
+    tensors = {tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
+    ids = ids_of(model)
+    found = logits(ids, tensors, GGUF, shape_of(model, neighbours=True))
+    np.testing.assert_allclose(ours(model, ids), found, rtol=0, atol=tolerance * np.abs(found).max())
+    fields = {name: field.contents() for name, field in reader.fields.items()}
+    assert fields["general.architecture"] == "llama"
+    assert (fields["llama.block_count"], fields["llama.attention.head_count_kv"]) == (2, 2)
+    tokens = fields["tokenizer.ggml.tokens"]
+    assert len(tokens) == len(set(tokens)) == len(fields["tokenizer.ggml.token_type"]) == model.config.model.vocab_size
+    assert fields["tokenizer.ggml.eos_token_id"] == model.tokenizer.eos_id
+    assert "".join(tokens[i] for i in ids).replace("Ġ", " ").startswith("def")
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    assert kinds["output_norm.weight"] == kinds["blk.0.attn_norm.weight"] == "F32"
+    expected = {None: "F32", "float16": "F16", "bfloat16": "BF16", "q8_0": "Q8_0"}[dtype]
+    assert kinds["blk.1.attn_q.weight"] == kinds["token_embd.weight"] == expected
+
+
+def test_rows_of_queries_are_put_in_pairs() -> None:
+    rows = np.arange(8.0)[:, None].repeat(3, 1)
+    assert paired(rows, 2)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_a_megalodon_for_its_library(tmp_path: Path, kind: str) -> None:
+    model = trained(tmp_path, MEGALODON, kind)
+    export(model, "megalodon-jax", tmp_path / "out", Ask())
+    loaded = load_checkpoint(tmp_path / "out" / "model.safetensors", key=jax.random.key(9))
+    for one, other in zip(jax.tree.leaves(loaded), jax.tree.leaves(model.params), strict=True):
+        np.testing.assert_array_equal(one, other)
+    ids = ids_of(model)
+    found, _ = loaded(jnp.asarray(ids[None]), deterministic=True)
+    np.testing.assert_allclose(ours(model, ids), found[0], rtol=0, atol=1e-5 * float(jnp.abs(found).max()))
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").encode(TEXT, add_special_tokens=False) == ids.tolist()
+
+
+@pytest.mark.parametrize("architecture", [LLAMA, MEGALODON], ids=["llama", "megalodon"])
+def test_the_forward_pass_as_a_program(tmp_path: Path, architecture: dict[str, Any]) -> None:
+    model = trained(tmp_path, architecture)
+    export(model, "stablehlo", tmp_path / "out", Ask())
+    program = jax.export.deserialize((tmp_path / "out" / "forward.stablehlo").read_bytes())
+    weights = load_file(tmp_path / "out" / "model.safetensors")
+    ids = ids_of(model)
+    signature = json.loads((tmp_path / "out" / "signature.json").read_text())
+    padded = np.zeros(signature["arguments"][1]["ids"], np.int32)
+    padded[0, : len(ids)] = ids
+    found = program.call(weights, padded)[0, : len(ids)]
+    np.testing.assert_allclose(ours(model, ids), found, rtol=0, atol=1e-5 * float(jnp.abs(found).max()))
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "ask", "problem"),
+    [
+        ("hf", MEGALODON, Ask(), "hf writes Llama models, and this one is a megalodon"),
+        ("gguf", MEGALODON, Ask(), "gguf writes Llama models, and this one is a megalodon"),
+        ("megalodon-jax", LLAMA, Ask(), "megalodon-jax writes Megalodon models, and this one is a llama"),
+        ("hf", {**LLAMA, "attention_window": 7}, Ask(), "hf cannot express model.attention_window (7)"),
+        ("gguf", {**LLAMA, "attention_window": 7}, Ask(), "gguf cannot express model.attention_window (7)"),
+        ("gguf", {**LLAMA, "ffn_hidden_dim": 40}, Ask("q8_0"), "q8_0 keeps 32 weights together"),
+        ("hf", LLAMA, Ask("q8_0"), "hf has no q8_0; only gguf has"),
+        ("megalodon-jax", MEGALODON, Ask("float16"), "megalodon-jax keeps the dtype of the model, float32"),
+    ],
+)
+def test_what_a_format_cannot_express(
+    tmp_path: Path, name: str, architecture: dict[str, Any], ask: Ask, problem: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        export(trained(tmp_path, architecture), name, tmp_path / "out", ask)
+    assert str(caught.value).startswith(problem)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_there_is_not_written_over_and_half_is_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained(tmp_path, LLAMA)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError, match="exists; name another folder, or delete it"):
+        export(model, "hf", tmp_path / "mine", Ask())
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(formats, "_to_disk", full)
+    with pytest.raises(DataError, match="cannot be written: No space left on device"):
+        export(model, "hf", tmp_path / "out", Ask())
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_a_run_is_exported_by_the_command(tmp_path: Path) -> None:
+    config = tiny_config(
+        write_corpus(tmp_path / "corpus"), model=LLAMA, train={"steps": 6, "log_every": 6}, checkpoint={"save_every": 6}
+    )
+    write_config(tmp_path / "config.yaml", config)
+    done = run("train", tmp_path / "config.yaml", "--run-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+
+    def call(*args: object) -> Any:
+        return CliRunner().invoke(command, [str(tmp_path / "run"), *map(str, args)])
+
+    listed = json.loads(call("--list", "--json").stdout)
+    assert {name for name, entry in listed.items() if entry["possible"]} == {"hf", "gguf", "stablehlo"}
+    assert set(listed) == set(FORMATS)
+    assert "✗ megalodon-jax" in call("--list").stdout
+    written = call("--to", "hf", "--output", tmp_path / "out", "--dtype", "bfloat16")
+    assert written.exit_code == 0, written.output
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert "model.safetensors" in written.stdout
+    assert call("--to", "pickle", "--output", tmp_path / "x").exit_code == 2
+    assert call("--to", "hf").exit_code == 2

@@ -1,0 +1,64 @@
+"""The maths of a Llama as other programs compute it, in float64, from the files that they read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Numbers of a Llama; `neighbours` says which channels are turned together."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    eps: float
+    theta: float
+    neighbours: bool
+
+
+def turned(x: np.ndarray, theta: float, *, neighbours: bool) -> np.ndarray:
+    """Rotary positions of `[T, heads, width]`: neighbours (llama.cpp) or halves (transformers) are one plane."""
+    length, _, width = x.shape
+    angles = np.arange(length)[:, None, None] * theta ** (-np.arange(0, width, 2) / width)
+    cos, sin = np.cos(angles), np.sin(angles)
+    first, second = (x[..., 0::2], x[..., 1::2]) if neighbours else np.split(x, 2, axis=-1)
+    one, other = first * cos - second * sin, first * sin + second * cos
+    return np.stack([one, other], -1).reshape(x.shape) if neighbours else np.concatenate([one, other], -1)
+
+
+def logits(ids: np.ndarray, weights: Mapping[str, np.ndarray], names: Mapping[str, str], shape: Shape) -> np.ndarray:
+    """Logits `[T, vocabulary]` of one text.
+
+    Args:
+        weights: by name.
+        names: embed, norm, head, and with `{}` for a layer's number: in_norm, q, k, v, o, mid_norm, gate, up, down.
+    """
+
+    def weight(name: str, *number: int) -> np.ndarray:
+        return np.asarray(weights[names[name].format(*number)], np.float64)
+
+    def normal(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + shape.eps) * scale
+
+    x = weight("embed")[ids]
+    length, dim = x.shape
+    allowed = np.tri(length, dtype=bool)
+    for i in range(shape.layers):
+        h = normal(x, weight("in_norm", i))
+        q, k, v = ((h @ weight(name, i).T).reshape(length, -1, dim // shape.heads) for name in "qkv")
+        q, k = (turned(part, shape.theta, neighbours=shape.neighbours) for part in (q, k))
+        k, v = (np.repeat(part, shape.heads // shape.kv_heads, axis=1) for part in (k, v))
+        scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(q.shape[-1])
+        scores = np.where(allowed, scores, -np.inf)
+        share = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = np.einsum("hts,shd->thd", share / share.sum(-1, keepdims=True), v)
+        x = x + mixed.reshape(length, dim) @ weight("o", i).T
+        h = normal(x, weight("mid_norm", i))
+        gate = h @ weight("gate", i).T
+        x = x + (gate / (1 + np.exp(-gate)) * (h @ weight("up", i).T)) @ weight("down", i).T
+    head = weight("head") if names["head"] in weights else weight("embed")
+    return normal(x, weight("norm")) @ head.T
