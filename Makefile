@@ -16,7 +16,7 @@ WORKERS ?= 2
 # Tests that mount a small disk to fill it up are left out for everybody else, and that is said.
 NOT_ROOT := $(shell test "$$(id -u)" = 0 || echo ' and not root')
 
-.PHONY: help run test check fast soak lint types imports docs docs-check data bench bench-step clean
+.PHONY: help run test verify check fast soak lint types imports docs docs-check data bench bench-step clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,13 @@ test: $(VENV)/.dev ## Install, then run every check and the tests (without those
 	$(MAKE) --no-print-directory lint types imports docs-check
 	@$(if $(NOT_ROOT),echo "not root: the tests marked root (full and read-only disks) are left out")
 	$(BIN)/python -m pytest -m "not soak$(NOT_ROOT)" -n $(WORKERS) --dist worksteal
+
+$(VENV)/.verify: pyproject.toml $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(call extras,dev verify)'
+	@touch $@
+
+verify: $(VENV)/.verify ## Install PyTorch and llama.cpp (gigabytes), then have them read exported models; Python 3.11.
+	$(BIN)/python -m pytest tests/verify/check_*.py
 
 check: test ## The same as test.
 
