@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from megalodon_jax import generate
 
 from chomp.errors import ConfigError
 from chomp.model.build import build_model
@@ -43,6 +44,12 @@ def test_greedy_continuation_is_the_full_forward_s_choice() -> None:
     choices = jnp.argmax(logits_of(model(), generated), axis=-1)
     np.testing.assert_array_equal(generated[:, 5:], choices[:, 4:-1])
     np.testing.assert_array_equal(generated[:, :5], prompt(5))
+
+
+def test_the_library_s_own_generation_says_the_same() -> None:
+    ids = prompt(5)
+    theirs, _, _ = generate(model().network, ids, CHUNK + 4, temperature=0.0)
+    np.testing.assert_array_equal(model().generate(ids, CHUNK + 4, key=jax.random.key(0), temperature=0.0), theirs)
 
 
 def test_a_head_of_another_width_cannot_sample() -> None:
