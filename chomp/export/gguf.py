@@ -16,6 +16,7 @@ import numpy as np
 from chomp.data.byte_tokenizer import ByteTokenizer
 from chomp.data.fast_tokenizers import VOCABULARY_FILE
 from chomp.data.tokenizer import Tokenizer
+from chomp.export import llama
 from chomp.export.asking import Ask
 from chomp.export.tokenizer import tokenizer_json
 from chomp.export.weights import arrays_of
@@ -46,11 +47,9 @@ Q8_BLOCK = 32
 
 def refusal(trained: TrainedModel, ask: Ask) -> str | None:
     """Why a model cannot be written so."""
+    if (why := llama.refusal(trained, "gguf")) is not None:
+        return why
     model = trained.config.model
-    if model.backend != "llama":
-        return f"gguf writes Llama models, and this one is a {model.backend}"
-    if model.attention_window is not None:
-        return f"gguf cannot express model.attention_window ({model.attention_window}): Llama attends to the whole text"
     for name, width in (("model_dim", model.model_dim), ("ffn_hidden_dim", model.ffn_hidden_dim)):
         if ask.dtype == "q8_0" and width % Q8_BLOCK:
             return f"q8_0 keeps {Q8_BLOCK} weights together, which do not divide model.{name} ({width})"
@@ -66,14 +65,6 @@ def _splits_like_gpt2(tokenizer: Tokenizer) -> bool:
         before.get("type") == "ByteLevel" and before.get("use_regex", True) and not before.get("add_prefix_space")
     )
     return bool(is_plain and parts.get("normalizer") is None and parts["model"]["type"] == "BPE")
-
-
-def name_of(path: str) -> str:
-    """llama.cpp's name of one of chomp's parameters."""
-    if path in WHOLE:
-        return WHOLE[path]
-    _, number, part = path.removesuffix(".weight").split(".", 2)
-    return f"blk.{number}.{LAYER[part]}.weight"
 
 
 def paired(weight: np.ndarray, heads: int) -> np.ndarray:
@@ -97,7 +88,9 @@ def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
             weight = paired(weight, model.num_heads if ".wq." in path else kv_heads(model))
         # llama.cpp wants vectors in full.
         chosen = gguf.GGMLQuantizationType.F32 if weight.ndim == 1 else kind
-        writer.add_tensor(name_of(path), gguf.quants.quantize(weight, chosen), raw_dtype=chosen)
+        writer.add_tensor(
+            llama.renamed(path, WHOLE, "blk.{}", LAYER), gguf.quants.quantize(weight, chosen), raw_dtype=chosen
+        )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from chomp.export import llama
 from chomp.export.asking import Ask
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import arrays_of, in_dtype
@@ -36,20 +37,7 @@ WHOLE = {
 
 def refusal(trained: TrainedModel, ask: Ask) -> str | None:
     """Why a model cannot be written so."""
-    model = trained.config.model
-    if model.backend != "llama":
-        return f"hf writes Llama models, and this one is a {model.backend}"
-    if model.attention_window is not None:
-        return f"hf cannot express model.attention_window ({model.attention_window}): Llama attends to the whole text"
-    return None
-
-
-def name_of(path: str) -> str:
-    """transformers' name of one of chomp's parameters."""
-    if path in WHOLE:
-        return WHOLE[path]
-    _, number, part = path.removesuffix(".weight").split(".", 2)
-    return f"model.layers.{number}.{LAYER[part]}.weight"
+    return llama.refusal(trained, "hf")
 
 
 def describe(trained: TrainedModel, ask: Ask) -> dict[str, Any]:
@@ -85,9 +73,9 @@ def describe(trained: TrainedModel, ask: Ask) -> dict[str, Any]:
 
 def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
     """Write weights, configuration and tokenizer."""
-    tensors: dict[str, np.ndarray] = {
-        name_of(path): in_dtype(value, ask.dtype) for path, value in arrays_of(trained.params).items()
-    }
+    tensors: dict[str, np.ndarray] = {}
+    for path, value in arrays_of(trained.params).items():
+        tensors[llama.renamed(path, WHOLE, "model.layers.{}", LAYER)] = in_dtype(value, ask.dtype)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(describe(trained, ask), indent=1) + "\n")
     write_tokenizer(trained.tokenizer, folder, longest=trained.config.train.seq_len)

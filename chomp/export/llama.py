@@ -1,0 +1,33 @@
+"""What the formats of a Llama share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from chomp.generate.load import TrainedModel
+
+
+def refusal(trained: TrainedModel, name: str) -> str | None:
+    """Why a format of plain Llamas cannot express a model, or None."""
+    model = trained.config.model
+    if model.backend != "llama":
+        return f"{name} writes Llama models, and this one is a {model.backend}"
+    if model.attention_window is not None:
+        return (
+            f"{name} cannot express model.attention_window ({model.attention_window}): Llama attends to the whole text"
+        )
+    return None
+
+
+def renamed(path: str, whole: Mapping[str, str], layer: str, parts: Mapping[str, str]) -> str:
+    """Another program's name of one of chomp's parameters.
+
+    Args:
+        whole: names of what stands outside the layers.
+        layer: a layer's name, with `{}` for its number.
+        parts: chomp's and the other's name of each part of a layer.
+    """
+    if path in whole:
+        return whole[path]
+    _, number, part = path.removesuffix(".weight").split(".", 2)
+    return f"{layer.format(number)}.{parts[part]}.weight"
