@@ -28,10 +28,11 @@ class Draw(NamedTuple):
     top_k: int | None = None
     top_p: float | None = None
 
-    def __call__(self, logits: Float[Array, "batch vocab"], key: PRNGKeyArray) -> Int[Array, " batch"]:
-        """Choose an id of each row."""
+    def next(self, logits: Float[Array, "batch vocab"], key: PRNGKeyArray) -> tuple[Int[Array, " batch"], PRNGKeyArray]:
+        """Choose an id of each row; returns the ids and the key of the next choice."""
+        key, here = jax.random.split(key)
         top_k = None if self.top_k is None else min(self.top_k, logits.shape[-1])
-        return sample_token(logits, key, self.temperature, top_k, self.top_p)
+        return sample_token(logits, here, self.temperature, top_k, self.top_p), key
 
 
 @eqx.filter_jit
@@ -43,23 +44,27 @@ def continue_prompts(
     draw: Draw,
     eos_id: int | None,
 ) -> Int[Array, "batch total"]:
-    """Continue each prompt as `LanguageModel.generate` says, in one program."""
+    """Continue each prompt as `LanguageModel.generate` says, in one program.
+
+    The key is split before each token, as `megalodon_jax.generate` does: the same logits give the same ids there.
+    """
     prompt_ids = prompt_ids.astype(jnp.int32)
     rows, length = prompt_ids.shape
-    keys = jax.random.split(key, max_new_tokens)
 
     def filled(token: Int[Array, " batch"], done: Bool[Array, " batch"]) -> tuple[Any, Any]:
         return (token, done) if eos_id is None else (jnp.where(done, eos_id, token), done | (token == eos_id))
 
-    def step(carry: tuple[Any, ...], step_key: PRNGKeyArray) -> tuple[Any, Int[Array, " batch"]]:
-        last, done, memory = carry
+    def step(carry: tuple[Any, ...], _: None) -> tuple[Any, Int[Array, " batch"]]:
+        last, done, key, memory = carry
         logits, memory = model.advance(memory, last)
-        token, done = filled(draw(logits, step_key), done)
-        return (token, done, memory), token
+        token, key = draw.next(logits, key)
+        token, done = filled(token, done)
+        return (token, done, key, memory), token
 
     logits, memory = model.prefill(prompt_ids, length + max_new_tokens)
-    first, done = filled(draw(logits, keys[0]), jnp.zeros(rows, bool))
-    _, tokens = jax.lax.scan(step, (first, done, memory), keys[1:])
+    first, key = draw.next(logits, key)
+    first, done = filled(first, jnp.zeros(rows, bool))
+    _, tokens = jax.lax.scan(step, (first, done, key, memory), None, length=max_new_tokens - 1)
     return jnp.concatenate([prompt_ids, first[:, None], tokens.T], axis=1)
 
 
@@ -77,8 +82,8 @@ def tokens_as_they_come(
     logits, memory = _prefilled(model, ids[:, :at_once], capacity)
     for place in range(at_once, ids.shape[1]):
         logits, memory = _advanced((model, ids[:, place]), memory)
-    for left, step_key in zip(reversed(range(max_new_tokens)), jax.random.split(key, max_new_tokens), strict=True):
-        token = _drawn(logits, step_key, draw)
+    for left in reversed(range(max_new_tokens)):
+        token, key = _drawn(logits, key, draw)
         if left:
             # Begun before the id is looked at, so that the device is not kept waiting for it.
             logits, memory = _advanced((model, token), memory)
@@ -98,5 +103,5 @@ def _advanced(reading: tuple[Decoder, Int[Array, " 1"]], memory: Any) -> tuple[F
 
 
 @eqx.filter_jit
-def _drawn(logits: Float[Array, "1 vocab"], key: PRNGKeyArray, draw: Draw) -> Int[Array, " 1"]:
-    return draw(logits, key)
+def _drawn(logits: Float[Array, "1 vocab"], key: PRNGKeyArray, draw: Draw) -> tuple[Int[Array, " 1"], PRNGKeyArray]:
+    return draw.next(logits, key)

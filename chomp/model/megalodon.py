@@ -5,7 +5,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
-from megalodon_jax import MegalodonConfig, MegalodonForCausalLM
+from megalodon_jax import MegalodonConfig, MegalodonForCausalLM, generate
 from megalodon_jax.layers.attention import ChunkedAttention
 from megalodon_jax.layers.complex_ema import ComplexEMA
 from megalodon_jax.layers.timestep_norm import TimestepNorm
@@ -129,17 +129,50 @@ class MegalodonModel(LanguageModel):
         Raises:
             ConfigError: the head is wider or narrower than the embedding, so its ids cannot be fed back.
         """
+        self._check_head()
+        return self._read(prompt_ids, None)
+
+    def advance(self, memory: ModelCache, ids: Int[Array, " batch"]) -> tuple[Float[Array, "batch vocab"], ModelCache]:
+        """See `chomp.model.decoding.Decoder`."""
+        return self._read(ids[:, None], memory)
+
+    def generate(
+        self,
+        prompt_ids: Int[Array, "batch prompt"],
+        max_new_tokens: int,
+        *,
+        key: PRNGKeyArray,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        eos_id: int | None = None,
+    ) -> Int[Array, "batch total"]:
+        """See `LanguageModel.generate`: `megalodon_jax.generate`, which draws the ids that `tokens_as_they_come` draws.
+
+        Raises:
+            ConfigError: see `prefill`.
+        """
+        self._check_head()
+        top_k = None if top_k is None else min(top_k, self.network.config.vocab_size)
+        ids, _, _ = generate(
+            self.network,
+            prompt_ids.astype(jnp.int32),
+            max_new_tokens,
+            key,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            eos_token_id=eos_id,
+        )
+        return ids
+
+    def _check_head(self) -> None:
         config = self.network.config
         if config.effective_output_size != config.vocab_size:
             raise ConfigError(
                 f"Sampling needs model.output_size ({config.effective_output_size}) equal to model.vocab_size "
                 f"({config.vocab_size}): set model.output_size to -1."
             )
-        return self._read(prompt_ids, None)
-
-    def advance(self, memory: ModelCache, ids: Int[Array, " batch"]) -> tuple[Float[Array, "batch vocab"], ModelCache]:
-        """See `chomp.model.decoding.Decoder`."""
-        return self._read(ids[:, None], memory)
 
     def _read(
         self, ids: Int[Array, "batch new"], memory: ModelCache | None
