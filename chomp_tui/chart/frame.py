@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from chomp_tui.chart.header import Entry, header
 from chomp_tui.chart.raster import Bins, Floats, Marker
 from chomp_tui.chart.roles import OF_TONE, Role, Tone, glyph
 from chomp_tui.chart.window import Window, column_edges
+
+# Cells across that a plot is given before its labels are.
+LEAST_PLOT = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +70,41 @@ class _Plot:
     marker: Marker
 
 
-def draw(lines: Sequence[Line], width: int, height: int, settings: Settings) -> Frame:
-    """Draw a chart of exactly so many cells; never raises on any data or size."""
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """What follows from so many cells left of the plot: dot columns, what falls into them, and the vertical axis."""
+
+    left: int
+    edges: Floats
+    bins: Sequence[Bins]
+    heights: scale.Scale | None
+    labelled: Sequence[tuple[float, str]]
+
+    @property
+    def wanted(self) -> int:
+        """Cells that the labels need."""
+        return max((len(text) + 1 for _, text in self.labelled), default=0)
+
+
+def _settled(laid_out: Callable[[int], _Layout], width: int) -> _Layout:
+    """Room enough for the labels, which depend on the values shown, which depend on the columns there are.
+
+    Where there is not, or none that stays enough, no labels.
+    """
+    layout = laid_out(0)
+    for _ in range(2):
+        if layout.wanted <= layout.left or width - layout.wanted < LEAST_PLOT:
+            break
+        layout = laid_out(layout.wanted)
+    return layout if layout.wanted <= layout.left else replace(layout, labelled=())
+
+
+def draw(lines: Sequence[Line], width: int, height: int, settings: Settings, left: int = 0) -> Frame:
+    """Draw a chart of exactly so many cells; never raises on any data or size.
+
+    Args:
+        left: cells left of the plot in the picture before: mostly they are as many again, and that is tried first.
+    """
     canvas = Canvas(max(width, 0), max(height, 0))
     marker = raster.MARKERS[settings.marker]
     series = [raster.samples(line.x, line.y, positive=settings.log_y) for line in lines]
@@ -83,31 +119,28 @@ def draw(lines: Sequence[Line], width: int, height: int, settings: Settings) -> 
         _say(canvas, int(with_header), rows, _why_empty(lines, settings))
         return Frame(canvas.rows(), 0, None, marker.across)
     first, last = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
-    # Labels depend on the values shown, those on the columns there are, and those on the labels' width.
-    left = 0
-    for _ in range(3):
+
+    def laid_out(left: int) -> _Layout:
         edges = column_edges(first, last, (width - left) * marker.across, settings.window.width)
         bins = [raster.binned(one, edges) for one in series]
         heights = _heights(bins, log=settings.log_y)
-        labelled = [] if heights is None else _labelled(heights, rows)
-        wanted = max((len(text) + 1 for _, text in labelled), default=0)
-        if wanted <= left:
-            break
-        if width - wanted < 8:
-            labelled = []
-            break
-        left = wanted
-    plot = _Plot(left, int(with_header), width - left, rows, marker)
+        return _Layout(left, edges, bins, heights, [] if heights is None else _labelled(heights, rows))
+
+    layout = laid_out(left) if 0 < left <= width - LEAST_PLOT else None
+    if layout is None or layout.wanted != left:
+        layout = _settled(laid_out, width)
+    edges, heights = layout.edges, layout.heights
+    plot = _Plot(layout.left, int(with_header), width - layout.left, rows, marker)
     if heights is None:
         _say(canvas, plot.top, rows, "no values here")
     else:
-        _draw_rows(canvas, plot, heights, labelled if left else [])
-        _draw_curves(canvas, plot, lines, bins, heights, settings)
+        _draw_rows(canvas, plot, heights, layout.labelled)
+        _draw_curves(canvas, plot, lines, layout.bins, heights, settings)
     if with_axis:
         _draw_columns(canvas, plot, edges, lines, settings)
     if settings.cross is not None:
         _draw_cross(canvas, plot, edges, settings.cross)
-    return Frame(canvas.rows(), left, edges, marker.across)
+    return Frame(canvas.rows(), layout.left, edges, marker.across)
 
 
 def _why_empty(lines: Sequence[Line], settings: Settings) -> str:

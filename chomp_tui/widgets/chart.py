@@ -40,6 +40,7 @@ class LineChart(Widget, can_focus=True):
         self._settings = Settings(title=title, unit=unit)
         self._lines: tuple[Line, ...] = ()
         self._drawn: Frame | None = None
+        self._left = 0
         self._drawn_for = (-1, -1, False)
         self._strips: dict[int, Strip] = {}
         self._palette: tuple[Style, ...] = ()
@@ -134,7 +135,9 @@ class LineChart(Widget, can_focus=True):
             if self._drawn_for != wanted:
                 self._strips.clear()
             width, height, plain = wanted
-            self._drawn = frame.draw(self._lines, width, height, replace(self._settings, plain=plain))
+            settings = replace(self._settings, plain=plain)
+            self._drawn = frame.draw(self._lines, width, height, settings, self._left)
+            self._left = self._drawn.left
             self._drawn_for = wanted
         return self._drawn
 

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from rich.cells import cell_len, chop_cells
 from rich.segment import Segment
-from textual.content import Content
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
 from chomp.events.text import defused
+from chomp_tui.widgets.quiet import set_title
 
 MOST_LINES = 5_000
 LONGEST_LINE = 2_000
@@ -86,7 +86,7 @@ class LogView(ScrollView, can_focus=True):
         self._new.clear()
         wanted = self.wanted
         self._resize_to(Size(width, len(self._rows)))
-        self.border_title = Content("Log" if not wanted else f"Log with “{_short(self.wanted)}”")
+        set_title(self, "Log" if not wanted else f"Log with “{_short(self.wanted)}”")
         self.border_subtitle = f"{len(self._heights):,} line{'s' * (len(self._heights) != 1)}" + (
             " · / then Enter shows all" if wanted else " · / filters"
         )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Static
 
 from chomp_tui.follow.scene import Scene
-from chomp_tui.widgets.quiet import set_text
+from chomp_tui.widgets.rows import Rows
 
 
 class TextPanel(VerticalScroll, can_focus=True):
@@ -23,11 +22,11 @@ class TextPanel(VerticalScroll, can_focus=True):
         self.border_title = title
 
     def compose(self) -> ComposeResult:
-        yield Static(markup=False)
+        yield Rows()
 
     def draw(self, scene: Scene) -> None:
         """Show a scene."""
-        set_text(self.query_one(Static), self.text(scene, max(1, self.scrollable_content_region.width)))
+        self.query_one(Rows).show(self.text(scene, max(1, self.scrollable_content_region.width)))
 
     def text(self, scene: Scene, width: int) -> Content:
         """The panel's text for a scene, in lines of at most `width` cells where it is laid out."""

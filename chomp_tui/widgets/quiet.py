@@ -19,10 +19,10 @@ def set_text(widget: Static, text: Content) -> None:
     """Replace a widget's text; the screen is laid out anew only if the text may need another size."""
     before = widget.content
     if not same(text, before):
-        widget.update(text, layout=not (isinstance(before, Content) and _keeps_size(widget, before, text)))
+        widget.update(text, layout=not (isinstance(before, Content) and keeps_size(widget, before, text)))
 
 
-def _keeps_size(widget: Static, before: Content, after: Content) -> bool:
+def keeps_size(widget: Widget, before: Content, after: Content) -> bool:
     """Whether a widget is as large with one text as with another: it is told its size, or no line of either wraps."""
     if not widget.styles.auto_dimensions:
         return True

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from textual.content import Content
-from textual.widgets import Static
 
 from chomp.events.text import count, defused, duration
 from chomp_tui.follow.eta import progress
 from chomp_tui.follow.scene import MISSING, Scene
 from chomp_tui.widgets.listing import fit_text
-from chomp_tui.widgets.quiet import set_text
+from chomp_tui.widgets.rows import Rows
 
 LEAST_BAR = 10
 MOST_BAR = 60
 COLOURS = {"live": "$success", "good": "$success", "warn": "$warning", "bad": "$error", "idle": "$muted"}
 
 
-class RunHeader(Static):
+class RunHeader(Rows):
     """The header of the run view."""
-
-    def __init__(self, *, id: str) -> None:
-        super().__init__(id=id, markup=False)
 
     def draw(self, scene: Scene) -> None:
         """Show a scene."""
         width = self.size.width or self.app.size.width
-        set_text(self, first_line(scene, width - 2) + "\n" + second_line(scene, width - 2))
+        self.show(first_line(scene, width - 2) + "\n" + second_line(scene, width - 2))
 
     def say(self, text: str) -> None:
         """Show a text instead."""
-        set_text(self, Content(defused(text)))
+        self.show(Content(defused(text)))
 
 
 def first_line(scene: Scene, width: int) -> Content:
