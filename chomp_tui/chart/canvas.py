@@ -19,21 +19,31 @@ class Frame:
     """A drawn chart.
 
     Attributes:
-        rows: per row, texts with their roles; all rows are equally wide.
         left: cells left of the plot.
         edges: edges of the dot columns, None where nothing was drawn.
         across: dot columns per cell.
     """
 
-    rows: tuple[tuple[Span, ...], ...]
+    canvas: Canvas
     left: int
     edges: Floats | None
     across: int
 
     @property
+    def rows(self) -> tuple[tuple[Span, ...], ...]:
+        """Texts with their roles, row by row; all rows are equally wide."""
+        return tuple(self.canvas.row(row) for row in range(self.canvas.height))
+
+    @property
     def text(self) -> str:
         """The chart as plain text."""
         return "\n".join("".join(text for text, _ in row).rstrip() for row in self.rows)
+
+    def rows_unlike(self, other: Frame) -> list[int]:
+        """Rows that look other than those of a chart of the same size."""
+        mine, theirs = self.canvas, other.canvas
+        changed = (mine.codes != theirs.codes) | (mine.roles != theirs.roles)
+        return np.flatnonzero(changed.any(axis=1)).tolist()
 
     def column_of(self, x: float) -> int | None:
         """The cell, counted from the plot's left edge, in which a value of x falls."""
@@ -63,11 +73,13 @@ class Canvas:
             self.codes[row, start : start + len(text)] = np.frombuffer(text.encode("utf-32-le"), np.uint32)
             self.roles[row, start : start + len(text)] = role
 
-    def rows(self) -> tuple[tuple[Span, ...], ...]:
-        """Runs of one role, row by row."""
-        return tuple(self._row(row) for row in range(len(self.codes)))
+    @property
+    def height(self) -> int:
+        """Rows of cells."""
+        return len(self.codes)
 
-    def _row(self, row: int) -> tuple[Span, ...]:
+    def row(self, row: int) -> tuple[Span, ...]:
+        """Runs of one role."""
         roles = self.roles[row]
         text = self.codes[row].tobytes().decode("utf-32-le")
         cuts = [0, *(np.flatnonzero(roles[1:] != roles[:-1]) + 1).tolist(), len(roles)]

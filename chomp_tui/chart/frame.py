@@ -111,13 +111,13 @@ def draw(lines: Sequence[Line], width: int, height: int, settings: Settings, lef
     with_header, with_axis = height >= 3, height >= 5 and width >= 8
     rows = height - with_header - with_axis
     if width < 1 or rows < 1:
-        return Frame(canvas.rows(), 0, None, marker.across)
+        return Frame(canvas, 0, None, marker.across)
     if with_header:
         _write_header(canvas, lines, settings)
     ends = [one.x[[0, -1]] for one in series if not one.empty]
     if not ends:
         _say(canvas, int(with_header), rows, _why_empty(lines, settings))
-        return Frame(canvas.rows(), 0, None, marker.across)
+        return Frame(canvas, 0, None, marker.across)
     first, last = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
 
     def laid_out(left: int) -> _Layout:
@@ -140,7 +140,7 @@ def draw(lines: Sequence[Line], width: int, height: int, settings: Settings, lef
         _draw_columns(canvas, plot, edges, lines, settings)
     if settings.cross is not None:
         _draw_cross(canvas, plot, edges, settings.cross)
-    return Frame(canvas.rows(), layout.left, edges, marker.across)
+    return Frame(canvas, layout.left, edges, marker.across)
 
 
 def _why_empty(lines: Sequence[Line], settings: Settings) -> str:

@@ -122,8 +122,7 @@ class LineChart(Widget, can_focus=True):
             self._strips.clear()
             self.refresh()
             return
-        rows = zip(old.rows, self._frame().rows, strict=True)
-        changed = [row for row, (before, after) in enumerate(rows) if before != after]
+        changed = self._frame().rows_unlike(old)
         for row in changed:
             self._strips.pop(row, None)
         if changed:
@@ -155,10 +154,10 @@ class LineChart(Widget, can_focus=True):
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
-        rows = (self._drawn or self._frame()).rows
         if y not in self._strips:
+            canvas = (self._drawn or self._frame()).canvas
             palette, width = self._palette or self._colours(), self.size.width
-            segments = [Segment(text, palette[role]) for text, role in rows[y]] if y < len(rows) else []
+            segments = [Segment(text, palette[role]) for text, role in canvas.row(y)] if y < canvas.height else []
             self._strips[y] = Strip(segments).adjust_cell_length(width, palette[Role.BLANK])
         return self._strips[y]
 
