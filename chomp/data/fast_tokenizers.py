@@ -134,13 +134,9 @@ def tokenizer_from_file(config: TokenizerConfig) -> FastTokenizer:
         ConfigError: no path, or a special token is asked for that the file does not have.
         DataError: the file is missing or not a tokenizer.
     """
-    if config.path is None:
-        raise ConfigError("data.tokenizer.path is missing: `kind: file` needs a tokenizer.json there")
-    path = Path(config.path).expanduser()
+    path, content = vocabulary_file(config)
     try:
-        backend = _read_vocabulary(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"cannot read the tokenizer {path}: {error.strerror}; check data.tokenizer.path") from None
+        backend = _read_vocabulary(content)
     except ValueError as error:
         raise DataError(
             f"{path} is not a tokenizer.json: {error}; data.tokenizer.path needs a file written by the tokenizers "
@@ -148,6 +144,22 @@ def tokenizer_from_file(config: TokenizerConfig) -> FastTokenizer:
         ) from None
     roles = special_ids(backend, path.with_name("tokenizer_config.json"))
     return _checked(backend, f"the tokenizer {path}", "file", roles, config)
+
+
+def vocabulary_file(config: TokenizerConfig) -> tuple[Path, bytes]:
+    """Where the `tokenizer.json` of `data.tokenizer.path` is, and what it holds.
+
+    Raises:
+        ConfigError: no path.
+        DataError: the file cannot be read.
+    """
+    if config.path is None:
+        raise ConfigError("data.tokenizer.path is missing: `kind: file` needs a tokenizer.json there")
+    path = Path(config.path).expanduser()
+    try:
+        return path, path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the tokenizer {path}: {error.strerror}; check data.tokenizer.path") from None
 
 
 def tokenizer_from_hub(config: TokenizerConfig) -> FastTokenizer:

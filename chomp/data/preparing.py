@@ -72,9 +72,17 @@ class Plan:
     tokenizer_characters: int = 1 << 30
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for work to be continued; where the text and the tokenizer lie does not count."""
+        """What must be the same for work to be continued; where the text and the tokenizer lie does not count.
+
+        Raises:
+            DataError: the tokenizer's file cannot be read.
+        """
         settings = self.tokenizer.model_dump(exclude={"vocab_size_multiple", "auto_set_special_tokens"})
-        content = Path(self.tokenizer.path).read_bytes() if self.tokenizer.path and self.vocab_size is None else b""
+        content = b""
+        if self.tokenizer.kind == "file" and self.vocab_size is None:
+            from chomp.data.fast_tokenizers import vocabulary_file
+
+            _, content = vocabulary_file(self.tokenizer)
         return {
             "source": self.source.fingerprint(),
             "tokenizer": {**settings, "path": hashlib.sha256(content).hexdigest()},
@@ -136,7 +144,8 @@ def _prepare(plan: Plan, report: Report) -> Metadata:
             raise DataError(f"{plan.folder / name} exists and is not of this command; name another folder")
     with _alone(plan.folder):
         work = _Work(plan, identity, report)
-        return work.finish(work.write())
+        work.write()
+        return work.finish()
 
 
 @contextlib.contextmanager
@@ -210,7 +219,7 @@ class _Work:
     def _tokenizer_texts(self) -> Iterator[str]:
         """Training documents, evenly spread, about as many characters as may be read."""
         documents, started = self._parts["train"], time.monotonic()
-        read = characters = 0
+        characters = 0
         # A few documents tell how long they are; then every n-th one is read.
         sample = [len(documents[i * len(documents) // 64]) for i in range(64)] if len(documents) > 64 else []
         length = max(1.0, sum(sample) / max(1, len(sample)))
@@ -219,21 +228,20 @@ class _Work:
         for number, index in enumerate(places, start=1):
             text = documents[index]
             assert isinstance(text, str)
-            read, characters = number, characters + len(text)
+            characters += len(text)
             yield text
-            count = Count(bytes=characters, documents=read)
+            count = Count(bytes=characters, documents=number)
             self._report(Progress("tokenizer", number, len(places), count, count, time.monotonic() - started))
 
     # Ids -------------------------------------------------------------------------------
 
-    def write(self) -> dict[SplitName, Count]:
+    def write(self) -> None:
         started, before = time.monotonic(), self._total()
         for name in ORDER:
             start = self._journal["counts"].get(name, {}).get("next", 0)
             with _Split(self._folder, name, self._dtype, self._count(name), start) as split:
                 self._write_split(split, self._parts[name], started, before)
                 self._save(split)
-        return {name: self._count(name) for name in ORDER}
 
     def _write_split(self, split: _Split, documents: Documents, started: float, before: Count) -> None:
         saved = time.monotonic()
@@ -277,8 +285,9 @@ class _Work:
         self._journal["counts"][split.name] = entry
         self._write_journal(self._journal)
 
-    def finish(self, counts: dict[SplitName, Count]) -> Metadata:
-        if not counts["train"].tokens:
+    def finish(self) -> Metadata:
+        train = self._count("train")
+        if not train.tokens:
             raise DataError(f"{self._plan.source.name} holds no text to train on")
         tokenizer, folder = self._tokenizer, self._plan.folder
         is_file = (self._folder / TOKENIZER).exists()
@@ -291,8 +300,8 @@ class _Work:
                 eos_id=tokenizer.eos_id,
                 byte_offset=None if is_file else self._plan.tokenizer.byte_offset,
             ),
-            train=counts["train"],
-            val=counts["val"],
+            train=train,
+            val=self._count("val"),
             source=json.loads(json.dumps(self._identity)),
         )
         (self._folder / JOURNAL).unlink()

@@ -62,7 +62,7 @@ class SampleDialog(Dialog[None]):
         self._environ = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, **environment}
         self._process: Process | None = None
         self._prompt = self._text = ""
-        self._is_writing = self._is_ready = False
+        self._is_writing = self._is_ready = self._has_news = False
         self._asked: bytes | None = None
 
     def compose(self) -> ComposeResult:
@@ -121,9 +121,9 @@ class SampleDialog(Dialog[None]):
             self._say("ready")
             self._send()
         elif "prompt" in said:
-            self._prompt, self._text = str(said["prompt"]), ""
+            self._prompt, self._text, self._has_news = str(said["prompt"]), "", True
         elif "piece" in said:
-            self._text = (self._text + str(said["piece"]))[-MOST_CHARACTERS:]
+            self._text, self._has_news = (self._text + str(said["piece"]))[-MOST_CHARACTERS:], True
         else:
             self._is_writing = False
             self._draw()
@@ -174,8 +174,10 @@ class SampleDialog(Dialog[None]):
     # What is shown ---------------------------------------------------------------------
 
     def _draw(self) -> None:
-        if not self.is_mounted:
+        """Show what has come since the last time."""
+        if not self.is_mounted or not self._has_news:
             return
+        self._has_news = False
         shown = Content.styled(defused(self._prompt), "bold") + Content(defused(self._text))
         panel = self.query_one(VerticalScroll)
         follows = panel.scroll_y >= panel.max_scroll_y

@@ -446,6 +446,13 @@ async def test_what_cannot_be_asked_for_is_said(run: RunDir, monkeypatch: pytest
         await until(pilot, lambda: "top_p: Input should be less than or equal to 1" in seen(app))
         await write(opened, pilot, "good")
         await until(pilot, lambda: "5 tokens" in seen(app))
+        # A text that nothing is added to is not laid out again.
+        laid_out: list[object] = []
+        monkeypatch.setattr(sampling, "set_text", lambda *args: laid_out.append(args))
+        await pilot.pause(3 * sampling.DRAW_SECONDS)
+        assert laid_out == []
+        opened._take(b'{"piece": "more"}')
+        await until(pilot, lambda: len(laid_out) == 1)
 
 
 async def test_escape_ends_the_text_and_then_the_screen(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,6 +270,39 @@ def test_the_command_refuses_what_cannot_be_meant(tmp_path: Path, args: tuple[An
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["~/missing.json", "folder.json"])
+def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "a.txt").write_text("some text\n" * 30)
+    done = run(tmp_path / "a.txt", "-d", tmp_path / "out", "--tokenizer", name)
+    assert isinstance(done.exception, DataError)
+    reason = {"~/missing.json": "No such file or directory", "folder.json": "Is a directory"}[name]
+    path = tmp_path / "missing.json" if name.startswith("~") else Path(name)
+    assert str(done.exception) == f"cannot read the tokenizer {path}: {reason}; check data.tokenizer.path"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_in_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = prepare(plan(tmp_path / "first"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for number, text in enumerate(DOCUMENTS):
+        (tmp_path / f"{number:03}.txt").write_text(text)
+    done = run(
+        tmp_path / "*.txt",
+        "-d",
+        tmp_path / "out",
+        "--tokenizer",
+        "~/first/tokenizer.json",
+        "--val-documents",
+        10,
+        "--json",
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["tokenizer"]["digest"] == made.tokenizer.digest
+
+
 def test_binary_text_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / f"{number:02}.txt").write_text("some text\n")
