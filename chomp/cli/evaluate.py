@@ -22,9 +22,9 @@ import click
 def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Score the held-out text of a run with its newest checkpoint, or with CHECKPOINT."""
     from chomp.cli.engine import prepare_environment
-    from chomp.rundir import open_run
+    from chomp.rundir import open_run_around
 
-    open_run(source.parent.parent if source.parent.name == "checkpoints" else source)
+    open_run_around(source)
     prepare_environment()
     from chomp.config.derive import derive
     from chomp.config.load import parse_resolved

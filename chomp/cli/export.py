@@ -37,9 +37,9 @@ def command(
     if not only_list and (name is None or output is None):
         raise click.UsageError("name a format and a folder: --to FORMAT --output FOLDER; --list says which there are")
     from chomp.cli.engine import prepare_environment
-    from chomp.rundir import open_run
+    from chomp.rundir import open_run_around
 
-    open_run(source.parent.parent if source.parent.name == "checkpoints" else source)
+    open_run_around(source)
     prepare_environment()
     from chomp.export.asking import Ask
     from chomp.export.formats import FORMATS, export

@@ -79,9 +79,9 @@ def command(
         raise click.UsageError("--stop: an empty text is everywhere")
     text = _read_prompt(prompt_file) if prompt_file is not None else prompt or ""
     from chomp.cli.engine import prepare_environment
-    from chomp.rundir import open_run
+    from chomp.rundir import open_run_around
 
-    open_run(source.parent.parent if source.parent.name == "checkpoints" else source)
+    open_run_around(source)
     prepare_environment()
     from chomp.generate.load import load_trained
     from chomp.generate.sampling import SamplingOptions

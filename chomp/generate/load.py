@@ -17,8 +17,7 @@ from chomp.config.validate import config_from_dict
 from chomp.data.tokenizers import Tokenizer, load_tokenizer
 from chomp.errors import CheckpointError
 from chomp.model.build import ModelDef, build_model
-from chomp.rundir import CheckpointInfo, RunDir, list_checkpoints, open_run, verify
-from chomp.rundir.paths import CHECKPOINTS
+from chomp.rundir import CheckpointInfo, RunDir, list_checkpoints, open_run_around, verify
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,10 @@ def find_checkpoint(path: Path) -> tuple[RunDir, CheckpointInfo]:
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    if path.parent.name == CHECKPOINTS and path.name.isdecimal():
-        run = open_run(path.parent.parent)
-        candidates: Sequence[CheckpointInfo] = [
-            info for info in list_checkpoints(path.parent) if info.step == int(path.name)
-        ]
-    else:
-        run = open_run(path)
-        candidates = list_checkpoints(run.checkpoints)
+    run = open_run_around(path)
+    candidates: Sequence[CheckpointInfo] = list_checkpoints(run.checkpoints)
+    if run.path != path:
+        candidates = [info for info in candidates if info.step == int(path.name)]
     if not candidates:
         raise CheckpointError(f"{path} has no checkpoint")
     problems: list[str] = []

@@ -111,6 +111,16 @@ def open_run(path: Path) -> RunDir:
     return RunDir(path, **names)
 
 
+def open_run_around(path: Path) -> RunDir:
+    """The run at `path`, or the one whose checkpoint is at `path`.
+
+    Raises:
+        RunDirError: there is no run.
+    """
+    is_checkpoint = path.parent.name == CHECKPOINTS and path.name.isdecimal()
+    return open_run(path.parent.parent if is_checkpoint else path)
+
+
 def _file_names(run: RunDir) -> dict[str, str]:
     if not run.config_resolved.exists():
         return {}
