@@ -49,7 +49,7 @@ $(VENV)/.verify: pyproject.toml $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(call extras,dev verify)'
 	@touch $@
 
-verify: $(VENV)/.verify ## Install PyTorch and llama.cpp (gigabytes), then have them read exported models; Python 3.11.
+verify: $(VENV)/.verify ## Install PyTorch and llama.cpp, then have them read exported models; Python 3.11.
 	$(BIN)/python -m pytest tests/verify/check_*.py
 
 check: test ## The same as test.
