@@ -1,0 +1,142 @@
+"""A text drawn row by row looks as one drawn at once, and only its changed rows are drawn again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from textual.app import App, ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.geometry import Offset, Region
+from textual.selection import SELECT_ALL, Selection
+from textual.strip import Strip
+from textual.widgets import Static
+
+from chomp_tui.widgets import rows
+from chomp_tui.widgets.rows import Rows
+
+WIDTH, HEIGHT = 18, 6
+LINES = st.lists(
+    st.tuples(st.text("ab ñ漢[é", max_size=24), st.sampled_from(["", "bold", "$error", "underline"])),
+    max_size=HEIGHT + 2,
+)
+
+
+class Beside(App[None]):
+    """The same text in both ways."""
+
+    CSS = f"Rows, Static {{ width: {WIDTH}; height: {HEIGHT}; }}"
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            yield Rows()
+            yield Static(markup=False)
+
+    @property
+    def rows(self) -> Rows:
+        return self.query_one(Rows)
+
+    def show(self, text: Content) -> None:
+        self.rows.show(text)
+        self.query_one(Static).update(text)
+
+    def drawn(self, kind: type[Rows] | type[Static]) -> list[list[tuple[str, Any]]]:
+        strips = self.query_one(kind).render_lines(Region(0, 0, WIDTH, HEIGHT))
+        return [cells(strip) for strip in strips]
+
+
+def cells(strip: Strip) -> list[tuple[str, Any]]:
+    """Characters with what is seen of their style."""
+    return [
+        (char, (style.color, style.bgcolor, style.bold, style.underline) if style is not None else None)
+        for text, style, _ in strip
+        for char in text
+    ]
+
+
+def text_of(lines: list[tuple[str, str]]) -> Content:
+    return Content("\n").join([Content.styled(line, style) for line, style in lines])
+
+
+async def test_any_texts_one_after_another_look_as_if_drawn_at_once() -> None:
+    app = Beside()
+    async with app.run_test(size=(60, 12)) as pilot:
+
+        @settings(max_examples=60, deadline=None)
+        @given(LINES)
+        def one_more(lines: list[tuple[str, str]]) -> None:
+            app.show(text_of(lines))
+            assert app.drawn(Rows) == app.drawn(Static)
+
+        await pilot.pause()
+        one_more()
+
+
+async def test_lines_that_no_longer_wrap_move_up() -> None:
+    app = Beside()
+    async with app.run_test(size=(60, 12)) as pilot:
+        for first in ("short", "a line " * 6, "short"):
+            app.show(Content(f"{first}\nsecond\nthird"))
+            await pilot.pause()
+            assert app.drawn(Rows) == app.drawn(Static)
+
+
+async def test_only_rows_that_changed_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Beside()
+    async with app.run_test(size=(60, 12)) as pilot:
+        app.show(Content("loss 3.1\nspeed 5\nstep 7"))
+        await pilot.pause()
+        drawn: list[str] = []
+        to_strips = rows.Visual.to_strips
+
+        def counted(widget: Any, visual: Any, *args: Any, **kwargs: Any) -> list[Strip]:
+            if isinstance(widget, Rows):
+                drawn.append(str(visual))
+            return to_strips(widget, visual, *args, **kwargs)
+
+        monkeypatch.setattr(rows.Visual, "to_strips", counted)
+        app.rows.show(Content("loss 3.0\nspeed 5\nstep 8"))
+        await pilot.pause()
+        assert drawn == ["loss 3.0", "step 8"]
+        app.rows.show(Content("loss 3.0\nspeed 5\nstep 8"))
+        await pilot.pause()
+        assert len(drawn) == 2
+
+
+async def test_a_theme_recolours_rows_that_stay() -> None:
+    app = Beside()
+    async with app.run_test(size=(60, 12)) as pilot:
+        app.show(Content.styled("one", "$error") + "\ntwo")
+        await pilot.pause()
+        before = app.drawn(Rows)
+        app.theme = "textual-light"
+        await pilot.pause()
+        assert app.drawn(Rows) == app.drawn(Static) != before
+
+
+async def test_what_is_selected_shows_and_can_be_copied() -> None:
+    app = Beside()
+    async with app.run_test(size=(60, 12)) as pilot:
+        app.show(Content("first\nsecond"))
+        await pilot.pause()
+        for selection in (SELECT_ALL, Selection(Offset(1, 0), Offset(2, 1))):
+            app.screen.selections = {app.rows: selection, app.query_one(Static): selection}
+            await pilot.pause()
+            assert app.drawn(Rows) == app.drawn(Static)
+            assert app.rows.get_selection(selection) == app.query_one(Static).get_selection(selection)
+        app.screen.clear_selection()
+        await pilot.pause()
+        assert app.drawn(Rows) == app.drawn(Static)
+
+
+async def test_a_row_says_where_it_is() -> None:
+    """The mouse begins a selection in the row under it."""
+    app = Beside()
+    async with app.run_test(size=(60, 12)) as pilot:
+        app.show(Content("first\nsecond"))
+        await pilot.pause()
+        _, offset = app.screen.get_widget_and_offset_at(app.rows.region.x + 3, app.rows.region.y + 1)
+        assert offset == (3, 1)
