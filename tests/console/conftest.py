@@ -1,0 +1,31 @@
+"""What the screen tests share: style sheets are parsed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from textual.css.model import RuleSet
+from textual.css.stylesheet import Stylesheet
+
+
+@pytest.fixture(scope="session", autouse=True)
+def style_sheets_are_parsed_once() -> Iterator[None]:
+    """An application keeps the rules of a text until its variables change; here all of them keep them together.
+
+    Every test starts an application, and each would parse the same thousand rules. The rules of one text with other
+    variables (a theme's colours) are others.
+    """
+    parse = Stylesheet._parse_rules
+    parsed: dict[tuple[Any, ...], list[RuleSet]] = {}
+
+    def parse_once(self: Stylesheet, *args: Any, **options: Any) -> list[RuleSet]:
+        key = (frozenset(self._variables.items()), args, frozenset(options.items()))
+        if key not in parsed:
+            parsed[key] = parse(self, *args, **options)
+        return parsed[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stylesheet, "_parse_rules", parse_once)
+        yield
