@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Write the newest checkpoint of RUN, or CHECKPOINT (RUN/checkpoints/STEP), for other programs.
 
-    Only parameters are read; the optimizer's state is not.
+    Only parameters are read; the optimizer's state is not. --list reads no array at all.
     """
     if not only_list and (name is None or output is None):
         raise click.UsageError("name a format and a folder: --to FORMAT --output FOLDER; --list says which there are")
@@ -42,21 +42,24 @@ def command(
     open_run_around(source)
     prepare_environment()
     from chomp.export.asking import Ask
-    from chomp.export.formats import FORMATS, export
-    from chomp.generate.load import load_trained
+    from chomp.export.formats import FORMATS, export, refusal
+    from chomp.generate.load import describe, load_trained
 
     if name is not None and name not in FORMATS:
         raise click.UsageError(f"no format {name}; there are {', '.join(FORMATS)}")
-    trained, ask = load_trained(source), Ask(dtype, seq_len)
-    click.echo(f"step {trained.info.step} of {trained.run.path}", err=True)
+    ask = Ask(dtype, seq_len)
     if only_list:
-        reasons = {key: chosen.refusal(trained, ask) for key, chosen in FORMATS.items()}
+        run, info, config, tokenizer = describe(source)
+        click.echo(f"step {info.step} of {run.path}", err=True)
+        reasons = {key: refusal(key, config, tokenizer, ask) for key in FORMATS}
         if as_json:
             click.echo(json.dumps({key: {"possible": not why, "why": why} for key, why in reasons.items()}))
             return
         for key, why in reasons.items():
             click.echo(f"{'✓' if why is None else '✗'} {key:<14}{why or FORMATS[key].what}")
         return
+    trained = load_trained(source)
+    click.echo(f"step {trained.info.step} of {trained.run.path}", err=True)
     assert name is not None
     assert output is not None
     files = export(trained, name, output, ask)

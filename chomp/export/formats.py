@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from chomp.config import Config
+from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 from chomp.export import gguf, huggingface, megalodon, stablehlo
 from chomp.export.asking import Ask
@@ -25,12 +27,12 @@ class Format:
 
     Attributes:
         what: one line for people.
-        refusal: why a checkpoint cannot be written so, or None.
+        refusal: why a model of this configuration and tokenizer cannot be written so, or None.
         write: puts files into an empty folder; raises nothing but OSError once `refusal` has given None.
     """
 
     what: str
-    refusal: Callable[[TrainedModel, Ask], str | None]
+    refusal: Callable[[Config, Tokenizer, Ask], str | None]
     write: Callable[[TrainedModel, Ask, Path], None]
 
 
@@ -50,6 +52,14 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
+def refusal(name: str, config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
+    """Why a model cannot be written in a format, or None; its parameters are not needed to know."""
+    why = FORMATS[name].refusal(config, tokenizer, ask)
+    if why is None and ask.dtype == "q8_0" and name != "gguf":
+        return f"{name} has no q8_0; only gguf has"
+    return why
+
+
 def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str, int]:
     """Write a model in one format; bytes of each file.
 
@@ -57,18 +67,14 @@ def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str
         ConfigError: the format cannot express the model.
         DataError: something is at `folder` already, or the disk does not take it.
     """
-    chosen = FORMATS[name]
-    refusal = chosen.refusal(trained, ask)
-    if refusal is None and ask.dtype == "q8_0" and name != "gguf":
-        refusal = f"{name} has no q8_0; only gguf has"
-    if refusal is not None:
-        raise ConfigError(refusal)
+    if (why := refusal(name, trained.config, trained.tokenizer, ask)) is not None:
+        raise ConfigError(why)
     if folder.exists():
         raise DataError(f"{folder} exists; name another folder, or delete it")
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     try:
         unfinished.mkdir(parents=True)
-        chosen.write(trained, ask, unfinished)
+        FORMATS[name].write(trained, ask, unfinished)
         for path in unfinished.iterdir():
             _to_disk(path)
         fsync_folder(unfinished)

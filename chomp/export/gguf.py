@@ -13,6 +13,7 @@ from typing import Any
 import gguf
 import numpy as np
 
+from chomp.config import Config
 from chomp.data.byte_tokenizer import ByteTokenizer
 from chomp.data.fast_tokenizers import VOCABULARY_FILE
 from chomp.data.tokenizer import Tokenizer
@@ -45,15 +46,15 @@ KINDS = {
 Q8_BLOCK = 32
 
 
-def refusal(trained: TrainedModel, ask: Ask) -> str | None:
+def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
     """Why a model cannot be written so."""
-    if (why := llama.refusal(trained, "gguf")) is not None:
+    if (why := llama.refusal(config, "gguf")) is not None:
         return why
-    model = trained.config.model
+    model = config.model
     for name, width in (("model_dim", model.model_dim), ("ffn_hidden_dim", model.ffn_hidden_dim)):
         if ask.dtype == "q8_0" and width % Q8_BLOCK:
             return f"q8_0 keeps {Q8_BLOCK} weights together, which do not divide model.{name} ({width})"
-    if not isinstance(trained.tokenizer, ByteTokenizer) and not _splits_like_gpt2(trained.tokenizer):
+    if not isinstance(tokenizer, ByteTokenizer) and not _splits_like_gpt2(tokenizer):
         return "gguf is written for tokenizers that split text as GPT-2's does (byte-level), and this one does not"
     return None
 

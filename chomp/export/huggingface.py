@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from chomp.config import Config
+from chomp.data.tokenizer import Tokenizer
 from chomp.export import llama
 from chomp.export.asking import Ask
 from chomp.export.tokenizer import write_tokenizer
@@ -35,9 +37,9 @@ WHOLE = {
 }
 
 
-def refusal(trained: TrainedModel, ask: Ask) -> str | None:
+def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
     """Why a model cannot be written so."""
-    return llama.refusal(trained, "hf")
+    return llama.refusal(config, "hf")
 
 
 def describe(trained: TrainedModel, ask: Ask) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chomp.generate.load import TrainedModel
+from chomp.config import Config
 
 
-def refusal(trained: TrainedModel, name: str) -> str | None:
+def refusal(config: Config, name: str) -> str | None:
     """Why a format of plain Llamas cannot express a model, or None."""
-    model = trained.config.model
+    model = config.model
     if model.backend != "llama":
         return f"{name} writes Llama models, and this one is a {model.backend}"
     if model.attention_window is not None:

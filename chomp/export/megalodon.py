@@ -6,17 +6,19 @@ from pathlib import Path
 
 from megalodon_jax import save_checkpoint
 
+from chomp.config import Config
+from chomp.data.tokenizer import Tokenizer
 from chomp.export.asking import Ask
 from chomp.export.tokenizer import write_tokenizer
 from chomp.generate.load import TrainedModel
 
 
-def refusal(trained: TrainedModel, ask: Ask) -> str | None:
+def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
     """Why a model cannot be written so."""
-    if trained.config.model.backend != "megalodon":
-        return f"megalodon-jax writes Megalodon models, and this one is a {trained.config.model.backend}"
-    if ask.dtype not in (None, trained.config.model.param_dtype):
-        return f"megalodon-jax keeps the dtype of the model, {trained.config.model.param_dtype}"
+    if config.model.backend != "megalodon":
+        return f"megalodon-jax writes Megalodon models, and this one is a {config.model.backend}"
+    if ask.dtype not in (None, config.model.param_dtype):
+        return f"megalodon-jax keeps the dtype of the model, {config.model.param_dtype}"
     return None
 
 

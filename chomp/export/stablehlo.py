@@ -17,6 +17,8 @@ from jax import export as jax_export
 from safetensors.numpy import save_file
 
 from chomp.checkpoint.items import fill
+from chomp.config import Config
+from chomp.data.tokenizer import Tokenizer
 from chomp.export.asking import Ask
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import arrays_of, in_dtype
@@ -27,7 +29,7 @@ from chomp.model.paths import named_leaves
 PLATFORMS = ("cpu", "cuda")
 
 
-def refusal(trained: TrainedModel, ask: Ask) -> str | None:
+def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
     """Every model can be written so."""
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -18,6 +18,15 @@ from chomp.data.tokenizers import Tokenizer, load_tokenizer
 from chomp.errors import CheckpointError
 from chomp.model.build import ModelDef, build_model
 from chomp.rundir import CheckpointInfo, RunDir, list_checkpoints, open_run_around, verify
+
+
+class Described(NamedTuple):
+    """What a checkpoint says of itself; its arrays are not read."""
+
+    run: RunDir
+    info: CheckpointInfo
+    config: Config
+    tokenizer: Tokenizer
 
 
 @dataclass(frozen=True)
@@ -38,12 +47,7 @@ def find_checkpoint(path: Path) -> tuple[RunDir, CheckpointInfo]:
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    run = open_run_around(path)
-    candidates: Sequence[CheckpointInfo] = list_checkpoints(run.checkpoints)
-    if run.path != path:
-        candidates = [info for info in candidates if info.step == int(path.name)]
-    if not candidates:
-        raise CheckpointError(f"{path} has no checkpoint")
+    run, candidates = _candidates(path)
     problems: list[str] = []
     for info in reversed(candidates):
         found = verify(info.path)
@@ -53,13 +57,31 @@ def find_checkpoint(path: Path) -> tuple[RunDir, CheckpointInfo]:
     raise CheckpointError(f"{path}: no good checkpoint: {' | '.join(problems)}")
 
 
-def load_trained(path: Path) -> TrainedModel:
-    """Load parameters only; the optimizer's state is not read.
+def describe(path: Path) -> Described:
+    """What the newest checkpoint of a run, or the one at `path` itself, is of; only its description is read.
 
     Raises:
-        CheckpointError: there is no good checkpoint at `path`.
+        CheckpointError: there is none whose description can be read.
     """
-    run, info = find_checkpoint(path)
+    run, candidates = _candidates(path)
+    described = next((info for info in reversed(candidates) if "identity" in info.meta), None)
+    if described is None:
+        raise CheckpointError(f"{path}: no checkpoint has a description that can be read")
+    return _described(run, described)
+
+
+def _candidates(path: Path) -> tuple[RunDir, Sequence[CheckpointInfo]]:
+    """The run that `path` is or lies in, and the checkpoints that it may mean, oldest first."""
+    run = open_run_around(path)
+    found: Sequence[CheckpointInfo] = list_checkpoints(run.checkpoints)
+    if run.path != path:
+        found = [info for info in found if info.step == int(path.name)]
+    if not found:
+        raise CheckpointError(f"{path} has no checkpoint")
+    return run, found
+
+
+def _described(run: RunDir, info: CheckpointInfo) -> Described:
     values = {
         k: v for k, v in info.meta["identity"].items() if k not in ("derived", "data_fingerprint", "tokenizer_digest")
     }
@@ -67,6 +89,16 @@ def load_trained(path: Path) -> TrainedModel:
     tokenizer = load_tokenizer(run.tokenizer)
     if tokenizer.digest() != info.meta["identity"]["tokenizer_digest"]:
         raise CheckpointError(f"{run.tokenizer} is not the tokenizer that checkpoint {info.step} was trained with")
+    return Described(run, info, config, tokenizer)
+
+
+def load_trained(path: Path) -> TrainedModel:
+    """Load parameters only; the optimizer's state is not read.
+
+    Raises:
+        CheckpointError: there is no good checkpoint at `path`.
+    """
+    run, info, config, tokenizer = _described(*find_checkpoint(path))
     model_def = build_model(config.model, deterministic=True, backend=jax.default_backend())
     like = model_def.abstract()
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])

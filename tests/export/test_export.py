@@ -12,12 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from megalodon_jax import load_checkpoint
 from safetensors.numpy import load_file
 from transformers import AutoConfig, AutoTokenizer
 
-from chomp.cli.export import command
 from chomp.config.data import TokenizerConfig
 from chomp.config.load import parse_config
 from chomp.data.bpe import train_bpe
@@ -25,13 +23,12 @@ from chomp.data.tokenizers import Tokenizer, build_tokenizer
 from chomp.errors import ConfigError, DataError
 from chomp.export import formats
 from chomp.export.asking import Ask
-from chomp.export.formats import FORMATS, export
+from chomp.export.formats import export
 from chomp.export.gguf import paired
 from chomp.generate.load import TrainedModel
 from chomp.model.build import build_model
 from chomp.model.resolve import resolve_model
 from chomp.rundir import RunDir
-from tests.engine import run, tiny_config, write_config, write_corpus
 from tests.export.transcribed import Shape, logits
 
 TEXT = "def f(x):\n    return 'naïve café' + x\n"
@@ -213,27 +210,3 @@ def test_what_is_there_is_not_written_over_and_half_is_nothing(tmp_path: Path, m
     with pytest.raises(DataError, match="cannot be written: No space left on device"):
         export(model, "hf", tmp_path / "out", Ask())
     assert sorted(tmp_path.iterdir()) == before
-
-
-@pytest.mark.slow
-def test_a_run_is_exported_by_the_command(tmp_path: Path) -> None:
-    config = tiny_config(
-        write_corpus(tmp_path / "corpus"), model=LLAMA, train={"steps": 6, "log_every": 6}, checkpoint={"save_every": 6}
-    )
-    write_config(tmp_path / "config.yaml", config)
-    done = run("train", tmp_path / "config.yaml", "--run-dir", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-
-    def call(*args: object) -> Any:
-        return CliRunner().invoke(command, [str(tmp_path / "run"), *map(str, args)])
-
-    listed = json.loads(call("--list", "--json").stdout)
-    assert {name for name, entry in listed.items() if entry["possible"]} == {"hf", "gguf", "stablehlo"}
-    assert set(listed) == set(FORMATS)
-    assert "✗ megalodon-jax" in call("--list").stdout
-    written = call("--to", "hf", "--output", tmp_path / "out", "--dtype", "bfloat16")
-    assert written.exit_code == 0, written.output
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
-    assert "model.safetensors" in written.stdout
-    assert call("--to", "pickle", "--output", tmp_path / "x").exit_code == 2
-    assert call("--to", "hf").exit_code == 2

@@ -1,0 +1,81 @@
+"""`chomp export` on a run that an engine has trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from chomp.export.formats import FORMATS
+from tests.engine import run, tiny_config, write_config, write_corpus
+from tests.export.test_export import LLAMA
+
+pytestmark = pytest.mark.slow
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a small Llama's run."""
+    folder = tmp_path_factory.mktemp("llama")
+    config = tiny_config(
+        write_corpus(folder / "corpus"),
+        model=LLAMA,
+        train={"steps": STEPS, "log_every": STEPS},
+        checkpoint={"save_every": STEPS},
+    )
+    write_config(folder / "config.yaml", config)
+    done = run("train", folder / "config.yaml", "--run-dir", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+@pytest.fixture
+def torn(finished: Path, tmp_path: Path) -> Path:
+    """A copy of that run whose checkpoint has lost its parameters."""
+    copy = shutil.copytree(finished, tmp_path / "torn")
+    shutil.rmtree(copy / "checkpoints" / str(STEPS) / "params")
+    return copy
+
+
+def test_a_run_is_exported_by_the_command(finished: Path, tmp_path: Path) -> None:
+    written = run("export", finished, "--to", "hf", "--output", tmp_path / "out", "--dtype", "bfloat16")
+    assert written.returncode == 0, written.stderr
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert "model.safetensors" in written.stdout
+
+
+def test_the_list_reads_no_array(torn: Path) -> None:
+    listed = run("export", torn, "--list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    said = json.loads(listed.stdout)
+    assert set(said) == set(FORMATS)
+    assert {name for name, entry in said.items() if entry["possible"]} == {"hf", "gguf", "stablehlo"}
+    assert said["megalodon-jax"]["why"] == "megalodon-jax writes Megalodon models, and this one is a llama"
+    in_words = run("export", torn / "checkpoints" / str(STEPS), "--list", "--dtype", "q8_0").stdout
+    assert "✗ megalodon-jax" in in_words
+    assert "✗ hf            hf has no q8_0; only gguf has" in in_words
+    assert "✓ gguf" in in_words
+
+
+def test_a_checkpoint_without_parameters_is_refused(torn: Path, tmp_path: Path) -> None:
+    refused = run("export", torn, "--to", "hf", "--output", tmp_path / "out")
+    assert refused.returncode == 5
+    assert "no good checkpoint: step 6: params/" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--to", "pickle", "--output", "x"), "no format pickle; there are hf, gguf"),
+        (("--to", "hf"), "--output FOLDER"),
+    ],
+)
+def test_a_misspelled_command(finished: Path, options: tuple[str, ...], said: str) -> None:
+    refused = run("export", finished, *options)
+    assert refused.returncode == 2
+    assert said in refused.stderr
