@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gguf
 import numpy as np
 
 from chomp.config import Config
+from chomp.config.model import ModelConfig
 from chomp.data.byte_tokenizer import ByteTokenizer
 from chomp.data.fast_tokenizers import VOCABULARY_FILE
 from chomp.data.tokenizer import Tokenizer
 from chomp.export import llama
 from chomp.export.asking import Ask
 from chomp.export.tokenizer import tokenizer_json
-from chomp.export.weights import arrays_of
+from chomp.export.weights import Rows, Weight, weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.llama import ROPE_BASE, kv_heads
 
@@ -68,9 +69,9 @@ def _splits_like_gpt2(tokenizer: Tokenizer) -> bool:
     return bool(is_plain and parts.get("normalizer") is None and parts["model"]["type"] == "BPE")
 
 
-def paired(weight: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of a query or key projection in the order of llama.cpp, which turns neighbours; chomp turns halves."""
-    return weight.reshape(heads, 2, -1, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+def pair_order(rows: int, heads: int) -> np.ndarray:
+    """Which row of a query or key projection stands where for llama.cpp, which turns neighbours; chomp turns halves."""
+    return np.arange(rows).reshape(heads, 2, -1).swapaxes(1, 2).reshape(-1)
 
 
 def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
@@ -83,19 +84,34 @@ def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     _add_shape(writer, trained)
     _add_tokenizer(writer, trained)
-    for path, value in arrays_of(trained.params).items():
-        weight = value.astype(np.float32)
-        if path.endswith(("attn.wq.weight", "attn.wk.weight")):
-            weight = paired(weight, model.num_heads if ".wq." in path else kv_heads(model))
+    for path, weight in weights_of(trained.params, "float32").items():
         # llama.cpp wants vectors in full.
-        chosen = gguf.GGMLQuantizationType.F32 if weight.ndim == 1 else kind
-        writer.add_tensor(
-            llama.renamed(path, WHOLE, "blk.{}", LAYER), gguf.quants.quantize(weight, chosen), raw_dtype=chosen
-        )
+        chosen = gguf.GGMLQuantizationType.F32 if len(weight.shape) == 1 else kind
+        # The writer asks a tensor for its size now and to write itself later, as it does the package's lazy ones.
+        tensor = cast(Any, quantised(weight, chosen, _turned_heads(path, model)))
+        writer.add_tensor(llama.renamed(path, WHOLE, "blk.{}", LAYER), tensor, raw_dtype=chosen)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _turned_heads(path: str, model: ModelConfig) -> int | None:
+    """Heads of a projection whose output is turned by its position; None for any other parameter."""
+    if path.endswith("attn.wq.weight"):
+        return model.num_heads
+    return kv_heads(model) if path.endswith("attn.wk.weight") else None
+
+
+def quantised(weight: Weight, kind: gguf.GGMLQuantizationType, heads: int | None) -> Weight:
+    """A tensor as the bytes of llama.cpp's layout."""
+
+    order = np.arange(weight.shape[0]) if heads is None else pair_order(weight.shape[0], heads)
+
+    def rows(wanted: Rows) -> np.ndarray:
+        return gguf.quants.quantize(weight.rows(order[wanted]), kind).view(np.uint8)
+
+    return Weight(gguf.quant_shape_to_byte_shape(weight.shape, kind), np.dtype(np.uint8), rows)
 
 
 def _add_shape(writer: Any, trained: TrainedModel) -> None:

@@ -6,15 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.export import llama
 from chomp.export.asking import Ask
+from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
-from chomp.export.weights import arrays_of, in_dtype
+from chomp.export.weights import weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.llama import ROPE_BASE, kv_heads
 
@@ -75,9 +73,8 @@ def describe(trained: TrainedModel, ask: Ask) -> dict[str, Any]:
 
 def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
     """Write weights, configuration and tokenizer."""
-    tensors: dict[str, np.ndarray] = {}
-    for path, value in arrays_of(trained.params).items():
-        tensors[llama.renamed(path, WHOLE, "model.layers.{}", LAYER)] = in_dtype(value, ask.dtype)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    weights = weights_of(trained.params, ask.dtype)
+    named = {llama.renamed(path, WHOLE, "model.layers.{}", LAYER): weight for path, weight in weights.items()}
+    write_tensors(folder / "model.safetensors", named, {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(describe(trained, ask), indent=1) + "\n")
     write_tokenizer(trained.tokenizer, folder, longest=trained.config.train.seq_len)

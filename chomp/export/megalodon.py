@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from megalodon_jax import save_checkpoint
+from safetensors import SafetensorError
 
+from chomp.checkpoint.store import reason_in_words
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.export.asking import Ask
@@ -24,5 +26,9 @@ def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
 
 def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
     """Write weights, which carry the configuration, and the tokenizer."""
-    save_checkpoint(trained.params, folder / "model.safetensors")
+    try:
+        save_checkpoint(trained.params, folder / "model.safetensors")
+    except SafetensorError as error:
+        # What the disk said stands in its text.
+        raise OSError(reason_in_words(error)) from error
     write_tokenizer(trained.tokenizer, folder, longest=trained.config.train.seq_len)

@@ -14,14 +14,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
-from safetensors.numpy import save_file
 
 from chomp.checkpoint.items import fill
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.export.asking import Ask
+from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
-from chomp.export.weights import arrays_of, in_dtype
+from chomp.export.weights import weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.paths import named_leaves
 
@@ -37,8 +37,7 @@ def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
 def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
     """Write program, weights, signature and tokenizer."""
     seq_len = ask.seq_len or trained.config.train.seq_len
-    weights = {path: in_dtype(value, ask.dtype) for path, value in arrays_of(trained.params).items()}
-
+    weights = weights_of(trained.params, ask.dtype)
     like = trained.model_def.abstract()
     kinds = {path: leaf.dtype for path, leaf in named_leaves(like)}
 
@@ -50,7 +49,7 @@ def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
     ids = jax.ShapeDtypeStruct((1, seq_len), jnp.int32)
     program = jax_export.export(jax.jit(forward), platforms=PLATFORMS)(shapes, ids)
     (folder / "forward.stablehlo").write_bytes(program.serialize())
-    save_file(weights, folder / "model.safetensors")
+    write_tensors(folder / "model.safetensors", weights, {})
     signature = {
         "arguments": [{"weights": "model.safetensors, by name"}, {"ids": [1, seq_len], "dtype": "int32"}],
         "result": {"logits": [1, seq_len, program.out_avals[0].shape[-1]], "dtype": "float32"},

@@ -1,8 +1,11 @@
-"""Parameters as NumPy arrays by name."""
+"""Parameters as tensors of a file, whose numbers are made when they are written, some rows at a time."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any
 
 import ml_dtypes
 import numpy as np
@@ -10,13 +13,41 @@ import numpy as np
 from chomp.model.paths import named_leaves
 
 DTYPES = {"float32": np.dtype("float32"), "float16": np.dtype("float16"), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+Rows = slice | np.ndarray
+"""Places on a tensor's first axis."""
+BLOCK_BYTES = 1 << 20
+"""About how much of a tensor is converted at once; several times that is held by whatever converts it."""
 
 
-def arrays_of(params: Any) -> dict[str, np.ndarray]:
-    """Parameters by dotted name; on a CPU nothing is copied."""
-    return {path: np.ascontiguousarray(leaf) for path, leaf in named_leaves(params)}
+@dataclass(frozen=True)
+class Weight:
+    """A tensor as it will stand in a file.
+
+    Attributes:
+        rows: numbers of some of its rows, of that dtype.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    rows: Callable[[Rows], np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def tofile(self, file: IO[bytes]) -> None:
+        """Append its bytes, in the manner of `numpy.ndarray.tofile`, which would not say why a disk refuses them."""
+        step = max(1, BLOCK_BYTES * self.shape[0] // max(1, self.nbytes))
+        for start in range(0, self.shape[0], step):
+            numbers = self.rows(slice(start, start + step))
+            assert (numbers.shape[1:], numbers.dtype) == (self.shape[1:], self.dtype)
+            file.write(np.ascontiguousarray(numbers).reshape(-1).view(np.uint8).data)
 
 
-def in_dtype(value: np.ndarray, dtype: str | None) -> np.ndarray:
-    """A weight in another floating dtype; None leaves it."""
-    return value if dtype is None else value.astype(DTYPES[dtype], copy=False)
+def weights_of(params: Any, dtype: str | None = None) -> dict[str, Weight]:
+    """Parameters by dotted name, in another floating dtype if one is named; on a CPU nothing else is copied."""
+    return {path: _weight(leaf, leaf.dtype if dtype is None else DTYPES[dtype]) for path, leaf in named_leaves(params)}
+
+
+def _weight(leaf: Any, dtype: np.dtype[Any]) -> Weight:
+    return Weight(leaf.shape, dtype, lambda rows: np.asarray(leaf)[rows].astype(dtype, copy=False))

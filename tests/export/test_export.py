@@ -24,7 +24,7 @@ from chomp.errors import ConfigError, DataError
 from chomp.export import formats
 from chomp.export.asking import Ask
 from chomp.export.formats import export
-from chomp.export.gguf import paired
+from chomp.export.gguf import pair_order
 from chomp.generate.load import TrainedModel
 from chomp.model.build import build_model
 from chomp.model.resolve import resolve_model
@@ -142,8 +142,7 @@ def test_a_llama_for_llama_cpp(tmp_path: Path, dtype: Any, tolerance: float) -> 
 
 
 def test_rows_of_queries_are_put_in_pairs() -> None:
-    rows = np.arange(8.0)[:, None].repeat(3, 1)
-    assert paired(rows, 2)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert pair_order(8, 2).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
