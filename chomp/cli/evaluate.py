@@ -26,33 +26,14 @@ def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
     open_run_around(source)
     prepare_environment()
-    from chomp.config.derive import derive
-    from chomp.config.load import parse_resolved
-    from chomp.data.pipeline import build_data
-    from chomp.errors import DataError
     from chomp.generate.load import load_trained
     from chomp.run.compilation import use_compilation_cache
-    from chomp.run.evaluate import evaluate
-    from chomp.step.eval_step import make_eval_step
+    from chomp.run.heldout import open_heldout
 
     use_compilation_cache()
     trained = load_trained(source)
-    values = trained.config.model_dump()
-    config = parse_resolved(values, source=str(trained.info.path), overrides=overrides).config
-    data = build_data(config, derive(config), trained.tokenizer, vocab_size=trained.config.model.vocab_size)
-    try:
-        if not data.has_eval:
-            raise DataError("there is no held-out text to evaluate on; set data.hf_eval_split or give more documents")
-        step = make_eval_step(trained.model_def, isolate=config.data.isolate_documents)
-        result = evaluate(
-            trained.params,
-            step,
-            data.eval_batches(),
-            trained.tokenizer.byte_lengths(),
-            isolate=config.data.isolate_documents,
-        )
-    finally:
-        data.close()
+    with open_heldout(trained, overrides) as score:
+        result = score(trained.params)
     row = {
         "step": trained.info.step,
         "loss": result.loss,

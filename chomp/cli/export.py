@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 
 @click.command("export")
 @click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
-@click.option("--to", "name", metavar="FORMAT", help="hf, gguf, megalodon-jax or stablehlo; see --list.")
+@click.option("--to", "name", metavar="FORMAT", help="hf, gguf, megalodon-jax, int8 or stablehlo; see --list.")
 @click.option("-d", "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the files go.")
 @click.option(
     "--dtype",
@@ -19,6 +20,7 @@ import click
     help="Of weights; default: as in the checkpoint. q8_0 is for gguf only.",
 )
 @click.option("--seq-len", type=click.IntRange(min=1), help="Tokens of a row (stablehlo); default: as in training.")
+@click.option("--no-measure", is_flag=True, help="int8: do not score the run's held-out text before and after.")
 @click.option("--list", "only_list", is_flag=True, help="Say which formats are possible, and why others are not.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(
@@ -27,6 +29,7 @@ def command(
     output: Path | None,
     dtype: Any,
     seq_len: int | None,
+    no_measure: bool,
     only_list: bool,
     as_json: bool,
 ) -> None:
@@ -36,6 +39,8 @@ def command(
     """
     if not only_list and (name is None or output is None):
         raise click.UsageError("name a format and a folder: --to FORMAT --output FOLDER; --list says which there are")
+    if no_measure and name != "int8":
+        raise click.UsageError("--no-measure is for --to int8; no other format measures anything")
     from chomp.cli.engine import prepare_environment
     from chomp.rundir import open_run_around
 
@@ -43,11 +48,13 @@ def command(
     prepare_environment()
     from chomp.export.asking import Ask
     from chomp.export.formats import FORMATS, export, refusal
+    from chomp.export.int8 import read_cost
     from chomp.generate.load import describe, load_trained
+    from chomp.run.compilation import use_compilation_cache
 
     if name is not None and name not in FORMATS:
         raise click.UsageError(f"no format {name}; there are {', '.join(FORMATS)}")
-    ask = Ask(dtype, seq_len)
+    ask = Ask(dtype, seq_len, measure=not no_measure)
     if only_list:
         run, info, config, tokenizer = describe(source)
         click.echo(f"step {info.step} of {run.path}", err=True)
@@ -62,9 +69,14 @@ def command(
     click.echo(f"step {trained.info.step} of {trained.run.path}", err=True)
     assert name is not None
     assert output is not None
+    use_compilation_cache()
     files = export(trained, name, output, ask)
+    cost = read_cost(output) if name == "int8" else None
     if as_json:
-        click.echo(json.dumps({"folder": str(output), "step": trained.info.step, "bytes": files}))
+        said = {"folder": str(output), "step": trained.info.step, "bytes": files}
+        click.echo(json.dumps({**said, **({"loss": asdict(cost)} if cost else {})}))
         return
     for file, count in files.items():
         click.echo(f"{output / file}  {count / 1e6:,.2f} MB")
+    if cost is not None:
+        click.echo(cost.in_words())

@@ -15,7 +15,7 @@ from pathlib import Path
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
-from chomp.export import gguf, huggingface, megalodon, stablehlo
+from chomp.export import gguf, huggingface, int8, megalodon, stablehlo
 from chomp.export.asking import Ask
 from chomp.generate.load import TrainedModel
 from chomp.rundir.paths import fsync_folder
@@ -28,7 +28,7 @@ class Format:
     Attributes:
         what: one line for people.
         refusal: why a model of this configuration and tokenizer cannot be written so, or None.
-        write: puts files into an empty folder; raises nothing but OSError once `refusal` has given None.
+        write: puts files into an empty folder; raises OSError, or a ChompError that says what is wrong.
     """
 
     what: str
@@ -44,6 +44,9 @@ FORMATS: Mapping[str, Format] = {
     ),
     "gguf": Format("one file for llama.cpp and what is built on it", gguf.refusal, gguf.write),
     "megalodon-jax": Format("model.safetensors for megalodon_jax.load_checkpoint", megalodon.refusal, megalodon.write),
+    "int8": Format(
+        "matrices in 8 bits with a scale for each row: read by chomp.export.int8.read", int8.refusal, int8.write
+    ),
     "stablehlo": Format(
         "the forward pass as serialised StableHLO, with its weights: runs without chomp, by jax.export",
         stablehlo.refusal,
@@ -61,11 +64,11 @@ def refusal(name: str, config: Config, tokenizer: Tokenizer, ask: Ask) -> str | 
 
 
 def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str, int]:
-    """Write a model in one format; bytes of each file.
+    """Write a model in one format; bytes of each file, by its path in the folder.
 
     Raises:
         ConfigError: the format cannot express the model.
-        DataError: something is at `folder` already, or the disk does not take it.
+        DataError: something is at `folder` already, the disk does not take it, or what is asked for cannot be measured.
     """
     if (why := refusal(name, trained.config, trained.tokenizer, ask)) is not None:
         raise ConfigError(why)
@@ -75,8 +78,8 @@ def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str
     try:
         unfinished.mkdir(parents=True)
         FORMATS[name].write(trained, ask, unfinished)
-        for path in unfinished.iterdir():
-            _to_disk(path)
+        for path in unfinished.rglob("*"):
+            fsync_folder(path) if path.is_dir() else _to_disk(path)
         fsync_folder(unfinished)
         unfinished.rename(folder)
         fsync_folder(folder.parent)
@@ -84,7 +87,8 @@ def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str
         raise DataError(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def _to_disk(path: Path) -> None:

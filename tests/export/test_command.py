@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from chomp.export.formats import FORMATS
+from chomp.export.int8 import read
+from chomp.generate.load import load_trained
+from chomp.run.heldout import open_heldout
 from tests.engine import run, tiny_config, write_config, write_corpus
 from tests.export.test_export import LLAMA
 
@@ -47,12 +50,34 @@ def test_a_run_is_exported_by_the_command(finished: Path, tmp_path: Path) -> Non
     assert "model.safetensors" in written.stdout
 
 
+def test_int8_says_what_it_costs(finished: Path, tmp_path: Path) -> None:
+    told = run("export", finished, "--to", "int8", "--output", tmp_path / "out", "--json")
+    assert told.returncode == 0, told.stderr
+    loss = json.loads(told.stdout)["loss"]
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["loss"] == loss
+    evaluated = json.loads(run("eval", finished, "--json").stdout)
+    assert loss["before"] == {"nats_per_token": evaluated["loss"], "bits_per_byte": evaluated["bpb"]}
+    assert (loss["tokens"], loss["bytes"]) == (evaluated["tokens"], evaluated["bytes"])
+
+    # What the reader gives back scores as was said.
+    restored, trained = read(tmp_path / "out"), load_trained(finished)
+    with open_heldout(trained) as score:
+        again = score(restored.params)
+    assert loss["after"] == {"nats_per_token": again.loss, "bits_per_byte": again.bpb}
+    assert 0 < abs(again.loss - evaluated["loss"]) < 0.05
+
+    plain = run("export", finished, "--to", "int8", "--output", tmp_path / "plain", "--no-measure")
+    assert plain.returncode == 0, plain.stderr
+    assert "nats/token" not in plain.stdout
+    assert read(tmp_path / "plain").cost is None
+
+
 def test_the_list_reads_no_array(torn: Path) -> None:
     listed = run("export", torn, "--list", "--json")
     assert listed.returncode == 0, listed.stderr
     said = json.loads(listed.stdout)
     assert set(said) == set(FORMATS)
-    assert {name for name, entry in said.items() if entry["possible"]} == {"hf", "gguf", "stablehlo"}
+    assert {name for name, entry in said.items() if entry["possible"]} == {"hf", "gguf", "int8", "stablehlo"}
     assert said["megalodon-jax"]["why"] == "megalodon-jax writes Megalodon models, and this one is a llama"
     in_words = run("export", torn / "checkpoints" / str(STEPS), "--list", "--dtype", "q8_0").stdout
     assert "✗ megalodon-jax" in in_words
@@ -73,6 +98,7 @@ def test_a_checkpoint_without_parameters_is_refused(torn: Path, tmp_path: Path) 
     [
         (("--to", "pickle", "--output", "x"), "no format pickle; there are hf, gguf"),
         (("--to", "hf"), "--output FOLDER"),
+        (("--to", "hf", "--output", "x", "--no-measure"), "--no-measure is for --to int8"),
     ],
 )
 def test_a_misspelled_command(finished: Path, options: tuple[str, ...], said: str) -> None:
