@@ -40,6 +40,7 @@ from chomp.data.tokenfiles import (
 )  # fmt: skip
 from chomp.data.tokenizer import Ids, Tokenizer
 from chomp.data.tokenizers import build_tokenizer
+from chomp.data.vocabulary import named_roles
 from chomp.errors import DataError
 from chomp.rundir.paths import fsync_folder, write_whole
 
@@ -206,10 +207,7 @@ class _Work:
             return build_tokenizer(plan.tokenizer.model_copy(update={"kind": "file", "path": str(path)}))
         tokenizer = build_tokenizer(plan.tokenizer)
         for name, content in tokenizer.files().items():
-            vocabulary = json.loads(content)
-            spelled = {token["id"]: token["content"] for token in vocabulary["added_tokens"]}
-            roles = {"pad_token": tokenizer.pad_id, "bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id}
-            self._write_roles({role: spelled[index] for role, index in roles.items() if index in spelled})
+            self._write_roles(named_roles(content, tokenizer.special_ids()))
             write_whole(self._folder / name, content)
         return tokenizer
 

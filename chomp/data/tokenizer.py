@@ -45,6 +45,10 @@ class Tokenizer(abc.ABC):
         """Rows the model's embedding needs."""
         return -(-self.vocab_size // self._multiple) * self._multiple
 
+    def special_ids(self) -> dict[str, int | None]:
+        """Padding, begin and end ids, by the names `pad`, `bos` and `eos`."""
+        return {"pad": self.pad_id, "bos": self.bos_id, "eos": self.eos_id}
+
     @property
     def specials_per_document(self) -> int:
         """How many special ids `encode_document` adds to each document."""
@@ -96,14 +100,14 @@ class Tokenizer(abc.ABC):
 
     def digest(self) -> str:
         """SHA-256 over everything that changes ids; equal before and after a snapshot."""
-        digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode())
-        for name, content in sorted(self.files().items()):
-            digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
-        return digest.hexdigest()
+        return self._digest_with_files(self.settings())
 
     def vocabulary_digest(self) -> str:
         """SHA-256 over what the ids of text hang on, wherever the tokenizer came from and whatever is put around."""
-        digest = hashlib.sha256(json.dumps(self._vocabulary(), sort_keys=True).encode())
+        return self._digest_with_files(self._vocabulary())
+
+    def _digest_with_files(self, settings: dict[str, Any]) -> str:
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for name, content in sorted(self.files().items()):
             digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
         return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ def special_ids(backend: tokenizers.Tokenizer, config_path: Path) -> dict[str, i
         found = (backend.token_to_id(candidate) for candidate in candidates)
         ids[role] = next((index for index in found if index is not None), None)
     return ids
+
+
+def named_roles(content: bytes, ids: Mapping[str, int | None]) -> dict[str, str]:
+    """What a `tokenizer_config.json` says of special tokens, as `special_ids` reads it: their spelling by role.
+
+    Args:
+        content: the `tokenizer.json`; an id that it does not spell as an added token gets no role.
+        ids: padding, begin and end ids, as `special_ids` gives them.
+    """
+    spelled = {token["id"]: token["content"] for token in json.loads(content)["added_tokens"]}
+    return {f"{role}_token": spelled[ids[role]] for role in ROLES if ids[role] in spelled}
 
 
 def is_byte_level(backend: tokenizers.Tokenizer) -> bool:

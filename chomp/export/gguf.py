@@ -147,8 +147,7 @@ def _add_tokenizer(writer: Any, trained: TrainedModel) -> None:
     # The loader wants one merge at least. This one joins two bytes to what is no token, and so never to anything.
     writer.add_token_merges(merges or ["Ā ā"])
     # Without them llama.cpp takes 11, whatever that is.
-    ids = (("bos", tokenizer.bos_id), ("eos", tokenizer.eos_id), ("pad", tokenizer.pad_id))
-    for name, index in ids:
+    for name, index in tokenizer.special_ids().items():
         if index is not None:
             getattr(writer, f"add_{name}_token_id")(index)
     writer.add_add_bos_token(tokenizer.add_bos)

@@ -11,6 +11,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from chomp.data.byte_tokenizer import ByteTokenizer
 from chomp.data.fast_tokenizers import VOCABULARY_FILE
 from chomp.data.tokenizer import Tokenizer
+from chomp.data.vocabulary import named_roles
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
 
@@ -23,14 +24,11 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, *, longest: int) -> None
     """
     content = tokenizer_json(tokenizer)
     (folder / VOCABULARY_FILE).write_bytes(content)
-    added = json.loads(content)["added_tokens"]
-    spelled = {token["id"]: token["content"] for token in added}
-    roles = {"pad_token": tokenizer.pad_id, "bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id}
     described = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": longest,
         "clean_up_tokenization_spaces": False,
-        **{role: spelled[index] for role, index in roles.items() if index in spelled},
+        **named_roles(content, tokenizer.special_ids()),
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(described, indent=1) + "\n")
 
