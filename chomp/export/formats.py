@@ -6,6 +6,7 @@ stands there is whole.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -72,8 +73,9 @@ def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str
     """
     if (why := refusal(name, trained.config, trained.tokenizer, ask)) is not None:
         raise ConfigError(why)
-    if folder.exists():
+    if os.path.lexists(folder):
         raise DataError(f"{folder} exists; name another folder, or delete it")
+    missing = [parent for parent in folder.parents if not os.path.lexists(parent)]
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     try:
         unfinished.mkdir(parents=True)
@@ -87,6 +89,10 @@ def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str
         raise DataError(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        for parent in missing:
+            # Those that the export stands in are not empty.
+            with contextlib.suppress(OSError):
+                parent.rmdir()
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import resource
 from pathlib import Path
 from typing import Any, cast
 
@@ -195,17 +196,61 @@ def test_what_a_format_cannot_express(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_there_is_not_written_over_and_half_is_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("put", ["folder", "files", "file", "link"])
+def test_what_is_there_is_not_written_over(tmp_path: Path, put: str) -> None:
+    model, mine = trained(tmp_path, LLAMA), tmp_path / "mine"
+    if put in ("folder", "files"):
+        mine.mkdir()
+    if put == "files":
+        (mine / "notes.txt").write_text("mine")
+    if put == "file":
+        mine.write_text("mine")
+    if put == "link":
+        mine.symlink_to(tmp_path / "nowhere")
+    before = contents(tmp_path)
+    with pytest.raises(DataError, match="mine exists; name another folder, or delete it"):
+        export(model, "hf", mine, Ask())
+    assert contents(tmp_path) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))}
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [("hf", LLAMA), ("gguf", LLAMA), ("int8", LLAMA), ("stablehlo", LLAMA), ("megalodon-jax", MEGALODON)],
+)
+def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path: Path, name: str, architecture: dict[str, Any]) -> None:
+    model = trained(tmp_path, architecture)
+    # The weights are larger than that, so that the writer of each format meets the error itself.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        with pytest.raises(DataError, match="out cannot be written: File too large") as caught:
+            export(model, name, tmp_path / "made" / "out", Ask(measure=False))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value)
+    assert contents(tmp_path) == {}
+
+
+def test_a_disk_that_fails_at_the_very_end_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = trained(tmp_path, LLAMA)
-    (tmp_path / "mine").mkdir()
-    with pytest.raises(DataError, match="exists; name another folder, or delete it"):
-        export(model, "hf", tmp_path / "mine", Ask())
 
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    before = sorted(tmp_path.iterdir())
     monkeypatch.setattr(formats, "_to_disk", full)
     with pytest.raises(DataError, match="cannot be written: No space left on device"):
         export(model, "hf", tmp_path / "out", Ask())
-    assert sorted(tmp_path.iterdir()) == before
+    assert contents(tmp_path) == {}
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    model = trained(tmp_path, LLAMA)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataError, match="cannot be written: Not a directory"):
+        export(model, "hf", tmp_path / "file" / "out", Ask())
+    with pytest.raises(DataError, match="cannot be written: File name too long"):
+        export(model, "hf", tmp_path / ("x" * 300), Ask())
