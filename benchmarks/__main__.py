@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import version
 
 PAGES = (
-    "start", "loop", "saves", "step", "parts", "llama", "data", "prepare", "decode",
+    "start", "loop", "saves", "step", "parts", "llama", "data", "prepare", "decode", "export",
     "console_start", "console_tick", "chart", "console_open", "console_live",
 )  # fmt: skip
 
