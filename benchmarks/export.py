@@ -1,11 +1,11 @@
-"""How long `chomp export` takes, and how much memory: the whole command, on a Llama of 125M parameters.
+"""How long an export takes, and how much memory, for a Llama of 125M parameters.
 
     python -m benchmarks.export [--preset NAME] [--format FORMAT[:DTYPE]]...
 
-Parameters are random numbers, saved as a checkpoint once. Each command is a process of its own, and its peak is the
-most resident memory that the system counted for it, libraries included. Beside it stands what the process holds once
-the parameters are loaded and nothing is written yet. Ratios are to the bytes of the parameters. The Megalodon format
-takes `mega200m`, the smallest Megalodon that has a name.
+Parameters are random numbers, saved as a checkpoint once. Each export is a process of its own, which loads them as the
+command does. Memory is resident memory with libraries, as a ratio to the bytes of the parameters: once they are loaded,
+what the peak stands above that, and the peak. Loading has a peak of its own, so that the middle figure is a bound. The
+Megalodon format takes `mega200m`, the smallest Megalodon that has a name. int8 is not scored here.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 FORMATS = (
     "hf", "hf:bfloat16", "gguf", "gguf:float16", "gguf:bfloat16", "gguf:q8_0", "stablehlo", "int8", "megalodon-jax",
@@ -25,15 +25,17 @@ FORMATS = (
 LLAMA, MEGALODON = "nano-125m", "mega200m"
 ROWS = 50_304  # of the embedding, as with GPT-2's vocabulary; the tokenizer is that of bytes all the same
 STEP = 1
-OPTIONS = {"int8": ("--no-measure",)}
 
 
 class Cost(NamedTuple):
-    """What one process took."""
+    """What one process found: parameters, bytes, and seconds; `held` is its size when the parameters were loaded."""
 
+    parameters: int
+    weights: int
+    files: int
+    held: int
+    loading_seconds: float
     seconds: float
-    peak_bytes: int
-    said: str
 
 
 def make(run_dir: Path, preset: str) -> None:
@@ -71,59 +73,75 @@ def make(run_dir: Path, preset: str) -> None:
         raise SystemExit(failure.reason)
 
 
-def load(run_dir: Path) -> None:
-    """Load the parameters as the command does; print their number, bytes, and what the process holds with them."""
+def one(run_dir: Path, entry: str, output: Path) -> None:
+    """Load and export as the command does; print what that took in this process."""
     import jax
     import psutil
 
+    from chomp.export.asking import Ask
+    from chomp.export.formats import export
     from chomp.generate.load import load_trained
 
-    leaves = jax.tree.leaves(jax.block_until_ready(load_trained(run_dir).params))
-    print(sum(leaf.size for leaf in leaves), sum(leaf.nbytes for leaf in leaves), psutil.Process().memory_info().rss)
-
-
-def measured(*args: object) -> Cost:
-    """Run `python -m ARGS` to its end."""
-    # A child is counted from its parent's size on, so that this process imports nothing large.
-    command = [sys.executable, "-m", *map(str, args)]
     began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        child = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, "JAX_PLATFORMS": "cpu"})
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
-        for file in (out, err):
-            file.seek(0)
-        if child.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with {child.returncode}:\n{err.read()}")
+    trained = load_trained(run_dir)
+    leaves = jax.tree.leaves(jax.block_until_ready(trained.params))
+    held, loaded = psutil.Process().memory_info().rss, time.perf_counter()
+    name, _, dtype = entry.partition(":")
+    files = export(trained, name, output, Ask(cast(Any, dtype or None), measure=False))
+    cost = Cost(
+        parameters=sum(leaf.size for leaf in leaves),
+        weights=sum(leaf.nbytes for leaf in leaves),
+        files=sum(files.values()),
+        held=held,
+        loading_seconds=loaded - began,
+        seconds=time.perf_counter() - loaded,
+    )
+    print(json.dumps(cost._asdict()))
+
+
+def child(*args: object) -> tuple[str, int]:
+    """Run this page as a child; what it printed, and the most bytes that it ever held."""
+    # A child is counted from its parent's size on, so that this process imports nothing large.
+    command = [sys.executable, "-m", "benchmarks.export", *map(str, args)]
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(command, stdout=out, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+        out.seek(0)
         # Linux counts in KiB, macOS in bytes.
-        return Cost(seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), out.read())
+        return out.read(), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def page(preset: str, formats: list[str], folder: Path) -> None:
     """Print a table of one model's formats."""
-    run = folder / preset
-    measured("benchmarks.export", "--make", run, "--preset", preset)
-    loading = measured("benchmarks.export", "--load", run)
-    parameters, weights, loaded = map(int, loading.said.split())
-    print(f"{preset}: {parameters / 1e6:.1f}M parameters, {weights / 1e6:,.0f} MB; loading them alone takes")
-    print(
-        f"{loading.seconds:.1f} s with a peak of {loading.peak_bytes / weights:.2f} times their bytes; "
-        f"then the process holds {loaded / weights:.2f} times"
-    )
-    print(f"{'':<16}{'seconds':>9}{'of them beyond loading':>25}{'files MB':>11}{'above loaded':>14}{'peak':>7}")
-    for entry in formats:
-        name, _, dtype = entry.partition(":")
-        output = folder / "out"
-        options = [*OPTIONS.get(name, ()), *(["--dtype", dtype] if dtype else [])]
-        cost = measured("chomp", "export", run, "--to", name, "--output", output, *options)
-        written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    run, output = folder / preset, folder / "out"
+    child("--make", run, "--preset", preset)
+    for number, entry in enumerate(formats):
+        said, peak = child("--one", run, "--format", entry, "--output", output)
         shutil.rmtree(output)
+        cost = Cost(**json.loads(said))
+        if not number:
+            print(f"{preset}: {cost.parameters / 1e6:.1f}M parameters, {cost.weights / 1e6:,.0f} MB")
+            print(f"{'':<16}{'load s':>8}{'export s':>10}{'files MB':>10}{'loaded':>9}{'above':>8}{'peak':>8}")
+        ratios = [value / cost.weights for value in (cost.held, peak - cost.held, peak)]
         print(
-            f"{entry:<16}{cost.seconds:9.1f}{cost.seconds - loading.seconds:25.1f}{written / 1e6:11,.0f}"
-            f"{(cost.peak_bytes - loaded) / weights:14.2f}{cost.peak_bytes / weights:7.2f}",
+            f"{entry:<16}{cost.loading_seconds:8.1f}{cost.seconds:10.1f}{cost.files / 1e6:10,.0f}"
+            f"{ratios[0]:9.2f}{ratios[1]:8.2f}{ratios[2]:8.2f}",
             flush=True,
         )
+
+
+def pages(preset: str, formats: list[str]) -> None:
+    """Print the tables, Megalodon's format last."""
+    with tempfile.TemporaryDirectory() as name:
+        for model, entries in (
+            (preset, [entry for entry in formats if entry != "megalodon-jax"]),
+            (MEGALODON, [entry for entry in formats if entry == "megalodon-jax"]),
+        ):
+            if entries:
+                page(model, entries, Path(name))
 
 
 def main() -> None:
@@ -132,16 +150,15 @@ def main() -> None:
     parser.add_argument("--preset", default=LLAMA)
     parser.add_argument("--format", action="append", dest="formats", metavar="FORMAT[:DTYPE]")
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.make or given.load:
-        make(given.make, given.preset) if given.make else load(given.load)
-        return
-    formats = given.formats or list(FORMATS)
-    with tempfile.TemporaryDirectory() as name:
-        page(given.preset, [entry for entry in formats if entry != "megalodon-jax"], Path(name))
-        if "megalodon-jax" in formats:
-            page(MEGALODON, ["megalodon-jax"], Path(name))
+    if given.make:
+        make(given.make, given.preset)
+    elif given.one:
+        one(given.one, given.formats[0], given.output)
+    else:
+        pages(given.preset, given.formats or list(FORMATS))
 
 
 if __name__ == "__main__":

@@ -119,19 +119,18 @@ def _score(result: EvalResult) -> Score:
 def _in_8_bits(path: str, weight: Weight) -> tuple[Weight, Weight]:
     """A matrix as int8, and its scales."""
 
-    def scales(wanted: Rows) -> np.ndarray:
-        largest = np.abs(weight.rows(wanted).astype(np.float32)).max(axis=1, initial=0)
-        if not np.isfinite(largest).all():
-            raise DataError(f"the parameter {path} holds numbers that are not finite, which int8 cannot express")
-        # A row of zeros needs a scale too.
-        return np.maximum(largest / LARGEST, np.finfo(np.float32).tiny)
+    largest = [np.abs(weight.rows(block).astype(np.float32)).max(axis=1, initial=0) for block in weight.blocks()]
+    # A row of zeros needs a scale too.
+    scales = np.maximum(np.concatenate(largest) / LARGEST, np.finfo(np.float32).tiny)
+    if not np.isfinite(scales).all():
+        raise DataError(f"the parameter {path} holds numbers that are not finite, which int8 cannot express")
 
     def integers(wanted: Rows) -> np.ndarray:
         # In double precision the nearest integer is exactly that.
-        return np.rint(weight.rows(wanted) / scales(wanted)[:, None].astype(np.float64)).astype(np.int8)
+        return np.rint(weight.rows(wanted) / scales[wanted, None].astype(np.float64)).astype(np.int8)
 
     narrow = Weight(weight.shape, np.dtype(np.int8), integers)
-    return narrow, Weight(weight.shape[:1], np.dtype(np.float32), scales)
+    return narrow, Weight(scales.shape, scales.dtype, lambda wanted: scales[wanted])
 
 
 def read(folder: Path) -> Restored:

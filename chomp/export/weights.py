@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -35,11 +35,16 @@ class Weight:
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
 
-    def tofile(self, file: IO[bytes]) -> None:
-        """Append its bytes, in the manner of `numpy.ndarray.tofile`, which would not say why a disk refuses them."""
+    def blocks(self) -> Iterator[slice]:
+        """All rows, as many at once as should be converted together."""
         step = max(1, BLOCK_BYTES * self.shape[0] // max(1, self.nbytes))
         for start in range(0, self.shape[0], step):
-            numbers = self.rows(slice(start, start + step))
+            yield slice(start, start + step)
+
+    def tofile(self, file: IO[bytes]) -> None:
+        """Append its bytes, in the manner of `numpy.ndarray.tofile`, which would not say why a disk refuses them."""
+        for block in self.blocks():
+            numbers = self.rows(block)
             assert (numbers.shape[1:], numbers.dtype) == (self.shape[1:], self.dtype)
             file.write(np.ascontiguousarray(numbers).reshape(-1).view(np.uint8).data)
 
