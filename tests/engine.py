@@ -99,15 +99,14 @@ def write_config(path: Path, config: dict[str, Any]) -> Path:
     return path
 
 
-def command(*args: object) -> list[str]:
-    return [sys.executable, "-m", "chomp", *map(str, args)]
+def command(*args: object, module: str = "chomp") -> list[str]:
+    return [sys.executable, "-m", module, *map(str, args)]
 
 
-def run(*args: object, timeout: float = 240, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run `chomp ARGS` to its end."""
-    return subprocess.run(
-        command(*args), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False, **kwargs
-    )
+def run(*args: object, timeout: float = 240, module: str = "chomp", **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run `chomp ARGS`, or another module's command line, to its end."""
+    streams: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+    return subprocess.run(command(*args, module=module), timeout=timeout, check=False, **streams, **kwargs)
 
 
 class Engine:
@@ -116,14 +115,14 @@ class Engine:
     Events that were in the run directory before this process started are not seen.
     """
 
-    def __init__(self, run_dir: Path, *args: object, **kwargs: Any):
+    def __init__(self, run_dir: Path, *args: object, module: str = "chomp", **kwargs: Any):
         events = run_dir / "events.jsonl"
         self._reader = EventReader(events, offset=events.stat().st_size if events.exists() else 0)
         self.seen: list[Event] = []
         self.output = run_dir.parent / f"{run_dir.name}.{time.monotonic_ns()}.out"
         with self.output.open("wb") as out:
             streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.STDOUT}
-            self.process = subprocess.Popen(command(*args), **{**streams, **kwargs})
+            self.process = subprocess.Popen(command(*args, module=module), **{**streams, **kwargs})
 
     def wait_for(self, wanted: Callable[[Event], bool], timeout: float = 180) -> Event | None:
         """The first new event that is wanted, or None if the process ended without it."""

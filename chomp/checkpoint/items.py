@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from chomp.step.state import TrainState
 
@@ -26,8 +28,10 @@ def to_items(state: TrainState) -> dict[str, dict[str, Any]]:
 
 
 def from_items(items: Mapping[str, Mapping[str, Any]], like: TrainState) -> TrainState:
-    """The state whose items these are; `like` (abstract is enough) gives its structure."""
+    """The state whose items these are, at the full learning rate; `like` (abstract is enough) gives its structure."""
     return TrainState(
+        lr_factor=jnp.asarray(np.float32(1)),
+        lr_factor_until=jnp.asarray(np.int32(0)),
         params=fill(like.params, items["params"]),
         opt_state=fill(like.opt_state, items["opt"]),
         **{name: items["state"][name] for name in COUNTERS},

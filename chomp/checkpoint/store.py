@@ -235,16 +235,19 @@ class CheckpointStore:
         assert position.state is not None
         return {name: loaded[name] for name in abstract}, position.state
 
-    def set_aside(self, after: int, attempt: int) -> list[int]:
-        """Move the checkpoints of steps above `after` out of the way of a run that continues from there."""
+    def set_aside(self, after: int, label: str) -> list[int]:
+        """Move the checkpoints of steps above `after` out of the way of a run that continues from there.
+
+        They lie in `set-aside/LABEL` then, or under that name with a number if it is taken.
+        """
         beyond = [info for info in self.infos() if info.step > after]
         if not beyond:
             return []
-        place = self.folder / SET_ASIDE / f"before-attempt-{attempt}"
+        place = self.folder / SET_ASIDE / label
         number = 2
         while place.exists():
             # Attempts are counted in the event log, which somebody may have cut short.
-            place, number = place.with_name(f"before-attempt-{attempt}-{number}"), number + 1
+            place, number = place.with_name(f"{label}-{number}"), number + 1
         place.mkdir(parents=True)
         for info in beyond:
             info.path.rename(place / info.path.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from chomp.config.fields import Section, section, setting
+from chomp.config.fields import MAX_STEPS, Section, section, setting
 
 
 class CheckpointConfig(Section):
@@ -50,7 +50,18 @@ class LoggingConfig(Section):
 class DebugConfig(Section):
     """What to do when numbers go wrong."""
 
-    nonfinite: Literal["halt", "skip"] = setting(
-        "halt", "A loss or gradient that is not finite: stop before it touches the parameters, or skip that step."
+    nonfinite: Literal["halt", "skip", "rollback"] = setting(
+        "halt",
+        "A loss or gradient that is not finite: stop before it touches the parameters, skip that step, or go back to "
+        "the last good checkpoint and on with the next text.",
     )
     max_consecutive_nonfinite: int = setting(10, "Under `skip`, stop after this many in a row.", unit="steps", gt=0)
+    rollback_lr_factor: float = setting(
+        0.5, "Under `rollback`, what the learning rate is multiplied by for a while.", gt=0, le=1
+    )
+    rollback_steps: int = setting(
+        100, "For so long beyond the step that was not finite.", unit="steps", gt=0, le=MAX_STEPS // 2
+    )
+    max_consecutive_rollbacks: int = setting(
+        3, "Stop instead of going back once more in a row: before the learning rate is whole again.", gt=0
+    )

@@ -1,8 +1,8 @@
 """From configuration to batches: one training iterator with one state, and fixed evaluation batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
 from grain.experimental import WindowShuffleIterDataset
@@ -11,7 +11,7 @@ from chomp.config.data import DataConfig
 from chomp.config.derive import Derived
 from chomp.config.schema import Config
 from chomp.data.batch import Batch, BatchShape, LabelRules
-from chomp.data.heldout import Documents
+from chomp.data.heldout import Documents, Selection
 from chomp.data.packing.base import Corpus, PackDataset, PackPlan, Tokens
 from chomp.data.packing.bins import BinPackDataset
 from chomp.data.packing.sequential import SequentialPackDataset
@@ -21,6 +21,26 @@ from chomp.data.sources.base import Document
 from chomp.data.sources.build import Text, open_text
 from chomp.data.stream import StreamDataset
 from chomp.data.tokenizers import Tokenizer
+
+MOST_NAMED = 100
+"""Documents of a batch that are named one by one."""
+
+
+class BatchOrigin(NamedTuple):
+    """What a batch was packed from.
+
+    Attributes:
+        source: name of the source.
+        first_read: number of the first document in the order of reading, from 0.
+        document_count: how many documents from there on; with `packing_mode: bin` those of the whole groups that its
+            rows came from.
+        documents: their positions in the source, in the order of reading, at most 100; empty for a stream.
+    """
+
+    source: str
+    first_read: int
+    document_count: int
+    documents: list[int]
 
 
 class DataPipeline:
@@ -105,6 +125,25 @@ class DataPipeline:
         cursor = state["parent"].get("parent_window_start_state", state["parent"])
         return {"epoch": cursor["epoch"], **facts}
 
+    def documents_between(self, before: dict[str, Any], after: dict[str, Any]) -> "BatchOrigin":
+        """What the batch was packed from that lies between two saved states."""
+        first, end = before["documents"], self._read_at_most(after)
+        named: list[int] = []
+        if self._text.stream is None:
+            data, train = self._config.data, self._text.train
+            seed = self._seed % 2**31 if data.shuffle else None
+            order = _ordered(range(len(train)), repeat=data.repeat, shuffle_seed=seed)
+            chosen = [int(order[number]) for number in range(first, min(end, first + MOST_NAMED))]
+            named = [train.position(index) if isinstance(train, Selection) else index for index in chosen]
+        return BatchOrigin(self._text.name, first, end - first, named)
+
+    def _read_at_most(self, state: dict[str, Any]) -> int:
+        """Documents that had been begun at `state`: with the one, or the group, that it stands inside."""
+        inside = bool(state.get("offset") or state.get("rows_used"))
+        return int(state["documents"]) + inside * (
+            self._config.data.packing_buffer_docs if self._config.data.packing_mode == "bin" else 1
+        )
+
     def hurry(self) -> None:
         """End every wait for a retry, now and later: it becomes a DataError. From any thread."""
         self._text.retry.stop.set()
@@ -172,13 +211,16 @@ def make_plan(data: DataConfig, tokenizer: Tokenizer, shape: BatchShape, vocab_s
 
 def in_order(documents: Documents, *, repeat: bool, shuffle_seed: int | None) -> grain.IterDataset[Document]:
     """Random-access documents as an iterator; shuffled anew in every pass if a seed is given."""
-    dataset = grain.MapDataset.source(documents)
+    # Reading ahead is the batch prefetch's work; threads here would only contend for the GIL.
+    options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    return _ordered(documents, repeat=repeat, shuffle_seed=shuffle_seed).to_iter_dataset(options)
+
+
+def _ordered(items: Documents | Sequence[int], *, repeat: bool, shuffle_seed: int | None) -> grain.MapDataset[Any]:
+    dataset = grain.MapDataset.source(items)
     if shuffle_seed is not None:
         dataset = dataset.shuffle(seed=shuffle_seed)
-    if repeat:
-        dataset = dataset.repeat()
-    # Reading ahead is the batch prefetch's work; threads here would only contend for the GIL.
-    return dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
+    return dataset.repeat() if repeat else dataset
 
 
 def pack(

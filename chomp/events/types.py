@@ -127,14 +127,40 @@ class Warned(Event):
 
 @dataclass(frozen=True)
 class NonFinite(Event):
-    """A step's loss or gradient was not finite and did not reach the parameters."""
+    """A step's loss or gradient was not finite and did not reach the parameters.
+
+    `documents` are the positions in `source` of what its batch was packed from; `document_count` says how many there
+    were, for a long list is cut short and a stream has no positions.
+    """
 
     kind: ClassVar[str] = "nonfinite"
     step: int
     loss: float | None
     grad_norm: float | None
     skipped: int
-    action: Literal["halt", "skip"]
+    action: Literal["halt", "skip", "rollback"]
+    source: str = ""
+    first_read: int | None = None
+    document_count: int = 0
+    documents: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RolledBack(Event):
+    """After a step that was not finite (`from_step`) the run went back to `step` and on with the text behind it."""
+
+    kind: ClassVar[str] = "rollback"
+    step: int
+    from_step: int
+    lr_factor: float
+    until_step: int
+    in_a_row: int
+    count: int
+    message: str
+    source: str = ""
+    first_read: int | None = None
+    document_count: int = 0
+    documents: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -182,6 +208,7 @@ KINDS: dict[str, type[Event]] = {
         Checkpoint,
         Warned,
         NonFinite,
+        RolledBack,
         Acknowledged,
         RunEnded,
     )

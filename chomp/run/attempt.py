@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from chomp.errors import ChompError, RunDirError
-from chomp.events import CommandReader, Event, EventWriter, Phase, RunEnded, RunStarted, Step, Warned
+from chomp.events import CommandReader, Event, EventWriter, Phase, RolledBack, RunEnded, RunStarted, Step, Warned
 from chomp.events.text import defused
 from chomp.run.clock import TimeBudget
 from chomp.run.compilation import use_compilation_cache
@@ -153,6 +153,8 @@ class _Whereabouts(Sink):
                 self.step = event.resumed_from or 0
             case Phase():
                 self.step = max(self.step, event.step)
+            case RolledBack():
+                self.step = event.step
             case Step():
                 self.step = max(self.step, event.row["step"])
 

@@ -50,6 +50,13 @@ class TimeBudget:
             self._measured[category] += ended - self._open[1]
             self._open = None if outer is None else (outer[0], ended)
 
+    def give_up(self, since: Mapping[str, float]) -> None:
+        """Count the training since the totals `since`, and its wait for data, as lost."""
+        totals = self.totals()
+        trained, waited = (max(0.0, totals[name] - since.get(name, 0.0)) for name in ("train", "data_wait"))
+        self._measured["lost"] += trained + waited
+        self._measured["data_wait"] -= waited
+
     def outside_steps(self) -> float:
         """Seconds of this attempt that belong to no step."""
         return sum(self._measured[name] for name in OUTSIDE_STEPS)

@@ -1,31 +1,10 @@
-"""What earlier attempts left: rows that stay true after a resume, and time that was lost."""
+"""What earlier attempts left: time that was lost."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
 from chomp.events import Event, Phase, RunEnded, RunStarted
-from chomp.rundir import write_whole
-
-
-def keep_rows_up_to(path: Path, step: int) -> int:
-    """Rewrite a row file without the rows after `step` and without torn lines; returns how many went."""
-    if not path.exists():
-        return 0
-    kept: list[bytes] = []
-    gone = 0
-    for line in path.read_bytes().splitlines(keepends=True):
-        row = _parse(line)
-        if row is not None and line.endswith(b"\n") and row["step"] <= step:
-            kept.append(line)
-        else:
-            gone += 1
-    if gone:
-        write_whole(path, b"".join(kept))
-    return gone
 
 
 def seconds_beyond(events: Iterable[Event], since: float) -> float:
@@ -46,11 +25,3 @@ def seconds_beyond(events: Iterable[Event], since: float) -> float:
         if isinstance(event, RunStarted):
             began = event.t
     return total + (max(0.0, last - max(began, since)) if began is not None else 0.0)
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None

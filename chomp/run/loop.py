@@ -13,9 +13,10 @@ from chomp.events.types import EndStatus
 from chomp.model.selfcheck import check_path
 from chomp.run.boundary import Boundary
 from chomp.run.control import AbortRequestedError, StopRequestedError
+from chomp.run.rollback import roll_back
 from chomp.run.session import Session
 from chomp.run.steering import Steering
-from chomp.run.trainer import Trainer
+from chomp.run.trainer import RollbackDueError, Trainer
 
 log = logging.getLogger("chomp.loop")
 
@@ -75,6 +76,9 @@ def _settle(trainer: Trainer) -> ChompError | None:
             trainer.catch_up()
         except NonFiniteError as error:
             complaint = complaint or error
+        except RollbackDueError:
+            # The step is forgotten and its batch will be read again: whoever resumes goes back then.
+            break
         except Exception:
             log.exception("the last steps could not be read back")
             break
@@ -96,10 +100,8 @@ def _cut_short(error: Exception, trainer: Trainer) -> Outcome:
 def _run(trainer: Trainer, boundary: Boundary, steering: Steering) -> Outcome:
     boundary.begin()
     trainer.rows.restart()
-    for _ in training_steps(trainer, steering):
-        boundary.run_due()
-        boundary.report_failed_save()
-    trainer.catch_up()
+    while (due := _step_on(trainer, boundary, steering)) is not None:
+        roll_back(trainer, due)
     if trainer.session.request.dry_run:
         return _tried(trainer)
     step, total = trainer.progress.step, trainer.config.train.steps
@@ -109,6 +111,18 @@ def _run(trainer: Trainer, boundary: Boundary, steering: Steering) -> Outcome:
         boundary.run_last()
     reason = f"the text is used up after {step} of {total} steps (data.repeat is false)"
     return Outcome("data_exhausted", reason, 0, step)
+
+
+def _step_on(trainer: Trainer, boundary: Boundary, steering: Steering) -> RollbackDueError | None:
+    """Train until the last step or the end of the text, or until a rollback is due."""
+    try:
+        for _ in training_steps(trainer, steering):
+            boundary.run_due()
+            boundary.report_failed_save()
+        trainer.catch_up()
+    except RollbackDueError as due:
+        return due
+    return None
 
 
 def _tried(trainer: Trainer) -> Outcome:

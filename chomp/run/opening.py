@@ -22,12 +22,14 @@ from chomp.optim.build import Optimizer
 from chomp.optim.schedule import make_schedule
 from chomp.run.control import interruptibly
 from chomp.run.facts import device_facts, package_versions
-from chomp.run.history import keep_rows_up_to, seconds_beyond
+from chomp.run.history import seconds_beyond
+from chomp.run.progress import Progress
 from chomp.run.request import RunRequest
 from chomp.run.resume import carried_horizon, choose_checkpoint, judge, require_steps_ahead
 from chomp.rundir import CheckpointInfo, RunDir, write_whole
 from chomp.sinks import Reporter
-from chomp.step.state import TrainState, abstract_state, init_state, release_latch
+from chomp.sinks.rows import keep_rows_up_to
+from chomp.step.state import TrainState, abstract_state, init_state, release_latch, slow_down
 
 
 @dataclass
@@ -116,12 +118,9 @@ class Opening:
         """The state to train from; fills in the data position of a checkpoint."""
         if start.info is None:
             return init_state(model_def, optimizer, config.train.seed)
-        like = abstract_state(model_def, optimizer)
-        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        items, start.position = self._store.load(start.info, with_sharding(to_items(like), sharding), verified=True)
-        state = from_items(items, like)
-        # Saved between two skipped steps, it would hold still for ever under the policy that halts.
-        return release_latch(state) if config.debug.nonfinite == "halt" else state
+        state, start.position = restore(self._store, start.info, model_def, optimizer)
+        # Saved between two skipped steps, it would hold still for ever under a policy that halts.
+        return state if config.debug.nonfinite == "skip" else release_latch(state)
 
     def settle_directory(self, start: Start, config: Config, derived: Derived, tokenizer: Tokenizer) -> None:
         """Write what describes the run, and clear away what lies beyond the step it continues from.
@@ -157,7 +156,7 @@ class Opening:
             return False
 
     def _go_back_to(self, start: Start) -> None:
-        moved = self._store.set_aside(start.step, start.attempt)
+        moved = self._store.set_aside(start.step, f"before-attempt-{start.attempt}")
         if moved:
             steps = ", ".join(map(str, moved))
             place = self._run.checkpoints / "set-aside"
@@ -176,6 +175,21 @@ class Opening:
 
     def _warn(self, message: str, topic: str = "resume") -> None:
         self._reporter.publish(Warned(topic=topic, message=message))
+
+
+def restore(
+    store: CheckpointStore, info: CheckpointInfo, model_def: ModelDef, optimizer: Optimizer
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state that a checkpoint of verified bytes holds, and the data position beside it.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    like = abstract_state(model_def, optimizer)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    items, position = store.load(info, with_sharding(to_items(like), sharding), verified=True)
+    rollbacks = Progress.from_meta(info.step, info.meta).rollbacks
+    return slow_down(from_items(items, like), rollbacks.lr_factor, rollbacks.until_step), position
 
 
 def _lr_reader(config: Config) -> Callable[[Derived, int], float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from chomp.config.fields import MAX_STEPS
+from chomp.config.run import DebugConfig
 from chomp.step.train_step import StepMetrics
 
 
@@ -23,6 +25,36 @@ class Pending:
     utilization: float
 
 
+@dataclass(frozen=True)
+class Rollbacks:
+    """The rollbacks of a run so far; a checkpoint carries them, as the learning rate depends on the last one.
+
+    Attributes:
+        count: of the whole run.
+        in_a_row: how many, the last included, came before the learning rate was whole again.
+        lr_factor: what the learning rate is multiplied by since the last one.
+        until_step: the last step for which it is.
+    """
+
+    count: int = 0
+    in_a_row: int = 0
+    lr_factor: float = 1.0
+    until_step: int = 0
+
+    def one_more(self, bad_step: int, debug: DebugConfig) -> Rollbacks:
+        """The same with a rollback after `bad_step`.
+
+        Steps beyond `until_step` are `debug.rollback_steps` further than any bad one before: rollbacks that are not
+        in a row move forward, so that a run cannot go back for ever.
+        """
+        return Rollbacks(
+            count=self.count + 1,
+            in_a_row=self.in_a_row + 1 if bad_step <= self.until_step else 1,
+            lr_factor=debug.rollback_lr_factor,
+            until_step=min(max(self.until_step, bad_step + debug.rollback_steps), MAX_STEPS),
+        )
+
+
 @dataclass
 class Progress:
     """Totals of the whole run, earlier attempts included; integers, so that they stay exact at any size."""
@@ -35,6 +67,7 @@ class Progress:
     eval_loss: float | None = None
     eval_bpb: float | None = None
     owed: list[str] = field(default_factory=list)
+    rollbacks: Rollbacks = Rollbacks()
 
     @classmethod
     def from_meta(cls, step: int, meta: dict[str, Any]) -> Progress:
@@ -44,4 +77,5 @@ class Progress:
             tokens_seen=int(meta.get("tokens_seen", 0)),
             tokens_read=int(meta.get("tokens_read", 0)),
             owed=list(meta.get("owed", [])),
+            rollbacks=Rollbacks(**meta.get("rollbacks", {})),
         )

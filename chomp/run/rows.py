@@ -80,7 +80,8 @@ class RowMaker:
         return row
 
     def restart(self) -> None:
-        """Begin the window of steps here."""
+        """Begin the window of steps here, without those completed before."""
+        self._utilizations.clear()
         self._window.restart()
 
     def has_steps(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import platform
@@ -205,6 +206,7 @@ def checkpoint_meta(session: Session, step: int, progress: Any) -> dict[str, Any
         "eval_loss": _number(progress.eval_loss) if progress.eval_step == step else None,
         "eval_bpb": _number(progress.eval_bpb) if progress.eval_step == step else None,
         "owed": list(progress.owed),
+        "rollbacks": dataclasses.asdict(progress.rollbacks),
         "time_budget_seconds": session.budget.totals(),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 
 from chomp.errors import ChompError, ConfigError
 from chomp.events import COMMANDS, Command, Phase
@@ -24,6 +25,7 @@ class Steering:
         self._session = trainer.session
         self._queue = trainer.session.queue
         self._paused = False
+        self._unanswered: deque[Command] = deque()
 
     def obey(self) -> None:
         """Obey what has arrived; while paused, stay here until told to go on.
@@ -51,8 +53,11 @@ class Steering:
         self._session.reporter.publish(Phase(name="train", step=step))
 
     def _obey_new(self) -> None:
-        for command in self._queue.read():
+        self._unanswered.extend(self._queue.read())
+        while self._unanswered:
+            # May go back to an earlier step first; the command is then obeyed there.
             self._trainer.catch_up()
+            command = self._unanswered.popleft()
             step = self._trainer.progress.step
             try:
                 message = self._act(command)

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from chomp.data.batch import Batch
+from chomp.data.pipeline import BatchOrigin
 from chomp.errors import DataError, NonFiniteError
 from chomp.events import Compiled, NonFinite, Phase, Step
 from chomp.run.compilation import CompiledStep, compile_step
@@ -17,8 +18,26 @@ from chomp.run.control import interruptibly
 from chomp.run.progress import Pending, Progress
 from chomp.run.rows import RowMaker
 from chomp.run.session import Session
-from chomp.step.state import release_latch
+from chomp.step.state import TrainState, release_latch
 from chomp.step.train_step import StepMetrics, make_train_step
+
+
+class RollbackDueError(Exception):
+    """A step was not finite and the policy is to go back; the trainer stands at the step before it.
+
+    Attributes:
+        step: the one that was not finite.
+        words: what it came to.
+        position: the data iterator's state behind its batch.
+        origin: what its batch was packed from.
+    """
+
+    def __init__(self, step: int, words: str, position: dict[str, Any], origin: BatchOrigin):
+        super().__init__(words)
+        self.step = step
+        self.words = words
+        self.position = position
+        self.origin = origin
 
 
 class Trainer:
@@ -121,7 +140,7 @@ class Trainer:
     def _complete(self, pending: Pending) -> None:
         metrics: StepMetrics = jax.device_get(pending.metrics)
         if not metrics.finite:
-            self._report_nonfinite(pending.step, metrics)
+            self._report_nonfinite(pending, metrics)
         self.position = pending.position
         self.progress.step = pending.step
         self.progress.tokens_seen += int(metrics.tokens)
@@ -138,8 +157,9 @@ class Trainer:
         if not metrics.finite:
             self._limit_skips(pending.step, metrics)
 
-    def _report_nonfinite(self, step: int, metrics: StepMetrics) -> None:
-        policy = self.config.debug.nonfinite
+    def _report_nonfinite(self, pending: Pending, metrics: StepMetrics) -> None:
+        policy, step = self.config.debug.nonfinite, pending.step
+        origin = self.session.data.documents_between(self.position, pending.position)
         self.session.reporter.publish(
             NonFinite(
                 step=step,
@@ -147,8 +167,12 @@ class Trainer:
                 grad_norm=float(metrics.grad_norm),
                 skipped=int(metrics.skipped),
                 action=policy,
+                **origin._asdict(),
             )
         )
+        if policy == "rollback":
+            self._return_to(step - 1)
+            raise RollbackDueError(step, _nonfinite_words(step, metrics), pending.position, origin)
         if policy == "halt":
             self._return_to(step - 1)
             raise NonFiniteError(
@@ -170,6 +194,22 @@ class Trainer:
         self._pending.clear()
         self.dispatched = step
         self.state = release_latch(self.state)
+
+    def give_up_state(self, progress: Progress) -> None:
+        """Free the state's memory and stand, without a state, where `progress` says."""
+        for leaf in jax.tree.leaves(self.state):
+            leaf.delete()
+        self.progress, self.dispatched = progress, progress.step
+        self._newest = self.waiting_row = None
+
+    def go_on_from(self, state: TrainState, position: dict[str, Any]) -> None:
+        """Train from `state`, which is that of `progress.step`, with the text behind `position`."""
+        self.state, self.position = state, position
+        # A new iterator: the one before has read ahead.
+        self.batches.close()
+        self.batches = self.session.data.train_iterator()
+        self.batches.set_state(position)
+        self.rows.restart()
 
     def is_eval_step(self, step: int) -> bool:
         return self.session.data.has_eval and _is_due(step, self.config.train.eval_every, self.config.train.steps)

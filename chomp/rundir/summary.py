@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from chomp.errors import ChompError
-from chomp.events import Evaluated, Event, EventReader, Phase, RunEnded, RunStarted, Step
+from chomp.events import Evaluated, Event, EventReader, Phase, RolledBack, RunEnded, RunStarted, Step
 from chomp.events.codec import decode
 from chomp.rundir.lock import live_holder, read_holder
 from chomp.rundir.manifest import checkpoint_steps
@@ -116,6 +116,8 @@ class _Story:
             case Evaluated(step=int(reached)):
                 self.step = max(self.step, reached)
                 self.eval_loss = _number(event.loss)
+            case RolledBack():
+                self.step = _whole(event.step) or 0
             case Phase():
                 self.phase = str(event.name)
             case RunEnded():

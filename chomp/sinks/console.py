@@ -16,6 +16,7 @@ from chomp.events import (
     Event,
     NonFinite,
     Phase,
+    RolledBack,
     RunEnded,
     RunStarted,
     Sampled,
@@ -98,6 +99,8 @@ class ConsoleSink(Sink):
                     f"the parameters were not touched ({event.action})",
                     style="bold red",
                 )
+            case RolledBack():
+                self._say(event.message, style="bold red")
             case RunEnded():
                 self._ended(event)
 

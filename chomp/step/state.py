@@ -5,7 +5,8 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
 from chomp.model.build import ModelDef
 from chomp.optim.build import Optimizer
@@ -24,6 +25,8 @@ class TrainState(eqx.Module):
         params: the model's parameters.
         opt_state: the optimizer's state.
         rng: raw key data from which every step's dropout key is folded; never changes.
+        lr_factor: what learning rates are multiplied by for a while after a rollback, see `slow_down`; 1 otherwise.
+        lr_factor_until: the last step for which they are.
     """
 
     step: Int[Array, ""]
@@ -33,6 +36,8 @@ class TrainState(eqx.Module):
     params: PyTree
     opt_state: PyTree
     rng: UInt32[Array, " words"]
+    lr_factor: Float[Array, ""]
+    lr_factor_until: Int[Array, ""]
 
     def dropout_key(self) -> PRNGKeyArray:
         """Return this step's key: a function of the run's seed and the step number, so a resume repeats it."""
@@ -60,6 +65,13 @@ def release_latch(state: TrainState) -> TrainState:
     return dataclasses.replace(state, skipped_in_a_row=jnp.zeros_like(state.skipped_in_a_row))
 
 
+def slow_down(state: TrainState, factor: float, until: int) -> TrainState:
+    """Multiply learning rates by `factor` up to and with step `until`; shapes stay, so nothing retraces."""
+    return dataclasses.replace(
+        state, lr_factor=jnp.asarray(np.float32(factor)), lr_factor_until=jnp.asarray(np.int32(until))
+    )
+
+
 def _seed_words(seed: int) -> UInt32[Array, " words"]:
     return jax.random.key_data(jax.random.key(seed, impl=_KEY_KIND))
 
@@ -79,4 +91,6 @@ def _start(model_def: ModelDef, optimizer: Optimizer, words: UInt32[Array, " wor
         params=params,
         opt_state=optimizer.transform.init(params),
         rng=jax.random.key_data(run_key),
+        lr_factor=jnp.ones((), jnp.float32),
+        lr_factor_until=zero(),
     )

@@ -63,7 +63,11 @@ def make_train_step(model_def: ModelDef, optimizer: Optimizer, config: Config, d
 
     - `debug.nonfinite: halt`: nothing but the skip counters changes, not even `step`, and every later step leaves the
       state alone until `release_latch`;
+    - `rollback`: the same as `halt`; going back is the host's part;
     - `skip`: `step` advances, the skip is counted, and the next finite step sets `skipped_in_a_row` to zero.
+
+    Learning rates are multiplied by the state's `lr_factor` up to and with step `lr_factor_until`, whatever the policy:
+    a run keeps its bits when the policy changes.
 
     A batch without any loss token is a step with loss 0 and no update (a decay without a gradient would be one).
 
@@ -74,7 +78,7 @@ def make_train_step(model_def: ModelDef, optimizer: Optimizer, config: Config, d
         derived: `grad_accum`, the batch's leading axis.
     """
     sum_gradients = _make_gradient_sums(model_def, config.data.isolate_documents, derived.grad_accum)
-    clip_norm, halting = config.optim.grad_clip_norm, config.debug.nonfinite == "halt"
+    clip_norm, halting = config.optim.grad_clip_norm, config.debug.nonfinite != "skip"
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         sums = sum_gradients(state.params, batch, state.dropout_key())
@@ -87,7 +91,10 @@ def make_train_step(model_def: ModelDef, optimizer: Optimizer, config: Config, d
         latched = jnp.logical_and(halting, state.skipped_in_a_row > 0)
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         rates = optimizer.lr(state.updates)
-        new_state = _advance(state, _update(optimizer, state, grads), good, latched, sums.tokens > 0, halting)
+        updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params)
+        rates, updates = _slowed(state, rates, updates)
+        updated = optax.apply_updates(state.params, updates), opt_state
+        new_state = _advance(state, updated, good, latched, sums.tokens > 0, halting)
         metrics = StepMetrics(
             loss=loss,
             grad_norm=grad_norm,
@@ -153,10 +160,14 @@ def _clip_scale(norm: Float[Array, ""], limit: float) -> Float[Array, ""]:
     return jnp.where(norm > limit, limit / norm, 1.0)
 
 
-def _update(optimizer: Optimizer, state: TrainState, grads: PyTree) -> tuple[PyTree, PyTree]:
-    """Return parameters and optimizer state after one update."""
-    updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params)
-    return optax.apply_updates(state.params, updates), opt_state
+def _slowed(state: TrainState, rates: dict[str, Float[Array, ""]], updates: PyTree) -> tuple[Any, PyTree]:
+    """Return learning rates and updates for the step after `state`, both times the factor that is in force there.
+
+    All that an optimizer adds to the parameters is proportional to its learning rate, weight decay included.
+    """
+    factor = jnp.where(state.step < state.lr_factor_until, state.lr_factor, 1.0)
+    slower = jax.tree.map(lambda update: (update * factor).astype(update.dtype), updates)
+    return {name: rate * factor for name, rate in rates.items()}, slower
 
 
 def _advance(

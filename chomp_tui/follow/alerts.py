@@ -82,6 +82,13 @@ def _of_numbers(view: RunView) -> Iterator[Alert]:
     if not view.nonfinite:
         return
     newest = view.nonfinite[-1]
+    if view.rollbacks and view.rollbacks[-1].from_step == newest.step:
+        yield Alert("warn", "rollback", view.rollbacks[-1].message, view.rollbacks[-1].t)
+        return
+    if newest.action == "rollback":
+        text = f"step {newest.step}: loss or gradient is not finite; the engine goes back to its last good checkpoint"
+        yield Alert("bad", "non-finite", text, newest.t)
+        return
     if newest.action == "halt":
         text = f"step {newest.step}: loss or gradient is not finite; the engine stops before it"
         yield Alert("bad", "non-finite", text, newest.t)

@@ -17,6 +17,7 @@ from chomp.events import (
     Event,
     NonFinite,
     Phase,
+    RolledBack,
     RunEnded,
     RunStarted,
     Sampled,
@@ -73,7 +74,7 @@ class RunView:
         phase: what the engine does now; None before its first word and after its last.
         opening: an attempt that reads its data and has not begun yet: it may be refused, and the run stays as it was.
         refused: the end of an attempt that never began, if that is the newest thing that happened to a begun run.
-        samples, warnings, nonfinite, answers: the newest of each; the counts are of all.
+        samples, warnings, nonfinite, rollbacks, answers: the newest of each; the counts are of all.
         ended: how the newest attempt that began ended, None while it runs or if it was killed.
         spent: seconds by category of all that is over, see `budget`.
         last_t: Unix time of the newest event.
@@ -94,6 +95,7 @@ class RunView:
     warning_count: int = 0
     nonfinite: tuple[NonFinite, ...] = ()
     nonfinite_count: int = 0
+    rollbacks: tuple[RolledBack, ...] = ()
     answers: tuple[Acknowledged, ...] = ()
     ended: RunEnded | None = None
     step: int = 0
@@ -212,6 +214,8 @@ class Folding:
             case NonFinite():
                 self._keep("nonfinite", event, MOST_NONFINITE)
                 self._fields["nonfinite_count"] += 1
+            case RolledBack():
+                self._roll_back(event)
             case Acknowledged():
                 self._keep("answers", event, MOST_ANSWERS)
             case Unknown():
@@ -281,6 +285,22 @@ class Folding:
             spent["train"] -= lost
             _add(spent, "lost", lost)
 
+    def _roll_back(self, event: RolledBack) -> None:
+        """The same attempt went back; that it had to is part of its story."""
+        self._settle_rows()
+        fields = self._fields
+        nonfinite = {name: fields[name] for name in ("nonfinite", "nonfinite_count", "rollbacks")}
+        phase = fields["phase"]
+        self._close_phase(event.t)
+        if phase is not None:
+            fields["phase"] = Phase(name=phase.name, step=event.step, t=event.t)
+        self._count_lost(event.step)
+        self._go_back_to(event.step)
+        fields.update(nonfinite)
+        self._keep("rollbacks", event, MOST_NONFINITE)
+        fields["step"] = event.step
+        fields["tokens_seen"] = int(fields["rows"].last("tokens_seen") or 0)
+
     def _go_back_to(self, step: int) -> None:
         fields = self._fields
         fields["rows"], fields["evals"] = fields["rows"].cut(step), fields["evals"].cut(step)
@@ -288,6 +308,7 @@ class Folding:
         stand = tuple(one for one in fields["nonfinite"] if one.step <= step)
         fields["nonfinite_count"] -= len(fields["nonfinite"]) - len(stand)
         fields["nonfinite"] = stand
+        fields["rollbacks"] = tuple(one for one in fields["rollbacks"] if one.from_step <= step)
         checkpoints = self._own("checkpoints")
         for beyond in [saved for saved in checkpoints if saved > step]:
             del checkpoints[beyond]

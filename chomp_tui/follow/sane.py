@@ -56,6 +56,11 @@ def _texts(value: object) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
+def _naturals(value: object) -> list[int]:
+    found = [natural(item) for item in value] if isinstance(value, list) else []
+    return [item for item in found if item is not None]
+
+
 def _plain(value: object) -> str | int | float | None:
     """A value that can be shown on one line; None for anything deeper."""
     return value if isinstance(value, (str, int, float)) else None
@@ -71,6 +76,7 @@ _CONVERTERS: dict[str, Callable[[object], Any]] = {
     "str | None": lambda value: value if isinstance(value, str) else None,
     "bool": lambda value: value is True,
     "list[str]": _texts,
+    "list[int]": _naturals,
     "dict[str, str]": _mapping(lambda value: value if isinstance(value, str) else None),
     "dict[str, int]": _mapping(natural),
     "dict[str, float]": _mapping(_optional_number),

@@ -148,8 +148,8 @@ def test_setting_aside_keeps_every_byte_however_often(saving: Saving) -> None:
     for _ in range(2):
         saving.save(1)
         saving.save(2)
-        assert saving.store.set_aside(1, attempt=2) == [2]
-    assert saving.store.set_aside(1, attempt=2) == []
+        assert saving.store.set_aside(1, "before-attempt-2") == [2]
+    assert saving.store.set_aside(1, "before-attempt-2") == []
     aside = saving.store.folder / "set-aside"
     assert sorted(path.name for path in aside.iterdir()) == ["before-attempt-2", "before-attempt-2-2"]
     for path in aside.iterdir():

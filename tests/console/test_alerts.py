@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chomp.events import Checkpoint, Event, NonFinite, Warned
+from chomp.events import Checkpoint, Event, NonFinite, RolledBack, Warned
 from chomp.rundir import RunDir
 from chomp_tui.follow.alerts import Alert, alerts, newest_spike
 from chomp_tui.follow.feed import RunUpdate
@@ -48,6 +48,16 @@ def test_a_step_that_was_not_finite() -> None:
     skipped = found(one(3, "skip"), one(4, "skip"))
     assert len(skipped) == 1
     assert "2 so far" in skipped[0].text
+
+
+def test_a_rollback_is_told_in_the_engines_words() -> None:
+    bad = NonFinite(25, None, None, 1, "rollback", t=T0 + 5)
+    waiting = found(bad)[0]
+    assert (waiting.tone, waiting.word) == ("bad", "non-finite")
+    assert waiting.text == "step 25: loss or gradient is not finite; the engine goes back to its last good checkpoint"
+    back = RolledBack(20, 25, 0.5, 125, 1, 1, "step 25: went back to the checkpoint of step 20", t=T0 + 6)
+    (told,) = found(bad, back)
+    assert (told.tone, told.word, told.text, told.t) == ("warn", "rollback", back.message, T0 + 6)
 
 
 def test_an_engine_that_is_gone_or_said_why() -> None:

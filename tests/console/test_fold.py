@@ -14,6 +14,7 @@ from chomp.events import (
     Compiled,
     Evaluated,
     NonFinite,
+    RolledBack,
     Sampled,
     Step,
     Unknown,
@@ -81,6 +82,27 @@ def test_a_resume_cuts_what_lies_beyond_its_step() -> None:
     assert (view.nonfinite_count, view.step, view.tokens_seen, view.attempts) == (1, 10, 2500, 2)
     again = fold_many(view, [row(11), row(12), phase("data", t=T0 + 60), started(5, attempt=3, t=T0 + 61)])
     assert again.rows["step"].tolist() == [1, 2, 3, 4, 5]
+
+
+def rolled_back(step: int, from_step: int) -> RolledBack:
+    return RolledBack(step, from_step, 0.5, from_step + 100, 1, 1, f"went back to {step}", t=T0 + from_step)
+
+
+def test_a_rollback_takes_rows_back_and_stays_in_the_story() -> None:
+    bad = NonFinite(step=25, loss=None, grad_norm=None, skipped=1, action="rollback", t=T0 + 25)
+    events = [phase("data"), started(), phase("train"), *(row(step, t=T0 + step) for step in range(1, 25))]
+    events += [Checkpoint(state="committed", step=20, seconds=0.5, t=T0 + 20), evaluated(24), sampled(24), bad]
+    view = fold_many(RunView(), [*events, rolled_back(20, 25)])
+    assert view.rows["step"][-1] == 20
+    assert (len(view.evals), view.samples, view.step, view.tokens_seen) == (0, (), 20, 5000)
+    assert (view.nonfinite, view.nonfinite_count) == ((bad,), 1)
+    assert view.rollbacks[-1].message == "went back to 20"
+    assert view.budget["lost"] == 24 - 19.5
+    later = fold_many(view, [*(row(step) for step in range(21, 31)), phase("data"), started(30, attempt=2)])
+    assert later.rollbacks == view.rollbacks
+    assert later.rows["step"].tolist() == list(range(1, 31))
+    again = fold_many(view, [phase("data"), started(20, attempt=2)])
+    assert (again.rollbacks, again.nonfinite) == ((), ())
 
 
 def test_an_attempt_without_a_checkpoint_begins_again() -> None:

@@ -131,3 +131,39 @@ def test_an_interrupt_loses_nothing(open_data, corpus, monkeypatch):
         batches.extend(iterator)
     batches += [next(iterator) for _ in range(len(batches), 12)]
     assert all(map(same, batches, expected))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_documents_of_a_batch_are_named(open_data, tmp_path, mode, shuffle):
+    """Each document is one letter over and over, which says in every batch where it came from."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for number, letter in enumerate(letters):
+        (tmp_path / f"{number:02d}.txt").write_text(letter * (40 + 7 * number))
+    options = (f"data.files=['{tmp_path}/*.txt']", f"data.packing_mode={mode}", f"data.shuffle={str(shuffle).lower()}")
+    data = open_data("data.backend=files", "data.packing_buffer_docs=3", "data.max_eval_samples=1", *options)
+    iterator = data.train_iterator()
+    cut = 0
+    for _ in range(40):
+        before = iterator.get_state()
+        batch = next(iterator)
+        origin = data.documents_between(before, iterator.get_state())
+        held = {ord(letter) + 3: number for number, letter in enumerate(letters)}
+        seen = {held[token] for token in np.unique(batch.input_ids) if token in held}
+        assert seen <= set(origin.documents)
+        assert len(origin.documents) == origin.document_count
+        if mode == "sequential":
+            assert seen == set(origin.documents)
+        cut += len(seen) < len(letters)
+    assert cut == 40, "a batch that holds every document proves nothing"
+
+
+def test_of_a_long_list_the_first_documents_are_named(open_data, tmp_path):
+    for number in range(300):
+        (tmp_path / f"{number:03d}.txt").write_text("ab")
+    data = open_data("data.backend=files", f"data.files=['{tmp_path}/*.txt']", "data.shuffle=false")
+    start = data.train_iterator().get_state()
+    origin = data.documents_between(start, {**start, "documents": 250})
+    assert origin.document_count == 250
+    assert origin.documents == sorted(origin.documents)
+    assert len(origin.documents) == 100

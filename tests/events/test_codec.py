@@ -15,6 +15,7 @@ from chomp.events import (
     Event,
     NonFinite,
     Phase,
+    RolledBack,
     RunEnded,
     RunStarted,
     Sampled,
@@ -81,7 +82,26 @@ GOLDEN: list[tuple[Event, str]] = [
     ),
     (
         NonFinite(step=3, loss=math.nan, grad_norm=-math.inf, skipped=1, action="halt"),
-        '{"v":1,"t":1700000000.25,"kind":"nonfinite","step":3,"loss":null,"grad_norm":null,"skipped":1,"action":"halt"}',
+        '{"v":1,"t":1700000000.25,"kind":"nonfinite","step":3,"loss":null,"grad_norm":null,"skipped":1,"action":"halt",'
+        '"source":"","first_read":null,"document_count":0,"documents":[]}',
+    ),
+    (
+        RolledBack(
+            step=20,
+            from_step=25,
+            lr_factor=0.5,
+            until_step=125,
+            in_a_row=1,
+            count=2,
+            message="went back",
+            source="data.files",
+            first_read=7,
+            document_count=2,
+            documents=[9, 4],
+        ),
+        '{"v":1,"t":1700000000.25,"kind":"rollback","step":20,"from_step":25,"lr_factor":0.5,"until_step":125,'
+        '"in_a_row":1,"count":2,"message":"went back","source":"data.files","first_read":7,"document_count":2,'
+        '"documents":[9,4]}',
     ),
     (
         Acknowledged(id="a1", command="save", ok=True, message="saving step 3", step=3),

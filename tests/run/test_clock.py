@@ -171,3 +171,31 @@ def test_a_row_describes_its_window(clock: Clock, budget: TimeBudget) -> None:
     second = maker.make(3, metrics(3), 260)
     assert (second["step_time_s"], second["packing_utilization"]) == (2.0, 1.0)
     assert "first_step_compile_time_s" not in second
+
+
+def test_training_that_is_given_up_is_lost_and_nothing_else(clock: Clock, budget: TimeBudget) -> None:
+    clock.turn(10)
+    since = budget.totals()
+    with budget.measure("data_wait"):
+        clock.turn(3)
+    with budget.measure("eval"):
+        clock.turn(4)
+    clock.turn(20)
+    budget.give_up(since)
+    totals = budget.totals()
+    assert (totals["train"], totals["data_wait"], totals["eval"], totals["lost"]) == (10.0, 0.0, 4.0, 23.0)
+    clock.turn(1)
+    budget.give_up(totals)
+    assert (budget.totals()["train"], budget.totals()["lost"]) == (10.0, 24.0)
+
+
+def test_a_row_after_a_rollback_tells_of_the_steps_after_it_only(clock: Clock, budget: TimeBudget) -> None:
+    maker = RowMaker(config(10), budget, tokens_per_step=128, flops_per_token=6.0, peak_flops=1e6)
+    maker.completed(pending(1, 0.0), 100)
+    clock.turn(100)
+    maker.restart()
+    assert not maker.has_steps()
+    maker.completed(pending(1, 0.5), 100)
+    clock.turn(2)
+    row = maker.make(1, metrics(1), 0)
+    assert (row["packing_utilization"], row["step_time_s"]) == (0.5, 2.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chomp.events import Event, EventWriter, Phase, Sampled, Step, Warned, read_events
+from chomp.events import Event, EventWriter, Phase, RolledBack, Sampled, Step, Warned, read_events
 from chomp.rundir import RunDir
 from chomp.sinks import Reporter, RowFiles, Sink
 from chomp.sinks.base import QueuedSink
@@ -163,3 +164,18 @@ def test_rows_and_samples_are_flat_files(tmp_path: Path) -> None:
     sink.close()
     assert run.metrics.read_text() == '{"step":1,"loss":null}\n'
     assert run.samples.read_bytes() == b'{"step":1,"prompt":"a","text":"b\\n\\u001b[2J\\u2028","tokens":3}\n'
+
+
+def test_rows_beyond_a_rollback_go(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    sink = RowFiles(run)
+    for step in (1, 2, 3, 4):
+        sink.handle(Step(row={"step": step, "loss": 1.0}))
+    sink.handle(Sampled(step=4, prompt="a", text="b", tokens=1, seconds=0.1))
+    sink.handle(RolledBack(2, 5, 0.5, 105, 1, 1, "went back"))
+    for step in (3, 4):
+        sink.handle(Step(row={"step": step, "loss": 2.0}))
+    sink.close()
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [(row["step"], row["loss"]) for row in rows] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0)]
+    assert run.samples.read_text() == ""

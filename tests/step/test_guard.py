@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from chomp.data.batch import IGNORED
-from chomp.step.state import TrainState, release_latch
+from chomp.step.state import TrainState, release_latch, slow_down
 from tests.model.tiny import packed_batch
 from tests.step.running import copied, dummy_run, same, with_infinity
 
 HALT: dict[str, Any] = {"debug": {"nonfinite": "halt"}}
 SKIP: dict[str, Any] = {"debug": {"nonfinite": "skip"}}
+ROLLBACK: dict[str, Any] = {"debug": {"nonfinite": "rollback"}}
 RULES = ["adamw", "muon"]
 
 
@@ -26,7 +27,7 @@ def healed(state: TrainState, donor: TrainState) -> TrainState:
 
 
 @pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("policy", [HALT, SKIP], ids=["halt", "skip"])
+@pytest.mark.parametrize("policy", [HALT, SKIP, ROLLBACK], ids=["halt", "skip", "rollback"])
 def test_parameters_and_optimizer_stay_as_before(policy: dict[str, Any], name: str) -> None:
     step, state = dummy_run(**policy, optim={"name": name})
     state, _ = step(state, packed_batch(0))
@@ -51,8 +52,9 @@ def test_a_learning_rate_that_explodes_is_caught() -> None:
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(state.params))
 
 
-def test_halt_latches_until_released() -> None:
-    step, state = dummy_run(**HALT)
+@pytest.mark.parametrize("policy", [HALT, ROLLBACK], ids=["halt", "rollback"])
+def test_halt_latches_until_released(policy: dict[str, Any]) -> None:
+    step, state = dummy_run(**policy)
     state, _ = step(state, packed_batch(0))
     good = copied(state)
     state, metrics = step(with_infinity(state), packed_batch(1))
@@ -102,3 +104,34 @@ def test_a_batch_without_loss_tokens_is_a_step_without_update(policy: dict[str, 
     assert bool(metrics.finite)
     assert counters(state) == (1, 0, 0, 0)
     assert same((state.params, state.opt_state), (before.params, before.opt_state))
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "lion"])
+def test_a_slowed_state_moves_by_the_factor_until_its_last_step(name: str) -> None:
+    step, state = dummy_run(**ROLLBACK, optim={"name": name, "weight_decay": 0.5, "warmup_steps": 0})
+    start = copied(state)
+    full, full_metrics = step(copied(start), packed_batch(0))
+    slow, slow_metrics = step(slow_down(copied(start), 0.25, 1), packed_batch(0))
+    assert float(slow_metrics.lr) == 0.25 * float(full_metrics.lr)
+    assert float(slow_metrics.lr_muon) == 0.25 * float(full_metrics.lr_muon)
+    moves = zip(*(jax.tree.leaves(one.params) for one in (start, full, slow)), strict=True)
+    for before, far, near in moves:
+        assert np.any(np.asarray(far) != np.asarray(before))
+        # Each of the two sums is rounded once, to the precision of the parameter.
+        rounding = np.finfo(np.float32).eps * float(abs(before).max())
+        np.testing.assert_allclose(near - before, 0.25 * (far - before), rtol=1e-6, atol=rounding)
+    assert same(full.opt_state, slow.opt_state)
+    _, ended = step(slow, packed_batch(1))
+    _, whole = step(full, packed_batch(1))
+    assert float(ended.lr) == float(whole.lr)
+
+
+def test_a_state_that_is_not_slowed_takes_the_same_steps_under_every_policy() -> None:
+    ends = []
+    for policy in (HALT, SKIP, ROLLBACK):
+        step, state = dummy_run(**policy)
+        for number in range(3):
+            state, _ = step(state, packed_batch(number))
+        ends.append(copied(state))
+    assert same(ends[0], ends[1])
+    assert same(ends[0], ends[2])

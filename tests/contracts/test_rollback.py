@@ -1,0 +1,239 @@
+"""A step that is not finite under the policy that goes back: past the bad text, slower for a while, and exact."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chomp.events import (
+    Checkpoint,
+    Command,
+    Event,
+    NonFinite,
+    RolledBack,
+    RunEnded,
+    RunStarted,
+    Step,
+    Warned,
+    send_command,
+)
+from chomp.rundir import list_checkpoints
+from tests.engine import (
+    Engine,
+    assert_same_run,
+    dummy_config,
+    events_of,
+    rows,
+    run,
+    saved_arrays,
+    saved_position,
+    write_config,
+    write_corpus,
+)
+from tests.poisoned import POISON
+
+pytestmark = pytest.mark.slow
+
+STEPS, SAVE_EVERY, BEYOND, FACTOR = 60, 10, 12, 0.25
+# Read after some 27 and 40 batches, in this packing's order.
+POISONED = {"sequential": (240, 360), "bin": (520, 487)}
+SEQUENTIAL: dict[str, Any] = {"packing_mode": "sequential", "shuffle": False}
+BIN: dict[str, Any] = {"packing_mode": "bin", "packing_buffer_docs": 7, "shuffle": True}
+VARIANTS = {"sequential": SEQUENTIAL, "bin": BIN}
+
+
+def poison(corpus: Path, numbers: tuple[int, ...]) -> None:
+    for number in numbers:
+        (corpus / f"{number:03d}.txt").write_text(f"def {POISON} class return\n")
+
+
+def poisoned(*args: object) -> subprocess.CompletedProcess[str]:
+    return run(*args, module="tests.poisoned")
+
+
+def told(run_dir: Path) -> list[RolledBack]:
+    return [event for event in events_of(run_dir, RolledBack) if isinstance(event, RolledBack)]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Configurations over a text that is read less than once, and over the same text without its bad documents."""
+    folder = tmp_path_factory.mktemp("rollback")
+    for packing, data in VARIANTS.items():
+        for name, numbers in (("clean", ()), ("bad", POISONED[packing])):
+            corpus = write_corpus(folder / f"{name}-{packing}", documents=900)
+            poison(corpus, numbers)
+            config = dummy_config(
+                corpus,
+                model={"model_dim": 96},
+                data=data,
+                train={"steps": STEPS, "batch_size": 8, "seq_len": 128, "grad_accum": 2},
+                optim={"decay_steps": STEPS - 2},
+                checkpoint={"save_every": SAVE_EVERY},
+                debug={"nonfinite": "rollback", "rollback_lr_factor": FACTOR, "rollback_steps": BEYOND},
+            )
+            write_config(folder / f"{name}-{packing}.yaml", config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(runs: Path) -> Callable[[str], Path]:
+    """The reference run of a configuration, trained once."""
+
+    def reference(name: str) -> Path:
+        path = runs / f"{name}-reference"
+        if not path.exists():
+            done = poisoned("train", runs / f"{name}.yaml", "--run-dir", path)
+            assert done.returncode == 0, done.stderr
+        return path
+
+    return reference
+
+
+def test_the_text_goes_on_behind_the_bad_batch_and_the_rate_is_lower_for_a_while(
+    uninterrupted: Callable[[str], Path],
+) -> None:
+    bad, clean = uninterrupted("bad-sequential"), uninterrupted("clean-sequential")
+    assert told(clean) == []
+    first, *later = told(bad)
+    assert later, "there were two bad documents"
+    assert first.step == (first.from_step - 1) // SAVE_EVERY * SAVE_EVERY
+    assert (first.in_a_row, first.count, first.lr_factor) == (1, 1, FACTOR)
+    assert first.until_step == first.from_step + BEYOND
+    assert POISONED["sequential"][0] in first.documents
+    assert POISONED["sequential"][1] in later[0].documents
+    assert first.message == (
+        f"step {first.from_step}: the loss is nan and the gradient norm nan; went back to the checkpoint of step "
+        f"{first.step} and on with the next text, with the learning rate times 0.25 until step {first.until_step} "
+        "(rollback 1 in a row)"
+    )
+    assert [row["step"] for row in rows(bad)] == list(range(1, STEPS + 1))
+    rates = [here["lr"] / there["lr"] for here, there in zip(rows(bad), rows(clean), strict=True)]
+    last = later[-1].until_step
+    assert rates[: first.step] == [1.0] * first.step
+    np.testing.assert_allclose(rates[first.step : last], FACTOR, rtol=1e-6)
+    assert rates[last:] == [1.0] * (STEPS - last)
+    assert np.isfinite([row["loss"] for row in rows(bad)]).all()
+    assert [event.topic for event in events_of(bad, Warned) if isinstance(event, Warned)] == [], "nothing recompiled"
+
+
+def test_no_batch_is_lost_but_the_bad_one(runs: Path, uninterrupted: Callable[[str], Path], tmp_path: Path) -> None:
+    """Positions are functions of the batches read, so that a longer run over good text must stand at the same one."""
+    bad = uninterrupted("bad-sequential")
+    behind = sum(event.from_step - event.step for event in told(bad))
+    corpus = write_corpus(tmp_path / "corpus", documents=900)
+    for number in POISONED["sequential"]:
+        # As long as the bad ones, so that all batches are cut at the same places.
+        (corpus / f"{number:03d}.txt").write_text("def + class return\n")
+    options = ("-o", f'data.files=["{corpus}/*.txt"]', "-o", f"train.steps={STEPS + behind}")
+    done = run("train", runs / "clean-sequential.yaml", "--run-dir", tmp_path / "longer", *options)
+    assert done.returncode == 0, done.stderr
+    assert saved_position(bad, STEPS) == saved_position(tmp_path / "longer", STEPS + behind)
+
+
+@pytest.mark.parametrize("packing", VARIANTS)
+def test_killed_around_a_rollback_and_resumed(packing: str, runs: Path, uninterrupted: Callable[[str], Path]) -> None:
+    reference = uninterrupted(f"bad-{packing}")
+    first = told(reference)[0]
+    next_save = first.step + SAVE_EVERY
+    assert next_save < first.until_step, "the checkpoint after the rollback carries the lower rate"
+    run_dir = runs / f"{packing}-killed"
+
+    def kill_at(*instants: Callable[[Event], bool], fresh: bool = False) -> None:
+        resume = () if fresh else ("--resume", "latest")
+        options = ("train", runs / f"bad-{packing}.yaml", "--run-dir", run_dir, *resume)
+        engine = Engine(run_dir, *options, module="tests.poisoned")
+        for instant in instants:
+            assert engine.wait_for(instant) is not None, engine.text()
+        engine.signal(signal.SIGKILL)
+        assert engine.finish() == -signal.SIGKILL
+
+    def at_row(step: int) -> Callable[[Event], bool]:
+        return lambda event: isinstance(event, Step) and event.row["step"] >= step
+
+    def is_bad(event: Event) -> bool:
+        return isinstance(event, NonFinite)
+
+    def is_back(event: Event) -> bool:
+        return isinstance(event, RolledBack)
+
+    kill_at(is_bad, fresh=True)
+    kill_at(is_back)
+    kill_at(is_back, at_row(first.step + 2))
+    kill_at(is_back, lambda event: isinstance(event, Checkpoint) and event.state == "saving")
+    kill_at(
+        is_back,
+        lambda event: isinstance(event, Checkpoint) and event.state == "committed" and event.step == next_save,
+    )
+    done = poisoned("train", runs / f"bad-{packing}.yaml", "--run-dir", run_dir, "--resume", "latest")
+    assert done.returncode == 0, done.stderr + done.stdout
+    started = events_of(run_dir, RunStarted)[-1]
+    assert isinstance(started, RunStarted)
+    assert started.resumed_from is not None
+    assert started.resumed_from >= next_save
+    assert_same_run(reference, run_dir, STEPS)
+
+
+def test_without_a_checkpoint_the_run_begins_again_with_the_next_text(runs: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", documents=900)
+    poison(corpus, (45,))
+    options = ("-o", f'data.files=["{corpus}/*.txt"]', "-o", "train.steps=12", "-o", "checkpoint.save_every=0")
+    done = poisoned("train", runs / "bad-sequential.yaml", "--run-dir", tmp_path / "run", *options)
+    assert done.returncode == 0, done.stderr
+    (back,) = told(tmp_path / "run")
+    assert back.step == 0
+    assert 3 <= back.from_step <= 12
+    assert "went back to the start and on with the next text" in back.message
+    assert [row["step"] for row in rows(tmp_path / "run")] == list(range(1, 13))
+    arrays = saved_arrays(tmp_path / "run", 12)
+    assert int(arrays["state/step"]) == int(arrays["state/updates"]) == 12
+    assert int(arrays["state/skipped"]) == 0
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_text_that_stays_bad_ends_the_run(runs: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    run_dir = tmp_path / "run"
+    options = ("-o", f'data.files=["{corpus}/*.txt"]', "-o", "train.steps=1000000", "-o", "checkpoint.save_every=0")
+    options += ("-o", "debug.max_consecutive_rollbacks=2")
+    arguments = ("train", runs / "bad-sequential.yaml", "--run-dir", run_dir, *options)
+    engine = Engine(run_dir, *arguments, module="tests.poisoned")
+
+    def ask(*commands: str) -> None:
+        for command in commands:
+            send_command(run_dir / "commands.jsonl", Command(command))
+
+    saved = 0
+    for _ in range(2):
+        assert engine.wait_for(lambda event, at=saved: isinstance(event, Step) and event.row["step"] > at) is not None
+        # Paused at once, so that nothing is read or saved before the text has become bad.
+        ask("pause", "save")
+        committed = engine.wait_for(lambda event: isinstance(event, Checkpoint) and event.state == "committed")
+        assert isinstance(committed, Checkpoint), engine.text()
+        saved = committed.step
+        if len(list_checkpoints(run_dir / "checkpoints")) == 1:
+            ask("resume")
+    good, newest = list_checkpoints(run_dir / "checkpoints")
+    with (newest.path / "meta.json").open("a") as file:
+        file.write("x")
+    poison(corpus, tuple(range(60)))
+    ask("resume")
+    assert engine.finish() == 6, engine.text()
+    refused = [e for e in events_of(run_dir, Checkpoint) if isinstance(e, Checkpoint) and e.state == "refused"]
+    assert [event.step for event in refused] == [newest.step]
+    assert (run_dir / "checkpoints" / "set-aside" / "before-rollback" / str(newest.step)).is_dir()
+    assert [(event.step, event.in_a_row) for event in told(run_dir)] == [(good.step, 1), (good.step, 2)]
+    ended = events_of(run_dir, RunEnded)[-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.step == good.step
+    assert ended.reason == (
+        f"step {good.step + 1}: the loss is nan and the gradient norm nan; going back 2 times in a row did not help "
+        f"(debug.max_consecutive_rollbacks); the parameters are those of step {good.step}. Resume from an earlier "
+        "checkpoint with a lower learning rate (-o optim.lr=… --accept optim.lr)"
+    )
+    assert "Traceback" not in engine.text()
