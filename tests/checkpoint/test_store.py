@@ -218,3 +218,31 @@ def test_a_reason_is_found_behind_others() -> None:
     outer = RuntimeError("orbax failed")
     outer.__cause__ = OSError(30, "Read-only file system")
     assert reason_in_words(outer) == "Read-only file system"
+
+
+def test_what_is_not_kept_is_gone_from_the_disk(saving: Saving) -> None:
+    """Folders, files and bytes, not only the manifest that makes them a checkpoint."""
+    for step in range(1, 7):
+        saving.save(step, wait=step % 2 == 0)
+    saving.store.wait()
+    assert sorted(path.name for path in saving.store.folder.iterdir()) == ["5", "6"]
+    kept = sum(info.bytes + (info.path / "manifest.json").stat().st_size for info in saving.store.infos())
+    assert sum(path.stat().st_size for path in saving.store.folder.rglob("*") if path.is_file()) == kept
+    assert [step for state, step in saving.states() if state == "deleted"] == [1, 2, 3, 4]
+
+
+def test_a_checkpoint_that_cannot_be_deleted_whole_is_none_any_more(
+    saving: Saving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **options: Any) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr("chomp.checkpoint.store.shutil.rmtree", refuse)
+    for step in (1, 2, 3):
+        saving.save(step)
+    monkeypatch.undo()
+    assert saving.steps() == [2, 3]
+    assert (saving.store.folder / "1").is_dir()
+    assert ("deleted", 1) not in saving.states(), "what still takes room is not told as deleted"
+    saving.store.prepare()
+    assert sorted(path.name for path in saving.store.folder.iterdir()) == ["2", "3"]
