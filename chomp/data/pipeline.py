@@ -131,6 +131,8 @@ class DataPipeline:
         named: list[int] = []
         if self._text.stream is None:
             data, train = self._config.data, self._text.train
+            if not data.repeat:
+                end = min(end, len(train))
             seed = self._seed % 2**31 if data.shuffle else None
             order = _ordered(range(len(train)), repeat=data.repeat, shuffle_seed=seed)
             chosen = [int(order[number]) for number in range(first, min(end, first + MOST_NAMED))]

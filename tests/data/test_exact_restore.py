@@ -167,3 +167,26 @@ def test_of_a_long_list_the_first_documents_are_named(open_data, tmp_path):
     assert origin.document_count == 250
     assert origin.documents == sorted(origin.documents)
     assert len(origin.documents) == 100
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_at_the_end_of_text_that_is_read_once_no_document_is_made_up(open_data, tmp_path, mode):
+    for number in range(11):
+        (tmp_path / f"{number:02d}.txt").write_text("ab" * 100)
+    data = open_data(
+        "data.backend=files",
+        f"data.files=['{tmp_path}/*.txt']",
+        f"data.packing_mode={mode}",
+        "data.packing_buffer_docs=4",
+        "data.max_eval_samples=1",
+        "data.repeat=false",
+        "data.shuffle=false",
+    )
+    iterator = data.train_iterator()
+    before, origins = iterator.get_state(), []
+    for _ in iterator:
+        origins.append(data.documents_between(before, iterator.get_state()))
+        before = iterator.get_state()
+    assert max(origin.first_read + origin.document_count for origin in origins) == 10
+    # The document in the middle is held out.
+    assert sorted({number for origin in origins for number in origin.documents}) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
