@@ -21,7 +21,8 @@ PLACES = [
     ),
     (
         "debug:\n  zzzzzz: 1\n",
-        "c.yaml:2: debug.zzzzzz: unknown key; the keys of debug are nonfinite, max_consecutive_nonfinite",
+        "c.yaml:2: debug.zzzzzz: unknown key; the keys of debug are nonfinite, max_consecutive_nonfinite, "
+        "rollback_lr_factor, rollback_steps, max_consecutive_rollbacks",
     ),
     (
         "qqqq: 1\n",
