@@ -34,6 +34,8 @@ log = logging.getLogger("chomp.checkpoint")
 SET_ASIDE = "set-aside"
 UNFINISHED = re.compile(r"\d+(\.orbax-checkpoint-tmp.*)?")
 DATA_FILE = "position.json"
+# Arrays are compressed, so that a checkpoint may take a little more than the one before it.
+SPACE_MARGIN = 1.1
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,10 @@ class CheckpointStore:
         self.wait()
         if self.has(step):
             return time.monotonic() - started
+        lacking = self._lacking_space()
+        if lacking is not None:
+            self._fail(step, lacking)
+            return time.monotonic() - started
         self._on_event(Checkpoint(state="saving", step=step))
         target = self.folder / str(step)
         try:
@@ -141,6 +147,22 @@ class CheckpointStore:
         if wait:
             self.wait()
         return time.monotonic() - started if blocked is None else blocked
+
+    def _lacking_space(self) -> CheckpointError | None:
+        """Why a save cannot end well, judged by the newest checkpoint's size; None where nothing speaks against it.
+
+        A disk that fills up in the middle of a save takes the event log and the metrics down with it.
+        """
+        newest = next((info.bytes for info in reversed(self.infos()) if info.bytes), 0)
+        needed = int(newest * SPACE_MARGIN)
+        try:
+            free = shutil.disk_usage(self.folder).free
+        except OSError:
+            # The save itself will say what is wrong with the folder.
+            return None
+        if free >= needed:
+            return None
+        return CheckpointError(f"{self.folder} has {free:,} bytes free, and a checkpoint needs {needed:,}")
 
     def _finish(self, response: Any, target: Path, meta: dict[str, Any], started: float, blocked: float | None) -> None:
         """Complete a save that began at `started`; the caller waited `blocked` seconds, or waits still (None)."""

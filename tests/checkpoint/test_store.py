@@ -116,6 +116,31 @@ def test_a_failed_save_is_told_once_and_leaves_nothing(saving: Saving, monkeypat
     assert saving.steps() == [1, 3]
 
 
+def test_a_save_that_has_no_room_is_not_begun(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is judged by the newest checkpoint: before the first there is nothing to judge by."""
+    free = 0
+
+    def usage(path: Path) -> shutil._ntuple_diskusage:
+        assert path == saving.store.folder
+        return shutil._ntuple_diskusage(10**12, 10**12 - free, free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    saving.save(1)
+    (first,) = saving.store.infos()
+    needed = int(first.bytes * 1.1)
+    free = needed - 1
+    saving.save(2)
+    reason = f"{saving.store.folder} has {free:,} bytes free, and a checkpoint needs {needed:,}"
+    assert saving.told[2:] == [Checkpoint(state="failed", step=2, reason=reason)], "it was not begun"
+    failure = saving.store.take_failure()
+    assert failure is not None
+    assert (failure.step, failure.reason) == (2, reason)
+    assert [path.name for path in saving.store.folder.iterdir()] == ["1"]
+    free = needed
+    saving.save(3)
+    assert saving.steps() == [1, 3]
+
+
 def test_a_failure_in_the_background_does_not_raise(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", seen.append)
