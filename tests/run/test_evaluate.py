@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+import tokenizers
 
 from chomp.config import Config, derive
 from chomp.config.load import parse_config
+from chomp.data.bpe import END, PAD, train_bpe
 from chomp.data.pipeline import build_data
 from chomp.data.tokenizers import build_tokenizer
 from chomp.model.build import build_model
@@ -18,6 +22,7 @@ from chomp.run.control import StopRequest, StopRequestedError, StopSwitch
 from chomp.run.evaluate import EvalResult, evaluate
 from chomp.step.eval_step import make_eval_step
 from tests.engine import tiny_config, write_corpus
+from tests.model import tiny
 
 
 def make_config(folder: Path, batch_size: int, **data: object) -> Config:
@@ -73,3 +78,52 @@ def test_a_stop_leaves_the_evaluation(tmp_path: Path) -> None:
     switch.set(StopRequest("asked", 0))
     with pytest.raises(StopRequestedError):
         score(make_config(tmp_path, 4), switch)
+
+
+@pytest.mark.parametrize("backend", ["llama", "megalodon"])
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_bits_per_byte_are_those_of_a_computation_by_hand(tmp_path: Path, backend: str, kind: str) -> None:
+    """Each document alone, its text encoded by the tokenizer's own library, in double precision: equal to 1e-5."""
+    config = make_config(tmp_path, 2, tokenizer=vocabulary_of(kind, tmp_path))
+    model_section = tiny.model_config(backend, vocab_size=None, chunk_size=256)
+    # One row takes all, so that no document is cut.
+    config = config.model_copy(
+        update={"model": model_section, "train": config.train.model_copy(update={"seq_len": 1024})}
+    )
+    tokenizer = build_tokenizer(config.data.tokenizer)
+    model = build_model(resolve_model(config.model, tokenizer))
+    params = model.init(jax.random.key(1))
+    data = build_data(config, derive(config), tokenizer)
+    step = make_eval_step(model, isolate=True)
+    result = evaluate(params, step, data.eval_batches(), tokenizer.byte_lengths(), isolate=True)
+
+    texts = list(data.iter_heldout_texts())
+    nats = size = 0.0
+    for text in texts:
+        ids = np.asarray([*encoded_by_hand(kind, tmp_path, text), tokenizer.eos_id], np.int32)
+        logits = np.asarray(model.combine(params).logits(jax.numpy.asarray(ids[None])), np.float64)[0, :-1]
+        shares = np.exp(logits - logits.max(-1, keepdims=True))
+        nats -= np.log(shares[np.arange(len(ids) - 1), ids[1:]] / shares.sum(-1)).sum()
+        # Nothing precedes a document's first token, and the end-of-text id is no text.
+        first = tokenizer.decode(ids[:1])
+        assert text.startswith(first)
+        size += len(text.encode()) - len(first.encode())
+    assert len(texts) == 3
+    assert result.bytes == size
+    assert result.bpb == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+
+
+def vocabulary_of(kind: str, folder: Path) -> dict[str, object]:
+    if kind == "byte":
+        return {"kind": "byte"}
+    write_corpus(folder / "corpus")
+    texts = [path.read_text() for path in sorted((folder / "corpus").iterdir())]
+    (folder / "tokenizer.json").write_text(train_bpe(texts, 300).to_str())
+    (folder / "tokenizer_config.json").write_text(json.dumps({"pad_token": PAD, "eos_token": END}))
+    return {"kind": "file", "path": str(folder / "tokenizer.json")}
+
+
+def encoded_by_hand(kind: str, folder: Path, text: str) -> list[int]:
+    if kind == "byte":
+        return [3 + byte for byte in text.encode()]
+    return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text, add_special_tokens=False).ids
