@@ -12,7 +12,7 @@ import click
 
 @click.command("export")
 @click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
-@click.option("--to", "name", metavar="FORMAT", help="hf, gguf, megalodon-jax, int8 or stablehlo; see --list.")
+@click.option("--to", "name", metavar="FORMAT", help="hf, gguf, mhc, megalodon-jax, int8 or stablehlo; see --list.")
 @click.option("-d", "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the files go.")
 @click.option(
     "--dtype",

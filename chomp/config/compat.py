@@ -38,6 +38,7 @@ RULES: tuple[Rule, ...] = (
             "num_layers",
             "num_heads",
             "num_kv_heads",
+            "residual_streams",
             "z_dim",
             "value_dim",
             "ffn_hidden_dim",

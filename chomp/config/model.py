@@ -52,6 +52,13 @@ class ModelConfig(Section):
         group="architecture",
         gt=0,
     )
+    residual_streams: int = setting(
+        1,
+        "Residual streams of a Llama: 1 is the plain residual, more are hyper-connections (mHC) with learned mixing.",
+        group="architecture",
+        ge=1,
+        le=4,
+    )
     z_dim: int = setting(128, "Width of the shared query and key projection.", group="architecture", gt=0)
     value_dim: int = setting(512, "Width of the value projection.", group="architecture", gt=0)
     ffn_hidden_dim: int = setting(512, "Hidden width of the feed-forward layer.", group="architecture", gt=0)

@@ -16,7 +16,7 @@ from pathlib import Path
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
-from chomp.export import gguf, huggingface, int8, megalodon, stablehlo
+from chomp.export import gguf, huggingface, int8, megalodon, mhc, stablehlo
 from chomp.export.asking import Ask
 from chomp.generate.load import TrainedModel
 from chomp.rundir.paths import fsync_folder
@@ -44,6 +44,7 @@ FORMATS: Mapping[str, Format] = {
         huggingface.write,
     ),
     "gguf": Format("one file for llama.cpp and what is built on it", gguf.refusal, gguf.write),
+    "mhc": Format("a Llama's weights and its residual streams, in a layout of their own", mhc.refusal, mhc.write),
     "megalodon-jax": Format("model.safetensors for megalodon_jax.load_checkpoint", megalodon.refusal, megalodon.write),
     "int8": Format(
         "matrices in 8 bits with a scale for each row: read by chomp.export.int8.read", int8.refusal, int8.write

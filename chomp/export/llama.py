@@ -16,6 +16,11 @@ def refusal(config: Config, name: str) -> str | None:
         return (
             f"{name} cannot express model.attention_window ({model.attention_window}): Llama attends to the whole text"
         )
+    if model.residual_streams > 1:
+        return (
+            f"{name} cannot express model.residual_streams ({model.residual_streams}): Llama has one residual stream; "
+            "--to mhc writes this model"
+        )
     return None
 
 

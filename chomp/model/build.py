@@ -84,6 +84,7 @@ def _abstract(model_def: ModelDef) -> PyTree:
 
 _PARTS = (
     ("mtp.", "prediction_heads"),
+    ("_residual.", "residual_streams"),
     ("attn.timenorm.", "timestep_norm"),
     ("attn.cema.", "cema"),
     ("attn.rmsnorm.", "rms_norm"),

@@ -20,6 +20,7 @@ from chomp.model.base import LanguageModel
 from chomp.model.flops import mean_attention_span
 from chomp.model.head import logits_of, negative_log_likelihoods
 from chomp.model.loss import loss_mask
+from chomp.model.residual import Residual, collapsed, connection, mixing_flops, spread
 
 INIT_STD = 0.02
 ROPE_BASE = 10_000.0
@@ -157,31 +158,36 @@ Drop = Callable[[Array], Array]
 
 
 class Block(eqx.Module):
-    """Attention, then the feed-forward layer, each behind a norm and beside the residual stream."""
+    """Attention, then the feed-forward layer, each behind a norm and beside the residual stream, or several."""
 
     attn_norm: RMSNorm
     attn: Attention
+    attn_residual: Residual
     ffn_norm: RMSNorm
     ffn: FeedForward
+    ffn_residual: Residual
 
-    def __init__(self, config: ModelConfig, *, fused: bool, key: PRNGKeyArray) -> None:
-        """Draw weights."""
+    def __init__(self, config: ModelConfig, number: int, *, fused: bool, key: PRNGKeyArray) -> None:
+        """Draw weights of the block of this number, from 0."""
         attention_key, feed_forward_key = jax.random.split(key)
         self.attn_norm, self.ffn_norm = norm(config), norm(config)
         self.attn = Attention(config, fused=fused, key=attention_key)
         self.ffn = FeedForward(config, key=feed_forward_key)
+        self.attn_residual, self.ffn_residual = (
+            connection(config.residual_streams, place) for place in (2 * number, 2 * number + 1)
+        )
 
     def __call__(
-        self, x: Float[Array, "batch seq dim"], mix: Mix, drop: tuple[Drop, Drop] = (lambda x: x, lambda x: x)
-    ) -> Float[Array, "batch seq dim"]:
+        self, x: Float[Array, "*streams batch seq dim"], mix: Mix, drop: tuple[Drop, Drop] = (lambda x: x, lambda x: x)
+    ) -> Float[Array, "*streams batch seq dim"]:
         """Add what attention and the feed-forward layer find.
 
         Args:
             mix: calls the attention with the normalised tokens and with keys of the caller's choice.
             drop: dropout of what is added.
         """
-        x = x + drop[0](mix(self.attn, self.attn_norm(x)))
-        return x + drop[1](self.ffn(self.ffn_norm(x)))
+        x = self.attn_residual(x, lambda x: drop[0](mix(self.attn, self.attn_norm(x))))
+        return self.ffn_residual(x, lambda x: drop[1](self.ffn(self.ffn_norm(x))))
 
 
 class Memory(NamedTuple):
@@ -192,7 +198,7 @@ class Memory(NamedTuple):
 
 
 class LlamaModel(LanguageModel):
-    """See the module; reads the model section's widths, `num_kv_heads`, `attention_window`, `dropout` and dtypes."""
+    """See the module; reads widths, `num_kv_heads`, `attention_window`, `residual_streams`, `dropout` and dtypes."""
 
     embedding_path: ClassVar[str] = "embed.weight"
 
@@ -203,6 +209,7 @@ class LlamaModel(LanguageModel):
     compute_dtype: jnp.dtype = eqx.field(static=True)
     rope_base: float = eqx.field(static=True)
     window: int | None = eqx.field(static=True)
+    streams: int = eqx.field(static=True)
     dropout: float = eqx.field(static=True)
     recompute: bool = eqx.field(static=True)
     loss_chunk_size: int | None = eqx.field(static=True)
@@ -218,12 +225,13 @@ class LlamaModel(LanguageModel):
         shape, dtype = (config.vocab_size, config.model_dim), config.param_dtype
         self.embed = eqx.nn.Embedding(weight=(INIT_STD * jax.random.normal(embed_key, shape)).astype(dtype))
         fused = backend == "gpu" and takes_fused_attention(config)
-        self.blocks = tuple(Block(config, fused=fused, key=block_key) for block_key in keys)
+        self.blocks = tuple(Block(config, i, fused=fused, key=block_key) for i, block_key in enumerate(keys))
         self.norm = norm(config)
         self.lm_head = None if config.share_emb else Linear(config.model_dim, config.vocab_size, dtype, key=head_key)
         self.compute_dtype = jnp.dtype(config.compute_dtype)
         self.rope_base = config.rope_base or ROPE_BASE
         self.window = config.attention_window
+        self.streams = config.residual_streams
         self.dropout = config.dropout
         self.recompute = config.use_checkpoint
         self.loss_chunk_size = config.loss_chunk_size
@@ -261,10 +269,10 @@ class LlamaModel(LanguageModel):
         if self.recompute:
             run = eqx.filter_checkpoint(run)
         keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
-        x = self._dropped(self._embedded(input_ids), keys[0])
+        x = spread(self._dropped(self._embedded(input_ids), keys[0]), self.streams)
         for block, block_key in zip(self.blocks, keys[1:], strict=True):
             x = run(block, x, block_key)
-        return self.norm(x)
+        return self.norm(collapsed(x, self.streams))
 
     def _embedded(self, ids: Int[Array, "batch seq"]) -> Float[Array, "batch seq dim"]:
         return self.embed.weight[ids].astype(self.compute_dtype)
@@ -335,10 +343,10 @@ class LlamaModel(LanguageModel):
             layers.append(Keys(*(_ring(part, kept, capacity) for part in keys)))
             return attn(x, keys, table, None, is_causal=True, window=self.window)
 
-        x = self._embedded(prompt_ids)
+        x = spread(self._embedded(prompt_ids), self.streams)
         for block in self.blocks:
             x = block(x, mix)
-        logits = logits_of(self.norm(x[:, -1]), self.head_weight)
+        logits = logits_of(self.norm(collapsed(x, self.streams)[:, -1]), self.head_weight)
         return logits, Memory(tuple(layers), jnp.asarray(length, jnp.int32))
 
     def advance(self, memory: Memory, ids: Int[Array, " batch"]) -> tuple[Float[Array, "batch vocab"], Memory]:
@@ -355,19 +363,21 @@ class LlamaModel(LanguageModel):
             layers.append(Keys(*(jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=1) for old, new in pairs)))
             return attn(x, layers[-1], table, mask, is_causal=False)
 
-        x = self._embedded(ids[:, None])
+        x = spread(self._embedded(ids[:, None]), self.streams)
         for block in self.blocks:
             x = block(x, mix)
-        return logits_of(self.norm(x[:, 0]), self.head_weight), Memory(tuple(layers), memory.seen + 1)
+        last = collapsed(x, self.streams)[:, 0]
+        return logits_of(self.norm(last), self.head_weight), Memory(tuple(layers), memory.seen + 1)
 
     def forward_flops_per_token(self, seq_len: int) -> float:
-        """Two per weight of a projection and the head, and 4 D per key that a query sees, all layers together."""
+        """Two per weight of a projection and the head, 4 D per key that a query sees, and what several streams cost."""
         vocab, dim = self.embed.weight.shape
         block = self.blocks[0]
         matrices = jax.tree.leaves((block.attn, block.ffn))
         projections = 2.0 * sum(math.prod(matrix.shape) for matrix in matrices)
         span = mean_attention_span(seq_len, seq_len, self.window)
-        return len(self.blocks) * (projections + 4.0 * span * dim) + 2.0 * dim * vocab
+        streams = 2 * mixing_flops(self.streams, dim)
+        return len(self.blocks) * (projections + 4.0 * span * dim + streams) + 2.0 * dim * vocab
 
 
 def _ring(part: Float[Array, "batch seq heads dim"], kept: Int[Array, " n"], capacity: int) -> Array:

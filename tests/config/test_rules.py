@@ -98,6 +98,11 @@ VIOLATIONS = [
         "c.yaml:3: model.output_size: the head of a Llama has the vocabulary's size; set -1",
     ),
     (
+        "model:\n  residual_streams: 2\n",
+        "c.yaml:2: model.residual_streams: only a Llama has several, and model.backend is megalodon; set 1, or "
+        "model.backend: llama",
+    ),
+    (
         "model:\n  vocab_size: 256\n",
         "c.yaml:2: model.vocab_size: 256 rows cannot hold the byte tokenizer's 259 ids (3 special and 256 bytes); "
         "remove it, or set at least 259",

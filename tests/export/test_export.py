@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import math
 import resource
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import gguf
 import jax
@@ -30,7 +32,7 @@ from chomp.generate.load import TrainedModel
 from chomp.model.build import build_model
 from chomp.model.resolve import resolve_model
 from chomp.rundir import RunDir
-from tests.export.transcribed import Shape, logits
+from tests.export.transcribed import Layer, Shape, logits
 
 TEXT = "def f(x):\n    return 'naïve café' + x\n"
 HF = {
@@ -159,7 +161,62 @@ def test_a_megalodon_for_its_library(tmp_path: Path, kind: str) -> None:
     assert AutoTokenizer.from_pretrained(tmp_path / "out").encode(TEXT, add_special_tokens=False) == ids.tolist()
 
 
-@pytest.mark.parametrize("architecture", [LLAMA, MEGALODON], ids=["llama", "megalodon"])
+@pytest.mark.parametrize("streams", [2, 3, 4])
+def test_a_llama_of_several_residual_streams(tmp_path: Path, streams: int) -> None:
+    model = trained(tmp_path, {**LLAMA, "residual_streams": streams})
+    files = export(model, "mhc", tmp_path / "out", Ask())
+    assert set(files) == {
+        "config.json", "model.safetensors", "streams.mhc", "tokenizer.json", "tokenizer_config.json"
+    }  # fmt: skip
+    layers = read_streams(tmp_path / "out" / "streams.mhc")
+    assert (len(layers), len(layers[0].write)) == (4, streams)
+    assert files["streams.mhc"] == 16 + 4 * {2: 36, 3: 72, 4: 160}[streams]
+
+    def added(place: int, x: np.ndarray, layer: Layer) -> np.ndarray:
+        mixed, found = np.einsum("ij,jtd->itd", layers[place].mixing, x), layer(np.tensordot(layers[place].read, x, 1))
+        return mixed + layers[place].write[:, None, None] * found
+
+    weights, ids = load_file(tmp_path / "out" / "model.safetensors"), ids_of(model)
+    found = logits(ids, weights, HF, shape_of(model, neighbours=False), added, streams)
+    np.testing.assert_allclose(ours(model, ids), found, rtol=0, atol=2e-5 * np.abs(found).max())
+    described = json.loads((tmp_path / "out" / "config.json").read_text())
+    # Nothing that knows Llamas takes it for one and leaves the streams out.
+    assert (described["model_type"], described["residual_streams"]) == ("llama_mhc", streams)
+    assert "architectures" not in described
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").encode(TEXT, add_special_tokens=False) == ids.tolist()
+
+
+class Streams(NamedTuple):
+    """What `streams.mhc` says of a layer, in float64."""
+
+    mixing: np.ndarray
+    read: np.ndarray
+    write: np.ndarray
+
+
+def read_streams(path: Path) -> list[Streams]:
+    """A reader of `streams.mhc`, from its description in docs/export.md alone."""
+    data = path.read_bytes()
+    magic, version, layers, n = np.frombuffer(data[:16], "<u4").tolist()
+    assert (magic, version) == (0x6D484321, 2)
+    mixes = 1 if n == 2 else math.factorial(n)
+    numbers = np.frombuffer(data[16:], "<f4").astype(np.float64).reshape(layers, mixes + 4 * n)
+    found = []
+    for alpha, pre, pre_bias, post, post_bias in (
+        np.split(row, [mixes, mixes + n, mixes + 2 * n, mixes + 3 * n]) for row in numbers
+    ):
+        shares = np.exp([alpha[0], 0.0] if n == 2 else alpha)
+        mixing = np.zeros((n, n))
+        for share, order in zip(shares / shares.sum(), itertools.permutations(range(n)), strict=True):
+            mixing[np.arange(n), order] += share
+        found.append(Streams(mixing, 1 / (1 + np.exp(-pre - pre_bias)), 2 / (1 + np.exp(-post - post_bias))))
+    return found
+
+
+STREAMS = {**LLAMA, "residual_streams": 2}
+
+
+@pytest.mark.parametrize("architecture", [LLAMA, MEGALODON, STREAMS], ids=["llama", "megalodon", "streams"])
 def test_the_forward_pass_as_a_program(tmp_path: Path, architecture: dict[str, Any]) -> None:
     model = trained(tmp_path, architecture)
     export(model, "stablehlo", tmp_path / "out", Ask())
@@ -181,6 +238,11 @@ def test_the_forward_pass_as_a_program(tmp_path: Path, architecture: dict[str, A
         ("megalodon-jax", LLAMA, Ask(), "megalodon-jax writes Megalodon models, and this one is a llama"),
         ("hf", {**LLAMA, "attention_window": 7}, Ask(), "hf cannot express model.attention_window (7)"),
         ("gguf", {**LLAMA, "attention_window": 7}, Ask(), "gguf cannot express model.attention_window (7)"),
+        ("hf", {**LLAMA, "residual_streams": 2}, Ask(), "hf cannot express model.residual_streams (2): Llama has one"),
+        ("gguf", {**LLAMA, "residual_streams": 4}, Ask(), "gguf cannot express model.residual_streams (4): Llama has"),
+        ("mhc", LLAMA, Ask(), "mhc is for models of several residual streams, and this one has one"),
+        ("mhc", MEGALODON, Ask(), "mhc writes Llama models, and this one is a megalodon"),
+        ("mhc", {**LLAMA, "residual_streams": 2}, Ask("q8_0"), "mhc has no q8_0; only gguf has"),
         ("gguf", {**LLAMA, "ffn_hidden_dim": 40}, Ask("q8_0"), "q8_0 keeps 32 weights together"),
         ("hf", LLAMA, Ask("q8_0"), "hf has no q8_0; only gguf has"),
         ("megalodon-jax", MEGALODON, Ask("float16"), "megalodon-jax keeps the dtype of the model, float32"),
@@ -219,7 +281,14 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 @pytest.mark.parametrize(
     ("name", "architecture"),
-    [("hf", LLAMA), ("gguf", LLAMA), ("int8", LLAMA), ("stablehlo", LLAMA), ("megalodon-jax", MEGALODON)],
+    [
+        ("hf", LLAMA),
+        ("gguf", LLAMA),
+        ("mhc", {**LLAMA, "residual_streams": 2}),
+        ("int8", LLAMA),
+        ("stablehlo", LLAMA),
+        ("megalodon-jax", MEGALODON),
+    ],
 )
 def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path: Path, name: str, architecture: dict[str, Any]) -> None:
     model = trained(tmp_path, architecture)

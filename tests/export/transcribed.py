@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,15 @@ class Shape:
     neighbours: bool
 
 
+Layer = Callable[[np.ndarray], np.ndarray]
+Added = Callable[[int, np.ndarray, Layer], np.ndarray]
+
+
+def plainly(place: int, x: np.ndarray, layer: Layer) -> np.ndarray:
+    """One residual stream."""
+    return x + layer(x)
+
+
 def turned(x: np.ndarray, theta: float, *, neighbours: bool) -> np.ndarray:
     """Rotary positions of `[T, heads, width]`: neighbours (llama.cpp) or halves (transformers) are one plane."""
     length, _, width = x.shape
@@ -30,12 +40,20 @@ def turned(x: np.ndarray, theta: float, *, neighbours: bool) -> np.ndarray:
     return np.stack([one, other], -1).reshape(x.shape) if neighbours else np.concatenate([one, other], -1)
 
 
-def logits(ids: np.ndarray, weights: Mapping[str, np.ndarray], names: Mapping[str, str], shape: Shape) -> np.ndarray:
+def logits(
+    ids: np.ndarray,
+    weights: Mapping[str, np.ndarray],
+    names: Mapping[str, str],
+    shape: Shape,
+    added: Added = plainly,
+    streams: int = 1,
+) -> np.ndarray:
     """Logits `[T, vocabulary]` of one text.
 
     Args:
         weights: by name.
         names: embed, norm, head, and with `{}` for a layer's number: in_norm, q, k, v, o, mid_norm, gate, up, down.
+        added: how a layer, in this place of the stack, is added to the residual stream, or to `streams` of them.
     """
 
     def weight(name: str, *number: int) -> np.ndarray:
@@ -44,10 +62,10 @@ def logits(ids: np.ndarray, weights: Mapping[str, np.ndarray], names: Mapping[st
     def normal(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + shape.eps) * scale
 
-    x = weight("embed")[ids]
-    length, dim = x.shape
+    length, dim = len(ids), weight("embed").shape[1]
     allowed = np.tri(length, dtype=bool)
-    for i in range(shape.layers):
+
+    def attention(i: int, x: np.ndarray) -> np.ndarray:
         h = normal(x, weight("in_norm", i))
         q, k, v = ((h @ weight(name, i).T).reshape(length, -1, dim // shape.heads) for name in "qkv")
         q, k = (turned(part, shape.theta, neighbours=shape.neighbours) for part in (q, k))
@@ -56,9 +74,17 @@ def logits(ids: np.ndarray, weights: Mapping[str, np.ndarray], names: Mapping[st
         scores = np.where(allowed, scores, -np.inf)
         share = np.exp(scores - scores.max(-1, keepdims=True))
         mixed = np.einsum("hts,shd->thd", share / share.sum(-1, keepdims=True), v)
-        x = x + mixed.reshape(length, dim) @ weight("o", i).T
+        return mixed.reshape(length, dim) @ weight("o", i).T
+
+    def feed_forward(i: int, x: np.ndarray) -> np.ndarray:
         h = normal(x, weight("mid_norm", i))
         gate = h @ weight("gate", i).T
-        x = x + (gate / (1 + np.exp(-gate)) * (h @ weight("up", i).T)) @ weight("down", i).T
+        return (gate / (1 + np.exp(-gate)) * (h @ weight("up", i).T)) @ weight("down", i).T
+
+    x = weight("embed")[ids] if streams == 1 else np.stack([weight("embed")[ids]] * streams)
+    for i in range(shape.layers):
+        x = added(2 * i, x, functools.partial(attention, i))
+        x = added(2 * i + 1, x, functools.partial(feed_forward, i))
+    x = x if streams == 1 else x.mean(0)
     head = weight("head") if names["head"] in weights else weight("embed")
     return normal(x, weight("norm")) @ head.T

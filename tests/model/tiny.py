@@ -30,11 +30,12 @@ LLAMA: dict[str, Any] = {
     "backend": "llama", "vocab_size": VOCAB, "model_dim": 32, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2,
     "ffn_hidden_dim": 48, "compute_dtype": "float32", "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
-BASES = {"megalodon": MEGALODON, "llama": LLAMA, "dummy": DUMMY}
+STREAMS: dict[str, Any] = {**LLAMA, "residual_streams": 2}
+BASES = {"megalodon": MEGALODON, "llama": LLAMA, "streams": STREAMS, "dummy": DUMMY}
 
 
 def model_config(backend: str = "megalodon", **changes: Any) -> ModelConfig:
-    """The tiny model section of a backend with some fields changed."""
+    """The tiny model section of a backend, or of a Llama of several streams, with some fields changed."""
     return ModelConfig.model_validate({**BASES[backend], **changes})
 
 

@@ -61,6 +61,16 @@ def _llama(config: Config) -> Iterator[Problem]:
         yield Problem("model.output_size", "the head of a Llama has the vocabulary's size; set -1")
 
 
+def _streams(config: Config) -> Iterator[Problem]:
+    model = config.model
+    if model.backend != "llama" and model.residual_streams > 1:
+        yield Problem(
+            "model.residual_streams",
+            f"only a Llama has several, and model.backend is {model.backend}; set 1, or model.backend: llama",
+            also=("model.backend",),
+        )
+
+
 def _nearest(number: int, divisor: int) -> str:
     below, above = number // divisor * divisor, round_up(number, divisor)
     return f"{below} and {above} are" if below else f"{above} is"
@@ -166,5 +176,5 @@ def _chunk_note(config: Config) -> Iterator[str]:
         )
 
 
-RULES = (_dimensions, _llama, _moving_average, _preset, _vocabulary, _output, _recomputation)
+RULES = (_dimensions, _llama, _streams, _moving_average, _preset, _vocabulary, _output, _recomputation)
 NOTES = (_dropout_note, _chunk_note)
