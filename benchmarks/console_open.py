@@ -105,6 +105,7 @@ def open_once(path: Path) -> dict[str, float]:
         "completed": status(last.view, last.liveness, time.time()).word == "completed",
         "before": before,
         "peak": peak_bytes(),
+        "beside": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
         "longest_wait": longest,
     }
 
@@ -143,8 +144,9 @@ def report(results: list[dict[str, float]], rows: int) -> int:
 
     print(f"first picture  {median('first'):.2f} s, {median('first_rows'):,.0f} rows up to {median('first_step'):,.0f}")
     print(f"whole run      {median('whole'):.2f} s, {median('rows'):,.0f} rows up to step {median('step'):,.0f}")
-    print(f"processor      {median('worked'):.2f} s until then")
+    print(f"processor      {median('worked'):.2f} s until then, in the console's own process")
     print(f"peak memory    {median('peak') / 1e6:.0f} MB, of which {median('before') / 1e6:.0f} MB before the run")
+    print(f"and beside it  {median('beside') / 1e6:.0f} MB at most in the process that reads some stretches")
     print(f"longest wait   {median('longest_wait') * 1e3:.0f} ms of a thread that waits for keys meanwhile")
     right = all(one["rows"] == one["step"] == one["first_step"] == rows and one["completed"] for one in results)
     print("what is shown is right" if right else "WRONG: rows, step or state differ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -63,13 +64,18 @@ def decode(line: bytes | str) -> Event | None:
         return Unknown(name=name, fields=record, t=t)
     if cls is Step:
         return Step(row=record, t=t)
-    known = {f.name: f for f in dataclasses.fields(cls)}
-    required = {
-        n for n, f in known.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
+    known, required = _fields(name)
     if not required <= record.keys():
         return Unknown(name=name, fields=record, t=t)
     return cls(**{key: value for key, value in record.items() if key in known}, t=t)
+
+
+@functools.cache
+def _fields(kind: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the fields of events of a known kind, and of those that have no default."""
+    fields = dataclasses.fields(KINDS[kind])
+    required = (f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING)
+    return frozenset(f.name for f in fields), frozenset(required)
 
 
 def _seconds(value: Any) -> float:

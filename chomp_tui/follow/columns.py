@@ -12,6 +12,11 @@ WIDE = frozenset({"step", "t", "tokens_seen"})
 SMALLEST_CAPACITY = 64
 
 
+def column_dtype(name: str) -> type[np.floating]:
+    """In what a column of this name is kept."""
+    return np.float64 if name in WIDE else np.float32
+
+
 class _Store:
     """Buffers shared by all versions of one line of growth; only the longest version may append to them.
 
@@ -40,7 +45,7 @@ class _Store:
         if buffer is None:
             if np.isnan(values).all():
                 return
-            buffer = np.empty(self.capacity, np.float64 if name in WIDE else np.float32)
+            buffer = np.empty(self.capacity, column_dtype(name))
             buffer[: self.length] = np.nan
             buffer[self.length : self.length + len(values)] = values
             self.buffers[name] = buffer
@@ -103,7 +108,8 @@ class Columns:
             ValueError: the arrays differ in length.
             KeyError: a name is none of this table's.
         """
-        arrays = {name: np.asarray(array, dtype=np.float64) for name, array in values.items()}
+        with np.errstate(over="ignore"):
+            arrays = {name: np.asarray(array, column_dtype(name)) for name, array in values.items()}
         unknown = arrays.keys() - set(self.names)
         if unknown:
             raise KeyError(f"no such column: {', '.join(sorted(unknown))}")
@@ -114,12 +120,11 @@ class Columns:
         if count == 0:
             return self
         store = self._growing(self._length + count)
-        with np.errstate(over="ignore"):
-            for name in self.names:
-                if name in arrays:
-                    store.write(name, arrays[name])
-                else:
-                    store.write_missing(name, count)
+        for name in self.names:
+            if name in arrays:
+                store.write(name, arrays[name])
+            else:
+                store.write_missing(name, count)
         store.length += count
         return Columns(self.names, store, store.length)
 

@@ -7,11 +7,16 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from chomp.events import Phase
 from chomp.events.codec import FORMAT_VERSION, decode
+from chomp_tui.follow import readahead
 from chomp_tui.follow.fastrows import RowReader
+from chomp_tui.follow.linebuffer import LineBuffer
+from chomp_tui.follow.readahead import Plan, ReadAhead
+from chomp_tui.follow.rowblocks import Block
 from chomp_tui.follow.runview import Folding, RunView
 
 CHUNK_BYTES = 4 << 20
@@ -28,6 +33,9 @@ _VERSION = re.compile(rb'\{\s*"v"\s*:\s*(\d{1,9})\b')
 class EventTail:
     """Folds the lines that were added to an event file; begins again when the file is replaced or became shorter.
 
+    Args:
+        plan: from where, and to where, another process reads a long file: what exactly.
+
     Attributes:
         view: the run as far as it has been read.
         offset: bytes consumed.
@@ -37,11 +45,15 @@ class EventTail:
         problem: one sentence on why nothing (more) can be read, else None.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, plan: Callable[[int, int], Plan] = Plan):
         self.path = path
+        self._plan = plan
+        self._ahead: ReadAhead | None = None
         self._forget()
 
     def _forget(self) -> None:
+        self.close()
+        self._alone = False
         self.view = RunView()
         self.offset = 0
         self.caught_up = False
@@ -58,6 +70,12 @@ class EventTail:
     def fraction(self) -> float:
         """Share of the file read so far."""
         return 1.0 if self.caught_up or self._size == 0 else min(self.offset / self._size, 0.999)
+
+    def close(self) -> None:
+        """End the process that reads ahead, if there is one; reading can go on without it."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def advance(self, seconds: float) -> bool:
         """Read on for about so many seconds or until caught up; returns whether the view changed."""
@@ -106,10 +124,11 @@ class EventTail:
         if self.offset == info.st_size:
             self.caught_up = True
             return
-        folding = Folding(self.view)
+        self._ask_for_help(fd)
+        folding, buffer = Folding(self.view), LineBuffer()
         changed = False
         try:
-            while self._read_chunk(fd, folding):
+            while self._read_chunk(fd, buffer, folding):
                 changed = True
                 if time.monotonic() >= deadline:
                     break
@@ -126,35 +145,65 @@ class EventTail:
             return False
         return os.pread(fd, len(self._mark), self.offset - len(self._mark)) == self._mark
 
-    def _read_chunk(self, fd: int, folding: Folding) -> bool:
+    def _ask_for_help(self, fd: int) -> None:
+        """Have another process read stretches of what is left, if that is much."""
+        if self._ahead is not None or self._alone or self._size - self.offset < readahead.LEAST_BYTES:
+            return
+        try:
+            self._ahead = ReadAhead(fd, self._plan(self.offset + readahead.HEAD_BYTES, self._size))
+        except OSError:
+            self._alone = True
+
+    def _take_stretch(self, fd: int, folding: Folding) -> bool:
+        """Fold the stretch that begins here, if the other process has read it; else go on alone."""
+        assert self._ahead is not None
+        stretch = self._ahead.take()
+        if stretch is None or stretch.start != self.offset:
+            self.close()
+            self._alone = True
+            return False
+        if self._ahead.is_done:
+            self.close()
+        self._mark = os.pread(fd, MARK_BYTES, stretch.end - MARK_BYTES)
+        self.offset = stretch.end
+        self._fold(stretch.parts, folding)
+        return True
+
+    def _read_chunk(self, fd: int, buffer: LineBuffer, folding: Folding) -> bool:
         """Fold the next whole lines; False when there are none."""
-        want = CHUNK_BYTES
+        if self._ahead is not None and self.offset >= self._ahead.start and self._take_stretch(fd, folding):
+            return True
+        want, least = CHUNK_BYTES, 0
+        if self._ahead is not None and self.offset + want >= self._ahead.start:
+            # To where the other process begins: the end of the line that contains the byte before.
+            least = self._ahead.start - 1 - self.offset
+            want = least + self._ahead.plan.longest
         while True:
-            data = os.pread(fd, want, self.offset)
-            end = data.rfind(b"\n") + 1
-            if end or len(data) < want:
+            got = buffer.fill(fd, want, self.offset)
+            end = buffer.end_of_line(least) if least else buffer.end_of_last_line()
+            if end or got < want:
                 break
             if want >= LONGEST_LINE_BYTES:
-                self._skipping, end = True, len(data)
+                self._skipping, end = True, got
                 break
             want *= 2
         if not end:
             self.caught_up = True
             return False
         self.offset += end
-        self._mark = data[max(0, end - MARK_BYTES) : end]
-        lines = data[:end]
+        self._mark = buffer.copy(max(0, end - MARK_BYTES), end)
+        begin = 0
         if self._skipping:
-            first = lines.find(b"\n") + 1
-            if not first:
+            begin = buffer.end_of_line(0)
+            if not begin or begin > end:
                 return True
-            self._skipping, lines = False, lines[first:]
+            self._skipping = False
             self.malformed += 1
-        self._fold(lines, folding)
+        self._fold(buffer.parts(self._rows, begin, end), folding)
         return True
 
-    def _fold(self, lines: bytes, folding: Folding) -> None:
-        for part in self._rows.parts(lines):
+    def _fold(self, parts: Iterable[Block | bytes], folding: Folding) -> None:
+        for part in parts:
             if isinstance(part, bytes):
                 self._fold_line(part, folding)
             else:

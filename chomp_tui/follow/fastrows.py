@@ -2,8 +2,8 @@
 
 The engine writes a run's rows with the same keys in the same order: between two numbers
 always stands the same text. A `Template` is learnt from one line; lines that fit it to the
-byte are read with numpy, eight digits at a time in one 64-bit word. Every other line is
-left to the ordinary reader.
+byte are read with numpy, eight characters at a time in one 64-bit word. Every other line
+is left to the ordinary reader.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from chomp_tui.follow.columns import WIDE
+from chomp_tui.follow.columns import WIDE, column_dtype
 from chomp_tui.follow.rowblocks import ROW_COLUMNS, Block
 
 # Fewer lines than this are read faster one by one.
@@ -30,6 +30,8 @@ LONGEST_LITERAL = 200
 # Different places of the decimal point, in one column, that are looked for in one go.
 MOST_PLACES = 8
 TOKEN_BYTES = 24
+# Bytes that may stand before and behind the lines in their buffer, so that no word reaches out of it.
+FRONT, BACK = 8, LONGEST_LITERAL + 2 * TOKEN_BYTES
 # A time is told in milliseconds. With more digits, sums of two parts might differ in the last bit from the true value.
 WIDE_FRACTION_DIGITS = 3
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,14})(\.[0-9]{1,22})?(e-[0-9]{2})?")
@@ -69,10 +71,12 @@ class Field:
     first_comma: int
 
     @cached_property
-    def layout(self) -> np.dtype:
-        """The literal, and the 24 bytes behind it as three words."""
-        n = len(self.literal)
-        return np.dtype({"names": ["text", "words"], "formats": [f"S{n}", ("<u8", (3,))], "offsets": [0, n]})
+    def text(self) -> tuple[int, list[tuple[np.uint64, np.uint64]]]:
+        """The literal as words that end with it: bytes that stand before it in the first; a mask and a word each."""
+        before = -len(self.literal) % 8
+        words = np.frombuffer(bytes(before) + self.literal, "<u8")
+        masks = [~_FIRST_BYTES[before], *[~_U64(0)] * (len(words) - 1)]
+        return before, list(zip(masks, words, strict=True))
 
 
 @dataclass(frozen=True)
@@ -147,12 +151,19 @@ class RowReader:
     def __init__(self) -> None:
         self._templates: list[Template] = []
 
-    def parts(self, lines: bytes) -> Iterator[Block | bytes]:
-        """Blocks of rows (`step` and `t` among the columns), and single lines without their newline."""
-        if lines.count(b"\n", 0, LEAST_LINES * 4096) < LEAST_LINES:
-            yield from lines.split(b"\n")[:-1]
+    def parts(self, lines: bytes | bytearray, begin: int = 0, end: int | None = None) -> Iterator[Block | bytes]:
+        """Blocks of rows (`step` and `t` among the columns), and single lines without their newline.
+
+        `lines[begin:end]` are whole lines. With `FRONT` bytes before and `BACK` bytes behind them, whatever those
+        are, they are read where they stand, else from a copy.
+        """
+        end = len(lines) if end is None else end
+        if lines.count(b"\n", begin, min(end, begin + LEAST_LINES * 4096)) < LEAST_LINES:
+            yield from bytes(lines[begin:end]).split(b"\n")[:-1]
             return
-        chunk = _Chunk(lines)
+        if begin < FRONT or len(lines) - end < BACK:
+            lines, begin, end = b"".join((bytes(FRONT), lines[begin:end], bytes(BACK))), FRONT, FRONT + end - begin
+        chunk = _Chunk(lines, begin, end)
         self._read(chunk)
         for start, end, is_block in chunk.runs():
             if is_block:
@@ -175,20 +186,25 @@ class RowReader:
 class _Chunk:
     """Some lines as bytes, and what has been read of them."""
 
-    def __init__(self, lines: bytes):
-        self._lines = lines
-        self._bytes = np.zeros(len(lines) + LONGEST_LITERAL + 2 * TOKEN_BYTES, np.uint8)
-        self._bytes[: len(lines)] = np.frombuffer(lines, np.uint8)
-        self._ends = np.flatnonzero(self._bytes == ord("\n"))
-        self._starts = np.concatenate([[0], self._ends[:-1] + 1])
-        self._commas = np.flatnonzero(self._bytes == ord(","))
-        self._first_comma = np.searchsorted(self._commas, self._starts)
-        self._comma_count = np.diff(self._first_comma, append=len(self._commas))
+    def __init__(self, buffer: bytes | bytearray, begin: int, end: int):
+        self._buffer = buffer
+        self._bytes = np.frombuffer(buffer, np.uint8)
+        text = self._bytes[begin:end]
+        # Commas and newlines in one list: each line's own newline stands behind its commas.
+        is_mark = text == ord(",")
+        is_mark |= text == ord("\n")
+        self._marks = np.flatnonzero(is_mark)
+        self._marks += begin
+        newlines = np.flatnonzero(self._bytes[self._marks] == ord("\n"))
+        self._ends = self._marks[newlines]
+        self._starts = np.concatenate([[begin], self._ends[:-1] + 1])
+        self._first_mark = np.concatenate([[0], newlines[:-1] + 1])
+        self._comma_count = newlines - self._first_mark
         self.is_read = np.zeros(len(self._ends), bool)
         self.columns: Block = {}
 
     def line(self, number: int) -> bytes:
-        return self._lines[self._starts[number] : self._ends[number]]
+        return bytes(self._buffer[self._starts[number] : self._ends[number]])
 
     def first_unread_row(self) -> bytes | None:
         """A line that looks like a row and is not read yet, if there are enough lines for it to matter."""
@@ -214,33 +230,38 @@ class _Chunk:
         if not len(numbers):
             return
         fits = np.ones(len(numbers), bool)
-        first = self._first_comma[numbers]
+        first = self._first_mark[numbers]
         values: dict[str, np.ndarray] = {}
         for field, following in zip(template.fields, (*template.fields[1:], None), strict=True):
-            starts = self._commas[first + field.first_comma] if field.first_comma else self._starts[numbers]
-            ends = self._commas[first + following.first_comma] if following else self._ends[numbers] - 1
+            starts = self._marks[first + field.first_comma] if field.first_comma else self._starts[numbers]
+            ends = self._marks[first + following.first_comma] if following else self._ends[numbers] - 1
             value, good = self._numbers(field, starts, ends)
             fits &= good
             if field.column is not None:
                 values[field.column] = -value if field.is_negative else value
         fits &= self._bytes[self._ends[numbers] - 1] == ord("}")
-        self._keep(numbers[fits], {name: value[fits] for name, value in values.items()})
+        if not fits.all():
+            numbers, values = numbers[fits], {name: value[fits] for name, value in values.items()}
+        self._keep(numbers, values)
 
     def _keep(self, numbers: np.ndarray, values: Block) -> None:
         self.is_read[numbers] = True
-        for name, value in values.items():
-            if name not in self.columns:
-                self.columns[name] = np.full(len(self.is_read), np.nan)
-            self.columns[name][numbers] = value
+        with np.errstate(over="ignore"):
+            for name, value in values.items():
+                if name not in self.columns:
+                    self.columns[name] = np.full(len(self.is_read), np.nan, column_dtype(name))
+                self.columns[name][numbers] = value
 
     def _numbers(self, field: Field, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The numbers of a field whose text begins at `starts`, and where text and number are as they should be."""
-        width = field.layout.itemsize
-        windows = np.ndarray((len(self._bytes) - width,), f"S{width}", buffer=self._bytes, strides=(1,))
-        found = windows[starts].view(field.layout)
         lengths = ends - starts - len(field.literal)
-        good = (found["text"] == field.literal) & (lengths > 0) & (lengths <= TOKEN_BYTES)
-        words = found["words"]
+        good = (lengths > 0) & (lengths <= TOKEN_BYTES)
+        before, text = field.text
+        longest = min(max(int(lengths.max()), 1), TOKEN_BYTES)
+        words = self._words(starts - before, len(text) + -(-longest // 8))
+        for number, (mask, expected) in enumerate(text):
+            good &= (words[:, number] & mask) == expected
+        words = words[:, len(text) :]
         if not field.has_point and not field.has_exponent:
             value, digits = _whole(words, lengths)
             return value, good & digits
@@ -254,6 +275,11 @@ class _Chunk:
             value *= _TENTHS[exponent]
         return value, good & digits
 
+    def _words(self, places: np.ndarray, count: int) -> np.ndarray:
+        """So many words from each of these places on, a line of them for each place."""
+        windows = np.ndarray((len(self._bytes) - 8 * count,), f"V{8 * count}", buffer=self._bytes, strides=(1,))
+        return windows[places].view("<u8").reshape(-1, count)
+
     def _exponents(self, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What stands after `e-`, and where two digits do."""
         tens, ones = (self._bytes[ends - back] - np.uint8(ord("0")) for back in (2, 1))
@@ -262,7 +288,7 @@ class _Chunk:
 
 
 def _whole(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers of so many digits at the start of three words, and where they are such."""
+    """Whole numbers of so many digits at the start of some words, and where they are such."""
     lengths = np.clip(lengths, 0, 16)
     first = (words[:, 0] ^ _ZEROS) & _FIRST_BYTES[lengths]
     good = _are_digits(first) & (lengths > 0) & (lengths < 16)
@@ -277,7 +303,7 @@ def _whole(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _decimals(words: np.ndarray, lengths: np.ndarray, *, has_point: bool, exact: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of so many characters at the start of three words, and where they are such.
+    """Numbers of so many characters at the start of some words, and where they are such.
 
     The point stands at the same place in nearly all lines, which are read together.
     """
@@ -306,6 +332,9 @@ def _first_point(words: np.ndarray) -> int | None:
 
 
 def _byte(words: np.ndarray, place: int) -> np.ndarray:
+    """One byte of each line of words; zero behind their end."""
+    if place >= 8 * words.shape[1]:
+        return np.zeros(len(words), _U64)
     return (words[:, place // 8] >> _U64(8 * (place % 8))) & _U64(0xFF)
 
 
@@ -331,12 +360,13 @@ def _with_point_at(point: int, words: np.ndarray, lengths: np.ndarray, *, exact:
 
 
 def _word_at(words: np.ndarray, byte: int) -> np.ndarray:
-    """The eight bytes that begin at `byte` of the three words; zeros behind their end."""
+    """The eight bytes that begin at `byte` of the words; zeros behind their end."""
     number, shift = byte // 8, 8 * (byte % 8)
-    if number > 2:
+    last = words.shape[1] - 1
+    if number > last:
         return np.zeros(len(words), _U64)
     word = words[:, number] >> _U64(shift)
-    if shift and number < 2:
+    if shift and number < last:
         word |= words[:, number + 1] << _U64(64 - shift)
     return word
 

@@ -82,6 +82,12 @@ class RunFeed:
 
     def _follow(self) -> None:
         follower = Follower(self.path)
+        try:
+            self._look_on(follower)
+        finally:
+            follower.close()
+
+    def _look_on(self, follower: Follower) -> None:
         while not self._stopped.is_set():
             self._awake.clear()
             try:
@@ -118,6 +124,10 @@ class Follower:
         self._disk_looked_at = 0.0
         self._log_changed = False
         self.has_more = False
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        self._tail.close()
 
     def look(self) -> RunUpdate | None:
         """What is known now, or None if nothing has changed since the last update."""

@@ -320,15 +320,15 @@ def test_what_was_read_before_a_disk_fails_is_not_lost(tmp_path: Path, monkeypat
     events = [phase("data"), started(total_steps=20_000), phase("train"), *map(row, range(1, 20_001))]
     run = write(tmp_path, events)
     tail = EventTail(run / "events.jsonl")
-    read, reads = os.pread, []
+    read, reads = os.preadv, []
 
-    def failing_once(fd: int, size: int, offset: int) -> bytes:
+    def failing_once(fd: int, buffers: list[memoryview], offset: int) -> int:
         reads.append(offset)
         if len(reads) == 9:
             raise OSError(errno.EIO, "Input/output error")
-        return read(fd, size, offset)
+        return read(fd, buffers, offset)
 
-    monkeypatch.setattr(os, "pread", failing_once)
+    monkeypatch.setattr(os, "preadv", failing_once)
     tail.advance(60)
     assert tail.problem is not None
     before = len(tail.view.rows)
