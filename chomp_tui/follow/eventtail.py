@@ -19,7 +19,7 @@ from chomp_tui.follow.readahead import Plan, ReadAhead
 from chomp_tui.follow.rowblocks import Block
 from chomp_tui.follow.runview import Folding, RunView
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 3 << 20
 # A longer line is no event of ours; it is skipped without being kept in memory.
 LONGEST_LINE_BYTES = 32 << 20
 # So many bytes before the offset must be the same at the next look, or the file is another one.
@@ -109,7 +109,10 @@ class EventTail:
         except OSError:
             return None
         try:
-            return _overview(fd, os.fstat(fd).st_size, self.offset)
+            self._meet(os.fstat(fd))
+            # It needs some time to start.
+            self._ask_for_help(fd)
+            return _overview(fd, self._size, self.offset)
         except OSError:
             return None
         finally:
@@ -117,10 +120,10 @@ class EventTail:
 
     def _read_on(self, fd: int, deadline: float) -> None:
         info = os.fstat(fd)
-        identity = (info.st_dev, info.st_ino)
-        if self._identity not in (None, identity) or not self._continues(fd, info.st_size):
+        if not self._continues(fd, info.st_size):
             self._forget()
-        self._identity, self._size, self.problem, self.caught_up = identity, info.st_size, None, False
+        self._meet(info)
+        self.problem, self.caught_up = None, False
         if self.offset == info.st_size:
             self.caught_up = True
             return
@@ -139,8 +142,15 @@ class EventTail:
             if changed:
                 self.view = folding.view()
 
+    def _meet(self, info: os.stat_result) -> None:
+        """Take note of the file's size; begin again if it is another file."""
+        identity = (info.st_dev, info.st_ino)
+        if self._identity not in (None, identity):
+            self._forget()
+        self._identity, self._size = identity, info.st_size
+
     def _continues(self, fd: int, size: int) -> bool:
-        """Whether the file is still the one that was read up to `offset`."""
+        """Whether the file still has what was read up to `offset`."""
         if size < self.offset:
             return False
         return os.pread(fd, len(self._mark), self.offset - len(self._mark)) == self._mark

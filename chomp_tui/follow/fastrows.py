@@ -150,6 +150,7 @@ class RowReader:
 
     def __init__(self) -> None:
         self._templates: list[Template] = []
+        self._scratch = np.empty((2, 0), bool)
 
     def parts(self, lines: bytes | bytearray, begin: int = 0, end: int | None = None) -> Iterator[Block | bytes]:
         """Blocks of rows (`step` and `t` among the columns), and single lines without their newline.
@@ -163,7 +164,9 @@ class RowReader:
             return
         if begin < FRONT or len(lines) - end < BACK:
             lines, begin, end = b"".join((bytes(FRONT), lines[begin:end], bytes(BACK))), FRONT, FRONT + end - begin
-        chunk = _Chunk(lines, begin, end)
+        if self._scratch.shape[1] < end - begin:
+            self._scratch = np.empty((2, end - begin), bool)
+        chunk = _Chunk(lines, begin, end, self._scratch[:, : end - begin])
         self._read(chunk)
         for start, end, is_block in chunk.runs():
             if is_block:
@@ -186,13 +189,13 @@ class RowReader:
 class _Chunk:
     """Some lines as bytes, and what has been read of them."""
 
-    def __init__(self, buffer: bytes | bytearray, begin: int, end: int):
+    def __init__(self, buffer: bytes | bytearray, begin: int, end: int, scratch: np.ndarray):
         self._buffer = buffer
         self._bytes = np.frombuffer(buffer, np.uint8)
         text = self._bytes[begin:end]
         # Commas and newlines in one list: each line's own newline stands behind its commas.
-        is_mark = text == ord(",")
-        is_mark |= text == ord("\n")
+        is_mark = np.equal(text, ord(","), out=scratch[0])
+        is_mark |= np.equal(text, ord("\n"), out=scratch[1])
         self._marks = np.flatnonzero(is_mark)
         self._marks += begin
         newlines = np.flatnonzero(self._bytes[self._marks] == ord("\n"))

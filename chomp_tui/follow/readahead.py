@@ -24,7 +24,7 @@ from chomp_tui.follow.linebuffer import LineBuffer
 from chomp_tui.follow.rowblocks import Block
 
 # A file is read alone to here while the process starts; one that is not much longer is read alone to its end.
-HEAD_BYTES = 24 << 20
+HEAD_BYTES = 16 << 20
 LEAST_BYTES = 96 << 20
 PATIENCE_SECONDS = 5.0
 # What a stretch becomes fits, so that the process goes on to the next while nobody has asked for it.
@@ -35,13 +35,14 @@ _LENGTH = struct.Struct("<Q")
 class Plan(NamedTuple):
     """Which stretches: from byte `first` on `stretch` bytes at a time with gaps between them, the last before `end`.
 
-    A stretch is the lines that begin in these bytes. Where a line is longer than `longest`, there are no more.
+    A stretch is the lines that begin in these bytes. Where a line is longer than `longest`, there are no more. Gaps are
+    smaller, since whoever reads them also puts together what both have found.
     """
 
     first: int
     end: int
-    stretch: int = 4 << 20
-    gap: int = 4 << 20
+    stretch: int = 3 << 20
+    gap: int = 5 << 19
     longest: int = 1 << 20
 
     def after(self, start: int) -> int:
