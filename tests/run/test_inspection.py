@@ -30,7 +30,7 @@ def test_figures_add_up(config) -> None:
     # AdamW keeps two moments; its step counts are a few bytes.
     assert found.memory.optimizer == pytest.approx(8 * found.parameters, rel=0.01)
     assert found.memory.activations > 0
-    assert found.memory.compiled is None
+    assert found.compiled_memory is None
 
 
 def test_schedule_runs_from_the_first_step_to_the_last(config) -> None:
@@ -48,9 +48,9 @@ def test_more_rows_mean_more_activations(config) -> None:
 
 def test_compiling_adds_the_compilers_own_account(config) -> None:
     found = inspect(config, compile_program=True)
-    assert found.memory.compiled is not None
+    assert found.compiled_memory is not None
     # The state is donated: what goes in comes out in the same place.
-    assert found.memory.compiled["alias"] > 2 * found.memory.parameters
+    assert found.compiled_memory["alias"] > 2 * found.memory.parameters
     assert found.compile_seconds is not None
     text = describe(found)
     assert "memory, compiled" in text
