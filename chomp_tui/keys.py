@@ -149,6 +149,7 @@ TABLE: tuple[Key, ...] = (
     Key(
         "checkpoints", "differences", "i", "Differs", "All settings in which it differs from the configuration at hand."
     ),
+    Key("checkpoints", "samples", "s", "Samples", "What the model wrote at the selected checkpoint's step."),
     Key("checkpoints", "filter", "slash", "Filter", "Show only runs whose name contains a text."),
     Key("chart", "crosshair(-1)", "left", "Left", "Move the crosshair to the left.", name="crosshair_left"),
     Key("chart", "crosshair(1)", "right", "Right", "Move the crosshair to the right.", name="crosshair_right"),

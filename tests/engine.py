@@ -95,6 +95,11 @@ def dummy_config(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def slow_dummy_config(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+    """Like `dummy_config`, with steps that are slow enough to be killed between."""
+    return dummy_config(corpus, **{"model": {"model_dim": 96}, **sections})
+
+
 def write_config(path: Path, config: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(config))
     return path
@@ -113,6 +118,23 @@ def run(*args: object, timeout: float = 240, module: str = "chomp", **kwargs: An
     """Run `chomp ARGS`, or another module's command line, to its end."""
     streams: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
     return subprocess.run(command(*args, module=module), timeout=timeout, check=False, **streams, **kwargs)
+
+
+def reference_runs(folder: Path, **options: Any) -> Callable[[str], Path]:
+    """From the name of a configuration in `folder` to its run that nothing interrupted, trained once.
+
+    Args:
+        options: how `run` starts it.
+    """
+
+    def reference(name: str) -> Path:
+        path = folder / f"{name}-reference"
+        if not path.exists():
+            done = run("train", folder / f"{name}.yaml", "--run-dir", path, **options)
+            assert done.returncode == 0, done.stderr
+        return path
+
+    return reference
 
 
 class Engine:

@@ -1,4 +1,4 @@
-"""`chomp` with a model whose loss is not a number wherever a batch holds the byte 1: bound to the text, not to a step.
+"""`chomp` with models whose loss is not a number wherever a batch holds the byte 1: bound to the text, not to a step.
 
 Run as `python -m tests.poisoned ARGS`.
 """
@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from chomp.__main__ import main
+from chomp.model.base import LanguageModel
 from chomp.model.dummy import DummyModel
+from chomp.model.megalodon import MegalodonModel
 
 POISON = "\x01"
 # Byte tokens stand above three special ones.
@@ -19,7 +21,7 @@ POISON_ID = ord(POISON) + 3
 
 def poisoned(token_losses: Callable[..., Any]) -> Callable[..., Any]:
     def losses(
-        model: DummyModel, input_ids: Int[Array, "batch seq"], *args: Any, **kwargs: Any
+        model: LanguageModel, input_ids: Int[Array, "batch seq"], *args: Any, **kwargs: Any
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
         plain, count = token_losses(model, input_ids, *args, **kwargs)
         return jnp.where((input_ids == POISON_ID).any(), jnp.nan, 1.0) * plain, count
@@ -28,5 +30,6 @@ def poisoned(token_losses: Callable[..., Any]) -> Callable[..., Any]:
 
 
 if __name__ == "__main__":
-    DummyModel.token_losses = poisoned(DummyModel.token_losses)  # type: ignore[method-assign]
+    for kind in (DummyModel, MegalodonModel):
+        kind.token_losses = poisoned(kind.token_losses)  # type: ignore[method-assign]
     main()

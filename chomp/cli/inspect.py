@@ -49,18 +49,10 @@ def describe(found: Inspection) -> str:
         + (f", {size(found.device['memory_limit'])}" if found.device["memory_limit"] else ""),
         "memory, estimated",
     ]
-    memory = found.memory
-    parts = {
-        "parameters": memory.parameters,
-        "optimizer": memory.optimizer,
-        "gradients": memory.gradients,
-        "activations": memory.activations,
-        "total": memory.total,
-    }
-    lines += [f"  {name:<16}{size(number):>10}" for name, number in parts.items()]
-    if memory.compiled is not None:
+    lines += [f"  {name:<16}{size(number):>10}" for name, number in found.memory.as_dict().items()]
+    if found.compiled_memory is not None:
         lines.append(f"memory, compiled (XLA, in {found.compile_seconds:.1f} s)")
-        lines += [f"  {name:<16}{size(number):>10}" for name, number in memory.compiled.items()]
+        lines += [f"  {name:<16}{size(number):>10}" for name, number in found.compiled_memory.items()]
     if found.path_check is not None:
         lines.append(f"self-check        {found.path_check.sentence}")
     lines.append("learning rate")

@@ -3,63 +3,90 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from chomp.config.model import ModelConfig
-
-# Weights, gradients and AdamW's two moments, each in fp32.
-BYTES_PER_PARAMETER = 16
+    from chomp.config import Config
 
 
 @click.command("presets")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--vocab-size", default=50_257, show_default=True, type=click.IntRange(1), help="Ids of the tokenizer.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON list.")
-def command(vocab_size: int, as_json: bool) -> None:
-    """List the shapes that `model.preset` knows, with parameters counted, not quoted.
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Rows per micro-batch.")
+@click.option("--seq-len", default=512, show_default=True, type=click.IntRange(8), help="Tokens per row.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list, with the memory by part.")
+def command(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_len: int, as_json: bool) -> None:
+    """List the shapes that `model.preset` knows, or those named: parameters counted, memory predicted.
 
-    STATE is the memory of weights, gradients and AdamW's moments in fp32; activations come on top of it and depend on
-    the batch: `chomp inspect` estimates them.
+    STATE is what weights, gradients and AdamW's two moments take; MEMORY is that and the activations of one
+    micro-batch, as `chomp inspect` estimates it for the device at hand. All that is not asked for here is the
+    configuration's default: weights in fp32, products in bf16, no recomputation (model.use_checkpoint), all logits of a
+    micro-batch at once (model.loss_chunk_size), documents isolated. Ask `chomp inspect` for another choice.
     """
     from chomp.cli.engine import prepare_environment
+    from chomp.config.presets import MODEL_PRESETS
 
+    for name in names:
+        if name not in MODEL_PRESETS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(MODEL_PRESETS)}.", param_hint="NAME")
     prepare_environment()
-    rows = preset_rows(vocab_size)
+    rows = preset_rows(names or tuple(MODEL_PRESETS), vocab_size, batch_size, seq_len)
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(json.dumps(list(rows), indent=1))
         return
+    click.echo(_HEAD)
+    for row in rows:
+        click.echo(_line(row))
+    click.echo(f"memory: with the activations of {batch_size} rows of {seq_len} tokens, estimated")
+
+
+def preset_rows(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_len: int) -> Iterator[dict[str, Any]]:
+    """One row for each name, as soon as it is known: every one takes about half a second."""
+    import jax
+
+    from chomp.run.footprint import predict
+
+    platform = jax.default_backend()
+    shown = ("backend", "num_layers", "model_dim", "num_heads", "num_kv_heads", "ffn_hidden_dim", "share_emb")
+    for name in names:
+        config = preset_config(name, vocab_size, batch_size, seq_len)
+        parameters, memory = predict(config, platform)
+        yield {
+            "name": name,
+            **{field: getattr(config.model, field) for field in shown},
+            "parameters": parameters,
+            "state_bytes": memory.state,
+            "batch_size": batch_size,
+            "seq_len": seq_len,
+            "memory": memory.as_dict(),
+        }
+
+
+def preset_config(name: str, vocab_size: int, batch_size: int, seq_len: int) -> Config:
+    """A preset with everything else at its default; text and tokenizer are of no concern."""
+    from chomp.config import Config
+    from chomp.config.presets import expand_preset
+
+    model = expand_preset({"preset": name, "vocab_size": vocab_size})
+    return Config.model_validate({"model": model, "train": {"batch_size": batch_size, "seq_len": seq_len}})
+
+
+# Eighty columns together.
+_HEAD = (
+    f"{'name':<13} {'model':<9} {'layers':>6} {'width':>5} {'heads':>5} {'hidden':>6} {'parameters':>10} {'state':>9} "
+    f"{'memory':>9}"
+)
+
+
+def _line(row: dict[str, Any]) -> str:
     from chomp.events.text import count, size
 
-    head = f"{'name':<14} {'model':<10} {'layers':>6} {'width':>6} {'heads':>6} {'hidden':>7}"
-    click.echo(f"{head} {'parameters':>11} {'state':>9}")
-    for row in rows:
-        heads = f"{row['num_heads']}/{row['num_kv_heads']}" if row["num_kv_heads"] else str(row["num_heads"])
-        click.echo(
-            f"{row['name']:<14} {row['backend']:<10} {row['num_layers']:>6} {row['model_dim']:>6} {heads:>6} "
-            f"{row['ffn_hidden_dim']:>7} {count(row['parameters']):>11} {size(row['state_bytes']):>9}"
-        )
-
-
-def preset_rows(vocab_size: int) -> list[dict[str, Any]]:
-    """One row for each preset, the published Megalodons first."""
-    from chomp.config.model import ModelConfig
-    from chomp.config.presets import MODEL_PRESETS, expand_preset
-
-    shown = ("backend", "num_layers", "model_dim", "num_heads", "num_kv_heads", "ffn_hidden_dim", "share_emb")
-    rows = []
-    for name in MODEL_PRESETS:
-        config = ModelConfig.model_validate(expand_preset({"preset": name, "vocab_size": vocab_size}))
-        parameters = count_parameters(config)
-        values = {field: getattr(config, field) for field in shown}
-        rows.append({"name": name, **values, "parameters": parameters, "state_bytes": BYTES_PER_PARAMETER * parameters})
-    return rows
-
-
-def count_parameters(config: ModelConfig) -> int:
-    """Trainable scalars of a model; all layers are alike, so that one and two of them tell how many all have."""
-    from chomp.model.build import build_model
-
-    one, two = (build_model(config.model_copy(update={"num_layers": n})).parameter_count for n in (1, 2))
-    return one + (config.num_layers - 1) * (two - one)
+    heads = f"{row['num_heads']}/{row['num_kv_heads']}" if row["num_kv_heads"] else str(row["num_heads"])
+    return (
+        f"{row['name']:<13} {row['backend']:<9} {row['num_layers']:>6} {row['model_dim']:>5} {heads:>5} "
+        f"{row['ffn_hidden_dim']:>6} {count(row['parameters']):>10} {size(row['state_bytes']):>9} "
+        f"{size(row['memory']['total']):>9}"
+    )

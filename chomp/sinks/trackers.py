@@ -8,11 +8,12 @@ from typing import Any
 
 from chomp.config import Config
 from chomp.errors import ConfigError
-from chomp.events import Event, RunStarted, Sampled, Step
+from chomp.events import Event, RolledBack, RunStarted, Sampled, Step
 from chomp.rundir import RunDir
 from chomp.sinks.base import QueuedSink, Sink
 
-NOT_SERIES = frozenset({"step", "packing_mode"})
+STEP_AXIS = "step"
+NOT_SERIES = frozenset({STEP_AXIS, "packing_mode"})
 
 
 def build_trackers(config: Config, run: RunDir, values: dict[str, Any]) -> list[Sink]:
@@ -51,7 +52,10 @@ def series(row: dict[str, Any]) -> dict[str, float]:
 
 
 class TensorBoardSink(Sink):
-    """Scalars and samples as TensorBoard event files in `RUN/tensorboard/`."""
+    """Scalars and samples as TensorBoard event files in `RUN/tensorboard/`.
+
+    Where a resume or a rollback takes the run back, the points beyond are taken back too, as in `metrics.jsonl`.
+    """
 
     name = "TensorBoard"
 
@@ -59,34 +63,46 @@ class TensorBoardSink(Sink):
         self._folder = run.path / "tensorboard"
         self._writer: Any = None
 
-    def _start(self) -> Any:
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        return EventFileWriter(str(self._folder))
-
     def handle(self, event: Event) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event as Record
+        if isinstance(event, Step):
+            self._scalars(event)
+        elif isinstance(event, Sampled):
+            self._text("sample", event.prompt + event.text, event.step)
+        elif isinstance(event, RunStarted):
+            self._start_session(event.resumed_from or 0)
+        elif isinstance(event, RolledBack):
+            self._start_session(event.step)
+            self._text("rollback", event.message, event.step)
+
+    def _scalars(self, event: Step) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        if self._writer is None:
-            self._writer = self._start()
-        if isinstance(event, Step):
-            values = [Summary.Value(tag=tag, simple_value=value) for tag, value in series(event.row).items()]
-            self._writer.add_event(Record(wall_time=time.time(), step=event.row["step"], summary=Summary(value=values)))
-        elif isinstance(event, Sampled):
-            self._writer.add_event(self._text_record(event))
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in series(event.row).items()]
+        self._add(event.row["step"], summary=Summary(value=values))
 
-    @staticmethod
-    def _text_record(event: Sampled) -> Any:
-        from tensorboard.compat.proto.event_pb2 import Event as Record
+    def _text(self, tag: str, text: str, step: int) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
         from tensorboard.compat.proto.tensor_pb2 import TensorProto
         from tensorboard.compat.proto.types_pb2 import DT_STRING
 
         metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
-        tensor = TensorProto(dtype=DT_STRING, string_val=[(event.prompt + event.text).encode()])
-        value = Summary.Value(tag="sample", metadata=metadata, tensor=tensor)
-        return Record(wall_time=time.time(), step=event.step, summary=Summary(value=[value]))
+        tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
+        self._add(step, summary=Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)]))
+
+    def _start_session(self, done: int) -> None:
+        # At the start of any session but its first, TensorBoard drops the points that it has of that step and later
+        # ones (tensorboard/backend/event_processing/plugin_event_accumulator.py).
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
+        self._add(done + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def _add(self, step: int, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event as Record
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        if self._writer is None:
+            self._writer = EventFileWriter(str(self._folder))
+        self._writer.add_event(Record(wall_time=time.time(), step=step, **content))
 
     def close(self) -> None:
         if self._writer is not None:
@@ -94,7 +110,11 @@ class TensorBoardSink(Sink):
 
 
 class WandbSink(Sink):
-    """Metrics rows as a Weights & Biases run that a resumed chomp run continues."""
+    """Metrics rows as a Weights & Biases run that a resumed chomp run continues.
+
+    The library drops rows below the largest step it was ever given, and takes nothing back. Rows therefore carry their
+    step as a value, the x-axis of all curves: steps done again after a resume or a rollback stand there twice.
+    """
 
     name = "Weights & Biases"
 
@@ -119,6 +139,8 @@ class WandbSink(Sink):
             config=self._values,
             dir=str(self._run_dir.path),
         )
+        tracked.define_metric(STEP_AXIS, hidden=True)
+        tracked.define_metric("*", step_metric=STEP_AXIS)
         artifact = wandb.Artifact(f"config-{tracked.id}", type="config")
         artifact.add_file(str(self._run_dir.config_original))
         tracked.log_artifact(artifact)
@@ -137,8 +159,12 @@ class WandbSink(Sink):
         # Not before the run has started: until then its directory does not hold the configuration yet.
         if self._run is None and isinstance(event, RunStarted):
             self._run = self._start()
-        if self._run is not None and isinstance(event, Step):
-            self._run.log(series(event.row), step=event.row["step"])
+        if self._run is None:
+            return
+        if isinstance(event, Step):
+            self._run.log({STEP_AXIS: event.row["step"], **series(event.row)})
+        elif isinstance(event, RolledBack):
+            self._run.log({STEP_AXIS: event.from_step, "rollbacks": event.count})
 
     def close(self) -> None:
         if self._run is not None:

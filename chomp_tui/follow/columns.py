@@ -90,6 +90,10 @@ class Columns:
         view.flags.writeable = False
         return view
 
+    def has_numbers(self, name: str) -> bool:
+        """Whether a number was ever seen in a column, in any version of the table; takes no time."""
+        return self._store.buffers[name] is not None
+
     def __eq__(self, other: object) -> bool:
         """Whether names and values are the same; a missing value equals a missing value."""
         if not isinstance(other, Columns):

@@ -10,10 +10,14 @@ from chomp.events import Step
 from chomp_tui.follow.columns import Columns
 from chomp_tui.follow.sane import natural, number
 
+# Terms of the objective beside the loss (`chomp.step.objective`): most runs have none; of many heads the first count.
+MOST_HEADS = 8
+TERM_COLUMNS = ("smoothed_loss", "filtered_loss", "z_loss", *(f"mtp_loss_{head}" for head in range(1, MOST_HEADS + 1)))
 # Columns of a run's rows, in floats; NaN where a row has no such value. `t` is Unix time in seconds.
 ROW_COLUMNS = (
     "step", "t", "tokens_seen", "loss", "grad_norm", "lr", "lr_muon", "tokens_per_sec", "step_time_s", "mfu",
     "packing_utilization", "device_memory_gb", "peak_memory_gb", "device_memory_limit_gb", "host_memory_gb",
+    *TERM_COLUMNS,
 )  # fmt: skip
 ROW_FIELDS = tuple(name for name in ROW_COLUMNS if name not in ("step", "t"))
 

@@ -15,7 +15,9 @@ from textual.message import Message
 from textual.widgets import Static
 
 from chomp.events.text import defused
+from chomp.rundir import RunDir, read_samples
 from chomp_tui import keys
+from chomp_tui.background import in_thread
 from chomp_tui.dialogs import Ask, Read
 from chomp_tui.edit.draft import ForkOrigin
 from chomp_tui.follow.checkpointlist import CheckpointList, CheckpointRow, Checkpoints, Reference, settings_of
@@ -33,9 +35,12 @@ from chomp_tui.widgets.checkpointrows import (
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.namefilter import NameFilter
 from chomp_tui.widgets.quiet import set_text, set_title
+from chomp_tui.widgets.samples import written
 from chomp_tui.widgets.sampling import SampleDialog
 
 AGE_SECONDS = 5.0
+# Of one step; the newest are shown.
+MOST_SAMPLES = 50
 
 
 class CheckpointsScreen(CheckpointUpkeep):
@@ -261,6 +266,31 @@ class CheckpointsScreen(CheckpointUpkeep):
         if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
         self.app.push_screen(SampleDialog(row.path, self.chomp.shared.environment))
+
+    @work(group="samples", exclusive=True)
+    async def action_samples(self) -> None:
+        """Show what the model wrote at the checkpoint's step, as `samples.jsonl` has it."""
+        row = self.row()
+        if row is None:
+            return
+        try:
+            found = await in_thread(lambda: read_samples(RunDir(row.run).samples, [row.step])[row.step])
+        except OSError as error:
+            self.chomp.tell(f"the samples of {row.run.name} cannot be read: {error.strerror}", severity="error")
+            return
+        if not found:
+            self.chomp.tell(
+                f"{row.run.name} has no samples of step {row.step:,}; train.generate_for_checkpoints has a run write "
+                "some when it saves"
+            )
+            return
+        shown = found[-MOST_SAMPLES:]
+        texts = [
+            written(f"sample {number:,} of {len(found):,}", sample["prompt"], sample["text"])
+            for number, sample in enumerate(shown, len(found) - len(shown) + 1)
+        ]
+        title = f"Samples of step {row.step:,} of {row.run.name}"
+        self.app.push_screen(Read(title, Content("\n\n").join(texts)))
 
     def action_differences(self) -> None:
         """Show all settings that differ."""

@@ -29,7 +29,7 @@ from chomp_tui.widgets.alertbar import AlertBar, AlertList
 from chomp_tui.widgets.board import Board
 from chomp_tui.widgets.budget import BudgetPanel
 from chomp_tui.widgets.chart import Line, LineChart
-from chomp_tui.widgets.dashboard import PANELS, TITLES
+from chomp_tui.widgets.dashboard import TITLES, panels
 from chomp_tui.widgets.facts import FactsPanel
 from chomp_tui.widgets.logview import LogView
 from chomp_tui.widgets.memory import MemoryPanel
@@ -52,7 +52,10 @@ CHARTS: dict[str, Callable[[Scene], list[Line]]] = {
     "grad": runcharts.gradient_lines,
     "rate": runcharts.rate_lines,
     "device": runcharts.memory_lines,
+    "terms": runcharts.term_lines,
 }
+# Losses span decades: one key chooses for all of them.
+LOSSES = ("loss", "terms")
 
 
 class RunScreen(SteeringScreen):
@@ -111,6 +114,7 @@ class RunScreen(SteeringScreen):
             LineChart("gradient norm", id="grad"),
             LineChart("learning rate", id="rate"),
             LineChart("memory", unit="GiB", id="device"),
+            LineChart("terms", id="terms"),
             SamplesPanel(id="samples"),
             LogView(id="log"),
             RunCheckpoints(id="checkpoints"),
@@ -127,7 +131,8 @@ class RunScreen(SteeringScreen):
         settings = self.chomp.shared.settings
         for chart in self.query(LineChart):
             chart.marker = settings.marker
-        self.query_one("#loss", LineChart).log_y = settings.log_y
+        for name in LOSSES:
+            self._chart(name).log_y = settings.log_y
         self.set_interval(TICK_SECONDS, self._tick)
         if self._path is not None:
             self._follow()
@@ -188,7 +193,7 @@ class RunScreen(SteeringScreen):
     def _draw(self, scene: Scene) -> None:
         board = self.query_one(Board)
         notice = notice_of(scene)
-        board.arrange_for(zoomed=board.zoomed, notice=notice is not None)
+        board.arrange_for(zoomed=board.zoomed, notice=notice is not None, terms=bool(runcharts.terms_of(scene.view)))
         if notice is not None:
             self.query_one(NoticePanel).show(notice)
         elif self.focused is None:
@@ -281,7 +286,8 @@ class RunScreen(SteeringScreen):
     def _turn(self, by: int) -> None:
         board = self.query_one(Board)
         plan = board.plan
-        names, now = (PANELS, board.zoomed) if board.zoomed is not None else (plan.tabs, plan.chosen)
+        alone = board.zoomed is not None
+        names, now = (panels(terms=board.terms), board.zoomed) if alone else (plan.tabs, plan.chosen)
         place = names.index(now) if now in names else 0
         self._turn_to(names[(place + by) % len(names)])
 
@@ -334,8 +340,10 @@ class RunScreen(SteeringScreen):
 
     def action_log_y(self) -> None:
         """Logarithmic or linear."""
-        chart = self.query_one("#loss", LineChart)
-        chart.log_y = self.chomp.shared.settings.log_y = not chart.log_y
+        settings = self.chomp.shared.settings
+        settings.log_y = not settings.log_y
+        for name in LOSSES:
+            self._chart(name).log_y = settings.log_y
         self._keep_settings()
 
     def action_smoothing(self) -> None:

@@ -39,6 +39,7 @@ class Board(Container):
         self.chosen = "charts"
         self.zoomed: str | None = None
         self.notice = True
+        self.terms = False
 
     @property
     def layout(self) -> Layout:
@@ -52,13 +53,24 @@ class Board(Container):
 
     def plan_for(self, size: Size) -> Plan:
         """The layout for a size."""
-        return plan(size.width, size.height, chosen=self.chosen, zoomed=self.zoomed, notice=self.notice)
+        return plan(
+            size.width, size.height, chosen=self.chosen, zoomed=self.zoomed, notice=self.notice, terms=self.terms
+        )
 
-    def arrange_for(self, *, chosen: str | None = None, zoomed: str | None = None, notice: bool | None = None) -> None:
-        """Choose the panel that has its turn, the one shown alone (None for all), and whether a notice shows."""
-        wanted = (chosen or self.chosen, zoomed, self.notice if notice is None else notice)
-        if wanted != (self.chosen, self.zoomed, self.notice):
-            self.chosen, self.zoomed, self.notice = wanted
+    def arrange_for(
+        self,
+        *,
+        chosen: str | None = None,
+        zoomed: str | None = None,
+        notice: bool | None = None,
+        terms: bool | None = None,
+    ) -> None:
+        """Choose the panel that has its turn, the one shown alone (None for all), and whether notice and terms show."""
+        before = (self.chosen, self.zoomed, self.notice, self.terms)
+        self.chosen, self.zoomed = chosen or self.chosen, zoomed
+        self.notice = self.notice if notice is None else notice
+        self.terms = self.terms if terms is None else terms
+        if before != (self.chosen, self.zoomed, self.notice, self.terms):
             self._settle()
 
     def on_mount(self) -> None:

@@ -11,6 +11,7 @@ CHARTS = ("speed", "grad", "rate", "device")
 # What can be looked at beside the loss, in the order of the tabs.
 TITLES = {
     "charts": "Charts",
+    "terms": "Terms",
     "samples": "Samples",
     "log": "Log",
     "checkpoints": "Checkpoints",
@@ -19,7 +20,6 @@ TITLES = {
     "facts": "Facts",
     "alerts": "Alerts",
 }
-PANELS = ("loss", *CHARTS, *(name for name in TITLES if name != "charts"), "tiles")
 TILES_ROWS = 15
 MEMORY_ROWS = 8
 TIME_ROWS = 11
@@ -40,46 +40,59 @@ class Plan:
     chosen: str = ""
 
 
-def plan(width: int, height: int, *, chosen: str, zoomed: str | None = None, notice: bool = False) -> Plan:
+def panels(*, terms: bool) -> tuple[str, ...]:
+    """All that can be shown alone, in their order; `terms` as for `plan`."""
+    return ("loss", *CHARTS, *(name for name in _titles(terms) if name != "charts"), "tiles")
+
+
+def _titles(terms: bool) -> tuple[str, ...]:
+    return tuple(name for name in TITLES if terms or name != "terms")
+
+
+def plan(
+    width: int, height: int, *, chosen: str, zoomed: str | None = None, notice: bool = False, terms: bool = False
+) -> Plan:
     """The layout of a board of `width` by `height` cells.
 
     Args:
         chosen: the panel that is wanted where panels take turns.
         zoomed: the panel that is shown alone.
         notice: whether a notice takes the place of the loss chart.
+        terms: whether the run has terms of the objective to show.
     """
     board = Region(0, 0, max(1, width), max(1, height))
-    if zoomed is not None:
-        return Plan({zoomed: board}, tuple(TITLES), chosen)
+    titles = _titles(terms)
+    if zoomed is not None and (terms or zoomed != "terms"):
+        return Plan({zoomed: board}, titles, chosen)
     if width >= 150 and height >= 38:
-        made = _wide(board, chosen)
+        made = _wide(board, titles, chosen)
     elif width >= 100:
-        made = _medium(board, chosen)
+        made = _medium(board, titles, chosen)
     else:
-        made = _narrow(board, chosen)
+        made = _narrow(board, titles, chosen)
     if not notice:
         return made
     return Plan({("notice" if name == "loss" else name): r for name, r in made.regions.items()}, made.tabs, made.chosen)
 
 
-def _narrow(board: Region, chosen: str) -> Plan:
+def _narrow(board: Region, titles: tuple[str, ...], chosen: str) -> Plan:
     """Readouts in a line, the loss, tabs, one panel."""
     strip, rest = board.split_horizontal(min(1, board.height - 1))
     loss, below = rest.split_horizontal(max(1, -(-rest.height * 11 // 20)))
-    return _with_slot({"strip": strip, "loss": loss}, below, tuple(TITLES), chosen)
+    return _with_slot({"strip": strip, "loss": loss}, below, titles, chosen)
 
 
-def _medium(board: Region, chosen: str) -> Plan:
+def _medium(board: Region, titles: tuple[str, ...], chosen: str) -> Plan:
     """The loss and one panel, beside them a column of readouts."""
     side_width = 34 if board.width < 130 else 38
     main, side = board.split_vertical(board.width - side_width)
     stacked, left_out = _stack(side, (("tiles", TILES_ROWS), ("memory", MEMORY_ROWS), ("time", TIME_ROWS)))
     loss, below = main.split_horizontal(-(-main.height * 11 // 20))
-    tabs = tuple(name for name in TITLES if name not in stacked or name in left_out)
+    tabs = tuple(name for name in titles if name not in stacked or name in left_out)
     return _with_slot({**stacked, "loss": loss}, below, tabs, chosen)
 
 
-def _wide(board: Region, chosen: str) -> Plan:
+def _wide(board: Region, titles: tuple[str, ...], chosen: str) -> Plan:
     """Everything at once; only log, facts, alerts and the like take turns."""
     main, side = board.split_vertical(board.width - 44)
     parts = (("tiles", TILES_ROWS), ("memory", MEMORY_ROWS), ("time", TIME_ROWS), ("checkpoints", 6))
@@ -88,7 +101,8 @@ def _wide(board: Region, chosen: str) -> Plan:
     charts, below = rest.split_horizontal(max(8, main.height * 22 // 100))
     samples, slot = below.split_vertical(below.width // 2)
     regions = {**stacked, "loss": loss, **_charts(charts), "samples": samples}
-    tabs = tuple(name for name in ("log", "checkpoints", "facts", "alerts") if name not in stacked or name in left_out)
+    turns = ("terms", "log", "checkpoints", "facts", "alerts")
+    tabs = tuple(name for name in turns if name in titles and (name not in stacked or name in left_out))
     return _with_slot(regions, slot, tabs, chosen)
 
 

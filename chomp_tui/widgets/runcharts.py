@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 
 from chomp_tui.chart.frame import Line
 from chomp_tui.chart.smooth import Smoother
 from chomp_tui.follow.columns import Columns
+from chomp_tui.follow.rowblocks import TERM_COLUMNS
 from chomp_tui.follow.runview import RunView
 from chomp_tui.follow.scene import Scene
 
@@ -81,6 +84,21 @@ def memory_lines(scene: Scene) -> list[Line]:
     if _tells(scene, "device_memory_gb"):
         return [_line(scene, "peak", "peak_memory_gb", "second"), _line(scene, "in use", "device_memory_gb")]
     return [_line(scene, "host", "host_memory_gb")]
+
+
+def terms_of(view: RunView) -> list[str]:
+    """Columns of the objective's terms that the run tells."""
+    return [column for column in TERM_COLUMNS if view.rows.has_numbers(column)]
+
+
+def term_lines(scene: Scene) -> list[Line]:
+    """Terms of the objective beside the loss, without their weights."""
+    tones = cycle(("smooth", "second", "eval", "raw"))
+    return [_line(scene, _term_name(column), column, next(tones)) for column in terms_of(scene.view)]
+
+
+def _term_name(column: str) -> str:
+    return column.replace("_loss", "").replace("_", " ")
 
 
 def _tells(scene: Scene, column: str) -> bool:

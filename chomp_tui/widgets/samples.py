@@ -38,10 +38,13 @@ class SampleText(VerticalScroll, can_focus=True):
 
 
 def sample_text(sample: Sampled, title: str) -> Content:
-    """Title, prompt and text of a sample; of an endless one, the beginning."""
-    text = _cut(sample.text)
-    head = f"{title}{sample.tokens:,} tokens in {sample.seconds:.1f} s"
-    return Content.assemble((head, "$primary"), "\n", (_cut(sample.prompt), "$muted"), (text, ""))
+    """Title, prompt and text of a sample."""
+    return written(f"{title}{sample.tokens:,} tokens in {sample.seconds:.1f} s", sample.prompt, sample.text)
+
+
+def written(head: str, prompt: str, text: str) -> Content:
+    """A line, then a prompt and what was written after it, literally; of endless ones, the beginning."""
+    return Content.assemble((head, "$primary"), "\n", (_cut(prompt), "$muted"), (_cut(text), ""))
 
 
 def _cut(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`chomp presets` counts what the models really have."""
+"""`chomp presets` counts what the models really have, and predicts what `chomp inspect` estimates."""
 
 import json
 
@@ -6,27 +6,71 @@ import pytest
 from click.testing import CliRunner
 
 from chomp.cli import presets
-from chomp.config.model import ModelConfig
-from chomp.config.presets import MODEL_PRESETS, expand_preset
-from chomp.model.build import build_model
+from chomp.config import Config
+from chomp.config.load import parse_config
+from chomp.config.presets import MODEL_PRESETS
+from chomp.run.footprint import MemoryEstimate
+from chomp.run.inspection import inspect
 
 
-def test_every_preset_is_listed_with_its_parameters() -> None:
-    done = CliRunner().invoke(presets.command, ["--json", "--vocab-size", "256"])
+def listed(*arguments: str) -> dict[str, dict]:
+    done = CliRunner().invoke(presets.command, ["--json", *arguments])
     assert done.exit_code == 0, done.output
-    rows = {row["name"]: row for row in json.loads(done.output)}
-    assert set(rows) == set(MODEL_PRESETS)
+    return {row["name"]: row for row in json.loads(done.output)}
+
+
+def test_without_names_every_preset_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def predict(config: Config, platform: str) -> tuple[int, MemoryEstimate]:
+        return config.model.num_layers, MemoryEstimate(1, 2, 3, 4)
+
+    monkeypatch.setattr("chomp.run.footprint.predict", predict)
+    rows = listed()
+    assert list(rows) == list(MODEL_PRESETS)
+    assert all(
+        row["parameters"] == row["num_layers"] == MODEL_PRESETS[name]["num_layers"] for name, row in rows.items()
+    )
+
+
+def test_parameters_are_counted_and_their_state_with_them() -> None:
+    rows = listed("micro", "small-50m", "--vocab-size", "256")
     assert round(rows["small-50m"]["parameters"] / 1e6, 1) == 58.3
-    assert rows["micro"]["parameters"] == 2 * (3 * 128 * 128 + 3 * 128 * 682 + 2 * 128) + 128 + 256 * 128
-    assert rows["micro"]["state_bytes"] == 16 * rows["micro"]["parameters"]
-    table = CliRunner().invoke(presets.command, ["--vocab-size", "256"]).output.splitlines()
-    assert len(table) == 1 + len(rows)
-    assert next(line for line in table if line.startswith("small-50m")).split() == [
-        "small-50m", "llama", "12", "512", "8/2", "2728", "58.29M", "932.7", "MB",
+    micro = rows["micro"]
+    assert micro["parameters"] == 2 * (3 * 128 * 128 + 3 * 128 * 682 + 2 * 128) + 128 + 256 * 128
+    # Weights, gradients and two moments in fp32, and the optimizer's two step counts.
+    assert micro["state_bytes"] == 16 * micro["parameters"] + 8
+    assert micro["memory"]["total"] == sum(
+        micro["memory"][part] for part in ("parameters", "optimizer", "gradients", "activations")
+    )
+
+
+def test_the_table_is_of_the_presets_named_and_fits_a_terminal() -> None:
+    done = CliRunner().invoke(presets.command, ["small-50m", "d20", "--vocab-size", "256", "--batch-size", "2"])
+    head, first, second, last = done.output.splitlines()
+    memory = listed("small-50m", "--vocab-size", "256", "--batch-size", "2")["small-50m"]["memory"]["total"]
+    assert first.split() == [
+        "small-50m", "llama", "12", "512", "8/2", "2728", "58.29M", "932.7", "MB", f"{memory / 1e9:.1f}", "GB",
     ]  # fmt: skip
+    assert second.startswith("d20 ")
+    assert max(map(len, (head, first, second))) <= 80
+    assert last == "memory: with the activations of 2 rows of 512 tokens, estimated"
 
 
-@pytest.mark.parametrize("name", ["tiny-cpu", "mega200m"])
-def test_two_layers_tell_how_many_parameters_all_have(name: str) -> None:
-    config = ModelConfig.model_validate(expand_preset({"preset": name, "vocab_size": 256}))
-    assert presets.count_parameters(config) == build_model(config).parameter_count
+def test_a_name_that_is_no_preset_is_refused() -> None:
+    done = CliRunner().invoke(presets.command, ["mega200", "--json"])
+    assert done.exit_code == 2
+    assert "'mega200' is not one of mega200m, " in done.output
+
+
+def test_more_rows_take_more_activations_and_the_same_state() -> None:
+    few, many = (listed("micro", "--batch-size", size)["micro"] for size in ("2", "4"))
+    assert many["state_bytes"] == few["state_bytes"]
+    assert many["memory"]["activations"] > 1.9 * few["memory"]["activations"]
+
+
+@pytest.mark.parametrize("name", ["tiny-cpu", "base-120m", "mega200m"])
+def test_two_layers_predict_what_inspect_finds_in_all(name: str) -> None:
+    # The defaults of the command are those of a configuration that says nothing of its batch.
+    found = inspect(parse_config(f"model: {{preset: {name}, vocab_size: 1024}}", source="test").config)
+    row = listed(name, "--vocab-size", "1024")[name]
+    assert row["parameters"] == found.parameters
+    assert row["memory"] == found.memory.as_dict()

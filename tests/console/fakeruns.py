@@ -67,6 +67,7 @@ class FakeRun:
         nonfinite_at: rows, counted from 1, whose loss and gradient are not finite.
         hostile: whether texts are full of escape sequences, markup and very long lines.
         device_memory: whether the device tells what it uses.
+        terms: names of the objective's terms beside the loss.
     """
 
     steps: int = 3_000
@@ -80,6 +81,7 @@ class FakeRun:
     nonfinite_at: tuple[int, ...] = ()
     hostile: bool = False
     device_memory: bool = True
+    terms: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -138,6 +140,7 @@ def fake_row(step: int, fake: FakeRun, rng: random.Random) -> dict[str, Any]:
         "packing_utilization": 0.9972,
         "host_memory_gb": 4.1 + 0.4 * step / fake.total,
     }
+    made |= {name: None if loss is None else loss + 0.5 * place for place, name in enumerate(fake.terms, 1)}
     if fake.device_memory:
         made |= {"device_memory_gb": 17.8 + rng.gauss(0, 0.15), "peak_memory_gb": 21.4, "device_memory_limit_gb": 31.4}
     return made

@@ -216,6 +216,30 @@ async def test_what_differs_as_a_table(run: RunDir) -> None:
         assert "Nothing differs." in await dialog(app, pilot, Read)
 
 
+async def test_the_samples_of_a_checkpoint_are_shown_literally(run: RunDir) -> None:
+    rows = [(50, "def ", "early"), (100, "def ", "[bold]f[/]():\x1b[31m"), (100, "class ", "Two")]
+    lines = [json.dumps({"step": step, "prompt": prompt, "text": text, "tokens": 3}) for step, prompt, text in rows]
+    run.samples.write_text("\n".join([*lines, '{"step": 100, "torn']))
+    app = host(run, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await select(app, pilot, 100)
+        await pilot.press("s")
+        text = await dialog(app, pilot, Read)
+        assert "Samples of step 100 of one" in text
+        assert "sample 1 of 2" in text
+        assert "def [bold]f[/]():�[31m" in text
+        assert "class Two" in text
+        assert "early" not in text
+        await pilot.press("escape")
+        await select(app, pilot, 150)
+        await pilot.press("s")
+        await until(pilot, lambda: bool(app.told))
+    assert app.told == [
+        "one has no samples of step 150; train.generate_for_checkpoints has a run write some when it saves"
+    ]
+
+
 async def test_judged_by_the_configuration_at_hand(run: RunDir) -> None:
     app = host(run, run.path)
     app.shared.at_hand = parse_config(OTHER_WIDTH, source="configs/wide.yaml")

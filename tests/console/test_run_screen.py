@@ -80,11 +80,12 @@ async def shows(pilot: Pilot[Any], *wanted: str) -> None:
 @pytest.mark.parametrize("height", [1, 4, 10, 19, 33, 44, 60, 120])
 def test_panels_lie_within_the_board_and_never_on_each_other(width: int, height: int) -> None:
     for chosen in TITLES:
-        _check(width, height, chosen)
+        for terms in (False, True):
+            _check(width, height, chosen, terms)
 
 
-def _check(width: int, height: int, chosen: str) -> None:
-    regions = list(plan(width, height, chosen=chosen).regions.items())
+def _check(width: int, height: int, chosen: str, terms: bool) -> None:
+    regions = list(plan(width, height, chosen=chosen, terms=terms).regions.items())
     for place, (name, region) in enumerate(regions):
         assert region in Region(0, 0, width, height), name
         for other, second in regions[place + 1 :]:
@@ -94,7 +95,7 @@ def _check(width: int, height: int, chosen: str) -> None:
 @pytest.mark.parametrize(("width", "height"), [(80, 19), (120, 35), (200, 55)])
 def test_every_panel_can_be_reached_in_every_layout(width: int, height: int) -> None:
     for name in TITLES:
-        regions = plan(width, height, chosen=name).regions
+        regions = plan(width, height, chosen=name, terms=True).regions
         assert ("speed" if name == "charts" else name) in regions
 
 
@@ -360,6 +361,34 @@ async def test_no_rows_at_all(size: tuple[int, int], tmp_path: Path) -> None:
             assert name
         await pilot.press("enter", "y", "x", "plus", "left", "escape")
         await shows(pilot, "Training since")
+
+
+@pytest.mark.parametrize(("size", "turns"), [((80, 24), 1), ((160, 48), 0)])
+async def test_terms_of_the_objective_have_a_chart(size: tuple[int, int], turns: int, tmp_path: Path) -> None:
+    # The newest row has no finite numbers: the chart stays where it is.
+    fake = FakeRun(steps=300, total=1_000, live=True, terms=("z_loss", "mtp_loss_1", "mtp_loss_2"), nonfinite_at=(30,))
+    app = host(tmp_path, write_run(tmp_path / "terms", fake).path)
+    async with app.run_test(size=size) as pilot:
+        await shows(pilot, "training", "Terms")
+        for _ in range(turns):
+            await pilot.press("n")
+        await shows(pilot, "terms", "z ", "mtp 1 ", "mtp 2 ")
+        screen_of(app).set_focus(screen_of(app).query_one("#terms", LineChart))
+        await pilot.press("enter", "y")
+        await until(pilot, lambda: screen_of(app).query_one(Board).zoomed == "terms")
+        await shows(pilot, "mtp 2 ")
+        assert {screen_of(app).query_one(f"#{name}", LineChart).log_y for name in ("loss", "terms")} == {True}
+
+
+async def test_a_run_without_further_terms_has_no_place_for_them(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "plain", LIVE).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "training", "Samples")
+        board = screen_of(app).query_one(Board)
+        assert "terms" not in board.plan.tabs
+        board.arrange_for(zoomed="terms")
+        await shows(pilot, "training", "Samples")
+        assert "Terms" not in text(app)
 
 
 async def test_a_device_that_does_not_tell_its_memory_shows_a_dash(tmp_path: Path) -> None:

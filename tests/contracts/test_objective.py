@@ -12,7 +12,10 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 from safetensors.numpy import load_file
 
+from chomp.events import read_events
 from chomp.rundir import list_checkpoints
+from chomp_tui.follow.runview import RunView, fold_many
+from chomp_tui.widgets.runcharts import terms_of
 from tests.engine import assert_same_run, dummy_config, rows, run, saved_arrays, write_config, write_corpus
 from tests.export.test_export import LLAMA
 
@@ -52,6 +55,13 @@ def test_every_row_has_every_term_beside_the_plain_loss(finished: Path) -> None:
         assert set(TERMS) <= row.keys()
         assert row["filtered_loss"] > row["smoothed_loss"], "the half of highest loss has more of it than all"
     assert rows(finished)[-1]["eval_loss"] > 0
+
+
+def test_the_console_reads_every_term(finished: Path) -> None:
+    view = fold_many(RunView(), read_events(finished / "events.jsonl"))
+    assert terms_of(view) == list(TERMS)
+    for name in TERMS:
+        np.testing.assert_allclose(view.rows[name], [row[name] for row in rows(finished)], rtol=1e-6)
 
 
 def test_a_resume_goes_on_bit_for_bit_with_heads(finished: Path, tmp_path: Path) -> None:

@@ -22,11 +22,12 @@ from chomp.events import Checkpoint, Event, Phase, RunStarted, Step
 from tests.engine import (
     Engine,
     assert_same_run,
-    dummy_config,
     events_of,
     optimized,
+    reference_runs,
     rows,
     run,
+    slow_dummy_config,
     tiny_config,
     write_config,
     write_corpus,
@@ -71,25 +72,16 @@ def while_saving(number: int) -> Instant:
     return lambda event: isinstance(event, Checkpoint) and event.state == "saving" and event.step >= number
 
 
-def megalodon(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
-    return tiny_config(corpus, **sections)
-
-
 def llama(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     return tiny_config(corpus, **{**sections, "model": {"backend": "llama", "num_heads": 4, "num_kv_heads": 2}})
-
-
-def dummy(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
-    """Starts in half the time, and its steps are slow enough to be killed between."""
-    return dummy_config(corpus, **{**sections, "model": {"model_dim": 96}})
 
 
 # Model, data, optimizer, and where the run is killed: at each instant in turn, always resumed in between. A start of
 # the Megalodon takes longest: it meets every instant but the opening of the data, before which there is no model.
 PAIRS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any], dict[str, Any], list[Instant]]] = {
-    "sequential-adamw": (megalodon, SEQUENTIAL, ADAMW, [at_compile, while_saving(20), at_step(47)]),
-    "bin-muon": (megalodon, BIN, MUON, [at_sample(35), at_eval(75)]),
-    "sequential-muon": (dummy, SEQUENTIAL, MUON, [at_data, at_eval(50), at_sample(70)]),
+    "sequential-adamw": (tiny_config, SEQUENTIAL, ADAMW, [at_compile, while_saving(20), at_step(47)]),
+    "bin-muon": (tiny_config, BIN, MUON, [at_sample(35), at_eval(75)]),
+    "sequential-muon": (slow_dummy_config, SEQUENTIAL, MUON, [at_data, at_eval(50), at_sample(70)]),
     "bin-muon-lion-llama": (llama, BIN, MUON_LION, [at_step(33), at_data, while_saving(60)]),
 }
 STREAM: dict[str, Any] = {"backend": "hf", "hf_dataset": "stream", "hf_streaming": True, "shuffle_buffer_size": 16}
@@ -98,8 +90,8 @@ TOKENS: dict[str, Any] = {"backend": "tokens", "tokens_path": "tokens"}
 NAMED = ("hf_dataset", "tokens_path")
 VARIANTS = {
     **PAIRS,
-    "stream": (dummy, BIN | STREAM, ADAMW, [at_step(47), at_data]),
-    "tokens": (dummy, SEQUENTIAL | TOKENS, LION, [at_step(47), while_saving(60)]),
+    "stream": (slow_dummy_config, BIN | STREAM, ADAMW, [at_step(47), at_data]),
+    "tokens": (slow_dummy_config, SEQUENTIAL | TOKENS, LION, [at_step(47), while_saving(60)]),
 }
 
 
@@ -143,16 +135,7 @@ def write_stream(folder: Path, corpus: Path) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(runs: Path) -> Callable[[str], Path]:
-    """The reference run of a variant, trained once."""
-
-    def reference(name: str) -> Path:
-        path = runs / f"{name}-reference"
-        if not path.exists():
-            done = run("train", runs / f"{name}.yaml", "--run-dir", path, env=optimized())
-            assert done.returncode == 0, done.stderr
-        return path
-
-    return reference
+    return reference_runs(runs, env=optimized())
 
 
 def kill_at(runs: Path, name: str, run_dir: Path, instant: Instant, delay_seconds: float, *, fresh: bool) -> bool:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -27,12 +27,14 @@ from chomp.rundir import list_checkpoints
 from tests.engine import (
     Engine,
     assert_same_run,
-    dummy_config,
     events_of,
+    reference_runs,
     rows,
     run,
     saved_arrays,
     saved_position,
+    slow_dummy_config,
+    tiny_config,
     write_config,
     write_corpus,
 )
@@ -41,11 +43,32 @@ from tests.poisoned import POISON
 pytestmark = pytest.mark.slow
 
 STEPS, SAVE_EVERY, BEYOND, FACTOR = 60, 10, 12, 0.25
-# Read after some 27 and 40 batches, in this packing's order.
-POISONED = {"sequential": (240, 360), "bin": (520, 487)}
 SEQUENTIAL: dict[str, Any] = {"packing_mode": "sequential", "shuffle": False}
 BIN: dict[str, Any] = {"packing_mode": "bin", "packing_buffer_docs": 7, "shuffle": True}
-VARIANTS = {"sequential": SEQUENTIAL, "bin": BIN}
+
+
+class Variant(NamedTuple):
+    """A model and its text.
+
+    Attributes:
+        poisoned: numbers of the bad documents, read after some 27 and 40 batches.
+        kills: which of the instants of a kill it meets; a start of the Megalodon takes longest.
+    """
+
+    build: Callable[..., dict[str, Any]]
+    data: dict[str, Any]
+    batch: dict[str, int]
+    poisoned: tuple[int, int]
+    kills: tuple[int, ...] = (0, 1, 2, 3, 4)
+
+
+WIDE, NARROW = {"batch_size": 8, "seq_len": 128, "grad_accum": 2}, {"batch_size": 4, "seq_len": 64, "grad_accum": 2}
+VARIANTS = {
+    "sequential": Variant(slow_dummy_config, SEQUENTIAL, WIDE, (240, 360)),
+    "bin": Variant(slow_dummy_config, BIN, WIDE, (520, 487)),
+    # Positions do not depend on the model: one packing does for it.
+    "megalodon": Variant(tiny_config, SEQUENTIAL, NARROW, (60, 90), kills=(1, 4)),
+}
 
 
 def poison(corpus: Path, numbers: tuple[int, ...]) -> None:
@@ -65,49 +88,40 @@ def told(run_dir: Path) -> list[RolledBack]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Configurations over a text that is read less than once, and over the same text without its bad documents."""
     folder = tmp_path_factory.mktemp("rollback")
-    for packing, data in VARIANTS.items():
-        for name, numbers in (("clean", ()), ("bad", POISONED[packing])):
-            corpus = write_corpus(folder / f"{name}-{packing}", documents=900)
-            poison(corpus, numbers)
-            config = dummy_config(
+    for variant, (build, data, batch, numbers, _) in VARIANTS.items():
+        for name, bad in (("clean", ()), ("bad", numbers)):
+            corpus = write_corpus(folder / f"{name}-{variant}", documents=900)
+            poison(corpus, bad)
+            config = build(
                 corpus,
-                model={"model_dim": 96},
                 data=data,
-                train={"steps": STEPS, "batch_size": 8, "seq_len": 128, "grad_accum": 2},
+                train={"steps": STEPS, **batch},
                 optim={"decay_steps": STEPS - 2},
                 checkpoint={"save_every": SAVE_EVERY},
                 debug={"nonfinite": "rollback", "rollback_lr_factor": FACTOR, "rollback_steps": BEYOND},
             )
-            write_config(folder / f"{name}-{packing}.yaml", config)
+            write_config(folder / f"{name}-{variant}.yaml", config)
     return folder
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(runs: Path) -> Callable[[str], Path]:
-    """The reference run of a configuration, trained once."""
-
-    def reference(name: str) -> Path:
-        path = runs / f"{name}-reference"
-        if not path.exists():
-            done = poisoned("train", runs / f"{name}.yaml", "--run-dir", path)
-            assert done.returncode == 0, done.stderr
-        return path
-
-    return reference
+    return reference_runs(runs, module="tests.poisoned")
 
 
+@pytest.mark.parametrize("variant", ["sequential", "megalodon"])
 def test_the_text_goes_on_behind_the_bad_batch_and_the_rate_is_lower_for_a_while(
-    uninterrupted: Callable[[str], Path],
+    variant: str, uninterrupted: Callable[[str], Path]
 ) -> None:
-    bad, clean = uninterrupted("bad-sequential"), uninterrupted("clean-sequential")
+    bad, clean = uninterrupted(f"bad-{variant}"), uninterrupted(f"clean-{variant}")
     assert told(clean) == []
     first, *later = told(bad)
     assert later, "there were two bad documents"
     assert first.step == (first.from_step - 1) // SAVE_EVERY * SAVE_EVERY
     assert (first.in_a_row, first.count, first.lr_factor) == (1, 1, FACTOR)
     assert first.until_step == first.from_step + BEYOND
-    assert POISONED["sequential"][0] in first.documents
-    assert POISONED["sequential"][1] in later[0].documents
+    assert VARIANTS[variant].poisoned[0] in first.documents
+    assert VARIANTS[variant].poisoned[1] in later[0].documents
     assert first.message == (
         f"step {first.from_step}: the loss is nan and the gradient norm nan; went back to the checkpoint of step "
         f"{first.step} and on with the next text, with the learning rate times 0.25 until step {first.until_step} "
@@ -128,7 +142,7 @@ def test_no_batch_is_lost_but_the_bad_one(runs: Path, uninterrupted: Callable[[s
     bad = uninterrupted("bad-sequential")
     behind = sum(event.from_step - event.step for event in told(bad))
     corpus = write_corpus(tmp_path / "corpus", documents=900)
-    for number in POISONED["sequential"]:
+    for number in VARIANTS["sequential"].poisoned:
         # As long as the bad ones, so that all batches are cut at the same places.
         (corpus / f"{number:03d}.txt").write_text("def + class return\n")
     options = ("-o", f'data.files=["{corpus}/*.txt"]', "-o", f"train.steps={STEPS + behind}")
@@ -137,17 +151,17 @@ def test_no_batch_is_lost_but_the_bad_one(runs: Path, uninterrupted: Callable[[s
     assert saved_position(bad, STEPS) == saved_position(tmp_path / "longer", STEPS + behind)
 
 
-@pytest.mark.parametrize("packing", VARIANTS)
-def test_killed_around_a_rollback_and_resumed(packing: str, runs: Path, uninterrupted: Callable[[str], Path]) -> None:
-    reference = uninterrupted(f"bad-{packing}")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_killed_around_a_rollback_and_resumed(variant: str, runs: Path, uninterrupted: Callable[[str], Path]) -> None:
+    reference = uninterrupted(f"bad-{variant}")
     first = told(reference)[0]
     next_save = first.step + SAVE_EVERY
     assert next_save < first.until_step, "the checkpoint after the rollback carries the lower rate"
-    run_dir = runs / f"{packing}-killed"
+    run_dir = runs / f"{variant}-killed"
 
     def kill_at(*instants: Callable[[Event], bool], fresh: bool = False) -> None:
         resume = () if fresh else ("--resume", "latest")
-        options = ("train", runs / f"bad-{packing}.yaml", "--run-dir", run_dir, *resume)
+        options = ("train", runs / f"bad-{variant}.yaml", "--run-dir", run_dir, *resume)
         engine = Engine(run_dir, *options, module="tests.poisoned")
         for instant in instants:
             assert engine.wait_for(instant) is not None, engine.text()
@@ -163,15 +177,16 @@ def test_killed_around_a_rollback_and_resumed(packing: str, runs: Path, uninterr
     def is_back(event: Event) -> bool:
         return isinstance(event, RolledBack)
 
-    kill_at(is_bad, fresh=True)
-    kill_at(is_back)
-    kill_at(is_back, at_row(first.step + 2))
-    kill_at(is_back, lambda event: isinstance(event, Checkpoint) and event.state == "saving")
-    kill_at(
-        is_back,
-        lambda event: isinstance(event, Checkpoint) and event.state == "committed" and event.step == next_save,
-    )
-    done = poisoned("train", runs / f"bad-{packing}.yaml", "--run-dir", run_dir, "--resume", "latest")
+    def is_saving(event: Event) -> bool:
+        return isinstance(event, Checkpoint) and event.state == "saving"
+
+    def is_saved(event: Event) -> bool:
+        return isinstance(event, Checkpoint) and event.state == "committed" and event.step == next_save
+
+    kills = [(is_bad,), (is_back,), (is_back, at_row(first.step + 2)), (is_back, is_saving), (is_back, is_saved)]
+    for number, kill in enumerate(VARIANTS[variant].kills):
+        kill_at(*kills[kill], fresh=number == 0)
+    done = poisoned("train", runs / f"bad-{variant}.yaml", "--run-dir", run_dir, "--resume", "latest")
     assert done.returncode == 0, done.stderr + done.stdout
     started = events_of(run_dir, RunStarted)[-1]
     assert isinstance(started, RunStarted)

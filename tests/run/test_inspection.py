@@ -10,6 +10,7 @@ import yaml
 
 from chomp.cli.inspect import describe
 from chomp.config.load import parse_config
+from chomp.run.footprint import predict
 from chomp.run.inspection import inspect
 from tests.engine import tiny_config, write_corpus
 
@@ -30,7 +31,7 @@ def test_figures_add_up(config) -> None:
     # AdamW keeps two moments; its step counts are a few bytes.
     assert found.memory.optimizer == pytest.approx(8 * found.parameters, rel=0.01)
     assert found.memory.activations > 0
-    assert found.memory.compiled is None
+    assert found.compiled_memory is None
 
 
 def test_schedule_runs_from_the_first_step_to_the_last(config) -> None:
@@ -46,11 +47,24 @@ def test_more_rows_mean_more_activations(config) -> None:
     assert inspect(wider).memory.activations > 1.8 * inspect(config).memory.activations
 
 
+def test_two_layers_predict_all_whatever_is_trained(tmp_path: Path) -> None:
+    values = tiny_config(
+        write_corpus(tmp_path / "corpus", documents=4),
+        model={"num_layers": 4, "vocab_size": 384},
+        objective={"mtp_heads": 2, "z_loss": 1e-4},
+        optim={"name": "muon"},
+    )
+    config = parse_config(yaml.safe_dump(values), source="test").config
+    found = inspect(config)
+    assert found.breakdown["prediction_heads"] == 2 * 32 * 32
+    assert predict(config, "cpu") == (found.parameters, found.memory)
+
+
 def test_compiling_adds_the_compilers_own_account(config) -> None:
     found = inspect(config, compile_program=True)
-    assert found.memory.compiled is not None
+    assert found.compiled_memory is not None
     # The state is donated: what goes in comes out in the same place.
-    assert found.memory.compiled["alias"] > 2 * found.memory.parameters
+    assert found.compiled_memory["alias"] > 2 * found.memory.parameters
     assert found.compile_seconds is not None
     text = describe(found)
     assert "memory, compiled" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import types
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from chomp.config.validate import config_from_dict
 from chomp.errors import ConfigError
-from chomp.events import EventWriter, Phase, RunStarted, Sampled, Step, Warned, read_events
+from chomp.events import Event, EventWriter, Phase, RolledBack, RunStarted, Sampled, Step, Warned, read_events
 from chomp.rundir import RunDir
 from chomp.sinks import Reporter, build_trackers
 from chomp.sinks.trackers import TensorBoardSink, WandbSink, series
@@ -25,6 +26,20 @@ ROW = {
     "mfu": None,
     "eval_loss": 2.25,
 }
+
+
+STARTED = RunStarted(
+    pid=1,
+    host="box",
+    attempt=1,
+    resumed_from=None,
+    versions={},
+    device={},
+    environment={},
+    parameters=1,
+    tokens_per_step=1,
+    total_steps=5,
+)
 
 
 def config(**logging: Any) -> Any:
@@ -77,15 +92,47 @@ def test_a_tensorboard_that_cannot_write_is_dropped(tmp_path: Path) -> None:
     assert warning.message.startswith("TensorBoard failed and is switched off for this run: ")
 
 
+BACK = RolledBack(
+    step=2, from_step=5, lr_factor=0.5, until_step=9, in_a_row=1, count=1, message="step 5: the loss is nan; went back"
+)
+
+
+@pytest.mark.parametrize("back", [BACK, dataclasses.replace(STARTED, attempt=2, resumed_from=2)])
+def test_tensorboard_takes_back_what_the_run_took_back(back: Event, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    sink = TensorBoardSink(RunDir(tmp_path))
+    sink.handle(STARTED)
+    for step in (1, 2, 3, 4):
+        sink.handle(Step(row={**ROW, "step": step, "loss": 1.0}))
+        sink.handle(Sampled(step=step, prompt="", text="first", tokens=1, seconds=0.1))
+    sink.handle(back)
+    sink.handle(Step(row={**ROW, "step": 3, "loss": 2.0}))
+    sink.close()
+    found = EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+
+    def points(tag: str) -> list[tuple[int, Any]]:
+        return [(point.step, make_ndarray(point.tensor_proto).reshape(()).item()) for point in found.Tensors(tag)]
+
+    assert points("loss") == [(1, 1.0), (2, 1.0), (3, 2.0)]
+    assert points("sample") == [(1, b"first"), (2, b"first")]
+    if isinstance(back, RolledBack):
+        assert points("rollback") == [(2, back.message.encode())]
+
+
 class FakeWandb(types.ModuleType):
-    """As much of the package as the sink uses, keeping what it is told."""
+    """As much of the package as the sink uses, keeping what it is told, and dropping what the package drops."""
 
     def __init__(self) -> None:
         super().__init__("wandb")
         # `find_spec` asks a module that is already imported for its spec.
         self.__spec__ = types.SimpleNamespace(name="wandb")  # type: ignore[assignment]
         self.started: list[dict[str, Any]] = []
-        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.rows: list[dict[str, float]] = []
+        self.next_row = 0
+        self.metrics: dict[str, dict[str, Any]] = {}
         self.files: list[str] = []
         self.finished = 0
         self.error: Exception | None = None
@@ -103,8 +150,15 @@ class FakeWandb(types.ModuleType):
     def log_artifact(self, artifact: Any) -> None:
         assert artifact is not None
 
-    def log(self, row: dict[str, float], step: int) -> None:
-        self.rows.append((step, row))
+    def define_metric(self, name: str, *, step_metric: str | None = None, hidden: bool | None = None) -> None:
+        self.metrics[name] = {"step_metric": step_metric, "hidden": hidden}
+
+    def log(self, row: dict[str, float], step: int | None = None) -> None:
+        # As `handlePartialHistorySync` of wandb's core/internal/stream/handler.go: a row below the last is ignored.
+        if step is not None and step < self.next_row:
+            return
+        self.next_row = step if step is not None else self.next_row + 1
+        self.rows.append(row)
 
     def finish(self) -> None:
         self.finished += 1
@@ -117,18 +171,6 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
     return fake
 
 
-STARTED = RunStarted(
-    pid=1,
-    host="box",
-    attempt=1,
-    resumed_from=None,
-    versions={},
-    device={},
-    environment={},
-    parameters=1,
-    tokens_per_step=1,
-    total_steps=5,
-)
 WANDB = {"enabled": True, "project": "p", "entity": "me", "mode": "offline", "tags": ["a"]}
 
 
@@ -153,10 +195,30 @@ def test_wandb_gets_rows_and_the_same_run_after_a_resume(tmp_path: Path, wandb: 
         "dir": str(tmp_path),
         "config": {"train": {"steps": 5}},
     }
-    assert [step for step, _ in wandb.rows] == [1, 2]
-    assert wandb.rows[0][1]["loss"] == 2.5
+    assert [row["step"] for row in wandb.rows] == [1, 2]
+    assert wandb.rows[0]["loss"] == 2.5
+    assert wandb.metrics == {
+        "step": {"step_metric": None, "hidden": True},
+        "*": {"step_metric": "step", "hidden": None},
+    }
     assert wandb.files == [str(run.config_original)] * 2
     assert wandb.finished == 2
+
+
+def test_wandb_gets_the_steps_done_again_after_a_rollback(tmp_path: Path, wandb: FakeWandb) -> None:
+    run = RunDir(tmp_path)
+    run.config_original.write_text("model: {}\n")
+    sink = WandbSink(config(wandb=WANDB), run, {})
+    sink.handle(STARTED)
+    for event in (*(Step(row={**ROW, "step": step}) for step in (3, 4)), BACK, Step(row={**ROW, "step": 3})):
+        sink.handle(event)
+    sink.close()
+    assert [(row["step"], row.get("rollbacks"), row.get("loss")) for row in wandb.rows] == [
+        (3, None, 2.5),
+        (4, None, 2.5),
+        (5, 1, None),
+        (3, None, 2.5),
+    ]
 
 
 def test_wandb_waits_for_the_run_to_start_and_closes_only_what_it_started(tmp_path: Path, wandb: FakeWandb) -> None:
