@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chomp_tui.chart.roles import Role
 
 Spans = list[tuple[str, Role]]
 _GAP = "   "
+# Of more series than these nobody knows which colour is which.
+MOST_UNNAMED = 3
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,25 @@ class Entry:
 def header(width: int, title: str, unit: str, place: str, entries: Sequence[Entry]) -> Spans:
     """The fullest version that fits: names go first, then the first series; a crosshair's place outlives the title.
 
+    Of more than three series the values go first, unless they are those at a crosshair.
+
     Args:
         place: where the crosshair stands; empty without one.
     """
+    if len(entries) > MOST_UNNAMED and not place:
+        bare = [replace(entry, value="") for entry in entries]
+        full, short = (_spans(title, unit, place, some, named=True) for some in (entries, bare))
+        if _width(full) > width >= _width(short):
+            return short
     for titled, named, count in _versions(len(entries), bool(place)):
         spans = _spans(title if titled else "", unit if titled else "", place, entries[len(entries) - count :], named)
-        if sum(len(text) for text, _ in spans) <= width:
+        if _width(spans) <= width:
             return spans
     return [(place, Role.CROSS) if place else (title, Role.TITLE)]
+
+
+def _width(spans: Spans) -> int:
+    return sum(len(text) for text, _ in spans)
 
 
 def _versions(count: int, placed: bool) -> Iterator[tuple[bool, bool, int]]:
@@ -52,7 +65,8 @@ def _spans(title: str, unit: str, place: str, entries: Sequence[Entry], named: b
     if place:
         groups.append([(place, Role.CROSS)])
     for entry in entries:
-        name: Spans = [(f"{entry.name} ", Role.MUTED)] if named and entry.name else []
+        space = " " if entry.value else ""
+        name: Spans = [(f"{entry.name}{space}", Role.MUTED)] if named and entry.name else []
         groups.append([(f"{entry.glyph} ", entry.role), *name, (entry.value, Role.TEXT)])
     spans: Spans = []
     for group in groups:

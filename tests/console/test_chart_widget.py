@@ -222,6 +222,19 @@ async def test_the_crosshair_walks_from_sample_to_sample() -> None:
         assert chart.cross is None
 
 
+async def test_many_series_keep_their_names_rather_than_their_values() -> None:
+    app = Host()
+    async with app.run_test(size=(50, 12)) as pilot:
+        x = np.arange(1.0, 11.0)
+        app.held.show([Line(f"term {number}", x, 1.23456 * number * x, "smooth") for number in range(1, 5)])
+        assert [screen(app.held).splitlines()[0].count(f"term {number}") for number in range(1, 5)] == [1, 1, 1, 1]
+        app.held.focus()
+        await pilot.press("left")
+        header = screen(app.held).splitlines()[0]
+        assert "term" not in header
+        assert "49.382" in header
+
+
 async def test_each_press_moves_the_crosshair_to_another_cell() -> None:
     app = Host()
     async with app.run_test(size=(80, 24)) as pilot:
