@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,12 @@ class _Store:
         else:
             buffer[self.length : self.length + len(values)] = values
 
-    def write_missing(self, name: str, count: int) -> None:
-        buffer = self.buffers[name]
-        if buffer is not None:
-            buffer[self.length : self.length + count] = np.nan
+    def write_missing(self, names: AbstractSet[str], count: int) -> None:
+        """Put nothing behind the last row of these columns."""
+        for name in names:
+            buffer = self.buffers[name]
+            if buffer is not None:
+                buffer[self.length : self.length + count] = np.nan
 
 
 class Columns:
@@ -124,11 +127,9 @@ class Columns:
         if count == 0:
             return self
         store = self._growing(self._length + count)
-        for name in self.names:
-            if name in arrays:
-                store.write(name, arrays[name])
-            else:
-                store.write_missing(name, count)
+        for name, array in arrays.items():
+            store.write(name, array)
+        store.write_missing(store.buffers.keys() - arrays.keys(), count)
         store.length += count
         return Columns(self.names, store, store.length)
 
