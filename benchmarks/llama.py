@@ -66,7 +66,9 @@ def as_dictionaries(model: LlamaModel) -> Params:
         }
         for block in model.blocks
     ]
-    params = {"embed": model.embed.weight, "layers": layers, "norm": model.norm.weight, "head": model.head_weight}
+    params = {"embed": model.embed.weight, "layers": layers, "norm": model.norm.weight}
+    if model.lm_head is not None:
+        params["head"] = model.lm_head.weight
     return jax.tree.map(jnp.copy, params)
 
 
@@ -100,7 +102,7 @@ def plain_loss(params: Params, ids: jax.Array, heads: int, kv_heads: int, base: 
     x = params["embed"][ids]
     for one in params["layers"]:
         x = layer(x, one)
-    logits = normed(x, params["norm"])[:, :-1] @ params["head"].T
+    logits = normed(x, params["norm"])[:, :-1] @ params.get("head", params["embed"]).T
     picked = jnp.take_along_axis(logits, ids[:, 1:, None], -1)[..., 0]
     return jnp.mean(jax.nn.logsumexp(logits, -1) - picked)
 

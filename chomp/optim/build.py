@@ -13,6 +13,7 @@ from optax.contrib import scale_by_muon
 from chomp.config.derive import Derived
 from chomp.config.optim import OptimConfig
 from chomp.optim.groups import Assignment, GroupName, Rule, assignments, make_rule, tree_of
+from chomp.optim.keeping import keeping, keeping_adam
 from chomp.optim.schedule import Count, Schedule, make_schedule
 
 
@@ -32,13 +33,14 @@ class Optimizer:
     """An update rule over a parameter tree.
 
     Attributes:
-        transform: gradients -> updates to add; its state is arrays only. Clipping is the step's.
+        transform: gradients -> updates to add; its state is arrays only. Clipping is the step's. `update` takes
+            `applied`, and where that is false the state stays as it is (`chomp.optim.keeping`).
         schedules: learning rate of each group in use, by the number of updates applied.
         assigned: what each parameter gets.
         rows: the same, summed up by group and decay.
     """
 
-    transform: optax.GradientTransformation
+    transform: optax.GradientTransformationExtraArgs
     schedules: Mapping[GroupName, Schedule]
     assigned: tuple[Assignment, ...]
     rows: tuple[GroupRow, ...]
@@ -88,12 +90,12 @@ def build_optimizer(optim: OptimConfig, derived: Derived, params: PyTree, *, emb
 def _adam(optim: OptimConfig) -> optax.GradientTransformation:
     """AdamW's direction (Loshchilov and Hutter 2019)."""
     adam = optim.adam
-    return optax.scale_by_adam(b1=adam.b1, b2=adam.b2, eps=adam.eps, nesterov=adam.nesterov)
+    return keeping_adam(adam.b1, adam.b2, adam.eps, nesterov=adam.nesterov)
 
 
 def _lion(optim: OptimConfig) -> optax.GradientTransformation:
     """Lion's direction (Chen et al. 2023, arXiv 2302.06675)."""
-    return optax.scale_by_lion(b1=optim.lion.b1, b2=optim.lion.b2)
+    return keeping(optax.scale_by_lion(b1=optim.lion.b1, b2=optim.lion.b2))
 
 
 def _muon(optim: OptimConfig, rule: Rule) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -104,7 +106,7 @@ def _muon(optim: OptimConfig, rule: Rule) -> tuple[optax.GradientTransformation,
         ns_steps=muon.ns_steps, beta=muon.momentum, nesterov=muon.nesterov, weight_dimension_numbers=axes
     )
     factors = tree_of(rule, lambda given: _shape_factor(given, muon.consistent_rms))
-    return direction, optax.stateless(lambda grads, _: jax.tree.map(jnp.multiply, grads, factors(grads)))
+    return keeping(direction), optax.stateless(lambda grads, _: jax.tree.map(jnp.multiply, grads, factors(grads)))
 
 
 def _shape_factor(given: Assignment, consistent_rms: float | None) -> float:
@@ -125,16 +127,16 @@ def _finish(
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     """Decay and learning rate, the same for every group: p <- p - lr (direction + decay p)."""
     decaying = tree_of(rule, lambda given: given.decays)
-    return optax.add_decayed_weights(weight_decay, mask=decaying), optax.scale_by_learning_rate(schedule)
+    return optax.add_decayed_weights(weight_decay, mask=decaying), keeping(optax.scale_by_learning_rate(schedule))
 
 
-def _moments_in_float32(transform: optax.GradientTransformation) -> optax.GradientTransformation:
+def _moments_in_float32(transform: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
     """Start the moments in fp32 also where parameters are stored in bf16, whose 8 bits lose small averages."""
 
     def init(params: PyTree) -> PyTree:
         return transform.init(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
 
-    return optax.GradientTransformation(init, transform.update)
+    return optax.GradientTransformationExtraArgs(init, transform.update)
 
 
 def _rows(

@@ -16,6 +16,7 @@ from chomp.config.schema import Config
 from chomp.data.batch import Batch
 from chomp.model.build import ModelDef
 from chomp.optim.build import Optimizer
+from chomp.optim.keeping import chosen
 from chomp.step.objective import Counts, Measured, Objective, build_objective
 from chomp.step.rows import Rows, rows_of
 from chomp.step.state import TrainState
@@ -96,11 +97,13 @@ def make_train_step(model_def: ModelDef, optimizer: Optimizer, config: Config, d
 
         latched = jnp.logical_and(halting, state.skipped_in_a_row > 0)
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        applied = good & ~latched & (tokens > 0)
         rates = optimizer.lr(state.updates)
-        updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params, applied=applied)
         rates, updates = _slowed(state, rates, updates)
-        updated = optax.apply_updates(state.params, updates), opt_state
-        new_state = _advance(state, updated, good, latched, tokens > 0, halting)
+        params = chosen(applied, optax.apply_updates(state.params, updates), state.params)
+        counted = _counted(state, good, latched, applied, halting)
+        new_state = dataclasses.replace(counted, params=params, opt_state=opt_state)
         metrics = StepMetrics(
             loss=loss,
             grad_norm=grad_norm,
@@ -178,20 +181,11 @@ def _slowed(state: TrainState, rates: dict[str, Float[Array, ""]], updates: PyTr
     return {name: rate * factor for name, rate in rates.items()}, slower
 
 
-def _advance(
-    state: TrainState,
-    updated: tuple[PyTree, PyTree],
-    good: Bool[Array, ""],
-    latched: Bool[Array, ""],
-    has_tokens: Bool[Array, ""],
-    halting: bool,
+def _counted(
+    state: TrainState, good: Bool[Array, ""], latched: Bool[Array, ""], applied: Bool[Array, ""], halting: bool
 ) -> TrainState:
-    """Choose between the old and the updated state and count."""
-    applied = good & ~latched & has_tokens
+    """Count the step and its update, or that it was skipped."""
     bad = ~good & ~latched
-    params, opt_state = jax.tree.map(
-        lambda new, old: jnp.where(applied, new, old), updated, (state.params, state.opt_state)
-    )
     moves = good & ~latched if halting else jnp.ones((), bool)
     in_a_row: Any = jnp.where(bad, state.skipped_in_a_row + 1, jnp.where(latched, state.skipped_in_a_row, 0))
     return dataclasses.replace(
@@ -200,6 +194,4 @@ def _advance(
         updates=state.updates + applied.astype(jnp.int32),
         skipped=state.skipped + bad.astype(jnp.int32),
         skipped_in_a_row=in_a_row,
-        params=params,
-        opt_state=opt_state,
     )

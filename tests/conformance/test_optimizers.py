@@ -96,3 +96,28 @@ def test_every_setting_of_a_finite_gradient_gives_a_finite_update(rule: dict[str
         grads = jax.tree.map(lambda leaf, size=size: jnp.full(leaf.shape, size, jnp.float32), params)
         updates, _ = optimizer.transform.update(grads, optimizer.transform.init(params), params)
         assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(updates))
+
+
+def test_a_refused_update_leaves_the_state_bit_for_bit(rule: dict[str, Any]) -> None:
+    _, params, optimizer = made(rule)
+    ones = jax.tree.map(jnp.ones_like, params)
+    _, before = optimizer.transform.update(ones, optimizer.transform.init(params), params)
+    spoilt = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
+    after = {}
+    for applied in (False, True):
+        update = jax.jit(
+            lambda grads, state, applied: optimizer.transform.update(grads, state, params, applied=applied)
+        )
+        _, after[applied] = update(spoilt if not applied else ones, before, jnp.asarray(applied))
+    kept = [leaf.tobytes() for leaf in map(np.asarray, jax.tree.leaves(before))]
+    assert [leaf.tobytes() for leaf in map(np.asarray, jax.tree.leaves(after[False]))] == kept
+    assert [leaf.tobytes() for leaf in map(np.asarray, jax.tree.leaves(after[True]))] != kept
+
+
+def test_an_applied_update_is_that_of_a_call_that_does_not_say(rule: dict[str, Any]) -> None:
+    _, params, optimizer = made(rule)
+    ones, state = jax.tree.map(jnp.ones_like, params), optimizer.transform.init(params)
+    said, unsaid = (optimizer.transform.update(ones, state, params, **more) for more in ({"applied": True}, {}))
+    assert [leaf.tobytes() for leaf in map(np.asarray, jax.tree.leaves(said))] == [
+        leaf.tobytes() for leaf in map(np.asarray, jax.tree.leaves(unsaid))
+    ]
