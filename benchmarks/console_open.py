@@ -21,6 +21,8 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+
 TICK_SECONDS = 0.005
 PATIENCE_SECONDS = 300.0
 
@@ -48,11 +50,13 @@ def write_run(path: Path, rows: int) -> None:
 
 
 def _row(step: int, rows: int, noise: random.Random, *, evaluated: bool) -> dict[str, object]:
+    from chomp.run.rows import shortest
+
     row: dict[str, object] = {
         "step": step,
-        "loss": 3 + 7 * math.exp(-step / 5e4) + noise.gauss(0, 0.05),
-        "grad_norm": abs(noise.gauss(0.7, 0.1)),
-        "lr": 3e-4 * 0.5 * (1 + math.cos(math.pi * step / (rows + 1))),
+        "loss": shortest(np.float32(3 + 7 * math.exp(-step / 5e4) + noise.gauss(0, 0.05))),
+        "grad_norm": shortest(np.float32(abs(noise.gauss(0.7, 0.1)))),
+        "lr": shortest(np.float32(3e-4 * 0.5 * (1 + math.cos(math.pi * step / (rows + 1))))),
         "tokens_seen": step * 65_000,
         "tokens_per_sec": round(noise.gauss(65_000, 900), 2),
         "step_time_s": round(noise.gauss(1, 0.02), 6),

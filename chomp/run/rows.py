@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from chomp.config import Config
 from chomp.run.clock import SpeedWindow, TimeBudget
 from chomp.run.memory import device_memory_gb, host_memory_gb
 from chomp.run.progress import Pending
 from chomp.step.train_step import StepMetrics
+
+
+def shortest(value: Any) -> float:
+    """A scalar array's number in no more digits than tell it apart in its own type.
+
+    2.5312243 is written of an fp32 number, not 2.531224250793457; read as fp32 both are the same to the bit.
+    """
+    return float(str(np.asarray(value)[()]))
 
 
 class RowMaker:
@@ -58,13 +68,13 @@ class RowMaker:
         speed = self._window.read()
         row: dict[str, Any] = {
             "step": step,
-            "loss": float(metrics.loss),
-            "grad_norm": float(metrics.grad_norm),
-            "lr": float(metrics.lr),
+            "loss": shortest(metrics.loss),
+            "grad_norm": shortest(metrics.grad_norm),
+            "lr": shortest(metrics.lr),
         }
-        row |= {name: float(value) for name, value in metrics.terms.items()}
+        row |= {name: shortest(value) for name, value in metrics.terms.items()}
         if self._config.optim.name == "muon":
-            row["lr_muon"] = float(metrics.lr_muon)
+            row["lr_muon"] = shortest(metrics.lr_muon)
         row["tokens_seen"] = tokens_seen
         row["tokens_per_sec"] = round(speed.tokens_per_sec, 2)
         row["step_time_s"] = round(speed.step_time_s, 6)

@@ -108,30 +108,39 @@ class Columns:
     def __repr__(self) -> str:
         return f"Columns({len(self)} rows of {', '.join(self.names)})"
 
-    def extend(self, values: Mapping[str, Any]) -> Columns:
-        """These rows and then those of `values`: arrays or sequences of equal length; absent names are missing.
+    def extend(self, *blocks: Mapping[str, Any]) -> Columns:
+        """These rows and then those of the blocks: arrays or sequences of equal length; absent names are missing.
 
         Raises:
-            ValueError: the arrays differ in length.
+            ValueError: the arrays of a block differ in length.
             KeyError: a name is none of this table's.
         """
+        parts = [self._arrays(block) for block in blocks]
+        counts = [len(next(iter(arrays.values()))) if arrays else 0 for arrays in parts]
+        if not sum(counts):
+            return self
+        store = self._growing(self._length + sum(counts))
+        for arrays, count in zip(parts, counts, strict=True):
+            for name, array in arrays.items():
+                store.write(name, array)
+            store.write_missing(store.buffers.keys() - arrays.keys(), count)
+            store.length += count
+        return Columns(self.names, store, store.length)
+
+    def _arrays(self, block: Mapping[str, Any]) -> dict[str, np.ndarray]:
         with np.errstate(over="ignore"):
-            arrays = {name: np.asarray(array, column_dtype(name)) for name, array in values.items()}
+            arrays = {name: np.asarray(array, column_dtype(name)) for name, array in block.items()}
         unknown = arrays.keys() - set(self.names)
         if unknown:
             raise KeyError(f"no such column: {', '.join(sorted(unknown))}")
-        counts = {len(array) for array in arrays.values()}
-        if len(counts) > 1:
-            raise ValueError(f"columns of different lengths: {sorted(counts)}")
-        count = counts.pop() if counts else 0
-        if count == 0:
-            return self
-        store = self._growing(self._length + count)
-        for name, array in arrays.items():
-            store.write(name, array)
-        store.write_missing(store.buffers.keys() - arrays.keys(), count)
-        store.length += count
-        return Columns(self.names, store, store.length)
+        if len({len(array) for array in arrays.values()}) > 1:
+            raise ValueError(f"columns of different lengths: {sorted({len(array) for array in arrays.values()})}")
+        return arrays
+
+    def expect(self, rows: int) -> None:
+        """Make room for so many rows at once, if this is the newest version."""
+        if self._store.length == self._length:
+            self._store.reserve(rows)
 
     def _growing(self, length: int) -> _Store:
         """The store to append to: the shared one if this version is its newest, else a copy."""

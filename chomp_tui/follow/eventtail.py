@@ -16,7 +16,7 @@ from chomp_tui.follow import readahead
 from chomp_tui.follow.fastrows import RowReader
 from chomp_tui.follow.linebuffer import LineBuffer
 from chomp_tui.follow.readahead import Plan, ReadAhead
-from chomp_tui.follow.rowblocks import Block
+from chomp_tui.follow.rowcolumns import Block
 from chomp_tui.follow.runview import Folding, RunView
 
 CHUNK_BYTES = 3 << 20
@@ -209,7 +209,10 @@ class EventTail:
                 return True
             self._skipping = False
             self.malformed += 1
+        first = self.offset == end
         self._fold(buffer.parts(self._rows, begin, end), folding)
+        if first and self._ahead is not None:
+            folding.expect(self.offset / self._size)
         return True
 
     def _fold(self, parts: Iterable[Block | bytes], folding: Folding) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from chomp_tui.follow.columns import WIDE, column_dtype
-from chomp_tui.follow.rowblocks import ROW_COLUMNS, Block
+from chomp_tui.follow.rowcolumns import ROW_COLUMNS, Block
 
 # Fewer lines than this are read faster one by one.
 LEAST_LINES = 48
@@ -264,19 +264,20 @@ class _Chunk:
         words = self._words(starts - before, len(text) + -(-longest // 8))
         for number, (mask, expected) in enumerate(text):
             good &= (words[:, number] & mask) == expected
-        words = words[:, len(text) :]
-        if not field.has_point and not field.has_exponent:
-            value, digits = _whole(words, lengths)
-            return value, good & digits
-        exponent = None
-        if field.has_exponent:
-            exponent, digits = self._exponents(ends)
-            good &= digits
-            lengths = lengths - 4
-        value, digits = _decimals(words, lengths, has_point=field.has_point, exact=field.column in WIDE)
-        if exponent is not None:
-            value *= _TENTHS[exponent]
+        value, digits = self._decoded(field, words[:, len(text) :], lengths, ends)
         return value, good & digits
+
+    def _decoded(
+        self, field: Field, words: np.ndarray, lengths: np.ndarray, ends: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of so many characters at the start of `words`, and where they are such as the field has."""
+        if not field.has_point and not field.has_exponent:
+            return _whole(words, lengths)
+        if not field.has_exponent:
+            return _decimals(words, lengths, has_point=field.has_point, exact=field.column in WIDE)
+        exponent, good = self._exponents(ends)
+        value, digits = _decimals(words, lengths - 4, has_point=field.has_point, exact=field.column in WIDE)
+        return value * _TENTHS[exponent], good & digits
 
     def _words(self, places: np.ndarray, count: int) -> np.ndarray:
         """So many words from each of these places on, a line of them for each place."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from chomp_tui.follow.fastrows import BACK, FRONT, RowReader
-from chomp_tui.follow.rowblocks import Block
+from chomp_tui.follow.rowcolumns import Block
 
 
 class LineBuffer:

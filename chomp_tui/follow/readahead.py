@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from chomp_tui.follow.fastrows import RowReader
 from chomp_tui.follow.linebuffer import LineBuffer
-from chomp_tui.follow.rowblocks import Block
+from chomp_tui.follow.rowcolumns import Block
 
 # A file is read alone to here while the process starts; one that is not much longer is read alone to its end.
 HEAD_BYTES = 16 << 20
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     first: int
     end: int
     stretch: int = 3 << 20
-    gap: int = 5 << 19
+    gap: int = 2 << 20
     longest: int = 1 << 20
 
     def after(self, start: int) -> int:

@@ -8,23 +8,13 @@ import numpy as np
 
 from chomp.events import Step
 from chomp_tui.follow.columns import Columns
+from chomp_tui.follow.rowcolumns import ROW_COLUMNS, Block
 from chomp_tui.follow.sane import natural, number
 
-# Terms of the objective beside the loss (`chomp.step.objective`): most runs have none; of many heads the first count.
-MOST_HEADS = 8
-TERM_COLUMNS = ("smoothed_loss", "filtered_loss", "z_loss", *(f"mtp_loss_{head}" for head in range(1, MOST_HEADS + 1)))
-# Columns of a run's rows, in floats; NaN where a row has no such value. `t` is Unix time in seconds.
-ROW_COLUMNS = (
-    "step", "t", "tokens_seen", "loss", "grad_norm", "lr", "lr_muon", "tokens_per_sec", "step_time_s", "mfu",
-    "packing_utilization", "device_memory_gb", "peak_memory_gb", "device_memory_limit_gb", "host_memory_gb",
-    *TERM_COLUMNS,
-)  # fmt: skip
 ROW_FIELDS = tuple(name for name in ROW_COLUMNS if name not in ("step", "t"))
 
 # More rows than this do not wait.
 MOST_WAITING_ROWS = 20_000
-
-Block = dict[str, np.ndarray]
 
 
 class RowBlocks:
@@ -54,33 +44,38 @@ class RowBlocks:
         self._blocks.append(dict(block))
         self._count += len(block["step"])
 
+    def newest(self, name: str) -> float | None:
+        """The value of the row added last; NaN where it has none, None where no row waits."""
+        if self._singles:
+            return self._singles[-1][ROW_COLUMNS.index(name)]
+        if not self._blocks:
+            return None
+        block = self._blocks[-1]
+        return float(block[name][-1]) if name in block else float("nan")
+
     def _gather_singles(self) -> None:
         if self._singles:
             table = np.array(self._singles, dtype=np.float64)
-            self._blocks.append({name: table[:, i] for i, name in enumerate(("step", "t", *ROW_FIELDS))})
+            self._blocks.append({name: table[:, i] for i, name in enumerate(ROW_COLUMNS)})
             self._singles = []
 
-    def take(self) -> Block | None:
-        """All rows as one block, or None if none waits."""
+    def take(self) -> list[Block]:
+        """All rows."""
         self._gather_singles()
         blocks, self._blocks, self._count = self._blocks, [], 0
-        if len(blocks) < 2:
-            return blocks[0] if blocks else None
-        names = {name: None for block in blocks for name in block}
-        return {name: _joined(blocks, name) for name in names}
+        return blocks
 
 
-def _joined(blocks: list[Block], name: str) -> np.ndarray:
-    return np.concatenate([block[name] if name in block else np.full(len(block["step"]), np.nan) for block in blocks])
-
-
-def appended(columns: Columns, block: Mapping[str, np.ndarray]) -> Columns:
-    """`columns` and then `block`; of two rows of one step, or where steps go back, the newer ones count."""
-    steps = block["step"]
+def appended(columns: Columns, *blocks: Mapping[str, np.ndarray]) -> Columns:
+    """`columns` and then `blocks`; of two rows of one step, or where steps go back, the newer ones count."""
+    steps = np.concatenate([block["step"] for block in blocks])
     lowest_after = np.minimum.accumulate(steps[::-1])[::-1]
     if len(columns) and lowest_after[0] <= columns["step"][-1]:
         columns = columns.cut(lowest_after[0] - 1)
     stays = np.append(steps[:-1] < lowest_after[1:], True)
     if not stays.all():
-        block = {name: array[stays] for name, array in block.items()}
-    return columns.extend(block)
+        parts = np.split(stays, np.cumsum([len(block["step"]) for block in blocks])[:-1])
+        blocks = tuple(
+            {name: array[part] for name, array in block.items()} for block, part in zip(blocks, parts, strict=True)
+        )
+    return columns.extend(*blocks)

@@ -26,7 +26,8 @@ from chomp.events import (
     Warned,
 )
 from chomp_tui.follow.columns import Columns
-from chomp_tui.follow.rowblocks import ROW_COLUMNS, RowBlocks, appended
+from chomp_tui.follow.rowblocks import RowBlocks, appended
+from chomp_tui.follow.rowcolumns import ROW_COLUMNS
 from chomp_tui.follow.sane import NAN, number, sane
 
 EVAL_COLUMNS = ("step", "t", "tokens_seen", "loss", "bpb", "perplexity", "seconds")
@@ -39,6 +40,8 @@ MOST_ANSWERS = 100
 MOST_CHECKPOINTS = 500
 MOST_SAMPLE_CHARACTERS = 4_000_000
 MOST_KINDS = 50
+# Rows may be shorter further on than where a file begins.
+SPARE_ROOM = 1.1
 LONGEST_KIND = 60
 
 # What the engine calls the time that it spends in a phase.
@@ -156,6 +159,12 @@ class Folding:
         self._owned.clear()
         return RunView(**self._fields)
 
+    def expect(self, share: float) -> None:
+        """Make room for all rows, of which those added are about this share."""
+        self._settle_rows()
+        rows: Columns = self._fields["rows"]
+        rows.expect(int(len(rows) / share * SPARE_ROOM))
+
     def add_rows(self, block: Mapping[str, np.ndarray]) -> None:
         """Add many `step` events at once: a column for each of their values, `step` and `t` among them."""
         if len(block["step"]):
@@ -180,16 +189,18 @@ class Folding:
 
     def _settle_rows(self) -> None:
         """Put the waiting rows in their place."""
-        block = self._waiting.take()
-        if block is None:
+        blocks = self._waiting.take()
+        if not blocks:
             return
         fields = self._fields
-        fields["rows"] = appended(fields["rows"], block)
-        fields["step"] = max(fields["step"], int(block["step"].max()))
-        tokens = block["tokens_seen"] if "tokens_seen" in block else np.empty(0)
-        tokens = tokens[~np.isnan(tokens)]
-        if len(tokens):
-            fields["tokens_seen"] = int(tokens[-1])
+        fields["rows"] = appended(fields["rows"], *blocks)
+        fields["step"] = max(fields["step"], *(int(block["step"].max()) for block in blocks))
+        for block in reversed(blocks):
+            tokens = block["tokens_seen"] if "tokens_seen" in block else np.empty(0)
+            tokens = tokens[~np.isnan(tokens)]
+            if len(tokens):
+                fields["tokens_seen"] = int(tokens[-1])
+                break
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -334,7 +345,6 @@ class Folding:
         return event.step < (fields["started"].resumed_from or 0)
 
     def _add_eval(self, event: Evaluated) -> None:
-        self._settle_rows()
         values = {
             "step": event.step, "t": event.t, "tokens_seen": self._tokens_at(event.step), "loss": event.loss,
             "bpb": number(event.bpb), "perplexity": event.perplexity, "seconds": event.seconds,
@@ -345,11 +355,18 @@ class Folding:
 
     def _tokens_at(self, step: int) -> float:
         """Loss tokens up to `step`, at the pace of the rows so far: an evaluation is told of before its step's row."""
-        reached, tokens = self._fields["rows"].last("step"), self._fields["rows"].last("tokens_seen")
+        reached, tokens = self._newest("step"), self._newest("tokens_seen")
         if reached and tokens is not None:
             return tokens * step / reached
         started = self._fields["started"]
         return float(step * started.tokens_per_step) if started is not None else NAN
+
+    def _newest(self, name: str) -> float | None:
+        """What the newest row has, be it in its place or waiting."""
+        waiting = self._waiting.newest(name)
+        if waiting is None:
+            return self._fields["rows"].last(name)
+        return None if waiting != waiting else waiting
 
     def _add_checkpoint(self, event: Checkpoint) -> None:
         checkpoints = self._own("checkpoints")

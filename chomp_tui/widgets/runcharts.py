@@ -9,7 +9,7 @@ import numpy as np
 from chomp_tui.chart.frame import Line
 from chomp_tui.chart.smooth import Smoother
 from chomp_tui.follow.columns import Columns
-from chomp_tui.follow.rowblocks import TERM_COLUMNS
+from chomp_tui.follow.rowcolumns import TERM_COLUMNS
 from chomp_tui.follow.runview import RunView
 from chomp_tui.follow.scene import Scene
 

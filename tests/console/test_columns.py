@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chomp_tui.follow.columns import Columns
-from chomp_tui.follow.rowblocks import ROW_COLUMNS, TERM_COLUMNS
+from chomp_tui.follow.rowcolumns import ROW_COLUMNS, TERM_COLUMNS
 
 NAMES = ("step", "loss", "mfu")
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+from decimal import Decimal
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chomp.config.validate import config_from_dict
 from chomp.run.clock import CATEGORIES, SpeedWindow, TimeBudget
 from chomp.run.progress import Pending
-from chomp.run.rows import RowMaker
+from chomp.run.rows import RowMaker, shortest
 from chomp.step.train_step import StepMetrics
 
 
@@ -199,3 +203,16 @@ def test_a_row_after_a_rollback_tells_of_the_steps_after_it_only(clock: Clock, b
     clock.turn(2)
     row = maker.make(1, metrics(1), 0)
     assert (row["packing_utilization"], row["step_time_s"]) == (0.5, 2.0)
+
+
+@given(st.floats(width=32))
+def test_a_number_in_few_digits_is_the_same_number(value: float) -> None:
+    told = shortest(np.float32(value))
+    assert np.float32(told).tobytes() == np.float32(value).tobytes() or np.isnan(value)
+    assert np.isnan(value) or np.isinf(value) or len(Decimal(repr(told)).normalize().as_tuple().digits) <= 9
+
+
+def test_numbers_are_told_in_the_digits_of_their_own_type() -> None:
+    assert shortest(jnp.float32(2.5312242507934570)) == 2.5312243
+    assert shortest(np.float64(2.5312242507934570)) == 2.531224250793457
+    assert np.isnan(shortest(np.float32("nan")))
