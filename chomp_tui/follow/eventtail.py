@@ -147,6 +147,9 @@ class EventTail:
         identity = (info.st_dev, info.st_ino)
         if self._identity not in (None, identity):
             self._forget()
+        if info.st_size < self._size:
+            # What the other process was to read may not be there any more.
+            self.close()
         self._identity, self._size = identity, info.st_size
 
     def _continues(self, fd: int, size: int) -> bool:
@@ -183,14 +186,14 @@ class EventTail:
         """Fold the next whole lines; False when there are none."""
         if self._ahead is not None and self.offset >= self._ahead.start and self._take_stretch(fd, folding):
             return True
-        want, least = CHUNK_BYTES, 0
+        want, least = CHUNK_BYTES, None
         if self._ahead is not None and self.offset + want >= self._ahead.start:
             # To where the other process begins: the end of the line that contains the byte before.
             least = self._ahead.start - 1 - self.offset
             want = least + self._ahead.plan.longest
         while True:
             got = buffer.fill(fd, want, self.offset)
-            end = buffer.end_of_line(least) if least else buffer.end_of_last_line()
+            end = buffer.end_of_last_line() if least is None else buffer.end_of_line(least)
             if end or got < want:
                 break
             if want >= LONGEST_LINE_BYTES:

@@ -107,9 +107,10 @@ class ReadAhead:
 
     def _receive(self, count: int, deadline: float) -> bytes | None:
         """So many bytes of what the process says, or None if it does not say them in time."""
-        pieces = bytearray()
+        pieces, poll = bytearray(), select.poll()
+        poll.register(self._pipe, select.POLLIN)
         while len(pieces) < count:
-            ready, _, _ = select.select([self._pipe], [], [], max(deadline - time.monotonic(), 0.0))
+            ready = poll.poll(1e3 * max(deadline - time.monotonic(), 0.0))
             piece = os.read(self._pipe, count - len(pieces)) if ready else b""
             if not piece:
                 return None

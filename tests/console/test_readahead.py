@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chomp.events import Evaluated, Event
+from chomp.events.codec import decode
 from chomp_tui.follow import readahead
 from chomp_tui.follow.eventtail import EventTail
 from chomp_tui.follow.feed import RunFeed
@@ -164,6 +166,21 @@ def test_a_file_that_is_replaced_meanwhile_is_read_from_its_start(tmp_path: Path
     (tmp_path / "new").replace(run / "events.jsonl")
     tail.advance(1.0)
     assert whole(tail) == fold_many(RunView(), other)
+    assert all_ended(processes)
+
+
+def test_a_file_that_is_cut_meanwhile_is_read_to_its_new_end(tmp_path: Path, processes: Processes) -> None:
+    run = write(tmp_path, events())
+    tail = EventTail(run / "events.jsonl", SMALL)
+    tail.advance(0.0)
+    assert 0 < tail.offset < 120_000
+    text = lines(events())
+    end = text.find(b"\n", 120_000) + 1
+    os.truncate(run / "events.jsonl", end)
+    tail.advance(60.0)
+    assert (tail.offset, tail.caught_up) == (end, True)
+    whole_lines = [event for event in map(decode, text[:end].split(b"\n")[:-1]) if event is not None]
+    assert tail.view == fold_many(RunView(), whole_lines)
     assert all_ended(processes)
 
 
