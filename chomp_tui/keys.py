@@ -112,7 +112,7 @@ TABLE: tuple[Key, ...] = (
     Key("run", "evaluate_now", "e", "Eval", "Evaluate on the held-out text now.", footer=True),
     Key("run", "sample_now", "g", "Sample", "Type a prompt and see what the model makes of it.", footer=True),
     Key("run", "stop", "S", "Stop", "Save and stop, stop without saving, or neither.", footer=True),
-    Key("run", "log_y", "y", "Log y", "Switch the loss chart between logarithmic and linear.", footer=True),
+    Key("run", "log_y", "y", "Log y", "Switch the charts of losses between logarithmic and linear.", footer=True),
     Key("run", "smoothing", "s", "Smooth", "Next amount of smoothing of the training loss."),
     Key("run", "x_axis", "x", "X axis", "Plot by step, by tokens or by time."),
     Key("run", "zoom_in", "plus,equals_sign", "Zoom in", "Show a shorter part; the newest record stays in view."),

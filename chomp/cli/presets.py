@@ -12,9 +12,14 @@ if TYPE_CHECKING:
     from chomp.config import Config
 
 
+# Ids and places are 32-bit integers.
+MOST = 2**31 - 1
+IDS = click.IntRange(1, MOST)
+
+
 @click.command("presets")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--vocab-size", default=50_257, show_default=True, type=click.IntRange(1), help="Ids of the tokenizer.")
+@click.option("--vocab-size", default=50_257, show_default=True, type=IDS, help="Ids of the tokenizer.")
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Rows per micro-batch.")
 @click.option("--seq-len", default=512, show_default=True, type=click.IntRange(8), help="Tokens per row.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, with the memory by part.")
@@ -32,6 +37,8 @@ def command(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_len: i
     for name in names:
         if name not in MODEL_PRESETS:
             raise click.BadParameter(f"{name!r} is not one of {', '.join(MODEL_PRESETS)}.", param_hint="NAME")
+    if batch_size * seq_len > MOST:
+        raise click.BadParameter(f"{batch_size} x {seq_len} tokens are more than {MOST:,}.", param_hint="--batch-size")
     prepare_environment()
     rows = preset_rows(names or tuple(MODEL_PRESETS), vocab_size, batch_size, seq_len)
     if as_json:
@@ -40,7 +47,8 @@ def command(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_len: i
     click.echo(_HEAD)
     for row in rows:
         click.echo(_line(row))
-    click.echo(f"memory: with the activations of {batch_size} rows of {seq_len} tokens, estimated")
+    rows_said = "1 row" if batch_size == 1 else f"{batch_size} rows"
+    click.echo(f"memory: with the activations of {rows_said} of {seq_len} tokens, estimated")
 
 
 def preset_rows(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_len: int) -> Iterator[dict[str, Any]]:

@@ -41,7 +41,7 @@ def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
     if model.backend != "llama":
         return f"mhc writes Llama models, and this one is a {model.backend}"
     if model.residual_streams == 1:
-        return "mhc is for models of several residual streams, and this one has one; hf and gguf are for those"
+        return "mhc is for models of several residual streams, and this one has one"
     return None
 
 

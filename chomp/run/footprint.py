@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from chomp.config import Config
 from chomp.config.derive import Derived, derive
@@ -110,7 +112,11 @@ def predict(config: Config, platform: str) -> tuple[int, MemoryEstimate]:
 
 
 def activation_bytes(model_def: ModelDef, config: Config) -> int:
-    """Bytes of the residuals that one micro-batch's backward pass reads, parameters not counted."""
+    """Bytes of the residuals that one micro-batch's backward pass reads.
+
+    Parameters are not counted where they are read as they are stored; copies of them in another dtype are. What is a
+    parameter shows by its shape and dtype alone, as residuals have no names.
+    """
     ids = abstract_batch((1, config.train.batch_size, config.train.seq_len)).input_ids
     objective = build_objective(config.objective, model_def)
 
@@ -124,8 +130,13 @@ def activation_bytes(model_def: ModelDef, config: Config) -> int:
         return jax.vjp(loss, params)[1]
 
     row = jax.ShapeDtypeStruct(ids.shape[1:], jnp.int32)
-    kept = jax.eval_shape(residuals, model_def.abstract(), row, row, row)
-    return max(0, _bytes(kept) - _bytes(model_def.abstract()))
+    kept = _kinds(jax.eval_shape(residuals, model_def.abstract(), row, row, row)) - _kinds(model_def.abstract())
+    return sum(count * math.prod(shape) * dtype.itemsize for (shape, dtype), count in kept.items())
+
+
+def _kinds(tree: Any) -> Counter[tuple[tuple[int, ...], np.dtype]]:
+    """How many arrays there are of each shape and dtype."""
+    return Counter((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))
 
 
 def _bytes(tree: Any) -> int:

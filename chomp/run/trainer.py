@@ -16,7 +16,7 @@ from chomp.events import Compiled, NonFinite, Phase, Step
 from chomp.run.compilation import CompiledStep, compile_step
 from chomp.run.control import interruptibly
 from chomp.run.progress import Pending, Progress
-from chomp.run.rows import RowMaker
+from chomp.run.rows import RowMaker, shortest
 from chomp.run.session import Session
 from chomp.step.state import TrainState, release_latch
 from chomp.step.train_step import StepMetrics, make_train_step
@@ -145,7 +145,7 @@ class Trainer:
         self.progress.step = pending.step
         self.progress.tokens_seen += int(metrics.tokens)
         self.progress.tokens_read += pending.tokens_read
-        self.progress.loss = float(metrics.loss)
+        self.progress.loss = shortest(metrics.loss)
         self._newest = metrics
         self.rows.completed(pending, int(metrics.tokens))
         evaluated = self.is_eval_step(pending.step)
@@ -163,8 +163,8 @@ class Trainer:
         self.session.reporter.publish(
             NonFinite(
                 step=step,
-                loss=float(metrics.loss),
-                grad_norm=float(metrics.grad_norm),
+                loss=shortest(metrics.loss),
+                grad_norm=shortest(metrics.grad_norm),
                 skipped=int(metrics.skipped),
                 action=policy,
                 **origin._asdict(),

@@ -135,7 +135,7 @@ def _template(pairs: list[tuple[str, Any]]) -> Template | None:
         # The sign belongs to the text: a loss that changes it has two templates.
         text += "-" * is_negative
         form = _NUMBER.fullmatch(digits)
-        if form is None or len(digits) > TOKEN_BYTES or len(text) > LONGEST_LITERAL:
+        if form is None or len(digits) > TOKEN_BYTES or len(_bytes(text)) > LONGEST_LITERAL:
             return None
         column = key if key in ROW_COLUMNS else None
         fields.append(Field(_bytes(text), column, is_negative, form[1] is not None, form[2] is not None, commas))

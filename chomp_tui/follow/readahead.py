@@ -26,7 +26,8 @@ from chomp_tui.follow.rowcolumns import Block
 # A file is read alone to here while the process starts; one that is not much longer is read alone to its end.
 HEAD_BYTES = 16 << 20
 LEAST_BYTES = 96 << 20
-PATIENCE_SECONDS = 5.0
+# Then reading alone is the quicker way.
+PATIENCE_SECONDS = 2.0
 # What a stretch becomes fits, so that the process goes on to the next while nobody has asked for it.
 PIPE_BYTES = 1 << 20
 _LENGTH = struct.Struct("<Q")

@@ -276,7 +276,8 @@ class CheckpointsScreen(CheckpointUpkeep):
         try:
             found = await in_thread(lambda: read_samples(RunDir(row.run).samples, [row.step])[row.step])
         except OSError as error:
-            self.chomp.tell(f"the samples of {row.run.name} cannot be read: {error.strerror}", severity="error")
+            why = error.strerror or error
+            self.chomp.tell(f"the samples of {row.run.name} cannot be read: {why}", severity="error")
             return
         if not found:
             self.chomp.tell(

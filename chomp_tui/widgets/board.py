@@ -70,6 +70,8 @@ class Board(Container):
         self.chosen, self.zoomed = chosen or self.chosen, zoomed
         self.notice = self.notice if notice is None else notice
         self.terms = self.terms if terms is None else terms
+        if self.zoomed == "terms" and not self.terms:
+            self.zoomed = None
         if before != (self.chosen, self.zoomed, self.notice, self.terms):
             self._settle()
 

@@ -14,6 +14,7 @@ from chomp_tui.follow.runview import RunView
 from chomp_tui.follow.scene import Scene
 
 SMOOTHINGS = (0.0, 0.5, 0.9, 0.98)
+NEAR = 64
 X_AXES = ("step", "tokens", "time")
 
 
@@ -88,7 +89,12 @@ def memory_lines(scene: Scene) -> list[Line]:
 
 def terms_of(view: RunView) -> list[str]:
     """Columns of the objective's terms that the run tells."""
-    return [column for column in TERM_COLUMNS if view.rows.has_numbers(column)]
+    return [column for column in TERM_COLUMNS if view.rows.has_numbers(column) and _shows(view.rows[column])]
+
+
+def _shows(values: np.ndarray) -> bool:
+    """Whether there is a number, which nearly always is near the end."""
+    return bool(np.isfinite(values[-NEAR:]).any() or np.isfinite(values).any())
 
 
 def term_lines(scene: Scene) -> list[Line]:

@@ -74,3 +74,25 @@ def test_two_layers_predict_what_inspect_finds_in_all(name: str) -> None:
     row = listed(name, "--vocab-size", "1024")[name]
     assert row["parameters"] == found.parameters
     assert row["memory"] == found.memory.as_dict()
+
+
+def test_a_batch_that_is_small_beside_the_model_is_predicted_too() -> None:
+    asked = "{model: {preset: base-120m, vocab_size: 50257}, train: {batch_size: 1, seq_len: 256}}"
+    found = inspect(parse_config(asked, source="test").config)
+    memory = listed("base-120m", "--batch-size", "1", "--seq-len", "256")["base-120m"]["memory"]
+    assert memory == found.memory.as_dict()
+    # More than the model's matrices in bf16, which the backward pass reads.
+    assert memory["activations"] > 2 * 100e6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--vocab-size", "3000000000"], "3000000000 is not in the range 1<=x<=2147483647"),
+        (["--batch-size", "1000000", "--seq-len", "1000000"], "1000000 x 1000000 tokens are more than 2,147,483,647"),
+    ],
+)
+def test_what_no_32_bit_number_counts_is_refused(arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(presets.command, ["micro", *arguments])
+    assert done.exit_code == 2
+    assert said in done.output

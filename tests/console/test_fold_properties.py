@@ -189,6 +189,14 @@ def test_only_the_engines_own_rows_are_learnt() -> None:
         assert learn(other) is None
 
 
+def test_text_is_measured_in_bytes_before_it_is_looked_for_beyond_the_last_line() -> None:
+    strange = [lines([row(step, **{"ñ" * 150: 1.5})]) for step in range(1, 101)]
+    commas = strange[0].count(b",")
+    short = b"{" + b",".join([b'"":1'] * (commas + 1)) + b"}\n"
+    text = b"".join(strange) + 60 * short
+    assert [part for part in RowReader().parts(text) if part == short[:-1]] == 60 * [short[:-1]]
+
+
 def test_a_changed_byte_in_the_text_between_numbers_is_noticed() -> None:
     raw = [lines([row(step)])[:-1] for step in range(1, 101)]
     raw[50] = raw[50].replace(b'"loss"', b'"lost"')
