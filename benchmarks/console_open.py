@@ -50,13 +50,11 @@ def write_run(path: Path, rows: int) -> None:
 
 
 def _row(step: int, rows: int, noise: random.Random, *, evaluated: bool) -> dict[str, object]:
-    from chomp.run.rows import shortest
-
     row: dict[str, object] = {
         "step": step,
-        "loss": shortest(np.float32(3 + 7 * math.exp(-step / 5e4) + noise.gauss(0, 0.05))),
-        "grad_norm": shortest(np.float32(abs(noise.gauss(0.7, 0.1)))),
-        "lr": shortest(np.float32(3e-4 * 0.5 * (1 + math.cos(math.pi * step / (rows + 1))))),
+        "loss": _fp32(3 + 7 * math.exp(-step / 5e4) + noise.gauss(0, 0.05)),
+        "grad_norm": _fp32(abs(noise.gauss(0.7, 0.1))),
+        "lr": _fp32(3e-4 * 0.5 * (1 + math.cos(math.pi * step / (rows + 1)))),
         "tokens_seen": step * 65_000,
         "tokens_per_sec": round(noise.gauss(65_000, 900), 2),
         "step_time_s": round(noise.gauss(1, 0.02), 6),
@@ -69,6 +67,11 @@ def _row(step: int, rows: int, noise: random.Random, *, evaluated: bool) -> dict
         "host_memory_gb": round(noise.gauss(3.1, 0.01), 3),
     }
     return row | ({"eval_loss": 3.1, "eval_bpb": 1.1} if evaluated else {})
+
+
+def _fp32(value: float) -> float:
+    """As the engine writes it (`chomp.run.rows.shortest`, which this process does not import: it would bring JAX)."""
+    return float(str(np.float32(value)))
 
 
 def open_once(path: Path) -> dict[str, float]:

@@ -38,7 +38,10 @@ _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,14})(\.[0-9]{1,22})?(e-[0-9]{2})?")
 
 _U64 = np.uint64
 _ZEROS, _SEVENS, _HIGH = _U64(0x3030303030303030), _U64(0x7676767676767676), _U64(0x8080808080808080)
-# The first n bytes of a word, as it stands in memory.
+_SHORT_ZEROS, _SHORT_SEVENS, _SHORT_HIGH = np.uint32(0x30303030), np.uint32(0x76767676), np.uint32(0x80808080)
+# Moves the first n bytes of a word, as it stands in memory, to its end and zeros before them.
+_SHIFTS = np.array([64 - 8 * n for n in range(9)], dtype=_U64)
+# The first n bytes of a word.
 _FIRST_BYTES = np.array([(1 << (8 * min(n, 8))) - 1 for n in range(TOKEN_BYTES + 1)], dtype=_U64)
 _TENS = 10 ** np.arange(17, dtype=np.int64)
 _TENTHS = np.array([float(f"1e-{n}") for n in range(100)])
@@ -293,16 +296,14 @@ class _Chunk:
 
 def _whole(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Whole numbers of so many digits at the start of some words, and where they are such."""
-    lengths = np.clip(lengths, 0, 16)
-    first = (words[:, 0] ^ _ZEROS) & _FIRST_BYTES[lengths]
-    good = _are_digits(first) & (lengths > 0) & (lengths < 16)
-    good &= (lengths == 1) | ((first & _U64(0xFF)) != 0)
-    value = _eight_digits(first)
-    if lengths.max(initial=0) <= 8:
-        return (value // _TENS[8 - lengths]).astype(np.float64), good
-    second = (words[:, 1] ^ _ZEROS) & _FIRST_BYTES[np.maximum(lengths - 8, 0)]
-    good &= _are_digits(second)
-    value = (value * 10**8 + _eight_digits(second)) // _TENS[16 - lengths]
+    good = (lengths > 0) & (lengths < 16) & ((lengths == 1) | ((words[:, 0] & _U64(0xFF)) != ord("0")))
+    value, digits = _number((words[:, 0] ^ _ZEROS) << _SHIFTS[np.clip(lengths, 0, 8)])
+    good &= digits
+    if lengths.max(initial=0) > 8:
+        more = np.clip(lengths - 8, 0, 8)
+        second, digits = _number((words[:, 1] ^ _ZEROS) << _SHIFTS[more])
+        good &= digits
+        value = value * _TENS[more] + second
     return value.astype(np.float64), good
 
 
@@ -346,19 +347,27 @@ def _with_point_at(point: int, words: np.ndarray, lengths: np.ndarray, *, exact:
     """The same for numbers with their point behind `point` digits."""
     digits = lengths - (point + 1)
     good = (digits > 0) & (digits <= (WIDE_FRACTION_DIGITS if exact else TOKEN_BYTES - 2))
-    if point == 1:
-        whole = (words[:, 0] & _U64(0xFF)) - _U64(ord("0"))
-        good &= whole <= 9
+    if point <= 4:
+        first = words.view("<u4")[:, 0]
+        whole, fits = _short_number((first ^ _SHORT_ZEROS) << np.uint32(32 - 8 * point))
+        if point > 1:
+            good &= (first & np.uint32(0xFF)) != ord("0")
     else:
         whole, fits = _whole(words, np.full(len(words), point))
-        good &= fits
+    good &= fits
     digits = np.where(good, digits, 0)
+    longest = int(digits.max(initial=0))
+    if longest <= 4:
+        word = _word_at(words, point + 1).astype(np.uint32) ^ _SHORT_ZEROS
+        fraction, fits = _short_number(word & _FIRST_BYTES[digits].astype(np.uint32))
+        return whole + fraction / 1e4, good & fits
     fraction = np.zeros(len(words))
-    for place in reversed(range(-(-int(digits.max(initial=0)) // 8))):
+    for place in reversed(range(-(-longest // 8))):
         word = _word_at(words, point + 1 + 8 * place) ^ _ZEROS
         word &= _FIRST_BYTES[digits if place == 0 else np.maximum(digits - 8 * place, 0)]
-        good &= _are_digits(word)
-        fraction += _eight_digits(word)
+        part, fits = _number(word)
+        good &= fits
+        fraction += part
         fraction /= 1e8
     return whole + fraction, good
 
@@ -375,17 +384,20 @@ def _word_at(words: np.ndarray, byte: int) -> np.ndarray:
     return word
 
 
-def _are_digits(word: np.ndarray) -> np.ndarray:
-    """Whether every byte is at most 9."""
-    return (((word + _SEVENS) | word) & _HIGH) == 0
-
-
-def _eight_digits(word: np.ndarray) -> np.ndarray:
-    """The number of eight decimal digits, one to a byte, the first byte the highest; `word` is used up."""
+def _number(word: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of eight digits, one to a byte, the first byte the highest, and where all are; `word` is used up."""
+    good = (((word + _SEVENS) | word) & _HIGH) == 0
     shifted = word >> _U64(8)
     for ten, mask, shift in _PAIRINGS:
         word *= ten
         word += shifted
         word &= mask
         np.right_shift(word, shift, out=shifted)
-    return word.view(np.int64)
+    return word.view(np.int64), good
+
+
+def _short_number(word: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of four digits in 32 bits."""
+    good = (((word + _SHORT_SEVENS) | word) & _SHORT_HIGH) == 0
+    word = (word * np.uint32(10) + (word >> np.uint32(8))) & np.uint32(0x00FF00FF)
+    return (word * np.uint32(100) + (word >> np.uint32(16))) & np.uint32(0xFFFF), good
