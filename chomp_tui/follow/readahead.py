@@ -24,7 +24,7 @@ from chomp_tui.follow.linebuffer import LineBuffer
 from chomp_tui.follow.rowcolumns import Block
 
 # A file is read alone to here while the process starts; one that is not much longer is read alone to its end.
-HEAD_BYTES = 16 << 20
+HEAD_BYTES = 24 << 20
 LEAST_BYTES = 96 << 20
 # Then reading alone is the quicker way.
 PATIENCE_SECONDS = 2.0
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     first: int
     end: int
     stretch: int = 3 << 20
-    gap: int = 2 << 20
+    gap: int = 15 << 17
     longest: int = 1 << 20
 
     def after(self, start: int) -> int:
