@@ -24,15 +24,27 @@ START_TIME_TOLERANCE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Holder:
-    """The engine process that wrote the lock; `started` is its start in Unix seconds."""
+    """The engine process that wrote the lock; `started` is its start in Unix seconds.
+
+    Attributes:
+        inode: number of the lock file that it wrote, which a copy of the file does not have; None if it was not told.
+    """
 
     pid: int
     host: str
     started: float
+    inode: int | None = None
 
     def is_here(self) -> bool:
         """Whether the process was started on this machine; of another one nothing can be known."""
         return self.host == socket.gethostname()
+
+    def wrote(self, path: Path) -> bool:
+        """Whether the lock file at `path` is the one it wrote; whoever copies a run's directory copies the text."""
+        try:
+            return self.inode in (None, path.stat().st_ino)
+        except OSError:
+            return False
 
     def is_alive(self) -> bool:
         """Whether that very process still runs here; a reused pid is told apart by its start time."""
@@ -51,15 +63,21 @@ def read_holder(path: Path) -> Holder | None:
     """Who wrote the lock file last, or None if nobody readable did."""
     try:
         record = json.loads(path.read_text())
-        return Holder(pid=int(record["pid"]), host=str(record["host"]), started=float(record["started"]))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        inode = record.get("inode")
+        return Holder(
+            pid=int(record["pid"]),
+            host=str(record["host"]),
+            started=float(record["started"]),
+            inode=int(inode) if inode is not None else None,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
 def live_holder(path: Path) -> Holder | None:
     """The engine that holds the lock now, without touching it; None if there is none on this machine."""
     holder = read_holder(path)
-    return holder if holder is not None and holder.is_alive() else None
+    return holder if holder is not None and holder.is_alive() and holder.wrote(path) else None
 
 
 class RunLock:
@@ -95,7 +113,7 @@ class RunLock:
                 "or choose another --run-dir"
             ) from None
         me = psutil.Process()
-        mine = Holder(pid=me.pid, host=socket.gethostname(), started=me.create_time())
+        mine = Holder(me.pid, socket.gethostname(), me.create_time(), os.fstat(fd).st_ino)
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps({**asdict(mine), "locked_at": round(time.time(), 3)}).encode(), 0)
 

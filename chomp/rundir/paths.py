@@ -25,7 +25,8 @@ class RunDir:
 
     @property
     def name(self) -> str:
-        return self.path.name
+        """The directory's own name, of `.` and `..` too."""
+        return self.path.name if self.path.name not in ("", "..") else self.path.resolve().name
 
     @property
     def config_original(self) -> Path:

@@ -32,6 +32,7 @@ RECALLED_LINES = 64
 SAMPLE_BYTES = 1 << 16
 SAMPLE_CHARACTERS = 300
 
+COPIED = "copied while its engine ran, which goes on in the original"
 KILLED = "the engine is gone and said nothing: killed, or the machine went down"
 
 
@@ -205,6 +206,8 @@ class SummaryReader:
         named = read_holder(run.lock)
         if named is not None and not named.is_here():
             return state, f"on {named.host}; from here nobody can tell whether it still runs"
+        if named is not None and not named.wrote(run.lock):
+            return "stopped", COPIED
         return "crashed", KILLED
 
 

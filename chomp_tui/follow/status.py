@@ -9,7 +9,7 @@ import numpy as np
 
 from chomp.events.text import duration
 from chomp.rundir import RunDir, live_holder, read_holder
-from chomp.rundir.summary import KILLED
+from chomp.rundir.summary import COPIED, KILLED
 from chomp_tui.follow.runview import RunView
 
 Tone = Literal["live", "good", "warn", "bad", "idle"]
@@ -33,11 +33,13 @@ class Liveness:
     Attributes:
         pid: of the engine that holds the run on this machine.
         since: Unix time at which the engine that wrote the lock was started, None where nobody is named.
+        is_copy: whether the engine that wrote the lock did so in another directory, of which this one is a copy.
     """
 
     pid: int | None = None
     elsewhere: str | None = None
     since: float | None = None
+    is_copy: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def read_liveness(run: RunDir) -> Liveness:
     named = read_holder(run.lock)
     if named is not None and not named.is_here():
         return Liveness(elsewhere=named.host, since=named.started)
-    return Liveness()
+    return Liveness(is_copy=named is not None and not named.wrote(run.lock))
 
 
 def status(view: RunView, liveness: Liveness, now: float) -> Status:
@@ -92,6 +94,8 @@ def status(view: RunView, liveness: Liveness, now: float) -> Status:
         return Status("elsewhere", "?", "idle", reason)
     if view.ended is not None:
         return _ended(view)
+    if begun and liveness.is_copy:
+        return Status("stopped", "■", "idle", COPIED)
     if begun:
         return Status("crashed", "✗", "bad", GONE)
     return Status("not started", "…", "idle", "no engine has written here yet")

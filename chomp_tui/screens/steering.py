@@ -109,7 +109,7 @@ class SteeringScreen(FollowingScreen):
             Choice("abort", "a", "Stop now, without saving", _loss_of(view)),
             Choice("no", "n", "Leave it running"),
         )
-        name = self._update.run.path.name if self._update is not None else "this run"
+        name = self._update.run.name if self._update is not None else "this run"
         self.app.push_screen(Choose(f"Stop {name}?", choices), self._stop)
 
     def _stop(self, choice: str | None) -> None:

@@ -36,7 +36,7 @@ def first_line(scene: Scene, width: int) -> Content:
     right = progress_words(scene)
     room = width - len(state) - len(right) - 6
     has_bar = scene.view.total_steps is not None and room >= LEAST_BAR + 8
-    name = fit_text(_flat(scene.update.run.path.name), max(4, room - (LEAST_BAR if has_bar else 0)), middle=True)
+    name = fit_text(_flat(scene.update.run.name), max(4, room - (LEAST_BAR if has_bar else 0)), middle=True)
     cells = min(MOST_BAR, room - len(name)) if has_bar else 0
     share = progress(scene.view) or 0.0
     filled = round(share * cells)
@@ -76,8 +76,9 @@ def _facts(scene: Scene) -> list[str]:
     view, facts = scene.view, []
     if scene.age_seconds is not None:
         age = duration(scene.age_seconds)
-        is_going = scene.status.is_live or scene.status.tone == "live"
-        facts.append(f"last record {age} ago" if is_going else f"ended {age} ago")
+        # Of an engine on another machine, say, nobody knows whether it has ended.
+        has_ended = view.ended is not None or scene.status.tone == "bad"
+        facts.append(f"ended {age} ago" if has_ended and not scene.status.is_live else f"last record {age} ago")
     speed = scene.newest("tokens_per_sec")
     if scene.status.is_live and speed is not None:
         facts.append(f"{count(round(speed))} tokens/s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rich.cells import cell_len
 
 from chomp.events import Event
 from chomp.rundir import RunDir, RunLock
+from chomp.rundir.summary import COPIED
 from chomp_tui.follow.runview import RunView, fold_many
 from chomp_tui.follow.status import GONE, Liveness, patience_seconds, read_liveness, status
 from tests.console.runs import T0, ended, phase, row, started
@@ -136,6 +138,15 @@ def test_liveness_is_that_of_the_lock(tmp_path: Path) -> None:
     assert read_liveness(run).since == pytest.approx(psutil.Process().create_time())
     lock.release()
     assert read_liveness(run) == NOBODY
+    lock.acquire()
+    (tmp_path / "copy").mkdir()
+    shutil.copy2(run.lock, tmp_path / "copy")
+    copied = read_liveness(RunDir(tmp_path / "copy"))
+    assert copied == Liveness(is_copy=True)
+    state = status(view(started(), phase("train")), copied, T0)
+    assert (state.word, state.reason, state.is_live) == ("stopped", COPIED, False)
+    assert word(view(started(), ended("completed")), copied) == "completed"
+    lock.release()
     run.lock.write_text(json.dumps({"pid": os.getpid(), "host": "attic", "started": 5.0}))
     assert read_liveness(run) == Liveness(elsewhere="attic", since=5.0)
     run.lock.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": 5.0}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -61,7 +62,9 @@ def test_a_killed_holder_leaves_its_text_and_no_lock(tmp_path: Path) -> None:
     assert holder.pid == process.pid
     assert live_holder(path) is None
     RunLock(path).acquire()
-    assert read_holder(path) == Holder(os.getpid(), socket.gethostname(), psutil.Process().create_time())
+    assert read_holder(path) == Holder(
+        os.getpid(), socket.gethostname(), psutil.Process().create_time(), path.stat().st_ino
+    )
 
 
 def test_a_zombie_holds_nothing(tmp_path: Path) -> None:
@@ -78,6 +81,26 @@ def test_a_pid_that_was_given_to_another_process_is_told_apart(tmp_path: Path) -
     path = tmp_path / "lock"
     path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": 1000.0}))
     assert live_holder(path) is None
+
+
+def test_a_copy_of_a_lock_is_held_by_nobody(tmp_path: Path) -> None:
+    path, copy = tmp_path / "lock", tmp_path / "copy"
+    lock = RunLock(path)
+    lock.acquire()
+    shutil.copy2(path, copy)
+    holder = read_holder(copy)
+    assert holder is not None
+    assert (holder.is_alive(), holder.wrote(path), holder.wrote(copy)) == (True, True, False)
+    assert (live_holder(path), live_holder(copy)) == (holder, None)
+    path.rename(tmp_path / "moved")
+    assert live_holder(tmp_path / "moved") == holder
+    assert not holder.wrote(path), "there is nothing"
+    # An engine of before wrote no number: then the process is all that is known.
+    copy.write_text(json.dumps({"pid": holder.pid, "host": holder.host, "started": holder.started}))
+    assert live_holder(copy) is not None
+    mine = RunLock(copy)
+    mine.acquire()
+    assert live_holder(copy) is not None
 
 
 def test_of_another_machine_nothing_is_known(tmp_path: Path) -> None:

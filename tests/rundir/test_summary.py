@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from chomp.events import Evaluated, Event, Phase, RunEnded, RunStarted, Sampled, Step, Warned, read_events
 from chomp.events.codec import decode, encode, json_line
 from chomp.rundir import RunDir, RunLock, SummaryReader, seal, summarize
+from chomp.rundir.summary import COPIED
 from chomp.rundir.tail import find_last_line, read_tail, thinned_losses
 
 
@@ -185,6 +187,18 @@ def test_a_lock_of_another_machine_is_told(tmp_path: Path) -> None:
     summary = summarize(run)
     assert (summary.state, summary.pid) == ("running", None)
     assert summary.reason == "on elsewhere; from here nobody can tell whether it still runs"
+
+
+def test_the_copy_of_a_live_run_is_no_live_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write(run, [started(100, None)], 100)
+    lock = RunLock(run / "lock")
+    lock.acquire()
+    shutil.copytree(run, tmp_path / "copy")
+    assert summarize(run).is_live
+    copied = summarize(tmp_path / "copy")
+    assert (copied.is_live, copied.pid, copied.state, copied.reason) == (False, None, "stopped", COPIED)
+    lock.release()
 
 
 @pytest.mark.parametrize("points", [2, 10, 48])
