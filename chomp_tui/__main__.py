@@ -60,13 +60,13 @@ def launch(
     no_ui: bool,
 ) -> None:
     """Configure CONFIG and train it; without CONFIG, configs/quickstart.yaml or the run in --run-dir."""
-    _check_resume(resume, run_dir)
     notes: tuple[str, ...] = ()
     if config is None and resume == "none":
         config = QUICKSTART if QUICKSTART.is_file() else None
         notes = () if config else (f"no CONFIG was named and there is no {QUICKSTART}: choose one here",)
     if no_ui:
         _train_here(config, overrides, run_dir, resume)
+    _check_resume(resume, run_dir)
     _require_file(config)
     _require_terminal("to train without screens: chomp-tui launch --no-ui", config)
     if notes:
@@ -148,7 +148,7 @@ def _shared(options: dict[str, object], read_only: bool, notes: tuple[str, ...])
     if theme is not None:
         if theme not in theme_names():
             raise ConfigError(f"--theme {theme}: there are {', '.join(theme_names())}")
-        settings.theme = str(theme)
+        settings.theme = settings.kept["theme"] = str(theme)
     shared = Shared(settings, runs=Path(str(options["runs"])), configs=Path(str(options["configs"])))
     shared.read_only = read_only
     shared.notes = (*wrong, *notes)

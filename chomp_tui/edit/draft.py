@@ -72,6 +72,8 @@ class Draft:
 class Wish:
     """What was asked to be edited: a YAML file, a past run's directory, a checkpoint to fork from, or nothing yet.
 
+    Where only a run to resume is named, it goes on with its own settings.
+
     Attributes:
         overrides: `KEY=VALUE` texts on top of it.
         run_dir: where the run is written; None for a fresh name.
@@ -96,8 +98,12 @@ class Wish:
         if self.fork is not None:
             identity = _identity(self.fork)
             document = from_run(self.fork.run, values=identity, overrides=self.overrides)
+        elif self.path is not None:
+            document = read_document(self.path, self.overrides)
+        elif self.run_dir is not None and self.resume != "none":
+            document = from_run(self.run_dir, overrides=self.overrides)
         else:
-            document = read_document(self.path, self.overrides) if self.path else blank()
+            document = blank()
         return Draft(document, self.run_dir, self.resume, self.fork, identity)
 
 

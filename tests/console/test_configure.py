@@ -574,6 +574,20 @@ async def test_start_launches_at_once(tmp_path: Path) -> None:
         assert (console.launched[0].resume, console.launched[0].run_dir) == ("latest", tmp_path / "runs" / "mine")
 
 
+async def test_a_run_that_is_resumed_without_a_file_goes_on_with_its_own_settings(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    past = make_run(tmp_path, SMALL, ("train.seed=5",))
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.app.switch_mode("configure")
+        console.screen.edit(None, resume="latest", run_dir=past, overrides=("train.steps=777",), start=True)
+        await until(pilot, lambda: console.launched)
+        request = console.launched[0]
+        assert (request.resume, request.run_dir) == ("latest", past)
+        overrides = ("train.seed=5", "train.steps=777")
+        loaded = load_config(request.config, request.overrides)
+        assert loaded.config == load_config(tmp_path / "original.yaml", overrides).config
+
+
 async def test_a_directory_that_holds_a_run_is_asked_about(tmp_path: Path) -> None:
     console = Console(tmp_path)
     taken = tmp_path / "runs" / "taken"
