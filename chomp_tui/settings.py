@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import io
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -35,6 +37,7 @@ class Settings:
         smoothing: weight of the past in the smoothed loss, 0 to 0.99.
         x_axis: what charts are plotted by.
         log_y: whether the loss chart is logarithmic.
+        kept: values that are not to be written: what the file says, and what was chosen for this time alone.
     """
 
     path: Path | None = None
@@ -44,9 +47,10 @@ class Settings:
     smoothing: float = 0.9
     x_axis: Literal["step", "tokens", "time"] = "step"
     log_y: bool = False
+    kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
-NAMES = tuple(one.name for one in fields(Settings) if one.name != "path")
+NAMES = tuple(one.name for one in fields(Settings) if one.name not in ("path", "kept"))
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -81,11 +85,16 @@ def load_settings(path: Path | None = None) -> tuple[Settings, list[str]]:
             _take(settings, name, value, wrong)
         except ValueError as error:
             wrong.append(f"{path}: {error}")
+    settings.kept = _values(settings)
     return settings, wrong
 
 
+def _values(settings: Settings) -> dict[str, Any]:
+    return {name: copy.copy(getattr(settings, name)) for name in NAMES}
+
+
 def save_settings(settings: Settings) -> None:
-    """Write what has changed back; comments, order and everything else in the file stay.
+    """Write what was changed here; comments, order and everything else in the file stay.
 
     Raises:
         OSError: the file cannot be written, or holds what is no YAML and would be lost.
@@ -97,10 +106,11 @@ def save_settings(settings: Settings) -> None:
     _read(path, wrong)
     if wrong:
         raise OSError(f"{wrong[0]}; correct or remove it")
-    kept, _ = load_settings(path)
-    changed = {name: getattr(settings, name) for name in NAMES if getattr(settings, name) != getattr(kept, name)}
+    values, kept = _values(settings), _values(Settings()) | settings.kept
+    changed = {name: value for name, value in values.items() if value != kept[name]}
     if changed:
         _write(path, changed)
+        settings.kept |= changed
 
 
 def _write(path: Path, changed: dict[str, Any]) -> None:
@@ -206,6 +216,23 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
 }
 
 
+# What a key may be that counts before the field with the focus.
+_BESIDE_TYPING = re.compile(r"f([1-9]|1[0-9]|2[0-4])|(ctrl|alt)\+.+")
+# Keys that no row can have, and why.
+_TAKEN: Mapping[str, str] = {
+    "ctrl+c": "copies what is selected",
+    "ctrl+p": "opens the command palette",
+    "ctrl+q": "leaves the console, whatever else is remapped",
+    "tab": "moves the focus",
+    "shift+tab": "moves the focus",
+    **dict.fromkeys(("up", "down", "pageup", "pagedown", "home", "end"), "moves in lists and texts"),
+    "ctrl+i": "is Tab to a terminal",
+    "ctrl+m": "is Enter to a terminal",
+    "ctrl+j": "is Enter to a terminal",
+    "ctrl+h": "is Backspace to a terminal",
+}
+
+
 def _nearest(word: str, known: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
@@ -241,9 +268,13 @@ def _keys(id_: str, written: Any) -> str:
     parts = [part.strip() for part in str(written).split(",")] if isinstance(written, (str, int)) else []
     if not parts or isinstance(written, bool) or not all(parts):
         raise ValueError(f"{id_}: {written!r} names no key; write it like c, f5 or ctrl+s, more than one with commas")
-    if rows[id_].priority and any(len(part) == 1 for part in parts):
+    if rows[id_].priority and not all(_BESIDE_TYPING.fullmatch(part) for part in parts):
         raise ValueError(f"{id_}: {written} could no longer be typed into a field; use f1 to f12 or ctrl+letter")
-    return ",".join(_spelled(id_, part) for part in parts)
+    spelled = [_spelled(id_, part) for part in parts]
+    for part in spelled:
+        if part in _TAKEN:
+            raise ValueError(f"{id_}: {keys.shown(part)} {_TAKEN[part]}")
+    return ",".join(spelled)
 
 
 def _spelled(id_: str, key: str) -> str:

@@ -77,7 +77,9 @@ class RunScreen(SteeringScreen):
         self._draws_all = True
         self._drawn_at = 0.0
         self._saving: Timer | None = None
-        self._is_saved = True
+        # Choices so far, and how many of them are on disk.
+        self._choices = self._choices_saved = 0
+        self._save_lock = threading.Lock()
 
     # What following calls for ------------------------------------------------------------
 
@@ -143,8 +145,7 @@ class RunScreen(SteeringScreen):
     def on_unmount(self) -> None:
         self._is_up = False
         self._stop_following()
-        if not self._is_saved:
-            self._save()
+        self._save()
 
     def on_screen_resume(self) -> None:
         self._charts_changed()
@@ -389,7 +390,7 @@ class RunScreen(SteeringScreen):
 
     def _keep_settings(self) -> None:
         """Write them soon: keys come in flocks."""
-        self._is_saved = False
+        self._choices += 1
         if self._saving is not None:
             self._saving.stop()
         self._saving = self.set_timer(SETTINGS_DELAY_SECONDS, self._save_aside)
@@ -399,6 +400,9 @@ class RunScreen(SteeringScreen):
 
     def _save(self) -> None:
         """Keep the choices; where they cannot be kept they last as long as the console."""
-        self._is_saved = True
-        with contextlib.suppress(OSError):
-            save_settings(self.chomp.shared.settings)
+        with self._save_lock:
+            choices = self._choices
+            if choices > self._choices_saved:
+                with contextlib.suppress(OSError):
+                    save_settings(self.chomp.shared.settings)
+                self._choices_saved = choices

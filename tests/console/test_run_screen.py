@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from chomp_tui.dialogs import Ask
 from chomp_tui.follow.launched import Launched, lives, status_with
 from chomp_tui.follow.runview import RunView, fold_many
 from chomp_tui.follow.status import Status
+from chomp_tui.screens import run as run_module
 from chomp_tui.screens.run import RunScreen
 from chomp_tui.settings import Settings, load_settings
 from chomp_tui.widgets.board import Board
@@ -460,6 +463,28 @@ async def test_chart_keys_and_that_choices_are_kept(tmp_path: Path) -> None:
     kept, wrong = load_settings(tmp_path / "console.yaml")
     assert not wrong
     assert (kept.log_y, kept.smoothing, kept.x_axis, kept.marker) == (True, 0.9, "tokens", "block")
+
+
+async def test_choices_outlast_a_console_that_is_left_while_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=60, ending="stopped")).path)
+    written: list[tuple[bool, str]] = []
+    begun = threading.Event()
+
+    def slowly(settings: Settings) -> None:
+        begun.set()
+        chosen = (settings.log_y, settings.marker)
+        time.sleep(0.4)
+        written.append(chosen)
+
+    monkeypatch.setattr(run_module, "save_settings", slowly)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        await pilot.press("y")
+        await until(pilot, begun.is_set)
+        await pilot.press("b")
+    assert written == [(True, "braille"), (True, "block")]
 
 
 async def test_the_crosshair_moves_when_the_chart_has_the_focus(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ def wrong_in(tmp_path: Path, text: str) -> tuple[Settings, list[str]]:
     return settings, [sentence.removeprefix(f"{path}: ") for sentence in wrong]
 
 
+ADVICE = "use f1 to f12 or ctrl+letter"
+
+
 def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert default_path({}) == Path("/home/me/.config/chomp/console.yaml")
@@ -55,6 +58,28 @@ def test_two_consoles_do_not_undo_each_other(tmp_path: Path) -> None:
     one.theme = "nord"
     save_settings(one)
     other, _ = load_settings(path)
+    other.marker = "block"
+    save_settings(other)
+    assert load_settings(path)[0] == Settings(path, theme="nord", marker="block")
+
+
+def test_what_was_chosen_for_one_time_is_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "console.yaml"
+    settings, _ = load_settings(path)
+    settings.theme = settings.kept["theme"] = "nord"
+    settings.log_y = True
+    save_settings(settings)
+    assert load_settings(path)[0] == Settings(path, log_y=True)
+    settings.theme = "gruvbox"
+    save_settings(settings)
+    assert load_settings(path)[0] == Settings(path, theme="gruvbox", log_y=True)
+
+
+def test_a_console_writes_only_what_was_chosen_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "console.yaml"
+    one, other = load_settings(path)[0], load_settings(path)[0]
+    one.theme = "nord"
+    save_settings(one)
     other.marker = "block"
     save_settings(other)
     assert load_settings(path)[0] == Settings(path, theme="nord", marker="block")
@@ -134,6 +159,16 @@ def test_two_keys_may_change_places() -> None:
         ({"run.pause": "q"}, "run.pause: q is taken by app.quit"),
         ({"app.help": "c"}, "app.help: c is taken by run.save_now"),
         ({"run.pause": "left"}, "run.pause: ← is taken by chart.crosshair_left"),
+        *(
+            ({"configure.save": key}, f"configure.save: {key} could no longer be typed into a field; {ADVICE}")
+            for key in ("enter", "backspace", "space", "left", "tab", "shift+a")
+        ),
+        ({"configure.save": "ctrl+p"}, "configure.save: Ctrl+P opens the command palette"),
+        ({"run.pause": "ctrl+c"}, "run.pause: Ctrl+C copies what is selected"),
+        ({"run.pause": "ctrl+q"}, "run.pause: Ctrl+Q leaves the console, whatever else is remapped"),
+        ({"run.pause": "tab"}, "run.pause: Tab moves the focus"),
+        ({"run.pause": "up,k"}, "run.pause: Up moves in lists and texts"),
+        ({"run.pause": "ctrl+m"}, "run.pause: Ctrl+M is Enter to a terminal"),
         ({"run.pause": "foo"}, "run.pause: there is no key foo"),
         ({"run.pause": ""}, "run.pause: '' names no key; write it like c, f5 or ctrl+s, more than one with commas"),
         (
