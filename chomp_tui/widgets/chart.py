@@ -13,6 +13,7 @@ from textual.binding import BindingType
 from textual.events import Blur, Leave, MouseMove
 from textual.geometry import Region
 from textual.reactive import reactive
+from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -86,6 +87,10 @@ class LineChart(Widget, can_focus=True):
     def as_text(self) -> str:
         """The chart as plain text, for the clipboard."""
         return self._frame().text
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        # The whole chart, whatever was selected of it: half a curve says nothing.
+        return self.as_text(), "\n"
 
     def _zoom(self, factor: float) -> None:
         first, last = self._extent()

@@ -14,9 +14,11 @@ from textual.events import Click
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
+from textual.selection import Selection
 from textual.strip import Strip
 
 from chomp.events.text import defused
+from chomp_tui.widgets.selecting import selectable
 
 TONES = ("good", "live", "warn", "bad", "idle", "muted", "accent", "strong", "curve")
 # Texts with their tones; the tone "" is plain.
@@ -261,20 +263,30 @@ class Listing(ScrollView, can_focus=True):
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width
-        base = self.rich_style
-        index = y - self._head + self.scroll_offset.y
-        if y < self._head:
+        number = y if y < self._head else y + self.scroll_offset.y
+        if number >= len(self._rows) + self._head:
+            return Strip.blank(self.scrollable_content_region.width, self.rich_style)
+        return selectable(self, self._numbered(number), number)
+
+    def _numbered(self, number: int) -> Strip:
+        """One line of all: the heading, where there is one, and the rows."""
+        width, base = self.scrollable_content_region.width, self.rich_style
+        if number < self._head:
             style = base + self.get_component_rich_style("listing--head", partial=True)
             cells = {column.key: cell(column.title) for column in self._columns}
             return self._line(cells, width, style, mark=False)
-        if index >= len(self._rows):
-            return Strip.blank(width, base)
-        row = self._rows[index]
+        row = self._rows[number - self._head]
         is_selected = row.key == self._selected
         if is_selected:
             base += self.get_component_rich_style("listing--cursor")
         return self._line(row.cells, width, base, mark=is_selected)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        lines = [self._numbered(number).text.rstrip() for number in range(len(self._rows) + self._head)]
+        return selection.extract("\n".join(lines)), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self.refresh()
 
     def _line(self, cells: Mapping[str, Cell], width: int, base: Style, *, mark: bool) -> Strip:
         marked = base + self.get_component_rich_style("listing--mark", partial=True)

@@ -81,10 +81,13 @@ def rate_lines(scene: Scene) -> list[Line]:
 
 
 def memory_lines(scene: Scene) -> list[Line]:
-    """Memory of the device in use and its peak, or of the host where the device does not tell."""
-    if _tells(scene, "device_memory_gb"):
-        return [_line(scene, "peak", "peak_memory_gb", "second"), _line(scene, "in use", "device_memory_gb")]
-    return [_line(scene, "host", "host_memory_gb")]
+    """Memory of the device and of the host; of the host alone where no device tells."""
+    host = ("host", "host_memory_gb")
+    if not _tells(scene, "device_memory_gb"):
+        return [_line(scene, *host)]
+    told = [("limit", "device_memory_limit_gb", "raw"), ("peak", "peak_memory_gb", "second"), (*host, "eval")]
+    shown = [_line(scene, *one) for one in told if _tells(scene, one[1])]
+    return [*shown, _line(scene, "in use", "device_memory_gb")]
 
 
 def terms_of(view: RunView) -> list[str]:

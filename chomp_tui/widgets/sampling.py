@@ -44,7 +44,8 @@ MOST_CHARACTERS = 100_000
 
 def generate_command(checkpoint: Path) -> list[str]:
     """The child's argument list: it answers each line of its input."""
-    return [sys.executable, "-m", "chomp", "generate", str(checkpoint), "--interactive", "--json"]
+    # -P: a file of the working folder that is called as a library is not imported instead of it.
+    return [sys.executable, "-P", "-m", "chomp", "generate", str(checkpoint), "--interactive", "--json"]
 
 
 class SampleDialog(Dialog[None]):

@@ -524,6 +524,7 @@ async def test_leaving_while_the_model_is_loaded_leaves_no_process(
 
 def test_the_child_s_arguments(tmp_path: Path) -> None:
     assert sampling.generate_command(tmp_path / "10")[1:] == [
+        "-P",
         "-m", "chomp", "generate", str(tmp_path / "10"), "--interactive", "--json"
     ]  # fmt: skip
 

@@ -130,7 +130,10 @@ def test_garbage_is_counted_and_said(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_bytes(
         np.random.default_rng(0).integers(0, 256, 200_000, np.uint8).tobytes() + b"\n"
     )
-    update = Follower(tmp_path).look()
+    follower = Follower(tmp_path)
+    # On a busy machine the first look reads only a part.
+    while (update := follower.look()) is not None and follower.has_more:
+        pass
     assert update is not None
     assert update.problem is not None
     assert "holds no events" in update.problem
