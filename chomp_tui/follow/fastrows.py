@@ -74,12 +74,10 @@ class Field:
     first_comma: int
 
     @cached_property
-    def text(self) -> tuple[int, list[tuple[np.uint64, np.uint64]]]:
-        """The literal as words that end with it: bytes that stand before it in the first; a mask and a word each."""
+    def text(self) -> tuple[int, np.uint64, np.ndarray]:
+        """The literal as words that end with it: bytes before it in the first word, a mask without them, the words."""
         before = -len(self.literal) % 8
-        words = np.frombuffer(bytes(before) + self.literal, "<u8")
-        masks = [~_FIRST_BYTES[before], *[~_U64(0)] * (len(words) - 1)]
-        return before, list(zip(masks, words, strict=True))
+        return before, ~_FIRST_BYTES[before], np.frombuffer(bytes(before) + self.literal, "<u8")
 
 
 @dataclass(frozen=True)
@@ -233,15 +231,17 @@ class _Chunk:
     def read(self, template: Template) -> None:
         """Read the lines that fit `template`."""
         numbers = np.flatnonzero((self._comma_count == template.commas) & ~self.is_read)
-        if not len(numbers):
+        if len(numbers) < LEAST_RUN * LEAST_RUN:
+            # Rows with evaluations, mostly: a few in a chunk, and far apart.
             return
         fits = np.ones(len(numbers), bool)
         first = self._first_mark[numbers]
         values: dict[str, np.ndarray] = {}
+        starts = self._starts[numbers]
         for field, following in zip(template.fields, (*template.fields[1:], None), strict=True):
-            starts = self._marks[first + field.first_comma] if field.first_comma else self._starts[numbers]
             ends = self._marks[first + following.first_comma] if following else self._ends[numbers] - 1
             value, good = self._numbers(field, starts, ends)
+            starts = ends
             fits &= good
             if field.column is not None:
                 values[field.column] = -value if field.is_negative else value
@@ -262,11 +262,16 @@ class _Chunk:
         """The numbers of a field whose text begins at `starts`, and where text and number are as they should be."""
         lengths = ends - starts - len(field.literal)
         good = (lengths > 0) & (lengths <= TOKEN_BYTES)
-        before, text = field.text
+        before, mask, text = field.text
         longest = min(max(int(lengths.max()), 1), TOKEN_BYTES)
         words = self._words(starts - before, len(text) + -(-longest // 8))
-        for number, (mask, expected) in enumerate(text):
-            good &= (words[:, number] & mask) == expected
+        words[:, 0] &= mask
+        if len(words) > 1 and lengths[0] == longest and (words[-1] == words[0]).all() and _are_alike(words, lengths):
+            # The same number in every line, as limits and peaks are: it is read once.
+            value, good = self._numbers(field, starts[:1], ends[:1])
+            return np.broadcast_to(value, len(words)), np.broadcast_to(good, len(words))
+        for number, expected in enumerate(text):
+            good &= words[:, number] == expected
         value, digits = self._decoded(field, words[:, len(text) :], lengths, ends)
         return value, good & digits
 
@@ -292,6 +297,11 @@ class _Chunk:
         tens, ones = (self._bytes[ends - back] - np.uint8(ord("0")) for back in (2, 1))
         good = (self._bytes[ends - 4] == ord("e")) & (self._bytes[ends - 3] == ord("-")) & (tens <= 9) & (ones <= 9)
         return np.where(good, tens.astype(np.intp) * 10 + ones, 0), good
+
+
+def _are_alike(words: np.ndarray, lengths: np.ndarray) -> bool:
+    """Whether every line has the same words, and the same length of what is read from them."""
+    return bool((lengths == lengths[0]).all()) and bool((words == words[0]).all())
 
 
 def _whole(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
