@@ -18,8 +18,17 @@ if TYPE_CHECKING:
 @click.option(
     "--compile", "compile_program", is_flag=True, help="Compile the step ahead of time and read XLA's memory account."
 )
+@click.option(
+    "--continue",
+    "origin",
+    type=click.Path(path_type=Path),
+    metavar="CHECKPOINT",
+    help="As a run that goes on from this checkpoint, or from a run's newest: the schedule it would keep.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def command(config: Path, overrides: tuple[str, ...], compile_program: bool, as_json: bool) -> None:
+def command(
+    config: Path, overrides: tuple[str, ...], compile_program: bool, origin: Path | None, as_json: bool
+) -> None:
     """Show what CONFIG amounts to: parameters, tokens, schedule, FLOPs, memory."""
     from chomp.cli.engine import prepare_environment
     from chomp.config.load import load_config
@@ -29,8 +38,13 @@ def command(config: Path, overrides: tuple[str, ...], compile_program: bool, as_
     from chomp.run.compilation import use_compilation_cache
     from chomp.run.inspection import inspect
 
+    checkpoint = None
+    if origin is not None:
+        from chomp.generate.load import find_described
+
+        _, checkpoint = find_described(origin)
     use_compilation_cache()
-    found = inspect(loaded.config, compile_program=compile_program)
+    found = inspect(loaded.config, compile_program=compile_program, origin=checkpoint)
     click.echo(json.dumps(found.as_dict()) if as_json else describe(found))
 
 
@@ -55,8 +69,9 @@ def describe(found: Inspection) -> str:
         lines += [f"  {name:<16}{size(number):>10}" for name, number in found.compiled_memory.items()]
     if found.path_check is not None:
         lines.append(f"self-check        {found.path_check.sentence}")
-    lines.append("learning rate")
+    lines.append("learning rate" + (f", on from step {found.continues_from:,}" if found.continues_from else ""))
     shown = found.schedule[:: max(1, len(found.schedule) // 8)]
     lines += [f"  step {step:>8}  {rate:.3e}" for step, rate in shown]
+    lines += [f"note: {note}" for note in found.notes]
     lines += ["optimizer", *(f"  {line}" for line in found.optimizer.splitlines())]
     return "\n".join(lines)

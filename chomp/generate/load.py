@@ -63,11 +63,20 @@ def describe(path: Path) -> Described:
     Raises:
         CheckpointError: there is none whose description can be read.
     """
+    return _described(*find_described(path))
+
+
+def find_described(path: Path) -> tuple[RunDir, CheckpointInfo]:
+    """The newest checkpoint of a run, or the one at `path` itself, that has a description.
+
+    Raises:
+        CheckpointError: there is none whose description can be read.
+    """
     run, candidates = _candidates(path)
     described = next((info for info in reversed(candidates) if "identity" in info.meta), None)
     if described is None:
         raise CheckpointError(f"{path}: no checkpoint has a description that can be read")
-    return _described(run, described)
+    return run, described
 
 
 def _candidates(path: Path) -> tuple[RunDir, Sequence[CheckpointInfo]]:

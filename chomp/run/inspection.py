@@ -13,15 +13,20 @@ from chomp.data.tokenizers import build_tokenizer
 from chomp.model.flops import peak_flops
 from chomp.model.resolve import resolve_model
 from chomp.model.selfcheck import PathCheck, check_path
-from chomp.optim.build import Optimizer
+from chomp.optim.schedule import make_schedule
 from chomp.run.compilation import CompileWatch, compile_step
 from chomp.run.footprint import Blueprint, MemoryEstimate, build_blueprint, estimate_memory
+from chomp.run.resume import continued
+from chomp.rundir import CheckpointInfo
 from chomp.step.train_step import make_train_step
 
 
 @dataclass(frozen=True)
 class Inspection:
     """All figures of a configuration; `schedule` holds (step, learning rate) pairs.
+
+    Of a run that goes on from a checkpoint, `continues_from` is its step, `schedule` is the one that is kept from there
+    on, and `notes` are sentences on what becomes of it.
 
     `compiled_memory` is XLA's own account of the compiled step, in bytes, and `path_check` says how far chomp's own way
     through a layer is from the library's, where they were asked for.
@@ -40,6 +45,8 @@ class Inspection:
     schedule: list[tuple[int, float]]
     optimizer: str
     compile_seconds: float | None
+    continues_from: int | None = None
+    notes: tuple[str, ...] = ()
     compiled_memory: dict[str, int] | None = None
     path_check: PathCheck | None = None
 
@@ -50,12 +57,13 @@ class Inspection:
         return values
 
 
-def inspect(config: Config, *, compile_program: bool = False) -> Inspection:
+def inspect(config: Config, *, compile_program: bool = False, origin: CheckpointInfo | None = None) -> Inspection:
     """Build everything but the data and look at it.
 
     Args:
         compile_program: also compile the step ahead of time, read XLA's memory account, and try the path of the
             moving average against the library's.
+        origin: the checkpoint from which a run with this configuration goes on.
 
     Raises:
         ChompError: the configuration cannot be built.
@@ -69,6 +77,9 @@ def inspect(config: Config, *, compile_program: bool = False) -> Inspection:
     blueprint = build_blueprint(config, device.platform)
     derived, model_def = blueprint.derived, blueprint.model_def
     flops = model_def.flops_per_token(config.train.seq_len)
+    kept, notes = derived, tuple[str, ...]()
+    if origin is not None:
+        kept, notes = continued(origin.meta["identity"], config, derived, origin.step)
     compiled = _compile(blueprint) if compile_program else None
     return Inspection(
         parameters=model_def.parameter_count,
@@ -81,9 +92,11 @@ def inspect(config: Config, *, compile_program: bool = False) -> Inspection:
         peak_flops=peak_flops(device.device_kind, model_config.compute_dtype),
         memory=estimate_memory(blueprint),
         device=_device(device),
-        schedule=schedule_points(config, derived, blueprint.optimizer),
+        schedule=schedule_points(config, kept, origin.step if origin is not None else None),
         optimizer=blueprint.optimizer.describe(),
         compile_seconds=round(compiled.seconds, 3) if compiled else None,
+        continues_from=origin.step if origin is not None else None,
+        notes=notes,
         compiled_memory=compiled.memory if compiled else None,
         path_check=check_path(model_config, config.train.seq_len, isolate=config.data.isolate_documents)
         if compile_program
@@ -102,11 +115,18 @@ def _compile(blueprint: Blueprint) -> Any:
         watch.close()
 
 
-def schedule_points(config: Config, derived: Derived, optimizer: Optimizer, count: int = 33) -> list[tuple[int, float]]:
-    """The learning rate at about `count` steps spread over the run, first and last included."""
-    steps = config.train.steps
-    chosen = sorted({1 + round(i * (steps - 1) / max(1, count - 1)) for i in range(count)})
-    return [(step, float(optimizer.lr(step - 1)["lr"])) for step in chosen]
+def schedule_points(
+    config: Config, derived: Derived, origin: int | None = None, count: int = 33
+) -> list[tuple[int, float]]:
+    """The learning rate at about `count` steps spread over the run, its first, last and peak ones included.
+
+    Args:
+        origin: the step of the checkpoint it goes on from, which is included too.
+    """
+    steps, rate = config.train.steps, make_schedule(config.optim, derived, config.optim.lr)
+    chosen = {1 + round(i * (steps - 1) / max(1, count - 1)) for i in range(count)}
+    chosen |= {step for step in (config.optim.warmup_steps + 1, origin or 1, (origin or 0) + 1) if step <= steps}
+    return [(step, float(rate(step - 1))) for step in sorted(chosen)]
 
 
 def _device(device: jax.Device) -> dict[str, Any]:

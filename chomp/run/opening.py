@@ -19,13 +19,12 @@ from chomp.errors import CheckpointError, RunDirError
 from chomp.events import Checkpoint, RunStarted, Warned, read_events
 from chomp.model.build import ModelDef
 from chomp.optim.build import Optimizer
-from chomp.optim.schedule import make_schedule
 from chomp.run.control import interruptibly
 from chomp.run.facts import device_facts, package_versions
 from chomp.run.history import seconds_beyond
 from chomp.run.progress import Progress
 from chomp.run.request import RunRequest
-from chomp.run.resume import carried_horizon, choose_checkpoint, decay_behind, judge, require_steps_ahead
+from chomp.run.resume import choose_checkpoint, continued, judge, require_steps_ahead
 from chomp.rundir import CheckpointInfo, RunDir, write_whole
 from chomp.sinks import Reporter
 from chomp.sinks.rows import keep_rows_up_to
@@ -83,13 +82,11 @@ class Opening:
             return start, derived
         start.step, start.meta = start.info.step, start.info.meta
         saved = start.meta["identity"]
-        derived, sentence = carried_horizon(saved, config, derived, start.step, _lr_reader(config))
-        if sentence:
+        derived, sentences = continued(saved, config, derived, start.step)
+        for sentence in sentences:
             self._warn(sentence, topic="schedule")
         self._tell_accepted(judge(saved, {**identity, "derived": derived_section(derived)}, self._request.accept))
         self._tell_changed_machine(start.meta)
-        if jump := decay_behind(saved, config, derived, start.step):
-            self._warn(jump, topic="schedule")
         require_steps_ahead(config.train.steps, start.step)
         return start, derived
 
@@ -192,10 +189,3 @@ def restore(
     items, position = store.load(info, with_sharding(to_items(like), sharding), verified=True)
     rollbacks = Progress.from_meta(info.step, info.meta).rollbacks
     return slow_down(from_items(items, like), rollbacks.lr_factor, rollbacks.until_step), position
-
-
-def _lr_reader(config: Config) -> Callable[[Derived, int], float]:
-    def lr_at(derived: Derived, count: int) -> float:
-        return float(make_schedule(config.optim, derived, config.optim.lr)(count))
-
-    return lr_at

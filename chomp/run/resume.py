@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from chomp.config import Config
 from chomp.config.compat import Difference, blocking, compare, format_table
 from chomp.config.derive import Derived, derived_section
 from chomp.errors import CheckpointError
+from chomp.optim.schedule import make_schedule
 from chomp.rundir import CheckpointInfo, verify
 
 log = logging.getLogger("chomp.resume")
@@ -108,12 +109,22 @@ def require_steps_ahead(steps: int, at: int) -> None:
         )
 
 
+def continued(saved: dict[str, Any], config: Config, derived: Derived, step: int) -> tuple[Derived, tuple[str, ...]]:
+    """The derived numbers with which a checkpoint is continued, and what is worth a sentence about its learning rate.
+
+    Args:
+        saved: the checkpoint's identity.
+        step: the step it was made at.
+    """
+    derived, kept = carried_horizon(saved, config, derived, step)
+    return derived, tuple(sentence for sentence in (kept, decay_behind(saved, config, derived, step)) if sentence)
+
+
 def carried_horizon(
     saved: dict[str, Any],
     config: Config,
     derived: Derived,
     step: int,
-    lr_at: Callable[[Derived, int], float],
 ) -> tuple[Derived, str | None]:
     """Keep the saved learning-rate horizon where a changed `train.steps` would bend the steps behind us.
 
@@ -123,13 +134,16 @@ def carried_horizon(
     Args:
         saved: the checkpoint's identity.
         step: the step it was made at.
-        lr_at: learning rate of the update after `count` ones under given derived numbers.
 
     Returns:
         The derived numbers to train with, and a sentence for the user if the horizon was carried.
     """
     if config.optim.decay_steps is not None or saved["optim"]["decay_steps"] is not None:
         return derived, None
+
+    def lr_at(numbers: Derived, count: int) -> float:
+        return float(make_schedule(config.optim, numbers, config.optim.lr)(count))
+
     old = saved["derived"]["optim"]
     before = dataclasses.replace(derived, **{name: old[name] for name in ("decay_steps_effective", "schedule_steps")})
     if all(lr_at(before, count) == lr_at(derived, count) for count in (0, step // 2, max(0, step - 1))):
@@ -137,7 +151,7 @@ def carried_horizon(
     return before, (
         f"the learning rate keeps its schedule, which ends at step {before.schedule_steps}, and stays at its last "
         "value after that; "
-        "to stretch it, set optim.decay_steps and pass --accept optim.decay_steps"
+        "to stretch it, set optim.decay_steps, which has to be accepted (--accept optim.decay_steps)"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chomp.errors import CheckpointError
-from chomp.rundir import list_checkpoints, open_run
+from chomp.rundir import RunDir, list_checkpoints, open_run
 from chomp_tui.edit.document import Document
 from chomp_tui.edit.documents import blank, from_run, read_document
 from chomp_tui.edit.forkplan import ForkPlan, plan_fork
@@ -31,6 +31,7 @@ class Draft:
         resume: as for `chomp train`.
         fork: the checkpoint it starts from.
         identity: the settings of that checkpoint.
+        continues: folder of the checkpoint that it goes on from, forked or resumed; None for a run from nothing.
     """
 
     document: Document = field(default_factory=blank)
@@ -38,6 +39,7 @@ class Draft:
     resume: str = "none"
     fork: ForkOrigin | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
+    continues: Path | None = None
     # What the run that was started last keeps a copy of.
     _launched_text: str | None = None
 
@@ -53,7 +55,7 @@ class Draft:
 
     def was_launched(self) -> None:
         """The run has been started; the next one is a fresh one, under a name of its own."""
-        self.run_dir, self.resume, self.fork, self.identity = None, "none", None, {}
+        self.run_dir, self.resume, self.fork, self.identity, self.continues = None, "none", None, {}, None
         self._launched_text = self.document.text
 
     def origin(self) -> str:
@@ -104,7 +106,16 @@ class Wish:
             document = from_run(self.run_dir, overrides=self.overrides)
         else:
             document = blank()
-        return Draft(document, self.run_dir, self.resume, self.fork, identity)
+        return Draft(document, self.run_dir, self.resume, self.fork, identity, self._continues())
+
+    def _continues(self) -> Path | None:
+        if self.fork is not None:
+            return RunDir(self.fork.run).checkpoints / str(self.fork.step)
+        if self.run_dir is None or self.resume == "none":
+            return None
+        saved = [info for info in list_checkpoints(RunDir(self.run_dir).checkpoints) if "identity" in info.meta]
+        chosen = [info for info in saved if self.resume in ("latest", str(info.step))]
+        return chosen[-1].path if chosen else None
 
 
 def _identity(fork: ForkOrigin) -> Mapping[str, Any]:

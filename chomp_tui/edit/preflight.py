@@ -47,6 +47,7 @@ class Question:
     Attributes:
         environment: variables to set for the child, from the device screen.
         compiled: whether XLA is asked to compile the step.
+        origin: the checkpoint, or the run whose newest one, a run with it goes on from.
     """
 
     text: str
@@ -54,6 +55,7 @@ class Question:
     key: str
     environment: tuple[tuple[str, str], ...] = ()
     compiled: bool = False
+    origin: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,17 @@ class Report:
 
 
 def ask(
-    config: Config, text: str, overrides: Sequence[str], environment: Mapping[str, str], *, compiled: bool = False
+    config: Config,
+    text: str,
+    overrides: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    compiled: bool = False,
+    origin: Path | None = None,
 ) -> Question:
     """The question that a checked configuration poses."""
     key = config.model_dump_json(exclude=_APART)
-    return Question(text, tuple(overrides), key, tuple(sorted(environment.items())), compiled)
+    return Question(text, tuple(overrides), key, tuple(sorted(environment.items())), compiled, origin)
 
 
 def fit(total: float, limit: float | None) -> Fit:
@@ -173,6 +181,8 @@ class Preflight:
             arguments = [*self._command, str(path), "--json", *(["--compile"] if question.compiled else [])]
             for override in question.overrides:
                 arguments += ["-o", override]
+            if question.origin is not None:
+                arguments += ["--continue", str(question.origin)]
             limit = COMPILE_TIMEOUT_SECONDS if question.compiled else TIMEOUT_SECONDS
             code, out, err = await _run(arguments, _environment(question), limit)
         return _figures(code, out, err.replace(str(path), "the configuration"))
@@ -185,7 +195,7 @@ class PreflightFailed(Exception):
 def _same(one: Question, other: Question) -> bool:
     """Whether two questions have one answer; a compiled answer also answers the plain question."""
     compiled = one.compiled or not other.compiled
-    return compiled and (one.key, one.environment) == (other.key, other.environment)
+    return compiled and (one.key, one.environment, one.origin) == (other.key, other.environment, other.origin)
 
 
 def _environment(question: Question) -> dict[str, str]:

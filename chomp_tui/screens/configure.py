@@ -254,7 +254,14 @@ class ConfigureScreen(ConsoleScreen):
             self._preflight.hold("waits until the configuration is valid")
             return
         document, environment = self.document, self.chomp.shared.environment
-        question = ask(check.loaded.config, document.text, document.overrides, environment, compiled=compiled)
+        question = ask(
+            check.loaded.config,
+            document.text,
+            document.overrides,
+            environment,
+            compiled=compiled,
+            origin=self.draft.continues,
+        )
         self._preflight.request(question)
 
     def _got_report(self, report: Report) -> None:

@@ -96,11 +96,12 @@ class LogView(ScrollView, can_focus=True):
 
     def _resize_to(self, size: Size) -> None:
         """Take another virtual size; the screen is laid out anew only if the scroll bar comes or goes with it."""
-        if self.show_vertical_scrollbar and size.height > self.container_size.height:
-            self.set_reactive(LogView.virtual_size, size)
-            self.vertical_scrollbar.window_virtual_size = size.height
-        else:
+        if self.show_vertical_scrollbar != (size.height > self.container_size.height):
             self.virtual_size = size
+            return
+        self.set_reactive(LogView.virtual_size, size)
+        if self.show_vertical_scrollbar:
+            self.vertical_scrollbar.window_virtual_size = size.height
 
     def _append(self, lines: Iterable[str], width: int) -> None:
         """Put the wanted ones of these lines below what is shown; the oldest go beyond the most that are kept."""

@@ -41,6 +41,8 @@ class PreflightPanel(VerticalScroll, can_focus=True):
     def __init__(self) -> None:
         super().__init__(id="preflight", classes="panel")
         self._schedule: object = None
+        self._hints: tuple[str, ...] = ()
+        self._notes: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
         yield Static("", id="pf-state")
@@ -63,18 +65,25 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         if figures:
             self.query_one("#pf-figures", Static).update(figures_text(figures, config))
             self.query_one("#pf-memory", Static).update(memory_text(figures, report.limit))
-            self._show_schedule(figures.get("schedule") or [])
+            self._show_schedule(figures.get("schedule") or [], figures.get("continues_from"))
+        self._notes = tuple(map(str, figures.get("notes") or ()))
+        self._say_hints()
 
     def show_hints(self, notes: Sequence[str]) -> None:
         """Draw what validation finds worth knowing."""
-        rows = [Content.assemble(("! ", "$warning"), defused(note)) for note in notes]
+        self._hints = tuple(notes)
+        self._say_hints()
+
+    def _say_hints(self) -> None:
+        rows = [Content.assemble(("! ", "$warning"), defused(note)) for note in (*self._notes, *self._hints)]
         self.query_one("#pf-hints", Static).update(Content("\n").join(rows))
         self.query_one("#pf-hints").display = bool(rows)
 
-    def _show_schedule(self, points: Sequence[Sequence[float]]) -> None:
-        if points == self._schedule:
+    def _show_schedule(self, points: Sequence[Sequence[float]], origin: int | None) -> None:
+        """Draw the learning rate; what lies before the checkpoint that a run goes on from, dim."""
+        if (points, origin) == self._schedule:
             return
-        self._schedule = points
+        self._schedule = points, origin
         # Charts and numpy come with the first figures, and the screen long before those.
         import numpy as np
 
@@ -85,7 +94,12 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         if chart is None:
             chart = LineChart("learning rate", id="pf-schedule")
             self.query_one("#pf-right").mount(chart)
-        chart.show([Line("lr", table[:, 0], table[:, 1], "smooth")])
+        steps, rates = table[:, 0], table[:, 1]
+        peak = f"peak {rates.max():.3g}, last" if len(rates) else "lr"
+        lines = [Line(peak, steps[steps > (origin or 0)], rates[steps > (origin or 0)], "smooth")]
+        if origin:
+            lines.insert(0, Line(f"to step {origin:,}", steps[steps <= origin], rates[steps <= origin], "raw"))
+        chart.show(lines)
 
 
 def state_line(report: Report) -> Content:

@@ -101,6 +101,10 @@ async def test_the_child_gets_file_overrides_environment_and_a_session_of_its_ow
     assert figures["argv"] == ["--json", "--compile", "-o", "train.seed=3"]
     assert (figures["text"], figures["flag"], figures["pool"], figures["leads"]) == (TEXT, "on", "false", True)
     assert figures["nice"] >= 10
+    # Of a run that goes on from a checkpoint the child is told which.
+    asked.preflight.request(ask(config, TEXT, (), {"A_FLAG": "on"}, origin=Path("runs/one/checkpoints/5")))
+    figures = (await asked.settled()).figures
+    assert figures["argv"] == ["--json", "--continue", "runs/one/checkpoints/5"]
 
 
 @pytest.mark.parametrize(

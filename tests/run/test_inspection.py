@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from chomp.cli.inspect import describe
+from chomp.config import derive, derived_section
 from chomp.config.load import parse_config
 from chomp.run.footprint import predict
 from chomp.run.inspection import inspect
+from chomp.rundir import CheckpointInfo
 from tests.engine import tiny_config, write_corpus
 
 
@@ -40,6 +42,35 @@ def test_schedule_runs_from_the_first_step_to_the_last(config) -> None:
     assert schedule[0][1] > 0
     assert schedule[-1][0] == 40
     assert max(rate for _, rate in schedule) == pytest.approx(3e-3, rel=1e-3)
+
+
+def made_by(config, steps: int, at: int) -> CheckpointInfo:
+    """A checkpoint of a run of `steps`, of which only the description counts."""
+    shorter = config.model_copy(update={"train": config.train.model_copy(update={"steps": steps})})
+    identity = {**shorter.model_dump(), "derived": derived_section(derive(shorter))}
+    return CheckpointInfo(at, Path("checkpoints") / str(at), 0, {"identity": identity})
+
+
+def test_a_longer_run_that_goes_on_keeps_the_schedule_of_its_checkpoint(config) -> None:
+    found = inspect(config, origin=made_by(config, steps=20, at=10))
+    assert found.continues_from == 10
+    (note,) = found.notes
+    assert note.startswith("the learning rate keeps its schedule, which ends at step 20")
+    rates = dict(found.schedule)
+    assert {10, 11} <= rates.keys()
+    assert rates[21] == rates[40] == pytest.approx(min(rates[step] for step in rates if step > 5))
+    assert dict(inspect(config).schedule)[21] > rates[21]
+    assert "learning rate, on from step 10\n" in describe(found)
+    assert f"note: {note}" in describe(found)
+    same = inspect(config, origin=made_by(config, steps=40, at=10))
+    assert (same.notes, same.schedule[-1]) == ((), inspect(config).schedule[-1])
+
+
+def test_a_stretched_schedule_is_the_one_that_was_asked_for(config) -> None:
+    stretched = config.model_copy(update={"optim": config.optim.model_copy(update={"decay_steps": 35})})
+    found = inspect(stretched, origin=made_by(config, steps=20, at=10))
+    assert found.notes == ()
+    assert found.schedule[-1] == inspect(stretched).schedule[-1]
 
 
 def test_more_rows_mean_more_activations(config) -> None:
