@@ -13,6 +13,8 @@ from chomp_tui.edit.document import Document
 from chomp_tui.edit.documents import blank, from_run, read_document
 from chomp_tui.edit.forkplan import ForkPlan, plan_fork
 
+_FROM_TOKENIZER = frozenset(f"model.{name}" for name in ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id"))
+
 
 @dataclass(frozen=True)
 class ForkOrigin:
@@ -65,8 +67,11 @@ class Draft:
             parts.append(f"fork of {self.fork.run.name} at step {self.fork.step:,}: {self.fork_plan().summary()}")
         if self.resume != "none":
             parts.append(f"resumes {self.run_dir or '?'} from {self.resume}")
-        if self.document.overrides:
-            parts.append("overrides: " + "  ".join(f"-o {one}" for one in self.document.overrides))
+        # What the engine found out from the tokenizer was nobody's choice.
+        found = _FROM_TOKENIZER if self.fork is not None else ()
+        overrides = [one for one in self.document.overrides if one.partition("=")[0] not in found]
+        if overrides:
+            parts.append("overrides: " + "  ".join(f"-o {one}" for one in overrides))
         return "   ".join(parts)
 
 

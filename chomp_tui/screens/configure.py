@@ -30,7 +30,7 @@ from chomp_tui.screens.launching import launch
 from chomp_tui.widgets.configform import ConfigForm
 from chomp_tui.widgets.field import FieldRow
 from chomp_tui.widgets.headline import Headline, verdict
-from chomp_tui.widgets.preflightpanel import PreflightPanel, digest
+from chomp_tui.widgets.preflightpanel import PreflightPanel, digest, failure
 from chomp_tui.widgets.yamleditor import YamlPane, position
 
 CHECK_SECONDS = 0.15
@@ -244,8 +244,10 @@ class ConfigureScreen(ConsoleScreen):
         self.say(Content.styled(mark if self.document.is_modified else "", "$warning") + Content(defused(name)))
 
     def _update_headline(self) -> None:
-        figures = digest(self._preflight.report)
-        self.query_one(Headline).show(verdict(self.document.check()), figures, self.draft.origin())
+        report, words = self._preflight.report, verdict(self.document.check())
+        if report.state == "failed":
+            words = Content("  ").join([words, failure(report)])
+        self.query_one(Headline).show(words, digest(report), self.draft.origin())
 
     # Figures ---------------------------------------------------------------------------
 

@@ -118,6 +118,13 @@ def state_line(report: Report) -> Content:
     return Content.assemble((f"{glyph} ", tone), (defused(words), tone if report.state == "failed" else "$muted"))
 
 
+def failure(report: Report) -> Content:
+    """Why the engine could not say what the configuration amounts to: most likely it will not train it either."""
+    if report.state != "failed":
+        return Content("")
+    return Content.styled(f"✗ {' '.join(defused(report.message).split())}", "$error")
+
+
 def digest(report: Report) -> Content:
     """The figures that matter most, for one line."""
     figures = report.figures
