@@ -196,21 +196,28 @@ class ConfigForm(Vertical):
             await self._find(event.value)
 
     async def _find(self, text: str) -> None:
+        if text != self.query_one("#find", Input).value:
+            # More has been typed since.
+            return
         words = text.lower().split()
+        if not words:
+            await self._show_chosen_section()
+            return
         pool = [*(self._document.variables() if self._document else ()), *settings().values()]
-        found = [one for one in pool if words and all(word in f"{one.path} {one.help}".lower() for word in words)]
+        found = [one for one in pool if all(word in f"{one.path} {one.help}".lower() for word in words)]
         pane = self._panes.get("?")
         if pane is None:
             pane = self._panes["?"] = FieldPane("?")
             await self.query_one("#fields").mount(pane)
-        await pane.remove_children()
         rows: list[Widget] = self._rows(found[:MAX_FOUND], full_name=True)
-        if words and not found:
+        if not found:
             rows = [Static(Content("No setting has that in its name or help."), classes="muted")]
-        await pane.mount_all(rows)
-        self._shown = "?"
-        for one in self._panes.values():
-            one.display = one is pane
+        with self.app.batch_update():
+            await pane.remove_children()
+            await pane.mount_all(rows)
+            self._shown = "?"
+            for one in self._panes.values():
+                one.display = one is pane
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.input.id == "find":
@@ -234,12 +241,14 @@ class ConfigForm(Vertical):
         """Close the search and show the section that was open before; False if there was no search."""
         if not self.close_filter():
             return False
-        listing = self.query_one("#sections", OptionList)
-        option = listing.highlighted_option
+        await self._show_chosen_section()
+        self.focus_sections()
+        return True
+
+    async def _show_chosen_section(self) -> None:
+        option = self.query_one("#sections", OptionList).highlighted_option
         if option is not None and option.id:
             await self.open_section(option.id)
-        listing.focus()
-        return True
 
     def focus_sections(self) -> None:
         """Put the cursor on the list of sections."""

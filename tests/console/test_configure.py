@@ -408,6 +408,11 @@ async def test_finding_shows_settings_of_all_sections(tmp_path: Path) -> None:
         await pilot.press("ctrl+f", "w", "a", "r", "m", "u", "p", "underscore")
         await pilot.pause()
         assert [row.setting.path for row in console.form.rows()][:1] == ["optim.warmup_steps"]
+        # With nothing to find, the section that was open is there again.
+        await pilot.press("ctrl+u")
+        await until(pilot, lambda: [row.setting.path for row in console.form.rows()][:1] == ["train.seed"])
+        await pilot.press("w", "a", "r", "m", "u", "p", "underscore")
+        await until(pilot, lambda: [row.setting.path for row in console.form.rows()][:1] == ["optim.warmup_steps"])
         await pilot.press("enter", "end", "ctrl+u", "7")
         await settle(pilot, console)
         assert "warmup_steps: 7" in console.screen.document.text
