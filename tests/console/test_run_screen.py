@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +84,14 @@ async def shows(pilot: Pilot[Any], *wanted: str) -> None:
     app = pilot.app
     assert isinstance(app, Host)
     await until(pilot, lambda: all(one in text(app) for one in wanted))
+
+
+async def still(pilot: Pilot[Any]) -> None:
+    """Wait until the screen stays as it is."""
+    before = [""]
+    while before != (now := frame(pilot.app)):
+        before = now
+        await pilot.pause(0.2)
 
 
 # Layouts -----------------------------------------------------------------------------------
@@ -296,6 +306,45 @@ async def test_another_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
         assert "first" not in text(app)
         screen_of(app).show_run(second.path)
         await shows(pilot, "second", "400/10,000")
+
+
+COPIED = {
+    "finished": FakeRun(steps=600, total=600, ending="completed", reason="all 600 steps done"),
+    "crashed": FakeRun(steps=300, ending="crashed", reason="step 300: the loss is nan", nonfinite_at=(30,)),
+    "killed": FakeRun(steps=300),
+}
+
+
+@pytest.mark.parametrize("name", COPIED)
+async def test_a_copied_run_looks_like_the_original(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All panels show the same, except for the path; a copy's files are newer than what they tell of."""
+    first = write_run(tmp_path / "here" / "one", COPIED[name], now=1e9)
+    if name == "killed":
+        holder = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": 1e9 - 900, "locked_at": 1e9 - 900}
+        first.lock.write_text(json.dumps(holder))
+    second = tmp_path / "away" / "one"
+    second.parent.mkdir()
+    subprocess.run(["cp", "-r", str(first.path), str(second)], check=True)
+    # How long ago it was is the same too.
+    monkeypatch.setattr("chomp_tui.screens.run.time.time", lambda: 1e9 + 86_400)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("chomp_tui.follow.feed.shutil.disk_usage", lambda _: usage)
+    app = host(tmp_path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        seen = []
+        for path in (first.path, second):
+            screen_of(app).show_run(path)
+            board, frames = screen_of(app).query_one(Board), []
+            await shows(pilot, f"{path.parent.name}/one", f"{COPIED[name].steps}/", "smoothed 0.9")
+            for panel in (None, "log", "checkpoints", "samples", "facts", "alerts", "time"):
+                board.arrange_for(zoomed=panel)
+                await still(pilot)
+                frames.append(text(app).replace(str(path.parent), ""))
+            board.arrange_for(zoomed=None)
+            seen.append(frames)
+        assert seen[0] == seen[1]
+        assert len(set(seen[0])) == len(seen[0]), "each panel had its turn"
+        assert ("✓ completed" if name == "finished" else "✗ crashed") in seen[0][0]
 
 
 async def test_a_run_that_goes_away_says_so(tmp_path: Path) -> None:
