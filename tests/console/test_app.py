@@ -24,7 +24,12 @@ from tests.console.fakeruns import FakeRun, write_run
 from tests.console.hosting import frame, until
 from tests.console.plainuser import read_only
 
+# Each test starts the whole console.
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[2] / "configs"
+# What WCAG asks of large letters; the least that one can read at all.
+LEAST_CONTRAST = 3.0
 DARK, LIGHT = (one.name for one in theme.THEMES)
 
 
@@ -65,6 +70,21 @@ def colours(app: App[Any]) -> tuple[set[str], set[str]]:
     found = [(style.color, style.bgcolor) for style in styles if style is not None]
     front, back = ({colour.name for pair in found if (colour := pair[place])} for place in (0, 1))
     return front, back
+
+
+def contrasts(app: App[Any]) -> dict[str, float]:
+    """What is written, and how well it can be told from what it stands on, 1 to 21 as WCAG counts."""
+    found = {}
+    for part in (part for strip in app.screen._compositor.render_strips() for part in strip):
+        if part.style and part.style.color and part.style.bgcolor and any(char.isalnum() for char in part.text):
+            shades = [luminance(Color.parse(one.name)) for one in (part.style.color, part.style.bgcolor)]
+            found[part.text.strip()] = (max(shades) + 0.05) / (min(shades) + 0.05)
+    return found
+
+
+def luminance(colour: Color) -> float:
+    parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour.normalized]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), parts, strict=True))
 
 
 def own_colours(number: int) -> set[str]:
@@ -108,12 +128,7 @@ async def test_a_run_and_home_are_drawn_in_the_light_theme() -> None:
             assert not (front | back) & only_dark
             assert theme.THEMES[1].surface in back
             assert {theme.THEMES[1].foreground, theme.THEMES[1].variables["chart-smooth"]} <= front
-            strips = app.screen._compositor.render_strips()
-            for part in (part for strip in strips for part in strip if part.text.strip() and part.style):
-                style = part.style
-                if style.color and style.bgcolor and any(char.isalpha() for char in part.text):
-                    ink, paper = Color.parse(style.color.name), Color.parse(style.bgcolor.name)
-                    assert abs(ink.brightness - paper.brightness) > 0.2, part
+            assert min(contrasts(app).values()) >= LEAST_CONTRAST, contrasts(app)
 
 
 async def test_a_theme_that_cannot_be_remembered_is_told_in_a_sentence(tmp_path: Path) -> None:
