@@ -292,7 +292,7 @@ class ChompApp(App[None]):
         try:
             self.tell(f"screenshot: {self.save_screenshot()}")
         except OSError as error:
-            self.tell(f"the screenshot could not be written: {error}", severity="error")
+            self.tell(f"the screenshot {error.filename} cannot be written: {error.strerror}", severity="error")
 
     def _remember_theme(self, changed: object) -> None:
         settings = self.shared.settings
@@ -302,7 +302,9 @@ class ChompApp(App[None]):
         try:
             save_settings(settings)
         except OSError as error:
-            self.tell(f"the theme is not remembered: {error}", severity="warning")
+            # Without a number it is a sentence already; with one its file may be a passing one.
+            why = f"{settings.path} cannot be written: {error.strerror}" if error.errno else error
+            self.tell(f"the theme is not remembered: {why}", severity="warning")
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: Textual's own commands and every row of the key table that counts here."""

@@ -16,6 +16,7 @@ from textual.widgets.option_list import Option
 
 from chomp.events.text import defused
 from chomp_tui import keys
+from chomp_tui.widgets.toosmall import TooSmall
 
 Answer = TypeVar("Answer")
 # Of a choice's explanation, so that its lines begin below each other.
@@ -26,6 +27,10 @@ class Dialog(ModalScreen[Answer | None]):
     """A screen over a screen, for one answer; None when cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
+
+    def on_mount(self) -> None:
+        # A question of which only a part fits would hide that the screen below says so.
+        self.mount(TooSmall())
 
     def answer(self, answer: Answer | None) -> None:
         """Close with the first answer. Keys typed fast still reach a dialog that is closed or covered by another."""

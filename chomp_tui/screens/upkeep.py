@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from textual import work
 from textual.message import Message
@@ -120,7 +121,7 @@ class CheckpointUpkeep(ConsoleScreen):
         )
         if text is not None:
             tags = [tag.strip() for tag in text.split(",") if tag.strip()]
-            self._in_thread("", lambda: set_tags(row.path, tags))
+            self._in_thread(row.path, "", lambda: set_tags(row.path, tags))
 
     @work(group="delete", exclusive=True)
     async def action_delete(self) -> None:
@@ -140,10 +141,10 @@ class CheckpointUpkeep(ConsoleScreen):
             notes.append("It is the latest: the run could only go on from an earlier one.")
         if await self.agreed(f"Delete step {row.step:,} of {row.run.name}?", "\n".join(notes), "Delete it"):
             what = f"deleted step {row.step:,} of {row.run.name}"
-            self._in_thread(what, lambda: delete_checkpoint(RunDir(row.run), row.step))
+            self._in_thread(row.path, what, lambda: delete_checkpoint(RunDir(row.run), row.step))
 
-    def _in_thread(self, what: str, act: Callable[[], None]) -> None:
-        """Do something with the disk, then say `what` was done, or what went wrong."""
+    def _in_thread(self, path: Path, what: str, act: Callable[[], None]) -> None:
+        """Do something with the checkpoint at `path`, then say `what` was done, or what went wrong."""
 
         def run() -> None:
             try:
@@ -151,7 +152,8 @@ class CheckpointUpkeep(ConsoleScreen):
             except ChompError as error:
                 self.post_safely(self.Done(what, str(error)))
             except OSError as error:
-                self.post_safely(self.Done(what, f"{error.filename}: {error.strerror}"))
+                # The error may name a passing file.
+                self.post_safely(self.Done(what, f"{path} cannot be changed: {error.strerror or error}"))
             else:
                 self.post_safely(self.Done(what, None))
 

@@ -120,7 +120,7 @@ def checkpoint_detail(
         ("fits", f"{fit_sentence(row)}{against}"),
         ("intact", _intact_sentence(row, check)),
         ("tags", f"{', '.join(row.tags)} (kept by retention)" if row.tags else ""),
-        ("where", str(row.path)),
+        ("where", f"{row.path}, {size(row.bytes)}"),
         ("losses", f"train {loss_text(row.train_loss)}, eval {loss_text(row.eval_loss)}"),
         ("saved", f"{duration(now - row.saved_at)} ago{f', on {row.device}' if row.device else ''}"),
         ("run", f"live, pid {row.pid}" if row.pid else ""),

@@ -14,7 +14,8 @@ import pytest
 from textual.widgets import Input
 
 from chomp.config import parse_config
-from chomp.rundir import RunDir, RunLock, list_checkpoints, read_info
+from chomp.events.text import size
+from chomp.rundir import RunDir, RunLock, list_checkpoints, read_info, seal
 from chomp_tui.dialogs import Ask, Choose, Read
 from chomp_tui.edit.draft import ForkOrigin
 from chomp_tui.follow import checkpointlist
@@ -105,6 +106,26 @@ async def test_all_checkpoints_at_a_glance(
         if size[0] >= 120:
             assert "optim.lr" in rows[50]
             assert "5.0000" in rows[50]
+
+
+async def test_the_age_and_the_size_of_every_checkpoint(run: RunDir) -> None:
+    sizes = []
+    for step in (150, 100, 50):
+        folder = run.checkpoints / str(step)
+        (folder / "params" / "d").write_bytes(b"0" * 4_000 * step)
+        sizes.append(size(seal(folder, {**read_info(folder).meta, "saved_at": time.time() - 90 * step})))
+    app = host(run, None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await filled(app, pilot, 3)
+        region = listing(app).region
+        head, *rows = [line[region.x : region.right] for line in frame(app)[region.y : region.bottom]]
+        shown = {
+            title: [row[: head.index(title) + len(title)].split()[-1] for row in rows[:3]] for title in ("step", "age")
+        }
+        shown["size"] = [" ".join(row[: head.index("size") + 4].split()[-2:]) for row in rows[:3]]
+        assert shown["step"] == ["150", "100", "50"]
+        assert shown["age"] == ["3h45m", "2h30m", "1h15m"]
+        assert shown["size"] == sizes
 
 
 async def test_one_run_and_back_to_all(run: RunDir) -> None:

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import time
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 
+from chomp.rundir import RunDir, read_info, seal
 from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.screens.device import DeviceScreen
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
+from chomp_tui.start import gpuwatch
+from chomp_tui.start.machine import Machine
 from tests.console.fakeruns import FakeRun, write_run
+from tests.console.homes import TEXT, make_checkpoint, make_run
 from tests.console.hosting import frame, until
+from tests.device.fake_nvml import fake
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIGS = Path(__file__).parents[2] / "configs"
 DAY_SECONDS = 86_400
+# Of a log's lines and of alerts, in the local time of this machine.
+STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+SOME_STAMP = "2026-01-02 03:04:05"
 
 
 @pytest.fixture(autouse=True)
@@ -33,11 +45,12 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wild = FakeRun(steps=900, ending="crashed", reason="step 900: the loss is nan", nonfinite_at=(90,))
     write_run(tmp_path / "runs" / "wild", wild, now=now - 5.5 * DAY_SECONDS)
     monkeypatch.chdir(tmp_path)
+    usage = shutil.disk_usage(tmp_path)._replace(free=500 * 10**9)
+    monkeypatch.setattr("chomp_tui.follow.feed.shutil.disk_usage", lambda _: usage)
 
 
-async def drawn(size: tuple[int, int], opening: Opening, shows: str, *keys: str) -> str:
+async def drawn(app: ChompApp, size: tuple[int, int], shows: str, *keys: str) -> str:
     """What stands on the screen once it shows `shows` and the keys were pressed."""
-    app = ChompApp(Shared(Settings()), opening)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: shows in "\n".join(frame(app)))
         for key in keys:
@@ -45,35 +58,91 @@ async def drawn(size: tuple[int, int], opening: Opening, shows: str, *keys: str)
             await pilot.pause()
         if "f1" in keys:
             await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-        lines: list[str] = []
+        return await settled(pilot)
 
-        def settled() -> bool:
-            nonlocal lines
-            before, lines = lines, frame(app)
-            return before == lines
 
-        await until(pilot, settled)
-        await pilot.pause(0.3)
-        await until(pilot, settled)
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+async def settled(pilot: Pilot[None]) -> str:
+    """The screen once it stays as it is; the dates of a log are always the same ones."""
+    lines: list[str] = []
+
+    def stays() -> bool:
+        nonlocal lines
+        before, lines = lines, frame(pilot.app)
+        return before == lines
+
+    await until(pilot, stays)
+    await pilot.pause(0.3)
+    await until(pilot, stays)
+    return STAMP.sub(SOME_STAMP, "\n".join(line.rstrip() for line in lines) + "\n")
+
+
+def compare(name: str, text: str) -> None:
+    path = GOLDEN / f"screen_{name}.txt"
+    if os.environ.get("CHOMP_UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+STEADY = Opening(mode="run", run=Path("runs/steady"))
 
 
 @pytest.mark.parametrize(
     ("name", "size", "opening", "shows", "keys"),
     [
-        ("run", (80, 24), Opening(mode="run", run=Path("runs/steady")), "10,000/10,000", ()),
-        ("run_log_y", (80, 24), Opening(mode="run", run=Path("runs/steady")), "10,000/10,000", ("y",)),
+        ("run", (80, 24), STEADY, "10,000/10,000", ()),
+        ("run_wide", (160, 48), STEADY, "10,000/10,000", ()),
+        ("run_log_y", (80, 24), STEADY, "10,000/10,000", ("y",)),
         ("run_crashed", (80, 24), Opening(mode="run", run=Path("runs/wild")), "crashed", ()),
-        ("run_samples", (80, 24), Opening(mode="run", run=Path("runs/steady")), "10,000/10,000", ("n",)),
+        ("run_samples", (80, 24), STEADY, "10,000/10,000", ("n",)),
         ("home", (80, 24), Opening(), "steady", ()),
-        ("help", (80, 24), Opening(mode="run", run=Path("runs/steady")), "10,000/10,000", ("f1",)),
+        ("help", (80, 24), STEADY, "10,000/10,000", ("f1",)),
     ],
 )
 async def test_a_screen_looks_as_it_did(
     name: str, size: tuple[int, int], opening: Opening, shows: str, keys: tuple[str, ...]
 ) -> None:
-    text = await drawn(size, opening, shows, *keys)
-    path = GOLDEN / f"screen_{name}.txt"
-    if os.environ.get("CHOMP_UPDATE_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
+    compare(name, await drawn(ChompApp(Shared(Settings()), opening), size, shows, *keys))
+
+
+@pytest.mark.parametrize(("name", "size"), [("checkpoints", (80, 24)), ("checkpoints_wide", (160, 48))])
+async def test_checkpoints_look_as_they_did(name: str, size: tuple[int, int]) -> None:
+    for number, text in enumerate((TEXT, TEXT.replace("3e-3", "1e-3"), TEXT.replace("model_dim: 16", "model_dim: 32"))):
+        run = RunDir(Path("runs") / f"saved-{number % 2}")
+        if number < 2:
+            make_run(run.path, age=6.5 * DAY_SECONDS)
+        tags = ("before the new data",) if number == 1 else ()
+        folder = make_checkpoint(run, 10 + 10 * number, text=text, eval_loss=4.25 - number, tags=tags)
+        # Large enough for a new setting not to change the size as it is shown.
+        os.truncate(folder / "params" / "d", 4_000_000)
+        saved_at = round(time.time()) - (6.5 - number) * DAY_SECONDS
+        seal(folder, {**read_info(folder).meta, "saved_at": saved_at})
+    app = ChompApp(Shared(Settings()))
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.screen is app.home_screen)
+        await pilot.press("5")
+        await until(pilot, lambda: app.screen is app.checkpoints_screen and app.checkpoints_screen.row() is not None)
+        compare(name, await settled(pilot))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "colour"),
+    [("device", (80, 24), True), ("device_wide", (160, 48), True), ("device_colourless", (120, 40), False)],
+)
+async def test_a_device_looks_as_it_did(
+    name: str, size: tuple[int, int], colour: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if not colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    # One reading, so that curves have one place to be.
+    monkeypatch.setattr(gpuwatch, "INTERVAL_SECONDS", 3_600.0)
+    app = ChompApp(Shared(Settings()))
+    machine = Machine(16, 64 << 30, "jax-cuda13-plugin 0.10.2", 25.0, 8 << 30)
+    environ = {"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}
+    app.device_screen = DeviceScreen(lambda: fake("rtx5090"), environ, lambda: machine)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.screen is app.home_screen)
+        await pilot.press("3")
+        await until(pilot, lambda: "RTX 5090" in "\n".join(frame(app)))
+        compare(name, await settled(pilot))
+        assert app.no_color is not colour

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ from textual.widgets import Input, OptionList
 
 import chomp_tui.app as console
 from chomp.events import Step
+from chomp.events.text import size
 from chomp.rundir import Origin, RunDir, RunLock
 from chomp.rundir.origin import write_origin
 from chomp_tui.app import ChompApp
@@ -51,6 +53,14 @@ def listing(app: Host) -> Listing:
     return home(app).query_one("#run-list", Listing)
 
 
+def column(app: Host, title: str) -> list[str]:
+    """What stands in one column of the list of runs; its title and its cells end below each other."""
+    region = listing(app).region
+    head, *rows = [line[region.x : region.right] for line in frame(app)[region.y : region.bottom]]
+    end = head.index(title) + len(title)
+    return [row[:end].split("  ")[-1].strip() for row in rows[: len(listing(app).keys)]]
+
+
 async def filled(app: Host, pilot: Any, number: int) -> Listing:
     await until(pilot, lambda: home(app).is_mounted and len(listing(app).keys) == number)
     await pilot.pause()
@@ -82,6 +92,22 @@ async def test_the_state_of_every_run_at_a_glance(
             assert all("▁" in line and "█" in line for line in rows.values())
         assert any("quickstart.yaml" in line for line in text)
         assert app.no_color is not colour
+
+
+async def test_a_wide_list_has_the_size_and_the_age_of_every_run(runs: Path) -> None:
+    make_checkpoint(make_run(runs / "saved", age=7_300), 10)
+    app = host(runs)
+    async with app.run_test(size=(260, 60)) as pilot:
+        await filled(app, pilot, 4)
+        await until(pilot, lambda: not any("…" in line for line in column(app, "size")))
+        sizes, ages = column(app, "size"), column(app, "age")
+        names = [Path(key).name for key in listing(app).keys]
+        taken = [sum(one.stat().st_size for one in (runs / name).rglob("*") if one.is_file()) for name in names]
+        assert sizes == [size(number) for number in taken]
+        assert names[-1] == "saved"
+        assert len(set(sizes)) > 1
+        assert ages[-1] == "2h01m"
+        assert all(re.fullmatch(r"1m\d\ds|5\ds", age) for age in ages[:-1]), ages
 
 
 async def test_why_it_crashed_in_words(runs: Path) -> None:

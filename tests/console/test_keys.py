@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 from textual.actions import parse
+from textual.app import App
 from textual.binding import Binding
+from textual.dom import DOMNode
+from textual.pilot import Pilot
+from textual.screen import Screen
 
+from chomp.rundir import RunDir
 from chomp_tui import keys, reference
 from chomp_tui.app import ChompApp, Shared
 from chomp_tui.dialogs import Ask
+from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
 from chomp_tui.widgets.chart import LineChart
+from tests.console.fakeruns import FakeRun, write_run
+from tests.console.homes import make_checkpoint
 from tests.console.hosting import until
 
 SCREENS = [scope for scope in keys.SCOPES if scope not in ("app", "chart", "dialog")]
+# A chart's crosshair goes before the screen; Enter ends the typing of a name.
+TAKEN_ON_PURPOSE = {
+    ("LineChart", "escape", "app.back"),
+    ("NameFilter", "enter", "home.open"),
+    ("NameFilter", "enter", "checkpoints.resume"),
+}
+# What editors bind to keys with which the configure screen does other things, wherever one types.
+LOST = {
+    ("YamlEditor", "ctrl+y", "configure.redo"),
+    ("YamlEditor", "ctrl+z", "configure.undo"),
+    ("YamlEditor", "f6", "configure.open_file"),
+    ("YamlEditor", "f7", "configure.diff"),
+}
 # What tmux and screen take, and what terminals send for Backspace, Tab and Enter.
 TAKEN = {f"ctrl+{letter}" for letter in "abhijm"}
 
@@ -51,6 +74,105 @@ def test_no_key_means_two_things_on_one_screen(scope: str) -> None:
     rows = [row for row in keys.TABLE if row.scope in ("app", scope)]
     for one, other in combinations(rows, 2):
         assert not set(one.keys.split(",")) & set(other.keys.split(",")), (one.id, other.id)
+
+
+@asynccontextmanager
+async def shown(scope: str, tmp_path: Path) -> AsyncIterator[tuple[ChompApp, Pilot[None]]]:
+    """The whole console at one screen, where there is a run to select, to watch and to go on with."""
+    folder = tmp_path / "runs" / "one"
+    write_run(folder, FakeRun(steps=300, live=True))
+    make_checkpoint(RunDir(folder), 300)
+    made = app(tmp_path)
+    async with made.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: made.home_screen.is_ready)
+        if scope == "run":
+            made.open_run(folder)
+            await until(pilot, lambda: isinstance(made.screen.focused, LineChart))
+        else:
+            await pilot.press(str(1 + SCREENS.index(scope)))
+        holder = holders(made)[scope]
+        assert isinstance(holder, ConsoleScreen)
+        await until(pilot, lambda: made.screen is holder and holder.is_ready)
+        await pilot.pause()
+        yield made, pilot
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, made: ChompApp, *scopes: str) -> list[tuple[str, object]]:
+    """What the actions of these scopes are called with from now on, which then do nothing else."""
+    calls: list[tuple[str, object]] = []
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda self, *args: calls.append((name, args))
+
+    for row in keys.TABLE:
+        if row.scope in scopes:
+            name = f"action_{parse(row.action)[1]}"
+            monkeypatch.setattr(type(holders(made)[row.scope]), name, note(f"{row.scope}.{name}"))
+    return calls
+
+
+async def press_all(pilot: Pilot[None], calls: list[tuple[str, object]], *scopes: str) -> None:
+    """Press every key of these scopes and see its action called, once and nothing else."""
+    for row in keys.TABLE:
+        _, name, arguments = parse(row.action)
+        for key in row.keys.split(",") if row.scope in scopes else ():
+            calls.clear()
+            await pilot.press(key)
+            await pilot.pause()
+            assert calls == [(f"{row.scope}.action_{name}", arguments)], (row.id, key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scope", SCREENS)
+async def test_every_key_reaches_its_action(scope: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with shown(scope, tmp_path) as (made, pilot):
+        await press_all(pilot, recorded(monkeypatch, made, "app", scope), "app", scope)
+
+
+@pytest.mark.slow
+async def test_keys_of_a_chart_and_of_a_dialog_reach_their_actions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shown("run", tmp_path) as (made, pilot):
+        # Without a crosshair Esc leads out of the screen.
+        await pilot.press("left")
+        await until(pilot, lambda: made.screen.query_one("#loss", LineChart).cross is not None)
+        calls = recorded(monkeypatch, made, "app", "run", "chart", "dialog")
+        await press_all(pilot, calls, "chart")
+        made.push_screen(Ask("?"))
+        await until(pilot, lambda: isinstance(made.screen, Ask))
+        await press_all(pilot, calls, "dialog")
+
+
+def bound(holder: DOMNode) -> dict[str, str]:
+    """Key -> action, of a widget or screen and of all that it is made from."""
+    return {key: found[0].action for key, found in holder._bindings.key_to_bindings.items()}
+
+
+@pytest.mark.slow
+async def test_no_key_is_taken_by_what_has_the_focus(tmp_path: Path) -> None:
+    """The widget with the focus has its keys first, except before those with priority, which it then lacks."""
+    taken, lost = set(), set()
+    for scope in SCREENS:
+        async with shown(scope, tmp_path / scope) as (made, _):
+            rows = {key: row for row in keys.TABLE if row.scope in ("app", scope) for key in row.keys.split(",")}
+            widgets = [widget for widget in made.screen.walk_children() if widget.can_focus]
+            assert widgets
+            for widget in widgets:
+                for key in bound(widget).keys() & rows.keys():
+                    found = (type(widget).__name__, key, rows[key].id)
+                    (lost if rows[key].priority else taken).add(found)
+    assert taken == TAKEN_ON_PURPOSE
+    assert lost == LOST
+
+
+async def test_no_key_of_textual_s_own_is_taken(tmp_path: Path) -> None:
+    made = app(tmp_path)
+    async with made.run_test(size=(80, 24)):
+        own = bound(App()).keys() | bound(Screen()).keys() | {made.COMMAND_PALETTE_BINDING}
+    assert {"ctrl+q", "ctrl+c", "ctrl+p", "tab", "shift+tab"} <= own
+    for row in keys.TABLE:
+        assert not set(row.keys.split(",")) & own, row.id
 
 
 def test_keys_are_safe_in_tmux_and_on_plain_terminals() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,18 @@ from tests.engine import dummy_config, write_config, write_corpus
 pytestmark = pytest.mark.slow
 MODULE = ("-P", "-m", "chomp_tui")
 Opener = Callable[..., Terminal]
+
+MODES = {
+    "mouse clicks": 1000,
+    "mouse moves": 1003,
+    "mouse places": 1006,
+    "bracketed paste": 2004,
+    "focus": 1004,
+}
+# The cursor, and lines that are wrapped.
+ON_AT_FIRST = {"25", "7"}
+# Takes back whatever way of spelling keys was asked for.
+KEYBOARD_OFF = "\x1b[<u"
 
 # A thread writes with the C library's own write, as a driver or a compiler would, as long as the console runs.
 NATIVE = """
@@ -94,6 +107,14 @@ def assert_restored(terminal: Terminal) -> None:
     assert terminal.attributes() == terminal.before
     assert terminal.text.rindex(ALT_SCREEN_OFF) > terminal.text.rindex(ALT_SCREEN_ON)
     assert CURSOR_ON in terminal.text[terminal.text.rindex(ALT_SCREEN_ON) :]
+    for name, mode in MODES.items():
+        on, off = f"\x1b[?{mode}h", f"\x1b[?{mode}l"
+        assert on in terminal.text, f"{name} was never switched on: is its number another now?"
+        assert terminal.text.rindex(off) > terminal.text.rindex(on), f"{name} is left on"
+    # Every mode of the terminal that was switched on, those that nobody thought of included.
+    last = dict(re.findall(r"\x1b\[\?([0-9]+)([hl])", terminal.text))
+    assert {mode for mode, state in last.items() if state == "h"} <= ON_AT_FIRST
+    assert terminal.text.rindex(KEYBOARD_OFF) > terminal.text.rindex(ALT_SCREEN_ON)
 
 
 def after(terminal: Terminal) -> str:
@@ -237,14 +258,25 @@ def test_an_engine_outlives_its_console_and_a_line_says_how_to_see_it_again(open
     assert live_holder(run / "lock") == holder
 
 
+def kill(terminal: Terminal) -> int:
+    os.kill(terminal.pid, signal.SIGKILL)
+    return terminal.wait()
+
+
 @pytest.mark.usefixtures("engines")
-def test_a_closed_terminal_leaves_the_engine_training(opened: Opener, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "number"), [(Terminal.hang_up, signal.SIGHUP), (kill, signal.SIGKILL)], ids=["closed", "killed"]
+)
+def test_a_console_that_is_torn_away_leaves_the_engine_training(
+    end: Callable[[Terminal], int], number: int, opened: Opener, tmp_path: Path
+) -> None:
+    """By a closed window or a lost connection, or by `kill -9`."""
     run = tmp_path / "runs" / "one"
     terminal = opened("launch", config(tmp_path), "--start", "--run-dir", "runs/one")
     terminal.until(lambda: last_step(run) > 0)
     holder = live_holder(run / "lock")
     assert holder is not None
-    assert terminal.hang_up() == -signal.SIGHUP
+    assert end(terminal) == -number
 
     step = last_step(run)
     other = opened("attach", "runs/one")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ import pytest
 from rich.cells import cell_len
 from textual.geometry import Region
 from textual.pilot import Pilot
+from textual.widget import Widget
 
-from chomp.events import Evaluated, Phase, RunEnded, Sampled, Step
+from chomp.events import Checkpoint, Evaluated, Phase, RunEnded, Sampled, Step
 from chomp.events.codec import encode
 from chomp.rundir import RunDir
 from chomp.rundir.origin import Origin, write_origin
@@ -32,7 +36,9 @@ from chomp_tui.widgets.dashboard import TITLES, plan
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.logview import MOST_LINES, LogView, wrapped
 from chomp_tui.widgets.runcharts import SmoothedLoss
+from chomp_tui.widgets.runcheckpoints import RunCheckpoints
 from chomp_tui.widgets.samples import SamplesPanel
+from chomp_tui.widgets.tabstrip import TabStrip
 from tests.console.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
 from tests.console.hosting import SIZES, Host, Shared, frame, until
 
@@ -69,11 +75,25 @@ def text(app: Host) -> str:
     return "\n".join(frame(app))
 
 
+def drawn(app: Host, panel: Widget) -> list[str]:
+    """The lines of one panel, as they stand on the screen."""
+    region = panel.region
+    return [line[region.x : region.right] for line in frame(app)[region.y : region.bottom]]
+
+
 async def shows(pilot: Pilot[Any], *wanted: str) -> None:
     """Wait until all of `wanted` stand on the screen."""
     app = pilot.app
     assert isinstance(app, Host)
     await until(pilot, lambda: all(one in text(app) for one in wanted))
+
+
+async def still(pilot: Pilot[Any]) -> None:
+    """Wait until the screen stays as it is."""
+    before = [""]
+    while before != (now := frame(pilot.app)):
+        before = now
+        await pilot.pause(0.2)
 
 
 # Layouts -----------------------------------------------------------------------------------
@@ -290,6 +310,45 @@ async def test_another_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
         await shows(pilot, "second", "400/10,000")
 
 
+COPIED = {
+    "finished": FakeRun(steps=600, total=600, ending="completed", reason="all 600 steps done"),
+    "crashed": FakeRun(steps=300, ending="crashed", reason="step 300: the loss is nan", nonfinite_at=(30,)),
+    "killed": FakeRun(steps=300),
+}
+
+
+@pytest.mark.parametrize("name", COPIED)
+async def test_a_copied_run_looks_like_the_original(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All panels show the same, except for the path; a copy's files are newer than what they tell of."""
+    first = write_run(tmp_path / "here" / "one", COPIED[name], now=1e9)
+    if name == "killed":
+        holder = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": 1e9 - 900, "locked_at": 1e9 - 900}
+        first.lock.write_text(json.dumps(holder))
+    second = tmp_path / "away" / "one"
+    second.parent.mkdir()
+    subprocess.run(["cp", "-r", str(first.path), str(second)], check=True)
+    # How long ago it was is the same too.
+    monkeypatch.setattr("chomp_tui.screens.run.time.time", lambda: 1e9 + 86_400)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("chomp_tui.follow.feed.shutil.disk_usage", lambda _: usage)
+    app = host(tmp_path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        seen = []
+        for path in (first.path, second):
+            screen_of(app).show_run(path)
+            board, frames = screen_of(app).query_one(Board), []
+            await shows(pilot, f"{path.parent.name}/one", f"{COPIED[name].steps}/", "smoothed 0.9")
+            for panel in (None, "log", "checkpoints", "samples", "facts", "alerts", "time"):
+                board.arrange_for(zoomed=panel)
+                await still(pilot)
+                frames.append(text(app).replace(str(path.parent), ""))
+            board.arrange_for(zoomed=None)
+            seen.append(frames)
+        assert seen[0] == seen[1]
+        assert len(set(seen[0])) == len(seen[0]), "each panel had its turn"
+        assert ("✓ completed" if name == "finished" else "✗ crashed") in seen[0][0]
+
+
 async def test_a_run_that_goes_away_says_so(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "gone", SMALL).path)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -402,6 +461,104 @@ async def test_a_device_that_does_not_tell_its_memory_shows_a_dash(tmp_path: Pat
         line = next(line for line in frame(app) if "in use" in line)
         assert "–" in line
         assert "0.00" not in line
+
+
+async def test_memory_in_use_peak_limit_and_the_host_s_are_drawn(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "live", LIVE)
+    memory = {"device_memory_gb": 24.0, "peak_memory_gb": 27.2, "device_memory_limit_gb": 32.0, "host_memory_gb": 5.5}
+    append(run, Step({"step": 310, "loss": 2.0, **memory}))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "310/1,000")
+        screen_of(app).query_one(Board).arrange_for(zoomed="memory")
+        await shows(pilot, "in use", "peak")
+        rows = {line.strip("│ ").split("  ")[0]: line for line in frame(app)}
+        assert "24.00 GiB" in rows["in use"]
+        assert "75%" in rows["in use"]
+        assert "27.20 GiB" in rows["peak"]
+        assert "85%" in rows["peak"]
+        assert rows["in use"].count("━") < rows["peak"].count("━")
+        assert "32.00 GiB" in rows["limit"]
+        assert "5.50 GiB" in rows["host"]
+        assert "18.43 GiB" in rows["step"]
+        assert " free" in rows["disk"]
+
+
+# Alerts ------------------------------------------------------------------------------------
+
+
+def _spike(run: RunDir) -> None:
+    append(run, *(Step({"step": step, "loss": 2.0}) for step in range(310, 800, 10)), Step({"step": 800, "loss": 20.0}))
+
+
+def _failed_save(run: RunDir) -> None:
+    append(run, Checkpoint("saving", 310), Checkpoint("failed", 310, reason="Input/output error"))
+
+
+def _gone(run: RunDir) -> None:
+    run.lock.write_text("")
+
+
+@pytest.mark.parametrize(
+    ("happens", "sign", "sentence"),
+    [
+        (_spike, "▲ loss spike", "step 800: loss 20; the rows before it have 2"),
+        (_failed_save, "✗ save failed", "step 310 could not be saved: Input/output error"),
+        (_gone, "✗ gone", "the engine is gone and said nothing"),
+    ],
+    ids=["spike", "failed save", "gone"],
+)
+async def test_what_calls_for_a_look_is_in_the_list_of_alerts(
+    happens: Callable[[RunDir], None], sign: str, sentence: str, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path / "live", LIVE)
+    happens(run)
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await shows(pilot, "/1,000")
+        panel = screen_of(app).query_one("#alerts")
+        screen_of(app).query_one(Board).arrange_for(zoomed="alerts")
+        await until(pilot, lambda: panel.size.height > 20)
+        await until(pilot, lambda: any(sign in line and sentence in line for line in drawn(app, panel)))
+        # The engine's own warnings stand below.
+        await shows(pilot, "Warnings of the engine: 1", "read failed twice, then went on")
+
+
+async def test_an_engine_that_stalls_is_in_the_list_of_alerts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await shows(pilot, "● training", "300/1,000")
+        later = time.time() + 7_200
+        monkeypatch.setattr("chomp_tui.screens.run.time.time", lambda: later)
+        panel = screen_of(app).query_one("#alerts")
+        screen_of(app).query_one(Board).arrange_for(zoomed="alerts")
+        sentence = "the engine lives, but has said nothing for 2h"
+        await until(pilot, lambda: any("▲ silent" in line and sentence in line for line in drawn(app, panel)))
+        await shows(pilot, "? silent")
+
+
+async def test_a_disk_that_is_nearly_full_is_an_alert_in_the_line_and_in_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("chomp_tui.follow.feed.shutil.disk_usage", lambda _: usage._replace(free=700_000_000))
+    app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        sentence = "the disk is nearly full: 700.0 MB free; a checkpoint takes 1.5 GB"
+        await shows(pilot, "300/1,000")
+        await until(pilot, lambda: f"✗ disk: {sentence}" in frame(app)[3])
+        panel = screen_of(app).query_one("#alerts")
+        screen_of(app).query_one(Board).arrange_for(zoomed="alerts")
+        await until(pilot, lambda: any("✗ disk" in line and sentence in line for line in drawn(app, panel)))
+
+
+async def test_a_run_without_alerts_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "done", FakeRun(steps=0, ending="completed", reason="all steps done"))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "completed", "all steps done")
+        screen_of(app).query_one(Board).arrange_for(zoomed="alerts")
+        await shows(pilot, "nothing to report")
 
 
 # Foreign text ------------------------------------------------------------------------------
@@ -547,6 +704,31 @@ async def test_enter_on_checkpoints_and_r_open_the_checkpoints(tmp_path: Path) -
         assert app.asked == [("checkpoints", run.path)] * 2
 
 
+async def test_the_mouse_does_what_these_keys_do(tmp_path: Path) -> None:
+    """A click on a tab is `n` until it is there; a double click on a checkpoint of the run is Enter."""
+    run = write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped"))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        board, strip = screen_of(app).query_one(Board), screen_of(app).query_one(TabStrip)
+        for name in board.plan.tabs[::-1]:
+            row = frame(app)[strip.region.y]
+            await pilot.click(offset=(row.index(f" {TITLES[name]} ") + 1, strip.region.y))
+            await until(pilot, lambda name=name: board.plan.chosen == name)
+            shown = screen_of(app).query_one(f"#{'speed' if name == 'charts' else name}")
+            await until(pilot, lambda shown=shown: shown.display and screen_of(app).focused_panel() is shown)
+        board.arrange_for(chosen="checkpoints")
+        await shows(pilot, "saved in")
+        listing = screen_of(app).query_one(RunCheckpoints).query_one(Listing)
+        await pilot.click(listing, offset=(10, 3))
+        await pilot.pause()
+        assert listing.selected == listing.keys[2]
+        assert app.asked == []
+        await pilot.click(listing, offset=(10, 3), times=2)
+        await until(pilot, lambda: app.asked)
+        assert app.asked == [("checkpoints", run.path)]
+
+
 async def test_r_on_a_live_run_says_why_not(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -571,6 +753,41 @@ async def test_the_log_is_filtered(tmp_path: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press(*["backspace"] * 5, "enter")
         await until(pilot, lambda: "INFO" in log.text)
+
+
+async def drag(pilot: Pilot[Any], at: tuple[int, int], to: tuple[int, int]) -> str:
+    """Select from one place of the screen to another and press Ctrl+C; gives what the terminal is to keep."""
+    pilot.app._clipboard = ""
+    await pilot.mouse_down(offset=at)
+    await pilot.hover(offset=to)
+    await pilot.mouse_up(offset=to)
+    await until(pilot, lambda: pilot.app.screen.get_selected_text())
+    await pilot.press("ctrl+c")
+    await pilot.pause()
+    return pilot.app.clipboard
+
+
+async def test_what_is_selected_with_the_mouse_is_copied(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped"))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        log, board = screen_of(app).query_one(LogView), screen_of(app).query_one(Board)
+        board.arrange_for(zoomed="log")
+        await until(pilot, lambda: log.size.height > 10 and log.text)
+        await until(pilot, lambda: log.scroll_offset.y == log.max_scroll_y > 0)
+        await pilot.pause()
+        left, top = log.content_region.offset
+        copied = await drag(pilot, (left + 11, top + 2), (left + 40, top + 4))
+        rows = [line[left:] for line in frame(app)[top + 2 : top + 5]]
+        assert copied.split("\n") == [rows[0][11:-2].rstrip(), rows[1][:-2].rstrip(), rows[2][:41]]
+        assert "INFO chomp." in copied
+        board.arrange_for(zoomed="facts")
+        facts = screen_of(app).query_one("#facts")
+        await until(pilot, lambda: any("124.44M" in line for line in drawn(app, facts)))
+        top, row = next((place, line) for place, line in enumerate(frame(app)) if "124.44M" in line)
+        left = row.index("parameters")
+        assert await drag(pilot, (left, top), (left + 18, top)) == "parameters  124.44M"
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 30, 200])

@@ -13,16 +13,20 @@ from textual.widgets import Input
 
 from chomp.events import Command, RunStarted, read_events, send_command
 from chomp.rundir import RunDir, list_checkpoints, list_runs, live_holder
+from chomp.rundir.origin import read_origin
 from chomp_tui.app import ChompApp, Opening, Shared
 from chomp_tui.dialogs import Ask, Choose
 from chomp_tui.follow.runview import RunView
 from chomp_tui.settings import Settings
+from chomp_tui.widgets.configform import ConfigForm
+from chomp_tui.widgets.listing import Listing
 from tests.console.hosting import frame, until
 from tests.engine import dummy_config, write_config, write_corpus
 
 pytestmark = pytest.mark.slow
 
 PATIENCE_SECONDS = 120
+KEYS = {"-": "minus", ".": "full_stop"}
 
 
 @pytest.fixture
@@ -100,6 +104,7 @@ async def test_configure_launch_steer_stop_resume_kill_fork(place: Path) -> None
 
         await ask(pilot, app, "save", "c")
         await wait(pilot, lambda: list_checkpoints(run.checkpoints))
+        first_saved = list_checkpoints(run.checkpoints)[0].step
         await ask(pilot, app, "eval", "e")
         await wait(pilot, lambda: len(view(app).evals) > 0)
 
@@ -132,18 +137,66 @@ async def test_configure_launch_steer_stop_resume_kill_fork(place: Path) -> None
         assert "killed" in " ".join(frame(app))
         assert run.path not in app.shared.live
 
-        await pilot.press("5")
-        await wait(pilot, lambda: app.screen is app.checkpoints_screen and app.checkpoints_screen.row() is not None)
-        await pilot.press("f")
-        await wait(pilot, lambda: app.screen is app.configure_screen and app.configure_screen.draft.fork is not None)
-        await wait(pilot, lambda: "fork of" in " ".join(frame(app)))
-        await pilot.press("f5")
-        await wait(pilot, lambda: len(list_runs(Path("runs"))) == 2 and app.screen is app.run_screen)
-        await wait(pilot, lambda: word(app) == "training" and view(app).step > stopped_at)
-        (new,) = [path for path in list_runs(Path("runs")) if path != run.path]
-        (started,) = [event for event in read_events(RunDir(new).events) if isinstance(event, RunStarted)]
-        assert started.resumed_from == stopped_at
-        assert "fork of" in " ".join(frame(app))
+        await _go_back(pilot, app, run, first_saved, stopped_at)
+        await _fork_with_other_settings(pilot, app, run, first_saved)
+
+
+async def _select(pilot: Pilot[None], app: ChompApp, step: int) -> None:
+    """Show the checkpoints of the run at hand and select one of them."""
+    await pilot.press("5")
+    screen = app.checkpoints_screen
+    await wait(pilot, lambda: app.screen is screen and (row := screen.row()) is not None and row.run.exists())
+    await wait(pilot, lambda: screen.query_one(Listing).select(str(screen.row().run / "checkpoints" / str(step))))
+    await wait(pilot, lambda: screen.row().step == step)
+
+
+async def _go_back(pilot: Pilot[None], app: ChompApp, run: RunDir, earlier: int, latest: int) -> None:
+    """Resume from a checkpoint that is not the latest: later ones are moved out of the way, not deleted."""
+    await _select(pilot, app, earlier)
+    await pilot.press("enter")
+    await wait(
+        pilot, lambda: isinstance(app.screen, Choose) and f"Go back to step {earlier:,}?" in "\n".join(frame(app))
+    )
+    await pilot.press("y")
+    await wait(pilot, lambda: app.screen is app.run_screen and view(app).attempts == 3)
+    await wait(pilot, lambda: word(app) == "training" and view(app).step > earlier)
+    starts = [event for event in read_events(run.events) if isinstance(event, RunStarted)]
+    assert [event.resumed_from for event in starts] == [None, latest, earlier]
+    assert [info.step for info in list_checkpoints(run.checkpoints)] == [earlier]
+    assert (run.checkpoints / "set-aside" / "before-attempt-3" / str(latest)).is_dir()
+    await pilot.press("S")
+    await wait(pilot, lambda: isinstance(app.screen, Choose))
+    await pilot.press("a")
+    await wait(pilot, lambda: word(app) == "stopped" and live_holder(run.lock) is None)
+
+
+async def _fork_with_other_settings(pilot: Pilot[None], app: ChompApp, run: RunDir, step: int) -> None:
+    """A fork with another learning rate and length, which the new run starts with and writes down."""
+    await _select(pilot, app, step)
+    await pilot.press("f")
+    await wait(pilot, lambda: app.screen is app.configure_screen and app.configure_screen.draft.fork is not None)
+    await wait(pilot, lambda: "no settings differ" in " ".join(frame(app)))
+    for path, text in (("optim.lr", "5e-4"), ("train.steps", "9000000")):
+        assert await app.configure_screen.query_one(ConfigForm).focus_path(path)
+        await pilot.pause()
+        await pilot.press("end", "ctrl+u", *(KEYS.get(letter, letter) for letter in text))
+    await wait(pilot, lambda: "1 to accept, 1 changed freely" in " ".join(frame(app)))
+    await pilot.press("f5")
+    await wait(pilot, lambda: isinstance(app.screen, Choose) and "optim.lr: 0.003 → 0.0005" in "\n".join(frame(app)))
+    await pilot.press("y")
+    await wait(pilot, lambda: len(list_runs(Path("runs"))) == 2 and app.screen is app.run_screen)
+    await wait(pilot, lambda: word(app) == "training" and view(app).step > step)
+    (new,) = [path for path in list_runs(Path("runs")) if path != run.path]
+    (started,) = [event for event in read_events(RunDir(new).events) if isinstance(event, RunStarted)]
+    assert (started.resumed_from, started.total_steps, started.accepted) == (step, 9_000_000, ["optim.lr"])
+    settings = RunDir(new).load_resolved()
+    assert (settings["optim"]["lr"], settings["train"]["steps"]) == (5e-4, 9_000_000)
+    origin = read_origin(RunDir(new))
+    assert origin is not None
+    assert (origin.run, origin.step) == (run.path.name, step)
+    assert "fork of" in " ".join(frame(app))
+    # The run that it came from is as it was.
+    assert run.load_resolved()["optim"]["lr"] == 3e-3
 
 
 async def test_two_consoles_on_one_run_agree(place: Path) -> None:

@@ -12,7 +12,9 @@ Conventions of README.md and docs/*.md:
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import html
 import json
 import os
 import re
@@ -55,6 +57,7 @@ SET_UP = {"make run": "installs packages", "make test": "installs packages"}
 
 FENCE = re.compile(r"^```(?P<kind>[a-z]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN_MARK = re.compile(r"<!-- not run: (?P<reason>.+?) -->\n\Z")
+PICTURE = re.compile(r"!\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
@@ -204,6 +207,28 @@ def test_links_resolve(page: Path) -> None:
             assert anchor in anchors(path.read_text()), (
                 f"{name(page)} links to {match['target']}, which has no such heading"
             )
+
+
+def test_every_picture_is_made_by_the_script_and_shown_on_a_page() -> None:
+    made = re.findall(r"""keep\(app, "(\w+)"\)""", (ROOT / "docs" / "screenshots.py").read_text())
+    assert made
+    assert {path.name for path in (ROOT / "docs" / "images").iterdir()} == {f"{one}.svg" for one in made}
+    shown = {(page.parent / target).resolve() for page in PAGES for target in PICTURE.findall(page.read_text())}
+    assert shown == {ROOT / "docs" / "images" / f"{one}.svg" for one in made}
+    for path in shown:
+        # Of the console, and drawn: its screens have their names at the top.
+        assert "5\xa0Checkpoints" in html.unescape(path.read_text(encoding="utf-8")), path
+
+
+def test_the_script_takes_every_picture_that_it_knows() -> None:
+    tree = ast.parse((ROOT / "docs" / "screenshots.py").read_text())
+    known = {
+        node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef) if node.name.startswith("picture_")
+    }
+    main = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    assert known == {
+        node.id for node in ast.walk(main) if isinstance(node, ast.Name) and node.id.startswith("picture_")
+    }
 
 
 def anchors(text: str) -> set[str]:
