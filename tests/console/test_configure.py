@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,12 @@ from textual.widgets import Input, OptionList
 
 from chomp.config import derive, derived_section, load_config, settings
 from chomp.config.yaml_reader import read_yaml
-from chomp.rundir import RunDir, seal
+from chomp.rundir import RunDir, fork_run, seal
 from chomp_tui.app import ChompApp, Shared
 from chomp_tui.dialogs import Ask, Choose, Read
 from chomp_tui.edit.draft import ForkOrigin
 from chomp_tui.edit.yamlspans import read_layout
+from chomp_tui.screens import launching
 from chomp_tui.screens.configure import ConfigureScreen
 from chomp_tui.screens.filing import OpenList
 from chomp_tui.settings import Settings
@@ -703,6 +705,37 @@ async def test_a_fork_that_changes_a_shape_is_refused(tmp_path: Path) -> None:
         assert console.form.current == "model.num_layers"
         assert not console.launched
         assert [path.name for path in (tmp_path / "runs").iterdir()] == [past.name]
+
+
+async def test_what_is_pressed_while_a_fork_is_made_makes_no_second_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(tmp_path)
+    past = make_run(tmp_path, SMALL)
+    may_go_on, made = threading.Event(), []
+
+    def slow(run: RunDir, step: int, new: Path) -> RunDir:
+        made.append(new)
+        assert may_go_on.wait(20)
+        return fork_run(run, step, new)
+
+    monkeypatch.setattr(launching, "fork_run", slow)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot, fork=ForkOrigin(past, 20))
+        await pilot.press("f5")
+        await until(pilot, lambda: made)
+        await pilot.press("f5", "f6", "f2", "f5")
+        assert console.said[1:] == ["one moment: the run is being prepared"] * 4
+        assert console.app.screen is console.screen
+        may_go_on.set()
+        await until(pilot, lambda: console.launched)
+        await until(pilot, lambda: not console.busy)
+        assert [request.run_dir for request in console.launched] == made
+        assert sorted((tmp_path / "runs").iterdir()) == sorted([past, *made])
+        # Once it is made, F5 is for the next one.
+        await pilot.press("f5")
+        await until(pilot, lambda: len(console.launched) == 2)
+        assert console.launched[1].resume == "none"
 
 
 async def test_every_setting_has_a_field(tmp_path: Path) -> None:
