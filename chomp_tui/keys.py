@@ -16,12 +16,15 @@ SCOPES: Mapping[str, str] = {
     "app": "Everywhere",
     "home": "Home",
     "configure": "Configure",
+    "open": "What to start from",
     "device": "Device",
     "run": "Run",
     "checkpoints": "Checkpoints",
     "chart": "A chart with the focus",
     "dialog": "Dialogs",
 }
+# What has keys of its own -> the screen it stands on, so that help shows both together.
+WITHIN: Mapping[str, str] = {"open": "configure", "chart": "run"}
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ TABLE: tuple[Key, ...] = (
     Key(
         "configure", "filter", "ctrl+f", "Find", "Show only settings whose name or help contains a text.", priority=True
     ),
+    Key("open", "open", "enter", "Open", "Edit the selected configuration, or a copy of the selected run's."),
+    Key("open", "filter", "slash", "Filter", "Show only files and runs whose name contains a text."),
     Key("device", "switch", "space", "Switch", "Apply the selected rule to runs started here, or do not.", footer=True),
     Key(
         "device", "test_flags", "t", "Test flags", "Prove in a short child process that XLA accepts them.", footer=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import threading
@@ -29,6 +30,7 @@ from chomp_tui.settings import Settings
 from chomp_tui.start.launch import LaunchRequest
 from chomp_tui.widgets.configform import ConfigForm
 from chomp_tui.widgets.field import FieldRow, Pick
+from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.preflightpanel import PreflightPanel
 from chomp_tui.widgets.yamleditor import YamlEditor, YamlPane
 from tests.console.test_document import FILES
@@ -132,6 +134,7 @@ KEYS = {
     " ": "space",
     ":": "colon",
     "[": "left_square_bracket",
+    "/": "slash",
 }
 
 
@@ -460,6 +463,46 @@ async def test_another_file_is_opened_after_a_question_about_unsaved_changes(tmp
         await until(pilot, lambda: console.screen.document.name.endswith("another.yaml"))
         await until(pilot, lambda: not console.busy)
         assert console.editor.text == "train:\n  steps: 9000\n"
+
+
+async def test_any_of_a_thousand_past_runs_is_found_by_a_part_of_its_name(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    past = make_run(tmp_path, SMALL.replace("2000", "7000"))
+    for number in range(1000):
+        other = tmp_path / "runs" / f"other-{number:03d}"
+        other.mkdir()
+        (other / "events.jsonl").touch()
+        # The one that is wanted is the oldest.
+    os.utime(past / "events.jsonl", (1, 1))
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await pilot.press("f6")
+        await until(pilot, lambda: isinstance(console.app.screen, OpenList))
+        listing = console.app.screen.query_one(Listing)
+        assert (len(listing.keys), listing.keys[0], listing.keys[-1]) == (1002, str(console.file), str(past))
+        assert "▸ file  small.yaml" in console.text()
+        await pilot.press("end")
+        assert "▸ run   past-20260101-000000" in console.text()
+        await pilot.press("slash", *"OTHER-99")
+        await pilot.pause()
+        assert len(listing.keys) == 10
+        began = time.monotonic()
+        await pilot.press(*["backspace"] * 8, *"past")
+        await pilot.pause()
+        # Twelve keys, each after a list of up to a thousand rows was drawn; by far more only where all are drawn.
+        assert time.monotonic() - began < 12
+        assert listing.keys == [str(past)]
+        # One layer out shows all again, the next closes.
+        await pilot.press("escape")
+        assert len(listing.keys) == 1002
+        await pilot.press("slash", *"past", "enter", "enter")
+        await until(pilot, lambda: console.screen.document.name == "copy of past-20260101-000000")
+        await until(pilot, lambda: not console.busy)
+        assert console.screen.document.text == SMALL.replace("2000", "7000")
+        await pilot.press("f6")
+        await until(pilot, lambda: isinstance(console.app.screen, OpenList))
+        await pilot.press("escape")
+        await until(pilot, lambda: console.app.screen is console.screen)
 
 
 # Figures -------------------------------------------------------------------------------
