@@ -16,6 +16,7 @@ from chomp_tui.screens.filing import OpenList
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
 from chomp_tui.widgets.chart import LineChart
+from chomp_tui.widgets.field import Pick, Toggle
 from tests.console.hosting import until
 
 # Beside the scopes of screens there are those of the whole console, of dialogs, and of what stands on a screen.
@@ -38,6 +39,8 @@ def holders(made: ChompApp) -> dict[str, object]:
         "device": made.device_screen,
         "run": made.run_screen,
         "checkpoints": made.checkpoints_screen,
+        "pick": Pick((), title=""),
+        "switch": Toggle(),
         "open": OpenList([]),
         "chart": LineChart(),
         "dialog": Ask("?"),
