@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.screens.configure import ConfigureScreen
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.hosting import frame, until
+from tests.console.test_configure import FIGURES
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIGS = Path(__file__).parents[2] / "configs"
+QUICKSTART = Opening(mode="configure", config=Path("configs/quickstart.yaml"))
 DAY_SECONDS = 86_400
 
 
@@ -38,6 +42,9 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def drawn(size: tuple[int, int], opening: Opening, shows: str, *keys: str) -> str:
     """What stands on the screen once it shows `shows` and the keys were pressed."""
     app = ChompApp(Shared(Settings()), opening)
+    figures = Path("figures.py").resolve()
+    figures.write_text(f"import json\nprint(json.dumps({FIGURES!r}))\n")
+    app.configure_screen = ConfigureScreen(inspect=(sys.executable, str(figures)), debounce_seconds=0)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: shows in "\n".join(frame(app)))
         for key in keys:
@@ -67,6 +74,9 @@ async def drawn(size: tuple[int, int], opening: Opening, shows: str, *keys: str)
         ("run_samples", (80, 24), Opening(mode="run", run=Path("runs/steady")), "10,000/10,000", ("n",)),
         ("home", (80, 24), Opening(), "steady", ()),
         ("help", (80, 24), Opening(mode="run", run=Path("runs/steady")), "10,000/10,000", ("f1",)),
+        ("configure", (80, 24), QUICKSTART, "! tight", ()),
+        ("configure_wide", (160, 48), QUICKSTART, "! tight", ("tab", "down", "down")),
+        ("help_wide", (160, 48), QUICKSTART, "! tight", ("f1",)),
     ],
 )
 async def test_a_screen_looks_as_it_did(
