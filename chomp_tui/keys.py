@@ -16,12 +16,17 @@ SCOPES: Mapping[str, str] = {
     "app": "Everywhere",
     "home": "Home",
     "configure": "Configure",
+    "pick": "A choice in the form",
+    "switch": "A switch in the form",
+    "open": "What to start from",
     "device": "Device",
     "run": "Run",
     "checkpoints": "Checkpoints",
     "chart": "A chart with the focus",
     "dialog": "Dialogs",
 }
+# What has keys of its own -> the screen it stands on, so that help shows both together.
+WITHIN: Mapping[str, str] = {"pick": "configure", "switch": "configure", "open": "configure", "chart": "run"}
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,16 @@ TABLE: tuple[Key, ...] = (
     Key(
         "configure", "filter", "ctrl+f", "Find", "Show only settings whose name or help contains a text.", priority=True
     ),
+    Key("pick", "step(1)", "right,space", "Next", "Take the next value.", name="next"),
+    Key("pick", "step(-1)", "left", "Previous", "Take the value before.", name="previous"),
+    Key("pick", "list", "enter", "List", "List all values, to choose one."),
+    Key("pick", "clear", "delete,backspace", "Default", "Take it out of the file, so that the default counts."),
+    Key("switch", "turn_over", "space,enter", "On/off", "Turn it on, or off."),
+    Key("switch", "turn(True)", "right", "On", "Turn it on.", name="on"),
+    Key("switch", "turn(False)", "left", "Off", "Turn it off.", name="off"),
+    Key("switch", "clear", "delete,backspace", "Default", "Take it out of the file, so that the default counts."),
+    Key("open", "open", "enter", "Open", "Edit the selected configuration, or a copy of the selected run's."),
+    Key("open", "filter", "slash", "Filter", "Show only files and runs whose name contains a text."),
     Key("device", "switch", "space", "Switch", "Apply the selected rule to runs started here, or do not.", footer=True),
     Key(
         "device", "test_flags", "t", "Test flags", "Prove in a short child process that XLA accepts them.", footer=True

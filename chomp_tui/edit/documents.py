@@ -156,12 +156,12 @@ def save(document: Document, path: Path, *, overwrite: bool = False) -> bytes:
     return data
 
 
-def bases(configs: Path, runs: Path, limit: int = 40) -> list[Base]:
-    """What there is to start from: the configurations, then the newest runs."""
+def bases(configs: Path, runs: Path) -> list[Base]:
+    """What there is to start from: the configurations, then all runs, newest first. May block."""
     found = []
     with contextlib.suppress(OSError):
         files = [path for path in configs.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file()]
         found = [Base(path, path.name) for path in sorted(files)]
     with contextlib.suppress(OSError):
-        found += [Base(path, path.name, is_run=True) for path in list_runs(runs)[:limit]]
+        found += [Base(path, path.name, is_run=True) for path in list_runs(runs)]
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -104,7 +104,7 @@ class ConfigureScreen(ConsoleScreen):
             return
         await self._show(draft)
         if wish.start:
-            await launch(self)
+            self.action_launch()
 
     async def _show(self, draft: Draft) -> None:
         """Show another run to be everywhere."""
@@ -364,18 +364,18 @@ class ConfigureScreen(ConsoleScreen):
         self.query_one(YamlPane).show_document(self.document)
         self._check(force=True)
 
-    def after_launch(self) -> None:
+    def after_launch(self, draft: Draft) -> None:
         """A run has been started: leave the machine to it, and name the next one afresh."""
         self._preflight.hold("paused while a run starts")
-        self.draft.was_launched()
+        draft.was_launched()
 
     def action_save(self) -> None:
         """Save to the file it came from."""
-        self._do(save_document(self))
+        self._do(save_document(self), "the file is being saved")
 
     def action_save_as(self) -> None:
         """Save under another name."""
-        self._do(save_as(self))
+        self._do(save_as(self), "the file is being saved")
 
     def action_diff(self) -> None:
         """Show what differs from the file."""
@@ -384,18 +384,26 @@ class ConfigureScreen(ConsoleScreen):
 
     def action_launch(self) -> None:
         """Start a run with what is on the screen."""
-        self._do(launch(self))
+        self._do(launch(self), "the run is being prepared")
 
     def action_open_file(self) -> None:
         """Start from another file, or from a past run."""
-        self._do(self._choose())
+        self._do(self._choose(), "what there is to start from is being looked for")
 
     async def _choose(self) -> None:
         base = await choose_base(self)
         if base is not None:
             self.edit(base.path)
 
-    def _do(self, work: Any) -> None:
-        """One thing that asks questions at a time."""
+    def _do(self, work: Coroutine[Any, Any, object], what: str) -> None:
+        """One thing that asks questions at a time.
+
+        What is under way is not given up for another: a thread of it would go on, and leave half a run behind.
+        """
+        busy = next((one for one in self.workers if one.group == "asking" and not one.is_finished), None)
+        if busy is not None:
+            work.close()
+            self.chomp.tell(f"one moment: {busy.name}")
+            return
         self.pull()
-        self.run_worker(work, group="asking", exclusive=True)
+        self.run_worker(work, name=what, group="asking")

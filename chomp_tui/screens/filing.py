@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Label, OptionList
-from textual.widgets.option_list import Option
+from textual.widgets import Input, Label
 
 from chomp.errors import ChompError
 from chomp.events.text import defused
+from chomp_tui import keys
 from chomp_tui.background import in_thread
 from chomp_tui.dialogs import Ask, Choice, Choose, Dialog, Read, confirm
 from chomp_tui.edit.document import Document
 from chomp_tui.edit.documents import Base, ChangedOnDisk, bases, from_file, save
+from chomp_tui.widgets.listing import Column, Listing, Row, cell
+from chomp_tui.widgets.namefilter import NameFilter
 
 if TYPE_CHECKING:
     from chomp_tui.screens.configure import ConfigureScreen
 
+BASE_COLUMNS = (Column("kind", "", 4), Column("name", "", 20, grow=1, middle=True))
+MOST_LINES = 16
+
 
 class OpenList(Dialog[Base]):
     """Configurations and past runs to start from; None when cancelled."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("open")]
 
     def __init__(self, choices: list[Base]) -> None:
         super().__init__(classes="dialog")
@@ -33,19 +41,48 @@ class OpenList(Dialog[Base]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
             yield Label("Start from", classes="title")
-            yield OptionList(*(Option(_base_line(base)) for base in self._choices))
-            yield Label("Enter opens, Esc cancels", classes="hint")
+            yield NameFilter(listing="bases", id="base-filter")
+            # Draws only the rows in sight: there may be a thousand runs.
+            yield Listing(BASE_COLUMNS, head=False, id="bases")
+            yield Label("Enter opens, / filters, Esc cancels", classes="hint")
 
     def on_mount(self) -> None:
-        self.query_one(OptionList).focus()
+        listing = self.query_one(Listing)
+        listing.styles.height = min(len(self._choices), MOST_LINES)
+        listing.focus()
+        self._draw()
 
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        self.answer(self._choices[event.option_index])
+    def _draw(self) -> None:
+        lets_through = self.query_one(NameFilter).lets_through
+        self.query_one(Listing).show([_base_row(base) for base in self._choices if lets_through(base.label)])
+
+    def action_filter(self) -> None:
+        """Show only names that contain a text."""
+        self.query_one(NameFilter).ask()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._draw()
+
+    def action_cancel(self) -> None:
+        """Show all again, then close without an answer."""
+        if not self.query_one(NameFilter).clear_away():
+            super().action_cancel()
+
+    def action_open(self) -> None:
+        """Close with what is selected."""
+        selected = self.query_one(Listing).selected
+        for base in self._choices:
+            if str(base.path) == selected:
+                self.answer(base)
+
+    def on_listing_opened(self, event: Listing.Opened) -> None:
+        event.stop()
+        self.action_open()
 
 
-def _base_line(base: Base) -> Content:
-    kind = "run " if base.is_run else "file"
-    return Content.assemble((f"{kind}  ", "$muted"), defused(base.label))
+def _base_row(base: Base) -> Row:
+    return Row(str(base.path), {"kind": cell("run" if base.is_run else "file", "muted"), "name": cell(base.label)})
 
 
 async def may_discard(screen: ConfigureScreen) -> bool:

@@ -15,7 +15,7 @@ KEY_CELLS, HELP_CELLS = 14, 49
 
 
 class HelpScreen(Dialog[None]):
-    """All keys of one screen first, then those of the others.
+    """All keys of one screen and of what stands on it first, then those of the others.
 
     Args:
         scope: the screen that asked.
@@ -42,7 +42,8 @@ class HelpScreen(Dialog[None]):
     @property
     def text(self) -> Content:
         """The whole page."""
-        first = [scope for scope in (self._scope, "app") if scope]
+        parts_of_it = [part for part, screen in keys.WITHIN.items() if screen == self._scope]
+        first = [scope for scope in (self._scope, *parts_of_it, "app") if scope]
         order = [*first, *(scope for scope in keys.SCOPES if scope not in first)]
         parts: list[Content | str] = [self._purpose, "\n"] if self._purpose else []
         for scope in order:

@@ -29,7 +29,7 @@ _STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?\Z")
 
 async def launch(screen: ConfigureScreen) -> None:
     """Start a run with what is on the screen, or say why not."""
-    loaded = screen.document.check().loaded
+    draft, loaded = screen.draft, screen.document.check().loaded
     if loaded is None:
         await screen.go_to_first_problem()
         return
@@ -41,7 +41,7 @@ async def launch(screen: ConfigureScreen) -> None:
         screen.chomp.tell(f"not started: {error}", severity="error")
         return
     if request is not None and screen.chomp.launch(request):
-        screen.after_launch()
+        screen.after_launch(draft)
 
 
 async def _request(screen: ConfigureScreen, loaded: LoadedConfig) -> LaunchRequest | None:

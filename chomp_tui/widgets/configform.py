@@ -273,6 +273,8 @@ class ConfigForm(Vertical):
         await self.open_section(section)
         row = next(row for row in self.rows() if row.setting.path == path)
         row.control.focus()
+        # A section that was built just now has no layout yet to scroll in.
+        self.call_after_refresh(row.scroll_visible, animate=False)
         return True
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
@@ -17,7 +17,9 @@ from textual.widgets import Input
 
 from chomp.config import Setting
 from chomp.config.compat import Severity
+from chomp.config.yaml_reader import scalar
 from chomp.events.text import defused
+from chomp_tui import keys
 from chomp_tui.dialogs import Choice, Choose
 from chomp_tui.edit.document import FieldView
 
@@ -27,15 +29,9 @@ MARK_CELLS, NOTE_CELLS = 3, 12
 _VERDICTS = {"free": ("free", "$muted"), "judged": ("to accept", "$warning"), "fixed": ("fixed", "$muted")}
 
 
-class Pick(Widget, can_focus=True):
-    """One of a few words on one line: arrows and Space go through them, Enter lists them, Delete is the default."""
+class Control(Widget, can_focus=True):
+    """Has one of a few words and says when another is picked; the row shows what came of it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,space", "step(1)", "Next", show=False),
-        Binding("left", "step(-1)", "Previous", show=False),
-        Binding("enter", "list", "List", show=False),
-        Binding("delete,backspace", "clear", "Default", show=False),
-    ]
     value: reactive[str] = reactive("")
     fallback: reactive[str] = reactive("")
 
@@ -43,12 +39,26 @@ class Pick(Widget, can_focus=True):
     class Picked(Message):
         """A word was picked; empty for the default."""
 
-        pick: Pick
+        picked_in: Control
         value: str
 
         @property
-        def control(self) -> Pick:
-            return self.pick
+        def control(self) -> Control:
+            return self.picked_in
+
+    def pick(self, word: str) -> None:
+        """Say that a word is wanted."""
+        self.post_message(self.Picked(self, word))
+
+    def action_clear(self) -> None:
+        """Go back to the default."""
+        self.pick("")
+
+
+class Pick(Control):
+    """One of a few words on one line: arrows and Space go through them, Enter lists them, Delete is the default."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("pick")]
 
     def __init__(self, options: Sequence[str], *, title: str) -> None:
         super().__init__()
@@ -65,11 +75,7 @@ class Pick(Widget, can_focus=True):
         """Pick the next word, or the one before."""
         now = self.value or self.fallback
         at = self.options.index(now) + by if now in self.options else 0
-        self.post_message(self.Picked(self, self.options[at % len(self.options)]))
-
-    def action_clear(self) -> None:
-        """Go back to the default."""
-        self.post_message(self.Picked(self, ""))
+        self.pick(self.options[at % len(self.options)])
 
     def action_list(self) -> None:
         """Show all words."""
@@ -78,13 +84,49 @@ class Pick(Widget, can_focus=True):
 
         def chosen(word: str | None) -> None:
             if word is not None:
-                self.post_message(self.Picked(self, word))
+                self.pick(word)
 
         self.app.push_screen(Choose(self._title, choices), chosen)
 
     def on_click(self, event: events.Click) -> None:
         event.stop()
         self.action_list()
+
+
+class Toggle(Control):
+    """A switch: Space, Enter and a click turn it over, the arrows turn it on and off, Delete is the default."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("switch")]
+    # What the text amounts to where it names a variable.
+    resolved: reactive[str] = reactive("")
+
+    @property
+    def is_on(self) -> bool | None:
+        """How it stands; None where that is neither: `null`, or a word that is wrong here."""
+        # By the file's own rules, where `yes` and `off` are switches, too.
+        state = scalar(self.resolved or self.value or self.fallback)
+        return state if isinstance(state, bool) else None
+
+    def render(self) -> Content:
+        """A box and a word, so that no colour is needed; dim where it is the default."""
+        is_on, text = self.is_on, defused(self.value or self.fallback)
+        mark, word = ("[–]", text) if is_on is None else ("[x]", "on") if is_on else ("[ ]", "off")
+        tone = "$muted" if not self.value else "$success" if is_on else "" if is_on is False else "$warning"
+        note = f"  {text}" if self.resolved else ""
+        whole = Content.assemble((f"{mark} {word}", tone), (note, "$muted"))
+        return Content(whole.plain) if self.has_focus else whole
+
+    def action_turn_over(self) -> None:
+        """Turn it over; what is neither on nor off becomes on."""
+        self.action_turn(not self.is_on)
+
+    def action_turn(self, on: bool) -> None:
+        """Turn it on or off."""
+        self.pick("true" if on else "false")
+
+    def on_click(self, event: events.Click) -> None:
+        event.stop()
+        self.action_turn_over()
 
 
 class FieldRow(Widget):
@@ -137,18 +179,17 @@ class FieldRow(Widget):
         return self.view.setting
 
     def compose(self):  # type: ignore[no-untyped-def]
-        options = _options(self.setting)
-        yield Pick(options, title=self.setting.path) if options else Input(compact=True, select_on_focus=False)
+        yield _control(self.setting)
 
     def on_mount(self) -> None:
         self.control.styles.margin = (0, NOTE_CELLS + 1, 0, MARK_CELLS + self._name_cells + 1)
         self.show(self.view)
 
     @property
-    def control(self) -> Pick | Input:
+    def control(self) -> Control | Input:
         """The widget that takes the focus."""
         control = self.children[0]
-        assert isinstance(control, (Pick, Input))
+        assert isinstance(control, (Control, Input))
         return control
 
     def show(self, view: FieldView, *, force: bool = True) -> None:
@@ -160,8 +201,10 @@ class FieldRow(Widget):
         problems_before = self._lines()
         self.view = view
         control = self.control
-        if isinstance(control, Pick):
+        if isinstance(control, Control):
             control.value, control.fallback = view.text, view.fallback
+            if isinstance(control, Toggle):
+                control.resolved = view.resolved
         else:
             self._fill(control, view, force=force)
         self.set_class(bool(view.problems), "-wrong")
@@ -196,7 +239,7 @@ class FieldRow(Widget):
         if not value.strip() and not self.view.is_long and (self.view.is_set or self.view.override):
             self.post_message(self.Cleared(self, self.setting.path))
 
-    def on_pick_picked(self, event: Pick.Picked) -> None:
+    def on_control_picked(self, event: Control.Picked) -> None:
         event.stop()
         if event.value:
             self.post_message(self.Edited(self, self.setting.path, event.value))
@@ -254,10 +297,15 @@ class FieldRow(Widget):
         return view.setting.unit or "", "$muted"
 
 
-def _options(setting: Setting) -> tuple[str, ...]:
-    """The words of a setting that has only a few values; empty for one that is typed."""
+def _control(setting: Setting) -> Control | Input:
+    """A switch for what is on or off, a list for what has only a few values, a line for what is typed."""
+    # A switch says `null` only by being at its default.
+    if setting.kind == "bool" and (not setting.optional or setting.default is None):
+        return Toggle()
     words = setting.choices if setting.kind == "choice" else ("true", "false") if setting.kind == "bool" else ()
-    return (*words, "null") if words and setting.optional else words
+    if not words:
+        return Input(compact=True, select_on_focus=False)
+    return Pick((*words, "null") if setting.optional else words, title=setting.path)
 
 
 def _clip(text: str, limit: int = NOTE_CELLS) -> str:

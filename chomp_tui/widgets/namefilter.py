@@ -14,7 +14,7 @@ class NameFilter(Input):
     """
 
     def __init__(self, *, listing: str, id: str) -> None:
-        super().__init__(placeholder="part of a run's name", id=id, compact=True)
+        super().__init__(placeholder="part of a name", id=id, compact=True)
         self._listing = listing
         self.display = False
 

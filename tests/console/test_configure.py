@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,17 +18,19 @@ from textual.widgets import Input, OptionList
 
 from chomp.config import derive, derived_section, load_config, settings
 from chomp.config.yaml_reader import read_yaml
-from chomp.rundir import RunDir, seal
+from chomp.rundir import RunDir, fork_run, seal
 from chomp_tui.app import ChompApp, Shared
 from chomp_tui.dialogs import Ask, Choose, Read
 from chomp_tui.edit.draft import ForkOrigin
 from chomp_tui.edit.yamlspans import read_layout
+from chomp_tui.screens import launching
 from chomp_tui.screens.configure import ConfigureScreen
 from chomp_tui.screens.filing import OpenList
 from chomp_tui.settings import Settings
 from chomp_tui.start.launch import LaunchRequest
 from chomp_tui.widgets.configform import ConfigForm
-from chomp_tui.widgets.field import FieldRow, Pick
+from chomp_tui.widgets.field import FieldRow, Pick, Toggle
+from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.preflightpanel import PreflightPanel
 from chomp_tui.widgets.yamleditor import YamlEditor, YamlPane
 from tests.console.test_document import FILES
@@ -46,6 +50,7 @@ FIGURES = {
     "device": {"platform": "gpu", "name": "fake", "memory_limit": 1250},
     "schedule": [[1, 1e-4], [10, 1e-3], [20, 1e-5]],
 }
+COMPILED = {"argument": 300, "output": 300, "temp": 600, "alias": 150, "total": 1050}
 SIZES = [(80, 24), (120, 40), (200, 60)]
 SMALL = """\
 # A file with a past.
@@ -70,7 +75,11 @@ class Console:
             Shared(Settings(path=tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path / "configs")
         )
         fake = tmp_path / "fake.py"
-        fake.write_text(f"import json\nprint(json.dumps({FIGURES!r}))\n".replace("None", "None"))
+        fake.write_text(
+            f"import json, sys\nfigures = {FIGURES!r}\n"
+            f"figures['memory']['compiled'] = {COMPILED!r} if '--compile' in sys.argv else None\n"
+            "print(json.dumps(figures))\n"
+        )
         self.screen = ConfigureScreen(inspect=(sys.executable, str(fake)), debounce_seconds=0)
         self.app.configure_screen = self.screen
         self.launched: list[LaunchRequest] = []
@@ -130,11 +139,12 @@ KEYS = {
     " ": "space",
     ":": "colon",
     "[": "left_square_bracket",
+    "/": "slash",
 }
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 20
+async def until(pilot: Pilot[None], condition: Callable[[], Any], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         await pilot.pause(0.01)
@@ -200,7 +210,7 @@ async def test_every_kind_of_control_writes_its_value(tmp_path: Path) -> None:
         await pilot.press("space")
         await console.form.focus_path("optim.name")
         await pilot.press("right")
-        await console.form.focus_path("train.deterministic")
+        await console.form.focus_path("data.packing_mode")
         await pilot.press("enter")
         assert isinstance(console.app.screen, Choose)
         await pilot.press("2")
@@ -210,7 +220,7 @@ async def test_every_kind_of_control_writes_its_value(tmp_path: Path) -> None:
         loaded = console.screen.document.check().loaded
         assert loaded is not None
         config = loaded.config
-        assert (config.train.allow_cpu, config.optim.name, config.train.deterministic) == (True, "lion", False)
+        assert (config.train.allow_cpu, config.optim.name, config.data.packing_mode) == (True, "lion", "bin")
         assert (config.train.generate_prompts, config.logging.wandb.run_name) == (["a", "b c"], "yes")
         await console.form.focus_path("optim.name")
         await pilot.press("delete")
@@ -219,6 +229,52 @@ async def test_every_kind_of_control_writes_its_value(tmp_path: Path) -> None:
         pick = console.row("optim.name").control
         assert isinstance(pick, Pick)
         assert (pick.value, pick.fallback) == ("", "adamw")
+
+
+async def test_a_switch_is_turned_by_one_key_or_a_click_and_can_be_left_at_its_default(tmp_path: Path) -> None:
+    console = Console(tmp_path, SMALL.replace("steps: 2000", "allow_cpu: yes\n  steps: 2000"))
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+
+        async def after(path: str, *keys: str) -> tuple[str, object, bool]:
+            """What is drawn in its row, what it then amounts to, and whether the file says so."""
+            await console.form.focus_path(path)
+            await pilot.press(*keys)
+            await settle(pilot, console)
+            loaded, row = console.screen.document.check().loaded, console.row(path)
+            assert loaded is not None
+            assert isinstance(row.control, Toggle)
+            section, _, name = path.partition(".")
+
+            def drawn() -> list[str]:
+                fields = [line.split("│")[2] for line in console.text().splitlines() if line.count("│") > 2]
+                return [line.split(f" {name} ")[1].strip(" ▁▂▃▄▅▆▇█") for line in fields if f" {name} " in line]
+
+            # It may have to be scrolled into view.
+            await until(pilot, drawn)
+            return drawn()[0], getattr(getattr(loaded.config, section), name), row.view.is_set
+
+        path = "train.allow_cpu"
+        assert await after(path) == ("[x] on", True, True)
+        assert await after(path, "space") == ("[ ] off", False, True)
+        assert await after(path, "enter") == ("[x] on", True, True)
+        assert await after(path, "left", "left") == ("[ ] off", False, True)
+        assert await after(path, "right", "right") == ("[x] on", True, True)
+        assert await after(path, "delete") == ("[ ] off", False, False)
+        assert await pilot.click(console.row(path).control)
+        assert await after(path) == ("[x] on", True, True)
+        # Three values: neither on nor off is the default.
+        path = "train.deterministic"
+        assert await after(path) == ("[–] null", None, False)
+        assert await after(path, "space") == ("[x] on", True, True)
+        assert await after(path, "space") == ("[ ] off", False, True)
+        assert await after(path, "backspace") == ("[–] null", None, False)
+        # A variable is shown with what it amounts to, and gives way.
+        console.editor.load_text("data:\n  shuffle: $variables.s\nvariables: {s: off}\n")
+        await settle(pilot, console)
+        assert await after("data.shuffle") == ("[ ] off …      = false", False, True)
+        assert await after("data.shuffle", "space") == ("[x] on", True, True)
+        assert "shuffle: true\n" in console.screen.document.text
 
 
 async def test_an_emptied_field_is_the_default_once_it_is_left(tmp_path: Path) -> None:
@@ -261,6 +317,7 @@ async def test_a_problem_stands_at_its_field_in_the_yaml_and_in_the_headline(tmp
         assert "✗ 1 problem" in drawn
         assert drawn.count("expected a whole number, got the text 'minus'") >= 2
         assert any("3✗" in line for line in drawn.splitlines())
+        assert any("✗ 3 train.steps " in line for line in drawn.splitlines())
         problems = console.screen.query_one("#problems", OptionList)
         problems.focus()
         await pilot.press("enter")
@@ -282,7 +339,9 @@ async def test_broken_yaml_tells_line_and_column_and_the_form_keeps_the_last_sta
         assert console.form.has_class("-stale")
         assert console.form.query_one("#fields").disabled
         drawn = console.text()
-        assert "never closed" in drawn
+        # The text ends at line 8 with the quote still open.
+        assert any("✗ 8:1 not valid YAML: a quote" in line for line in drawn.splitlines())
+        assert any("8✗" in line for line in drawn.splitlines())
         assert "the last state that did parse" in " ".join(drawn.split())
         assert console.file.read_text() == SMALL
         await pilot.press("f5")
@@ -463,6 +522,54 @@ async def test_another_file_is_opened_after_a_question_about_unsaved_changes(tmp
         await until(pilot, lambda: console.screen.document.name.endswith("another.yaml"))
         await until(pilot, lambda: not console.busy)
         assert console.editor.text == "train:\n  steps: 9000\n"
+
+
+async def test_any_of_a_thousand_past_runs_is_found_by_a_part_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(tmp_path)
+    past = make_run(tmp_path, SMALL.replace("2000", "7000"))
+    for number in range(1000):
+        other = tmp_path / "runs" / f"other-{number:03d}"
+        other.mkdir()
+        (other / "events.jsonl").touch()
+    # The one that is wanted is the oldest.
+    os.utime(past / "events.jsonl", (1, 1))
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await pilot.press("f6")
+        await until(pilot, lambda: isinstance(console.app.screen, OpenList))
+        listing = console.app.screen.query_one(Listing)
+        assert (len(listing.keys), listing.keys[0], listing.keys[-1]) == (1002, str(console.file), str(past))
+        assert "▸ file  small.yaml" in console.text()
+        await pilot.press("end")
+        assert "▸ run   past-20260101-000000" in console.text()
+        await pilot.press("slash", *"OTHER-99")
+        await pilot.pause()
+        assert len(listing.keys) == 10
+        drawn, line = [], Listing._line
+
+        def count(self: Listing, *args: Any, **options: Any) -> Any:
+            drawn.append(self)
+            return line(self, *args, **options)
+
+        monkeypatch.setattr(Listing, "_line", count)
+        await pilot.press(*["backspace"] * 8, *"past")
+        await pilot.pause()
+        # Twelve keys, of which each draws what is in sight and not a thousand rows.
+        assert 0 < len(drawn) < 12 * 3 * 16
+        assert listing.keys == [str(past)]
+        # One layer out shows all again, the next closes.
+        await pilot.press("escape")
+        assert len(listing.keys) == 1002
+        await pilot.press("slash", *"past", "enter", "enter")
+        await until(pilot, lambda: console.screen.document.name == "copy of past-20260101-000000")
+        await until(pilot, lambda: not console.busy)
+        assert console.screen.document.text == SMALL.replace("2000", "7000")
+        await pilot.press("f6")
+        await until(pilot, lambda: isinstance(console.app.screen, OpenList))
+        await pilot.press("escape")
+        await until(pilot, lambda: console.app.screen is console.screen)
 
 
 # Figures -------------------------------------------------------------------------------
@@ -722,6 +829,40 @@ async def test_a_fork_that_changes_a_shape_is_refused(tmp_path: Path) -> None:
         assert console.form.current == "model.num_layers"
         assert not console.launched
         assert [path.name for path in (tmp_path / "runs").iterdir()] == [past.name]
+
+
+async def test_what_is_pressed_while_a_fork_is_made_makes_no_second_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(tmp_path)
+    past = make_run(tmp_path, SMALL)
+    may_go_on, made = threading.Event(), []
+
+    def slow(run: RunDir, step: int, new: Path) -> RunDir:
+        made.append(new)
+        assert may_go_on.wait(20)
+        return fork_run(run, step, new)
+
+    monkeypatch.setattr(launching, "fork_run", slow)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot, fork=ForkOrigin(past, 20))
+        await pilot.press("f5")
+        await until(pilot, lambda: made)
+        await pilot.press("f5", "f6", "f2", "f5")
+        assert console.said[1:] == ["one moment: the run is being prepared"] * 4
+        assert console.app.screen is console.screen
+        # Another run may be configured meanwhile; the launch leaves it as it is.
+        console.screen.edit(console.file, run_dir=tmp_path / "runs" / "mine")
+        await until(pilot, lambda: console.screen.document.path == console.file)
+        may_go_on.set()
+        await until(pilot, lambda: console.launched)
+        await until(pilot, lambda: not console.busy)
+        assert [request.run_dir for request in console.launched] == made
+        assert sorted((tmp_path / "runs").iterdir()) == sorted([past, *made])
+        # Once it is made, F5 is for the next one.
+        await pilot.press("f5")
+        await until(pilot, lambda: len(console.launched) == 2)
+        assert (console.launched[1].resume, console.launched[1].run_dir) == ("none", tmp_path / "runs" / "mine")
 
 
 async def test_every_setting_has_a_field(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tests.device.fake_nvml import fake
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIGS = Path(__file__).parents[2] / "configs"
+QUICKSTART = Opening(mode="configure", config=Path("configs/quickstart.yaml"))
 DAY_SECONDS = 86_400
 # Of a log's lines and of alerts, in the local time of this machine.
 STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
@@ -51,6 +52,9 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def drawn(app: ChompApp, size: tuple[int, int], shows: str, *keys: str) -> str:
     """What stands on the screen once it shows `shows` and the keys were pressed."""
+    figures = Path("figures.py").resolve()
+    figures.write_text(f"import json\nprint(json.dumps({FIGURES!r}))\n")
+    app.configure_screen = ConfigureScreen(inspect=(sys.executable, str(figures)), debounce_seconds=0)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: shows in "\n".join(frame(app)))
         for key in keys:
@@ -96,6 +100,9 @@ STEADY = Opening(mode="run", run=Path("runs/steady"))
         ("run_samples", (80, 24), STEADY, "10,000/10,000", ("n",)),
         ("home", (80, 24), Opening(), "steady", ()),
         ("help", (80, 24), STEADY, "10,000/10,000", ("f1",)),
+        ("configure", (80, 24), QUICKSTART, "! tight", ()),
+        ("configure_wide", (160, 48), QUICKSTART, "! tight", ("tab", "down", "down")),
+        ("help_wide", (160, 48), QUICKSTART, "! tight", ("f1",)),
     ],
 )
 async def test_a_screen_looks_as_it_did(

@@ -20,14 +20,17 @@ from chomp_tui import keys, reference
 from chomp_tui.app import ChompApp, Shared
 from chomp_tui.dialogs import Ask
 from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.screens.filing import OpenList
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
 from chomp_tui.widgets.chart import LineChart
+from chomp_tui.widgets.field import Pick, Toggle
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.homes import make_checkpoint
 from tests.console.hosting import until
 
-SCREENS = [scope for scope in keys.SCOPES if scope not in ("app", "chart", "dialog")]
+# Beside the scopes of screens there are those of the whole console, of dialogs, and of what stands on a screen.
+SCREENS = [scope for scope in keys.SCOPES if scope not in ("app", "dialog", *keys.WITHIN)]
 # A chart's crosshair goes before the screen; Enter ends the typing of a name.
 TAKEN_ON_PURPOSE = {
     ("LineChart", "escape", "app.back"),
@@ -59,6 +62,9 @@ def holders(made: ChompApp) -> dict[str, object]:
         "device": made.device_screen,
         "run": made.run_screen,
         "checkpoints": made.checkpoints_screen,
+        "pick": Pick((), title=""),
+        "switch": Toggle(),
+        "open": OpenList([]),
         "chart": LineChart(),
         "dialog": Ask("?"),
     }
@@ -209,6 +215,8 @@ async def test_help_shows_every_key_of_the_screen_first(scope: str, tmp_path: Pa
         own = [row.help for row in keys.TABLE if row.scope == scope]
         others = [row.help for row in keys.TABLE if row.scope not in (scope, "app")]
         assert max(text.index(help) for help in own) < min(text.index(help) for help in others if help not in own)
+        parts = [text.index(keys.SCOPES[part]) for part, screen in keys.WITHIN.items() if screen == scope]
+        assert all(place < text.index(keys.SCOPES["app"]) for place in parts)
         await pilot.press("escape")
         await until(pilot, lambda: made.screen is holders(made)[scope])
 

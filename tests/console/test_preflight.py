@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -228,13 +227,3 @@ def test_the_limit_is_the_device_s_or_what_the_machine_has_free() -> None:
 def test_settings_that_change_no_figure_share_a_question() -> None:
     one, other = Config(), Config()
     assert ask(one, "a", (), {}).key == ask(other, "b", (), {}).key
-
-
-@pytest.mark.slow
-async def test_the_engine_itself_answers() -> None:
-    text = (Path(__file__).parents[2] / "configs" / "debug_smoke.yaml").read_text()
-    preflight = Preflight(lambda _: None, debounce_seconds=0)
-    preflight.request(question(text))
-    await until(lambda: preflight.report.state in ("done", "failed"))
-    assert preflight.report.state == "done", preflight.report.message
-    assert json.loads(json.dumps(dict(preflight.report.figures)))["tokens_per_step"] == 256

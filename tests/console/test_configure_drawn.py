@@ -1,0 +1,354 @@
+"""What the configure screen draws: figures, verdicts, the learning rate's curve, help; with colour and without."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.segment import Segment
+from textual.color import Color
+
+from chomp.events.text import count, size
+from chomp_tui.edit.preflight import ENGINE, Report
+from chomp_tui.screens.configure import ConfigureScreen
+from chomp_tui.widgets.chart import LineChart
+from chomp_tui.widgets.preflightpanel import PreflightPanel
+from chomp_tui.widgets.yamleditor import YamlEditor
+from tests.console.test_configure import COMPILED, FIGURES, SIZES, Console, until
+
+# Whole screens at several sizes.
+pytestmark = pytest.mark.slow
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+MEMORY = {"parameters": 100, "optimizer": 250, "gradients": 200, "activations": 450, "compiled": None, "total": 1000}
+BRAILLE = range(0x2801, 0x2900)
+
+
+def rows(panel: PreflightPanel, part: str) -> list[str]:
+    """The lines of one part of the panel as they are drawn, each without needless spaces."""
+    region = panel.query_one(part).region
+    lines = [strip.text for strip in panel.screen._compositor.render_strips()]
+    cut = [line[region.x : region.right] for line in lines[region.y : region.bottom]]
+    return [text for text in (" ".join(line.split()) for line in cut) if text]
+
+
+async def estimated(pilot: Any, console: Console) -> PreflightPanel:
+    """The panel with the child's figures."""
+    await until(pilot, lambda: console.screen._preflight.report.limit is not None)
+    await pilot.pause()
+    return console.screen.query_one(PreflightPanel)
+
+
+def tops(chart: LineChart) -> list[int]:
+    """The line at which the curve runs through each column, from the left; 0 is the uppermost."""
+    lines = [strip.text for strip in chart.screen._compositor.render_strips()]
+    region = chart.region
+    cut = [line[region.x : region.right] for line in lines[region.y : region.bottom]]
+    found = [[row for row, line in enumerate(cut) if ord(line[column]) in BRAILLE] for column in range(region.width)]
+    return [marks[0] for marks in found if marks]
+
+
+async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(200, 60)) as pilot:
+        await console.open(pilot)
+        panel = await estimated(pilot, console)
+        # The recorder in the engine's place says what the device may give; the panel is handed other totals below.
+        assert rows(panel, "#pf-state") == ["✓ up to date"]
+        assert rows(panel, "#pf-figures") == [
+            "parameters 681,664",
+            "embedding 49,152",
+            "tokens per step 1,024",
+            "tokens in total 819,200",
+            "tokens per parameter 1.2",
+            "FLOPs in total 3.40e+12",
+            "time at 40% of peak about 8s",
+            "device fake",
+        ]
+        loaded = console.screen.document.check().loaded
+        assert loaded is not None
+        bars = [
+            "memory, estimated 1.0 kB",
+            "parameters █ 100 B",
+            "optimizer ██▌ 250 B",
+            "gradients ██ 200 B",
+            "activations ████▌ 450 B",
+        ]
+        verdicts = {
+            1_250.0: "! tight 80% of 1.2 kB",
+            4_000.0: "✓ fits 25% of 4.0 kB",
+            500.0: "✗ does not fit 200% of 500 B",
+        }
+        for limit, verdict in verdicts.items():
+            panel.show(Report("done", {**FIGURES, "memory": MEMORY}, limit=(limit, "of the GPU")), loaded.config)
+            await pilot.pause()
+            assert rows(panel, "#pf-memory") == [
+                *bars,
+                verdict,
+                "of the GPU",
+                "fits below 75%, tight below 92%",
+                "F10: the compiler's own account",
+            ]
+        panel.show(Report("done", {**FIGURES, "memory": MEMORY}), loaded.config)
+        await pilot.pause()
+        assert "? how much memory the device has is not known" in " ".join(rows(panel, "#pf-memory"))
+        # Up for nine of nineteen steps, down to a tenth of where it began for the others.
+        curve = tops(panel.query_one(LineChart))
+        peak = curve.index(min(curve))
+        assert len(curve) > 20
+        assert abs(peak / len(curve) - 9 / 19) < 0.1
+        assert curve[:peak] == sorted(curve[:peak], reverse=True)
+        assert curve[peak:] == sorted(curve[peak:])
+        assert min(curve) < 3
+        assert max(curve) - min(curve) >= 6
+        assert curve[-1] >= curve[0]
+        chart = "\n".join(rows(panel, "#pf-schedule"))
+        assert "learning rate" in chart
+        assert "0.0010" in chart
+        assert "1.000e-5" in chart, "where it ends"
+
+
+async def test_the_panel_shows_what_the_engine_itself_says(tmp_path: Path) -> None:
+    console = Console(tmp_path, (CONFIGS / "debug_smoke.yaml").read_text())
+    console.app.configure_screen = console.screen = ConfigureScreen(inspect=ENGINE, debounce_seconds=0)
+    async with console.app.run_test(size=(200, 60)) as pilot:
+        await console.open(pilot)
+        await until(pilot, lambda: console.screen._preflight.report.state in ("done", "failed"), seconds=60)
+        await pilot.pause()
+        report, panel = console.screen._preflight.report, console.screen.query_one(PreflightPanel)
+        assert report.state == "done", report.message
+        said = json.loads(json.dumps(dict(report.figures)))
+        loaded = console.screen.document.check().loaded
+        assert loaded is not None
+        config = loaded.config
+        assert said["tokens_per_step"] == config.train.batch_size * config.train.seq_len * (
+            config.train.grad_accum or 1
+        )
+        assert said["total_tokens"] == said["tokens_per_step"] * config.train.steps
+        assert rows(panel, "#pf-figures") == [
+            f"parameters {said['parameters']:,}",
+            f"output head {said['breakdown']['output_head']:,}",
+            f"embedding {said['breakdown']['embedding']:,}",
+            f"tokens per step {said['tokens_per_step']:,}",
+            f"tokens in total {count(said['total_tokens'])}",
+            f"tokens per parameter {said['tokens_per_parameter']:.3g}",
+            f"FLOPs in total {said['total_flops']:.2e}",
+            f"device {said['device']['name']}",
+        ]
+        drawn, memory = rows(panel, "#pf-memory"), said["memory"]
+        assert drawn[0] == f"memory, estimated {size(memory['total'])}"
+        bars = [line.translate(str.maketrans("", "", "█▏▎▍▌▋▊▉")).split(maxsplit=1) for line in drawn[1:5]]
+        parts = ("parameters", "optimizer", "gradients", "activations")
+        assert bars == [[part, size(memory[part])] for part in parts]
+        assert sum(memory[part] for part in parts) == memory["total"]
+        # Two steps of warm-up, then a cosine down to a tenth over the rest.
+        schedule = said["schedule"]
+        assert [step for step, _ in schedule] == list(range(1, config.train.steps + 1))
+        [line] = panel.query_one(LineChart)._lines
+        assert [list(pair) for pair in zip(line.x, line.y, strict=True)] == schedule
+        curve = tops(panel.query_one(LineChart))
+        assert curve.index(min(curve)) < len(curve) / 4
+        assert curve[-1] == max(curve)
+
+
+async def test_the_compiler_is_asked_when_it_is_asked_for(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(200, 60)) as pilot:
+        await console.open(pilot)
+        panel = await estimated(pilot, console)
+        assert "memory, compiled (XLA)" not in console.text()
+        answer = tmp_path / "fake.py"
+        text = answer.read_text()
+        answer.write_text(
+            f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n{text}"
+        )
+        await pilot.press("f10")
+        compiling = "… compiling the step; this may take minutes (figures of an earlier state)"
+        await until(pilot, lambda: " ".join(rows(panel, "#pf-state")) == compiling)
+        (tmp_path / "go").touch()
+        await until(pilot, lambda: console.screen._preflight.report.state == "done")
+        await pilot.pause()
+        drawn = rows(panel, "#pf-memory")
+        assert drawn[drawn.index("memory, compiled (XLA) 1.1 kB") :] == [
+            "memory, compiled (XLA) 1.1 kB",
+            "argument █████ 300 B",
+            "output █████ 300 B",
+            "temp ██████████ 600 B",
+            "alias ██▌ 150 B",
+            "! tight 84% of 1.2 kB",
+            "that JAX may take of the GPU",
+            "fits below 75%, tight below 92%",
+        ]
+        assert console.screen._preflight.report.figures["memory"]["compiled"] == COMPILED
+        # It counts for other texts of the same run, and not for another run.
+        await console.type(pilot, "train.steps", "minus")
+        await pilot.press("f10")
+        assert "the compiler is asked once they are mended" in console.said[-1]
+        await console.type(pilot, "train.steps", "5000")
+        await until(pilot, lambda: console.screen._preflight.report.state == "done")
+        await pilot.pause()
+        assert "memory, compiled (XLA)" not in console.text()
+
+
+async def test_the_form_says_groups_units_and_what_the_field_at_the_cursor_is(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot, overrides=("optim.lr=1e-3",))
+
+        def form() -> list[str]:
+            region = console.form.region
+            lines = [strip.text for strip in console.screen._compositor.render_strips()]
+            return [line[region.x : region.right] for line in lines[region.y : region.bottom]]
+
+        async def helped(path: str) -> list[str]:
+            assert await console.form.focus_path(path)
+            await pilot.pause()
+            region = console.form.query_one("#field-help").region
+            lines = [strip.text for strip in console.screen._compositor.render_strips()]
+            cut = [line[region.x : region.right].strip(" ─") for line in lines[region.y : region.bottom]]
+            return [line for line in cut if line]
+
+        fields = [line.split("│")[2].rstrip(" ▁▂▃▄▅▆▇█") for line in form() if line.count("│") > 2]
+        named = [line.split() for line in fields if line.split()]
+        # Headings stand alone, in the order of the settings, with their settings below them.
+        heads = [words[0] for words in named if len(words) == 1]
+        assert heads[:2] == ["run", "batch"]
+        assert ["batch_size" in words for words in named].index(True) > named.index(["batch"])
+        by_name = {next(word for word in words if word not in ("●", "◆")): words for words in named if len(words) > 1}
+        assert by_name["steps"] == ["◆", "steps", "2000", "steps"]
+        assert by_name["batch_size"] == ["◆", "batch_size", "4", "rows"]
+        assert by_name["batch_tokens"][:3] == ["batch_tokens", "null", "tokens"]
+        assert await helped("train.steps") == [
+            "train.steps  a whole number above 0 and at most 2147483647, in",
+            "steps",
+            "Optimizer updates in the whole run.",
+            "default 1000 (leave it empty) · line 3",
+        ]
+        assert await helped("train.seq_len") == [
+            "train.seq_len  a whole number of at least 8, in tokens",
+            "Tokens per row.",
+            "default 512 (leave it empty) · line 4",
+        ]
+        assert await helped("data.shuffle") == [
+            "data.shuffle  true or false",
+            "Visit documents in a random order that changes each pass.",
+            "default true (leave it empty) · not written",
+        ]
+        assert await helped("optim.name") == [
+            "optim.name  one of adamw, lion, muon",
+            "Update rule.",
+            "default adamw (leave it empty) · not written",
+        ]
+        assert await helped("optim.lr") == [
+            "optim.lr  a number above 0",
+            "Peak learning rate.",
+            "default 3e-4 (leave it empty) · -o optim.lr=1e-3 wins; editing the",
+            "field drops it",
+        ]
+        assert (await helped("variables.n"))[0] == "variables.n  any value"
+
+
+def painted(editor: YamlEditor, row: int) -> dict[str, Segment]:
+    """The parts of a line of the editor by their text."""
+    return {part.text.strip(): part for part in editor.render_line(row) if part.text.strip()}
+
+
+async def test_the_editor_paints_names_values_and_comments_in_the_theme_s_colours(tmp_path: Path) -> None:
+    console = Console(tmp_path, "# Why.\ntrain:\n  steps: 2000   # counted from one\n  allow_cpu: true\n")
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+
+        def colour(row: int, text: str) -> str:
+            style = painted(console.editor, row)[text].style
+            assert style is not None
+            assert style.color is not None
+            return Color.from_rich_color(style.color).hex.lower()
+
+        seen = []
+        for key in ("", "f9"):
+            if key:
+                await pilot.press(key)
+                await pilot.pause()
+            theme = {name: value.lower() for name, value in console.app.theme_variables.items()}
+            assert colour(0, "# Why.") == theme["muted"]
+            assert colour(2, "# counted from one") == theme["muted"]
+            assert colour(2, "steps") == theme["primary"]
+            assert colour(2, "2000") == theme["chart-second"]
+            assert colour(3, "true") == theme["accent"]
+            style = painted(console.editor, 0)["# Why."].style
+            assert style is not None
+            assert style.italic
+            seen.append(theme["primary"])
+        assert seen[0] != seen[1], "the other theme has other colours"
+
+
+def cells(console: Console) -> list[Segment]:
+    """Every part of the screen that is drawn."""
+    return [part for strip in console.app.screen._compositor.render_strips() for part in strip]
+
+
+async def looked_at(folder: Path, size: tuple[int, int], theme: str = "chomp-dark") -> tuple[list[str], list[Segment]]:
+    """The form with a problem and a switch, the YAML and the figures; and the parts that they are made of."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    console = Console(folder)
+    console.app.shared.settings.theme = theme
+    async with console.app.run_test(size=size) as pilot:
+        await console.open(pilot)
+        await estimated(pilot, console)
+        await console.form.focus_path("train.allow_cpu")
+        await pilot.press("space")
+        await console.type(pilot, "train.steps", "minus")
+        drawn, parts = [], []
+        for key in ("", "f4", "f4"):
+            if key:
+                await pilot.press(key)
+                await pilot.pause()
+            # A chart draws its curve by other dots where there is no colour.
+            drawn.append(console.text().translate(dict.fromkeys([*BRAILLE, ord("·")], " ")))
+            parts += cells(console)
+        return drawn, parts
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_without_colour_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    coloured, parts = await looked_at(tmp_path / "x", size)
+    tones = {part.style.color.triplet for part in parts if part.style and part.style.color}
+    assert len(tones) > 6
+    monkeypatch.setenv("NO_COLOR", "1")
+    drawn, parts = await looked_at(tmp_path / "x", size)
+    triplets = {part.style.color.triplet for part in parts if part.style and part.style.color}
+    assert all(one is None or one.red == one.green == one.blue for one in triplets)
+    # Every sign is a glyph or a word: the same ones stand there as with colour.
+    assert drawn == coloured
+    whole = "\n".join(drawn)
+    for sign in (
+        "✗ 1 problem",
+        "●◆ allow_cpu",
+        "[x] on",
+        "3✗",
+        "✗ 3 train.steps",
+        "expected a whole number",
+        "! tight",
+    ):
+        assert sign in whole, sign
+
+
+async def test_a_light_theme_shows_the_same_in_colours_that_stand_out(tmp_path: Path) -> None:
+    dark, _ = await looked_at(tmp_path / "x", (80, 24))
+    light, parts = await looked_at(tmp_path / "x", (80, 24), "chomp-light")
+    assert light == dark
+    for part in parts:
+        style = part.style
+        if style is None or style.color is None or style.bgcolor is None or not any(map(str.isalnum, part.text)):
+            continue
+        front, back = Color.from_rich_color(style.color), Color.from_rich_color(style.bgcolor)
+        assert abs(front.brightness - back.brightness) > 0.2, (part.text, front, back)
+    grounds = [part for part in parts if part.style and part.style.bgcolor]
+    bright = [part for part in grounds if Color.from_rich_color(part.style.bgcolor).brightness > 0.8]  # type: ignore[union-attr, arg-type]
+    assert sum(len(part.text) for part in bright) > 0.8 * sum(len(part.text) for part in grounds)
