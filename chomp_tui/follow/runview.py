@@ -53,7 +53,7 @@ CATEGORY_OF_PHASE = {
 
 @dataclass(frozen=True)
 class CheckpointView:
-    """What the events say of one checkpoint; `state` as in the `checkpoint` event."""
+    """What is known of one checkpoint; `state` as in the `checkpoint` event, or `origin` where a fork began with it."""
 
     step: int
     state: str
