@@ -73,6 +73,8 @@ class ConsoleSink(Sink):
         self._eta = EtaMeter()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        # A pause is told of once, though the engine goes back to it after each command that it obeys meanwhile.
+        self._is_paused = False
 
     def handle(self, event: Event) -> None:
         match event:
@@ -86,7 +88,11 @@ class ConsoleSink(Sink):
                 self._say(_compiled(event), style="dim")
                 self._show_bar()
             case Phase(name="paused"):
-                self._say("paused; `chomp ctl RUN resume` goes on", style="yellow")
+                if not self._is_paused:
+                    self._say("paused; `chomp ctl RUN resume` goes on", style="yellow")
+                self._is_paused = True
+            case Phase(name="train"):
+                self._is_paused = False
             case Step():
                 self._row(event.row)
             case Evaluated():

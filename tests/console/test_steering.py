@@ -24,7 +24,7 @@ from chomp_tui.start import commands
 from chomp_tui.start.commands import Asked
 from tests.console.fakeruns import FakeRun, append, hold, write_run
 from tests.console.hosting import Host, frame, until
-from tests.console.runs import phase, row, started, write
+from tests.console.runs import ended, phase, row, started, write
 from tests.console.test_run_screen import LIVE, host, screen_of, shows
 from tests.engine import Engine, dummy_config, events_of, write_config, write_corpus
 
@@ -100,6 +100,29 @@ def test_pause_turns_around_what_is_or_what_was_asked_last() -> None:
     assert commands.pause_or_resume(training, asked) == "resume"
     assert commands.pause_or_resume(view_of(Phase("paused", 1, t=1.0), answer("a1")), asked) == "resume"
     assert commands.pause_or_resume(training, [commands.failed(asked[0], "disk full")]) == "pause"
+
+
+@pytest.mark.parametrize("job", ["eval", "sample", "save"])
+def test_a_paused_run_that_does_something_meanwhile_is_told_to_go_on(job: str) -> None:
+    paused = view_of(Phase("train", 1, t=1.0), Phase("paused", 1, t=2.0), Phase(job, 1, t=3.0))  # type: ignore[arg-type]
+    assert commands.pause_or_resume(paused, []) == "resume"
+    done = fold_many(paused, [Phase("paused", 1, t=4.0)])
+    assert commands.pause_or_resume(done, []) == "resume"
+    going = fold_many(paused, [answer("a2", command="resume"), Phase("paused", 1, t=4.0), Phase("train", 1, t=4.1)])
+    assert commands.pause_or_resume(going, []) == "pause"
+    training = view_of(Phase("train", 1, t=1.0), Phase(job, 1, t=3.0))  # type: ignore[arg-type]
+    assert commands.pause_or_resume(training, []) == "pause"
+    # The answer may be read before the engine says that it waits.
+    assert commands.pause_or_resume(fold_many(training, [answer("a1", command="pause")]), []) == "resume"
+    assert commands.pause_or_resume(fold_many(training, [answer("a1", command="pause", ok=False)]), []) == "pause"
+
+
+def test_a_new_attempt_and_an_ended_one_are_not_paused() -> None:
+    paused = view_of(started(), phase("paused", 1))
+    assert paused.is_paused
+    assert not fold_many(paused, [phase("data")]).is_paused
+    assert not fold_many(paused, [started(1, attempt=2)]).is_paused
+    assert not fold_many(paused, [ended("stopped", 1)]).is_paused
 
 
 def test_why_a_run_cannot_be_steered() -> None:

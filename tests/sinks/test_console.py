@@ -116,6 +116,12 @@ def test_an_error_goes_to_standard_error_defused(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.startswith("error: at step 7: no �[2J�]0;owned�")
 
 
+def test_a_pause_is_told_of_once() -> None:
+    paused, sampling, training = (Phase(name=name, step=1) for name in ("paused", "sample", "train"))  # type: ignore[arg-type]
+    assert shown(io.StringIO(), paused, sampling, paused, sampling, paused).count("paused;") == 1
+    assert shown(io.StringIO(), paused, sampling, paused, training, paused).count("paused;") == 2
+
+
 def test_lines_of_a_run_in_a_pipe() -> None:
     text = shown(
         io.StringIO(), started(), Compiled(seconds=1.25, cache_hit=True, memory={}, flops_per_token=None), Step(row=ROW)
