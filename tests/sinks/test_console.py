@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chomp.events import (
+    Acknowledged,
     Checkpoint,
     Compiled,
     Evaluated,
@@ -185,3 +186,22 @@ def test_the_remaining_time_is_made_from_the_usual_step() -> None:
     times = [5.0, *[0.5] * 10, 4.0, *[0.5] * 10]
     left = [meter.update({"step": step, "step_time_s": seconds}) for step, seconds in enumerate(times, 1)]
     assert left[1:] == [(100 - step) * 0.5 for step in range(2, len(times) + 1)]
+
+
+def test_the_remaining_time_counts_what_comes_at_usual_distances_and_not_what_was_asked_for() -> None:
+    meter = EtaMeter()
+    meter.total_steps = 100
+    for step in (10, 20):
+        meter.see(Evaluated(step, 2.0, 7.4, None, 1000, seconds=1.0))
+        meter.see(Sampled(step, "a", "b", 4, seconds=1.5))
+        meter.see(Sampled(step, "c", "d", 4, seconds=0.5))
+        meter.see(Checkpoint("committed", step, 10, 3.0, blocked_seconds=2.0))
+    usual = pytest.approx(75 * (0.5 + 5 / 10))
+    assert meter.update({"step": 25, "step_time_s": 0.5}) == usual
+    meter.see(Evaluated(23, 2.0, 7.4, None, 1000, seconds=50.0))
+    meter.see(Sampled(23, "a", "b", 4, seconds=50.0))
+    meter.see(Checkpoint("committed", 23, 10, 3.0, blocked_seconds=50.0))
+    assert meter.update({"step": 25, "step_time_s": 0.5}) != usual
+    for command in ("eval", "sample", "save"):
+        meter.see(Acknowledged("a1", command, True, "done", 23))
+    assert meter.update({"step": 25, "step_time_s": 0.5}) == usual
