@@ -32,6 +32,7 @@ from chomp_tui.widgets.checkpointrows import (
     difference_table,
     judged_by,
 )
+from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.namefilter import NameFilter
 from chomp_tui.widgets.quiet import set_text, set_title
@@ -92,7 +93,7 @@ class CheckpointsScreen(CheckpointUpkeep):
                 yield Static("", id="checkpoint-empty")
                 yield Listing(columns(with_run=True), id="checkpoint-list")
             with VerticalScroll(id="checkpoint-detail", classes="panel", can_focus=False):
-                yield Static("", id="checkpoint-facts")
+                yield Detail(id="checkpoint-facts")
 
     def on_mount(self) -> None:
         self.query_one("#checkpoint-empty").display = False
@@ -172,7 +173,7 @@ class CheckpointsScreen(CheckpointUpkeep):
 
     def _draw_detail(self) -> None:
         row = self.row()
-        facts = self.query_one("#checkpoint-facts", Static)
+        facts = self.query_one("#checkpoint-facts", Detail)
         title = f"step {row.step:,} of {row.run.name}" if row else ""
         set_title(self.query_one("#checkpoint-detail"), title)
         check = self.checks.get(row.key) if row else None
@@ -181,6 +182,9 @@ class CheckpointsScreen(CheckpointUpkeep):
         set_text(facts, text)
 
     def on_listing_selected(self) -> None:
+        self._draw_detail()
+
+    def on_detail_rewidened(self) -> None:
         self._draw_detail()
 
     def row(self) -> CheckpointRow | None:

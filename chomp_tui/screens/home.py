@@ -26,6 +26,7 @@ from chomp_tui.dialogs import confirm
 from chomp_tui.follow import runlist
 from chomp_tui.follow.runlist import ConfigEntry, RunList
 from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.namefilter import NameFilter
 from chomp_tui.widgets.quiet import set_text, set_title
@@ -89,7 +90,7 @@ class HomeScreen(ConsoleScreen):
                 yield Static("", id="home-empty")
                 yield Listing(RUN_COLUMNS, id="run-list")
             with VerticalScroll(id="home-detail", classes="panel", can_focus=False):
-                yield Static("", id="home-facts")
+                yield Detail(id="home-facts")
             with Vertical(id="home-configs", classes="panel"):
                 yield Listing(CONFIG_COLUMNS, head=False, id="config-list")
 
@@ -178,7 +179,7 @@ class HomeScreen(ConsoleScreen):
     def _draw_detail(self) -> None:
         config = self.config() if self._configs_focused else None
         run = self.run_summary()
-        facts = self.query_one("#home-facts", Static)
+        facts = self.query_one("#home-facts", Detail)
         width = facts.size.width
         if config is not None:
             title, text = config.path.name, config_detail(config, width)
@@ -192,6 +193,9 @@ class HomeScreen(ConsoleScreen):
         set_text(facts, text)
 
     def on_listing_selected(self) -> None:
+        self._draw_detail()
+
+    def on_detail_rewidened(self) -> None:
         self._draw_detail()
 
     def on_descendant_focus(self) -> None:

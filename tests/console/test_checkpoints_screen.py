@@ -13,13 +13,17 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
+import chomp_tui.app as console
 from chomp.config import parse_config
 from chomp.rundir import RunDir, RunLock, list_checkpoints, read_info
+from chomp_tui.app import ChompApp
 from chomp_tui.dialogs import Ask, Choose, Read
 from chomp_tui.edit.draft import ForkOrigin
 from chomp_tui.follow import checkpointlist
 from chomp_tui.follow.checkpointlist import CheckpointReader, Reference, judge, settings_of
+from chomp_tui.screens import checkpoints
 from chomp_tui.screens.checkpoints import CheckpointsScreen
+from chomp_tui.settings import Settings
 from chomp_tui.start.launch import LaunchRequest
 from chomp_tui.start.resumeplan import more_steps_problem, plan_resume
 from chomp_tui.widgets import sampling
@@ -105,6 +109,18 @@ async def test_all_checkpoints_at_a_glance(
         if size[0] >= 120:
             assert "optim.lr" in rows[50]
             assert "5.0000" in rows[50]
+
+
+async def test_the_detail_is_laid_out_for_its_panel_at_once(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "AGE_SECONDS", 3600.0)
+    monkeypatch.chdir(run.path.parent.parent)
+    app = ChompApp(console.Shared(Settings()))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: app.home_screen.is_ready)
+        await pilot.press("5")
+        await until(pilot, lambda: "intact  not looked at; v compares every byte" in "\n".join(frame(app)))
+        # Further lines of a fact begin behind its name.
+        await until(pilot, lambda: any("│         with the manifest" in line for line in frame(app)), seconds=3)
 
 
 async def test_one_run_and_back_to_all(run: RunDir) -> None:

@@ -17,9 +17,11 @@ from chomp.rundir import Origin, RunDir, RunLock
 from chomp.rundir.origin import write_origin
 from chomp_tui.app import ChompApp
 from chomp_tui.dialogs import Choose
-from chomp_tui.screens.home import HomeScreen
+from chomp_tui.screens.home import CURVE_LINES, HomeScreen
 from chomp_tui.settings import Settings
+from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text
+from chomp_tui.widgets.runrows import tall_curve
 from tests.console.homes import append, ended, make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, Shared, frame, paints, until
 
@@ -82,6 +84,22 @@ async def test_the_state_of_every_run_at_a_glance(
             assert all("▁" in line and "█" in line for line in rows.values())
         assert any("quickstart.yaml" in line for line in text)
         assert app.no_color is not colour
+
+
+async def test_the_detail_is_laid_out_anew_when_its_panel_gets_another_width(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = host(runs)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await filled(app, pilot, 3)
+        facts = home(app).query_one("#home-facts", Detail)
+        curve = tall_curve(home(app)._listing.runs[0], facts.size.width, CURVE_LINES)
+        await until(pilot, lambda: curve in str(facts.content))
+        # Neither the clock nor the screen's own size leads to it.
+        monkeypatch.setattr(HomeScreen, "_tick", lambda self: None)
+        facts.styles.width = 30
+        curve = tall_curve(home(app)._listing.runs[0], 30, CURVE_LINES)
+        await until(pilot, lambda: curve in str(facts.content), seconds=3)
 
 
 async def test_why_it_crashed_in_words(runs: Path) -> None:
