@@ -13,17 +13,17 @@ from chomp_tui.follow.checkpointlist import CheckpointRow, names
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 from chomp_tui.widgets.runrows import fact, loss_text
 
-RUN = Column("run", "run", 26, grow=3, middle=True)
+RUN = Column("run", "run", 26, middle=True, whole=True)
 COLUMNS = (
-    Column("step", "step", 9, right=True),
+    Column("step", "step", 9, right=True, whole=True),
     Column("which", "", 8),
     Column("age", "age", 6, rank=2, right=True),
     Column("eval", "eval", 7, rank=1, right=True),
     Column("train", "train", 7, rank=3, right=True),
     Column("size", "size", 8, rank=4, right=True),
     Column("intact", "intact", 6),
-    Column("tags", "tags", 12, grow=1, rank=5),
-    Column("fits", "settings", 18, grow=4),
+    Column("tags", "tags", 12, rank=5, whole=True),
+    Column("fits", "settings", 18, grow=1, whole=True),
 )
 
 

@@ -123,6 +123,16 @@ async def test_the_detail_is_laid_out_for_its_panel_at_once(run: RunDir, monkeyp
         await until(pilot, lambda: any("│         with the manifest" in line for line in frame(app)), seconds=3)
 
 
+async def test_a_long_name_is_not_cut_where_there_is_room(tmp_path: Path) -> None:
+    name = "quickstart-cpu-fork-20261128-151249"
+    made = make_run(tmp_path / "runs" / name)
+    make_checkpoint(made, 50)
+    app = host(made, None)
+    async with app.run_test(size=(160, 48)) as pilot:
+        table = await filled(app, pilot, 1)
+        assert name in "".join(segment.text for segment in table.render_line(1))
+
+
 async def test_one_run_and_back_to_all(run: RunDir) -> None:
     make_checkpoint(make_run(run.path.parent / "two"), 10)
     app = host(run, run.path)

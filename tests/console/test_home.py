@@ -356,6 +356,28 @@ def test_columns_are_chosen_by_width(width: int, expected: list[tuple[str, int]]
     assert [(column.key, room) for column, room in fit_columns(COLUMNS, width)] == expected
 
 
+def test_names_are_whole_before_anything_else_grows() -> None:
+    shown = (Column("name", "", 10, grow=1, whole=True), Column("why", "", 10, grow=4))
+
+    def widths(width: int, longest: int, columns: tuple[Column, ...] = shown) -> list[int]:
+        return [room for _, room in fit_columns(columns, width, {"name": longest})]
+
+    assert widths(24, 30) == [10, 10]
+    assert widths(34, 30) == [20, 10]
+    assert widths(50, 30) == [30, 16]
+    assert widths(50, 4) == [4, 42]
+    assert widths(50, 12, shown[:1]) == [48], "nobody else has a use for it"
+
+
+async def test_a_long_name_is_not_cut_where_there_is_room(tmp_path: Path) -> None:
+    name = "quickstart-cpu-fork-20261128-151249"
+    make_run(tmp_path / "runs" / name, end=ended("stopped", 20, "stop was asked for"))
+    app = host(tmp_path / "runs")
+    async with app.run_test(size=(160, 48)) as pilot:
+        table = await filled(app, pilot, 1)
+        assert name in "".join(segment.text for segment in table.render_line(1))
+
+
 @pytest.mark.parametrize(
     ("text", "width", "middle", "expected"),
     [
