@@ -479,7 +479,7 @@ async def test_figures_come_from_the_child_and_wait_while_there_are_problems(
         await pilot.press("f4", "f4")
         await pilot.pause()
         drawn = console.text()
-        for part in ("681,664", "! tight", "80% of 1.2 kB", "up to date", "learning rate", "about"):
+        for part in ("681,664", "! tight", "80% of 1.2 KiB", "up to date", "learning rate", "about"):
             assert part in drawn, part
         await console.type(pilot, "train.steps", "minus")
         report = console.screen._preflight.report

@@ -23,7 +23,7 @@ from chomp.events import (
     Step,
     Warned,
 )
-from chomp.events.text import count, defused, duration, loss, row_line, size
+from chomp.events.text import count, defused, duration, loss, memory, row_line, size
 from chomp.sinks import ConsoleSink
 from chomp.sinks.console import EtaMeter
 
@@ -171,6 +171,15 @@ def test_sizes_and_counts() -> None:
         "2.0 GB",
         "32.1 TB",
     ]
+    assert [memory(n) for n in (0, 1023, 1024, 1.5 * 2**20, 2**31, 2**45)] == [
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "1.5 MiB",
+        "2.0 GiB",
+        "32768.0 GiB",
+    ]
+    assert "mem 1.5 GiB" in row_line({**ROW, "device_memory_gb": 1.5}, 100, None)
     assert [count(n) for n in (7, 693_952, 3.2e6, 1.1e9)] == ["7", "693,952", "3.20M", "1.10B"]
 
 
