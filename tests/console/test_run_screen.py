@@ -229,6 +229,14 @@ async def test_an_engine_that_failed_before_training_says_why(tmp_path: Path) ->
         await shows(pilot, "The engine ended: crashed", reason, "chomp: error: nothing matches", "panel Log")
 
 
+@pytest.mark.parametrize("size", [(120, 48), (160, 48)])
+async def test_memory_of_a_silent_device_leaves_room_for_the_disk(size: tuple[int, int], tmp_path: Path) -> None:
+    run = write_run(tmp_path / "cpu", FakeRun(steps=300, device_memory=False, ending="stopped"))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=size) as pilot:
+        await shows(pilot, "this device does not tell", "host", "disk", "GB free")
+
+
 async def test_a_fork_names_its_origin(tmp_path: Path) -> None:
     run = write_run(tmp_path / "fork", FakeRun(steps=200, ending="stopped"))
     write_origin(run, Origin("parent", "/runs/parent", 1_200, "0" * 64, 1.0))
