@@ -245,9 +245,11 @@ class RunScreen(SteeringScreen):
     # Panels ------------------------------------------------------------------------------
 
     def go_back(self) -> None:
-        """Out of a zoomed panel, else home."""
-        board = self.query_one(Board)
-        if board.zoomed is not None:
+        """Out of a filtered log that is in view, then out of a zoomed panel, else home."""
+        board, log = self.query_one(Board), self.query_one(LogView)
+        if log.wanted and log.display:
+            log.filter("")
+        elif board.zoomed is not None:
             board.arrange_for(zoomed=None)
         else:
             super().go_back()

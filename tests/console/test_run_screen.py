@@ -575,10 +575,40 @@ async def test_the_log_is_filtered(tmp_path: Path) -> None:
         await until(pilot, lambda: log.display and log.text.count("\n") < 3)
         assert "No space left" in " ".join(log.text.split())
         assert "INFO" not in log.text
+        assert "Esc shows all" in str(log.border_subtitle)
         await pilot.press("slash")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press(*["backspace"] * 5, "enter")
         await until(pilot, lambda: "INFO" in log.text)
+
+
+async def test_escape_takes_the_logs_filter_away_before_it_leaves(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        board, log = screen_of(app).query_one(Board), screen_of(app).query_one(LogView)
+        await pilot.press("slash")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press(*"ERROR", "enter")
+        await until(pilot, lambda: log.has_focus)
+        await pilot.press("enter")
+        await until(pilot, lambda: board.zoomed == "log")
+        await pilot.press("escape")
+        await until(pilot, lambda: "INFO" in log.text)
+        assert (board.zoomed, app.asked) == ("log", [])
+        await pilot.press("escape")
+        assert (board.zoomed, app.asked) == (None, [])
+        await pilot.press("escape")
+        assert app.asked == [("screen", "home")]
+
+
+async def test_a_filter_of_a_log_that_is_not_in_view_keeps_nobody(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        screen_of(app).query_one(LogView).filter("ERROR")
+        await pilot.press("escape")
+        assert app.asked == [("screen", "home")]
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 30, 200])
