@@ -304,6 +304,9 @@ class CheckpointsScreen(CheckpointUpkeep):
         if row is None or differences is None:
             return
         now = self._found.reference if row.hand is not None else "the run's own settings"
+        if not differences:
+            self.chomp.tell(f"step {row.step:,} of {row.run.name} and {now}: nothing differs")
+            return
         self.app.push_screen(Read(f"Step {row.step:,} of {row.run.name}, and {now}", difference_table(differences)))
 
     # Filter ----------------------------------------------------------------------------

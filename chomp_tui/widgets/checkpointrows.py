@@ -141,8 +141,6 @@ def difference_table(differences: Sequence[Difference]) -> Content:
     order = {"fixed": 0, "judged": 1, "free": 2}
     verdicts = {"fixed": ("cannot change", "$error"), "judged": ("to accept", "$warning"), "free": ("free", "$success")}
     rows = sorted(differences, key=lambda item: (order[item.severity], item.path))
-    if not rows:
-        return Content("Nothing differs.")
     path_width = max(len(item.path) for item in rows)
     saved_width = max(len("checkpoint"), *(len(_value(item.saved)) for item in rows))
     now_width = max(len("now"), *(len(_value(item.now)) for item in rows))
