@@ -237,6 +237,16 @@ async def test_memory_of_a_silent_device_leaves_room_for_the_disk(size: tuple[in
         await shows(pilot, "this device does not tell", "host", "disk", "GB free")
 
 
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_read_only_console_says_so_at_the_top(size: tuple[int, int], tmp_path: Path) -> None:
+    run = write_run(tmp_path / "live", LIVE)
+    for read_only in (True, False):
+        app = host(tmp_path, run.path, read_only=read_only)
+        async with app.run_test(size=size) as pilot:
+            await shows(pilot, "training")
+            assert ("read-only" in frame(app)[0]) is read_only
+
+
 async def test_a_fork_names_its_origin(tmp_path: Path) -> None:
     run = write_run(tmp_path / "fork", FakeRun(steps=200, ending="stopped"))
     write_origin(run, Origin("parent", "/runs/parent", 1_200, "0" * 64, 1.0))
