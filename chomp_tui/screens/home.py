@@ -247,7 +247,13 @@ class HomeScreen(ConsoleScreen):
 
     def action_resume(self) -> None:
         """Pick a checkpoint of the run."""
-        self._with_run(lambda run: self.chomp.show_checkpoints(run.path))
+        self._with_run(self._resume)
+
+    def _resume(self, run: RunSummary) -> None:
+        if run.checkpoints:
+            self.chomp.show_checkpoints(run.path)
+        else:
+            self.chomp.tell(f"{run.name} has no checkpoint to resume from", severity="warning")
 
     def action_open_folder(self) -> None:
         """Show where the run lies."""

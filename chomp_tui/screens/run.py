@@ -336,6 +336,8 @@ class RunScreen(SteeringScreen):
             self.chomp.tell("no run is chosen", severity="warning")
         elif scene.status.is_live:
             self.chomp.tell("this run is still going; stop it before resuming it", severity="warning")
+        elif not scene.saved and scene.update.read_fraction == 1:
+            self.chomp.tell(f"{self._path.name} has no checkpoint to resume from", severity="warning")
         else:
             self.chomp.show_checkpoints(self._path)
 

@@ -152,6 +152,7 @@ async def test_only_changed_rows_are_drawn_again(runs: Path, monkeypatch: pytest
 
 
 async def test_keys_lead_on(runs: Path) -> None:
+    make_checkpoint(RunDir(runs / "finished"), 10)
     app = host(runs)
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(app, pilot, 3)
@@ -163,6 +164,15 @@ async def test_keys_lead_on(runs: Path) -> None:
         last = max(Path("configs").glob("*.yaml"))
         assert app.asked == [("edit", last, None), ("edit", last, None)]
         assert app.told == ["select a run first (Tab moves between the lists)"]
+
+
+async def test_a_run_without_a_checkpoint_cannot_be_resumed(runs: Path) -> None:
+    app = host(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await pilot.press("r")
+        assert app.asked == []
+        assert app.told == ["finished has no checkpoint to resume from"]
 
 
 async def test_a_second_click_opens(runs: Path) -> None:

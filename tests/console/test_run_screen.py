@@ -565,6 +565,15 @@ async def test_enter_on_checkpoints_and_r_open_the_checkpoints(tmp_path: Path) -
         assert app.asked == [("checkpoints", run.path)] * 2
 
 
+async def test_r_on_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=10, log_every=20, ending="stopped")).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "stopped")
+        await pilot.press("r")
+        assert app.told == ["done has no checkpoint to resume from"]
+        assert app.asked == []
+
+
 async def test_r_on_a_live_run_says_why_not(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
     async with app.run_test(size=(80, 24)) as pilot:
