@@ -83,6 +83,7 @@ class RunView:
         samples, warnings, nonfinite, rollbacks, answers: the newest of each; the counts are of all.
         ended: how the newest attempt that began ended, None while it runs or if it was killed.
         spent: seconds by category of all that is over, see `budget`.
+        is_accounted: whether the engine's own account is in `spent`; that of a fork goes on from its origin's.
         last_t: Unix time of the newest event.
     """
 
@@ -110,6 +111,7 @@ class RunView:
     tokens_seen: int = 0
     last_t: float | None = None
     spent: Mapping[str, float] = field(default_factory=dict)
+    is_accounted: bool = False
     unknown_kinds: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -343,7 +345,7 @@ class Folding:
         fields.update(ended=event, opening=None, refused=None, is_paused=False)
         fields["step"] = max(fields["step"], event.step)
         if event.time_budget_seconds:
-            fields["spent"] = dict(event.time_budget_seconds)
+            fields["spent"], fields["is_accounted"] = dict(event.time_budget_seconds), True
             self._owned.add("spent")
 
     def _never_began(self, event: RunEnded) -> bool:

@@ -247,6 +247,18 @@ async def test_a_read_only_console_says_so_at_the_top(size: tuple[int, int], tmp
             assert ("read-only" in frame(app)[0]) is read_only
 
 
+async def test_the_time_of_a_fork_says_when_its_origins_is_in_it(tmp_path: Path) -> None:
+    origin = Origin("parent", "/runs/parent", 1_200, "0" * 64, 1.0)
+    for name, fork, ending in (("ended", True, "stopped"), ("live", True, None), ("no-fork", False, "stopped")):
+        run = write_run(tmp_path / name, FakeRun(steps=200, ending=ending, live=ending is None))
+        if fork:
+            write_origin(run, origin)
+        app = host(tmp_path, run.path)
+        async with app.run_test(size=(160, 48)) as pilot:
+            await shows(pilot, name, "training   ━")
+            assert ("with its origin's up to step 1,200" in text(app)) is (name == "ended"), name
+
+
 async def test_a_fork_names_its_origin(tmp_path: Path) -> None:
     run = write_run(tmp_path / "fork", FakeRun(steps=200, ending="stopped"))
     write_origin(run, Origin("parent", "/runs/parent", 1_200, "0" * 64, 1.0))
