@@ -72,6 +72,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def many(number: int, noun: str) -> str:
+    """`1 document` or `4,211 documents`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def is_finite(value: float | None) -> TypeGuard[float]:
     """Whether it is a number; files hold null where it is not."""
     return value is not None and math.isfinite(value)

@@ -23,7 +23,7 @@ from chomp.events import (
     Step,
     Warned,
 )
-from chomp.events.text import count, defused, duration, loss, memory, row_line, size
+from chomp.events.text import count, defused, duration, loss, many, memory, row_line, size
 from chomp.sinks import ConsoleSink
 from chomp.sinks.console import EtaMeter
 
@@ -180,6 +180,7 @@ def test_sizes_and_counts() -> None:
         "32768.0 GiB",
     ]
     assert "mem 1.5 GiB" in row_line({**ROW, "device_memory_gb": 1.5}, 100, None)
+    assert [many(n, "document") for n in (0, 1, 4_211)] == ["0 documents", "1 document", "4,211 documents"]
     assert [count(n) for n in (7, 693_952, 3.2e6, 1.1e9)] == ["7", "693,952", "3.20M", "1.10B"]
 
 
