@@ -245,8 +245,10 @@ class ChompApp(App[None]):
         return self.shared.read_only
 
     def tell(self, message: str, *, severity: str = "information") -> None:
-        """A passing message, shown literally."""
-        self.notify(defused(message), severity=severity, markup=False)  # type: ignore[arg-type]
+        """A passing message, shown literally; one that still stands there is not said again."""
+        text = defused(message)
+        if all(shown.message != text for shown in self._notifications):
+            self.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
 
     # Keys that count everywhere --------------------------------------------------------
 

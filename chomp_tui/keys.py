@@ -71,7 +71,7 @@ TABLE: tuple[Key, ...] = (
         "Checkpoints of one run, or of all.",
         name="checkpoints",
     ),
-    Key("app", "help", "6,question_mark,f1", "Help", "All keys, and what the screen is for."),
+    Key("app", "help", "question_mark,f1,6", "Help", "All keys, and what the screen is for.", footer=True),
     Key("app", "back", "escape", "Back", "One layer out."),
     Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme; remembered."),
     Key("app", "save_screenshot", "f8", "Screenshot", "Write the screen to an SVG file."),

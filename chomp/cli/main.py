@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import sys
 import threading
 from typing import Any
@@ -83,7 +84,7 @@ def run(command: click.Command, args: list[str] | None = None) -> None:
     except click.exceptions.Exit as leaving:
         code = leaving.exit_code
     except click.ClickException as error:
-        error.show()
+        _show(error)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
@@ -102,6 +103,13 @@ def _complain(sentence: str) -> None:
     from chomp.events.text import defused
 
     click.echo(f"error: {defused(sentence)}", err=True)
+
+
+def _show(error: click.ClickException) -> None:
+    """What click says of a command line that it does not understand, ending as our own complaints do."""
+    said = io.StringIO()
+    error.show(said)
+    click.echo(re.sub("^Error: ", "error: ", said.getvalue(), count=1, flags=re.MULTILINE), err=True, nl=False)
 
 
 def leave(code: int) -> None:

@@ -55,12 +55,26 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def memory(count: float) -> str:
+    """Bytes as `512 B`, `3.4 MiB` or `1.2 GiB` (powers of 1024, as memory is made)."""
+    for unit in ("B", "KiB", "MiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
 def count(number: float) -> str:
     """A large count as `693,952`, `3.20M` or `1.10B`."""
     for limit, unit in ((1e9, "B"), (1e6, "M")):
         if number >= limit:
             return f"{number / limit:.2f}{unit}"
     return f"{number:,.0f}"
+
+
+def many(number: int, noun: str) -> str:
+    """`1 document` or `4,211 documents`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def is_finite(value: float | None) -> TypeGuard[float]:
@@ -96,7 +110,7 @@ def row_line(row: dict[str, Any], total_steps: int, eta_seconds: float | None) -
     if row.get("packing_utilization", 1.0) < 0.9995:
         parts.append(f"packed {row['packing_utilization']:.1%}")
     if row.get("device_memory_gb") is not None:
-        parts.append(f"mem {row['device_memory_gb']:.1f} GB")
+        parts.append(f"mem {row['device_memory_gb']:.1f} GiB")
     if row.get("eval_loss") is not None:
         bpb = f" ({row['eval_bpb']:.3f} bits/byte)" if row.get("eval_bpb") is not None else ""
         parts.append(f"eval {row['eval_loss']:.4f}{bpb}")

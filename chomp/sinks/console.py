@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from chomp.events import (
+    Acknowledged,
     Checkpoint,
     Compiled,
     Evaluated,
@@ -26,20 +27,41 @@ from chomp.events import (
     Warned,
     text,
 )
+from chomp.events.pace import overhead_seconds_per_step
 from chomp.sinks.base import Sink
 
 SAMPLE_LINES = 12
 SHOWN_ENVIRONMENT = ("XLA_", "JAX_", "CUDA_VISIBLE")
-# So many of the newest rows tell how long a step usually takes.
+# So many of the newest rows tell how long a step usually takes, and so many evaluations how long one does.
 RECENT_ROWS = 32
+RECENT_JOBS = 64
 
 
 class EtaMeter:
-    """Remaining seconds from the usual step time; compilation and evaluation are not in it."""
+    """Remaining seconds from the usual step, and what is evaluated, sampled and saved at usual distances.
+
+    Compilation is not in it, nor what somebody asked for.
+    """
 
     def __init__(self) -> None:
         self._step_times: deque[float] = deque(maxlen=RECENT_ROWS)
+        self._evaluated: dict[int, float] = {}
+        self._sampled: dict[int, float] = {}
+        self._saved: dict[int, float] = {}
+        self._answers: deque[Acknowledged] = deque(maxlen=RECENT_JOBS)
         self.total_steps = 0
+
+    def see(self, event: Event) -> None:
+        """Take in what else takes time."""
+        match event:
+            case Evaluated():
+                _keep(self._evaluated, event.step, event.seconds)
+            case Sampled():
+                _keep(self._sampled, event.step, self._sampled.get(event.step, 0.0) + event.seconds)
+            case Checkpoint(state="committed"):
+                _keep(self._saved, event.step, event.blocked_seconds or 0.0)
+            case Acknowledged():
+                self._answers.append(event)
 
     def update(self, row: dict[str, Any]) -> float:
         """Take a row in; the seconds until the last step.
@@ -47,7 +69,15 @@ class EtaMeter:
         The median, of two the lower one: the first step is a slow one, and would be felt for long in any mean.
         """
         self._step_times.append(float(row["step_time_s"]))
-        return (self.total_steps - row["step"]) * statistics.median_low(self._step_times)
+        overhead = overhead_seconds_per_step(self._evaluated, self._sampled, self._saved, self._answers)
+        return (self.total_steps - row["step"]) * (statistics.median_low(self._step_times) + overhead)
+
+
+def _keep(spent: dict[int, float], step: int, seconds: float) -> None:
+    """Note the seconds of a step; the newest steps stay."""
+    spent[step] = seconds
+    if len(spent) > RECENT_JOBS:
+        del spent[min(spent)]
 
 
 class PatientConsole(Console):
@@ -73,8 +103,11 @@ class ConsoleSink(Sink):
         self._eta = EtaMeter()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        # A pause is told of once, though the engine goes back to it after each command that it obeys meanwhile.
+        self._is_paused = False
 
     def handle(self, event: Event) -> None:
+        self._eta.see(event)
         match event:
             case RunStarted():
                 self._started(event)
@@ -86,7 +119,11 @@ class ConsoleSink(Sink):
                 self._say(_compiled(event), style="dim")
                 self._show_bar()
             case Phase(name="paused"):
-                self._say("paused; `chomp ctl RUN resume` goes on", style="yellow")
+                if not self._is_paused:
+                    self._say("paused; `chomp ctl RUN resume` goes on", style="yellow")
+                self._is_paused = True
+            case Phase(name="train"):
+                self._is_paused = False
             case Step():
                 self._row(event.row)
             case Evaluated():

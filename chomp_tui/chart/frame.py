@@ -258,7 +258,7 @@ def _draw_cross(canvas: Canvas, plot: _Plot, edges: Floats, x: float) -> None:
 
 
 def _write_header(canvas: Canvas, lines: Sequence[Line], settings: Settings) -> None:
-    """Title, unit and per series its sign, name and value: the newest, or that at the crosshair."""
+    """Title, unit, whether y is logarithmic; per series sign, name and value: the newest, or the crosshair's."""
     write = settings.x_format or (scale.clock if settings.x_label == "time" else scale.whole_number)
     place = "" if settings.cross is None else f"{settings.x_label} {write(settings.cross)}".strip()
     entries = [
@@ -270,8 +270,8 @@ def _write_header(canvas: Canvas, lines: Sequence[Line], settings: Settings) -> 
         )
         for line in lines
     ]
-    column = 0
-    for text, role in header(canvas.codes.shape[1], settings.title, settings.unit, place, entries):
+    column, unit = 0, f"{settings.unit} log".strip() if settings.log_y else settings.unit
+    for text, role in header(canvas.codes.shape[1], settings.title, unit, place, entries):
         canvas.put(0, column, text, role)
         column += len(text)
 

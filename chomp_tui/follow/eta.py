@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from chomp.events.pace import overhead_seconds_per_step
 from chomp_tui.follow.runview import RunView
 
 RECENT_ROWS = 64
@@ -30,12 +31,13 @@ def eta_seconds(view: RunView, now: float) -> float | None:
     """Seconds until the last step, or None where that cannot be told.
 
     Recent steps at their usual speed, and evaluations, samples and saves at their usual
-    frequency and length. Compiling and pauses are left out; rows of earlier attempts count.
+    frequency and length, without those that somebody asked for. Compiling and pauses are left
+    out; rows of earlier attempts count.
     """
     pace = step_seconds(view)
     if view.total_steps is None or view.ended is not None or pace is None:
         return None
-    left = max(view.total_steps - view.step, 0) * (pace + overhead_seconds_per_step(view))
+    left = max(view.total_steps - view.step, 0) * (pace + _overhead_seconds_per_step(view))
     if view.phase is not None and view.phase.name == "train" and view.last_t is not None:
         # Between two rows time passes too, but never more than one more row should take.
         left -= min(max(now - view.last_t, 0.0), pace * _usual_gap(view.rows["step"][-RECENT_ROWS:]))
@@ -57,29 +59,14 @@ def step_seconds(view: RunView) -> float | None:
     return float(seconds[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
-def overhead_seconds_per_step(view: RunView) -> float:
+def _overhead_seconds_per_step(view: RunView) -> float:
     """Seconds of evaluation, sampling and saving that fall on a step."""
     sampled: dict[int, float] = {}
     for sample in view.samples:
         sampled[sample.step] = sampled.get(sample.step, 0.0) + sample.seconds
+    evals = (view.evals[name][-RECENT_ROWS:].tolist() for name in ("step", "seconds"))
     saved = {one.step: one.blocked_seconds for one in view.checkpoints.values() if one.blocked_seconds is not None}
-    return (
-        _per_step(view.evals["step"][-RECENT_ROWS:], view.evals["seconds"][-RECENT_ROWS:])
-        + _per_step(np.array(sorted(sampled)), np.array([sampled[step] for step in sorted(sampled)]))
-        + _per_step(np.array(sorted(saved)), np.array([saved[step] for step in sorted(saved)]))
-    )
-
-
-def _per_step(steps: np.ndarray, seconds: np.ndarray) -> float:
-    """Seconds per step of something that is done now and then; the first time, which may compile, hardly counts."""
-    seconds = np.asarray(seconds, np.float64)
-    usable = np.isfinite(seconds) & (seconds >= 0)
-    steps, seconds = steps[usable], seconds[usable]
-    if not len(steps):
-        return 0.0
-    if len(seconds) > 1:
-        seconds = seconds[1:]
-    return float(np.median(seconds)) / _usual_gap(steps)
+    return overhead_seconds_per_step(dict(zip(*evals, strict=True)), sampled, saved, view.answers)
 
 
 def _usual_gap(steps: np.ndarray) -> float:

@@ -49,11 +49,13 @@ CATEGORY_OF_PHASE = {
     "data": "startup", "compile": "compile", "train": "train", "eval": "eval", "sample": "sample", "save": "save",
     "paused": "paused",
 }  # fmt: skip
+# What an engine does between two steps and, when asked, in the middle of a pause.
+JOBS = ("eval", "sample", "save")
 
 
 @dataclass(frozen=True)
 class CheckpointView:
-    """What the events say of one checkpoint; `state` as in the `checkpoint` event."""
+    """What is known of one checkpoint; `state` as in the `checkpoint` event, or `origin` where a fork began with it."""
 
     step: int
     state: str
@@ -75,11 +77,13 @@ class RunView:
     Attributes:
         first_started_at: Unix time of the first attempt's `run_started`.
         phase: what the engine does now; None before its first word and after its last.
+        is_paused: whether the engine waits to be told to go on, even if it evaluates, samples or saves meanwhile.
         opening: an attempt that reads its data and has not begun yet: it may be refused, and the run stays as it was.
         refused: the end of an attempt that never began, if that is the newest thing that happened to a begun run.
         samples, warnings, nonfinite, rollbacks, answers: the newest of each; the counts are of all.
         ended: how the newest attempt that began ended, None while it runs or if it was killed.
         spent: seconds by category of all that is over, see `budget`.
+        is_accounted: whether the engine's own account is in `spent`; that of a fork goes on from its origin's.
         last_t: Unix time of the newest event.
     """
 
@@ -89,6 +93,7 @@ class RunView:
     attempts: int = 0
     first_started_at: float | None = None
     phase: Phase | None = None
+    is_paused: bool = False
     opening: Phase | None = None
     refused: RunEnded | None = None
     compiled: Compiled | None = None
@@ -106,6 +111,7 @@ class RunView:
     tokens_seen: int = 0
     last_t: float | None = None
     spent: Mapping[str, float] = field(default_factory=dict)
+    is_accounted: bool = False
     unknown_kinds: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -231,6 +237,8 @@ class Folding:
                 self._roll_back(event)
             case Acknowledged():
                 self._keep("answers", event, MOST_ANSWERS)
+                if event.ok and event.command in ("pause", "resume"):
+                    self._fields["is_paused"] = event.command == "pause"
             case Unknown():
                 self._count_unknown(event.name)
 
@@ -259,6 +267,7 @@ class Folding:
         else:
             self._close_phase(event.t)
         fields["phase"] = event
+        fields["is_paused"] = event.name == "paused" or (fields["is_paused"] and event.name in JOBS)
         fields["step"] = max(fields["step"], event.step)
 
     def _close_phase(self, t: float | None) -> None:
@@ -275,7 +284,7 @@ class Folding:
         kept = -1 if event.resumed_from is None else event.resumed_from
         self._count_lost(kept)
         self._go_back_to(kept)
-        fields.update(started=event, ended=None, opening=None, refused=None, compiled=None)
+        fields.update(started=event, ended=None, opening=None, refused=None, compiled=None, is_paused=False)
         fields["attempts"] = event.attempt or fields["attempts"] + 1
         fields["step"], fields["tokens_seen"] = max(kept, 0), event.tokens_seen
         fields["total_steps"] = event.total_steps or None
@@ -333,10 +342,10 @@ class Folding:
             fields.update(refused=event, opening=None, phase=None)
             return
         self._close_phase(event.t)
-        fields.update(ended=event, opening=None, refused=None)
+        fields.update(ended=event, opening=None, refused=None, is_paused=False)
         fields["step"] = max(fields["step"], event.step)
         if event.time_budget_seconds:
-            fields["spent"] = dict(event.time_budget_seconds)
+            fields["spent"], fields["is_accounted"] = dict(event.time_budget_seconds), True
             self._owned.add("spent")
 
     def _never_began(self, event: RunEnded) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,7 +11,7 @@ import numpy as np
 from chomp_tui.follow.alerts import Alert
 from chomp_tui.follow.feed import RunUpdate
 from chomp_tui.follow.runfacts import RunFacts
-from chomp_tui.follow.runview import RunView
+from chomp_tui.follow.runview import CheckpointView, RunView
 from chomp_tui.follow.status import Status
 
 MISSING = "–"
@@ -56,6 +56,19 @@ class Scene:
     def age_seconds(self) -> float | None:
         """Since the newest event."""
         return None if self.view.last_t is None else max(0.0, self.now - self.view.last_t)
+
+    @cached_property
+    def checkpoints(self) -> Mapping[int, CheckpointView]:
+        """By step, those that the events tell of; a fork began with one of its origin, which no event tells of."""
+        told, origin = self.view.checkpoints, self.facts.origin
+        if origin is None or origin.step in told:
+            return told
+        return {origin.step: CheckpointView(origin.step, "origin", origin.forked_at), **told}
+
+    @property
+    def saved(self) -> dict[int, CheckpointView]:
+        """Those of them that can be gone back to."""
+        return {step: one for step, one in self.checkpoints.items() if one.state in ("committed", "origin")}
 
     def newest(self, column: str) -> float | None:
         """The newest value of a column of rows; None where it is missing."""

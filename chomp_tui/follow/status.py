@@ -10,7 +10,7 @@ import numpy as np
 from chomp.events.text import duration
 from chomp.rundir import RunDir, live_holder, read_holder
 from chomp.rundir.summary import COPIED, KILLED
-from chomp_tui.follow.runview import RunView
+from chomp_tui.follow.runview import JOBS, RunView
 
 Tone = Literal["live", "good", "warn", "bad", "idle"]
 
@@ -127,6 +127,8 @@ def _alive(view: RunView, liveness: Liveness, now: float) -> Status:
         reason = f"the engine lives, but has said nothing for {duration(silence)}"
         return Status("silent", "?", "warn", reason, is_live=True)
     word, glyph = _PHASES.get(name, (str(name)[:20] or "running", "●"))
+    if view.is_paused and name in JOBS:
+        word += " (paused)"
     return Status(word, glyph, "live", is_live=True)
 
 

@@ -38,7 +38,7 @@ class ConsoleScreen(Screen[None]):
         return self.is_mounted
 
     def compose(self) -> ComposeResult:
-        yield TopBar(self.MODE)
+        yield TopBar(self.MODE, read_only=self.chomp.shared.read_only)
         yield from self.compose_body()
         yield KeyBar()
         yield TooSmall()

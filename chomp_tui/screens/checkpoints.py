@@ -32,6 +32,7 @@ from chomp_tui.widgets.checkpointrows import (
     difference_table,
     judged_by,
 )
+from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.namefilter import NameFilter
 from chomp_tui.widgets.quiet import set_text, set_title
@@ -93,7 +94,7 @@ class CheckpointsScreen(CheckpointUpkeep):
                 yield Static("", id="checkpoint-empty")
                 yield Listing(columns(with_run=True), id="checkpoint-list")
             with VerticalScroll(id="checkpoint-detail", classes="panel", can_focus=False):
-                yield Static("", id="checkpoint-facts")
+                yield Detail(id="checkpoint-facts")
 
     def on_mount(self) -> None:
         self.query_one("#checkpoint-empty").display = False
@@ -174,7 +175,7 @@ class CheckpointsScreen(CheckpointUpkeep):
 
     def _draw_detail(self) -> None:
         row = self.row()
-        facts = self.query_one("#checkpoint-facts", Static)
+        facts = self.query_one("#checkpoint-facts", Detail)
         title = f"step {row.step:,} of {row.run.name}" if row else ""
         set_title(self.query_one("#checkpoint-detail"), title)
         check = self.checks.get(row.key) if row else None
@@ -190,6 +191,9 @@ class CheckpointsScreen(CheckpointUpkeep):
             self._draw_detail()
 
     def on_listing_selected(self) -> None:
+        self._draw_detail()
+
+    def on_detail_rewidened(self) -> None:
         self._draw_detail()
 
     def row(self) -> CheckpointRow | None:
@@ -309,6 +313,9 @@ class CheckpointsScreen(CheckpointUpkeep):
         if row is None or differences is None:
             return
         now = self._found.reference if row.hand is not None else "the run's own settings"
+        if not differences:
+            self.chomp.tell(f"step {row.step:,} of {row.run.name} and {now}: nothing differs")
+            return
         self.app.push_screen(Read(f"Step {row.step:,} of {row.run.name}, and {now}", difference_table(differences)))
 
     # Filter ----------------------------------------------------------------------------

@@ -380,7 +380,11 @@ class ConfigureScreen(ConsoleScreen):
     def action_diff(self) -> None:
         """Show what differs from the file."""
         self.pull()
-        self.app.push_screen(diff_dialog(self.document))
+        document = self.document
+        if document.is_modified or document.overrides:
+            self.app.push_screen(diff_dialog(document))
+        else:
+            self.chomp.tell("nothing differs: the text is as it " + ("is on disk" if document.path else "began"))
 
     def action_launch(self) -> None:
         """Start a run with what is on the screen."""

@@ -179,16 +179,17 @@ async def save_as(screen: ConfigureScreen) -> bool:
 
 
 def diff_dialog(document: Document) -> Read:
-    """What differs from the file, as a unified diff."""
+    """What differs from the file, or from the text that a new configuration began with, as a unified diff."""
+    before = "as it is on disk" if document.path is not None else "as it began"
     lines = list(
         difflib.unified_diff(
-            document.base.splitlines(), document.text.splitlines(), "on disk", "on screen", lineterm="", n=2
+            document.base.splitlines(), document.text.splitlines(), before, "on screen", lineterm="", n=2
         )
     )
     tones = {"+": "$success", "-": "$error", "@": "$primary"}
     rows = [Content.styled(defused(line), tones.get(line[:1], "")) for line in lines]
     if not rows:
-        rows = [Content("Nothing: the text is as it is on disk.")]
+        rows = [Content(f"Nothing: the text is {before}.")]
     if document.overrides:
         rows += [Content(""), Content.styled("and on top of it, for this run only", "$muted")]
         rows += [Content(f"  -o {defused(one)}") for one in document.overrides]

@@ -26,6 +26,7 @@ from chomp_tui.dialogs import confirm
 from chomp_tui.follow import runlist
 from chomp_tui.follow.runlist import ConfigEntry, RunList
 from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.namefilter import NameFilter
 from chomp_tui.widgets.quiet import set_text, set_title
@@ -90,7 +91,7 @@ class HomeScreen(ConsoleScreen):
                 yield Static("", id="home-empty")
                 yield Listing(RUN_COLUMNS, id="run-list")
             with VerticalScroll(id="home-detail", classes="panel", can_focus=False):
-                yield Static("", id="home-facts")
+                yield Detail(id="home-facts")
             with Vertical(id="home-configs", classes="panel"):
                 yield Listing(CONFIG_COLUMNS, head=False, id="config-list")
 
@@ -180,7 +181,7 @@ class HomeScreen(ConsoleScreen):
     def _draw_detail(self) -> None:
         config = self.config() if self._configs_focused else None
         run = self.run_summary()
-        facts = self.query_one("#home-facts", Static)
+        facts = self.query_one("#home-facts", Detail)
         width = facts.size.width
         if config is not None:
             title, text = config.path.name, config_detail(config, width)
@@ -201,6 +202,9 @@ class HomeScreen(ConsoleScreen):
             self._draw_detail()
 
     def on_listing_selected(self) -> None:
+        self._draw_detail()
+
+    def on_detail_rewidened(self) -> None:
         self._draw_detail()
 
     def on_descendant_focus(self) -> None:
@@ -252,7 +256,13 @@ class HomeScreen(ConsoleScreen):
 
     def action_resume(self) -> None:
         """Pick a checkpoint of the run."""
-        self._with_run(lambda run: self.chomp.show_checkpoints(run.path))
+        self._with_run(self._resume)
+
+    def _resume(self, run: RunSummary) -> None:
+        if run.checkpoints:
+            self.chomp.show_checkpoints(run.path)
+        else:
+            self.chomp.tell(f"{run.name} has no checkpoint to resume from", severity="warning")
 
     def action_open_folder(self) -> None:
         """Show where the run lies."""

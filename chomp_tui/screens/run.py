@@ -245,9 +245,11 @@ class RunScreen(SteeringScreen):
     # Panels ------------------------------------------------------------------------------
 
     def go_back(self) -> None:
-        """Out of a zoomed panel, else home."""
-        board = self.query_one(Board)
-        if board.zoomed is not None:
+        """Out of a filtered log that is in view, then out of a zoomed panel, else home."""
+        board, log = self.query_one(Board), self.query_one(LogView)
+        if log.wanted and log.display:
+            log.filter("")
+        elif board.zoomed is not None:
             board.arrange_for(zoomed=None)
         else:
             super().go_back()
@@ -334,6 +336,8 @@ class RunScreen(SteeringScreen):
             self.chomp.tell("no run is chosen", severity="warning")
         elif scene.status.is_live:
             self.chomp.tell("this run is still going; stop it before resuming it", severity="warning")
+        elif not scene.saved and scene.update.read_fraction == 1:
+            self.chomp.tell(f"{self._path.name} has no checkpoint to resume from", severity="warning")
         else:
             self.chomp.show_checkpoints(self._path)
 

@@ -9,7 +9,6 @@ from textual.message import Message
 from chomp.events import Command
 from chomp.rundir import RunDir
 from chomp_tui.dialogs import Ask, Choice, Choose
-from chomp_tui.follow.runview import RunView
 from chomp_tui.follow.scene import Scene
 from chomp_tui.screens.following import FollowingScreen
 from chomp_tui.start import commands
@@ -66,9 +65,9 @@ class SteeringScreen(FollowingScreen):
 
     def action_pause(self) -> None:
         """Pause, or go on."""
-        view = self._steerable()
-        if view is not None:
-            self._ask_engine(commands.pause_or_resume(view, self._asked))
+        scene = self._steerable()
+        if scene is not None:
+            self._ask_engine(commands.pause_or_resume(scene.view, self._asked))
 
     def action_save_now(self) -> None:
         """Save a checkpoint."""
@@ -82,10 +81,10 @@ class SteeringScreen(FollowingScreen):
 
     def action_sample_now(self) -> None:
         """Ask for a prompt, then for a sample."""
-        view = self._steerable()
-        if view is None:
+        scene = self._steerable()
+        if scene is None:
             return
-        last = view.samples[-1].prompt if view.samples else ""
+        last = scene.view.samples[-1].prompt if scene.view.samples else ""
         question = Ask(
             "Continue which text?",
             value="" if "\n" in last else last,
@@ -101,12 +100,12 @@ class SteeringScreen(FollowingScreen):
 
     def action_stop(self) -> None:
         """Ask how to end the run, then end it."""
-        view = self._steerable()
-        if view is None:
+        scene = self._steerable()
+        if scene is None:
             return
         choices = (
             Choice("stop", "s", "Save and stop", "finishes the step and saves a checkpoint first"),
-            Choice("abort", "a", "Stop now, without saving", _loss_of(view)),
+            Choice("abort", "a", "Stop now, without saving", _loss_of(scene)),
             Choice("no", "n", "Leave it running"),
         )
         name = self._update.run.name if self._update is not None else "this run"
@@ -118,7 +117,7 @@ class SteeringScreen(FollowingScreen):
 
     # Asking ------------------------------------------------------------------------------
 
-    def _steerable(self) -> RunView | None:
+    def _steerable(self) -> Scene | None:
         """What is known of a run that can be steered; else says why it cannot."""
         scene = self.scene()
         if scene is None:
@@ -129,7 +128,7 @@ class SteeringScreen(FollowingScreen):
         if reason is not None:
             self.chomp.tell(reason, severity="warning")
             return None
-        return scene.view
+        return scene
 
     def _ask_engine(self, name: str, *, prompt: str | None = None) -> None:
         update = self._update
@@ -154,9 +153,10 @@ class SteeringScreen(FollowingScreen):
             self._feed.poke()
 
 
-def _loss_of(view: RunView) -> str:
+def _loss_of(scene: Scene) -> str:
     """What stopping without saving costs."""
-    saved = [one.step for one in view.checkpoints.values() if one.state == "committed"]
-    if not saved:
-        return f"nothing is saved yet: {view.step:,} steps are lost"
-    return f"the last checkpoint is step {max(saved):,}: {view.step - max(saved):,} steps are lost"
+    if not scene.saved:
+        return f"nothing is saved yet: {scene.view.step:,} steps are lost"
+    last = max(scene.saved)
+    where = "the fork began at" if scene.saved[last].state == "origin" else "the last checkpoint is"
+    return f"{where} step {last:,}: {max(scene.view.step - last, 0):,} steps are lost"

@@ -90,17 +90,12 @@ def why_not(status: Status, *, read_only: bool, elsewhere: str | None = None) ->
     return f"no engine is running here: the run is {status.word}"
 
 
-def is_paused(view: RunView) -> bool:
-    """Whether the engine waits to be told to go on."""
-    return view.phase is not None and view.phase.name == "paused"
-
-
 def pause_or_resume(view: RunView, pending: Sequence[Asked]) -> str:
     """The command that turns around what is, or what has been asked for last and not been answered."""
     for one in reversed(open_ones(pending, view)):
         if one.command in ("pause", "resume"):
             return "resume" if one.command == "pause" else "pause"
-    return "resume" if is_paused(view) else "pause"
+    return "resume" if view.is_paused else "pause"
 
 
 def answer_to(one: Asked, view: RunView) -> Acknowledged | None:

@@ -31,7 +31,10 @@ class BudgetPanel(TextPanel):
         if total <= 0:
             return Content.styled("nothing was measured yet", "$muted")
         cells = max(0, min(40, width - 28))
-        lines = []
+        lines, origin = [], scene.facts.origin
+        if origin is not None and scene.view.is_accounted:
+            # The account came with the checkpoint; while a fork has only its phases to go by, it is the fork's alone.
+            lines.append(Content.styled(f"with its origin's up to step {origin.step:,}", "$muted"))
         for key, (name, colour) in NAMES.items():
             seconds = spent.get(key, 0.0)
             if seconds <= 0 and key != "train":

@@ -13,17 +13,17 @@ from chomp_tui.follow.checkpointlist import CheckpointRow, names
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 from chomp_tui.widgets.runrows import fact, loss_text
 
-RUN = Column("run", "run", 26, grow=3, middle=True)
+RUN = Column("run", "run", 26, middle=True, whole=True)
 COLUMNS = (
-    Column("step", "step", 9, right=True),
+    Column("step", "step", 9, right=True, whole=True),
     Column("which", "", 8),
     Column("age", "age", 6, rank=2, right=True),
     Column("eval", "eval", 7, rank=1, right=True),
     Column("train", "train", 7, rank=3, right=True),
     Column("size", "size", 8, rank=4, right=True),
     Column("intact", "intact", 6),
-    Column("tags", "tags", 12, grow=1, rank=5),
-    Column("fits", "settings", 18, grow=4),
+    Column("tags", "tags", 12, rank=5, whole=True),
+    Column("fits", "settings", 18, grow=1, whole=True),
 )
 
 
@@ -141,8 +141,6 @@ def difference_table(differences: Sequence[Difference]) -> Content:
     order = {"fixed": 0, "judged": 1, "free": 2}
     verdicts = {"fixed": ("cannot change", "$error"), "judged": ("to accept", "$warning"), "free": ("free", "$success")}
     rows = sorted(differences, key=lambda item: (order[item.severity], item.path))
-    if not rows:
-        return Content("Nothing differs.")
     path_width = max(len(item.path) for item in rows)
     saved_width = max(len("checkpoint"), *(len(_value(item.saved)) for item in rows))
     now_width = max(len("now"), *(len(_value(item.now)) for item in rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -39,6 +39,8 @@ class Column:
         rank: columns of lower rank get room first; one that finds none is left out.
         right: whether its cells stand at the right edge.
         middle: whether a text that is too long loses its middle instead of its end.
+        whole: whether it follows its longest text: it leaves to others what it does not need, and what is left over
+            goes to it first.
     """
 
     key: str
@@ -48,6 +50,7 @@ class Column:
     rank: int = 0
     right: bool = False
     middle: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,38 @@ def cell(text: str, tone: str = "") -> Cell:
     return ((defused(text).replace("\n", " ").replace("\t", " "), tone),)
 
 
-def fit_columns(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
-    """The columns that have room in `width` cells, each with its own width."""
+def fit_columns(
+    columns: Sequence[Column], width: int, longest: Mapping[str, int] | None = None
+) -> list[tuple[Column, int]]:
+    """The columns that have room in `width` cells, each with its own width; `longest` are the cells of their texts."""
+    longest = longest or {}
     chosen: set[str] = set()
     for column in sorted(columns, key=lambda column: column.rank):
         wider = [other for other in columns if other.key in chosen or other is column]
         if not chosen or _needed(wider) <= width:
             chosen.add(column.key)
-    shown = [column for column in columns if column.key in chosen]
+    # Which ones there are depends on the width alone, so that none comes and goes with a text.
+    shown = [_narrowed(column, longest) for column in columns if column.key in chosen]
     spare = max(0, width - _needed(shown))
-    shares = sum(column.grow for column in shown)
-    widths = [column.width + (spare * column.grow // shares if shares else 0) for column in shown]
-    return list(zip(shown, widths, strict=True))
+    widths = {column.key: column.width for column in shown}
+    for column in shown:
+        if column.whole:
+            more = min(spare, max(0, longest.get(column.key, 0) - column.width))
+            widths[column.key] += more
+            spare -= more
+    # A column whose texts are whole already has no use for more, unless nobody else has.
+    growing = [column for column in shown if column.grow and not column.whole] or shown
+    shares = sum(column.grow for column in growing)
+    for column in growing:
+        widths[column.key] += spare * column.grow // shares if shares else 0
+    return [(column, widths[column.key]) for column in shown]
+
+
+def _narrowed(column: Column, longest: Mapping[str, int]) -> Column:
+    """A column that follows its texts, no wider than they need."""
+    if not column.whole or column.key not in longest:
+        return column
+    return replace(column, width=min(column.width, max(longest[column.key], cell_len(column.title))))
 
 
 def _needed(columns: Sequence[Column]) -> int:
@@ -160,6 +183,7 @@ class Listing(ScrollView, can_focus=True):
         self._head = int(head)
         self._rows: list[Row] = []
         self._selected: str | None = None
+        self._longest: dict[str, int] = {}
 
     # What is shown ---------------------------------------------------------------------
 
@@ -183,6 +207,10 @@ class Listing(ScrollView, can_focus=True):
         """Replace the rows; the selection stays on its key, or on its place where the key is gone."""
         place = self._index(self._selected)
         old, self._rows = self._rows, list(rows)
+        longest = {column.key: _longest(rows, column.key) for column in self._columns if column.whole}
+        if longest != self._longest:
+            self._longest = longest
+            self.refresh()
         self.virtual_size = Size(self.size.width, len(self._rows) + self._head)
         for index in range(max(len(old), len(self._rows))):
             before, after = _at(old, index), _at(self._rows, index)
@@ -291,7 +319,7 @@ class Listing(ScrollView, can_focus=True):
     def _line(self, cells: Mapping[str, Cell], width: int, base: Style, *, mark: bool) -> Strip:
         marked = base + self.get_component_rich_style("listing--mark", partial=True)
         parts = [Segment(MARK if mark else " " * len(MARK), marked)]
-        for number, (column, room) in enumerate(fit_columns(self._columns, width)):
+        for number, (column, room) in enumerate(fit_columns(self._columns, width, self._longest)):
             if number:
                 parts.append(Segment(" " * GAP, base))
             parts += self._cell(cells.get(column.key, ()), room, base, column)
@@ -306,6 +334,11 @@ class Listing(ScrollView, can_focus=True):
             parts.append(Segment(fitted, style))
         blank = Segment(" " * left, base)
         return [blank, *parts] if column.right else [*parts, blank]
+
+
+def _longest(rows: Sequence[Row], key: str) -> int:
+    """The cells that the longest text of a column needs."""
+    return max((sum(cell_len(text) for text, _ in row.cells.get(key, ())) for row in rows), default=0)
 
 
 def _at(rows: Sequence[Row], index: int) -> Row | None:

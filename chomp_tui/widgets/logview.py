@@ -88,7 +88,7 @@ class LogView(ScrollView, can_focus=True):
         self._resize_to(Size(width, len(self._rows)))
         set_title(self, "Log" if not wanted else f"Log with “{_short(self.wanted)}”")
         self.border_subtitle = f"{len(self._heights):,} line{'s' * (len(self._heights) != 1)}" + (
-            " · / then Enter shows all" if wanted else " · / filters"
+            " · Esc shows all" if wanted else " · / filters"
         )
         if self._follows:
             self.scroll_end(animate=False, x_axis=False, immediate=True)

@@ -17,9 +17,13 @@ class MemoryPanel(TextPanel):
 
     def text(self, scene: Scene, width: int) -> Content:
         limit = scene.newest("device_memory_limit_gb")
+        in_use, peak = scene.newest("device_memory_gb"), scene.newest("peak_memory_gb")
+        device = [_line("in use", in_use, limit, width), _line("peak", peak, limit, width)]
+        if in_use is None and peak is None and scene.view.rows:
+            # In the place of another dash: all that is below it has to stay in view.
+            device[1] = Content.styled("this device does not tell", "$muted")
         lines = [
-            _line("in use", scene.newest("device_memory_gb"), limit, width),
-            _line("peak", scene.newest("peak_memory_gb"), limit, width),
+            *device,
             Content.assemble(("limit   ", "$muted"), (_gib(limit), "bold")),
             Content.assemble(("host    ", "$muted"), (_gib(scene.newest("host_memory_gb")), "bold")),
             Content.assemble(
@@ -27,8 +31,6 @@ class MemoryPanel(TextPanel):
             ),
             Content.assemble(("disk    ", "$muted"), (_disk(scene), "bold")),
         ]
-        if scene.newest("device_memory_gb") is None and scene.view.rows:
-            lines.insert(2, Content.styled("this device does not tell what it uses", "$muted"))
         return Content("\n").join(lines)
 
 

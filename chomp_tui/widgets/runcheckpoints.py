@@ -1,4 +1,4 @@
-"""The checkpoints of a run, as its events tell."""
+"""The checkpoints of a run, as its events and its origin tell."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ WORDS = {
     "committed": ("saved", "good"),
     "failed": ("failed", "bad"),
     "deleted": ("deleted", "muted"),
+    "origin": ("origin", "good"),
     "refused": ("damaged", "bad"),
 }
 
@@ -44,10 +45,9 @@ class RunCheckpoints(Vertical):
 
     def draw(self, scene: Scene) -> None:
         """Show a scene."""
-        checkpoints = sorted(scene.view.checkpoints.values(), key=lambda one: -one.step)
+        checkpoints = sorted(scene.checkpoints.values(), key=lambda one: -one.step)
         self.query_one(Listing).show([_row(one, scene.now) for one in checkpoints])
-        stand = sum(one.state == "committed" for one in checkpoints)
-        said = f"{stand} saved · Enter opens" if checkpoints else "none yet"
+        said = f"{len(scene.saved)} saved · Enter opens" if checkpoints else "none yet"
         # Setting it paints the panel anew.
         if said != self.border_subtitle:
             self.border_subtitle = said
@@ -62,7 +62,7 @@ def _row(one: CheckpointView, now: float) -> Row:
     return Row(
         str(one.step),
         {
-            "step": cell(f"{one.step:,}", "strong" if one.state == "committed" else "muted"),
+            "step": cell(f"{one.step:,}", "strong" if one.state in ("committed", "origin") else "muted"),
             "state": cell(word, tone),
             "age": cell(duration(now - one.t) if one.t else MISSING, "muted"),
             "size": cell(MISSING if one.bytes is None else size(one.bytes)),

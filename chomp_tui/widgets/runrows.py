@@ -20,18 +20,18 @@ FACT_CELLS = 8
 
 RUN_COLUMNS = (
     Column("state", "state", 13),
-    Column("name", "run", 26, grow=2, middle=True),
-    Column("step", "step", 15, rank=1, right=True),
+    Column("name", "run", 26, grow=2, middle=True, whole=True),
+    Column("step", "step", 15, rank=1, right=True, whole=True),
     Column("bar", "", BAR_CELLS, rank=6),
     Column("loss", "loss", 7, rank=1, right=True),
     Column("eval", "eval", 7, rank=3, right=True),
     Column("curve", "loss, whole run", CURVE_CELLS, rank=4),
     Column("age", "age", 6, rank=2, right=True),
     Column("size", "size", 8, rank=7, right=True),
-    Column("reason", "why", 20, grow=8, rank=5),
+    Column("reason", "why", 20, grow=1, rank=5),
 )
 CONFIG_COLUMNS = (
-    Column("name", "file", 25, middle=True),
+    Column("name", "file", 25, middle=True, whole=True),
     Column("purpose", "purpose", 12, grow=1, rank=1),
 )
 # Glyph, word and tone. A word and a glyph each say all that the colour says.

@@ -33,16 +33,24 @@ class Tab(Static):
 
 
 class TopBar(Horizontal):
-    """Screen names on the left, one line of context on the right."""
+    """Screen names on the left, one line of context on the right.
 
-    def __init__(self, active: str) -> None:
+    Args:
+        active: the mode of the screen below.
+        read_only: whether this console can change nothing.
+    """
+
+    def __init__(self, active: str, *, read_only: bool = False) -> None:
         super().__init__(id="topbar")
         self._active = active
+        self._read_only = read_only
 
     def compose(self) -> ComposeResult:
         yield Static(Content.styled("chomp", "bold"), classes="brand")
         for mode, label in TABS:
             yield Tab(mode, label, active=mode == self._active)
+        if self._read_only:
+            yield Static("read-only", classes="read-only")
         yield Static("", id="context")
 
     def say(self, text: str | Content) -> None:

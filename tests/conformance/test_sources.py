@@ -19,6 +19,7 @@ from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.preparing import Plan, prepare
 from chomp.data.sources.files import FilesSource
 from chomp.data.tokenizers import build_tokenizer
+from chomp.events.text import many
 from chomp.model.loss import scored_tokens
 
 TEXTS = [f"document {number}: " + 'réal text, "quoted"\n'[: 3 + number % 17] * (number % 5) for number in range(45)]
@@ -219,7 +220,7 @@ def test_shuffling_changes_the_order(open_source, source):
 def test_describes_itself_in_one_line(open_source, source):
     data = open_source(*source)
     assert "\n" not in data.describe()
-    assert f"{len(data.heldout_texts())} documents held out" in data.describe()
+    assert f"{many(len(data.heldout_texts()), 'document')} held out" in data.describe()
     iterator = data.train_iterator()
     next(iterator)
     facts = data.describe_state(iterator.get_state())

@@ -319,6 +319,13 @@ def test_the_same_data_give_the_same_picture_and_settings_another() -> None:
     assert draw([line], 70, 14, Settings()).rows != draw([line], 70, 14, Settings(log_y=True)).rows
 
 
+@pytest.mark.parametrize(("unit", "said"), [("", "loss log "), ("GiB", "loss GiB log ")])
+def test_a_logarithmic_axis_is_named(unit: str, said: str) -> None:
+    line = Line("train", np.arange(9.0), np.arange(1.0, 10.0), "raw")
+    assert draw([line], 70, 14, Settings(title="loss", unit=unit, log_y=True)).text.startswith(said)
+    assert "log" not in draw([line], 70, 14, Settings(title="loss", unit=unit)).text
+
+
 @pytest.mark.parametrize(
     ("width", "wanted"),
     [

@@ -13,14 +13,18 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
+import chomp_tui.app as console
 from chomp.config import parse_config
 from chomp.events.text import size
 from chomp.rundir import RunDir, RunLock, list_checkpoints, read_info, seal
+from chomp_tui.app import ChompApp
 from chomp_tui.dialogs import Ask, Choose, Read
 from chomp_tui.edit.draft import ForkOrigin
 from chomp_tui.follow import checkpointlist
 from chomp_tui.follow.checkpointlist import CheckpointReader, Reference, judge, settings_of
+from chomp_tui.screens import checkpoints
 from chomp_tui.screens.checkpoints import CheckpointsScreen
+from chomp_tui.settings import Settings
 from chomp_tui.start.launch import LaunchRequest
 from chomp_tui.start.resumeplan import more_steps_problem, plan_resume
 from chomp_tui.widgets import sampling
@@ -126,6 +130,28 @@ async def test_the_age_and_the_size_of_every_checkpoint(run: RunDir) -> None:
         assert shown["step"] == ["150", "100", "50"]
         assert shown["age"] == ["3h45m", "2h30m", "1h15m"]
         assert shown["size"] == sizes
+
+
+async def test_the_detail_is_laid_out_for_its_panel_at_once(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "AGE_SECONDS", 3600.0)
+    monkeypatch.chdir(run.path.parent.parent)
+    app = ChompApp(console.Shared(Settings()))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: app.home_screen.is_ready)
+        await pilot.press("5")
+        await until(pilot, lambda: "intact  not looked at; v compares every byte" in "\n".join(frame(app)))
+        # Further lines of a fact begin behind its name.
+        await until(pilot, lambda: any("│         with the manifest" in line for line in frame(app)), seconds=3)
+
+
+async def test_a_long_name_is_not_cut_where_there_is_room(tmp_path: Path) -> None:
+    name = "quickstart-cpu-fork-20261128-151249"
+    made = make_run(tmp_path / "runs" / name)
+    make_checkpoint(made, 50)
+    app = host(made, None)
+    async with app.run_test(size=(160, 48)) as pilot:
+        table = await filled(app, pilot, 1)
+        assert name in "".join(segment.text for segment in table.render_line(1))
 
 
 async def test_one_run_and_back_to_all(run: RunDir) -> None:
@@ -234,7 +260,8 @@ async def test_what_differs_as_a_table(run: RunDir) -> None:
         await pilot.press("escape")
         await select(app, pilot, 100)
         await pilot.press("i")
-        assert "Nothing differs." in await dialog(app, pilot, Read)
+        await until(pilot, lambda: app.told == ["step 100 of one and the run's own settings: nothing differs"])
+        assert app.screen is screen(app)
 
 
 async def test_the_samples_of_a_checkpoint_are_shown_literally(run: RunDir) -> None:

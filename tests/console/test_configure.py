@@ -460,6 +460,25 @@ async def test_the_diff_shows_what_differs_and_the_overrides(tmp_path: Path) -> 
         assert "-o optim.lr=1" in drawn
 
 
+@pytest.mark.parametrize("has_file", [True, False])
+async def test_a_diff_without_a_difference_is_a_message(has_file: bool, tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        if has_file:
+            await console.open(pilot)
+        else:
+            await console.app.switch_mode("configure")
+            await until(pilot, lambda: console.screen.is_ready)
+        await pilot.press("f7")
+        await until(pilot, lambda: console.said)
+        assert console.said == [f"nothing differs: the text is as it {'is on disk' if has_file else 'began'}"]
+        assert console.app.screen is console.screen
+        await console.type(pilot, "train.steps", "3000")
+        await pilot.press("f7")
+        await until(pilot, lambda: isinstance(console.app.screen, Read))
+        assert f"--- as it {'is on disk' if has_file else 'began'}" in console.text()
+
+
 async def test_finding_shows_settings_of_all_sections(tmp_path: Path) -> None:
     console = Console(tmp_path)
     async with console.app.run_test(size=(80, 24)) as pilot:
@@ -586,7 +605,7 @@ async def test_figures_come_from_the_child_and_wait_while_there_are_problems(
         await pilot.press("f4", "f4")
         await pilot.pause()
         drawn = console.text()
-        for part in ("681,664", "! tight", "80% of 1.2 kB", "up to date", "learning rate", "about"):
+        for part in ("681,664", "! tight", "80% of 1.2 KiB", "up to date", "learning rate", "about"):
             assert part in drawn, part
         await console.type(pilot, "train.steps", "minus")
         report = console.screen._preflight.report

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from chomp.events import Checkpoint, Evaluated, Event, Sampled
-from chomp_tui.follow.eta import elapsed_seconds, eta_seconds, overhead_seconds_per_step, progress, step_seconds
+from chomp.events import Acknowledged, Checkpoint, Evaluated, Event, Sampled
+from chomp.sinks.console import EtaMeter
+from chomp_tui.follow.eta import elapsed_seconds, eta_seconds, progress, step_seconds
 from chomp_tui.follow.runview import RunView, fold_many
 from tests.console.runs import T0, ended, phase, row, started
 
@@ -60,8 +61,32 @@ def test_evaluations_samples_and_saves_have_their_share() -> None:
             events += [Sampled(step, prompt, "x", 1, 1.0, t=T0 + step) for prompt in ("a", "b")]
             events.append(Checkpoint("committed", step, 10, 3.0, 1.0, t=T0 + step))
     run = view(*events)
-    assert overhead_seconds_per_step(run) == pytest.approx((5 + 2 + 1) / 10)
-    assert eta_seconds(run, T0 + 100) == pytest.approx(900 * 1.8)
+    assert eta_seconds(run, T0 + 100) == pytest.approx(900 * (1 + (5 + 2 + 1) / 10))
+
+
+def test_what_somebody_asked_for_is_not_expected_again_and_the_log_says_the_same() -> None:
+    asked: list[Event] = [
+        Evaluated(4, 2.0, 7.4, None, 5, 40.0, t=T0 + 44),
+        Acknowledged("a1", "eval", True, "evaluated", 4, t=T0 + 44),
+        Sampled(4, "a prompt", "x", 1, 20.0, t=T0 + 64),
+        Acknowledged("a2", "sample", True, "wrote 1 sample", 4, t=T0 + 64),
+        Sampled(4, "kept", "x", 1, 20.0, t=T0 + 84),
+        Acknowledged("a3", "save", True, "saving step 4", 4, t=T0 + 84),
+        Checkpoint("committed", 4, 10, 3.0, 15.0, t=T0 + 100),
+    ]
+    regular: list[Event] = [
+        Evaluated(10, 2.0, 7.4, None, 5, 5.0, t=T0 + 110),
+        Sampled(10, "a", "x", 1, 3.0, t=T0 + 113),
+        Checkpoint("committed", 10, 10, 3.0, 2.0, t=T0 + 115),
+    ]
+    log = EtaMeter()
+    log.total_steps = 1000
+    for events, overhead in ((asked, 0.0), ([*asked, *regular], 1.0)):
+        run = view(row(1), row(2), *events, row(11, t=T0 + 120))
+        assert eta_seconds(run, T0 + 120) == pytest.approx(989 * (1 + overhead))
+        for event in events:
+            log.see(event)
+        assert log.update({"step": 11, "step_time_s": 1.0}) == pytest.approx(989 * (1 + overhead))
 
 
 def test_a_resume_keeps_what_was_learnt() -> None:

@@ -19,9 +19,11 @@ from chomp.rundir import Origin, RunDir, RunLock
 from chomp.rundir.origin import write_origin
 from chomp_tui.app import ChompApp
 from chomp_tui.dialogs import Choose
-from chomp_tui.screens.home import HomeScreen
+from chomp_tui.screens.home import CURVE_LINES, HomeScreen
 from chomp_tui.settings import Settings
+from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text
+from chomp_tui.widgets.runrows import tall_curve
 from tests.console.homes import append, ended, make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, Shared, frame, paints, until
 
@@ -110,6 +112,22 @@ async def test_a_wide_list_has_the_size_and_the_age_of_every_run(runs: Path) -> 
         assert all(re.fullmatch(r"1m\d\ds|5\ds", age) for age in ages[:-1]), ages
 
 
+async def test_the_detail_is_laid_out_anew_when_its_panel_gets_another_width(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = host(runs)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await filled(app, pilot, 3)
+        facts = home(app).query_one("#home-facts", Detail)
+        curve = tall_curve(home(app)._listing.runs[0], facts.size.width, CURVE_LINES)
+        await until(pilot, lambda: curve in str(facts.content))
+        # Neither the clock nor the screen's own size leads to it.
+        monkeypatch.setattr(HomeScreen, "_tick", lambda self: None)
+        facts.styles.width = 30
+        curve = tall_curve(home(app)._listing.runs[0], 30, CURVE_LINES)
+        await until(pilot, lambda: curve in str(facts.content), seconds=3)
+
+
 async def test_why_it_crashed_in_words(runs: Path) -> None:
     app = host(runs)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -160,6 +178,7 @@ async def test_only_changed_rows_are_drawn_again(runs: Path, monkeypatch: pytest
 
 
 async def test_keys_lead_on(runs: Path) -> None:
+    make_checkpoint(RunDir(runs / "finished"), 10)
     app = host(runs)
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(app, pilot, 3)
@@ -171,6 +190,15 @@ async def test_keys_lead_on(runs: Path) -> None:
         last = max(Path("configs").glob("*.yaml"))
         assert app.asked == [("edit", last, None), ("edit", last, None)]
         assert app.told == ["select a run first (Tab moves between the lists)"]
+
+
+async def test_a_run_without_a_checkpoint_cannot_be_resumed(runs: Path) -> None:
+    app = host(runs)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await filled(app, pilot, 3)
+        await pilot.press("r")
+        assert app.asked == []
+        assert app.told == ["finished has no checkpoint to resume from"]
 
 
 async def test_a_second_click_opens(runs: Path) -> None:
@@ -362,6 +390,28 @@ COLUMNS = (
 )
 def test_columns_are_chosen_by_width(width: int, expected: list[tuple[str, int]]) -> None:
     assert [(column.key, room) for column, room in fit_columns(COLUMNS, width)] == expected
+
+
+def test_names_are_whole_before_anything_else_grows() -> None:
+    shown = (Column("name", "", 10, grow=1, whole=True), Column("why", "", 10, grow=4))
+
+    def widths(width: int, longest: int, columns: tuple[Column, ...] = shown) -> list[int]:
+        return [room for _, room in fit_columns(columns, width, {"name": longest})]
+
+    assert widths(24, 30) == [10, 10]
+    assert widths(34, 30) == [20, 10]
+    assert widths(50, 30) == [30, 16]
+    assert widths(50, 4) == [4, 42]
+    assert widths(50, 12, shown[:1]) == [48], "nobody else has a use for it"
+
+
+async def test_a_long_name_is_not_cut_where_there_is_room(tmp_path: Path) -> None:
+    name = "quickstart-cpu-fork-20261128-151249"
+    make_run(tmp_path / "runs" / name, end=ended("stopped", 20, "stop was asked for"))
+    app = host(tmp_path / "runs")
+    async with app.run_test(size=(160, 48)) as pilot:
+        table = await filled(app, pilot, 1)
+        assert name in "".join(segment.text for segment in table.render_line(1))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widgets._toast import Toast
 
 from chomp.rundir import RunDir
 from chomp_tui import keys, reference
@@ -260,3 +261,18 @@ def test_the_page_is_current() -> None:
 def test_a_page_without_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="lacks the marks"):
         reference.updated("# The console\n")
+
+
+async def test_what_still_stands_there_is_not_told_again(tmp_path: Path) -> None:
+    made = app(tmp_path)
+    async with made.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: made.screen is made.configure_screen and made.configure_screen.is_ready)
+        await pilot.press(*["ctrl+z"] * 4)
+        await until(pilot, lambda: len(made.screen.query(Toast)) == 1)
+        made.tell("something else")
+        await until(pilot, lambda: len(made.screen.query(Toast)) == 2)
+        made.clear_notifications()
+        await until(pilot, lambda: not made.screen.query(Toast))
+        await pilot.press("ctrl+z")
+        await until(pilot, lambda: len(made.screen.query(Toast)) == 1)

@@ -249,6 +249,36 @@ async def test_an_engine_that_failed_before_training_says_why(tmp_path: Path) ->
         await shows(pilot, "The engine ended: crashed", reason, "chomp: error: nothing matches", "panel Log")
 
 
+@pytest.mark.parametrize("size", [(120, 48), (160, 48)])
+async def test_memory_of_a_silent_device_leaves_room_for_the_disk(size: tuple[int, int], tmp_path: Path) -> None:
+    run = write_run(tmp_path / "cpu", FakeRun(steps=300, device_memory=False, ending="stopped"))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=size) as pilot:
+        await shows(pilot, "this device does not tell", "host", "disk", "GB free")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_read_only_console_says_so_at_the_top(size: tuple[int, int], tmp_path: Path) -> None:
+    run = write_run(tmp_path / "live", LIVE)
+    for read_only in (True, False):
+        app = host(tmp_path, run.path, read_only=read_only)
+        async with app.run_test(size=size) as pilot:
+            await shows(pilot, "training")
+            assert ("read-only" in frame(app)[0]) is read_only
+
+
+async def test_the_time_of_a_fork_says_when_its_origins_is_in_it(tmp_path: Path) -> None:
+    origin = Origin("parent", "/runs/parent", 1_200, "0" * 64, 1.0)
+    for name, fork, ending in (("ended", True, "stopped"), ("live", True, None), ("no-fork", False, "stopped")):
+        run = write_run(tmp_path / name, FakeRun(steps=200, ending=ending, live=ending is None))
+        if fork:
+            write_origin(run, origin)
+        app = host(tmp_path, run.path)
+        async with app.run_test(size=(160, 48)) as pilot:
+            await shows(pilot, name, "training   ━")
+            assert ("with its origin's up to step 1,200" in text(app)) is (name == "ended"), name
+
+
 async def test_a_fork_names_its_origin(tmp_path: Path) -> None:
     run = write_run(tmp_path / "fork", FakeRun(steps=200, ending="stopped"))
     write_origin(run, Origin("parent", "/runs/parent", 1_200, "0" * 64, 1.0))
@@ -729,6 +759,15 @@ async def test_the_mouse_does_what_these_keys_do(tmp_path: Path) -> None:
         assert app.asked == [("checkpoints", run.path)]
 
 
+async def test_r_on_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=10, log_every=20, ending="stopped")).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "stopped")
+        await pilot.press("r")
+        assert app.told == ["done has no checkpoint to resume from"]
+        assert app.asked == []
+
+
 async def test_r_on_a_live_run_says_why_not(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -749,6 +788,7 @@ async def test_the_log_is_filtered(tmp_path: Path) -> None:
         await until(pilot, lambda: log.display and log.text.count("\n") < 3)
         assert "No space left" in " ".join(log.text.split())
         assert "INFO" not in log.text
+        assert "Esc shows all" in str(log.border_subtitle)
         await pilot.press("slash")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press(*["backspace"] * 5, "enter")
@@ -788,6 +828,35 @@ async def test_what_is_selected_with_the_mouse_is_copied(tmp_path: Path) -> None
         top, row = next((place, line) for place, line in enumerate(frame(app)) if "124.44M" in line)
         left = row.index("parameters")
         assert await drag(pilot, (left, top), (left + 18, top)) == "parameters  124.44M"
+
+
+async def test_escape_takes_the_logs_filter_away_before_it_leaves(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        board, log = screen_of(app).query_one(Board), screen_of(app).query_one(LogView)
+        await pilot.press("slash")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press(*"ERROR", "enter")
+        await until(pilot, lambda: log.has_focus)
+        await pilot.press("enter")
+        await until(pilot, lambda: board.zoomed == "log")
+        await pilot.press("escape")
+        await until(pilot, lambda: "INFO" in log.text)
+        assert (board.zoomed, app.asked) == ("log", [])
+        await pilot.press("escape")
+        assert (board.zoomed, app.asked) == (None, [])
+        await pilot.press("escape")
+        assert app.asked == [("screen", "home")]
+
+
+async def test_a_filter_of_a_log_that_is_not_in_view_keeps_nobody(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        screen_of(app).query_one(LogView).filter("ERROR")
+        await pilot.press("escape")
+        assert app.asked == [("screen", "home")]
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 30, 200])

@@ -121,6 +121,12 @@ def test_silence_is_borne_longer_where_engines_say_nothing() -> None:
     assert word(view(started(), phase("paused")), HERE, T0 + 10**6) == "paused"
 
 
+@pytest.mark.parametrize(("job", "said"), [("eval", "evaluating"), ("sample", "sampling"), ("save", "saving")])
+def test_what_a_paused_run_does_is_said_with_its_pause(job: str, said: str) -> None:
+    assert word(view(started(), phase("train"), phase(job)), HERE) == said
+    assert word(view(started(), phase("paused"), phase(job)), HERE) == f"{said} (paused)"
+
+
 def test_glyphs_are_one_cell_wide_and_states_differ_in_words() -> None:
     states = [status(view(started(), phase(name)), HERE, T0) for name in ("data", "train", "eval", "paused")]
     states += [status(view(started(), ended(name)), NOBODY, T0) for name in ("completed", "stopped", "crashed")]

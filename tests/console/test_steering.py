@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from chomp.events import Acknowledged, Command, Phase, RunEnded, Sampled
+from chomp.events import Acknowledged, Checkpoint, Command, Phase, RunEnded, Sampled
 from chomp.rundir import RunDir
+from chomp.rundir.origin import Origin, write_origin
 from chomp_tui.dialogs import Ask, Choose
 from chomp_tui.follow.feed import RunFeed
 from chomp_tui.follow.runview import RunView, fold_many
@@ -22,6 +24,7 @@ from chomp_tui.start import commands
 from chomp_tui.start.commands import Asked
 from tests.console.fakeruns import FakeRun, append, hold, write_run
 from tests.console.hosting import Host, frame, until
+from tests.console.runs import ended, phase, row, started, write
 from tests.console.test_run_screen import LIVE, host, screen_of, shows
 from tests.engine import Engine, dummy_config, events_of, write_config, write_corpus
 
@@ -97,6 +100,29 @@ def test_pause_turns_around_what_is_or_what_was_asked_last() -> None:
     assert commands.pause_or_resume(training, asked) == "resume"
     assert commands.pause_or_resume(view_of(Phase("paused", 1, t=1.0), answer("a1")), asked) == "resume"
     assert commands.pause_or_resume(training, [commands.failed(asked[0], "disk full")]) == "pause"
+
+
+@pytest.mark.parametrize("job", ["eval", "sample", "save"])
+def test_a_paused_run_that_does_something_meanwhile_is_told_to_go_on(job: str) -> None:
+    paused = view_of(Phase("train", 1, t=1.0), Phase("paused", 1, t=2.0), Phase(job, 1, t=3.0))  # type: ignore[arg-type]
+    assert commands.pause_or_resume(paused, []) == "resume"
+    done = fold_many(paused, [Phase("paused", 1, t=4.0)])
+    assert commands.pause_or_resume(done, []) == "resume"
+    going = fold_many(paused, [answer("a2", command="resume"), Phase("paused", 1, t=4.0), Phase("train", 1, t=4.1)])
+    assert commands.pause_or_resume(going, []) == "pause"
+    training = view_of(Phase("train", 1, t=1.0), Phase(job, 1, t=3.0))  # type: ignore[arg-type]
+    assert commands.pause_or_resume(training, []) == "pause"
+    # The answer may be read before the engine says that it waits.
+    assert commands.pause_or_resume(fold_many(training, [answer("a1", command="pause")]), []) == "resume"
+    assert commands.pause_or_resume(fold_many(training, [answer("a1", command="pause", ok=False)]), []) == "pause"
+
+
+def test_a_new_attempt_and_an_ended_one_are_not_paused() -> None:
+    paused = view_of(started(), phase("paused", 1))
+    assert paused.is_paused
+    assert not fold_many(paused, [phase("data")]).is_paused
+    assert not fold_many(paused, [started(1, attempt=2)]).is_paused
+    assert not fold_many(paused, [ended("stopped", 1)]).is_paused
 
 
 def test_why_a_run_cannot_be_steered() -> None:
@@ -189,6 +215,31 @@ async def test_stopping_asks_how(key: str, command: str | None, tmp_path: Path) 
         if command is not None:
             await until(pilot, lambda: sent(run))
         assert [one["command"] for one in sent(run)] == ([] if command is None else [command])
+
+
+async def test_a_fork_can_go_back_to_the_checkpoint_it_began_with(tmp_path: Path) -> None:
+    now = time.time()
+    rows = [row(step, t=now - 270 + step) for step in range(201, 271)]
+    begun = [phase("data", t=now - 80), started(200, t=now - 79), phase("train", 200, t=now - 78)]
+    run = RunDir(write(tmp_path / "fork", [*begun, *rows]))
+    write_origin(run, Origin("parent", "/runs/parent", 200, "0" * 64, now - 90))
+    hold(run)
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(160, 60)) as pilot:
+        await shows(pilot, "training", "1 saved · Enter opens", "200  origin")
+        await pilot.press("S")
+        await shows(pilot, "the fork began at step 200: 70 steps are lost")
+        await pilot.press("escape")
+        append(run, Checkpoint("committed", 260, 10, 1.0, 0.1))
+        await shows(pilot, "2 saved · Enter opens")
+        await pilot.press("S")
+        await shows(pilot, "the last checkpoint is step 260: 10 steps are lost")
+        await pilot.press("escape")
+        # Retention may take it away, as any other.
+        append(run, Checkpoint("deleted", 260), Checkpoint("deleted", 200))
+        await shows(pilot, "0 saved")
+        await pilot.press("S")
+        await shows(pilot, "nothing is saved yet: 270 steps are lost")
 
 
 async def test_a_command_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chomp.events import (
+    Acknowledged,
     Checkpoint,
     Compiled,
     Evaluated,
@@ -22,7 +23,7 @@ from chomp.events import (
     Step,
     Warned,
 )
-from chomp.events.text import count, defused, duration, loss, row_line, size
+from chomp.events.text import count, defused, duration, loss, many, memory, row_line, size
 from chomp.sinks import ConsoleSink
 from chomp.sinks.console import EtaMeter
 
@@ -116,6 +117,12 @@ def test_an_error_goes_to_standard_error_defused(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.startswith("error: at step 7: no �[2J�]0;owned�")
 
 
+def test_a_pause_is_told_of_once() -> None:
+    paused, sampling, training = (Phase(name=name, step=1) for name in ("paused", "sample", "train"))  # type: ignore[arg-type]
+    assert shown(io.StringIO(), paused, sampling, paused, sampling, paused).count("paused;") == 1
+    assert shown(io.StringIO(), paused, sampling, paused, training, paused).count("paused;") == 2
+
+
 def test_lines_of_a_run_in_a_pipe() -> None:
     text = shown(
         io.StringIO(), started(), Compiled(seconds=1.25, cache_hit=True, memory={}, flops_per_token=None), Step(row=ROW)
@@ -164,6 +171,16 @@ def test_sizes_and_counts() -> None:
         "2.0 GB",
         "32.1 TB",
     ]
+    assert [memory(n) for n in (0, 1023, 1024, 1.5 * 2**20, 2**31, 2**45)] == [
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "1.5 MiB",
+        "2.0 GiB",
+        "32768.0 GiB",
+    ]
+    assert "mem 1.5 GiB" in row_line({**ROW, "device_memory_gb": 1.5}, 100, None)
+    assert [many(n, "document") for n in (0, 1, 4_211)] == ["0 documents", "1 document", "4,211 documents"]
     assert [count(n) for n in (7, 693_952, 3.2e6, 1.1e9)] == ["7", "693,952", "3.20M", "1.10B"]
 
 
@@ -179,3 +196,22 @@ def test_the_remaining_time_is_made_from_the_usual_step() -> None:
     times = [5.0, *[0.5] * 10, 4.0, *[0.5] * 10]
     left = [meter.update({"step": step, "step_time_s": seconds}) for step, seconds in enumerate(times, 1)]
     assert left[1:] == [(100 - step) * 0.5 for step in range(2, len(times) + 1)]
+
+
+def test_the_remaining_time_counts_what_comes_at_usual_distances_and_not_what_was_asked_for() -> None:
+    meter = EtaMeter()
+    meter.total_steps = 100
+    for step in (10, 20):
+        meter.see(Evaluated(step, 2.0, 7.4, None, 1000, seconds=1.0))
+        meter.see(Sampled(step, "a", "b", 4, seconds=1.5))
+        meter.see(Sampled(step, "c", "d", 4, seconds=0.5))
+        meter.see(Checkpoint("committed", step, 10, 3.0, blocked_seconds=2.0))
+    usual = pytest.approx(75 * (0.5 + 5 / 10))
+    assert meter.update({"step": 25, "step_time_s": 0.5}) == usual
+    meter.see(Evaluated(23, 2.0, 7.4, None, 1000, seconds=50.0))
+    meter.see(Sampled(23, "a", "b", 4, seconds=50.0))
+    meter.see(Checkpoint("committed", 23, 10, 3.0, blocked_seconds=50.0))
+    assert meter.update({"step": 25, "step_time_s": 0.5}) != usual
+    for command in ("eval", "sample", "save"):
+        meter.see(Acknowledged("a1", command, True, "done", 23))
+    assert meter.update({"step": 25, "step_time_s": 0.5}) == usual

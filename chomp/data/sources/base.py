@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from chomp.events.text import many
+
 Document = str | np.ndarray
 """Text still to be tokenized, or int32 token ids that are used as they are."""
 
@@ -39,7 +41,7 @@ class RandomAccessSource(abc.ABC):
 
     def describe(self) -> str:
         """One line for people."""
-        return f"{self.name}: {len(self):,} documents"
+        return f"{self.name}: {many(len(self), 'document')}"
 
 
 class StreamSource(abc.ABC):
