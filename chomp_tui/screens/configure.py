@@ -251,6 +251,11 @@ class ConfigureScreen(ConsoleScreen):
 
     # Figures ---------------------------------------------------------------------------
 
+    @property
+    def preflight(self) -> Report:
+        """What the engine says of the configuration at hand."""
+        return self._preflight.report
+
     def _estimate(self, check: Check, *, compiled: bool = False) -> None:
         if check.loaded is None:
             self._preflight.hold("waits until the configuration is valid")

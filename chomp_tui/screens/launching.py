@@ -33,7 +33,7 @@ async def launch(screen: ConfigureScreen) -> None:
     if loaded is None:
         await screen.go_to_first_problem()
         return
-    if screen.chomp.refuse_read_only():
+    if screen.chomp.refuse_read_only() or not await _despite(screen):
         return
     try:
         request = await (_fork_request(screen) if screen.draft.fork else _request(screen, loaded))
@@ -42,6 +42,19 @@ async def launch(screen: ConfigureScreen) -> None:
         return
     if request is not None and screen.chomp.launch(request):
         screen.after_launch(draft)
+
+
+async def _despite(screen: ConfigureScreen) -> bool:
+    """Ask where the engine could not even say what this configuration amounts to; False to keep editing."""
+    report = screen.preflight
+    if report.state != "failed":
+        return True
+    choices = (
+        Choice("cancel", "n", "No, keep editing"),
+        Choice("start", "y", "Start all the same"),
+    )
+    question = Choose("The engine cannot estimate this configuration, and may not train it", choices, report.message)
+    return await screen.app.push_screen_wait(question) == "start"
 
 
 async def _request(screen: ConfigureScreen, loaded: LoadedConfig) -> LaunchRequest | None:
@@ -155,13 +168,16 @@ async def _accepted(screen: ConfigureScreen, plan: ForkPlan) -> bool:
         await screen.app.push_screen_wait(Read("The fork is not possible", text))
         await screen.go_to(plan.fixed[0].path)
         return False
-    if not plan.judged:
+    report = screen.preflight
+    notes = [f"! {note}" for note in report.figures.get("notes") or () if not report.is_outdated]
+    if not plan.judged and not notes:
         return True
     choices = (
         Choice("cancel", "n", "No, keep editing"),
-        Choice("accept", "y", "Accept these differences and fork"),
+        Choice("accept", "y", "Accept these differences and fork" if plan.judged else "Fork"),
     )
-    question = Choose("The fork trains with other settings than the checkpoint", choices, _listed(plan.judged))
+    text = "\n\n".join([_listed(plan.judged), *notes] if plan.judged else notes)
+    question = Choose("The fork trains with other settings than the checkpoint", choices, text)
     return await screen.app.push_screen_wait(question) == "accept"
 
 

@@ -50,11 +50,17 @@ class LineChart(Widget, can_focus=True):
     # Data and settings -------------------------------------------------------------------
 
     def show(
-        self, lines: Sequence[Line], *, x_label: str = "step", x_format: Callable[[float], str] | None = None
+        self,
+        lines: Sequence[Line],
+        *,
+        title: str | None = None,
+        x_label: str = "step",
+        x_format: Callable[[float], str] | None = None,
     ) -> None:
         """Replace the series; later ones are painted over earlier ones.
 
         Args:
+            title: another title than before.
             x_label: what x counts, written at the axis; `time` means seconds and gets ticks at round times.
             x_format: how to write a value of x, instead of the usual short form.
         """
@@ -64,7 +70,8 @@ class LineChart(Widget, can_focus=True):
             after = self._extent()
             window = settings.window.converted(before[1] - before[0], after[1] - after[0])
             settings = replace(settings, window=window, cross=None)
-        self._settings = replace(settings, x_label=x_label, x_format=x_format)
+        title = settings.title if title is None else title
+        self._settings = replace(settings, title=title, x_label=x_label, x_format=x_format)
         self._redraw()
 
     def zoom_in(self) -> None:

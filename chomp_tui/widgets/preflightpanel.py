@@ -95,11 +95,10 @@ class PreflightPanel(VerticalScroll, can_focus=True):
             chart = LineChart("learning rate", id="pf-schedule")
             self.query_one("#pf-right").mount(chart)
         steps, rates = table[:, 0], table[:, 1]
-        peak = f"peak {rates.max():.3g}, last" if len(rates) else "lr"
-        lines = [Line(peak, steps[steps > (origin or 0)], rates[steps > (origin or 0)], "smooth")]
+        lines = [Line("last", steps[steps > (origin or 0)], rates[steps > (origin or 0)], "smooth")]
         if origin:
             lines.insert(0, Line(f"to step {origin:,}", steps[steps <= origin], rates[steps <= origin], "raw"))
-        chart.show(lines)
+        chart.show(lines, title=f"learning rate, peak {rates.max(initial=0):.3g}")
 
 
 def state_line(report: Report) -> Content:

@@ -28,6 +28,7 @@ from chomp_tui.screens.configure import ConfigureScreen
 from chomp_tui.screens.filing import OpenList
 from chomp_tui.settings import Settings
 from chomp_tui.start.launch import LaunchRequest
+from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.configform import ConfigForm
 from chomp_tui.widgets.field import FieldRow, Pick, Toggle
 from chomp_tui.widgets.listing import Listing
@@ -65,7 +66,7 @@ variables: {n: 64}
 class Console:
     """The real application with a recorder in the engine's place."""
 
-    def __init__(self, tmp_path: Path, text: str = SMALL, **kwargs: Any) -> None:
+    def __init__(self, tmp_path: Path, text: str = SMALL, inspect: tuple[str, ...] | None = None) -> None:
         self.folder = tmp_path
         for name in ("configs", "runs"):
             (tmp_path / name).mkdir(exist_ok=True)
@@ -80,7 +81,7 @@ class Console:
             f"figures['memory']['compiled'] = {COMPILED!r} if '--compile' in sys.argv else None\n"
             "print(json.dumps(figures))\n"
         )
-        self.screen = ConfigureScreen(inspect=(sys.executable, str(fake)), debounce_seconds=0)
+        self.screen = ConfigureScreen(inspect=inspect or (sys.executable, str(fake)), debounce_seconds=0)
         self.app.configure_screen = self.screen
         self.launched: list[LaunchRequest] = []
         self.said: list[str] = []
@@ -831,6 +832,54 @@ async def test_a_fork_says_what_may_change_and_launches_with_what_was_accepted(t
         loaded = load_config(request.config, request.overrides)
         assert (loaded.config.optim.lr, loaded.config.train.steps) == (5e-4, 4000)
         assert (request.run_dir / "checkpoints" / "20" / "manifest.json").exists()
+
+
+async def test_a_fork_tells_what_becomes_of_its_learning_rate(tmp_path: Path) -> None:
+    note = "the learning rate keeps its schedule, which ends at step 2000"
+    script = tmp_path / "continued.py"
+    # As the engine answers: only a run that goes on from this checkpoint has such a note.
+    script.write_text(
+        "import json, sys\n"
+        f"known = {str(Path('checkpoints') / '10')!r} in sys.argv[sys.argv.index('--continue') + 1]\n"
+        f"print(json.dumps({FIGURES!r} | {{'notes': [{note!r}] if known else [], 'continues_from': 10}}))\n"
+    )
+    console = Console(tmp_path, inspect=(sys.executable, str(script)))
+    past = make_run(tmp_path, SMALL, step=10)
+    async with console.app.run_test(size=(200, 60)) as pilot:
+        await console.open(pilot, fork=ForkOrigin(past, 10))
+        await console.type(pilot, "train.steps", "4000")
+        await settle(pilot, console)
+        await until(pilot, lambda: "keeps its schedule" in console.text())
+        chart = console.screen.query_one("#pf-schedule", LineChart)
+        drawn = {line.name: (line.tone, list(line.x)) for line in chart._lines}
+        assert drawn == {"to step 10": ("raw", [1, 10]), "last": ("smooth", [20])}
+        assert "learning rate, peak 0.001" in console.text()
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        assert "keeps its schedule" in console.text()
+        assert not console.launched
+        await pilot.press("y")
+        await until(pilot, lambda: console.launched)
+        assert console.launched[0].accept == ()
+
+
+async def test_what_the_engine_cannot_estimate_is_started_only_after_a_question(tmp_path: Path) -> None:
+    script = tmp_path / "failing.py"
+    script.write_text("import sys\nprint('error: no text at /x', file=sys.stderr)\nsys.exit(3)\n")
+    console = Console(tmp_path, inspect=(sys.executable, str(script)))
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await until(pilot, lambda: "✓ valid  ✗ no text at /x" in console.text())
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        assert "no text at /x" in console.text()
+        await pilot.press("n")
+        await until(pilot, lambda: not isinstance(console.app.screen, Choose))
+        assert not console.launched
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        await pilot.press("y")
+        await until(pilot, lambda: console.launched)
 
 
 async def test_a_fork_that_changes_a_shape_is_refused(tmp_path: Path) -> None:

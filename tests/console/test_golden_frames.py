@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from textual.pilot import Pilot
 
 from chomp.rundir import RunDir, read_info, seal
 from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.screens.configure import ConfigureScreen
 from chomp_tui.screens.device import DeviceScreen
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
@@ -21,6 +23,7 @@ from chomp_tui.start.machine import Machine
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.homes import TEXT, make_checkpoint, make_run
 from tests.console.hosting import frame, until
+from tests.console.test_configure import FIGURES
 from tests.device.fake_nvml import fake
 
 GOLDEN = Path(__file__).parent / "golden"
