@@ -272,7 +272,7 @@ def _keys(id_: str, written: Any) -> str:
         raise ValueError(f"{id_}: {written} could no longer be typed into a field; use f1 to f12 or ctrl+letter")
     spelled = [_spelled(id_, part) for part in parts]
     for part in spelled:
-        if part in _TAKEN:
+        if part in _TAKEN and (id_, part) != ("app.quit", "ctrl+q"):
             raise ValueError(f"{id_}: {keys.shown(part)} {_TAKEN[part]}")
     return ",".join(spelled)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
@@ -11,7 +12,8 @@ from chomp_tui import keys
 from chomp_tui.dialogs import Dialog
 
 # Of a row: its keys, and what they do; lines that go on begin below each other.
-KEY_CELLS, HELP_CELLS = 14, 49
+# Sentences are easily read up to this width; around them are the box's edges, and the gap before them.
+MOST_HELP_CELLS, LEAST_HELP_CELLS, EDGE_CELLS = 90, 24, 13
 
 
 class HelpScreen(Dialog[None]):
@@ -45,13 +47,16 @@ class HelpScreen(Dialog[None]):
         parts_of_it = [part for part, screen in keys.WITHIN.items() if screen == self._scope]
         first = [scope for scope in (self._scope, *parts_of_it, "app") if scope]
         order = [*first, *(scope for scope in keys.SCOPES if scope not in first)]
+        named = {row.id: keys.shown(self._keymap.get(row.id, row.keys)) for row in keys.TABLE}
+        key_cells = max(map(cell_len, named.values()))
+        room = self.app.size.width * 9 // 10 - key_cells - EDGE_CELLS
+        help_cells = max(LEAST_HELP_CELLS, min(MOST_HELP_CELLS, room))
         parts: list[Content | str] = [self._purpose, "\n"] if self._purpose else []
         for scope in order:
             parts += ["\n", Content.styled(keys.SCOPES[scope], "bold $accent"), "\n"]
             for row in keys.TABLE:
                 if row.scope == scope:
-                    named = keys.shown(self._keymap.get(row.id, row.keys))
-                    line, *more = Content(row.help).wrap(HELP_CELLS)
-                    parts += [Content.styled(f"  {named:<{KEY_CELLS}} ", "bold"), line, "\n"]
-                    parts += [f"{'':<{KEY_CELLS + 3}}{other.plain}\n" for other in more]
+                    line, *more = Content(row.help).wrap(help_cells)
+                    parts += [Content.styled(f"  {named[row.id]:<{key_cells}}  ", "bold"), line, "\n"]
+                    parts += [f"{'':<{key_cells + 4}}{other.plain}\n" for other in more]
         return Content.assemble(*parts)

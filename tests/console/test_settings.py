@@ -185,6 +185,10 @@ def test_keys_that_cannot_be_had(keymap: dict[str, object], sentence: str) -> No
     assert checked_keymap(keymap) == ({}, [sentence])
 
 
+def test_leaving_may_be_left_to_the_key_that_always_leaves() -> None:
+    assert checked_keymap({"app.quit": "ctrl+q"}) == ({"app.quit": "ctrl+q"}, [])
+
+
 def test_the_same_letter_may_mean_two_things_on_two_screens() -> None:
     assert checked_keymap({"home.delete": "p"}) == ({"home.delete": "p"}, [])
 
