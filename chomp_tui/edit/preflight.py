@@ -204,8 +204,8 @@ def _environment(question: Question) -> dict[str, str]:
 
 
 async def _run(arguments: Sequence[str], environ: Mapping[str, str], limit_seconds: float) -> tuple[int, str, str]:
-    try:
-        process = await asyncio.create_subprocess_exec(
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -213,8 +213,16 @@ async def _run(arguments: Sequence[str], environ: Mapping[str, str], limit_secon
             env=dict(environ),
             start_new_session=True,
         )
+    )
+    try:
+        # Cut short while it starts a child, asyncio would kill that alone, and wait for what the child has started.
+        process = await asyncio.shield(starting)
     except OSError as error:
         raise PreflightFailed(f"the engine could not be asked: {error.strerror or error}") from error
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await _end(await starting)
+        raise
     try:
         with contextlib.suppress(psutil.Error):
             psutil.Process(process.pid).nice(NICE)
@@ -222,12 +230,16 @@ async def _run(arguments: Sequence[str], environ: Mapping[str, str], limit_secon
     except TimeoutError:
         raise PreflightFailed(f"no answer within {limit_seconds:.0f} s") from None
     finally:
-        # Also on cancellation: whatever the child started goes with it.
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        await _end(process)
     return process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill a child that still runs; whatever it started goes with it."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 def _figures(code: int, out: str, err: str) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,32 @@ async def test_closing_kills_the_child_and_its_children_and_leaves_no_file(tmp_p
     for pid in pids(tmp_path):
         await until(lambda pid=pid: is_gone(pid))  # type: ignore[misc]
     assert not list(folder.iterdir())
+
+
+async def test_a_child_given_up_while_it_is_started_goes_with_its_children(tmp_path: Path, monkeypatch: Any) -> None:
+    body = (
+        "import subprocess\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)'])\n"
+        f"open({str(tmp_path / 'started')!r}, 'a').write(f'{{child.pid}}\\n')\n"
+        "time.sleep(30)"
+    )
+    connect = BaseSubprocessTransport._connect_pipes
+
+    async def slow(self: Any, waiter: Any) -> None:
+        """The loop gets to what the child writes only after the child has done a lot."""
+        await until(lambda: len(pids(tmp_path)) == 2)
+        await asyncio.sleep(0.2)
+        await connect(self, waiter)
+
+    monkeypatch.setattr(BaseSubprocessTransport, "_connect_pipes", slow)
+    asked = Asked(tmp_path, body)
+    asked.preflight.request(question())
+    await until(lambda: len(pids(tmp_path)) == 2)
+    began = time.monotonic()
+    await asked.preflight.close()
+    assert time.monotonic() - began < 20
+    for pid in pids(tmp_path):
+        await until(lambda pid=pid: is_gone(pid))  # type: ignore[misc]
 
 
 async def test_an_invalid_configuration_holds_and_the_known_answer_comes_back(tmp_path: Path) -> None:
