@@ -14,6 +14,7 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widgets import Input
 from textual.widgets._toast import Toast
 
 from chomp.rundir import RunDir
@@ -26,6 +27,7 @@ from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.field import Pick, Toggle
+from chomp_tui.widgets.yamleditor import YamlEditor
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.homes import make_checkpoint
 from tests.console.hosting import until
@@ -134,6 +136,26 @@ async def press_all(pilot: Pilot[None], calls: list[tuple[str, object]], *scopes
 async def test_every_key_reaches_its_action(scope: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with shown(scope, tmp_path) as (made, pilot):
         await press_all(pilot, recorded(monkeypatch, made, "app", scope), "app", scope)
+
+
+@pytest.mark.slow
+async def test_keys_of_the_configure_screen_count_while_one_types(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shown("configure", tmp_path) as (made, pilot):
+        calls = recorded(monkeypatch, made, "app", "configure")
+        for kind in (YamlEditor, Input, Pick):
+            field = next(widget for widget in made.screen.query(kind) if widget.focusable)
+            field.focus()
+            await until(pilot, lambda field=field: made.screen.focused is field)
+            await press_all(pilot, calls, "configure")
+            assert made.screen.focused is field
+        editor = made.screen.query_one(YamlEditor)
+        editor.focus()
+        calls.clear()
+        await pilot.press(*"1q?")
+        assert "1q?" in editor.text, "letters are letters"
+        assert calls == []
 
 
 @pytest.mark.slow

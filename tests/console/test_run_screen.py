@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -354,6 +355,8 @@ async def test_a_copied_run_looks_like_the_original(name: str, tmp_path: Path, m
     if name == "killed":
         holder = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": 1e9 - 900, "locked_at": 1e9 - 900}
         first.lock.write_text(json.dumps(holder))
+    for path in first.path.rglob("*"):
+        os.utime(path, (1e9, 1e9))
     second = tmp_path / "away" / "one"
     second.parent.mkdir()
     subprocess.run(["cp", "-r", str(first.path), str(second)], check=True)
