@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
-from chomp_tui.keys import TABLE, Key
+from chomp_tui.keys import TABLE, WITHIN, Key
 
 HELP = "app.help"
 # From so many cells on, keys that are not of the first ones are named, too.
@@ -94,4 +94,4 @@ def fitting(named: set[str], needed: dict[str, int], width: int) -> list[str]:
 
 def _is_of_a_screen(row: Key) -> bool:
     """Whether its key does the same wherever the focus is."""
-    return row.scope not in ("app", "chart", "dialog")
+    return row.scope not in ("app", "dialog", *WITHIN)
