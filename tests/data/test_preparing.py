@@ -167,6 +167,19 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> No
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_what_a_killed_one_was_writing_does_not_stay(tmp_path: Path) -> None:
+    def killed(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    prepare(plan(tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(plan(tmp_path / "out"), killed)
+    (tmp_path / "out" / preparing.UNFINISHED / ".tokenizer.json.4711.tmp").write_text("{")
+    (tmp_path / "out" / ".metadata.json.4711.tmp").write_text("{")
+    prepare(plan(tmp_path / "out"))
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def test_two_at_once_in_one_folder(tmp_path: Path) -> None:
     def report(progress: Progress) -> None:
         with pytest.raises(DataError, match="another process is preparing data in"):
