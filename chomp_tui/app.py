@@ -309,11 +309,11 @@ class ChompApp(App[None]):
             self.tell(f"the theme is not remembered: {why}", severity="warning")
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: Textual's own commands and every row of the key table that counts here."""
-        yield from super().get_system_commands(screen)
+        """The palette: Textual's choice of themes, and every row of the key table that counts here."""
+        yield from (one for one in super().get_system_commands(screen) if one.title == "Theme")
         scope = screen.MODE if isinstance(screen, ConsoleScreen) else ""
         for row in keys.TABLE:
-            if row.scope == "app" and row.action not in ("back", "quit", "toggle_theme", "save_screenshot"):
+            if row.scope == "app" and row.action != "back":
                 yield SystemCommand(row.label, row.help, lambda row=row: self.run_action(f"app.{row.action}"))
             elif scope and row.scope == scope:
                 yield SystemCommand(row.label, row.help, lambda row=row: self.run_action(row.action, screen))

@@ -18,7 +18,7 @@ from chomp_tui.edit.document import Document
 from chomp_tui.edit.documents import from_file
 from chomp_tui.edit.forkplan import ForkPlan
 from chomp_tui.screens.filing import save_document
-from chomp_tui.start.launch import LaunchRequest
+from chomp_tui.start.launch import LaunchRequest, reason
 from chomp_tui.widgets.checkpointrows import change_lines
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ async def launch(screen: ConfigureScreen) -> None:
     try:
         request = await (_fork_request(screen) if screen.draft.fork else _request(screen, loaded))
     except (ChompError, OSError) as error:
-        screen.chomp.tell(f"not started: {error}", severity="error")
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        screen.chomp.tell(f"not started: {why}", severity="error")
         return
     if request is not None and screen.chomp.launch(request):
         screen.after_launch(draft)

@@ -84,7 +84,7 @@ def prove_flags(environ: Mapping[str, str]) -> str | None:
     try:
         check = check_xla_flags(environ)
     except (OSError, ValueError) as error:
-        return f"the flags cannot be tested: {_reason(error)}"
+        return f"the flags cannot be tested: {reason(error)}"
     # A child that hung, say, may not hang another time.
     if check.accepted or check.rejected:
         _verdicts[flags] = check.message or None
@@ -130,7 +130,7 @@ def start(request: LaunchRequest, environ: Mapping[str, str]) -> int:
             os.close(log)
     except (OSError, ValueError) as error:
         made.undo()
-        raise LaunchError(f"no engine was started for {run.path}: {_reason(error)}") from error
+        raise LaunchError(f"no engine was started for {run.path}: {reason(error)}") from error
     threading.Thread(target=child.wait, name=f"engine-{child.pid}", daemon=True).start()
     return child.pid
 
@@ -163,7 +163,8 @@ def _named(request: LaunchRequest, path: Path) -> RunDir:
     return RunDir(path, logging.metrics_file, logging.log_file)
 
 
-def _reason(error: OSError | ValueError) -> str:
+def reason(error: OSError | ValueError) -> str:
+    """What went wrong, without numbers that only programs know."""
     if not isinstance(error, OSError):
         return str(error)
     what = error.strerror or str(error)

@@ -225,6 +225,18 @@ async def test_a_command_of_the_palette_does_what_its_key_does() -> None:
         await until(pilot, lambda: app.screen is app.checkpoints_screen)
 
 
+async def test_a_picture_that_the_palette_takes_does_not_show_the_palette(tmp_path: Path) -> None:
+    app = console(RUN)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "300/10,000")
+        assert [one.title for one in app.get_system_commands(app.screen)].count("Screenshot") == 1
+        await choose(pilot, "Screenshot")
+        await until(pilot, lambda: list(Path().glob("*.svg")))
+        picture = next(Path().glob("*.svg")).read_text()
+        assert "smoothed" in picture
+        assert "Search" not in picture
+
+
 async def test_every_command_of_the_palette_runs_its_action(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, object]] = []
 
