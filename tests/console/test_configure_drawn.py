@@ -11,7 +11,8 @@ import pytest
 from rich.segment import Segment
 from textual.color import Color
 
-from chomp.events.text import count, size
+from chomp.events.text import count
+from chomp.events.text import memory as told
 from chomp_tui.edit.preflight import ENGINE, Report
 from chomp_tui.screens.configure import ConfigureScreen
 from chomp_tui.widgets.chart import LineChart
@@ -71,15 +72,15 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
         loaded = console.screen.document.check().loaded
         assert loaded is not None
         bars = [
-            "memory, estimated 1.0 kB",
+            "memory, estimated 1000 B",
             "parameters █ 100 B",
             "optimizer ██▌ 250 B",
             "gradients ██ 200 B",
             "activations ████▌ 450 B",
         ]
         verdicts = {
-            1_250.0: "! tight 80% of 1.2 kB",
-            4_000.0: "✓ fits 25% of 4.0 kB",
+            1_250.0: "! tight 80% of 1.2 KiB",
+            4_000.0: "✓ fits 25% of 3.9 KiB",
             500.0: "✗ does not fit 200% of 500 B",
         }
         for limit, verdict in verdicts.items():
@@ -139,10 +140,10 @@ async def test_the_panel_shows_what_the_engine_itself_says(tmp_path: Path) -> No
             f"device {said['device']['name']}",
         ]
         drawn, memory = rows(panel, "#pf-memory"), said["memory"]
-        assert drawn[0] == f"memory, estimated {size(memory['total'])}"
+        assert drawn[0] == f"memory, estimated {told(memory['total'])}"
         bars = [line.translate(str.maketrans("", "", "█▏▎▍▌▋▊▉")).split(maxsplit=1) for line in drawn[1:5]]
         parts = ("parameters", "optimizer", "gradients", "activations")
-        assert bars == [[part, size(memory[part])] for part in parts]
+        assert bars == [[part, told(memory[part])] for part in parts]
         assert sum(memory[part] for part in parts) == memory["total"]
         # Two steps of warm-up, then a cosine down to a tenth over the rest.
         schedule = said["schedule"]
@@ -172,13 +173,13 @@ async def test_the_compiler_is_asked_when_it_is_asked_for(tmp_path: Path) -> Non
         await until(pilot, lambda: console.screen._preflight.report.state == "done")
         await pilot.pause()
         drawn = rows(panel, "#pf-memory")
-        assert drawn[drawn.index("memory, compiled (XLA) 1.1 kB") :] == [
-            "memory, compiled (XLA) 1.1 kB",
+        assert drawn[drawn.index("memory, compiled (XLA) 1.0 KiB") :] == [
+            "memory, compiled (XLA) 1.0 KiB",
             "argument █████ 300 B",
             "output █████ 300 B",
             "temp ██████████ 600 B",
             "alias ██▌ 150 B",
-            "! tight 84% of 1.2 kB",
+            "! tight 84% of 1.2 KiB",
             "that JAX may take of the GPU",
             "fits below 75%, tight below 92%",
         ]
