@@ -229,7 +229,11 @@ class FieldRow(Widget):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self._settle(event.value)
-        self.screen.focus_next()
+        # From the last one the focus would go to the YAML, into which the next keys would be typed.
+        beside = self.parent.children if self.parent is not None else ()
+        rows = [row for row in beside if isinstance(row, FieldRow)]
+        for following in rows[rows.index(self) + 1 :][:1]:
+            following.control.focus()
 
     def on_input_blurred(self, event: Input.Blurred) -> None:
         event.stop()

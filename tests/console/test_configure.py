@@ -492,9 +492,11 @@ async def test_finding_shows_settings_of_all_sections(tmp_path: Path) -> None:
         await until(pilot, lambda: [row.setting.path for row in console.form.rows()][:1] == ["train.seed"])
         await pilot.press("w", "a", "r", "m", "u", "p", "underscore")
         await until(pilot, lambda: [row.setting.path for row in console.form.rows()][:1] == ["optim.warmup_steps"])
-        await pilot.press("enter", "end", "ctrl+u", "7")
+        await pilot.press("enter", "end", "ctrl+u", "7", "enter")
         await settle(pilot, console)
         assert "warmup_steps: 7" in console.screen.document.text
+        # There is no field behind it.
+        assert console.form.current == "optim.warmup_steps"
         await pilot.press("escape")
         await until(pilot, lambda: not console.form.has_class("-finding"))
         assert console.form.rows()[0].setting.path.startswith("train.")
