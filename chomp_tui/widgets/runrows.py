@@ -15,20 +15,20 @@ from chomp_tui.follow.runlist import ConfigEntry
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 
 BAR_CELLS = 8
-CURVE_CELLS = 17
+CURVE_CELLS = 13
 FACT_CELLS = 8
 
 RUN_COLUMNS = (
     Column("state", "state", 13),
-    Column("name", "run", 26, grow=2, middle=True, whole=True),
-    Column("step", "step", 15, rank=1, right=True, whole=True),
-    Column("bar", "", BAR_CELLS, rank=6),
+    Column("name", "run", 29, grow=2, middle=True, whole=True),
+    Column("step", "step", 13, rank=1, right=True, whole=True),
+    Column("bar", "", BAR_CELLS, rank=7),
     Column("loss", "loss", 7, rank=1, right=True),
-    Column("eval", "eval", 7, rank=3, right=True),
-    Column("curve", "loss, whole run", CURVE_CELLS, rank=4),
+    Column("eval", "eval", 7, rank=6, right=True),
+    Column("curve", "loss curve", CURVE_CELLS, rank=3),
     Column("age", "age", 6, rank=2, right=True),
-    Column("size", "size", 8, rank=7, right=True),
-    Column("reason", "why", 20, grow=1, rank=5),
+    Column("size", "size", 8, rank=4, right=True),
+    Column("reason", "why", 19, grow=1, rank=5),
 )
 CONFIG_COLUMNS = (
     Column("name", "file", 25, middle=True, whole=True),
