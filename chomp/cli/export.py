@@ -60,7 +60,10 @@ def command(
         click.echo(f"step {info.step} of {run.path}", err=True)
         reasons = {key: refusal(key, config, tokenizer, ask) for key in FORMATS}
         if as_json:
-            click.echo(json.dumps({key: {"possible": not why, "why": why} for key, why in reasons.items()}))
+            said_of = {
+                key: {"possible": why is None, "why": why, "what": FORMATS[key].what} for key, why in reasons.items()
+            }
+            click.echo(json.dumps(said_of))
             return
         for key, why in reasons.items():
             click.echo(f"{'✓' if why is None else '✗'} {key:<14}{why or FORMATS[key].what}")

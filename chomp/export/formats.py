@@ -6,9 +6,7 @@ stands there is whole.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from chomp.errors import ConfigError, DataError
 from chomp.export import gguf, huggingface, int8, megalodon, mhc, stablehlo
 from chomp.export.asking import Ask
 from chomp.generate.load import TrainedModel
+from chomp.rundir import NewFolder
 from chomp.rundir.paths import fsync_folder
 
 
@@ -76,8 +75,8 @@ def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str
         raise ConfigError(why)
     if os.path.lexists(folder):
         raise DataError(f"{folder} exists; name another folder, or delete it")
-    missing = [parent for parent in folder.parents if not os.path.lexists(parent)]
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    place = NewFolder.at(folder)
+    unfinished = place.unfinished(os.getpid())
     try:
         unfinished.mkdir(parents=True)
         FORMATS[name].write(trained, ask, unfinished)
@@ -89,11 +88,7 @@ def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        for parent in missing:
-            # Those that the export stands in are not empty.
-            with contextlib.suppress(OSError):
-                parent.rmdir()
+        place.clear(os.getpid())
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 

@@ -3,6 +3,7 @@
 from chomp.rundir.fork import fork_run
 from chomp.rundir.lock import Holder, RunLock, live_holder, read_holder
 from chomp.rundir.manifest import CheckpointInfo, list_checkpoints, read_info, seal, set_tags, verify
+from chomp.rundir.newfolder import NewFolder
 from chomp.rundir.origin import Origin, read_origin
 from chomp.rundir.paths import RunDir, fresh_name, list_runs, open_run, open_run_around, write_whole
 from chomp.rundir.removal import delete_checkpoint, delete_run
@@ -12,6 +13,7 @@ from chomp.rundir.summary import RunSummary, SummaryReader, summarize
 __all__ = [
     "CheckpointInfo",
     "Holder",
+    "NewFolder",
     "Origin",
     "RunDir",
     "RunLock",

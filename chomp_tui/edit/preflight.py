@@ -6,10 +6,7 @@ One child at a time, killed as soon as its answer is no longer wanted.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
 from chomp.config import Config
 from chomp.device import probe_gpus, visible_gpus
-from chomp.events.text import defused
 from chomp_tui.background import in_thread
+from chomp_tui.child import Answer, ask_child, said_object, sentence
 from chomp_tui.start.machine import read_machine
 
 State = Literal["waiting", "computing", "done", "failed"]
@@ -184,8 +179,8 @@ class Preflight:
             if question.origin is not None:
                 arguments += ["--continue", str(question.origin)]
             limit = COMPILE_TIMEOUT_SECONDS if question.compiled else TIMEOUT_SECONDS
-            code, out, err = await _run(arguments, _environment(question), limit)
-        return _figures(code, out, err.replace(str(path), "the configuration"))
+            answer = await _run(arguments, _environment(question), limit)
+        return _figures(replace(answer, err=answer.err.replace(str(path), "the configuration")))
 
 
 class PreflightFailed(Exception):
@@ -203,64 +198,22 @@ def _environment(question: Question) -> dict[str, str]:
     return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, **dict(question.environment)}
 
 
-async def _run(arguments: Sequence[str], environ: Mapping[str, str], limit_seconds: float) -> tuple[int, str, str]:
-    starting = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(environ),
-            start_new_session=True,
-        )
-    )
+async def _run(arguments: Sequence[str], environ: Mapping[str, str], limit_seconds: float) -> Answer:
     try:
-        # Cut short while it starts a child, asyncio would kill that alone, and wait for what the child has started.
-        process = await asyncio.shield(starting)
-    except OSError as error:
-        raise PreflightFailed(f"the engine could not be asked: {error.strerror or error}") from error
-    except asyncio.CancelledError:
-        with contextlib.suppress(OSError):
-            await _end(await starting)
-        raise
-    try:
-        with contextlib.suppress(psutil.Error):
-            psutil.Process(process.pid).nice(NICE)
-        out, err = await asyncio.wait_for(process.communicate(), limit_seconds)
+        return await ask_child(arguments, environ, limit_seconds=limit_seconds, nice=NICE)
     except TimeoutError:
         raise PreflightFailed(f"no answer within {limit_seconds:.0f} s") from None
-    finally:
-        await _end(process)
-    return process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+    except OSError as error:
+        raise PreflightFailed(f"the engine could not be asked: {error.strerror or error}") from error
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill a child that still runs; whatever it started goes with it."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-
-
-def _figures(code: int, out: str, err: str) -> Mapping[str, Any]:
-    if code != 0:
-        raise PreflightFailed(_sentence(err) or f"the engine ended with code {code} and said nothing")
-    for line in reversed(out.splitlines()):
-        if line.startswith("{"):
-            try:
-                figures = json.loads(line)
-            except ValueError:
-                break
-            if isinstance(figures, dict) and isinstance(figures.get("memory"), dict) and "parameters" in figures:
-                return figures
-    raise PreflightFailed("the engine's answer could not be read; is another version of chomp installed?")
-
-
-def _sentence(err: str) -> str:
-    """The engine's own complaint, without what libraries print around it."""
-    lines = [line for line in defused(err).splitlines() if line.strip()]
-    own = [index for index, line in enumerate(lines) if line.startswith("error: ")]
-    return "\n".join(lines[own[-1] :]).removeprefix("error: ") if own else "\n".join(lines[-1:])
+def _figures(answer: Answer) -> Mapping[str, Any]:
+    if answer.code != 0:
+        raise PreflightFailed(sentence(answer))
+    figures = said_object(answer)
+    if figures is None or not isinstance(figures.get("memory"), dict) or "parameters" not in figures:
+        raise PreflightFailed("the engine's answer could not be read; is another version of chomp installed?")
+    return figures
 
 
 def memory_limit(figures: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[float, str] | None:

@@ -33,6 +33,7 @@ from chomp_tui.widgets.checkpointrows import (
     judged_by,
 )
 from chomp_tui.widgets.detail import Detail
+from chomp_tui.widgets.exporting import ExportDialog
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.namefilter import NameFilter
 from chomp_tui.widgets.quiet import set_text, set_title
@@ -279,6 +280,16 @@ class CheckpointsScreen(CheckpointUpkeep):
         if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
         self.app.push_screen(SampleDialog(row.path, self.chomp.shared.environment))
+
+    def action_export(self) -> None:
+        """Write the checkpoint's model for other programs."""
+        row = self.row()
+        if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
+            return
+        self.app.push_screen(
+            ExportDialog(row.path, self.chomp.shared.environment),
+            lambda stopped: self.chomp.tell(stopped) if stopped else None,
+        )
 
     @work(group="samples", exclusive=True)
     async def action_samples(self) -> None:

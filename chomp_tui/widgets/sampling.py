@@ -187,7 +187,8 @@ class SampleDialog(Dialog[None]):
             panel.scroll_end(animate=False)
 
     def _say(self, text: str, *, bad: bool = False) -> None:
-        if self.is_mounted:
+        # Not `is_mounted`: that is told only after `on_mount`.
+        if self.is_attached:
             said = Content.styled(defused(text), "$error" if bad else "$muted")
             set_text(self.query_one("#sample-state", Label), said)
 

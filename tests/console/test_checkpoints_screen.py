@@ -175,7 +175,7 @@ async def test_nothing_to_show(tmp_path: Path) -> None:
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "one has no checkpoint yet" in "\n".join(frame(app)))
-        await pilot.press("enter", "f", "g", "v", "t", "d", "i")
+        await pilot.press("enter", "f", "g", "x", "v", "t", "d", "i")
         await pilot.pause()
         assert (app.asked, app.screen) == ([], app.held)
         make_checkpoint(run, 10)
@@ -561,6 +561,7 @@ async def test_leaving_while_the_model_is_loaded_leaves_no_process(
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         opened = await sampling_dialog(app, pilot)
+        await until(pilot, lambda: "loading the model…" in seen(app))
         await write(opened, pilot, "x")
         await until(pilot, lambda: opened._process is not None)
         process = opened._process

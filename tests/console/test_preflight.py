@@ -117,7 +117,7 @@ async def test_the_child_gets_file_overrides_environment_and_a_session_of_its_ow
         ("print('error: bad \\x1b[31m colour', file=sys.stderr); sys.exit(2)", "bad �[31m colour"),
         ("print(f'error: {sys.argv[1]}:3: wrong', file=sys.stderr); sys.exit(2)", "the configuration:3: wrong"),
         ("sys.exit(9)", "the engine ended with code 9 and said nothing"),
-        ("os.kill(os.getpid(), 9)", "the engine ended with code -9 and said nothing"),
+        ("os.kill(os.getpid(), 9)", "the engine was killed by signal 9"),
         ("print('hello')", "could not be read"),
         ("print('{\"parameters\": ')", "could not be read"),
         ("print('{}')", "could not be read"),

@@ -1,0 +1,41 @@
+"""A folder that appears whole: it is written beside its place, and moved there when all of it is on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class NewFolder:
+    """A folder to be.
+
+    Whoever kills the process that writes it can clear up after it, which that process can no longer do.
+
+    Attributes:
+        path: its place.
+        missing: folders around it that are made for it, the innermost first.
+    """
+
+    path: Path
+    missing: tuple[Path, ...]
+
+    @classmethod
+    def at(cls, path: Path) -> NewFolder:
+        """The plan for `path`, before anything is made."""
+        return cls(path, tuple(parent for parent in path.parents if not os.path.lexists(parent)))
+
+    def unfinished(self, pid: int) -> Path:
+        """Where the process `pid` writes until all is there."""
+        return self.path.with_name(f".{self.path.name}.{pid}.unfinished")
+
+    def clear(self, pid: int) -> None:
+        """Take away what the process left beside the finished folder, if it left anything."""
+        shutil.rmtree(self.unfinished(pid), ignore_errors=True)
+        for parent in self.missing:
+            # Those that the finished folder stands in are not empty.
+            with contextlib.suppress(OSError):
+                parent.rmdir()
