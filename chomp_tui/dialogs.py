@@ -153,4 +153,4 @@ class Read(Dialog[None]):
 
 def confirm(title: str, *, text: str, yes: str) -> Choose:
     """A question whose answer `yes` must be chosen on purpose; the cursor starts at the harmless one."""
-    return Choose(title, (Choice("no", "n", "No, leave it"), Choice("yes", "y", yes)), text)
+    return Choose(title, (Choice("no", "n", "No"), Choice("yes", "y", yes)), text)
