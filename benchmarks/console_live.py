@@ -1,6 +1,7 @@
 """What the console costs while a model trains, and how quickly it answers a key then.
 
-One engine trains the quickstart configuration; a console on a pseudo-terminal is attached and closed in turns.
+One engine trains the quickstart configuration, and a console on a pseudo-terminal is attached to it. Time and again that is
+stopped (SIGSTOP) and let go on, so that whatever else the machine does falls on steps with and without it alike.
 
 python -m benchmarks.console_live [--rounds N] [--seconds N]
 """
@@ -28,6 +29,7 @@ import psutil
 from chomp.events import EventReader, Step
 
 COLUMNS, LINES = 160, 48
+PART_SECONDS = 6.0
 
 
 class Console:
@@ -96,18 +98,26 @@ def new_steps(reader: EventReader) -> list[Step]:
     return [event for event in reader.read() if isinstance(event, Step)]
 
 
-def step_seconds(reader: EventReader) -> float:
-    """Mean seconds from step to step in what the reader has not seen yet."""
-    times = [event.t for event in new_steps(reader)]
-    return (times[-1] - times[0]) / (len(times) - 1)
-
-
-def alone_seconds(reader: EventReader, seconds: float) -> float:
-    """The same of so many seconds from now on."""
-    time.sleep(1)
-    new_steps(reader)
-    time.sleep(seconds)
-    return step_seconds(reader)
+def rate_attached(console: Console, reader: EventReader, seconds: float, shares: list[float]) -> float:
+    """Training rate with the console over that without, from so many seconds of each, in turns of PART_SECONDS."""
+    times: dict[bool, float] = {True: 0.0, False: 0.0}
+    steps = {True: 0, False: 0}
+    worked = 0.0
+    for turn in range(round(2 * seconds / PART_SECONDS)):
+        # With, without, without, with: a machine that grows slower is none of the console's.
+        is_with = turn % 4 in (0, 3)
+        os.kill(console.process.pid, signal.SIGCONT if is_with else signal.SIGSTOP)
+        before = console.cpu_seconds()
+        console.drain(1)
+        new_steps(reader)
+        console.drain(PART_SECONDS)
+        found = [event.t for event in new_steps(reader)]
+        times[is_with] += found[-1] - found[0]
+        steps[is_with] += len(found) - 1
+        worked += console.cpu_seconds() - before if is_with else 0.0
+    os.kill(console.process.pid, signal.SIGCONT)
+    shares.append(worked / (seconds + seconds / PART_SECONDS))
+    return (times[False] / steps[False]) / (times[True] / steps[True])
 
 
 def quiet_keys(console: Console, count: int) -> list[float]:
@@ -131,25 +141,18 @@ def measure(run: Path, rounds: int, seconds: float) -> None:
                 raise RuntimeError(f"the engine ended; see {run / 'train.log'}")
             time.sleep(0.5)
         time.sleep(5)
-        alone, attached, shares, presses = [alone_seconds(reader, seconds)], [], [], []
+        ratios: list[float] = []
+        shares: list[float] = []
+        presses: list[float] = []
         for _ in range(rounds):
             console = Console(run)
             console.drain(5)
-            new_steps(reader)
-            before = console.cpu_seconds()
-            console.drain(seconds)
-            shares.append((console.cpu_seconds() - before) / seconds)
-            attached.append(step_seconds(reader))
-            presses += quiet_keys(console, 40)
+            ratios.append(rate_attached(console, reader, seconds, shares))
+            presses += quiet_keys(console, 70)
             console.close()
-            alone.append(alone_seconds(reader, seconds))
     finally:
         engine.send_signal(signal.SIGKILL)
         engine.wait()
-    # Each time attached against those alone before and after it: a machine that grows slower is none of the console's.
-    ratios = [(one + two) / 2 / between for one, two, between in zip(alone, alone[1:], attached, strict=False)]
-    print(f"step alone    median {statistics.median(alone) * 1e3:7.1f} ms")
-    print(f"step attached median {statistics.median(attached) * 1e3:7.1f} ms")
     pairs = ", ".join(f"{ratio:.3f}" for ratio in ratios)
     print(f"training rate attached / alone, median of turns {statistics.median(ratios):.3f}   [{pairs}]")
     print(f"console at {COLUMNS}x{LINES}: median {statistics.median(shares):.1%} of one core")
@@ -164,8 +167,8 @@ def measure(run: Path, rounds: int, seconds: float) -> None:
 def main() -> None:
     """Measure in a temporary folder."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=36)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measure(Path(folder) / "run", options.rounds, options.seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -14,14 +15,21 @@ from chomp_tui.follow.runfacts import RunFacts, read_facts
 from chomp_tui.screens.base import ConsoleScreen
 
 # What is shown is brought up to date twice a second where that is cheap, and at least every three seconds. Between
-# those, so that it takes a sixtieth of one core: on a small machine all cores are the model's.
+# those, so that it takes a thirtieth of a core that nobody else wants, and a hundred and twentieth where all of them
+# work: a step whose threads wait for each other is held up by what any of them loses.
 FASTEST_SECONDS, SLOWEST_SECONDS = 0.5, 3.0
-REST_PER_CPU_SECOND = 60.0
+REST_PER_CPU_SECOND, REST_WHERE_ALL_WORK = 30.0, 120.0
 
 
-def next_look_seconds(cpu_seconds: float) -> float:
-    """How long to wait after an update that took so much processor time."""
-    return min(SLOWEST_SECONDS, max(FASTEST_SECONDS, REST_PER_CPU_SECOND * cpu_seconds))
+def next_look_seconds(cpu_seconds: float, *, all_work: bool) -> float:
+    """How long to wait after an update that took so much processor time, where all cores work or one is free."""
+    rest = REST_WHERE_ALL_WORK if all_work else REST_PER_CPU_SECOND
+    return min(SLOWEST_SECONDS, max(FASTEST_SECONDS, rest * cpu_seconds))
+
+
+def do_all_cores_work() -> bool:
+    """Whether less than a core was idle in the last minute."""
+    return os.getloadavg()[0] > (os.cpu_count() or 1) - 1
 
 
 class FollowingScreen(ConsoleScreen):
@@ -115,7 +123,7 @@ class FollowingScreen(ConsoleScreen):
         now, before = time.process_time(), self._cpu_seconds
         self._cpu_seconds = now
         if self._feed is not None and before is not None:
-            self._feed.pace(next_look_seconds(now - before))
+            self._feed.pace(next_look_seconds(now - before, all_work=do_all_cores_work()))
 
     def _note_life(self, update: RunUpdate) -> None:
         """Keep what the console knows of living engines true."""

@@ -29,6 +29,7 @@ from chomp_tui.follow.launched import Launched, lives, status_with
 from chomp_tui.follow.runview import RunView, fold_many
 from chomp_tui.follow.status import Status
 from chomp_tui.screens import run as run_module
+from chomp_tui.screens.following import do_all_cores_work, next_look_seconds
 from chomp_tui.screens.run import RunScreen
 from chomp_tui.settings import Settings, load_settings
 from chomp_tui.widgets.board import Board
@@ -998,3 +999,20 @@ async def test_settings_beside_the_run_are_in_the_facts(tmp_path: Path) -> None:
         screen_of(app).show_run(run.path)
         screen_of(app).query_one(Board).arrange_for(zoomed="facts")
         await shows(pilot, "is damaged")
+
+
+@pytest.mark.parametrize(
+    ("cpu_seconds", "all_work", "seconds"),
+    [(0.001, True, 0.5), (0.01, False, 0.5), (0.01, True, 1.2), (0.05, False, 1.5), (0.05, True, 3.0)],
+)
+def test_the_console_rests_longer_where_a_look_costs_the_model_something(
+    cpu_seconds: float, all_work: bool, seconds: float
+) -> None:
+    assert next_look_seconds(cpu_seconds, all_work=all_work) == pytest.approx(seconds)
+
+
+def test_whether_a_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for load, busy in ((0.5, False), (2.9, False), (3.2, True), (9.0, True)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert do_all_cores_work() is busy
