@@ -1,7 +1,7 @@
 """What the console costs while a model trains, and how quickly it answers a key then.
 
-One engine trains the quickstart configuration, and a console on a pseudo-terminal is attached to it. Time and again that is
-stopped (SIGSTOP) and let go on, so that whatever else the machine does falls on steps with and without it alike.
+One engine trains the quickstart configuration, and a console on a pseudo-terminal is attached to it. Time and again
+that is stopped (SIGSTOP) and let go on, so that what else the machine does falls on steps with and without it alike.
 
 python -m benchmarks.console_live [--rounds N] [--seconds N]
 """
