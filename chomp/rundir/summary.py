@@ -206,7 +206,8 @@ class SummaryReader:
         named = read_holder(run.lock)
         if named is not None and not named.is_here():
             return state, f"on {named.host}; from here nobody can tell whether it still runs"
-        if named is not None and not named.wrote(run.lock):
+        if named is not None and named.is_alive():
+            # It holds another directory's lock.
             return "stopped", COPIED
         return "crashed", KILLED
 

@@ -33,7 +33,7 @@ class Liveness:
     Attributes:
         pid: of the engine that holds the run on this machine.
         since: Unix time at which the engine that wrote the lock was started, None where nobody is named.
-        is_copy: whether the engine that wrote the lock did so in another directory, of which this one is a copy.
+        is_copy: whether the engine that the lock names trains in another directory, of which this one is a copy.
     """
 
     pid: int | None = None
@@ -81,7 +81,8 @@ def read_liveness(run: RunDir) -> Liveness:
     named = read_holder(run.lock)
     if named is not None and not named.is_here():
         return Liveness(elsewhere=named.host, since=named.started)
-    return Liveness(is_copy=named is not None and not named.wrote(run.lock))
+    # One that lives and does not hold this lock holds that of the original.
+    return Liveness(is_copy=named is not None and named.is_alive())
 
 
 def status(view: RunView, liveness: Liveness, now: float) -> Status:

@@ -70,7 +70,6 @@ class CheckpointsScreen(CheckpointUpkeep):
         self._run: Path | None = None
         self._found = Checkpoints()
         self._has_looked = False
-        self._detail_width = 0
         self._list: CheckpointList | None = None
 
     def show(self, run: Path | None) -> None:
@@ -103,7 +102,6 @@ class CheckpointsScreen(CheckpointUpkeep):
         self.ask_again()
         self._list.start()
         self.set_interval(AGE_SECONDS, self._tick)
-        self.screen_layout_refresh_signal.subscribe(self, lambda _: self._fit_detail())
         self.query_one("#checkpoint-list").focus()
 
     def on_unmount(self) -> None:
@@ -183,13 +181,6 @@ class CheckpointsScreen(CheckpointUpkeep):
         name, width = self._found.reference, facts.size.width
         text = checkpoint_detail(row, time.time(), check, name, width) if row else Content("")
         set_text(facts, text)
-
-    def _fit_detail(self) -> None:
-        """Lines are wrapped for a width, which is another one after the screen's classes have told the layout."""
-        width = self.query_one("#checkpoint-facts").size.width
-        if width != self._detail_width:
-            self._detail_width = width
-            self._draw_detail()
 
     def on_listing_selected(self) -> None:
         self._draw_detail()

@@ -77,7 +77,6 @@ class HomeScreen(ConsoleScreen):
         super().__init__()
         self._listing = runlist.Listing()
         self._has_looked = False
-        self._detail_width = 0
         self._list: RunList | None = None
 
     @property
@@ -103,7 +102,6 @@ class HomeScreen(ConsoleScreen):
         self._list = RunList(shared.runs, shared.configs, self._deliver)
         self._list.start()
         self.set_interval(AGE_SECONDS, self._tick)
-        self.screen_layout_refresh_signal.subscribe(self, lambda _: self._fit_detail())
         self.query_one("#run-list").focus()
 
     def on_unmount(self) -> None:
@@ -193,13 +191,6 @@ class HomeScreen(ConsoleScreen):
             title, text = "", Content("")
         set_title(self.query_one("#home-detail"), title)
         set_text(facts, text)
-
-    def _fit_detail(self) -> None:
-        """Lines are wrapped for a width, which is another one after the screen's classes have told the layout."""
-        width = self.query_one("#home-facts").size.width
-        if width != self._detail_width:
-            self._detail_width = width
-            self._draw_detail()
 
     def on_listing_selected(self) -> None:
         self._draw_detail()

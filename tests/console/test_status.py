@@ -152,6 +152,9 @@ def test_liveness_is_that_of_the_lock(tmp_path: Path) -> None:
     state = status(view(started(), phase("train")), copied, T0)
     assert (state.word, state.reason, state.is_live) == ("stopped", COPIED, False)
     assert word(view(started(), ended("completed")), copied) == "completed"
+    named = json.loads((tmp_path / "copy" / "lock").read_text())
+    (tmp_path / "copy" / "lock").write_text(json.dumps({**named, "started": 5.0}))
+    assert read_liveness(RunDir(tmp_path / "copy")) == NOBODY, "an engine that is gone, be it of a copy"
     lock.release()
     run.lock.write_text(json.dumps({"pid": os.getpid(), "host": "attic", "started": 5.0}))
     assert read_liveness(run) == Liveness(elsewhere="attic", since=5.0)

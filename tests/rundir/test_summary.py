@@ -198,6 +198,12 @@ def test_the_copy_of_a_live_run_is_no_live_run(tmp_path: Path) -> None:
     assert summarize(run).is_live
     copied = summarize(tmp_path / "copy")
     assert (copied.is_live, copied.pid, copied.state, copied.reason) == (False, None, "stopped", COPIED)
+    # The engine was killed, then the run was copied: the copy is what the original is.
+    for folder in (run, tmp_path / "copy"):
+        named = json.loads((tmp_path / "copy" / "lock").read_text())
+        (folder / "lock").write_text(json.dumps({**named, "started": 1.0}))
+    assert summarize(tmp_path / "copy").state == summarize(run).state == "crashed"
+    assert summarize(tmp_path / "copy").reason == summarize(run).reason
     lock.release()
 
 
