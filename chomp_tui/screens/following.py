@@ -29,7 +29,12 @@ def next_look_seconds(cpu_seconds: float, *, all_work: bool) -> float:
 
 def do_all_cores_work() -> bool:
     """Whether less than a core was idle in the last minute."""
-    return os.getloadavg()[0] > (os.cpu_count() or 1) - 1
+    try:
+        load = os.getloadavg()[0]
+    except OSError:
+        # Not every sandbox tells: then they are taken to be the model's.
+        return True
+    return load > (os.cpu_count() or 1) - 1
 
 
 class FollowingScreen(ConsoleScreen):

@@ -1018,3 +1018,9 @@ def test_whether_a_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     for load, busy in ((0.5, False), (2.9, False), (3.2, True), (9.0, True)):
         monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
         assert do_all_cores_work() is busy
+
+    def unknown() -> tuple[float, float, float]:
+        raise OSError
+
+    monkeypatch.setattr(os, "getloadavg", unknown)
+    assert do_all_cores_work()
