@@ -19,12 +19,20 @@ from chomp_tui.screens.base import ConsoleScreen
 # work: a step whose threads wait for each other is held up by what any of them loses.
 FASTEST_SECONDS, SLOWEST_SECONDS = 0.5, 3.0
 REST_PER_CPU_SECOND, REST_WHERE_ALL_WORK = 30.0, 120.0
+# How often ages are looked at.
+TICK_SECONDS = 1.0
 
 
 def next_look_seconds(cpu_seconds: float, *, all_work: bool) -> float:
     """How long to wait after an update that took so much processor time, where all cores work or one is free."""
     rest = REST_WHERE_ALL_WORK if all_work else REST_PER_CPU_SECOND
     return min(SLOWEST_SECONDS, max(FASTEST_SECONDS, rest * cpu_seconds))
+
+
+def are_ages_old(drawn_seconds_ago: float, rest_seconds: float) -> bool:
+    """Whether the ages on the screen are to be drawn anew, though there are no news."""
+    # Where news are waited for longer, they are given the chance to bring the new ages along.
+    return drawn_seconds_ago > 0.9 * TICK_SECONDS + rest_seconds - FASTEST_SECONDS
 
 
 def do_all_cores_work() -> bool:
@@ -67,6 +75,7 @@ class FollowingScreen(ConsoleScreen):
         self._facts = RunFacts()
         self._facts_of: object = None
         self._cpu_seconds: float | None = None
+        self.rest_seconds = FASTEST_SECONDS
 
     # What a screen does with it --------------------------------------------------------
 
@@ -105,7 +114,7 @@ class FollowingScreen(ConsoleScreen):
         self.clear(self._path)
         token = self._token
         self._feed = RunFeed(self._path, lambda update: self.post_safely(self.Updated(token, update)))
-        self._cpu_seconds = None
+        self._cpu_seconds, self.rest_seconds = None, FASTEST_SECONDS
         self._feed.start()
 
     def _stop_following(self) -> None:
@@ -128,7 +137,8 @@ class FollowingScreen(ConsoleScreen):
         now, before = time.process_time(), self._cpu_seconds
         self._cpu_seconds = now
         if self._feed is not None and before is not None:
-            self._feed.pace(next_look_seconds(now - before, all_work=do_all_cores_work()))
+            self.rest_seconds = next_look_seconds(now - before, all_work=do_all_cores_work())
+            self._feed.pace(self.rest_seconds)
 
     def _note_life(self, update: RunUpdate) -> None:
         """Keep what the console knows of living engines true."""

@@ -22,6 +22,7 @@ from chomp_tui.follow.feed import RunUpdate
 from chomp_tui.follow.launched import status_with
 from chomp_tui.follow.scene import Scene
 from chomp_tui.follow.status import status
+from chomp_tui.screens.following import TICK_SECONDS, are_ages_old
 from chomp_tui.screens.steering import SteeringScreen
 from chomp_tui.settings import save_settings
 from chomp_tui.widgets import runcharts
@@ -42,7 +43,6 @@ from chomp_tui.widgets.samples import SamplesPanel
 from chomp_tui.widgets.tabstrip import TabStrip
 from chomp_tui.widgets.tiles import Tiles, TileStrip
 
-TICK_SECONDS = 1.0
 SETTINGS_DELAY_SECONDS = 0.5
 # Of those that new rows make stale.
 CHARTS_AT_ONCE = 3
@@ -153,8 +153,7 @@ class RunScreen(SteeringScreen):
 
     def _tick(self) -> None:
         self.look_at_launched()
-        # What has just been drawn because of news needs no new ages yet.
-        if time.monotonic() - self._drawn_at > 0.9 * TICK_SECONDS:
+        if are_ages_old(time.monotonic() - self._drawn_at, self.rest_seconds):
             self.redraw()
 
     # Drawing -----------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from chomp_tui.follow.launched import Launched, lives, status_with
 from chomp_tui.follow.runview import RunView, fold_many
 from chomp_tui.follow.status import Status
 from chomp_tui.screens import run as run_module
-from chomp_tui.screens.following import do_all_cores_work, next_look_seconds
+from chomp_tui.screens.following import are_ages_old, do_all_cores_work, next_look_seconds
 from chomp_tui.screens.run import RunScreen
 from chomp_tui.settings import Settings, load_settings
 from chomp_tui.widgets.board import Board
@@ -1011,6 +1011,27 @@ def test_the_console_rests_longer_where_a_look_costs_the_model_something(
     cpu_seconds: float, all_work: bool, seconds: float
 ) -> None:
     assert next_look_seconds(cpu_seconds, all_work=all_work) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("drawn_seconds_ago", "rest_seconds", "old"),
+    [(0.5, 0.5, False), (1.0, 0.5, True), (1.0, 3.0, False), (3.0, 3.0, False), (3.5, 3.0, True)],
+)
+def test_ages_wait_for_the_news_that_come_soon(drawn_seconds_ago: float, rest_seconds: float, old: bool) -> None:
+    assert are_ages_old(drawn_seconds_ago, rest_seconds) is old
+
+
+async def test_a_tick_draws_ages_only_once_they_are_old(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "live", FakeRun(steps=200, ending=None))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "smoothed 0.9")
+        screen, drawn = screen_of(app), list[float]()
+        screen.redraw = lambda: drawn.append(screen.rest_seconds)  # type: ignore[method-assign]
+        for screen.rest_seconds in (3.0, 0.5):
+            screen._drawn_at = time.monotonic() - 2
+            screen._tick()
+        assert drawn == [0.5]
 
 
 def test_whether_a_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
