@@ -3,7 +3,7 @@
 One engine trains the quickstart configuration, and a console on a pseudo-terminal is attached to it. Time and again
 that is stopped (SIGSTOP) and let go on, so that what else the machine does falls on steps with and without it alike.
 
-python -m benchmarks.console_live [--rounds N] [--seconds N]
+python -m benchmarks.console_live [--rounds N] [--turns N]
 """
 
 from __future__ import annotations
@@ -98,26 +98,32 @@ def new_steps(reader: EventReader) -> list[Step]:
     return [event for event in reader.read() if isinstance(event, Step)]
 
 
-def rate_attached(console: Console, reader: EventReader, seconds: float, shares: list[float]) -> float:
-    """Training rate with the console over that without, from so many seconds of each, in turns of PART_SECONDS."""
-    times: dict[bool, float] = {True: 0.0, False: 0.0}
-    steps = {True: 0, False: 0}
-    worked = 0.0
-    for turn in range(round(2 * seconds / PART_SECONDS)):
-        # With, without, without, with: a machine that grows slower is none of the console's.
-        is_with = turn % 4 in (0, 3)
-        os.kill(console.process.pid, signal.SIGCONT if is_with else signal.SIGSTOP)
-        before = console.cpu_seconds()
-        console.drain(1)
-        new_steps(reader)
-        console.drain(PART_SECONDS)
-        found = [event.t for event in new_steps(reader)]
-        times[is_with] += found[-1] - found[0]
-        steps[is_with] += len(found) - 1
-        worked += console.cpu_seconds() - before if is_with else 0.0
+def seconds_per_step(console: Console, reader: EventReader, *, attached: bool) -> float:
+    """What the engine takes for a step, from PART_SECONDS with the console or with that stopped."""
+    os.kill(console.process.pid, signal.SIGCONT if attached else signal.SIGSTOP)
+    # What it missed while it was stopped is no part of what it costs.
+    console.drain(1)
+    new_steps(reader)
+    console.drain(PART_SECONDS)
+    found = [event.t for event in new_steps(reader)]
+    return (found[-1] - found[0]) / (len(found) - 1)
+
+
+def rate_attached(console: Console, reader: EventReader) -> float:
+    """Training rate with the console over that without, of one turn: with, without, without, with.
+
+    A machine that grows slower meanwhile is none of the console's in that order.
+    """
+    first, *alone, last = (seconds_per_step(console, reader, attached=way) for way in (True, False, False, True))
     os.kill(console.process.pid, signal.SIGCONT)
-    shares.append(worked / (seconds + seconds / PART_SECONDS))
-    return (times[False] / steps[False]) / (times[True] / steps[True])
+    return sum(alone) / (first + last)
+
+
+def share_of_core(console: Console, seconds: float) -> float:
+    """How much of one core the console takes."""
+    before = console.cpu_seconds()
+    console.drain(seconds)
+    return (console.cpu_seconds() - before) / seconds
 
 
 def quiet_keys(console: Console, count: int) -> list[float]:
@@ -131,7 +137,7 @@ def quiet_keys(console: Console, count: int) -> list[float]:
     return found
 
 
-def measure(run: Path, rounds: int, seconds: float) -> None:
+def measure(run: Path, rounds: int, turns: int) -> None:
     """Print the figures of one engine."""
     engine = start_engine(run)
     reader = EventReader(run / "events.jsonl")
@@ -141,20 +147,26 @@ def measure(run: Path, rounds: int, seconds: float) -> None:
                 raise RuntimeError(f"the engine ended; see {run / 'train.log'}")
             time.sleep(0.5)
         time.sleep(5)
-        ratios: list[float] = []
+        ratios: list[list[float]] = []
         shares: list[float] = []
         presses: list[float] = []
         for _ in range(rounds):
             console = Console(run)
             console.drain(5)
-            ratios.append(rate_attached(console, reader, seconds, shares))
+            ratios.append([rate_attached(console, reader) for _ in range(turns)])
+            console.drain(PART_SECONDS)
+            shares.append(share_of_core(console, 4 * PART_SECONDS))
             presses += quiet_keys(console, 70)
             console.close()
     finally:
         engine.send_signal(signal.SIGKILL)
         engine.wait()
-    pairs = ", ".join(f"{ratio:.3f}" for ratio in ratios)
-    print(f"training rate attached / alone, median of turns {statistics.median(ratios):.3f}   [{pairs}]")
+    # What else the machine does falls on one part of a turn or another: a median leaves such turns aside, and what the
+    # console costs is in all of them.
+    rounds_of = [statistics.median(found) for found in ratios]
+    print(f"training rate attached / alone, median of {rounds} rounds {statistics.median(rounds_of):.3f}")
+    for median, found in zip(rounds_of, ratios, strict=True):
+        print(f"  median of {turns} turns {median:.3f}   [{', '.join(f'{ratio:.3f}' for ratio in found)}]")
     print(f"console at {COLUMNS}x{LINES}: median {statistics.median(shares):.1%} of one core")
     ordered = sorted(presses)
     tail = ordered[int(0.95 * len(ordered))]
@@ -168,10 +180,10 @@ def main() -> None:
     """Measure in a temporary folder."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=36)
+    parser.add_argument("--turns", type=int, default=5, help="turns of four parts in each round")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder) / "run", options.rounds, options.seconds)
+        measure(Path(folder) / "run", options.rounds, options.turns)
 
 
 if __name__ == "__main__":

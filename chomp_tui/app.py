@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from textual import events
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 
 from chomp.events.text import defused
 from chomp_tui import keys, theme
+from chomp_tui.driver import ConsoleDriver
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import Settings, save_settings
 from chomp_tui.widgets.topbar import TopBar
@@ -141,6 +144,10 @@ class ChompApp(App[None]):
         screen._css_update_count = self._css_update_count
         return screen
 
+    def get_driver_class(self) -> type[Driver]:
+        usual = super().get_driver_class()
+        return ConsoleDriver if usual is LinuxDriver else usual
+
     def compose(self) -> ComposeResult:
         """The very first frame, until the first screen is there."""
         yield TopBar(self.opening.mode)
@@ -155,6 +162,8 @@ class ChompApp(App[None]):
         if os.environ.keys() & {"SSH_CONNECTION", "SSH_TTY"} and "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"
         self.theme_changed_signal.subscribe(self, self._remember_theme)
+        # Whoever had the terminal meanwhile has painted over it.
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh())
         if self.is_headless:
             self._open_first(self.opening)
         else:

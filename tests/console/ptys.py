@@ -58,14 +58,17 @@ class Terminal:
         finally:
             os._exit(127)
 
-    def read(self, seconds: float = 0.05) -> None:
-        """Take what the command writes within the time."""
-        if select.select([self.fd], [], [], seconds)[0]:
-            try:
-                self.output += os.read(self.fd, 1 << 16)
-            except OSError:
-                # Linux's way to say that the other end is closed.
-                return
+    def read(self, seconds: float = 0.05) -> bool:
+        """Take what the command writes within the time; whether there was anything."""
+        if not select.select([self.fd], [], [], seconds)[0]:
+            return False
+        try:
+            got = os.read(self.fd, 1 << 16)
+        except OSError:
+            # Linux's way to say that the other end is closed.
+            return False
+        self.output += got
+        return bool(got)
 
     @property
     def text(self) -> str:

@@ -198,16 +198,42 @@ def test_a_signal_ends_it_like_a_key(number: int, code: int, opened: Opener) -> 
     assert_restored(terminal)
 
 
+def stop(terminal: Terminal, number: int) -> None:
+    """Stop it by a signal, and forget what it had painted by then."""
+    os.kill(terminal.pid, number)
+    terminal.until(lambda: psutil.Process(terminal.pid).status() == psutil.STATUS_STOPPED)
+    while terminal.read(0.2):
+        pass
+
+
 def test_stopping_and_going_on_draws_the_screen_again(opened: Opener) -> None:
     terminal = opened()
     terminal.until_shown("Configurations")
-    os.kill(terminal.pid, signal.SIGTSTP)
-    terminal.until(lambda: psutil.Process(terminal.pid).status() == psutil.STATUS_STOPPED)
-    terminal.until(lambda: ALT_SCREEN_OFF in terminal.text)
-    assert terminal.attributes() == terminal.before
-    terminal.forget()
-    os.kill(terminal.pid, signal.SIGCONT)
+    for _ in range(2):
+        stop(terminal, signal.SIGTSTP)
+        assert ALT_SCREEN_OFF in terminal.text
+        assert terminal.attributes() == terminal.before
+        terminal.forget()
+        os.kill(terminal.pid, signal.SIGCONT)
+        terminal.until_shown("Configurations")
+    terminal.press("q")
+    assert terminal.wait() == 0
+    assert_restored(terminal)
+
+
+def test_a_stop_that_nobody_announced_leaves_one_hand_on_the_terminal(opened: Opener) -> None:
+    terminal = opened()
     terminal.until_shown("Configurations")
+    console = psutil.Process(terminal.pid)
+    threads = console.num_threads()
+    for _ in range(3):
+        stop(terminal, signal.SIGSTOP)
+        terminal.forget()
+        os.kill(terminal.pid, signal.SIGCONT)
+        terminal.until_shown("Configurations")
+        assert terminal.attributes() != terminal.before
+    # Threads of other work come and go.
+    terminal.until(lambda: console.num_threads() <= threads)
     terminal.press("q")
     assert terminal.wait() == 0
     assert_restored(terminal)
