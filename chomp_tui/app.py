@@ -20,6 +20,7 @@ from textual.screen import Screen
 from chomp.events.text import defused
 from chomp_tui import keys, theme
 from chomp_tui.driver import ConsoleDriver
+from chomp_tui.keyline import KeyLine, Typed
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import Settings, save_settings
 from chomp_tui.widgets.topbar import TopBar
@@ -101,6 +102,7 @@ class ChompApp(App[None]):
         self.shared = shared
         self.opening = opening or Opening()
         self._typed: list[events.Key] | None = None
+        self._keys = KeyLine(self, super().on_event)
         for one in theme.THEMES:
             self.register_theme(one)
         self.add_mode("home", lambda: self.home_screen)
@@ -197,6 +199,8 @@ class ChompApp(App[None]):
     async def on_event(self, event: events.Event) -> None:
         if self._typed is not None and isinstance(event, events.Key) and event.key != "ctrl+c":
             self._typed.append(event)
+        elif isinstance(event, Typed) and not event.is_forwarded:
+            await self._keys.take(event)
         else:
             await super().on_event(event)
 

@@ -223,7 +223,7 @@ class FieldRow(Widget):
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
         # An empty field is on its way to another value until it is left.
-        if event.value.strip() and event.value != self.view.text:
+        if event.value.strip():
             self.post_message(self.Edited(self, self.setting.path, event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -1,0 +1,67 @@
+"""Keys take effect in the order in which they were typed, also when many arrive at once.
+
+Textual hands a key to the focused widget and goes on to the next. A widget inserts letters at once, while keys with an
+action (Backspace, Enter, F5) first go up through all widgets around it: of "Backspace 9 Enter 5" that a slow SSH
+connection delivers in one piece, the 9 would be inserted before anything is deleted, and the 5 before the cursor moved.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from textual import events
+from textual.app import App
+from textual.message_pump import MessagePump
+
+LOOK_SECONDS = 0.001
+# A widget that never comes to rest must not take the keyboard with it.
+PATIENCE_SECONDS = 1.0
+
+Typed = events.Key | events.Paste
+
+
+class KeyLine:
+    """Holds back what is typed until what was typed before has taken effect.
+
+    Args:
+        app: whose keys.
+        deliver: Textual's own way to handle an event.
+    """
+
+    def __init__(self, app: App[None], deliver: Callable[[events.Event], Awaitable[None]]) -> None:
+        self._app = app
+        self._deliver = deliver
+        self._waiting: deque[Typed] = deque()
+        self._path: tuple[MessagePump, ...] = ()
+        self._until = 0.0
+
+    async def take(self, event: Typed) -> None:
+        """Let an event take effect, now if nothing before it is under way."""
+        if not self._waiting and self._is_settled(self._path):
+            await self._begin(event)
+            return
+        self._waiting.append(event)
+        if len(self._waiting) == 1:
+            self._look_soon()
+
+    async def _begin(self, event: Typed) -> None:
+        target = self._app.focused or self._app.screen
+        self._path = tuple(node for node in target.ancestors_with_self if node is not self._app)
+        self._until = time.monotonic() + PATIENCE_SECONDS
+        await self._deliver(event)
+
+    def _is_settled(self, path: tuple[MessagePump, ...]) -> bool:
+        """Whether nothing of the last key, and of what that has led to, is still on its way to the app."""
+        busy = any(node.message_queue_size for node in path if node.is_running)
+        return not busy or time.monotonic() > self._until
+
+    def _look_soon(self) -> None:
+        self._app.set_timer(LOOK_SECONDS, self._look)
+
+    async def _look(self) -> None:
+        if self._is_settled((*self._path, self._app)):
+            await self._begin(self._waiting.popleft())
+        if self._waiting:
+            self._look_soon()
