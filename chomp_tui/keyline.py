@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from textual import events
 from textual.app import App
 from textual.message_pump import MessagePump
+from textual.widget import Widget
+from textual.widgets import Input, TextArea
 
 LOOK_SECONDS = 0.001
 # A widget that never comes to rest must not take the keyboard with it.
@@ -35,11 +37,12 @@ class KeyLine:
         self._deliver = deliver
         self._waiting: deque[Typed] = deque()
         self._path: tuple[MessagePump, ...] = ()
+        self._text_goes_to: Widget | None = None
         self._until = 0.0
 
     async def take(self, event: Typed) -> None:
         """Let an event take effect, now if nothing before it is under way."""
-        if not self._waiting and self._is_settled(self._path):
+        if not self._waiting and (self._goes_on(event) or self._is_settled(self._path)):
             await self._begin(event)
             return
         self._waiting.append(event)
@@ -49,8 +52,13 @@ class KeyLine:
     async def _begin(self, event: Typed) -> None:
         target = self._app.focused or self._app.screen
         self._path = tuple(node for node in target.ancestors_with_self if node is not self._app)
+        self._text_goes_to = target if _is_letter(event) and isinstance(target, Input | TextArea) else None
         self._until = time.monotonic() + PATIENCE_SECONDS
         await self._deliver(event)
+
+    def _goes_on(self, event: Typed) -> bool:
+        """Whether it is a letter after a letter: the widget takes them in their order, and may do so in one go."""
+        return self._text_goes_to is not None and self._text_goes_to is self._app.focused and _is_letter(event)
 
     def _is_settled(self, path: tuple[MessagePump, ...]) -> bool:
         """Whether nothing of the last key, and of what that has led to, is still on its way to the app."""
@@ -61,7 +69,11 @@ class KeyLine:
         self._app.set_timer(LOOK_SECONDS, self._look)
 
     async def _look(self) -> None:
-        if self._is_settled((*self._path, self._app)):
+        if self._goes_on(self._waiting[0]) or self._is_settled((*self._path, self._app)):
             await self._begin(self._waiting.popleft())
         if self._waiting:
             self._look_soon()
+
+
+def _is_letter(event: Typed) -> bool:
+    return isinstance(event, events.Key) and event.is_printable

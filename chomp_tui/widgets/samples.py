@@ -72,6 +72,9 @@ class SamplesPanel(Horizontal):
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < SIDE_BY_SIDE, "-stacked")
+        # A title is cut for the width.
+        if self._samples is not None:
+            self._say_titles(len(self.of_prompt()))
 
     # What is shown ---------------------------------------------------------------------
 
