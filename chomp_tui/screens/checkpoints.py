@@ -68,13 +68,15 @@ class CheckpointsScreen(CheckpointUpkeep):
     def __init__(self) -> None:
         super().__init__()
         self._run: Path | None = None
+        self._from_newest = False
         self._found = Checkpoints()
         self._has_looked = False
         self._list: CheckpointList | None = None
 
     def show(self, run: Path | None) -> None:
-        """Show the checkpoints of one run, or of all (None); before or after mount."""
+        """Show the checkpoints of one run, its newest selected, or of all (None); before or after mount."""
         self._run = run
+        self._from_newest = run is not None
         self.ask_again()
 
     def ask_again(self) -> None:
@@ -133,6 +135,10 @@ class CheckpointsScreen(CheckpointUpkeep):
                 # Saved anew under the same step: what was verified is gone.
                 self.checks.pop(row.key, None)
         self.draw()
+        listing = self.query_one("#checkpoint-list", Listing)
+        if self._from_newest and self._found.run == self._run and listing.keys:
+            self._from_newest = False
+            listing.select(listing.keys[0])
 
     def on_resize(self) -> None:
         # What is shown depends on the width, which the screen's classes tell after this.

@@ -82,6 +82,21 @@ async def dialog(app: Host, pilot: Any, kind: type) -> str:
     return "\n".join(frame(app))
 
 
+async def test_a_run_s_checkpoints_begin_with_the_newest_wherever_the_cursor_was(run: RunDir) -> None:
+    make_checkpoint(make_run(run.path.parent / "two"), 10)
+    app = host(run, None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        rows = await filled(app, pilot, 4)
+        for path, step in ((run.path, 150), (run.path.parent / "two", 10), (run.path, 150)):
+            rows.select(rows.keys[-1])
+            screen(app).show(path)
+            await until(pilot, lambda path=path: screen(app)._found.run == path)
+            assert (rows.selected or "").endswith(f"/{step}")
+            screen(app).show(None)
+            await filled(app, pilot, 4)
+            assert (rows.selected or "").endswith(f"/{step}"), "it is still the same checkpoint"
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("colour", [True, False])
 async def test_all_checkpoints_at_a_glance(
