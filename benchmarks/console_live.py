@@ -26,7 +26,8 @@ from pathlib import Path
 
 import psutil
 
-from chomp.events import EventReader, Step
+from chomp.record.event_log import EventReader
+from chomp.record.events import Step
 
 COLUMNS, LINES = 160, 48
 PART_SECONDS = 6.0

@@ -29,8 +29,8 @@ PATIENCE_SECONDS = 300.0
 
 def write_run(path: Path, rows: int) -> None:
     """An event file as the engine writes it on a GPU: rows of ordinary length, an evaluation every 1000 steps."""
-    from chomp.events import Evaluated, Phase, RunEnded, RunStarted, Step
-    from chomp.events.codec import encode
+    from chomp.record.codec import encode
+    from chomp.record.events import Evaluated, Phase, RunEnded, RunStarted, Step
 
     noise, t = random.Random(0), time.time() - rows
     devices = {"platform": "gpu", "name": "gpu", "count": 1}
@@ -70,7 +70,7 @@ def _row(step: int, rows: int, noise: random.Random, *, evaluated: bool) -> dict
 
 
 def _fp32(value: float) -> float:
-    """As the engine writes it (`chomp.run.rows.shortest`, which this process does not import: it would bring JAX)."""
+    """As the engine writes it (`chomp.train.rows.shortest`, which this process does not import: it would bring JAX)."""
     return float(str(np.float32(value)))
 
 
@@ -78,8 +78,8 @@ def open_once(path: Path) -> dict[str, float]:
     """Open the run in this process, as the run view does; what it took."""
     import textual.app  # noqa: F401 - counted: the console has it
 
-    from chomp_tui.follow.feed import RunFeed, RunUpdate
-    from chomp_tui.follow.status import status
+    from chomp.record.status import status
+    from chomp_tui.live.feed import RunFeed, RunUpdate
 
     before = peak_bytes()
     updates: list[tuple[float, RunUpdate]] = []

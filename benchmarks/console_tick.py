@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.console_open import write_run
-from chomp.events import Step
+from chomp.record.events import Step
+from chomp.record.run_view import Folding
 from chomp_tui.app import ChompApp, Shared
-from chomp_tui.follow.feed import RunUpdate
-from chomp_tui.follow.runview import Folding
-from chomp_tui.screens.run import RunScreen
+from chomp_tui.live.feed import RunUpdate
+from chomp_tui.screens.run.screen import RunScreen
 from chomp_tui.settings import Settings
 
 SIZE = (160, 48)

@@ -44,6 +44,7 @@ def make(run_dir: Path, preset: str) -> None:
     import numpy as np
 
     from chomp.checkpoint.items import named_leaves
+    from chomp.checkpoint.resume import identity
     from chomp.checkpoint.retention import Retention
     from chomp.checkpoint.store import CheckpointStore
     from chomp.config.derive import derive
@@ -51,8 +52,7 @@ def make(run_dir: Path, preset: str) -> None:
     from chomp.data.tokenizers import build_tokenizer
     from chomp.model.build import build_model
     from chomp.model.resolve import resolve_model
-    from chomp.run.resume import identity
-    from chomp.rundir import RunDir
+    from chomp.record.rundir import RunDir
 
     run, rng = RunDir(run_dir), np.random.default_rng(0)
     settings = {"model": {"preset": preset}, "data": {"backend": "stdlib", "tokenizer": {"vocab_size_multiple": ROWS}}}
@@ -78,8 +78,8 @@ def one(run_dir: Path, entry: str, output: Path) -> None:
     import jax
     import psutil
 
-    from chomp.export.asking import Ask
     from chomp.export.formats import export
+    from chomp.export.options import Ask
     from chomp.generate.load import load_trained
 
     began = time.perf_counter()

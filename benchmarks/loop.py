@@ -10,10 +10,10 @@ import time
 import jax
 
 from benchmarks.sessions import line, open_trainer
-from chomp.run.boundary import Boundary
-from chomp.run.loop import training_steps
-from chomp.run.steering import Steering
-from chomp.run.trainer import Trainer
+from chomp.train.boundary import Boundary
+from chomp.train.loop import training_steps
+from chomp.train.steering import Steering
+from chomp.train.trainer import Trainer
 
 
 def loop_seconds(trainer: Trainer, steering: Steering, boundary: Boundary, steps: int) -> float:

@@ -9,8 +9,8 @@ import statistics
 
 from benchmarks.sessions import line, open_trainer
 from chomp.checkpoint.items import to_items
-from chomp.events.text import size
-from chomp.run.memory import host_memory_gb, peak_host_memory_gb
+from chomp.record.text import size
+from chomp.train.memory import host_memory_gb, peak_host_memory_gb
 
 
 def main() -> None:

@@ -11,15 +11,16 @@ from chomp.cli.engine import prepare_environment
 prepare_environment()
 
 from chomp.config.load import load_config
-from chomp.events import CommandReader, EventWriter
-from chomp.run.clock import TimeBudget
-from chomp.run.compilation import use_compilation_cache
-from chomp.run.control import CommandQueue, StopSwitch
-from chomp.run.request import RunRequest
-from chomp.run.session import build_session
-from chomp.run.trainer import Trainer
-from chomp.rundir import RunDir
+from chomp.record.commands import CommandReader
+from chomp.record.event_log import EventWriter
+from chomp.record.rundir import RunDir
 from chomp.sinks import ConsoleSink, Reporter, RowFiles
+from chomp.train.clock import TimeBudget
+from chomp.train.compilation import use_compilation_cache
+from chomp.train.control import CommandQueue, StopSwitch
+from chomp.train.request import RunRequest
+from chomp.train.session import build_session
+from chomp.train.trainer import Trainer
 
 QUICKSTART = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 

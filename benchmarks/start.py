@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from chomp.events import Compiled, Phase, RunStarted, Step, read_events
+from chomp.record.event_log import read_events
+from chomp.record.events import Compiled, Phase, RunStarted, Step
 
 CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 

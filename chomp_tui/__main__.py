@@ -11,7 +11,7 @@ import click
 
 import chomp
 from chomp.errors import ChompError, ConfigError
-from chomp_tui.terminal import missing_terminal
+from chomp_tui.platform.terminal import missing_terminal
 
 if TYPE_CHECKING:
     from chomp_tui.app import Shared
@@ -108,7 +108,7 @@ def _require_run(path: Path) -> None:
         RunDirError: there is none.
     """
     from chomp.errors import RunDirError
-    from chomp.rundir import RunDir, open_run
+    from chomp.record.rundir import RunDir, open_run
 
     try:
         open_run(path)
@@ -125,7 +125,7 @@ def _require_terminal(instead: str, config: Path | None = None) -> None:
 
 def _train_here(config: Path | None, overrides: tuple[str, ...], run_dir: Path | None, resume: str) -> None:
     """Become `chomp train`: same terminal, same signals, same exit code."""
-    from chomp_tui.start.launch import train_command
+    from chomp_tui.engine.launch import train_command
 
     args = train_command(config, overrides=overrides, run_dir=run_dir, resume=resume)
     os.execv(args[0], args)
@@ -178,7 +178,7 @@ def main() -> None:
 
 
 def _complain(sentence: str) -> None:
-    from chomp.events.text import defused
+    from chomp.record.text import defused
 
     click.echo(f"error: {defused(sentence)}", err=True)
 

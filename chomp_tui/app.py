@@ -17,26 +17,26 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 
-from chomp.events.text import defused
+from chomp.record.text import defused
 from chomp_tui import keys, theme
-from chomp_tui.driver import ConsoleDriver
-from chomp_tui.keyline import KeyLine, Typed
+from chomp_tui.platform.driver import ConsoleDriver
+from chomp_tui.platform.key_queue import KeyLine, Typed
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import Settings, save_settings
-from chomp_tui.widgets.topbar import TopBar
+from chomp_tui.widgets.top_bar import TopBar
 
 # Screens are imported when they are first shown, so that the first frame does not wait for all of them.
 if TYPE_CHECKING:
     from chomp.config import LoadedConfig
-    from chomp_tui.edit.draft import ForkOrigin
-    from chomp_tui.screens.checkpoints import CheckpointsScreen
-    from chomp_tui.screens.configure import ConfigureScreen
-    from chomp_tui.screens.device import DeviceScreen
-    from chomp_tui.screens.home import HomeScreen
-    from chomp_tui.screens.run import RunScreen
-    from chomp_tui.start.launch import LaunchRequest
+    from chomp_tui.config.draft import ForkOrigin
+    from chomp_tui.engine.launch import LaunchRequest
+    from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
+    from chomp_tui.screens.configure.screen import ConfigureScreen
+    from chomp_tui.screens.device.screen import DeviceScreen
+    from chomp_tui.screens.home.screen import HomeScreen
+    from chomp_tui.screens.run.screen import RunScreen
 
-STYLES = Path(__file__).parent / "styles"
+PACKAGE = Path(__file__).parent
 # Keys typed before the first screen can act on them wait for so long at most.
 PATIENCE_SECONDS = 5.0
 OneScreen = TypeVar("OneScreen", bound=ConsoleScreen)
@@ -91,7 +91,7 @@ class ChompApp(App[None]):
     """The console."""
 
     TITLE = "chomp"
-    CSS_PATH = STYLES / "base.tcss"
+    CSS_PATH = PACKAGE / "base.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("app")]
     COMMAND_PALETTE_BINDING = "ctrl+p"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (150, "-wide")]  # noqa: RUF012
@@ -113,31 +113,31 @@ class ChompApp(App[None]):
 
     @cached_property
     def home_screen(self) -> HomeScreen:
-        from chomp_tui.screens.home import HomeScreen
+        from chomp_tui.screens.home.screen import HomeScreen
 
         return self._unstyled(HomeScreen())
 
     @cached_property
     def configure_screen(self) -> ConfigureScreen:
-        from chomp_tui.screens.configure import ConfigureScreen
+        from chomp_tui.screens.configure.screen import ConfigureScreen
 
         return self._unstyled(ConfigureScreen())
 
     @cached_property
     def device_screen(self) -> DeviceScreen:
-        from chomp_tui.screens.device import DeviceScreen
+        from chomp_tui.screens.device.screen import DeviceScreen
 
         return self._unstyled(DeviceScreen())
 
     @cached_property
     def run_screen(self) -> RunScreen:
-        from chomp_tui.screens.run import RunScreen
+        from chomp_tui.screens.run.screen import RunScreen
 
         return self._unstyled(RunScreen())
 
     @cached_property
     def checkpoints_screen(self) -> CheckpointsScreen:
-        from chomp_tui.screens.checkpoints import CheckpointsScreen
+        from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
 
         return self._unstyled(CheckpointsScreen())
 
@@ -181,7 +181,7 @@ class ChompApp(App[None]):
             # Somebody left before the first screen was there.
             return
         # The first frame does not wait for the styles of screens either.
-        self.stylesheet.read_all(sorted(STYLES.glob("*.tcss")))
+        self.stylesheet.read_all(sorted(PACKAGE.rglob("*.tcss")))
         if opening.mode == "run" and opening.run is not None:
             self.open_run(opening.run)
         elif opening.mode == "configure":
@@ -237,8 +237,8 @@ class ChompApp(App[None]):
 
     def launch(self, request: LaunchRequest) -> bool:
         """Start an engine and show its run; on failure say why and stay."""
-        from chomp_tui.dialogs import Read
-        from chomp_tui.start.launch import LaunchError, start
+        from chomp_tui.engine.launch import LaunchError, start
+        from chomp_tui.widgets.dialogs import Read
 
         if self.refuse_read_only():
             return False
@@ -288,7 +288,7 @@ class ChompApp(App[None]):
 
     async def action_quit(self) -> None:
         """Leave; unsaved edits are asked about, runs go on."""
-        from chomp_tui.dialogs import confirm
+        from chomp_tui.widgets.dialogs import confirm
 
         if "configure_screen" not in vars(self) or not self.configure_screen.draft.has_unsaved:
             self.exit()

@@ -117,7 +117,7 @@ def _write(path: Path, changed: dict[str, Any]) -> None:
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
 
-    from chomp.rundir import write_whole
+    from chomp.record.rundir import write_whole
 
     round_trip = YAML()
     try:

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.platform.terminal import private_terminal
 from chomp_tui.settings import state_file
-from chomp_tui.terminal import private_terminal
 
 NAME = "chomp-tui"
 SETTLED_SECONDS = 3.0
@@ -81,7 +81,7 @@ def _note(error: BaseException) -> Path:
     text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace")
     name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     path = state_file(name)
-    from chomp.rundir import write_whole
+    from chomp.record.rundir import write_whole
 
     try:
         if path is None:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from chomp.events import Event, EventReader, read_events
-from chomp.rundir import list_checkpoints
+from chomp.record.event_log import EventReader, read_events
+from chomp.record.events import Event
+from chomp.record.manifest import list_checkpoints
 
 TINY_MODEL = {
     "backend": "megalodon",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chomp.config.run import CheckpointConfig
-from chomp.rundir import CheckpointInfo
+from chomp.record.manifest import CheckpointInfo
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A checkpoint is a folder `checkpoints/STEP/` with the items `params`, `opt`, `state`
 (arrays) and `data` (the data iterator's position). Orbax writes them under a temporary
-name and renames the folder; then `chomp.rundir.manifest.seal` adds the description and,
+name and renames the folder; then `chomp.record.manifest.seal` adds the description and,
 last, the manifest. Whatever happens in between, a folder without a manifest is no
 checkpoint and is cleared away by the next engine.
 """
@@ -26,9 +26,8 @@ from orbax.checkpoint import v1 as ocp
 
 from chomp.checkpoint.retention import Retention
 from chomp.errors import CheckpointError
-from chomp.events import Checkpoint
-from chomp.rundir import CheckpointInfo, list_checkpoints, seal, verify
-from chomp.rundir.manifest import MANIFEST
+from chomp.record.events import Checkpoint
+from chomp.record.manifest import MANIFEST, CheckpointInfo, list_checkpoints, seal, verify
 
 log = logging.getLogger("chomp.checkpoint")
 

@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from chomp.errors import CheckpointError
-from chomp.events.text import defused, duration, size
-from chomp.rundir import list_checkpoints, open_run, read_samples, set_tags, verify
-from chomp.rundir.manifest import CheckpointInfo, read_info
+from chomp.record.manifest import CheckpointInfo, list_checkpoints, read_info, set_tags, verify
+from chomp.record.rundir import open_run
+from chomp.record.samples import read_samples
+from chomp.record.text import defused, duration, size
 
 
 @click.command("checkpoints")

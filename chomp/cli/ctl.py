@@ -8,9 +8,12 @@ from pathlib import Path
 import click
 
 from chomp.errors import RunDirError
-from chomp.events import COMMANDS, Acknowledged, Command, EventReader, refusal, send_command
-from chomp.events.text import defused
-from chomp.rundir import RunDir, live_holder, open_run, read_holder
+from chomp.record.commands import COMMANDS, Command, refusal, send_command
+from chomp.record.event_log import EventReader
+from chomp.record.events import Acknowledged
+from chomp.record.lock import live_holder, read_holder
+from chomp.record.rundir import RunDir, open_run
+from chomp.record.text import defused
 
 
 @click.command("ctl")

@@ -22,13 +22,13 @@ import click
 def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Score the held-out text of a run with its newest checkpoint, or with CHECKPOINT."""
     from chomp.cli.engine import prepare_environment
-    from chomp.rundir import open_run_around
+    from chomp.record.rundir import open_run_around
 
     open_run_around(source)
     prepare_environment()
+    from chomp.analysis.heldout import open_heldout
     from chomp.generate.load import load_trained
-    from chomp.run.compilation import use_compilation_cache
-    from chomp.run.heldout import open_heldout
+    from chomp.train.compilation import use_compilation_cache
 
     use_compilation_cache()
     trained = load_trained(source)

@@ -42,15 +42,15 @@ def command(
     if no_measure and name != "int8":
         raise click.UsageError("--no-measure is for --to int8; no other format measures anything")
     from chomp.cli.engine import prepare_environment
-    from chomp.rundir import open_run_around
+    from chomp.record.rundir import open_run_around
 
     open_run_around(source)
     prepare_environment()
-    from chomp.export.asking import Ask
     from chomp.export.formats import FORMATS, export, refusal
     from chomp.export.int8 import read_cost
+    from chomp.export.options import Ask
     from chomp.generate.load import describe, load_trained
-    from chomp.run.compilation import use_compilation_cache
+    from chomp.train.compilation import use_compilation_cache
 
     if name is not None and name not in FORMATS:
         raise click.UsageError(f"no format {name}; there are {', '.join(FORMATS)}")

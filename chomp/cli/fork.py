@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from chomp.errors import CheckpointError, ConfigError
-from chomp.events.text import defused
-from chomp.rundir import RunDir, fork_run, list_checkpoints, open_run, verify
+from chomp.record.fork import fork_run
+from chomp.record.manifest import list_checkpoints, verify
+from chomp.record.rundir import RunDir, open_run
+from chomp.record.text import defused
 
 
 @click.command("fork")

@@ -79,13 +79,13 @@ def command(
         raise click.UsageError("--stop: an empty text is everywhere")
     text = _read_prompt(prompt_file) if prompt_file is not None else prompt or ""
     from chomp.cli.engine import prepare_environment
-    from chomp.rundir import open_run_around
+    from chomp.record.rundir import open_run_around
 
     open_run_around(source)
     prepare_environment()
     from chomp.generate.load import load_trained
     from chomp.generate.sampling import SamplingOptions
-    from chomp.run.compilation import use_compilation_cache
+    from chomp.train.compilation import use_compilation_cache
 
     use_compilation_cache()
     writer = Writer(load_trained(source))
@@ -141,7 +141,7 @@ class Writer:
         Args:
             stays: Ctrl-C ends the continuation only.
         """
-        from chomp.events.text import defused
+        from chomp.record.text import defused
 
         start, pieces = self._begin(prompt, options, seed)
         click.echo(defused(start), nl=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from chomp.run.inspection import Inspection
+    from chomp.analysis.inspection import Inspection
 
 
 @click.command("inspect")
@@ -35,8 +35,8 @@ def command(
 
     loaded = load_config(config, overrides)
     prepare_environment()
-    from chomp.run.compilation import use_compilation_cache
-    from chomp.run.inspection import inspect
+    from chomp.analysis.inspection import inspect
+    from chomp.train.compilation import use_compilation_cache
 
     checkpoint = None
     if origin is not None:
@@ -50,7 +50,7 @@ def command(
 
 def describe(found: Inspection) -> str:
     """The figures as text."""
-    from chomp.events.text import count, size
+    from chomp.record.text import count, size
 
     lines = [f"parameters        {found.parameters:,}"]
     lines += [f"  {name:<22}{number:>14,}" for name, number in found.breakdown.items() if name != "total"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chomp.errors import ConfigError
-from chomp.rundir import open_run
+from chomp.record.rundir import open_run
 
 if TYPE_CHECKING:
     from chomp.config.load import LoadedConfig

@@ -100,7 +100,7 @@ def run(command: click.Command, args: list[str] | None = None) -> None:
 
 
 def _complain(sentence: str) -> None:
-    from chomp.events.text import defused
+    from chomp.record.text import defused
 
     click.echo(f"error: {defused(sentence)}", err=True)
 

@@ -13,9 +13,9 @@ import click
 
 if TYPE_CHECKING:
     from chomp.config.data import TokenizerConfig
-    from chomp.data.preparing import Progress
     from chomp.data.sources.base import RandomAccessSource
     from chomp.data.tokenfiles import Metadata
+    from chomp.data.tokenize_corpus import Progress
 
 # Lines on a terminal are written over; elsewhere there is one now and then.
 TERMINAL_SECONDS, LINE_SECONDS = 0.2, 10.0
@@ -78,7 +78,7 @@ def command(
     # The pool of the library's threads is made once, when it is first used.
     os.environ["RAYON_NUM_THREADS"] = str(workers or len(os.sched_getaffinity(0)))
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
-    from chomp.data.preparing import Plan, prepare
+    from chomp.data.tokenize_corpus import Plan, prepare
 
     plan = Plan(
         folder=output,
@@ -144,7 +144,7 @@ class _Line:
         click.echo(f"\r{text}\x1b[K" if self._terminal else text, nl=not self._terminal, err=True)
 
     def _text(self, progress: Progress, now: float) -> str:
-        from chomp.events.text import duration, size
+        from chomp.record.text import duration, size
 
         share = progress.done / progress.total
         seconds = max(progress.seconds, 1e-9)

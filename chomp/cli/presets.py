@@ -55,7 +55,7 @@ def preset_rows(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_le
     """One row for each name, as soon as it is known: every one takes about half a second."""
     import jax
 
-    from chomp.run.footprint import predict
+    from chomp.analysis.footprint import predict
 
     platform = jax.default_backend()
     shown = ("backend", "num_layers", "model_dim", "num_heads", "num_kv_heads", "ffn_hidden_dim", "share_emb")
@@ -90,7 +90,7 @@ _HEAD = (
 
 
 def _line(row: dict[str, Any]) -> str:
-    from chomp.events.text import count, size
+    from chomp.record.text import count, size
 
     heads = f"{row['num_heads']}/{row['num_kv_heads']}" if row["num_kv_heads"] else str(row["num_heads"])
     return (

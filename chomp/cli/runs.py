@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from chomp.events.text import defused, duration
-from chomp.rundir import RunSummary, list_runs, summarize
+from chomp.record.rundir import list_runs
+from chomp.record.summary import RunSummary, summarize
+from chomp.record.text import defused, duration
 
 
 @click.command("runs")

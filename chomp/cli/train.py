@@ -47,8 +47,8 @@ def command(
         raise ConfigError("--dry-run builds a run from its beginning; leave --resume out")
     prepare_environment()
 
-    from chomp.run.attempt import run_training
-    from chomp.run.request import RunRequest, parse_resume, require_known
+    from chomp.train.attempt import run_training
+    from chomp.train.request import RunRequest, parse_resume, require_known
 
     require_known(accept)
 

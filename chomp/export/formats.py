@@ -15,10 +15,10 @@ from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 from chomp.export import gguf, huggingface, int8, megalodon, mhc, stablehlo
-from chomp.export.asking import Ask
+from chomp.export.options import Ask
 from chomp.generate.load import TrainedModel
-from chomp.rundir import NewFolder
-from chomp.rundir.paths import fsync_folder
+from chomp.record.new_folder import NewFolder
+from chomp.record.rundir import fsync_folder
 
 
 @dataclass(frozen=True)

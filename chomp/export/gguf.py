@@ -19,7 +19,7 @@ from chomp.data.byte_tokenizer import ByteTokenizer
 from chomp.data.fast_tokenizers import VOCABULARY_FILE
 from chomp.data.tokenizer import Tokenizer
 from chomp.export import llama
-from chomp.export.asking import Ask
+from chomp.export.options import Ask
 from chomp.export.tokenizer import tokenizer_json
 from chomp.export.weights import Rows, Weight, weights_of
 from chomp.generate.load import TrainedModel

@@ -9,7 +9,7 @@ from typing import Any
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.export import llama
-from chomp.export.asking import Ask
+from chomp.export.options import Ask
 from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import weights_of

@@ -18,20 +18,20 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from chomp.analysis.heldout import open_heldout
 from chomp.checkpoint.items import fill
 from chomp.config import Config
 from chomp.config.validate import config_from_dict
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.tokenizers import load_tokenizer
 from chomp.errors import CheckpointError, DataError
-from chomp.export.asking import Ask
+from chomp.export.options import Ask
 from chomp.export.safetensors import write_tensors
 from chomp.export.weights import Rows, Weight, weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.build import ModelDef, build_model
 from chomp.model.paths import named_leaves
-from chomp.run.evaluate import EvalResult
-from chomp.run.heldout import open_heldout
+from chomp.train.evaluate import EvalResult
 
 FORMAT, VERSION = "chomp-int8", 1
 WEIGHTS, DESCRIPTION, TOKENIZER, SCALE = "model.safetensors", "config.json", "tokenizer", ".scale"

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from chomp.checkpoint.store import reason_in_words
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
-from chomp.export.asking import Ask
+from chomp.export.options import Ask
 from chomp.export.tokenizer import write_tokenizer
 from chomp.generate.load import TrainedModel
 

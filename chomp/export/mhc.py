@@ -22,8 +22,8 @@ import numpy as np
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.export import huggingface
-from chomp.export.asking import Ask
 from chomp.export.llama import renamed
+from chomp.export.options import Ask
 from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import weights_of

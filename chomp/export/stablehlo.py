@@ -18,7 +18,7 @@ from jax import export as jax_export
 from chomp.checkpoint.items import fill
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
-from chomp.export.asking import Ask
+from chomp.export.options import Ask
 from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import weights_of

@@ -17,7 +17,8 @@ from chomp.config.validate import config_from_dict
 from chomp.data.tokenizers import Tokenizer, load_tokenizer
 from chomp.errors import CheckpointError
 from chomp.model.build import ModelDef, build_model
-from chomp.rundir import CheckpointInfo, RunDir, list_checkpoints, open_run_around, verify
+from chomp.record.manifest import CheckpointInfo, list_checkpoints, verify
+from chomp.record.rundir import RunDir, open_run_around
 
 
 class Described(NamedTuple):

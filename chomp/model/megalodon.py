@@ -18,7 +18,7 @@ from chomp.model.base import LanguageModel
 from chomp.model.cema import BlockwiseEMA
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
 from chomp.model.head import logits_of
-from chomp.model.recast import recast_all
+from chomp.model.swap_layers import recast_all
 from chomp.model.timenorm import DocumentNorm
 
 _SAME_NAME = (

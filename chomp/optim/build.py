@@ -12,8 +12,8 @@ from optax.contrib import scale_by_muon
 
 from chomp.config.derive import Derived
 from chomp.config.optim import OptimConfig
+from chomp.optim.conditional import keeping, keeping_adam
 from chomp.optim.groups import Assignment, GroupName, Rule, assignments, make_rule, tree_of
-from chomp.optim.keeping import keeping, keeping_adam
 from chomp.optim.schedule import Count, Schedule, make_schedule
 
 
@@ -34,7 +34,7 @@ class Optimizer:
 
     Attributes:
         transform: gradients -> updates to add; its state is arrays only. Clipping is the step's. `update` takes
-            `applied`, and where that is false the state stays as it is (`chomp.optim.keeping`).
+            `applied`, and where that is false the state stays as it is (`chomp.optim.conditional`).
         schedules: learning rate of each group in use, by the number of updates applied.
         assigned: what each parameter gets.
         rows: the same, summed up by group and decay.

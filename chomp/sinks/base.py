@@ -8,7 +8,8 @@ import queue
 import threading
 import time
 
-from chomp.events import Event, EventWriter, Warned
+from chomp.record.event_log import EventWriter
+from chomp.record.events import Event, Warned
 
 log = logging.getLogger("chomp.sinks")
 

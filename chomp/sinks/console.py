@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from chomp.events import (
+from chomp.record import text
+from chomp.record.events import (
     Acknowledged,
     Checkpoint,
     Compiled,
@@ -25,9 +26,8 @@ from chomp.events import (
     Sampled,
     Step,
     Warned,
-    text,
 )
-from chomp.events.pace import overhead_seconds_per_step
+from chomp.record.pace import overhead_seconds_per_step
 from chomp.sinks.base import Sink
 
 SAMPLE_LINES = 12

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from chomp.events import Event, RolledBack, Sampled, Step
-from chomp.events.codec import json_line
-from chomp.events.files import LineAppender
-from chomp.rundir import RunDir, write_whole
+from chomp.record.codec import json_line
+from chomp.record.events import Event, RolledBack, Sampled, Step
+from chomp.record.line_files import LineAppender
+from chomp.record.rundir import RunDir, write_whole
 from chomp.sinks.base import Sink
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from chomp.config import Config
 from chomp.errors import ConfigError
-from chomp.events import Event, RolledBack, RunStarted, Sampled, Step
-from chomp.rundir import RunDir
+from chomp.record.events import Event, RolledBack, RunStarted, Sampled, Step
+from chomp.record.rundir import RunDir
 from chomp.sinks.base import QueuedSink, Sink
 
 STEP_AXIS = "step"

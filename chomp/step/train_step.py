@@ -16,7 +16,7 @@ from chomp.config.schema import Config
 from chomp.data.batch import Batch
 from chomp.model.build import ModelDef
 from chomp.optim.build import Optimizer
-from chomp.optim.keeping import chosen
+from chomp.optim.conditional import chosen
 from chomp.step.objective import Counts, Measured, Objective, build_objective
 from chomp.step.rows import Rows, rows_of
 from chomp.step.state import TrainState

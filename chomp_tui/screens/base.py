@@ -12,10 +12,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
 
-from chomp_tui.widgets.keybar import KeyBar
+from chomp_tui.widgets.key_bar import KeyBar
 from chomp_tui.widgets.listing import Listing
-from chomp_tui.widgets.toosmall import TooSmall
-from chomp_tui.widgets.topbar import TopBar
+from chomp_tui.widgets.too_small import TooSmall
+from chomp_tui.widgets.top_bar import TopBar
 
 if TYPE_CHECKING:
     from chomp_tui.app import ChompApp

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Label, Static
 
 from chomp_tui import keys
-from chomp_tui.dialogs import Dialog
+from chomp_tui.widgets.dialogs import Dialog
 
 # Of a row: its keys, and what they do; lines that go on begin below each other.
 # Sentences are easily read up to this width; around them are the box's edges, and the gap before them.

@@ -17,7 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from chomp.events.text import defused
+from chomp.record.text import defused
 from chomp_tui.widgets.selecting import selectable
 
 TONES = ("good", "live", "warn", "bad", "idle", "muted", "accent", "strong", "curve")

@@ -7,11 +7,11 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.events import Sampled
-from chomp.events.text import defused
-from chomp_tui.follow.scene import Scene
+from chomp.record.events import Sampled
+from chomp.record.text import defused
+from chomp_tui.live.snapshot import Scene
 from chomp_tui.widgets.listing import Column, Listing, Row, cell, fit_text
-from chomp_tui.widgets.quiet import same
+from chomp_tui.widgets.update_if_changed import same
 
 LONGEST_TEXT = 20_000
 SIDE_BY_SIDE = 90

@@ -14,8 +14,8 @@ import pytest
 from chomp.checkpoint.retention import Retention
 from chomp.checkpoint.store import CheckpointStore, in_parts, reason_in_words, with_sharding
 from chomp.errors import CheckpointError
-from chomp.events import Checkpoint
-from chomp.rundir import list_checkpoints, set_tags, verify
+from chomp.record.events import Checkpoint
+from chomp.record.manifest import list_checkpoints, set_tags, verify
 
 
 class Saving:

@@ -14,8 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chomp.cli import checkpoints, runs
-from chomp.events import EventWriter, Phase, RunEnded, RunStarted, Step
-from chomp.rundir import RunLock, seal, set_tags
+from chomp.record.event_log import EventWriter
+from chomp.record.events import Phase, RunEnded, RunStarted, Step
+from chomp.record.lock import RunLock
+from chomp.record.manifest import seal, set_tags
 from tests.engine import command
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from chomp.config import derive, derived_section, parse_config
-from chomp.rundir import RunDir, list_checkpoints, read_origin, seal
+from chomp.record.manifest import list_checkpoints, seal
+from chomp.record.origin import read_origin
+from chomp.record.rundir import RunDir
 from tests.engine import run
 
 

@@ -16,11 +16,11 @@ from chomp.config.data import DataConfig, TokenizerConfig
 from chomp.config.derive import derive
 from chomp.config.load import parse_config
 from chomp.data.pipeline import DataPipeline, build_data
-from chomp.data.preparing import Plan, prepare
 from chomp.data.sources.files import FilesSource
+from chomp.data.tokenize_corpus import Plan, prepare
 from chomp.data.tokenizers import build_tokenizer
-from chomp.events.text import many
 from chomp.model.loss import scored_tokens
+from chomp.record.text import many
 
 TEXTS = [f"document {number}: " + 'réal text, "quoted"\n'[: 3 + number % 17] * (number % 5) for number in range(45)]
 EOS = 2

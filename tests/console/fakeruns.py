@@ -19,9 +19,20 @@ from typing import Any
 
 import psutil
 
-from chomp.events import Checkpoint, Compiled, Evaluated, Event, Phase, RunEnded, RunStarted, Sampled, Step, Warned
-from chomp.events.codec import encode
-from chomp.rundir import RunDir
+from chomp.record.codec import encode
+from chomp.record.events import (
+    Checkpoint,
+    Compiled,
+    Evaluated,
+    Event,
+    Phase,
+    RunEnded,
+    RunStarted,
+    Sampled,
+    Step,
+    Warned,
+)
+from chomp.record.rundir import RunDir
 
 CONFIG = """\
 # A fake configuration, for pictures.

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from chomp.config import derive, derived_section, parse_config
-from chomp.events import Evaluated, Event, RunEnded, RunStarted, Step
-from chomp.events.codec import encode, json_line
-from chomp.rundir import RunDir, seal, set_tags
+from chomp.record.codec import encode, json_line
+from chomp.record.events import Evaluated, Event, RunEnded, RunStarted, Step
+from chomp.record.manifest import seal, set_tags
+from chomp.record.rundir import RunDir
 
 TEXT = "model: {backend: dummy, model_dim: 16}\ntrain: {steps: 200, seq_len: 32}\noptim: {lr: 3e-3, warmup_steps: 2}\n"
 

@@ -14,9 +14,9 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from chomp.config import LoadedConfig
-from chomp.events.text import defused
+from chomp.record.text import defused
 from chomp_tui import keys, theme
-from chomp_tui.start.launch import LaunchRequest
+from chomp_tui.engine.launch import LaunchRequest
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
@@ -34,7 +34,7 @@ class Shared:
 class Host(App[None]):
     """Has what a screen uses of the console; requests are kept in `asked`, messages in `told`."""
 
-    CSS_PATH: ClassVar = sorted((Path(theme.__file__).parent / "styles").glob("*.tcss"))  # type: ignore[assignment]
+    CSS_PATH: ClassVar = sorted(Path(theme.__file__).parent.rglob("*.tcss"))  # type: ignore[assignment]
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-medium"), (150, "-wide")]  # type: ignore[assignment]
     VERTICAL_BREAKPOINTS: ClassVar = [(0, "-short"), (32, "-tall")]  # type: ignore[assignment]
     BINDINGS: ClassVar = [*keys.bindings("app")]

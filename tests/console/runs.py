@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from chomp.events import Event, Phase, RunEnded, RunStarted, Step
-from chomp.events.codec import encode
+from chomp.record.codec import encode
+from chomp.record.events import Event, Phase, RunEnded, RunStarted, Step
 
 T0 = 1_800_000_000.0
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chomp.events import Checkpoint, Event, NonFinite, RolledBack, Warned
-from chomp.rundir import RunDir
-from chomp_tui.follow.alerts import Alert, alerts, newest_spike
-from chomp_tui.follow.feed import RunUpdate
-from chomp_tui.follow.runview import RunView, fold_many
-from chomp_tui.follow.status import Liveness, Status, status
+from chomp.record.events import Checkpoint, Event, NonFinite, RolledBack, Warned
+from chomp.record.run_view import RunView, fold_many
+from chomp.record.rundir import RunDir
+from chomp.record.status import Liveness, Status, status
+from chomp_tui.live.alerts import Alert, alerts, newest_spike
+from chomp_tui.live.feed import RunUpdate
 from tests.console.runs import T0, ended, phase, row, started
 
 HERE = Liveness(pid=4711, since=T0 - 5)

@@ -16,10 +16,10 @@ from textual.pilot import Pilot
 
 from chomp_tui import keys, theme
 from chomp_tui.app import ChompApp, Opening, Shared
-from chomp_tui.dialogs import Read
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import load_settings
-from chomp_tui.widgets.topbar import TABS
+from chomp_tui.widgets.dialogs import Read
+from chomp_tui.widgets.top_bar import TABS
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.hosting import frame, until
 from tests.console.plainuser import read_only

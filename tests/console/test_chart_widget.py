@@ -17,7 +17,7 @@ from chomp_tui import keys, theme
 from chomp_tui.chart.smooth import ema
 from chomp_tui.widgets.chart import Line, LineChart
 
-STYLES = Path(theme.__file__).parent / "styles"
+STYLES = Path(theme.__file__).parent
 
 
 class Watched(LineChart):
@@ -35,7 +35,7 @@ class Watched(LineChart):
 class Host(App[None]):
     """One chart, and something else to focus."""
 
-    CSS_PATH: ClassVar = [STYLES / "base.tcss", STYLES / "chart.tcss"]
+    CSS_PATH: ClassVar = [STYLES / "base.tcss", STYLES / "widgets" / "chart.tcss"]
     CSS = "Button { dock: bottom; display: none; } .other Button { display: block; }"
     BINDINGS: ClassVar = [*keys.bindings("app")]
 

@@ -15,21 +15,23 @@ from textual.widgets import Input
 
 import chomp_tui.app as console
 from chomp.config import parse_config
-from chomp.events.text import size
-from chomp.rundir import RunDir, RunLock, list_checkpoints, read_info, seal
+from chomp.record.lock import RunLock
+from chomp.record.manifest import list_checkpoints, read_info, seal
+from chomp.record.rundir import RunDir
+from chomp.record.text import size
 from chomp_tui.app import ChompApp
-from chomp_tui.dialogs import Ask, Choose, Read
-from chomp_tui.edit.draft import ForkOrigin
-from chomp_tui.follow import checkpointlist
-from chomp_tui.follow.checkpointlist import CheckpointReader, Reference, judge, settings_of
-from chomp_tui.screens import checkpoints
-from chomp_tui.screens.checkpoints import CheckpointsScreen
+from chomp_tui.config.draft import ForkOrigin
+from chomp_tui.engine.launch import LaunchRequest
+from chomp_tui.engine.resume_plan import more_steps_problem, plan_resume
+from chomp_tui.live import checkpoint_list as checkpointlist
+from chomp_tui.live.checkpoint_list import CheckpointReader, Reference, judge, settings_of
+from chomp_tui.screens.checkpoints import sampling
+from chomp_tui.screens.checkpoints import screen as checkpoints
+from chomp_tui.screens.checkpoints.sampling import SampleDialog
+from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
 from chomp_tui.settings import Settings
-from chomp_tui.start.launch import LaunchRequest
-from chomp_tui.start.resumeplan import more_steps_problem, plan_resume
-from chomp_tui.widgets import sampling
+from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
-from chomp_tui.widgets.sampling import SampleDialog
 from tests.console.homes import TEXT, make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, Shared, frame, paints, until
 
@@ -232,8 +234,8 @@ async def test_a_verification_shows_how_far_it_is_and_ends_with_the_console(
         finally:
             ended.set()
 
-    monkeypatch.setattr("chomp_tui.screens.upkeep.verify", slow)
-    monkeypatch.setattr("chomp_tui.screens.upkeep.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("chomp_tui.screens.checkpoints.checkpoint_actions.verify", slow)
+    monkeypatch.setattr("chomp_tui.screens.checkpoints.checkpoint_actions.PROGRESS_SECONDS", 0.0)
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(app, pilot, 3)
@@ -647,7 +649,7 @@ async def test_what_is_as_before_is_not_painted_again(run: RunDir, monkeypatch: 
     async with app.run_test(size=(160, 48)) as pilot:
         await filled(app, pilot, 3)
         later = time.time() + 50_000
-        monkeypatch.setattr("chomp_tui.screens.checkpoints.time.time", lambda: later)
+        monkeypatch.setattr("chomp_tui.screens.checkpoints.screen.time.time", lambda: later)
         screen(app).draw()
         await pilot.pause(0.5)
         with paints(app, monkeypatch) as seen:

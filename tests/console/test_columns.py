@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chomp_tui.follow.columns import Columns
-from chomp_tui.follow.rowcolumns import ROW_COLUMNS, TERM_COLUMNS
+from chomp.record.columns import Columns
+from chomp.record.row_columns import ROW_COLUMNS, TERM_COLUMNS
 
 NAMES = ("step", "loss", "mfu")
 

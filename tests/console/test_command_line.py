@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from chomp.events import Step, read_events
+from chomp.record.event_log import read_events
+from chomp.record.events import Step
 from chomp_tui.show import own_command
 from tests.contracts.test_imports import JAX_WORLD, loaded
 from tests.engine import dummy_config, write_config, write_corpus

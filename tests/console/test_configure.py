@@ -18,22 +18,24 @@ from textual.widgets import Input, OptionList
 
 from chomp.config import derive, derived_section, load_config, settings
 from chomp.config.yaml_reader import read_yaml
-from chomp.rundir import RunDir, fork_run, seal
+from chomp.record.fork import fork_run
+from chomp.record.manifest import seal
+from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp, Shared
-from chomp_tui.dialogs import Ask, Choose, Read
-from chomp_tui.edit.draft import ForkOrigin
-from chomp_tui.edit.yamlspans import read_layout
-from chomp_tui.screens import launching
-from chomp_tui.screens.configure import ConfigureScreen
-from chomp_tui.screens.filing import OpenList
+from chomp_tui.config.draft import ForkOrigin
+from chomp_tui.config.yaml_spans import read_layout
+from chomp_tui.engine.launch import LaunchRequest
+from chomp_tui.screens.configure import launch_flow as launching
+from chomp_tui.screens.configure.field import FieldRow, Pick, Toggle
+from chomp_tui.screens.configure.file_dialogs import OpenList
+from chomp_tui.screens.configure.form import ConfigForm
+from chomp_tui.screens.configure.preflight_panel import PreflightPanel
+from chomp_tui.screens.configure.screen import ConfigureScreen
+from chomp_tui.screens.configure.yaml_editor import YamlEditor, YamlPane
 from chomp_tui.settings import Settings
-from chomp_tui.start.launch import LaunchRequest
 from chomp_tui.widgets.chart import LineChart
-from chomp_tui.widgets.configform import ConfigForm
-from chomp_tui.widgets.field import FieldRow, Pick, Toggle
+from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
-from chomp_tui.widgets.preflightpanel import PreflightPanel
-from chomp_tui.widgets.yamleditor import YamlEditor, YamlPane
 from tests.console.test_document import FILES
 
 # Every size and key of a whole screen, in hundreds of frames.

@@ -11,13 +11,13 @@ import pytest
 from rich.segment import Segment
 from textual.color import Color
 
-from chomp.events.text import count
-from chomp.events.text import memory as told
-from chomp_tui.edit.preflight import ENGINE, Report
-from chomp_tui.screens.configure import ConfigureScreen
+from chomp.record.text import count
+from chomp.record.text import memory as told
+from chomp_tui.config.preflight import ENGINE, Report
+from chomp_tui.screens.configure.preflight_panel import PreflightPanel
+from chomp_tui.screens.configure.screen import ConfigureScreen
+from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.widgets.chart import LineChart
-from chomp_tui.widgets.preflightpanel import PreflightPanel
-from chomp_tui.widgets.yamleditor import YamlEditor
 from tests.console.test_configure import COMPILED, FIGURES, SIZES, Console, until
 
 # Whole screens at several sizes.

@@ -16,13 +16,13 @@ from textual.widgets import Static
 
 from chomp.device import Gpu, Process
 from chomp_tui.app import ChompApp, Shared
-from chomp_tui.screens import device
-from chomp_tui.screens.device import DeviceScreen
+from chomp_tui.engine.machine import Machine, remarks
+from chomp_tui.live.gpu_watch import INTERVAL_SECONDS, KEPT_READINGS, GpuWatch, History, Trail
+from chomp_tui.screens.device import screen as device
+from chomp_tui.screens.device.flag_rules import RuleList
+from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard, card, machine_lines, past, title
+from chomp_tui.screens.device.screen import DeviceScreen
 from chomp_tui.settings import Settings
-from chomp_tui.start.gpuwatch import INTERVAL_SECONDS, KEPT_READINGS, GpuWatch, History, Trail
-from chomp_tui.start.machine import Machine, remarks
-from chomp_tui.widgets.gpucard import GpuCard, MachineCard, card, machine_lines, past, title
-from chomp_tui.widgets.rules import RuleList
 from tests.device.fake_nvml import READINGS, fake, probe_of
 
 # Every size and key of a whole screen, in hundreds of frames.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual import events
 from textual.app import App
 
-from chomp_tui.dialogs import Ask, Choose, Read, confirm
+from chomp_tui.widgets.dialogs import Ask, Choose, Read, confirm
 
 
 class Asking(App[None]):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from chomp.config import Setting, config_from_dict, parse_config, settings
 from chomp.config.yaml_reader import read_yaml
-from chomp_tui.edit.document import Document, merged, visual_lines
-from chomp_tui.edit.edits import CannotEdit, reset_value, set_value
-from chomp_tui.edit.fieldtext import Items, Plain, Words, shown_value, typed, written
-from chomp_tui.edit.yamlspans import Unreadable, read_layout
+from chomp_tui.config.document import Document, merged, visual_lines
+from chomp_tui.config.edits import CannotEdit, reset_value, set_value
+from chomp_tui.config.field_text import Items, Plain, Words, shown_value, typed, written
+from chomp_tui.config.yaml_spans import Unreadable, read_layout
 
 FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 SHAPES = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from chomp.events import Acknowledged, Checkpoint, Evaluated, Event, Sampled
+from chomp.record.events import Acknowledged, Checkpoint, Evaluated, Event, Sampled
+from chomp.record.run_view import RunView, fold_many
 from chomp.sinks.console import EtaMeter
-from chomp_tui.follow.eta import elapsed_seconds, eta_seconds, progress, step_seconds
-from chomp_tui.follow.runview import RunView, fold_many
+from chomp_tui.live.eta import elapsed_seconds, eta_seconds, progress, step_seconds
 from tests.console.runs import T0, ended, phase, row, started
 
 

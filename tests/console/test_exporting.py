@@ -11,10 +11,10 @@ import psutil
 import pytest
 from textual.widgets import Input, OptionList
 
-from chomp.rundir import RunDir
-from chomp_tui.child import Answer
-from chomp_tui.widgets import exporting
-from chomp_tui.widgets.exporting import ExportDialog, free_folder, read_offers, summary
+from chomp.record.rundir import RunDir
+from chomp_tui.platform.child import Answer
+from chomp_tui.screens.checkpoints import exporting
+from chomp_tui.screens.checkpoints.exporting import ExportDialog, free_folder, read_offers, summary
 from tests.console.homes import make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, frame, until
 from tests.console.test_checkpoints_screen import filled, host

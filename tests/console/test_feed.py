@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chomp.rundir import RunLock
-from chomp_tui.follow import eventtail, logtail
-from chomp_tui.follow.eventtail import EventTail
-from chomp_tui.follow.feed import Follower, RunFeed, RunUpdate
-from chomp_tui.follow.logtail import LogTail
-from chomp_tui.follow.runview import RunView, fold_many
+from chomp.record.lock import RunLock
+from chomp.record.run_view import RunView, fold_many
+from chomp_tui.live import event_tail as eventtail
+from chomp_tui.live import log_tail as logtail
+from chomp_tui.live.event_tail import EventTail
+from chomp_tui.live.feed import Follower, RunFeed, RunUpdate
+from chomp_tui.live.log_tail import LogTail
 from tests.console.runs import T0, ended, lines, phase, row, started, write
 
 PATIENCE_SECONDS = 20.0
@@ -283,7 +284,7 @@ def test_a_feed_that_fails_says_so_and_ends(
     def fail(*_: object) -> None:
         raise ValueError("out of luck")
 
-    monkeypatch.setattr("chomp_tui.follow.feed.read_liveness", fail)
+    monkeypatch.setattr("chomp_tui.live.feed.read_liveness", fail)
     feed.poke()
     update = inbox.wait_for(lambda update: update.problem is not None)
     assert "out of luck" in str(update.problem)
@@ -294,8 +295,8 @@ def test_a_long_file_is_shown_in_overview_and_then_wholly(tmp_path: Path, monkey
     monkeypatch.setattr(eventtail, "LEAST_OVERVIEW_BYTES", 200_000)
     monkeypatch.setattr(eventtail, "END_BYTES", 20_000)
     monkeypatch.setattr(eventtail, "CHUNK_BYTES", 50_000)
-    monkeypatch.setattr("chomp_tui.follow.feed.FIRST_SLICE_SECONDS", 0.0)
-    monkeypatch.setattr("chomp_tui.follow.feed.SLICE_SECONDS", 0.0)
+    monkeypatch.setattr("chomp_tui.live.feed.FIRST_SLICE_SECONDS", 0.0)
+    monkeypatch.setattr("chomp_tui.live.feed.SLICE_SECONDS", 0.0)
     events = [phase("data"), started(total_steps=20_000), phase("train"), *map(row, range(1, 20_001))]
     run = write(tmp_path, [*events, ended("completed", 20_000, t=T0 + 20_001)])
     follower = Follower(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chomp.device import RULES, apply, recommended_environment
-from chomp_tui.start.flags import (
+from chomp_tui.engine.flags import (
     chosen_environment,
     defaults,
     is_open,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from chomp.events import (
+from chomp.record.events import (
     Acknowledged,
     Checkpoint,
     Compiled,
@@ -20,7 +20,7 @@ from chomp.events import (
     Unknown,
     Warned,
 )
-from chomp_tui.follow.runview import MOST_SAMPLES, MOST_WARNINGS, RunView, fold, fold_many
+from chomp.record.run_view import MOST_SAMPLES, MOST_WARNINGS, RunView, fold, fold_many
 from tests.console.runs import T0, ended, phase, row, started
 
 

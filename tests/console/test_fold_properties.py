@@ -9,13 +9,12 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chomp.events import Event, Step
-from chomp.events.codec import decode
-from chomp.events.types import KINDS
-from chomp_tui.follow.columns import WIDE
-from chomp_tui.follow.fastrows import RowReader, learn
-from chomp_tui.follow.rowblocks import ROW_FIELDS
-from chomp_tui.follow.runview import Folding, RunView, fold, fold_many
+from chomp.record.codec import decode
+from chomp.record.columns import WIDE
+from chomp.record.events import KINDS, Event, Step
+from chomp.record.row_blocks import ROW_FIELDS
+from chomp.record.run_view import Folding, RunView, fold, fold_many
+from chomp_tui.live.fastrows import RowReader, learn
 from tests.console.runs import T0, lines, row, started
 
 HOSTILE = st.one_of(

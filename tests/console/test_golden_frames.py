@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from chomp.rundir import RunDir, read_info, seal
+from chomp.record.manifest import read_info, seal
+from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp, Opening, Shared
-from chomp_tui.screens.configure import ConfigureScreen
-from chomp_tui.screens.device import DeviceScreen
+from chomp_tui.engine.machine import Machine
+from chomp_tui.live import gpu_watch as gpuwatch
+from chomp_tui.screens.configure.screen import ConfigureScreen
+from chomp_tui.screens.device.screen import DeviceScreen
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
-from chomp_tui.start import gpuwatch
-from chomp_tui.start.machine import Machine
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.homes import TEXT, make_checkpoint, make_run
 from tests.console.hosting import frame, until
@@ -50,7 +51,7 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(tmp_path / "runs" / "wild", wild, now=now - 5.5 * DAY_SECONDS)
     monkeypatch.chdir(tmp_path)
     usage = shutil.disk_usage(tmp_path)._replace(free=500 * 10**9)
-    monkeypatch.setattr("chomp_tui.follow.feed.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("chomp_tui.live.feed.shutil.disk_usage", lambda _: usage)
 
 
 async def drawn(app: ChompApp, size: tuple[int, int], shows: str, *keys: str) -> str:

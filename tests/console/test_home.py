@@ -13,17 +13,18 @@ import pytest
 from textual.widgets import Input, OptionList
 
 import chomp_tui.app as console
-from chomp.events import Step
-from chomp.events.text import size
-from chomp.rundir import Origin, RunDir, RunLock
-from chomp.rundir.origin import write_origin
+from chomp.record.events import Step
+from chomp.record.lock import RunLock
+from chomp.record.origin import Origin, write_origin
+from chomp.record.rundir import RunDir
+from chomp.record.text import size
 from chomp_tui.app import ChompApp
-from chomp_tui.dialogs import Choose
-from chomp_tui.screens.home import CURVE_LINES, HomeScreen
+from chomp_tui.screens.home.screen import CURVE_LINES, HomeScreen
 from chomp_tui.settings import Settings
 from chomp_tui.widgets.detail import Detail
+from chomp_tui.widgets.dialogs import Choose
 from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text
-from chomp_tui.widgets.runrows import tall_curve
+from chomp_tui.widgets.run_rows import tall_curve
 from tests.console.homes import append, ended, make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, Shared, frame, paints, until
 
@@ -165,7 +166,7 @@ async def test_only_changed_rows_are_drawn_again(runs: Path, monkeypatch: pytest
     app = host(runs)
     async with app.run_test(size=(120, 40)) as pilot:
         table = await filled(app, pilot, 3)
-        monkeypatch.setattr("chomp_tui.screens.home.time.time", lambda: 0.0)
+        monkeypatch.setattr("chomp_tui.screens.home.screen.time.time", lambda: 0.0)
         home(app)._draw()
         drawn: list[int] = []
         monkeypatch.setattr(table, "refresh_line", drawn.append)
@@ -320,7 +321,7 @@ async def test_where_it_lies(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert app.told == [f"{runs / 'finished'} (copied, where the terminal allows it)"]
         assert app.clipboard == str(runs / "finished")
         monkeypatch.setenv("DISPLAY", ":0")
-        monkeypatch.setattr("chomp_tui.screens.home.shutil.which", lambda name: f"/usr/bin/{name}")
+        monkeypatch.setattr("chomp_tui.screens.home.screen.shutil.which", lambda name: f"/usr/bin/{name}")
         monkeypatch.setattr(subprocess, "Popen", lambda args, **_: opened.append(args))
         await pilot.press("o")
         assert opened == [["/usr/bin/xdg-open", str(runs / "finished")]]

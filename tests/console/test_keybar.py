@@ -10,7 +10,7 @@ from textual.widgets._footer import FooterKey
 from chomp_tui import keys
 from chomp_tui.app import ChompApp, Shared
 from chomp_tui.settings import Settings
-from chomp_tui.widgets.keybar import HELP, fitting
+from chomp_tui.widgets.key_bar import HELP, fitting
 from tests.console.hosting import frame, until
 
 # Whole screens at many widths.

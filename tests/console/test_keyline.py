@@ -13,11 +13,11 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from chomp_tui import keyline
-from chomp_tui.dialogs import Choose
-from chomp_tui.keyline import KeyLine
-from chomp_tui.widgets.configform import ConfigForm
-from chomp_tui.widgets.yamleditor import YamlEditor
+from chomp_tui.platform import key_queue as keyline
+from chomp_tui.platform.key_queue import KeyLine
+from chomp_tui.screens.configure.form import ConfigForm
+from chomp_tui.screens.configure.yaml_editor import YamlEditor
+from chomp_tui.widgets.dialogs import Choose
 from tests.console.test_configure import SMALL, Console, until
 
 

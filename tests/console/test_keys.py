@@ -17,17 +17,17 @@ from textual.screen import Screen
 from textual.widgets import Input
 from textual.widgets._toast import Toast
 
-from chomp.rundir import RunDir
+from chomp.record.rundir import RunDir
 from chomp_tui import keys, reference
 from chomp_tui.app import ChompApp, Shared
-from chomp_tui.dialogs import Ask
 from chomp_tui.screens.base import ConsoleScreen
-from chomp_tui.screens.filing import OpenList
+from chomp_tui.screens.configure.field import Pick, Toggle
+from chomp_tui.screens.configure.file_dialogs import OpenList
+from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
 from chomp_tui.widgets.chart import LineChart
-from chomp_tui.widgets.field import Pick, Toggle
-from chomp_tui.widgets.yamleditor import YamlEditor
+from chomp_tui.widgets.dialogs import Ask
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.homes import make_checkpoint
 from tests.console.hosting import until

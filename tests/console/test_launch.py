@@ -13,10 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chomp.events import RunEnded, Step, read_events
-from chomp.rundir import live_holder, open_run
-from chomp_tui.start import launch
-from chomp_tui.start.launch import LaunchError, LaunchRequest, command, environment, prove_flags, start
+from chomp.record.event_log import read_events
+from chomp.record.events import RunEnded, Step
+from chomp.record.lock import live_holder
+from chomp.record.rundir import open_run
+from chomp_tui.engine import launch
+from chomp_tui.engine.launch import LaunchError, LaunchRequest, command, environment, prove_flags, start
 from tests.engine import dummy_config, write_config, write_corpus
 
 DEADLINE_SECONDS = 120

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from chomp.config import Config, parse_config
-from chomp_tui.edit.preflight import Preflight, Question, Report, ask, fit, memory_limit
+from chomp_tui.config.preflight import Preflight, Question, Report, ask, fit, memory_limit
 
 TEXT = "train:\n  steps: 2000\n"
 FIGURES = {

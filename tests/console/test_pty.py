@@ -13,8 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chomp.events import Event, RunEnded, Step, read_events
-from chomp.rundir import RunDir, live_holder
+from chomp.record.event_log import read_events
+from chomp.record.events import Event, RunEnded, Step
+from chomp.record.lock import live_holder
+from chomp.record.rundir import RunDir
 from tests.console.ptys import ALT_SCREEN_OFF, ALT_SCREEN_ON, CURSOR_ON, Terminal
 from tests.engine import dummy_config, write_config, write_corpus
 
@@ -52,10 +54,10 @@ def on_mount(self):
 chomp_tui.app.ChompApp.on_mount = on_mount
 """
 CRASH = """
-import chomp_tui.screens.device
+import chomp_tui.screens.device.screen
 def fail(self):
     raise ValueError("a mistake of ours, in $HOME/secret")
-chomp_tui.screens.device.DeviceScreen.action_copy_line = fail
+chomp_tui.screens.device.screen.DeviceScreen.action_copy_line = fail
 """
 MAIN = "import sys; sys.argv = ['chomp-tui', *sys.argv[1:]]; from chomp_tui.__main__ import main; main()"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from chomp.rundir import list_checkpoints
+from chomp.record.manifest import list_checkpoints
 from chomp_tui.app import ChompApp, Opening, Shared
-from chomp_tui.dialogs import Ask, Choose, Read
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import load_settings
+from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.homes import TEXT, ended, make_checkpoint, make_run
 from tests.console.hosting import frame, until

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chomp.events import Evaluated, Event
-from chomp.events.codec import decode
-from chomp_tui.follow import readahead
-from chomp_tui.follow.eventtail import EventTail
-from chomp_tui.follow.feed import RunFeed
-from chomp_tui.follow.readahead import Plan, ReadAhead, Stretch, stretches
-from chomp_tui.follow.runview import RunView, fold_many
+from chomp.record.codec import decode
+from chomp.record.events import Evaluated, Event
+from chomp.record.run_view import RunView, fold_many
+from chomp_tui.live import readahead
+from chomp_tui.live.event_tail import EventTail
+from chomp_tui.live.feed import RunFeed
+from chomp_tui.live.readahead import Plan, ReadAhead, Stretch, stretches
 from tests.console.runs import T0, ended, lines, phase, row, started, write
 
 STEPS = 9000
@@ -195,7 +195,7 @@ def test_a_file_that_is_cut_meanwhile_is_read_to_its_new_end(tmp_path: Path, pro
 def test_whoever_stops_to_follow_leaves_no_process(
     tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chomp_tui.follow.feed.FIRST_SLICE_SECONDS", 0.0)
+    monkeypatch.setattr("chomp_tui.live.feed.FIRST_SLICE_SECONDS", 0.0)
     seen, may_go_on = threading.Event(), threading.Event()
 
     def deliver(update: object) -> None:

@@ -15,8 +15,8 @@ from textual.selection import SELECT_ALL, Selection
 from textual.strip import Strip
 from textual.widgets import Static
 
-from chomp_tui.widgets import rows
-from chomp_tui.widgets.rows import Rows
+from chomp_tui.screens.run import rows
+from chomp_tui.screens.run.rows import Rows
 
 WIDTH, HEIGHT = 18, 6
 LINES = st.lists(

@@ -19,28 +19,28 @@ from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from chomp.events import Checkpoint, Evaluated, Phase, RunEnded, Sampled, Step
-from chomp.events.codec import encode
-from chomp.rundir import RunDir
-from chomp.rundir.origin import Origin, write_origin
+from chomp.record.codec import encode
+from chomp.record.events import Checkpoint, Evaluated, Phase, RunEnded, Sampled, Step
+from chomp.record.origin import Origin, write_origin
+from chomp.record.run_view import RunView, fold_many
+from chomp.record.rundir import RunDir
+from chomp.record.status import Status
 from chomp_tui import keys
-from chomp_tui.dialogs import Ask
-from chomp_tui.follow.launched import Launched, lives, status_with
-from chomp_tui.follow.runview import RunView, fold_many
-from chomp_tui.follow.status import Status
-from chomp_tui.screens import run as run_module
-from chomp_tui.screens.following import are_ages_old, do_all_cores_work, next_look_seconds
-from chomp_tui.screens.run import RunScreen
+from chomp_tui.live.launched import Launched, lives, status_with
+from chomp_tui.screens.run import screen as run_module
+from chomp_tui.screens.run.board import Board
+from chomp_tui.screens.run.charts import SmoothedLoss
+from chomp_tui.screens.run.checkpoints import RunCheckpoints
+from chomp_tui.screens.run.dashboard import TITLES, plan
+from chomp_tui.screens.run.following import are_ages_old, do_all_cores_work, next_look_seconds
+from chomp_tui.screens.run.log_view import MOST_LINES, LogView, wrapped
+from chomp_tui.screens.run.screen import RunScreen
+from chomp_tui.screens.run.tab_strip import TabStrip
 from chomp_tui.settings import Settings, load_settings
-from chomp_tui.widgets.board import Board
 from chomp_tui.widgets.chart import LineChart
-from chomp_tui.widgets.dashboard import TITLES, plan
+from chomp_tui.widgets.dialogs import Ask
 from chomp_tui.widgets.listing import Listing
-from chomp_tui.widgets.logview import MOST_LINES, LogView, wrapped
-from chomp_tui.widgets.runcharts import SmoothedLoss
-from chomp_tui.widgets.runcheckpoints import RunCheckpoints
 from chomp_tui.widgets.samples import SamplesPanel
-from chomp_tui.widgets.tabstrip import TabStrip
 from tests.console.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
 from tests.console.hosting import SIZES, Host, Shared, frame, until
 
@@ -363,9 +363,9 @@ async def test_a_copied_run_looks_like_the_original(name: str, tmp_path: Path, m
     second.parent.mkdir()
     subprocess.run(["cp", "-r", str(first.path), str(second)], check=True)
     # How long ago it was is the same too.
-    monkeypatch.setattr("chomp_tui.screens.run.time.time", lambda: 1e9 + 86_400)
+    monkeypatch.setattr("chomp_tui.screens.run.screen.time.time", lambda: 1e9 + 86_400)
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr("chomp_tui.follow.feed.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("chomp_tui.live.feed.shutil.disk_usage", lambda _: usage)
     app = host(tmp_path)
     async with app.run_test(size=(160, 48)) as pilot:
         seen = []
@@ -414,7 +414,7 @@ async def test_a_tick_without_news_changes_no_widget(tmp_path: Path, monkeypatch
     async with app.run_test(size=(160, 48)) as pilot:
         await shows(pilot, "300/10,000", "Checkpoints")
         screen = screen_of(app)
-        monkeypatch.setattr("chomp_tui.screens.run.time.time", lambda: 1e9 + 86_400)
+        monkeypatch.setattr("chomp_tui.screens.run.screen.time.time", lambda: 1e9 + 86_400)
         screen.redraw()
         await pilot.pause()
         refreshed: list[object] = []
@@ -565,7 +565,7 @@ async def test_an_engine_that_stalls_is_in_the_list_of_alerts(tmp_path: Path, mo
     async with app.run_test(size=(120, 40)) as pilot:
         await shows(pilot, "● training", "300/1,000")
         later = time.time() + 7_200
-        monkeypatch.setattr("chomp_tui.screens.run.time.time", lambda: later)
+        monkeypatch.setattr("chomp_tui.screens.run.screen.time.time", lambda: later)
         panel = screen_of(app).query_one("#alerts")
         screen_of(app).query_one(Board).arrange_for(zoomed="alerts")
         sentence = "the engine lives, but has said nothing for 2h"
@@ -577,7 +577,7 @@ async def test_a_disk_that_is_nearly_full_is_an_alert_in_the_line_and_in_the_lis
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr("chomp_tui.follow.feed.shutil.disk_usage", lambda _: usage._replace(free=700_000_000))
+    monkeypatch.setattr("chomp_tui.live.feed.shutil.disk_usage", lambda _: usage._replace(free=700_000_000))
     app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
     async with app.run_test(size=(120, 40)) as pilot:
         sentence = "the disk is nearly full: 700.0 MB free; a checkpoint takes 1.5 GB"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from chomp.events import Step
-from chomp.rundir import RunLock, SummaryReader
-from chomp_tui.follow.runlist import Listing, RunList, folder_bytes, read_header
+from chomp.record.events import Step
+from chomp.record.lock import RunLock
+from chomp.record.summary import SummaryReader
+from chomp_tui.live.run_list import Listing, RunList, folder_bytes, read_header
 from tests.console.homes import append, ended, make_checkpoint, make_run, started
 
 

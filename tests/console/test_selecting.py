@@ -17,13 +17,13 @@ from tests.console.test_run_screen import frame, host, screen_of, shows
 
 ROWS = [Row(str(number), {"name": cell(f"run {number}"), "state": cell("done", "good")}) for number in range(40)]
 
-STYLES = Path(theme.__file__).parent / "styles"
+STYLES = Path(theme.__file__).parent
 
 
 class Small(App[None]):
     """A list and a chart."""
 
-    CSS_PATH: ClassVar = [STYLES / "base.tcss", STYLES / "chart.tcss"]
+    CSS_PATH: ClassVar = [STYLES / "base.tcss", STYLES / "widgets" / "chart.tcss"]
     CSS = "Listing, LineChart { height: 10; }"
 
     def __init__(self) -> None:

@@ -12,11 +12,12 @@ import psutil
 import pytest
 from rich.cells import cell_len
 
-from chomp.events import Event
-from chomp.rundir import RunDir, RunLock
-from chomp.rundir.summary import COPIED
-from chomp_tui.follow.runview import RunView, fold_many
-from chomp_tui.follow.status import GONE, Liveness, patience_seconds, read_liveness, status
+from chomp.record.events import Event
+from chomp.record.lock import RunLock
+from chomp.record.run_view import RunView, fold_many
+from chomp.record.rundir import RunDir
+from chomp.record.status import GONE, Liveness, patience_seconds, read_liveness, status
+from chomp.record.summary import COPIED
 from tests.console.runs import T0, ended, phase, row, started
 
 HERE = Liveness(pid=4711, since=T0 - 5)

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from chomp.events import Acknowledged, Checkpoint, Command, Phase, RunEnded, Sampled
-from chomp.rundir import RunDir
-from chomp.rundir.origin import Origin, write_origin
-from chomp_tui.dialogs import Ask, Choose
-from chomp_tui.follow.feed import RunFeed
-from chomp_tui.follow.runview import RunView, fold_many
-from chomp_tui.follow.status import Status
-from chomp_tui.start import commands
-from chomp_tui.start.commands import Asked
+from chomp.record.commands import Command
+from chomp.record.events import Acknowledged, Checkpoint, Phase, RunEnded, Sampled
+from chomp.record.origin import Origin, write_origin
+from chomp.record.run_view import RunView, fold_many
+from chomp.record.rundir import RunDir
+from chomp.record.status import Status
+from chomp_tui.engine import commands
+from chomp_tui.engine.commands import Asked
+from chomp_tui.live.feed import RunFeed
+from chomp_tui.widgets.dialogs import Ask, Choose
 from tests.console.fakeruns import FakeRun, append, hold, write_run
 from tests.console.hosting import Host, frame, until
 from tests.console.runs import ended, phase, row, started, write

@@ -11,14 +11,18 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from chomp.events import Command, RunStarted, read_events, send_command
-from chomp.rundir import RunDir, list_checkpoints, list_runs, live_holder
-from chomp.rundir.origin import read_origin
+from chomp.record.commands import Command, send_command
+from chomp.record.event_log import read_events
+from chomp.record.events import RunStarted
+from chomp.record.lock import live_holder
+from chomp.record.manifest import list_checkpoints
+from chomp.record.origin import read_origin
+from chomp.record.run_view import RunView
+from chomp.record.rundir import RunDir, list_runs
 from chomp_tui.app import ChompApp, Opening, Shared
-from chomp_tui.dialogs import Ask, Choose
-from chomp_tui.follow.runview import RunView
+from chomp_tui.screens.configure.form import ConfigForm
 from chomp_tui.settings import Settings
-from chomp_tui.widgets.configform import ConfigForm
+from chomp_tui.widgets.dialogs import Ask, Choose
 from chomp_tui.widgets.listing import Listing
 from tests.console.hosting import frame, until
 from tests.engine import dummy_config, write_config, write_corpus

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from chomp.events import Phase
 from chomp.generate.load import load_trained
 from chomp.generate.sampling import SamplingOptions, encode_prompt, write
-from chomp.rundir import list_checkpoints, read_samples
+from chomp.record.events import Phase
+from chomp.record.manifest import list_checkpoints
+from chomp.record.samples import read_samples
 from tests.engine import Engine, assert_same_run, dummy_config, run, write_config, write_corpus
 
 pytestmark = pytest.mark.slow

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from chomp.events import (
+from chomp.record.commands import Command, send_command
+from chomp.record.events import (
     Acknowledged,
     Checkpoint,
-    Command,
     Compiled,
     Event,
     Phase,
@@ -24,9 +24,8 @@ from chomp.events import (
     Sampled,
     Step,
     Warned,
-    send_command,
 )
-from chomp.rundir import list_checkpoints, verify
+from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import (
     Engine,
     assert_same_run,

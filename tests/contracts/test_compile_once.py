@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from chomp.events import Compiled, RunEnded, Warned
-from chomp.rundir import list_checkpoints
+from chomp.record.events import Compiled, RunEnded, Warned
+from chomp.record.manifest import list_checkpoints
 from tests.engine import dummy_config, events_of, run, tiny_config, write_config, write_corpus
 
 
@@ -40,13 +40,13 @@ def test_a_second_start_takes_the_step_from_a_private_cache(tmp_path: Path) -> N
 
 
 WITHOUT_ROOM = """
-import chomp.run.trainer
+import chomp.train.trainer
 from chomp.__main__ import main
 
 def compile_step(*args):
     raise MemoryError("no room for the step")
 
-chomp.run.trainer.compile_step = compile_step
+chomp.train.trainer.compile_step = compile_step
 main()
 """
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from chomp.checkpoint.resume import choose_checkpoint
 from chomp.errors import CheckpointError
-from chomp.events import Checkpoint, RunStarted
-from chomp.run.resume import choose_checkpoint
-from chomp.rundir import list_checkpoints, set_tags, verify
+from chomp.record.events import Checkpoint, RunStarted
+from chomp.record.manifest import list_checkpoints, set_tags, verify
 from tests.engine import assert_same_run, dummy_config, events_of, rows, run, write_config, write_corpus
 
 pytestmark = pytest.mark.slow

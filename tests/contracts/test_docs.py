@@ -33,9 +33,9 @@ from chomp.cli.main import COMMANDS
 from chomp.config import parse_config
 from chomp.config.compat import RULES
 from chomp.errors import ChompError
-from chomp.events import COMMANDS as CTL_COMMANDS
-from chomp.events.codec import decode
-from chomp.events.types import KINDS, Step
+from chomp.record.codec import decode
+from chomp.record.commands import COMMANDS as CTL_COMMANDS
+from chomp.record.events import KINDS, Step
 
 ROOT = Path(__file__).parents[2]
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
@@ -266,7 +266,7 @@ def test_the_map_is_complete() -> None:
 
 
 def test_run_directory_is_documented() -> None:
-    from chomp.rundir import RunDir
+    from chomp.record.rundir import RunDir
 
     files = {
         value.name
@@ -299,12 +299,12 @@ def test_every_event_and_field_is_documented() -> None:
 def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:
     import jax
 
-    from chomp.run.clock import TimeBudget
-    from chomp.run.progress import Pending
-    from chomp.run.rows import RowMaker
     from chomp.step.objective import build_objective
     from chomp.step.rows import Rows
     from chomp.step.train_step import StepMetrics
+    from chomp.train.clock import TimeBudget
+    from chomp.train.progress import Pending
+    from chomp.train.rows import RowMaker
     from tests.model.tiny import parts, tiny_config
 
     class Gpu:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chomp.events import RunStarted
-from chomp.rundir import list_checkpoints, verify
+from chomp.record.events import RunStarted
+from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import assert_same_run, dummy_config, events_of, rows, run, tiny_config, write_config, write_corpus
 
 pytestmark = pytest.mark.slow

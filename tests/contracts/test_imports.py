@@ -66,7 +66,9 @@ def command(*args: str) -> str:
     return f"import sys; sys.argv = ['chomp', *{list(args)!r}]; from chomp.__main__ import main; main()"
 
 
-@pytest.mark.parametrize("package", ["config", "config.compat", "events", "device", "rundir", "errors", "cli.main"])
+@pytest.mark.parametrize(
+    "package", ["config", "config.compat", "record.run_view", "device", "record.summary", "errors", "cli.main"]
+)
 def test_the_shared_layer_loads_neither_jax_nor_textual(package: str, tmp_path: Path) -> None:
     assert loaded(f"import chomp.{package}", FORBIDDEN_LIGHT, tmp_path / "report") == set()
 

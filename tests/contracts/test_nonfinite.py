@@ -11,8 +11,8 @@ import pytest
 
 from chomp.checkpoint.retention import Retention
 from chomp.checkpoint.store import CheckpointStore
-from chomp.events import Checkpoint, NonFinite, RunEnded, RunStarted, Step
-from chomp.rundir import list_checkpoints, verify
+from chomp.record.events import Checkpoint, NonFinite, RunEnded, RunStarted, Step
+from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import (
     assert_same_run,
     dummy_config,

@@ -12,10 +12,10 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 from safetensors.numpy import load_file
 
-from chomp.events import read_events
-from chomp.rundir import list_checkpoints
-from chomp_tui.follow.runview import RunView, fold_many
-from chomp_tui.widgets.runcharts import terms_of
+from chomp.record.event_log import read_events
+from chomp.record.manifest import list_checkpoints
+from chomp.record.run_view import RunView, fold_many
+from chomp_tui.screens.run.charts import terms_of
 from tests.engine import assert_same_run, dummy_config, rows, run, saved_arrays, write_config, write_corpus
 from tests.export.test_export import LLAMA
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from chomp.config.data import DataConfig, TokenizerConfig
-from chomp.data.preparing import Plan, prepare
 from chomp.data.sources.files import FilesSource
-from chomp.events import Checkpoint, Event, Phase, RunStarted, Step
+from chomp.data.tokenize_corpus import Plan, prepare
+from chomp.record.events import Checkpoint, Event, Phase, RunStarted, Step
 from tests.engine import (
     Engine,
     assert_same_run,

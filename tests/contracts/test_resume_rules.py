@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from chomp.events import RunEnded, RunStarted, Step, Warned
-from chomp.rundir import list_checkpoints
+from chomp.record.events import RunEnded, RunStarted, Step, Warned
+from chomp.record.manifest import list_checkpoints
 from tests.engine import (
     Engine,
     assert_same_run,

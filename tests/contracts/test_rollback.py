@@ -11,19 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from chomp.events import (
-    Checkpoint,
-    Command,
-    Event,
-    NonFinite,
-    RolledBack,
-    RunEnded,
-    RunStarted,
-    Step,
-    Warned,
-    send_command,
-)
-from chomp.rundir import list_checkpoints
+from chomp.record.commands import Command, send_command
+from chomp.record.events import Checkpoint, Event, NonFinite, RolledBack, RunEnded, RunStarted, Step, Warned
+from chomp.record.manifest import list_checkpoints
 from tests.engine import (
     Engine,
     assert_same_run,

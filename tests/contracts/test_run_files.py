@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from chomp.events import Checkpoint, Evaluated, Phase, RunEnded, RunStarted, Sampled, Step, read_events
-from chomp.rundir import list_checkpoints, read_holder, verify
+from chomp.record.event_log import read_events
+from chomp.record.events import Checkpoint, Evaluated, Phase, RunEnded, RunStarted, Sampled, Step
+from chomp.record.lock import read_holder
+from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import dummy_config, events_of, rows, run, saved_arrays, saved_position, write_config, write_corpus
 
 pytestmark = pytest.mark.slow

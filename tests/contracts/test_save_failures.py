@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from chomp.events import Checkpoint, Command, Event, RunEnded, Step, Warned, read_events, send_command
-from chomp.rundir import list_checkpoints, verify
+from chomp.record.commands import Command, send_command
+from chomp.record.event_log import read_events
+from chomp.record.events import Checkpoint, Event, RunEnded, Step, Warned
+from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import Engine, dummy_config, events_of, rows, run, write_config, write_corpus
 
 pytestmark = pytest.mark.slow

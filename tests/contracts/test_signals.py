@@ -14,19 +14,9 @@ from typing import Any
 
 import pytest
 
-from chomp.events import (
-    Checkpoint,
-    Command,
-    Compiled,
-    Event,
-    Phase,
-    RunEnded,
-    RunStarted,
-    Step,
-    Warned,
-    send_command,
-)
-from chomp.rundir import list_checkpoints, verify
+from chomp.record.commands import Command, send_command
+from chomp.record.events import Checkpoint, Compiled, Event, Phase, RunEnded, RunStarted, Step, Warned
+from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import (
     Engine,
     assert_same_run,

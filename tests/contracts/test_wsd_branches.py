@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from chomp.events import Warned
-from chomp.rundir import RunDir, read_origin
+from chomp.record.events import Warned
+from chomp.record.origin import read_origin
+from chomp.record.rundir import RunDir
 from tests.engine import dummy_config, events_of, rows, run, write_config, write_corpus
 
 pytestmark = pytest.mark.slow

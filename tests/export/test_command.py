@@ -25,7 +25,7 @@ from pathlib import Path
 
 from chomp.export.int8 import read
 from chomp.generate.load import load_trained
-from chomp.run.heldout import open_heldout
+from chomp.analysis.heldout import open_heldout
 
 with open_heldout(load_trained(Path(sys.argv[1]))) as score:
     again = score(read(Path(sys.argv[2])).params)

@@ -25,13 +25,13 @@ from chomp.data.bpe import train_bpe
 from chomp.data.tokenizers import Tokenizer, build_tokenizer
 from chomp.errors import ConfigError, DataError
 from chomp.export import formats
-from chomp.export.asking import Ask
 from chomp.export.formats import export
 from chomp.export.gguf import pair_order
+from chomp.export.options import Ask
 from chomp.generate.load import TrainedModel
 from chomp.model.build import build_model
 from chomp.model.resolve import resolve_model
-from chomp.rundir import RunDir
+from chomp.record.rundir import RunDir
 from tests.export.transcribed import Layer, Shape, logits
 
 TEXT = "def f(x):\n    return 'naïve café' + x\n"

@@ -16,8 +16,8 @@ from chomp.checkpoint.items import fill
 from chomp.data.byte_tokenizer import ByteTokenizer
 from chomp.errors import CheckpointError, ConfigError, DataError
 from chomp.export import int8
-from chomp.export.asking import Ask
 from chomp.export.formats import export
+from chomp.export.options import Ask
 from chomp.generate.load import TrainedModel
 from chomp.model.paths import named_leaves
 from tests.export.test_export import LLAMA, MEGALODON, ids_of, shape_of, trained

@@ -14,7 +14,7 @@ from megalodon_jax.layers.attention import ChunkedAttention
 from chomp.model.attention import HalvedAttention
 from chomp.model.build import build_model
 from chomp.model.megalodon import computed_by_documents
-from chomp.model.recast import recast
+from chomp.model.swap_layers import recast
 from tests.model.tiny import model_config
 
 ROWS, HEADS, HEAD, VALUE = 2, 2, 4, 6

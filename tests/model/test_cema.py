@@ -17,7 +17,7 @@ from chomp.model.build import build_model
 from chomp.model.cema import BlockwiseEMA
 from chomp.model.megalodon import computed_by_documents
 from chomp.model.paths import named_leaves
-from chomp.model.recast import recast
+from chomp.model.swap_layers import recast
 from tests.model.tiny import model_config
 
 ROWS, DIM, NDIM = 2, 3, 4

@@ -13,7 +13,7 @@ from megalodon_jax.layers.segments import derive_segment_metadata
 from megalodon_jax.layers.timestep_norm import TimestepNorm
 
 from chomp.model.build import build_model
-from chomp.model.recast import recast
+from chomp.model.swap_layers import recast
 from chomp.model.timenorm import DocumentNorm, sums_so_far
 from tests.model.tiny import model_config
 

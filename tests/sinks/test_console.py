@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chomp.events import (
+from chomp.record.events import (
     Acknowledged,
     Checkpoint,
     Compiled,
@@ -23,7 +23,7 @@ from chomp.events import (
     Step,
     Warned,
 )
-from chomp.events.text import count, defused, duration, loss, many, memory, row_line, size
+from chomp.record.text import count, defused, duration, loss, many, memory, row_line, size
 from chomp.sinks import ConsoleSink
 from chomp.sinks.console import EtaMeter
 

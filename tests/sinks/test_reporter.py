@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from chomp.events import Event, EventWriter, Phase, RolledBack, Sampled, Step, Warned, read_events
-from chomp.rundir import RunDir
+from chomp.record.event_log import EventWriter, read_events
+from chomp.record.events import Event, Phase, RolledBack, Sampled, Step, Warned
+from chomp.record.rundir import RunDir
 from chomp.sinks import Reporter, RowFiles, Sink
 from chomp.sinks.base import QueuedSink
 

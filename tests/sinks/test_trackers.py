@@ -12,8 +12,9 @@ import pytest
 
 from chomp.config.validate import config_from_dict
 from chomp.errors import ConfigError
-from chomp.events import Event, EventWriter, Phase, RolledBack, RunStarted, Sampled, Step, Warned, read_events
-from chomp.rundir import RunDir
+from chomp.record.event_log import EventWriter, read_events
+from chomp.record.events import Event, Phase, RolledBack, RunStarted, Sampled, Step, Warned
+from chomp.record.rundir import RunDir
 from chomp.sinks import Reporter, build_trackers
 from chomp.sinks.trackers import TensorBoardSink, WandbSink, series
 

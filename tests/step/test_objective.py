@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from chomp.analysis.footprint import activation_bytes
 from chomp.data.batch import Batch
 from chomp.model.loss import loss_mask
 from chomp.model.mtp import later_mask
-from chomp.run.footprint import activation_bytes
 from chomp.step.eval_step import make_eval_step
 from chomp.step.train_step import StepMetrics
 from tests.model.tiny import loss_sum, packed_batch, parts, tiny_config

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from chomp.export.asking import Ask
+from chomp.export.options import Ask
 from tests.verify.checks import NEW, exported
 
 

@@ -9,7 +9,7 @@ import cyllama.llama.llama_cpp as llama_cpp
 import numpy as np
 import pytest
 
-from chomp.export.asking import Ask
+from chomp.export.options import Ask
 from tests.export.test_export import TEXT
 from tests.verify.checks import NEW, exported
 

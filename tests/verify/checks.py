@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from chomp.export.asking import Ask
 from chomp.export.formats import export
+from chomp.export.options import Ask
 from chomp.generate.load import TrainedModel
 from tests.export.test_export import LLAMA, TEXT, trained
 

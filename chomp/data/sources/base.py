@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chomp.events.text import many
+from chomp.record.text import many
 
 Document = str | np.ndarray
 """Text still to be tokenized, or int32 token ids that are used as they are."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from chomp.data.sources.base import RandomAccessSource, digest_documents
 from chomp.errors import ConfigError, DataError
-from chomp.events.text import many
+from chomp.record.text import many
 
 LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
 

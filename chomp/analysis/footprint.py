@@ -1,0 +1,143 @@
+"""What training takes on a device, from shapes alone: nothing is computed, nothing is allocated."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from chomp.config import Config
+from chomp.config.derive import Derived, derive
+from chomp.model.build import ModelDef, build_model
+from chomp.optim.build import Optimizer, build_optimizer
+from chomp.step.objective import build_objective
+from chomp.step.rows import Rows
+from chomp.step.state import TrainState, abstract_state
+from chomp.train.compilation import abstract_batch
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes on the device by part.
+
+    `activations` are the values that the backward pass of one micro-batch keeps, as JAX's
+    linearisation lists them: the compiler fuses some away and adds scratch space, so XLA's own
+    account of the compiled step is the better number where it exists.
+    """
+
+    parameters: int
+    optimizer: int
+    gradients: int
+    activations: int
+
+    @property
+    def state(self) -> int:
+        """What does not depend on the batch."""
+        return self.parameters + self.optimizer + self.gradients
+
+    @property
+    def total(self) -> int:
+        return self.state + self.activations
+
+    def as_dict(self) -> dict[str, int]:
+        """By part, with the total."""
+        return {**asdict(self), "total": self.total}
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What is to be trained, as shapes and rules; `config.model` is resolved."""
+
+    config: Config
+    derived: Derived
+    model_def: ModelDef
+    optimizer: Optimizer
+    state: TrainState
+
+
+def build_blueprint(config: Config, platform: str) -> Blueprint:
+    """Build everything but the data.
+
+    Args:
+        config: its `model.vocab_size` is set.
+        platform: JAX's name of the device's kind, which decides how some layers are computed.
+
+    Raises:
+        ConfigError: widths of the model do not fit together.
+    """
+    derived = derive(config)
+    model_def = build_model(
+        config.model,
+        deterministic=derived.deterministic,
+        backend=platform,
+        mtp_heads=config.objective.mtp_heads,
+    )
+    optimizer = build_optimizer(config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path)
+    return Blueprint(config, derived, model_def, optimizer, abstract_state(model_def, optimizer))
+
+
+def estimate_memory(blueprint: Blueprint) -> MemoryEstimate:
+    """Add up what training keeps on the device."""
+    return MemoryEstimate(
+        parameters=_bytes(blueprint.state.params),
+        optimizer=_bytes(blueprint.state.opt_state),
+        gradients=4 * blueprint.model_def.parameter_count,
+        activations=activation_bytes(blueprint.model_def, blueprint.config),
+    )
+
+
+def predict(config: Config, platform: str) -> tuple[int, MemoryEstimate]:
+    """Trainable scalars and memory of a model however deep, in the time that two layers take.
+
+    All layers of a model are alike, so every figure is linear in their number and those of one and two layers give it.
+    Arguments and errors are those of `build_blueprint`.
+    """
+    figures = []
+    for layers in (1, 2):
+        shallow = config.model.model_copy(update={"num_layers": layers})
+        blueprint = build_blueprint(config.model_copy(update={"model": shallow}), platform)
+        figures.append((blueprint.model_def.parameter_count, estimate_memory(blueprint)))
+    (count_one, one), (count_two, two) = figures
+    more = config.model.num_layers - 1
+    parts = {
+        field.name: getattr(one, field.name) + more * (getattr(two, field.name) - getattr(one, field.name))
+        for field in fields(MemoryEstimate)
+    }
+    return count_one + more * (count_two - count_one), MemoryEstimate(**parts)
+
+
+def activation_bytes(model_def: ModelDef, config: Config) -> int:
+    """Bytes of the residuals that one micro-batch's backward pass reads.
+
+    Parameters are not counted where they are read as they are stored; copies of them in another dtype are. What is a
+    parameter shows by its shape and dtype alone, as residuals have no names.
+    """
+    ids = abstract_batch((1, config.train.batch_size, config.train.seq_len)).input_ids
+    objective = build_objective(config.objective, model_def)
+
+    def residuals(params: Any, ids: Any, labels: Any, segments: Any) -> Any:
+        rows = Rows(ids, labels, segments if config.data.isolate_documents else None)
+        counts = objective.counts(jax.tree.map(lambda field: field[None], rows))
+
+        def loss(params: Any) -> Any:
+            return objective.sums(params, rows, counts, jax.random.key(0))[0]
+
+        return jax.vjp(loss, params)[1]
+
+    row = jax.ShapeDtypeStruct(ids.shape[1:], jnp.int32)
+    kept = _kinds(jax.eval_shape(residuals, model_def.abstract(), row, row, row)) - _kinds(model_def.abstract())
+    return sum(count * math.prod(shape) * dtype.itemsize for (shape, dtype), count in kept.items())
+
+
+def _kinds(tree: Any) -> Counter[tuple[tuple[int, ...], np.dtype]]:
+    """How many arrays there are of each shape and dtype."""
+    return Counter((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))

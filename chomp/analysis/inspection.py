@@ -1,0 +1,134 @@
+"""What a configuration amounts to, found out without training it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+
+from chomp.analysis.footprint import Blueprint, MemoryEstimate, build_blueprint, estimate_memory
+from chomp.checkpoint.resume import continued
+from chomp.config import Config
+from chomp.config.derive import Derived
+from chomp.data.tokenizers import build_tokenizer
+from chomp.model.flops import peak_flops
+from chomp.model.resolve import resolve_model
+from chomp.model.selfcheck import PathCheck, check_path
+from chomp.optim.schedule import make_schedule
+from chomp.record.manifest import CheckpointInfo
+from chomp.step.train_step import make_train_step
+from chomp.train.compilation import CompileWatch, compile_step
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All figures of a configuration; `schedule` holds (step, learning rate) pairs.
+
+    Of a run that goes on from a checkpoint, `continues_from` is its step, `schedule` is the one that is kept from there
+    on, and `notes` are sentences on what becomes of it.
+
+    `compiled_memory` is XLA's own account of the compiled step, in bytes, and `path_check` says how far chomp's own way
+    through a layer is from the library's, where they were asked for.
+    """
+
+    parameters: int
+    breakdown: dict[str, int]
+    tokens_per_step: int
+    total_tokens: int
+    tokens_per_parameter: float
+    flops_per_token: float
+    total_flops: float
+    peak_flops: float | None
+    memory: MemoryEstimate
+    device: dict[str, Any]
+    schedule: list[tuple[int, float]]
+    optimizer: str
+    compile_seconds: float | None
+    continues_from: int | None = None
+    notes: tuple[str, ...] = ()
+    compiled_memory: dict[str, int] | None = None
+    path_check: PathCheck | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able, with all that is known of the memory in one place."""
+        values = asdict(self)
+        values["memory"] = {**self.memory.as_dict(), "compiled": values.pop("compiled_memory")}
+        return values
+
+
+def inspect(config: Config, *, compile_program: bool = False, origin: CheckpointInfo | None = None) -> Inspection:
+    """Build everything but the data and look at it.
+
+    Args:
+        compile_program: also compile the step ahead of time, read XLA's memory account, and try the path of the
+            moving average against the library's.
+        origin: the checkpoint from which a run with this configuration goes on.
+
+    Raises:
+        ChompError: the configuration cannot be built.
+    """
+    tokenizer = build_tokenizer(config.data.tokenizer)
+    model_config = resolve_model(
+        config.model, tokenizer, auto_set_special_tokens=config.data.tokenizer.auto_set_special_tokens
+    )
+    config = config.model_copy(update={"model": model_config})
+    device = jax.devices()[0]
+    blueprint = build_blueprint(config, device.platform)
+    derived, model_def = blueprint.derived, blueprint.model_def
+    flops = model_def.flops_per_token(config.train.seq_len)
+    kept, notes = derived, tuple[str, ...]()
+    if origin is not None:
+        kept, notes = continued(origin.meta["identity"], config, derived, origin.step)
+    compiled = _compile(blueprint) if compile_program else None
+    return Inspection(
+        parameters=model_def.parameter_count,
+        breakdown=model_def.parameter_breakdown(),
+        tokens_per_step=derived.tokens_per_step,
+        total_tokens=derived.total_tokens,
+        tokens_per_parameter=derived.total_tokens / model_def.parameter_count,
+        flops_per_token=flops,
+        total_flops=flops * derived.total_tokens,
+        peak_flops=peak_flops(device.device_kind, model_config.compute_dtype),
+        memory=estimate_memory(blueprint),
+        device=_device(device),
+        schedule=schedule_points(config, kept, origin.step if origin is not None else None),
+        optimizer=blueprint.optimizer.describe(),
+        compile_seconds=round(compiled.seconds, 3) if compiled else None,
+        continues_from=origin.step if origin is not None else None,
+        notes=notes,
+        compiled_memory=compiled.memory if compiled else None,
+        path_check=check_path(model_config, config.train.seq_len, isolate=config.data.isolate_documents)
+        if compile_program
+        else None,
+    )
+
+
+def _compile(blueprint: Blueprint) -> Any:
+    config, derived = blueprint.config, blueprint.derived
+    watch = CompileWatch()
+    try:
+        shape = (derived.grad_accum, config.train.batch_size, config.train.seq_len)
+        step = make_train_step(blueprint.model_def, blueprint.optimizer, config, derived)
+        return compile_step(step, blueprint.state, shape, watch)
+    finally:
+        watch.close()
+
+
+def schedule_points(
+    config: Config, derived: Derived, origin: int | None = None, count: int = 33
+) -> list[tuple[int, float]]:
+    """The learning rate at about `count` steps spread over the run, its first, last and peak ones included.
+
+    Args:
+        origin: the step of the checkpoint it goes on from, which is included too.
+    """
+    steps, rate = config.train.steps, make_schedule(config.optim, derived, config.optim.lr)
+    chosen = {1 + round(i * (steps - 1) / max(1, count - 1)) for i in range(count)}
+    chosen |= {step for step in (config.optim.warmup_steps + 1, origin or 1, (origin or 0) + 1) if step <= steps}
+    return [(step, float(rate(step - 1))) for step in sorted(chosen)]
+
+
+def _device(device: jax.Device) -> dict[str, Any]:
+    stats = device.memory_stats() or {}
+    return {"platform": device.platform, "name": device.device_kind, "memory_limit": stats.get("bytes_limit")}

@@ -1,0 +1,1 @@
+"""A run on disk: its events, its directory, its story."""

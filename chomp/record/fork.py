@@ -1,0 +1,169 @@
+"""A new run that begins with a checkpoint of another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from chomp.errors import CheckpointError, RunDirError
+from chomp.record.manifest import (
+    MANIFEST,
+    UNSEALED,
+    CheckpointInfo,
+    list_checkpoints,
+    listed_names,
+    read_info,
+    verify,
+)
+from chomp.record.origin import Origin, write_origin
+from chomp.record.rundir import RunDir, fsync_folder, write_whole
+
+# A checkpoint's identity beside the settings themselves.
+NOT_SETTINGS = ("data_fingerprint", "tokenizer_digest")
+_STEP = re.compile(rb'^\{"step":(\d+)[,}]')
+
+
+def fork_run(run: RunDir, step: int, new: Path) -> RunDir:
+    """Make a run directory that holds one checkpoint of `run` and everything needed to train on from it.
+
+    The checkpoint's sealed files are hard links where the file system allows it: nobody writes
+    to them in place, and deleting one name leaves the other. All other files are copies.
+
+    Args:
+        run: the origin; it may be live.
+        step: which of its checkpoints.
+        new: where the new run will be; nothing may be there yet.
+
+    Raises:
+        RunDirError: `new` exists, or cannot be written.
+        CheckpointError: there is no such checkpoint, or it is damaged.
+    """
+    info = _find(run, step)
+    if os.path.lexists(new):
+        raise RunDirError(f"{new} already exists; a fork needs a new name")
+    if new.resolve().is_relative_to(run.path.resolve()):
+        raise RunDirError(f"{new} lies inside {run.path}; a fork needs a place of its own")
+    # Under a hidden name it is no run yet; a fork that is killed leaves nothing that looks like one.
+    building = new.with_name(f".{new.name}.forking-{os.getpid()}-{time.time_ns()}")
+    try:
+        building.mkdir(parents=True)
+        names = _build(run, info, building)
+        building.rename(new)
+        fsync_folder(new.parent)
+    except OSError as error:
+        if not info.path.exists():
+            raise CheckpointError(f"checkpoint {info.path} was deleted while it was being forked") from error
+        raise RunDirError(f"cannot fork to {new}: {error.strerror}: {error.filename or building}") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return RunDir(new, **names)
+
+
+def _find(run: RunDir, step: int) -> CheckpointInfo:
+    infos = {info.step: info for info in list_checkpoints(run.checkpoints)}
+    if step not in infos:
+        have = ", ".join(map(str, infos)) or "none"
+        raise CheckpointError(f"{run.path} has no checkpoint of step {step} (it has: {have})")
+    return infos[step]
+
+
+def _build(run: RunDir, info: CheckpointInfo, building: Path) -> dict[str, str]:
+    """Fill the new directory; returns the names of its files that settings may change."""
+    copy = RunDir(building).checkpoints / str(info.step)
+    _link_checkpoint(info.path, copy)
+    # Judged where it will be used: whatever happens to the origin from now on, these are the bytes.
+    problems = verify(copy)
+    if problems:
+        raise CheckpointError(f"checkpoint {info.path} is damaged: {'; '.join(problems)}")
+    settings = _settings(read_info(copy))
+    names = _names(settings)
+    new = RunDir(building, **names)
+    write_whole(new.config_resolved, json.dumps(settings, indent=2).encode())
+    if run.config_original.exists():
+        shutil.copyfile(run.config_original, new.config_original)
+    if run.tokenizer.is_dir():
+        shutil.copytree(run.tokenizer, new.tokenizer)
+    _copy_rows(run.metrics, new.metrics, info.step)
+    _copy_rows(run.samples, new.samples, info.step)
+    digest = hashlib.sha256((copy / MANIFEST).read_bytes()).hexdigest()
+    write_origin(
+        new, Origin(run.path.resolve().name, str(run.path.resolve()), info.step, digest, round(time.time(), 3))
+    )
+    return names
+
+
+def _link_checkpoint(source: Path, target: Path) -> None:
+    """The checkpoint's folders, its sealed files as links, the others as copies."""
+    sealed = listed_names(source)
+    for folder in [source, *(path for path in source.rglob("*") if path.is_dir())]:
+        (target / folder.relative_to(source)).mkdir(parents=True, exist_ok=True)
+    for name in sealed:
+        try:
+            _link_or_copy(source / name, target / name)
+        except FileNotFoundError:
+            # `verify` names it.
+            continue
+    for name in UNSEALED:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # Another disk, a file system without links, or too many of them.
+        shutil.copyfile(source, target)
+
+
+def _settings(info: CheckpointInfo) -> dict[str, Any]:
+    """The settings the checkpoint was made with, as `config_resolved.json` holds them."""
+    identity = info.meta.get("identity")
+    if not isinstance(identity, dict):
+        raise CheckpointError(f"checkpoint {info.path} does not say which settings it was made with")
+    settings = {name: value for name, value in identity.items() if name not in NOT_SETTINGS}
+    if isinstance(settings.get("logging"), dict):
+        # The place of the origin, not of this run.
+        settings["logging"] = {**settings["logging"], "run_dir": None}
+    return settings
+
+
+def _names(settings: dict[str, Any]) -> dict[str, str]:
+    logging = settings.get("logging", {})
+    default = RunDir(Path())
+    return {
+        "metrics_name": str(logging.get("metrics_file", default.metrics_name)),
+        "log_name": str(logging.get("log_file", default.log_name)),
+    }
+
+
+def _copy_rows(source: Path, target: Path, step: int) -> None:
+    """Copy the rows of steps up to `step`, without a torn last line."""
+    if not source.exists():
+        return
+    with source.open("rb") as rows, target.open("wb") as kept:
+        for line in rows:
+            reached = _step_of(line)
+            if reached is not None and reached <= step and line.endswith(b"\n"):
+                kept.write(line)
+
+
+def _step_of(line: bytes) -> int | None:
+    # As the engine writes them, which is quicker than to parse a million rows.
+    found = _STEP.match(line)
+    if found:
+        return int(found[1])
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    step = row.get("step") if isinstance(row, dict) else None
+    return step if isinstance(step, int) else None

@@ -1,0 +1,205 @@
+"""What a checkpoint folder must contain to exist, and how to tell whether it still does.
+
+A checkpoint is real once `manifest.json` stands in it: the engine writes that file last.
+It lists every other file with its size and SHA-256. `meta.json` beside it says what the
+checkpoint is (step, configuration, data position, losses) and needs no array library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chomp.errors import CheckpointError
+from chomp.record.rundir import fsync_folder, write_whole
+
+MANIFEST = "manifest.json"
+META = "meta.json"
+TAGS = "tags.json"
+FORMAT_VERSION = 1
+HASH_BLOCK_BYTES = 1 << 20
+# A person may tag a checkpoint after it was written, so its tags are not sealed.
+UNSEALED = frozenset({MANIFEST, TAGS})
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """One checkpoint as its own files describe it."""
+
+    step: int
+    path: Path
+    bytes: int
+    meta: dict[str, Any]
+    tags: tuple[str, ...] = field(default=())
+
+    @property
+    def saved_at(self) -> float:
+        """Unix time at which the save began."""
+        return self._number("saved_at") or 0.0
+
+    @property
+    def eval_loss(self) -> float | None:
+        return self._number("eval_loss")
+
+    def _number(self, key: str) -> float | None:
+        value = self.meta.get(key)
+        return float(value) if isinstance(value, (int, float)) else None
+
+
+def seal(folder: Path, meta: dict[str, Any]) -> int:
+    """Make `folder` a checkpoint: write its metadata, then its manifest.
+
+    Returns:
+        Bytes of all listed files.
+    """
+    write_whole(folder / META, json.dumps(meta, indent=1).encode())
+    files = {}
+    total = 0
+    for path in _listed(folder):
+        digest, size = _hash(path, sync=True)
+        files[path.relative_to(folder).as_posix()] = {"bytes": size, "sha256": digest}
+        total += size
+    for inner in {path.parent for path in _listed(folder)}:
+        fsync_folder(inner)
+    manifest = {"format": FORMAT_VERSION, "step": meta["step"], "files": files}
+    write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+    return total
+
+
+def list_checkpoints(folder: Path) -> list[CheckpointInfo]:
+    """The checkpoints in a run's `checkpoints/`, oldest step first; unsealed folders are not among them."""
+    found = []
+    for path in _sealed(folder):
+        try:
+            found.append(read_info(path))
+        except CheckpointError:
+            # A damaged description still occupies its step: listed, so that it is refused by name when chosen.
+            found.append(CheckpointInfo(step=int(path.name), path=path, bytes=0, meta={}))
+    return sorted(found, key=lambda info: info.step)
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """The steps of `list_checkpoints`, without reading any description."""
+    return sorted(int(path.name) for path in _sealed(folder))
+
+
+def _sealed(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if path.name.isdecimal() and (path / MANIFEST).exists()]
+
+
+def read_info(folder: Path) -> CheckpointInfo:
+    """Read one checkpoint's description.
+
+    Raises:
+        CheckpointError: a description file is missing or damaged.
+    """
+    files = _listed_files(folder)
+    meta = _read_json(folder / META)
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"checkpoint {folder}: {META} is damaged")
+    size = sum(entry["bytes"] for entry in files.values())
+    return CheckpointInfo(step=int(folder.name), path=folder, bytes=size, meta=meta, tags=tuple(_read_tags(folder)))
+
+
+def verify(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
+    """What is wrong with a checkpoint's bytes, one sentence per file; empty if all is as it was written.
+
+    Args:
+        folder: the checkpoint.
+        on_bytes: told after each block how many bytes were hashed; may raise to stop.
+    """
+    try:
+        files = _listed_files(folder)
+    except CheckpointError:
+        return [f"{MANIFEST} is missing or damaged"]
+    problems = (_problem(folder / name, name, entry, on_bytes) for name, entry in sorted(files.items()))
+    return [problem for problem in problems if problem is not None]
+
+
+def listed_names(folder: Path) -> list[str]:
+    """The files that the manifest lists, by their paths inside the checkpoint.
+
+    Raises:
+        CheckpointError: the manifest is missing or damaged.
+    """
+    return sorted(_listed_files(folder))
+
+
+def _problem(path: Path, name: str, entry: dict[str, Any], on_bytes: Callable[[int], None]) -> str | None:
+    try:
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != entry["bytes"]:
+            return f"{name} has {path.stat().st_size:,} bytes instead of {entry['bytes']:,}"
+        if _hash(path, on_bytes)[0] != entry["sha256"]:
+            return f"{name} has changed: its SHA-256 does not match"
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
+    return None
+
+
+def _listed_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """The manifest's files: for each its size and digest.
+
+    Raises:
+        CheckpointError: the manifest is missing, damaged, or that of another step.
+    """
+    manifest = _read_json(folder / MANIFEST)
+    files: dict[str, dict[str, Any]] = {}
+    try:
+        for name, entry in manifest["files"].items():
+            files[name] = {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
+        whole = META in files and int(manifest["step"]) == int(folder.name)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        whole = False
+    if not whole:
+        raise CheckpointError(f"checkpoint {folder}: {MANIFEST} is damaged")
+    return files
+
+
+def set_tags(folder: Path, tags: list[str]) -> None:
+    """Replace a checkpoint's tags; a tagged checkpoint is never deleted by retention."""
+    write_whole(folder / TAGS, json.dumps(sorted(set(tags))).encode())
+
+
+def _read_tags(folder: Path) -> list[str]:
+    """Tags are a note, not part of the checkpoint: a damaged one is no tag."""
+    try:
+        tags = _read_json(folder / TAGS)
+    except CheckpointError:
+        return []
+    return [str(tag) for tag in tags] if isinstance(tags, list) else []
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(f"checkpoint {path.parent}: {path.name} is missing") from None
+    except (ValueError, RecursionError):
+        raise CheckpointError(f"checkpoint {path.parent}: {path.name} is damaged") from None
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path.parent}: {path.name} cannot be read: {error.strerror}") from None
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in UNSEALED)
+
+
+def _hash(path: Path, on_bytes: Callable[[int], None] = lambda _: None, *, sync: bool = False) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+            on_bytes(len(block))
+        if sync:
+            os.fsync(file.fileno())
+    return digest.hexdigest(), size

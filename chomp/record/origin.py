@@ -1,0 +1,48 @@
+"""Where a forked run comes from: `origin.json`, written once by the fork."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from chomp.record.rundir import RunDir, write_whole
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a run was forked from.
+
+    Attributes:
+        run: name of the run it belonged to.
+        path: that run's absolute path at the time.
+        step: the checkpoint's.
+        manifest_sha256: digest of the checkpoint's manifest, which names every byte of it.
+        forked_at: Unix time.
+    """
+
+    run: str
+    path: str
+    step: int
+    manifest_sha256: str
+    forked_at: float
+
+
+def read_origin(run: RunDir) -> Origin | None:
+    """The origin of a forked run; None for any other, and where the file is damaged: it is a note, no more."""
+    try:
+        record = json.loads(run.origin.read_bytes())
+        return Origin(
+            run=str(record["run"]),
+            path=str(Path(record["path"])),
+            step=int(record["step"]),
+            manifest_sha256=str(record["manifest_sha256"]),
+            forked_at=float(record["forked_at"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+
+
+def write_origin(run: RunDir, origin: Origin) -> None:
+    """Write the origin of a run that is being forked."""
+    write_whole(run.origin, json.dumps(asdict(origin), indent=1).encode())

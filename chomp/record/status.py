@@ -1,0 +1,153 @@
+"""Whether a run lives, and in which words that is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from chomp.record.lock import live_holder, read_holder
+from chomp.record.run_view import JOBS, RunView
+from chomp.record.rundir import RunDir
+from chomp.record.summary import COPIED, KILLED
+from chomp.record.text import duration
+
+Tone = Literal["live", "good", "warn", "bad", "idle"]
+
+GONE = KILLED
+
+# After so many seconds without an event a live engine is called silent, by what it said it does. Reading a corpus and
+# compiling a large model take their time and say nothing meanwhile.
+PATIENCE_SECONDS = {"data": 3600.0, "compile": 3600.0, "eval": 600.0, "sample": 600.0, "save": 600.0}
+PATIENCE_BEFORE_ROWS_SECONDS = 600.0
+# A row is late after ten times the usual time between two, and never before this.
+LATE_ROWS = 10
+LEAST_PATIENCE_SECONDS = 30.0
+RECENT_ROWS = 50
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """What the lock file and the process table say; `elsewhere` names another machine that may hold the run.
+
+    Attributes:
+        pid: of the engine that holds the run on this machine.
+        since: Unix time at which the engine that wrote the lock was started, None where nobody is named.
+        is_copy: whether the engine that the lock names trains in another directory, of which this one is a copy.
+    """
+
+    pid: int | None = None
+    elsewhere: str | None = None
+    since: float | None = None
+    is_copy: bool = False
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run's state for people: `word` and `glyph` say the same, `tone` names its colour, `reason` says why.
+
+    Attributes:
+        is_live: whether an engine on this machine holds the run and can be steered.
+    """
+
+    word: str
+    glyph: str
+    tone: Tone
+    reason: str = ""
+    is_live: bool = False
+
+
+_PHASES: dict[str, tuple[str, str]] = {
+    "data": ("reading data", "◐"),
+    "compile": ("compiling", "◐"),
+    "train": ("training", "●"),
+    "eval": ("evaluating", "◐"),
+    "sample": ("sampling", "◐"),
+    "save": ("saving", "◐"),
+}
+_ENDINGS: dict[str, tuple[str, str, Tone]] = {
+    "completed": ("completed", "✓", "good"),
+    "stopped": ("stopped", "■", "idle"),
+    "data_exhausted": ("out of text", "■", "good"),
+    "crashed": ("crashed", "✗", "bad"),
+}
+
+
+def read_liveness(run: RunDir) -> Liveness:
+    """Ask the lock file and the process table."""
+    holder = live_holder(run.lock)
+    if holder is not None:
+        return Liveness(pid=holder.pid, since=holder.started)
+    named = read_holder(run.lock)
+    if named is not None and not named.is_here():
+        return Liveness(elsewhere=named.host, since=named.started)
+    # One that lives and does not hold this lock holds that of the original.
+    return Liveness(is_copy=named is not None and named.is_alive())
+
+
+def status(view: RunView, liveness: Liveness, now: float) -> Status:
+    """The state of a run at Unix time `now`."""
+    if liveness.pid is not None:
+        return _alive(view, liveness, now)
+    begun = view.started is not None or view.phase is not None
+    if liveness.elsewhere is not None and (view.ended is None or _arrived_after(view.ended.t, liveness)):
+        reason = f"on {liveness.elsewhere}; from here nobody can tell whether it still runs"
+        return Status("elsewhere", "?", "idle", reason)
+    if view.ended is not None:
+        return _ended(view)
+    if begun and liveness.is_copy:
+        return Status("stopped", "■", "idle", COPIED)
+    if begun:
+        return Status("crashed", "✗", "bad", GONE)
+    return Status("not started", "…", "idle", "no engine has written here yet")
+
+
+def _arrived_after(t: float, liveness: Liveness) -> bool:
+    """Whether the engine that holds the run was started after `t`, so that it is not the one that said so."""
+    return liveness.since is not None and liveness.since > t
+
+
+def _ended(view: RunView) -> Status:
+    assert view.ended is not None
+    word, glyph, tone = _ENDINGS.get(view.ended.status, (view.ended.status or "ended", "?", "idle"))
+    return Status(word, glyph, tone, view.ended.reason)
+
+
+def _alive(view: RunView, liveness: Liveness, now: float) -> Status:
+    last_t = view.last_t or 0.0
+    if view.phase is None and view.ended is not None and not _arrived_after(last_t, liveness):
+        # It has said its last word and is about to leave.
+        return _ended(view)
+    if view.phase is None or _arrived_after(last_t, liveness):
+        return Status("starting", "◐", "live", "the engine runs and has said nothing yet", is_live=True)
+    name = view.phase.name
+    if name == "paused":
+        return Status("paused", "‖", "warn", "waits; p in the run view goes on", is_live=True)
+    silence = now - last_t
+    if last_t and silence > patience_seconds(view):
+        reason = f"the engine lives, but has said nothing for {duration(silence)}"
+        return Status("silent", "?", "warn", reason, is_live=True)
+    word, glyph = _PHASES.get(name, (str(name)[:20] or "running", "●"))
+    if view.is_paused and name in JOBS:
+        word += " (paused)"
+    return Status(word, glyph, "live", is_live=True)
+
+
+def patience_seconds(view: RunView) -> float:
+    """After how many seconds without an event a live engine is silent, judged by its own pace."""
+    name = view.phase.name if view.phase is not None else "train"
+    if name in ("eval", "sample", "save"):
+        usual = view.evals.last("seconds") if name == "eval" else None
+        return max(PATIENCE_SECONDS[name], LATE_ROWS * (usual or 0.0))
+    if name in PATIENCE_SECONDS:
+        return PATIENCE_SECONDS[name]
+    usual = _usual_row_seconds(view)
+    return PATIENCE_BEFORE_ROWS_SECONDS if usual is None else max(LEAST_PATIENCE_SECONDS, LATE_ROWS * usual)
+
+
+def _usual_row_seconds(view: RunView) -> float | None:
+    """Median seconds between the last rows, None before the third."""
+    gaps = np.diff(view.rows["t"][-RECENT_ROWS:])
+    gaps = gaps[gaps >= 0]
+    return float(np.median(gaps)) if len(gaps) >= 2 else None

@@ -1,0 +1,119 @@
+"""Events as text for people: numbers in a fixed form, foreign text made harmless."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeGuard
+
+from chomp.record.events import Evaluated
+
+
+def defused(text: str) -> str:
+    """`text` without control characters, so that a sample or a file name cannot steer a terminal.
+
+    Newlines and tabs stay; every other control character, the bidirectional marks and lone
+    surrogates become a visible replacement character.
+    """
+    return "".join(char if char in "\n\t" or _is_harmless(char) else "�" for char in text)
+
+
+def _is_harmless(char: str) -> bool:
+    code = ord(char)
+    return not (
+        code < 0x20
+        or 0x7F <= code < 0xA0
+        or 0x202A <= code <= 0x202E
+        or 0x2066 <= code <= 0x2069
+        or code in (0x061C, 0x200E, 0x200F, 0x2028, 0x2029)
+        or 0xD800 <= code <= 0xDFFF
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `41s`, `3m05s`, `2h07m` or `4d02h`."""
+    total = max(0, round(seconds))
+    if total < 60:
+        return f"{total}s"
+    if total < 3600:
+        return f"{total // 60}m{total % 60:02d}s"
+    if total < 86400:
+        return f"{total // 3600}h{total % 3600 // 60:02d}m"
+    return f"{total // 86400}d{total % 86400 // 3600:02d}h"
+
+
+def step_time(seconds: float) -> str:
+    """Seconds per step as `0.75 ms`, `538 ms` or `1.20 s`."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
+def size(count: float) -> str:
+    """Bytes as `512 B`, `3.4 MB` or `1.2 GB` (powers of 1000, as disks are sold)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def memory(count: float) -> str:
+    """Bytes as `512 B`, `3.4 MiB` or `1.2 GiB` (powers of 1024, as memory is made)."""
+    for unit in ("B", "KiB", "MiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def count(number: float) -> str:
+    """A large count as `693,952`, `3.20M` or `1.10B`."""
+    for limit, unit in ((1e9, "B"), (1e6, "M")):
+        if number >= limit:
+            return f"{number / limit:.2f}{unit}"
+    return f"{number:,.0f}"
+
+
+def many(number: int, noun: str) -> str:
+    """`1 document` or `4,211 documents`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def is_finite(value: float | None) -> TypeGuard[float]:
+    """Whether it is a number; files hold null where it is not."""
+    return value is not None and math.isfinite(value)
+
+
+def loss(value: float | None) -> str:
+    """A loss with four digits, or `non-finite`."""
+    return f"{value:.4f}" if is_finite(value) else "non-finite"
+
+
+def evaluated_line(event: Evaluated) -> str:
+    """A pass over the held-out text: how much it covered, and how the loss compares with no context at all."""
+    line = f"evaluated {event.tokens:,} tokens in {event.seconds:.1f} s: loss {loss(event.loss)}"
+    if is_finite(event.unigram_loss):
+        line += f", by token frequencies alone {event.unigram_loss:.4f}"
+    return line
+
+
+def row_line(row: dict[str, Any], total_steps: int, eta_seconds: float | None) -> str:
+    """A metrics row as one compact line."""
+    parts = [
+        f"step {row['step']:>{len(str(total_steps))}}/{total_steps}",
+        f"loss {loss(row.get('loss'))}",
+        f"grad {row['grad_norm']:.3g}" if is_finite(row.get("grad_norm")) else "grad non-finite",
+        f"lr {row['lr']:.2e}",
+        f"{row['tokens_per_sec']:,.0f} tok/s",
+        step_time(row["step_time_s"]),
+    ]
+    if row.get("mfu") is not None:
+        parts.append(f"mfu {row['mfu']:.1%}")
+    if row.get("packing_utilization", 1.0) < 0.9995:
+        parts.append(f"packed {row['packing_utilization']:.1%}")
+    if row.get("device_memory_gb") is not None:
+        parts.append(f"mem {row['device_memory_gb']:.1f} GiB")
+    if row.get("eval_loss") is not None:
+        bpb = f" ({row['eval_bpb']:.3f} bits/byte)" if row.get("eval_bpb") is not None else ""
+        parts.append(f"eval {row['eval_loss']:.4f}{bpb}")
+    if eta_seconds is not None:
+        parts.append(f"eta {duration(eta_seconds)}")
+    return "  ".join(parts)

@@ -1,0 +1,239 @@
+"""What people and the system ask of a live engine: signals and `commands.jsonl`.
+
+Python runs signal handlers only between bytecodes of the main thread, which may sit for a
+minute inside a compilation. The operating system's wake-up descriptor has no such delay,
+so a watcher thread reads it and the engine learns of a signal at once, in every phase.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import TypeVar
+
+from chomp.record.commands import Command, CommandReader
+from chomp.record.events import Acknowledged, Warned
+from chomp.sinks import Reporter
+
+T = TypeVar("T")
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+WAIT_SLICE_SECONDS = 0.05
+# Ctrl+C goes to a whole process group, and wrappers (make, uv, scripts) pass it on: the same wish, twice at once.
+SAME_WISH_SECONDS = 0.1
+# Last words may block, on a pipe that nobody reads or a full disk; the process ends all the same.
+LAST_WORDS_SECONDS = 2.0
+ENDINGS = ("stop", "abort")
+ENDING = "ending the run"
+
+
+class StopRequestedError(Exception):
+    """Raised where work can be left when somebody asked the engine to stop."""
+
+
+class AbortRequestedError(Exception):
+    """Somebody asked to end the run at once, without saving."""
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """Who asked for the end, in words, and the exit code it means."""
+
+    reason: str
+    exit_code: int
+
+
+class StopSwitch:
+    """Set once by a signal or a command; asked by everything that can stop early."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._wake: list[Callable[[], None]] = []
+        self.request: StopRequest | None = None
+
+    def set(self, request: StopRequest) -> None:
+        if self.request is None:
+            self.request = request
+        self._event.set()
+        for wake in self._wake:
+            wake()
+
+    def on_set(self, wake: Callable[[], None]) -> None:
+        """Call `wake` when a stop is asked for, to end a wait that does not look at the switch; it must not block."""
+        self._wake.append(wake)
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._event.wait(seconds)
+
+    def check(self) -> None:
+        """Raise `StopRequestedError` if a stop was asked for."""
+        if self.is_set():
+            raise StopRequestedError
+
+
+class SignalWatcher:
+    """Turns the first SIGINT or SIGTERM into a stop request and the second into the end of the process.
+
+    SIGHUP, which a closing terminal or a broken connection sends, stops nothing: the run goes on as
+    it would under nohup, `chomp ctl RUN stop` still ends it, and a console can attach to it later.
+
+    Args:
+        switch: set by the first signal.
+        on_first: told the first signal's name, to tell the user what will happen.
+        on_second: told the exit code just before the process ends.
+        on_hangup: told of every SIGHUP.
+        leave: ends the process with an exit code, from the watcher thread.
+    """
+
+    def __init__(
+        self,
+        switch: StopSwitch,
+        *,
+        on_first: Callable[[str], None],
+        on_second: Callable[[int], None],
+        on_hangup: Callable[[], None] = lambda: None,
+        leave: Callable[[int], None] = os._exit,
+    ):
+        self._switch = switch
+        self._on_first = on_first
+        self._on_second = on_second
+        self._on_hangup = on_hangup
+        self._leave = leave
+        self._asked_at: float | None = None
+        self._previous: dict[signal.Signals, object] = {}
+        self._read_fd, self._write_fd = -1, -1
+        self._old_fd = -1
+
+    def __enter__(self) -> SignalWatcher:
+        self._read_fd, self._write_fd = os.pipe()
+        os.set_blocking(self._write_fd, False)
+        self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        for number in (*STOP_SIGNALS, signal.SIGHUP):
+            # Under nohup SIGHUP is ignored already, and stays so.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, _ignore)
+        threading.Thread(target=self._watch, daemon=True, name="signals").start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(self._old_fd)
+        # Closing the writing end is the watcher's end of file.
+        os.close(self._write_fd)
+
+    def _watch(self) -> None:
+        while data := os.read(self._read_fd, 64):
+            for number in data:
+                if number == signal.SIGHUP:
+                    _aside(self._on_hangup)
+                elif number in STOP_SIGNALS:
+                    self._stop_asked(number)
+        os.close(self._read_fd)
+
+    def _stop_asked(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            self._switch.set(StopRequest(f"{name} received", 128 + number))
+            _aside(lambda: self._on_first(name))
+        elif time.monotonic() - self._asked_at >= SAME_WISH_SECONDS:
+            _aside(lambda: self._on_second(128 + number)).join(LAST_WORDS_SECONDS)
+            self._leave(128 + number)
+
+
+def _aside(work: Callable[[], None]) -> threading.Thread:
+    """Run `work` where it cannot hold up the watcher."""
+    thread = threading.Thread(target=work, daemon=True, name="signal-words")
+    thread.start()
+    return thread
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Replaces the default action; the watcher thread does the work."""
+
+
+def interruptibly(work: Callable[[], T], check: Callable[[], None]) -> T:
+    """Run `work` in a thread and return its result, or leave it behind when `check` raises.
+
+    For work that cannot be cancelled and may take minutes, such as a compilation.
+
+    Raises:
+        StopRequestedError, AbortRequestedError: by `check`; the thread is abandoned.
+    """
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
+            failure.append(error)
+
+    thread = threading.Thread(target=target, daemon=True, name="interruptible")
+    thread.start()
+    while thread.is_alive():
+        check()
+        thread.join(WAIT_SLICE_SECONDS)
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+class CommandQueue:
+    """The commands that wait for the next step boundary, and the answers to them.
+
+    Attributes:
+        switch: what a `stop` sets.
+    """
+
+    def __init__(self, reader: CommandReader, reporter: Reporter, switch: StopSwitch):
+        self.switch = switch
+        self._reader = reader
+        self._reporter = reporter
+        self._waiting: list[Command] = []
+        self._refusal_told = False
+
+    def read(self) -> list[Command]:
+        """Commands that nobody has obeyed yet, in the order in which they arrived."""
+        commands = [*self._waiting, *self._reader.read()]
+        self._waiting = []
+        if self._reader.refused and not self._refusal_told:
+            self._refusal_told = True
+            self._reporter.publish(Warned(topic="commands", message=self._reader.refused))
+        return commands
+
+    def answer(self, command: Command, step: int, message: str, *, ok: bool = True) -> None:
+        """Tell whoever sent `command` what became of it."""
+        self._reporter.publish(Acknowledged(id=command.id, command=command.command, ok=ok, message=message, step=step))
+
+    def check(self, step: int) -> None:
+        """Obey a signal, a `stop` or an `abort` before the first step; other commands wait for it.
+
+        Raises:
+            StopRequestedError: by a signal or a `stop`.
+            AbortRequestedError: by an `abort`.
+        """
+        self.switch.check()
+        self._waiting = self.read()
+        for command in self._waiting:
+            if command.command in ENDINGS:
+                self.answer(command, step, ENDING)
+                raise self.ending(command)
+
+    def ending(self, command: Command) -> StopRequestedError | AbortRequestedError:
+        """The error that obeys a `stop` or an `abort` where it is raised."""
+        if command.command == "abort":
+            return AbortRequestedError()
+        self.switch.set(StopRequest("stop was asked for", 0))
+        return StopRequestedError()

@@ -1,0 +1,94 @@
+"""Going back to the last good checkpoint after a step that was not finite, and on with the text behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from chomp.checkpoint.resume import choose_checkpoint
+from chomp.config.run import DebugConfig
+from chomp.errors import NonFiniteError
+from chomp.record.events import Checkpoint, RolledBack
+from chomp.record.manifest import CheckpointInfo
+from chomp.step.state import TrainState, init_state, slow_down
+from chomp.train.control import interruptibly
+from chomp.train.progress import Progress, Rollbacks
+from chomp.train.restorer import restore
+from chomp.train.session import Session
+from chomp.train.trainer import RollbackDueError, Trainer
+
+SET_ASIDE = "before-rollback"
+
+
+def roll_back(trainer: Trainer, due: RollbackDueError) -> None:
+    """Stand at the newest intact checkpoint, or at the start of a run that has none, with a lower learning rate.
+
+    The batch of the step that was not finite is not read again: the data goes on behind it.
+
+    Raises:
+        NonFiniteError: `debug.max_consecutive_rollbacks` in a row have not helped.
+        CheckpointError: there are checkpoints, and none is intact.
+        StopRequestedError: the end was asked for while the checkpoint was read.
+    """
+    session, debug = trainer.session, trainer.config.debug
+    rollbacks = trainer.progress.rollbacks.one_more(due.step, debug)
+    _refuse_too_many(rollbacks, due, debug)
+    info = _last_good(session)
+    meta = info.meta if info is not None else {}
+    step = info.step if info is not None else 0
+    # What a stop had left owed has been done since.
+    progress = dataclasses.replace(Progress.from_meta(step, meta), owed=[], rollbacks=rollbacks)
+    trainer.give_up_state(progress)
+    with session.budget.measure("startup"):
+        state = interruptibly(lambda: _state_of(session, info), session.switch.check)
+    session.budget.give_up(meta.get("time_budget_seconds", {}))
+    trainer.go_on_from(slow_down(state, rollbacks.lr_factor, rollbacks.until_step), due.position)
+    session.reporter.publish(_told(step, due, rollbacks, session.config.train.steps))
+
+
+def _refuse_too_many(rollbacks: Rollbacks, due: RollbackDueError, debug: DebugConfig) -> None:
+    most = debug.max_consecutive_rollbacks
+    if rollbacks.in_a_row > most:
+        raise NonFiniteError(
+            f"{due.words}; going back {most} time{'s' * (most != 1)} in a row did not help "
+            f"(debug.max_consecutive_rollbacks); the parameters are those of step {due.step - 1}. Resume from an "
+            "earlier checkpoint with a lower learning rate (-o optim.lr=… --accept optim.lr)"
+        )
+
+
+def _last_good(session: Session) -> CheckpointInfo | None:
+    """The newest intact checkpoint; damaged ones beyond it are told of and moved out of its future's way."""
+    with session.budget.measure("save"):
+        session.store.wait()
+    info, refused = interruptibly(lambda: choose_checkpoint(session.store.infos(), "latest"), session.switch.check)
+    for refusal in refused:
+        session.reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
+    if info is not None:
+        session.store.set_aside(info.step, SET_ASIDE)
+    return info
+
+
+def _state_of(session: Session, info: CheckpointInfo | None) -> TrainState:
+    if info is None:
+        return init_state(session.model_def, session.optimizer, session.config.train.seed)
+    return restore(session.store, info, session.model_def, session.optimizer)[0]
+
+
+def _told(step: int, due: RollbackDueError, rollbacks: Rollbacks, last: int) -> RolledBack:
+    where = f"the checkpoint of step {step}" if step else "the start"
+    until = min(rollbacks.until_step, last)
+    message = (
+        f"{due.words}; went back to {where} and on with the next text, with the learning rate times "
+        f"{rollbacks.lr_factor:g} until step {until} (rollback {rollbacks.in_a_row} in a row)"
+    )
+    origin: dict[str, Any] = due.origin._asdict()
+    return RolledBack(
+        step=step,
+        from_step=due.step,
+        lr_factor=rollbacks.lr_factor,
+        until_step=rollbacks.until_step,
+        in_a_row=rollbacks.in_a_row,
+        count=rollbacks.count,
+        message=message,
+        **origin,
+    )

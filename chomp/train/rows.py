@@ -1,0 +1,100 @@
+"""Metrics rows: what one says, and when one is due."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chomp.config import Config
+from chomp.step.train_step import StepMetrics
+from chomp.train.clock import SpeedWindow, TimeBudget
+from chomp.train.memory import device_memory_gb, host_memory_gb
+from chomp.train.progress import Pending
+
+
+def shortest(value: Any) -> float:
+    """A scalar array's number in no more digits than tell it apart in its own type.
+
+    2.5312243 is written of an fp32 number, not 2.531224250793457; read as fp32 both are the same to the bit.
+    """
+    return float(str(np.asarray(value)[()]))
+
+
+class RowMaker:
+    """Collects completed steps and makes a row of them when one is due.
+
+    Speed, packing and MFU describe all steps since the last row; loss, gradient norm and
+    learning rate are those of the row's own step.
+
+    Args:
+        flops_per_token: analytic training FLOPs per token read.
+        peak_flops: the device's peak per second, None where unknown: rows then have no `mfu`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        budget: TimeBudget,
+        *,
+        tokens_per_step: int,
+        flops_per_token: float,
+        peak_flops: float | None,
+    ):
+        self._config = config
+        self._tokens_per_step = tokens_per_step
+        self._flops_per_token = flops_per_token
+        self._peak_flops = peak_flops
+        self._compile_seconds: float | None = None
+        self._window = SpeedWindow(budget)
+        self._utilizations: list[float] = []
+
+    def compiled(self, seconds: float) -> None:
+        """Put the seconds that the step took to compile into the next row."""
+        self._compile_seconds = seconds
+
+    def completed(self, pending: Pending, tokens: int) -> None:
+        """Count one completed step of `tokens` loss tokens."""
+        self._window.completed(tokens)
+        self._utilizations.append(pending.utilization)
+
+    def is_due(self, step: int, *, evaluated: bool) -> bool:
+        """Whether step `step` gets a row: at the cadence, first, last, and where there is an evaluation."""
+        train = self._config.train
+        return evaluated or step % train.log_every == 0 or step in (1, train.steps)
+
+    def make(self, step: int, metrics: StepMetrics, tokens_seen: int) -> dict[str, Any]:
+        """The row of step `step`; begins the next window."""
+        speed = self._window.read()
+        row: dict[str, Any] = {
+            "step": step,
+            "loss": shortest(metrics.loss),
+            "grad_norm": shortest(metrics.grad_norm),
+            "lr": shortest(metrics.lr),
+        }
+        row |= {name: shortest(value) for name, value in metrics.terms.items()}
+        if self._config.optim.name == "muon":
+            row["lr_muon"] = shortest(metrics.lr_muon)
+        row["tokens_seen"] = tokens_seen
+        row["tokens_per_sec"] = round(speed.tokens_per_sec, 2)
+        row["step_time_s"] = round(speed.step_time_s, 6)
+        if self._peak_flops and speed.seconds > 0:
+            read = sum(self._utilizations) * self._tokens_per_step
+            row["mfu"] = round(read * self._flops_per_token / speed.seconds / self._peak_flops, 4)
+        row["packing_mode"] = self._config.data.packing_mode
+        row["packing_utilization"] = round(sum(self._utilizations) / len(self._utilizations), 4)
+        if self._compile_seconds is not None:
+            row["first_step_compile_time_s"], self._compile_seconds = round(self._compile_seconds, 3), None
+        row |= {**device_memory_gb(), "host_memory_gb": round(host_memory_gb(), 3)}
+        self._utilizations.clear()
+        self._window.restart()
+        return row
+
+    def restart(self) -> None:
+        """Begin the window of steps here, without those completed before."""
+        self._utilizations.clear()
+        self._window.restart()
+
+    def has_steps(self) -> bool:
+        """Whether a step has completed since the last row."""
+        return bool(self._utilizations)

@@ -1,0 +1,247 @@
+"""Advancing a training state step by step, with the host one step behind the device."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from chomp.data.batch import Batch
+from chomp.data.pipeline import BatchOrigin
+from chomp.errors import DataError, NonFiniteError
+from chomp.record.events import Compiled, NonFinite, Phase, Step
+from chomp.step.state import TrainState, release_latch
+from chomp.step.train_step import StepMetrics, make_train_step
+from chomp.train.compilation import CompiledStep, compile_step
+from chomp.train.control import interruptibly
+from chomp.train.progress import Pending, Progress
+from chomp.train.rows import RowMaker, shortest
+from chomp.train.session import Session
+
+
+class RollbackDueError(Exception):
+    """A step was not finite and the policy is to go back; the trainer stands at the step before it.
+
+    Attributes:
+        step: the one that was not finite.
+        words: what it came to.
+        position: the data iterator's state behind its batch.
+        origin: what its batch was packed from.
+    """
+
+    def __init__(self, step: int, words: str, position: dict[str, Any], origin: BatchOrigin):
+        super().__init__(words)
+        self.step = step
+        self.words = words
+        self.position = position
+        self.origin = origin
+
+
+class Trainer:
+    """A session's state, its data iterator and the exact account of both.
+
+    The metrics of step k are read while step k+1 runs. Whatever needs the state or exact
+    counts (evaluation, samples, saves, a pause) calls `catch_up` first.
+
+    Attributes:
+        state: the newest dispatched state.
+        dispatched: its step.
+        position: the data iterator's state after the last *completed* step's batch.
+        progress: totals up to the last completed step.
+        program: the compiled step; None until `compile` has made it.
+    """
+
+    def __init__(self, session: Session):
+        self.session = session
+        self.config = session.config
+        self.state = session.state
+        self.program: CompiledStep | None = None
+        self.dispatched = session.start.step
+        self.progress = Progress.from_meta(session.start.step, session.start.meta)
+        self.batches = session.data.train_iterator()
+        if session.start.position is not None:
+            self.batches.set_state(session.start.position)
+        self.position: dict[str, Any] = self.batches.get_state()
+        self.rows = RowMaker(
+            self.config,
+            session.budget,
+            tokens_per_step=session.derived.tokens_per_step,
+            flops_per_token=session.flops_per_token,
+            peak_flops=session.peak_flops,
+        )
+        self.waiting_row: dict[str, Any] | None = session.start.meta.get("owed_row")
+        self._pending: deque[Pending] = deque()
+        self._newest: StepMetrics | None = None
+        session.switch.on_set(session.data.hurry)
+
+    def compile(self, check: Callable[[], None]) -> None:
+        """Make the step's program, before the first `advance`.
+
+        Raises:
+            StopRequestedError, AbortRequestedError: by `check`; the compilation is left behind.
+        """
+        session = self.session
+        session.reporter.publish(Phase(name="compile", step=self.dispatched))
+        step = make_train_step(session.model_def, session.optimizer, self.config, session.derived)
+        shape = (session.derived.grad_accum, self.config.train.batch_size, self.config.train.seq_len)
+        with session.budget.measure("compile"):
+            program = interruptibly(lambda: compile_step(step, self.state, shape, session.compile_watch), check)
+        self.program = program
+        self.rows.compiled(program.seconds)
+        session.reporter.publish(
+            Compiled(
+                seconds=round(program.seconds, 3),
+                cache_hit=program.cache_hit,
+                memory=program.memory,
+                flops_per_token=session.flops_per_token,
+                cache=jax.config.jax_compilation_cache_dir,  # type: ignore[attr-defined]
+            )
+        )
+
+    def advance(self) -> bool:
+        """Dispatch one step and read the one before it; False when the text is used up."""
+        with self.session.budget.measure("data_wait"):
+            batch = self._next_batch()
+        if batch is None:
+            return False
+        assert self.program is not None
+        filled = int(np.count_nonzero(batch.segment_ids))
+        self.state, metrics = self.program.step(self.state, batch)
+        for scalar in jax.tree.leaves(metrics):
+            scalar.copy_to_host_async()
+        self.dispatched += 1
+        self._pending.append(
+            Pending(self.dispatched, metrics, self.batches.get_state(), filled, filled / batch.segment_ids.size)
+        )
+        while len(self._pending) > 1:
+            self._complete(self._pending.popleft())
+        return True
+
+    def _next_batch(self) -> Batch | None:
+        try:
+            return next(self.batches, None)
+        except DataError:
+            # A stop ends the wait for a source that has gone silent; the batch is read again after the resume.
+            self.session.switch.check()
+            raise
+
+    def catch_up(self) -> None:
+        """Wait for every dispatched step."""
+        while self._pending:
+            self._complete(self._pending.popleft())
+
+    def is_ahead(self) -> bool:
+        """Whether a dispatched step has not been counted in yet."""
+        return bool(self._pending)
+
+    def _complete(self, pending: Pending) -> None:
+        metrics: StepMetrics = jax.device_get(pending.metrics)
+        if not metrics.finite:
+            self._report_nonfinite(pending, metrics)
+        self.position = pending.position
+        self.progress.step = pending.step
+        self.progress.tokens_seen += int(metrics.tokens)
+        self.progress.tokens_read += pending.tokens_read
+        self.progress.loss = shortest(metrics.loss)
+        self._newest = metrics
+        self.rows.completed(pending, int(metrics.tokens))
+        evaluated = self.is_eval_step(pending.step)
+        if self.rows.is_due(pending.step, evaluated=evaluated):
+            self.waiting_row = self.rows.make(pending.step, metrics, self.progress.tokens_seen)
+            if not evaluated:
+                self.publish_row()
+        # Last, because a step that was skipped is done all the same: its batch is behind us and its row is due.
+        if not metrics.finite:
+            self._limit_skips(pending.step, metrics)
+
+    def _report_nonfinite(self, pending: Pending, metrics: StepMetrics) -> None:
+        policy, step = self.config.debug.nonfinite, pending.step
+        origin = self.session.data.documents_between(self.position, pending.position)
+        self.session.reporter.publish(
+            NonFinite(
+                step=step,
+                loss=shortest(metrics.loss),
+                grad_norm=shortest(metrics.grad_norm),
+                skipped=int(metrics.skipped),
+                action=policy,
+                **origin._asdict(),
+            )
+        )
+        if policy == "rollback":
+            self._return_to(step - 1)
+            raise RollbackDueError(step, _nonfinite_words(step, metrics), pending.position, origin)
+        if policy == "halt":
+            self._return_to(step - 1)
+            raise NonFiniteError(
+                f"{_nonfinite_words(step, metrics)}; the parameters are those of step {step - 1}. Resume from there "
+                "with a lower learning rate (-o optim.lr=… --accept optim.lr) or past the bad batch "
+                "with -o debug.nonfinite=skip"
+            )
+
+    def _limit_skips(self, step: int, metrics: StepMetrics) -> None:
+        in_a_row = int(metrics.skipped_in_a_row)
+        if in_a_row >= self.config.debug.max_consecutive_nonfinite:
+            raise NonFiniteError(
+                f"{_nonfinite_words(step, metrics)}; {in_a_row} steps in a row were skipped "
+                "(debug.max_consecutive_nonfinite)"
+            )
+
+    def _return_to(self, step: int) -> None:
+        """Forget the steps that the latched state refused; `position` still is that of `step`."""
+        self._pending.clear()
+        self.dispatched = step
+        self.state = release_latch(self.state)
+
+    def give_up_state(self, progress: Progress) -> None:
+        """Free the state's memory and stand, without a state, where `progress` says."""
+        for leaf in jax.tree.leaves(self.state):
+            leaf.delete()
+        self.progress, self.dispatched = progress, progress.step
+        self._newest = self.waiting_row = None
+
+    def go_on_from(self, state: TrainState, position: dict[str, Any]) -> None:
+        """Train from `state`, which is that of `progress.step`, with the text behind `position`."""
+        self.state, self.position = state, position
+        # A new iterator: the one before has read ahead.
+        self.batches.close()
+        self.batches = self.session.data.train_iterator()
+        self.batches.set_state(position)
+        self.rows.restart()
+
+    def is_eval_step(self, step: int) -> bool:
+        return self.session.data.has_eval and _is_due(step, self.config.train.eval_every, self.config.train.steps)
+
+    def is_sample_step(self, step: int) -> bool:
+        return _is_due(step, self.config.train.generate_every, self.config.train.steps)
+
+    def end_here(self) -> None:
+        """Make the last completed step the run's last, because the text is used up: it gets a row of its own."""
+        if self._newest is not None and self.rows.has_steps():
+            self.waiting_row = self.rows.make(self.progress.step, self._newest, self.progress.tokens_seen)
+
+    def publish_row(self) -> None:
+        """Hand out the row that waits for its evaluation, if one does."""
+        if self.waiting_row is not None:
+            row, self.waiting_row = self.waiting_row, None
+            self.session.reporter.publish(Step(row=row))
+
+    def close(self) -> None:
+        """Stop preparing batches."""
+        self.batches.close()
+
+    def is_settled(self) -> bool:
+        """Whether the state is that of `progress.step` and its arrays exist: a failed step may have consumed them."""
+        return self.dispatched == self.progress.step and not any(
+            leaf.is_deleted() for leaf in jax.tree.leaves(self.state)
+        )
+
+
+def _nonfinite_words(step: int, metrics: StepMetrics) -> str:
+    return f"step {step}: the loss is {float(metrics.loss)} and the gradient norm {float(metrics.grad_norm)}"
+
+
+def _is_due(step: int, every: int, last: int) -> bool:
+    return every > 0 and step > 0 and (step % every == 0 or step == last)

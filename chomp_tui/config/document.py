@@ -1,0 +1,341 @@
+"""The configuration that is being edited: one text, whoever edits it, with one history.
+
+The form and the YAML are two views of it. Nothing here knows of Textual.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chomp.config import InvalidConfig, LoadedConfig, Problem, Setting, flatten, notes, parse_config, settings
+from chomp.config.presets import expand_preset
+from chomp.record.text import defused
+from chomp_tui.config import edits
+from chomp_tui.config.field_text import shown_items, shown_value, shown_words, typed, typed_variable
+from chomp_tui.config.yaml_spans import Layout, Place, Unreadable, read_layout
+
+MAX_HISTORY = 500
+
+
+@dataclass(frozen=True)
+class Check:
+    """What validation says of one state of the document.
+
+    Attributes:
+        loaded: None where there are problems.
+        parses: whether the text is YAML at all; where not, `problems` holds why.
+    """
+
+    loaded: LoadedConfig | None
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    parses: bool = True
+
+
+@dataclass(frozen=True)
+class FieldView:
+    """What a form shows of one setting.
+
+    Attributes:
+        text: what is written, as a person would type it; empty where nothing is.
+        fallback: the value of the setting where nothing is written.
+        resolved: what the text amounts to where that differs (a `$variables` reference).
+        is_set: whether the document writes the key.
+        is_changed: whether it differs from the file.
+        is_default: whether the value in force is the setting's default.
+        is_long: whether the text has several lines and is edited in the YAML only.
+        override: the `KEY=VALUE` that wins over the document.
+        problems: sentences about this setting.
+        line: where it stands in the document, from 1; None where it does not.
+    """
+
+    setting: Setting
+    text: str
+    fallback: str
+    resolved: str = ""
+    is_set: bool = False
+    is_changed: bool = False
+    is_default: bool = True
+    is_long: bool = False
+    override: str | None = None
+    problems: tuple[str, ...] = ()
+    line: int | None = None
+
+
+class Document:
+    """A text with overrides on top of it.
+
+    Args:
+        name: what the text is called in problems: the file's path, or a description.
+        path: the file it is saved to; None where there is none yet.
+        disk: the file's bytes when it was read, to notice that somebody else wrote it.
+        is_copy: whether it began as a past run's settings.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        name: str,
+        path: Path | None = None,
+        overrides: Sequence[str] = (),
+        disk: bytes | None = None,
+        is_copy: bool = False,
+    ) -> None:
+        self.name = name
+        self.path = path
+        self.disk = disk
+        self.is_copy = is_copy
+        self._base = text
+        self._state = (text, tuple(overrides))
+        self._past: list[tuple[str, tuple[str, ...]]] = []
+        self._future: list[tuple[str, tuple[str, ...]]] = []
+        self._group: str | None = None
+        self._checked: tuple[tuple[str, tuple[str, ...]], Check] | None = None
+        self._values: dict[str, Any] = {}
+
+    @property
+    def text(self) -> str:
+        """The YAML."""
+        return self._state[0]
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """`KEY=VALUE` texts that win over the YAML, the last of a key first of all."""
+        return self._state[1]
+
+    @property
+    def base(self) -> str:
+        """The text as it is on disk, or as the document began."""
+        return self._base
+
+    @property
+    def is_modified(self) -> bool:
+        return self.text != self._base
+
+    # Changing --------------------------------------------------------------------------
+
+    def set(self, path: str, value_text: str, *, group: str | None = None) -> None:
+        """Write one value as it was typed; an override of it gives way.
+
+        Args:
+            group: successive changes of one group are taken back together.
+
+        Raises:
+            CannotEdit: the value cannot be changed without touching others.
+        """
+        wanted = typed(settings()[path], value_text) if path in settings() else typed_variable(value_text)
+        self._change(edits.set_value(self.text, path, wanted), self._without_override(path), group)
+
+    def reset(self, path: str) -> None:
+        """Go back to the default of one setting by taking its key out; an override of it gives way.
+
+        Raises:
+            CannotEdit: the key cannot be taken out alone.
+        """
+        self._change(edits.reset_value(self.text, path), self._without_override(path), None)
+
+    def replace(self, text: str, *, group: str | None = None) -> None:
+        """Take a whole new text."""
+        self._change(text, self.overrides, group)
+
+    def take_lines(self, lines: Sequence[str], *, group: str | None = None) -> None:
+        """Take the lines of an editor; line ends that it does not know of stay as they are."""
+        self._change(merged(self.text, lines), self.overrides, group)
+
+    def close_group(self) -> None:
+        """The next change is taken back for itself."""
+        self._group = None
+
+    def undo(self) -> bool:
+        """Take the last change back; False where there is none."""
+        return self._travel(self._past, self._future)
+
+    def redo(self) -> bool:
+        """Make the change again that was taken back last; False where there is none."""
+        return self._travel(self._future, self._past)
+
+    def _change(self, text: str, overrides: tuple[str, ...], group: str | None) -> None:
+        if (text, overrides) == self._state:
+            return
+        if group is None or group != self._group:
+            self._past.append(self._state)
+            del self._past[:-MAX_HISTORY]
+        self._group = group
+        self._future.clear()
+        self._state = (text, overrides)
+
+    def _travel(self, source: list[tuple[str, tuple[str, ...]]], target: list[tuple[str, tuple[str, ...]]]) -> bool:
+        self._group = None
+        if not source:
+            return False
+        target.append(self._state)
+        self._state = source.pop()
+        return True
+
+    def _without_override(self, path: str) -> tuple[str, ...]:
+        return tuple(one for one in self.overrides if _key(one) != path)
+
+    def saved(self, path: Path, disk: bytes) -> None:
+        """These bytes of the text now stand in `path`."""
+        self.path, self.name, self.disk, self._base = path, str(path), disk, disk.decode("utf-8", "replace")
+        self._group = None
+        self._checked = None
+
+    # Knowing ---------------------------------------------------------------------------
+
+    def check(self) -> Check:
+        """Validate as the engine does; the answer is kept until something changes."""
+        if self._checked is None or self._checked[0] != self._state:
+            self._checked = (self._state, self._validate())
+        return self._checked[1]
+
+    def _validate(self) -> Check:
+        try:
+            loaded = parse_config(self.text, source=self.name, overrides=self.overrides)
+        except InvalidConfig as error:
+            return Check(None, error.problems, parses=_layout(self.text) is not None)
+        self._values = flatten(loaded.config)
+        return Check(loaded, notes=notes(loaded.config))
+
+    def variables(self) -> tuple[Setting, ...]:
+        """The document's own variables, as settings of a form."""
+        layout = self.layout()
+        names = [place.path for place in layout.children("variables")] if layout else []
+        return tuple(
+            Setting(name, "text", None, True, "A value that others use as $" + name + ".")
+            for name in names
+            if layout and layout.places[name].kind in ("scalar", "alias")
+        )
+
+    def layout(self) -> Layout | None:
+        """Where everything stands; None where the text does not parse."""
+        return _layout(self.text)
+
+    def line_of(self, path: str) -> int | None:
+        """The line of a key, or of the nearest section around it, from 1."""
+        layout = self.layout()
+        while layout and path:
+            if path in layout.places:
+                return row_of(self.text, layout.places[path].key.start) + 1
+            path = path.rpartition(".")[0]
+        return None
+
+    def view(self, setting: Setting) -> FieldView:
+        """What a form shows of a setting."""
+        layout, base, check = self.layout(), _layout(self._base), self.check()
+        place = layout.places.get(setting.path) if layout else None
+        text, is_long = _field_text(self.text, place, setting) if place else ("", False)
+        value, override = self._value(setting), self._override_of(setting.path)
+        is_reference = place is not None and "$variables" in text and setting.path in settings()
+        return FieldView(
+            setting=setting,
+            text=text,
+            fallback=shown_value(self._fallback(setting)),
+            resolved=shown_value(value) if is_reference and check.loaded else "",
+            is_set=place is not None,
+            is_changed=_raw(layout, setting.path) != _raw(base, setting.path),
+            is_default=value == setting.default if check.loaded else text in ("", shown_value(setting.default)),
+            is_long=is_long,
+            override=override,
+            problems=tuple(one.message for one in check.problems if _concerns(one, setting.path)),
+            line=row_of(self.text, place.key.start) + 1 if place else None,
+        )
+
+    def _value(self, setting: Setting) -> Any:
+        """The value in force, by the newest state that was valid."""
+        self.check()
+        return self._values.get(setting.path, setting.default)
+
+    def _fallback(self, setting: Setting) -> Any:
+        """The value of a setting that is not written: its preset's, or its default."""
+        layout = self.layout()
+        preset = layout.places.get("model.preset") if layout else None
+        shape = expand_preset({"preset": preset.text}) if preset else {}
+        section, _, name = setting.path.partition(".")
+        return shape[name] if section == "model" and name != "preset" and name in shape else setting.default
+
+    def _override_of(self, path: str) -> str | None:
+        return next((one for one in reversed(self.overrides) if _key(one) == path), None)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
+
+
+def _layout(text: str) -> Layout | None:
+    try:
+        return read_layout(text)
+    except Unreadable:
+        return None
+
+
+def _concerns(problem: Problem, path: str) -> bool:
+    return path in (problem.path, *problem.also) or problem.path.startswith(f"{path}[")
+
+
+def _raw(layout: Layout | None, path: str) -> tuple[object, ...]:
+    """What is written at a path, in a form that compares: absent, a scalar, or a list."""
+    place = layout.places.get(path) if layout else None
+    if layout is None or place is None:
+        return ()
+    inner = [leaf for name, leaf in layout.leaves.items() if name == path or name.startswith((f"{path}[", f"{path}."))]
+    return (True, place.text, *inner)
+
+
+def _field_text(text: str, place: Place, setting: Setting) -> tuple[str, bool]:
+    """A written value as its field shows it, and whether it is too long for a field."""
+    source = text[place.value.start : place.value.end]
+    if place.kind in ("block list", "flow list") and place.items is not None:
+        return shown_items(tuple(item.text for item in place.items)), False
+    is_text = setting.kind in ("text", "choice") and setting.path in settings()
+    if place.kind == "scalar" and is_text and (place.style is not None or not source.isprintable()):
+        return shown_words(place.text), "\n" in place.text
+    if not source.isprintable():
+        return defused(source), True
+    # Unquoted, `null` is no text.
+    return source or ("null" if is_text else ""), False
+
+
+# Lines of an editor --------------------------------------------------------------------
+
+
+def visual_lines(text: str) -> list[str]:
+    """The lines that Textual's editor makes of a text."""
+    lines = text.splitlines()
+    return [*lines, ""] if not text or text.endswith(("\n", "\r")) else lines
+
+
+def row_of(text: str, at: int) -> int:
+    """The line of a character, from 0, as Textual's editor counts."""
+    return len(visual_lines(text[:at])) - 1
+
+
+def merged(text: str, lines: Sequence[str]) -> str:
+    """`text` with the lines of an editor; what the editor did not touch keeps its characters and line ends."""
+    old, new = "\n".join(visual_lines(text)), "\n".join(lines)
+    if old == new:
+        return text
+    same = _common(old, new)
+    tail = min(_common(old[::-1], new[::-1]), min(len(old), len(new)) - same)
+    kept = text.splitlines(keepends=True)
+    starts, flat = [0], [0]
+    for line in kept:
+        starts.append(starts[-1] + len(line))
+        flat.append(flat[-1] + len(line.splitlines()[0]) + 1)
+
+    def real(at: int) -> int:
+        row = min(bisect.bisect_right(flat, at) - 1, len(starts) - 1)
+        return min(starts[row] + at - flat[row], len(text))
+
+    end = edits.newline(text)
+    return text[: real(same)] + new[same : len(new) - tail].replace("\n", end) + text[real(len(old) - tail) :]
+
+
+def _common(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (left, right) in pairs if left != right), min(len(one), len(other)))

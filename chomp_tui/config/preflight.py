@@ -1,0 +1,228 @@
+"""What a configuration amounts to, asked of the engine in a child process while a person edits.
+
+One child at a time, killed as soon as its answer is no longer wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from chomp.config import Config
+from chomp.device import probe_gpus, visible_gpus
+from chomp_tui.engine.machine import read_machine
+from chomp_tui.platform.background import in_thread
+from chomp_tui.platform.child import Answer, ask_child, said_object, sentence
+
+State = Literal["waiting", "computing", "done", "failed"]
+Fit = Literal["fits", "tight", "does not fit", "unknown"]
+
+DEBOUNCE_SECONDS = 0.8
+TIMEOUT_SECONDS = 180.0
+COMPILE_TIMEOUT_SECONDS = 1800.0
+NICE = 10
+# Shares of the device's memory: what the estimate leaves out (scratch space, fragmentation) fits into the rest.
+TIGHT, FULL = 0.75, 0.92
+# -P: a file of the working folder that is called as a library is not imported instead of it.
+ENGINE = (sys.executable, "-P", "-m", "chomp", "inspect")
+# Sections that change none of the figures.
+_APART = {"checkpoint", "logging", "debug"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One state of the configuration; equal figures are asked for by equal keys.
+
+    Attributes:
+        environment: variables to set for the child, from the device screen.
+        compiled: whether XLA is asked to compile the step.
+        origin: the checkpoint, or the run whose newest one, a run with it goes on from.
+    """
+
+    text: str
+    overrides: tuple[str, ...]
+    key: str
+    environment: tuple[tuple[str, str], ...] = ()
+    compiled: bool = False
+    origin: Path | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known at one moment.
+
+    Attributes:
+        figures: the newest answer, as `chomp inspect --json` gives it; {} before the first.
+        is_outdated: whether the figures are of an earlier configuration.
+        message: why it failed, or why it waits.
+        is_compiling: whether the child at work compiles.
+        limit: bytes that the run may take on the device of the figures, and of what; None where nobody knows.
+    """
+
+    state: State = "waiting"
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    is_outdated: bool = False
+    message: str = ""
+    is_compiling: bool = False
+    limit: tuple[float, str] | None = None
+
+
+def ask(
+    config: Config,
+    text: str,
+    overrides: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    compiled: bool = False,
+    origin: Path | None = None,
+) -> Question:
+    """The question that a checked configuration poses."""
+    key = config.model_dump_json(exclude=_APART)
+    return Question(text, tuple(overrides), key, tuple(sorted(environment.items())), compiled, origin)
+
+
+def fit(total: float, limit: float | None) -> Fit:
+    """How a need compares with the memory there is; both in bytes."""
+    if not limit:
+        return "unknown"
+    share = total / limit
+    return "fits" if share < TIGHT else "tight" if share < FULL else "does not fit"
+
+
+class Preflight:
+    """Answers the newest question; `deliver` gets a report whenever one changes, on the event loop.
+
+    Args:
+        command: what is run; the configuration's file and options are added.
+        debounce_seconds: how long a question must stand before it is asked.
+    """
+
+    def __init__(
+        self,
+        deliver: Callable[[Report], None],
+        *,
+        command: Sequence[str] = ENGINE,
+        debounce_seconds: float = DEBOUNCE_SECONDS,
+    ) -> None:
+        self._deliver = deliver
+        self._command = tuple(command)
+        self._debounce_seconds = debounce_seconds
+        self._task: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        self._question: Question | None = None
+        self._answered: Question | None = None
+        self.report = Report()
+
+    def request(self, question: Question) -> None:
+        """Ask, unless this very question is answered or being answered."""
+        if self._question is not None and _same(self._question, question):
+            return
+        self.cancel()
+        if self._answered is not None and _same(self._answered, question):
+            self._say(state="done", is_outdated=False, message="", is_compiling=False)
+            return
+        self._question = question
+        self._say(state="computing", is_outdated=bool(self.report.figures), message="", is_compiling=question.compiled)
+        self._task = asyncio.get_running_loop().create_task(self._answer(question))
+        self._ending.add(self._task)
+        self._task.add_done_callback(self._ending.discard)
+
+    def hold(self, why: str) -> None:
+        """Ask nothing for now; what is known is out of date."""
+        self.cancel()
+        self._say(state="waiting", is_outdated=bool(self.report.figures), message=why, is_compiling=False)
+
+    def cancel(self) -> None:
+        """Give the question at hand up; its child is killed."""
+        if self._task is not None:
+            self._task.cancel()
+        self._task = self._question = None
+
+    async def close(self) -> None:
+        """Give up and wait until every child is gone."""
+        self.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def _say(self, **changes: Any) -> None:
+        report = replace(self.report, **changes)
+        if report != self.report:
+            self.report = report
+            self._deliver(report)
+
+    async def _answer(self, question: Question) -> None:
+        if not question.compiled:
+            await asyncio.sleep(self._debounce_seconds)
+        try:
+            figures = await self._inspect(question)
+        except PreflightFailed as error:
+            # The same question may be asked again: a GPU that was full may have room by then.
+            self._task = self._question = None
+            self._say(state="failed", message=str(error), is_compiling=False)
+        else:
+            limit = await in_thread(lambda: memory_limit(figures, dict(question.environment)))
+            self._answered = question
+            self._say(state="done", figures=figures, is_outdated=False, message="", is_compiling=False, limit=limit)
+
+    async def _inspect(self, question: Question) -> Mapping[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="chomp-preflight-") as folder:
+            path = Path(folder) / "config.yaml"
+            path.write_bytes(question.text.encode("utf-8", "replace"))
+            arguments = [*self._command, str(path), "--json", *(["--compile"] if question.compiled else [])]
+            for override in question.overrides:
+                arguments += ["-o", override]
+            if question.origin is not None:
+                arguments += ["--continue", str(question.origin)]
+            limit = COMPILE_TIMEOUT_SECONDS if question.compiled else TIMEOUT_SECONDS
+            answer = await _run(arguments, _environment(question), limit)
+        return _figures(replace(answer, err=answer.err.replace(str(path), "the configuration")))
+
+
+class PreflightFailed(Exception):
+    """The engine gave no figures; the text is its sentence."""
+
+
+def _same(one: Question, other: Question) -> bool:
+    """Whether two questions have one answer; a compiled answer also answers the plain question."""
+    compiled = one.compiled or not other.compiled
+    return compiled and (one.key, one.environment, one.origin) == (other.key, other.environment, other.origin)
+
+
+def _environment(question: Question) -> dict[str, str]:
+    # A look at the configuration takes no memory from the run that may be training beside it.
+    return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, **dict(question.environment)}
+
+
+async def _run(arguments: Sequence[str], environ: Mapping[str, str], limit_seconds: float) -> Answer:
+    try:
+        return await ask_child(arguments, environ, limit_seconds=limit_seconds, nice=NICE)
+    except TimeoutError:
+        raise PreflightFailed(f"no answer within {limit_seconds:.0f} s") from None
+    except OSError as error:
+        raise PreflightFailed(f"the engine could not be asked: {error.strerror or error}") from error
+
+
+def _figures(answer: Answer) -> Mapping[str, Any]:
+    if answer.code != 0:
+        raise PreflightFailed(sentence(answer))
+    figures = said_object(answer)
+    if figures is None or not isinstance(figures.get("memory"), dict) or "parameters" not in figures:
+        raise PreflightFailed("the engine's answer could not be read; is another version of chomp installed?")
+    return figures
+
+
+def memory_limit(figures: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[float, str] | None:
+    """Bytes that a run may take on the device of the figures, and of what; None where nobody knows. May block."""
+    device = figures.get("device", {})
+    if device.get("memory_limit"):
+        return float(device["memory_limit"]), "that JAX may take of the GPU"
+    if device.get("platform") == "cpu":
+        machine = read_machine()
+        return float(machine.memory_bytes - (machine.memory_used_bytes or 0)), "free on this machine"
+    sizes = [gpu.memory_total_bytes for gpu in visible_gpus(probe_gpus(), environ) if gpu.memory_total_bytes]
+    return (float(sizes[0]), "of the GPU") if sizes else None

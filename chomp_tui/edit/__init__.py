@@ -1,1 +1,0 @@
-"""The configuration being edited, and what it amounts to; no widget anywhere."""

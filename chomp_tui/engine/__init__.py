@@ -1,0 +1,1 @@
+"""Starting and steering engine processes."""

@@ -1,1 +1,0 @@
-"""From a run's files to all that a screen knows of it; no widget anywhere."""

@@ -1,0 +1,1 @@
+"""What screens know of live and finished runs."""

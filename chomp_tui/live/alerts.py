@@ -1,0 +1,165 @@
+"""What a person should look at in a run, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chomp.record.run_view import RunView
+from chomp.record.status import GONE, Status, Tone
+from chomp.record.text import size
+
+if TYPE_CHECKING:
+    from chomp_tui.live.feed import RunUpdate
+
+MOST_WARNINGS = 20
+
+# A loss is a spike if it lies so many times the usual spread, and so large a share, above the rows before it.
+SPIKE_SPREADS = 8.0
+SPIKE_SHARE = 0.15
+SPIKE_BASELINE_ROWS = 100
+SPIKE_LEAST_ROWS = 40
+SPIKE_RECENT_ROWS = 50
+# Of a normal distribution: standard deviation over median absolute deviation.
+DEVIATION = 1.4826
+
+MEMORY_NEAR_LIMIT = 0.95
+# Room for a next checkpoint while the one before still stands, and, before any is written, for events and logs.
+DISK_CHECKPOINTS = 2.0
+DISK_LEAST_BYTES = 500e6
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One thing to look at: `word` names its kind, `text` is one sentence, `t` is Unix time in seconds.
+
+    `text` may hold foreign text (paths, messages of the system): show it literally.
+    """
+
+    tone: Tone
+    word: str
+    text: str
+    t: float
+
+
+def alerts(update: RunUpdate, state: Status, now: float) -> tuple[Alert, ...]:
+    """Everything about the run as it stands at Unix time `now` that calls for a look, newest first.
+
+    While an engine starts, what the one before it came to is no news any more.
+    """
+    view = update.view
+    found = [*_of_state(update, state, now), *_of_disk(update, now)]
+    if state.word != "starting":
+        found += [
+            *_of_numbers(view),
+            *_of_loss(view),
+            *_of_checkpoints(view),
+            *_of_memory(view),
+            *_of_warnings(view),
+        ]
+    return tuple(sorted(found, key=lambda alert: -alert.t))
+
+
+def _of_state(update: RunUpdate, state: Status, now: float) -> Iterator[Alert]:
+    view = update.view
+    last_t = view.last_t or now
+    if update.problem is not None:
+        yield Alert("warn", "unreadable", update.problem, now)
+    if state.word == "silent":
+        yield Alert("warn", "silent", state.reason, last_t)
+    elif state.word == "crashed":
+        word = "gone" if state.reason == GONE else "crashed"
+        yield Alert("bad", word, state.reason, view.ended.t if view.ended is not None else last_t)
+    if view.refused is not None and state.word != "starting":
+        yield Alert("warn", "refused", f"an attempt to resume was refused: {view.refused.reason}", view.refused.t)
+
+
+def _of_numbers(view: RunView) -> Iterator[Alert]:
+    """Steps that were not finite."""
+    if not view.nonfinite:
+        return
+    newest = view.nonfinite[-1]
+    if view.rollbacks and view.rollbacks[-1].from_step == newest.step:
+        yield Alert("warn", "rollback", view.rollbacks[-1].message, view.rollbacks[-1].t)
+        return
+    if newest.action == "rollback":
+        text = f"step {newest.step}: loss or gradient is not finite; the engine goes back to its last good checkpoint"
+        yield Alert("bad", "non-finite", text, newest.t)
+        return
+    if newest.action == "halt":
+        text = f"step {newest.step}: loss or gradient is not finite; the engine stops before it"
+        yield Alert("bad", "non-finite", text, newest.t)
+        return
+    count = view.nonfinite_count
+    text = f"step {newest.step}: loss or gradient is not finite; its update was skipped ({count} so far)"
+    yield Alert("warn", "non-finite", text, newest.t)
+
+
+def _of_loss(view: RunView) -> Iterator[Alert]:
+    row = newest_spike(view.rows["loss"][-(SPIKE_RECENT_ROWS + SPIKE_BASELINE_ROWS) :])
+    if row is None:
+        return
+    index, usual = row
+    behind = min(len(view.rows), SPIKE_RECENT_ROWS + SPIKE_BASELINE_ROWS) - index
+    step, t, loss = (float(view.rows[name][-behind]) for name in ("step", "t", "loss"))
+    yield Alert("warn", "loss spike", f"step {step:.0f}: loss {loss:.4g}; the rows before it have {usual:.4g}", t)
+
+
+def newest_spike(losses: np.ndarray) -> tuple[int, float] | None:
+    """Index of the newest loss far above those before it, and their median; None if there is none.
+
+    Each of the newest rows is held against the median and the spread of up to 100 rows before
+    it. A loss that falls, as in the first steps, widens that spread: it raises no alarm.
+    """
+    for index in range(len(losses) - 1, max(len(losses) - SPIKE_RECENT_ROWS, SPIKE_LEAST_ROWS) - 1, -1):
+        before = losses[max(0, index - SPIKE_BASELINE_ROWS) : index].astype(np.float64)
+        before = before[np.isfinite(before)]
+        if len(before) < SPIKE_LEAST_ROWS or not losses[index] > before.max():
+            continue
+        usual = float(np.median(before))
+        spread = DEVIATION * float(np.median(np.abs(before - usual)))
+        if losses[index] - usual > max(SPIKE_SPREADS * spread, SPIKE_SHARE * abs(usual)):
+            return index, usual
+    return None
+
+
+def _of_checkpoints(view: RunView) -> Iterator[Alert]:
+    """Saves that failed since the last good one, and checkpoints that were refused."""
+    saved_at = max((one.t for one in view.checkpoints.values() if one.state == "committed"), default=0.0)
+    for one in view.checkpoints.values():
+        if one.state == "failed" and one.t >= saved_at:
+            yield Alert("bad", "save failed", f"step {one.step} could not be saved: {one.reason or 'no reason'}", one.t)
+        elif one.state == "refused":
+            yield Alert("warn", "damaged", f"the checkpoint of step {one.step} was refused: {one.reason}", one.t)
+
+
+def _of_memory(view: RunView) -> Iterator[Alert]:
+    peak, limit = view.rows.last("peak_memory_gb"), view.rows.last("device_memory_limit_gb")
+    if view.ended is None and peak is not None and limit and peak >= MEMORY_NEAR_LIMIT * limit:
+        text = f"the device's memory is nearly full: {peak:.1f} of {limit:.1f} GiB at its peak"
+        yield Alert("warn", "memory", text, view.rows.last("t") or 0.0)
+
+
+def _of_disk(update: RunUpdate, now: float) -> Iterator[Alert]:
+    free, view = update.disk_free_bytes, update.view
+    if free is None or update.liveness.pid is None:
+        return
+    sizes = [one.bytes for one in view.checkpoints.values() if one.bytes]
+    needed = max(sizes, default=0)
+    if free < max(DISK_CHECKPOINTS * needed, DISK_LEAST_BYTES):
+        holds = f"; a checkpoint takes {size(needed)}" if needed else ""
+        tone: Tone = "bad" if free < needed else "warn"
+        yield Alert(tone, "disk", f"the disk is nearly full: {size(free)} free{holds}", view.last_t or now)
+
+
+def _of_warnings(view: RunView) -> Iterator[Alert]:
+    """What the engine itself warned of, in this attempt."""
+    since = view.opening.t if view.opening is not None else view.started.t if view.started is not None else 0.0
+    failed = {one.step for one in view.checkpoints.values() if one.state == "failed"}
+    for warning in view.warnings[-MOST_WARNINGS:]:
+        if warning.t >= since and not (warning.topic == "checkpoint" and warning.step in failed):
+            tone: Tone = "idle" if warning.topic == "terminal" else "warn"
+            yield Alert(tone, warning.topic or "warning", warning.message, warning.t)

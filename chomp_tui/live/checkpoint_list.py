@@ -1,0 +1,239 @@
+"""The checkpoints of one run or of all, judged against settings, followed by a thread; it never touches a widget."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from chomp.config import Config, derive, derived_section
+from chomp.config.compat import Difference, compare
+from chomp.errors import ChompError
+from chomp.record.lock import live_holder
+from chomp.record.manifest import MANIFEST, META, TAGS, CheckpointInfo, checkpoint_steps, read_info
+from chomp.record.rundir import RunDir, list_runs
+from chomp.record.summary import Stamp, stamp
+
+# What a configuration leaves to the tokenizer until a run starts: nothing to judge before that.
+FROM_TOKENIZER = ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")
+# Only an engine that has opened the text and the tokenizer knows these.
+UNKNOWN_HERE = ("data_fingerprint", "tokenizer_digest")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Settings to judge checkpoints by, and what people call them."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CheckpointRow:
+    """One checkpoint as a list needs it.
+
+    Attributes:
+        damaged: what is wrong with its description, None if it can be read.
+        is_best: whether its evaluation is the lowest of its run.
+        pid: of the engine that writes the run now.
+        own: differences from the settings that the run was last started with; None where one of both is unreadable.
+        hand: differences from the configuration at hand; None where there is none.
+        total_steps: of the run as it was last started.
+    """
+
+    run: Path
+    step: int
+    path: Path
+    saved_at: float = 0.0
+    train_loss: float | None = None
+    eval_loss: float | None = None
+    bytes: int = 0
+    tags: tuple[str, ...] = ()
+    device: str = ""
+    damaged: str | None = None
+    is_latest: bool = False
+    is_best: bool = False
+    pid: int | None = None
+    own: tuple[Difference, ...] | None = None
+    hand: tuple[Difference, ...] | None = None
+    total_steps: int | None = None
+
+    @property
+    def key(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """All that the checkpoints screen shows.
+
+    Attributes:
+        run: the run asked for, None for all.
+        rows: runs by their newest checkpoint, newest first; within a run the latest step first.
+        reference: name of the configuration at hand, None where there is none.
+        problem: one sentence if nothing can be read.
+    """
+
+    run: Path | None = None
+    rows: tuple[CheckpointRow, ...] = ()
+    reference: str | None = None
+    problem: str | None = None
+
+
+class CheckpointReader:
+    """Reads checkpoints again and again; what has not changed is not read twice."""
+
+    def __init__(self) -> None:
+        self._infos: dict[Path, tuple[tuple[Stamp, ...], CheckpointInfo | str]] = {}
+        self._settings: dict[Path, tuple[Stamp, dict[str, Any] | None]] = {}
+
+    def read(self, root: Path, run: Path | None, reference: Reference | None) -> Checkpoints:
+        """The checkpoints of `run`, or of all runs in `root`."""
+        try:
+            paths = [run] if run is not None else list_runs(root)
+            groups = [rows for path in paths if (rows := self._rows(RunDir(path), reference))]
+        except OSError as error:
+            return Checkpoints(run, problem=f"{error.filename or root} cannot be read: {error.strerror}")
+        groups.sort(key=lambda rows: -max(row.saved_at for row in rows))
+        return Checkpoints(run, tuple(row for rows in groups for row in rows), reference.name if reference else None)
+
+    def _rows(self, run: RunDir, reference: Reference | None) -> list[CheckpointRow]:
+        own, holder = self._own_settings(run), live_holder(run.lock)
+        rows = []
+        for step in reversed(checkpoint_steps(run.checkpoints)):
+            row = self._row(run.path, run.checkpoints / str(step), own, reference)
+            rows.append(replace(row, pid=holder.pid if holder else None))
+        if rows:
+            rows[0] = replace(rows[0], is_latest=True)
+        measured = [row for row in rows if row.eval_loss is not None]
+        if measured:
+            # As retention has it: of two equal ones the later.
+            best = min(measured, key=lambda row: (row.eval_loss, -row.step))
+            rows[rows.index(best)] = replace(best, is_best=True)
+        return rows
+
+    def _row(self, run: Path, path: Path, own: dict[str, Any] | None, reference: Reference | None) -> CheckpointRow:
+        info = self._info(path)
+        if isinstance(info, str):
+            return CheckpointRow(run, int(path.name), path, damaged=info)
+        meta = info.meta
+        identity = meta.get("identity")
+        train = own.get("train") if own else None
+        total = train.get("steps") if isinstance(train, dict) else None
+        device = meta.get("device")
+        return CheckpointRow(
+            run,
+            info.step,
+            path,
+            saved_at=info.saved_at,
+            train_loss=_number(meta.get("train_loss")),
+            eval_loss=info.eval_loss,
+            bytes=info.bytes,
+            tags=info.tags,
+            device=str(device.get("name", "")) if isinstance(device, dict) else "",
+            own=judge(identity, own) if isinstance(identity, dict) and own is not None else None,
+            hand=judge(identity, reference.settings) if isinstance(identity, dict) and reference else None,
+            total_steps=total if isinstance(total, int) else None,
+        )
+
+    def _info(self, path: Path) -> CheckpointInfo | str:
+        stamps = tuple(stamp(path / name) for name in (MANIFEST, META, TAGS))
+        if path not in self._infos or self._infos[path][0] != stamps:
+            try:
+                found: CheckpointInfo | str = read_info(path)
+            except ChompError as error:
+                found = str(error)
+            self._infos[path] = (stamps, found)
+        return self._infos[path][1]
+
+    def _own_settings(self, run: RunDir) -> dict[str, Any] | None:
+        state = stamp(run.config_resolved)
+        if run.path not in self._settings or self._settings[run.path][0] != state:
+            try:
+                settings: dict[str, Any] | None = run.load_resolved()
+            except ChompError:
+                settings = None
+            self._settings[run.path] = (state, settings)
+        return self._settings[run.path][1]
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """A checked configuration as checkpoints are compared with it; what a tokenizer decides is left out."""
+    settings = {**config.model_dump(), "derived": derived_section(derive(config))}
+    left_out = {"vocab_size"} if config.model.vocab_size is None else set()
+    if config.data.tokenizer.auto_set_special_tokens:
+        left_out |= set(FROM_TOKENIZER) - {"vocab_size"}
+    settings["model"] = {name: value for name, value in settings["model"].items() if name not in left_out}
+    return settings
+
+
+def judge(identity: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """What differs between a checkpoint and settings, as far as it can be known before the text is opened."""
+    saved = {name: value for name, value in identity.items() if name not in UNKNOWN_HERE}
+    model, wanted = saved.get("model"), settings.get("model")
+    if isinstance(model, Mapping) and isinstance(wanted, Mapping):
+        undecided = {name for name in FROM_TOKENIZER if name not in wanted}
+        saved["model"] = {name: value for name, value in model.items() if name not in undecided}
+    # Derived numbers that may change follow from settings that are listed themselves.
+    found = compare(saved, settings)
+    return tuple(item for item in found if not (item.path.startswith("derived.") and item.severity == "free"))
+
+
+def names(differences: Sequence[Difference], severity: str) -> list[str]:
+    """The settings that differ with this severity."""
+    return [item.path for item in differences if item.severity == severity]
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+class CheckpointList:
+    """Follows checkpoints in a daemon thread until `stop`.
+
+    Args:
+        root: the folder of runs.
+        deliver: called in the thread with each state that differs from the one before.
+        interval_seconds: between two looks.
+    """
+
+    def __init__(self, root: Path, deliver: Callable[[Checkpoints], None], *, interval_seconds: float = 3.0) -> None:
+        self._root = root
+        self._deliver = deliver
+        self._interval_seconds = interval_seconds
+        self._asked: tuple[Path | None, Reference | None] = (None, None)
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._paused = False
+
+    def start(self) -> None:
+        """Begin to follow."""
+        threading.Thread(target=self._follow, daemon=True, name="checkpoint list").start()
+
+    def ask(self, run: Path | None, reference: Reference | None) -> None:
+        """Follow this run, or all, and judge by this configuration."""
+        self._asked = (run, reference)
+        self._wake.set()
+
+    def pause(self, paused: bool) -> None:
+        """Look no more for as long as nobody sees the list."""
+        self._paused = paused
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread soon; returns at once."""
+        self._stopped.set()
+        self._wake.set()
+
+    def _follow(self) -> None:
+        reader, last = CheckpointReader(), None
+        while not self._stopped.is_set():
+            if not self._paused:
+                found = reader.read(self._root, *self._asked)
+                if found != last and not self._stopped.is_set():
+                    self._deliver(found)
+                last = found
+            self._wake.wait(self._interval_seconds)
+            self._wake.clear()

@@ -1,0 +1,221 @@
+"""Following a run directory: a thread that tails files and delivers frozen updates; it never touches a widget."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from chomp.errors import RunDirError
+from chomp.record.run_view import RunView
+from chomp.record.rundir import RunDir, open_run
+from chomp.record.status import Liveness, read_liveness
+from chomp_tui.live.event_tail import EventTail
+from chomp_tui.live.log_tail import LogTail
+
+# The first slice is short, so that a first picture comes at once.
+FIRST_SLICE_SECONDS = 0.05
+SLICE_SECONDS = 0.3
+DISK_EVERY_SECONDS = 5.0
+DISK_NEWS = 0.02
+
+
+@dataclass(frozen=True)
+class RunUpdate:
+    """What is known of a run now; `log_lines` are only those added since the last update.
+
+    Attributes:
+        view: everything, once `read_fraction` is 1. While a long file is read, a coarse overview of it:
+            its newest rows, rows from everywhere before them, and what happened at its beginning and its end.
+        log_restarted: the log file became shorter or is another one: forget earlier lines.
+        read_fraction: share of `events.jsonl` read so far; 1.0 once the feed has caught up.
+        problem: one sentence on why the run cannot be (wholly) read, else None.
+        disk_free_bytes: of the disk that holds the run; None where it cannot be told.
+    """
+
+    run: RunDir
+    view: RunView
+    liveness: Liveness
+    log_lines: tuple[str, ...] = ()
+    log_restarted: bool = False
+    read_fraction: float = 1.0
+    problem: str | None = None
+    disk_free_bytes: int | None = None
+
+
+class RunFeed:
+    """Follows one run in a daemon thread until `stop`.
+
+    Args:
+        path: the run directory; it may not exist yet.
+        deliver: called in the feed's thread with each update; only when something changed.
+    """
+
+    def __init__(self, path: Path, deliver: Callable[[RunUpdate], None], *, interval_seconds: float = 0.5):
+        self.path = path
+        self._deliver = deliver
+        self._interval = interval_seconds
+        self._awake = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name=f"feed {path.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow; the first update comes at once."""
+        self._thread.start()
+
+    def pace(self, seconds: float) -> None:
+        """Look so often from now on."""
+        self._interval = seconds
+
+    def poke(self) -> None:
+        """Look now instead of at the next interval."""
+        self._awake.set()
+
+    def stop(self) -> None:
+        """End the thread soon; returns at once."""
+        self._stopped.set()
+        self._awake.set()
+
+    def _follow(self) -> None:
+        follower = Follower(self.path)
+        try:
+            self._look_on(follower)
+        finally:
+            follower.close()
+
+    def _look_on(self, follower: Follower) -> None:
+        while not self._stopped.is_set():
+            self._awake.clear()
+            try:
+                update = follower.look()
+            except Exception as error:  # noqa: BLE001 - a screen that silently stood still would look like a calm run
+                self._deliver(follower.given_up(error))
+                return
+            if update is not None and not self._stopped.is_set():
+                self._deliver(update)
+            if follower.has_more:
+                # Lets whoever was given the update draw it.
+                self._stopped.wait(0.001)
+            else:
+                self._awake.wait(self._interval)
+
+
+class Follower:
+    """One look after another at a run directory; what `RunFeed` does in its thread.
+
+    Attributes:
+        has_more: whether there is something to read at once.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._run = RunDir(path)
+        self._config_seen: tuple[int, int] | None = None
+        self._name_problem: str | None = None
+        self._tail = EventTail(self._run.events)
+        self._log = LogTail(self._run.log)
+        self._overview: RunView | None = None
+        self._sent: RunUpdate | None = None
+        self._disk_free: int | None = None
+        self._disk_looked_at = 0.0
+        self._log_changed = False
+        self.has_more = False
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        self._tail.close()
+
+    def look(self) -> RunUpdate | None:
+        """What is known now, or None if nothing has changed since the last update."""
+        self._learn_names()
+        # Asked before the events are read: an engine that is gone by now has said all that it ever will.
+        liveness = read_liveness(self._run)
+        if self._sent is None or self._tail.caught_up:
+            self._overview = self._tail.overview()
+        self._tail.advance(FIRST_SLICE_SECONDS if self._sent is None else SLICE_SECONDS)
+        self.has_more = not self._tail.caught_up
+        if self._tail.caught_up:
+            self._overview = None
+        log = self._log.read()
+        update = RunUpdate(
+            self._run,
+            self._overview or self._tail.view,
+            liveness,
+            log.lines,
+            log.restarted or self._log_changed,
+            self._tail.fraction,
+            self._problem(),
+            self._look_at_disk(),
+        )
+        self._log_changed = False
+        if self._sent is not None and not _differs(self._sent, update):
+            return None
+        self._sent = update
+        return update
+
+    def given_up(self, error: Exception) -> RunUpdate:
+        """The last update, with why there will be no other."""
+        problem = f"the run is no longer followed ({type(error).__name__}: {error}); open it again"
+        last = self._sent or RunUpdate(self._run, RunView(), Liveness())
+        return dataclasses.replace(last, log_lines=(), log_restarted=False, problem=problem)
+
+    def _learn_names(self) -> None:
+        """The names of the run's files stand in its configuration, which an attempt may change."""
+        try:
+            info = self._run.config_resolved.stat()
+        except OSError:
+            return
+        seen = (info.st_mtime_ns, info.st_size)
+        if seen == self._config_seen:
+            return
+        self._config_seen = seen
+        try:
+            self._run, self._name_problem = open_run(self._path), None
+        except (RunDirError, OSError) as error:
+            self._run, self._name_problem = RunDir(self._path), str(error)
+        if self._log.path != self._run.log:
+            self._log, self._log_changed = LogTail(self._run.log), True
+
+    def _problem(self) -> str | None:
+        tail = self._tail
+        if tail.problem is not None:
+            return tail.problem
+        if not self._path.is_dir():
+            return f"there is no run directory at {self._path}"
+        if tail.newer:
+            return f"{self._run.events.name} was written by a newer version of chomp: some of it may not be shown"
+        if tail.malformed and tail.view.last_t is None and tail.caught_up:
+            return f"{self._run.events} holds no events: it is damaged, or something else"
+        return self._name_problem
+
+    def _look_at_disk(self) -> int | None:
+        now = time.monotonic()
+        if self._disk_free is not None and now - self._disk_looked_at < DISK_EVERY_SECONDS:
+            return self._disk_free
+        self._disk_looked_at = now
+        try:
+            self._disk_free = shutil.disk_usage(self._path).free
+        except OSError:
+            self._disk_free = None
+        return self._disk_free
+
+
+def _differs(old: RunUpdate, new: RunUpdate) -> bool:
+    """Whether somebody should hear of `new`; a disk that fills by a little is no news."""
+    if new.log_lines or new.log_restarted or old.view is not new.view:
+        return True
+    if (old.run, old.liveness, old.read_fraction, old.problem) != (
+        new.run,
+        new.liveness,
+        new.read_fraction,
+        new.problem,
+    ):
+        return True
+    was, now = old.disk_free_bytes, new.disk_free_bytes
+    if was is None or now is None:
+        return was is not now
+    return abs(was - now) > DISK_NEWS * was

@@ -1,0 +1,80 @@
+"""All that the run view draws from: one frozen value, made anew for each update and each second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from chomp.record.run_view import CheckpointView, RunView
+from chomp.record.status import Status
+from chomp_tui.live.alerts import Alert
+from chomp_tui.live.feed import RunUpdate
+from chomp_tui.live.run_facts import RunFacts
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A run at one moment.
+
+    Attributes:
+        now: Unix time.
+        smoothed: the smoothed training loss, a value per row.
+        smoothing: weight of the past in it.
+        log_end: the last lines of the log.
+    """
+
+    update: RunUpdate
+    now: float
+    status: Status
+    alerts: tuple[Alert, ...] = ()
+    eta_seconds: float | None = None
+    facts: RunFacts = field(default_factory=RunFacts)
+    smoothed: np.ndarray = field(default_factory=lambda: np.empty(0))
+    smoothing: float = 0.0
+    x_axis: str = "step"
+    log_end: tuple[str, ...] = ()
+
+    @property
+    def view(self) -> RunView:
+        return self.update.view
+
+    @cached_property
+    def elapsed_seconds(self) -> float | None:
+        """Since the newest attempt began; up to its end, or to its last word where it died."""
+        view = self.view
+        if view.started is None or view.started.t <= 0:
+            return None
+        until = self.now if self.status.is_live else (view.last_t or self.now)
+        return max(0.0, until - view.started.t)
+
+    @cached_property
+    def age_seconds(self) -> float | None:
+        """Since the newest event."""
+        return None if self.view.last_t is None else max(0.0, self.now - self.view.last_t)
+
+    @cached_property
+    def checkpoints(self) -> Mapping[int, CheckpointView]:
+        """By step, those that the events tell of; a fork began with one of its origin, which no event tells of."""
+        told, origin = self.view.checkpoints, self.facts.origin
+        if origin is None or origin.step in told:
+            return told
+        return {origin.step: CheckpointView(origin.step, "origin", origin.forked_at), **told}
+
+    @property
+    def saved(self) -> dict[int, CheckpointView]:
+        """Those of them that can be gone back to."""
+        return {step: one for step, one in self.checkpoints.items() if one.state in ("committed", "origin")}
+
+    def newest(self, column: str) -> float | None:
+        """The newest value of a column of rows; None where it is missing."""
+        return self.view.rows.last(column)
+
+
+def said(value: float | None, form: Callable[[float], str]) -> str:
+    """A number in words, or a dash where there is none."""
+    return MISSING if value is None or not np.isfinite(value) else form(value)

@@ -1,0 +1,1 @@
+"""The terminal, keys, threads and child processes."""

@@ -1,0 +1,168 @@
+"""Checkpoints as cells of a list, as lines of detail, and what differs as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from textual.content import Content
+
+from chomp.config.compat import Difference
+from chomp.record.text import defused, duration, size
+from chomp_tui.live.checkpoint_list import CheckpointRow, names
+from chomp_tui.widgets.listing import Cell, Column, Row, cell
+from chomp_tui.widgets.run_rows import fact, loss_text
+
+RUN = Column("run", "run", 26, middle=True, whole=True)
+COLUMNS = (
+    Column("step", "step", 9, right=True, whole=True),
+    Column("which", "", 8),
+    Column("age", "age", 6, rank=2, right=True),
+    Column("eval", "eval", 7, rank=1, right=True),
+    Column("train", "train", 7, rank=3, right=True),
+    Column("size", "size", 8, rank=4, right=True),
+    Column("intact", "intact", 6),
+    Column("tags", "tags", 12, rank=5, whole=True),
+    Column("fits", "settings", 18, grow=1, whole=True),
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A verification: under way (`fraction` done), or ended with what is wrong."""
+
+    fraction: float | None = None
+    problems: tuple[str, ...] = ()
+
+
+def columns(*, with_run: bool, narrow: bool = False) -> tuple[Column, ...]:
+    """The columns for one run, or for all."""
+    shown = (RUN, *COLUMNS) if with_run else COLUMNS
+    if not narrow:
+        return shown
+    # The name of a run is worth more than how old it is, and the first words of a verdict say the most.
+    least = {"run": 23, "fits": 9}
+    return tuple(replace(column, width=least.get(column.key, column.width)) for column in shown)
+
+
+def checkpoint_row(row: CheckpointRow, now: float, check: Check | None) -> Row:
+    """A checkpoint as a line of the list; `now` is Unix time."""
+    which = (("latest " if row.is_latest else "", "muted"), ("★" if row.is_best else "", "accent"))
+    return Row(
+        row.key,
+        {
+            "run": cell(row.run.name),
+            "step": cell(f"{row.step:,}", "strong"),
+            "which": which,
+            "age": cell(duration(now - row.saved_at) if row.saved_at else "-", "muted"),
+            "eval": cell(loss_text(row.eval_loss), "accent" if row.is_best else ""),
+            "train": cell(loss_text(row.train_loss)),
+            "size": cell(size(row.bytes), "muted"),
+            "intact": intact_cell(row, check),
+            "tags": cell(", ".join(row.tags), "accent"),
+            "fits": cell(*fit(row)),
+        },
+    )
+
+
+def intact_cell(row: CheckpointRow, check: Check | None) -> Cell:
+    """Whether its bytes are as they were written, as far as anybody has looked."""
+    if row.damaged is not None or (check is not None and check.problems):
+        return cell("✗ no", "bad")
+    if check is None:
+        return cell("?", "muted")
+    return cell("✓ yes", "good") if check.fraction is None else cell(f"{check.fraction:4.0%}", "warn")
+
+
+def fit(row: CheckpointRow) -> tuple[str, str]:
+    """How it fits the settings it is judged by, in a few words, and their tone."""
+    differences = judged_by(row)
+    if row.damaged is not None:
+        return "damaged", "bad"
+    if differences is None:
+        return "unknown", "muted"
+    fixed, judged, free = (names(differences, severity) for severity in ("fixed", "judged", "free"))
+    if fixed:
+        return f"cannot {len(fixed)}: {', '.join(fixed)}", "bad"
+    if judged:
+        return f"accept {len(judged)}: {', '.join(judged)}", "warn"
+    return (f"{len(free)} free", "good") if free else ("same", "good")
+
+
+def judged_by(row: CheckpointRow) -> tuple[Difference, ...] | None:
+    """The differences that count on the screen: those from the configuration at hand, else from the run's own."""
+    return row.hand if row.hand is not None else row.own
+
+
+def fit_sentence(row: CheckpointRow) -> str:
+    """The same in a sentence."""
+    differences = judged_by(row)
+    if row.damaged is not None:
+        return row.damaged
+    if differences is None:
+        return "its settings cannot be compared: a description is missing"
+    fixed, judged, free = (names(differences, severity) for severity in ("fixed", "judged", "free"))
+    if fixed:
+        return f"cannot go on with these settings: {', '.join(fixed)} cannot change"
+    if judged:
+        return f"needs acceptance: {', '.join(judged)}"
+    if free:
+        return f"{len(free)} setting{'s differ' if len(free) > 1 else ' differs'}, which may: {', '.join(free)}"
+    return "the same settings"
+
+
+def checkpoint_detail(
+    row: CheckpointRow, now: float, check: Check | None, reference: str | None, width: int
+) -> Content:
+    """All that is known of a checkpoint, most important first, in lines of `width` cells."""
+    against = f" (judged by {reference})" if row.hand is not None and reference else ""
+    facts = [
+        ("fits", f"{fit_sentence(row)}{against}"),
+        ("intact", _intact_sentence(row, check)),
+        ("tags", f"{', '.join(row.tags)} (kept by retention)" if row.tags else ""),
+        ("where", f"{row.path}, {size(row.bytes)}"),
+        ("losses", f"train {loss_text(row.train_loss)}, eval {loss_text(row.eval_loss)}"),
+        ("saved", f"{duration(now - row.saved_at)} ago{f', on {row.device}' if row.device else ''}"),
+        ("run", f"live, pid {row.pid}" if row.pid else ""),
+    ]
+    return Content("\n").join([fact(name, text, width) for name, text in facts if text])
+
+
+def _intact_sentence(row: CheckpointRow, check: Check | None) -> str:
+    if check is None:
+        return "" if row.damaged else "not looked at; v compares every byte with the manifest"
+    if check.fraction is not None:
+        return f"comparing, {check.fraction:.0%}"
+    return f"DAMAGED: {'; '.join(check.problems)}" if check.problems else "every byte is as it was written"
+
+
+def difference_table(differences: Sequence[Difference]) -> Content:
+    """What differs, hardest verdict first."""
+    order = {"fixed": 0, "judged": 1, "free": 2}
+    verdicts = {"fixed": ("cannot change", "$error"), "judged": ("to accept", "$warning"), "free": ("free", "$success")}
+    rows = sorted(differences, key=lambda item: (order[item.severity], item.path))
+    path_width = max(len(item.path) for item in rows)
+    saved_width = max(len("checkpoint"), *(len(_value(item.saved)) for item in rows))
+    now_width = max(len("now"), *(len(_value(item.now)) for item in rows))
+    head = f"{'setting':<{path_width}}  {'checkpoint':<{saved_width}}  {'now':<{now_width}}  verdict"
+    lines = [Content.styled(head, "bold $muted")]
+    for item in rows:
+        verdict, colour = verdicts[item.severity]
+        lines.append(
+            Content(
+                f"{item.path:<{path_width}}  {_value(item.saved):<{saved_width}}  {_value(item.now):<{now_width}}  "
+            )
+            + Content.styled(verdict, colour)
+            + Content.styled(f": {item.why}", "$muted")
+        )
+    return Content("\n").join(lines)
+
+
+def change_lines(differences: Sequence[Difference]) -> str:
+    """The same for a question: one short line each."""
+    return "\n".join(f"{item.path}: {_value(item.saved)} → {_value(item.now)}" for item in differences)
+
+
+def _value(value: object, limit: int = 24) -> str:
+    text = defused("null" if value is None else str(value)).replace("\n", " ")
+    return text if len(text) <= limit else text[: limit - 1] + "…"

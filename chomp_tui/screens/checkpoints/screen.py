@@ -1,0 +1,345 @@
+"""Checkpoints of one run or of all: what they are worth, whether they are intact, and going on from them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from chomp.record.rundir import RunDir
+from chomp.record.samples import read_samples
+from chomp.record.text import defused
+from chomp_tui import keys
+from chomp_tui.config.draft import ForkOrigin
+from chomp_tui.engine.launch import LaunchRequest
+from chomp_tui.engine.resume_plan import going_back_text, more_steps_problem, plan_resume
+from chomp_tui.live.checkpoint_list import CheckpointList, CheckpointRow, Checkpoints, Reference, settings_of
+from chomp_tui.platform.background import in_thread
+from chomp_tui.screens.checkpoints.checkpoint_actions import CheckpointUpkeep
+from chomp_tui.screens.checkpoints.checkpoint_rows import (
+    change_lines,
+    checkpoint_detail,
+    checkpoint_row,
+    columns,
+    difference_table,
+    judged_by,
+)
+from chomp_tui.screens.checkpoints.exporting import ExportDialog
+from chomp_tui.screens.checkpoints.sampling import SampleDialog
+from chomp_tui.widgets.detail import Detail
+from chomp_tui.widgets.dialogs import Ask, Read
+from chomp_tui.widgets.listing import Listing
+from chomp_tui.widgets.name_filter import NameFilter
+from chomp_tui.widgets.samples import written
+from chomp_tui.widgets.update_if_changed import set_text, set_title
+
+AGE_SECONDS = 5.0
+# Of one step; the newest are shown.
+MOST_SAMPLES = 50
+
+
+class CheckpointsScreen(CheckpointUpkeep):
+    """Checkpoints, newest first; ★ marks the lowest evaluation loss of a run."""
+
+    MODE = "checkpoints"
+    PURPOSE = (
+        "Checkpoints of one run or of all. ★ marks the lowest evaluation loss of a run. Settings are judged against "
+        "the configuration at hand, or against those of the checkpoint's own run. Esc shows all runs again."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("checkpoints")]
+
+    class Changed(Message):
+        """The checkpoints are other than before."""
+
+        def __init__(self, found: Checkpoints) -> None:
+            super().__init__()
+            self.found = found
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, CheckpointsScreen.Changed)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run: Path | None = None
+        self._from_newest = False
+        self._found = Checkpoints()
+        self._has_looked = False
+        self._list: CheckpointList | None = None
+
+    def show(self, run: Path | None) -> None:
+        """Show the checkpoints of one run, its newest selected, or of all (None); before or after mount."""
+        self._run = run
+        self._from_newest = run is not None
+        self.ask_again()
+
+    def ask_again(self) -> None:
+        """Look now, and judge by the configuration that is at hand now."""
+        if self._list is not None:
+            self._list.ask(self._run, self._reference())
+
+    def _reference(self) -> Reference | None:
+        """The configuration in the configure screen, if there is a valid one."""
+        loaded = self.chomp.shared.at_hand
+        return Reference(Path(loaded.source).name, settings_of(loaded.config)) if loaded is not None else None
+
+    def compose_body(self) -> ComposeResult:
+        with Container(id="checkpoints"):
+            with Vertical(id="checkpoint-panel", classes="panel"):
+                yield NameFilter(listing="checkpoint-list", id="checkpoint-filter")
+                yield Static("", id="checkpoint-empty")
+                yield Listing(columns(with_run=True), id="checkpoint-list")
+            with VerticalScroll(id="checkpoint-detail", classes="panel", can_focus=False):
+                yield Detail(id="checkpoint-facts")
+
+    def on_mount(self) -> None:
+        self.query_one("#checkpoint-empty").display = False
+        self._list = CheckpointList(self.chomp.shared.runs, self._deliver)
+        self.ask_again()
+        self._list.start()
+        self.set_interval(AGE_SECONDS, self._tick)
+        self.query_one("#checkpoint-list").focus()
+
+    def on_unmount(self) -> None:
+        self.end_checks()
+        if self._list is not None:
+            self._list.stop()
+
+    def on_screen_suspend(self) -> None:
+        if self._list is not None:
+            self._list.pause(True)
+
+    def on_screen_resume(self) -> None:
+        if self._list is not None:
+            self.ask_again()
+            self._list.pause(False)
+
+    def _deliver(self, found: Checkpoints) -> None:
+        """Called in the list's thread."""
+        self.post_safely(self.Changed(found))
+
+    # What is shown ---------------------------------------------------------------------
+
+    def on_checkpoints_screen_changed(self, message: Changed) -> None:
+        before = {row.key: row.saved_at for row in self._found.rows}
+        self._found = message.found
+        self._has_looked = True
+        for row in self._found.rows:
+            if before.get(row.key, row.saved_at) != row.saved_at:
+                # Saved anew under the same step: what was verified is gone.
+                self.checks.pop(row.key, None)
+        self.draw()
+        listing = self.query_one("#checkpoint-list", Listing)
+        if self._from_newest and self._found.run == self._run and listing.keys:
+            self._from_newest = False
+            listing.select(listing.keys[0])
+
+    def on_resize(self) -> None:
+        # What is shown depends on the width, which the screen's classes tell after this.
+        self.call_after_refresh(self._tick)
+
+    def _tick(self) -> None:
+        if self.is_current and self._has_looked:
+            self.draw()
+
+    def draw(self) -> None:
+        now = time.time()
+        lets_through = self.query_one(NameFilter).lets_through
+        rows = [row for row in self._found.rows if lets_through(row.run.name)]
+        listing = self.query_one("#checkpoint-list", Listing)
+        listing.show_columns(columns(with_run=self._found.run is None, narrow=self.has_class("-narrow")))
+        listing.show([checkpoint_row(row, now, self.checks.get(row.key)) for row in rows])
+        self._draw_empty(is_empty=not rows)
+        self._draw_detail()
+        run = self._found.run
+        title = f"Checkpoints of {run.name}" if run else "Checkpoints of all runs"
+        set_title(self.query_one("#checkpoint-panel"), title)
+        self.say(f"vs {self._found.reference or 'each run’s own'}")
+
+    def _draw_empty(self, *, is_empty: bool) -> None:
+        empty, name_filter = self.query_one("#checkpoint-empty", Static), self.query_one(NameFilter)
+        empty.display = is_empty
+        self.query_one("#checkpoint-list").display = not is_empty
+        if not is_empty:
+            return
+        if self._found.problem:
+            text = self._found.problem
+        elif name_filter.needle and self._found.rows:
+            text = f"no run has “{name_filter.needle}” in its name; Esc shows all"
+        elif self._found.run is not None:
+            text = f"{self._found.run.name} has no checkpoint yet. Esc shows those of all runs."
+        else:
+            text = f"No run in {self.chomp.shared.runs} has a checkpoint yet."
+        set_text(empty, Content(defused(text)))
+
+    def _draw_detail(self) -> None:
+        row = self.row()
+        facts = self.query_one("#checkpoint-facts", Detail)
+        title = f"step {row.step:,} of {row.run.name}" if row else ""
+        set_title(self.query_one("#checkpoint-detail"), title)
+        check = self.checks.get(row.key) if row else None
+        name, width = self._found.reference, facts.size.width
+        text = checkpoint_detail(row, time.time(), check, name, width) if row else Content("")
+        set_text(facts, text)
+
+    def on_listing_selected(self) -> None:
+        self._draw_detail()
+
+    def on_detail_rewidened(self) -> None:
+        self._draw_detail()
+
+    def row(self) -> CheckpointRow | None:
+        """The selected checkpoint; None as long as the list is empty, or not there yet when a key comes early."""
+        key = self.selected("checkpoint-list")
+        return next((row for row in self._found.rows if row.key == key), None)
+
+    # Going on --------------------------------------------------------------------------
+
+    def _refuse_damaged(self, row: CheckpointRow) -> bool:
+        """Whether a checkpoint is known to be damaged; says so if it is."""
+        check = self.checks.get(row.key)
+        found = check.problems[0] if check is not None and check.problems else None
+        sentence = row.damaged or (f"step {row.step:,} is damaged: {found}" if found else None)
+        if sentence is not None:
+            self.chomp.tell(sentence, severity="error")
+        return sentence is not None
+
+    def on_listing_opened(self) -> None:
+        self.action_resume()
+
+    @work(group="resume", exclusive=True)
+    async def action_resume(self) -> None:
+        """Go on in place, after telling what that means."""
+        row = self.row()
+        if row is None or self.chomp.refuse_read_only():
+            return
+        if self._refuse_damaged(row):
+            return
+        plan = plan_resume(row, self._found.rows)
+        if plan.refusal is not None:
+            self.chomp.tell(plan.refusal, severity="warning")
+            return
+        if plan.fixed:
+            self.app.push_screen(Read("It cannot go on with the run's settings", difference_table(row.own or ())))
+            return
+        if plan.judged and not await self.agreed(
+            "Accept these settings?",
+            f"The run was last started with other settings than this checkpoint:\n{change_lines(plan.judged)}",
+            "Accept them and go on",
+        ):
+            return
+        if plan.set_aside and not await self.agreed(
+            f"Go back to step {row.step:,}?", going_back_text(row, plan), f"Go on from step {row.step:,}"
+        ):
+            return
+        overrides: tuple[str, ...] = ()
+        if plan.last_step is not None:
+            steps = await self.app.push_screen_wait(
+                Ask(
+                    "Train up to which step?",
+                    value=str(plan.last_step * 2),
+                    text=f"This run ends at step {plan.last_step:,}, where this checkpoint is.",
+                    check=lambda text: more_steps_problem(text, row.step),
+                )
+            )
+            if steps is None:
+                return
+            overrides = (f"train.steps={int(steps)}",)
+        environment = dict(self.chomp.shared.environment)
+        self.chomp.launch(
+            LaunchRequest(
+                run_dir=row.run,
+                overrides=overrides,
+                resume=str(row.step),
+                accept=plan.accept,
+                environment=environment,
+            )
+        )
+
+    def action_fork(self) -> None:
+        """Configure a new run that begins with the checkpoint."""
+        row = self.row()
+        if row is None or self.chomp.refuse_read_only():
+            return
+        if self._refuse_damaged(row):
+            return
+        self.chomp.edit_config(row.run, fork=ForkOrigin(row.run, row.step))
+
+    def action_sample(self) -> None:
+        """Write text with the checkpoint."""
+        row = self.row()
+        if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
+            return
+        self.app.push_screen(SampleDialog(row.path, self.chomp.shared.environment))
+
+    def action_export(self) -> None:
+        """Write the checkpoint's model for other programs."""
+        row = self.row()
+        if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
+            return
+        self.app.push_screen(
+            ExportDialog(row.path, self.chomp.shared.environment),
+            lambda stopped: self.chomp.tell(stopped) if stopped else None,
+        )
+
+    @work(group="samples", exclusive=True)
+    async def action_samples(self) -> None:
+        """Show what the model wrote at the checkpoint's step, as `samples.jsonl` has it."""
+        row = self.row()
+        if row is None:
+            return
+        try:
+            found = await in_thread(lambda: read_samples(RunDir(row.run).samples, [row.step])[row.step])
+        except OSError as error:
+            why = error.strerror or error
+            self.chomp.tell(f"the samples of {row.run.name} cannot be read: {why}", severity="error")
+            return
+        if not found:
+            self.chomp.tell(
+                f"{row.run.name} has no samples of step {row.step:,}; train.generate_for_checkpoints has a run write "
+                "some when it saves"
+            )
+            return
+        shown = found[-MOST_SAMPLES:]
+        texts = [
+            written(f"sample {number:,} of {len(found):,}", sample["prompt"], sample["text"])
+            for number, sample in enumerate(shown, len(found) - len(shown) + 1)
+        ]
+        title = f"Samples of step {row.step:,} of {row.run.name}"
+        self.app.push_screen(Read(title, Content("\n\n").join(texts)))
+
+    def action_differences(self) -> None:
+        """Show all settings that differ."""
+        row = self.row()
+        differences = judged_by(row) if row else None
+        if row is None or differences is None:
+            return
+        now = self._found.reference if row.hand is not None else "the run's own settings"
+        if not differences:
+            self.chomp.tell(f"step {row.step:,} of {row.run.name} and {now}: nothing differs")
+            return
+        self.app.push_screen(Read(f"Step {row.step:,} of {row.run.name}, and {now}", difference_table(differences)))
+
+    # Filter ----------------------------------------------------------------------------
+
+    def action_filter(self) -> None:
+        """Show only runs whose name contains a text."""
+        self.query_one(NameFilter).ask()
+
+    def on_input_changed(self) -> None:
+        self.draw()
+
+    def go_back(self) -> None:
+        if self.query_one(NameFilter).clear_away():
+            return
+        if self._run is not None:
+            self.show(None)
+        else:
+            super().go_back()

@@ -1,0 +1,196 @@
+"""Opening, saving and comparing the configuration at hand: the questions that go with it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Input, Label
+
+from chomp.errors import ChompError
+from chomp.record.text import defused
+from chomp_tui import keys
+from chomp_tui.config.document import Document
+from chomp_tui.config.documents import Base, ChangedOnDisk, bases, from_file, save
+from chomp_tui.platform.background import in_thread
+from chomp_tui.widgets.dialogs import Ask, Choice, Choose, Dialog, Read, confirm
+from chomp_tui.widgets.listing import Column, Listing, Row, cell
+from chomp_tui.widgets.name_filter import NameFilter
+
+if TYPE_CHECKING:
+    from chomp_tui.screens.configure.screen import ConfigureScreen
+
+BASE_COLUMNS = (Column("kind", "", 4), Column("name", "", 20, grow=1, middle=True))
+MOST_LINES = 16
+
+
+class OpenList(Dialog[Base]):
+    """Configurations and past runs to start from; None when cancelled."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("open")]
+
+    def __init__(self, choices: list[Base]) -> None:
+        super().__init__(classes="dialog")
+        self._choices = choices
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Label("Start from", classes="title")
+            yield NameFilter(listing="bases", id="base-filter")
+            # Draws only the rows in sight: there may be a thousand runs.
+            yield Listing(BASE_COLUMNS, head=False, id="bases")
+            yield Label("Enter opens, / filters, Esc cancels", classes="hint")
+
+    def on_mount(self) -> None:
+        listing = self.query_one(Listing)
+        listing.styles.height = min(len(self._choices), MOST_LINES)
+        listing.focus()
+        self._draw()
+
+    def _draw(self) -> None:
+        lets_through = self.query_one(NameFilter).lets_through
+        self.query_one(Listing).show([_base_row(base) for base in self._choices if lets_through(base.label)])
+
+    def action_filter(self) -> None:
+        """Show only names that contain a text."""
+        self.query_one(NameFilter).ask()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._draw()
+
+    def action_cancel(self) -> None:
+        """Show all again, then close without an answer."""
+        if not self.query_one(NameFilter).clear_away():
+            super().action_cancel()
+
+    def action_open(self) -> None:
+        """Close with what is selected."""
+        selected = self.query_one(Listing).selected
+        for base in self._choices:
+            if str(base.path) == selected:
+                self.answer(base)
+
+    def on_listing_opened(self, event: Listing.Opened) -> None:
+        event.stop()
+        self.action_open()
+
+
+def _base_row(base: Base) -> Row:
+    return Row(str(base.path), {"kind": cell("run" if base.is_run else "file", "muted"), "name": cell(base.label)})
+
+
+async def may_discard(screen: ConfigureScreen) -> bool:
+    """Whether unsaved changes, if there are any, may be given up."""
+    if not screen.draft.has_unsaved:
+        return True
+    question = confirm(
+        "Give the unsaved changes up?", text=f"{screen.document.name} differs from its file.", yes="Give them up"
+    )
+    return await screen.app.push_screen_wait(question) == "yes"
+
+
+async def choose_base(screen: ConfigureScreen) -> Base | None:
+    """Ask what to start from."""
+    shared = screen.chomp.shared
+    found = await in_thread(lambda: bases(shared.configs, shared.runs))
+    if not found:
+        screen.chomp.tell(f"there is no configuration in {shared.configs} and no run in {shared.runs}")
+        return None
+    return await screen.app.push_screen_wait(OpenList(found))
+
+
+async def save_document(screen: ConfigureScreen, path: Path | None = None, *, overwrite: bool = False) -> bool:
+    """Save to the document's file, or to `path`; asks where there is none, and before it overwrites what it never read.
+
+    Returns:
+        Whether it was saved.
+    """
+    document = screen.document
+    target = path or document.path
+    if target is None:
+        return await save_as(screen)
+    try:
+        data = await in_thread(lambda: save(document, target, overwrite=overwrite))
+    except ChangedOnDisk as error:
+        return await _after_conflict(screen, document, target, str(error))
+    except ChompError as error:
+        screen.chomp.tell(str(error), severity="error")
+        return False
+    document.saved(target, data)
+    screen.after_filing()
+    screen.chomp.tell(f"saved {target}")
+    return True
+
+
+async def _after_conflict(screen: ConfigureScreen, document: Document, target: Path, sentence: str) -> bool:
+    if target != document.path:
+        question = confirm(f"Replace {target.name}?", text=f"{target} exists already.", yes="Replace it")
+        return await screen.app.push_screen_wait(question) == "yes" and await save_document(
+            screen, target, overwrite=True
+        )
+    choices = (
+        Choice("cancel", "n", "Neither", "keep editing; F3 saves under another name"),
+        Choice("overwrite", "o", "Overwrite", "the file becomes what is on the screen"),
+        Choice("reload", "r", "Read it again", "what is on the screen is given up, and can be taken back with Ctrl+Z"),
+    )
+    answer = await screen.app.push_screen_wait(Choose("The file has changed", choices, sentence))
+    if answer == "overwrite":
+        return await save_document(screen, overwrite=True)
+    if answer == "reload":
+        await _reload(screen, document, target)
+    return False
+
+
+async def _reload(screen: ConfigureScreen, document: Document, target: Path) -> None:
+    try:
+        fresh = await in_thread(lambda: from_file(target))
+    except ChompError as error:
+        screen.chomp.tell(str(error), severity="error")
+        return
+    document.replace(fresh.text)
+    document.saved(target, fresh.disk or b"")
+    screen.after_filing()
+
+
+async def save_as(screen: ConfigureScreen) -> bool:
+    """Ask for a name and save there."""
+    document = screen.document
+    folder = screen.chomp.shared.configs
+    start = document.path or folder / "new.yaml"
+
+    def check(text: str) -> str | None:
+        path = Path(text).expanduser()
+        if not text.strip():
+            return "a file name is needed"
+        if path.is_dir():
+            return f"{path} is a folder"
+        if path.suffix not in (".yaml", ".yml"):
+            return "the name must end in .yaml"
+        return None if path.parent.is_dir() else f"there is no folder {path.parent}"
+
+    name = await screen.app.push_screen_wait(Ask("Save as", value=str(start), check=check))
+    return name is not None and await save_document(screen, Path(name).expanduser())
+
+
+def diff_dialog(document: Document) -> Read:
+    """What differs from the file, or from the text that a new configuration began with, as a unified diff."""
+    before = "as it is on disk" if document.path is not None else "as it began"
+    lines = list(
+        difflib.unified_diff(
+            document.base.splitlines(), document.text.splitlines(), before, "on screen", lineterm="", n=2
+        )
+    )
+    tones = {"+": "$success", "-": "$error", "@": "$primary"}
+    rows = [Content.styled(defused(line), tones.get(line[:1], "")) for line in lines]
+    if not rows:
+        rows = [Content(f"Nothing: the text is {before}.")]
+    if document.overrides:
+        rows += [Content(""), Content.styled("and on top of it, for this run only", "$muted")]
+        rows += [Content(f"  -o {defused(one)}") for one in document.overrides]
+    return Read(f"What differs: {document.name}", Content("\n").join(rows))

@@ -1,0 +1,187 @@
+"""From the configuration on the screen to a started engine: the questions on the way."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chomp.config import LoadedConfig
+from chomp.config.compat import Difference
+from chomp.errors import ChompError
+from chomp.record.fork import fork_run
+from chomp.record.rundir import RunDir, fresh_name, open_run, write_whole
+from chomp_tui.config.document import Document
+from chomp_tui.config.documents import from_file
+from chomp_tui.config.fork_plan import ForkPlan
+from chomp_tui.engine.launch import LaunchRequest, reason
+from chomp_tui.platform.background import in_thread
+from chomp_tui.screens.checkpoints.checkpoint_rows import change_lines
+from chomp_tui.screens.configure.file_dialogs import save_document
+from chomp_tui.widgets.dialogs import Choice, Choose, Read
+
+if TYPE_CHECKING:
+    from chomp_tui.screens.configure.screen import ConfigureScreen
+
+_STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?\Z")
+
+
+async def launch(screen: ConfigureScreen) -> None:
+    """Start a run with what is on the screen, or say why not."""
+    draft, loaded = screen.draft, screen.document.check().loaded
+    if loaded is None:
+        await screen.go_to_first_problem()
+        return
+    if screen.chomp.refuse_read_only() or not await _despite(screen):
+        return
+    try:
+        request = await (_fork_request(screen) if screen.draft.fork else _request(screen, loaded))
+    except (ChompError, OSError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        screen.chomp.tell(f"not started: {why}", severity="error")
+        return
+    if request is not None and screen.chomp.launch(request):
+        screen.after_launch(draft)
+
+
+async def _despite(screen: ConfigureScreen) -> bool:
+    """Ask where the engine could not even say what this configuration amounts to; False to keep editing."""
+    report = screen.preflight
+    if report.state != "failed":
+        return True
+    choices = (
+        Choice("cancel", "n", "No, keep editing"),
+        Choice("start", "y", "Start all the same"),
+    )
+    question = Choose("The engine cannot estimate this configuration, and may not train it", choices, report.message)
+    return await screen.app.push_screen_wait(question) == "start"
+
+
+async def _request(screen: ConfigureScreen, loaded: LoadedConfig) -> LaunchRequest | None:
+    document, resume = screen.document, screen.draft.resume
+    how = await _how(screen)
+    if how is None or (how == "save" and not await save_document(screen)):
+        return None
+    run_dir = (
+        screen.draft.run_dir or _own_run_dir(document, loaded) or fresh_name(screen.chomp.shared.runs, _stem(document))
+    )
+    if resume == "none" and RunDir(run_dir).is_started():
+        answer = await _occupied(screen, run_dir)
+        if answer is None:
+            return None
+        if answer == "resume":
+            resume = "latest"
+        else:
+            run_dir = fresh_name(screen.chomp.shared.runs, _stem(document))
+    config = document.path
+    if how == "copy" or config is None:
+        text = document.text
+        config = await in_thread(lambda: _write_copy(text, run_dir, is_new=resume == "none"))
+    return LaunchRequest(run_dir, config, document.overrides, resume, (), dict(screen.chomp.shared.environment))
+
+
+async def _how(screen: ConfigureScreen) -> str | None:
+    """`file`: the file is what is on the screen; `save` it first; or a `copy` for this run alone. None to stop."""
+    document = screen.document
+    path = document.path
+    if path is None:
+        return "copy"
+    if not document.is_modified and await in_thread(lambda: _is_as_read(path, document)):
+        return "file"
+    choices = (
+        Choice("save", "s", "Save and launch", f"write {path}, then start"),
+        Choice("copy", "a", "Launch as it is", "the run keeps this text; the file stays"),
+        Choice("cancel", "c", "Cancel"),
+    )
+    answer = await screen.app.push_screen_wait(Choose("The file is not what is on the screen", choices))
+    return answer if answer in ("save", "copy") else None
+
+
+def _is_as_read(path: Path, document: Document) -> bool:
+    try:
+        return from_file(path).disk == document.disk
+    except ChompError:
+        return False
+
+
+async def _occupied(screen: ConfigureScreen, run_dir: Path) -> str | None:
+    choices = (
+        Choice("fresh", "n", "A new run beside it", "under a name of its own"),
+        Choice("resume", "r", "Resume it", "go on from its latest checkpoint with these settings"),
+        Choice("cancel", "c", "Cancel"),
+    )
+    question = Choose("The directory already holds a run", choices, str(run_dir))
+    answer = await screen.app.push_screen_wait(question)
+    return answer if answer in ("fresh", "resume") else None
+
+
+def _own_run_dir(document: Document, loaded: LoadedConfig) -> Path | None:
+    """The directory that the configuration names; a past run's is taken."""
+    named = loaded.config.logging.run_dir
+    return Path(named).expanduser() if named and not document.is_copy else None
+
+
+def _stem(document: Document) -> str:
+    """What the run is named after; with a suffix, so that dots in a run's name stay."""
+    if document.path is not None:
+        return str(document.path)
+    return f"{_STAMP.sub('', document.name.removeprefix('copy of ')).replace(' ', '-')}.yaml"
+
+
+def _write_copy(text: str, run_dir: Path, *, is_new: bool) -> Path:
+    """Put a text where the engine reads it: into the new run's own directory, never over an old run's."""
+    if is_new:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        path = RunDir(run_dir).config_original
+    else:
+        path = Path(tempfile.mkdtemp(prefix="chomp-")) / f"{run_dir.name}.yaml"
+    write_whole(path, text.encode("utf-8", "replace"))
+    return path
+
+
+# A fork ------------------------------------------------------------------------------------
+
+
+async def _fork_request(screen: ConfigureScreen) -> LaunchRequest | None:
+    document, fork, plan = screen.document, screen.draft.fork, screen.draft.fork_plan()
+    assert fork is not None
+    if not await _accepted(screen, plan):
+        return None
+    new = screen.draft.run_dir or fresh_name(screen.chomp.shared.runs, f"{_STAMP.sub('', fork.run.name)}-fork.yaml")
+    text = document.text
+    screen.chomp.tell(f"forking {fork.run.name} at step {fork.step} into {new.name}")
+
+    def make() -> Path:
+        made = fork_run(open_run(fork.run), fork.step, new)
+        write_whole(made.config_original, text.encode("utf-8", "replace"))
+        return made.config_original
+
+    config = await in_thread(make)
+    environment = dict(screen.chomp.shared.environment)
+    return LaunchRequest(new, config, document.overrides, str(fork.step), plan.accept, environment)
+
+
+async def _accepted(screen: ConfigureScreen, plan: ForkPlan) -> bool:
+    """Show what differs from the checkpoint; False if it cannot be, or was not accepted."""
+    if plan.fixed:
+        text = "These settings cannot change from a checkpoint on; start a new run for them.\n\n" + _listed(plan.fixed)
+        await screen.app.push_screen_wait(Read("The fork is not possible", text))
+        await screen.go_to(plan.fixed[0].path)
+        return False
+    report = screen.preflight
+    notes = [f"! {note}" for note in report.figures.get("notes") or () if not report.is_outdated]
+    if not plan.judged and not notes:
+        return True
+    choices = (
+        Choice("cancel", "n", "No, keep editing"),
+        Choice("accept", "y", "Accept these differences and fork" if plan.judged else "Fork"),
+    )
+    text = "\n\n".join([_listed(plan.judged), *notes] if plan.judged else notes)
+    question = Choose("The fork trains with other settings than the checkpoint", choices, text)
+    return await screen.app.push_screen_wait(question) == "accept"
+
+
+def _listed(differences: Sequence[Difference]) -> str:
+    return "\n".join(f"{change_lines([item])}\n  {item.why}" for item in differences)

@@ -1,0 +1,212 @@
+"""What a run with this configuration would be: size, length, memory, learning rate, hints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from chomp.config import Config
+from chomp.record.text import count, defused, duration, memory
+from chomp_tui.config.preflight import FULL, TIGHT, Report, fit
+
+BAR_CELLS = 10
+MAX_PARTS = 6
+# Share of the device's peak that the estimate of time assumes.
+UTILISATION = 0.4
+_TONES = {
+    "fits": ("✓", "$success"),
+    "tight": ("!", "$warning"),
+    "does not fit": ("✗", "$error"),
+    "unknown": ("?", "$muted"),
+}
+_STATES = {
+    "waiting": ("…", "$muted"),
+    "computing": ("…", "$muted"),
+    "done": ("✓", "$success"),
+    "failed": ("✗", "$error"),
+}
+_PARTS = ("parameters", "optimizer", "gradients", "activations")
+
+
+class PreflightPanel(VerticalScroll, can_focus=True):
+    """Draws a report; knows nothing of how it was made."""
+
+    BORDER_TITLE = "Pre-flight"
+
+    def __init__(self) -> None:
+        super().__init__(id="preflight", classes="panel")
+        self._schedule: object = None
+        self._hints: tuple[str, ...] = ()
+        self._notes: tuple[str, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="pf-state")
+        with Vertical(id="pf-body"):
+            yield Static("", id="pf-figures")
+            with Vertical(id="pf-right"):
+                yield Static("", id="pf-memory")
+        yield Static("", id="pf-hints")
+
+    def show(self, report: Report, config: Config | None) -> None:
+        """Draw what is known.
+
+        Args:
+            config: the configuration at hand, if it is valid.
+        """
+        self.query_one("#pf-state", Static).update(state_line(report))
+        figures = report.figures
+        self.set_class(report.is_outdated, "-outdated")
+        self.query_one("#pf-body").display = bool(figures)
+        if figures:
+            self.query_one("#pf-figures", Static).update(figures_text(figures, config))
+            self.query_one("#pf-memory", Static).update(memory_text(figures, report.limit))
+            self._show_schedule(figures.get("schedule") or [], figures.get("continues_from"))
+        self._notes = tuple(map(str, figures.get("notes") or ()))
+        self._say_hints()
+
+    def show_hints(self, notes: Sequence[str]) -> None:
+        """Draw what validation finds worth knowing."""
+        self._hints = tuple(notes)
+        self._say_hints()
+
+    def _say_hints(self) -> None:
+        rows = [Content.assemble(("! ", "$warning"), defused(note)) for note in (*self._notes, *self._hints)]
+        self.query_one("#pf-hints", Static).update(Content("\n").join(rows))
+        self.query_one("#pf-hints").display = bool(rows)
+
+    def _show_schedule(self, points: Sequence[Sequence[float]], origin: int | None) -> None:
+        """Draw the learning rate; what lies before the checkpoint that a run goes on from, dim."""
+        if (points, origin) == self._schedule:
+            return
+        self._schedule = points, origin
+        # Charts and numpy come with the first figures, and the screen long before those.
+        import numpy as np
+
+        from chomp_tui.widgets.chart import Line, LineChart
+
+        table = np.asarray(points, dtype=float).reshape(-1, 2)
+        chart = next(iter(self.query(LineChart)), None)
+        if chart is None:
+            chart = LineChart("learning rate", id="pf-schedule")
+            self.query_one("#pf-right").mount(chart)
+        steps, rates = table[:, 0], table[:, 1]
+        lines = [Line("last", steps[steps > (origin or 0)], rates[steps > (origin or 0)], "smooth")]
+        if origin:
+            lines.insert(0, Line(f"to step {origin:,}", steps[steps <= origin], rates[steps <= origin], "raw"))
+        chart.show(lines, title=f"learning rate, peak {rates.max(initial=0):.3g}")
+
+
+def state_line(report: Report) -> Content:
+    """One line: whether the figures are of this very configuration, and if not, why."""
+    glyph, tone = _STATES[report.state]
+    if report.state == "computing":
+        words = "compiling the step; this may take minutes" if report.is_compiling else "estimating…"
+        words += "  (figures of an earlier state)" if report.is_outdated else ""
+    elif report.state == "waiting":
+        words = report.message or "nothing estimated yet"
+        words += "  (figures of an earlier state)" if report.is_outdated else ""
+    elif report.state == "failed":
+        words = f"no estimate: {report.message}"
+    else:
+        words = "up to date"
+    return Content.assemble((f"{glyph} ", tone), (defused(words), tone if report.state == "failed" else "$muted"))
+
+
+def failure(report: Report) -> Content:
+    """Why the engine could not say what the configuration amounts to: most likely it will not train it either."""
+    if report.state != "failed":
+        return Content("")
+    return Content.styled(f"✗ {' '.join(defused(report.message).split())}", "$error")
+
+
+def digest(report: Report) -> Content:
+    """The figures that matter most, for one line."""
+    figures = report.figures
+    if not figures:
+        return Content.styled("estimating…" if report.state == "computing" else "", "$muted")
+    total = figures["memory"].get("total") or 0
+    verdict = fit(total, report.limit[0] if report.limit else None)
+    glyph, tone = _TONES[verdict]
+    parts = Content(f"{count(figures['parameters'])} parameters · {memory(total)} ")
+    parts += Content.styled(f"{glyph} {verdict}" if report.limit else "", tone)
+    return parts.stylize("$muted") if report.is_outdated else parts
+
+
+def figures_text(figures: Mapping[str, Any], config: Config | None) -> Content:
+    """Size and length of the run as aligned rows."""
+    rows = [_row("parameters", f"{figures['parameters']:,}", strong=True)]
+    parts = [(name, number) for name, number in figures.get("breakdown", {}).items() if name != "total" and number]
+    parts.sort(key=lambda part: -part[1])
+    rest = sum(number for _, number in parts[MAX_PARTS - 1 :])
+    shown = [*parts[: MAX_PARTS - 1], ("others", rest)] if len(parts) > MAX_PARTS else parts
+    rows += [_row(f"  {name.replace('_', ' ')}", f"{number:,}", dim=True) for name, number in shown]
+    per = figures.get("tokens_per_parameter") or 0
+    rows += [
+        _row("tokens per step", f"{figures['tokens_per_step']:,}"),
+        _row("tokens in total", count(figures["total_tokens"])),
+        _row("tokens per parameter", f"{per:.3g}"),
+        _row("FLOPs in total", f"{figures['total_flops']:.2e}"),
+        *_time(figures),
+        _row("device", defused(str(figures["device"].get("name", "?")))),
+    ]
+    if figures["device"].get("platform") == "cpu" and config is not None and not config.train.allow_cpu:
+        rows.append(Content.styled("✗ no GPU here: training will refuse; set train.allow_cpu to use the CPU", "$error"))
+    return Content("\n").join(rows)
+
+
+def _time(figures: Mapping[str, Any]) -> list[Content]:
+    peak = figures.get("peak_flops")
+    if not peak:
+        return []
+    seconds = figures["total_flops"] / (peak * UTILISATION)
+    return [_row(f"time at {UTILISATION:.0%} of peak", f"about {duration(seconds)}")]
+
+
+def memory_text(figures: Mapping[str, Any], limit: tuple[float, str] | None) -> Content:
+    """Memory by part as bars against what there is, and the verdict."""
+    parts = figures["memory"]
+    total = parts.get("total") or sum(parts.get(part) or 0 for part in _PARTS)
+    scale = max(total, 1)
+    rows = [_row("memory, estimated", memory(total), strong=True)]
+    rows += [_bar(part, parts.get(part) or 0, scale) for part in _PARTS]
+    compiled = parts.get("compiled")
+    if compiled:
+        rows.append(_row("memory, compiled (XLA)", memory(compiled.get("total", sum(compiled.values()))), strong=True))
+        top = max([*(number for name, number in compiled.items() if name != "total"), 1])
+        rows += [_bar(name.replace("_", " "), number, top) for name, number in compiled.items() if name != "total"]
+        total = compiled.get("total", total)
+    rows.append(_verdict(total, limit))
+    if not compiled:
+        rows.append(Content.styled("  F10: the compiler's own account", "$muted"))
+    return Content("\n").join(rows)
+
+
+def _verdict(total: float, limit: tuple[float, str] | None) -> Content:
+    verdict = fit(total, limit[0] if limit else None)
+    glyph, tone = _TONES[verdict]
+    if limit is None:
+        return Content.styled("? how much memory the device has is not known", tone)
+    share = total / limit[0]
+    return Content.assemble(
+        (f"{glyph} {verdict}", f"bold {tone}"),
+        f"  {share:.0%} of {memory(limit[0])}",
+        (f"\n  {limit[1]}\n  fits below {TIGHT:.0%}, tight below {FULL:.0%}", "$muted"),
+    )
+
+
+def _row(name: str, value: str, *, strong: bool = False, dim: bool = False) -> Content:
+    style = "bold" if strong else "$muted" if dim else ""
+    return Content.assemble((f"{name:<23}", style if strong or dim else "$muted"), (f"{value:>13}", style))
+
+
+def _bar(name: str, number: float, scale: float) -> Content:
+    cells = number / scale * BAR_CELLS
+    full = int(cells)
+    part = "▏▎▍▌▋▊▉"[int((cells - full) * 8) - 1] if int((cells - full) * 8) else ""
+    bar = ("█" * full + part).ljust(BAR_CELLS)
+    return Content.assemble((f"  {name[:13]:<14}", "$muted"), (bar, "$primary"), f"{memory(number):>10}")

@@ -1,0 +1,418 @@
+"""Configure a run: a form and its YAML side by side, checked live, with what the run would amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.content import Content
+from textual.timer import Timer
+from textual.widgets import TextArea
+
+from chomp.errors import ChompError
+from chomp.record.text import defused
+from chomp_tui import keys
+from chomp_tui.config.document import Check, Document
+from chomp_tui.config.documents import NEW_NAME
+from chomp_tui.config.draft import Draft, ForkOrigin, Wish
+from chomp_tui.config.edits import CannotEdit
+from chomp_tui.config.fork_plan import severity_of
+from chomp_tui.config.preflight import DEBOUNCE_SECONDS, ENGINE, Preflight, Report, ask
+from chomp_tui.platform.background import in_thread
+from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.screens.configure.field import FieldRow
+from chomp_tui.screens.configure.file_dialogs import choose_base, diff_dialog, may_discard, save_as, save_document
+from chomp_tui.screens.configure.form import ConfigForm
+from chomp_tui.screens.configure.headline import Headline, verdict
+from chomp_tui.screens.configure.launch_flow import launch
+from chomp_tui.screens.configure.preflight_panel import PreflightPanel, digest, failure
+from chomp_tui.screens.configure.yaml_editor import YamlPane, position
+
+CHECK_SECONDS = 0.15
+# From this width on form and YAML stand side by side.
+SIDE_COLUMNS = 116
+PAGES = ("form", "yaml", "preflight")
+
+
+class ConfigureScreen(ConsoleScreen):
+    """Configure a run.
+
+    Args:
+        inspect: the command that the pre-flight figures come from.
+    """
+
+    MODE = "configure"
+    PURPOSE = "Edit a configuration as a form or as YAML, see what it amounts to, and start a run with it."
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("configure")]
+
+    def __init__(self, *, inspect: Sequence[str] = ENGINE, debounce_seconds: float = DEBOUNCE_SECONDS) -> None:
+        super().__init__()
+        self.draft = Draft()
+        self._is_open = False
+        self._wish: Wish | None = None
+        self._timer: Timer | None = None
+        self._preflight = Preflight(self._got_report, command=inspect, debounce_seconds=debounce_seconds)
+
+    @property
+    def document(self) -> Document:
+        """The configuration that is edited."""
+        return self.draft.document
+
+    @property
+    def is_inspected(self) -> bool:
+        """Whether the pre-flight figures are those of what is on the screen."""
+        return self._preflight.report.state == "done"
+
+    @property
+    def is_ready(self) -> bool:
+        return self._is_open
+
+    # Opening ---------------------------------------------------------------------------
+
+    def edit(
+        self,
+        path: Path | None,
+        *,
+        overrides: Sequence[str] = (),
+        run_dir: Path | None = None,
+        resume: str = "none",
+        start: bool = False,
+        fork: ForkOrigin | None = None,
+    ) -> None:
+        """Configure a run from a YAML file, a past run's directory, a checkpoint to fork from, or from nothing.
+
+        Args: as of `Wish`.
+        """
+        self._wish = Wish(path, tuple(overrides), run_dir, resume, start, fork)
+        if self.is_mounted:
+            self.run_worker(self._open_wish(), group="open", exclusive=True, exit_on_error=True)
+
+    async def _open_wish(self) -> None:
+        wish, self._wish = self._wish, None
+        if wish is None or not await may_discard(self):
+            return
+        try:
+            draft = await in_thread(wish.read)
+        except ChompError as error:
+            self._is_open = True
+            self.chomp.tell(str(error), severity="error")
+            return
+        await self._show(draft)
+        if wish.start:
+            self.action_launch()
+
+    async def _show(self, draft: Draft) -> None:
+        """Show another run to be everywhere."""
+        self.draft = draft
+        form = self.query_one(ConfigForm)
+        self.query_one(YamlPane).load(draft.document)
+        await form.show_document(draft.document, severity_of if draft.fork else None)
+        self._check()
+        if self.is_current:
+            self._turn_to("form")
+            form.focus_sections()
+        self._is_open = True
+
+    def compose_body(self) -> ComposeResult:
+        """Form, YAML and figures; how many are in sight depends on the width."""
+        yield Headline()
+        with Container(id="configure"):
+            yield ConfigForm()
+            yield YamlPane()
+            yield PreflightPanel()
+
+    async def on_mount(self) -> None:
+        self._turn_to("form")
+        if self._wish is None:
+            await self._show(self.draft)
+        else:
+            self.run_worker(self._open_wish(), group="open", exclusive=True)
+
+    async def on_unmount(self) -> None:
+        await self._preflight.close()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width >= SIDE_COLUMNS, "-side")
+        self.call_after_refresh(self._update_context)
+
+    def on_screen_resume(self) -> None:
+        if self.is_mounted and self.document.check().loaded is not None:
+            self._estimate(self.document.check())
+
+    # Editing ---------------------------------------------------------------------------
+
+    def pull(self) -> None:
+        """Take what the editor has and the document does not know yet."""
+        editor = self.query_one(YamlPane).editor
+        self.document.take_lines(editor.document.lines, group=f"yaml:{editor.cursor_location[0]}")
+
+    def on_field_row_edited(self, event: FieldRow.Edited) -> None:
+        event.stop()
+        self._from_form(event.row, lambda: self.document.set(event.path, event.value, group=f"field:{event.path}"))
+
+    def on_field_row_cleared(self, event: FieldRow.Cleared) -> None:
+        event.stop()
+        self._from_form(event.row, lambda: self.document.reset(event.path))
+
+    def _from_form(self, row: FieldRow, change: Any) -> None:
+        self.pull()
+        try:
+            change()
+        except CannotEdit as error:
+            self.chomp.tell(str(error), severity="warning")
+            row.show(self.document.view(row.setting))
+            return
+        pane = self.query_one(YamlPane)
+        pane.show_document(self.document)
+        line = self.document.line_of(row.setting.path)
+        if line is not None:
+            pane.go_to(line)
+        self._check_soon()
+
+    def on_field_row_left(self, event: FieldRow.Left) -> None:
+        event.stop()
+        self.document.close_group()
+        row = event.row
+        if self.document.check().parses:
+            row.show(self.document.view(row.setting))
+
+    def on_field_row_entered(self, event: FieldRow.Entered) -> None:
+        line = self.document.line_of(event.row.setting.path)
+        if line is not None:
+            self.query_one(YamlPane).go_to(line)
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        before = self.document.text
+        self.pull()
+        if self.document.text != before:
+            self._check_soon()
+
+    def _check_soon(self) -> None:
+        """Validate once the person pauses."""
+        self._update_context()
+        self._cancel_check()
+        self._timer = self.set_timer(CHECK_SECONDS, self._check)
+
+    def _cancel_check(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+
+    def _check(self, *, force: bool = False) -> None:
+        """Validate, and bring everything in sight up to date."""
+        self._cancel_check()
+        check = self.document.check()
+        is_opened = self.document.is_modified or self.document.name != NEW_NAME
+        self.chomp.shared.at_hand = check.loaded if is_opened else None
+        self.query_one(ConfigForm).update_views(force=force)
+        self.query_one(YamlPane).show_problems(check.problems)
+        self.query_one(PreflightPanel).show_hints(check.notes)
+        self._estimate(check)
+        self._update_context()
+        self._update_headline()
+
+    def action_undo(self) -> None:
+        """Take the last change back, whichever of the two views made it."""
+        self._travel(self.document.undo, "nothing to take back")
+
+    def action_redo(self) -> None:
+        """Make the change again that was taken back."""
+        self._travel(self.document.redo, "nothing was taken back")
+
+    def _travel(self, move: Any, nothing: str) -> None:
+        self.pull()
+        if not move():
+            self.chomp.tell(nothing)
+            return
+        self.query_one(YamlPane).show_document(self.document)
+        self._check(force=True)
+
+    # What is known ---------------------------------------------------------------------
+
+    def _update_context(self) -> None:
+        name, path = self.document.name, self.document.path
+        if self.size.width < 100:
+            mark, name = "● ", path.name if path else name
+        else:
+            mark = "● modified  "
+        self.say(Content.styled(mark if self.document.is_modified else "", "$warning") + Content(defused(name)))
+
+    def _update_headline(self) -> None:
+        report, words = self._preflight.report, verdict(self.document.check())
+        if report.state == "failed":
+            words = Content("  ").join([words, failure(report)])
+        self.query_one(Headline).show(words, digest(report), self.draft.origin())
+
+    # Figures ---------------------------------------------------------------------------
+
+    @property
+    def preflight(self) -> Report:
+        """What the engine says of the configuration at hand."""
+        return self._preflight.report
+
+    def _estimate(self, check: Check, *, compiled: bool = False) -> None:
+        if check.loaded is None:
+            self._preflight.hold("waits until the configuration is valid")
+            return
+        document, environment = self.document, self.chomp.shared.environment
+        question = ask(
+            check.loaded.config,
+            document.text,
+            document.overrides,
+            environment,
+            compiled=compiled,
+            origin=self.draft.continues,
+        )
+        self._preflight.request(question)
+
+    def _got_report(self, report: Report) -> None:
+        if not self.is_mounted:
+            return
+        loaded = self.document.check().loaded
+        self.query_one(PreflightPanel).show(report, loaded.config if loaded else None)
+        self._update_headline()
+
+    def action_compile(self) -> None:
+        """Ask the compiler how much memory the step takes."""
+        self.pull()
+        check = self.document.check()
+        if check.loaded is None:
+            self.chomp.tell("the configuration has problems; the compiler is asked once they are mended")
+            return
+        self._estimate(check, compiled=True)
+        if not self.query_one(PreflightPanel).display:
+            self._turn_to("preflight")
+
+    # Moving ----------------------------------------------------------------------------
+
+    def _page(self) -> str:
+        return next((page for page in PAGES if self.has_class(f"-show-{page}")), "form")
+
+    def _turn_to(self, page: str) -> None:
+        for one in PAGES:
+            self.set_class(one == page, f"-show-{one}")
+
+    def action_toggle_yaml(self) -> None:
+        """Go on to the next of form, YAML and figures."""
+        at = next((i for i, page in enumerate(PAGES) if self.query_one(f"#{page}").has_focus_within), None)
+        page = PAGES[((PAGES.index(self._page()) if at is None else at) + 1) % len(PAGES)]
+        path = self.query_one(ConfigForm).current
+        self._turn_to(page)
+        if page == "form":
+            self.query_one(ConfigForm).focus_field()
+        elif page == "yaml":
+            line = self.document.line_of(path) if path else None
+            if line is not None:
+                self.query_one(YamlPane).go_to(line)
+            self.query_one(YamlPane).editor.focus()
+        else:
+            self.query_one(PreflightPanel).focus()
+
+    async def go_to(self, path: str) -> None:
+        """Put the cursor on a setting, in the form if it has a field there."""
+        self._turn_to("form")
+        if not await self.query_one(ConfigForm).focus_path(path):
+            line = self.document.line_of(path)
+            self._turn_to("yaml")
+            self.query_one(YamlPane).editor.focus()
+            if line is not None:
+                self.query_one(YamlPane).go_to(line)
+
+    async def go_to_first_problem(self) -> None:
+        """Say what is wrong first, and put the cursor there."""
+        check = self.document.check()
+        first = check.problems[0]
+        self.chomp.tell(f"not started: {first}", severity="error")
+        if check.parses and first.path:
+            await self.go_to(first.path)
+        else:
+            self._go_to_place(first)
+
+    def on_yaml_pane_chosen(self, event: YamlPane.Chosen) -> None:
+        event.stop()
+        self._go_to_place(event.problem)
+
+    def _go_to_place(self, problem: Any) -> None:
+        self._turn_to("yaml")
+        pane = self.query_one(YamlPane)
+        at = position(problem)
+        if at is not None:
+            pane.go_to(*at)
+        pane.editor.focus()
+
+    def go_back(self) -> None:
+        """Close the search, then leave the fields, then the screen; what was edited stays."""
+        form = self.query_one(ConfigForm)
+        if form.has_class("-finding"):
+            self.run_worker(form.leave_filter(), group="filter")
+        elif self._page() != "form" or not form.has_focus_within or form.current is not None:
+            self._turn_to("form")
+            form.focus_sections()
+        else:
+            super().go_back()
+
+    def action_filter(self) -> None:
+        """Find a setting by a part of its name or help."""
+        self._turn_to("form")
+        self.query_one(ConfigForm).open_filter()
+
+    # Files and launching ---------------------------------------------------------------
+
+    def after_filing(self) -> None:
+        """The file, or the text, is another one now."""
+        self.query_one(YamlPane).show_document(self.document)
+        self._check(force=True)
+
+    def after_launch(self, draft: Draft) -> None:
+        """A run has been started: leave the machine to it, and name the next one afresh."""
+        self._preflight.hold("paused while a run starts")
+        draft.was_launched()
+
+    def action_save(self) -> None:
+        """Save to the file it came from."""
+        self._do(save_document(self), "the file is being saved")
+
+    def action_save_as(self) -> None:
+        """Save under another name."""
+        self._do(save_as(self), "the file is being saved")
+
+    def action_diff(self) -> None:
+        """Show what differs from the file."""
+        self.pull()
+        document = self.document
+        if document.is_modified or document.overrides:
+            self.app.push_screen(diff_dialog(document))
+        else:
+            self.chomp.tell("nothing differs: the text is as it " + ("is on disk" if document.path else "began"))
+
+    def action_launch(self) -> None:
+        """Start a run with what is on the screen."""
+        self._do(launch(self), "the run is being prepared")
+
+    def action_open_file(self) -> None:
+        """Start from another file, or from a past run."""
+        self._do(self._choose(), "what there is to start from is being looked for")
+
+    async def _choose(self) -> None:
+        base = await choose_base(self)
+        if base is not None:
+            self.edit(base.path)
+
+    def _do(self, work: Coroutine[Any, Any, object], what: str) -> None:
+        """One thing that asks questions at a time.
+
+        What is under way is not given up for another: a thread of it would go on, and leave half a run behind.
+        """
+        busy = next((one for one in self.workers if one.group == "asking" and not one.is_finished), None)
+        if busy is not None:
+            work.close()
+            self.chomp.tell(f"one moment: {busy.name}")
+            return
+        self.pull()
+        self.run_worker(work, name=what, group="asking")

@@ -1,0 +1,207 @@
+"""The YAML: an editor with colours and marks, and the list of what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual._text_area_theme import TextAreaTheme
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.strip import Strip
+from textual.widgets import OptionList, TextArea
+from textual.widgets.option_list import Option
+from textual.widgets.text_area import LanguageDoesNotExist
+
+from chomp.config import Problem
+from chomp.record.text import defused
+from chomp_tui.config.document import Document, visual_lines
+
+THEME = "chomp"
+# Tree-sitter's name of a thing -> the theme's variable for its colour.
+_COLOURS = {
+    "yaml.field": "primary",
+    "string": "foreground",
+    "number": "chart-second",
+    "boolean": "accent",
+    "constant.builtin": "accent",
+    "comment": "muted",
+    "type": "success",
+    "punctuation.special": "success",
+    "error": "error",
+}
+_INDENT = re.compile(r"[ ]*")
+
+
+class YamlEditor(TextArea):
+    """A text editor for one configuration; lines with a problem carry a mark beside their number."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            id="yaml-text",
+            soft_wrap=False,
+            show_line_numbers=True,
+            tab_behavior="indent",
+            compact=True,
+            max_checkpoints=1,
+        )
+        self.indent_width = 2
+        self._wrong: frozenset[int] = frozenset()
+
+    def on_mount(self) -> None:
+        try:
+            self.language = "yaml"
+        except LanguageDoesNotExist:
+            # The parser is there and its YAML is not: plain text does.
+            self.language = None
+        self._colour()
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._colour())
+
+    def _colour(self) -> None:
+        variables = self.app.theme_variables
+        styles = {name: Style(color=variables.get(role)) for name, role in _COLOURS.items() if role in variables}
+        styles["comment"] = styles.get("comment", Style()) + Style(italic=True)
+        self.register_theme(TextAreaTheme(THEME, syntax_styles=styles))
+        self.theme = THEME
+
+    def show_lines(self, lines: Sequence[str]) -> None:
+        """Take a text's lines by changing only what differs, so that cursor and scroll stay."""
+        old = self.document.lines
+        if list(lines) == list(old):
+            return
+        same = _common(old, lines)
+        tail = min(_common(old[::-1], lines[::-1]), min(len(old), len(lines)) - same)
+        first, last = same, len(old) - tail
+        new = list(lines[same : len(lines) - tail])
+        if first == last or not new:
+            # Whole lines come or go: with the line end before them, or the one behind at the top.
+            start = (first - 1, len(old[first - 1])) if first else (0, 0)
+            end = (last - 1, len(old[last - 1])) if first or last == len(old) else (last, 0)
+            text = "".join(f"\n{line}" for line in new) if first else "".join(f"{line}\n" for line in new)
+        else:
+            start, end, text = (first, 0), (last - 1, len(old[last - 1])), "\n".join(new)
+        self.replace(text, start, end, maintain_selection_offset=True)
+        if list(lines) != list(self.document.lines):
+            self.load_text("\n".join(lines))
+        self.history.clear()
+
+    def mark_lines(self, lines: Iterable[int]) -> None:
+        """Mark lines, counted from 1, as wrong."""
+        wrong = frozenset(lines)
+        if wrong != self._wrong:
+            self._wrong = wrong
+            self._line_cache.clear()
+            self.refresh()
+
+    def get_line(self, line_index: int) -> Text:
+        # Shown one for one, so that columns stay: a file cannot steer the terminal.
+        line = Text(defused(self.document.get_line(line_index)), end="", no_wrap=True)
+        if line_index + 1 in self._wrong:
+            line.stylize(Style(underline=True))
+        return line
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        if self.scroll_offset.y + y + 1 not in self._wrong or self.gutter_width < 2:
+            return strip
+        at = self.gutter_width - 2
+        colour = self.app.theme_variables.get("error")
+        mark = Strip([Segment("✗", Style(color=colour, bold=True) + Style(bgcolor=self.rich_style.bgcolor))], 1)
+        return Strip.join([strip.crop(0, at), mark, strip.crop(at + 1)])
+
+    def on_key(self, event: events.Key) -> None:
+        """A new line begins where the one above does, one step deeper below a section's name."""
+        if event.key == "escape":
+            # Leaves the editor as it leaves everything else, and does not move to the next widget.
+            event.prevent_default()
+        elif event.key == "enter" and not self.read_only:
+            row, column = self.selection.end
+            before = self.document.get_line(row)[:column]
+            indent = _INDENT.match(before)
+            deeper = "  " if before.split("#")[0].rstrip().endswith(":") else ""
+            event.prevent_default()
+            event.stop()
+            self.replace(f"\n{indent[0] if indent else ''}{deeper}", *self.selection, maintain_selection_offset=False)
+
+
+class YamlPane(Vertical):
+    """The editor and, below it, what is wrong."""
+
+    BORDER_TITLE = "YAML"
+
+    @dataclass
+    class Chosen(Message):
+        """A problem was chosen from the list."""
+
+        problem: Problem
+
+    def __init__(self) -> None:
+        super().__init__(id="yaml", classes="panel")
+        self._problems: tuple[Problem, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield YamlEditor()
+        yield OptionList(id="problems", compact=True)
+
+    @property
+    def editor(self) -> YamlEditor:
+        """The text."""
+        return self.query_one(YamlEditor)
+
+    def load(self, document: Document) -> None:
+        """Show another document, from its top on."""
+        self.editor.load_text("\n".join(visual_lines(document.text)))
+
+    def show_document(self, document: Document) -> None:
+        """Show the text as it is now; cursor and scroll stay."""
+        self.editor.show_lines(visual_lines(document.text))
+
+    def show_problems(self, problems: tuple[Problem, ...]) -> None:
+        """List what is wrong, and mark the lines."""
+        self.editor.mark_lines(one.line for one in problems if one.line is not None)
+        if problems == self._problems:
+            return
+        self._problems = problems
+        listing = self.query_one("#problems", OptionList)
+        listing.clear_options()
+        listing.add_options([Option(_line(problem)) for problem in problems])
+        listing.highlighted = 0 if problems else None
+        listing.display = bool(problems)
+
+    def go_to(self, line: int, column: int = 1) -> None:
+        """Put the cursor on a line, counted from 1, and bring it into view."""
+        row = max(0, min(line, self.editor.document.line_count) - 1)
+        self.editor.move_cursor((row, column - 1), center=True)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self.post_message(self.Chosen(self._problems[event.option_index]))
+
+
+def position(problem: Problem) -> tuple[int, int] | None:
+    """Line and column of a problem, from 1; None for one that stands nowhere in the file."""
+    if problem.line is None:
+        return None
+    _, _, last = problem.where.rpartition(f":{problem.line}:")
+    return problem.line, int(last) if last.isdecimal() else 1
+
+
+def _line(problem: Problem) -> Content:
+    at = position(problem)
+    place = f"{at[0]}:{at[1]}" if at and not problem.path else str(at[0]) if at else problem.where
+    name = f" {problem.path}" if problem.path else ""
+    return Content.assemble(
+        ("✗ ", "$error"), (f"{defused(place)}{defused(name)}", "bold"), f" {defused(problem.message)}"
+    )
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (left, right) in pairs if left != right), min(len(one), len(other)))

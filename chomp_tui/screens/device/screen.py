@@ -1,0 +1,335 @@
+"""Device: the GPUs as they are now, what they need, and what of it runs started here get."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from chomp.device import Decision, Probe, environment_report, recommended_environment
+from chomp.device.probe import load_nvml
+from chomp.record.text import defused, duration
+from chomp_tui import keys
+from chomp_tui.engine import flags
+from chomp_tui.engine.launch import prove_flags
+from chomp_tui.engine.machine import Machine, Remark, read_machine, remarks
+from chomp_tui.live.gpu_watch import INTERVAL_SECONDS, GpuWatch, History
+from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.screens.device.flag_rules import RuleList, hung
+from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard
+from chomp_tui.widgets.update_if_changed import set_text, set_title
+
+COMMAND = "chomp train CONFIG"
+# A driver that is asked every two seconds and silent for so long is in trouble.
+SILENT_SECONDS = 5 * INTERVAL_SECONDS
+# Lines of each curve of the last minutes, by how many GPUs share a high and wide screen.
+CURVE_LINES = (6, 4, 2)
+
+
+class DeviceScreen(ConsoleScreen):
+    """GPUs on one side, variables for runs on the other.
+
+    Args:
+        load: gives the NVML module.
+        environ: the user's own environment.
+        machine: tells what there is besides GPUs.
+    """
+
+    MODE = "device"
+    PURPOSE = (
+        "The GPUs of this machine as NVIDIA's driver reports them, every two seconds while you look, and the "
+        "environment variables they need. Switched-on variables go to runs that you start here; what your own "
+        "environment says is never changed."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("device")]
+    AUTO_FOCUS = "#rules"
+
+    @dataclass
+    class Probed(Message):
+        """The GPUs have been read."""
+
+        probe: Probe
+        machine: Machine
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, DeviceScreen.Probed)
+
+    @dataclass
+    class FlagsTested(Message):
+        """XLA has accepted the flags, or `problem` says why not."""
+
+        flags: str
+        problem: str | None
+
+    def __init__(
+        self,
+        load: Callable[[], Any] = load_nvml,
+        environ: Mapping[str, str] = os.environ,
+        machine: Callable[[], Machine] = read_machine,
+    ) -> None:
+        super().__init__()
+        self._load = load
+        self._environ = environ
+        self._read_machine = machine
+        self._watch: GpuWatch | None = None
+        self._probe: Probe | None = None
+        self._machine: Machine | None = None
+        self._history = History()
+        self._decisions: list[Decision] = []
+        self._answered_at = time.monotonic()
+        self._testing: str | None = None
+        self._tested: dict[str, str | None] = {}
+
+    def compose_body(self) -> ComposeResult:
+        with Horizontal(id="device"):
+            with VerticalScroll(id="gpus"):
+                yield Static("Reading the GPUs…", id="no-gpu", classes="panel")
+                yield MachineCard()
+            with Vertical(id="advice", classes="panel") as advice:
+                advice.border_title = "Runs started here"
+                yield Static(id="where", markup=False)
+                yield RuleList()
+                yield Static(id="in-force", markup=False)
+                yield Static(id="tested", markup=False)
+                yield Static(id="line", markup=False)
+
+    # Reading ---------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        self.set_interval(INTERVAL_SECONDS, self._say_how_fresh)
+        self._show_advice()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show_advice)
+        self.call_after_refresh(self._show_readings)
+
+    def on_screen_resume(self) -> None:
+        self._answered_at = time.monotonic()
+        if self._watch is None:
+            self._watch = GpuWatch(self._load, self._deliver)
+            self._watch.start()
+
+    def on_screen_suspend(self) -> None:
+        self._stop()
+
+    def on_unmount(self) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+
+    def _deliver(self, probe: Probe) -> None:
+        """In the watching thread."""
+        self.post_safely(self.Probed(probe, self._read_machine()))
+
+    def on_device_screen_probed(self, message: Probed) -> None:
+        """Show a reading."""
+        self._answered_at = time.monotonic()
+        changed = message.probe != self._probe
+        self._probe, self._machine = message.probe, message.machine
+        self._say_how_fresh()
+        self._history.add(message.probe, message.machine, self._answered_at)
+        self._show_readings()
+        if changed:
+            self._decisions = recommended_environment(message.probe, self._environ)
+            self._show_advice()
+
+    def _say_how_fresh(self) -> None:
+        silent = time.monotonic() - self._answered_at
+        if silent > SILENT_SECONDS and self._watch is not None:
+            self.say(Content.styled(f"the driver has not answered for {duration(silent)}", "$warning"))
+        elif self._probe is None or self._probe.driver is None:
+            self.say("")
+        else:
+            cuda = f" · CUDA {self._probe.cuda}" if self._probe.cuda and not self.has_class("-narrow") else ""
+            self.say(f"driver {self._probe.driver}{cuda}")
+
+    # Showing ---------------------------------------------------------------------------
+
+    def _show_readings(self) -> None:
+        if self._probe is None or self._machine is None:
+            return
+        height = self._curve_lines(len(self._probe.gpus))
+        self.query_one(MachineCard).show(self._machine, self._history.trail(None), height)
+        self._show_gpus(self._probe, height)
+
+    def _curve_lines(self, gpus: int) -> int:
+        if not (self.has_class("-wide") and self.has_class("-tall")):
+            return 0
+        return CURVE_LINES[gpus] if gpus < len(CURVE_LINES) else 1
+
+    def _show_gpus(self, probe: Probe, height: int) -> None:
+        none = self.query_one("#no-gpu", Static)
+        none.display = not probe.gpus
+        set_title(none, "No GPU")
+        set_text(none, Content(_sentence(probe.reason or "")))
+        cards = list(self.query(GpuCard))
+        if len(cards) == len(probe.gpus):
+            for card, gpu in zip(cards, probe.gpus, strict=True):
+                card.show(gpu, self._history.trail(gpu.index), height)
+        else:
+            self.query(GpuCard).remove()
+            made = [GpuCard(gpu, self._history.trail(gpu.index), height) for gpu in probe.gpus]
+            self.query_one("#gpus").mount_all(made, before=self.query_one(MachineCard))
+
+    def _show_advice(self) -> None:
+        rules = self.query_one(RuleList)
+        rules.show(self._decisions, self._on)
+        rules.display = bool(self._decisions)
+        self._update("#where", _remarks(self._remarks(), self.query_one("#advice").content_size.width or 60))
+        self._update("#in-force", self._in_force())
+        self._update("#tested", self._test_state())
+        self._update("#line", self._line())
+
+    def _update(self, selector: str, content: Content) -> None:
+        widget = self.query_one(selector, Static)
+        widget.display = bool(content.plain)
+        set_text(widget, content)
+
+    def _remarks(self) -> list[Remark]:
+        if self._probe is None or self._machine is None:
+            return []
+        said = remarks(self._probe, self._machine, self.environment)
+        if self._probe.gpus and not self._decisions:
+            said.append(Remark("idle", "These GPUs need no settings of their own."))
+        return said
+
+    def _in_force(self) -> Content:
+        """What the user's environment already says about XLA, JAX and CUDA."""
+        own = environment_report(self._environ)
+        if not own:
+            return Content("")
+        lines = [Content.styled("Your environment", "bold $primary")]
+        lines += [Content(f"{name}={defused(value)}") for name, value in own.items()]
+        return Content("\n").join(lines)
+
+    def _test_state(self) -> Content:
+        text = self._flags
+        if not text:
+            return Content("")
+        if text == self._testing:
+            return Content.styled("… testing the flags", "$muted")
+        if text not in self._tested:
+            return Content.styled("? XLA_FLAGS not tested yet: t asks the installed XLA", "$muted")
+        problem = self._tested[text]
+        if problem is None:
+            return Content.styled("✓ ok: the installed XLA accepts these XLA_FLAGS", "$success")
+        return Content.styled(f"✗ {defused(_sentence(problem))}", "$error")
+
+    def _line(self) -> Content:
+        line = self.line_to_copy
+        if line == COMMAND:
+            return Content("")
+        return Content.assemble(
+            ("The same in a shell", "bold $primary"), ": " if self._is_short else "\n", defused(line)
+        )
+
+    @property
+    def _is_short(self) -> bool:
+        return self.has_class("-short")
+
+    # The choice ------------------------------------------------------------------------
+
+    @property
+    def _on(self) -> frozenset[str]:
+        return flags.switched_on(self._decisions, self.chomp.shared.environment)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The user's environment with the choice in it: what an engine started now would get."""
+        return {**self._environ, **flags.chosen_environment(self._environ, self._decisions, self._on)}
+
+    @property
+    def line_to_copy(self) -> str:
+        """The choice as a shell command."""
+        return flags.line_to_copy(self._environ, self._decisions, self._on, COMMAND)
+
+    @property
+    def _flags(self) -> str:
+        return self.environment.get("XLA_FLAGS", "").strip()
+
+    # Keys ------------------------------------------------------------------------------
+
+    def action_switch(self) -> None:
+        """Switch the rule under the cursor."""
+        decision = self.query_one(RuleList).current
+        if decision is None:
+            self.chomp.tell("there is nothing to switch")
+        elif not flags.is_open(decision):
+            self.chomp.tell(f"{decision.variable} is set in your environment, and that stays as it is")
+        else:
+            on = flags.toggled(self._on, decision.rule)
+            chosen = flags.chosen_environment(self._environ, self._decisions, on)
+            self.chomp.shared.environment.clear()
+            self.chomp.shared.environment.update(chosen)
+            self._show_advice()
+            # Known by the time a run is launched with them.
+            self._test_flags()
+
+    def on_option_list_option_selected(self) -> None:
+        """Enter and a click switch too."""
+        self.action_switch()
+
+    def action_test_flags(self) -> None:
+        """Ask XLA in a thread, again if it said no."""
+        if self._tested.get(self._flags) is not None:
+            del self._tested[self._flags]
+        if not self._flags:
+            self.chomp.tell("no XLA_FLAGS are set, so there is nothing to test")
+        self._test_flags()
+
+    def _test_flags(self) -> None:
+        text = self._flags
+        if text and text != self._testing and text not in self._tested:
+            self._testing = text
+            environment = self.environment
+            threading.Thread(target=lambda: self._test(text, environment), name="flag-test", daemon=True).start()
+            self._show_advice()
+
+    def _test(self, text: str, environment: Mapping[str, str]) -> None:
+        """In a thread."""
+        self.post_safely(self.FlagsTested(text, prove_flags(environment)))
+
+    def on_device_screen_flags_tested(self, message: FlagsTested) -> None:
+        """Show what XLA said."""
+        if message.flags == self._testing:
+            self._testing = None
+        self._tested[message.flags] = message.problem
+        self._show_advice()
+
+    def action_refresh(self) -> None:
+        """Read the GPUs now."""
+        if self._watch is not None:
+            self._watch.poke()
+
+    def action_copy_line(self) -> None:
+        """Copy the shell line."""
+        self.app.copy_to_clipboard(self.line_to_copy)
+        self.chomp.tell(f"copied: {self.line_to_copy}")
+
+
+def _remarks(said: list[Remark], width: int) -> Content:
+    marks = {"good": "● ", "warn": "▲ ", "idle": "  "}
+    tones = {"good": "$success", "warn": "$warning", "idle": "$muted"}
+    return Content("\n").join(
+        Content.styled(marks[one.tone], tones[one.tone])
+        + hung(defused(one.text), width, "" if one.tone == "good" else tones[one.tone], Content("  "))
+        for one in said
+    )
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '…')) else '.'}"

@@ -1,0 +1,99 @@
+"""What needs a person's eye: one line under the header, and the panel with all of it."""
+
+from __future__ import annotations
+
+import time
+
+from textual.content import Content
+from textual.widgets import Static
+
+from chomp.record.text import defused
+from chomp_tui.engine.commands import Line
+from chomp_tui.live.alerts import Alert
+from chomp_tui.live.snapshot import Scene
+from chomp_tui.screens.run.header import COLOURS
+from chomp_tui.screens.run.panel import TextPanel
+from chomp_tui.widgets.listing import fit_text
+from chomp_tui.widgets.update_if_changed import set_text
+
+SIGNS = {"bad": "✗", "warn": "▲", "good": "✓", "live": "●", "idle": "·"}
+
+
+DIVIDER = " │ "
+# Room for a divider and a tally, and what an alert needs to be worth its words beside steering.
+TALLY_ROOM = 8
+LEAST_ALERT = 30
+
+
+class AlertBar(Static):
+    """The newest answer to steering, then the first alert; hidden while there is neither."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, markup=False)
+
+    def draw(self, scene: Scene, line: Line | None) -> None:
+        """Show steering and alerts."""
+        # What the header says as the reason of the state is not said twice.
+        alerts = tuple(one for one in scene.alerts if one.text not in scene.status.reason)
+        content = bar_text(alerts, line, (self.size.width or self.app.size.width) - 2)
+        set_text(self, content)
+        self.display = bool(content.plain)
+
+
+def bar_text(alerts: tuple[Alert, ...], line: Line | None, width: int) -> Content:
+    """At most `width` cells: steering whole where it fits, then the newest alert, or a tally where that does not."""
+    parts: list[Content] = []
+    if line is not None:
+        room = width - (TALLY_ROOM if alerts else 0)
+        parts.append(Content.styled(fit_text(_flat(line.text), room), COLOURS[line.tone]))
+    if alerts:
+        room = width - sum(part.cell_length + len(DIVIDER) for part in parts)
+        parts.append(_alert_text(alerts, room, whole=line is None))
+    return Content.styled(DIVIDER, "$border").join(parts)
+
+
+def _alert_text(alerts: tuple[Alert, ...], room: int, *, whole: bool) -> Content:
+    """The newest alert and how many more there are; only how many there are where little room is left."""
+    first = alerts[0]
+    sign, colour = SIGNS.get(first.tone, "·"), COLOURS[first.tone]
+    if not whole and room < LEAST_ALERT:
+        return Content.styled(f"{sign} {len(alerts)}", colour)
+    more = f"  +{len(alerts) - 1}" if len(alerts) > 1 else ""
+    text = fit_text(f"{sign} {_flat(first.word)}: {_flat(first.text)}", room - len(more))
+    return Content.assemble((text, colour), (more, "$muted"))
+
+
+class AlertList(TextPanel):
+    """All alerts, and the warnings that the engine gave, newest first."""
+
+    def text(self, scene: Scene, width: int) -> Content:
+        lines = [
+            Content.assemble(
+                (f"{SIGNS.get(one.tone, '·')} {_flat(one.word)}", f"bold {COLOURS[one.tone]}"),
+                (f"  {_clock(one.t)}  ", "$muted"),
+                _flat(one.text),
+            )
+            for one in scene.alerts
+        ]
+        warnings = scene.view.warnings[::-1]
+        if warnings:
+            lines += [
+                Content(""),
+                Content.styled(f"Warnings of the engine: {scene.view.warning_count}", "bold $primary"),
+            ]
+        for warning in warnings:
+            where = f" step {warning.step:,}" if warning.step is not None else ""
+            lines.append(
+                Content.assemble(
+                    (f"{_clock(warning.t)}{where}  {_flat(warning.topic)}  ", "$muted"), _flat(warning.message)
+                )
+            )
+        return Content("\n").join(lines) if lines else Content.styled("nothing to report", "$muted")
+
+
+def _clock(t: float | None) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(t)) if t else ""
+
+
+def _flat(text: str) -> str:
+    return " ".join(defused(text).split())

@@ -1,0 +1,89 @@
+"""The board on which the run view's panels stand, where `chomp_tui.screens.run.dashboard` puts them."""
+
+from __future__ import annotations
+
+from textual.containers import Container
+from textual.geometry import NULL_OFFSET, NULL_SPACING, Size
+from textual.layout import ArrangeResult, Layout, WidgetPlacement
+from textual.message import Message
+from textual.widget import Widget
+
+from chomp_tui.screens.run.dashboard import Plan, plan
+
+
+class _Planned(Layout):
+    """Puts children where the board's plan says."""
+
+    name = "planned"
+
+    def arrange(self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True) -> ArrangeResult:
+        assert isinstance(parent, Board)
+        parent.pre_layout(self)
+        regions = parent.plan_for(size).regions
+        return [
+            WidgetPlacement(region, NULL_OFFSET, NULL_SPACING, child)
+            for child in children
+            if (region := regions.get(child.id or "")) is not None
+        ]
+
+
+class Board(Container):
+    """Shows those of its children that the plan has a place for; posts `Rearranged` when others appear."""
+
+    class Rearranged(Message):
+        """Other panels are shown, or they have other sizes."""
+
+    def __init__(self, *children: Widget, id: str) -> None:
+        super().__init__(*children, id=id)
+        self._planned = _Planned()
+        self.chosen = "charts"
+        self.zoomed: str | None = None
+        self.notice = True
+        self.terms = False
+
+    @property
+    def layout(self) -> Layout:
+        """The board's own; styles have no say."""
+        return self._planned
+
+    @property
+    def plan(self) -> Plan:
+        """The layout for the size at hand."""
+        return self.plan_for(self.size)
+
+    def plan_for(self, size: Size) -> Plan:
+        """The layout for a size."""
+        return plan(
+            size.width, size.height, chosen=self.chosen, zoomed=self.zoomed, notice=self.notice, terms=self.terms
+        )
+
+    def arrange_for(
+        self,
+        *,
+        chosen: str | None = None,
+        zoomed: str | None = None,
+        notice: bool | None = None,
+        terms: bool | None = None,
+    ) -> None:
+        """Choose the panel that has its turn, the one shown alone (None for all), and whether notice and terms show."""
+        before = (self.chosen, self.zoomed, self.notice, self.terms)
+        self.chosen, self.zoomed = chosen or self.chosen, zoomed
+        self.notice = self.notice if notice is None else notice
+        self.terms = self.terms if terms is None else terms
+        if self.zoomed == "terms" and not self.terms:
+            self.zoomed = None
+        if before != (self.chosen, self.zoomed, self.notice, self.terms):
+            self._settle()
+
+    def on_mount(self) -> None:
+        self._settle()
+
+    def on_resize(self) -> None:
+        self._settle()
+
+    def _settle(self) -> None:
+        regions = self.plan.regions
+        for child in self.children:
+            child.display = child.id in regions
+        self.refresh(layout=True)
+        self.post_message(self.Rearranged())

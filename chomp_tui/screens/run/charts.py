@@ -1,0 +1,119 @@
+"""From a run's rows to the series of its charts."""
+
+from __future__ import annotations
+
+from itertools import cycle
+
+import numpy as np
+
+from chomp.record.columns import Columns
+from chomp.record.row_columns import TERM_COLUMNS
+from chomp.record.run_view import RunView
+from chomp_tui.chart.frame import Line
+from chomp_tui.chart.smooth import Smoother
+from chomp_tui.live.snapshot import Scene
+
+SMOOTHINGS = (0.0, 0.5, 0.9, 0.98)
+NEAR = 64
+X_AXES = ("step", "tokens", "time")
+
+
+class SmoothedLoss:
+    """The smoothed loss of a growing run; only new rows cost work."""
+
+    def __init__(self) -> None:
+        self._weight = -1.0
+        self._until = (0.0, 0.0)
+        self._smoother = Smoother(0.0)
+        self.values = np.empty(0)
+
+    def of(self, rows: Columns, weight: float) -> np.ndarray:
+        """A value for each row."""
+        done = len(self.values)
+        goes_on = weight == self._weight and 0 < done <= len(rows) and _row_key(rows, done - 1) == self._until
+        if not goes_on:
+            done, self._weight, self._smoother, self.values = 0, weight, Smoother(weight), np.empty(0)
+        if len(rows) > done:
+            self.values = np.concatenate((self.values, self._smoother.extend(rows["loss"][done:])))
+            self._until = _row_key(rows, len(rows) - 1)
+        return self.values
+
+
+def _row_key(rows: Columns, index: int) -> tuple[float, float]:
+    return float(rows["step"][index]), float(rows["t"][index])
+
+
+def x_values(columns: Columns, view: RunView, x_axis: str) -> np.ndarray:
+    """What rows or evaluations are plotted by; time in seconds since the first attempt began."""
+    if x_axis == "tokens":
+        return columns["tokens_seen"]
+    if x_axis == "time":
+        return columns["t"] - (view.first_started_at or (float(columns["t"][0]) if len(columns) else 0.0))
+    return columns["step"]
+
+
+def loss_lines(scene: Scene) -> list[Line]:
+    """Training loss, smoothed, and evaluations on top."""
+    view = scene.view
+    x = x_values(view.rows, view, scene.x_axis)
+    lines = [Line("train", x, view.rows["loss"], "raw" if scene.smoothing else "smooth")]
+    if scene.smoothing:
+        lines.append(Line(f"smoothed {scene.smoothing:g}", x, scene.smoothed, "smooth"))
+    if len(view.evals):
+        x = x_values(view.evals, view, scene.x_axis)
+        lines.append(Line("eval", x, view.evals["loss"], "eval", sparse=True))
+    return lines
+
+
+def speed_lines(scene: Scene) -> list[Line]:
+    """Tokens per second."""
+    return [_line(scene, "tokens/s", "tokens_per_sec")]
+
+
+def gradient_lines(scene: Scene) -> list[Line]:
+    """Norm of the gradient before clipping."""
+    return [_line(scene, "norm", "grad_norm")]
+
+
+def rate_lines(scene: Scene) -> list[Line]:
+    """Learning rate; Muon's, where there is one, is a known multiple and would flatten it."""
+    return [_line(scene, "lr", "lr")]
+
+
+def memory_lines(scene: Scene) -> list[Line]:
+    """Memory of the device and of the host; of the host alone where no device tells."""
+    host = ("host", "host_memory_gb")
+    if not _tells(scene, "device_memory_gb"):
+        return [_line(scene, *host)]
+    told = [("limit", "device_memory_limit_gb", "raw"), ("peak", "peak_memory_gb", "second"), (*host, "eval")]
+    shown = [_line(scene, *one) for one in told if _tells(scene, one[1])]
+    return [*shown, _line(scene, "in use", "device_memory_gb")]
+
+
+def terms_of(view: RunView) -> list[str]:
+    """Columns of the objective's terms that the run tells."""
+    return [column for column in TERM_COLUMNS if view.rows.has_numbers(column) and _shows(view.rows[column])]
+
+
+def _shows(values: np.ndarray) -> bool:
+    """Whether there is a number, which nearly always is near the end."""
+    return bool(np.isfinite(values[-NEAR:]).any() or np.isfinite(values).any())
+
+
+def term_lines(scene: Scene) -> list[Line]:
+    """Terms of the objective beside the loss, without their weights."""
+    tones = cycle(("smooth", "second", "eval", "raw"))
+    return [_line(scene, _term_name(column), column, next(tones)) for column in terms_of(scene.view)]
+
+
+def _term_name(column: str) -> str:
+    return column.replace("_loss", "").replace("_", " ")
+
+
+def _tells(scene: Scene, column: str) -> bool:
+    return scene.newest(column) is not None
+
+
+def _line(scene: Scene, name: str, column: str, tone: str = "smooth") -> Line:
+    rows = scene.view.rows
+    return Line(name, x_values(rows, scene.view, scene.x_axis), rows[column], tone)  # type: ignore[arg-type]

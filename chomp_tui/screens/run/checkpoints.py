@@ -1,0 +1,77 @@
+"""The checkpoints of a run, as its events and its origin tell."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+
+from chomp.record.run_view import CheckpointView
+from chomp.record.text import duration, size
+from chomp_tui.live.snapshot import MISSING, Scene
+from chomp_tui.widgets.listing import Column, Listing, Row, cell
+
+COLUMNS = (
+    Column("step", "step", 9, right=True),
+    Column("state", "state", 7),
+    Column("age", "age", 6, rank=3, right=True),
+    Column("size", "size", 8, rank=2, right=True),
+    Column("took", "saved in", 8, rank=4, right=True),
+    Column("blocked", "blocked", 7, rank=5, right=True),
+    Column("reason", "", 12, grow=1, rank=6),
+)
+WORDS = {
+    "saving": ("saving …", "warn"),
+    "committed": ("saved", "good"),
+    "failed": ("failed", "bad"),
+    "deleted": ("deleted", "muted"),
+    "origin": ("origin", "good"),
+    "refused": ("damaged", "bad"),
+}
+
+
+class RunCheckpoints(Vertical):
+    """The list, newest step first. Posts `Opened` on Enter."""
+
+    class Opened(Message):
+        """The checkpoints themselves are wanted."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, classes="panel")
+        self.border_title = "Checkpoints"
+
+    def compose(self) -> ComposeResult:
+        yield Listing(COLUMNS)
+
+    def draw(self, scene: Scene) -> None:
+        """Show a scene."""
+        checkpoints = sorted(scene.checkpoints.values(), key=lambda one: -one.step)
+        self.query_one(Listing).show([_row(one, scene.now) for one in checkpoints])
+        said = f"{len(scene.saved)} saved · Enter opens" if checkpoints else "none yet"
+        # Setting it paints the panel anew.
+        if said != self.border_subtitle:
+            self.border_subtitle = said
+
+    def on_listing_opened(self, event: Listing.Opened) -> None:
+        event.stop()
+        self.post_message(self.Opened())
+
+
+def _row(one: CheckpointView, now: float) -> Row:
+    word, tone = WORDS.get(one.state, (one.state, "muted"))
+    return Row(
+        str(one.step),
+        {
+            "step": cell(f"{one.step:,}", "strong" if one.state in ("committed", "origin") else "muted"),
+            "state": cell(word, tone),
+            "age": cell(duration(now - one.t) if one.t else MISSING, "muted"),
+            "size": cell(MISSING if one.bytes is None else size(one.bytes)),
+            "took": cell(_seconds(one.seconds)),
+            "blocked": cell(_seconds(one.blocked_seconds), "muted"),
+            "reason": cell(one.reason or "", "bad"),
+        },
+    )
+
+
+def _seconds(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f} s"

@@ -1,0 +1,82 @@
+"""What a run runs on and with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from textual.content import Content
+
+from chomp.record.text import count, defused, duration
+from chomp_tui.live.snapshot import Scene
+from chomp_tui.screens.run.header import device_name
+from chomp_tui.screens.run.panel import TextPanel
+
+Fact = tuple[str, str]
+
+
+class FactsPanel(TextPanel):
+    """Path, device, environment that took effect, settings, versions; drag to select, Ctrl+C copies."""
+
+    def text(self, scene: Scene, width: int) -> Content:
+        lines: list[Content] = []
+        for title, facts in sections(scene):
+            if not facts:
+                continue
+            if lines:
+                lines.append(Content(""))
+            lines.append(Content.styled(title, "bold $primary"))
+            wide = max(len(name) for name, _ in facts) + 2 if any(name for name, _ in facts) else 0
+            for name, value in facts:
+                first, *more = wrap(value, max(16, width - wide)) or [""]
+                lines.append(Content.assemble((f"{name:<{wide}}", "$muted"), first))
+                lines += [Content(" " * wide + line) for line in more]
+        return Content("\n").join(lines)
+
+
+def sections(scene: Scene) -> Iterator[tuple[str, list[Fact]]]:
+    """Everything, by section, made harmless."""
+    for title, facts in _sections(scene):
+        yield title, [(_flat(name), _flat(value)) for name, value in facts]
+
+
+def _sections(scene: Scene) -> Iterator[tuple[str, list[Fact]]]:
+    started, facts = scene.view.started, scene.facts
+    yield "Run", list(_run(scene))
+    if started is not None:
+        yield "Environment that took effect", list(started.environment.items()) or [("none", "of XLA, JAX or CUDA")]
+    for section, settings in facts.settings.items():
+        yield section.capitalize(), list(settings.items())
+    if facts.problem is not None:
+        yield "Settings", [("unreadable", facts.problem)]
+    if started is not None:
+        yield "Versions", list(started.versions.items())
+        if started.optimizer:
+            yield "Parameter groups", [("", line) for line in started.optimizer.splitlines()]
+
+
+def _run(scene: Scene) -> Iterator[Fact]:
+    view, started = scene.view, scene.view.started
+    yield "path", str(scene.update.run.path.absolute())
+    if scene.facts.origin is not None:
+        yield "fork of", f"{scene.facts.origin.path} at step {scene.facts.origin.step:,}"
+    if started is None:
+        return
+    yield "device", device_name(started.device)
+    yield "host", f"{started.host}, pid {started.pid}"
+    yield "parameters", count(started.parameters)
+    yield "batch", f"{started.tokens_per_step:,} tokens a step"
+    yield "data", started.data
+    if view.compiled is not None:
+        cache = f", cache {view.compiled.cache}" if view.compiled.cache else ", no cache"
+        how = "from the cache" if view.compiled.cache_hit else "anew"
+        yield "compiled", f"{how} in {duration(view.compiled.seconds)}{cache}"
+    if started.accepted:
+        yield "accepted", ", ".join(started.accepted)
+    if view.unknown_kinds:
+        yield "not understood", ", ".join(f"{number} × {kind}" for kind, number in view.unknown_kinds.items())
+
+
+def _flat(text: str) -> str:
+    # Columns of a table stay columns: only line ends go.
+    return defused(text).replace("\n", " ").replace("\t", " ")

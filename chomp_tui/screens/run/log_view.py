@@ -1,0 +1,185 @@
+"""The end of the log: literal text, filtered, followed while its end is in view."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.cells import cell_len, chop_cells
+from rich.segment import Segment
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+
+from chomp.record.text import defused
+from chomp_tui.widgets.update_if_changed import set_title
+
+MOST_LINES = 5_000
+LONGEST_LINE = 2_000
+LEAST_TO_INDENT = 20
+# Painted rows that are kept for the next painting.
+MOST_STRIPS = 500
+TONES = (("ERROR", "bad"), ("CRITICAL", "bad"), ("Traceback", "bad"), ("WARNING", "warn"))
+
+
+class LogView(ScrollView, can_focus=True):
+    """The log panel; long lines are wrapped. Scrolled to its end it follows, End goes there."""
+
+    ALLOW_SELECT = True
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"logview--bad", "logview--warn"}
+
+    def __init__(self, *, id: str) -> None:
+        self._strips: dict[int, Strip] = {}
+        super().__init__(id=id, classes="panel")
+        self.border_title = "Log"
+        self.wanted = ""
+        self._lines: deque[str] = deque(maxlen=MOST_LINES)
+        # What is shown: a piece of a line, and the tone of the line; and how many rows each shown line takes.
+        self._rows: list[tuple[str, str]] = []
+        self._heights: deque[int] = deque()
+        self._new: deque[str] = deque(maxlen=MOST_LINES)
+        self._state: tuple[str, int] | None = None
+        self._follows = True
+
+    @property
+    def text(self) -> str:
+        """What is shown."""
+        return "\n".join(row for row, _ in self._rows)
+
+    def last_lines(self, number: int) -> tuple[str, ...]:
+        """The newest lines, filtered or not."""
+        return tuple(self._lines)[-number:]
+
+    def add(self, lines: Iterable[str], *, restarted: bool = False) -> None:
+        """Take lines in; they are drawn with the next `draw`."""
+        if restarted:
+            self._lines.clear()
+            self._new.clear()
+            self._state = None
+        shown = [defused(line[:LONGEST_LINE]).replace("\n", " ").expandtabs(4) for line in lines]
+        self._lines.extend(shown)
+        self._new.extend(shown)
+
+    def clear(self) -> None:
+        """Forget all lines, and the filter."""
+        self.wanted, self._follows = "", True
+        self.add((), restarted=True)
+
+    def filter(self, wanted: str) -> None:
+        """Show only lines that contain a text, in any case; an empty text shows all."""
+        self.wanted, self._follows = wanted, True
+        self.draw()
+
+    def draw(self) -> None:
+        """Show what has come in."""
+        width = self.scrollable_content_region.width
+        state = (self.wanted, width)
+        if width <= 0 or (state == self._state and not self._new):
+            return
+        if state != self._state or len(self._new) >= MOST_LINES:
+            self._rows, self._heights, self._new = [], deque(), self._lines.copy()
+            self._strips.clear()
+        self._state = state
+        self._append(self._new, width)
+        self._new.clear()
+        wanted = self.wanted
+        self._resize_to(Size(width, len(self._rows)))
+        set_title(self, "Log" if not wanted else f"Log with “{_short(self.wanted)}”")
+        self.border_subtitle = f"{len(self._heights):,} line{'s' * (len(self._heights) != 1)}" + (
+            " · Esc shows all" if wanted else " · / filters"
+        )
+        if self._follows:
+            self.scroll_end(animate=False, x_axis=False, immediate=True)
+        self.refresh(self.size.region)
+
+    def _resize_to(self, size: Size) -> None:
+        """Take another virtual size; the screen is laid out anew only if the scroll bar comes or goes with it."""
+        if self.show_vertical_scrollbar != (size.height > self.container_size.height):
+            self.virtual_size = size
+            return
+        self.set_reactive(LogView.virtual_size, size)
+        if self.show_vertical_scrollbar:
+            self.vertical_scrollbar.window_virtual_size = size.height
+
+    def _append(self, lines: Iterable[str], width: int) -> None:
+        """Put the wanted ones of these lines below what is shown; the oldest go beyond the most that are kept."""
+        wanted = self.wanted.casefold()
+        for line in lines:
+            if wanted in line.casefold():
+                rows, tone = wrapped(line, width), _tone(line)
+                self._rows += [(row, tone) for row in rows]
+                self._heights.append(len(rows))
+        gone = sum(self._heights.popleft() for _ in range(len(self._heights) - MOST_LINES))
+        del self._rows[:gone]
+        if gone or len(self._strips) > MOST_STRIPS:
+            self._strips.clear()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._follows = new_value >= self.max_scroll_y
+
+    def on_resize(self) -> None:
+        follows = self._follows
+        self.draw()
+        if follows:
+            self.scroll_end(animate=False, x_axis=False, immediate=True)
+
+    def render_line(self, y: int) -> Strip:
+        index, width = self.scroll_offset.y + y, self.size.width
+        if index >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        strip = self._strips.get(index)
+        # The same object is painted without being filtered and measured anew when it has only moved up a row.
+        if strip is None or strip.cell_length != width:
+            strip = self._strips[index] = self._strip(index, width)
+        return strip
+
+    def _strip(self, index: int, width: int) -> Strip:
+        base = self.rich_style
+        row, tone = self._rows[index]
+        style = base + self.get_component_rich_style(f"logview--{tone}", partial=True) if tone else base
+        parts = [Segment(row, style)]
+        selection = self.text_selection
+        if selection is not None and (span := selection.get_span(index)) is not None:
+            start, end = span[0], len(row) if span[1] == -1 else span[1]
+            chosen = style + self.screen.get_component_rich_style("screen--selection")
+            parts = [Segment(row[:start], style), Segment(row[start:end], chosen), Segment(row[end:], style)]
+        return Strip(parts).adjust_cell_length(width, base).apply_offsets(0, index)
+
+    def notify_style_update(self) -> None:
+        self._strips.clear()
+        super().notify_style_update()
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        return selection.extract(self.text), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self._strips.clear()
+        self.refresh()
+
+
+def _tone(line: str) -> str:
+    return next((tone for word, tone in TONES if word in line), "")
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """The line in rows of at most `width` cells, broken at a space where one is near; later rows are set in."""
+    rows, indent = [], ""
+    while cell_len(indent) + cell_len(line) > width:
+        room = max(1, width - len(indent))
+        piece = chop_cells(line[: 2 * room], room)[0] or line[0]
+        # A number that is cut in two is another number.
+        space = -1 if line[len(piece) : len(piece) + 1] == " " else piece.rfind(" ")
+        if space > len(piece) // 2:
+            piece = piece[:space]
+        rows.append(indent + piece)
+        line = line[len(piece) :].lstrip(" ")
+        indent = "  " if width > LEAST_TO_INDENT else ""
+    return [*rows, indent + line] if line or not rows else rows
+
+
+def _short(text: str) -> str:
+    flat = defused(text).replace("\n", " ")
+    return flat if len(flat) <= 30 else f"{flat[:29]}…"

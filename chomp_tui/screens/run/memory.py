@@ -1,0 +1,59 @@
+"""Memory of the device and of the host, as bars."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from chomp.record.text import size
+from chomp_tui.live.snapshot import MISSING, Scene
+from chomp_tui.screens.run.panel import TextPanel, bar
+
+# Above these shares of the limit a peak is worth a look, and in danger.
+TIGHT, FULL = 0.85, 0.95
+
+
+class MemoryPanel(TextPanel):
+    """In use, peak and limit of the fullest device; the engine's resident memory; the disk."""
+
+    def text(self, scene: Scene, width: int) -> Content:
+        limit = scene.newest("device_memory_limit_gb")
+        in_use, peak = scene.newest("device_memory_gb"), scene.newest("peak_memory_gb")
+        device = [_line("in use", in_use, limit, width), _line("peak", peak, limit, width)]
+        if in_use is None and peak is None and scene.view.rows:
+            # In the place of another dash: all that is below it has to stay in view.
+            device[1] = Content.styled("this device does not tell", "$muted")
+        lines = [
+            *device,
+            Content.assemble(("limit   ", "$muted"), (_gib(limit), "bold")),
+            Content.assemble(("host    ", "$muted"), (_gib(scene.newest("host_memory_gb")), "bold")),
+            Content.assemble(
+                ("step    ", "$muted"), (_program(scene), "bold"), ("  by the compiler" if width > 34 else "", "$muted")
+            ),
+            Content.assemble(("disk    ", "$muted"), (_disk(scene), "bold")),
+        ]
+        return Content("\n").join(lines)
+
+
+def _line(label: str, value: float | None, limit: float | None, width: int) -> Content:
+    text = Content.assemble((f"{label:<8}", "$muted"), (f"{_gib(value):>9}", "bold"))
+    cells = min(40, width - 26)
+    if value is None or not limit or cells < 4:
+        return text
+    share = value / limit
+    colour = "$error" if share > FULL else "$warning" if share > TIGHT else "$chart-smooth"
+    filled, rest = bar(share, cells)
+    return text + Content.assemble("  ", (filled, colour), (rest, "$border"), (f" {share:>4.0%}", "$muted"))
+
+
+def _gib(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f} GiB"
+
+
+def _program(scene: Scene) -> str:
+    total = scene.view.compiled.memory.get("total") if scene.view.compiled is not None else None
+    return MISSING if not total else f"{total / 2**30:.2f} GiB"
+
+
+def _disk(scene: Scene) -> str:
+    free = scene.update.disk_free_bytes
+    return MISSING if free is None else f"{size(free)} free"

@@ -1,0 +1,93 @@
+"""What stands in the loss chart's place while there is no loss to show: why, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from chomp.record.text import defused, duration
+from chomp_tui.live.snapshot import Scene
+from chomp_tui.widgets.update_if_changed import set_text
+
+LOG_LINES = 8
+LONGEST_LINE = 240
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A headline, what it means, lines of the log that explain it, and what to do."""
+
+    title: str
+    text: str = ""
+    log: tuple[str, ...] = ()
+    hint: str = ""
+    is_bad: bool = False
+
+
+NO_RUN = Notice(
+    "No run is chosen",
+    "Home lists the runs: choose one and press Enter.",
+    hint="1 shows the runs, 2 configures a new one",
+)
+STARTING = Notice("The engine is starting", "It loads its libraries and has said nothing yet.")
+
+
+def notice_of(scene: Scene) -> Notice | None:
+    """What to say instead of a loss curve, or None when there is a curve."""
+    view, status, problem = scene.view, scene.status, scene.update.problem
+    log = tuple(line for line in scene.log_end if line.strip())[-LOG_LINES:]
+    if len(view.rows):
+        return None
+    if problem is not None and view.started is None and not log:
+        return Notice("This run cannot be shown", problem, hint="1 shows the runs", is_bad=True)
+    if status.is_live:
+        return _under_way(scene)
+    if status.tone == "live":
+        return STARTING
+    if status.tone == "bad":
+        return Notice(f"The engine ended: {status.word}", status.reason, log, "the whole log is in the panel Log", True)
+    if view.ended is not None:
+        return Notice(f"The run is {status.word}, without a training step", status.reason, log, "r resumes it")
+    return Notice("Nothing has happened here yet", problem or status.reason, log, "1 shows the runs")
+
+
+def _under_way(scene: Scene) -> Notice:
+    view = scene.view
+    phase = view.phase
+    if phase is None:
+        return STARTING
+    since = duration(scene.now - phase.t) if phase.t else ""
+    if phase.name == "data":
+        return Notice(f"Reading the data, {since}", "The corpus is read, counted and split.")
+    if phase.name == "compile":
+        return Notice(f"Compiling the training step, {since}", "A large model takes minutes the first time.")
+    if phase.name == "paused":
+        return Notice("Paused before the first record", hint="p goes on")
+    return Notice(f"Training since {since}", "The first record comes when its step is done.")
+
+
+class NoticePanel(VerticalScroll, can_focus=True):
+    """Shows a notice."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, classes="panel")
+
+    def compose(self) -> ComposeResult:
+        yield Static(markup=False)
+
+    def show(self, notice: Notice) -> None:
+        """Show this one."""
+        colour = "$error" if notice.is_bad else "$primary"
+        parts = [Content.styled(defused(notice.title), f"bold {colour}")]
+        if notice.text:
+            parts.append(Content(defused(notice.text)))
+        if notice.log:
+            parts.append(Content.styled("\n".join(defused(line)[:LONGEST_LINE] for line in notice.log), "$muted"))
+        if notice.hint:
+            parts.append(Content.styled(notice.hint, "$accent"))
+        content = Content("\n\n").join(parts)
+        set_text(self.query_one(Static), content)

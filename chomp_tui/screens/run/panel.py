@@ -1,0 +1,42 @@
+"""A panel of text: scrolled by keys, selectable, drawn again only when its text changed."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+
+from chomp_tui.live.snapshot import Scene
+from chomp_tui.screens.run.rows import Rows
+
+
+class TextPanel(VerticalScroll, can_focus=True):
+    """Shows what `text` makes of a scene.
+
+    Args:
+        title: at the border.
+    """
+
+    def __init__(self, title: str, *, id: str) -> None:
+        super().__init__(id=id, classes="panel")
+        self.border_title = title
+
+    def compose(self) -> ComposeResult:
+        yield Rows()
+
+    def draw(self, scene: Scene) -> None:
+        """Show a scene."""
+        self.query_one(Rows).show(self.text(scene, max(1, self.scrollable_content_region.width)))
+
+    def text(self, scene: Scene, width: int) -> Content:
+        """The panel's text for a scene, in lines of at most `width` cells where it is laid out."""
+        raise NotImplementedError
+
+
+def bar(share: float, width: int) -> tuple[str, str]:
+    """A bar of `width` cells in halves: its filled part, and the rest. What is there at all shows."""
+    halves = round(max(0.0, min(1.0, share)) * width * 2)
+    if share > 0:
+        halves = max(1, halves)
+    filled = "━" * (halves // 2) + "╸" * (halves % 2)
+    return filled, "╌" * (width - len(filled))

@@ -1,0 +1,106 @@
+"""The newest numbers of a run: a column where there is room, else one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from textual.content import Content
+from textual.widgets import Static
+
+from chomp.record.columns import Columns
+from chomp.record.text import count, step_time
+from chomp_tui.live.snapshot import MISSING, Scene, said
+from chomp_tui.screens.run.panel import TextPanel
+from chomp_tui.widgets.update_if_changed import set_text
+
+
+@dataclass(frozen=True)
+class Readout:
+    """One number; `short` is its label in the line."""
+
+    label: str
+    value: str
+    note: str = ""
+    short: str = ""
+    style: str = "bold"
+
+
+def readouts(scene: Scene) -> list[Readout]:
+    """All numbers, the most wanted first."""
+    view, newest = scene.view, scene.newest
+    eval_loss, bpb = view.evals.last("loss"), view.evals.last("bpb")
+    best_step, best = best_eval(view.evals)
+    lr_muon = newest("lr_muon")
+    limit = f"smoothed {scene.smoothing:g}" if scene.smoothing else "not smoothed"
+    return [
+        Readout("loss", said(loss_now(scene), "{:.4f}".format), limit, "loss", "bold $chart-smooth"),
+        Readout("eval loss", said(eval_loss, "{:.4f}".format), _eval_note(scene), "eval", "bold $chart-eval"),
+        Readout("bits per byte", said(bpb, "{:.4f}".format), "", "bits/byte", "bold $chart-eval"),
+        Readout("best eval", said(best, "{:.4f}".format), f"at step {best_step:,}" if best_step else ""),
+        Readout("speed", said(newest("tokens_per_sec"), lambda value: count(round(value))), "tokens/s", "tokens/s"),
+        Readout("grad norm", said(newest("grad_norm"), "{:.3g}".format), "", "grad"),
+        Readout("learning rate", said(newest("lr"), "{:.2e}".format), f"muon {lr_muon:.2e}" if lr_muon else "", "lr"),
+        Readout("step time", said(newest("step_time_s"), step_time), ""),
+        Readout("MFU", said(newest("mfu"), "{:.1%}".format), "", "MFU"),
+        Readout("packing", said(newest("packing_utilization"), "{:.1%}".format), "of positions"),
+        Readout("tokens seen", count(view.tokens_seen) if view.tokens_seen else MISSING, "", "tokens"),
+        Readout("parameters", count(view.started.parameters) if view.started else MISSING, ""),
+        Readout("compile", said(view.compiled.seconds if view.compiled else None, "{:.1f} s".format), _cached(scene)),
+    ]
+
+
+def loss_now(scene: Scene) -> float | None:
+    """The newest finite smoothed loss; of a loss that is not finite now there is none."""
+    values = scene.smoothed
+    return float(values[-1]) if len(values) else None
+
+
+def best_eval(evals: Columns) -> tuple[int, float | None]:
+    """Step and loss of the lowest evaluation."""
+    losses = evals["loss"]
+    if not np.isfinite(losses).any():
+        return 0, None
+    index = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))
+    return int(evals["step"][index]), float(losses[index])
+
+
+def _eval_note(scene: Scene) -> str:
+    step = scene.view.evals.last("step")
+    return f"at step {int(step):,}" if step is not None else ""
+
+
+def _cached(scene: Scene) -> str:
+    compiled = scene.view.compiled
+    return "from the cache" if compiled is not None and compiled.cache_hit else ""
+
+
+class Tiles(TextPanel):
+    """The column."""
+
+    def text(self, scene: Scene, width: int) -> Content:
+        lines = []
+        for one in readouts(scene):
+            value = Content.assemble((f"{one.label:<14}", "$muted"), (f"{one.value:>9}", one.style))
+            note = f"  {one.note}" if one.note and width >= 25 + len(one.note) else ""
+            lines.append(value + Content.styled(note, "$muted"))
+        return Content("\n").join(lines)
+
+
+class TileStrip(Static):
+    """The line."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, markup=False)
+
+    def draw(self, scene: Scene) -> None:
+        """Show as many numbers as fit."""
+        line = Content("")
+        for one in readouts(scene):
+            if not one.short:
+                continue
+            part = Content.assemble((one.short, "$muted"), " ", (one.value, one.style))
+            gap = 2 if line.plain else 0
+            if line.cell_length + gap + part.cell_length <= self.size.width - 2:
+                line = line + " " * gap + part
+        set_text(self, line)

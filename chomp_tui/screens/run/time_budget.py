@@ -1,0 +1,53 @@
+"""Where a run's time went."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from chomp.record.text import duration
+from chomp_tui.live.snapshot import Scene
+from chomp_tui.screens.run.panel import TextPanel, bar
+
+NAMES = {
+    "train": ("training", "$success"),
+    "data_wait": ("data wait", "$warning"),
+    "compile": ("compiling", "$chart-second"),
+    "startup": ("starting", "$chart-second"),
+    "eval": ("evaluating", "$chart-eval"),
+    "sample": ("sampling", "$chart-eval"),
+    "save": ("saving", "$chart-smooth"),
+    "paused": ("paused", "$muted"),
+    "lost": ("lost", "$error"),
+}
+
+
+class BudgetPanel(TextPanel):
+    """Seconds by category over all attempts, as bars and shares."""
+
+    def text(self, scene: Scene, width: int) -> Content:
+        live = scene.status.is_live
+        spent = scene.view.spent_until(scene.now) if live else scene.view.budget
+        total = sum(spent.values())
+        if total <= 0:
+            return Content.styled("nothing was measured yet", "$muted")
+        cells = max(0, min(40, width - 28))
+        lines, origin = [], scene.facts.origin
+        if origin is not None and scene.view.is_accounted:
+            # The account came with the checkpoint; while a fork has only its phases to go by, it is the fork's alone.
+            lines.append(Content.styled(f"with its origin's up to step {origin.step:,}", "$muted"))
+        for key, (name, colour) in NAMES.items():
+            seconds = spent.get(key, 0.0)
+            if seconds <= 0 and key != "train":
+                continue
+            share = seconds / total
+            filled, rest = bar(share, cells)
+            lines.append(
+                Content.assemble(
+                    (f"{name:<11}", "$muted"),
+                    (filled, colour),
+                    (rest, "$border"),
+                    (f" {share:>6.1%}", "bold" if seconds else "$muted"),
+                    (f"{duration(seconds):>8}", "$muted"),
+                )
+            )
+        return Content("\n").join(lines)

@@ -1,1 +1,0 @@
-"""Starting and steering engines, and the machine they run on; no widget anywhere."""

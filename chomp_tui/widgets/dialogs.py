@@ -1,0 +1,156 @@
+"""Small questions over a screen: confirm, choose, type a line, read a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, OptionList, Static
+from textual.widgets.option_list import Option
+
+from chomp.record.text import defused
+from chomp_tui import keys
+from chomp_tui.widgets.too_small import TooSmall
+
+Answer = TypeVar("Answer")
+# Of a choice's explanation, so that its lines begin below each other.
+HELP_CELLS = 50
+
+
+class Dialog(ModalScreen[Answer | None]):
+    """A screen over a screen, for one answer; None when cancelled."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
+
+    def on_mount(self) -> None:
+        # A question of which only a part fits would hide that the screen below says so.
+        self.mount(TooSmall())
+
+    def answer(self, answer: Answer | None) -> None:
+        """Close with the first answer. Keys typed fast still reach a dialog that is closed or covered by another."""
+        if self.app.screen is self:
+            self.dismiss(answer)
+
+    def action_cancel(self) -> None:
+        """Close without an answer."""
+        self.answer(None)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One answer: what is returned, the letter that chooses it, what it says, and what it means."""
+
+    id: str
+    key: str
+    label: str
+    help: str = ""
+
+
+class Choose(Dialog[str]):
+    """One of a few answers, by letter, by arrows and Enter, or by mouse; None when cancelled."""
+
+    def __init__(self, title: str, choices: Sequence[Choice], text: str = "") -> None:
+        super().__init__(classes="dialog")
+        self._title = title
+        self._choices = tuple(choices)
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Label(Content(defused(self._title)), classes="title")
+            if self._text:
+                yield Static(Content(defused(self._text)), classes="text")
+            yield OptionList(*(Option(_choice_line(choice), id=choice.id) for choice in self._choices))
+            yield Label("a letter, or arrows and Enter; Esc cancels", classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).focus()
+
+    def on_key(self, event) -> None:  # type: ignore[no-untyped-def]
+        for choice in self._choices:
+            if event.character == choice.key:
+                event.stop()
+                self.answer(choice.id)
+                return
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.answer(event.option_id)
+
+
+def _choice_line(choice: Choice) -> Content:
+    line = Content.assemble((f" {choice.key} ", "bold reverse"), "  ", (choice.label, "bold"))
+    below = [Content.styled(part.plain, "dim") for part in Content(defused(choice.help)).wrap(HELP_CELLS)]
+    return Content("\n      ").join([line, *below]) if choice.help else line
+
+
+class Ask(Dialog[str]):
+    """One line of text; None when cancelled.
+
+    Args:
+        check: gives the sentence that says what is wrong with a text, or None.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        value: str = "",
+        placeholder: str = "",
+        text: str = "",
+        check: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
+        super().__init__(classes="dialog")
+        self._title = title
+        self._value = value
+        self._placeholder = placeholder
+        self._text = text
+        self._check = check
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Label(Content(defused(self._title)), classes="title")
+            if self._text:
+                yield Static(Content(defused(self._text)), classes="text")
+            yield Input(self._value, placeholder=self._placeholder)
+            yield Label("", classes="error")
+            yield Label("Enter accepts, Esc cancels", classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        wrong = self._check(event.value)
+        if wrong is None:
+            self.answer(event.value)
+        else:
+            self.query_one(".error", Label).update(Content(defused(wrong)))
+
+
+class Read(Dialog[None]):
+    """A text to read, shown literally and scrolled by keys."""
+
+    def __init__(self, title: str, text: str | Content) -> None:
+        super().__init__(classes="dialog wide")
+        self._title = title
+        self._text = text if isinstance(text, Content) else Content(defused(text))
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Label(Content(defused(self._title)), classes="title")
+            with VerticalScroll():
+                yield Static(self._text)
+            yield Label("arrows scroll, Esc closes", classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+
+def confirm(title: str, *, text: str, yes: str) -> Choose:
+    """A question whose answer `yes` must be chosen on purpose; the cursor starts at the harmless one."""
+    return Choose(title, (Choice("no", "n", "No"), Choice("yes", "y", yes)), text)

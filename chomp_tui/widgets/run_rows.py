@@ -1,0 +1,181 @@
+"""A run summary as cells of a list and as lines of detail."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from functools import lru_cache
+
+from textual.content import Content
+
+from chomp.record.summary import RunSummary
+from chomp.record.text import count, defused, duration, size
+from chomp_tui.chart.sparkline import sparkline
+from chomp_tui.live.run_list import ConfigEntry
+from chomp_tui.widgets.listing import Cell, Column, Row, cell
+
+BAR_CELLS = 8
+CURVE_CELLS = 13
+FACT_CELLS = 8
+
+RUN_COLUMNS = (
+    Column("state", "state", 13),
+    Column("name", "run", 29, grow=2, middle=True, whole=True),
+    Column("step", "step", 13, rank=1, right=True, whole=True),
+    Column("bar", "", BAR_CELLS, rank=7),
+    Column("loss", "loss", 7, rank=1, right=True),
+    Column("eval", "eval", 7, rank=6, right=True),
+    Column("curve", "loss curve", CURVE_CELLS, rank=3),
+    Column("age", "age", 6, rank=2, right=True),
+    Column("size", "size", 8, rank=4, right=True),
+    Column("reason", "why", 19, grow=1, rank=5),
+)
+CONFIG_COLUMNS = (
+    Column("name", "file", 25, middle=True, whole=True),
+    Column("purpose", "purpose", 12, grow=1, rank=1),
+)
+# Glyph, word and tone. A word and a glyph each say all that the colour says.
+PHASES = {
+    "data": ("◐", "reading", "live"),
+    "compile": ("◐", "compiling", "live"),
+    "train": ("●", "training", "live"),
+    "eval": ("◐", "evaluating", "live"),
+    "sample": ("◐", "sampling", "live"),
+    "save": ("◐", "saving", "live"),
+    "paused": ("‖", "paused", "warn"),
+}
+STATES = {
+    "running": ("?", "elsewhere", "idle"),
+    "completed": ("✓", "completed", "good"),
+    "stopped": ("■", "stopped", "idle"),
+    "data_exhausted": ("■", "out of text", "good"),
+    "crashed": ("✗", "crashed", "bad"),
+    "new": ("…", "not started", "idle"),
+    "unreadable": ("!", "unreadable", "bad"),
+}
+
+
+def state_of(run: RunSummary) -> tuple[str, str, str]:
+    """Glyph, word and tone of a run's state."""
+    if run.is_live and (run.phase is not None or run.state == "running"):
+        return PHASES.get(run.phase or "train", ("●", "running", "live"))
+    if run.is_live and run.since > run.last_t:
+        return ("◐", "starting", "live")
+    return STATES.get(run.state, ("?", run.state, "idle"))
+
+
+def run_row(run: RunSummary, now: float) -> Row:
+    """A run as a line of the list; `now` is Unix time."""
+    age = cell(duration(run.age_seconds(now)), "muted")
+    return Row(str(run.path), {**_lasting_cells(run), "age": age})
+
+
+@lru_cache(maxsize=4096)
+def _lasting_cells(run: RunSummary) -> Mapping[str, Cell]:
+    """The cells that stay as they are until the run itself changes."""
+    glyph, word, tone = state_of(run)
+    return {
+        "state": cell(f"{glyph} {word}", tone),
+        "name": cell(run.name, "strong" if run.is_live else ""),
+        "step": cell(steps_text(run)),
+        "bar": progress_bar(run.step, run.total_steps),
+        "loss": cell(loss_text(run.loss)),
+        "eval": cell(loss_text(run.eval_loss), "accent"),
+        "curve": cell(curve(run), "curve"),
+        "size": cell(size(run.bytes) if run.bytes is not None else "…", "muted"),
+        "reason": cell(run.reason or "", "bad" if tone == "bad" else "muted"),
+    }
+
+
+def config_row(entry: ConfigEntry) -> Row:
+    """A configuration as a line of the list."""
+    return Row(str(entry.path), {"name": cell(entry.path.name), "purpose": cell(entry.purpose, "muted")})
+
+
+def steps_text(run: RunSummary) -> str:
+    """`800/1,000`, or what is known of it."""
+    total = f"{run.total_steps:,}" if run.total_steps is not None else "?"
+    return f"{run.step:,}/{total}" if run.state != "new" else "-"
+
+
+def loss_text(value: float | None) -> str:
+    """A loss in seven cells at most; a dash where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.3g}"
+
+
+def progress_bar(step: int, total: int | None, cells: int = BAR_CELLS) -> Cell:
+    """Done and left as a line of two weights."""
+    if not total:
+        return ()
+    done = min(cells, step * cells // total)
+    return (("━" * done, "accent"), ("─" * (cells - done), "muted"))
+
+
+def curve(run: RunSummary) -> str:
+    """The losses from the first step to the last in miniature; of two or more only, one is no curve."""
+    return sparkline(run.losses, CURVE_CELLS, "block") if len(run.losses) > 1 else ""
+
+
+def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Content:
+    """All that is known of a run, most important first.
+
+    Args:
+        now: Unix time.
+        width: cells of a line.
+        chart: lines of a curve to show between progress and places.
+    """
+    glyph, word, tone = state_of(run)
+    colours = {"live": "$success", "good": "$success", "warn": "$warning", "bad": "$error"}
+    head = Content.styled(f"{glyph} {word}", f"bold {colours.get(tone, '$muted')}")
+    if run.reason:
+        head += Content(f"  {defused(run.reason)}")
+    elif run.is_live:
+        head += Content(f"  pid {run.pid}, last event {duration(run.age_seconds(now))} ago")
+    facts = [
+        ("saved", _checkpoints(run)),
+        ("forked", f"from step {run.origin.step:,} of {run.origin.run} ({run.origin.path})" if run.origin else ""),
+        ("where", f"{run.path}{f', {size(run.bytes)}' if run.bytes is not None else ''}"),
+        ("engine", _engine(run)),
+        ("sample", " ".join(run.sample.split())),
+    ]
+    lines = [head, *(fact(name, text, width) for name, text in facts if text)]
+    if chart:
+        span = f"{loss_text(run.losses[0])} → {loss_text(run.losses[-1])}"
+        lines[1:1] = [Content(""), Content.styled(chart, "$chart-smooth"), fact("loss", span, width), Content("")]
+    return Content("\n").join(lines)
+
+
+def tall_curve(run: RunSummary, width: int, height: int) -> str:
+    """The losses from the first step to the last, `height` lines of `width` cells."""
+    return sparkline(run.losses, width, height=height) if len(run.losses) > 1 else ""
+
+
+def config_detail(entry: ConfigEntry, width: int) -> Content:
+    """What the header of a configuration says, in lines of `width` cells."""
+    facts = [("purpose", entry.purpose), ("needs", entry.hardware), ("takes", entry.wall_time)]
+    return Content("\n").join([fact(name, text, width) for name, text in facts if text])
+
+
+def fact(name: str, text: str, width: int) -> Content:
+    """A name and what there is to say, in lines of `width` cells that all begin behind the name."""
+    wrapped = textwrap.wrap(defused(text), max(20, width - FACT_CELLS), break_on_hyphens=False) or [""]
+    return Content.styled(f"{name:<{FACT_CELLS}}", "$muted") + Content(f"\n{' ' * FACT_CELLS}".join(wrapped))
+
+
+def _checkpoints(run: RunSummary) -> str:
+    if not run.checkpoints:
+        return "no checkpoint yet" if run.is_live else "no checkpoint"
+    shown = ", ".join(f"{step:,}" for step in run.checkpoints[-5:])
+    more = len(run.checkpoints) - 5
+    return f"step {shown}" + (f" and {more} earlier" if more > 0 else "")
+
+
+def _engine(run: RunSummary) -> str:
+    parts = [run.device]
+    if run.parameters is not None:
+        parts.append(f"{count(run.parameters)} parameters")
+    if run.attempts:
+        parts.append(f"attempt {run.attempts}")
+    return " · ".join(part for part in parts if part)

@@ -1,0 +1,58 @@
+"""The line at the top of every screen: where you are, and what it is about."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.events import Click
+from textual.widgets import Static
+
+from chomp.record.text import defused
+from chomp_tui.widgets.update_if_changed import set_text
+
+TABS = (
+    ("home", "1 Home"),
+    ("configure", "2 Configure"),
+    ("device", "3 Device"),
+    ("run", "4 Run"),
+    ("checkpoints", "5 Checkpoints"),
+)
+
+
+class Tab(Static):
+    """A screen's name; a click goes there."""
+
+    def __init__(self, mode: str, label: str, *, active: bool) -> None:
+        super().__init__(Content(label), classes="tab active" if active else "tab")
+        self._mode = mode
+
+    async def on_click(self, event: Click) -> None:
+        event.stop()
+        await self.run_action(f"app.show_screen('{self._mode}')")
+
+
+class TopBar(Horizontal):
+    """Screen names on the left, one line of context on the right.
+
+    Args:
+        active: the mode of the screen below.
+        read_only: whether this console can change nothing.
+    """
+
+    def __init__(self, active: str, *, read_only: bool = False) -> None:
+        super().__init__(id="topbar")
+        self._active = active
+        self._read_only = read_only
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content.styled("chomp", "bold"), classes="brand")
+        for mode, label in TABS:
+            yield Tab(mode, label, active=mode == self._active)
+        if self._read_only:
+            yield Static("read-only", classes="read-only")
+        yield Static("", id="context")
+
+    def say(self, text: str | Content) -> None:
+        """Replace the context."""
+        set_text(self.query_one("#context", Static), text if isinstance(text, Content) else Content(defused(text)))

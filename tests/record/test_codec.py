@@ -1,0 +1,194 @@
+"""The lines of `events.jsonl`, letter by letter: other programs read them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from chomp.record.codec import decode, encode, json_line
+from chomp.record.events import (
+    KINDS,
+    Acknowledged,
+    Checkpoint,
+    Compiled,
+    Evaluated,
+    Event,
+    NonFinite,
+    Phase,
+    RolledBack,
+    RunEnded,
+    RunStarted,
+    Sampled,
+    Step,
+    Unknown,
+    Warned,
+)
+
+T = 1_700_000_000.25
+
+GOLDEN: list[tuple[Event, str]] = [
+    (
+        RunStarted(
+            pid=42,
+            host="box",
+            attempt=2,
+            resumed_from=20,
+            versions={"jax": "0.10.2"},
+            device={"platform": "cpu", "name": "cpu", "count": 1},
+            environment={"XLA_FLAGS": "--a=b"},
+            parameters=1000,
+            tokens_per_step=512,
+            total_steps=40,
+            tokens_seen=10240,
+            data="3 files",
+            optimizer="adam: all",
+            accepted=["optim.lr"],
+        ),
+        '{"v":1,"t":1700000000.25,"kind":"run_started","pid":42,"host":"box","attempt":2,"resumed_from":20,'
+        '"versions":{"jax":"0.10.2"},"device":{"platform":"cpu","name":"cpu","count":1},'
+        '"environment":{"XLA_FLAGS":"--a=b"},"parameters":1000,"tokens_per_step":512,"total_steps":40,'
+        '"tokens_seen":10240,"data":"3 files","optimizer":"adam: all","accepted":["optim.lr"]}',
+    ),
+    (Phase(name="eval", step=7), '{"v":1,"t":1700000000.25,"kind":"phase","name":"eval","step":7}'),
+    (
+        Compiled(seconds=1.5, cache_hit=True, memory={"total": 99}, flops_per_token=None, cache="/c"),
+        '{"v":1,"t":1700000000.25,"kind":"compiled","seconds":1.5,"cache_hit":true,"memory":{"total":99},'
+        '"flops_per_token":null,"cache":"/c"}',
+    ),
+    (
+        Step(row={"step": 3, "loss": 2.5, "grad_norm": math.nan, "lr": 1e-3}),
+        '{"v":1,"t":1700000000.25,"kind":"step","step":3,"loss":2.5,"grad_norm":null,"lr":0.001}',
+    ),
+    (
+        Evaluated(step=3, loss=2.5, perplexity=12.18, bpb=None, tokens=100, seconds=0.5, unigram_loss=3.25),
+        '{"v":1,"t":1700000000.25,"kind":"eval","step":3,"loss":2.5,"perplexity":12.18,"bpb":null,"tokens":100,'
+        '"seconds":0.5,"unigram_loss":3.25}',
+    ),
+    (
+        Sampled(step=3, prompt="é", text="\x1b[31m\x9b\u2028\ud800", tokens=4, seconds=0.1),
+        '{"v":1,"t":1700000000.25,"kind":"sample","step":3,"prompt":"é","text":"\\u001b[31m\\u009b\\u2028\\ud800",'
+        '"tokens":4,"seconds":0.1}',
+    ),
+    (
+        Checkpoint(state="committed", step=3, bytes=10, seconds=0.2, blocked_seconds=0.01, tags=["best"]),
+        '{"v":1,"t":1700000000.25,"kind":"checkpoint","state":"committed","step":3,"bytes":10,"seconds":0.2,'
+        '"blocked_seconds":0.01,"tags":["best"],"reason":null}',
+    ),
+    (
+        Warned(topic="resume", message="look", step=None),
+        '{"v":1,"t":1700000000.25,"kind":"warning","topic":"resume","message":"look","step":null}',
+    ),
+    (
+        NonFinite(step=3, loss=math.nan, grad_norm=-math.inf, skipped=1, action="halt"),
+        '{"v":1,"t":1700000000.25,"kind":"nonfinite","step":3,"loss":null,"grad_norm":null,"skipped":1,"action":"halt",'
+        '"source":"","first_read":null,"document_count":0,"documents":[]}',
+    ),
+    (
+        RolledBack(
+            step=20,
+            from_step=25,
+            lr_factor=0.5,
+            until_step=125,
+            in_a_row=1,
+            count=2,
+            message="went back",
+            source="data.files",
+            first_read=7,
+            document_count=2,
+            documents=[9, 4],
+        ),
+        '{"v":1,"t":1700000000.25,"kind":"rollback","step":20,"from_step":25,"lr_factor":0.5,"until_step":125,'
+        '"in_a_row":1,"count":2,"message":"went back","source":"data.files","first_read":7,"document_count":2,'
+        '"documents":[9,4]}',
+    ),
+    (
+        Acknowledged(id="a1", command="save", ok=True, message="saving step 3", step=3),
+        '{"v":1,"t":1700000000.25,"kind":"acknowledged","id":"a1","command":"save","ok":true,"message":"saving step 3",'
+        '"step":3}',
+    ),
+    (
+        RunEnded(
+            status="stopped", reason="SIGTERM received", step=3, exit_code=143, time_budget_seconds={"train": 1.5}
+        ),
+        '{"v":1,"t":1700000000.25,"kind":"run_ended","status":"stopped","reason":"SIGTERM received","step":3,'
+        '"exit_code":143,"time_budget_seconds":{"train":1.5}}',
+    ),
+]
+
+
+def test_there_is_a_golden_line_for_every_kind() -> None:
+    assert [type(event) for event, _ in GOLDEN] == list(KINDS.values())
+
+
+@pytest.mark.parametrize(("event", "line"), GOLDEN, ids=[event.kind for event, _ in GOLDEN])
+def test_golden_lines(event: Event, line: str) -> None:
+    encoded = encode(event, T)
+    assert encoded == (line + "\n").encode()
+    again = decode(encoded)
+    assert type(again) is type(event)
+    assert again is not None
+    assert again.t == T
+    assert encode(again, T) == encoded
+
+
+def test_unknown_kinds_are_kept_as_they_were() -> None:
+    line = b'{"v":9,"t":5.0,"kind":"moonrise","step":3,"deep":{"a":[1,null]}}\n'
+    event = decode(line)
+    assert event == Unknown(name="moonrise", fields={"step": 3, "deep": {"a": [1, None]}}, t=5.0)
+    assert encode(event, 5.0) == line.replace(b'"v":9', b'"v":1')
+
+
+def test_fields_of_the_future_are_dropped_and_missing_ones_make_it_unknown() -> None:
+    known = decode('{"v":1,"t":1,"kind":"phase","name":"train","step":2,"mood":"good"}')
+    assert known == Phase(name="train", step=2, t=1.0)
+    assert decode('{"v":1,"t":1,"kind":"phase","name":"train"}') == Unknown(
+        name="phase", fields={"name": "train"}, t=1.0
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "\n",
+        "null",
+        "3",
+        "[]",
+        '"text"',
+        "{",
+        '{"kind":5}',
+        '{"no":"kind"}',
+        "\ufffd",
+        '{"kind":"phase"',
+        "[" * 100_000,
+    ],
+)
+def test_lines_that_hold_no_event(line: str) -> None:
+    assert decode(line) is None
+
+
+def test_bytes_that_are_no_text() -> None:
+    assert decode(b'{"kind":"phase","name":"\xff"}\n') is None
+
+
+@pytest.mark.parametrize("t", ['"soon"', "null", "{}", "true", "1" + "0" * 400])
+def test_a_time_that_is_none(t: str) -> None:
+    event = decode(f'{{"kind":"phase","name":"train","step":1,"t":{t}}}')
+    assert isinstance(event, Phase)
+    assert event.t in (0.0, 1.0)
+
+
+def test_one_record_is_one_line_however_it_is_split() -> None:
+    text = "".join(map(chr, range(0x20))) + "\x7f\x85\x9b\u2028\u2029"
+    line = json_line({"text": text})
+    assert line.count(b"\n") == 1
+    assert len(line.decode().splitlines()) == 1
+    assert json.loads(line)["text"] == text
+    assert not any(byte < 0x20 or byte == 0x7F for byte in line[:-1])
+
+
+def test_numbers_that_json_has_not_become_null_at_any_depth() -> None:
+    line = json_line({"a": [math.inf, {"b": (math.nan, 1.5)}], "c": -math.inf})
+    assert json.loads(line) == {"a": [None, {"b": [None, 1.5]}], "c": None}

@@ -1,0 +1,255 @@
+"""A summary read from parts of a log says what the whole log says."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chomp.record.codec import decode, encode, json_line
+from chomp.record.event_log import read_events
+from chomp.record.events import Evaluated, Event, Phase, RunEnded, RunStarted, Sampled, Step, Warned
+from chomp.record.lock import RunLock
+from chomp.record.manifest import seal
+from chomp.record.rundir import RunDir
+from chomp.record.summary import COPIED, SummaryReader, summarize
+from chomp.record.tail import find_last_line, read_tail, thinned_losses
+
+
+def started(total: int, resumed_from: int | None, attempt: int = 1) -> RunStarted:
+    return RunStarted(
+        pid=1,
+        host="h",
+        attempt=attempt,
+        resumed_from=resumed_from,
+        versions={},
+        device={"platform": "gpu", "name": "Card", "count": 2},
+        environment={},
+        parameters=1000,
+        tokens_per_step=1,
+        total_steps=total,
+    )
+
+
+def ended(status: Any, step: int, reason: str) -> RunEnded:
+    return RunEnded(status=status, reason=reason, step=step, exit_code=0, time_budget_seconds={})
+
+
+def story(seed: int) -> tuple[list[Event], int]:
+    """Some attempts of a run as an engine tells them, with kills, refused resumes and evaluations; the total steps."""
+    rng = random.Random(seed)
+    events: list[Event] = []
+    reached, total = 0, rng.choice([50, 200])
+    for attempt in range(1, rng.randint(1, 4) + 1):
+        events.append(Phase(name="data", step=0))
+        if attempt > 1 and rng.random() < 0.3:
+            events += [Warned(topic="resume", message="no"), ended("crashed", 0, "other settings")]
+            continue
+        start = rng.randint(0, reached) if attempt > 1 else 0
+        total += rng.choice([0, 10])
+        events += [started(total, start if attempt > 1 else None, attempt), Phase(name="compile", step=start)]
+        reached = start + rng.choice([0, 1, 7, 120])
+        for step in range(start + 1, reached + 1):
+            loss = None if rng.random() < 0.05 else round(rng.random() * 5, 4)
+            events.append(Step(row={"step": step, "loss": loss, "pad": "x" * rng.randint(0, 60)}))
+            if rng.random() < 0.05:
+                events.append(Evaluated(step=step, loss=rng.random(), perplexity=1.0, bpb=1.0, tokens=1, seconds=1.0))
+            if rng.random() < 0.02:
+                events.append(Sampled(step=step, prompt='"kind":"run_started"', text="\n", tokens=1, seconds=1.0))
+        if rng.random() < 0.6:
+            status = rng.choice(["completed", "stopped", "crashed"])
+            events.append(ended(status, reached, f"because {seed}"))
+    return events, total
+
+
+def write(run: Path, events: list[Event], total: int) -> None:
+    run.mkdir(parents=True)
+    lines = [encode(event, 1_700_000_000.0 + number) for number, event in enumerate(events)]
+    (run / "events.jsonl").write_bytes(b"".join(lines))
+    (run / "config_resolved.json").write_text(json.dumps({"train": {"steps": total}}))
+
+
+def told(path: Path) -> dict[str, Any]:
+    """The same by reading everything, the plain way."""
+    state, reason, total, step, loss, eval_loss, last = "new", None, None, 0, None, None, 0.0
+    for event in read_events(path / "events.jsonl"):
+        last = event.t
+        if isinstance(event, RunStarted):
+            state, reason, total, step = "running", None, event.total_steps, event.resumed_from or 0
+        elif isinstance(event, Step):
+            step = max(step, event.row["step"])
+            loss = event.row["loss"] if event.row["loss"] is not None else loss
+        elif isinstance(event, Evaluated):
+            step, eval_loss = max(step, event.step), event.loss
+        elif isinstance(event, RunEnded) and state in ("running", "new"):
+            state, reason, step = event.status, event.reason, max(step, event.step)
+    if state == "running":
+        state, reason = "crashed", "the engine is gone and said nothing: killed, or the machine went down"
+    return {
+        "state": state, "reason": reason, "total_steps": total, "step": step, "loss": loss, "eval_loss": eval_loss,
+        "last_t": last,
+    }  # fmt: skip
+
+
+def said(reader: SummaryReader) -> dict[str, Any]:
+    summary = reader.read()
+    return {name: getattr(summary, name) for name in told_names()}
+
+
+def told_names() -> list[str]:
+    return ["state", "reason", "total_steps", "step", "loss", "eval_loss", "last_t"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_parts_of_a_log_say_what_the_whole_says(seed: int, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write(run, *story(seed))
+    expected = told(run)
+    size = (run / "events.jsonl").stat().st_size
+    for tail in (1 << 19, size, max(400, size // 2), max(1200, size // 7)):
+        assert said(SummaryReader(run, tail_bytes=tail)) == expected, tail
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_log_that_grows_is_followed(seed: int, tmp_path: Path) -> None:
+    """Whatever instant a log is looked at, torn last line included, the next look says what the whole says."""
+    run = tmp_path / "run"
+    events, total = story(seed)
+    write(run, events, total)
+    whole = (run / "events.jsonl").read_bytes()
+    rng = random.Random(seed)
+    cuts = sorted(rng.sample(range(len(whole)), min(5, len(whole) - 1)))
+    reader = SummaryReader(run, tail_bytes=2000)
+    for cut in [*cuts, len(whole)]:
+        (run / "events.jsonl").write_bytes(whole[:cut])
+        found = reader.read()
+    assert {name: getattr(found, name) for name in told_names()} == told(run)
+
+
+def test_a_log_that_is_replaced_by_a_shorter_one_is_read_anew(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write(run, [started(100, None), *(Step(row={"step": step, "loss": 1.0}) for step in range(50))], 100)
+    reader = SummaryReader(run)
+    assert reader.read().step == 49
+    (run / "events.jsonl").write_bytes(encode(started(7, None), 5.0))
+    assert (reader.read().step, reader.read().total_steps) == (0, 7)
+
+
+def test_a_huge_log_is_not_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start lies further back than anybody searches: the length of the run is known from its settings."""
+    run = tmp_path / "run"
+    steps = [Step(row={"step": step, "loss": 9.0 - step / 1000}) for step in range(1, 5001)]
+    scored = Evaluated(step=1, loss=3.0, perplexity=1.0, bpb=1.0, tokens=1, seconds=1.0)
+    write(run, [started(9000, None), scored, *steps], 9000)
+    decoded: list[bytes] = []
+
+    def counting(line: bytes) -> Event | None:
+        decoded.append(line)
+        return decode(line)
+
+    monkeypatch.setattr("chomp.record.summary.decode", counting)
+    summary = SummaryReader(run, tail_bytes=4000, search_bytes=20_000).read()
+    assert (summary.state, summary.step, summary.total_steps, summary.loss) == ("crashed", 5000, 9000, 4.0)
+    assert summary.eval_loss is None, "too far back to look for"
+    assert len(decoded) < 100
+    assert SummaryReader(run, tail_bytes=4000).read().eval_loss == 3.0
+    assert len(decoded) < 200
+
+
+def test_what_stands_beside_the_log(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write(run, [started(100, None, attempt=3), Phase(name="paused", step=7)], 100)
+    for step in (5, 10):
+        (run / "checkpoints" / str(step)).mkdir(parents=True)
+        seal(run / "checkpoints" / str(step), {"step": step})
+    (run / "checkpoints" / "15").mkdir()
+    (run / "metrics.jsonl").write_bytes(b"".join(json_line({"step": s, "loss": 10.0 - s}) for s in range(1, 8)))
+    (run / "samples.jsonl").write_bytes(json_line({"step": 5, "prompt": "def ", "text": "main", "tokens": 4}))
+    lock = RunLock(run / "lock")
+    lock.acquire()
+    summary = summarize(run)
+    lock.release()
+    assert summary.checkpoints == (5, 10)
+    assert summary.losses == (9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0)
+    assert (summary.sample, summary.device, summary.attempts, summary.phase) == ("def main", "2 × Card", 3, "paused")
+    assert (summary.pid, summary.state, summary.is_live) == (os.getpid(), "running", True)
+    assert summary.since <= time.time()
+    assert summarize(run).state == "crashed"
+
+
+def test_a_lock_of_another_machine_is_told(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write(run, [started(100, None)], 100)
+    (run / "lock").write_text(json.dumps({"pid": 7, "host": "elsewhere", "started": 1.0}))
+    summary = summarize(run)
+    assert (summary.state, summary.pid) == ("running", None)
+    assert summary.reason == "on elsewhere; from here nobody can tell whether it still runs"
+
+
+def test_the_copy_of_a_live_run_is_no_live_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write(run, [started(100, None)], 100)
+    lock = RunLock(run / "lock")
+    lock.acquire()
+    shutil.copytree(run, tmp_path / "copy")
+    assert summarize(run).is_live
+    copied = summarize(tmp_path / "copy")
+    assert (copied.is_live, copied.pid, copied.state, copied.reason) == (False, None, "stopped", COPIED)
+    # The engine was killed, then the run was copied: the copy is what the original is.
+    for folder in (run, tmp_path / "copy"):
+        named = json.loads((tmp_path / "copy" / "lock").read_text())
+        (folder / "lock").write_text(json.dumps({**named, "started": 1.0}))
+    assert summarize(tmp_path / "copy").state == summarize(run).state == "crashed"
+    assert summarize(tmp_path / "copy").reason == summarize(run).reason
+    lock.release()
+
+
+@pytest.mark.parametrize("points", [2, 10, 48])
+@pytest.mark.parametrize("count", [0, 1, 5, 100, 20_000])
+def test_a_thinned_curve_runs_from_the_first_row_to_the_last(points: int, count: int, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    row = {"grad_norm": 1.0, "pad": "x" * 100}
+    path.write_bytes(b"".join(json_line({"step": s, "loss": float(s), **row}) for s in range(1, count + 1)))
+    found = thinned_losses(path, points)
+    assert len(found) <= points + 1
+    assert list(found) == sorted(found)
+    if count:
+        assert found[0] == pytest.approx(1, abs=1)
+        assert found[-1] == count
+    assert thinned_losses(tmp_path / "nothing", points) == ()
+
+
+def test_the_tail_begins_and_ends_with_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"aaa\nbbb\nccc\ntorn")
+    for limit in range(1, 20):
+        start, data = read_tail(path, limit)
+        assert b"aaa\nbbb\nccc\n"[start:] == data or not data, limit
+        assert not data or data.endswith(b"\n")
+
+
+def test_the_last_line_of_a_kind_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chomp.record.tail.BLOCK_BYTES", 7)
+    path = tmp_path / "lines"
+    lines = [b"one mark here\n", b"x" * 40 + b"\n", b"two mark\n", b"y" * 30 + b"\n"]
+    path.write_bytes(b"".join(lines))
+    end = path.stat().st_size
+    assert find_last_line(path, b"mark", end=end, limit=end) == (len(lines[0] + lines[1]), lines[2])
+    assert find_last_line(path, b"mark", end=len(lines[0] + lines[1]), limit=end) == (0, lines[0])
+    assert find_last_line(path, b"mark", end=end, limit=20) is None
+    assert find_last_line(path, b"never", end=end, limit=end) is None
+
+
+def test_a_hidden_folder_is_no_run(tmp_path: Path) -> None:
+    from chomp.record.rundir import list_runs
+
+    write(tmp_path / ".half", [started(1, None)], 1)
+    write(tmp_path / "whole", [started(1, None)], 1)
+    assert list_runs(tmp_path) == [tmp_path / "whole"]
+    assert RunDir(tmp_path / ".half").holds_run()
