@@ -178,9 +178,9 @@ def main() -> None:
 
 
 def _complain(sentence: str) -> None:
-    from chomp.record.text import defused
+    from chomp.record.text import sanitize
 
-    click.echo(f"error: {defused(sentence)}", err=True)
+    click.echo(f"error: {sanitize(sentence)}", err=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui import keys, theme
 from chomp_tui.platform.driver import ConsoleDriver
 from chomp_tui.platform.key_queue import KeyLine, Typed
@@ -259,7 +259,7 @@ class ChompApp(App[None]):
 
     def tell(self, message: str, *, severity: str = "information") -> None:
         """A passing message, shown literally; one that still stands there is not said again."""
-        text = defused(message)
+        text = sanitize(message)
         if all(shown.message != text for shown in self._notifications):
             self.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
 

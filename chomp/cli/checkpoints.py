@@ -14,7 +14,7 @@ from chomp.errors import CheckpointError
 from chomp.record.manifest import CheckpointInfo, list_checkpoints, read_info, set_tags, verify
 from chomp.record.rundir import open_run
 from chomp.record.samples import read_samples
-from chomp.record.text import defused, duration, size
+from chomp.record.text import duration, sanitize, size
 
 
 @click.command("checkpoints")
@@ -111,4 +111,4 @@ def _line(row: dict[str, Any], check: bool) -> str:
 
 def _sample_lines(sample: dict[str, Any]) -> str:
     """A prompt and what followed it, set off from the line of their checkpoint."""
-    return textwrap.indent(defused(sample["prompt"] + sample["text"]), "    │ ", lambda line: True)
+    return textwrap.indent(sanitize(sample["prompt"] + sample["text"]), "    │ ", lambda line: True)

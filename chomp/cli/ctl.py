@@ -13,7 +13,7 @@ from chomp.record.event_log import EventReader
 from chomp.record.events import Acknowledged
 from chomp.record.lock import live_holder, read_holder
 from chomp.record.rundir import RunDir, open_run
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 
 
 @click.command("ctl")
@@ -48,7 +48,7 @@ def command(run: Path, action: str, prompt: str | None, timeout_seconds: float) 
             f"the engine did not answer within {timeout_seconds:.0f} s; it may be compiling or evaluating, "
             "and will still obey"
         )
-    click.echo(f"step {answer.step}: {defused(answer.message)}")
+    click.echo(f"step {answer.step}: {sanitize(answer.message)}")
     if not answer.ok:
         raise click.exceptions.Exit(1)
 

@@ -10,7 +10,7 @@ from chomp.errors import CheckpointError, ConfigError
 from chomp.record.fork import fork_run
 from chomp.record.manifest import list_checkpoints, verify
 from chomp.record.rundir import RunDir, open_run
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 
 
 @click.command("fork")
@@ -22,8 +22,8 @@ def command(run: Path, new: Path, step: str) -> None:
     origin = open_run(run)
     chosen = _newest_good(origin) if step == "latest" else _parse(step)
     forked = fork_run(origin, chosen, new)
-    place = defused(str(forked.path))
-    click.echo(f"{place} begins with step {chosen} of {defused(str(run))}")
+    place = sanitize(str(forked.path))
+    click.echo(f"{place} begins with step {chosen} of {sanitize(str(run))}")
     click.echo(f"train it with: chomp train --run-dir {place} --resume {chosen}")
 
 
@@ -40,5 +40,5 @@ def _newest_good(run: RunDir) -> int:
         problems = verify(info.path)
         if not problems:
             return info.step
-        click.echo(f"passed over step {info.step}: {defused('; '.join(problems))}", err=True)
+        click.echo(f"passed over step {info.step}: {sanitize('; '.join(problems))}", err=True)
     raise CheckpointError(f"{run.path} has no {'intact ' if infos else ''}checkpoint to fork from")

@@ -141,13 +141,13 @@ class Writer:
         Args:
             stays: Ctrl-C ends the continuation only.
         """
-        from chomp.record.text import defused
+        from chomp.record.text import sanitize
 
         start, pieces = self._begin(prompt, options, seed)
-        click.echo(defused(start), nl=False)
+        click.echo(sanitize(start), nl=False)
         try:
             for piece in pieces:
-                click.echo(defused(piece), nl=False)
+                click.echo(sanitize(piece), nl=False)
                 sys.stdout.flush()
         except KeyboardInterrupt:
             if not stays:

@@ -100,9 +100,9 @@ def run(command: click.Command, args: list[str] | None = None) -> None:
 
 
 def _complain(sentence: str) -> None:
-    from chomp.record.text import defused
+    from chomp.record.text import sanitize
 
-    click.echo(f"error: {defused(sentence)}", err=True)
+    click.echo(f"error: {sanitize(sentence)}", err=True)
 
 
 def _show(error: click.ClickException) -> None:

@@ -11,7 +11,7 @@ import click
 
 from chomp.record.rundir import list_runs
 from chomp.record.summary import RunSummary, summarize
-from chomp.record.text import defused, duration
+from chomp.record.text import duration, sanitize
 
 
 @click.command("runs")
@@ -25,15 +25,15 @@ def command(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=1))
         return
     if not rows:
-        click.echo(f"no runs in {defused(str(folder))}; start one with: chomp train configs/quickstart.yaml")
+        click.echo(f"no runs in {sanitize(str(folder))}; start one with: chomp train configs/quickstart.yaml")
         return
-    names = [defused(row["name"]) for row in rows]
+    names = [sanitize(row["name"]) for row in rows]
     width = max(map(len, names))
     for name, found, row in zip(names, runs, rows, strict=True):
         total = row["total_steps"] if row["total_steps"] is not None else "?"
         last_loss = "" if row["loss"] is None else f"loss {row['loss']:.4f}"
-        why = f"  {defused(row['reason'])}" if row["state"] in ("crashed", "running") and row["reason"] else ""
-        fork = f"  fork of {defused(found.origin.run)} step {found.origin.step}" if found.origin else ""
+        why = f"  {sanitize(row['reason'])}" if row["state"] in ("crashed", "running") and row["reason"] else ""
+        fork = f"  fork of {sanitize(found.origin.run)} step {found.origin.step}" if found.origin else ""
         click.echo(
             f"{name:<{width}}  {row['state']:<9}  step {row['step']}/{total}  {last_loss:<11}  "
             f"{len(row['checkpoints'])} checkpoints  {duration(row['age_seconds'])} ago{why}{fork}"

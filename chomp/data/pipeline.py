@@ -21,7 +21,7 @@ from chomp.data.sources.base import Document
 from chomp.data.sources.build import Text, open_text
 from chomp.data.stream import StreamDataset
 from chomp.data.tokenizers import Tokenizer
-from chomp.record.text import many
+from chomp.record.text import plural
 
 MOST_NAMED = 100
 """Documents of a batch that are named one by one."""
@@ -119,7 +119,7 @@ class DataPipeline:
 
     def describe(self) -> str:
         """One line for people."""
-        return f"{self._text.description}; {many(len(self._heldout), 'document')} held out for evaluation"
+        return f"{self._text.description}; {plural(len(self._heldout), 'document')} held out for evaluation"
 
     def describe_state(self, state: dict[str, Any]) -> dict[str, int]:
         """What a saved state says to people: documents read and skipped, and the pass where it is known."""

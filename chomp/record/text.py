@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 from chomp.record.events import Evaluated
 
 
-def defused(text: str) -> str:
+def sanitize(text: str) -> str:
     """`text` without control characters, so that a sample or a file name cannot steer a terminal.
 
     Newlines and tabs stay; every other control character, the bidirectional marks and lone
@@ -72,7 +72,7 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def many(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """`1 document` or `4,211 documents`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
 

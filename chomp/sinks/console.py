@@ -188,7 +188,7 @@ class ConsoleSink(Sink):
 
     def _sample(self, event: Sampled) -> None:
         self._say(f"── sample at step {event.step} ──", style="cyan")
-        prompt, written = text.defused(event.prompt), text.defused(event.text)
+        prompt, written = text.sanitize(event.prompt), text.sanitize(event.text)
         lines = Text(prompt, style="dim") + Text(written)
         for line in lines.split("\n", allow_blank=True)[:SAMPLE_LINES]:
             self._console.print(Text("  │ ", style="cyan") + line)
@@ -211,7 +211,7 @@ class ConsoleSink(Sink):
         self._hide_bar()
         if event.status == "crashed":
             where = f"at step {event.step}: " if event.step else ""
-            print(f"error: {where}{text.defused(event.reason)}", file=sys.stderr, flush=True)
+            print(f"error: {where}{text.sanitize(event.reason)}", file=sys.stderr, flush=True)
         else:
             self._say(f"{event.status.replace('_', ' ')} at step {event.step}: {event.reason}", style="green")
         spent = "  ".join(
@@ -226,7 +226,7 @@ class ConsoleSink(Sink):
             self._progress = None
 
     def _say(self, line: str, style: str = "") -> None:
-        self._console.print(Text(text.defused(line), style=style))
+        self._console.print(Text(text.sanitize(line), style=style))
 
     def close(self) -> None:
         self._hide_bar()

@@ -15,7 +15,7 @@ from chomp.record.event_log import EventWriter
 from chomp.record.events import Event, Phase, RolledBack, RunEnded, RunStarted, Step, Warned
 from chomp.record.lock import RunLock
 from chomp.record.rundir import RunDir
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp.sinks import ConsoleSink, QueuedSink, Reporter, RowFiles, Sink, build_trackers
 from chomp.train.clock import TimeBudget
 from chomp.train.compilation import use_compilation_cache
@@ -177,7 +177,7 @@ class _Whereabouts(Sink):
 
 def _tell(sentence: str) -> None:
     try:
-        print(f"chomp: {defused(sentence)}", file=sys.stderr, flush=True)
+        print(f"chomp: {sanitize(sentence)}", file=sys.stderr, flush=True)
     except OSError:
         # The terminal is gone; the event log says the same.
         log.info("%s", sentence)

@@ -13,7 +13,7 @@ from chomp.train.memory import device_memory_gb, host_memory_gb
 from chomp.train.progress import Pending
 
 
-def shortest(value: Any) -> float:
+def shortest_repr(value: Any) -> float:
     """A scalar array's number in no more digits than tell it apart in its own type.
 
     2.5312243 is written of an fp32 number, not 2.531224250793457; read as fp32 both are the same to the bit.
@@ -68,13 +68,13 @@ class RowMaker:
         speed = self._window.read()
         row: dict[str, Any] = {
             "step": step,
-            "loss": shortest(metrics.loss),
-            "grad_norm": shortest(metrics.grad_norm),
-            "lr": shortest(metrics.lr),
+            "loss": shortest_repr(metrics.loss),
+            "grad_norm": shortest_repr(metrics.grad_norm),
+            "lr": shortest_repr(metrics.lr),
         }
-        row |= {name: shortest(value) for name, value in metrics.terms.items()}
+        row |= {name: shortest_repr(value) for name, value in metrics.terms.items()}
         if self._config.optim.name == "muon":
-            row["lr_muon"] = shortest(metrics.lr_muon)
+            row["lr_muon"] = shortest_repr(metrics.lr_muon)
         row["tokens_seen"] = tokens_seen
         row["tokens_per_sec"] = round(speed.tokens_per_sec, 2)
         row["step_time_s"] = round(speed.step_time_s, 6)

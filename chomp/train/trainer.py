@@ -18,7 +18,7 @@ from chomp.step.train_step import StepMetrics, make_train_step
 from chomp.train.compilation import CompiledStep, compile_step
 from chomp.train.control import interruptibly
 from chomp.train.progress import Pending, Progress
-from chomp.train.rows import RowMaker, shortest
+from chomp.train.rows import RowMaker, shortest_repr
 from chomp.train.session import Session
 
 
@@ -145,7 +145,7 @@ class Trainer:
         self.progress.step = pending.step
         self.progress.tokens_seen += int(metrics.tokens)
         self.progress.tokens_read += pending.tokens_read
-        self.progress.loss = shortest(metrics.loss)
+        self.progress.loss = shortest_repr(metrics.loss)
         self._newest = metrics
         self.rows.completed(pending, int(metrics.tokens))
         evaluated = self.is_eval_step(pending.step)
@@ -163,8 +163,8 @@ class Trainer:
         self.session.reporter.publish(
             NonFinite(
                 step=step,
-                loss=shortest(metrics.loss),
-                grad_norm=shortest(metrics.grad_norm),
+                loss=shortest_repr(metrics.loss),
+                grad_norm=shortest_repr(metrics.grad_norm),
                 skipped=int(metrics.skipped),
                 action=policy,
                 **origin._asdict(),

@@ -13,7 +13,7 @@ from typing import Any
 
 from chomp.config import InvalidConfig, LoadedConfig, Problem, Setting, flatten, notes, parse_config, settings
 from chomp.config.presets import expand_preset
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui.config import edits
 from chomp_tui.config.field_text import shown_items, shown_value, shown_words, typed, typed_variable
 from chomp_tui.config.yaml_spans import Layout, Place, Unreadable, read_layout
@@ -296,7 +296,7 @@ def _field_text(text: str, place: Place, setting: Setting) -> tuple[str, bool]:
     if place.kind == "scalar" and is_text and (place.style is not None or not source.isprintable()):
         return shown_words(place.text), "\n" in place.text
     if not source.isprintable():
-        return defused(source), True
+        return sanitize(source), True
     # Unquoted, `null` is no text.
     return source or ("null" if is_text else ""), False
 

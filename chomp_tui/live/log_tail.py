@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 
 TAIL_BYTES = 200_000
 MOST_LINES = 2_000
@@ -94,5 +94,5 @@ def _shown(line: bytes) -> str:
     """A line as it would stand on a terminal: the last state of a progress bar, without sequences that steer."""
     text = line.decode("utf-8", "replace")
     states = [state for state in text.split("\r") if state.strip()]
-    text = defused(_SEQUENCES.sub("", states[-1] if states else ""))
+    text = sanitize(_SEQUENCES.sub("", states[-1] if states else ""))
     return text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 1] + "…"

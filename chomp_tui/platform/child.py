@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 
 # Of what libraries print around an engine's sentence, the end is kept.
 MOST_ERRORS = 100_000
@@ -99,7 +99,7 @@ async def _errors(process: Process, on_errors: Callable[[str], None]) -> str:
 
 def sentence(answer: Answer) -> str:
     """The engine's own complaint, without what libraries print around it."""
-    lines = [line for line in defused(answer.err).splitlines() if line.strip()]
+    lines = [line for line in sanitize(answer.err).splitlines() if line.strip()]
     own = [index for index, line in enumerate(lines) if line.startswith("error: ")]
     if own:
         return "\n".join(lines[own[-1] :]).removeprefix("error: ")

@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui import keys
 from chomp_tui.widgets.too_small import TooSmall
 
@@ -63,9 +63,9 @@ class Choose(Dialog[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
-            yield Label(Content(defused(self._title)), classes="title")
+            yield Label(Content(sanitize(self._title)), classes="title")
             if self._text:
-                yield Static(Content(defused(self._text)), classes="text")
+                yield Static(Content(sanitize(self._text)), classes="text")
             yield OptionList(*(Option(_choice_line(choice), id=choice.id) for choice in self._choices))
             yield Label("a letter, or arrows and Enter; Esc cancels", classes="hint")
 
@@ -85,7 +85,7 @@ class Choose(Dialog[str]):
 
 def _choice_line(choice: Choice) -> Content:
     line = Content.assemble((f" {choice.key} ", "bold reverse"), "  ", (choice.label, "bold"))
-    below = [Content.styled(part.plain, "dim") for part in Content(defused(choice.help)).wrap(HELP_CELLS)]
+    below = [Content.styled(part.plain, "dim") for part in Content(sanitize(choice.help)).wrap(HELP_CELLS)]
     return Content("\n      ").join([line, *below]) if choice.help else line
 
 
@@ -114,9 +114,9 @@ class Ask(Dialog[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
-            yield Label(Content(defused(self._title)), classes="title")
+            yield Label(Content(sanitize(self._title)), classes="title")
             if self._text:
-                yield Static(Content(defused(self._text)), classes="text")
+                yield Static(Content(sanitize(self._text)), classes="text")
             yield Input(self._value, placeholder=self._placeholder)
             yield Label("", classes="error")
             yield Label("Enter accepts, Esc cancels", classes="hint")
@@ -129,7 +129,7 @@ class Ask(Dialog[str]):
         if wrong is None:
             self.answer(event.value)
         else:
-            self.query_one(".error", Label).update(Content(defused(wrong)))
+            self.query_one(".error", Label).update(Content(sanitize(wrong)))
 
 
 class Read(Dialog[None]):
@@ -138,11 +138,11 @@ class Read(Dialog[None]):
     def __init__(self, title: str, text: str | Content) -> None:
         super().__init__(classes="dialog wide")
         self._title = title
-        self._text = text if isinstance(text, Content) else Content(defused(text))
+        self._text = text if isinstance(text, Content) else Content(sanitize(text))
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
-            yield Label(Content(defused(self._title)), classes="title")
+            yield Label(Content(sanitize(self._title)), classes="title")
             with VerticalScroll():
                 yield Static(self._text)
             yield Label("arrows scroll, Esc closes", classes="hint")

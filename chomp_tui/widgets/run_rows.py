@@ -9,7 +9,7 @@ from functools import lru_cache
 from textual.content import Content
 
 from chomp.record.summary import RunSummary
-from chomp.record.text import count, defused, duration, size
+from chomp.record.text import count, duration, sanitize, size
 from chomp_tui.chart.sparkline import sparkline
 from chomp_tui.live.run_list import ConfigEntry
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
@@ -130,7 +130,7 @@ def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Cont
     colours = {"live": "$success", "good": "$success", "warn": "$warning", "bad": "$error"}
     head = Content.styled(f"{glyph} {word}", f"bold {colours.get(tone, '$muted')}")
     if run.reason:
-        head += Content(f"  {defused(run.reason)}")
+        head += Content(f"  {sanitize(run.reason)}")
     elif run.is_live:
         head += Content(f"  pid {run.pid}, last event {duration(run.age_seconds(now))} ago")
     facts = [
@@ -160,7 +160,7 @@ def config_detail(entry: ConfigEntry, width: int) -> Content:
 
 def fact(name: str, text: str, width: int) -> Content:
     """A name and what there is to say, in lines of `width` cells that all begin behind the name."""
-    wrapped = textwrap.wrap(defused(text), max(20, width - FACT_CELLS), break_on_hyphens=False) or [""]
+    wrapped = textwrap.wrap(sanitize(text), max(20, width - FACT_CELLS), break_on_hyphens=False) or [""]
     return Content.styled(f"{name:<{FACT_CELLS}}", "$muted") + Content(f"\n{' ' * FACT_CELLS}".join(wrapped))
 
 

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.events import Sampled
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui.live.snapshot import Scene
 from chomp_tui.widgets.listing import Column, Listing, Row, cell, fit_text
 from chomp_tui.widgets.update_if_changed import same
@@ -48,7 +48,7 @@ def written(head: str, prompt: str, text: str) -> Content:
 
 
 def _cut(text: str) -> str:
-    shown = defused(text[:LONGEST_TEXT])
+    shown = sanitize(text[:LONGEST_TEXT])
     return shown if len(text) <= LONGEST_TEXT else f"{shown}\n… and {len(text) - LONGEST_TEXT:,} more characters"
 
 
@@ -135,7 +135,7 @@ class SamplesPanel(Horizontal):
         prompts = self.prompts
         place = prompts.index(self.prompt) + 1 if self.prompt in prompts else 0
         which = f" {place}/{len(prompts)}" if len(prompts) > 1 else ""
-        prompt = " ".join(defused((self.prompt or "")[:200]).split()) or "(empty)"
+        prompt = " ".join(sanitize((self.prompt or "")[:200]).split()) or "(empty)"
         prompt = fit_text(prompt, max(10, self.size.width - 40))
         self.border_title = Content(f"Samples · prompt{which}: {prompt}")
         keys = "space marks one to compare" if self.marked is None else "space unmarks"

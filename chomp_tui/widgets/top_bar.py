@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.events import Click
 from textual.widgets import Static
 
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui.widgets.update_if_changed import set_text
 
 TABS = (
@@ -55,4 +55,4 @@ class TopBar(Horizontal):
 
     def say(self, text: str | Content) -> None:
         """Replace the context."""
-        set_text(self.query_one("#context", Static), text if isinstance(text, Content) else Content(defused(text)))
+        set_text(self.query_one("#context", Static), text if isinstance(text, Content) else Content(sanitize(text)))

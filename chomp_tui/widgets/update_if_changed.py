@@ -7,7 +7,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 
 
 def same(one: Content, other: object) -> bool:
@@ -34,7 +34,7 @@ def keeps_size(widget: Widget, before: Content, after: Content) -> bool:
 
 def set_title(widget: Widget, title: str) -> None:
     """Replace the title at a widget's border; shown literally."""
-    content = Content(defused(title))
+    content = Content(sanitize(title))
     # Textual repaints for every assignment; what it keeps is markup.
     if widget.border_title != content.markup:
         widget.border_title = content

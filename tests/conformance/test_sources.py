@@ -20,7 +20,7 @@ from chomp.data.sources.files import FilesSource
 from chomp.data.tokenize_corpus import Plan, prepare
 from chomp.data.tokenizers import build_tokenizer
 from chomp.model.loss import scored_tokens
-from chomp.record.text import many
+from chomp.record.text import plural
 
 TEXTS = [f"document {number}: " + 'réal text, "quoted"\n'[: 3 + number % 17] * (number % 5) for number in range(45)]
 EOS = 2
@@ -220,7 +220,7 @@ def test_shuffling_changes_the_order(open_source, source):
 def test_describes_itself_in_one_line(open_source, source):
     data = open_source(*source)
     assert "\n" not in data.describe()
-    assert f"{many(len(data.heldout_texts()), 'document')} held out" in data.describe()
+    assert f"{plural(len(data.heldout_texts()), 'document')} held out" in data.describe()
     iterator = data.train_iterator()
     next(iterator)
     facts = data.describe_state(iterator.get_state())

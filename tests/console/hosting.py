@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from chomp.config import LoadedConfig
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui import keys, theme
 from chomp_tui.engine.launch import LaunchRequest
 
@@ -75,7 +75,7 @@ class Host(App[None]):
 
     def tell(self, message: str, *, severity: str = "information") -> None:
         self.told.append(message)
-        self.notify(defused(message), markup=False)
+        self.notify(sanitize(message), markup=False)
 
     async def action_back(self) -> None:
         self.held.go_back()  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from chomp.record.events import (
     Step,
     Warned,
 )
-from chomp.record.text import count, defused, duration, loss, many, memory, row_line, size
+from chomp.record.text import count, duration, loss, memory, plural, row_line, sanitize, size
 from chomp.sinks import ConsoleSink
 from chomp.sinks.console import EtaMeter
 
@@ -180,13 +180,13 @@ def test_sizes_and_counts() -> None:
         "32768.0 GiB",
     ]
     assert "mem 1.5 GiB" in row_line({**ROW, "device_memory_gb": 1.5}, 100, None)
-    assert [many(n, "document") for n in (0, 1, 4_211)] == ["0 documents", "1 document", "4,211 documents"]
+    assert [plural(n, "document") for n in (0, 1, 4_211)] == ["0 documents", "1 document", "4,211 documents"]
     assert [count(n) for n in (7, 693_952, 3.2e6, 1.1e9)] == ["7", "693,952", "3.20M", "1.10B"]
 
 
 def test_text_that_is_harmless_stays_as_it_is() -> None:
     text = "def é(x):\n\treturn '日本語 👩‍🔬 עברית'"
-    assert defused(text) == text
+    assert sanitize(text) == text
 
 
 def test_the_remaining_time_is_made_from_the_usual_step() -> None:

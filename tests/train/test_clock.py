@@ -16,7 +16,7 @@ from chomp.config.validate import config_from_dict
 from chomp.step.train_step import StepMetrics
 from chomp.train.clock import CATEGORIES, SpeedWindow, TimeBudget
 from chomp.train.progress import Pending
-from chomp.train.rows import RowMaker, shortest
+from chomp.train.rows import RowMaker, shortest_repr
 
 
 class Clock:
@@ -207,12 +207,12 @@ def test_a_row_after_a_rollback_tells_of_the_steps_after_it_only(clock: Clock, b
 
 @given(st.floats(width=32))
 def test_a_number_in_few_digits_is_the_same_number(value: float) -> None:
-    told = shortest(np.float32(value))
+    told = shortest_repr(np.float32(value))
     assert np.float32(told).tobytes() == np.float32(value).tobytes() or np.isnan(value)
     assert np.isnan(value) or np.isinf(value) or len(Decimal(repr(told)).normalize().as_tuple().digits) <= 9
 
 
 def test_numbers_are_told_in_the_digits_of_their_own_type() -> None:
-    assert shortest(jnp.float32(2.5312242507934570)) == 2.5312243
-    assert shortest(np.float64(2.5312242507934570)) == 2.531224250793457
-    assert np.isnan(shortest(np.float32("nan")))
+    assert shortest_repr(jnp.float32(2.5312242507934570)) == 2.5312243
+    assert shortest_repr(np.float64(2.5312242507934570)) == 2.531224250793457
+    assert np.isnan(shortest_repr(np.float32("nan")))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chomp.record.text import many
+from chomp.record.text import plural
 
 Document = str | np.ndarray
 """Text still to be tokenized, or int32 token ids that are used as they are."""
@@ -41,7 +41,7 @@ class RandomAccessSource(abc.ABC):
 
     def describe(self) -> str:
         """One line for people."""
-        return f"{self.name}: {many(len(self), 'document')}"
+        return f"{self.name}: {plural(len(self), 'document')}"
 
 
 class StreamSource(abc.ABC):

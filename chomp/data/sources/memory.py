@@ -10,7 +10,7 @@ from typing import Any
 
 from chomp.data.sources.base import RandomAccessSource, digest_documents
 from chomp.errors import ConfigError, DataError
-from chomp.record.text import many
+from chomp.record.text import plural
 
 LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
 
@@ -34,7 +34,7 @@ class InMemorySource(RandomAccessSource):
 
     def describe(self) -> str:
         characters = sum(map(len, self._documents))
-        return f"{self.name}: {many(len(self), 'document')}, {many(characters, 'character')}"
+        return f"{self.name}: {plural(len(self), 'document')}, {plural(characters, 'character')}"
 
 
 def inline_source(text: str | None) -> InMemorySource:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from textual.content import Content
 
 from chomp.config.compat import Difference
-from chomp.record.text import defused, duration, size
+from chomp.record.text import duration, sanitize, size
 from chomp_tui.live.checkpoint_list import CheckpointRow, names
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 from chomp_tui.widgets.run_rows import fact, loss_text
@@ -164,5 +164,5 @@ def change_lines(differences: Sequence[Difference]) -> str:
 
 
 def _value(value: object, limit: int = 24) -> str:
-    text = defused("null" if value is None else str(value)).replace("\n", " ")
+    text = sanitize("null" if value is None else str(value)).replace("\n", " ")
     return text if len(text) <= limit else text[: limit - 1] + "…"

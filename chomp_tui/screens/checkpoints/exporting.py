@@ -19,7 +19,7 @@ from textual.worker import Worker
 
 from chomp.record.new_folder import NewFolder
 from chomp.record.rundir import RunDir
-from chomp.record.text import defused, duration, many, size
+from chomp.record.text import duration, plural, sanitize, size
 from chomp_tui.platform.background import in_thread
 from chomp_tui.platform.child import Answer, ask_child, said_object, sentence
 from chomp_tui.widgets.dialogs import Dialog
@@ -78,7 +78,7 @@ class ExportDialog(Dialog[str]):
     def compose(self) -> ComposeResult:
         run = RunDir(self._checkpoint.parent.parent).name
         with Vertical(classes="box"):
-            yield Label(Content(defused(f"Export step {self._checkpoint.name} of {run}")), classes="title")
+            yield Label(Content(sanitize(f"Export step {self._checkpoint.name} of {run}")), classes="title")
             yield OptionList(id="export-formats", disabled=True)
             with Horizontal(id="export-place"):
                 yield Label("folder", id="export-what", markup=False)
@@ -124,7 +124,7 @@ class ExportDialog(Dialog[str]):
         if offer is not None:
             # In words, for a terminal that does not show which row is lit.
             what = f"write {offer.name} to" if offer.is_possible else f"no {offer.name}"
-            set_text(self.query_one("#export-what", Label), Content(defused(what)))
+            set_text(self.query_one("#export-what", Label), Content(sanitize(what)))
         proposals = {str(folder) for folder in self._folders.values()}
         if offer is not None and offer.is_possible and (not field.value or field.value in proposals):
             field.value = str(self._folders[offer.name])
@@ -222,7 +222,7 @@ class ExportDialog(Dialog[str]):
         if not self.is_attached:
             return
         lines = [line for line in self._said.splitlines() if line.strip()]
-        set_text(self.query_one("#export-said", Static), Content(defused("\n".join(lines[-MOST_LINES:]))))
+        set_text(self.query_one("#export-said", Static), Content(sanitize("\n".join(lines[-MOST_LINES:]))))
         if self._writing:
             self._say(f"writing {self._writing}… {duration(time.monotonic() - self._began)}")
 
@@ -234,7 +234,7 @@ class ExportDialog(Dialog[str]):
     def _say(self, text: str, *, bad: bool = False) -> None:
         # Not `is_mounted`: that is told only after `on_mount`.
         if self.is_attached:
-            said = Content.styled(defused(text), "$error" if bad else "$foreground")
+            said = Content.styled(sanitize(text), "$error" if bad else "$foreground")
             set_text(self.query_one("#export-state", Static), said)
 
 
@@ -270,8 +270,8 @@ def read_offers(answer: Answer) -> tuple[Offer, ...]:
 def _option(offer: Offer) -> Option:
     sign, style = ("✓", "bold") if offer.is_possible else ("✗", "dim")
     name = f"{sign} {offer.name}"
-    lines = Content(defused(offer.text)).wrap(WHAT_CELLS)
-    first = Content.assemble((defused(name).ljust(NAME_CELLS), style), " ", lines[0] if lines else "")
+    lines = Content(sanitize(offer.text)).wrap(WHAT_CELLS)
+    first = Content.assemble((sanitize(name).ljust(NAME_CELLS), style), " ", lines[0] if lines else "")
     return Option(Content("\n" + " " * (NAME_CELLS + 1)).join([first, *lines[1:]]))
 
 
@@ -281,7 +281,7 @@ def summary(folder: Path, answer: Answer) -> str:
     files: Any = said.get("bytes")
     if not isinstance(files, dict) or not all(isinstance(count, int) for count in files.values()):
         return f"written to {folder}"
-    text = f"✓ written to {folder}: {size(sum(files.values()))} in {many(len(files), 'file')}"
+    text = f"✓ written to {folder}: {size(sum(files.values()))} in {plural(len(files), 'file')}"
     try:
         before, after = (float(said["loss"][when]["nats_per_token"]) for when in ("before", "after"))
     except (KeyError, TypeError, ValueError):

@@ -18,7 +18,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, Label, Static
 
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui.widgets.dialogs import Dialog
 from chomp_tui.widgets.update_if_changed import set_text
 
@@ -69,7 +69,7 @@ class SampleDialog(Dialog[None]):
     def compose(self) -> ComposeResult:
         run = self._checkpoint.parent.parent.name
         with Vertical(classes="box"):
-            yield Label(Content(defused(f"Write with step {self._checkpoint.name} of {run}")), classes="title")
+            yield Label(Content(sanitize(f"Write with step {self._checkpoint.name} of {run}")), classes="title")
             yield Input(placeholder="text to continue; empty begins a new document", id="sample-prompt")
             with Horizontal(id="sample-options"):
                 for name, label, default, _ in OPTIONS:
@@ -179,7 +179,7 @@ class SampleDialog(Dialog[None]):
         if not self.is_mounted or not self._has_news:
             return
         self._has_news = False
-        shown = Content.styled(defused(self._prompt), "bold") + Content(defused(self._text))
+        shown = Content.styled(sanitize(self._prompt), "bold") + Content(sanitize(self._text))
         panel = self.query_one(VerticalScroll)
         follows = panel.scroll_y >= panel.max_scroll_y
         set_text(self.query_one("#sample-text", Static), shown)
@@ -189,7 +189,7 @@ class SampleDialog(Dialog[None]):
     def _say(self, text: str, *, bad: bool = False) -> None:
         # Not `is_mounted`: that is told only after `on_mount`.
         if self.is_attached:
-            said = Content.styled(defused(text), "$error" if bad else "$muted")
+            said = Content.styled(sanitize(text), "$error" if bad else "$muted")
             set_text(self.query_one("#sample-state", Label), said)
 
     def _fail(self, text: str) -> None:

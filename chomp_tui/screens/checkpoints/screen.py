@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from chomp.record.rundir import RunDir
 from chomp.record.samples import read_samples
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui import keys
 from chomp_tui.config.draft import ForkOrigin
 from chomp_tui.engine.launch import LaunchRequest
@@ -177,7 +177,7 @@ class CheckpointsScreen(CheckpointUpkeep):
             text = f"{self._found.run.name} has no checkpoint yet. Esc shows those of all runs."
         else:
             text = f"No run in {self.chomp.shared.runs} has a checkpoint yet."
-        set_text(empty, Content(defused(text)))
+        set_text(empty, Content(sanitize(text)))
 
     def _draw_detail(self) -> None:
         row = self.row()

@@ -18,7 +18,7 @@ from textual.widgets import Input
 from chomp.config import Setting
 from chomp.config.compat import Severity
 from chomp.config.yaml_reader import scalar
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui import keys
 from chomp_tui.config.document import FieldView
 from chomp_tui.widgets.dialogs import Choice, Choose
@@ -67,7 +67,7 @@ class Pick(Control):
 
     def render(self) -> Content:
         """The word in force, dim where it is the default."""
-        word = defused(self.value or self.fallback)
+        word = sanitize(self.value or self.fallback)
         style = "" if self.value else "$muted"
         return Content.assemble((word, style), (" ▾", "$muted")) if not self.has_focus else Content(f"{word} ▾")
 
@@ -109,7 +109,7 @@ class Toggle(Control):
 
     def render(self) -> Content:
         """A box and a word, so that no colour is needed; dim where it is the default."""
-        is_on, text = self.is_on, defused(self.value or self.fallback)
+        is_on, text = self.is_on, sanitize(self.value or self.fallback)
         mark, word = ("[–]", text) if is_on is None else ("[x]", "on") if is_on else ("[ ]", "off")
         tone = "$muted" if not self.value else "$success" if is_on else "" if is_on is False else "$warning"
         note = f"  {text}" if self.resolved else ""
@@ -267,14 +267,14 @@ class FieldRow(Widget):
         return sum(len(Content(line).wrap(columns)) for line in self._below())
 
     def _below(self) -> list[str]:
-        return [defused(problem) for problem in self.view.problems]
+        return [sanitize(problem) for problem in self.view.problems]
 
     def render(self) -> Content:
         """Mark, name and note around the control, problems below it."""
         view, width = self.view, self.size.width
         mark = (PROBLEM, "$error") if view.problems else (CHANGED, "$accent") if view.is_changed else (" ", "")
         kept = (SET, "$primary") if not view.is_default else (" ", "")
-        name = defused(self.setting.path if self._full_name else self.setting.path.rpartition(".")[2])
+        name = sanitize(self.setting.path if self._full_name else self.setting.path.rpartition(".")[2])
         style = "$error" if view.problems else "" if view.is_set or view.override else "$muted"
         left = Content.assemble(mark, kept, " ", (name, style))
         note, tone = self._note()
@@ -291,13 +291,13 @@ class FieldRow(Widget):
         """A few words at the right: what wins, what a reference amounts to, what a change would mean, the unit."""
         view = self.view
         if view.override:
-            return _clip(f"-o {defused(view.override.partition('=')[2])}"), "$warning"
+            return _clip(f"-o {sanitize(view.override.partition('=')[2])}"), "$warning"
         if self._severity is not None:
             word, tone = _VERDICTS[self._severity]
             changed = view.is_changed and self._severity == "fixed"
             return word, "$error" if changed else tone
         if view.resolved:
-            return _clip(f"= {defused(view.resolved)}"), "$muted"
+            return _clip(f"= {sanitize(view.resolved)}"), "$muted"
         return view.setting.unit or "", "$muted"
 
 

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widgets import Input, Label
 
 from chomp.errors import ChompError
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui import keys
 from chomp_tui.config.document import Document
 from chomp_tui.config.documents import Base, ChangedOnDisk, bases, from_file, save
@@ -187,10 +187,10 @@ def diff_dialog(document: Document) -> Read:
         )
     )
     tones = {"+": "$success", "-": "$error", "@": "$primary"}
-    rows = [Content.styled(defused(line), tones.get(line[:1], "")) for line in lines]
+    rows = [Content.styled(sanitize(line), tones.get(line[:1], "")) for line in lines]
     if not rows:
         rows = [Content(f"Nothing: the text is {before}.")]
     if document.overrides:
         rows += [Content(""), Content.styled("and on top of it, for this run only", "$muted")]
-        rows += [Content(f"  -o {defused(one)}") for one in document.overrides]
+        rows += [Content(f"  -o {sanitize(one)}") for one in document.overrides]
     return Read(f"What differs: {document.name}", Content("\n").join(rows))

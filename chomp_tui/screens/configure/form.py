@@ -14,7 +14,7 @@ from textual.widgets.option_list import Option
 
 from chomp.config import Setting, sections, settings
 from chomp.config.compat import Severity
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui.config.document import Document, FieldView
 from chomp_tui.screens.configure.field import CHANGED, PROBLEM, SET, FieldRow
 
@@ -139,7 +139,7 @@ class ConfigForm(Vertical):
         self.query_one("#fields").disabled = not check.parses
         if not check.parses:
             why = f"{check.problems[0].message}. This is the last state that did parse."
-            self.query_one("#stale", Static).update(Content(defused(why)))
+            self.query_one("#stale", Static).update(Content(sanitize(why)))
             return
         for row in self.rows():
             view = document.view(row.setting)
@@ -333,11 +333,11 @@ def _help(view: FieldView) -> Content:
     unit = f", in {setting.unit}" if setting.unit and setting.kind != "choice" else ""
     came = f"line {view.line}" if view.line else "not written"
     if view.override:
-        came = f"-o {defused(view.override)} wins; editing the field drops it"
-    default = f"default {defused(view.fallback)} (leave it empty)" if setting.path in settings() else "a variable"
+        came = f"-o {sanitize(view.override)} wins; editing the field drops it"
+    default = f"default {sanitize(view.fallback)} (leave it empty)" if setting.path in settings() else "a variable"
     return Content.assemble(
-        (defused(setting.path), "bold $primary"),
+        (sanitize(setting.path), "bold $primary"),
         (f"  {kind}{unit}", "$muted"),
-        f"\n{defused(setting.help)}\n",
+        f"\n{sanitize(setting.help)}\n",
         (f"{default} · {came}", "$muted"),
     )

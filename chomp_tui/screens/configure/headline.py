@@ -8,7 +8,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui.config.document import Check
 
 
@@ -33,7 +33,7 @@ class Headline(Vertical):
         self._draw()
         line = self.query_one("#origin", Static)
         line.display = bool(origin)
-        line.update(Content(defused(origin)))
+        line.update(Content(sanitize(origin)))
 
     def on_resize(self, event: events.Resize) -> None:
         self._draw()
@@ -53,5 +53,5 @@ def verdict(check: Check) -> Content:
         return Content.assemble(("✓ valid", "bold $success"), (hints, "$warning"))
     count, first = len(check.problems), check.problems[0]
     text = f"✗ {count} problem{'' if count == 1 else 's'}"
-    said = defused(": ".join(part for part in (first.path, first.message) if part))
+    said = sanitize(": ".join(part for part in (first.path, first.message) if part))
     return Content.assemble((text, "bold $error"), f"  {said}")

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.config import Config
-from chomp.record.text import count, defused, duration, memory
+from chomp.record.text import count, duration, memory, sanitize
 from chomp_tui.config.preflight import FULL, TIGHT, Report, fit
 
 BAR_CELLS = 10
@@ -75,7 +75,7 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         self._say_hints()
 
     def _say_hints(self) -> None:
-        rows = [Content.assemble(("! ", "$warning"), defused(note)) for note in (*self._notes, *self._hints)]
+        rows = [Content.assemble(("! ", "$warning"), sanitize(note)) for note in (*self._notes, *self._hints)]
         self.query_one("#pf-hints", Static).update(Content("\n").join(rows))
         self.query_one("#pf-hints").display = bool(rows)
 
@@ -114,14 +114,14 @@ def state_line(report: Report) -> Content:
         words = f"no estimate: {report.message}"
     else:
         words = "up to date"
-    return Content.assemble((f"{glyph} ", tone), (defused(words), tone if report.state == "failed" else "$muted"))
+    return Content.assemble((f"{glyph} ", tone), (sanitize(words), tone if report.state == "failed" else "$muted"))
 
 
 def failure(report: Report) -> Content:
     """Why the engine could not say what the configuration amounts to: most likely it will not train it either."""
     if report.state != "failed":
         return Content("")
-    return Content.styled(f"✗ {' '.join(defused(report.message).split())}", "$error")
+    return Content.styled(f"✗ {' '.join(sanitize(report.message).split())}", "$error")
 
 
 def digest(report: Report) -> Content:
@@ -152,7 +152,7 @@ def figures_text(figures: Mapping[str, Any], config: Config | None) -> Content:
         _row("tokens per parameter", f"{per:.3g}"),
         _row("FLOPs in total", f"{figures['total_flops']:.2e}"),
         *_time(figures),
-        _row("device", defused(str(figures["device"].get("name", "?")))),
+        _row("device", sanitize(str(figures["device"].get("name", "?")))),
     ]
     if figures["device"].get("platform") == "cpu" and config is not None and not config.train.allow_cpu:
         rows.append(Content.styled("✗ no GPU here: training will refuse; set train.allow_cpu to use the CPU", "$error"))

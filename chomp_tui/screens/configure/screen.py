@@ -15,7 +15,7 @@ from textual.timer import Timer
 from textual.widgets import TextArea
 
 from chomp.errors import ChompError
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui import keys
 from chomp_tui.config.document import Check, Document
 from chomp_tui.config.documents import NEW_NAME
@@ -241,7 +241,7 @@ class ConfigureScreen(ConsoleScreen):
             mark, name = "● ", path.name if path else name
         else:
             mark = "● modified  "
-        self.say(Content.styled(mark if self.document.is_modified else "", "$warning") + Content(defused(name)))
+        self.say(Content.styled(mark if self.document.is_modified else "", "$warning") + Content(sanitize(name)))
 
     def _update_headline(self) -> None:
         report, words = self._preflight.report, verdict(self.document.check())

@@ -21,7 +21,7 @@ from textual.widgets.option_list import Option
 from textual.widgets.text_area import LanguageDoesNotExist
 
 from chomp.config import Problem
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui.config.document import Document, visual_lines
 
 THEME = "chomp"
@@ -102,7 +102,7 @@ class YamlEditor(TextArea):
 
     def get_line(self, line_index: int) -> Text:
         # Shown one for one, so that columns stay: a file cannot steer the terminal.
-        line = Text(defused(self.document.get_line(line_index)), end="", no_wrap=True)
+        line = Text(sanitize(self.document.get_line(line_index)), end="", no_wrap=True)
         if line_index + 1 in self._wrong:
             line.stylize(Style(underline=True))
         return line
@@ -198,7 +198,7 @@ def _line(problem: Problem) -> Content:
     place = f"{at[0]}:{at[1]}" if at and not problem.path else str(at[0]) if at else problem.where
     name = f" {problem.path}" if problem.path else ""
     return Content.assemble(
-        ("✗ ", "$error"), (f"{defused(place)}{defused(name)}", "bold"), f" {defused(problem.message)}"
+        ("✗ ", "$error"), (f"{sanitize(place)}{sanitize(name)}", "bold"), f" {sanitize(problem.message)}"
     )
 
 

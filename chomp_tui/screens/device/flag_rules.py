@@ -10,7 +10,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from chomp.device import Decision
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui.engine import flags
 
 INDENT = Content(" " * 5)
@@ -62,11 +62,11 @@ def entry(decision: Decision, *, is_on: bool, width: int = 76, current: bool = F
     mark, tone = _mark(decision, is_on=is_on)
     pointer = Content.assemble(("▸" if current else " ", "bold $primary"), (f"{mark} ", tone))
     lines = [
-        pointer + hung(f"{decision.variable} {defused(decision.value)}", width, "bold"),
+        pointer + hung(f"{decision.variable} {sanitize(decision.value)}", width, "bold"),
         INDENT + hung(state(decision, is_on=is_on), width, tone),
     ]
     if whole:
-        lines += [INDENT + hung(defused(decision.why), width), INDENT + hung(decision.source, width, "$muted")]
+        lines += [INDENT + hung(sanitize(decision.why), width), INDENT + hung(decision.source, width, "$muted")]
     return Content("\n").join(lines)
 
 
@@ -90,7 +90,7 @@ def state(decision: Decision, *, is_on: bool) -> str:
         case "already set":
             return "already set in your environment"
         case _:
-            return f"kept as you set it: {decision.variable}={defused(decision.current or '')}"
+            return f"kept as you set it: {decision.variable}={sanitize(decision.current or '')}"
 
 
 def _mark(decision: Decision, *, is_on: bool) -> tuple[str, str]:

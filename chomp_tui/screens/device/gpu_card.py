@@ -10,7 +10,7 @@ from textual.geometry import Region
 from textual.widgets import Static
 
 from chomp.device import Gpu, Process
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui.chart.sparkline import sparkline
 from chomp_tui.engine.machine import Machine, gib
 from chomp_tui.live.gpu_watch import KEPT_MINUTES, Trail
@@ -215,7 +215,7 @@ def _processes(gpu: Gpu, width: int) -> list[Content]:
 def _process(process: Process, width: int) -> Content:
     memory = gib(process.memory_bytes) if process.memory_bytes is not None else f"{ABSENT} GiB"
     before = f"{process.pid:>7}  {memory:>9}  "
-    name = defused(process.name or ABSENT)
+    name = sanitize(process.name or ABSENT)
     room = max(4, width - len(before))
     # The end of a path says more than its beginning.
     return Content(before + (name if len(name) <= room else "…" + name[1 - room :]))
@@ -244,5 +244,5 @@ def _dash(reason: str) -> Content:
 
 
 def _why(gpu: Gpu, field: str, *, short: bool = False) -> str:
-    reason = defused(gpu.unavailable.get(field, "not reported"))
+    reason = sanitize(gpu.unavailable.get(field, "not reported"))
     return reason.removesuffix(" by this device") if short else reason

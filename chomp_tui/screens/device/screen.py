@@ -18,7 +18,7 @@ from textual.widgets import Static
 
 from chomp.device import Decision, Probe, environment_report, recommended_environment
 from chomp.device.probe import load_nvml
-from chomp.record.text import defused, duration
+from chomp.record.text import duration, sanitize
 from chomp_tui import keys
 from chomp_tui.engine import flags
 from chomp_tui.engine.launch import prove_flags
@@ -212,7 +212,7 @@ class DeviceScreen(ConsoleScreen):
         if not own:
             return Content("")
         lines = [Content.styled("Your environment", "bold $primary")]
-        lines += [Content(f"{name}={defused(value)}") for name, value in own.items()]
+        lines += [Content(f"{name}={sanitize(value)}") for name, value in own.items()]
         return Content("\n").join(lines)
 
     def _test_state(self) -> Content:
@@ -226,14 +226,14 @@ class DeviceScreen(ConsoleScreen):
         problem = self._tested[text]
         if problem is None:
             return Content.styled("✓ ok: the installed XLA accepts these XLA_FLAGS", "$success")
-        return Content.styled(f"✗ {defused(_sentence(problem))}", "$error")
+        return Content.styled(f"✗ {sanitize(_sentence(problem))}", "$error")
 
     def _line(self) -> Content:
         line = self.line_to_copy
         if line == COMMAND:
             return Content("")
         return Content.assemble(
-            ("The same in a shell", "bold $primary"), ": " if self._is_short else "\n", defused(line)
+            ("The same in a shell", "bold $primary"), ": " if self._is_short else "\n", sanitize(line)
         )
 
     @property
@@ -325,7 +325,7 @@ def _remarks(said: list[Remark], width: int) -> Content:
     tones = {"good": "$success", "warn": "$warning", "idle": "$muted"}
     return Content("\n").join(
         Content.styled(marks[one.tone], tones[one.tone])
-        + hung(defused(one.text), width, "" if one.tone == "good" else tones[one.tone], Content("  "))
+        + hung(sanitize(one.text), width, "" if one.tone == "good" else tones[one.tone], Content("  "))
         for one in said
     )
 

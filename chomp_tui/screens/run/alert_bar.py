@@ -7,7 +7,7 @@ import time
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui.engine.commands import Line
 from chomp_tui.live.alerts import Alert
 from chomp_tui.live.snapshot import Scene
@@ -96,4 +96,4 @@ def _clock(t: float | None) -> str:
 
 
 def _flat(text: str) -> str:
-    return " ".join(defused(text).split())
+    return " ".join(sanitize(text).split())

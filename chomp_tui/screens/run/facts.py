@@ -7,7 +7,7 @@ from textwrap import wrap
 
 from textual.content import Content
 
-from chomp.record.text import count, defused, duration
+from chomp.record.text import count, duration, sanitize
 from chomp_tui.live.snapshot import Scene
 from chomp_tui.screens.run.header import device_name
 from chomp_tui.screens.run.panel import TextPanel
@@ -79,4 +79,4 @@ def _run(scene: Scene) -> Iterator[Fact]:
 
 def _flat(text: str) -> str:
     # Columns of a table stay columns: only line ends go.
-    return defused(text).replace("\n", " ").replace("\t", " ")
+    return sanitize(text).replace("\n", " ").replace("\t", " ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from chomp.record.text import count, defused, duration
+from chomp.record.text import count, duration, sanitize
 from chomp_tui.live.eta import progress
 from chomp_tui.live.snapshot import MISSING, Scene
 from chomp_tui.screens.run.rows import Rows
@@ -25,7 +25,7 @@ class RunHeader(Rows):
 
     def say(self, text: str) -> None:
         """Show a text instead."""
-        self.show(Content(defused(text)))
+        self.show(Content(sanitize(text)))
 
 
 def first_line(scene: Scene, width: int) -> Content:
@@ -106,4 +106,4 @@ def device_name(device: dict[str, object]) -> str:
 
 
 def _flat(text: str) -> str:
-    return " ".join(defused(text).split())
+    return " ".join(sanitize(text).split())

@@ -13,7 +13,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from chomp.record.text import defused
+from chomp.record.text import sanitize
 from chomp_tui.widgets.update_if_changed import set_title
 
 MOST_LINES = 5_000
@@ -58,7 +58,7 @@ class LogView(ScrollView, can_focus=True):
             self._lines.clear()
             self._new.clear()
             self._state = None
-        shown = [defused(line[:LONGEST_LINE]).replace("\n", " ").expandtabs(4) for line in lines]
+        shown = [sanitize(line[:LONGEST_LINE]).replace("\n", " ").expandtabs(4) for line in lines]
         self._lines.extend(shown)
         self._new.extend(shown)
 
@@ -181,5 +181,5 @@ def wrapped(line: str, width: int) -> list[str]:
 
 
 def _short(text: str) -> str:
-    flat = defused(text).replace("\n", " ")
+    flat = sanitize(text).replace("\n", " ")
     return flat if len(flat) <= 30 else f"{flat[:29]}…"

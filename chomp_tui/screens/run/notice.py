@@ -9,7 +9,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.record.text import defused, duration
+from chomp.record.text import duration, sanitize
 from chomp_tui.live.snapshot import Scene
 from chomp_tui.widgets.update_if_changed import set_text
 
@@ -82,11 +82,11 @@ class NoticePanel(VerticalScroll, can_focus=True):
     def show(self, notice: Notice) -> None:
         """Show this one."""
         colour = "$error" if notice.is_bad else "$primary"
-        parts = [Content.styled(defused(notice.title), f"bold {colour}")]
+        parts = [Content.styled(sanitize(notice.title), f"bold {colour}")]
         if notice.text:
-            parts.append(Content(defused(notice.text)))
+            parts.append(Content(sanitize(notice.text)))
         if notice.log:
-            parts.append(Content.styled("\n".join(defused(line)[:LONGEST_LINE] for line in notice.log), "$muted"))
+            parts.append(Content.styled("\n".join(sanitize(line)[:LONGEST_LINE] for line in notice.log), "$muted"))
         if notice.hint:
             parts.append(Content.styled(notice.hint, "$accent"))
         content = Content("\n\n").join(parts)
