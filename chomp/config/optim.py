@@ -6,6 +6,9 @@ from typing import Literal
 
 from chomp.config.fields import Section, section, setting
 
+ElementwiseRule = Literal["adamw", "lion"]
+"""Update rules that treat every scalar alike. The rule NAME is built by `chomp.optim.NAME`."""
+
 
 class AdamConfig(Section):
     """AdamW, for all parameters or for those that Muon does not take."""
@@ -34,7 +37,7 @@ class MuonConfig(Section):
     consistent_rms: float | None = setting(
         None, "Scale updates to this root mean square; 0.2 matches AdamW; null leaves them.", gt=0
     )
-    rest: Literal["adamw", "lion"] = setting("adamw", "Update rule of the parameters that Muon does not take.")
+    rest: ElementwiseRule = setting("adamw", "Update rule of the parameters that Muon does not take.")
     allow_all_2d: bool = setting(False, "Use Muon on every matrix, not only on the listed projections.")
     allow_tied_embed: bool = setting(False, "Use Muon on an embedding that is also the output head.")
 
@@ -42,7 +45,7 @@ class MuonConfig(Section):
 class OptimConfig(Section):
     """The update rule and its learning-rate schedule."""
 
-    name: Literal["adamw", "lion", "muon"] = setting("adamw", "Update rule.", group="rule")
+    name: Literal[ElementwiseRule, "muon"] = setting("adamw", "Update rule.", group="rule")
     lr: float = setting(3e-4, "Peak learning rate.", group="schedule", gt=0)
     schedule: Literal["cosine", "wsd"] = setting(
         "cosine", "`cosine`: warm-up, then cosine decay; `wsd`: warm-up, stable, decay.", group="schedule"

@@ -1,7 +1,7 @@
 """Update rules that leave their state alone in a step that is refused.
 
 `update` takes one more argument, `applied`, a scalar bool, true if it is not given. Where it is false the state comes
-back bit for bit as it was, and what comes back as the update is nobody's to use.
+back bit for bit as it was, and the returned update must not be used.
 
 The choice is the rule's because of what XLA makes of it. For CPUs it gives every returned array a loop of its own. Were
 Adam's moments chosen after the rule, the direction would be made of other arrays than those returned: both moments are
@@ -20,32 +20,32 @@ State = TypeVar("State")
 Flag = Bool[Array, ""] | bool
 
 
-def chosen(applied: Flag, new: State, old: State) -> State:
+def select(applied: Flag, new: State, old: State) -> State:
     """Return `new` where the step is applied, `old` where it is not."""
     return jax.tree.map(lambda new, old: jnp.where(applied, new, old), new, old)
 
 
-def keeping(rule: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+def conditional(rule: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """Make a rule choose between its old and its new state."""
 
     def update(
         grads: PyTree, state: PyTree, params: PyTree = None, *, applied: Flag = True, **others: Any
     ) -> tuple[PyTree, PyTree]:
         updates, new = rule.update(grads, state, params)
-        return updates, chosen(applied, new, state)
+        return updates, select(applied, new, state)
 
     return optax.GradientTransformationExtraArgs(rule.init, update)
 
 
-def keeping_adam(b1: float, b2: float, eps: float, *, nesterov: bool) -> optax.GradientTransformationExtraArgs:
-    """`keeping(optax.scale_by_adam(b1, b2, eps, nesterov=nesterov))`, whose direction reads the chosen moments."""
+def conditional_adam(b1: float, b2: float, eps: float, *, nesterov: bool) -> optax.GradientTransformationExtraArgs:
+    """`conditional(optax.scale_by_adam(b1, b2, eps, nesterov=nesterov))`, whose direction reads selected moments."""
     rule = optax.scale_by_adam(b1, b2, eps, nesterov=nesterov)
 
     def update(
         grads: PyTree, state: PyTree, params: PyTree = None, *, applied: Flag = True, **others: Any
     ) -> tuple[PyTree, PyTree]:
         _, new = rule.update(grads, state, params)
-        count, kept = new.count, chosen(applied, new, state)
+        count, kept = new.count, select(applied, new, state)
         if nesterov:
             ahead = optax.tree.bias_correction(kept.mu, b1, optax.safe_increment(count))
             now = optax.tree.bias_correction(grads, b1, count)

@@ -1,128 +1,100 @@
-"""The one rule that says which update rule a parameter gets and whether it decays."""
+"""What an update rule says about parameters: groups with a direction, a peak learning rate and a weight decay."""
 
+import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import jax
+import optax
 from jaxtyping import PyTree
-from optax.contrib import MuonDimensionNumbers
 
 from chomp.config.optim import OptimConfig
 from chomp.model.paths import dotted, named_leaves
 
-GroupName: TypeAlias = Literal["muon", "adam", "lion"]
-
-MUON_PROJECTIONS = (
-    "attn.wz", "attn.wv", "attn.wr", "attn.wh1", "attn.wh2", "ffn.fc1", "ffn.fc2", "ffn.fc3", "lm_head",
-    "attn.wq", "attn.wk", "attn.wo", "ffn.gate", "ffn.up", "ffn.down", "transform",
-)  # fmt: skip
-"""Linear layers whose weight matrices Muon takes: the last names of a parameter's path before `weight`."""
-
-_PROJECTION_AXES = MuonDimensionNumbers(reduction_axis=1, output_axis=0)
-_EMBEDDING_AXES = MuonDimensionNumbers(reduction_axis=0, output_axis=1)
-
 
 @dataclass(frozen=True)
-class Assignment:
-    """What one parameter gets.
-
-    Attributes:
-        path: its dotted name.
-        shape: its axes.
-        group: `muon` or `adam`.
-        decays: whether weight decay applies.
-        axes: which axes Muon's matrix maps from and to; a linear layer's weight is stored [outputs, inputs], an
-            embedding's [ids, width] and is read by row.
-    """
+class Parameter:
+    """One array of a model: its dotted path and its axes."""
 
     path: str
     shape: tuple[int, ...]
-    group: GroupName
-    decays: bool
-    axes: MuonDimensionNumbers
 
     @property
     def size(self) -> int:
         """Scalars in it."""
         return math.prod(self.shape)
 
+    @property
+    def decays(self) -> bool:
+        """Whether weight decay applies: to weights of linear layers and to embeddings.
+
+        Norm scales, biases, affine vectors and the moving average's coefficients never decay, however many axes their
+        arrays have.
+        """
+        return len(self.shape) == 2 and self.path.rpartition(".")[2] == "weight"
+
+    def is_weight_of(self, layer: str) -> bool:
+        """Whether it is the weight of a layer whose path ends with `layer`."""
+        return f".{self.path}".endswith(f".{layer}.weight")
+
 
 @dataclass(frozen=True)
-class Rule:
-    """Assign parameters by their dotted path and number of axes.
+class Embedding:
+    """The token embedding: its dotted path, and whether it is also the output head."""
 
-    Decay is for matrices: weights of linear layers and embeddings. Norm scales, biases, affine vectors and the
-    moving average's coefficients never decay, however many axes their arrays have.
-
-    Attributes:
-        name: `adamw` puts everything into `adam`, `lion` into `lion`.
-        rest: the group of what Muon does not take.
-        allow_all_2d: Muon also takes every other array of two axes, except a tied embedding.
-        allow_tied_embed: Muon also takes the embedding when it is the output head too.
-        embedding_path: dotted path of the token embedding.
-        tied: whether that embedding is also the output head.
-    """
-
-    name: Literal["adamw", "lion", "muon"]
-    rest: GroupName
-    allow_all_2d: bool
-    allow_tied_embed: bool
-    embedding_path: str
+    path: str
     tied: bool
 
-    def assign(self, path: str, shape: tuple[int, ...]) -> Assignment:
-        """Return what the parameter at `path` gets."""
-        matrix = len(shape) == 2 and path.rpartition(".")[2] == "weight"
-        axes = _EMBEDDING_AXES if path == self.embedding_path else _PROJECTION_AXES
-        group: GroupName = "muon" if self.name == "muon" and self._muon_takes(path, shape) else self.rest
-        return Assignment(path, shape, group, matrix, axes)
 
-    def _muon_takes(self, path: str, shape: tuple[int, ...]) -> bool:
-        if len(shape) != 2:
-            return False
-        if self.tied and path == self.embedding_path:
-            return self.allow_tied_embed
-        return self.allow_all_2d or _is_listed(path)
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share an update rule.
 
+    Attributes:
+        name: the key of its part of the optimizer's state; a checkpoint holds it.
+        direction: gradients -> direction, one transformation after another. Those that have a state keep it in a
+            refused step (`chomp.optim.conditional`).
+        peak_lr: the highest learning rate.
+        weight_decay: for those of its parameters that decay.
+        takes: which parameters belong to it, of those that no group before it takes.
+    """
 
-def _is_weight_of(layer: str, path: str) -> bool:
-    return f".{path}".endswith(f".{layer}.weight")
-
-
-def _is_listed(path: str) -> bool:
-    return any(_is_weight_of(layer, path) for layer in MUON_PROJECTIONS)
+    name: str
+    direction: tuple[optax.GradientTransformation, ...]
+    peak_lr: float
+    weight_decay: float
+    takes: Callable[[Parameter], bool] = lambda _: True
 
 
-def make_rule(optim: OptimConfig, params: PyTree, embedding_path: str) -> Rule:
-    """Return the rule for a configuration and the model whose parameters (or their shapes) are given."""
-    tied = not any(_is_weight_of("lm_head", path) for path, _ in named_leaves(params))
-    rest = optim.muon.rest if optim.name == "muon" else optim.name
-    return Rule(
-        optim.name,
-        "lion" if rest == "lion" else "adam",
-        optim.muon.allow_all_2d,
-        optim.muon.allow_tied_embed,
-        embedding_path,
-        tied,
-    )
+def build_groups(name: str, optim: OptimConfig, embedding: Embedding) -> tuple[Group, ...]:
+    """Build the groups of the rule called `name`, the last of which takes all parameters that are left.
+
+    The rule is the module `chomp.optim.NAME`; its `build(optim, embedding)` reads its own section of `optim`.
+    """
+    groups: tuple[Group, ...] = importlib.import_module(f"chomp.optim.{name}").build(optim, embedding)
+    return groups
 
 
-def assignments(rule: Rule, params: PyTree) -> list[Assignment]:
-    """List what each parameter gets, in the tree's order."""
-    return [rule.assign(path, tuple(leaf.shape)) for path, leaf in named_leaves(params)]
+def embedding_of(params: PyTree, path: str) -> Embedding:
+    """Describe the embedding at `path` of a model whose parameters (or their shapes) are given."""
+    return Embedding(path, tied=not any(parameter.is_weight_of("lm_head") for parameter in parameters_of(params)))
 
 
-def tree_of(rule: Rule, value: Callable[[Assignment], object]) -> Callable[[PyTree], PyTree]:
-    """Return params -> a tree of the same structure with `value(assignment)` for each parameter.
+def parameters_of(params: PyTree) -> list[Parameter]:
+    """List the parameters in the tree's order."""
+    return [Parameter(path, tuple(leaf.shape)) for path, leaf in named_leaves(params)]
+
+
+def by_parameter(value: Callable[[Parameter], object]) -> Callable[[PyTree], PyTree]:
+    """Return params -> a tree of the same structure with `value(parameter)` for each parameter.
 
     Works on the partly masked trees that `optax.partition` hands to its members.
     """
 
     def build(params: PyTree) -> PyTree:
         return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: value(rule.assign(dotted(path), tuple(leaf.shape))), params
+            lambda path, leaf: value(Parameter(dotted(path), tuple(leaf.shape))), params
         )
 
     return build

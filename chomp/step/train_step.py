@@ -16,7 +16,7 @@ from chomp.config.schema import Config
 from chomp.data.batch import Batch
 from chomp.model.build import ModelDef
 from chomp.optim.build import Optimizer
-from chomp.optim.conditional import chosen
+from chomp.optim.conditional import select
 from chomp.step.objective import Counts, Measured, Objective, build_objective
 from chomp.step.rows import Rows, rows_of
 from chomp.step.state import TrainState
@@ -29,7 +29,7 @@ class StepMetrics(NamedTuple):
         loss: mean negative log-likelihood per loss token, in nats; 0 when the batch has no loss token.
         grad_norm: global norm of the mean gradient, before clipping.
         lr: learning rate of this step's update.
-        lr_muon: Muon's learning rate; equals `lr` without Muon.
+        group_lrs: those of parameter groups with a rate of their own, by name: `lr_muon`.
         tokens: loss tokens in the batch.
         finite: loss and gradient norm were finite and the run was not latched by an earlier step that was not.
         skipped: steps skipped so far for not being finite.
@@ -40,7 +40,7 @@ class StepMetrics(NamedTuple):
     loss: Float[Array, ""]
     grad_norm: Float[Array, ""]
     lr: Float[Array, ""]
-    lr_muon: Float[Array, ""]
+    group_lrs: Mapping[str, Float[Array, ""]]
     tokens: Int[Array, ""]
     finite: Bool[Array, ""]
     skipped: Int[Array, ""]
@@ -101,14 +101,14 @@ def make_train_step(model_def: ModelDef, optimizer: Optimizer, config: Config, d
         rates = optimizer.lr(state.updates)
         updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params, applied=applied)
         rates, updates = _slowed(state, rates, updates)
-        params = chosen(applied, optax.apply_updates(state.params, updates), state.params)
+        params = select(applied, optax.apply_updates(state.params, updates), state.params)
         counted = _counted(state, good, latched, applied, halting)
         new_state = dataclasses.replace(counted, params=params, opt_state=opt_state)
         metrics = StepMetrics(
             loss=loss,
             grad_norm=grad_norm,
             lr=rates["lr"],
-            lr_muon=rates["lr_muon"],
+            group_lrs={name: rate for name, rate in rates.items() if name != "lr"},
             tokens=tokens,
             finite=good & ~latched,
             skipped=new_state.skipped,

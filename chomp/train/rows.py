@@ -73,8 +73,7 @@ class RowMaker:
             "lr": shortest_repr(metrics.lr),
         }
         row |= {name: shortest_repr(value) for name, value in metrics.terms.items()}
-        if self._config.optim.name == "muon":
-            row["lr_muon"] = shortest_repr(metrics.lr_muon)
+        row |= {name: shortest_repr(rate) for name, rate in metrics.group_lrs.items()}
         row["tokens_seen"] = tokens_seen
         row["tokens_per_sec"] = round(speed.tokens_per_sec, 2)
         row["step_time_s"] = round(speed.step_time_s, 6)

@@ -323,7 +323,7 @@ def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPa
         loss=1.0,
         grad_norm=1.0,
         lr=1.0,
-        lr_muon=1.0,
+        group_lrs={"lr_muon": 1.0},
         tokens=64,
         finite=True,
         skipped=0,

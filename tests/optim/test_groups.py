@@ -5,7 +5,8 @@ import pytest
 
 from chomp.config.schema import Config
 from chomp.optim.build import Optimizer
-from chomp.optim.groups import Assignment
+from chomp.optim.groups import Embedding, Parameter
+from chomp.optim.muon import axes_of
 from tests.model.tiny import parts, tiny_config
 
 LAYER = "model.layers.0"
@@ -85,10 +86,10 @@ def test_only_weights_with_two_axes_decay() -> None:
 
 def test_axes_follow_how_weights_are_stored() -> None:
     """Linear weights are [outputs, inputs]; an embedding is read by row, so its ids are the inputs."""
-    by_path: dict[str, Assignment] = {given.path: given for given in optimizer().assigned}
-    fc1, embedding = by_path[f"{LAYER}.ffn.fc1.weight"], by_path[EMBEDDING]
-    assert (fc1.shape[fc1.axes.output_axis], fc1.shape[fc1.axes.reduction_axis]) == (48, 32)
-    assert (embedding.shape[embedding.axes.output_axis], embedding.shape[embedding.axes.reduction_axis]) == (32, 61)
+    by_path: dict[str, Parameter] = {given.path: given for given in optimizer().assigned}
+    for path, outputs, inputs in ((f"{LAYER}.ffn.fc1.weight", 48, 32), (EMBEDDING, 32, 61)):
+        axes, shape = axes_of(by_path[path], Embedding(EMBEDDING, tied=False)), by_path[path].shape
+        assert (shape[axes.output_axis], shape[axes.reduction_axis]) == (outputs, inputs)
 
 
 def test_the_table_is_printed_with_counts_rates_and_decay() -> None:

@@ -113,7 +113,9 @@ def test_a_slowed_state_moves_by_the_factor_until_its_last_step(name: str) -> No
     full, full_metrics = step(copied(start), packed_batch(0))
     slow, slow_metrics = step(slow_down(copied(start), 0.25, 1), packed_batch(0))
     assert float(slow_metrics.lr) == 0.25 * float(full_metrics.lr)
-    assert float(slow_metrics.lr_muon) == 0.25 * float(full_metrics.lr_muon)
+    assert slow_metrics.group_lrs.keys() == full_metrics.group_lrs.keys() == ({"lr_muon"} if name == "muon" else set())
+    for group, rate in full_metrics.group_lrs.items():
+        assert float(slow_metrics.group_lrs[group]) == 0.25 * float(rate)
     moves = zip(*(jax.tree.leaves(one.params) for one in (start, full, slow)), strict=True)
     for before, far, near in moves:
         assert np.any(np.asarray(far) != np.asarray(before))

@@ -132,4 +132,4 @@ def test_rates_of_both_groups_are_reported() -> None:
     step, state = dummy_run(optim={"name": "muon", "lr": 1e-3, "warmup_steps": 4, "muon": {"lr_scale": 10.0}})
     _, metrics = step(state, packed_batch(0))
     assert float(metrics.lr) == pytest.approx(2.5e-4)
-    assert float(metrics.lr_muon) == pytest.approx(2.5e-3)
+    assert float(metrics.group_lrs["lr_muon"]) == pytest.approx(2.5e-3)

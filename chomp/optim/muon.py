@@ -1,0 +1,70 @@
+"""Muon (Jordan 2024), scaled by each matrix's shape, beside another rule."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
+
+from chomp.config.optim import MuonConfig, OptimConfig
+from chomp.optim.conditional import conditional
+from chomp.optim.groups import Embedding, Group, Parameter, build_groups, by_parameter
+
+PROJECTIONS = (
+    "attn.wz", "attn.wv", "attn.wr", "attn.wh1", "attn.wh2", "ffn.fc1", "ffn.fc2", "ffn.fc3", "lm_head",
+    "attn.wq", "attn.wk", "attn.wo", "ffn.gate", "ffn.up", "ffn.down", "transform",
+)  # fmt: skip
+"""Linear layers whose weight matrices Muon takes: the last names of a parameter's path before `weight`."""
+
+
+def build(optim: OptimConfig, embedding: Embedding) -> tuple[Group, ...]:
+    """Build Muon's group for the projections, and those of `optim.muon.rest` for the rest."""
+    muon = optim.muon
+    direction = scale_by_muon(
+        ns_steps=muon.ns_steps,
+        beta=muon.momentum,
+        nesterov=muon.nesterov,
+        weight_dimension_numbers=by_parameter(lambda parameter: axes_of(parameter, embedding)),
+    )
+    factors = by_parameter(lambda parameter: _shape_factor(parameter, embedding, muon.consistent_rms))
+    scaled = optax.stateless(lambda grads, _: jax.tree.map(jnp.multiply, grads, factors(grads)))
+    group = Group(
+        "muon",
+        (conditional(direction), scaled),
+        optim.lr * muon.lr_scale,
+        optim.weight_decay * muon.weight_decay_mult,
+        takes=lambda parameter: _takes(parameter, embedding, muon),
+    )
+    return (group, *build_groups(muon.rest, optim, embedding))
+
+
+def _takes(parameter: Parameter, embedding: Embedding, muon: MuonConfig) -> bool:
+    if len(parameter.shape) != 2:
+        return False
+    if embedding.tied and parameter.path == embedding.path:
+        return muon.allow_tied_embed
+    return muon.allow_all_2d or any(map(parameter.is_weight_of, PROJECTIONS))
+
+
+def axes_of(parameter: Parameter, embedding: Embedding) -> MuonDimensionNumbers:
+    """Return the axes that a matrix maps from and to.
+
+    A linear layer's weight is stored [outputs, inputs]; an embedding's is [ids, width] and is read by row.
+    """
+    inputs, outputs = (0, 1) if parameter.path == embedding.path else (1, 0)
+    return MuonDimensionNumbers(reduction_axis=inputs, output_axis=outputs)
+
+
+def _shape_factor(parameter: Parameter, embedding: Embedding, consistent_rms: float | None) -> float:
+    """Return what an orthogonal matrix is multiplied by.
+
+    Without `consistent_rms`, sqrt(max(1, outputs / inputs)), which keeps the output's size whatever the width
+    (github.com/KellerJordan/Muon); with it, sqrt(max(outputs, inputs)) times it, which gives every update that root
+    mean square (Liu et al. 2025, arXiv 2502.16982).
+    """
+    axes = axes_of(parameter, embedding)
+    inputs, outputs = parameter.shape[axes.reduction_axis], parameter.shape[axes.output_axis]
+    if consistent_rms is None:
+        return math.sqrt(max(1.0, outputs / inputs))
+    return math.sqrt(max(outputs, inputs)) * consistent_rms
