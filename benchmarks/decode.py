@@ -23,7 +23,7 @@ from chomp.config import load_config
 from chomp.data.tokenizers import build_tokenizer
 from chomp.model.base import LanguageModel
 from chomp.model.build import build_model
-from chomp.model.decoding import Draw, tokens_as_they_come
+from chomp.model.decoding import SamplingParams, tokens_as_they_come
 from chomp.model.resolve import resolve_model
 
 PROMPT = 16
@@ -39,7 +39,7 @@ def trained(path: str) -> LanguageModel:
 
 def ways(model: LanguageModel, prompt: list[int], tokens: int) -> dict[str, Callable[[], list[int]]]:
     """Three ways to the same greedy continuation."""
-    key, greedy = jax.random.key(0), Draw(0.0)
+    key, greedy = jax.random.key(0), SamplingParams(0.0)
     logits = eqx.filter_jit(lambda model, ids, last: model.logits(ids)[0, last])
 
     def again() -> list[int]:

@@ -85,7 +85,7 @@ def judge(saved: dict[str, Any], now: dict[str, Any], accept: Sequence[str]) -> 
     differences = compare(saved, now)
     stopped = blocking(differences, accept)
     if stopped:
-        fixed = sum(d.severity == "fixed" for d in stopped)
+        fixed = sum(d.severity == "incompatible" for d in stopped)
         advice = (
             "start a new run for the settings that cannot change"
             if fixed

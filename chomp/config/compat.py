@@ -1,6 +1,6 @@
-"""Whether a checkpoint may be continued with the settings at hand: one table of rules.
+"""Whether a checkpoint may be continued with the current settings: one table of rules.
 
-Judged from `meta.json` alone, before any array is read, so that a difference is named
+Compared from `meta.json` alone, before any array is read, so that a difference is named
 instead of surfacing as a shape error deep inside a library.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from chomp.config.spec import settings
 
-Severity = Literal["fixed", "judged", "free"]
+Severity = Literal["incompatible", "needs_accept", "allowed"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ NUMBERS = "later losses would not be those of the run you are continuing"
 
 RULES: tuple[Rule, ...] = (
     *(
-        Rule(f"model.{name}", "fixed", SHAPES)
+        Rule(f"model.{name}", "incompatible", SHAPES)
         for name in (
             "backend",
             "model_dim",
@@ -52,17 +52,17 @@ RULES: tuple[Rule, ...] = (
             "param_dtype",
         )
     ),
-    Rule("model.preset", "free", "the fields it stands for are compared one by one"),
-    Rule("model.init_mode", "free", "parameters are restored, not initialised"),
-    Rule("model.*", "judged", NUMBERS),
-    Rule("objective.mtp_heads", "fixed", SHAPES),
-    Rule("objective.*", "judged", NUMBERS),
-    Rule("optim.name", "fixed", SHAPES),
-    Rule("optim.muon.allow_*", "fixed", SHAPES),
-    Rule("optim.muon.rest", "fixed", SHAPES),
-    Rule("optim.*", "judged", NUMBERS),
+    Rule("model.preset", "allowed", "the fields it stands for are compared one by one"),
+    Rule("model.init_mode", "allowed", "parameters are restored, not initialised"),
+    Rule("model.*", "needs_accept", NUMBERS),
+    Rule("objective.mtp_heads", "incompatible", SHAPES),
+    Rule("objective.*", "needs_accept", NUMBERS),
+    Rule("optim.name", "incompatible", SHAPES),
+    Rule("optim.muon.allow_*", "incompatible", SHAPES),
+    Rule("optim.muon.rest", "incompatible", SHAPES),
+    Rule("optim.*", "needs_accept", NUMBERS),
     *(
-        Rule(f"data.{name}", "fixed", ORDER)
+        Rule(f"data.{name}", "incompatible", ORDER)
         for name in (
             "backend",
             "packing_mode",
@@ -75,12 +75,12 @@ RULES: tuple[Rule, ...] = (
         )
     ),
     *(
-        Rule(f"data.{name}", "free", "it does not change what is read")
+        Rule(f"data.{name}", "allowed", "it does not change what is read")
         for name in ("prefetch", "max_retries", "retry_delay_seconds")
     ),
     # Sources are judged by what they contain (`data_fingerprint`), so that a moved folder is no difference.
     *(
-        Rule(f"data.{name}", "free", "the text itself is compared")
+        Rule(f"data.{name}", "allowed", "the text itself is compared")
         for name in (
             "files",
             "tokens_path",
@@ -93,34 +93,34 @@ RULES: tuple[Rule, ...] = (
             "tokenizer.hf_name_or_path",
         )
     ),
-    Rule("data.shuffle_seed", "free", "what it amounts to is compared"),
-    Rule("data.tokenizer.*", "fixed", ORDER),
-    Rule("data.*", "judged", NUMBERS),
-    Rule("train.steps", "free", "a run may be made longer or shorter"),
-    Rule("train.allow_cpu", "free", "another device is warned of, not refused"),
+    Rule("data.shuffle_seed", "allowed", "what it amounts to is compared"),
+    Rule("data.tokenizer.*", "incompatible", ORDER),
+    Rule("data.*", "needs_accept", NUMBERS),
+    Rule("train.steps", "allowed", "a run may be made longer or shorter"),
+    Rule("train.allow_cpu", "allowed", "another device is warned of, not refused"),
     *(
-        Rule(f"train.{name}", "free", "what it amounts to is compared")
+        Rule(f"train.{name}", "allowed", "what it amounts to is compared")
         for name in ("batch_tokens", "grad_accum", "deterministic")
     ),
-    Rule("train.seq_len", "fixed", ORDER),
-    *(Rule(f"train.{name}", "free", "a cadence") for name in ("log_every", "eval_every", "generate_*")),
-    Rule("train.*", "judged", NUMBERS),
+    Rule("train.seq_len", "incompatible", ORDER),
+    *(Rule(f"train.{name}", "allowed", "a cadence") for name in ("log_every", "eval_every", "generate_*")),
+    Rule("train.*", "needs_accept", NUMBERS),
     *(
-        Rule(f"derived.{name}", "judged", NUMBERS)
+        Rule(f"derived.{name}", "needs_accept", NUMBERS)
         for name in ("train.grad_accum", "train.deterministic", "data.shuffle_seed")
     ),
-    Rule("derived.*", "free", "it follows from other settings"),
-    Rule("data_fingerprint*", "judged", "the text is not the text the checkpoint was trained on"),
-    Rule("tokenizer_digest", "fixed", "the same text would become other token ids"),
-    Rule("checkpoint.*", "free", "it does not touch the numbers"),
-    Rule("logging.*", "free", "it does not touch the numbers"),
-    Rule("debug.*", "free", "it decides about the next step that is not finite"),
+    Rule("derived.*", "allowed", "it follows from other settings"),
+    Rule("data_fingerprint*", "needs_accept", "the text is not the text the checkpoint was trained on"),
+    Rule("tokenizer_digest", "incompatible", "the same text would become other token ids"),
+    Rule("checkpoint.*", "allowed", "it does not touch the numbers"),
+    Rule("logging.*", "allowed", "it does not touch the numbers"),
+    Rule("debug.*", "allowed", "it decides about the next step that is not finite"),
 )
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One path at which the checkpoint and the settings at hand disagree."""
+    """One path at which the checkpoint and the current settings disagree."""
 
     path: str
     saved: Any
@@ -152,18 +152,20 @@ def _default(path: str) -> Any:
 
 
 def rule_for(path: str) -> Rule:
-    """The rule that judges `path`; a path that no rule names is judged."""
+    """The rule for `path`; a difference at a path that no rule names needs to be accepted."""
     for rule in RULES:
         if fnmatch.fnmatchcase(path, rule.pattern):
             return rule
-    return Rule(path, "judged", NUMBERS)
+    return Rule(path, "needs_accept", NUMBERS)
 
 
 def blocking(differences: Iterable[Difference], accepted: Iterable[str]) -> list[Difference]:
-    """The differences that forbid resuming: fixed ones, and judged ones that nobody accepted by name."""
+    """The differences that forbid resuming: incompatible ones, and those that need `--accept` and lack it."""
     names = list(accepted)
     return [
-        d for d in differences if d.severity == "fixed" or (d.severity == "judged" and not is_accepted(d.path, names))
+        d
+        for d in differences
+        if d.severity == "incompatible" or (d.severity == "needs_accept" and not is_accepted(d.path, names))
     ]
 
 
@@ -176,7 +178,11 @@ def format_table(differences: Iterable[Difference]) -> str:
     """The differences as an aligned table for a terminal."""
     rows = [("setting", "checkpoint", "now", "verdict")]
     for d in differences:
-        verdict = {"fixed": "cannot change", "judged": f"needs --accept {d.path}", "free": "may change"}[d.severity]
+        verdict = {
+            "incompatible": "cannot change",
+            "needs_accept": f"needs --accept {d.path}",
+            "allowed": "may change",
+        }[d.severity]
         rows.append((d.path, _short(d.saved), _short(d.now), f"{verdict}: {d.why}"))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     return "\n".join(

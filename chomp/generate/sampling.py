@@ -11,7 +11,7 @@ import numpy as np
 
 from chomp.data.tokenizers import Tokenizer
 from chomp.model.base import LanguageModel
-from chomp.model.decoding import Draw, tokens_as_they_come
+from chomp.model.decoding import SamplingParams, tokens_as_they_come
 
 End = Literal["length", "end-of-text", "stop"]
 
@@ -86,7 +86,7 @@ class Continuation:
         """Draw nothing yet."""
         self.tokens = 0
         self.end: End | None = None
-        draw = Draw(options.temperature, options.top_k, options.top_p)
+        draw = SamplingParams(options.temperature, options.top_k, options.top_p)
         self._ids = tokens_as_they_come(model, prompt_ids, options.max_new_tokens, jax.random.key(seed), draw)
         self._eos_id, self._stop = tokenizer.eos_id, options.stop
         self._spelling = _Spelling(tokenizer, prompt_ids)

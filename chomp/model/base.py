@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from chomp.model.decoding import Draw, continue_prompts
+from chomp.model.decoding import SamplingParams, continue_prompts
 
 
 class LanguageModel(eqx.Module):
@@ -51,7 +51,7 @@ class LanguageModel(eqx.Module):
         return losses.sum(dtype=jnp.float32), count.astype(jnp.int32)
 
     @abc.abstractmethod
-    def states(
+    def hidden_states(
         self,
         input_ids: Int[Array, "batch seq"],
         segment_ids: Int[Array, "batch seq"] | None = None,
@@ -62,7 +62,7 @@ class LanguageModel(eqx.Module):
         """Return the final states, those that the output head reads, in the compute dtype."""
 
     @abc.abstractmethod
-    def project(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
+    def unembed(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
         """Return fp32 logits of final states: the output head."""
 
     @abc.abstractmethod
@@ -103,7 +103,9 @@ class LanguageModel(eqx.Module):
             top_p: sample among the likeliest ids that together reach this probability.
             eos_id: once drawn, the rest of the row is filled with it.
         """
-        return continue_prompts(self, prompt_ids, max_new_tokens, key, Draw(temperature, top_k, top_p), eos_id)
+        return continue_prompts(
+            self, prompt_ids, max_new_tokens, key, SamplingParams(temperature, top_k, top_p), eos_id
+        )
 
     @abc.abstractmethod
     def forward_flops_per_token(self, seq_len: int) -> float:

@@ -74,7 +74,7 @@ class ModelDef:
     def outputs(self) -> int:
         """Width of the output head."""
         states = jax.ShapeDtypeStruct((self.config.model_dim,), self.config.compute_dtype)
-        return jax.eval_shape(lambda params, some: self.combine(params).project(some), self.abstract(), states).size
+        return jax.eval_shape(lambda params, some: self.combine(params).unembed(some), self.abstract(), states).size
 
 
 @functools.lru_cache(maxsize=8)

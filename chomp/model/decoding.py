@@ -21,7 +21,7 @@ class Decoder(Protocol):
         """Return fp32 logits of the token after `ids`, which follow what is remembered, and the memory with them."""
 
 
-class Draw(NamedTuple):
+class SamplingParams(NamedTuple):
     """How tokens are chosen: see `LanguageModel.generate`. Part of a compiled program."""
 
     temperature: float = 1.0
@@ -41,7 +41,7 @@ def continue_prompts(
     prompt_ids: Int[Array, "batch prompt"],
     max_new_tokens: int,
     key: PRNGKeyArray,
-    draw: Draw,
+    draw: SamplingParams,
     eos_id: int | None,
 ) -> Int[Array, "batch total"]:
     """Continue each prompt as `LanguageModel.generate` says, in one program.
@@ -69,7 +69,7 @@ def continue_prompts(
 
 
 def tokens_as_they_come(
-    model: Decoder, prompt_ids: Sequence[int], max_new_tokens: int, key: PRNGKeyArray, draw: Draw
+    model: Decoder, prompt_ids: Sequence[int], max_new_tokens: int, key: PRNGKeyArray, draw: SamplingParams
 ) -> Iterator[int]:
     """Yield the ids that `continue_prompts` adds to one prompt, each as soon as it is drawn, without end of text.
 
@@ -103,5 +103,7 @@ def _advanced(reading: tuple[Decoder, Int[Array, " 1"]], memory: Any) -> tuple[F
 
 
 @eqx.filter_jit
-def _drawn(logits: Float[Array, "1 vocab"], key: PRNGKeyArray, draw: Draw) -> tuple[Int[Array, " 1"], PRNGKeyArray]:
+def _drawn(
+    logits: Float[Array, "1 vocab"], key: PRNGKeyArray, draw: SamplingParams
+) -> tuple[Int[Array, " 1"], PRNGKeyArray]:
     return draw.next(logits, key)

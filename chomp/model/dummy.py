@@ -36,7 +36,7 @@ class DummyModel(LanguageModel):
         self.dropout = config.dropout
         self.compute_dtype = jnp.dtype(config.compute_dtype)
 
-    def states(
+    def hidden_states(
         self,
         input_ids: Int[Array, "batch seq"],
         segment_ids: Int[Array, "batch seq"] | None = None,
@@ -44,14 +44,14 @@ class DummyModel(LanguageModel):
         deterministic: bool = True,
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, "batch seq dim"]:
-        """See `LanguageModel.states`; `segment_ids` change nothing here."""
+        """See `LanguageModel.hidden_states`; `segment_ids` change nothing here."""
         found = self.embed.weight[input_ids]
         if not deterministic and self.dropout > 0.0:
             found = eqx.nn.Dropout(self.dropout)(found, key=key)
         return found.astype(self.compute_dtype)
 
-    def project(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
-        """See `LanguageModel.project`."""
+    def unembed(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
+        """See `LanguageModel.unembed`."""
         weight = self.lm_head.weight.astype(self.compute_dtype)
         products = jnp.matmul(states.astype(self.compute_dtype), weight.T, preferred_element_type=jnp.float32)
         assert self.lm_head.bias is not None
@@ -70,7 +70,7 @@ class DummyModel(LanguageModel):
         hidden = self.embed.weight[input_ids[:, :-1]]
         if not deterministic and self.dropout > 0.0:
             hidden = eqx.nn.Dropout(self.dropout)(hidden, key=key)
-        log_probs = jax.nn.log_softmax(self.project(hidden), axis=-1)
+        log_probs = jax.nn.log_softmax(self.unembed(hidden), axis=-1)
         counted = loss_mask(labels, segment_ids)
         targets = jnp.where(counted, labels[:, 1:], 0)
         chosen = jnp.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]
@@ -80,7 +80,7 @@ class DummyModel(LanguageModel):
         self, input_ids: Int[Array, "batch seq"], segment_ids: Int[Array, "batch seq"] | None = None
     ) -> Float[Array, "batch seq vocab"]:
         """See `LanguageModel.logits`; `segment_ids` change nothing here."""
-        return self.project(self.embed.weight[input_ids])
+        return self.unembed(self.embed.weight[input_ids])
 
     def prefill(
         self, prompt_ids: Int[Array, "batch prompt"], capacity: int
@@ -90,7 +90,7 @@ class DummyModel(LanguageModel):
 
     def advance(self, memory: None, ids: Int[Array, " batch"]) -> tuple[Float[Array, "batch vocab"], None]:
         """See `chomp.model.decoding.Decoder`."""
-        return self.project(self.embed.weight[ids]), None
+        return self.unembed(self.embed.weight[ids]), None
 
     def forward_flops_per_token(self, seq_len: int) -> float:
         """Two per head weight: 2 D vocabulary; a lookup costs none."""

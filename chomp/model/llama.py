@@ -20,7 +20,7 @@ from chomp.model.base import LanguageModel
 from chomp.model.flops import mean_attention_span
 from chomp.model.head import logits_of, negative_log_likelihoods
 from chomp.model.loss import loss_mask
-from chomp.model.residual import Residual, collapsed, connection, mixing_flops, spread
+from chomp.model.residual import Residual, connection, expand_streams, merge_streams, mixing_flops
 
 INIT_STD = 0.02
 ROPE_BASE = 10_000.0
@@ -76,7 +76,7 @@ class RMSNorm(eqx.Module):
         return (wide * scale * self.weight.astype(jnp.float32)).astype(x.dtype)
 
 
-class Keys(NamedTuple):
+class KeyValues(NamedTuple):
     """Keys, already rotated, and values of one layer, `[B, S, kv_heads, head_dim]`."""
 
     k: Float[Array, "batch keys kv_heads dim"]
@@ -104,15 +104,15 @@ class Attention(eqx.Module):
         self.wv = Linear(dim, self.kv_heads * width, dtype, key=keys[2])
         self.wo = Linear(dim, dim, dtype, std=residual_std(config), key=keys[3])
 
-    def keys(self, x: Float[Array, "batch seq dim"], table: RotaryTable) -> Keys:
+    def keys(self, x: Float[Array, "batch seq dim"], table: RotaryTable) -> KeyValues:
         """Return keys and values of tokens."""
         shape = (*x.shape[:2], self.kv_heads, -1)
-        return Keys(rotated(self.wk(x).reshape(shape), table), self.wv(x).reshape(shape))
+        return KeyValues(rotated(self.wk(x).reshape(shape), table), self.wv(x).reshape(shape))
 
     def __call__(
         self,
         x: Float[Array, "batch seq dim"],
-        keys: Keys,
+        keys: KeyValues,
         table: RotaryTable,
         mask: Bool[Array, "batch 1 seq keys"] | None,
         *,
@@ -190,10 +190,10 @@ class Block(eqx.Module):
         return self.ffn_residual(x, lambda x: drop[1](self.ffn(self.ffn_norm(x))))
 
 
-class Memory(NamedTuple):
+class KVCache(NamedTuple):
     """What decoding remembers: the last tokens' keys of each layer, in a ring, and how many tokens there were."""
 
-    layers: tuple[Keys, ...]
+    layers: tuple[KeyValues, ...]
     seen: Int[Array, ""]
 
 
@@ -269,10 +269,10 @@ class LlamaModel(LanguageModel):
         if self.recompute:
             run = eqx.filter_checkpoint(run)
         keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
-        x = spread(self._dropped(self._embedded(input_ids), keys[0]), self.streams)
+        x = expand_streams(self._dropped(self._embedded(input_ids), keys[0]), self.streams)
         for block, block_key in zip(self.blocks, keys[1:], strict=True):
             x = run(block, x, block_key)
-        return self.norm(collapsed(x, self.streams))
+        return self.norm(merge_streams(x, self.streams))
 
     def _embedded(self, ids: Int[Array, "batch seq"]) -> Float[Array, "batch seq dim"]:
         return self.embed.weight[ids].astype(self.compute_dtype)
@@ -301,7 +301,7 @@ class LlamaModel(LanguageModel):
         losses = negative_log_likelihoods(flat, self.head_weight, targets.reshape(-1), self.loss_chunk_size)
         return jnp.where(counted, losses.reshape(counted.shape), 0.0), counted.sum(dtype=jnp.int32)
 
-    def states(
+    def hidden_states(
         self,
         input_ids: Int[Array, "batch seq"],
         segment_ids: Int[Array, "batch seq"] | None = None,
@@ -309,11 +309,11 @@ class LlamaModel(LanguageModel):
         deterministic: bool = True,
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, "batch seq dim"]:
-        """See `LanguageModel.states`."""
+        """See `LanguageModel.hidden_states`."""
         return self.hidden(input_ids, segment_ids, key=None if deterministic else key)
 
-    def project(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
-        """See `LanguageModel.project`."""
+    def unembed(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
+        """See `LanguageModel.unembed`."""
         return logits_of(states, self.head_weight)
 
     def logits(
@@ -326,7 +326,7 @@ class LlamaModel(LanguageModel):
 
     def prefill(
         self, prompt_ids: Int[Array, "batch prompt"], capacity: int
-    ) -> tuple[Float[Array, "batch vocab"], Memory]:
+    ) -> tuple[Float[Array, "batch vocab"], KVCache]:
         """See `chomp.model.decoding.Decoder`; with `attention_window` no more than that is remembered.
 
         Rotary angles are those of positions in the whole text, however much of it has been forgotten: attention
@@ -336,38 +336,40 @@ class LlamaModel(LanguageModel):
         capacity = capacity if self.window is None else min(capacity, self.window)
         table = self._table(jnp.broadcast_to(jnp.arange(length), (rows, length)))
         kept = jnp.arange(max(0, length - capacity), length)
-        layers: list[Keys] = []
+        layers: list[KeyValues] = []
 
         def mix(attn: Attention, x: Any) -> Any:
             keys = attn.keys(x, table)
-            layers.append(Keys(*(_ring(part, kept, capacity) for part in keys)))
+            layers.append(KeyValues(*(_ring(part, kept, capacity) for part in keys)))
             return attn(x, keys, table, None, is_causal=True, window=self.window)
 
-        x = spread(self._embedded(prompt_ids), self.streams)
+        x = expand_streams(self._embedded(prompt_ids), self.streams)
         for block in self.blocks:
             x = block(x, mix)
-        logits = logits_of(self.norm(collapsed(x, self.streams)[:, -1]), self.head_weight)
-        return logits, Memory(tuple(layers), jnp.asarray(length, jnp.int32))
+        logits = logits_of(self.norm(merge_streams(x, self.streams)[:, -1]), self.head_weight)
+        return logits, KVCache(tuple(layers), jnp.asarray(length, jnp.int32))
 
-    def advance(self, memory: Memory, ids: Int[Array, " batch"]) -> tuple[Float[Array, "batch vocab"], Memory]:
+    def advance(self, memory: KVCache, ids: Int[Array, " batch"]) -> tuple[Float[Array, "batch vocab"], KVCache]:
         """See `chomp.model.decoding.Decoder`."""
         capacity = memory.layers[0].k.shape[1]
         slot = memory.seen % capacity
         table = self._table(jnp.broadcast_to(memory.seen, (ids.shape[0], 1)))
         # Slots are filled from the first one on; once the ring is full, all of it counts.
         mask = jnp.broadcast_to(jnp.arange(capacity) <= memory.seen, (ids.shape[0], 1, 1, capacity))
-        layers: list[Keys] = []
+        layers: list[KeyValues] = []
 
         def mix(attn: Attention, x: Any) -> Any:
             pairs = zip(memory.layers[len(layers)], attn.keys(x, table), strict=True)
-            layers.append(Keys(*(jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=1) for old, new in pairs)))
+            layers.append(
+                KeyValues(*(jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=1) for old, new in pairs))
+            )
             return attn(x, layers[-1], table, mask, is_causal=False)
 
-        x = spread(self._embedded(ids[:, None]), self.streams)
+        x = expand_streams(self._embedded(ids[:, None]), self.streams)
         for block in self.blocks:
             x = block(x, mix)
-        last = collapsed(x, self.streams)[:, 0]
-        return logits_of(self.norm(last), self.head_weight), Memory(tuple(layers), memory.seen + 1)
+        last = merge_streams(x, self.streams)[:, 0]
+        return logits_of(self.norm(last), self.head_weight), KVCache(tuple(layers), memory.seen + 1)
 
     def forward_flops_per_token(self, seq_len: int) -> float:
         """Two per weight of a projection and the head, 4 D per key that a query sees, and what several streams cost."""

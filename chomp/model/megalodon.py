@@ -18,7 +18,7 @@ from chomp.model.base import LanguageModel
 from chomp.model.cema import BlockwiseEMA
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
 from chomp.model.head import logits_of
-from chomp.model.swap_layers import recast_all
+from chomp.model.swap_layers import swap_layers
 from chomp.model.timenorm import DocumentNorm
 
 _SAME_NAME = (
@@ -50,7 +50,7 @@ def is_blockwise(cema: str) -> bool:
 
 def computed_by_documents(network: PyTree) -> PyTree:
     """The same network with chomp's own moving average, normalisation and attention; parameters are shared."""
-    return recast_all(network, _BY_DOCUMENTS)
+    return swap_layers(network, _BY_DOCUMENTS)
 
 
 def uses_associative_scan(cema: str, backend: str) -> bool:
@@ -115,7 +115,7 @@ class MegalodonModel(LanguageModel):
         )
         return losses, count.astype(jnp.int32)
 
-    def states(
+    def hidden_states(
         self,
         input_ids: Int[Array, "batch seq"],
         segment_ids: Int[Array, "batch seq"] | None = None,
@@ -123,12 +123,12 @@ class MegalodonModel(LanguageModel):
         deterministic: bool = True,
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, "batch seq dim"]:
-        """See `LanguageModel.states`."""
+        """See `LanguageModel.hidden_states`."""
         found, _ = self.network.model(input_ids, segment_ids=segment_ids, deterministic=deterministic, key=key)
         return found.astype(self.network.config.compute_dtype)
 
-    def project(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
-        """See `LanguageModel.project`."""
+    def unembed(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
+        """See `LanguageModel.unembed`."""
         head = self.network.lm_head
         return logits_of(states, self.network.model.embed.weight if head is None else head.weight)
 

@@ -34,12 +34,12 @@ Layer = Callable[[Float[Array, "batch seq dim"]], Float[Array, "batch seq dim"]]
 IDENTITY_SHARE = 0.9
 
 
-def spread(x: Float[Array, "batch seq dim"], streams: int) -> Float[Array, "*streams batch seq dim"]:
+def expand_streams(x: Float[Array, "batch seq dim"], streams: int) -> Float[Array, "*streams batch seq dim"]:
     """Return `streams` equal streams, or `x` itself where there is one."""
     return x if streams == 1 else jnp.broadcast_to(x, (streams, *x.shape))
 
 
-def collapsed(x: Float[Array, "*streams batch seq dim"], streams: int) -> Float[Array, "batch seq dim"]:
+def merge_streams(x: Float[Array, "*streams batch seq dim"], streams: int) -> Float[Array, "batch seq dim"]:
     """Return the streams' mean, or `x` itself where there is one."""
     return x if streams == 1 else jnp.mean(x, axis=0)
 

@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 M = TypeVar("M", bound=eqx.Module)
 
 
-def recast(module: eqx.Module, kind: type[M], **settings: Any) -> M:
+def swap_layer(module: eqx.Module, kind: type[M], **settings: Any) -> M:
     """The same parameters, arrays or shapes, and settings as one of `kind`, a subclass of the module's class.
 
     Args:
@@ -27,10 +27,10 @@ def recast(module: eqx.Module, kind: type[M], **settings: Any) -> M:
     return made
 
 
-def recast_all(network: PyTree, kinds: Mapping[type[eqx.Module], type[eqx.Module]]) -> PyTree:
+def swap_layers(network: PyTree, kinds: Mapping[type[eqx.Module], type[eqx.Module]]) -> PyTree:
     """The same network with every part of exactly one of these classes as one of its subclass."""
     return jax.tree.map(
-        lambda part: recast(part, kinds[type(part)]) if type(part) in kinds else part,
+        lambda part: swap_layer(part, kinds[type(part)]) if type(part) in kinds else part,
         network,
         is_leaf=lambda part: type(part) in kinds,
     )

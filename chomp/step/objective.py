@@ -28,7 +28,7 @@ from chomp.step.rows import Rows
 Counts: TypeAlias = Mapping[str, Int[Array, ""]]
 
 
-class Measured(NamedTuple):
+class LossSums(NamedTuple):
     """Sums over one micro-batch.
 
     Attributes:
@@ -50,7 +50,7 @@ class Objective(abc.ABC):
         """Return the tokens of each further term in a whole batch, `[accum, batch, seq]`."""
 
     @abc.abstractmethod
-    def sums(self, params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> tuple[Float[Array, ""], Measured]:
+    def sums(self, params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> tuple[Float[Array, ""], LossSums]:
         """Return what is differentiated, and what is measured, in one micro-batch `[batch, seq]`.
 
         Args:
@@ -65,7 +65,7 @@ def build_objective(config: ObjectiveConfig, model_def: ModelDef) -> Objective:
     """Make the objective of a model; with every term off it is the model's own loss."""
     assert config.mtp_heads == model_def.mtp_heads, "the model was built with other heads than the objective trains"
     plain = not (config.label_smoothing or config.z_loss or config.mtp_heads) and config.token_filter_keep == 1
-    return NextToken(model_def) if plain else WithTerms(config, model_def)
+    return NextToken(model_def) if plain else AuxiliaryLosses(config, model_def)
 
 
 class NextToken(Objective):
@@ -78,14 +78,14 @@ class NextToken(Objective):
         """There is no further term."""
         return {}
 
-    def sums(self, params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> tuple[Float[Array, ""], Measured]:
+    def sums(self, params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> tuple[Float[Array, ""], LossSums]:
         """See `Objective.sums`."""
         model_def = self._model_def
         loss, tokens = model_def.combine(params).loss_sum(*rows, deterministic=model_def.deterministic, key=key)
-        return loss, Measured(loss, tokens, {})
+        return loss, LossSums(loss, tokens, {})
 
 
-class WithTerms(Objective):
+class AuxiliaryLosses(Objective):
     """The next token's cross-entropy, changed or beside other terms; all of them from one pass through the trunk.
 
     - `smoothed_loss`: cross-entropy to targets of which a share is spread evenly over all outputs, in place of the
@@ -116,10 +116,12 @@ class WithTerms(Objective):
             found[mtp_name(head)] = later_mask(counted, head).sum(dtype=jnp.int32)
         return found
 
-    def sums(self, params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> tuple[Float[Array, ""], Measured]:
+    def sums(self, params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> tuple[Float[Array, ""], LossSums]:
         """See `Objective.sums`."""
         model = self._model_def.combine(params)
-        states = model.states(rows.input_ids, rows.segment_ids, deterministic=self._model_def.deterministic, key=key)
+        states = model.hidden_states(
+            rows.input_ids, rows.segment_ids, deterministic=self._model_def.deterministic, key=key
+        )
         counted = loss_mask(rows.labels, rows.segment_ids)
         tokens = self._next_token(model, states[:, :-1], rows.labels[:, 1:], counted)
         terms = {name: tokens[name].sum(dtype=jnp.float32) for name in self._of_all_tokens()}
@@ -130,7 +132,7 @@ class WithTerms(Objective):
         if heads := heads_of(params):
             terms |= self._later(model, heads, states[:, :-1], rows.labels[:, 1:], counted)
         loss = tokens["loss"].sum(dtype=jnp.float32)
-        return self._weighed(loss, terms, counts), Measured(loss, counted.sum(dtype=jnp.int32), terms)
+        return self._weighed(loss, terms, counts), LossSums(loss, counted.sum(dtype=jnp.int32), terms)
 
     @property
     def _filters(self) -> bool:
@@ -164,7 +166,7 @@ class WithTerms(Objective):
         smoothing, names = self._config.label_smoothing, self._of_all_tokens()
 
         def reduce(some: Float[Array, "n dim"], ids: Int[Array, " n"]) -> dict[str, Float[Array, " n"]]:
-            logits = model.project(some)
+            logits = model.unembed(some)
             normaliser, chosen = jax.nn.logsumexp(logits, axis=-1), _chosen(logits, ids)
             found = {"loss": normaliser - chosen}
             if "smoothed_loss" in names:
@@ -195,7 +197,7 @@ class WithTerms(Objective):
         flat = where.reshape(-1, len(heads))
 
         def losses(some: Float[Array, "n dim"], ids: Int[Array, "n heads"]) -> Float[Array, "n heads"]:
-            logits = [model.project(head(some)) for head in heads]
+            logits = [model.unembed(head(some)) for head in heads]
             each = [
                 jax.nn.logsumexp(scores, axis=-1) - _chosen(scores, ids[:, place])
                 for place, scores in enumerate(logits)

@@ -17,7 +17,7 @@ from chomp.data.batch import Batch
 from chomp.model.build import ModelDef
 from chomp.optim.build import Optimizer
 from chomp.optim.conditional import select
-from chomp.step.objective import Counts, Measured, Objective, build_objective
+from chomp.step.objective import Counts, LossSums, Objective, build_objective
 from chomp.step.rows import Rows, rows_of
 from chomp.step.state import TrainState
 
@@ -51,7 +51,7 @@ class StepMetrics(NamedTuple):
 class GradientSums(NamedTuple):
     """Sums over a batch: what is measured, and the gradient of the objective times the loss tokens."""
 
-    measured: Measured
+    measured: LossSums
     grads: PyTree
 
 
@@ -144,7 +144,7 @@ def _make_gradient_sums(
     """
 
     def one(params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> GradientSums:
-        def sums(params: PyTree) -> tuple[Float[Array, ""], Measured]:
+        def sums(params: PyTree) -> tuple[Float[Array, ""], LossSums]:
             return objective.sums(params, rows, counts, key)
 
         (_, measured), grads = jax.value_and_grad(sums, has_aux=True)(params)
@@ -157,7 +157,7 @@ def _make_gradient_sums(
 
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
         terms = {name: jnp.zeros((), jnp.float32) for name in counts if name != "loss"}
-        measured = Measured(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), terms)
+        measured = LossSums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), terms)
         sums, _ = jax.lax.scan(add, GradientSums(measured, zeros), (jnp.arange(grad_accum), rows))
         return sums
 

@@ -102,7 +102,7 @@ class Opening:
 
     def _tell_accepted(self, differences: list[Difference]) -> None:
         for difference in differences:
-            if difference.severity == "judged":
+            if difference.severity == "needs_accept":
                 was, now = difference.saved, difference.now
                 self._warn(f"accepted: {difference.path} was {was!r}, is now {now!r}")
 

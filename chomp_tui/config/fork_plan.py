@@ -13,7 +13,7 @@ from chomp.config.compat import Difference, Severity, compare, rule_for
 _UNKNOWN_HERE = ("data_fingerprint", "tokenizer_digest")
 # Settings that name the text; whether it is the same text the engine finds out.
 _SOURCES = frozenset(f"data.{name}" for name in ("files", "tokens_path", "local_text", "hf_dataset", "hf_revision"))
-WORDS: Mapping[Severity, str] = {"free": "free", "judged": "to accept", "fixed": "fixed"}
+WORDS: Mapping[Severity, str] = {"allowed": "free", "needs_accept": "to accept", "incompatible": "fixed"}
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class ForkPlan:
     @property
     def fixed(self) -> tuple[Difference, ...]:
         """Differences that forbid the fork."""
-        return tuple(one for one in self.differences if one.severity == "fixed")
+        return tuple(one for one in self.differences if one.severity == "incompatible")
 
     @property
     def judged(self) -> tuple[Difference, ...]:
         """Differences that a person must accept by name."""
-        return tuple(one for one in self.differences if one.severity == "judged")
+        return tuple(one for one in self.differences if one.severity == "needs_accept")
 
     @property
     def accept(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ def plan_fork(identity: Mapping[str, Any], config: Config) -> ForkPlan:
     found = compare(saved, {**config.model_dump(), "derived": derived_section(derive(config))})
     # Where the run is written and what follows from other settings is no choice of the person who forks.
     found = [
-        one for one in found if not (one.severity == "free" and one.path.startswith(("derived.", "logging.run_dir")))
+        one for one in found if not (one.severity == "allowed" and one.path.startswith(("derived.", "logging.run_dir")))
     ]
     moved = [one for one in found if one.path in _SOURCES]
     if moved:

@@ -48,8 +48,8 @@ def plan_resume(row: CheckpointRow, rows: Sequence[CheckpointRow]) -> ResumePlan
     at_end = row.total_steps is not None and row.step >= row.total_steps
     return ResumePlan(
         set_aside=later,
-        fixed=tuple(item for item in own if item.severity == "fixed"),
-        judged=tuple(item for item in own if item.severity == "judged"),
+        fixed=tuple(item for item in own if item.severity == "incompatible"),
+        judged=tuple(item for item in own if item.severity == "needs_accept"),
         last_step=row.total_steps if at_end else None,
     )
 

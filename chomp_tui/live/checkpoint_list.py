@@ -178,7 +178,7 @@ def judge(identity: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Dif
         saved["model"] = {name: value for name, value in model.items() if name not in undecided}
     # Derived numbers that may change follow from settings that are listed themselves.
     found = compare(saved, settings)
-    return tuple(item for item in found if not (item.path.startswith("derived.") and item.severity == "free"))
+    return tuple(item for item in found if not (item.path.startswith("derived.") and item.severity == "allowed"))
 
 
 def names(differences: Sequence[Difference], severity: str) -> list[str]:

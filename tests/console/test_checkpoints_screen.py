@@ -604,7 +604,7 @@ def test_what_a_tokenizer_decides_is_no_difference(run: RunDir) -> None:
     (found,) = judge(
         identity, settings_of(parse_config(TEXT.replace("16}", "16, vocab_size: 500}"), source="t").config)
     )
-    assert (found.path, found.severity) == ("model.vocab_size", "fixed")
+    assert (found.path, found.severity) == ("model.vocab_size", "incompatible")
     assert judge(identity, run.load_resolved()) == ()
 
 

@@ -14,7 +14,7 @@ from megalodon_jax.layers.attention import ChunkedAttention
 from chomp.model.attention import HalvedAttention
 from chomp.model.build import build_model
 from chomp.model.megalodon import computed_by_documents
-from chomp.model.swap_layers import recast
+from chomp.model.swap_layers import swap_layer
 from tests.model.tiny import model_config
 
 ROWS, HEADS, HEAD, VALUE = 2, 2, 4, 6
@@ -54,7 +54,7 @@ def assert_close(ours: Any, theirs: Any, tolerance: float) -> None:
 def assert_same(segment_ids: np.ndarray | None, length: int, chunk: int = CHUNK) -> Any:
     made, parts = attention(chunk), inputs(length)
     given = None if segment_ids is None else jnp.asarray(segment_ids, jnp.int32)
-    ours = output_and_gradients(recast(made, HalvedAttention), parts, given)
+    ours = output_and_gradients(swap_layer(made, HalvedAttention), parts, given)
     theirs = output_and_gradients(made, parts, given)
     assert int(ours[1]) == int(theirs[1]) == length
     assert_close(ours[0], theirs[0], OUTPUT_ERROR)
@@ -109,7 +109,7 @@ def test_continuous_rows_are_the_library_s(length: int, chunk: int) -> None:
 def test_padding_is_zero_and_takes_no_gradient() -> None:
     segment_ids = np.zeros((ROWS, 96), int)
     segment_ids[0, :40], segment_ids[0, 50:70] = 1, 2
-    made, parts = recast(attention(), HalvedAttention), inputs(96)
+    made, parts = swap_layer(attention(), HalvedAttention), inputs(96)
     out, _, gradients = output_and_gradients(made, parts, jnp.asarray(segment_ids, jnp.int32))
     assert_same(segment_ids, 96)
     for part in (out, *gradients):
@@ -138,7 +138,7 @@ def test_a_nan_in_a_document_stays_there() -> None:
     segment_ids = np.repeat([[1, 2, 3]], 32, axis=1).repeat(ROWS, 0)
     q, k, v = inputs(96)
     out, _, _ = output_and_gradients(
-        recast(attention(), HalvedAttention), (q, k.at[:, 40].set(jnp.nan), v), jnp.asarray(segment_ids, jnp.int32)
+        swap_layer(attention(), HalvedAttention), (q, k.at[:, 40].set(jnp.nan), v), jnp.asarray(segment_ids, jnp.int32)
     )
     nan = np.isnan(np.asarray(out)).any((0, 2, 3))
     assert nan[40:64].all()
@@ -150,7 +150,7 @@ def test_bf16_is_as_near_as_the_library_s() -> None:
     parts, made = inputs(96, jnp.bfloat16), attention()
     ours, theirs = (
         output_and_gradients(one, parts, jnp.asarray(segment_ids, jnp.int32))[0]
-        for one in (recast(made, HalvedAttention), made)
+        for one in (swap_layer(made, HalvedAttention), made)
     )
     assert ours.dtype == theirs.dtype == jnp.bfloat16
     exact = defined(parts, segment_ids, CHUNK)
@@ -164,12 +164,12 @@ def test_what_is_left_to_the_library_is_exactly_its_own(options: dict[str, Any])
     made, parts = attention(**options), inputs(100)
     segment_ids = jnp.asarray(documents(100, 0.05), jnp.int32)
     call = {"segment_ids": segment_ids, "deterministic": False, "key": jax.random.key(0)}
-    np.testing.assert_array_equal(recast(made, HalvedAttention)(*parts, **call)[0], made(*parts, **call)[0])
+    np.testing.assert_array_equal(swap_layer(made, HalvedAttention)(*parts, **call)[0], made(*parts, **call)[0])
 
 
 def test_sampling_and_masks_are_the_library_s() -> None:
     made, parts = attention(), inputs(70)
-    ours = recast(made, HalvedAttention)
+    ours = swap_layer(made, HalvedAttention)
     (out, cache, _), (their_out, their_cache, _) = ours(*parts, return_cache=True), made(*parts, return_cache=True)
     np.testing.assert_array_equal(out, their_out)
     np.testing.assert_array_equal(cache.k, their_cache.k)

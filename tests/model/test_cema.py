@@ -17,7 +17,7 @@ from chomp.model.build import build_model
 from chomp.model.cema import BlockwiseEMA
 from chomp.model.megalodon import computed_by_documents
 from chomp.model.paths import named_leaves
-from chomp.model.swap_layers import recast
+from chomp.model.swap_layers import swap_layer
 from tests.model.tiny import model_config
 
 ROWS, DIM, NDIM = 2, 3, 4
@@ -37,7 +37,7 @@ def module(logit: float = 0.0, block: int = 16) -> BlockwiseEMA:
     made = ComplexEMA(DIM, NDIM, key=jax.random.key(1))
     made = eqx.tree_at(lambda m: m.gamma_imag, made, jnp.asarray(rng.normal(size=(DIM, NDIM)), jnp.float32))
     made = eqx.tree_at(lambda m: (m.alpha, m.delta), made, replace_fn=lambda value: value + logit)
-    return recast(made, BlockwiseEMA, block=block)
+    return swap_layer(made, BlockwiseEMA, block=block)
 
 
 def library(ema: BlockwiseEMA) -> ComplexEMA:

@@ -8,7 +8,7 @@ from megalodon_jax import generate
 
 from chomp.errors import ConfigError
 from chomp.model.build import build_model
-from chomp.model.decoding import Draw, continue_prompts, tokens_as_they_come
+from chomp.model.decoding import SamplingParams, continue_prompts, tokens_as_they_come
 from chomp.model.megalodon import MegalodonModel
 from tests.model.tiny import VOCAB, logits_of, model_config
 
@@ -47,8 +47,8 @@ def test_greedy_continuation_is_the_full_forward_s_choice() -> None:
     np.testing.assert_array_equal(generated[:, :5], prompt(5))
 
 
-@pytest.mark.parametrize("draw", [Draw(0.0), Draw(0.9, 40, 0.95), Draw(1.0, None, 0.5)])
-def test_the_library_s_own_generation_draws_what_is_drawn_as_they_come(draw: Draw) -> None:
+@pytest.mark.parametrize("draw", [SamplingParams(0.0), SamplingParams(0.9, 40, 0.95), SamplingParams(1.0, None, 0.5)])
+def test_the_library_s_own_generation_draws_what_is_drawn_as_they_come(draw: SamplingParams) -> None:
     ids, key = prompt(5, rows=1), jax.random.key(3)
     settings = {"temperature": draw.temperature, "top_k": draw.top_k, "top_p": draw.top_p}
     theirs, _, _ = generate(model().network, ids, CHUNK + 4, key, **settings)

@@ -13,7 +13,7 @@ from megalodon_jax.layers.segments import derive_segment_metadata
 from megalodon_jax.layers.timestep_norm import TimestepNorm
 
 from chomp.model.build import build_model
-from chomp.model.swap_layers import recast
+from chomp.model.swap_layers import swap_layer
 from chomp.model.timenorm import DocumentNorm, sums_so_far
 from tests.model.tiny import model_config
 
@@ -71,7 +71,7 @@ def assert_close(ours: Any, theirs: Any, tolerance: float = OUTPUT_ERROR) -> Non
 
 def assert_same(segment_ids: np.ndarray) -> None:
     x, made = inputs(segment_ids.shape[1]), norm()
-    ours = outputs_states_gradients(recast(made, DocumentNorm), x, jnp.asarray(segment_ids))
+    ours = outputs_states_gradients(swap_layer(made, DocumentNorm), x, jnp.asarray(segment_ids))
     theirs = outputs_states_gradients(made, x, jnp.asarray(segment_ids))
     assert_close(ours[:2], theirs[:2])
     assert_close(ours[2], theirs[2], GRADIENT_ERROR)
@@ -111,7 +111,7 @@ def test_far_from_zero_no_digits_are_lost() -> None:
     """A mean of 1,000 spreads: sums of plain squares would leave two digits of the variance."""
     x, made = inputs(70, centre=3000.0), norm()
     segment_ids = np.repeat([[1] * 30 + [2] * 40], ROWS, 0).astype(np.int32)
-    y, _ = recast(made, DocumentNorm)(x, segment_ids=jnp.asarray(segment_ids))
+    y, _ = swap_layer(made, DocumentNorm)(x, segment_ids=jnp.asarray(segment_ids))
     assert np.abs(y - defined(made, x, segment_ids)).max() < 2e-3
 
 
@@ -124,7 +124,7 @@ def test_what_is_left_to_the_library(case: str) -> None:
         options["segment_ids"] = jnp.asarray(np.repeat([[1] * 15 + [2] * 25], ROWS, 0))
     if case == "mask":
         options["mask"] = jnp.asarray(np.random.default_rng(0).random((ROWS, 40)) < 0.9)
-    ours, theirs = recast(made, DocumentNorm)(x, **options), made(x, **options)
+    ours, theirs = swap_layer(made, DocumentNorm)(x, **options), made(x, **options)
     assert ours[0].dtype == theirs[0].dtype == x.dtype
     tolerance = 2**-7 if case == "bf16" else 0.0
     np.testing.assert_allclose(
@@ -133,7 +133,7 @@ def test_what_is_left_to_the_library(case: str) -> None:
 
 
 def test_the_same_errors_as_the_library() -> None:
-    made = recast(norm(), DocumentNorm)
+    made = swap_layer(norm(), DocumentNorm)
     with pytest.raises(ValueError, match="expected 12 features"):
         made(jnp.zeros((ROWS, 4, 8)), segment_ids=jnp.ones((ROWS, 4), jnp.int32))
     with pytest.raises(TypeError, match="float32 and bfloat16"):
@@ -142,7 +142,7 @@ def test_the_same_errors_as_the_library() -> None:
 
 def test_metadata_of_the_model_is_used() -> None:
     segment_ids = jnp.asarray(np.repeat([[1] * 15 + [2] * 25], ROWS, 0))
-    x, made = inputs(40), recast(norm(), DocumentNorm)
+    x, made = inputs(40), swap_layer(norm(), DocumentNorm)
     given_metadata, _ = made(x, segment_ids=segment_ids, _segment_metadata=derive_segment_metadata(segment_ids))
     np.testing.assert_array_equal(given_metadata, made(x, segment_ids=segment_ids)[0])
 

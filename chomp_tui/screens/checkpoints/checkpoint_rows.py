@@ -81,7 +81,7 @@ def fit(row: CheckpointRow) -> tuple[str, str]:
         return "damaged", "bad"
     if differences is None:
         return "unknown", "muted"
-    fixed, judged, free = (names(differences, severity) for severity in ("fixed", "judged", "free"))
+    fixed, judged, free = (names(differences, severity) for severity in ("incompatible", "needs_accept", "allowed"))
     if fixed:
         return f"cannot {len(fixed)}: {', '.join(fixed)}", "bad"
     if judged:
@@ -101,7 +101,7 @@ def fit_sentence(row: CheckpointRow) -> str:
         return row.damaged
     if differences is None:
         return "its settings cannot be compared: a description is missing"
-    fixed, judged, free = (names(differences, severity) for severity in ("fixed", "judged", "free"))
+    fixed, judged, free = (names(differences, severity) for severity in ("incompatible", "needs_accept", "allowed"))
     if fixed:
         return f"cannot go on with these settings: {', '.join(fixed)} cannot change"
     if judged:
@@ -138,8 +138,12 @@ def _intact_sentence(row: CheckpointRow, check: Check | None) -> str:
 
 def difference_table(differences: Sequence[Difference]) -> Content:
     """What differs, hardest verdict first."""
-    order = {"fixed": 0, "judged": 1, "free": 2}
-    verdicts = {"fixed": ("cannot change", "$error"), "judged": ("to accept", "$warning"), "free": ("free", "$success")}
+    order = {"incompatible": 0, "needs_accept": 1, "allowed": 2}
+    verdicts = {
+        "incompatible": ("cannot change", "$error"),
+        "needs_accept": ("to accept", "$warning"),
+        "allowed": ("free", "$success"),
+    }
     rows = sorted(differences, key=lambda item: (order[item.severity], item.path))
     path_width = max(len(item.path) for item in rows)
     saved_width = max(len("checkpoint"), *(len(_value(item.saved)) for item in rows))

@@ -26,7 +26,11 @@ from chomp_tui.widgets.dialogs import Choice, Choose
 PROBLEM, CHANGED, SET = "✗", "●", "◆"
 # Cells before a name, and those kept for the note.
 MARK_CELLS, NOTE_CELLS = 3, 12
-_VERDICTS = {"free": ("free", "$muted"), "judged": ("to accept", "$warning"), "fixed": ("fixed", "$muted")}
+_VERDICTS = {
+    "allowed": ("free", "$muted"),
+    "needs_accept": ("to accept", "$warning"),
+    "incompatible": ("fixed", "$muted"),
+}
 
 
 class Control(Widget, can_focus=True):
@@ -294,7 +298,7 @@ class FieldRow(Widget):
             return _clip(f"-o {sanitize(view.override.partition('=')[2])}"), "$warning"
         if self._severity is not None:
             word, tone = _VERDICTS[self._severity]
-            changed = view.is_changed and self._severity == "fixed"
+            changed = view.is_changed and self._severity == "incompatible"
             return word, "$error" if changed else tone
         if view.resolved:
             return _clip(f"= {sanitize(view.resolved)}"), "$muted"
