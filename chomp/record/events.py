@@ -34,8 +34,15 @@ class ReadAs:
         return self.schema(core_schema)
 
 
-def _finite_or_nan(value: float | None) -> float:
-    return value if value is not None and math.isfinite(value) else math.nan
+def number(value: object) -> float:
+    """`value` as a finite float, NaN where it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    try:
+        result = float(value)
+    except OverflowError:
+        return math.nan
+    return result if math.isfinite(result) else math.nan
 
 
 # Steps, tokens, bytes.
@@ -45,7 +52,7 @@ Number = Annotated[
     float,
     ReadAs(
         lambda cs: cs.no_info_after_validator_function(
-            _finite_or_nan, cs.nullable_schema(cs.float_schema(strict=True, allow_inf_nan=True))
+            number, cs.nullable_schema(cs.float_schema(strict=True, allow_inf_nan=True))
         )
     ),
 ]

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from chomp.record.columns import Columns
-from chomp.record.events import LARGEST_COUNT, Step
+from chomp.record.events import LARGEST_COUNT, Step, number
 from chomp.record.row_columns import ROW_COLUMNS, Block
 
 ROW_FIELDS = tuple(name for name in ROW_COLUMNS if name not in ("step", "t"))
 
 # More rows than this do not wait.
 MOST_WAITING_ROWS = 20_000
-
-
-def _number(value: object) -> float:
-    """`value` as a finite float, NaN where it is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return math.nan
-    try:
-        result = float(value)
-    except OverflowError:
-        return math.nan
-    return result if math.isfinite(result) else math.nan
 
 
 class RowBlocks:
@@ -45,7 +33,7 @@ class RowBlocks:
         step = event.row.get("step")
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= LARGEST_COUNT:
             return False
-        self._singles.append([float(step), event.t, *(_number(event.row.get(name)) for name in ROW_FIELDS)])
+        self._singles.append([float(step), event.t, *(number(event.row.get(name)) for name in ROW_FIELDS)])
         self._count += 1
         return True
 

@@ -33,8 +33,8 @@ RECALLED_LINES = 64
 SAMPLE_BYTES = 1 << 16
 SAMPLE_CHARACTERS = 300
 
-COPIED = "copied while its engine ran, which goes on in the original"
-KILLED = "the engine is gone and said nothing: killed, or the machine went down"
+COPIED = "a copy: the engine still runs in the original directory"
+KILLED = "the engine ended without a last event: killed, or the machine went down"
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class SummaryReader:
             return state, reason
         named = read_holder(run.lock)
         if named is not None and not named.is_here():
-            return state, f"on {named.host}; from here nobody can tell whether it still runs"
+            return state, f"on {named.host}; this machine cannot tell whether it still runs"
         if named is not None and named.is_alive():
             # It holds another directory's lock.
             return "stopped", COPIED

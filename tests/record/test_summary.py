@@ -18,7 +18,8 @@ from chomp.record.events import Evaluated, Event, Phase, RunEnded, RunStarted, S
 from chomp.record.lock import RunLock
 from chomp.record.manifest import seal
 from chomp.record.rundir import RunDir
-from chomp.record.summary import COPIED, SummaryReader, summarize
+from chomp.record.status import COPIED, GONE
+from chomp.record.summary import SummaryReader, summarize
 from chomp.record.tail import find_last_line, read_tail, thinned_losses
 
 
@@ -90,7 +91,7 @@ def told(path: Path) -> dict[str, Any]:
         elif isinstance(event, RunEnded) and state in ("running", "new"):
             state, reason, step = event.status, event.reason, max(step, event.step)
     if state == "running":
-        state, reason = "crashed", "the engine is gone and said nothing: killed, or the machine went down"
+        state, reason = "crashed", GONE
     return {
         "state": state, "reason": reason, "total_steps": total, "step": step, "loss": loss, "eval_loss": eval_loss,
         "last_t": last,
@@ -189,7 +190,7 @@ def test_a_lock_of_another_machine_is_told(tmp_path: Path) -> None:
     (run / "lock").write_text(json.dumps({"pid": 7, "host": "elsewhere", "started": 1.0}))
     summary = summarize(run)
     assert (summary.state, summary.pid) == ("running", None)
-    assert summary.reason == "on elsewhere; from here nobody can tell whether it still runs"
+    assert summary.reason == "on elsewhere; this machine cannot tell whether it still runs"
 
 
 def test_the_copy_of_a_live_run_is_no_live_run(tmp_path: Path) -> None:
