@@ -14,7 +14,9 @@ from chomp.record.events import KINDS, Event, Step, Unknown
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Event logs of this version hold metrics rows, as `step` events.
+ROWS_VERSION = 1
 # JSON lets these stand: terminals obey the C1 controls, and `str.splitlines` breaks lines at the rest.
 _LEFT_RAW = re.compile("[\x7f-\x9f\u2028\u2029]")
 
@@ -41,10 +43,10 @@ def encode(event: Event, t: float) -> bytes:
     fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event) if f.name != "t"}
     if isinstance(event, Step):
         fields = dict(event.row)
-    kind = event.kind
+    kind, version = event.kind, ROWS_VERSION if isinstance(event, Step) else FORMAT_VERSION
     if isinstance(event, Unknown):
         kind, fields = event.name, dict(event.fields)
-    return json_line({"v": FORMAT_VERSION, "t": round(t, 3), "kind": kind, **fields})
+    return json_line({"v": version, "t": round(t, 3), "kind": kind, **fields})
 
 
 def decode(line: bytes | str) -> Event | None:

@@ -106,11 +106,16 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class Phase(Event):
-    """The engine began to do something else."""
+    """The engine began to do something else.
+
+    `last_row_t`, in an attempt's first event, is the Unix time of the newest metrics row of the attempts before it: the
+    last sign of life of an attempt that was killed. A resume may remove that row.
+    """
 
     kind: ClassVar[str] = "phase"
     name: PhaseName
     step: Count
+    last_row_t: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ class Compiled(Event):
 
 @dataclass(frozen=True)
 class Step(Event):
-    """A metrics row; `row` is flattened into the line."""
+    """A metrics row: a line of `metrics.jsonl`. Event logs of version 1 hold it as well, flattened into the line."""
 
     kind: ClassVar[str] = "step"
     row: dict[str, Any]

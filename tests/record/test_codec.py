@@ -47,15 +47,15 @@ GOLDEN: list[tuple[Event, str]] = [
             optimizer="adam: all",
             accepted=["optim.lr"],
         ),
-        '{"v":1,"t":1700000000.25,"kind":"run_started","pid":42,"host":"box","attempt":2,"resumed_from":20,'
+        '{"v":2,"t":1700000000.25,"kind":"run_started","pid":42,"host":"box","attempt":2,"resumed_from":20,'
         '"versions":{"jax":"0.10.2"},"device":{"platform":"cpu","name":"cpu","count":1},'
         '"environment":{"XLA_FLAGS":"--a=b"},"parameters":1000,"tokens_per_step":512,"total_steps":40,'
         '"tokens_seen":10240,"data":"3 files","optimizer":"adam: all","accepted":["optim.lr"]}',
     ),
-    (Phase(name="eval", step=7), '{"v":1,"t":1700000000.25,"kind":"phase","name":"eval","step":7}'),
+    (Phase(name="eval", step=7), '{"v":2,"t":1700000000.25,"kind":"phase","name":"eval","step":7,"last_row_t":null}'),
     (
         Compiled(seconds=1.5, cache_hit=True, memory={"total": 99}, flops_per_token=None, cache="/c"),
-        '{"v":1,"t":1700000000.25,"kind":"compiled","seconds":1.5,"cache_hit":true,"memory":{"total":99},'
+        '{"v":2,"t":1700000000.25,"kind":"compiled","seconds":1.5,"cache_hit":true,"memory":{"total":99},'
         '"flops_per_token":null,"cache":"/c"}',
     ),
     (
@@ -64,26 +64,26 @@ GOLDEN: list[tuple[Event, str]] = [
     ),
     (
         Evaluated(step=3, loss=2.5, perplexity=12.18, bpb=None, tokens=100, seconds=0.5, unigram_loss=3.25),
-        '{"v":1,"t":1700000000.25,"kind":"eval","step":3,"loss":2.5,"perplexity":12.18,"bpb":null,"tokens":100,'
+        '{"v":2,"t":1700000000.25,"kind":"eval","step":3,"loss":2.5,"perplexity":12.18,"bpb":null,"tokens":100,'
         '"seconds":0.5,"unigram_loss":3.25}',
     ),
     (
         Sampled(step=3, prompt="é", text="\x1b[31m\x9b\u2028\ud800", tokens=4, seconds=0.1),
-        '{"v":1,"t":1700000000.25,"kind":"sample","step":3,"prompt":"é","text":"\\u001b[31m\\u009b\\u2028\\ud800",'
+        '{"v":2,"t":1700000000.25,"kind":"sample","step":3,"prompt":"é","text":"\\u001b[31m\\u009b\\u2028\\ud800",'
         '"tokens":4,"seconds":0.1}',
     ),
     (
         Checkpoint(state="committed", step=3, bytes=10, seconds=0.2, blocked_seconds=0.01, tags=["best"]),
-        '{"v":1,"t":1700000000.25,"kind":"checkpoint","state":"committed","step":3,"bytes":10,"seconds":0.2,'
+        '{"v":2,"t":1700000000.25,"kind":"checkpoint","state":"committed","step":3,"bytes":10,"seconds":0.2,'
         '"blocked_seconds":0.01,"tags":["best"],"reason":null}',
     ),
     (
         Warned(topic="resume", message="look", step=None),
-        '{"v":1,"t":1700000000.25,"kind":"warning","topic":"resume","message":"look","step":null}',
+        '{"v":2,"t":1700000000.25,"kind":"warning","topic":"resume","message":"look","step":null}',
     ),
     (
         NonFinite(step=3, loss=math.nan, grad_norm=-math.inf, skipped=1, action="halt"),
-        '{"v":1,"t":1700000000.25,"kind":"nonfinite","step":3,"loss":null,"grad_norm":null,"skipped":1,"action":"halt",'
+        '{"v":2,"t":1700000000.25,"kind":"nonfinite","step":3,"loss":null,"grad_norm":null,"skipped":1,"action":"halt",'
         '"source":"","first_read":null,"document_count":0,"documents":[]}',
     ),
     (
@@ -100,20 +100,20 @@ GOLDEN: list[tuple[Event, str]] = [
             document_count=2,
             documents=[9, 4],
         ),
-        '{"v":1,"t":1700000000.25,"kind":"rollback","step":20,"from_step":25,"lr_factor":0.5,"until_step":125,'
+        '{"v":2,"t":1700000000.25,"kind":"rollback","step":20,"from_step":25,"lr_factor":0.5,"until_step":125,'
         '"in_a_row":1,"count":2,"message":"went back","source":"data.files","first_read":7,"document_count":2,'
         '"documents":[9,4]}',
     ),
     (
         Acknowledged(id="a1", command="save", ok=True, message="saving step 3", step=3),
-        '{"v":1,"t":1700000000.25,"kind":"acknowledged","id":"a1","command":"save","ok":true,"message":"saving step 3",'
+        '{"v":2,"t":1700000000.25,"kind":"acknowledged","id":"a1","command":"save","ok":true,"message":"saving step 3",'
         '"step":3}',
     ),
     (
         RunEnded(
             status="stopped", reason="SIGTERM received", step=3, exit_code=143, time_budget_seconds={"train": 1.5}
         ),
-        '{"v":1,"t":1700000000.25,"kind":"run_ended","status":"stopped","reason":"SIGTERM received","step":3,'
+        '{"v":2,"t":1700000000.25,"kind":"run_ended","status":"stopped","reason":"SIGTERM received","step":3,'
         '"exit_code":143,"time_budget_seconds":{"train":1.5}}',
     ),
 ]
@@ -138,13 +138,13 @@ def test_unknown_kinds_are_kept_as_they_were() -> None:
     line = b'{"v":9,"t":5.0,"kind":"moonrise","step":3,"deep":{"a":[1,null]}}\n'
     event = decode(line)
     assert event == Unknown(name="moonrise", fields={"step": 3, "deep": {"a": [1, None]}}, t=5.0)
-    assert encode(event, 5.0) == line.replace(b'"v":9', b'"v":1')
+    assert encode(event, 5.0) == line.replace(b'"v":9', b'"v":2')
 
 
 def test_fields_of_the_future_are_dropped_and_missing_ones_make_it_unknown() -> None:
-    known = decode('{"v":1,"t":1,"kind":"phase","name":"train","step":2,"mood":"good"}')
+    known = decode('{"v":2,"t":1,"kind":"phase","name":"train","step":2,"mood":"good"}')
     assert known == Phase(name="train", step=2, t=1.0)
-    assert decode('{"v":1,"t":1,"kind":"phase","name":"train"}') == Unknown(
+    assert decode('{"v":2,"t":1,"kind":"phase","name":"train"}') == Unknown(
         name="phase", fields={"name": "train"}, t=1.0
     )
 

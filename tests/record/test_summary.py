@@ -254,3 +254,37 @@ def test_a_hidden_folder_is_no_run(tmp_path: Path) -> None:
     write(tmp_path / "whole", [started(1, None)], 1)
     assert list_runs(tmp_path) == [tmp_path / "whole"]
     assert RunDir(tmp_path / ".half").holds_run()
+
+
+def write_rows(run: Path, *rows: tuple[int, float | None, float]) -> None:
+    """Metrics rows: step, loss, Unix time."""
+    lines = [json_line({"step": step, "loss": loss, "t": t}) for step, loss, t in rows]
+    (run / "metrics.jsonl").write_bytes(b"".join(lines))
+
+
+def test_the_newest_row_is_read_from_its_own_file(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write(run, [started(100, None)], 100)
+    began = 1_700_000_000.0
+    write_rows(run, (1, 5.0, began + 1), (2, 4.0, began + 2), (3, None, began + 3))
+    reader = SummaryReader(run)
+    summary = reader.read()
+    assert (summary.step, summary.loss, summary.last_t) == (3, 4.0, began + 3)
+    # The engine resumes from step 2; for an instant its event is there and the rows are not cut yet.
+    with (run / "events.jsonl").open("ab") as file:
+        file.write(encode(started(100, 2, attempt=2), began + 10))
+    assert (reader.read().step, reader.read().last_t) == (2, began + 10)
+    write_rows(run, (1, 5.0, began + 1), (2, 4.0, began + 2))
+    assert (reader.read().step, reader.read().loss) == (2, 4.0)
+    write_rows(run, (1, 5.0, began + 1), (2, 4.0, began + 2), (3, 3.5, began + 11))
+    summary = reader.read()
+    assert (summary.step, summary.loss, summary.last_t) == (3, 3.5, began + 11)
+
+
+def test_the_rows_may_have_another_name(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write(run, [started(100, None)], 100)
+    (run / "config_resolved.json").write_text(json.dumps({"logging": {"metrics_file": "rows.jsonl"}}))
+    write_rows(run, (7, 5.0, 1_700_000_001.0))
+    (run / "metrics.jsonl").rename(run / "rows.jsonl")
+    assert (summarize(run).step, summarize(run).loss) == (7, 5.0)
