@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import pty
 import select
@@ -26,8 +27,7 @@ from pathlib import Path
 
 import psutil
 
-from chomp.record.event_log import EventReader
-from chomp.record.events import Step
+from chomp.record.line_files import LineReader
 
 COLUMNS, LINES = 160, 48
 PART_SECONDS = 6.0
@@ -95,22 +95,23 @@ def start_engine(run: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def new_steps(reader: EventReader) -> list[Step]:
-    return [event for event in reader.read() if isinstance(event, Step)]
+def new_times(reader: LineReader) -> list[float]:
+    """When the rows that are new were written."""
+    return [json.loads(line)["t"] for line in reader.read()]
 
 
-def seconds_per_step(console: Console, reader: EventReader, *, attached: bool) -> float:
+def seconds_per_step(console: Console, reader: LineReader, *, attached: bool) -> float:
     """What the engine takes for a step, from PART_SECONDS with the console or with that stopped."""
     os.kill(console.process.pid, signal.SIGCONT if attached else signal.SIGSTOP)
     # What it missed while it was stopped is no part of what it costs.
     console.drain(1)
-    new_steps(reader)
+    new_times(reader)
     console.drain(PART_SECONDS)
-    found = [event.t for event in new_steps(reader)]
+    found = new_times(reader)
     return (found[-1] - found[0]) / (len(found) - 1)
 
 
-def rate_attached(console: Console, reader: EventReader) -> float:
+def rate_attached(console: Console, reader: LineReader) -> float:
     """Training rate with the console over that without, of one turn: with, without, without, with.
 
     A machine that grows slower meanwhile is none of the console's in that order.
@@ -140,9 +141,9 @@ def quiet_keys(console: Console, count: int) -> list[float]:
 def measure(run: Path, rounds: int, turns: int) -> None:
     """Print the figures of one engine."""
     engine = start_engine(run)
-    reader = EventReader(run / "events.jsonl")
+    reader = LineReader(run / "metrics.jsonl")
     try:
-        while not new_steps(reader):
+        while not new_times(reader):
             if engine.poll() is not None:
                 raise RuntimeError(f"the engine ended; see {run / 'train.log'}")
             time.sleep(0.5)

@@ -54,10 +54,12 @@ async def _until_closed(app: ChompApp) -> None:
 
 def live_lines(live: Mapping[Path, int]) -> list[str]:
     """For each run whose engine still lives: that it does, and how to see it again."""
+    from chomp.record.lock import is_running
+
     return [
         f"{path} goes on training (pid {pid}). Watch it again: {shlex.join([own_command(), 'attach', str(path)])}"
         for path, pid in live.items()
-        if _lives(pid)
+        if is_running(pid)
     ]
 
 
@@ -65,15 +67,6 @@ def own_command() -> str:
     """How a shell finds this program: by its name if that is on the PATH, else as it was called."""
     called = sys.argv[0]
     return called if Path(called).name == NAME and "/" in called and shutil.which(NAME) is None else NAME
-
-
-def _lives(pid: int) -> bool:
-    import psutil
-
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def _note(error: BaseException) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from chomp.record.event_log import EventReader, read_events
-from chomp.record.events import Event
+from chomp.record.events import Event, Step
 from chomp.record.manifest import list_checkpoints
 
 TINY_MODEL = {
@@ -141,13 +141,17 @@ def reference_runs(folder: Path, **options: Any) -> Callable[[str], Path]:
 class Engine:
     """`chomp ARGS` as a child process that can be watched and struck.
 
-    Events that were in the run directory before this process started are not seen.
+    Events and rows that were in the run directory before this process started are not seen. A row that is seen in one
+    look with events comes after them.
     """
 
     def __init__(self, run_dir: Path, *args: object, module: str = "chomp", **kwargs: Any):
         events = run_dir / "events.jsonl"
         self._reader = EventReader(events, offset=events.stat().st_size if events.exists() else 0)
+        self._metrics = run_dir / "metrics.jsonl"
+        self._last_row = (time.time(), 0)
         self.seen: list[Event] = []
+        self._waiting: list[Event] = []
         self.output = run_dir.parent / f"{run_dir.name}.{time.monotonic_ns()}.out"
         with self.output.open("wb") as out:
             streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.STDOUT}
@@ -158,7 +162,9 @@ class Engine:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             ended = self.process.poll() is not None
-            for event in self._reader.read():
+            self._waiting += [*self._reader.read(), *self._new_rows()]
+            while self._waiting:
+                event = self._waiting.pop(0)
                 self.seen.append(event)
                 if wanted(event):
                     return event
@@ -166,6 +172,14 @@ class Engine:
                 return None
             time.sleep(0.002)
         raise AssertionError(f"nothing happened in {timeout} s; the engine said:\n{self.output.read_text()[-2000:]}")
+
+    def _new_rows(self) -> list[Step]:
+        """The rows that were written since the last look; a resume or a rollback may have cut the file meanwhile."""
+        whole = self._metrics.read_bytes() if self._metrics.exists() else b""
+        rows = [json.loads(line) for line in whole[: whole.rfind(b"\n") + 1].splitlines()]
+        new = [Step(row=row, t=row["t"]) for row in rows if (row.get("t", 0.0), row["step"]) > self._last_row]
+        self._last_row = max(((step.t, step.row["step"]) for step in new), default=self._last_row)
+        return new
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -218,6 +232,11 @@ def assert_same_run(one: Path, other: Path, step: int) -> None:
     for name in left:
         assert left[name].dtype == right[name].dtype, name
         assert left[name].tobytes() == right[name].tobytes(), name
+
+
+def steps_of(run_dir: Path) -> list[Step]:
+    """The rows of `metrics.jsonl` as events."""
+    return [Step(row=row, t=row["t"]) for row in rows(run_dir)]
 
 
 def events_of(run_dir: Path, kind: type[Event] | Sequence[type[Event]]) -> list[Event]:

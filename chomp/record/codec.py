@@ -7,11 +7,16 @@ import functools
 import json
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from chomp.record.events import KINDS, Event, Step, Unknown
 
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+FORMAT_VERSION = 2
+# Event logs of this version hold metrics rows, as `step` events.
+ROWS_VERSION = 1
 # JSON lets these stand: terminals obey the C1 controls, and `str.splitlines` breaks lines at the rest.
 _LEFT_RAW = re.compile("[\x7f-\x9f\u2028\u2029]")
 
@@ -38,17 +43,18 @@ def encode(event: Event, t: float) -> bytes:
     fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event) if f.name != "t"}
     if isinstance(event, Step):
         fields = dict(event.row)
-    kind = event.kind
+    kind, version = event.kind, ROWS_VERSION if isinstance(event, Step) else FORMAT_VERSION
     if isinstance(event, Unknown):
         kind, fields = event.name, dict(event.fields)
-    return json_line({"v": FORMAT_VERSION, "t": round(t, 3), "kind": kind, **fields})
+    return json_line({"v": version, "t": round(t, 3), "kind": kind, **fields})
 
 
 def decode(line: bytes | str) -> Event | None:
     """The event in one line, or None for a line that holds no event.
 
-    Kinds this version does not know become `Unknown`, and so do known kinds whose
-    required fields are missing; fields it does not know are dropped.
+    Kinds this version does not know become `Unknown`, and so do known kinds with a required
+    field that is missing or does not fit; keys it does not know are dropped. An optional
+    field that does not fit takes its default.
     """
     try:
         record = json.loads(line)
@@ -56,31 +62,32 @@ def decode(line: bytes | str) -> Event | None:
         return None
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
         return None
-    name = record.pop("kind")
+    kind = record.pop("kind")
     record.pop("v", None)
     t = _seconds(record.pop("t", 0.0))
-    cls = KINDS.get(name)
-    if cls is None:
-        return Unknown(name=name, fields=record, t=t)
-    if cls is Step:
+    if kind == Step.kind:
         return Step(row=record, t=t)
-    known, required = _fields(name)
-    if not required <= record.keys():
-        return Unknown(name=name, fields=record, t=t)
-    return cls(**{key: value for key, value in record.items() if key in known}, t=t)
+    if kind not in KINDS:
+        return Unknown(name=kind, fields=record, t=t)
+    try:
+        return _events().validate_python({**record, "kind": kind, "t": t})
+    except ValueError:
+        return Unknown(name=kind, fields=record, t=t)
 
 
 @functools.cache
-def _fields(kind: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Names of the fields of events of a known kind, and of those that have no default."""
-    fields = dataclasses.fields(KINDS[kind])
-    required = (f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING)
-    return frozenset(f.name for f in fields), frozenset(required)
+def _events() -> TypeAdapter[Event]:
+    """The union of all kinds of events, told apart by `kind`."""
+    from pydantic import Discriminator, Tag, TypeAdapter
+
+    kinds: Any = Union[tuple(Annotated[cls, Tag(kind)] for kind, cls in KINDS.items())]  # noqa: UP007
+    return TypeAdapter(Annotated[kinds, Discriminator(lambda record: record["kind"])])
 
 
 def _seconds(value: Any) -> float:
-    """A time as it stands in a line; 0 where it is none."""
+    """The time of a line; 0 where it has none."""
     try:
-        return float(value) if isinstance(value, (int, float)) else 0.0
+        t = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
     except OverflowError:
         return 0.0
+    return t if math.isfinite(t) else 0.0

@@ -2,25 +2,85 @@
 
 Each class is one kind of line in `events.jsonl`; its fields are the line's keys beside
 `v` (format version), `t` (Unix time in seconds) and `kind`. docs/events.md explains them
-to readers of the file.
+to readers of the file. The annotations also say what `codec.decode` accepts: pydantic
+checks them, and is imported with the first line that is decoded, not with this module.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-PhaseName = Literal["data", "compile", "train", "eval", "sample", "save", "paused"]
-CheckpointPhase = Literal["saving", "committed", "failed", "deleted", "refused"]
-EndStatus = Literal["completed", "stopped", "data_exhausted", "crashed"]
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+# Steps beyond this cannot be told apart in a float.
+LARGEST_COUNT = 2**53
+
+
+@dataclass(frozen=True)
+class ReadAs:
+    """Metadata of a type: the schema by which pydantic reads it, made from the module `pydantic_core.core_schema`."""
+
+    schema: Callable[[ModuleType], CoreSchema]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return self.schema(core_schema)
+
+
+def number(value: object) -> float:
+    """`value` as a finite float, NaN where it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    try:
+        result = float(value)
+    except OverflowError:
+        return math.nan
+    return result if math.isfinite(result) else math.nan
+
+
+# Steps, tokens, bytes.
+Count = Annotated[int, ReadAs(lambda cs: cs.int_schema(strict=True, ge=0, le=LARGEST_COUNT))]
+# A NaN, which is written as null, is read as NaN.
+Number = Annotated[
+    float,
+    ReadAs(
+        lambda cs: cs.no_info_after_validator_function(
+            number, cs.nullable_schema(cs.float_schema(strict=True, allow_inf_nan=True))
+        )
+    ),
+]
+# Names that a newer engine may have added are kept.
+_OPEN = ReadAs(lambda cs: cs.str_schema(strict=True))
+PhaseName = Annotated[Literal["data", "compile", "train", "eval", "sample", "save", "paused"], _OPEN]
+CheckpointPhase = Annotated[Literal["saving", "committed", "failed", "deleted", "refused"], _OPEN]
+EndStatus = Annotated[Literal["completed", "stopped", "data_exhausted", "crashed"], _OPEN]
+NonFiniteAction = Annotated[Literal["halt", "skip", "rollback"], _OPEN]
 
 
 @dataclass(frozen=True)
 class Event:
     """A fact that happened; `t` is Unix time in seconds, 0 until it is written."""
 
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"strict": True, "allow_inf_nan": False}
     kind: ClassVar[str] = ""
     t: float = field(default=0.0, kw_only=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read an event from a dictionary; a field that has a default takes it where the value does not fit."""
+        schema: Any = handler(source)
+        schema["strict"] = False
+        for one in schema["schema"]["fields"]:
+            if one["schema"]["type"] == "default":
+                one["schema"]["on_error"] = "default"
+        return schema
 
 
 @dataclass(frozen=True)
@@ -30,15 +90,15 @@ class RunStarted(Event):
     kind: ClassVar[str] = "run_started"
     pid: int
     host: str
-    attempt: int
-    resumed_from: int | None
-    versions: dict[str, str]
-    device: dict[str, Any]
-    environment: dict[str, str]
-    parameters: int
-    tokens_per_step: int
-    total_steps: int
-    tokens_seen: int = 0
+    attempt: Count
+    resumed_from: Count | None
+    versions: dict[str, str] = field(default_factory=dict)
+    device: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    parameters: Count = 0
+    tokens_per_step: Count = 0
+    total_steps: Count = 0
+    tokens_seen: Count = 0
     data: str = ""
     optimizer: str = ""
     accepted: list[str] = field(default_factory=list)
@@ -46,11 +106,16 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class Phase(Event):
-    """The engine began to do something else."""
+    """The engine began to do something else.
+
+    `last_row_t`, in an attempt's first event, is the Unix time of the newest metrics row of the attempts before it: the
+    last sign of life of an attempt that was killed. A resume may remove that row.
+    """
 
     kind: ClassVar[str] = "phase"
     name: PhaseName
-    step: int
+    step: Count
+    last_row_t: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,16 +126,16 @@ class Compiled(Event):
     """
 
     kind: ClassVar[str] = "compiled"
-    seconds: float
+    seconds: Number
     cache_hit: bool
-    memory: dict[str, int]
-    flops_per_token: float | None
+    memory: dict[str, Count] = field(default_factory=dict)
+    flops_per_token: float | None = None
     cache: str | None = None
 
 
 @dataclass(frozen=True)
 class Step(Event):
-    """A metrics row; `row` is flattened into the line."""
+    """A metrics row: a line of `metrics.jsonl`. Event logs of version 1 hold it as well, flattened into the line."""
 
     kind: ClassVar[str] = "step"
     row: dict[str, Any]
@@ -84,12 +149,12 @@ class Evaluated(Event):
     """
 
     kind: ClassVar[str] = "eval"
-    step: int
-    loss: float
-    perplexity: float
+    step: Count
+    loss: Number
+    perplexity: Number
     bpb: float | None
-    tokens: int
-    seconds: float
+    tokens: Count
+    seconds: Number
     unigram_loss: float | None = None
 
 
@@ -98,11 +163,11 @@ class Sampled(Event):
     """Text the model wrote after a prompt."""
 
     kind: ClassVar[str] = "sample"
-    step: int
+    step: Count
     prompt: str
     text: str
-    tokens: int
-    seconds: float
+    tokens: Count
+    seconds: Number
 
 
 @dataclass(frozen=True)
@@ -111,8 +176,8 @@ class Checkpoint(Event):
 
     kind: ClassVar[str] = "checkpoint"
     state: CheckpointPhase
-    step: int
-    bytes: int | None = None
+    step: Count
+    bytes: Count | None = None
     seconds: float | None = None
     blocked_seconds: float | None = None
     tags: list[str] = field(default_factory=list)
@@ -126,7 +191,7 @@ class Warned(Event):
     kind: ClassVar[str] = "warning"
     topic: str
     message: str
-    step: int | None = None
+    step: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -138,14 +203,14 @@ class NonFinite(Event):
     """
 
     kind: ClassVar[str] = "nonfinite"
-    step: int
+    step: Count
     loss: float | None
     grad_norm: float | None
-    skipped: int
-    action: Literal["halt", "skip", "rollback"]
+    skipped: Count
+    action: NonFiniteAction
     source: str = ""
-    first_read: int | None = None
-    document_count: int = 0
+    first_read: Count | None = None
+    document_count: Count = 0
     documents: list[int] = field(default_factory=list)
 
 
@@ -154,16 +219,16 @@ class RolledBack(Event):
     """After a step that was not finite (`from_step`) the run went back to `step` and on with the text behind it."""
 
     kind: ClassVar[str] = "rollback"
-    step: int
-    from_step: int
-    lr_factor: float
-    until_step: int
-    in_a_row: int
-    count: int
+    step: Count
+    from_step: Count
+    lr_factor: Number
+    until_step: Count
+    in_a_row: Count
+    count: Count
     message: str
     source: str = ""
-    first_read: int | None = None
-    document_count: int = 0
+    first_read: Count | None = None
+    document_count: Count = 0
     documents: list[int] = field(default_factory=list)
 
 
@@ -176,7 +241,7 @@ class Acknowledged(Event):
     command: str
     ok: bool
     message: str
-    step: int
+    step: Count
 
 
 @dataclass(frozen=True)
@@ -186,14 +251,14 @@ class RunEnded(Event):
     kind: ClassVar[str] = "run_ended"
     status: EndStatus
     reason: str
-    step: int
-    exit_code: int
-    time_budget_seconds: dict[str, float]
+    step: Count
+    exit_code: int = 0
+    time_budget_seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Unknown(Event):
-    """A line of a kind this version does not know, kept as it was."""
+    """A line of a kind this version does not know, or with required fields that do not fit, kept as it was."""
 
     kind: ClassVar[str] = "unknown"
     name: str

@@ -18,26 +18,37 @@ class LineAppender:
     """Appends whole lines to a file from any thread.
 
     A line that cannot be written (disk full, say) waits and is tried again with the next
-    one; `OSError` never reaches the caller, because a record that cannot be kept must not
+    one; `append` never raises `OSError`, because a record that cannot be kept must not
     end the run it describes.
+
+    Args:
+        mode: of a file that is made.
+        lazy: open the file at the first line.
+
+    Raises:
+        OSError: the file cannot be opened, unless `lazy`.
     """
 
-    def __init__(self, path: Path, *, mode: int = 0o644):
+    def __init__(self, path: Path, *, mode: int = 0o644, lazy: bool = False):
         self.path = path
+        self._mode = mode
         self._lock = threading.Lock()
         self._waiting: deque[bytes] = deque()
         self._failing = False
         # Whether the first waiting line is the rest of one that was written in part.
         self._torn = False
         self.dropped = 0
-        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
-        self._heal()
+        self._fd = -1
+        self._closed = False
+        if not lazy:
+            self._open()
 
-    def _heal(self) -> None:
-        """End a line that a killed writer left torn, so that it spoils no later one."""
+    def _open(self) -> None:
+        """Open the file, and end a line that a killed writer left torn, so that it spoils no later one."""
+        self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, self._mode)
         size = os.fstat(self._fd).st_size
         if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            self._waiting.append(b"\n")
+            self._waiting.appendleft(b"\n")
             self._torn = True
 
     def append(self, line: bytes) -> bool:
@@ -50,9 +61,13 @@ class LineAppender:
             return self._drain()
 
     def _drain(self) -> bool:
+        if self._closed:
+            return False
         while self._waiting:
-            line = self._waiting[0]
             try:
+                if self._fd < 0:
+                    self._open()
+                line = self._waiting[0]
                 written = os.write(self._fd, line)
             except OSError as error:
                 if not self._failing:
@@ -72,8 +87,9 @@ class LineAppender:
     def close(self) -> None:
         """Try once more to write what waits, then close."""
         with self._lock:
+            self._drain()
+            self._closed = True
             if self._fd >= 0:
-                self._drain()
                 os.close(self._fd)
                 self._fd = -1
 

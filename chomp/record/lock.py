@@ -48,15 +48,18 @@ class Holder:
 
     def is_alive(self) -> bool:
         """Whether that very process still runs here; a reused pid is told apart by its start time."""
-        if not self.is_here():
+        return self.is_here() and is_running(self.pid, self.started)
+
+
+def is_running(pid: int, started: float | None = None) -> bool:
+    """Whether a process runs on this machine and, if `started` (Unix time) is given, was started then; no zombie."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        try:
-            process = psutil.Process(self.pid)
-            started = process.create_time()
-            running = process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return False
-        return running and abs(started - self.started) < START_TIME_TOLERANCE_SECONDS
+        return started is None or abs(process.create_time() - started) < START_TIME_TOLERANCE_SECONDS
+    except psutil.Error:
+        return False
 
 
 def read_holder(path: Path) -> Holder | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from chomp.record.coerce import NAN, number, sane
 from chomp.record.columns import Columns
 from chomp.record.events import (
     Acknowledged,
@@ -71,8 +71,7 @@ class RunView:
     """A run as its events tell it, newest attempt last.
 
     Rows and evaluations beyond the step that a later attempt resumed from are gone, as in
-    `metrics.jsonl`; steps in `rows` and `evals` ascend strictly. Events hold values of their
-    declared types, whatever the file said (`chomp.record.coerce`).
+    `metrics.jsonl`; steps in `rows` and `evals` ascend strictly.
 
     Attributes:
         first_started_at: Unix time of the first attempt's `run_started`.
@@ -184,7 +183,6 @@ class Folding:
 
     def add(self, event: Event) -> None:
         """Add one event."""
-        event = sane(event)
         if not isinstance(event, Step):
             self._handle(event)
         elif not self._waiting.add(event):
@@ -359,7 +357,8 @@ class Folding:
     def _add_eval(self, event: Evaluated) -> None:
         values = {
             "step": event.step, "t": event.t, "tokens_seen": self._tokens_at(event.step), "loss": event.loss,
-            "bpb": number(event.bpb), "perplexity": event.perplexity, "seconds": event.seconds,
+            "bpb": math.nan if event.bpb is None else event.bpb, "perplexity": event.perplexity,
+            "seconds": event.seconds,
         }  # fmt: skip
         self._waiting_evals.append(values)
         self._fields["step"] = max(self._fields["step"], event.step)
@@ -377,7 +376,7 @@ class Folding:
         if reached and tokens is not None:
             return tokens * step / reached
         started = self._fields["started"]
-        return float(step * started.tokens_per_step) if started is not None else NAN
+        return float(step * started.tokens_per_step) if started is not None else math.nan
 
     def _newest(self, name: str) -> float | None:
         """What the newest row has, be it in its place or waiting."""

@@ -1,8 +1,8 @@
-"""Whether a run lives, and in which words that is said."""
+"""A run's status in words: the same in the console's list of runs, in its run view and in `chomp runs`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,15 +10,15 @@ import numpy as np
 from chomp.record.lock import live_holder, read_holder
 from chomp.record.run_view import JOBS, RunView
 from chomp.record.rundir import RunDir
-from chomp.record.summary import COPIED, KILLED
 from chomp.record.text import duration
 
 Tone = Literal["live", "good", "warn", "bad", "idle"]
 
-GONE = KILLED
+COPIED = "a copy: the engine still runs in the original directory"
+GONE = "the engine ended without a last event: killed, or the machine went down"
 
-# After so many seconds without an event a live engine is called silent, by what it said it does. Reading a corpus and
-# compiling a large model take their time and say nothing meanwhile.
+# A live engine is called silent after so many seconds without an event, by its phase: reading a corpus and compiling a
+# large model take minutes and write no events.
 PATIENCE_SECONDS = {"data": 3600.0, "compile": 3600.0, "eval": 600.0, "sample": 600.0, "save": 600.0}
 PATIENCE_BEFORE_ROWS_SECONDS = 600.0
 # A row is late after ten times the usual time between two, and never before this.
@@ -33,7 +33,7 @@ class Liveness:
 
     Attributes:
         pid: of the engine that holds the run on this machine.
-        since: Unix time at which the engine that wrote the lock was started, None where nobody is named.
+        since: Unix time at which the engine that wrote the lock was started, None where the lock names none.
         is_copy: whether the engine that the lock names trains in another directory, of which this one is a copy.
     """
 
@@ -49,6 +49,7 @@ class Status:
 
     Attributes:
         is_live: whether an engine on this machine holds the run and can be steered.
+        state: the same for programs: `new`, `running`, or how the run ended (`status` of `run_ended`); `unreadable`.
     """
 
     word: str
@@ -56,6 +57,7 @@ class Status:
     tone: Tone
     reason: str = ""
     is_live: bool = False
+    state: str = "running"
 
 
 _PHASES: dict[str, tuple[str, str]] = {
@@ -90,43 +92,50 @@ def status(view: RunView, liveness: Liveness, now: float) -> Status:
     """The state of a run at Unix time `now`."""
     if liveness.pid is not None:
         return _alive(view, liveness, now)
+    found = _not_alive(view, liveness)
+    if view.refused is not None:
+        return replace(found, tone="bad", reason=f"it was not resumed: {view.refused.reason}")
+    return found
+
+
+def _not_alive(view: RunView, liveness: Liveness) -> Status:
     begun = view.started is not None or view.phase is not None
     if liveness.elsewhere is not None and (view.ended is None or _arrived_after(view.ended.t, liveness)):
-        reason = f"on {liveness.elsewhere}; from here nobody can tell whether it still runs"
+        reason = f"on {liveness.elsewhere}; this machine cannot tell whether it still runs"
         return Status("elsewhere", "?", "idle", reason)
     if view.ended is not None:
         return _ended(view)
     if begun and liveness.is_copy:
-        return Status("stopped", "■", "idle", COPIED)
+        return Status("stopped", "■", "idle", COPIED, state="stopped")
     if begun:
-        return Status("crashed", "✗", "bad", GONE)
-    return Status("not started", "…", "idle", "no engine has written here yet")
+        return Status("crashed", "✗", "bad", GONE, state="crashed")
+    return Status("not started", "…", "idle", "no engine has written here yet", state="new")
 
 
 def _arrived_after(t: float, liveness: Liveness) -> bool:
-    """Whether the engine that holds the run was started after `t`, so that it is not the one that said so."""
+    """Whether the engine that holds the run was started after `t`, so that an event of that time is not its own."""
     return liveness.since is not None and liveness.since > t
 
 
 def _ended(view: RunView) -> Status:
     assert view.ended is not None
     word, glyph, tone = _ENDINGS.get(view.ended.status, (view.ended.status or "ended", "?", "idle"))
-    return Status(word, glyph, tone, view.ended.reason)
+    return Status(word, glyph, tone, view.ended.reason, state=view.ended.status or "ended")
 
 
 def _alive(view: RunView, liveness: Liveness, now: float) -> Status:
     last_t = view.last_t or 0.0
     if view.phase is None and view.ended is not None and not _arrived_after(last_t, liveness):
-        # It has said its last word and is about to leave.
+        # It has written its last event and is about to exit.
         return _ended(view)
     if view.phase is None or _arrived_after(last_t, liveness):
-        return Status("starting", "◐", "live", "the engine runs and has said nothing yet", is_live=True)
+        return Status("starting", "◐", "live", "starting engine (importing JAX)…", is_live=True)
     name = view.phase.name
     if name == "paused":
-        return Status("paused", "‖", "warn", "waits; p in the run view goes on", is_live=True)
+        return Status("paused", "‖", "warn", "p in the run view resumes", is_live=True)
     silence = now - last_t
     if last_t and silence > patience_seconds(view):
-        reason = f"the engine lives, but has said nothing for {duration(silence)}"
+        reason = f"the engine runs, but has written no event for {duration(silence)}"
         return Status("silent", "?", "warn", reason, is_live=True)
     word, glyph = _PHASES.get(name, (str(name)[:20] or "running", "●"))
     if view.is_paused and name in JOBS:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from chomp.errors import ChompError
 from chomp.record.codec import decode
 from chomp.record.event_log import EventReader
-from chomp.record.events import Evaluated, Event, Phase, RolledBack, RunEnded, RunStarted, Step
+from chomp.record.events import Evaluated, Event, Phase, RolledBack, RunEnded, RunStarted, Step, number
 from chomp.record.lock import live_holder, read_holder
 from chomp.record.manifest import checkpoint_steps
 from chomp.record.origin import Origin, read_origin
 from chomp.record.rundir import RunDir, open_run
-from chomp.record.tail import find_last_line, read_tail, thinned_losses
+from chomp.record.tail import find_last_line, last_row, read_tail, thinned_losses
 
 # Of a log longer than this, only so much of its end is decoded; single earlier lines are searched for in SEARCH_BYTES.
 TAIL_BYTES = 1 << 19
@@ -33,8 +33,8 @@ RECALLED_LINES = 64
 SAMPLE_BYTES = 1 << 16
 SAMPLE_CHARACTERS = 300
 
-COPIED = "copied while its engine ran, which goes on in the original"
-KILLED = "the engine is gone and said nothing: killed, or the machine went down"
+COPIED = "a copy: the engine still runs in the original directory"
+KILLED = "the engine ended without a last event: killed, or the machine went down"
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ class _Story:
     eval_loss: float | None = None
     last_t: float = 0.0
     started: RunStarted | None = None
+    # When the run went back to an earlier step: rows from before that may be beyond it.
+    back_t: float = 0.0
 
     def fold(self, event: Event) -> None:
         self.last_t = event.t or self.last_t
@@ -110,7 +112,7 @@ class _Story:
             case RunStarted():
                 self.state, self.reason, self.started, self.phase = "running", None, event, None
                 self.total = _whole(event.total_steps)
-                self.step = _whole(event.resumed_from) or 0
+                self.step, self.back_t = _whole(event.resumed_from) or 0, event.t
             case Step(row={"step": int(reached), "loss": float() | int() as newest}):
                 self.step, self.loss = reached, newest
             case Step(row={"step": int(reached)}):
@@ -119,7 +121,7 @@ class _Story:
                 self.step = max(self.step, reached)
                 self.eval_loss = _number(event.loss)
             case RolledBack():
-                self.step = _whole(event.step) or 0
+                self.step, self.back_t = _whole(event.step) or 0, event.t
             case Phase():
                 self.phase = str(event.name)
             case RunEnded():
@@ -128,6 +130,18 @@ class _Story:
                 if self.state in ("running", "new"):
                     self.state, self.reason = str(event.status), _text(event.reason)
                     self.step = max(self.step, _whole(event.step) or 0)
+
+    def with_row(self, row: dict[str, Any] | None, losses: tuple[float, ...]) -> _Story:
+        """The story with the newest metrics row and the losses; a row that is about to be removed does not count."""
+        t = number((row or {}).get("t"))
+        if row is None or not (t > self.back_t or (t > 0 and row["step"] <= self.step)):
+            return self
+        return replace(
+            self,
+            step=max(self.step, row["step"]),
+            loss=losses[-1] if losses else self.loss,
+            last_t=max(self.last_t, t),
+        )
 
 
 class SummaryReader:
@@ -147,6 +161,8 @@ class SummaryReader:
         self._reader: EventReader | None = None
         self._stamps: tuple[Stamp, ...] = ()
         self._details: dict[str, Any] = {}
+        self._metrics = RunDir(path).metrics
+        self._row: dict[str, Any] | None = None
 
     def read(self) -> RunSummary:
         """The run as it is now.
@@ -156,12 +172,15 @@ class SummaryReader:
         """
         run = RunDir(self.path)
         # Taken before reading: what is added meanwhile is seen the next time.
-        stamps = tuple(map(stamp, (run.events, run.checkpoints, run.config_resolved, run.origin)))
+        stamps = tuple(map(stamp, (run.events, self._metrics, run.checkpoints, run.config_resolved, run.origin)))
         if stamps != self._stamps:
             self._catch_up(run)
-            self._details = _details(run)
+            named = _named(run)
+            self._metrics, self._row = named.metrics, last_row(named.metrics)
+            self._details = _details(named)
             self._stamps = stamps
-        story, started = self._story, self._story.started
+        story = self._story.with_row(self._row, self._details["losses"])
+        started = story.started
         holder = live_holder(run.lock)
         state, reason = self._judge(run, is_live=holder is not None)
         return RunSummary(
@@ -206,7 +225,7 @@ class SummaryReader:
             return state, reason
         named = read_holder(run.lock)
         if named is not None and not named.is_here():
-            return state, f"on {named.host}; from here nobody can tell whether it still runs"
+            return state, f"on {named.host}; this machine cannot tell whether it still runs"
         if named is not None and named.is_alive():
             # It holds another directory's lock.
             return "stopped", COPIED
@@ -285,11 +304,15 @@ def _settled_steps(run: RunDir) -> int | None:
         return None
 
 
-def _details(run: RunDir) -> dict[str, Any]:
-    """What stands beside the event log."""
-    # Settings that cannot be read name no other files.
+def _named(run: RunDir) -> RunDir:
+    """The run with the names that its settings give to its files; settings that cannot be read name none."""
     with contextlib.suppress(ChompError):
-        run = open_run(run.path)
+        return open_run(run.path)
+    return run
+
+
+def _details(run: RunDir) -> dict[str, Any]:
+    """What other files than the event log say."""
     return {
         "checkpoints": tuple(checkpoint_steps(run.checkpoints)),
         "losses": thinned_losses(run.metrics, CURVE_POINTS) or thinned_losses(run.events, CURVE_POINTS),

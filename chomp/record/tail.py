@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
+
+from chomp.record.events import number
 
 BLOCK_BYTES = 1 << 18
+# Longer than some rows.
+LAST_ROW_BYTES = 1 << 16
 # How much is read at each place of a thinned-out row file; longer than any row.
 ROW_BLOCK_BYTES = 4096
 # In a metrics row, and in the `step` event that has the same row.
@@ -25,6 +31,28 @@ def read_tail(path: Path, limit: int) -> tuple[int, bytes]:
         cut = data.find(b"\n") + 1
         start, data = start + cut, data[cut:]
     return start, data[: data.rfind(b"\n") + 1]
+
+
+def last_row(path: Path) -> dict[str, Any] | None:
+    """The newest row of a row file; None where there is none."""
+    try:
+        _, lines = read_tail(path, LAST_ROW_BYTES)
+    except OSError:
+        return None
+    for line in reversed(lines.splitlines()):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            return row
+    return None
+
+
+def last_row_t(path: Path) -> float | None:
+    """The Unix time of the newest row of a row file; None where it has none, as in files of older versions."""
+    t = number((last_row(path) or {}).get("t"))
+    return t if t > 0 else None
 
 
 def find_last_line(path: Path, mark: bytes, *, end: int, limit: int) -> tuple[int, bytes] | None:

@@ -1,4 +1,4 @@
-"""Where events go besides `events.jsonl`."""
+"""Where events go: `events.jsonl`, and sinks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import time
 
 from chomp.record.event_log import EventWriter
-from chomp.record.events import Event, Warned
+from chomp.record.events import Event, Step, Warned
 
 log = logging.getLogger("chomp.sinks")
 
@@ -31,7 +31,8 @@ class Sink(abc.ABC):
 class Reporter:
     """The one way to say that something happened: `events.jsonl` first, then each sink.
 
-    A sink that raises is reported once and dropped; it never stops training.
+    Metrics rows go to the sinks alone, of which `RowFiles` writes them to `metrics.jsonl`. A sink
+    that raises is reported once and dropped; it never stops training.
     """
 
     def __init__(self, writer: EventWriter, sinks: list[Sink]):
@@ -50,7 +51,8 @@ class Reporter:
 
     def publish(self, event: Event) -> None:
         with self._lock:
-            self._writer.write(event)
+            if not isinstance(event, Step):
+                self._writer.write(event)
             failures: list[tuple[Sink, Exception]] = []
             for sink in self._sinks:
                 try:

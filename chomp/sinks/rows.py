@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,13 @@ from chomp.record.line_files import LineAppender
 from chomp.record.rundir import RunDir, write_whole
 from chomp.sinks.base import Sink
 
+log = logging.getLogger("chomp.events")
+
 
 class RowFiles(Sink):
-    """Appends metrics rows and samples, whole lines, as they come.
+    """Appends metrics rows, with their time, and samples: whole lines, at once.
 
-    A file is opened at its first row: a resume rewrites the files before that, and an
-    older descriptor would go on writing to what was replaced. A rollback rewrites them, too.
+    A file is opened at its first row: a resume cuts the files before that. A rollback cuts them, too.
     """
 
     name = "metrics file"
@@ -28,7 +32,7 @@ class RowFiles(Sink):
 
     def handle(self, event: Event) -> None:
         if isinstance(event, Step):
-            self._append(self._run.metrics, event.row)
+            self._append(self._run.metrics, {**event.row, "t": round(time.time(), 3)})
         elif isinstance(event, Sampled):
             self._append(
                 self._run.samples,
@@ -40,11 +44,15 @@ class RowFiles(Sink):
     def _go_back_to(self, step: int) -> None:
         self.close()
         for path in (self._run.metrics, self._run.samples):
-            keep_rows_up_to(path, step)
+            try:
+                keep_rows_up_to(path, step)
+            except OSError as error:
+                # Readers pass over these rows: they are older than the rollback and beyond its step.
+                log.error("rows beyond step %d stay in %s: %s", step, path, error.strerror)
 
     def _append(self, path: Path, row: dict[str, object]) -> None:
         if path not in self._open:
-            self._open[path] = LineAppender(path)
+            self._open[path] = LineAppender(path, lazy=True)
         self._open[path].append(json_line(row))
 
     def close(self) -> None:
@@ -53,19 +61,26 @@ class RowFiles(Sink):
 
 
 def keep_rows_up_to(path: Path, step: int) -> int:
-    """Rewrite a row file without the rows after `step` and without torn lines; returns how many went."""
+    """Remove the rows after `step` and torn lines; returns how many went.
+
+    Where they are the end of the file, it is cut in place, which needs no room on the disk.
+    """
     if not path.exists():
         return 0
     kept: list[bytes] = []
     gone = 0
-    for line in path.read_bytes().splitlines(keepends=True):
+    data = path.read_bytes()
+    for line in data.splitlines(keepends=True):
         row = _parse(line)
         if row is not None and line.endswith(b"\n") and row["step"] <= step:
             kept.append(line)
         else:
             gone += 1
-    if gone:
-        write_whole(path, b"".join(kept))
+    stays = b"".join(kept)
+    if gone and data.startswith(stays):
+        os.truncate(path, len(stays))
+    elif gone:
+        write_whole(path, stays)
     return gone
 
 

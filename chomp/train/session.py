@@ -31,6 +31,7 @@ from chomp.optim.build import Optimizer, build_optimizer
 from chomp.record.events import Phase, RunStarted, Warned
 from chomp.record.manifest import list_checkpoints
 from chomp.record.rundir import RunDir
+from chomp.record.tail import last_row_t
 from chomp.sinks import Reporter
 from chomp.step.eval_step import make_eval_step
 from chomp.step.state import TrainState
@@ -86,7 +87,8 @@ def build_session(
     check = partial(queue.check, step=0)
     with budget.measure("startup"):
         device = _require_device(config)
-        reporter.publish(Phase(name="data", step=0))
+        # Before a resume cuts the rows of the attempt before: the last of them says until when that one worked.
+        reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
         # Reading and hashing may take minutes each: all of it can be left when the end is asked for.
         tokenizer = interruptibly(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
         model_config = resolve_model(

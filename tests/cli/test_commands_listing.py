@@ -18,6 +18,7 @@ from chomp.record.event_log import EventWriter
 from chomp.record.events import Phase, RunEnded, RunStarted, Step
 from chomp.record.lock import RunLock
 from chomp.record.manifest import seal, set_tags
+from chomp.record.status import GONE
 from tests.engine import command
 
 
@@ -102,8 +103,8 @@ def test_the_state_of_every_kind_of_run(tmp_path: Path) -> None:
         "live": "running",
     }
     assert found["live"]["pid"] == os.getpid()
-    assert found["away"]["reason"] == "on elsewhere; from here nobody can tell whether it still runs"
-    assert found["killed"]["reason"].startswith("the engine is gone and said nothing")
+    assert found["away"]["reason"] == "on elsewhere; this machine cannot tell whether it still runs"
+    assert found["killed"]["reason"] == GONE
     assert (found["done"]["step"], found["done"]["total_steps"], found["done"]["loss"]) == (5, 100, 2.5)
     text = invoke(runs.command, tmp_path).output
     assert "broken   crashed    step 5/100  loss 2.5000" in text

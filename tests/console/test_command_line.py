@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from chomp.record.event_log import read_events
-from chomp.record.events import Step
 from chomp_tui.show import own_command
 from tests.contracts.test_imports import JAX_WORLD, loaded
 from tests.engine import dummy_config, write_config, write_corpus
@@ -197,9 +195,7 @@ def test_no_ui_takes_signals_as_chomp_train_does(number: int, code: int, tmp_pat
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 180
-    while not (run / "events.jsonl").exists() or not any(
-        isinstance(event, Step) for event in read_events(run / "events.jsonl")
-    ):
+    while not (run / "metrics.jsonl").exists():
         assert time.monotonic() < deadline
         assert child.poll() is None
         time.sleep(0.02)

@@ -136,7 +136,7 @@ async def test_why_it_crashed_in_words(runs: Path) -> None:
         await pilot.press("down")
         await until(pilot, lambda: WHY in "\n".join(frame(app)))
         await pilot.press("down")
-        await until(pilot, lambda: "the engine is gone and said nothing" in "\n".join(frame(app)))
+        await until(pilot, lambda: "the engine ended without a last event" in "\n".join(frame(app)))
     wide = host(runs)
     async with wide.run_test(size=(200, 60)) as pilot:
         await filled(wide, pilot, 3)

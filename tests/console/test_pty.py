@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from chomp.record.event_log import read_events
-from chomp.record.events import Event, RunEnded, Step
+from chomp.record.events import Event, RunEnded
 from chomp.record.lock import live_holder
 from chomp.record.rundir import RunDir
+from chomp.record.tail import last_row
 from tests.console.ptys import ALT_SCREEN_OFF, ALT_SCREEN_ON, CURSOR_ON, Terminal
 from tests.engine import dummy_config, write_config, write_corpus
 
@@ -101,7 +102,7 @@ def events(run: Path) -> list[Event]:
 
 
 def last_step(run: Path) -> int:
-    return max((event.row["step"] for event in events(run) if isinstance(event, Step)), default=0)
+    return (last_row(run / "metrics.jsonl") or {"step": 0})["step"]
 
 
 def assert_restored(terminal: Terminal) -> None:

@@ -26,7 +26,7 @@ from chomp.record.run_view import RunView, fold_many
 from chomp.record.rundir import RunDir
 from chomp.record.status import Status
 from chomp_tui import keys
-from chomp_tui.live.launched import Launched, lives, status_with
+from chomp_tui.live.launched import Launched, status_with
 from chomp_tui.screens.run import screen as run_module
 from chomp_tui.screens.run.board import Board
 from chomp_tui.screens.run.charts import SmoothedLoss
@@ -298,16 +298,6 @@ def test_status_of_an_engine_without_a_lock() -> None:
     assert (dead.word, dead.reason) == ("failed to start", "why")
     spoken = fold_many(RunView(), [Phase("data", 0, t=11.0)])
     assert status_with(made, spoken, Launched(1, 10.0, died=True), ()) is made
-    assert not lives(2**22 + 1)
-
-
-def test_a_refused_resume_is_the_reason() -> None:
-    events = list(fake_events(FakeRun(steps=100, ending="stopped")))
-    events += [Phase("data", 0, t=9e5), RunEnded("crashed", "the tokenizer differs", 0, 5, {}, t=9e5 + 1)]
-    view = fold_many(RunView(), events)
-    made = status_with(Status("stopped", "■", "idle", "stop was asked for"), view, None, ())
-    assert (made.word, made.tone) == ("stopped", "bad")
-    assert "the tokenizer differs" in made.reason
 
 
 # Following ---------------------------------------------------------------------------------
@@ -540,7 +530,7 @@ def _gone(run: RunDir) -> None:
     [
         (_spike, "▲ loss spike", "step 800: loss 20; the rows before it have 2"),
         (_failed_save, "✗ save failed", "step 310 could not be saved: Input/output error"),
-        (_gone, "✗ gone", "the engine is gone and said nothing"),
+        (_gone, "✗ gone", "the engine ended without a last event"),
     ],
     ids=["spike", "failed save", "gone"],
 )
@@ -568,7 +558,7 @@ async def test_an_engine_that_stalls_is_in_the_list_of_alerts(tmp_path: Path, mo
         monkeypatch.setattr("chomp_tui.screens.run.screen.time.time", lambda: later)
         panel = screen_of(app).query_one("#alerts")
         screen_of(app).query_one(Board).arrange_for(zoomed="alerts")
-        sentence = "the engine lives, but has said nothing for 2h"
+        sentence = "the engine runs, but has written no event for 2h"
         await until(pilot, lambda: any("▲ silent" in line and sentence in line for line in drawn(app, panel)))
         await shows(pilot, "? silent")
 

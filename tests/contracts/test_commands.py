@@ -33,6 +33,7 @@ from tests.engine import (
     events_of,
     rows,
     run,
+    steps_of,
     write_config,
     write_corpus,
 )
@@ -138,7 +139,7 @@ def test_everything_asked_during_a_pause_is_done_and_changes_no_number(folder: P
         file.write(b"no command\n\xff\n[]\n")
     # A second console, and a shell.
     assert ctl(run_dir, "pause").stdout == f"step {step}: paused\n"
-    assert events_of(run_dir, Step)[-1].row["step"] == step, "nothing was trained meanwhile"  # type: ignore[attr-defined]
+    assert steps_of(run_dir)[-1].row["step"] == step, "nothing was trained meanwhile"
     lasted = time.monotonic() - began
     assert ctl(run_dir, "resume").stdout == f"step {step}: going on\n"
     assert engine.finish() == 0, engine.text()

@@ -331,7 +331,7 @@ def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPa
         terms={name: 1.0 for name in counts if name != "loss"},
     )
     maker.completed(Pending(1, metrics, {}, 64, 1.0), 64)
-    fields = {*maker.make(1, metrics, 64), "eval_loss", "eval_bpb"}
+    fields = {*maker.make(1, metrics, 64), "eval_loss", "eval_bpb", "t"}
     assert documented(section((ROOT / "docs" / "training.md").read_text(), "Metrics rows")) == fields
     example = decode(
         next(b.body for b in blocks(section((ROOT / "docs" / "events.md").read_text(), "`step`")) if b.kind == "json")

@@ -16,7 +16,7 @@ from chomp.record.event_log import read_events
 from chomp.record.manifest import list_checkpoints
 from chomp.record.run_view import RunView, fold_many
 from chomp_tui.screens.run.charts import terms_of
-from tests.engine import assert_same_run, dummy_config, rows, run, saved_arrays, write_config, write_corpus
+from tests.engine import assert_same_run, dummy_config, rows, run, saved_arrays, steps_of, write_config, write_corpus
 from tests.export.test_export import LLAMA
 
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def test_every_row_has_every_term_beside_the_plain_loss(finished: Path) -> None:
 
 
 def test_the_console_reads_every_term(finished: Path) -> None:
-    view = fold_many(RunView(), read_events(finished / "events.jsonl"))
+    view = fold_many(RunView(), [*read_events(finished / "events.jsonl"), *steps_of(finished)])
     assert terms_of(view) == list(TERMS)
     for name in TERMS:
         np.testing.assert_allclose(view.rows[name], [row[name] for row in rows(finished)], rtol=1e-6)

@@ -101,8 +101,8 @@ def no_half_checkpoint(run_dir: Path) -> None:
     assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == sorted(str(info.step) for info in infos)
 
 
-def steps_between(events: list[Event], first: Event, second: Event) -> int:
-    return sum(isinstance(event, Step) for event in events[events.index(first) : events.index(second)])
+def steps_between(run_dir: Path, first: Event, second: Event) -> int:
+    return sum(first.t <= row["t"] < second.t for row in rows(run_dir))
 
 
 @pytest.mark.root
@@ -134,7 +134,7 @@ def test_a_full_disk_is_told_and_the_next_save_with_space_works(
     engine.signal(signal.SIGTERM)
     assert engine.finish() == 143, engine.text()
     events = read_events(run_dir / "events.jsonl")
-    assert steps_between(events, failure, warning) <= 2
+    assert steps_between(run_dir, failure, warning) <= 2
     assert f"saving step {failure.step} failed: {failure.reason}" in engine.text()
     assert not any(
         isinstance(event, Checkpoint) and (event.state, event.step) == ("saving", failure.step) for event in events
@@ -212,7 +212,6 @@ def test_lines_wait_for_a_full_disk_and_none_is_torn(disk: Disk, configure: Call
     assert len(numbers) >= shown
     lines = (run_dir / "events.jsonl").read_bytes().splitlines()
     assert all(isinstance(json.loads(line), dict) for line in lines)
-    assert [e.row["step"] for e in read_events(run_dir / "events.jsonl") if isinstance(e, Step)] == numbers
 
 
 @pytest.mark.root

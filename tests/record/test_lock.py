@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from chomp.errors import RunDirError
-from chomp.record.lock import Holder, RunLock, live_holder, read_holder
+from chomp.record.lock import Holder, RunLock, is_running, live_holder, read_holder
 
 HOLD = (
     "import sys, time; from pathlib import Path; from chomp.record.lock import RunLock; "
@@ -135,3 +135,11 @@ def test_a_failed_attempt_leaves_no_descriptor(tmp_path: Path) -> None:
         with pytest.raises(RunDirError):
             RunLock(tmp_path / "lock").acquire()
     assert psutil.Process().num_fds() == before
+
+
+def test_a_process_that_runs() -> None:
+    me = psutil.Process()
+    assert is_running(me.pid)
+    assert is_running(me.pid, me.create_time())
+    assert not is_running(me.pid, me.create_time() - 60)
+    assert not is_running(2**22 + 1)

@@ -18,7 +18,8 @@ from chomp.record.events import Evaluated, Event, Phase, RunEnded, RunStarted, S
 from chomp.record.lock import RunLock
 from chomp.record.manifest import seal
 from chomp.record.rundir import RunDir
-from chomp.record.summary import COPIED, SummaryReader, summarize
+from chomp.record.status import COPIED, GONE
+from chomp.record.summary import SummaryReader, summarize
 from chomp.record.tail import find_last_line, read_tail, thinned_losses
 
 
@@ -90,7 +91,7 @@ def told(path: Path) -> dict[str, Any]:
         elif isinstance(event, RunEnded) and state in ("running", "new"):
             state, reason, step = event.status, event.reason, max(step, event.step)
     if state == "running":
-        state, reason = "crashed", "the engine is gone and said nothing: killed, or the machine went down"
+        state, reason = "crashed", GONE
     return {
         "state": state, "reason": reason, "total_steps": total, "step": step, "loss": loss, "eval_loss": eval_loss,
         "last_t": last,
@@ -189,7 +190,7 @@ def test_a_lock_of_another_machine_is_told(tmp_path: Path) -> None:
     (run / "lock").write_text(json.dumps({"pid": 7, "host": "elsewhere", "started": 1.0}))
     summary = summarize(run)
     assert (summary.state, summary.pid) == ("running", None)
-    assert summary.reason == "on elsewhere; from here nobody can tell whether it still runs"
+    assert summary.reason == "on elsewhere; this machine cannot tell whether it still runs"
 
 
 def test_the_copy_of_a_live_run_is_no_live_run(tmp_path: Path) -> None:
@@ -253,3 +254,37 @@ def test_a_hidden_folder_is_no_run(tmp_path: Path) -> None:
     write(tmp_path / "whole", [started(1, None)], 1)
     assert list_runs(tmp_path) == [tmp_path / "whole"]
     assert RunDir(tmp_path / ".half").holds_run()
+
+
+def write_rows(run: Path, *rows: tuple[int, float | None, float]) -> None:
+    """Metrics rows: step, loss, Unix time."""
+    lines = [json_line({"step": step, "loss": loss, "t": t}) for step, loss, t in rows]
+    (run / "metrics.jsonl").write_bytes(b"".join(lines))
+
+
+def test_the_newest_row_is_read_from_its_own_file(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write(run, [started(100, None)], 100)
+    began = 1_700_000_000.0
+    write_rows(run, (1, 5.0, began + 1), (2, 4.0, began + 2), (3, None, began + 3))
+    reader = SummaryReader(run)
+    summary = reader.read()
+    assert (summary.step, summary.loss, summary.last_t) == (3, 4.0, began + 3)
+    # The engine resumes from step 2; for an instant its event is there and the rows are not cut yet.
+    with (run / "events.jsonl").open("ab") as file:
+        file.write(encode(started(100, 2, attempt=2), began + 10))
+    assert (reader.read().step, reader.read().last_t) == (2, began + 10)
+    write_rows(run, (1, 5.0, began + 1), (2, 4.0, began + 2))
+    assert (reader.read().step, reader.read().loss) == (2, 4.0)
+    write_rows(run, (1, 5.0, began + 1), (2, 4.0, began + 2), (3, 3.5, began + 11))
+    summary = reader.read()
+    assert (summary.step, summary.loss, summary.last_t) == (3, 3.5, began + 11)
+
+
+def test_the_rows_may_have_another_name(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write(run, [started(100, None)], 100)
+    (run / "config_resolved.json").write_text(json.dumps({"logging": {"metrics_file": "rows.jsonl"}}))
+    write_rows(run, (7, 5.0, 1_700_000_001.0))
+    (run / "metrics.jsonl").rename(run / "rows.jsonl")
+    assert (summarize(run).step, summarize(run).loss) == (7, 5.0)

@@ -15,6 +15,7 @@ from chomp.record.events import Event, Phase, RolledBack, Sampled, Step, Warned
 from chomp.record.rundir import RunDir
 from chomp.sinks import Reporter, RowFiles, Sink
 from chomp.sinks.base import QueuedSink
+from chomp.sinks.rows import keep_rows_up_to
 
 
 class Recorder(Sink):
@@ -163,7 +164,10 @@ def test_rows_and_samples_are_flat_files(tmp_path: Path) -> None:
     sink.handle(Step(row={"step": 1, "loss": float("nan")}))
     sink.handle(Sampled(step=1, prompt="a", text="b\n\x1b[2J\u2028", tokens=3, seconds=0.5))
     sink.close()
-    assert run.metrics.read_text() == '{"step":1,"loss":null}\n'
+    row = json.loads(run.metrics.read_text())
+    assert abs(row.pop("t") - time.time()) < 60
+    assert row == {"step": 1, "loss": None}
+    assert run.metrics.read_bytes().endswith(b"}\n")
     assert run.samples.read_bytes() == b'{"step":1,"prompt":"a","text":"b\\n\\u001b[2J\\u2028","tokens":3}\n'
 
 
@@ -180,3 +184,66 @@ def test_rows_beyond_a_rollback_go(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert [(row["step"], row["loss"]) for row in rows] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0)]
     assert run.samples.read_text() == ""
+
+
+def test_rows_go_to_their_file_alone(tmp_path: Path) -> None:
+    run, seen = RunDir(tmp_path), Recorder()
+    reporter = report(tmp_path, RowFiles(run), seen)
+    for event in (phase(0), Step(row={"step": 1, "loss": 2.5}), phase(1)):
+        reporter.publish(event)
+    reporter.close()
+    assert [event.kind for event in seen.events] == ["phase", "step", "phase"]
+    assert [event.kind for event in read_events(run.events)] == ["phase", "phase"]
+    assert b'"kind":"step"' not in run.events.read_bytes()
+    assert [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()] == [1]
+
+
+def test_rows_wait_for_a_file_that_cannot_be_opened_yet(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "gone")
+    sink = RowFiles(run)
+    sink.handle(Step(row={"step": 1}))
+    run.path.mkdir()
+    sink.handle(Step(row={"step": 2}))
+    sink.close()
+    assert [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()] == [1, 2]
+
+
+def test_a_torn_row_of_a_killed_engine_spoils_no_later_one(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.metrics.write_bytes(b'{"step":1,"t":1.0}\n{"step":2,"lo')
+    sink = RowFiles(run)
+    sink.handle(Step(row={"step": 3}))
+    sink.close()
+    lines = run.metrics.read_bytes().splitlines()
+    assert lines[1] == b'{"step":2,"lo'
+    assert json.loads(lines[2])["step"] == 3
+
+
+def test_rows_at_the_end_are_cut_in_place_and_others_by_a_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    rows = [b'{"step":%d}\n' % step for step in range(1, 6)]
+    path.write_bytes(b"".join(rows) + b'{"step":')
+    before = path.stat().st_ino
+    assert keep_rows_up_to(path, 3) == 3
+    assert (path.read_bytes(), path.stat().st_ino) == (b"".join(rows[:3]), before)
+    path.write_bytes(rows[0] + rows[4] + rows[1])
+    assert keep_rows_up_to(path, 3) == 1
+    assert path.read_bytes() == rows[0] + rows[1]
+    assert path.stat().st_ino != before
+
+
+def test_rows_that_a_rollback_cannot_cut_do_not_end_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path, step: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("chomp.sinks.rows.keep_rows_up_to", refuse)
+    run = RunDir(tmp_path)
+    sink = RowFiles(run)
+    sink.handle(Step(row={"step": 3}))
+    sink.handle(RolledBack(2, 5, 0.5, 105, 1, 1, "went back"))
+    sink.handle(Step(row={"step": 3}))
+    sink.close()
+    assert [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()] == [3, 3]
+    assert "rows beyond step 2 stay" in caplog.text
