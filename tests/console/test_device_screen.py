@@ -128,7 +128,7 @@ def test_a_card() -> None:
 
 def test_what_a_user_may_not_see_is_a_dash_with_the_reason() -> None:
     [gpu] = probe_of("no_permission").gpus
-    refused = "– the driver refuses it to this user"
+    refused = "– the driver denies it to this user"
     assert card(gpu, 70).plain.splitlines() == [
         f"memory    {refused}",
         f"load      {refused}",

@@ -42,7 +42,7 @@ def test_table_and_line_to_copy(run):
 def test_missing_readings_are_not_zero(run):
     output = run("no_permission")
     assert "- / -" in output
-    assert "GPU 0: memory -: the driver refuses it to this user" in output
+    assert "GPU 0: memory -: the driver denies it to this user" in output
     assert output.rstrip().endswith("These GPUs need no environment variables.")
 
 
