@@ -1,3 +1,3 @@
-"""chomp pretrains language models on the machine in front of you."""
+"""chomp pretrains language models on one machine."""
 
 __version__ = "0.1.0"

@@ -22,10 +22,10 @@ SCOPES: Mapping[str, str] = {
     "device": "Device",
     "run": "Run",
     "checkpoints": "Checkpoints",
-    "chart": "A chart with the focus",
+    "chart": "A focused chart",
     "dialog": "Dialogs",
 }
-# What has keys of its own -> the screen it stands on, so that help shows both together.
+# Widgets with keys of their own -> their screen; help shows both together.
 WITHIN: Mapping[str, str] = {"pick": "configure", "switch": "configure", "open": "configure", "chart": "run"}
 
 
@@ -34,14 +34,14 @@ class Key:
     """One row of the table.
 
     Attributes:
-        scope: the screen or widget that has it; `app` reaches everywhere.
+        scope: the screen or widget that has the key; `app` keys work on every screen.
         action: name of the action method, without `action_`; may carry arguments.
         keys: Textual key names, comma-separated; the first is the one shown.
         label: a word or two for the footer.
         help: one sentence for help, palette and documentation.
-        footer: whether it stands in the footer.
-        priority: whether it counts before the focused widget's own keys.
-        name: last part of the id where the action's name does not tell rows apart.
+        footer: whether the footer shows it.
+        priority: whether it takes precedence over the focused widget's keys.
+        name: last part of the id, if the action's name is not unique.
     """
 
     scope: str
@@ -59,33 +59,31 @@ class Key:
 
 
 TABLE: tuple[Key, ...] = (
-    Key("app", "show_screen('home')", "1", "Home", "Runs and configurations.", name="home"),
+    Key("app", "show_screen('home')", "1", "Home", "List runs and configurations.", name="home"),
     Key("app", "show_screen('configure')", "2", "Configure", "Edit a configuration and check it.", name="configure"),
-    Key("app", "show_screen('device')", "3", "Device", "GPUs and the flags they need.", name="device"),
+    Key("app", "show_screen('device')", "3", "Device", "Show GPUs and the flags they need.", name="device"),
     Key("app", "show_screen('run')", "4", "Run", "Watch and steer a run.", name="run"),
     Key(
         "app",
         "show_screen('checkpoints')",
         "5",
         "Checkpoints",
-        "Checkpoints of one run, or of all.",
+        "List checkpoints of one run or of all runs.",
         name="checkpoints",
     ),
-    Key("app", "help", "question_mark,f1,6", "Help", "All keys, and what the screen is for.", footer=True),
-    Key("app", "back", "escape", "Back", "One layer out."),
-    Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme; remembered."),
+    Key("app", "help", "question_mark,f1,6", "Help", "Show all keys and the purpose of the screen.", footer=True),
+    Key("app", "back", "escape", "Back", "Go back one level."),
+    Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme, and save the choice."),
     Key("app", "save_screenshot", "f8", "Screenshot", "Write the screen to an SVG file."),
-    Key("app", "quit", "q", "Quit", "Leave the console; runs go on, and a line says how to attach.", footer=True),
+    Key("app", "quit", "q", "Quit", "Close the console; runs continue, and a line says how to attach.", footer=True),
     Key("home", "open", "enter", "Open", "Watch the selected run, or edit the selected configuration.", footer=True),
     Key("home", "new", "n", "New", "Configure a new run from the selected configuration or run.", footer=True),
-    Key("home", "resume", "r", "Resume", "Pick a checkpoint of the selected run and go on from it.", footer=True),
-    Key(
-        "home", "open_folder", "o", "Folder", "Show where the selected run lies, and open it where there is a desktop."
-    ),
-    Key("home", "delete", "d", "Delete", "Delete the selected run, after asking.", footer=True),
+    Key("home", "resume", "r", "Resume", "Choose a checkpoint of the selected run and resume from it.", footer=True),
+    Key("home", "open_folder", "o", "Folder", "Show the path of the selected run; on a desktop, open the folder."),
+    Key("home", "delete", "d", "Delete", "Delete the selected run after a confirmation.", footer=True),
     Key("home", "filter", "slash", "Filter", "Show only names that contain a text.", footer=True),
     Key("configure", "launch", "f5", "Launch", "Start training with this configuration.", footer=True, priority=True),
-    Key("configure", "save", "ctrl+s,f2", "Save", "Save to the file it came from.", footer=True, priority=True),
+    Key("configure", "save", "ctrl+s,f2", "Save", "Save to the opened file.", footer=True, priority=True),
     Key("configure", "save_as", "f3", "Save as", "Save under another name.", priority=True),
     Key(
         "configure",
@@ -97,51 +95,76 @@ TABLE: tuple[Key, ...] = (
         priority=True,
     ),
     Key(
-        "configure", "toggle_yaml", "f4", "Form/YAML", "Move between the form and the YAML.", footer=True, priority=True
+        "configure",
+        "toggle_yaml",
+        "f4",
+        "Form/YAML",
+        "Switch between the form and the YAML.",
+        footer=True,
+        priority=True,
     ),
-    Key("configure", "diff", "f7", "Diff", "What differs from the file on disk.", footer=True, priority=True),
-    Key("configure", "compile", "f10", "Compile", "Ask the compiler how much memory the step takes.", priority=True),
-    Key("configure", "undo", "ctrl+z", "Undo", "Take the last change back.", priority=True),
-    Key("configure", "redo", "ctrl+y", "Redo", "Make the change again that was taken back.", priority=True),
+    Key("configure", "diff", "f7", "Diff", "Show the differences from the file on disk.", footer=True, priority=True),
+    Key("configure", "compile", "f10", "Compile", "Compile the step and show the memory it needs.", priority=True),
+    Key("configure", "undo", "ctrl+z", "Undo", "Undo the last change.", priority=True),
+    Key("configure", "redo", "ctrl+y", "Redo", "Redo the last undone change.", priority=True),
     Key(
         "configure", "filter", "ctrl+f", "Find", "Show only settings whose name or help contains a text.", priority=True
     ),
-    Key("pick", "step(1)", "right,space", "Next", "Take the next value.", name="next"),
-    Key("pick", "step(-1)", "left", "Previous", "Take the value before.", name="previous"),
-    Key("pick", "list", "enter", "List", "List all values, to choose one."),
-    Key("pick", "clear", "delete,backspace", "Default", "Take it out of the file, so that the default counts."),
-    Key("switch", "turn_over", "space,enter", "On/off", "Turn it on, or off."),
+    Key("pick", "step(1)", "right,space", "Next", "Select the next value.", name="next"),
+    Key("pick", "step(-1)", "left", "Previous", "Select the previous value.", name="previous"),
+    Key("pick", "list", "enter", "List", "Choose from a list of all values."),
+    Key(
+        "pick", "clear", "delete,backspace", "Default", "Remove the setting from the file, so that its default applies."
+    ),
+    Key("switch", "turn_over", "space,enter", "On/off", "Turn it on or off."),
     Key("switch", "turn(True)", "right", "On", "Turn it on.", name="on"),
     Key("switch", "turn(False)", "left", "Off", "Turn it off.", name="off"),
-    Key("switch", "clear", "delete,backspace", "Default", "Take it out of the file, so that the default counts."),
-    Key("open", "open", "enter", "Open", "Edit the selected configuration, or a copy of the selected run's."),
-    Key("open", "filter", "slash", "Filter", "Show only files and runs whose name contains a text."),
-    Key("device", "switch", "space", "Switch", "Apply the selected rule to runs started here, or do not.", footer=True),
     Key(
-        "device", "test_flags", "t", "Test flags", "Prove in a short child process that XLA accepts them.", footer=True
+        "switch",
+        "clear",
+        "delete,backspace",
+        "Default",
+        "Remove the setting from the file, so that its default applies.",
+    ),
+    Key(
+        "open",
+        "open",
+        "enter",
+        "Open",
+        "Edit the selected configuration, or a copy of the selected run's configuration.",
+    ),
+    Key("open", "filter", "slash", "Filter", "Show only files and runs whose name contains a text."),
+    Key("device", "switch", "space", "Switch", "Turn the selected rule on or off for runs started here.", footer=True),
+    Key(
+        "device",
+        "test_flags",
+        "t",
+        "Test flags",
+        "Test in a short child process whether XLA accepts the flags.",
+        footer=True,
     ),
     Key("device", "refresh", "r", "Refresh", "Read the GPUs again.", footer=True),
     Key("device", "copy_line", "y", "Copy line", "Copy the `env` line with these variables.", footer=True),
-    Key("run", "pause", "p", "Pause", "Pause training after the step at hand, or go on.", footer=True),
+    Key("run", "pause", "p", "Pause", "Pause training after the current step, or continue.", footer=True),
     Key("run", "save_now", "c", "Save", "Save a checkpoint now.", footer=True),
     Key("run", "evaluate_now", "e", "Eval", "Evaluate on the held-out text now.", footer=True),
-    Key("run", "sample_now", "g", "Sample", "Type a prompt and see what the model makes of it.", footer=True),
-    Key("run", "stop", "S", "Stop", "Save and stop, stop without saving, or neither.", footer=True),
-    Key("run", "log_y", "y", "Log y", "Switch the charts of losses between logarithmic and linear.", footer=True),
-    Key("run", "smoothing", "s", "Smooth", "Next amount of smoothing of the training loss."),
-    Key("run", "x_axis", "x", "X axis", "Plot by step, by tokens or by time."),
-    Key("run", "zoom_in", "plus,equals_sign", "Zoom in", "Show a shorter part; the newest record stays in view."),
-    Key("run", "zoom_out", "minus", "Zoom out", "Show a longer part."),
+    Key("run", "sample_now", "g", "Sample", "Type a prompt and show the model's continuation.", footer=True),
+    Key("run", "stop", "S", "Stop", "Ask, then save and stop, or stop without saving.", footer=True),
+    Key("run", "log_y", "y", "Log y", "Switch loss charts between logarithmic and linear.", footer=True),
+    Key("run", "smoothing", "s", "Smooth", "Change the smoothing of the training loss."),
+    Key("run", "x_axis", "x", "X axis", "Plot over steps, tokens or time."),
+    Key("run", "zoom_in", "plus,equals_sign", "Zoom in", "Show a shorter range; the newest row stays visible."),
+    Key("run", "zoom_out", "minus", "Zoom out", "Show a longer range."),
     Key("run", "zoom_reset", "0", "All", "Show the whole run."),
-    Key("run", "marker", "b", "Blocks", "Draw charts with braille dots, or with blocks where a font lacks them."),
-    Key("run", "zoom_panel", "enter", "Zoom", "Show the focused panel alone, or all again."),
+    Key("run", "marker", "b", "Blocks", "Draw charts with braille dots or with blocks, for fonts without braille."),
+    Key("run", "zoom_panel", "enter", "Zoom", "Show only the focused panel, or all panels again."),
     Key("run", "next_panel", "n", "Next panel", "Show the next panel."),
     Key("run", "previous_panel", "N", "Previous panel", "Show the previous panel."),
     Key("run", "filter", "slash", "Filter log", "Show only log lines that contain a text."),
-    Key("run", "mark", "space", "Mark", "Mark the selected sample, to compare it with others of the same prompt."),
-    Key("run", "other_prompt", "o", "Prompt", "Samples of the next prompt."),
-    Key("run", "resume", "r", "Resume", "Go on with this run after it ended, from a checkpoint.", footer=True),
-    Key("checkpoints", "resume", "enter", "Resume", "Go on in place from the selected checkpoint.", footer=True),
+    Key("run", "mark", "space", "Mark", "Mark the selected sample to compare it with others of the same prompt."),
+    Key("run", "other_prompt", "o", "Prompt", "Show the samples of the next prompt."),
+    Key("run", "resume", "r", "Resume", "Resume this run from a checkpoint after it has ended.", footer=True),
+    Key("checkpoints", "resume", "enter", "Resume", "Resume in place from the selected checkpoint.", footer=True),
     Key(
         "checkpoints",
         "fork",
@@ -155,7 +178,7 @@ TABLE: tuple[Key, ...] = (
         "sample",
         "g",
         "Sample",
-        "Write with the selected checkpoint, prompt by prompt.",
+        "Generate text with the selected checkpoint.",
         footer=True,
     ),
     Key(
@@ -163,20 +186,24 @@ TABLE: tuple[Key, ...] = (
         "export",
         "x",
         "Export",
-        "Write the selected checkpoint's model for other programs.",
+        "Export the selected checkpoint's model for other programs.",
         footer=True,
     ),
     Key("checkpoints", "verify", "v", "Verify", "Compare every byte with the checkpoint's manifest.", footer=True),
-    Key("checkpoints", "tag", "t", "Tag", "Tag the selected checkpoint, so that it is kept.", footer=True),
-    Key("checkpoints", "delete", "d", "Delete", "Delete the selected checkpoint, after asking.", footer=True),
+    Key("checkpoints", "tag", "t", "Tag", "Tag the selected checkpoint so that it is kept.", footer=True),
+    Key("checkpoints", "delete", "d", "Delete", "Delete the selected checkpoint after a confirmation.", footer=True),
     Key(
-        "checkpoints", "differences", "i", "Differs", "All settings in which it differs from the configuration at hand."
+        "checkpoints",
+        "differences",
+        "i",
+        "Differs",
+        "Show all settings in which it differs from the current configuration.",
     ),
-    Key("checkpoints", "samples", "s", "Samples", "What the model wrote at the selected checkpoint's step."),
+    Key("checkpoints", "samples", "s", "Samples", "Show the samples of the selected checkpoint's step."),
     Key("checkpoints", "filter", "slash", "Filter", "Show only runs whose name contains a text."),
     Key("chart", "crosshair(-1)", "left", "Left", "Move the crosshair to the left.", name="crosshair_left"),
     Key("chart", "crosshair(1)", "right", "Right", "Move the crosshair to the right.", name="crosshair_right"),
-    Key("chart", "crosshair_off", "escape", "No crosshair", "Take the crosshair away."),
+    Key("chart", "crosshair_off", "escape", "No crosshair", "Remove the crosshair."),
     Key("dialog", "cancel", "escape", "Cancel", "Close without doing anything."),
 )
 
@@ -193,7 +220,7 @@ def bindings(scope: str) -> list[Binding]:
 
 
 def shown(keys: str) -> str:
-    """Key names as people read them: `? or F1`."""
+    """Key names as displayed: `? or F1`."""
     return " or ".join(_NAMES.get(key, key if len(key) == 1 else _spell(key)) for key in keys.split(","))
 
 

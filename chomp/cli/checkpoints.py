@@ -19,11 +19,13 @@ from chomp.record.text import duration, sanitize, size
 
 @click.command("checkpoints")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--verify", "check", is_flag=True, help="Read every byte and compare its digest.")
-@click.option("--tag", "tagged", nargs=2, type=(int, str), metavar="STEP NAME", help="Tag a checkpoint: it is kept.")
-@click.option("--untag", "untagged", type=int, metavar="STEP", help="Take a checkpoint's tags away.")
-@click.option("--samples", "with_samples", is_flag=True, help="Also what the model wrote at each checkpoint's step.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON list.")
+@click.option("--verify", "check", is_flag=True, help="Verify the SHA-256 of every file.")
+@click.option(
+    "--tag", "tagged", nargs=2, type=(int, str), metavar="STEP NAME", help="Tag a checkpoint, so that it is kept."
+)
+@click.option("--untag", "untagged", type=int, metavar="STEP", help="Remove a checkpoint's tags.")
+@click.option("--samples", "with_samples", is_flag=True, help="Also show the samples of each checkpoint's step.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def command(
     run: Path,
     check: bool,
@@ -57,7 +59,7 @@ def command(
                 click.echo(_sample_lines(sample))
     damaged = [row["step"] for row in rows if row["problems"]]
     if damaged:
-        raise CheckpointError(f"damaged: step {', '.join(map(str, damaged))}; --resume latest passes over them")
+        raise CheckpointError(f"damaged: step {', '.join(map(str, damaged))}; --resume latest skips them")
 
 
 def _find(run: Path, step: int) -> CheckpointInfo:
@@ -110,5 +112,5 @@ def _line(row: dict[str, Any], check: bool) -> str:
 
 
 def _sample_lines(sample: dict[str, Any]) -> str:
-    """A prompt and what followed it, set off from the line of their checkpoint."""
+    """A sample, indented below the line of its checkpoint."""
     return textwrap.indent(sanitize(sample["prompt"] + sample["text"]), "    │ ", lambda line: True)

@@ -1,4 +1,4 @@
-"""`chomp config check|show|schema`: look at a configuration without starting anything."""
+"""`chomp config check|show|schema`: check and show a configuration without starting a run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _config_file = click.argument("config_file", metavar="CONFIG", type=click.Path(p
 
 @click.group("config")
 def command() -> None:
-    """Check a configuration, show what it resolves to, print its JSON Schema."""
+    """Check a configuration, show its resolved values, print its JSON Schema."""
 
 
 @command.command("check")
 @_config_file
 @_overrides
 def check_command(config_file: Path, overrides: tuple[str, ...]) -> None:
-    """Say whether CONFIG can be used, and what it amounts to."""
+    """Check CONFIG and print its main figures."""
     loaded = load_config(config_file, overrides)
     click.echo(f"OK {loaded.source}: {summary(loaded.config, derive(loaded.config))}")
     for note in notes(loaded.config):
@@ -39,7 +39,7 @@ def check_command(config_file: Path, overrides: tuple[str, ...]) -> None:
 @_overrides
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
 def show_command(config_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print every value of CONFIG and who set it: default, preset, file or override."""
+    """Print every value of CONFIG with its source: default, preset, file or override."""
     loaded = load_config(config_file, overrides)
     if as_json:
         values = {
@@ -59,7 +59,7 @@ def schema_command() -> None:
 
 
 def summary(values: Config, derived: Derived) -> str:
-    """One line with the numbers that people check first."""
+    """The main figures in one line."""
     train, optim = values.train, values.optim
     batch = f"{derived.grad_accum} x {train.batch_size} x {train.seq_len}"
     schedule = f"{optim.name}, warm-up {optim.warmup_steps:,}, {optim.schedule} decay {derived.decay_steps_effective:,}"
@@ -71,7 +71,7 @@ def summary(values: Config, derived: Derived) -> str:
 
 
 def resolved_yaml(loaded: LoadedConfig) -> str:
-    """All values as a YAML file that can be used again, each with its origin as a comment."""
+    """All values as a valid YAML file, each with its source as a comment."""
     lines: list[str] = []
     open_sections: list[str] = []
     for path, value in flatten(loaded.config).items():
@@ -97,7 +97,7 @@ def _yaml_value(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A YAML double-quoted scalar; control characters are escaped, so that none reaches a terminal."""
+    """A YAML double-quoted scalar; control characters are escaped, so that they do not reach a terminal."""
     escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
     plain = text.replace("$variables", "$$variables")
     inner = (escapes.get(letter, letter if letter.isprintable() else f"\\U{ord(letter):08X}") for letter in plain)

@@ -19,7 +19,7 @@ from chomp.record.text import sanitize
 @click.command("ctl")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("action", type=click.Choice(COMMANDS))
-@click.option("--prompt", help="For sample: the text to continue.")
+@click.option("--prompt", help="For sample: the prompt.")
 @click.option(
     "--timeout",
     "timeout_seconds",
@@ -28,25 +28,25 @@ from chomp.record.text import sanitize
     help="Seconds to wait for the engine's answer; 0 does not wait.",
 )
 def command(run: Path, action: str, prompt: str | None, timeout_seconds: float) -> None:
-    """Ask the live run RUN to pause, resume, save, eval, sample, stop or abort.
+    """Send a command to the live run RUN: pause, resume, save, eval, sample, stop or abort.
 
     The engine acts between two steps and answers; stop and abort do not wait for the first step.
     """
     if prompt is not None and action != "sample":
-        raise click.UsageError("--prompt goes with sample")
+        raise click.UsageError("--prompt is only for sample")
     directory = open_run(run)
     _require_engine(directory)
     reader = EventReader(directory.events, offset=directory.events.stat().st_size if directory.events.exists() else 0)
     asked = Command(command=action, args={"prompt": prompt} if prompt is not None else {})
     _send(directory, asked)
     if timeout_seconds <= 0:
-        click.echo(f"{action} was asked for ({asked.id})")
+        click.echo(f"{action} requested ({asked.id})")
         return
     answer = _wait_for_answer(reader, directory, asked.id, timeout_seconds)
     if answer is None:
         raise RunDirError(
             f"the engine did not answer within {timeout_seconds:.0f} s; it may be compiling or evaluating, "
-            "and will still obey"
+            "and will execute the command afterwards"
         )
     click.echo(f"step {answer.step}: {sanitize(answer.message)}")
     if not answer.ok:

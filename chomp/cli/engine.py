@@ -1,4 +1,4 @@
-"""What has to be in the environment before JAX is imported."""
+"""Sets the environment before JAX is imported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BEFORE_IMPORT = {
 
 
 def leave_on_signals() -> None:
-    """Until the engine's own watcher takes over there is nothing to save: a signal ends the process, with its code."""
+    """Before the engine handles signals there is nothing to save: end the process on a signal, with its exit code."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)
@@ -27,7 +27,7 @@ def leave_on_signals() -> None:
 
 
 def prepare_environment() -> None:
-    """Set what libraries read at import, and the flags that the installed GPUs need; what the user set stays.
+    """Set variables that libraries read at import, and the flags of the installed GPUs; never override the user's.
 
     Raises:
         DeviceError: the installed XLA does not accept a flag in `XLA_FLAGS`, which would abort the process.

@@ -16,9 +16,9 @@ import click
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Other text or limits, e.g. -o data.max_eval_samples=50.",
+    help="Change one value of the run's configuration, e.g. -o data.max_eval_samples=50.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Score the held-out text of a run with its newest checkpoint, or with CHECKPOINT."""
     from chomp.cli.engine import prepare_environment
@@ -51,5 +51,5 @@ def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     click.echo(
         f"step {trained.info.step}: loss {result.loss:.4f}  perplexity {result.perplexity:.3f}{bpb}  "
         f"({result.tokens:,} tokens, {result.bytes:,} bytes, {result.seconds:.1f} s; "
-        f"by token frequencies alone {result.unigram_loss:.4f})"
+        f"unigram baseline {result.unigram_loss:.4f})"
     )

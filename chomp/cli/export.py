@@ -13,16 +13,16 @@ import click
 @click.command("export")
 @click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
 @click.option("--to", "name", metavar="FORMAT", help="hf, gguf, mhc, megalodon-jax, int8 or stablehlo; see --list.")
-@click.option("-d", "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the files go.")
+@click.option("-d", "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Output folder.")
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16", "q8_0"]),
-    help="Of weights; default: as in the checkpoint. q8_0 is for gguf only.",
+    help="Dtype of the weights; default: as in the checkpoint. q8_0 is for gguf only.",
 )
-@click.option("--seq-len", type=click.IntRange(min=1), help="Tokens of a row (stablehlo); default: as in training.")
-@click.option("--no-measure", is_flag=True, help="int8: do not score the run's held-out text before and after.")
-@click.option("--list", "only_list", is_flag=True, help="Say which formats are possible, and why others are not.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--seq-len", type=click.IntRange(min=1), help="Tokens per row (stablehlo); default: as in training.")
+@click.option("--no-measure", is_flag=True, help="int8: do not score the held-out text before and after.")
+@click.option("--list", "only_list", is_flag=True, help="List possible formats, and why others are not possible.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     source: Path,
     name: str | None,
@@ -33,14 +33,14 @@ def command(
     only_list: bool,
     as_json: bool,
 ) -> None:
-    """Write the newest checkpoint of RUN, or CHECKPOINT (RUN/checkpoints/STEP), for other programs.
+    """Export the newest checkpoint of RUN, or CHECKPOINT (RUN/checkpoints/STEP), for other programs.
 
     Only parameters are read; the optimizer's state is not. --list reads no array at all.
     """
     if not only_list and (name is None or output is None):
-        raise click.UsageError("name a format and a folder: --to FORMAT --output FOLDER; --list says which there are")
+        raise click.UsageError("name a format and a folder: --to FORMAT --output FOLDER; --list shows the formats")
     if no_measure and name != "int8":
-        raise click.UsageError("--no-measure is for --to int8; no other format measures anything")
+        raise click.UsageError("--no-measure is only for --to int8; no other format measures the loss")
     from chomp.cli.engine import prepare_environment
     from chomp.record.rundir import open_run_around
 
@@ -53,7 +53,7 @@ def command(
     from chomp.train.compilation import use_compilation_cache
 
     if name is not None and name not in FORMATS:
-        raise click.UsageError(f"no format {name}; there are {', '.join(FORMATS)}")
+        raise click.UsageError(f"unknown format {name}; choose one of {', '.join(FORMATS)}")
     ask = Ask(dtype, seq_len, measure=not no_measure)
     if only_list:
         run, info, config, tokenizer = describe(source)

@@ -16,14 +16,14 @@ from chomp.record.text import sanitize
 @click.command("fork")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("new", metavar="NEW_DIR", type=click.Path(path_type=Path))
-@click.option("--step", default="latest", show_default=True, metavar="STEP|latest", help="Which checkpoint.")
+@click.option("--step", default="latest", show_default=True, metavar="STEP|latest", help="The checkpoint to fork from.")
 def command(run: Path, new: Path, step: str) -> None:
-    """Make NEW_DIR a run that begins with a checkpoint of RUN; RUN stays as it is."""
+    """Create the run NEW_DIR from a checkpoint of RUN; RUN does not change."""
     origin = open_run(run)
     chosen = _newest_good(origin) if step == "latest" else _parse(step)
     forked = fork_run(origin, chosen, new)
     place = sanitize(str(forked.path))
-    click.echo(f"{place} begins with step {chosen} of {sanitize(str(run))}")
+    click.echo(f"{place} starts from step {chosen} of {sanitize(str(run))}")
     click.echo(f"train it with: chomp train --run-dir {place} --resume {chosen}")
 
 
@@ -34,11 +34,11 @@ def _parse(step: str) -> int:
 
 
 def _newest_good(run: RunDir) -> int:
-    """The newest checkpoint whose bytes are intact; those passed over are named."""
+    """The newest intact checkpoint; prints the damaged ones that it skips."""
     infos = list_checkpoints(run.checkpoints)
     for info in reversed(infos):
         problems = verify(info.path)
         if not problems:
             return info.step
-        click.echo(f"passed over step {info.step}: {sanitize('; '.join(problems))}", err=True)
+        click.echo(f"skipped step {info.step}: {sanitize('; '.join(problems))}", err=True)
     raise CheckpointError(f"{run.path} has no {'intact ' if infos else ''}checkpoint to fork from")

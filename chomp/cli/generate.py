@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chomp.generate.sampling import SamplingOptions
 
 ENDS = {
-    "length": "the most it may write",
+    "length": "--max-tokens",
     "end-of-text": "the end-of-text id",
     "stop": "a stop text",
     "stopped": "Ctrl-C",
@@ -26,38 +26,40 @@ ENDS = {
 
 @click.command("generate")
 @click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
-@click.option("--prompt", help="The text to continue; without one a new document is begun.")
+@click.option("--prompt", help="The prompt; without one the model starts a new document.")
 @click.option(
     "--prompt-file",
     type=click.File("rb"),
     metavar="FILE",
     help="Read the prompt from a file, or from standard input: -.",
 )
-@click.option("-i", "--interactive", is_flag=True, help="Continue each line that is typed, until Ctrl-D.")
+@click.option("-i", "--interactive", is_flag=True, help="Continue each input line, until Ctrl-D.")
 @click.option(
-    "--max-tokens", default=128, show_default=True, type=click.IntRange(min=1), help="Tokens to write at most."
+    "--max-tokens",
+    default=128,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Maximum number of tokens to generate.",
 )
 @click.option(
-    "--temperature", default=1.0, show_default=True, type=click.FloatRange(min=0), help="0 takes the likeliest token."
+    "--temperature", default=1.0, show_default=True, type=click.FloatRange(min=0), help="0 picks the most likely token."
 )
-@click.option("--top-k", type=click.IntRange(min=1), help="Choose among the k likeliest tokens.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Sample from the k most likely tokens.")
 @click.option(
     "--top-p",
     type=click.FloatRange(min=0, max=1, min_open=True),
-    help="Choose among the likeliest tokens of this total probability.",
+    help="Sample from the most likely tokens with this total probability.",
 )
+@click.option("--stop", "stops", multiple=True, metavar="TEXT", help="Stop before this text; may be repeated.")
 @click.option(
-    "--stop", "stops", multiple=True, metavar="TEXT", help="End before this text; may be given several times."
-)
-@click.option(
-    "--seed", default=42, show_default=True, type=click.IntRange(min=0), help="The same seed writes the same text."
+    "--seed", default=42, show_default=True, type=click.IntRange(min=0), help="The same seed generates the same text."
 )
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="One JSON object: step, prompt, text, tokens, end, seconds. With --interactive each line read is a JSON "
-    "object, prompt and these options (max_tokens, stop as a list, ...), and pieces are written as they come.",
+    help="Print one JSON object: step, prompt, text, tokens, end, seconds. With --interactive each line is a JSON "
+    "object with prompt and these options (max_tokens, stop as a list, ...), and the output is streamed in pieces.",
 )
 def command(
     source: Path,
@@ -76,7 +78,7 @@ def command(
     if sum((prompt is not None, prompt_file is not None, interactive)) > 1:
         raise click.UsageError("give one of --prompt, --prompt-file and --interactive")
     if "" in stops:
-        raise click.UsageError("--stop: an empty text is everywhere")
+        raise click.UsageError("--stop: the text must not be empty")
     text = _read_prompt(prompt_file) if prompt_file is not None else prompt or ""
     from chomp.cli.engine import prepare_environment
     from chomp.record.rundir import open_run_around
@@ -112,7 +114,7 @@ def _read_prompt(file: Any) -> str:
 
 
 def _typed() -> Iterator[str]:
-    """Lines that a person types, or that come through a pipe."""
+    """Lines from the keyboard or from a pipe."""
     asks = "> " if sys.stdin.isatty() else ""
     while True:
         try:
@@ -131,12 +133,12 @@ class Writer:
     """Continues prompts with one trained model."""
 
     def __init__(self, trained: TrainedModel) -> None:
-        """Put the parameters together with the rest of the model."""
+        """Combine the parameters with the static part of the model."""
         self.trained = trained
         self._model = trained.model_def.combine(trained.params)
 
     def stream(self, prompt: str, options: SamplingOptions, seed: int, *, stays: bool = False) -> None:
-        """Write the prompt and its continuation as it comes; then, beside standard output, what it took.
+        """Stream the prompt and its continuation to standard output, then print the speed to standard error.
 
         Args:
             stays: Ctrl-C ends the continuation only.
@@ -164,7 +166,7 @@ class Writer:
         return {"step": self.trained.info.step, "prompt": start, "text": text, **self._summary(pieces)}
 
     def serve(self, lines: Iterable[str], options: SamplingOptions, seed: int) -> None:
-        """Answer each line of a program in JSON lines: `piece`s, then the `end`, or a `problem`.
+        """Answer each input line in JSON lines: `piece`s, then the `end`, or a `problem`.
 
         SIGINT ends a continuation only.
         """

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 @click.command("inspect")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value.")
-@click.option(
-    "--compile", "compile_program", is_flag=True, help="Compile the step ahead of time and read XLA's memory account."
-)
+@click.option("--compile", "compile_program", is_flag=True, help="Compile the step and show XLA's memory analysis.")
 @click.option(
     "--continue",
     "origin",
@@ -25,11 +23,11 @@ if TYPE_CHECKING:
     metavar="CHECKPOINT",
     help="As a run that goes on from this checkpoint, or from a run's newest: the schedule it would keep.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     config: Path, overrides: tuple[str, ...], compile_program: bool, origin: Path | None, as_json: bool
 ) -> None:
-    """Show what CONFIG amounts to: parameters, tokens, schedule, FLOPs, memory."""
+    """Show parameters, tokens, schedule, FLOPs and memory of CONFIG."""
     from chomp.cli.engine import prepare_environment
     from chomp.config.load import load_config
 

@@ -1,4 +1,4 @@
-"""Finding the configuration that a command means."""
+"""Loads the configuration that a command names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def load_for_training(path: Path | None, overrides: Sequence[str], run_dir: Path | None) -> LoadedConfig:
-    """The named file, or without one the configuration that the run in `run_dir` was last started with.
+    """The named file; without one, the configuration with which the run in `run_dir` was last started.
 
     Raises:
         ConfigError: there is neither, or the configuration is wrong.
@@ -24,7 +24,7 @@ def load_for_training(path: Path | None, overrides: Sequence[str], run_dir: Path
     if path is not None:
         return load_config(path, overrides)
     if run_dir is None:
-        raise ConfigError("which configuration? pass a YAML file, e.g. chomp train configs/quickstart.yaml")
+        raise ConfigError("no configuration given; pass a YAML file, e.g. chomp train configs/quickstart.yaml")
     return load_from_run(run_dir, overrides)
 
 

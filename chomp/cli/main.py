@@ -1,4 +1,4 @@
-"""The `chomp` command: subcommands loaded only when they are named."""
+"""The `chomp` command with its lazily loaded subcommands."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from chomp.errors import ChompError
 
 # Subcommand -> module that holds a click command of that name, and its line in the help.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("chomp.cli.train", "Train, or resume training."),
-    "generate": ("chomp.cli.generate", "Write text with a checkpoint."),
+    "train": ("chomp.cli.train", "Train, or resume a run."),
+    "generate": ("chomp.cli.generate", "Generate text with a checkpoint."),
     "eval": ("chomp.cli.evaluate", "Score a checkpoint: loss, perplexity, bits per byte."),
     "prepare-data": ("chomp.cli.prepare_data", "Write text as token files, with a tokenizer trained on it."),
-    "export": ("chomp.cli.export", "Write a checkpoint for other programs."),
-    "inspect": ("chomp.cli.inspect", "Parameters, tokens, schedule, FLOPs and memory of a configuration."),
-    "presets": ("chomp.cli.presets", "Known model shapes with their parameters and memory."),
+    "export": ("chomp.cli.export", "Export a checkpoint's model for other programs."),
+    "inspect": ("chomp.cli.inspect", "Show parameters, tokens, schedule, FLOPs and memory of a configuration."),
+    "presets": ("chomp.cli.presets", "List known model shapes with their parameters and memory."),
     "config": ("chomp.cli.config", "Check or show a configuration; print its schema."),
-    "probe": ("chomp.cli.probe", "GPUs, driver, and the environment they need."),
+    "probe": ("chomp.cli.probe", "Show GPUs, driver, and the environment they need."),
     "runs": ("chomp.cli.runs", "List runs."),
     "checkpoints": ("chomp.cli.checkpoints", "List and verify a run's checkpoints."),
-    "fork": ("chomp.cli.fork", "Begin a new run with a checkpoint of another one."),
+    "fork": ("chomp.cli.fork", "Start a new run from a checkpoint of another run."),
     "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),
 }
 
@@ -37,7 +37,7 @@ FLUSH_SECONDS = 2.0
 
 
 class LazyGroup(click.Group):
-    """A group whose help needs none of its commands' imports."""
+    """A group that shows its help without importing its commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -66,11 +66,11 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(chomp.__version__, prog_name="chomp")
 def cli() -> None:
-    """Pretrain language models on the machine in front of you."""
+    """Pretrain language models on one machine."""
 
 
 def run(command: click.Command, args: list[str] | None = None) -> None:
-    """Run a command and exit with the code that its outcome means."""
+    """Run a command and exit with its exit code."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character shows another; it ends no run.
         if isinstance(stream, io.TextIOWrapper):
@@ -106,14 +106,14 @@ def _complain(sentence: str) -> None:
 
 
 def _show(error: click.ClickException) -> None:
-    """What click says of a command line that it does not understand, ending as our own complaints do."""
+    """Click's message for an invalid command line, in the form of chomp's own errors."""
     said = io.StringIO()
     error.show(said)
     click.echo(re.sub("^Error: ", "error: ", said.getvalue(), count=1, flags=re.MULTILINE), err=True, nl=False)
 
 
 def leave(code: int) -> None:
-    """Exit even if a thread of a native library is still busy, or nobody reads the terminal any more."""
+    """Exit even if a thread of a native library is still running, or the terminal is closed."""
     # A full pipe or a stopped terminal blocks the flush for ever; everything that matters is in the run directory.
     flushing = threading.Thread(target=_flush, daemon=True)
     flushing.start()

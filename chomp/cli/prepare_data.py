@@ -19,40 +19,36 @@ if TYPE_CHECKING:
 
 # Lines on a terminal are written over; elsewhere there is one now and then.
 TERMINAL_SECONDS, LINE_SECONDS = 0.2, 10.0
-STAGES = {"tokenizer": "reading for the tokenizer", "val": "val.bin", "train": "train.bin"}
+STAGES = {"tokenizer": "training the tokenizer", "val": "val.bin", "train": "train.bin"}
 
 
 @click.command("prepare-data")
 @click.argument("text", nargs=-1, metavar="[TEXT]...")
-@click.option("--stdlib", is_flag=True, help="Take the library sources of the Python that runs chomp as text.")
-@click.option(
-    "-d", "--output", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Where the files go."
-)
+@click.option("--stdlib", is_flag=True, help="Use the source files of Python's standard library as text.")
+@click.option("-d", "--output", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Output folder.")
 @click.option(
     "--vocab-size",
     type=click.IntRange(min=1),
-    help="Train a byte-level BPE of so many ids on the text; without --tokenizer the default, of 4096.",
+    help="Train a byte-level BPE with this many ids on the text; the default without --tokenizer: 4096.",
 )
-@click.option(
-    "--tokenizer", help="An existing tokenizer instead: `byte`, a tokenizer.json, a folder, or a name on the hub."
-)
+@click.option("--tokenizer", help="Use an existing tokenizer: `byte`, a tokenizer.json, a folder, or a hub name.")
 @click.option("--text-key", default="text", show_default=True, help="Column of tables (jsonl, parquet, csv).")
 @click.option(
     "--val-documents",
     default=1000,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Most documents of val.bin; 5 % of all where that is less.",
+    help="Maximum number of documents in val.bin; it gets at most 5 % of all.",
 )
 @click.option(
     "--on-bad-text",
     type=click.Choice(["fail", "replace"]),
     default="fail",
     show_default=True,
-    help="Invalid UTF-8 or a null text: stop and name the place, or replace it.",
+    help="Invalid UTF-8 or a null text: stop with an error that names the place, or replace it.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Threads that encode; default: all processors.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object when all is written.")
+@click.option("--workers", type=click.IntRange(min=1), help="Encoding threads; default: one per processor.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def command(
     text: tuple[str, ...],
     stdlib: bool,
@@ -68,13 +64,13 @@ def command(
     """Write TEXT (files and globs: txt, jsonl, parquet, csv, any text file) as token files to train on.
 
     FOLDER gets train.bin and val.bin, an .idx of document offsets beside each, tokenizer.json and metadata.json. Each
-    document ends with the end-of-text id. Stopped at any moment it goes on where it was; FOLDER is whole when
-    metadata.json is there.
+    document ends with the end-of-text id. After an interruption the same command continues; FOLDER is complete when
+    metadata.json exists.
     """
     if stdlib == bool(text):
-        raise click.UsageError("name text, or --stdlib")
+        raise click.UsageError("name text files, or pass --stdlib")
     if tokenizer is not None and vocab_size is not None:
-        raise click.UsageError("--vocab-size trains a tokenizer, --tokenizer names one: give one of them")
+        raise click.UsageError("--vocab-size trains a tokenizer, --tokenizer names one; give only one of them")
     # The pool of the library's threads is made once, when it is first used.
     os.environ["RAYON_NUM_THREADS"] = str(workers or len(os.sched_getaffinity(0)))
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
@@ -93,7 +89,7 @@ def command(
         said = prepare(plan, line.report)
     except KeyboardInterrupt:
         line.end()
-        click.echo(f"stopped; the same command goes on where it was, in {output}", err=True)
+        click.echo(f"stopped; run the same command again to continue in {output}", err=True)
         raise
     line.end()
     if as_json:
@@ -123,7 +119,7 @@ def _tokenizer(name: str | None) -> TokenizerConfig:
 
 
 class _Line:
-    """One line that says how far it is."""
+    """One line with the progress."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
@@ -162,14 +158,14 @@ class _Line:
         return "  ".join(parts)
 
     def end(self) -> None:
-        """Leave the line."""
+        """End the line."""
         if self._terminal and self._stage:
             click.echo(err=True)
 
 
 def _conclude(folder: Path, said: Metadata) -> None:
     for name, count in (("train", said.train), ("val", said.val)):
-        ratio = f", {count.bytes / count.tokens:.3f} bytes a token" if count.tokens else ""
+        ratio = f", {count.bytes / count.tokens:.3f} bytes per token" if count.tokens else ""
         click.echo(f"{name}.bin  {count.tokens:,} tokens of {count.documents:,} documents ({said.dtype}){ratio}")
     tokenizer = "kind=byte" if said.tokenizer.kind == "byte" else "kind=file"
     path = "" if said.tokenizer.kind == "byte" else f" -o data.tokenizer.path={folder / 'tokenizer.json'}"

@@ -19,17 +19,17 @@ IDS = click.IntRange(1, MOST)
 
 @click.command("presets")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--vocab-size", default=50_257, show_default=True, type=IDS, help="Ids of the tokenizer.")
+@click.option("--vocab-size", default=50_257, show_default=True, type=IDS, help="Vocabulary size of the tokenizer.")
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Rows per micro-batch.")
 @click.option("--seq-len", default=512, show_default=True, type=click.IntRange(8), help="Tokens per row.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON list, with the memory by part.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list, with the memory by part.")
 def command(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_len: int, as_json: bool) -> None:
-    """List the shapes that `model.preset` knows, or those named: parameters counted, memory predicted.
+    """List the presets of `model.preset`, or those named, with their parameters and predicted memory.
 
-    STATE is what weights, gradients and AdamW's two moments take; MEMORY is that and the activations of one
-    micro-batch, as `chomp inspect` estimates it for the device at hand. All that is not asked for here is the
-    configuration's default: weights in fp32, products in bf16, no recomputation (model.use_checkpoint), all logits of a
-    micro-batch at once (model.loss_chunk_size), documents isolated. Ask `chomp inspect` for another choice.
+    STATE is the memory of weights, gradients and AdamW's two moments. MEMORY adds the activations of one micro-batch,
+    as `chomp inspect` estimates them for the current device. All other settings have their defaults: weights in fp32,
+    products in bf16, no recomputation (model.use_checkpoint), all logits of a micro-batch at once
+    (model.loss_chunk_size), documents isolated. For other settings use `chomp inspect`.
     """
     from chomp.cli.engine import prepare_environment
     from chomp.config.presets import MODEL_PRESETS
@@ -52,7 +52,7 @@ def command(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_len: i
 
 
 def preset_rows(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_len: int) -> Iterator[dict[str, Any]]:
-    """One row for each name, as soon as it is known: every one takes about half a second."""
+    """Yields one row per name; each takes about half a second."""
     import jax
 
     from chomp.analysis.footprint import predict
@@ -74,7 +74,7 @@ def preset_rows(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_le
 
 
 def preset_config(name: str, vocab_size: int, batch_size: int, seq_len: int) -> Config:
-    """A preset with everything else at its default; text and tokenizer are of no concern."""
+    """A preset with all other settings at their defaults; text and tokenizer do not matter."""
     from chomp.config import Config
     from chomp.config.presets import expand_preset
 

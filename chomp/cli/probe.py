@@ -42,7 +42,7 @@ def command(as_json: bool) -> None:
 
 
 def render(found: Probe, decisions: list[Decision], environ: Mapping[str, str]) -> str:
-    """The probe as plain text for a terminal or a file; readings that are missing show as `-`."""
+    """The probe as plain text for a terminal or a file; missing readings are `-`."""
     if not found.gpus:
         return f"No GPU: {found.reason}."
     lines = [f"NVIDIA driver {found.driver or ABSENT}, CUDA up to {found.cuda or ABSENT}", "", *_table(found)]
@@ -54,7 +54,7 @@ def render(found: Probe, decisions: list[Decision], environ: Mapping[str, str]) 
         ]
     lines.append("")
     if not decisions:
-        return "\n".join([*lines, "These GPUs need no settings of their own."])
+        return "\n".join([*lines, "These GPUs need no environment variables."])
     for decision in decisions:
         lines += [
             f"{decision.action}: {decision.variable} {decision.value}",
@@ -63,7 +63,7 @@ def render(found: Probe, decisions: list[Decision], environ: Mapping[str, str]) 
         ]
     line = shell_line(environ, decisions, _COMMAND)
     if line != _COMMAND:
-        lines += ["", "chomp train sets what says `apply` by itself; to have all of it:", "", line]
+        lines += ["", "chomp train sets the variables marked `apply`; to set all of them:", "", line]
     return "\n".join(lines)
 
 

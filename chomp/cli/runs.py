@@ -16,7 +16,7 @@ from chomp.record.text import duration, sanitize
 
 @click.command("runs")
 @click.argument("folder", required=False, default="runs", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON list.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def command(folder: Path, as_json: bool) -> None:
     """List the runs in FOLDER (default: runs), newest first."""
     runs = [summarize(path) for path in list_runs(folder)]

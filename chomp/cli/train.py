@@ -11,13 +11,11 @@ from chomp.errors import ConfigError
 
 @click.command("train")
 @click.argument("config", required=False, type=click.Path(path_type=Path))
-@click.option("--config", "config_option", type=click.Path(path_type=Path), help="The configuration, as an option.")
+@click.option("--config", "config_option", type=click.Path(path_type=Path), help="The same as CONFIG.")
 @click.option(
     "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value, e.g. -o optim.lr=3e-4."
 )
-@click.option(
-    "--run-dir", type=click.Path(path_type=Path), help="Where the run is written; default runs/CONFIG-DATE-TIME."
-)
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Run directory; default runs/CONFIG-DATE-TIME.")
 @click.option(
     "--resume", default="none", show_default=True, metavar="none|latest|STEP", help="Continue the run in --run-dir."
 )
@@ -40,11 +38,11 @@ def command(
 
     leave_on_signals()
     if config is not None and config_option is not None:
-        raise ConfigError(f"two configurations are named, {config} and {config_option}; which one?")
+        raise ConfigError(f"two configurations given, {config} and {config_option}; pass only one")
     chosen = config or config_option
     loaded = load_for_training(chosen, overrides, run_dir if resume != "none" else None)
     if dry_run and resume != "none":
-        raise ConfigError("--dry-run builds a run from its beginning; leave --resume out")
+        raise ConfigError("--dry-run starts from step 0; remove --resume")
     prepare_environment()
 
     from chomp.train.attempt import run_training

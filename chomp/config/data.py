@@ -15,18 +15,18 @@ class TokenizerConfig(Section):
     )
     byte_offset: int = setting(
         3,
-        "Ids below this are special in the byte tokenizer: 0 pad, 1 begin, 2 end; 0: none, for files of raw bytes.",
+        "Ids below this are special in the byte tokenizer: 0 pad, 1 begin, 2 end. Set 0 for files of raw bytes.",
         ge=0,
     )
-    add_bos: bool = setting(False, "Put the begin-of-text id before each document.")
-    add_eos: bool = setting(True, "Put the end-of-text id after each document.")
+    add_bos: bool = setting(False, "Add the begin-of-text id before each document.")
+    add_eos: bool = setting(True, "Add the end-of-text id after each document.")
     hf_name_or_path: str | None = setting(None, "Hub name or local folder, for `kind: hf`.")
     hf_revision: str | None = setting(None, "Commit or tag of the hub tokenizer.")
     hf_trust_remote_code: bool = setting(False, "Let the hub tokenizer run its own Python code.")
     path: str | None = setting(None, "The `tokenizer.json`, for `kind: file`.")
-    vocab_size_multiple: int = setting(128, "Round the vocabulary up to a multiple of this.", unit="tokens", gt=0)
+    vocab_size_multiple: int = setting(128, "Round the vocabulary size up to a multiple of this.", unit="tokens", gt=0)
     auto_set_special_tokens: bool = setting(
-        True, "Copy the tokenizer's special ids into `model.*`; false compares them and refuses a difference."
+        True, "Copy the tokenizer's special ids into `model.*`; false only checks that they are equal."
     )
 
 
@@ -34,7 +34,9 @@ class DataConfig(Section):
     """Where text comes from and how it becomes fixed-shape batches."""
 
     backend: Literal["local_text", "files", "hf", "stdlib", "tokens"] = setting(
-        "stdlib", "Source of text: inline, local files, the hub, Python's own library, or a token file.", group="source"
+        "stdlib",
+        "Text source: inline text, local files, the hub, Python's standard library, or token files.",
+        group="source",
     )
     local_text: str | None = setting(None, "The text itself, for `backend: local_text`.", group="source")
     files: list[str] = setting(
@@ -44,11 +46,11 @@ class DataConfig(Section):
         None, "A file of token ids, or a folder of `chomp prepare-data`, for `backend: tokens`.", group="source"
     )
     tokens_eval_path: str | None = setting(
-        None, "A token file to evaluate on; null takes the folder's `val.bin`, or holds documents out.", group="source"
+        None, "A token file to evaluate on; null uses the folder's `val.bin`, or holds out documents.", group="source"
     )
     tokens_dtype: Literal["auto", "uint8", "uint16", "uint32"] = setting(
         "auto",
-        "Integer width of token files, little-endian; `auto`: as `metadata.json` says, else bytes beside an `.idx`, "
+        "Integer type of token files, little-endian; `auto`: from `metadata.json`, else uint8 with an `.idx` file, "
         "else uint32.",
         group="source",
     )
@@ -56,19 +58,19 @@ class DataConfig(Section):
     hf_name: str | None = setting(None, "Configuration (subset) of the dataset.", group="source")
     hf_split: str = setting("train", "Split to train on.", group="source")
     hf_eval_split: str | None = setting(
-        None, "Split to evaluate on; null holds documents out of the training split.", group="source"
+        None, "Split to evaluate on; null holds out documents of the training split.", group="source"
     )
     hf_revision: str | None = setting(None, "Commit or tag of the dataset.", group="source")
     hf_streaming: bool = setting(True, "Stream the dataset instead of downloading it.", group="source")
     text_key: str = setting("text", "Column that holds the text.", group="source")
     on_bad_text: Literal["fail", "replace"] = setting(
-        "fail", "Invalid UTF-8 or a null text: stop and name the place, or replace it.", group="source"
+        "fail", "Invalid UTF-8 or a null text: stop with an error that names the place, or replace it.", group="source"
     )
     max_retries: int = setting(5, "Attempts to reopen a failing stream before the run stops.", group="source", ge=0)
     retry_delay_seconds: float = setting(
         1.0, "Wait before the first retry; doubles each time.", unit="seconds", group="source", ge=0
     )
-    repeat: bool = setting(True, "Start over when the text is used up; false ends the run.", group="source")
+    repeat: bool = setting(True, "Start another pass at the end of the text; false ends the run there.", group="source")
 
     shuffle: bool = setting(True, "Visit documents in a random order that changes each pass.", group="order")
     shuffle_buffer_size: int = setting(10_000, "Window of a shuffled stream.", unit="documents", group="order", gt=1)
@@ -80,24 +82,24 @@ class DataConfig(Section):
         "sequential", "`sequential` concatenates and splits; `bin` fits documents into rows.", group="packing"
     )
     packing_buffer_docs: int = setting(
-        128, "Documents fitted into rows together in `bin` mode.", unit="documents", group="packing", gt=0
+        128, "Documents packed together in `bin` mode.", unit="documents", group="packing", gt=0
     )
     packing_max_docs_per_bin: int | None = setting(
-        None, "Most documents in one row in `bin` mode.", unit="documents", group="packing", gt=0
+        None, "Maximum number of documents in one row in `bin` mode.", unit="documents", group="packing", gt=0
     )
     isolate_documents: bool = setting(
         True,
-        "Keep documents in one row from seeing each other; false trains on one continuous stream.",
+        "Prevent attention and state across documents in one row; false trains on one continuous stream.",
         group="packing",
     )
-    mask_boundary_loss: bool = setting(True, "Leave the first token of a document out of the loss.", group="packing")
+    mask_boundary_loss: bool = setting(True, "Exclude the first token of each document from the loss.", group="packing")
     train_on_eos: bool = setting(True, "Count the end-of-text token in the loss.", group="packing")
     max_doc_tokens: int | None = setting(
         None, "Cut each document after this many tokens; null never cuts.", unit="tokens", group="packing", gt=1
     )
 
     max_eval_samples: int = setting(
-        1000, "Most documents used for evaluation.", unit="documents", group="evaluation", ge=1
+        1000, "Maximum number of documents used for evaluation.", unit="documents", group="evaluation", ge=1
     )
     prefetch: int = setting(2, "Batches prepared ahead of the step.", unit="batches", group="loading", ge=0)
     tokenizer: TokenizerConfig = section(TokenizerConfig, "How text becomes token ids.")

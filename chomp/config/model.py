@@ -15,7 +15,7 @@ StoredDtype = Literal["float32", "bfloat16"]
 
 
 class ModelConfig(Section):
-    """Which network is trained, and how wide its parts are."""
+    """The network and its dimensions."""
 
     backend: Literal["megalodon", "llama", "dummy"] = setting(
         "megalodon",
@@ -25,14 +25,14 @@ class ModelConfig(Section):
     )
     preset: ModelPreset | None = setting(
         None,
-        "A known shape by name, with its architecture; fields written beside it win over the preset's. `chomp presets` "
-        "lists them.",
+        "A known model shape by name, with its architecture; explicit fields override the preset's. `chomp presets` "
+        "lists all.",
         group="architecture",
     )
 
     vocab_size: int | None = setting(
         None,
-        "Rows of the embedding; null takes the tokenizer's size rounded up to `data.tokenizer.vocab_size_multiple`.",
+        "Rows of the embedding; null: the tokenizer's size rounded up to `data.tokenizer.vocab_size_multiple`.",
         unit="tokens",
         group="architecture",
         gt=0,
@@ -41,20 +41,20 @@ class ModelConfig(Section):
     num_layers: int = setting(4, "Blocks in the stack.", group="architecture", ge=1)
     num_heads: int = setting(
         2,
-        "Attention heads; divides `z_dim` and `value_dim`, in a Llama `model_dim`.",
+        "Attention heads; must divide `z_dim` and `value_dim` (Megalodon) or `model_dim` (Llama).",
         group="architecture",
         gt=0,
     )
     num_kv_heads: int | None = setting(
         None,
-        "Heads of keys and values in a Llama, each shared by several query heads; divides `num_heads`; null means one "
-        "for each.",
+        "Key and value heads of a Llama, each shared by several query heads; must divide `num_heads`; null: one per "
+        "query head.",
         group="architecture",
         gt=0,
     )
     residual_streams: int = setting(
         1,
-        "Residual streams of a Llama: 1 is the plain residual, more are hyper-connections (mHC) with learned mixing.",
+        "Residual streams of a Llama: 1 is the plain residual, more are manifold-constrained hyper-connections (mHC).",
         group="architecture",
         ge=1,
         le=4,
@@ -67,7 +67,9 @@ class ModelConfig(Section):
     attention_window: int | None = setting(
         None, "Sliding attention of this width instead of chunks.", unit="tokens", group="architecture", gt=0
     )
-    norm_num_groups: int = setting(32, "Groups of the timestep norm; divides `model_dim`.", group="architecture", gt=0)
+    norm_num_groups: int = setting(
+        32, "Groups of the timestep norm; must divide `model_dim`.", group="architecture", gt=0
+    )
     norm_eps: float = setting(1e-5, "Added to variances before the square root.", group="architecture", gt=0)
     norm_affine: bool = setting(
         True, "Learned scale in RMSNorm and scale and shift in the feed-forward norm.", group="architecture"
@@ -97,12 +99,10 @@ class ModelConfig(Section):
         None, "End-of-text id; taken from the tokenizer when null.", group="token ids", ge=0
     )
 
-    param_dtype: StoredDtype = setting("float32", "How parameters are stored.", group="numerics")
-    compute_dtype: StoredDtype = setting("bfloat16", "How matrix products are computed.", group="numerics")
-    accum_dtype: Literal["float32"] = setting("float32", "How matrix products accumulate.", group="numerics")
-    attention_softmax_dtype: StoredDtype = setting(
-        "float32", "How the attention softmax is computed.", group="numerics"
-    )
+    param_dtype: StoredDtype = setting("float32", "Dtype of the parameters.", group="numerics")
+    compute_dtype: StoredDtype = setting("bfloat16", "Dtype of matrix products.", group="numerics")
+    accum_dtype: Literal["float32"] = setting("float32", "Dtype in which matrix products accumulate.", group="numerics")
+    attention_softmax_dtype: StoredDtype = setting("float32", "Dtype of the attention softmax.", group="numerics")
     use_checkpoint: bool = setting(
         False,
         "Recompute activations in the backward pass: less memory, more time; needs `train.deterministic: false`.",

@@ -22,7 +22,7 @@ class AdamConfig(Section):
 class LionConfig(Section):
     """Lion, for all parameters or for those that Muon does not take: the sign of an interpolated momentum."""
 
-    b1: float = setting(0.9, "Share of the momentum in the direction.", ge=0, lt=1)
+    b1: float = setting(0.9, "Weight of the momentum in the update direction.", ge=0, lt=1)
     b2: float = setting(0.99, "Decay of the momentum.", ge=0, lt=1)
 
 
@@ -35,11 +35,11 @@ class MuonConfig(Section):
     ns_steps: int = setting(5, "Newton-Schulz iterations.", gt=0)
     weight_decay_mult: float = setting(1.0, "Muon's weight decay is `optim.weight_decay` times this.", ge=0)
     consistent_rms: float | None = setting(
-        None, "Scale updates to this root mean square; 0.2 matches AdamW; null leaves them.", gt=0
+        None, "Scale updates to this root mean square; 0.2 matches AdamW; null does not scale.", gt=0
     )
-    rest: ElementwiseRule = setting("adamw", "Update rule of the parameters that Muon does not take.")
-    allow_all_2d: bool = setting(False, "Use Muon on every matrix, not only on the listed projections.")
-    allow_tied_embed: bool = setting(False, "Use Muon on an embedding that is also the output head.")
+    rest: ElementwiseRule = setting("adamw", "Update rule of the parameters that Muon does not update.")
+    allow_all_2d: bool = setting(False, "Use Muon for every matrix, not only for the listed projections.")
+    allow_tied_embed: bool = setting(False, "Use Muon for an embedding that is also the output head.")
 
 
 class OptimConfig(Section):
@@ -55,8 +55,8 @@ class OptimConfig(Section):
     )
     decay_steps: int | None = setting(
         None,
-        "`cosine`: steps of decay after warm-up, null for all that remain; `wsd`: steps of the final decay, null for a "
-        "fifth of the run, 0 for a run that others branch off before they decay.",
+        "`cosine`: steps of decay after warm-up, null: all remaining steps; `wsd`: steps of the final decay, null: a "
+        "fifth of the run, 0: no decay, to fork decaying runs from this one.",
         unit="steps",
         group="schedule",
         ge=0,
@@ -66,7 +66,7 @@ class OptimConfig(Section):
     )
     min_lr_ratio: float = setting(0.1, "Learning rate after decay, as a share of `lr`.", group="schedule", ge=0, le=1)
     weight_decay: float = setting(0.1, "Decoupled weight decay, on matrices only.", group="rule", ge=0)
-    grad_clip_norm: float = setting(1.0, "Clip gradients to this global norm; 0 never clips.", group="rule", ge=0)
+    grad_clip_norm: float = setting(1.0, "Clip gradients to this global norm; 0 disables clipping.", group="rule", ge=0)
     adam: AdamConfig = section(AdamConfig, "AdamW.")
     lion: LionConfig = section(LionConfig, "Lion.")
     muon: MuonConfig = section(MuonConfig, "Muon.")

@@ -8,16 +8,16 @@ from chomp.config.spec import children, sections, settings
 
 # Keys of earlier configurations that people still have in their files.
 RETIRED = {
-    "model.softmax_dtype": "it is called model.attention_softmax_dtype now",
-    "model.gemm_backend": "the model library has no such choice any more; delete the line",
-    "model.max_positions": "positions are not limited any more; delete the line",
+    "model.softmax_dtype": "it is now called model.attention_softmax_dtype",
+    "model.gemm_backend": "the model library no longer has this option; delete the line",
+    "model.max_positions": "positions are no longer limited; delete the line",
     "model.max_cache_len": "the cache follows model.chunk_size or model.attention_window; delete the line",
     "model.cache_unbounded": "the cache follows model.chunk_size or model.attention_window; delete the line",
-    "data.grain_prefetch": "it is called data.prefetch now",
+    "data.grain_prefetch": "it is now called data.prefetch",
     "data.tokenizer.hf_use_fast": "fast tokenizers are always used; delete the line",
     "train.jit": "the step is always compiled; delete the line",
-    "logging.project": "it is called logging.wandb.project now",
-    "debug.nan_check": "the check is always on; debug.nonfinite says what follows",
+    "logging.project": "it is now called logging.wandb.project",
+    "debug.nan_check": "the check is always on; set debug.nonfinite instead",
 }
 
 

@@ -12,41 +12,47 @@ class TrainConfig(Section):
 
     seed: int = setting(0, "Seed of parameters, data order and dropout.", group="run", ge=0, le=MAX_SEED)
     steps: int = setting(1000, "Optimizer updates in the whole run.", unit="steps", group="run", gt=0, le=MAX_STEPS)
-    allow_cpu: bool = setting(False, "Train on the CPU when there is no GPU.", group="run")
+    allow_cpu: bool = setting(False, "Allow training on the CPU if there is no GPU.", group="run")
     deterministic: bool | None = setting(
-        None, "true: no dropout; false: dropout and recomputation on; null: follows the dropout rates.", group="run"
+        None, "true: no dropout; false: dropout and recomputation; null: true if all dropout rates are 0.", group="run"
     )
 
     batch_size: int = setting(8, "Rows per micro-batch.", unit="rows", group="batch", gt=0)
     seq_len: int = setting(512, "Tokens per row.", unit="tokens", group="batch", ge=8)
     grad_accum: int | None = setting(
-        None, "Micro-batches per step; null means 1, or as many as `batch_tokens` asks for.", group="batch", gt=0
+        None, "Micro-batches per step; null: 1, or derived from `batch_tokens`.", group="batch", gt=0
     )
     batch_tokens: int | None = setting(
         None, "Tokens per step; `grad_accum` is then derived.", unit="tokens", group="batch", gt=0
     )
 
-    log_every: int = setting(10, "Write a metrics row this often.", unit="steps", group="cadence", gt=0)
-    eval_every: int = setting(0, "Evaluate this often; 0 never.", unit="steps", group="cadence", ge=0)
-    generate_every: int = setting(0, "Write samples this often; 0 never.", unit="steps", group="cadence", ge=0)
+    log_every: int = setting(10, "Steps between metrics rows.", unit="steps", group="cadence", gt=0)
+    eval_every: int = setting(0, "Steps between evaluations; 0 never.", unit="steps", group="cadence", ge=0)
+    generate_every: int = setting(0, "Steps between samples; 0 never.", unit="steps", group="cadence", ge=0)
 
     generate_for_checkpoints: Literal["auto", "none", "kept", "all"] = setting(
         "auto",
-        "Also write samples of checkpoints when they are saved: `kept` of those kept for good and of the last, `all` "
-        "of each; `auto` is `kept` where `generate_every` is above 0, else `none`.",
+        "Also sample when a checkpoint is saved: `kept` for permanently kept checkpoints and the last one, `all` "
+        "for each; `auto` is `kept` if `generate_every` is above 0, else `none`.",
         group="samples",
     )
     generate_prompts: list[str] = setting(
-        [], "Prompts to sample from; empty takes one from held-out text.", group="samples"
+        [], "Prompts to sample from; empty uses the start of a held-out document.", group="samples"
     )
     generate_input_len: int | None = setting(
-        None, "Prompt length from held-out text; null means half of `seq_len`.", unit="tokens", group="samples", gt=0
+        None, "Length of a prompt from held-out text; null: half of `seq_len`.", unit="tokens", group="samples", gt=0
     )
     generate_max_tokens: int | None = setting(
-        None, "Tokens per sample; null means `model.chunk_size` + 16.", unit="tokens", group="samples", gt=0
+        None, "Tokens per sample; null: `model.chunk_size` + 16.", unit="tokens", group="samples", gt=0
     )
-    generate_temperature: float = setting(1.0, "0 picks the likeliest token.", group="samples", ge=0)
-    generate_top_k: int | None = setting(None, "Sample among the k likeliest tokens.", group="samples", gt=0)
+    generate_temperature: float = setting(
+        1.0, "Sampling temperature; 0 picks the most likely token.", group="samples", ge=0
+    )
+    generate_top_k: int | None = setting(None, "Sample from the k most likely tokens.", group="samples", gt=0)
     generate_top_p: float | None = setting(
-        None, "Sample among the likeliest tokens of this total probability.", group="samples", gt=0, le=1
+        None,
+        "Sample from the most likely tokens with this total probability (nucleus sampling).",
+        group="samples",
+        gt=0,
+        le=1,
     )

@@ -49,7 +49,7 @@ class Variables:
             raise _Unusable(f"there is no variables.{name}; {hint}")
         if name in self._open:
             circle = " -> ".join(f"variables.{step}" for step in (*self._open[self._open.index(name) :], name))
-            raise _Unusable(f"variables refer to each other in a circle: {circle}")
+            raise _Unusable(f"variables refer to each other in a cycle: {circle}")
         self._open.append(name)
         try:
             self._done[name] = self._expand(self._raw[name])
@@ -71,9 +71,7 @@ class Variables:
         if match["literal"]:
             return "$variables"
         if match["bare"]:
-            raise _Unusable(
-                "inside a longer text a variable is written {$variables.NAME}; $$variables is the plain text"
-            )
+            raise _Unusable("inside a longer text write {$variables.NAME}; $$variables is the literal text")
         value = self.value(match["name"])
         if isinstance(value, list):
             raise _Unusable(f"variables.{match['name']} is a list and cannot become part of a text")
@@ -110,7 +108,7 @@ def _checked(raw: Any, report: Report) -> dict[str, Any]:
     good = {}
     for name, value in raw.items():
         if not _NAME.match(name):
-            report(("variables", name), "a variable's name is made of letters, digits and _, and starts with no digit")
+            report(("variables", name), "a variable's name has only letters, digits and _, and no digit first")
         elif isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
             report(("variables", name), "a variable is a plain value or a list of plain values, got a section")
         else:

@@ -126,7 +126,7 @@ def _compose(text: str, source: str) -> yaml.Node | None:
 def _syntax(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or error.context or "it does not parse"
     if r"'\t'" in problem:
-        return "not valid YAML: a tab stands where only spaces may; indent with spaces"
+        return "not valid YAML: a tab where only spaces are allowed; indent with spaces"
     if "mapping values are not allowed" in problem:
         return (
             "not valid YAML: a second colon on the line, or the line is indented wrongly; text with `: ` needs quotes"
@@ -136,9 +136,9 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
     if "undefined alias" in problem or "while scanning an a" in (error.context or ""):
         return "not valid YAML: text that starts with * or & needs quotes, such as '*.txt'"
     if "expected <block end>" in problem:
-        return "not valid YAML: the line does not line up with the ones above; check its indentation and quotes"
+        return "not valid YAML: the line is not aligned with the lines above; check its indentation and quotes"
     if "while scanning a quoted scalar" in (error.context or "") or "stream end" in problem:
-        return "not valid YAML: a quote or bracket is opened and never closed"
+        return "not valid YAML: a quote or bracket is not closed"
     return f"not valid YAML: {problem}; check quotes, brackets and indentation"
 
 
@@ -190,7 +190,9 @@ class _Builder:
         seen: dict[str, int] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                self._problem(path, "a key must be a word, got a list or a mapping; text with braces needs quotes", key)
+                self._problem(
+                    path, "a key must be a scalar, got a list or a mapping; text with braces needs quotes", key
+                )
                 continue
             name = str(key.value)
             here = (*path, name)

@@ -154,7 +154,7 @@ def vocabulary_file(config: TokenizerConfig) -> tuple[Path, bytes]:
         DataError: the file cannot be read.
     """
     if config.path is None:
-        raise ConfigError("data.tokenizer.path is missing: `kind: file` needs a tokenizer.json there")
+        raise ConfigError("data.tokenizer.path is missing: `kind: file` needs the path of a tokenizer.json")
     path = Path(config.path).expanduser()
     try:
         return path, path.read_bytes()
@@ -171,9 +171,7 @@ def tokenizer_from_hub(config: TokenizerConfig) -> FastTokenizer:
     """
     name = config.hf_name_or_path
     if name is None:
-        raise ConfigError(
-            "data.tokenizer.hf_name_or_path is missing: `kind: hf` needs a hub name or a local folder there"
-        )
+        raise ConfigError("data.tokenizer.hf_name_or_path is missing: `kind: hf` needs a hub name or a local folder")
     folder = Path(name).expanduser()
     if name.startswith((".", "/", "~")) and not folder.is_dir():
         raise DataError(f"the tokenizer folder {name} does not exist; check data.tokenizer.hf_name_or_path")
@@ -194,7 +192,7 @@ def tokenizer_from_hub(config: TokenizerConfig) -> FastTokenizer:
         ) from error
     if not getattr(loaded, "is_fast", False):
         raise ConfigError(
-            f"the tokenizer {name} has no fast version (tokenizer.json), and chomp uses only those; choose another "
+            f"the tokenizer {name} has no fast version (tokenizer.json), which chomp needs; choose another "
             f"data.tokenizer.hf_name_or_path"
         )
     roles = {"pad": loaded.pad_token_id, "bos": loaded.bos_token_id, "eos": loaded.eos_token_id}

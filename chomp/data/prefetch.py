@@ -71,7 +71,7 @@ class PrefetchIterator(ThreadPrefetchDatasetIterator):
         closer.start()
         closer.join(CLOSE_WAIT_SECONDS)
         if closer.is_alive():
-            log.warning("a read of training data is still in progress; leaving it behind")
+            log.warning("a read of training data has not ended; it is abandoned")
 
     def __del__(self) -> None:
         # While the interpreter shuts down its modules are already gone and threads cannot be joined.

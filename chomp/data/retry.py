@@ -41,7 +41,7 @@ class RetryPolicy:
         failures = 0
         while True:
             if self.stop.is_set():
-                raise DataError(f"{name}: the run has ended, nothing more is read")
+                raise DataError(f"{name}: the run has ended, no more data is read")
             try:
                 return action()
             except retriable as error:
@@ -53,7 +53,7 @@ class RetryPolicy:
         if failures > self.max_retries:
             times = "once" if failures == 1 else f"{failures} times in a row"
             raise DataError(
-                f"{name} is out of reach: reading failed {times}, the last time with {reason}; check the network, or "
+                f"{name} cannot be reached: reading failed {times}, the last time with {reason}; check the network, or "
                 f"raise data.max_retries and data.retry_delay_seconds"
             ) from error
         wait = self.delay_seconds * 2 ** (failures - 1)

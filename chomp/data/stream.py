@@ -96,7 +96,7 @@ class StreamIterator(grain.DatasetIterator[Document]):
     def _finish_pass(self) -> None:
         """Start the next pass, or end for good."""
         if self._in_pass == 0:
-            raise DataError(f"{self._dataset.source.name} gave no documents to train on in a whole pass")
+            raise DataError(f"{self._dataset.source.name} has no documents to train on")
         self._dataset.corpus.documents = self._in_pass
         if not self._dataset.repeat:
             raise StopIteration

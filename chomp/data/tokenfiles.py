@@ -151,7 +151,7 @@ def _in_folder(folder: Path, dtype: str) -> TokenFiles:
         values = json.loads(place.read_bytes())
     except FileNotFoundError:
         raise DataError(
-            f"{folder} has no {METADATA}: chomp prepare-data puts it there when all is written; run it (again), or "
+            f"{folder} has no {METADATA}: chomp prepare-data writes it last; run the command again, or "
             f"name a token file in data.tokens_path"
         ) from None
     except (OSError, ValueError) as error:
@@ -175,16 +175,16 @@ def read_metadata(folder: Path) -> Metadata:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise DataError(
-            f"{place} cannot be right: {where + ': ' if where else ''}{first['msg']}; prepare the data again"
+            f"{place} is invalid: {where + ': ' if where else ''}{first['msg']}; prepare the data again"
         ) from None
 
 
 def _prepared(folder: Path, values: dict[str, Any], dtype: str) -> TokenFiles:
     if values["format"] == FORMAT and values.get("version") != VERSION:
-        raise DataError(f"{folder / METADATA} is of version {values.get('version')}; this chomp reads {VERSION}")
+        raise DataError(f"{folder / METADATA} has version {values.get('version')}; this chomp reads version {VERSION}")
     said = read_metadata(folder)
     if dtype not in ("auto", said.dtype):
-        raise DataError(f"{folder / METADATA} says that ids are {said.dtype}, and data.tokens_dtype is {dtype}")
+        raise DataError(f"{folder / METADATA} records {said.dtype} ids, but data.tokens_dtype is {dtype}")
     train, val = (
         TokenFile(folder / f"{name}.bin", said.dtype, folder / f"{name}.idx", count)
         for name, count in (("train", said.train), ("val", said.val))
@@ -196,7 +196,7 @@ def _foreign(folder: Path, values: Any, dtype: str) -> TokenFiles:
     """`train.bin` and `val.bin` as scripts in the manner of nanoGPT leave them; of their metadata only widths count."""
     size = values.get("vocab_size") if isinstance(values, dict) else None
     if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
-        raise DataError(f"{folder / METADATA} names no vocab_size, from which the width of ids follows")
+        raise DataError(f"{folder / METADATA} has no vocab_size, which determines the id type")
     # Those scripts write uint16 up to 65,535 and never bytes.
     width: Any = dtype if dtype != "auto" else "uint16" if size <= (1 << 16) - 1 else "uint32"
     val = folder / "val.bin"

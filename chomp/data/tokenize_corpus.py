@@ -126,9 +126,7 @@ def prepare(plan: Plan, report: Report = lambda progress: None) -> Metadata:
         return _prepare(plan, report)
     except OSError as error:
         place = error.filename or plan.folder
-        raise DataError(
-            f"{place}: {error.strerror}; what has been written so far counts, run the command again to go on"
-        ) from error
+        raise DataError(f"{place}: {error.strerror}; run the command again to continue from what is written") from error
 
 
 def _prepare(plan: Plan, report: Report) -> Metadata:
@@ -138,11 +136,11 @@ def _prepare(plan: Plan, report: Report) -> Metadata:
         if there.source == identity:
             return there
         raise DataError(
-            f"{plan.folder} holds tokens of another text or with other settings; name another folder, or delete it"
+            f"{plan.folder} holds tokens of another text or of other settings; choose another folder, or delete it"
         )
     for name in ("train.bin", "val.bin", TOKENIZER):
         if (plan.folder / name).exists() and not (plan.folder / UNFINISHED).exists():
-            raise DataError(f"{plan.folder / name} exists and is not of this command; name another folder")
+            raise DataError(f"{plan.folder / name} exists and is not from this command; choose another folder")
     with _alone(plan.folder):
         work = _Work(plan, identity, report)
         work.write()
@@ -361,7 +359,7 @@ def _opened(path: Path, size: int) -> IO[bytes]:
     file = path.open("r+b" if size else "wb")
     if file.seek(0, os.SEEK_END) < size:
         file.close()
-        raise DataError(f"{path} is shorter than its journal says; delete {path.parent} and begin again")
+        raise DataError(f"{path} is shorter than its journal records; delete {path.parent}, then run the command again")
     file.truncate(size)
     file.seek(size)
     return file

@@ -15,7 +15,7 @@ from typing import Any
 # NVML error code -> words for a person. Others are reported by NVML's own text.
 _REASONS = {
     3: "not supported by this device",
-    4: "the driver refuses it to this user",
+    4: "the driver denies it to this user",
     9: "the NVIDIA driver is installed but not loaded",
     12: "no NVIDIA driver is installed (libnvidia-ml was not found)",
     13: "the driver is too old to report it",
@@ -110,7 +110,7 @@ def _read(nvml: Any) -> Probe:
     cuda = system.get("cuda", nvml.nvmlSystemGetCudaDriverVersion)
     count = system.get("count", nvml.nvmlDeviceGetCount)
     gpus = tuple(_gpu(nvml, index) for index in range(count or 0))
-    reason = None if gpus else system.missing.get("count", "the NVIDIA driver is loaded and reports no GPU")
+    reason = None if gpus else system.missing.get("count", "the NVIDIA driver is loaded but reports no GPU")
     version = f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda is not None else None
     return Probe(gpus, _text(driver), version, reason)
 

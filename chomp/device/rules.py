@@ -19,7 +19,7 @@ class FlagRule:
         at_least, below: compute capabilities (major, minor); `below` is not included.
         how: `append flag` adds `value` to the flags in the variable, `set` gives it the value.
         automatic: applied without asking; otherwise only recommended.
-        why: one sentence for the person whose environment is changed.
+        why: one sentence for the user.
         source: where the advice comes from.
     """
 
@@ -60,7 +60,7 @@ RULES: tuple[FlagRule, ...] = (
         value="false",
         how="set",
         automatic=False,
-        why="these cards often draw a desktop too; memory is then taken as needed instead of three quarters at start",
+        why="these cards often draw a desktop too; JAX then allocates on demand instead of three quarters at the start",
         source="https://docs.jax.dev/en/latest/gpu_memory_allocation.html",
     ),
 )

@@ -32,15 +32,15 @@ from chomp.sinks.base import Sink
 
 SAMPLE_LINES = 12
 SHOWN_ENVIRONMENT = ("XLA_", "JAX_", "CUDA_VISIBLE")
-# So many of the newest rows tell how long a step usually takes, and so many evaluations how long one does.
+# Numbers of newest rows and jobs from which the usual durations are computed.
 RECENT_ROWS = 32
 RECENT_JOBS = 64
 
 
 class EtaMeter:
-    """Remaining seconds from the usual step, and what is evaluated, sampled and saved at usual distances.
+    """Estimates the remaining seconds from the usual step time and the usual evaluations, samples and saves.
 
-    Compilation is not in it, nor what somebody asked for.
+    Compilation and user commands are not included.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class EtaMeter:
         self.total_steps = 0
 
     def see(self, event: Event) -> None:
-        """Take in what else takes time."""
+        """Record an event of a job between steps."""
         match event:
             case Evaluated():
                 _keep(self._evaluated, event.step, event.seconds)
@@ -64,9 +64,9 @@ class EtaMeter:
                 self._answers.append(event)
 
     def update(self, row: dict[str, Any]) -> float:
-        """Take a row in; the seconds until the last step.
+        """Record a row and return the seconds until the last step.
 
-        The median, of two the lower one: the first step is a slow one, and would be felt for long in any mean.
+        Uses the lower median: the first step is slow and would distort a mean for long.
         """
         self._step_times.append(float(row["step_time_s"]))
         overhead = overhead_seconds_per_step(self._evaluated, self._sampled, self._saved, self._answers)
@@ -74,24 +74,24 @@ class EtaMeter:
 
 
 def _keep(spent: dict[int, float], step: int, seconds: float) -> None:
-    """Note the seconds of a step; the newest steps stay."""
+    """Record the seconds of a step; only the newest steps are kept."""
     spent[step] = seconds
     if len(spent) > RECENT_JOBS:
         del spent[min(spent)]
 
 
 class PatientConsole(Console):
-    """A console whose reader may leave: rich would end the process, and the run with it."""
+    """A console whose output may be closed: rich would end the process, and the run with it."""
 
     def on_broken_pipe(self) -> None:
-        """Let the sink fail, so that it is dropped and the run goes on."""
-        raise BrokenPipeError("the reader of the output left")
+        """Let the sink fail: the reporter drops it and the run continues."""
+        raise BrokenPipeError("the output was closed")
 
 
 class ConsoleSink(Sink):
-    """Prints what a person follows: one line per metrics row, samples, saves, warnings.
+    """Prints one line per metrics row, and samples, saves and warnings.
 
-    On a terminal a progress bar with the remaining time stays below the lines.
+    On a terminal a progress bar shows the remaining time.
     """
 
     name = "console"
@@ -103,7 +103,7 @@ class ConsoleSink(Sink):
         self._eta = EtaMeter()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        # A pause is told of once, though the engine goes back to it after each command that it obeys meanwhile.
+        # Print a pause once, although the engine re-enters it after each command.
         self._is_paused = False
 
     def handle(self, event: Event) -> None:
@@ -120,7 +120,7 @@ class ConsoleSink(Sink):
                 self._show_bar()
             case Phase(name="paused"):
                 if not self._is_paused:
-                    self._say("paused; `chomp ctl RUN resume` goes on", style="yellow")
+                    self._say("paused; `chomp ctl RUN resume` continues", style="yellow")
                 self._is_paused = True
             case Phase(name="train"):
                 self._is_paused = False
@@ -137,7 +137,7 @@ class ConsoleSink(Sink):
             case NonFinite():
                 self._say(
                     f"step {event.step}: loss {text.loss(event.loss)}, gradient norm {text.loss(event.grad_norm)}; "
-                    f"the parameters were not touched ({event.action})",
+                    f"the update was not applied ({event.action})",
                     style="bold red",
                 )
             case RolledBack():
@@ -235,5 +235,5 @@ class ConsoleSink(Sink):
 def _compiled(event: Compiled) -> str:
     if event.cache_hit:
         return f"compiled from the cache in {event.seconds:.1f} s"
-    kept = "the next start takes it from the cache" if event.cache else "nothing is kept: the compilation cache is off"
-    return f"compiled anew in {event.seconds:.1f} s ({kept})"
+    kept = "the next start loads it from the cache" if event.cache else "not cached: the compilation cache is off"
+    return f"compiled in {event.seconds:.1f} s ({kept})"

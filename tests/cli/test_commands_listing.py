@@ -177,7 +177,7 @@ def test_checkpoints_are_listed_and_verified(tmp_path: Path) -> None:
     done = subprocess.run(command("checkpoints", run, "--verify"), capture_output=True, text=True, check=False)
     assert done.returncode == 5
     assert "DAMAGED: params/data has changed: its SHA-256 does not match" in done.stdout
-    assert done.stderr == "error: damaged: step 5; --resume latest passes over them\n"
+    assert done.stderr == "error: damaged: step 5; --resume latest skips them\n"
     assert subprocess.run(command("checkpoints", run), capture_output=True, check=False).returncode == 0, (
         "only looked at"
     )

@@ -31,9 +31,9 @@ def test_latest_is_the_newest_that_is_intact(origin: RunDir, tmp_path: Path) -> 
     (origin.checkpoints / "10" / "arrays").write_bytes(b"y" * 100)
     done = run("fork", origin.path, tmp_path / "new")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "passed over step 10: arrays has changed: its SHA-256 does not match\n"
+    assert done.stderr == "skipped step 10: arrays has changed: its SHA-256 does not match\n"
     assert done.stdout.splitlines() == [
-        f"{tmp_path / 'new'} begins with step 5 of {origin.path}",
+        f"{tmp_path / 'new'} starts from step 5 of {origin.path}",
         f"train it with: chomp train --run-dir {tmp_path / 'new'} --resume 5",
     ]
     assert [info.step for info in list_checkpoints(tmp_path / "new" / "checkpoints")] == [5]

@@ -17,7 +17,7 @@ PLACES = [
     ),
     (
         "model:\n  softmax_dtype: float32\n",
-        "c.yaml:2: model.softmax_dtype: unknown key; it is called model.attention_softmax_dtype now",
+        "c.yaml:2: model.softmax_dtype: unknown key; it is now called model.attention_softmax_dtype",
     ),
     (
         "debug:\n  zzzzzz: 1\n",

@@ -18,7 +18,7 @@ VIOLATIONS = [
     ),
     (
         "train:\n  batch_tokens: 8192\n  grad_accum: 2\n",
-        "c.yaml:2: train.batch_tokens: is set and so is train.grad_accum, but one follows from the other; remove one",
+        "c.yaml:2: train.batch_tokens: is set and so is train.grad_accum, but each determines the other; remove one",
     ),
     (
         "train:\n  steps: 60\n",
@@ -91,15 +91,15 @@ VIOLATIONS = [
     ),
     (
         "model:\n  backend: llama\n  hidden_dropout: 0.1\n",
-        "c.yaml:3: model.hidden_dropout: a Llama drops only what its layers add up (model.dropout); set this to 0",
+        "c.yaml:3: model.hidden_dropout: a Llama has dropout only on block outputs (model.dropout); set this to 0",
     ),
     (
         "model:\n  backend: llama\n  output_size: 500\n",
-        "c.yaml:3: model.output_size: the head of a Llama has the vocabulary's size; set -1",
+        "c.yaml:3: model.output_size: a Llama's output head has the vocabulary's size; set -1",
     ),
     (
         "model:\n  residual_streams: 2\n",
-        "c.yaml:2: model.residual_streams: only a Llama has several, and model.backend is megalodon; set 1, or "
+        "c.yaml:2: model.residual_streams: needs model.backend: llama, but it is megalodon; set 1, or "
         "model.backend: llama",
     ),
     (
@@ -109,12 +109,12 @@ VIOLATIONS = [
     ),
     (
         "model:\n  eos_token_id: 384\n",
-        "c.yaml:2: model.eos_token_id: 384 lies outside the vocabulary of 384; use 0 to 383, or null to take the "
+        "c.yaml:2: model.eos_token_id: 384 is outside the vocabulary of 384; use 0 to 383, or null to take the "
         "tokenizer's",
     ),
     (
         "model:\n  output_size: 0\n",
-        "c.yaml:2: model.output_size: the output head needs at least one row; -1 means the vocabulary's size",
+        "c.yaml:2: model.output_size: the output head needs at least one row; set -1 for the vocabulary's size",
     ),
     (
         "model:\n  share_emb: true\n  output_size: 512\n",
@@ -196,7 +196,7 @@ VIOLATIONS = [
     ),
     (
         "checkpoint:\n  keep_best: 2\n  enabled: false\ntrain:\n  eval_every: 10\n",
-        "c.yaml:2: checkpoint.keep_best: needs checkpoint.enabled: true; set it to 0 to keep none",
+        "c.yaml:2: checkpoint.keep_best: needs checkpoint.enabled: true; or set it to 0",
     ),
     (
         "train:\n  generate_top_k: 500\n",
@@ -250,7 +250,7 @@ NOTES = [
     (
         "{data: {isolate_documents: false, tokenizer: {add_eos: false}}}",
         (
-            "documents follow each other with nothing between them: data.tokenizer.add_eos and add_bos are both false",
+            "no token separates documents: data.tokenizer.add_eos and add_bos are both false",
         ),
     ),
     (
@@ -267,7 +267,7 @@ NOTES = [
     ),
     (
         "{train: {generate_temperature: 0, generate_top_k: 5}}",
-        ("train.generate_temperature is 0: the likeliest token is taken, top_k and top_p are not used",),
+        ("train.generate_temperature is 0: the most likely token is picked, top_k and top_p are not used",),
     ),
 ]  # fmt: skip
 

@@ -63,9 +63,9 @@ def test_the_plain_text_can_be_written():
         (
             "variables:\n  a: $variables.b\n  b: '{$variables.a}'\n",
             [
-                "c.yaml:2: variables.a: variables refer to each other in a circle: "
+                "c.yaml:2: variables.a: variables refer to each other in a cycle: "
                 "variables.a -> variables.b -> variables.a",
-                "c.yaml:3: variables.b: variables refer to each other in a circle: "
+                "c.yaml:3: variables.b: variables refer to each other in a cycle: "
                 "variables.b -> variables.a -> variables.b",
             ],
         ),
@@ -87,7 +87,7 @@ def test_the_plain_text_can_be_written():
         (
             "variables:\n  a-b: 1\n",
             [
-                "c.yaml:2: variables.a-b: a variable's name is made of letters, digits and _, and starts with no digit"
+                "c.yaml:2: variables.a-b: a variable's name has only letters, digits and _, and no digit first"
             ],
         ),
         (

@@ -64,7 +64,7 @@ def test_lines_of_keys_and_items():
             "train:\n  steps: 5\n  steps: 6\n",
             "c.yaml:3: train.steps: the key is written twice, first on line 2; keep one",
         ),
-        ("train:\n\tsteps: 5\n", "c.yaml:2:1: not valid YAML: a tab stands where only spaces may; indent with spaces"),
+        ("train:\n\tsteps: 5\n", "c.yaml:2:1: not valid YAML: a tab where only spaces are allowed; indent with spaces"),
         (
             "train: steps: 5\n",
             "c.yaml:1:13: not valid YAML: a second colon on the line, or the line is indented wrongly; "
@@ -72,11 +72,11 @@ def test_lines_of_keys_and_items():
         ),
         (
             "train:\n  steps: 5\n seed: 3\n",
-            "c.yaml:3:2: not valid YAML: the line does not line up with the ones above; check its indentation "
+            "c.yaml:3:2: not valid YAML: the line is not aligned with the lines above; check its indentation "
             "and quotes",
         ),
-        ("a: 'x\n", "c.yaml:2:1: not valid YAML: a quote or bracket is opened and never closed"),
-        ("a: [1, 2\n", "c.yaml:2:1: not valid YAML: a quote or bracket is opened and never closed"),
+        ("a: 'x\n", "c.yaml:2:1: not valid YAML: a quote or bracket is not closed"),
+        ("a: [1, 2\n", "c.yaml:2:1: not valid YAML: a quote or bracket is not closed"),
         ("a: *.txt\n", "c.yaml:1:5: not valid YAML: text that starts with * or & needs quotes, such as '*.txt'"),
         ("a: *b\n", "c.yaml:1:4: not valid YAML: text that starts with * or & needs quotes, such as '*.txt'"),
         (
@@ -103,7 +103,7 @@ def test_lines_of_keys_and_items():
         ("a: \x07\n", "c.yaml:1:4: the character U+0007 is not allowed in YAML; delete it"),
         (
             "a:\n  {x: 1}: 2\n",
-            "c.yaml:2: a: a key must be a word, got a list or a mapping; text with braces needs quotes",
+            "c.yaml:2: a: a key must be a scalar, got a list or a mapping; text with braces needs quotes",
         ),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_card() -> None:
 
 def test_what_a_user_may_not_see_is_a_dash_with_the_reason() -> None:
     [gpu] = probe_of("no_permission").gpus
-    refused = "– the driver refuses it to this user"
+    refused = "– the driver denies it to this user"
     assert card(gpu, 70).plain.splitlines() == [
         f"memory    {refused}",
         f"load      {refused}",
@@ -364,7 +364,7 @@ async def test_what_the_user_has_set_is_shown_and_stays(tmp_path: Path) -> None:
 
 async def test_cards_that_need_nothing_have_no_switches(tmp_path: Path) -> None:
     async with shown(tmp_path, "h100") as (pilot, screen):
-        assert "These GPUs need no settings of their own." in frame(screen)
+        assert "These GPUs need no environment variables." in frame(screen)
         await pilot.press("space", "y", "t")
         assert screen.chomp.shared.environment == {}
 

@@ -320,4 +320,4 @@ def test_ctl_without_a_run(tmp_path: Path) -> None:
     )
     prompt = ctl(tmp_path, "save", "--prompt", "x")
     assert prompt.returncode == 2
-    assert "--prompt goes with sample" in prompt.stderr
+    assert "--prompt is only for sample" in prompt.stderr

@@ -175,7 +175,7 @@ def test_all_damaged_is_exit_5_with_a_list(damaged: Path) -> None:
     listing = run("checkpoints", damaged, "--verify")
     assert listing.returncode == 5
     assert listing.stdout.count("DAMAGED: params/") == 3
-    assert listing.stderr == "error: damaged: step 10, 15, 20; --resume latest passes over them\n"
+    assert listing.stderr == "error: damaged: step 10, 15, 20; --resume latest skips them\n"
 
 
 def test_what_was_never_sealed_is_cleared_and_what_is_not_ours_stays(damaged: Path, finished: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_prompt_from_anywhere_is_continued_alike(trained: Path, tmp_path: Path
     assert ways[0].stdout.startswith("def é")
     assert "step 4 of " in ways[0].stderr
     assert "9 tokens in " in ways[0].stderr
-    assert "ended at the most it may write" in ways[0].stderr
+    assert "ended at --max-tokens" in ways[0].stderr
 
 
 def test_for_a_program_it_is_one_object(trained: Path) -> None:
@@ -62,7 +62,7 @@ def test_what_cannot_be_meant_is_refused(trained: Path, tmp_path: Path) -> None:
     twice = generate(trained, "--prompt", "a", "--interactive")
     assert (twice.exit_code, "give one of --prompt, --prompt-file and --interactive" in twice.stderr) == (2, True)
     empty = generate(trained, "--stop", "")
-    assert (empty.exit_code, "--stop: an empty text is everywhere" in empty.stderr) == (2, True)
+    assert (empty.exit_code, "--stop: the text must not be empty" in empty.stderr) == (2, True)
     file = tmp_path / "prompt.bin"
     file.write_bytes(b"ab\xff")
     binary = generate(trained, "--prompt-file", file)

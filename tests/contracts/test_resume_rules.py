@@ -220,7 +220,7 @@ def test_resume_where_no_run_is(base: Path, tmp_path: Path) -> None:
     )
     bare = run("train", "--resume", "latest")
     assert bare.returncode == 2
-    assert bare.stderr.startswith("error: which configuration?")
+    assert bare.stderr.startswith("error: no configuration given")
     wrong = run("train", base / "config.yaml", "--run-dir", tmp_path / "x", "--resume", "newest")
     assert (wrong.returncode, wrong.stderr) == (2, "error: --resume newest: expected none, latest or a step number\n")
 

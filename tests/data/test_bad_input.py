@@ -56,14 +56,14 @@ def test_folder(complaint, tmp_path):
 
 def test_empty_file(complaint, write):
     options, path = write("empty.txt", b"")
-    assert complaint(*options) == f"the file {path} is empty; put text there, or change data.files"
+    assert complaint(*options) == f"the file {path} is empty; add text, or change data.files"
 
 
 def test_all_files_empty(complaint, tmp_path):
     for number in range(3):
         (tmp_path / f"{number}.txt").touch()
     assert complaint("data.backend=files", f"data.files=['{tmp_path}/*.txt']") == (
-        "the 3 files of data.files are empty; put text there, or change data.files"
+        "the 3 files of data.files are empty; add text, or change data.files"
     )
 
 
@@ -232,9 +232,7 @@ def test_text_column_of_numbers(complaint, write, name, content):
 
 def test_csv_with_commas_in_unquoted_text(complaint, write):
     options, path = write("rows.csv", b"text\nwell, yes, no\n")
-    assert complaint(*options) == (
-        f"{path} has rows with more cells than its first line names; quote text that holds commas"
-    )
+    assert complaint(*options) == (f"{path} has rows with more cells than its header; quote text that contains commas")
 
 
 def test_csv_keeps_words_that_look_like_nothing(open_data, write):
@@ -367,7 +365,7 @@ def test_hub_out_of_reach(complaint, monkeypatch, streaming):
         "data.retry_delay_seconds=0.0",
         f"data.hf_streaming={streaming}",
     ) == (
-        "split train of the dataset some/where is out of reach: reading failed once, the last time with "
+        "split train of the dataset some/where cannot be reached: reading failed once, the last time with "
         "ConnectionError: Couldn't reach 'some/where' on the Hub (ConnectError); check the network, or raise "
         "data.max_retries and data.retry_delay_seconds"
     )

@@ -262,7 +262,7 @@ def test_the_command_says_what_it_wrote_and_how_to_train_on_it(tmp_path: Path) -
         (tmp_path / f"{number}.txt").write_text(text)
     done = run(tmp_path / "*.txt", "-d", tmp_path / "out", "--vocab-size", 300)
     assert done.exit_code == 0, done.output
-    assert "bytes a token" in done.stdout
+    assert "bytes per token" in done.stdout
     assert f"-o data.tokens_path={tmp_path / 'out'} -o data.tokenizer.kind=file" in done.stdout
     assert "train.bin: 190 of 190 documents, 100%" in done.stderr
     again = json.loads(run(tmp_path / "*.txt", "-d", tmp_path / "out", "--vocab-size", 300, "--json").stdout)
@@ -272,8 +272,8 @@ def test_the_command_says_what_it_wrote_and_how_to_train_on_it(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("args", "problem"),
     [
-        ((), "name text, or --stdlib"),
-        (("x.txt", "--stdlib"), "name text, or --stdlib"),
+        ((), "name text files, or pass --stdlib"),
+        (("x.txt", "--stdlib"), "name text files, or pass --stdlib"),
         (("x.txt", "--tokenizer", "byte", "--vocab-size", 300), "give one of them"),
     ],
 )

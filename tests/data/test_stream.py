@@ -140,7 +140,7 @@ def test_when_retries_are_used_up_the_error_says_why_and_no_text_is_lost(stream_
     batches, message = (
         [],
         (
-            "the test stream is out of reach: reading failed 3 times in a row, the last time with TimeoutError: no "
+            "the test stream cannot be reached: reading failed 3 times in a row, the last time with TimeoutError: no "
             "answer; check the network, or raise data.max_retries and data.retry_delay_seconds"
         ),
     )
@@ -194,7 +194,7 @@ def test_a_stream_of_one_document_cannot_be_divided(stream_data):
 def test_a_stream_with_nothing_left_to_train_on(stream_data):
     with pytest.raises(DataError) as caught:
         next(stream_data(ListStream(TEXTS[:5])).train_iterator())
-    assert str(caught.value) == "the test stream gave no documents to train on in a whole pass"
+    assert str(caught.value) == "the test stream has no documents to train on"
 
 
 def test_a_stream_of_empty_documents_ends_with_an_error(stream_data):

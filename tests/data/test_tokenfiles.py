@@ -102,17 +102,17 @@ def test_an_index_cut_off_in_an_offset(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_whole(tmp_path: Path) -> None:
     folder = prepared(tmp_path)
     (folder / "metadata.json").unlink()
-    assert complaint(folder).startswith(f"{folder} has no metadata.json: chomp prepare-data puts it there when all")
+    assert complaint(folder).startswith(f"{folder} has no metadata.json: chomp prepare-data writes it last")
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
         ({"version": 2}, "is of version 2; this chomp reads 1"),
-        ({"dtype": "int8"}, "cannot be right: dtype: "),
-        ({"vocab_size": -1}, "cannot be right: vocab_size: "),
+        ({"dtype": "int8"}, "is invalid: dtype: "),
+        ({"vocab_size": -1}, "is invalid: vocab_size: "),
         ({"train": {"tokens": 1, "bytes": 1}}, "has {tokens} ids, but"),
-        ({"format": "other"}, "cannot be right: format: "),
+        ({"format": "other"}, "is invalid: format: "),
     ],
 )
 def test_metadata_that_contradict_the_file(tmp_path: Path, change: dict[str, Any], problem: str) -> None:

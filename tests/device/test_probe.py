@@ -48,7 +48,7 @@ def test_capabilities(name, capabilities):
 
 def test_no_permission_gives_none_and_the_reason():
     [gpu] = probe_of("no_permission").gpus
-    refused = "the driver refuses it to this user"
+    refused = "the driver denies it to this user"
     assert (gpu.memory_total_bytes, gpu.memory_used_bytes, gpu.utilisation_percent, gpu.processes, gpu.mig) == (
         None,
     ) * 5
@@ -90,12 +90,12 @@ def test_a_lost_gpu_does_not_hide_the_others():
     [
         ("no_driver", "no NVIDIA driver is installed (libnvidia-ml was not found)"),
         ("driver_not_loaded", "the NVIDIA driver is installed but not loaded"),
-        ("init_refused", "the driver refuses it to this user"),
+        ("init_refused", "the driver denies it to this user"),
         (
             "driver_mismatch",
             "the NVIDIA driver was updated and its running kernel module was not; restart the machine",
         ),
-        ("no_gpu", "the NVIDIA driver is loaded and reports no GPU"),
+        ("no_gpu", "the NVIDIA driver is loaded but reports no GPU"),
     ],
 )
 def test_no_gpu_and_why(name, reason):

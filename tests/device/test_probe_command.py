@@ -42,8 +42,8 @@ def test_table_and_line_to_copy(run):
 def test_missing_readings_are_not_zero(run):
     output = run("no_permission")
     assert "- / -" in output
-    assert "GPU 0: memory -: the driver refuses it to this user" in output
-    assert output.rstrip().endswith("These GPUs need no settings of their own.")
+    assert "GPU 0: memory -: the driver denies it to this user" in output
+    assert output.rstrip().endswith("These GPUs need no environment variables.")
 
 
 def test_no_gpu(run):

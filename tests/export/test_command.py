@@ -111,9 +111,9 @@ def test_a_checkpoint_without_parameters_is_refused(torn: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--to", "pickle", "--output", "x"), "no format pickle; there are hf, gguf"),
+        (("--to", "pickle", "--output", "x"), "unknown format pickle; choose one of hf, gguf"),
         (("--to", "hf"), "--output FOLDER"),
-        (("--to", "hf", "--output", "x", "--no-measure"), "--no-measure is for --to int8"),
+        (("--to", "hf", "--output", "x", "--no-measure"), "--no-measure is only for --to int8"),
     ],
 )
 def test_a_misspelled_command(finished: Path, options: tuple[str, ...], said: str) -> None:

@@ -78,7 +78,7 @@ def _byte_offset(config: Config) -> Iterator[Problem]:
     if tokenizer.byte_offset:
         yield Problem(
             "data.tokenizer.byte_offset",
-            f"{tokenizer.byte_offset} has no room for padding, begin and end; write {SPECIAL_IDS} or more, or 0",
+            f"{tokenizer.byte_offset} leaves no ids for padding, begin and end; write {SPECIAL_IDS} or more, or 0",
         )
     for name in ("add_bos", "add_eos"):
         if not tokenizer.byte_offset and getattr(tokenizer, name):
@@ -105,13 +105,13 @@ def _packing_note(config: Config) -> Iterator[str]:
     if data.packing_mode == "sequential" and data.packing_max_docs_per_bin is not None:
         yield "data.packing_max_docs_per_bin is not used: data.packing_mode is sequential"
     if data.max_doc_tokens is not None:
-        yield f"data.max_doc_tokens cuts every document after {data.max_doc_tokens} tokens; the rest is never seen"
+        yield f"data.max_doc_tokens truncates every document after {data.max_doc_tokens} tokens"
 
 
 def _eos_note(config: Config) -> Iterator[str]:
     tokenizer, data = config.data.tokenizer, config.data
     if not data.isolate_documents and not tokenizer.add_eos and not tokenizer.add_bos:
-        yield "documents follow each other with nothing between them: data.tokenizer.add_eos and add_bos are both false"
+        yield "no token separates documents: data.tokenizer.add_eos and add_bos are both false"
 
 
 RULES = (_source, _tokenizer, _byte_offset, _boundaries)

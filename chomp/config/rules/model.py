@@ -56,9 +56,9 @@ def _llama(config: Config) -> Iterator[Problem]:
         )
     for name in ("attention_dropout", "hidden_dropout"):
         if getattr(model, name) > 0:
-            yield Problem(f"model.{name}", "a Llama drops only what its layers add up (model.dropout); set this to 0")
+            yield Problem(f"model.{name}", "a Llama has dropout only on block outputs (model.dropout); set this to 0")
     if model.output_size > 0:
-        yield Problem("model.output_size", "the head of a Llama has the vocabulary's size; set -1")
+        yield Problem("model.output_size", "a Llama's output head has the vocabulary's size; set -1")
 
 
 def _streams(config: Config) -> Iterator[Problem]:
@@ -66,7 +66,7 @@ def _streams(config: Config) -> Iterator[Problem]:
     if model.backend != "llama" and model.residual_streams > 1:
         yield Problem(
             "model.residual_streams",
-            f"only a Llama has several, and model.backend is {model.backend}; set 1, or model.backend: llama",
+            f"needs model.backend: llama, but it is {model.backend}; set 1, or change model.backend",
             also=("model.backend",),
         )
 
@@ -123,7 +123,7 @@ def _vocabulary(config: Config) -> Iterator[Problem]:
         if token is not None and token >= size:
             yield Problem(
                 f"model.{name}",
-                f"{token} lies outside the vocabulary of {size}; use 0 to {size - 1}, or null to take the tokenizer's",
+                f"{token} is outside the vocabulary of {size}; use 0 to {size - 1}, or null to take the tokenizer's",
                 also=("model.vocab_size",),
             )
 
@@ -131,7 +131,7 @@ def _vocabulary(config: Config) -> Iterator[Problem]:
 def _output(config: Config) -> Iterator[Problem]:
     model, size = config.model, vocab_size(config)
     if model.output_size == 0:
-        yield Problem("model.output_size", "the output head needs at least one row; -1 means the vocabulary's size")
+        yield Problem("model.output_size", "the output head needs at least one row; set -1 for the vocabulary's size")
     elif model.output_size > 0 and model.share_emb and model.output_size != size:
         known = f"{size}" if size is not None else "the tokenizer's"
         yield Problem(
@@ -172,7 +172,7 @@ def _chunk_note(config: Config) -> Iterator[str]:
         padded = round_up(length, model.chunk_size)
         yield (
             f"train.seq_len {length} is not a multiple of model.chunk_size {model.chunk_size}: attention pads each row "
-            f"to {padded} and computes the difference for nothing"
+            f"to {padded}, which wastes the difference"
         )
 
 

@@ -33,7 +33,7 @@ def _batch(config: Config) -> Iterator[Problem]:
     if train.grad_accum is not None:
         yield Problem(
             "train.batch_tokens",
-            "is set and so is train.grad_accum, but one follows from the other; remove one",
+            "is set and so is train.grad_accum, but each determines the other; remove one",
             also=("train.grad_accum",),
         )
     micro = train.batch_size * train.seq_len
@@ -68,14 +68,14 @@ def _schedule(config: Config) -> Iterator[Problem]:
     elif optim.decay_steps == 0:
         yield Problem(
             "optim.decay_steps",
-            "0 is for optim.schedule: wsd, whose learning rate then stays; write null for all steps after the warm-up",
+            "0 is only for optim.schedule: wsd; write null to decay in all steps after the warm-up",
             also=("optim.schedule",),
         )
     elif optim.decay_steps is None and warmup >= steps:
         advice = f"set it below {steps}" if steps > 1 else "set it to 0"
         yield Problem(
             "optim.warmup_steps",
-            f"{warmup} of warm-up leave nothing of the {steps} of train.steps for the decay; "
+            f"{warmup} steps of warm-up leave none of the {steps} train.steps for the decay; "
             f"{advice}, or set optim.decay_steps",
             also=("train.steps",),
         )
@@ -92,7 +92,7 @@ def _best(config: Config) -> Iterator[Problem]:
     if checkpoint.keep_best and not checkpoint.enabled:
         yield Problem(
             "checkpoint.keep_best",
-            "needs checkpoint.enabled: true; set it to 0 to keep none",
+            "needs checkpoint.enabled: true; or set it to 0",
             also=("checkpoint.enabled",),
         )
 
@@ -119,7 +119,7 @@ def _file_names(config: Config) -> Iterator[Problem]:
                 f"logging.{key}", f"expected a file name inside the run directory, got {name!r}; write {path.name!r}"
             )
         elif name in RESERVED_NAMES:
-            yield Problem(f"logging.{key}", f"the run directory keeps {name!r} for itself; choose another name")
+            yield Problem(f"logging.{key}", f"the run directory reserves {name!r}; choose another name")
     if names["metrics_file"] == names["log_file"]:
         yield Problem(
             "logging.metrics_file",
@@ -148,7 +148,7 @@ def _checkpoint_note(config: Config) -> Iterator[str]:
 def _greedy_note(config: Config) -> Iterator[str]:
     train = config.train
     if train.generate_temperature == 0 and (train.generate_top_k is not None or train.generate_top_p is not None):
-        yield "train.generate_temperature is 0: the likeliest token is taken, top_k and top_p are not used"
+        yield "train.generate_temperature is 0: the most likely token is picked, top_k and top_p are not used"
 
 
 RULES = (_batch, _schedule, _best, _sampling, _file_names)

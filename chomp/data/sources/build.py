@@ -97,7 +97,7 @@ def open_hub(data: DataConfig, retry: RetryPolicy) -> Text:
     if data.hf_eval_split is not None and data.hf_eval_split == data.hf_split:
         raise ConfigError(
             f"data.hf_eval_split and data.hf_split are both {data.hf_split}: evaluation text would be training text; "
-            f"name another split, or null to hold documents out"
+            f"choose another split, or null to hold out documents"
         )
     opening = without_patience(retry)
     data = opening.call(describe_split(data, data.hf_split), retriable_errors(), lambda: pinned(data))

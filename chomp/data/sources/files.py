@@ -71,7 +71,7 @@ class FilesSource(RandomAccessSource):
         count = len(self._paths)
         self.name = f"the file {self._paths[0]}" if count == 1 else f"the {count:,} files of data.files"
         if not any(path.stat().st_size for path in self._paths):
-            raise DataError(f"{self.name} {'is' if count == 1 else 'are'} empty; put text there, or change data.files")
+            raise DataError(f"{self.name} {'is' if count == 1 else 'are'} empty; add text, or change data.files")
         self._parts: list[Part] = []
         for kind, paths in _by_kind(self._paths).items():
             is_text = kind == "text"
@@ -123,7 +123,7 @@ def find_files(patterns: Iterable[str]) -> list[Path]:
             raise DataError(f"the file {pattern} in data.files does not exist; relative paths start at {Path.cwd()}")
         found.update(dict.fromkeys(match.resolve() for match in matches))
     if not found:
-        raise ConfigError("data.files is empty: `data.backend: files` needs at least one path or glob there")
+        raise ConfigError("data.files is empty: `data.backend: files` needs at least one path or glob")
     return list(found)
 
 
@@ -163,7 +163,7 @@ def load_table(kind: str, paths: list[Path], data: DataConfig) -> TextColumn:
     except (ValueError, OSError, RuntimeError, StopIteration, datasets.exceptions.DatasetsError) as error:
         raise _first_problem(paths, data) or _unreadable(name, error) from error
     if any(column.startswith("__index_level_") for column in dataset.column_names):
-        raise DataError(f"{name} has rows with more cells than its first line names; quote text that holds commas")
+        raise DataError(f"{name} has rows with more cells than its header; quote text that contains commas")
     return TextColumn(dataset, data.text_key, name, data.on_bad_text, partial(_explain_row, kind, paths, data))
 
 

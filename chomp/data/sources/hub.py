@@ -164,7 +164,7 @@ def load_split(data: DataConfig, split: str, *, streaming: bool) -> Any:
         OSError: what may pass (or another of `retriable_errors`).
     """
     if data.hf_dataset is None:
-        raise ConfigError("data.hf_dataset is missing: `data.backend: hf` needs a hub name or a local folder there")
+        raise ConfigError("data.hf_dataset is missing: `data.backend: hf` needs a hub name or a local folder")
     name = data.hf_dataset
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
         raise DataError(f"the dataset folder {name} does not exist; check data.hf_dataset")

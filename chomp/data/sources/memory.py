@@ -45,9 +45,9 @@ def inline_source(text: str | None) -> InMemorySource:
         DataError: it is empty.
     """
     if text is None:
-        raise ConfigError("data.local_text is missing: `data.backend: local_text` needs the text itself there")
+        raise ConfigError("data.local_text is missing: `data.backend: local_text` needs the text itself")
     if not text.strip():
-        raise DataError("data.local_text is empty: put the text to train on there, or choose another data.backend")
+        raise DataError("data.local_text is empty: write the text to train on, or choose another data.backend")
     return InMemorySource("data.local_text", [text], {"backend": "local_text"})
 
 
@@ -76,8 +76,7 @@ def stdlib_source(folder: Path | None = None) -> InMemorySource:
             names.update(path.relative_to(root).as_posix().encode() + b"\0")
     if not documents:
         raise DataError(
-            f"no Python sources in {root}: this Python comes without its library as .py files; choose another "
-            f"data.backend"
+            f"no Python sources in {root}: this Python has no library source files; choose another data.backend"
         )
     facts = {"backend": "stdlib", "python": platform.python_version(), "names": names.hexdigest()}
     return InMemorySource("Python's standard library", list(documents), facts)

@@ -113,7 +113,7 @@ def token_sources(
         DataError: see `find_token_files` and `TokensSource`; or another tokenizer wrote the files.
     """
     if data.tokens_path is None:
-        raise ConfigError("data.tokens_path is missing: `data.backend: tokens` needs the file's path there")
+        raise ConfigError("data.tokens_path is missing: `data.backend: tokens` needs the path of a file")
     val = None if data.tokens_eval_path is None else Path(data.tokens_eval_path).expanduser()
     files = find_token_files(Path(data.tokens_path).expanduser(), data.tokens_dtype, val)
     _require_tokenizer(files, tokenizer)
