@@ -58,6 +58,11 @@ VIOLATIONS = [
         "number; 128 and 132 are",
     ),
     (
+        "model:\n  model_dim: 32\n",
+        "c.yaml:2: model.norm_num_groups: 32 groups of model.model_dim = 32 channels have one channel each, and "
+        "TimestepNorm needs at least two; use 16 or a smaller divisor",
+    ),
+    (
         "model:\n  model_dim: 100\n",
         "c.yaml:2: model.model_dim: 100 is not divisible by model.norm_num_groups = 32; 96 and 128 are",
     ),

@@ -25,6 +25,13 @@ def _dimensions(config: Config) -> Iterator[Problem]:
                 f"{width} is not divisible by model.{divisor_name} = {divisor}; {_nearest(width, divisor)}",
                 also=(f"model.{divisor_name}",),
             )
+    if model.norm_num_groups == model.model_dim:
+        yield Problem(
+            "model.norm_num_groups",
+            f"{model.model_dim} groups of model.model_dim = {model.model_dim} channels have one channel each, and "
+            f"TimestepNorm needs at least two; use {model.model_dim // 2} or a smaller divisor",
+            also=("model.model_dim",),
+        )
     head = model.z_dim // model.num_heads
     if model.z_dim % model.num_heads == 0 and head % 2:
         yield Problem(
