@@ -163,7 +163,7 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     """Replaces the default action; the watcher thread does the work."""
 
 
-def interruptibly(work: Callable[[], T], check: Callable[[], None]) -> T:
+def run_interruptible(work: Callable[[], T], check: Callable[[], None]) -> T:
     """Run `work` in a thread and return its result, or leave it behind when `check` raises.
 
     For work that cannot be cancelled and may take minutes, such as a compilation.
