@@ -1,4 +1,4 @@
-"""What a configuration amounts to, found out without training it."""
+"""The figures of a configuration, computed without training it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Inspection:
     on, and `notes` are sentences on what becomes of it.
 
     `compiled_memory` is XLA's own account of the compiled step, in bytes, and `path_check` says how far chomp's own way
-    through a layer is from the library's, where they were asked for.
+    through a layer is from the library's; both are None unless the program was compiled.
     """
 
     parameters: int

@@ -142,7 +142,7 @@ def carried_horizon(
 def decay_behind(saved: dict[str, Any], config: Config, derived: Derived, step: int) -> str | None:
     """A sentence if a `wsd` decay would have begun before a checkpoint that is of the stable phase.
 
-    The learning rate then falls at once to where that decay would be, which nobody means who branches off a stable run.
+    The learning rate then falls at once to where that decay would be: hardly what a branch of a stable run is for.
 
     Args:
         saved: the checkpoint's identity.

@@ -104,7 +104,7 @@ class CheckpointStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in self.folder.iterdir():
-                # Only names that a save gives: a copy that somebody put here is not ours to remove.
+                # Only names that a save gives: a copy that a user put here is not the engine's to remove.
                 if path.is_dir() and UNFINISHED.fullmatch(path.name) and not (path / MANIFEST).exists():
                     log.info("removing the unfinished checkpoint %s", path.name)
                     shutil.rmtree(path)
@@ -184,7 +184,7 @@ class CheckpointStore:
         try:
             response.result()
             size = seal(target, meta)
-        except Exception as error:  # noqa: BLE001 - as above; a thread has nobody to raise to
+        except Exception as error:  # noqa: BLE001 - as above; a thread has no caller to raise to
             self._fail(step, error)
             return
         seconds = time.monotonic() - started
@@ -306,7 +306,7 @@ class CheckpointStore:
         place = self.folder / SET_ASIDE / label
         number = 2
         while place.exists():
-            # Attempts are counted in the event log, which somebody may have cut short.
+            # Attempts are counted in the event log, which a user may have cut short.
             place, number = place.with_name(f"{label}-{number}"), number + 1
         place.mkdir(parents=True)
         for info in beyond:

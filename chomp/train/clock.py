@@ -34,7 +34,7 @@ class TimeBudget:
         self._open: tuple[str, float] | None = None
 
     def start_from(self, earlier: Mapping[str, float]) -> None:
-        """Add the totals of earlier attempts, once a checkpoint has told them."""
+        """Add the totals of earlier attempts, once a checkpoint is chosen."""
         self._earlier = {name: float(earlier.get(name, 0.0)) for name in CATEGORIES}
 
     @contextmanager

@@ -79,7 +79,7 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
         outcome = _finish(trainer, hooks)
     except AbortRequestedError as error:
         return outcome_of(error, trainer.progress.step, None)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the completed steps are saved before it is told
+    except Exception as error:  # noqa: BLE001 - the completed steps are saved before the error is told
         complaint = _settle(trainer)
         cause = complaint if complaint and isinstance(error, StopRequestedError) else error
         outcome = outcome_of(cause, trainer.progress.step, session.switch.request)

@@ -27,7 +27,7 @@ def roll_back(trainer: Trainer, due: RollbackDueError) -> None:
     Raises:
         NonFiniteError: `debug.max_consecutive_rollbacks` in a row have not helped.
         CheckpointError: there are checkpoints, and none is intact.
-        StopRequestedError: the end was asked for while the checkpoint was read.
+        StopRequestedError: by a signal while the checkpoint is read.
     """
     session, debug = trainer.session, trainer.config.debug
     rollbacks = trainer.progress.rollbacks.one_more(due.step, debug)

@@ -205,7 +205,7 @@ class Trainer:
     def phase(self, name: PhaseName) -> Iterator[None]:
         """Tell that a phase begins, count its seconds, and tell when training, or the pause, goes on.
 
-        An error leaves the phase without a word: the run, or the answer to the command, tells of it.
+        After an error no phase follows: the end of the run, or the answer to the command, reports it.
         """
         self.publish_phase(name)
         with self.session.budget.measure(name):
