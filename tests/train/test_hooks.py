@@ -18,6 +18,7 @@ from chomp.record.manifest import list_checkpoints
 from chomp.train.control import StopRequest, StopRequestedError, StopSwitch
 from chomp.train.hooks.base import Hook, run_hooks
 from chomp.train.progress import Progress
+from chomp.train.restorer import Start
 from tests.engine import dummy_config, events_of, rows, write_config, write_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -153,5 +154,9 @@ def test_all_jobs_done_leaves_nothing_unfinished() -> None:
     assert (calls, trainer.progress.unfinished_jobs) == (["a 5", "b 5"], [])
 
 
-def test_older_checkpoints_name_their_unfinished_jobs() -> None:
-    assert Progress.from_meta(5, {"owed": ["eval", "sample"]}).unfinished_jobs == ["eval", "sample"]
+def test_older_checkpoints_name_their_unfinished_jobs_and_carry_the_deferred_row() -> None:
+    meta = {"owed": ["eval", "sample"], "owed_row": {"step": 5, "loss": 1.5}}
+    assert Progress.from_meta(5, meta).unfinished_jobs == ["eval", "sample"]
+    start = Start(step=5, meta=meta)
+    assert (start.unfinished_jobs, start.deferred_row) == (["eval", "sample"], {"step": 5, "loss": 1.5})
+    assert (Start().unfinished_jobs, Start().deferred_row) == ([], None)
