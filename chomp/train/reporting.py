@@ -40,7 +40,7 @@ QUIET = (
 )
 
 
-class PatientFileHandler(logging.FileHandler):
+class _PatientFileHandler(logging.FileHandler):
     """A log file on a disk that may fill up: a record that cannot be written is dropped.
 
     Python would print a traceback for each; the event log and the console tell of the full disk.
@@ -60,7 +60,7 @@ def open_reporter(request: RunRequest, run: RunDir) -> Iterator[Reporter]:
     """
     sinks = _sinks(request, run)
     try:
-        log_to_file(run.log, request.loaded.config.logging.level)
+        _log_to_file(run.log, request.loaded.config.logging.level)
         reporter = Reporter(EventWriter(run.events), sinks)
     except OSError as error:
         raise cannot_write(run, error) from error
@@ -145,12 +145,12 @@ def tell(sentence: str) -> None:
         log.info("%s", sentence)
 
 
-def log_to_file(path: Path, level: str) -> None:
+def _log_to_file(path: Path, level: str) -> None:
     """Send all log records of at least `level` to `path`, appended; other handlers are taken away."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
-    handler = PatientFileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler = _PatientFileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter(FORMAT))
     root.addHandler(handler)
     root.setLevel(level)

@@ -101,13 +101,13 @@ class SaveHook(Hook):
             return False
         trainer.publish_phase("save")
         with session.budget.measure("save"):
-            meta = checkpoint_meta(session, trainer.progress, self._log.deferred_row)
+            meta = _checkpoint_meta(session, trainer.progress, self._log.deferred_row)
             session.store.save(step, to_items(trainer.state), trainer.data_state, meta, wait=wait)
         self._plan.restart_clock()
         return True
 
 
-def checkpoint_meta(session: Session, progress: Progress, deferred_row: dict[str, Any] | None) -> dict[str, Any]:
+def _checkpoint_meta(session: Session, progress: Progress, deferred_row: dict[str, Any] | None) -> dict[str, Any]:
     """The description saved beside a checkpoint's arrays; older checkpoints are read by these names."""
     evaluated = progress.eval_step == progress.step
     return {
