@@ -70,7 +70,7 @@ def _row(step: int, rows: int, noise: random.Random, *, evaluated: bool) -> dict
 
 
 def _fp32(value: float) -> float:
-    """As `chomp.train.rows.shortest_repr` writes it, which this process does not import: it would bring JAX."""
+    """As `chomp.train.metrics.shortest_repr` writes it, which this process does not import: it would bring JAX."""
     return float(str(np.float32(value)))
 
 

@@ -44,30 +44,26 @@ def make(run_dir: Path, preset: str) -> None:
     import numpy as np
 
     from chomp.checkpoint.items import named_leaves
-    from chomp.checkpoint.resume import identity
     from chomp.checkpoint.retention import Retention
     from chomp.checkpoint.store import CheckpointStore
-    from chomp.config.derive import derive
     from chomp.config.load import parse_config
     from chomp.data.tokenizers import build_tokenizer
-    from chomp.model.build import build_model
-    from chomp.model.resolve import resolve_model
     from chomp.record.rundir import RunDir
+    from chomp.train.blueprint import build_blueprint
 
     run, rng = RunDir(run_dir), np.random.default_rng(0)
     settings = {"model": {"preset": preset}, "data": {"backend": "stdlib", "tokenizer": {"vocab_size_multiple": ROWS}}}
     config = parse_config(json.dumps(settings), source="the benchmark").config
     tokenizer = build_tokenizer(config.data.tokenizer)
-    model = resolve_model(config.model, tokenizer)
-    config = config.model_copy(update={"model": model})
+    blueprint = build_blueprint(config, "cpu", tokenizer)
     params = {
         name: jax.device_put((0.02 * rng.standard_normal(leaf.shape, np.float32)).astype(leaf.dtype))
-        for name, leaf in named_leaves(build_model(model).abstract()).items()
+        for name, leaf in named_leaves(blueprint.model_def.abstract()).items()
     }
     tokenizer.save(run.tokenizer)
     run.events.touch()
     store = CheckpointStore(run.checkpoints, retention=Retention(max_to_keep=1), on_event=lambda event: None)
-    meta = {"step": STEP, "identity": identity(config, derive(config), {}, tokenizer.digest())}
+    meta = {"step": STEP, "identity": blueprint.identity({})}
     store.save(STEP, {"params": params}, {}, meta, wait=True)
     if failure := store.take_failure():
         raise SystemExit(failure.reason)

@@ -24,13 +24,12 @@ import optax
 
 from benchmarks.sessions import line, open_trainer
 from benchmarks.step import make_batch
-from chomp.config import Config, derive, load_config
+from chomp.config import Config, load_config
 from chomp.data.batch import Batch
-from chomp.model.build import build_model
 from chomp.model.llama import LlamaModel
-from chomp.optim.build import build_optimizer
-from chomp.step.state import abstract_state, init_state
-from chomp.step.train_step import compile_train_step, make_train_step
+from chomp.step.state import init_state
+from chomp.step.train_step import compile_train_step
+from chomp.train.blueprint import build_blueprint
 
 LLAMA = Path(__file__).parent.parent / "configs" / "quickstart_llama.yaml"
 COMMON = ("optim.name=adamw", "optim.weight_decay=0", "data.isolate_documents=false", "train.allow_cpu=true")
@@ -128,14 +127,11 @@ def plain_step(config: Config, model: LlamaModel) -> tuple[Step, Any]:
 
 def chomp_step(config: Config, batch: Batch) -> tuple[Step, Any, LlamaModel]:
     """chomp's own step, its state, and the model that the state begins with."""
-    derived = derive(config)
-    model_def = build_model(config.model, deterministic=derived.deterministic, backend=jax.default_backend())
-    optimizer = build_optimizer(config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path)
+    blueprint = build_blueprint(config, jax.default_backend())
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
-    step = make_train_step(model_def, optimizer, config, derived)
-    compiled = compile_train_step(step, abstract_state(model_def, optimizer), shapes)
-    state = init_state(model_def, optimizer, 0)
-    model = model_def.combine(state.params)
+    compiled = compile_train_step(blueprint.train_step(), blueprint.state, shapes)
+    state = init_state(blueprint.model_def, blueprint.optimizer, 0)
+    model = blueprint.model_def.combine(state.params)
     assert isinstance(model, LlamaModel)
     return compiled, state, model
 

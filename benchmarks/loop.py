@@ -10,18 +10,17 @@ import time
 import jax
 
 from benchmarks.sessions import line, open_trainer
-from chomp.train.boundary import Boundary
+from chomp.train.hooks.runner import Hooks
 from chomp.train.loop import training_steps
 from chomp.train.steering import Steering
 from chomp.train.trainer import Trainer
 
 
-def loop_seconds(trainer: Trainer, steering: Steering, boundary: Boundary, steps: int) -> float:
+def loop_seconds(trainer: Trainer, steering: Steering, hooks: Hooks, steps: int) -> float:
     """Seconds per step of the real loop: data, dispatch, metrics, rows, commands, hooks."""
     started = time.perf_counter()
     for _, _ in zip(training_steps(trainer, steering), range(steps - 1), strict=False):
-        boundary.run_due()
-        boundary.report_failed_save()
+        hooks.run_due()
     trainer.catch_up()
     return (time.perf_counter() - started) / steps
 
@@ -47,18 +46,18 @@ def measure(log_every: int, rounds: int, steps: int) -> None:
         "optim.decay_steps=1000000",
     )
     with open_trainer(*overrides) as trainer:
-        boundary = Boundary(trainer)
-        steering = Steering(trainer, boundary)
+        hooks = Hooks(trainer)
+        steering = Steering(trainer, hooks)
         batch = next(trainer.batches)
         bare_seconds(trainer, batch, 2)
         bare, loop = [], []
         for number in range(rounds):
             # In turns, and in either order: a slow minute of the machine falls on both.
             if number % 2:
-                loop.append(loop_seconds(trainer, steering, boundary, steps))
+                loop.append(loop_seconds(trainer, steering, hooks, steps))
             bare.append(bare_seconds(trainer, batch, steps))
             if not number % 2:
-                loop.append(loop_seconds(trainer, steering, boundary, steps))
+                loop.append(loop_seconds(trainer, steering, hooks, steps))
     print(line(f"log_every {log_every:>2}: bare step", bare))
     print(line(f"log_every {log_every:>2}: loop", loop))
     ratios = [one / other for one, other in zip(bare, loop, strict=True)]

@@ -10,7 +10,7 @@ import statistics
 from benchmarks.sessions import line, open_trainer
 from chomp.checkpoint.items import to_items
 from chomp.record.text import size
-from chomp.train.memory import host_memory_gb, peak_host_memory_gb
+from chomp.train.machine import host_memory_gb, peak_host_memory_gb
 
 
 def main() -> None:

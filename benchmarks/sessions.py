@@ -19,7 +19,7 @@ from chomp.train.clock import TimeBudget
 from chomp.train.compilation import use_compilation_cache
 from chomp.train.control import CommandQueue, StopSwitch
 from chomp.train.request import RunRequest
-from chomp.train.session import build_session
+from chomp.train.session import open_session
 from chomp.train.trainer import Trainer
 
 QUICKSTART = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
@@ -35,15 +35,13 @@ def open_trainer(*overrides: str, config: Path = QUICKSTART) -> Iterator[Trainer
         reporter = Reporter(EventWriter(run.events), [RowFiles(run), ConsoleSink(io.StringIO())])
         request = RunRequest(loaded=load_config(config, overrides), run_dir=run.path)
         queue = CommandQueue(CommandReader(run.commands, since=0), reporter, StopSwitch())
-        session = build_session(request, run, reporter, TimeBudget(), queue)
         try:
-            trainer = Trainer(session)
-            trainer.compile(session.switch.check)
-            yield trainer
-            trainer.close()
+            with open_session(request, run, reporter, TimeBudget(), queue) as session:
+                trainer = Trainer(session)
+                trainer.compile(session.switch.check)
+                yield trainer
+                trainer.close()
         finally:
-            session.data.close()
-            session.compile_watch.close()
             reporter.close()
 
 

@@ -23,11 +23,10 @@ import numpy as np
 
 from chomp.config import Config, derive, load_config
 from chomp.data.batch import Batch
-from chomp.model.build import build_model
 from chomp.model.flops import peak_flops
-from chomp.optim.build import build_optimizer
-from chomp.step.state import TrainState, abstract_state, init_state
-from chomp.step.train_step import compile_train_step, make_train_step
+from chomp.step.state import TrainState, init_state
+from chomp.step.train_step import compile_train_step
+from chomp.train.blueprint import build_blueprint
 
 # A sixth of the large shape, of its layers as of its vocabulary, so that a repeat takes seconds on two cores.
 SHAPES: dict[str, tuple[str, tuple[str, ...], int]] = {
@@ -106,16 +105,15 @@ def build(shape: str, isolation: str, cema: str) -> tuple[Variant, Batch]:
     isolate = isolation == "isolated"
     overrides += (f"model.cema={cema}", f"data.isolate_documents={str(isolate).lower()}", "train.allow_cpu=true")
     config = load_config(path, overrides).config
-    derived = derive(config)
-    model_def = build_model(config.model, deterministic=derived.deterministic, backend=jax.default_backend())
-    optimizer = build_optimizer(config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path)
+    blueprint = build_blueprint(config, jax.default_backend())
+    model_def = blueprint.model_def
     batch = make_batch(config, mean_tokens)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
-    step = make_train_step(model_def, optimizer, config, derived)
+    step = blueprint.train_step()
     start = time.perf_counter()
-    compiled = compile_train_step(step, abstract_state(model_def, optimizer), shapes)
+    compiled = compile_train_step(step, blueprint.state, shapes)
     seconds = time.perf_counter() - start
-    state = init_state(model_def, optimizer, 0)
+    state = init_state(model_def, blueprint.optimizer, 0)
     temp = compiled.memory_analysis().temp_size_in_bytes
     flops = model_def.flops_per_token(config.train.seq_len)
     return Variant(f"{isolation} {cema}", compiled, state, seconds, temp, flops), batch

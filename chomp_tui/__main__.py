@@ -87,9 +87,9 @@ def attach(ctx: click.Context, run: Path, read_only: bool) -> None:
 
 
 def _check_resume(resume: str, run_dir: Path | None) -> None:
-    if resume not in ("none", "latest") and not resume.isdecimal():
-        raise ConfigError(f"--resume {resume}: expected none, latest or a step number")
-    if resume != "none":
+    from chomp.record.manifest import parse_resume
+
+    if parse_resume(resume) != "none":
         if run_dir is None:
             raise ConfigError(f"--resume {resume} needs the run to resume: pass --run-dir RUN")
         _require_run(run_dir)

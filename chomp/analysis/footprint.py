@@ -12,12 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from chomp.config import Config
-from chomp.config.derive import Derived, derive
-from chomp.model.build import ModelDef, build_model
-from chomp.optim.build import Optimizer, build_optimizer
+from chomp.model.build import ModelDef
 from chomp.step.objective import build_objective
 from chomp.step.rows import Rows
-from chomp.step.state import TrainState, abstract_state
+from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import abstract_batch
 
 
@@ -47,38 +45,6 @@ class MemoryEstimate:
     def as_dict(self) -> dict[str, int]:
         """By part, with the total."""
         return {**asdict(self), "total": self.total}
-
-
-@dataclass(frozen=True)
-class Blueprint:
-    """What is to be trained, as shapes and rules; `config.model` is resolved."""
-
-    config: Config
-    derived: Derived
-    model_def: ModelDef
-    optimizer: Optimizer
-    state: TrainState
-
-
-def build_blueprint(config: Config, platform: str) -> Blueprint:
-    """Build everything but the data.
-
-    Args:
-        config: its `model.vocab_size` is set.
-        platform: JAX's name of the device's kind, which decides how some layers are computed.
-
-    Raises:
-        ConfigError: widths of the model do not fit together.
-    """
-    derived = derive(config)
-    model_def = build_model(
-        config.model,
-        deterministic=derived.deterministic,
-        backend=platform,
-        mtp_heads=config.objective.mtp_heads,
-    )
-    optimizer = build_optimizer(config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path)
-    return Blueprint(config, derived, model_def, optimizer, abstract_state(model_def, optimizer))
 
 
 def estimate_memory(blueprint: Blueprint) -> MemoryEstimate:

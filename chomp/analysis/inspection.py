@@ -1,4 +1,4 @@
-"""What a configuration amounts to, found out without training it."""
+"""The figures of a configuration, computed without training it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import Any
 
 import jax
 
-from chomp.analysis.footprint import Blueprint, MemoryEstimate, build_blueprint, estimate_memory
-from chomp.checkpoint.resume import continued
+from chomp.analysis.footprint import MemoryEstimate, estimate_memory
+from chomp.checkpoint.restore import continued
 from chomp.config import Config
 from chomp.config.derive import Derived
 from chomp.data.tokenizers import build_tokenizer
 from chomp.model.flops import peak_flops
-from chomp.model.resolve import resolve_model
 from chomp.model.selfcheck import PathCheck, check_path
 from chomp.optim.schedule import make_schedule
 from chomp.record.manifest import CheckpointInfo
-from chomp.step.train_step import make_train_step
-from chomp.train.compilation import CompileWatch, compile_step
+from chomp.train.blueprint import Blueprint, build_blueprint
+from chomp.train.compilation import CompiledStep, CompileWatch, compile_step
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Inspection:
     on, and `notes` are sentences on what becomes of it.
 
     `compiled_memory` is XLA's own account of the compiled step, in bytes, and `path_check` says how far chomp's own way
-    through a layer is from the library's, where they were asked for.
+    through a layer is from the library's; both are None unless the program was compiled.
     """
 
     parameters: int
@@ -68,15 +67,10 @@ def inspect(config: Config, *, compile_program: bool = False, origin: Checkpoint
     Raises:
         ChompError: the configuration cannot be built.
     """
-    tokenizer = build_tokenizer(config.data.tokenizer)
-    model_config = resolve_model(
-        config.model, tokenizer, auto_set_special_tokens=config.data.tokenizer.auto_set_special_tokens
-    )
-    config = config.model_copy(update={"model": model_config})
     device = jax.devices()[0]
-    blueprint = build_blueprint(config, device.platform)
-    derived, model_def = blueprint.derived, blueprint.model_def
-    flops = model_def.flops_per_token(config.train.seq_len)
+    blueprint = build_blueprint(config, device.platform, build_tokenizer(config.data.tokenizer))
+    config, derived, model_def = blueprint.config, blueprint.derived, blueprint.model_def
+    flops = blueprint.flops_per_token
     kept, notes = derived, tuple[str, ...]()
     if origin is not None:
         kept, notes = continued(origin.meta["identity"], config, derived, origin.step)
@@ -89,7 +83,7 @@ def inspect(config: Config, *, compile_program: bool = False, origin: Checkpoint
         tokens_per_parameter=derived.total_tokens / model_def.parameter_count,
         flops_per_token=flops,
         total_flops=flops * derived.total_tokens,
-        peak_flops=peak_flops(device.device_kind, model_config.compute_dtype),
+        peak_flops=peak_flops(device.device_kind, config.model.compute_dtype),
         memory=estimate_memory(blueprint),
         device=_device(device),
         schedule=schedule_points(config, kept, origin.step if origin is not None else None),
@@ -98,19 +92,16 @@ def inspect(config: Config, *, compile_program: bool = False, origin: Checkpoint
         continues_from=origin.step if origin is not None else None,
         notes=notes,
         compiled_memory=compiled.memory if compiled else None,
-        path_check=check_path(model_config, config.train.seq_len, isolate=config.data.isolate_documents)
+        path_check=check_path(config.model, config.train.seq_len, isolate=config.data.isolate_documents)
         if compile_program
         else None,
     )
 
 
-def _compile(blueprint: Blueprint) -> Any:
-    config, derived = blueprint.config, blueprint.derived
+def _compile(blueprint: Blueprint) -> CompiledStep:
     watch = CompileWatch()
     try:
-        shape = (derived.grad_accum, config.train.batch_size, config.train.seq_len)
-        step = make_train_step(blueprint.model_def, blueprint.optimizer, config, derived)
-        return compile_step(step, blueprint.state, shape, watch)
+        return compile_step(blueprint.train_step(), blueprint.state, blueprint.batch_shape, watch)
     finally:
         watch.close()
 

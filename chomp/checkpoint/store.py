@@ -1,7 +1,7 @@
 """Saving and restoring training states through Orbax.
 
 A checkpoint is a folder `checkpoints/STEP/` with the items `params`, `opt`, `state`
-(arrays) and `data` (the data iterator's position). Orbax writes them under a temporary
+(arrays) and `data` (the data iterator's state). Orbax writes them under a temporary
 name and renames the folder; then `chomp.record.manifest.seal` adds the description and,
 last, the manifest. Whatever happens in between, a folder without a manifest is no
 checkpoint and is cleared away by the next engine.
@@ -48,7 +48,7 @@ class SaveFailure:
     reason: str
 
 
-class DataPosition:
+class DataState:
     """A data iterator's state as one Orbax item (`ocp.StatefulCheckpointable`)."""
 
     def __init__(self, state: dict[str, Any] | None = None):
@@ -104,7 +104,7 @@ class CheckpointStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in self.folder.iterdir():
-                # Only names that a save gives: a copy that somebody put here is not ours to remove.
+                # Only names that a save gives: a copy that a user put here is not the engine's to remove.
                 if path.is_dir() and UNFINISHED.fullmatch(path.name) and not (path / MANIFEST).exists():
                     log.info("removing the unfinished checkpoint %s", path.name)
                     shutil.rmtree(path)
@@ -124,14 +124,14 @@ class CheckpointStore:
         return self._retention.stays(step, eval_loss, self.infos())
 
     def save(
-        self, step: int, items: Mapping[str, Any], position: dict[str, Any], meta: dict[str, Any], *, wait: bool
+        self, step: int, items: Mapping[str, Any], data_state: dict[str, Any], meta: dict[str, Any], *, wait: bool
     ) -> float:
         """Start saving; device arrays are copied before this returns, so they may be donated afterwards.
 
         Args:
             step: the step whose state this is.
             items: array trees by item name; `chomp.checkpoint.items.to_items` makes them.
-            position: the data iterator's state after that step's batch.
+            data_state: the data iterator's state after that step's batch.
             meta: JSON-able description, with at least `step`.
             wait: return only when the checkpoint is committed or has failed.
 
@@ -149,7 +149,7 @@ class CheckpointStore:
         self._on_event(Checkpoint(state="saving", step=step))
         target = self.folder / str(step)
         try:
-            response = ocp.save_checkpointables_async(target, {**items, "data": DataPosition(position)}, overwrite=True)
+            response = ocp.save_checkpointables_async(target, {**items, "data": DataState(data_state)}, overwrite=True)
         except Exception as error:  # noqa: BLE001 - Orbax raises many kinds; every one is reported as a failed save
             self._fail(step, error)
             return time.monotonic() - started
@@ -184,7 +184,7 @@ class CheckpointStore:
         try:
             response.result()
             size = seal(target, meta)
-        except Exception as error:  # noqa: BLE001 - as above; a thread has nobody to raise to
+        except Exception as error:  # noqa: BLE001 - as above; a thread has no caller to raise to
             self._fail(step, error)
             return
         seconds = time.monotonic() - started
@@ -252,7 +252,7 @@ class CheckpointStore:
             verified: the caller has just verified the bytes.
 
         Returns:
-            The item trees, and the data iterator's position.
+            The item trees, and the data iterator's state.
 
         Raises:
             CheckpointError: bytes are missing or changed; the files are named.
@@ -260,10 +260,10 @@ class CheckpointStore:
         problems = [] if verified else verify(info.path)
         if problems:
             raise CheckpointError(f"checkpoint {info.step} ({info.path}) is damaged: {'; '.join(problems)}")
-        position = DataPosition()
-        loaded = self._read(info, {**abstract, "data": position})
-        assert position.state is not None
-        return {name: loaded[name] for name in abstract}, position.state
+        data_state = DataState()
+        loaded = self._read(info, {**abstract, "data": data_state})
+        assert data_state.state is not None
+        return {name: loaded[name] for name in abstract}, data_state.state
 
     def load_to_host(
         self, info: CheckpointInfo, item: str, abstract: Mapping[str, jax.ShapeDtypeStruct]
@@ -306,7 +306,7 @@ class CheckpointStore:
         place = self.folder / SET_ASIDE / label
         number = 2
         while place.exists():
-            # Attempts are counted in the event log, which somebody may have cut short.
+            # Attempts are counted in the event log, which a user may have cut short.
             place, number = place.with_name(f"{label}-{number}"), number + 1
         place.mkdir(parents=True)
         for info in beyond:

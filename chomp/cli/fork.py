@@ -8,7 +8,7 @@ import click
 
 from chomp.errors import CheckpointError, ConfigError
 from chomp.record.fork import fork_run
-from chomp.record.manifest import list_checkpoints, verify
+from chomp.record.manifest import list_checkpoints, newest_good
 from chomp.record.rundir import RunDir, open_run
 from chomp.record.text import sanitize
 
@@ -34,11 +34,10 @@ def _parse(step: str) -> int:
 
 
 def _newest_good(run: RunDir) -> int:
-    """The newest intact checkpoint; prints the damaged ones that it skips."""
-    infos = list_checkpoints(run.checkpoints)
-    for info in reversed(infos):
-        problems = verify(info.path)
-        if not problems:
-            return info.step
-        click.echo(f"skipped step {info.step}: {sanitize('; '.join(problems))}", err=True)
-    raise CheckpointError(f"{run.path} has no {'intact ' if infos else ''}checkpoint to fork from")
+    """The newest checkpoint whose bytes are intact; damaged ones that are newer are named."""
+    info, refused = newest_good(list_checkpoints(run.checkpoints))
+    for refusal in refused:
+        click.echo(f"skipped step {refusal.step}: {sanitize(refusal.reason)}", err=True)
+    if info is None:
+        raise CheckpointError(f"{run.path} has no {'intact ' if refused else ''}checkpoint to fork from")
+    return info.step

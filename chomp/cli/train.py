@@ -35,6 +35,7 @@ def command(
     """Train CONFIG, or resume the run in --run-dir (CONFIG may then be left out)."""
     from chomp.cli.engine import leave_on_signals, prepare_environment
     from chomp.cli.loading import load_for_training
+    from chomp.record.manifest import parse_resume
 
     leave_on_signals()
     if config is not None and config_option is not None:
@@ -43,13 +44,13 @@ def command(
     loaded = load_for_training(chosen, overrides, run_dir if resume != "none" else None)
     if dry_run and resume != "none":
         raise ConfigError("--dry-run starts from step 0; remove --resume")
+    chosen_resume = parse_resume(resume)
     prepare_environment()
 
-    from chomp.train.attempt import run_training
-    from chomp.train.request import RunRequest, parse_resume, require_known
+    from chomp.train.loop import run_training
+    from chomp.train.request import RunRequest, require_known
 
     require_known(accept)
-
     return run_training(
-        RunRequest(loaded=loaded, run_dir=run_dir, resume=parse_resume(resume), accept=accept, dry_run=dry_run)
+        RunRequest(loaded=loaded, run_dir=run_dir, resume=chosen_resume, accept=accept, dry_run=dry_run)
     )

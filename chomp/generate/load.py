@@ -17,7 +17,7 @@ from chomp.config.validate import config_from_dict
 from chomp.data.tokenizers import Tokenizer, load_tokenizer
 from chomp.errors import CheckpointError
 from chomp.model.build import ModelDef, build_model
-from chomp.record.manifest import CheckpointInfo, list_checkpoints, verify
+from chomp.record.manifest import CheckpointInfo, list_checkpoints, newest_good
 from chomp.record.rundir import RunDir, open_run_around
 
 
@@ -49,13 +49,11 @@ def find_checkpoint(path: Path) -> tuple[RunDir, CheckpointInfo]:
         CheckpointError: there is none, or it is damaged.
     """
     run, candidates = _candidates(path)
-    problems: list[str] = []
-    for info in reversed(candidates):
-        found = verify(info.path)
-        if not found:
-            return run, info
-        problems.append(f"step {info.step}: {'; '.join(found)}")
-    raise CheckpointError(f"{path}: no good checkpoint: {' | '.join(problems)}")
+    info, refused = newest_good(candidates)
+    if info is None:
+        problems = " | ".join(f"step {refusal.step}: {refusal.reason}" for refusal in refused)
+        raise CheckpointError(f"{path}: no good checkpoint: {problems}")
+    return run, info
 
 
 def describe(path: Path) -> Described:

@@ -2,7 +2,7 @@
 
 A checkpoint is real once `manifest.json` stands in it: the engine writes that file last.
 It lists every other file with its size and SHA-256. `meta.json` beside it says what the
-checkpoint is (step, configuration, data position, losses) and needs no array library.
+checkpoint is (step, configuration, losses) and needs no array library.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chomp.errors import CheckpointError
+from chomp.errors import CheckpointError, ConfigError
 from chomp.record.rundir import fsync_folder, write_whole
 
 MANIFEST = "manifest.json"
@@ -25,6 +25,9 @@ FORMAT_VERSION = 1
 HASH_BLOCK_BYTES = 1 << 20
 # A person may tag a checkpoint after it was written, so its tags are not sealed.
 UNSEALED = frozenset({MANIFEST, TAGS})
+
+# What `--resume` names: `none`, `latest` or a step.
+Resume = str | int
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,42 @@ def verify(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) -> li
         return [f"{MANIFEST} is missing or damaged"]
     problems = (_problem(folder / name, name, entry, on_bytes) for name, entry in sorted(files.items()))
     return [problem for problem in problems if problem is not None]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A checkpoint that is not used because its bytes are damaged, and what is wrong with them."""
+
+    step: int
+    reason: str
+
+
+def newest_good(infos: Sequence[CheckpointInfo]) -> tuple[CheckpointInfo | None, list[Refusal]]:
+    """The newest checkpoint whose bytes are intact, and the damaged ones that are newer.
+
+    Args:
+        infos: oldest first.
+    """
+    refused: list[Refusal] = []
+    for info in reversed(infos):
+        problems = verify(info.path)
+        if not problems:
+            return info, refused
+        refused.append(Refusal(info.step, "; ".join(problems)))
+    return None, refused
+
+
+def parse_resume(value: str) -> Resume:
+    """Read the value of `--resume`.
+
+    Raises:
+        ConfigError: it is neither `none` nor `latest` nor a step.
+    """
+    if value in ("none", "latest"):
+        return value
+    if value.isdecimal():
+        return int(value)
+    raise ConfigError(f"--resume {value}: expected none, latest or a step number")
 
 
 def listed_names(folder: Path) -> list[str]:

@@ -7,9 +7,11 @@ every checkpoint, so that they describe the run and not only its last process.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from chomp.record.events import Event, Phase, RunEnded, RunStarted, number
 
 CATEGORIES = ("startup", "compile", "train", "data_wait", "eval", "sample", "save", "paused", "lost")
 # Not part of a step: a window of completed steps leaves them out of its seconds.
@@ -32,7 +34,7 @@ class TimeBudget:
         self._open: tuple[str, float] | None = None
 
     def start_from(self, earlier: Mapping[str, float]) -> None:
-        """Add the totals of earlier attempts, once a checkpoint has told them."""
+        """Add the totals of earlier attempts, once a checkpoint is chosen."""
         self._earlier = {name: float(earlier.get(name, 0.0)) for name in CATEGORIES}
 
     @contextmanager
@@ -112,3 +114,25 @@ class SpeedWindow:
         """The window so far."""
         seconds = (self._budget.now() - self._began) - (self._budget.outside_steps() - self._outside)
         return WindowSpeed(self._steps, self._tokens, max(seconds, 0.0))
+
+
+def seconds_beyond(events: Iterable[Event], since: float) -> float:
+    """Seconds that the attempts in `events` worked after `since` (Unix time).
+
+    An attempt lasts from its start to its end, or to its last event or row if it was killed; time between
+    two attempts, such as a resume that was refused, does not count.
+    """
+    total, began, last = 0.0, None, 0.0
+    for event in events:
+        # A new engine's first event is that it reads the data: it does not belong to the attempt before.
+        arrival = event if isinstance(event, Phase) and event.name == "data" else None
+        if arrival is None:
+            last = event.t
+        elif (row_t := number(arrival.last_row_t)) > last:
+            last = row_t
+        if (arrival or isinstance(event, RunEnded)) and began is not None:
+            total += max(0.0, last - max(began, since))
+            began = None
+        if isinstance(event, RunStarted):
+            began = event.t
+    return total + (max(0.0, last - max(began, since)) if began is not None else 0.0)

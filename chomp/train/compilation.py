@@ -26,7 +26,7 @@ BACKEND_COMPILE = "/jax/core/compile/backend_compile_duration"
 
 
 def use_compilation_cache() -> Path | None:
-    """Turn on JAX's persistent cache in the user's cache directory: bounded, and readable by nobody else.
+    """Turn on JAX's persistent cache in the user's cache directory: bounded, and readable by the user alone.
 
     A directory the user chose through `JAX_COMPILATION_CACHE_DIR` is used as it is.
     Returns the directory, or None where it cannot be made (training then compiles anew).
@@ -112,7 +112,7 @@ def abstract_batch(shape: tuple[int, int, int]) -> Batch:
 
 
 def memory_account(program: Any) -> dict[str, int]:
-    """Bytes of arguments, outputs, temporaries and aliased (donated) buffers; empty where XLA does not tell."""
+    """Bytes of arguments, outputs, temporaries and aliased (donated) buffers; empty where XLA does not say."""
     analysis = program.memory_analysis()
     if analysis is None:
         return {}

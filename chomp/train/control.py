@@ -1,4 +1,4 @@
-"""What people and the system ask of a live engine: signals and `commands.jsonl`.
+"""Requests to a live engine: signals and `commands.jsonl`.
 
 Python runs signal handlers only between bytecodes of the main thread, which may sit for a
 minute inside a compilation. The operating system's wake-up descriptor has no such delay,
@@ -26,23 +26,23 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WAIT_SLICE_SECONDS = 0.05
 # Ctrl+C goes to a whole process group, and wrappers (make, uv, scripts) pass it on: the same wish, twice at once.
 SAME_WISH_SECONDS = 0.1
-# Last words may block, on a pipe that nobody reads or a full disk; the process ends all the same.
+# Last words may block, on a pipe without a reader or a full disk; the process ends all the same.
 LAST_WORDS_SECONDS = 2.0
 ENDINGS = ("stop", "abort")
 ENDING = "ending the run"
 
 
 class StopRequestedError(Exception):
-    """Raised where work can be left when somebody asked the engine to stop."""
+    """The user or the system stops the run; raised where work can be left."""
 
 
 class AbortRequestedError(Exception):
-    """Somebody asked to end the run at once, without saving."""
+    """The user ends the run at once, without saving."""
 
 
 @dataclass(frozen=True)
 class StopRequest:
-    """Who asked for the end, in words, and the exit code it means."""
+    """What stops the run, in words, and the exit code it means."""
 
     reason: str
     exit_code: int
@@ -64,7 +64,7 @@ class StopSwitch:
             wake()
 
     def on_set(self, wake: Callable[[], None]) -> None:
-        """Call `wake` when a stop is asked for, to end a wait that does not look at the switch; it must not block."""
+        """Call `wake` at a stop request, to end a wait that does not look at the switch; it must not block."""
         self._wake.append(wake)
 
     def is_set(self) -> bool:
@@ -74,7 +74,7 @@ class StopSwitch:
         return self._event.wait(seconds)
 
     def check(self) -> None:
-        """Raise `StopRequestedError` if a stop was asked for."""
+        """Raise `StopRequestedError` after a stop request."""
         if self.is_set():
             raise StopRequestedError
 
@@ -87,9 +87,9 @@ class SignalWatcher:
 
     Args:
         switch: set by the first signal.
-        on_first: told the first signal's name, to tell the user what will happen.
-        on_second: told the exit code just before the process ends.
-        on_hangup: told of every SIGHUP.
+        on_first: called with the first signal's name, to tell the user what will happen.
+        on_second: called with the exit code just before the process ends.
+        on_hangup: called at every SIGHUP.
         leave: ends the process with an exit code, from the watcher thread.
     """
 
@@ -163,7 +163,7 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     """Replaces the default action; the watcher thread does the work."""
 
 
-def interruptibly(work: Callable[[], T], check: Callable[[], None]) -> T:
+def run_interruptible(work: Callable[[], T], check: Callable[[], None]) -> T:
     """Run `work` in a thread and return its result, or leave it behind when `check` raises.
 
     For work that cannot be cancelled and may take minutes, such as a compilation.
@@ -205,7 +205,7 @@ class CommandQueue:
         self._refusal_told = False
 
     def read(self) -> list[Command]:
-        """Commands that nobody has obeyed yet, in the order in which they arrived."""
+        """Commands that are not obeyed yet, in the order in which they arrived."""
         commands = [*self._waiting, *self._reader.read()]
         self._waiting = []
         if self._reader.refused and not self._refusal_told:
@@ -214,7 +214,7 @@ class CommandQueue:
         return commands
 
     def answer(self, command: Command, step: int, message: str, *, ok: bool = True) -> None:
-        """Tell whoever sent `command` what became of it."""
+        """Publish the answer to `command`."""
         self._reporter.publish(Acknowledged(id=command.id, command=command.command, ok=ok, message=message, step=step))
 
     def check(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""What the host knows of a run: exact counts, the newest losses, and the row being made."""
+"""What the host knows of a run: exact counts, the newest losses, and unfinished jobs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from chomp.step.train_step import StepMetrics
 class Pending:
     """A dispatched step whose metrics are still on their way from the device.
 
-    `position` is the data iterator's state after this step's batch; `rows_filled` the
+    `data_state` is the data iterator's state after this step's batch, `utilization` the
     share of the batch's positions that hold tokens.
     """
 
     step: int
     metrics: StepMetrics
-    position: dict[str, Any]
+    data_state: dict[str, Any]
     tokens_read: int
     utilization: float
 
@@ -57,7 +57,11 @@ class Rollbacks:
 
 @dataclass
 class Progress:
-    """Totals of the whole run, earlier attempts included; integers, so that they stay exact at any size."""
+    """Totals of the whole run, earlier attempts included; integers, so that they stay exact at any size.
+
+    Attributes:
+        unfinished_jobs: hooks' jobs that a stop cut short, for the attempt that resumes.
+    """
 
     step: int = 0
     tokens_seen: int = 0
@@ -67,7 +71,7 @@ class Progress:
     eval_loss: float | None = None
     eval_bpb: float | None = None
     sample_step: int | None = None
-    owed: list[str] = field(default_factory=list)
+    unfinished_jobs: list[str] = field(default_factory=list)
     rollbacks: Rollbacks = Rollbacks()
 
     @classmethod
@@ -77,6 +81,6 @@ class Progress:
             step=step,
             tokens_seen=int(meta.get("tokens_seen", 0)),
             tokens_read=int(meta.get("tokens_read", 0)),
-            owed=list(meta.get("owed", [])),
+            unfinished_jobs=list(meta.get("owed", [])),
             rollbacks=Rollbacks(**meta.get("rollbacks", {})),
         )

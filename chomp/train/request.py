@@ -1,8 +1,11 @@
-"""What the user asked for, and the run directory it happens in."""
+"""A `chomp train` command, and the run directory that it claims."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,10 +13,9 @@ from pathlib import Path
 from chomp.config import sections, settings
 from chomp.config.load import LoadedConfig
 from chomp.errors import ConfigError, RunDirError
-from chomp.record.manifest import list_checkpoints
+from chomp.record.lock import RunLock
+from chomp.record.manifest import Resume, list_checkpoints
 from chomp.record.rundir import RunDir, fresh_name
-
-Resume = str | int
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,18 @@ class RunRequest:
     dry_run: bool = False
 
 
-def parse_resume(value: str) -> Resume:
-    """`none`, `latest` or a step.
+@dataclass
+class Claim:
+    """A run directory whose lock this process holds.
 
-    Raises:
-        ConfigError: it is none of these.
+    Attributes:
+        exit_code: that of the attempt so far; 2 until it has begun.
+        since: Unix time of the claim: older commands were meant for an earlier attempt.
     """
-    if value in ("none", "latest"):
-        return value
-    if value.isdecimal():
-        return int(value)
-    raise ConfigError(f"--resume {value}: expected none, latest or a step number")
+
+    run: RunDir
+    exit_code: int = 2
+    since: float = field(default_factory=time.time)
 
 
 def require_known(accept: Sequence[str]) -> None:
@@ -54,7 +57,57 @@ def require_known(accept: Sequence[str]) -> None:
             raise ConfigError(f"--accept {name}: there is no such setting{hint}")
 
 
-def choose_run_dir(request: RunRequest) -> RunDir:
+@contextlib.contextmanager
+def claim_run_dir(request: RunRequest) -> Iterator[Claim]:
+    """Lock the run directory; a dry run gets a temporary one. An attempt that ends with exit code 2 leaves no trace.
+
+    Raises:
+        RunDirError: a run would be overwritten, there is nothing to resume, or another engine holds the lock.
+    """
+    with contextlib.ExitStack() as stack:
+        if request.dry_run:
+            run = RunDir(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chomp-dry-run-"))) / "run")
+        else:
+            run = _choose_run_dir(request)
+        lock = RunLock(run.lock)
+        is_new = not run.path.exists()
+        ours = [path for path in (run.events, run.log, run.lock) if not path.exists()]
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            raise cannot_write(run, error) from error
+        claim = Claim(run)
+        try:
+            # Checked again under the lock: another engine may have begun, and ended, since the directory was chosen.
+            _require_room(request, run)
+            yield claim
+        finally:
+            # Still under the lock: what is removed belongs to this attempt.
+            if claim.exit_code == 2 and not run.is_started():
+                _remove_traces(run, ours, is_new=is_new)
+            lock.release()
+
+
+def cannot_write(run: RunDir, error: OSError) -> RunDirError:
+    """The error of a run directory that cannot be written."""
+    return RunDirError(f"cannot write the run directory {run.path}: {error.strerror}")
+
+
+def _remove_traces(run: RunDir, ours: list[Path], *, is_new: bool) -> None:
+    """A typo in the configuration must not leave a run behind that the corrected command is then refused for.
+
+    Only files that this attempt made (`ours`) are removed, and the folder only if it is new.
+    """
+    # A read-only disk, say, is not the mistake that is being reported.
+    with contextlib.suppress(OSError):
+        for path in ours:
+            path.unlink(missing_ok=True)
+        if is_new and not any(run.path.iterdir()):
+            run.path.rmdir()
+
+
+def _choose_run_dir(request: RunRequest) -> RunDir:
     """The directory the run is written to, checked against what is already there.
 
     Raises:
@@ -73,12 +126,12 @@ def choose_run_dir(request: RunRequest) -> RunDir:
         raise RunDirError(f"{run.path} is a file; a run directory is needed")
     if request.resume != "none" and not run.holds_run():
         raise RunDirError(f"--resume {request.resume}: {run.path} holds no run; leave --resume out to start one there")
-    require_room(request, run)
+    _require_room(request, run)
     return run
 
 
-def require_room(request: RunRequest, run: RunDir) -> None:
-    """A new run goes where no run is; one that failed before it could begin takes no room.
+def _require_room(request: RunRequest, run: RunDir) -> None:
+    """A new run needs a directory without a run; one that failed before it could begin does not count.
 
     Raises:
         RunDirError: a run would be overwritten.

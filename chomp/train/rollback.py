@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from chomp.checkpoint.resume import choose_checkpoint
+from chomp.checkpoint.restore import choose, restore
 from chomp.config.run import DebugConfig
 from chomp.errors import NonFiniteError
 from chomp.record.events import Checkpoint, RolledBack
 from chomp.record.manifest import CheckpointInfo
 from chomp.step.state import TrainState, init_state, slow_down
-from chomp.train.control import interruptibly
+from chomp.train.control import run_interruptible
 from chomp.train.progress import Progress, Rollbacks
-from chomp.train.restorer import restore
 from chomp.train.session import Session
 from chomp.train.trainer import RollbackDueError, Trainer
 
@@ -21,14 +20,14 @@ SET_ASIDE = "before-rollback"
 
 
 def roll_back(trainer: Trainer, due: RollbackDueError) -> None:
-    """Stand at the newest intact checkpoint, or at the start of a run that has none, with a lower learning rate.
+    """Go back to the newest intact checkpoint, or to the start of a run that has none, with a lower learning rate.
 
     The batch of the step that was not finite is not read again: the data goes on behind it.
 
     Raises:
         NonFiniteError: `debug.max_consecutive_rollbacks` in a row have not helped.
         CheckpointError: there are checkpoints, and none is intact.
-        StopRequestedError: the end was asked for while the checkpoint was read.
+        StopRequestedError: by a signal while the checkpoint is read.
     """
     session, debug = trainer.session, trainer.config.debug
     rollbacks = trainer.progress.rollbacks.one_more(due.step, debug)
@@ -36,13 +35,13 @@ def roll_back(trainer: Trainer, due: RollbackDueError) -> None:
     info = _last_good(session)
     meta = info.meta if info is not None else {}
     step = info.step if info is not None else 0
-    # What a stop had left owed has been done since.
-    progress = dataclasses.replace(Progress.from_meta(step, meta), owed=[], rollbacks=rollbacks)
+    # Jobs that were unfinished at the checkpoint have been done since.
+    progress = dataclasses.replace(Progress.from_meta(step, meta), unfinished_jobs=[], rollbacks=rollbacks)
     trainer.give_up_state(progress)
     with session.budget.measure("startup"):
-        state = interruptibly(lambda: _state_of(session, info), session.switch.check)
+        state = run_interruptible(lambda: _state_of(session, info), session.switch.check)
     session.budget.give_up(meta.get("time_budget_seconds", {}))
-    trainer.go_on_from(slow_down(state, rollbacks.lr_factor, rollbacks.until_step), due.position)
+    trainer.go_on_from(slow_down(state, rollbacks.lr_factor, rollbacks.until_step), due.data_state)
     session.reporter.publish(_told(step, due, rollbacks, session.config.train.steps))
 
 
@@ -57,10 +56,10 @@ def _refuse_too_many(rollbacks: Rollbacks, due: RollbackDueError, debug: DebugCo
 
 
 def _last_good(session: Session) -> CheckpointInfo | None:
-    """The newest intact checkpoint; damaged ones beyond it are told of and moved out of its future's way."""
+    """The newest intact checkpoint; newer ones that are damaged are reported, and all newer ones set aside."""
     with session.budget.measure("save"):
         session.store.wait()
-    info, refused = interruptibly(lambda: choose_checkpoint(session.store.infos(), "latest"), session.switch.check)
+    info, refused = run_interruptible(lambda: choose(session.store.infos(), "latest"), session.switch.check)
     for refusal in refused:
         session.reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
     if info is not None:
@@ -71,7 +70,7 @@ def _last_good(session: Session) -> CheckpointInfo | None:
 def _state_of(session: Session, info: CheckpointInfo | None) -> TrainState:
     if info is None:
         return init_state(session.model_def, session.optimizer, session.config.train.seed)
-    return restore(session.store, info, session.model_def, session.optimizer)[0]
+    return restore(session.store, info, session.blueprint.state)[0]
 
 
 def _told(step: int, due: RollbackDueError, rollbacks: Rollbacks, last: int) -> RolledBack:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 
-from chomp.errors import ChompError, ConfigError
+from chomp.errors import ChompError
 from chomp.record.commands import COMMANDS, Command
-from chomp.record.events import Phase
-from chomp.train.boundary import Boundary
 from chomp.train.control import ENDING, AbortRequestedError, StopRequestedError
+from chomp.train.hooks.runner import Hooks
 from chomp.train.trainer import Trainer
 
 log = logging.getLogger("chomp.steering")
@@ -18,18 +17,18 @@ PAUSE_POLL_SECONDS = 0.1
 
 
 class Steering:
-    """Reads commands, does what they ask for, and answers each."""
+    """Reads commands, obeys them or passes them to the hooks, and answers each."""
 
-    def __init__(self, trainer: Trainer, boundary: Boundary):
+    def __init__(self, trainer: Trainer, hooks: Hooks):
         self._trainer = trainer
-        self._boundary = boundary
+        self._hooks = hooks
         self._session = trainer.session
         self._queue = trainer.session.queue
         self._paused = False
         self._unanswered: deque[Command] = deque()
 
     def obey(self) -> None:
-        """Obey what has arrived; while paused, stay here until told to go on.
+        """Obey the commands that have arrived; while paused, wait here for `resume`.
 
         Raises:
             StopRequestedError: by a signal or a `stop`.
@@ -41,17 +40,16 @@ class Steering:
             self._wait_while_paused()
 
     def _wait_while_paused(self) -> None:
-        step = self._trainer.progress.step
-        self._boundary.between = "paused"
-        self._session.reporter.publish(Phase(name="paused", step=step))
+        self._trainer.between = "paused"
+        self._trainer.publish_phase("paused")
         with self._session.budget.measure("paused"):
             while self._paused:
                 self._session.switch.wait(PAUSE_POLL_SECONDS)
                 self._session.switch.check()
-                self._boundary.report_failed_save()
+                self._hooks.poll()
                 self._obey_new()
-        self._boundary.between = "train"
-        self._session.reporter.publish(Phase(name="train", step=step))
+        self._trainer.between = "train"
+        self._trainer.publish_phase("train")
 
     def _obey_new(self) -> None:
         self._unanswered.extend(self._queue.read())
@@ -61,7 +59,7 @@ class Steering:
             command = self._unanswered.popleft()
             step = self._trainer.progress.step
             try:
-                message = self._act(command)
+                message = self._obey(command)
             except (StopRequestedError, AbortRequestedError):
                 self._queue.answer(command, step, ENDING)
                 raise
@@ -73,9 +71,11 @@ class Steering:
                     command, step, f"{command.command} failed: {type(error).__name__}: {error}", ok=False
                 )
             else:
-                self._queue.answer(command, step, message, ok=command.command in COMMANDS)
+                unknown = f"unknown command {command.command!r}; known: {', '.join(sorted(COMMANDS))}"
+                self._queue.answer(command, step, unknown if message is None else message, ok=message is not None)
 
-    def _act(self, command: Command) -> str:
+    def _obey(self, command: Command) -> str | None:
+        """The answer to a command; None if it is unknown."""
         match command.command:
             case "pause":
                 self._paused = True
@@ -83,22 +83,7 @@ class Steering:
             case "resume":
                 was, self._paused = self._paused, False
                 return "going on" if was else "the run was not paused"
-            case "save":
-                return self._boundary.save(wait=False)
-            case "eval":
-                return self._boundary.evaluate()
-            case "sample":
-                return self._boundary.sample(_prompt_of(command))
             case "stop" | "abort":
                 raise self._queue.ending(command)
-            case other:
-                return f"unknown command {other!r}; known: {', '.join(sorted(COMMANDS))}"
-
-
-def _prompt_of(command: Command) -> str | None:
-    prompt = command.args.get("prompt")
-    if prompt is None:
-        return None
-    if not isinstance(prompt, str) or any("\ud800" <= char <= "\udfff" for char in prompt):
-        raise ConfigError(f"the prompt must be text, got {str(prompt)[:40]!a}")
-    return prompt
+            case _:
+                return self._hooks.obey(command)

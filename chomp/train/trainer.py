@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -12,31 +13,31 @@ import numpy as np
 from chomp.data.batch import Batch
 from chomp.data.pipeline import BatchOrigin
 from chomp.errors import DataError, NonFiniteError
-from chomp.record.events import Compiled, NonFinite, Phase, Step
+from chomp.record.events import Compiled, NonFinite, Phase, PhaseName
 from chomp.step.state import TrainState, release_latch
-from chomp.step.train_step import StepMetrics, make_train_step
+from chomp.step.train_step import StepMetrics
 from chomp.train.compilation import CompiledStep, compile_step
-from chomp.train.control import interruptibly
+from chomp.train.control import run_interruptible
+from chomp.train.metrics import shortest_repr
 from chomp.train.progress import Pending, Progress
-from chomp.train.rows import RowMaker, shortest_repr
 from chomp.train.session import Session
 
 
 class RollbackDueError(Exception):
-    """A step was not finite and the policy is to go back; the trainer stands at the step before it.
+    """A step was not finite and the policy is to go back; the trainer is at the step before it.
 
     Attributes:
         step: the one that was not finite.
-        words: what it came to.
-        position: the data iterator's state behind its batch.
+        words: its loss and gradient norm.
+        data_state: the data iterator's state behind its batch.
         origin: what its batch was packed from.
     """
 
-    def __init__(self, step: int, words: str, position: dict[str, Any], origin: BatchOrigin):
+    def __init__(self, step: int, words: str, data_state: dict[str, Any], origin: BatchOrigin):
         super().__init__(words)
         self.step = step
         self.words = words
-        self.position = position
+        self.data_state = data_state
         self.origin = origin
 
 
@@ -49,9 +50,11 @@ class Trainer:
     Attributes:
         state: the newest dispatched state.
         dispatched: its step.
-        position: the data iterator's state after the last *completed* step's batch.
+        data_state: the data iterator's state after the last *completed* step's batch.
         progress: totals up to the last completed step.
         program: the compiled step; None until `compile` has made it.
+        on_completed: called with each completed step and its metrics on the host.
+        between: the phase to which a hook's phase goes back: `train`, or `paused`.
     """
 
     def __init__(self, session: Session):
@@ -62,19 +65,12 @@ class Trainer:
         self.dispatched = session.start.step
         self.progress = Progress.from_meta(session.start.step, session.start.meta)
         self.batches = session.data.train_iterator()
-        if session.start.position is not None:
-            self.batches.set_state(session.start.position)
-        self.position: dict[str, Any] = self.batches.get_state()
-        self.rows = RowMaker(
-            self.config,
-            session.budget,
-            tokens_per_step=session.derived.tokens_per_step,
-            flops_per_token=session.flops_per_token,
-            peak_flops=session.peak_flops,
-        )
-        self.waiting_row: dict[str, Any] | None = session.start.meta.get("owed_row")
+        if session.start.data_state is not None:
+            self.batches.set_state(session.start.data_state)
+        self.data_state: dict[str, Any] = self.batches.get_state()
+        self.on_completed: Callable[[Pending, StepMetrics], None] = lambda completed, metrics: None
+        self.between: PhaseName = "train"
         self._pending: deque[Pending] = deque()
-        self._newest: StepMetrics | None = None
         session.switch.on_set(session.data.hurry)
 
     def compile(self, check: Callable[[], None]) -> None:
@@ -85,18 +81,16 @@ class Trainer:
         """
         session = self.session
         session.reporter.publish(Phase(name="compile", step=self.dispatched))
-        step = make_train_step(session.model_def, session.optimizer, self.config, session.derived)
-        shape = (session.derived.grad_accum, self.config.train.batch_size, self.config.train.seq_len)
+        step, shape = session.blueprint.train_step(), session.blueprint.batch_shape
         with session.budget.measure("compile"):
-            program = interruptibly(lambda: compile_step(step, self.state, shape, session.compile_watch), check)
+            program = run_interruptible(lambda: compile_step(step, self.state, shape, session.compile_watch), check)
         self.program = program
-        self.rows.compiled(program.seconds)
         session.reporter.publish(
             Compiled(
                 seconds=round(program.seconds, 3),
                 cache_hit=program.cache_hit,
                 memory=program.memory,
-                flops_per_token=session.flops_per_token,
+                flops_per_token=session.blueprint.flops_per_token,
                 cache=jax.config.jax_compilation_cache_dir,  # type: ignore[attr-defined]
             )
         )
@@ -141,25 +135,19 @@ class Trainer:
         metrics: StepMetrics = jax.device_get(pending.metrics)
         if not metrics.finite:
             self._report_nonfinite(pending, metrics)
-        self.position = pending.position
+        self.data_state = pending.data_state
         self.progress.step = pending.step
         self.progress.tokens_seen += int(metrics.tokens)
         self.progress.tokens_read += pending.tokens_read
         self.progress.loss = shortest_repr(metrics.loss)
-        self._newest = metrics
-        self.rows.completed(pending, int(metrics.tokens))
-        evaluated = self.is_eval_step(pending.step)
-        if self.rows.is_due(pending.step, evaluated=evaluated):
-            self.waiting_row = self.rows.make(pending.step, metrics, self.progress.tokens_seen)
-            if not evaluated:
-                self.publish_row()
+        self.on_completed(pending, metrics)
         # Last, because a step that was skipped is done all the same: its batch is behind us and its row is due.
         if not metrics.finite:
             self._limit_skips(pending.step, metrics)
 
     def _report_nonfinite(self, pending: Pending, metrics: StepMetrics) -> None:
         policy, step = self.config.debug.nonfinite, pending.step
-        origin = self.session.data.documents_between(self.position, pending.position)
+        origin = self.session.data.documents_between(self.data_state, pending.data_state)
         self.session.reporter.publish(
             NonFinite(
                 step=step,
@@ -172,7 +160,7 @@ class Trainer:
         )
         if policy == "rollback":
             self._return_to(step - 1)
-            raise RollbackDueError(step, _nonfinite_words(step, metrics), pending.position, origin)
+            raise RollbackDueError(step, _nonfinite_words(step, metrics), pending.data_state, origin)
         if policy == "halt":
             self._return_to(step - 1)
             raise NonFiniteError(
@@ -190,43 +178,39 @@ class Trainer:
             )
 
     def _return_to(self, step: int) -> None:
-        """Forget the steps that the latched state refused; `position` still is that of `step`."""
+        """Forget the steps that the latched state refused; `data_state` still is that of `step`."""
         self._pending.clear()
         self.dispatched = step
         self.state = release_latch(self.state)
 
     def give_up_state(self, progress: Progress) -> None:
-        """Free the state's memory and stand, without a state, where `progress` says."""
+        """Free the state's memory and go, without a state, to the step of `progress`."""
         for leaf in jax.tree.leaves(self.state):
             leaf.delete()
         self.progress, self.dispatched = progress, progress.step
-        self._newest = self.waiting_row = None
 
-    def go_on_from(self, state: TrainState, position: dict[str, Any]) -> None:
-        """Train from `state`, which is that of `progress.step`, with the text behind `position`."""
-        self.state, self.position = state, position
+    def go_on_from(self, state: TrainState, data_state: dict[str, Any]) -> None:
+        """Train from `state`, which is that of `progress.step`, with the text behind `data_state`."""
+        self.state, self.data_state = state, data_state
         # A new iterator: the one before has read ahead.
         self.batches.close()
         self.batches = self.session.data.train_iterator()
-        self.batches.set_state(position)
-        self.rows.restart()
+        self.batches.set_state(data_state)
 
-    def is_eval_step(self, step: int) -> bool:
-        return self.session.data.has_eval and _is_due(step, self.config.train.eval_every, self.config.train.steps)
+    def publish_phase(self, name: PhaseName) -> None:
+        """Tell that a phase begins at the last completed step."""
+        self.session.reporter.publish(Phase(name=name, step=self.progress.step))
 
-    def is_sample_step(self, step: int) -> bool:
-        return _is_due(step, self.config.train.generate_every, self.config.train.steps)
+    @contextmanager
+    def phase(self, name: PhaseName) -> Iterator[None]:
+        """Tell that a phase begins, count its seconds, and tell when training, or the pause, goes on.
 
-    def end_here(self) -> None:
-        """Make the last completed step the run's last, because the text is used up: it gets a row of its own."""
-        if self._newest is not None and self.rows.has_steps():
-            self.waiting_row = self.rows.make(self.progress.step, self._newest, self.progress.tokens_seen)
-
-    def publish_row(self) -> None:
-        """Hand out the row that waits for its evaluation, if one does."""
-        if self.waiting_row is not None:
-            row, self.waiting_row = self.waiting_row, None
-            self.session.reporter.publish(Step(row=row))
+        After an error no phase follows: the end of the run, or the answer to the command, reports it.
+        """
+        self.publish_phase(name)
+        with self.session.budget.measure(name):
+            yield
+        self.publish_phase(self.between)
 
     def close(self) -> None:
         """Stop preparing batches."""
@@ -241,7 +225,3 @@ class Trainer:
 
 def _nonfinite_words(step: int, metrics: StepMetrics) -> str:
     return f"step {step}: the loss is {float(metrics.loss)} and the gradient norm {float(metrics.grad_norm)}"
-
-
-def _is_due(step: int, every: int, last: int) -> bool:
-    return every > 0 and step > 0 and (step % every == 0 or step == last)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chomp.checkpoint.resume import choose_checkpoint
+from chomp.checkpoint.restore import choose
 from chomp.errors import CheckpointError
 from chomp.record.events import Checkpoint, RunStarted
 from chomp.record.manifest import list_checkpoints, set_tags, verify
@@ -110,12 +110,12 @@ def test_every_damage_is_named_and_the_previous_checkpoint_chosen(kind: str, dam
     damage, words = DAMAGES[kind]
     damage(damaged / "checkpoints" / "20")
     infos = list_checkpoints(damaged / "checkpoints")
-    chosen, refused = choose_checkpoint(infos, "latest")
+    chosen, refused = choose(infos, "latest")
     assert chosen is not None
     assert (chosen.step, [refusal.step for refusal in refused]) == (15, [20])
     assert words in refused[0].reason
     with pytest.raises(CheckpointError) as caught:
-        choose_checkpoint(infos, 20)
+        choose(infos, 20)
     message = str(caught.value)
     assert message.startswith(f"--resume 20: checkpoint {damaged / 'checkpoints' / '20'} is damaged: ")
     assert words in message
@@ -128,7 +128,7 @@ def test_damaged_tags_are_no_damage(damaged: Path) -> None:
     assert list_checkpoints(damaged / "checkpoints")[-1].tags == ("best", "paper")
     for text in ("", "{", "5", "[1"):
         (checkpoint / "tags.json").write_text(text)
-        chosen, refused = choose_checkpoint(list_checkpoints(damaged / "checkpoints"), "latest")
+        chosen, refused = choose(list_checkpoints(damaged / "checkpoints"), "latest")
         assert chosen is not None
         assert (chosen.step, chosen.tags, refused) == (20, (), [])
         assert chosen.meta["step"] == 20

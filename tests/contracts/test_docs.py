@@ -303,8 +303,8 @@ def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPa
     from chomp.step.rows import Rows
     from chomp.step.train_step import StepMetrics
     from chomp.train.clock import TimeBudget
+    from chomp.train.metrics import MetricsAggregator
     from chomp.train.progress import Pending
-    from chomp.train.rows import RowMaker
     from tests.model.tiny import parts, tiny_config
 
     class Gpu:
@@ -313,7 +313,7 @@ def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(jax, "local_devices", lambda: [Gpu()])
     config = parse_config("optim: {name: muon}", source="test").config
-    maker = RowMaker(config, TimeBudget(), tokens_per_step=64, flops_per_token=1.0, peak_flops=1.0)
+    maker = MetricsAggregator(config, TimeBudget(), tokens_per_step=64, flops_per_token=1.0, peak_flops=1.0)
     maker.compiled(1.0)
     every = {"label_smoothing": 0.1, "z_loss": 1e-4, "token_filter_keep": 0.5, "mtp_heads": 1}
     objective = tiny_config("dummy", objective=every)

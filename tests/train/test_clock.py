@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from chomp.config.validate import config_from_dict
 from chomp.step.train_step import StepMetrics
 from chomp.train.clock import CATEGORIES, SpeedWindow, TimeBudget
+from chomp.train.hooks.log import has_row
+from chomp.train.metrics import MetricsAggregator, shortest_repr
 from chomp.train.progress import Pending
-from chomp.train.rows import RowMaker, shortest_repr
 
 
 class Clock:
@@ -121,7 +122,8 @@ def test_step_times_add_up_to_the_time_spent_in_steps(log_every: int, clock: Clo
     rng = random.Random(log_every)
     with budget.measure("compile"):
         clock.turn(33)
-    maker = RowMaker(config(log_every), budget, tokens_per_step=128, flops_per_token=6.0, peak_flops=1e6)
+    settings = config(log_every)
+    maker = MetricsAggregator(settings, budget, tokens_per_step=128, flops_per_token=6.0, peak_flops=1e6)
     began, outside, rows = clock.time, 0.0, []
     for step in range(1, 98):
         with budget.measure("data_wait"):
@@ -129,7 +131,7 @@ def test_step_times_add_up_to_the_time_spent_in_steps(log_every: int, clock: Clo
         clock.turn(0.1 + rng.random())
         maker.completed(pending(step), 100 + step)
         evaluated = step % 20 == 0
-        if maker.is_due(step, evaluated=evaluated):
+        if has_row(step, settings.train, evaluated=evaluated):
             rows.append(maker.make(step, metrics(step), 0))
         for every, category, seconds in (
             (20, "eval", 5.0),
@@ -153,14 +155,14 @@ def test_step_times_add_up_to_the_time_spent_in_steps(log_every: int, clock: Clo
     assert flops == pytest.approx(97 * 128 * 6.0, rel=0.1), "mfu has four digits"
 
 
-def test_rows_come_at_their_cadence_first_last_and_at_evaluations(budget: TimeBudget) -> None:
-    maker = RowMaker(config(10), budget, tokens_per_step=1, flops_per_token=1.0, peak_flops=None)
-    due = [step for step in range(1, 98) if maker.is_due(step, evaluated=step == 25)]
+def test_rows_come_at_their_cadence_first_last_and_at_evaluations() -> None:
+    train = config(10).train
+    due = [step for step in range(1, 98) if has_row(step, train, evaluated=step == 25)]
     assert due == [1, 10, 20, 25, 30, 40, 50, 60, 70, 80, 90, 97]
 
 
 def test_a_row_describes_its_window(clock: Clock, budget: TimeBudget) -> None:
-    maker = RowMaker(config(2), budget, tokens_per_step=128, flops_per_token=1.0, peak_flops=None)
+    maker = MetricsAggregator(config(2), budget, tokens_per_step=128, flops_per_token=1.0, peak_flops=None)
     maker.compiled(0.5)
     clock.turn(1)
     maker.completed(pending(1, 0.5), 60)
@@ -194,7 +196,7 @@ def test_training_that_is_given_up_is_lost_and_nothing_else(clock: Clock, budget
 
 
 def test_a_row_after_a_rollback_tells_of_the_steps_after_it_only(clock: Clock, budget: TimeBudget) -> None:
-    maker = RowMaker(config(10), budget, tokens_per_step=128, flops_per_token=6.0, peak_flops=1e6)
+    maker = MetricsAggregator(config(10), budget, tokens_per_step=128, flops_per_token=6.0, peak_flops=1e6)
     maker.completed(pending(1, 0.0), 100)
     clock.turn(100)
     maker.restart()

@@ -22,7 +22,7 @@ from chomp.train.control import (
     StopRequest,
     StopRequestedError,
     StopSwitch,
-    interruptibly,
+    run_interruptible,
 )
 
 
@@ -146,14 +146,14 @@ def test_a_hangup_that_nohup_ignores_stays_ignored(record: Record) -> None:
 
 def test_interruptible_work_returns_raises_and_is_left() -> None:
     switch = StopSwitch()
-    assert interruptibly(lambda: 7, switch.check) == 7
+    assert run_interruptible(lambda: 7, switch.check) == 7
     with pytest.raises(ZeroDivisionError):
-        interruptibly(lambda: 1 // 0, switch.check)
+        run_interruptible(lambda: 1 // 0, switch.check)
     release = threading.Event()
     threading.Timer(0.1, lambda: switch.set(StopRequest("SIGINT received", 130))).start()
     started = time.monotonic()
     with pytest.raises(StopRequestedError):
-        interruptibly(lambda: release.wait(30), switch.check)
+        run_interruptible(lambda: release.wait(30), switch.check)
     assert time.monotonic() - started < 10
     release.set()
 
@@ -163,7 +163,7 @@ def test_a_stop_that_was_already_asked_for_starts_nothing_long() -> None:
     switch.set(StopRequest("SIGINT received", 130))
     release = threading.Event()
     with pytest.raises(StopRequestedError):
-        interruptibly(lambda: release.wait(30), switch.check)
+        run_interruptible(lambda: release.wait(30), switch.check)
     release.set()
 
 

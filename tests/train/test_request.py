@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chomp.errors import ConfigError
-from chomp.train.request import parse_resume, require_known
+from chomp.record.manifest import parse_resume
+from chomp.train.request import require_known
 
 
 @pytest.mark.parametrize(("text", "value"), [("none", "none"), ("latest", "latest"), ("120", 120)])

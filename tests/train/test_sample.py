@@ -15,7 +15,7 @@ from chomp.data.tokenizers import Tokenizer, build_tokenizer
 from chomp.generate.sampling import SamplingOptions, encode_prompt, write
 from chomp.model.build import build_model
 from chomp.model.resolve import resolve_model
-from chomp.train.sample import build_prompts, sampling_options
+from chomp.train.hooks.sample import build_prompts, sampling_options
 from tests.engine import tiny_config, write_corpus
 
 
@@ -29,13 +29,13 @@ def make(folder: Path, **train: object) -> tuple[Config, DataPipeline, Tokenizer
 def test_the_default_prompt_begins_a_held_out_document(tmp_path: Path) -> None:
     config, data, tokenizer = make(tmp_path, generate_input_len=6)
     prompts = build_prompts(config, data, tokenizer)
-    assert len(prompts.ids) == 1
-    assert tokenizer.decode(prompts.ids[0]) == data.heldout_texts()[0][:6]
+    assert len(prompts) == 1
+    assert tokenizer.decode(prompts[0]) == data.heldout_texts()[0][:6]
 
 
 def test_configured_prompts_are_used_as_they_are(tmp_path: Path) -> None:
     config, data, tokenizer = make(tmp_path, generate_prompts=["def ", "class A:"])
-    assert [tokenizer.decode(ids) for ids in build_prompts(config, data, tokenizer).ids] == ["def ", "class A:"]
+    assert [tokenizer.decode(ids) for ids in build_prompts(config, data, tokenizer)] == ["def ", "class A:"]
 
 
 def test_an_empty_prompt_is_the_begin_of_text_id() -> None:

@@ -1,14 +1,40 @@
-"""Memory in use by this process and its devices, in gigabytes of 2**30 bytes."""
+"""What an attempt runs on: versions, devices, and memory in use in gigabytes of 2**30 bytes."""
 
 from __future__ import annotations
 
+import platform
 import resource
 import sys
+from importlib.metadata import version
+from typing import Any
 
 import jax
 import psutil
 
 GIB = 2**30
+PACKAGES = (
+    "chomp",
+    "jax",
+    "jaxlib",
+    "equinox",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "megalodon-jax",
+    "datasets",
+    "transformers",
+)
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of all that may change a number, and of Python."""
+    return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+
+
+def device_facts() -> dict[str, Any]:
+    """Platform, kind and number of the local devices."""
+    device = jax.devices()[0]
+    return {"platform": device.platform, "name": device.device_kind, "count": jax.local_device_count()}
 
 
 def host_memory_gb() -> float:

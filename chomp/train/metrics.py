@@ -1,4 +1,4 @@
-"""Metrics rows: what one says, and when one is due."""
+"""What a metrics row says: numbers of one step, and speeds over the steps since the row before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from chomp.config import Config
 from chomp.step.train_step import StepMetrics
 from chomp.train.clock import SpeedWindow, TimeBudget
-from chomp.train.memory import device_memory_gb, host_memory_gb
+from chomp.train.machine import device_memory_gb, host_memory_gb
 from chomp.train.progress import Pending
 
 
@@ -21,8 +21,8 @@ def shortest_repr(value: Any) -> float:
     return float(str(np.asarray(value)[()]))
 
 
-class RowMaker:
-    """Collects completed steps and makes a row of them when one is due.
+class MetricsAggregator:
+    """Collects completed steps and makes a row of them.
 
     Speed, packing and MFU describe all steps since the last row; loss, gradient norm and
     learning rate are those of the row's own step.
@@ -57,11 +57,6 @@ class RowMaker:
         """Count one completed step of `tokens` loss tokens."""
         self._window.completed(tokens)
         self._utilizations.append(pending.utilization)
-
-    def is_due(self, step: int, *, evaluated: bool) -> bool:
-        """Whether step `step` gets a row: at the cadence, first, last, and where there is an evaluation."""
-        train = self._config.train
-        return evaluated or step % train.log_every == 0 or step in (1, train.steps)
 
     def make(self, step: int, metrics: StepMetrics, tokens_seen: int) -> dict[str, Any]:
         """The row of step `step`; begins the next window."""

@@ -1,54 +1,40 @@
-"""Choosing the checkpoint to continue from, and judging whether it may be continued."""
+"""Choosing the checkpoint to continue from, judging whether it may be continued, and restoring its state."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import jax
+
+from chomp.checkpoint.items import from_items, to_items
+from chomp.checkpoint.store import CheckpointStore, with_sharding
 from chomp.config import Config
 from chomp.config.compat import Difference, blocking, compare, format_table
 from chomp.config.derive import Derived, derived_section
 from chomp.errors import CheckpointError
 from chomp.optim.schedule import make_schedule
-from chomp.record.manifest import CheckpointInfo, verify
-
-log = logging.getLogger("chomp.resume")
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A checkpoint that was passed over, and why."""
-
-    step: int
-    reason: str
+from chomp.record.manifest import CheckpointInfo, Refusal, Resume, newest_good, verify
+from chomp.step.state import TrainState, slow_down
 
 
-def choose_checkpoint(
-    infos: Sequence[CheckpointInfo], resume: str | int
-) -> tuple[CheckpointInfo | None, list[Refusal]]:
-    """The checkpoint that `--resume` means, its bytes verified.
+def choose(infos: Sequence[CheckpointInfo], resume: Resume) -> tuple[CheckpointInfo | None, list[Refusal]]:
+    """The checkpoint that `--resume` names, its bytes verified.
 
-    `latest` takes the newest good one and names those it passed over; with no checkpoint at
-    all it means step 0 (None).
+    `latest` takes the newest good one and lists the damaged ones that are newer; without any
+    checkpoint it means step 0 (None).
 
     Raises:
-        CheckpointError: the named step is missing or damaged, or none of several is good.
+        CheckpointError: the named step is missing or damaged, or all of several are damaged.
     """
     if isinstance(resume, int):
         return _named(infos, resume), []
-    refused: list[Refusal] = []
-    for info in reversed(infos):
-        problems = verify(info.path)
-        if not problems:
-            return info, refused
-        refused.append(Refusal(info.step, "; ".join(problems)))
-    if refused:
+    info, refused = newest_good(infos)
+    if info is None and refused:
         listed = "\n".join(f"  step {r.step}: {r.reason}" for r in refused)
         raise CheckpointError(f"every checkpoint of this run is damaged:\n{listed}")
-    return None, []
+    return info, refused
 
 
 def _named(infos: Sequence[CheckpointInfo], step: int) -> CheckpointInfo:
@@ -58,8 +44,8 @@ def _named(infos: Sequence[CheckpointInfo], step: int) -> CheckpointInfo:
         raise CheckpointError(f"--resume {step}: there is no checkpoint of that step (there is: {have})")
     problems = verify(by_step[step].path)
     if problems:
-        good = [info.step for info in infos if info.step < step and not verify(info.path)]
-        offer = f"the newest good one before it is --resume {good[-1]}" if good else "no earlier checkpoint is good"
+        good, _ = newest_good([info for info in infos if info.step < step])
+        offer = f"the newest good one before it is --resume {good.step}" if good else "no earlier checkpoint is good"
         raise CheckpointError(
             f"--resume {step}: checkpoint {by_step[step].path} is damaged: {'; '.join(problems)}; {offer}"
         )
@@ -77,21 +63,21 @@ def identity(config: Config, derived: Derived, fingerprint: dict[str, Any], toke
 
 
 def judge(saved: dict[str, Any], now: dict[str, Any], accept: Sequence[str]) -> list[Difference]:
-    """The differences between a checkpoint and the settings at hand, if they allow resuming.
+    """The differences between a checkpoint and the current settings, if they allow resuming.
 
     Raises:
         CheckpointError: with every differing setting in one table.
     """
     differences = compare(saved, now)
-    stopped = blocking(differences, accept)
-    if stopped:
-        fixed = sum(d.severity == "incompatible" for d in stopped)
+    blocked = blocking(differences, accept)
+    if blocked:
+        fixed = any(d.severity == "incompatible" for d in blocked)
         advice = (
             "start a new run for the settings that cannot change"
             if fixed
             else "pass --accept for each setting that you mean to change"
         )
-        raise CheckpointError(f"the checkpoint was made with other settings; {advice}:\n{format_table(stopped)}")
+        raise CheckpointError(f"the checkpoint was made with other settings; {advice}:\n{format_table(blocked)}")
     return differences
 
 
@@ -104,13 +90,12 @@ def require_steps_ahead(steps: int, at: int) -> None:
     if at > steps:
         raise CheckpointError(
             f"train.steps is {steps}, but the checkpoint is of step {at}; raise train.steps, or continue from an "
-            "earlier one "
-            "with --resume STEP"
+            "earlier one with --resume STEP"
         )
 
 
 def continued(saved: dict[str, Any], config: Config, derived: Derived, step: int) -> tuple[Derived, tuple[str, ...]]:
-    """The derived numbers with which a checkpoint is continued, and what is worth a sentence about its learning rate.
+    """The derived numbers with which a checkpoint is continued, and sentences about its learning rate.
 
     Args:
         saved: the checkpoint's identity.
@@ -150,15 +135,14 @@ def carried_horizon(
         return derived, None
     return before, (
         f"the learning rate keeps its schedule, which ends at step {before.schedule_steps}, and stays at its last "
-        "value after that; "
-        "to stretch it, set optim.decay_steps, which has to be accepted (--accept optim.decay_steps)"
+        "value after that; to stretch it, set optim.decay_steps, which has to be accepted (--accept optim.decay_steps)"
     )
 
 
 def decay_behind(saved: dict[str, Any], config: Config, derived: Derived, step: int) -> str | None:
     """A sentence if a `wsd` decay would have begun before a checkpoint that is of the stable phase.
 
-    The learning rate then falls at once to where that decay would be, which nobody means who branches off a stable run.
+    The learning rate then falls at once to where that decay would be: hardly what a branch of a stable run is for.
 
     Args:
         saved: the checkpoint's identity.
@@ -176,3 +160,20 @@ def decay_behind(saved: dict[str, Any], config: Config, derived: Derived, step: 
         f"continuous there; raise train.steps to {step + derived.decay_steps_effective}, or set optim.decay_steps to "
         f"{left} or less"
     )
+
+
+def restore(store: CheckpointStore, info: CheckpointInfo, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    """The state in a checkpoint whose bytes are verified, and the data state beside it.
+
+    Args:
+        like: shapes of the state, from `abstract_state`.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    items, data_state = store.load(info, with_sharding(to_items(like), sharding), verified=True)
+    # After a rollback the learning rate is low for a while; the arrays do not tell.
+    rollbacks = info.meta.get("rollbacks", {})
+    state = from_items(items, like)
+    return slow_down(state, rollbacks.get("lr_factor", 1.0), rollbacks.get("until_step", 0)), data_state

@@ -1,0 +1,92 @@
+"""What is trained, as shapes and rules: the parts that follow from a configuration without reading any text."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from chomp.checkpoint.restore import identity
+from chomp.config import Config
+from chomp.config.derive import Derived, derive
+from chomp.data.tokenizers import Tokenizer
+from chomp.model.build import ModelDef, build_model
+from chomp.model.resolve import resolve_model
+from chomp.optim.build import Optimizer, build_optimizer
+from chomp.step.state import TrainState, abstract_state
+from chomp.step.train_step import TrainStep, make_train_step
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A configuration whose model is resolved, with everything that follows from it.
+
+    Attributes:
+        tokenizer: None where sizes alone matter; `config.model.vocab_size` is then set by hand.
+    """
+
+    config: Config
+    derived: Derived
+    model_def: ModelDef
+    tokenizer: Tokenizer | None = None
+
+    @cached_property
+    def optimizer(self) -> Optimizer:
+        """The update rule; its schedule is that of `derived`."""
+        model_def = self.model_def
+        return build_optimizer(
+            self.config.optim, self.derived, model_def.abstract(), embedding_path=model_def.embedding_path
+        )
+
+    @cached_property
+    def state(self) -> TrainState:
+        """Shapes and dtypes of the state."""
+        return abstract_state(self.model_def, self.optimizer)
+
+    @property
+    def batch_shape(self) -> tuple[int, int, int]:
+        """`[accum, batch, seq]`."""
+        return self.derived.grad_accum, self.config.train.batch_size, self.config.train.seq_len
+
+    @property
+    def flops_per_token(self) -> float:
+        """Analytic training FLOPs per token read."""
+        return self.model_def.flops_per_token(self.config.train.seq_len)
+
+    def train_step(self) -> TrainStep:
+        """The step, to be compiled once."""
+        return make_train_step(self.model_def, self.optimizer, self.config, self.derived)
+
+    def identity(self, data_fingerprint: dict[str, Any]) -> dict[str, Any]:
+        """What a checkpoint is judged by."""
+        assert self.tokenizer is not None
+        return identity(self.config, self.derived, data_fingerprint, self.tokenizer.digest())
+
+    def with_derived(self, derived: Derived) -> Blueprint:
+        """The same model with other derived numbers, such as the schedule that a continued run keeps."""
+        return dataclasses.replace(self, derived=derived)
+
+
+def build_blueprint(config: Config, platform: str, tokenizer: Tokenizer | None = None) -> Blueprint:
+    """Resolve the model for its tokenizer and build everything but the data.
+
+    Args:
+        platform: JAX's name of the device's kind, which decides how some layers are computed.
+        tokenizer: None where `config.model` is resolved already.
+
+    Raises:
+        ConfigError: the model does not fit its tokenizer, or its widths do not fit together.
+    """
+    if tokenizer is not None:
+        specials = config.data.tokenizer.auto_set_special_tokens
+        model = resolve_model(config.model, tokenizer, auto_set_special_tokens=specials)
+        config = config.model_copy(update={"model": model})
+    derived = derive(config)
+    model_def = build_model(
+        config.model,
+        deterministic=derived.deterministic,
+        backend=platform,
+        mtp_heads=config.objective.mtp_heads,
+    )
+    return Blueprint(config, derived, model_def, tokenizer)

@@ -1,0 +1,82 @@
+"""Scoring the held-out text while training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chomp.record.commands import Command
+from chomp.record.events import Evaluated
+from chomp.train.control import run_interruptible
+from chomp.train.evaluate import EvalResult, evaluate
+from chomp.train.hooks.base import Hook
+from chomp.train.session import Session
+from chomp.train.trainer import Trainer
+
+
+class EvaluateHook(Hook):
+    """Evaluates every `train.eval_every` steps and on `eval`; the row of a scheduled evaluation carries its loss."""
+
+    command = job = "eval"
+
+    def __init__(self, session: Session):
+        self._session = session
+        self._byte_lengths = session.tokenizer.byte_lengths()
+        self._scheduled: tuple[int, dict[str, float]] | None = None
+        self.every = session.config.train.eval_every if session.data.has_eval else 0
+
+    def is_due_at_end(self, trainer: Trainer) -> bool:
+        return self.every > 0 and trainer.progress.eval_step != trainer.progress.step
+
+    def on_step(self, trainer: Trainer) -> None:
+        result = self._evaluate(trainer)
+        values = {"eval_loss": result.loss} | ({"eval_bpb": result.bpb} if result.bpb is not None else {})
+        self._scheduled = trainer.progress.step, values
+
+    def on_command(self, trainer: Trainer, command: Command) -> str:
+        if not self._session.data.has_eval:
+            return "there is no held-out text to evaluate on"
+        result = self._evaluate(trainer)
+        return f"evaluated at step {trainer.progress.step}: loss {result.loss:.4f}"
+
+    def on_rollback(self, trainer: Trainer) -> None:
+        self._scheduled = None
+
+    def for_row(self, step: int) -> dict[str, float]:
+        """What the scheduled evaluation of `step` adds to its metrics row; nothing without one."""
+        if self._scheduled is None or self._scheduled[0] != step:
+            return {}
+        return self._scheduled[1]
+
+    def _evaluate(self, trainer: Trainer) -> EvalResult:
+        """Score the held-out text.
+
+        Raises:
+            StopRequestedError: by a signal; nothing is reported.
+        """
+        session, progress = self._session, trainer.progress
+        with trainer.phase("eval"):
+            result = evaluate(
+                trainer.state.params,
+                self._eval_step,
+                session.data.eval_batches(),
+                self._byte_lengths,
+                isolate=session.config.data.isolate_documents,
+                check_stop=session.switch.check,
+            )
+            progress.eval_step, progress.eval_loss, progress.eval_bpb = progress.step, result.loss, result.bpb
+            session.reporter.publish(
+                Evaluated(
+                    step=progress.step,
+                    loss=result.loss,
+                    perplexity=result.perplexity,
+                    bpb=result.bpb,
+                    unigram_loss=result.unigram_loss,
+                    tokens=result.tokens,
+                    seconds=round(result.seconds, 3),
+                )
+            )
+        return result
+
+    def _eval_step(self, params: Any, rows: Any) -> Any:
+        """One batch; the first call compiles, which may take longer than a user who stops the run will wait."""
+        return run_interruptible(lambda: self._session.eval_step(params, rows), self._session.switch.check)

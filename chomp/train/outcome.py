@@ -1,0 +1,68 @@
+"""How an attempt ended: the one place that maps an error to an outcome and its exit code."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from chomp.errors import ChompError
+from chomp.record.events import EndStatus
+from chomp.train.control import AbortRequestedError, StopRequest, StopRequestedError
+from chomp.train.session import Session
+
+log = logging.getLogger("chomp.attempt")
+
+NOTHING_NEW = " before the first step: there was nothing new to save"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended; `error` is what ended it, unless a user did."""
+
+    status: EndStatus
+    reason: str
+    exit_code: int
+    step: int
+    error: Exception | None = None
+
+
+def outcome_of(error: Exception, step: int, stop: StopRequest | None, *, before_training: bool = False) -> Outcome:
+    """The outcome of an attempt that `error` ended at `step`.
+
+    Args:
+        stop: the request behind a `StopRequestedError`.
+        before_training: there is nothing that a stop could save.
+    """
+    match error:
+        case AbortRequestedError():
+            return Outcome("stopped", "abort was asked for: nothing was saved", 0, step)
+        case StopRequestedError():
+            assert stop is not None
+            reason = stop.reason + NOTHING_NEW if before_training else stop.reason
+            return Outcome("stopped", reason, stop.exit_code, step)
+        case ChompError():
+            return Outcome("crashed", str(error), error.exit_code, step, error)
+        case _:
+            log.error("the engine failed", exc_info=error)
+            return Outcome("crashed", f"{type(error).__name__}: {error}", 1, step, error)
+
+
+def after_saving(outcome: Outcome, session: Session) -> Outcome:
+    """The outcome with what became of the last save: an attempt whose last state is not on disk has failed."""
+    failure = session.store.take_failure()
+    if failure is None:
+        if outcome.status != "stopped":
+            return outcome
+        return replace(outcome, reason=outcome.reason + _what_a_stop_saved(session, outcome.step))
+    reason = f"step {failure.step} could not be saved: {failure.reason}"
+    if outcome.exit_code not in (0, 130, 143):
+        return replace(outcome, reason=f"{outcome.reason}; {reason}")
+    return Outcome("crashed", f"{outcome.reason}, but {reason}", 5, outcome.step)
+
+
+def _what_a_stop_saved(session: Session, step: int) -> str:
+    if step == session.start.resumed_from:
+        return NOTHING_NEW
+    if session.store.has(step):
+        return f"; step {step} is saved"
+    return "; nothing was saved" + ("" if session.config.checkpoint.enabled else ", for checkpoint.enabled is false")

@@ -1,0 +1,162 @@
+"""A user's own hook: in the order of the others, with its cadence and its command, resumed if a stop cut it short."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chomp.errors import ConfigError
+from chomp.record.commands import Command
+from chomp.record.events import Acknowledged
+from chomp.record.manifest import list_checkpoints
+from chomp.train.control import StopRequest, StopRequestedError, StopSwitch
+from chomp.train.hooks.base import Hook, run_hooks
+from chomp.train.progress import Progress
+from chomp.train.restorer import Start
+from tests.engine import dummy_config, events_of, rows, write_config, write_corpus
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "hooks.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "norms.py").write_text(code)
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    done = subprocess.run([sys.executable, "norms.py"], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"step (\d+): parameter norm \d+\.\d{3}", done.stdout) == ["5", "10", "15", "20"]
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert [row["step"] for row in rows(run_dir)] == [1, *range(2, 21, 2)]
+    assert (run_dir / "checkpoints" / "20" / "manifest.json").exists()
+
+
+OWN_HOOK = """
+import sys
+from chomp.cli.engine import prepare_environment
+
+prepare_environment()
+
+from pathlib import Path
+from chomp.config.load import load_config
+from chomp.record.commands import Command, send_command
+from chomp.train.control import StopRequest
+from chomp.train.hooks.base import Hook
+from chomp.train.loop import run_training
+from chomp.train.request import RunRequest
+
+resume = sys.argv[1]
+
+class Own(Hook):
+    every, command, job = 4, "norm", "norm"
+
+    def on_start(self, trainer):
+        for name in ("norm", "nrom"):
+            send_command(trainer.session.run.commands, Command(name, id=name))
+
+    def on_step(self, trainer):
+        if resume == "none":
+            trainer.session.switch.set(StopRequest("stopped by the hook", 143))
+        trainer.session.switch.check()
+        print(f"own {trainer.progress.step}")
+
+    def on_command(self, trainer, command):
+        return f"the norm of step {trainer.progress.step}"
+
+loaded = load_config("config.yaml")
+raise SystemExit(run_training(RunRequest(loaded, Path("run"), resume=resume), hooks=[Own()]))
+"""
+
+
+@pytest.mark.slow
+def test_a_hook_answers_its_command_and_is_done_again_where_a_stop_cut_it_short(tmp_path: Path) -> None:
+    write_config(tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus"), train={"steps": 10}))
+
+    def train(resume: str) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-c", OWN_HOOK, resume]
+        return subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+
+    stopped = train("none")
+    assert stopped.returncode == 143, stopped.stderr
+    (saved,) = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert (saved.step, saved.meta["owed"]) == (4, ["norm"])
+    resumed = train("latest")
+    assert resumed.returncode == 0, resumed.stderr
+    assert re.findall(r"own (\d+)", resumed.stdout) == ["4", "8", "10"]
+    answers = [(a.command, a.ok, a.message) for a in events_of(tmp_path / "run", Acknowledged)]
+    unknown = "unknown command 'nrom'; known: abort, eval, pause, resume, sample, save, stop"
+    first, second = [(("norm", True, f"the norm of step {step}"), ("nrom", False, unknown)) for step in (0, 4)]
+    assert answers == [*first, *second]
+
+
+class Recorder(Hook):
+    """Writes down when it was called."""
+
+    def __init__(self, calls: list[str], name: str, *, every: int = 1, job: str | None = None):
+        self.calls, self.name, self.every, self.job, self.command = calls, name, every, job, name
+
+    def on_step(self, trainer: Any) -> None:
+        self.calls.append(f"{self.name} {trainer.progress.step}")
+
+    def on_command(self, trainer: Any, command: Command) -> str:
+        if command.args:
+            raise ConfigError("takes no arguments")
+        return f"{self.name} at step {trainer.progress.step}"
+
+
+class StoppingHook(Recorder):
+    """A signal arrives while it works."""
+
+    def on_step(self, trainer: Any) -> None:
+        trainer.session.switch.set(StopRequest("SIGTERM received", 143))
+        super().on_step(trainer)
+
+
+class FakeSession:
+    def __init__(self) -> None:
+        self.switch = StopSwitch()
+
+
+class FakeTrainer:
+    def __init__(self) -> None:
+        self.session = FakeSession()
+        self.progress = Progress(step=5)
+
+
+def test_the_cadence_includes_the_last_step_and_never_step_0() -> None:
+    hook = Recorder([], "a", every=4)
+    assert [step for step in range(12) if hook.is_due(step, 11)] == [4, 8, 11]
+    assert not any(Hook().is_due(step, 11) for step in range(12))
+
+
+def test_jobs_behind_a_stop_are_noted_as_unfinished() -> None:
+    calls: list[str] = []
+    trainer: Any = FakeTrainer()
+    due = [StoppingHook(calls, "a", job="a"), Recorder(calls, "b"), Recorder(calls, "c", job="c"), Recorder(calls, "d")]
+    with pytest.raises(StopRequestedError):
+        run_hooks(trainer, due)
+    assert calls == ["a 5", "b 5"]
+    assert trainer.progress.unfinished_jobs == ["c"]
+
+
+def test_all_jobs_done_leaves_nothing_unfinished() -> None:
+    calls: list[str] = []
+    trainer: Any = FakeTrainer()
+    trainer.progress.unfinished_jobs = ["of a hook that is gone"]
+    run_hooks(trainer, [Recorder(calls, "a", job="a"), Recorder(calls, "b")])
+    assert (calls, trainer.progress.unfinished_jobs) == (["a 5", "b 5"], [])
+
+
+def test_older_checkpoints_name_their_unfinished_jobs_and_carry_the_deferred_row() -> None:
+    meta = {"owed": ["eval", "sample"], "owed_row": {"step": 5, "loss": 1.5}}
+    assert Progress.from_meta(5, meta).unfinished_jobs == ["eval", "sample"]
+    start = Start(step=5, meta=meta)
+    assert (start.unfinished_jobs, start.deferred_row) == (["eval", "sample"], {"step": 5, "loss": 1.5})
+    assert (Start().unfinished_jobs, Start().deferred_row) == ([], None)
