@@ -478,6 +478,15 @@ async def test_terms_of_the_objective_have_a_chart(size: tuple[int, int], turns:
         assert {screen_of(app).query_one(f"#{name}", LineChart).log_y for name in ("loss", "terms")} == {True}
 
 
+async def test_a_metric_that_no_panel_knows_is_drawn(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mine", FakeRun(steps=300, total=1_000, live=True))
+    append(run, *(Step({"step": step, "loss": 2.0, "my_metric": 1.5}) for step in (310, 320)))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "training", "Terms", "my metric ")
+        assert screen_of(app).query_one("#terms", LineChart).display
+
+
 async def test_a_run_without_further_terms_has_no_place_for_them(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "plain", LIVE).path)
     async with app.run_test(size=(80, 24)) as pilot:
