@@ -278,7 +278,7 @@ async def test_the_time_of_a_fork_says_when_its_origins_is_in_it(tmp_path: Path)
             write_origin(run, origin)
         app = host(tmp_path, run.path)
         async with app.run_test(size=(160, 48)) as pilot:
-            await shows(pilot, name, "training   ━")
+            await shows(pilot, name, "training   ━", *(["fork of parent at step 1,200"] if fork else []))
             assert ("with its origin's up to step 1,200" in text(app)) is (name == "ended"), name
 
 
