@@ -109,7 +109,9 @@ def config(log_every: int) -> Any:
 
 
 def metrics(step: int) -> StepMetrics:
-    return StepMetrics(*(np.float32(1.0) for _ in StepMetrics._fields))._replace(tokens=np.int32(100 + step), terms={})
+    return StepMetrics(*(np.float32(1.0) for _ in StepMetrics._fields))._replace(
+        tokens=np.int32(100 + step), group_lrs={}, terms={}
+    )
 
 
 def pending(step: int, utilization: float = 1.0) -> Pending:

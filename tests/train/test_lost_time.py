@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chomp.record.events import Event, Phase, RunEnded
-from chomp.train.history import seconds_beyond
+from chomp.train.clock import seconds_beyond
 from tests.console.runs import ended, started
 
 
