@@ -17,7 +17,7 @@ from chomp.record.lock import read_holder
 from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import dummy_config, events_of, rows, run, saved_arrays, saved_position, write_config, write_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m"
 CONTROL = re.compile("[^\n\t\x20-\x7e\xa0-\uffff]|[\u202a-\u202e]")
