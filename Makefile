@@ -51,10 +51,17 @@ run: $(VENV)/.run ## Install, then train configs/quickstart.yaml: in the console
 		exec $(BIN)/chomp train configs/quickstart.yaml; \
 	fi
 
-test: $(VENV)/.dev ## Install, then run every check and the tests (without those marked soak).
-	$(MAKE) --no-print-directory lint types imports docs-check
+# The checks run beside the tests; their output follows pytest's. Either failing fails the target.
+test: $(VENV)/.dev ## Install, then run the tests (without those marked soak) and every other check beside them.
 	@$(if $(NOT_ROOT),echo "not root: the tests marked root (full and read-only disks) are left out")
-	$(BIN)/python -m pytest -m "not soak$(NOT_ROOT)" -n $(WORKERS) --dist worksteal
+	@said=$$(mktemp); trap 'rm -f "$$said"' EXIT; \
+	$(MAKE) --no-print-directory --keep-going lint types imports docs-check >"$$said" 2>&1 & checks=$$!; \
+	tests=0; $(BIN)/python -m pytest -m "not soak$(NOT_ROOT)" -n $(WORKERS) --dist worksteal || tests=$$?; \
+	others=0; wait $$checks || others=$$?; \
+	cat "$$said"; \
+	if [ $$others != 0 ]; then echo "failed: lint, types, imports or docs-check, as shown above" >&2; fi; \
+	if [ $$tests != 0 ]; then echo "failed: pytest, as shown above the other checks" >&2; fi; \
+	exit $$(( tests || others ))
 
 $(VENV)/.verify: pyproject.toml $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(call extras,dev verify)'
@@ -68,8 +75,8 @@ check: test ## The same as test.
 optimized: ## The same, with every program compiled as users' runs compile theirs, which takes much longer.
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(MAKE) --no-print-directory test
 
-fast: $(VENV)/.dev ## Only the tests that start no engine and draw few screens: under three minutes.
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
+fast: $(VENV)/.dev ## Only the tests that compile nothing, draw no screen and start no engine: under two minutes.
+	$(BIN)/python -m pytest -m "pure and not soak" -n $(WORKERS) --dist worksteal
 
 soak: $(VENV)/.dev ## The tests left out of test, among them fifty kills at random instants.
 	$(BIN)/python -m pytest -m soak -n $(WORKERS) --dist worksteal -s

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,7 +69,31 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """What soaks is slow too, so that `-m "not slow"` leaves both out."""
-    if item.get_closest_marker("soak"):
-        item.add_marker(pytest.mark.slow)
+@pytest.fixture(scope="session", autouse=True)
+def fork_servers_end() -> Iterator[None]:
+    """The servers that `tests.engine` starts end with the session."""
+    yield
+    if "tests.engine" in sys.modules:
+        sys.modules["tests.engine"].close_servers()
+
+
+# What a test needs, by the fixtures and the folder of its file; a mark in the file itself comes first.
+NEEDS = ("pure", "compile", "screen", "process")
+COMPILING = {"checkpoint", "conformance", "export", "generate", "model", "optim", "step", "train", "analysis"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test without a mark of its own the one that its folder, or what its module uses, calls for."""
+    for item in items:
+        if item.get_closest_marker("soak") or item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.process)
+        if not any(item.get_closest_marker(name) for name in NEEDS):
+            item.add_marker(getattr(pytest.mark, need(item)))
+
+
+def need(item: pytest.Item) -> str:
+    folder = item.path.relative_to(ROOT / "tests").parts[0]
+    if folder in COMPILING:
+        return "compile"
+    drawn = folder == "console" and inspect.iscoroutinefunction(getattr(item, "function", None))
+    return "screen" if drawn else "pure"

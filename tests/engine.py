@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import yaml
 from chomp.record.event_log import EventReader, read_events
 from chomp.record.events import Event, Step
 from chomp.record.manifest import list_checkpoints
+from tests.forks import Forked, ForkServer
 
 TINY_MODEL = {
     "backend": "megalodon",
@@ -115,10 +118,68 @@ def command(*args: object, module: str = "chomp") -> list[str]:
     return [sys.executable, "-m", module, *map(str, args)]
 
 
-def run(*args: object, timeout: float = 240, module: str = "chomp", **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run `chomp ARGS`, or another module's command line, to its end."""
-    streams: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
-    return subprocess.run(command(*args, module=module), timeout=timeout, check=False, **streams, **kwargs)
+_servers: dict[frozenset[tuple[str, str]], ForkServer] = {}
+# The environment says what these are when it is read at import; pytest changes only its own.
+_IMPORTED = dict(os.environ)
+
+
+def _server(env: Mapping[str, str]) -> ForkServer | None:
+    """A fork server that imported the engine with `env`; None where a process of another environment is wanted."""
+    settings = {name: value for name, value in env.items() if not name.startswith("PYTEST_")}
+    usual = {name: value for name, value in _IMPORTED.items() if not name.startswith("PYTEST_")}
+    if settings not in (usual, {**usual, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}):
+        return None
+    key = frozenset(settings.items())
+    if key not in _servers:
+        _servers[key] = ForkServer(settings)
+    return _servers[key]
+
+
+def close_servers() -> None:
+    while _servers:
+        _servers.popitem()[1].close()
+
+
+def start(
+    module: str,
+    args: Sequence[object],
+    *,
+    stdout: int,
+    stderr: int,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    cold: bool = False,
+) -> subprocess.Popen[bytes] | Forked:
+    """Start `python -m MODULE ARGS`: forked from a process that has imported the engine, or `cold`, as users start it.
+
+    A process with an environment of its own is always a cold one, for libraries read theirs when they are imported.
+    """
+    env = os.environ if env is None else env
+    server = None if cold else _server(env)
+    with Path(os.devnull).open("rb") as nothing:
+        if server is None:
+            return subprocess.Popen(
+                command(*args, module=module), stdin=nothing, stdout=stdout, stderr=stderr, env=env, cwd=cwd
+            )
+        streams = (nothing.fileno(), stdout, stderr)
+        return server.start(module, [str(arg) for arg in args], env=env, cwd=cwd or Path.cwd(), streams=streams)
+
+
+def run(*args: object, timeout: float = 240, module: str = "chomp", **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `chomp ARGS`, or another module's command line, to its end; `options` are those of `start`."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = start(module, args, stdout=out.fileno(), stderr=err.fileno(), **options)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+            raise
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(io.TextIOWrapper(file).read())
+    return subprocess.CompletedProcess(command(*args, module=module), code, *texts)
 
 
 def reference_runs(folder: Path, **options: Any) -> Callable[[str], Path]:
@@ -145,7 +206,7 @@ class Engine:
     look with events comes after them.
     """
 
-    def __init__(self, run_dir: Path, *args: object, module: str = "chomp", **kwargs: Any):
+    def __init__(self, run_dir: Path, *args: object, module: str = "chomp", **options: Any):
         events = run_dir / "events.jsonl"
         self._reader = EventReader(events, offset=events.stat().st_size if events.exists() else 0)
         self._metrics = run_dir / "metrics.jsonl"
@@ -154,8 +215,8 @@ class Engine:
         self._waiting: list[Event] = []
         self.output = run_dir.parent / f"{run_dir.name}.{time.monotonic_ns()}.out"
         with self.output.open("wb") as out:
-            streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.STDOUT}
-            self.process = subprocess.Popen(command(*args, module=module), **{**streams, **kwargs})
+            streams = {"stdout": out.fileno(), "stderr": out.fileno(), **options}
+            self.process = start(module, args, **streams)
 
     def wait_for(self, wanted: Callable[[Event], bool], timeout: float = 180) -> Event | None:
         """The first new event that is wanted, or None if the process ended without it."""

@@ -25,7 +25,6 @@ from tests.console.hosting import frame, until
 from tests.console.plainuser import read_only
 
 # Each test starts the whole console.
-pytestmark = pytest.mark.slow
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 # What WCAG asks of large letters; the least that one can read at all.

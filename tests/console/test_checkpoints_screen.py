@@ -36,7 +36,6 @@ from tests.console.homes import TEXT, make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, Shared, frame, paints, until
 
 # Every size and key of a whole screen, in hundreds of frames.
-pytestmark = pytest.mark.slow
 
 OTHER_RATE = TEXT.replace("3e-3", "1e-3")
 OTHER_WIDTH = TEXT.replace("model_dim: 16", "model_dim: 32")

@@ -127,7 +127,7 @@ def test_all_screens_together_load_no_jax(tmp_path: Path) -> None:
     assert found == {"textual"}, "Textual tells that the screens were really loaded"
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_no_ui_never_loads_textual(tmp_path: Path) -> None:
     """Neither before the engine takes the process over nor after."""
     config = write_config(tmp_path / "c.yaml", dummy_config(write_corpus(tmp_path / "corpus")))
@@ -152,7 +152,7 @@ def test_no_ui_never_loads_textual(tmp_path: Path) -> None:
 # Without screens it is `chomp train` -----------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(
     "args",
     [
@@ -180,7 +180,7 @@ def test_no_ui_fails_as_chomp_train_does(args: tuple[str, ...], tmp_path: Path) 
     assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=str)
 def test_no_ui_takes_signals_as_chomp_train_does(number: int, code: int, tmp_path: Path) -> None:
     config = write_config(

@@ -39,7 +39,6 @@ from chomp_tui.widgets.listing import Listing
 from tests.console.test_document import FILES
 
 # Every size and key of a whole screen, in hundreds of frames.
-pytestmark = pytest.mark.slow
 
 FIGURES = {
     "parameters": 681_664,

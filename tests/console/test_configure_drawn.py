@@ -21,7 +21,6 @@ from chomp_tui.widgets.chart import LineChart
 from tests.console.test_configure import COMPILED, FIGURES, SIZES, Console, until
 
 # Whole screens at several sizes.
-pytestmark = pytest.mark.slow
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MEMORY = {"parameters": 100, "optimizer": 250, "gradients": 200, "activations": 450, "compiled": None, "total": 1000}

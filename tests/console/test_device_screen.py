@@ -26,7 +26,6 @@ from chomp_tui.settings import Settings
 from tests.device.fake_nvml import READINGS, fake, probe_of
 
 # Every size and key of a whole screen, in hundreds of frames.
-pytestmark = pytest.mark.slow
 
 NAMES = sorted(path.stem for path in READINGS.glob("*.json"))
 SIZES = [(80, 24), (120, 40), (200, 60)]

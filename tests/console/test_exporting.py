@@ -22,7 +22,6 @@ from tests.engine import dummy_config, write_config, write_corpus
 from tests.engine import run as engine
 
 # Whole screens at every size, and an engine.
-pytestmark = pytest.mark.slow
 
 WHY = "megalodon-jax writes Megalodon models, and this one is a llama"
 OFFERS = {
@@ -285,6 +284,7 @@ async def test_a_read_only_console_and_a_damaged_checkpoint_export_nothing(run: 
         assert app.screen is app.held
 
 
+@pytest.mark.process
 async def test_a_real_engine_exports_a_real_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = write_config(Path("config.yaml"), dummy_config(write_corpus(tmp_path / "corpus"), train={"steps": 5}))

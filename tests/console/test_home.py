@@ -29,7 +29,6 @@ from tests.console.homes import append, ended, make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, Shared, frame, paints, until
 
 # Every size and key of a whole screen, in hundreds of frames.
-pytestmark = pytest.mark.slow
 
 WHY = "a loss that is not finite at step 21: lower optim.lr"
 

@@ -14,7 +14,6 @@ from chomp_tui.widgets.key_bar import HELP, fitting
 from tests.console.hosting import frame, until
 
 # Whole screens at many widths.
-pytestmark = pytest.mark.slow
 
 RUN = [row for row in keys.TABLE if row.scope in ("run", "app", "chart")]
 NEEDED = {row.id: len(row.label) + 4 for row in RUN}

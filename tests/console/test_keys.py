@@ -131,14 +131,12 @@ async def press_all(pilot: Pilot[None], calls: list[tuple[str, object]], *scopes
             assert calls == [(f"{row.scope}.action_{name}", arguments)], (row.id, key)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scope", SCREENS)
 async def test_every_key_reaches_its_action(scope: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with shown(scope, tmp_path) as (made, pilot):
         await press_all(pilot, recorded(monkeypatch, made, "app", scope), "app", scope)
 
 
-@pytest.mark.slow
 async def test_keys_of_the_configure_screen_count_while_one_types(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +156,6 @@ async def test_keys_of_the_configure_screen_count_while_one_types(
         assert calls == []
 
 
-@pytest.mark.slow
 async def test_keys_of_a_chart_and_of_a_dialog_reach_their_actions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +175,6 @@ def bound(holder: DOMNode) -> dict[str, str]:
     return {key: found[0].action for key, found in holder._bindings.key_to_bindings.items()}
 
 
-@pytest.mark.slow
 async def test_no_key_is_taken_by_what_has_the_focus(tmp_path: Path) -> None:
     """The widget with the focus has its keys first, except before those with priority, which it then lacks."""
     taken, lost = set(), set()

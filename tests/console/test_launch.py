@@ -141,7 +141,7 @@ def test_a_wrong_configuration_starts_nothing(tmp_path: Path, config: Path) -> N
     assert everything(tmp_path) == before
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_an_engine_lives_in_a_session_of_its_own_and_leaves_no_zombie(tmp_path: Path, config: Path) -> None:
     run = tmp_path / "runs" / "one"
     pid = start(LaunchRequest(run, config, ("train.steps=100000", "logging.log_file=words.txt")), os.environ)
@@ -165,7 +165,7 @@ def test_an_engine_lives_in_a_session_of_its_own_and_leaves_no_zombie(tmp_path: 
     assert refused(LaunchRequest(run, config)).startswith(f"{run} already holds a run")
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_an_engine_that_ends_at_once_leaves_its_words_and_can_be_started_again(tmp_path: Path, config: Path) -> None:
     run = tmp_path / "run"
     (tmp_path / "corpus").rename(tmp_path / "elsewhere")

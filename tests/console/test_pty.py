@@ -21,7 +21,7 @@ from chomp.record.tail import last_row
 from tests.console.ptys import ALT_SCREEN_OFF, ALT_SCREEN_ON, CURSOR_ON, Terminal
 from tests.engine import dummy_config, write_config, write_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 MODULE = ("-P", "-m", "chomp_tui")
 Opener = Callable[..., Terminal]
 

@@ -19,7 +19,6 @@ from tests.console.hosting import frame, until
 from tests.console.plainuser import read_only
 
 # Each starts the whole console.
-pytestmark = pytest.mark.slow
 
 DENIED = "Permission denied"
 

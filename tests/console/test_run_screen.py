@@ -45,7 +45,6 @@ from tests.console.fakeruns import HOSTILE, FakeRun, append, fake_events, write_
 from tests.console.hosting import SIZES, Host, Shared, frame, until
 
 # Every size and key of a whole screen, in hundreds of frames.
-pytestmark = pytest.mark.slow
 
 SMALL = FakeRun(steps=300, total=1_000, row_seconds=0.5)
 LIVE = FakeRun(steps=300, total=1_000, row_seconds=0.5, live=True)

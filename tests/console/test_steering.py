@@ -338,7 +338,7 @@ async def until_shown(pilot: Pilot[Any], app: Host, *wanted: str) -> None:
     await until(pilot, lambda: all(one in "\n".join(frame(app)) for one in wanted), seconds=120)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 async def test_a_real_engine_is_watched_steered_stopped_and_struck(tmp_path: Path) -> None:
     config = dummy_config(
         write_corpus(tmp_path / "corpus"),

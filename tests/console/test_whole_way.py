@@ -27,7 +27,7 @@ from chomp_tui.widgets.listing import Listing
 from tests.console.hosting import frame, until
 from tests.engine import dummy_config, write_config, write_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 PATIENCE_SECONDS = 120
 KEYS = {"-": "minus", ".": "full_stop"}

@@ -16,7 +16,7 @@ from chomp.record.manifest import list_checkpoints
 from chomp.record.samples import read_samples
 from tests.engine import Engine, assert_same_run, dummy_config, run, write_config, write_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 PROMPT, TOKENS = "def ", 12
 
 

@@ -15,7 +15,7 @@ from chomp.record.manifest import list_checkpoints
 from tests.engine import dummy_config, events_of, run, tiny_config, write_config, write_corpus
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_second_start_takes_the_step_from_a_private_cache(tmp_path: Path) -> None:
     config = tiny_config(write_corpus(tmp_path / "corpus"), train={"steps": 6, "eval_every": 3, "generate_every": 3})
     path = write_config(tmp_path / "tiny.yaml", config)
@@ -51,7 +51,7 @@ main()
 """
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_step_that_cannot_be_compiled_leaves_no_checkpoint(tmp_path: Path) -> None:
     """A checkpoint of step 0 would refuse the smaller model with which the run can begin after all."""
     path = write_config(tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus", documents=5)))

@@ -15,7 +15,7 @@ from chomp.record.events import Checkpoint, RunStarted
 from chomp.record.manifest import list_checkpoints, set_tags, verify
 from tests.engine import assert_same_run, dummy_config, events_of, rows, run, write_config, write_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,7 @@ def working_folder(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page.read_text())], ids=name)
 def test_commands_run(page: Path, tmp_path: Path) -> None:
     text = page.read_text()

@@ -11,7 +11,7 @@ from chomp.record.events import RunStarted
 from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import assert_same_run, dummy_config, events_of, rows, run, tiny_config, write_config, write_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 def contents(folder: Path) -> dict[str, str]:

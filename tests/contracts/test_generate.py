@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from chomp.cli.generate import command
 from tests.engine import dummy_config, run, write_config, write_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tests.engine import (
     write_corpus,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 # Large enough to overflow fp32 within two updates.
 WILD = ("-o", "optim.lr=1e30", "--accept", "optim.lr")

@@ -19,7 +19,7 @@ from chomp_tui.screens.run.charts import terms_of
 from tests.engine import assert_same_run, dummy_config, rows, run, saved_arrays, steps_of, write_config, write_corpus
 from tests.export.test_export import LLAMA
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 OBJECTIVE = {"label_smoothing": 0.1, "z_loss": 1e-3, "token_filter_keep": 0.5, "mtp_heads": 2}
 TERMS = ("smoothed_loss", "filtered_loss", "z_loss", "mtp_loss_1", "mtp_loss_2")

@@ -33,7 +33,7 @@ from tests.engine import (
     write_corpus,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 STEPS = 90
 EVAL_EVERY, SAMPLE_EVERY, SAVE_EVERY = 25, 35, 20
@@ -135,7 +135,8 @@ def write_stream(folder: Path, corpus: Path) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(runs: Path) -> Callable[[str], Path]:
-    return reference_runs(runs, env=optimized())
+    # Cold, and the runs compared with them forked: string hashes differ between the two, and nothing else may.
+    return reference_runs(runs, env=optimized(), cold=True)
 
 
 def kill_at(runs: Path, name: str, run_dir: Path, instant: Instant, delay_seconds: float, *, fresh: bool) -> bool:

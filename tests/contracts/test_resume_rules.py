@@ -30,7 +30,7 @@ from tests.engine import (
     write_corpus,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")

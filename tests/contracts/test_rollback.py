@@ -30,7 +30,7 @@ from tests.engine import (
 )
 from tests.poisoned import POISON
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 STEPS, SAVE_EVERY, BEYOND, FACTOR = 60, 10, 12, 0.25
 SEQUENTIAL: dict[str, Any] = {"packing_mode": "sequential", "shuffle": False}

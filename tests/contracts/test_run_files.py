@@ -27,7 +27,7 @@ from tests.engine import (
     write_corpus,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m"
 CONTROL = re.compile("[^\n\t\x20-\x7e\xa0-\uffff]|[\u202a-\u202e]")

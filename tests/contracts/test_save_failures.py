@@ -19,7 +19,7 @@ from chomp.record.events import Checkpoint, Event, RunEnded, Step, Warned
 from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import Engine, dummy_config, events_of, rows, run, write_config, write_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 ENDLESS = 1_000_000
 FULL = "No space left on device"

@@ -29,7 +29,7 @@ from tests.engine import (
     write_corpus,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 STEPS = 60
 SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -191,7 +191,7 @@ def test_a_signal_during_compilation_where_nothing_is_to_be_saved(tmp_path: Path
 def test_a_signal_before_anything_is_built(number: signal.Signals, tmp_path: Path) -> None:
     """While libraries are still imported nothing can be lost: the exit code alone says what happened."""
     path = write_config(tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus", documents=5)))
-    engine = Engine(tmp_path / "run", "train", path, "--run-dir", tmp_path / "run")
+    engine = Engine(tmp_path / "run", "train", path, "--run-dir", tmp_path / "run", cold=True)
     until_caught(engine.process.pid, signal.SIGTERM)
     engine.signal(number)
     assert engine.finish(30) == SIGNALS[number], engine.text()

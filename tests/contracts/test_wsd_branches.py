@@ -11,7 +11,7 @@ from chomp.record.origin import read_origin
 from chomp.record.rundir import RunDir
 from tests.engine import dummy_config, events_of, rows, run, write_config, write_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 PEAK, FLOOR, AT = 3e-3, 0.1, 10
 
 

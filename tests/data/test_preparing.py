@@ -142,7 +142,7 @@ def test_threads_and_batches_change_no_byte(tmp_path: Path, monkeypatch: pytest.
     assert list(contents(tmp_path / "1")) == FILES
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.mkdir()

@@ -15,7 +15,7 @@ from chomp.export.int8 import read
 from tests.engine import run, tiny_config, write_config, write_corpus
 from tests.export.test_export import LLAMA
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 STEPS = 6
 
 

@@ -141,7 +141,7 @@ def test_extreme_decays_lose_nothing(decay: str) -> None:
     assert_same(module(DECAYS[decay]), np.stack([documents(70, ()), documents(70, (3, 33))]))
 
 
-@pytest.mark.slow
+@pytest.mark.compile
 @settings(max_examples=30, deadline=None)
 @given(
     data=st.data(),

@@ -86,7 +86,7 @@ def test_documents_of_usual_length(length: int) -> None:
     assert_same(segment_ids.astype(np.int32))
 
 
-@pytest.mark.slow
+@pytest.mark.compile
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), length=st.sampled_from([70]))
 def test_any_documents_and_padding(data: st.DataObject, length: int) -> None:

@@ -61,7 +61,7 @@ def test_learn(losses_of_users: list[float]) -> None:
     assert losses_of_users[-1] < 1.0
 
 
-@pytest.mark.slow
+@pytest.mark.compile
 def test_the_library_s_own_paths_make_the_same_curve(run: Run) -> None:
     """To 2e-6 relative over 200 steps; measured 4.5e-7, and 3.9e-7 between the library's own two paths."""
     step, state = run
