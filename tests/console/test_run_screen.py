@@ -42,7 +42,7 @@ from chomp_tui.widgets.dialogs import Ask
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.samples import SamplesPanel
 from tests.console.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
-from tests.console.hosting import SIZES, Host, Shared, frame, until
+from tests.console.hosting import SIZES, Host, console_state, frame, until
 
 # Every size and key of a whole screen, in hundreds of frames.
 pytestmark = pytest.mark.slow
@@ -60,12 +60,12 @@ class RunHost(Host):
 
 def host(tmp_path: Path, run: Path | None = None, *, read_only: bool = False) -> Host:
     """The run screen alone; it shows `run` from the start."""
-    shared = Shared(tmp_path / "runs", tmp_path / "configs", read_only=read_only)
-    shared.settings = Settings(path=tmp_path / "console.yaml")  # type: ignore[attr-defined]
+    state = console_state(tmp_path / "runs", tmp_path / "configs", read_only=read_only)
+    state.settings = Settings(path=tmp_path / "console.yaml")  # type: ignore[attr-defined]
     screen = RunScreen()
     if run is not None:
         screen.show_run(run)
-    return RunHost(screen, shared)
+    return RunHost(screen, state)
 
 
 def screen_of(app: Host) -> RunScreen:
@@ -188,7 +188,7 @@ async def test_live_states_in_words(phase: str, word: str, tmp_path: Path) -> No
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, word, "300/1,000")
-        assert screen_of(app).chomp.shared.live[run.path] > 0
+        assert screen_of(app).chomp.state.live[run.path] > 0
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ async def test_ended_states_in_words_with_their_reason(status: str, word: str, t
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, word, "for a reason", "ended")
-        assert run.path not in screen_of(app).chomp.shared.live
+        assert run.path not in screen_of(app).chomp.state.live
 
 
 async def test_a_killed_run_is_crashed_with_a_reason(tmp_path: Path) -> None:
@@ -228,13 +228,13 @@ async def test_what_is_no_run_is_said(tmp_path: Path) -> None:
 async def test_an_engine_that_died_before_its_first_word_shows_the_end_of_its_log(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "broken")
     run.path.mkdir()
-    run.log.write_text("starting\nImportError: libcuda.so.1: cannot open shared object file\n")
+    run.log.write_text("starting\nImportError: libcuda.so.1: cannot open state object file\n")
     app = host(tmp_path, run.path)
     # No process can have this pid.
-    app.shared.live[run.path] = 2**22 + 1
+    app.state.live[run.path] = 2**22 + 1
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "failed to start", "ImportError: libcuda.so.1")
-        await until(pilot, lambda: run.path not in app.shared.live)
+        await until(pilot, lambda: run.path not in app.state.live)
         await pilot.press("n", "n")
         await until(pilot, lambda: "starting" in screen_of(app).query_one(LogView).text)
 
@@ -324,7 +324,7 @@ async def test_new_events_appear(tmp_path: Path) -> None:
         append(run, RunEnded("stopped", "stop was asked for", 310, 0, {"train": 5.0}))
         run.lock.write_text("")
         await shows(pilot, "■ stopped", "stop was asked for")
-        await until(pilot, lambda: run.path not in app.shared.live)
+        await until(pilot, lambda: run.path not in app.state.live)
 
 
 async def test_another_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
@@ -625,7 +625,7 @@ async def test_hostile_text_is_only_text(size: tuple[int, int], tmp_path: Path) 
 
 async def test_chart_keys_and_that_choices_are_kept(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
-    settings: Settings = app.shared.settings  # type: ignore[attr-defined]
+    settings: Settings = app.state.settings  # type: ignore[attr-defined]
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "smoothed 0.9")
         loss = screen_of(app).query_one("#loss", LineChart)
@@ -965,15 +965,16 @@ async def test_a_reader_of_old_samples_is_not_moved(tmp_path: Path) -> None:
 
 
 async def test_in_the_real_console_a_run_keeps_up_while_another_screen_is_shown(tmp_path: Path) -> None:
-    from chomp_tui.app import ChompApp, Opening, Shared
+    from chomp_tui.app import ChompApp
+    from chomp_tui.state import ConsoleState, StartView
 
     run = write_run(tmp_path / "runs" / "live", LIVE)
-    shared = Shared(Settings(path=tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path)
-    app = ChompApp(shared, Opening(mode="run", run=run.path))
+    state = ConsoleState(Settings(path=tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path)
+    app = ChompApp(state, StartView(mode="run", run=run.path))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "300/1,000" in "\n".join(frame(app)))
         await pilot.press("1")
-        await until(pilot, lambda: app.screen is app.home_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
         append(run, Evaluated(310, 1.1875, 3.3, 0.4375, 10, 0.1))
         await until(pilot, lambda: (update := app.run_screen._update) is not None and update.view.step == 310)
         await pilot.press("4")
@@ -981,7 +982,7 @@ async def test_in_the_real_console_a_run_keeps_up_while_another_screen_is_shown(
         await pilot.press("enter")
         await until(pilot, lambda: app.run_screen.query_one(Board).zoomed == "loss")
         await pilot.press("escape", "escape")
-        await until(pilot, lambda: app.screen is app.home_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
 
 
 def test_every_run_key_has_its_action() -> None:

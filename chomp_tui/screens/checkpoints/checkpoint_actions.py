@@ -132,7 +132,7 @@ class CheckpointUpkeep(ConsoleScreen):
         if row is None or self.chomp.refuse_read_only():
             return
         if row.pid is not None:
-            self.chomp.tell(f"{row.run.name} is running (pid {row.pid}): stop it first", severity="warning")
+            self.chomp.notify(f"{row.run.name} is running (pid {row.pid}): stop it first", severity="warning")
             return
         notes = [f"{row.path}, {size(row.bytes)}. It cannot be brought back."]
         if row.tags:
@@ -163,7 +163,7 @@ class CheckpointUpkeep(ConsoleScreen):
 
     def on_checkpoint_upkeep_done(self, message: Done) -> None:
         if message.problem is not None:
-            self.chomp.tell(message.problem, severity="error")
+            self.chomp.notify(message.problem, severity="error")
         elif message.what:
-            self.chomp.tell(message.what)
+            self.chomp.notify(message.what)
         self.ask_again()

@@ -87,7 +87,7 @@ class CheckpointsScreen(CheckpointUpkeep):
 
     def _reference(self) -> Reference | None:
         """The configuration in the configure screen, if there is a valid one."""
-        loaded = self.chomp.shared.at_hand
+        loaded = self.chomp.state.current_config
         return Reference(Path(loaded.source).name, settings_of(loaded.config)) if loaded is not None else None
 
     def compose_body(self) -> ComposeResult:
@@ -101,7 +101,7 @@ class CheckpointsScreen(CheckpointUpkeep):
 
     def on_mount(self) -> None:
         self.query_one("#checkpoint-empty").display = False
-        self._list = CheckpointList(self.chomp.shared.runs, self._deliver)
+        self._list = CheckpointList(self.chomp.state.runs, self._deliver)
         self.ask_again()
         self._list.start()
         self.set_interval(AGE_SECONDS, self._tick)
@@ -161,7 +161,7 @@ class CheckpointsScreen(CheckpointUpkeep):
         run = self._found.run
         title = f"Checkpoints of {run.name}" if run else "Checkpoints of all runs"
         set_title(self.query_one("#checkpoint-panel"), title)
-        self.say(f"vs {self._found.reference or 'each run’s own'}")
+        self.set_context(f"vs {self._found.reference or 'each run’s own'}")
 
     def _draw_empty(self, *, is_empty: bool) -> None:
         empty, name_filter = self.query_one("#checkpoint-empty", Static), self.query_one(NameFilter)
@@ -176,7 +176,7 @@ class CheckpointsScreen(CheckpointUpkeep):
         elif self._found.run is not None:
             text = f"{self._found.run.name} has no checkpoint yet. Esc shows those of all runs."
         else:
-            text = f"No run in {self.chomp.shared.runs} has a checkpoint yet."
+            text = f"No run in {self.chomp.state.runs} has a checkpoint yet."
         set_text(empty, Content(defused(text)))
 
     def _draw_detail(self) -> None:
@@ -208,7 +208,7 @@ class CheckpointsScreen(CheckpointUpkeep):
         found = check.problems[0] if check is not None and check.problems else None
         sentence = row.damaged or (f"step {row.step:,} is damaged: {found}" if found else None)
         if sentence is not None:
-            self.chomp.tell(sentence, severity="error")
+            self.chomp.notify(sentence, severity="error")
         return sentence is not None
 
     def on_listing_opened(self) -> None:
@@ -224,7 +224,7 @@ class CheckpointsScreen(CheckpointUpkeep):
             return
         plan = plan_resume(row, self._found.rows)
         if plan.refusal is not None:
-            self.chomp.tell(plan.refusal, severity="warning")
+            self.chomp.notify(plan.refusal, severity="warning")
             return
         if plan.fixed:
             self.app.push_screen(Read("It cannot go on with the run's settings", difference_table(row.own or ())))
@@ -252,7 +252,7 @@ class CheckpointsScreen(CheckpointUpkeep):
             if steps is None:
                 return
             overrides = (f"train.steps={int(steps)}",)
-        environment = dict(self.chomp.shared.environment)
+        environment = dict(self.chomp.state.environment)
         self.chomp.launch(
             LaunchRequest(
                 run_dir=row.run,
@@ -277,7 +277,7 @@ class CheckpointsScreen(CheckpointUpkeep):
         row = self.row()
         if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
-        self.app.push_screen(SampleDialog(row.path, self.chomp.shared.environment))
+        self.app.push_screen(SampleDialog(row.path, self.chomp.state.environment))
 
     def action_export(self) -> None:
         """Write the checkpoint's model for other programs."""
@@ -285,8 +285,8 @@ class CheckpointsScreen(CheckpointUpkeep):
         if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
         self.app.push_screen(
-            ExportDialog(row.path, self.chomp.shared.environment),
-            lambda stopped: self.chomp.tell(stopped) if stopped else None,
+            ExportDialog(row.path, self.chomp.state.environment),
+            lambda stopped: self.chomp.notify(stopped) if stopped else None,
         )
 
     @work(group="samples", exclusive=True)
@@ -299,10 +299,10 @@ class CheckpointsScreen(CheckpointUpkeep):
             found = await in_thread(lambda: read_samples(RunDir(row.run).samples, [row.step])[row.step])
         except OSError as error:
             why = error.strerror or error
-            self.chomp.tell(f"the samples of {row.run.name} cannot be read: {why}", severity="error")
+            self.chomp.notify(f"the samples of {row.run.name} cannot be read: {why}", severity="error")
             return
         if not found:
-            self.chomp.tell(
+            self.chomp.notify(
                 f"{row.run.name} has no samples of step {row.step:,}; train.generate_for_checkpoints has a run write "
                 "some when it saves"
             )
@@ -323,7 +323,7 @@ class CheckpointsScreen(CheckpointUpkeep):
             return
         now = self._found.reference if row.hand is not None else "the run's own settings"
         if not differences:
-            self.chomp.tell(f"step {row.step:,} of {row.run.name} and {now}: nothing differs")
+            self.chomp.notify(f"step {row.step:,} of {row.run.name} and {now}: nothing differs")
             return
         self.app.push_screen(Read(f"Step {row.step:,} of {row.run.name}, and {now}", difference_table(differences)))
 

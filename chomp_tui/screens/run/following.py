@@ -109,7 +109,7 @@ class FollowingScreen(ConsoleScreen):
     def _follow(self) -> None:
         self._stop_following()
         assert self._path is not None
-        pid = self.chomp.shared.live.get(self._path)
+        pid = self.chomp.state.live.get(self._path)
         self._launched = Launched(pid, time.time()) if pid is not None else None
         self.clear(self._path)
         token = self._token
@@ -143,7 +143,7 @@ class FollowingScreen(ConsoleScreen):
     def _note_life(self, update: RunUpdate) -> None:
         """Keep what the console knows of living engines true."""
         assert self._path is not None
-        live = self.chomp.shared.live
+        live = self.chomp.state.live
         if update.liveness.pid is not None:
             live[self._path] = update.liveness.pid
             self._launched = None

@@ -93,7 +93,7 @@ class RunScreen(SteeringScreen):
         """Show that the run at `path` is being read."""
         self.query_one(LogView).clear()
         self.query_one(Board).arrange_for(zoomed=None, notice=True)
-        self.say(str(path))
+        self.set_context(str(path))
         self.query_one(RunHeader).say(f"reading {path} …")
 
     def take_in(self, update: RunUpdate) -> None:
@@ -130,7 +130,7 @@ class RunScreen(SteeringScreen):
 
     def on_mount(self) -> None:
         self._is_up = True
-        settings = self.chomp.shared.settings
+        settings = self.chomp.state.settings
         for chart in self.query(LineChart):
             chart.marker = settings.marker
         for name in LOSSES:
@@ -163,7 +163,7 @@ class RunScreen(SteeringScreen):
         update = self._update
         if update is None:
             return None
-        now, settings = time.time(), self.chomp.shared.settings
+        now, settings = time.time(), self.chomp.state.settings
         log_end = self.query_one(LogView).last_lines(LOG_LINES * 2)
         made = status_with(status(update.view, update.liveness, now), update.view, self._launched, log_end)
         return Scene(
@@ -332,11 +332,11 @@ class RunScreen(SteeringScreen):
         """Pick a checkpoint to go on from, once the run has ended."""
         scene = self.scene()
         if self._path is None or scene is None:
-            self.chomp.tell("no run is chosen", severity="warning")
+            self.chomp.notify("no run is chosen", severity="warning")
         elif scene.status.is_live:
-            self.chomp.tell("this run is still going; stop it before resuming it", severity="warning")
+            self.chomp.notify("this run is still going; stop it before resuming it", severity="warning")
         elif not scene.saved and scene.update.read_fraction == 1:
-            self.chomp.tell(f"{self._path.name} has no checkpoint to resume from", severity="warning")
+            self.chomp.notify(f"{self._path.name} has no checkpoint to resume from", severity="warning")
         else:
             self.chomp.show_checkpoints(self._path)
 
@@ -344,7 +344,7 @@ class RunScreen(SteeringScreen):
 
     def action_log_y(self) -> None:
         """Logarithmic or linear."""
-        settings = self.chomp.shared.settings
+        settings = self.chomp.state.settings
         settings.log_y = not settings.log_y
         for name in LOSSES:
             self._chart(name).log_y = settings.log_y
@@ -352,20 +352,20 @@ class RunScreen(SteeringScreen):
 
     def action_smoothing(self) -> None:
         """The next amount of smoothing."""
-        settings = self.chomp.shared.settings
+        settings = self.chomp.state.settings
         settings.smoothing = next((one for one in SMOOTHINGS if one > settings.smoothing), SMOOTHINGS[0])
         self._settings_changed()
 
     def action_x_axis(self) -> None:
         """The next x axis."""
-        settings = self.chomp.shared.settings
+        settings = self.chomp.state.settings
         place = X_AXES.index(settings.x_axis) if settings.x_axis in X_AXES else 0
         settings.x_axis = X_AXES[(place + 1) % len(X_AXES)]  # type: ignore[assignment]
         self._settings_changed()
 
     def action_marker(self) -> None:
         """Braille dots or blocks."""
-        settings = self.chomp.shared.settings
+        settings = self.chomp.state.settings
         settings.marker = "block" if settings.marker == "braille" else "braille"
         for chart in self.query(LineChart):
             chart.marker = settings.marker
@@ -407,5 +407,5 @@ class RunScreen(SteeringScreen):
             choices = self._choices
             if choices > self._choices_saved:
                 with contextlib.suppress(OSError):
-                    save_settings(self.chomp.shared.settings)
+                    save_settings(self.chomp.state.settings)
                 self._choices_saved = choices

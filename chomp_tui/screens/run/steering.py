@@ -48,7 +48,7 @@ class SteeringScreen(FollowingScreen):
     def offer_for(self, scene: Scene) -> None:
         """Offer what can be done with the run as it is now."""
         live = scene.status.tone == "live" or scene.status.is_live
-        steerable = scene.status.is_live and not self.chomp.shared.read_only
+        steerable = scene.status.is_live and not self.chomp.state.read_only
         if (live, steerable) != (self._is_live, self._is_steerable):
             self._is_live, self._is_steerable = live, steerable
             self.refresh_bindings()
@@ -121,12 +121,12 @@ class SteeringScreen(FollowingScreen):
         """What is known of a run that can be steered; else says why it cannot."""
         scene = self.scene()
         if scene is None:
-            self.chomp.tell("no run is chosen", severity="warning")
+            self.chomp.notify("no run is chosen", severity="warning")
             return None
         liveness = scene.update.liveness
-        reason = commands.why_not(scene.status, read_only=self.chomp.shared.read_only, elsewhere=liveness.elsewhere)
+        reason = commands.why_not(scene.status, read_only=self.chomp.state.read_only, elsewhere=liveness.elsewhere)
         if reason is not None:
-            self.chomp.tell(reason, severity="warning")
+            self.chomp.notify(reason, severity="warning")
             return None
         return scene
 
