@@ -18,7 +18,7 @@ from chomp.record.events import Step
 from chomp.record.run_view import Folding
 from chomp_tui.app import ChompApp
 from chomp_tui.live.feed import RunUpdate
-from chomp_tui.screens.run.screen import RunScreen
+from chomp_tui.screens.run.following import RunFollower
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 
@@ -39,7 +39,7 @@ async def measure(folder: Path, rows: int, updates: int) -> list[float]:
     async with app.run_test(size=SIZE) as pilot:
         app.open_run(run)
         screen = app.run_screen
-        while (update := screen._update) is None or update.read_fraction < 1:
+        while (update := screen.follower.update) is None or update.read_fraction < 1:
             await pilot.pause(0.05)
         await pilot.pause(1.0)
         screen._stop_following()
@@ -48,7 +48,7 @@ async def measure(folder: Path, rows: int, updates: int) -> list[float]:
         for number in range(1, updates + 1):
             update = one_more(update, rows + number)
             began = time.process_time()
-            screen.post_message(RunScreen.Updated(screen._token, update))
+            screen.post_message(RunFollower.Updated(screen.follower.token, update))
             await pilot.pause()
             taken.append(1e3 * (time.process_time() - began))
             began = time.process_time()

@@ -68,7 +68,7 @@ async def picture_run() -> None:
     """The run view."""
     app = console(StartView(mode="run", run=RUN))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: (scene := app.run_screen.scene()) is not None and len(scene.view.rows) > 0)
+        await until(pilot, lambda: (snapshot := app.run_screen.snapshot()) is not None and len(snapshot.view.rows) > 0)
         keep(app, "run")
 
 

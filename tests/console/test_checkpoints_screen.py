@@ -29,6 +29,7 @@ from chomp_tui.screens.checkpoints import screen as checkpoints
 from chomp_tui.screens.checkpoints.sampling import SampleDialog
 from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
 from tests.console.homes import TEXT, make_checkpoint, make_run

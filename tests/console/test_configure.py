@@ -89,13 +89,13 @@ class Console:
         self.launched: list[LaunchRequest] = []
         self.said: list[str] = []
         self.app.launch = self._launch  # type: ignore[method-assign, assignment]
-        tell = self.app.tell
+        notify = self.app.notify
 
         def remember(message: str, **options: Any) -> None:
             self.said.append(message)
-            tell(message, **options)
+            notify(message, **options)
 
-        self.app.tell = remember  # type: ignore[method-assign]
+        self.app.notify = remember  # type: ignore[method-assign]
 
     def _launch(self, request: LaunchRequest) -> bool:
         self.launched.append(request)
@@ -105,7 +105,7 @@ class Console:
         """Show the screen with a document."""
         await self.app.switch_mode("configure")
         self.screen.edit(path if path or options.get("fork") else self.file, **options)
-        await until(pilot, lambda: self.screen._wish is None and not self.busy)
+        await until(pilot, lambda: self.screen._request is None and not self.busy)
         await pilot.pause()
 
     @property

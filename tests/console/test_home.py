@@ -20,6 +20,7 @@ from chomp.record.text import size
 from chomp_tui.app import ChompApp
 from chomp_tui.screens.home.screen import CURVE_LINES, HomeScreen
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.dialogs import Choose
 from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text

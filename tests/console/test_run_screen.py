@@ -32,7 +32,7 @@ from chomp_tui.screens.run.board import Board
 from chomp_tui.screens.run.charts import SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import TITLES, plan
-from chomp_tui.screens.run.following import are_ages_old, do_all_cores_work, next_look_seconds
+from chomp_tui.screens.run.following import RunFollower, are_ages_old, do_all_cores_work, next_look_seconds
 from chomp_tui.screens.run.log_view import MOST_LINES, LogView, wrapped
 from chomp_tui.screens.run.screen import RunScreen
 from chomp_tui.screens.run.tab_strip import TabStrip
@@ -93,7 +93,7 @@ async def shows(pilot: Pilot[Any], *wanted: str) -> None:
 async def still(pilot: Pilot[Any]) -> None:
     """Wait until all is drawn and the screen stays as it is, on a busy machine too."""
     before, same = [""], 0
-    while same < 3 or screen_of(pilot.app)._stale_charts:
+    while same < 3 or screen_of(pilot.app).charts.stale:
         await pilot.pause(0.2)
         now = frame(pilot.app)
         before, same = now, same + 1 if now == before else 0
@@ -333,7 +333,7 @@ async def test_another_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
     app = host(tmp_path, first.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "first", "200/10,000")
-        stale = RunScreen.Updated(screen_of(app)._token, screen_of(app)._update)  # type: ignore[arg-type]
+        stale = RunFollower.Updated(screen_of(app).follower.token, screen_of(app).follower.update)  # type: ignore[arg-type]
         screen_of(app).show_run(second.path)
         await shows(pilot, "second", "400/10,000", "completed")
         screen_of(app).post_message(stale)
@@ -401,9 +401,9 @@ async def test_nothing_is_drawn_while_another_screen_is_shown(tmp_path: Path, mo
         drawn: list[object] = []
         # As it is in another mode.
         monkeypatch.setattr(RunScreen, "is_current", property(lambda self: False))
-        monkeypatch.setattr(RunScreen, "_draw", lambda self, scene: drawn.append(scene))
+        monkeypatch.setattr(RunScreen, "_draw", lambda self, snapshot: drawn.append(snapshot))
         append(run, Evaluated(310, 1.1875, 3.3, 0.4375, 10, 0.1))
-        await until(pilot, lambda: (update := screen_of(app)._update) is not None and update.view.step == 310)
+        await until(pilot, lambda: (update := screen_of(app).follower.update) is not None and update.view.step == 310)
         assert drawn == []
         monkeypatch.undo()
         await shows(pilot, "310/1,000")
@@ -976,7 +976,7 @@ async def test_in_the_real_console_a_run_keeps_up_while_another_screen_is_shown(
         await pilot.press("1")
         await until(pilot, lambda: app.screen is app.screen_of("home"))
         append(run, Evaluated(310, 1.1875, 3.3, 0.4375, 10, 0.1))
-        await until(pilot, lambda: (update := app.run_screen._update) is not None and update.view.step == 310)
+        await until(pilot, lambda: (update := app.run_screen.follower.update) is not None and update.view.step == 310)
         await pilot.press("4")
         await until(pilot, lambda: "310/1,000" in "\n".join(frame(app)))
         await pilot.press("enter")

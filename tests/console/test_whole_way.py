@@ -63,13 +63,13 @@ def only_run() -> RunDir:
 
 
 def view(app: ChompApp) -> RunView:
-    scene = app.run_screen.scene()
-    return scene.view if scene is not None else RunView()
+    snapshot = app.run_screen.snapshot()
+    return snapshot.view if snapshot is not None else RunView()
 
 
 def word(app: ChompApp) -> str:
-    scene = app.run_screen.scene()
-    return scene.status.word if scene is not None else ""
+    snapshot = app.run_screen.snapshot()
+    return snapshot.status.word if snapshot is not None else ""
 
 
 async def wait(pilot: Pilot[None], wanted: Callable[[], object]) -> None:
