@@ -196,7 +196,7 @@ async def test_nothing_to_show(tmp_path: Path) -> None:
         await pilot.pause()
         assert (app.asked, app.screen) == ([], app.held)
         make_checkpoint(run, 10)
-        screen(app).ask_again()
+        screen(app).look_again()
         await filled(app, pilot, 1)
 
 
@@ -314,7 +314,7 @@ async def test_judged_by_the_configuration_at_hand(run: RunDir) -> None:
         assert "vs wide.yaml" in text
         assert "cannot go on with these settings: model.model_dim cannot change" in text
         app.state.current_config = parse_config(OTHER_LENGTH, source="configs/long.yaml")
-        screen(app).ask_again()
+        screen(app).look_again()
         await until(pilot, lambda: "1 setting differs, which may: train.steps" in "\n".join(frame(app)))
         assert any("100" in line and "1 free" in line for line in frame(app))
 
