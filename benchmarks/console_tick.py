@@ -16,10 +16,11 @@ from pathlib import Path
 from benchmarks.console_open import write_run
 from chomp.record.events import Step
 from chomp.record.run_view import Folding
-from chomp_tui.app import ChompApp, Shared
+from chomp_tui.app import ChompApp
 from chomp_tui.live.feed import RunUpdate
-from chomp_tui.screens.run.screen import RunScreen
+from chomp_tui.screens.run.following import RunFollower
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState
 
 SIZE = (160, 48)
 TARGET_MS = 30
@@ -33,12 +34,12 @@ async def measure(folder: Path, rows: int, updates: int) -> list[float]:
     events = run / "events.jsonl"
     # Without its end: a run that goes on.
     events.write_bytes(b"\n".join(events.read_bytes().split(b"\n")[:-2]) + b"\n")
-    app = ChompApp(Shared(Settings(path=folder / "console.yaml"), runs=folder / "runs", configs=folder))
+    app = ChompApp(ConsoleState(Settings(path=folder / "console.yaml"), runs=folder / "runs", configs=folder))
     taken = []
     async with app.run_test(size=SIZE) as pilot:
         app.open_run(run)
         screen = app.run_screen
-        while (update := screen._update) is None or update.read_fraction < 1:
+        while (update := screen.follower.update) is None or update.read_fraction < 1:
             await pilot.pause(0.05)
         await pilot.pause(1.0)
         screen._stop_following()
@@ -47,7 +48,7 @@ async def measure(folder: Path, rows: int, updates: int) -> list[float]:
         for number in range(1, updates + 1):
             update = one_more(update, rows + number)
             began = time.process_time()
-            screen.post_message(RunScreen.Updated(screen._token, update))
+            screen.post_message(RunFollower.Updated(screen.follower.token, update))
             await pilot.pause()
             taken.append(1e3 * (time.process_time() - began))
             began = time.process_time()

@@ -14,7 +14,7 @@ from chomp.errors import ChompError, ConfigError
 from chomp_tui.platform.terminal import missing_terminal
 
 if TYPE_CHECKING:
-    from chomp_tui.app import Shared
+    from chomp_tui.state import ConsoleState
 
 QUICKSTART = Path("configs/quickstart.yaml")
 FOLDER = click.Path(path_type=Path)
@@ -131,17 +131,17 @@ def _train_here(config: Path | None, overrides: tuple[str, ...], run_dir: Path |
     os.execv(args[0], args)
 
 
-def _show(ctx: click.Context, *, read_only: bool = False, notes: tuple[str, ...] = (), **opening: object) -> None:
-    from chomp_tui.app import Opening
+def _show(ctx: click.Context, *, read_only: bool = False, notes: tuple[str, ...] = (), **start_view: object) -> None:
     from chomp_tui.show import show
+    from chomp_tui.state import StartView
 
-    ctx.exit(show(_shared(ctx.obj, read_only, notes), Opening(**opening)))  # type: ignore[arg-type]
+    ctx.exit(show(_state(ctx.obj, read_only, notes), StartView(**start_view)))  # type: ignore[arg-type]
 
 
-def _shared(options: dict[str, object], read_only: bool, notes: tuple[str, ...]) -> Shared:
+def _state(options: dict[str, object], read_only: bool, notes: tuple[str, ...]) -> ConsoleState:
     """What all screens share, from the settings file and the command line."""
-    from chomp_tui.app import Shared
     from chomp_tui.settings import load_settings, theme_names
+    from chomp_tui.state import ConsoleState
 
     settings, wrong = load_settings()
     theme = options["theme"]
@@ -149,10 +149,10 @@ def _shared(options: dict[str, object], read_only: bool, notes: tuple[str, ...])
         if theme not in theme_names():
             raise ConfigError(f"--theme {theme}: there are {', '.join(theme_names())}")
         settings.theme = settings.kept["theme"] = str(theme)
-    shared = Shared(settings, runs=Path(str(options["runs"])), configs=Path(str(options["configs"])))
-    shared.read_only = read_only
-    shared.notes = (*wrong, *notes)
-    return shared
+    state = ConsoleState(settings, runs=Path(str(options["runs"])), configs=Path(str(options["configs"])))
+    state.read_only = read_only
+    state.notes = (*wrong, *notes)
+    return state
 
 
 def main() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import App, ComposeResult, SystemCommand
@@ -20,71 +20,25 @@ from textual.screen import Screen
 from chomp.record.text import sanitize
 from chomp_tui import keys, theme
 from chomp_tui.platform.driver import ConsoleDriver
-from chomp_tui.platform.key_queue import KeyLine, Typed
+from chomp_tui.platform.key_queue import KeyQueue, Typed
 from chomp_tui.screens.base import ConsoleScreen
-from chomp_tui.settings import Settings, save_settings
+from chomp_tui.settings import save_settings
+from chomp_tui.state import ConsoleState, StartView
 from chomp_tui.widgets.top_bar import TopBar
 
 # Screens are imported when they are first shown, so that the first frame does not wait for all of them.
 if TYPE_CHECKING:
-    from chomp.config import LoadedConfig
+    from textual.notifications import SeverityLevel
+
     from chomp_tui.config.draft import ForkOrigin
     from chomp_tui.engine.launch import LaunchRequest
     from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
     from chomp_tui.screens.configure.screen import ConfigureScreen
-    from chomp_tui.screens.device.screen import DeviceScreen
-    from chomp_tui.screens.home.screen import HomeScreen
     from chomp_tui.screens.run.screen import RunScreen
 
 PACKAGE = Path(__file__).parent
 # Keys typed before the first screen can act on them wait for so long at most.
 PATIENCE_SECONDS = 5.0
-OneScreen = TypeVar("OneScreen", bound=ConsoleScreen)
-
-
-@dataclass(frozen=True)
-class Opening:
-    """What the command line asked to see first.
-
-    Attributes:
-        mode: the first screen.
-        config: the file to configure.
-        overrides: `KEY=VALUE` texts on top of it.
-        run: the run to show, or the run directory to write.
-        resume: as on the command line.
-        start: whether to start the run at once.
-    """
-
-    mode: str = "home"
-    config: Path | None = None
-    overrides: tuple[str, ...] = ()
-    run: Path | None = None
-    resume: str = "none"
-    start: bool = False
-
-
-@dataclass
-class Shared:
-    """What screens share.
-
-    Attributes:
-        runs: the folder of runs.
-        configs: the folder of configurations.
-        read_only: whether nothing may be started, steered or deleted.
-        environment: variables that the device screen has chosen for runs started here.
-        live: runs seen alive, and the engine's pid; kept by the run screen.
-        notes: sentences to show at the start, on what was wrong in the settings say.
-        at_hand: the valid configuration in the configure screen, if somebody opened one there.
-    """
-
-    settings: Settings
-    runs: Path = Path("runs")
-    configs: Path = Path("configs")
-    read_only: bool = False
-    environment: dict[str, str] = field(default_factory=dict)
-    live: dict[Path, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    at_hand: LoadedConfig | None = None
 
 
 class ChompApp(App[None]):
@@ -97,54 +51,39 @@ class ChompApp(App[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (150, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
 
-    def __init__(self, shared: Shared, opening: Opening | None = None) -> None:
+    def __init__(self, state: ConsoleState, start_view: StartView | None = None) -> None:
         super().__init__()
-        self.shared = shared
-        self.opening = opening or Opening()
+        self.state = state
+        self.start_view = start_view or StartView()
         self._typed: list[events.Key] | None = None
-        self._keys = KeyLine(self, super().on_event)
+        self._keys = KeyQueue(self, super().on_event)
         for one in theme.THEMES:
             self.register_theme(one)
-        self.add_mode("home", lambda: self.home_screen)
-        self.add_mode("configure", lambda: self.configure_screen)
-        self.add_mode("device", lambda: self.device_screen)
-        self.add_mode("run", lambda: self.run_screen)
-        self.add_mode("checkpoints", lambda: self.checkpoints_screen)
+        self.built: dict[str, ConsoleScreen] = {}
+        for entry in keys.SCREENS:
+            self.add_mode(entry.mode, partial(self.screen_of, entry.mode))
 
-    @cached_property
-    def home_screen(self) -> HomeScreen:
-        from chomp_tui.screens.home.screen import HomeScreen
+    def screen_of(self, mode: str) -> ConsoleScreen:
+        """The screen of a mode, built when it is first wanted."""
+        if mode not in self.built:
+            module, name = next(entry for entry in keys.SCREENS if entry.mode == mode).screen.split(":")
+            screen: ConsoleScreen = getattr(import_module(module), name)()
+            # Textual styles a screen anew when it is first shown; this one is mounted with the current styles anyway.
+            screen._css_update_count = self._css_update_count
+            self.built[mode] = screen
+        return self.built[mode]
 
-        return self._unstyled(HomeScreen())
-
-    @cached_property
-    def configure_screen(self) -> ConfigureScreen:
-        from chomp_tui.screens.configure.screen import ConfigureScreen
-
-        return self._unstyled(ConfigureScreen())
-
-    @cached_property
-    def device_screen(self) -> DeviceScreen:
-        from chomp_tui.screens.device.screen import DeviceScreen
-
-        return self._unstyled(DeviceScreen())
-
-    @cached_property
+    @property
     def run_screen(self) -> RunScreen:
-        from chomp_tui.screens.run.screen import RunScreen
+        return cast("RunScreen", self.screen_of("run"))
 
-        return self._unstyled(RunScreen())
+    @property
+    def configure_screen(self) -> ConfigureScreen:
+        return cast("ConfigureScreen", self.screen_of("configure"))
 
-    @cached_property
+    @property
     def checkpoints_screen(self) -> CheckpointsScreen:
-        from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
-
-        return self._unstyled(CheckpointsScreen())
-
-    def _unstyled(self, screen: OneScreen) -> OneScreen:
-        """A screen that Textual need not style anew when it is first shown, by parsing all styles twice more."""
-        screen._css_update_count = self._css_update_count
-        return screen
+        return cast("CheckpointsScreen", self.screen_of("checkpoints"))
 
     def get_driver_class(self) -> type[Driver]:
         usual = super().get_driver_class()
@@ -152,13 +91,13 @@ class ChompApp(App[None]):
 
     def compose(self) -> ComposeResult:
         """The very first frame, until the first screen is there."""
-        yield TopBar(self.opening.mode)
+        yield TopBar(self.start_view.mode)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return dict(theme.DEFAULTS)
 
     def on_mount(self) -> None:
-        settings = self.shared.settings
+        settings = self.state.settings
         self.theme = settings.theme if settings.theme in self.available_themes else theme.THEMES[0].name
         self.set_keymap(dict(settings.keymap))
         if os.environ.keys() & {"SSH_CONNECTION", "SSH_TTY"} and "TEXTUAL_ANIMATIONS" not in os.environ:
@@ -167,31 +106,31 @@ class ChompApp(App[None]):
         # Whoever had the terminal meanwhile has painted over it.
         self.app_resume_signal.subscribe(self, lambda _: self.refresh())
         if self.is_headless:
-            self._open_first(self.opening)
+            self._open_first(self.start_view)
         else:
             # Importing a screen takes longer than showing a first frame.
             self._typed = []
-            self.call_after_refresh(self._open_first, self.opening)
+            self.call_after_refresh(self._open_first, self.start_view)
             self._hand_over(time.monotonic() + PATIENCE_SECONDS)
-        for note in self.shared.notes:
-            self.tell(note, severity="warning")
+        for note in self.state.notes:
+            self.notify(note, severity="warning")
 
-    def _open_first(self, opening: Opening) -> None:
+    def _open_first(self, start_view: StartView) -> None:
         if self.return_code is not None:
             # Somebody left before the first screen was there.
             return
         # The first frame does not wait for the styles of screens either.
         self.stylesheet.read_all(sorted(PACKAGE.rglob("*.tcss")))
-        if opening.mode == "run" and opening.run is not None:
-            self.open_run(opening.run)
-        elif opening.mode == "configure":
+        if start_view.mode == "run" and start_view.run is not None:
+            self.open_run(start_view.run)
+        elif start_view.mode == "configure":
             self.switch_mode("configure")
             self.configure_screen.edit(
-                opening.config,
-                overrides=opening.overrides,
-                run_dir=opening.run,
-                resume=opening.resume,
-                start=opening.start,
+                start_view.config,
+                overrides=start_view.overrides,
+                run_dir=start_view.run,
+                resume=start_view.resume,
+                start=start_view.start,
             )
         else:
             self.switch_mode("home")
@@ -247,21 +186,29 @@ class ChompApp(App[None]):
         except LaunchError as error:
             self.push_screen(Read("The engine could not be started", str(error)))
             return False
-        self.shared.live[request.run_dir] = pid
+        self.state.live[request.run_dir] = pid
         self.open_run(request.run_dir)
         return True
 
     def refuse_read_only(self) -> bool:
         """Whether this console may only look; says so if it does."""
-        if self.shared.read_only:
-            self.tell("this console is read-only", severity="warning")
-        return self.shared.read_only
+        if self.state.read_only:
+            self.notify("this console is read-only", severity="warning")
+        return self.state.read_only
 
-    def tell(self, message: str, *, severity: str = "information") -> None:
-        """A passing message, shown literally; one that still stands there is not said again."""
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """A passing message, shown literally; one that is still shown is not repeated."""
         text = sanitize(message)
         if all(shown.message != text for shown in self._notifications):
-            self.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
+            super().notify(text, title=title, severity=severity, timeout=timeout, markup=markup)
 
     # Keys that count everywhere --------------------------------------------------------
 
@@ -284,13 +231,13 @@ class ChompApp(App[None]):
         if isinstance(screen, ConsoleScreen):
             from chomp_tui.screens.help import HelpScreen
 
-            self.push_screen(HelpScreen(screen.MODE, screen.PURPOSE, dict(self.shared.settings.keymap)))
+            self.push_screen(HelpScreen(screen.MODE, screen.PURPOSE, dict(self.state.settings.keymap)))
 
     async def action_quit(self) -> None:
         """Leave; unsaved edits are asked about, runs go on."""
         from chomp_tui.widgets.dialogs import confirm
 
-        if "configure_screen" not in vars(self) or not self.configure_screen.draft.has_unsaved:
+        if "configure" not in self.built or not self.configure_screen.draft.has_unsaved:
             self.exit()
             return
         question = confirm(
@@ -305,12 +252,12 @@ class ChompApp(App[None]):
     def action_save_screenshot(self) -> None:
         """Write the screen as SVG into the current folder."""
         try:
-            self.tell(f"screenshot: {self.save_screenshot()}")
+            self.notify(f"screenshot: {self.save_screenshot()}")
         except OSError as error:
-            self.tell(f"the screenshot {error.filename} cannot be written: {error.strerror}", severity="error")
+            self.notify(f"the screenshot {error.filename} cannot be written: {error.strerror}", severity="error")
 
     def _remember_theme(self, changed: object) -> None:
-        settings = self.shared.settings
+        settings = self.state.settings
         if settings.theme == self.theme:
             return
         settings.theme = self.theme
@@ -319,7 +266,7 @@ class ChompApp(App[None]):
         except OSError as error:
             # Without a number it is a sentence already; with one its file may be a passing one.
             why = f"{settings.path} cannot be written: {error.strerror}" if error.errno else error
-            self.tell(f"the theme is not remembered: {why}", severity="warning")
+            self.notify(f"the theme is not remembered: {why}", severity="warning")
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: Textual's choice of themes, and every row of the key table that counts here."""

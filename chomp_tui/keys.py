@@ -12,21 +12,62 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from textual.binding import Binding
 
+
+@dataclass(frozen=True)
+class ScreenEntry:
+    """A screen of the console.
+
+    Attributes:
+        mode: its name in code; the scope of its own keys.
+        screen: `module:Class`; imported when the screen is first shown.
+        keys: the keys that show it from everywhere.
+        label: its name on the screen.
+        help: one sentence for help, palette and documentation.
+    """
+
+    mode: str
+    screen: str
+    keys: str
+    label: str
+    help: str
+
+
+SCREENS: tuple[ScreenEntry, ...] = (
+    ScreenEntry("home", "chomp_tui.screens.home.screen:HomeScreen", "1", "Home", "List runs and configurations."),
+    ScreenEntry(
+        "configure",
+        "chomp_tui.screens.configure.screen:ConfigureScreen",
+        "2",
+        "Configure",
+        "Edit a configuration and check it.",
+    ),
+    ScreenEntry(
+        "device", "chomp_tui.screens.device.screen:DeviceScreen", "3", "Device", "Show GPUs and the flags they need."
+    ),
+    ScreenEntry("run", "chomp_tui.screens.run.screen:RunScreen", "4", "Run", "Watch and steer a run."),
+    ScreenEntry(
+        "checkpoints",
+        "chomp_tui.screens.checkpoints.screen:CheckpointsScreen",
+        "5",
+        "Checkpoints",
+        "List checkpoints of one run or of all runs.",
+    ),
+)
+
+# Parts of screens with keys of their own -> the screen that help shows them with, and what they are.
+PARTS: Mapping[str, tuple[str, str]] = {
+    "pick": ("configure", "A choice in the form"),
+    "switch": ("configure", "A switch in the form"),
+    "open": ("configure", "What to start from"),
+    "chart": ("run", "A focused chart"),
+}
+WITHIN: Mapping[str, str] = {part: screen for part, (screen, _) in PARTS.items()}
 SCOPES: Mapping[str, str] = {
     "app": "Everywhere",
-    "home": "Home",
-    "configure": "Configure",
-    "pick": "A choice in the form",
-    "switch": "A switch in the form",
-    "open": "What to start from",
-    "device": "Device",
-    "run": "Run",
-    "checkpoints": "Checkpoints",
-    "chart": "A focused chart",
+    **{one.mode: one.label for one in SCREENS},
+    **{part: title for part, (_, title) in PARTS.items()},
     "dialog": "Dialogs",
 }
-# Widgets with keys of their own -> their screen; help shows both together.
-WITHIN: Mapping[str, str] = {"pick": "configure", "switch": "configure", "open": "configure", "chart": "run"}
 
 
 @dataclass(frozen=True)
@@ -59,18 +100,7 @@ class Key:
 
 
 TABLE: tuple[Key, ...] = (
-    Key("app", "show_screen('home')", "1", "Home", "List runs and configurations.", name="home"),
-    Key("app", "show_screen('configure')", "2", "Configure", "Edit a configuration and check it.", name="configure"),
-    Key("app", "show_screen('device')", "3", "Device", "Show GPUs and the flags they need.", name="device"),
-    Key("app", "show_screen('run')", "4", "Run", "Watch and steer a run.", name="run"),
-    Key(
-        "app",
-        "show_screen('checkpoints')",
-        "5",
-        "Checkpoints",
-        "List checkpoints of one run or of all runs.",
-        name="checkpoints",
-    ),
+    *(Key("app", f"show_screen('{one.mode}')", one.keys, one.label, one.help, name=one.mode) for one in SCREENS),
     Key("app", "help", "question_mark,f1,6", "Help", "Show all keys and the purpose of the screen.", footer=True),
     Key("app", "back", "escape", "Back", "Go back one level."),
     Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme, and save the choice."),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import io
 import os
 import re
+import threading
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -111,6 +113,29 @@ def save_settings(settings: Settings) -> None:
     if changed:
         _write(path, changed)
         settings.kept |= changed
+
+
+class SettingsSaver:
+    """Writes settings that are changed key by key; of saves in several threads, the last one has the newest choices."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # Choices so far, and how many of them are on disk.
+        self._choices = self._saved = 0
+        self._lock = threading.Lock()
+
+    def changed(self) -> None:
+        """There is something to save."""
+        self._choices += 1
+
+    def save(self) -> None:
+        """Save what was changed; where it cannot be saved it lasts as long as the console."""
+        with self._lock:
+            choices = self._choices
+            if choices > self._saved:
+                with contextlib.suppress(OSError):
+                    save_settings(self._settings)
+                self._saved = choices
 
 
 def _write(path: Path, changed: dict[str, Any]) -> None:

@@ -15,17 +15,18 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.app import ChompApp
 from chomp_tui.platform.terminal import private_terminal
 from chomp_tui.settings import state_file
+from chomp_tui.state import ConsoleState, StartView
 
 NAME = "chomp-tui"
 SETTLED_SECONDS = 3.0
 
 
-def show(shared: Shared, opening: Opening) -> int:
+def show(state: ConsoleState, start_view: StartView) -> int:
     """Run the console; returns the exit code. Prints how to watch live runs again, or where an error is noted."""
-    app = ChompApp(shared, opening)
+    app = ChompApp(state, start_view)
     error: BaseException | None = None
     with private_terminal(state_file("console.log")):
         try:
@@ -33,7 +34,7 @@ def show(shared: Shared, opening: Opening) -> int:
         except Exception as failed:  # noqa: BLE001 - told below, when the terminal is the shell's again
             error = failed
     error = error or app._exception
-    for line in live_lines(shared.live):
+    for line in live_lines(state.live):
         print(line)
     if error is not None:
         print(f"chomp-tui: an error of its own closed it; runs go on. The traceback is in {_note(error)}")

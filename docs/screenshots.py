@@ -19,8 +19,9 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.app import ChompApp
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState, StartView
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -53,8 +54,8 @@ async def until(pilot: Pilot[None], ready: Callable[[], bool]) -> None:
     await pilot.pause(0.5)
 
 
-def console(opening: Opening) -> ChompApp:
-    return ChompApp(Shared(Settings(path=Path("console.yaml"))), opening)
+def console(opening: StartView) -> ChompApp:
+    return ChompApp(ConsoleState(Settings(path=Path("console.yaml"))), opening)
 
 
 def keep(app: ChompApp, name: str) -> None:
@@ -65,15 +66,15 @@ def keep(app: ChompApp, name: str) -> None:
 
 async def picture_run() -> None:
     """The run view."""
-    app = console(Opening(mode="run", run=RUN))
+    app = console(StartView(mode="run", run=RUN))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: (scene := app.run_screen.scene()) is not None and len(scene.view.rows) > 0)
+        await until(pilot, lambda: (snapshot := app.run_screen.snapshot()) is not None and len(snapshot.view.rows) > 0)
         keep(app, "run")
 
 
 async def picture_configure() -> None:
     """The configure screen with its pre-flight done."""
-    app = console(Opening(mode="configure", config=CONFIG))
+    app = console(StartView(mode="configure", config=CONFIG))
     async with app.run_test(size=(SIZE[0] + 40, SIZE[1] + 8)) as pilot:
         await until(pilot, lambda: app.configure_screen.is_inspected)
         keep(app, "configure")
@@ -81,7 +82,7 @@ async def picture_configure() -> None:
 
 async def picture_checkpoints() -> None:
     """The checkpoints of the run, one of them verified."""
-    app = console(Opening())
+    app = console(StartView())
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause(0.5)
         app.show_checkpoints(RUN)

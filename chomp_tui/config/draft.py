@@ -77,7 +77,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Wish:
+class OpenRequest:
     """What was asked to be edited: a YAML file, a past run's directory, a checkpoint to fork from, or nothing yet.
 
     Where only a run to resume is named, it goes on with its own settings.

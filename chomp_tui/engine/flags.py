@@ -1,6 +1,6 @@
 """Which of the advised variables a run gets: the person's choice over `chomp.device`'s decisions. Pure.
 
-The choice is kept as the variables themselves (`app.shared.environment`) and nothing else, so what a
+The choice is kept as the variables themselves (`app.state.environment`) and nothing else, so what a
 screen shows and what an engine gets cannot differ.
 """
 

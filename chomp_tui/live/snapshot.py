@@ -18,7 +18,7 @@ MISSING = "–"
 
 
 @dataclass(frozen=True)
-class Scene:
+class RunSnapshot:
     """A run at one moment.
 
     Attributes:

@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 1.0
 Typed = events.Key | events.Paste
 
 
-class KeyLine:
+class KeyQueue:
     """Holds back what is typed until what was typed before has taken effect.
 
     Args:

@@ -18,7 +18,7 @@ from chomp_tui.widgets.too_small import TooSmall
 from chomp_tui.widgets.top_bar import TopBar
 
 if TYPE_CHECKING:
-    from chomp_tui.app import ChompApp
+    from chomp_tui.state import Console
 
 
 class ConsoleScreen(Screen[None]):
@@ -28,9 +28,9 @@ class ConsoleScreen(Screen[None]):
     PURPOSE: ClassVar[str] = ""
 
     @property
-    def chomp(self) -> ChompApp:
-        """The application, typed."""
-        return cast("ChompApp", self.app)
+    def chomp(self) -> Console:
+        """The application, as far as screens know it."""
+        return cast("Console", self.app)
 
     @property
     def is_ready(self) -> bool:
@@ -38,7 +38,7 @@ class ConsoleScreen(Screen[None]):
         return self.is_mounted
 
     def compose(self) -> ComposeResult:
-        yield TopBar(self.MODE, read_only=self.chomp.shared.read_only)
+        yield TopBar(self.MODE, read_only=self.chomp.state.read_only)
         yield from self.compose_body()
         yield KeyBar()
         yield TooSmall()
@@ -47,9 +47,9 @@ class ConsoleScreen(Screen[None]):
         """What stands between top bar and footer."""
         raise NotImplementedError
 
-    def say(self, text: str | Content) -> None:
+    def set_context(self, text: str | Content) -> None:
         """Show one line of context at the top right."""
-        self.query_one(TopBar).say(text)
+        self.query_one(TopBar).set_context(text)
 
     def selected(self, listing: str) -> str | None:
         """What is selected in a list; None where nothing is, or where a key comes before the list is there."""

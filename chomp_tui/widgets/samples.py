@@ -9,7 +9,7 @@ from textual.widgets import Static
 
 from chomp.record.events import Sampled
 from chomp.record.text import sanitize
-from chomp_tui.live.snapshot import Scene
+from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.widgets.listing import Column, Listing, Row, cell, fit_text
 from chomp_tui.widgets.update_if_changed import same
 
@@ -78,9 +78,9 @@ class SamplesPanel(Horizontal):
 
     # What is shown ---------------------------------------------------------------------
 
-    def draw(self, scene: Scene) -> None:
-        """Show a scene; the newest sample stays selected if it was, and a new prompt comes forward with it."""
-        samples = scene.view.samples
+    def draw(self, snapshot: RunSnapshot) -> None:
+        """Show a snapshot; the newest sample stays selected if it was, and a new prompt comes forward with it."""
+        samples = snapshot.view.samples
         if samples is self._samples:
             return
         steps = self.query_one(Listing)

@@ -9,15 +9,8 @@ from textual.events import Click
 from textual.widgets import Static
 
 from chomp.record.text import sanitize
+from chomp_tui.keys import SCREENS, shown
 from chomp_tui.widgets.update_if_changed import set_text
-
-TABS = (
-    ("home", "1 Home"),
-    ("configure", "2 Configure"),
-    ("device", "3 Device"),
-    ("run", "4 Run"),
-    ("checkpoints", "5 Checkpoints"),
-)
 
 
 class Tab(Static):
@@ -47,12 +40,12 @@ class TopBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Static(Content.styled("chomp", "bold"), classes="brand")
-        for mode, label in TABS:
-            yield Tab(mode, label, active=mode == self._active)
+        for entry in SCREENS:
+            yield Tab(entry.mode, f"{shown(entry.keys)} {entry.label}", active=entry.mode == self._active)
         if self._read_only:
             yield Static("read-only", classes="read-only")
         yield Static("", id="context")
 
-    def say(self, text: str | Content) -> None:
-        """Replace the context."""
+    def set_context(self, text: str | Content) -> None:
+        """Show one line of context."""
         set_text(self.query_one("#context", Static), text if isinstance(text, Content) else Content(sanitize(text)))

@@ -13,22 +13,18 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
 
-from chomp.config import LoadedConfig
 from chomp.record.text import sanitize
 from chomp_tui import keys, theme
 from chomp_tui.engine.launch import LaunchRequest
+from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
 
-class Shared:
-    """What screens share."""
-
-    def __init__(self, runs: Path, configs: Path, *, read_only: bool = False) -> None:
-        self.runs, self.configs, self.read_only = runs, configs, read_only
-        self.environment: dict[str, str] = {}
-        self.live: dict[Path, int] = {}
-        self.at_hand: LoadedConfig | None = None
+def console_state(runs: Path, configs: Path, *, read_only: bool = False) -> ConsoleState:
+    """What screens share, with settings that no file holds."""
+    return ConsoleState(Settings(), runs=runs, configs=configs, read_only=read_only)
 
 
 class Host(App[None]):
@@ -39,10 +35,10 @@ class Host(App[None]):
     VERTICAL_BREAKPOINTS: ClassVar = [(0, "-short"), (32, "-tall")]  # type: ignore[assignment]
     BINDINGS: ClassVar = [*keys.bindings("app")]
 
-    def __init__(self, screen: Screen[Any], shared: Shared) -> None:
+    def __init__(self, screen: Screen[Any], state: ConsoleState) -> None:
         super().__init__()
         self.held = screen
-        self.shared = shared
+        self.state = state
         self.asked: list[tuple[Any, ...]] = []
         self.told: list[str] = []
         for one in theme.THEMES:
@@ -69,13 +65,13 @@ class Host(App[None]):
         return True
 
     def refuse_read_only(self) -> bool:
-        if self.shared.read_only:
-            self.tell("this console is read-only")
-        return self.shared.read_only
+        if self.state.read_only:
+            self.notify("this console is read-only")
+        return self.state.read_only
 
-    def tell(self, message: str, *, severity: str = "information") -> None:
+    def notify(self, message: str, **options: Any) -> None:
         self.told.append(message)
-        self.notify(sanitize(message), markup=False)
+        super().notify(sanitize(message), **options | {"markup": False})
 
     async def action_back(self) -> None:
         self.held.go_back()  # type: ignore[attr-defined]

@@ -15,11 +15,12 @@ from textual.command import CommandPalette
 from textual.pilot import Pilot
 
 from chomp_tui import keys, theme
-from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.app import ChompApp
+from chomp_tui.keys import SCREENS
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import load_settings
+from chomp_tui.state import ConsoleState, StartView
 from chomp_tui.widgets.dialogs import Read
-from chomp_tui.widgets.top_bar import TABS
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.hosting import frame, until
 from tests.console.plainuser import read_only
@@ -42,13 +43,13 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def console(opening: Opening | None = None) -> ChompApp:
+def console(opening: StartView | None = None) -> ChompApp:
     settings, wrong = load_settings(Path("console.yaml").absolute())
     assert wrong == []
-    return ChompApp(Shared(settings), opening)
+    return ChompApp(ConsoleState(settings), opening)
 
 
-RUN = Opening(mode="run", run=Path("runs/one"))
+RUN = StartView(mode="run", run=Path("runs/one"))
 
 
 async def shows(pilot: Pilot[None], *words: str) -> None:
@@ -133,7 +134,7 @@ async def test_a_run_and_home_are_drawn_in_the_light_theme() -> None:
 async def test_a_theme_that_cannot_be_remembered_is_told_in_a_sentence(tmp_path: Path) -> None:
     app = console()
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app.screen is app.home_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
         with read_only(tmp_path):
             await pilot.press("f9")
             await until(pilot, lambda: said(app))
@@ -166,7 +167,7 @@ async def test_a_key_writes_a_picture_of_the_screen(tmp_path: Path) -> None:
 async def test_a_picture_that_cannot_be_written_is_told_in_a_sentence(tmp_path: Path) -> None:
     app = console()
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app.screen is app.home_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
         with read_only(tmp_path):
             await pilot.press("f8")
             await until(pilot, lambda: said(app))
@@ -217,9 +218,9 @@ async def test_a_command_of_the_palette_does_what_its_key_does() -> None:
     app = console(RUN)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "300/10,000")
-        assert not app.shared.settings.log_y
+        assert not app.state.settings.log_y
         await choose(pilot, "Log y")
-        await until(pilot, lambda: app.shared.settings.log_y)
+        await until(pilot, lambda: app.state.settings.log_y)
         await choose(pilot, "Checkpoints")
         await until(pilot, lambda: app.screen is app.checkpoints_screen)
 
@@ -245,7 +246,7 @@ async def test_every_command_of_the_palette_runs_its_action(monkeypatch: pytest.
 
     app = console()
     async with app.run_test(size=(80, 24)) as pilot:
-        for mode, _ in TABS:
+        for mode in [one.mode for one in SCREENS]:
             app.switch_mode(mode)
             await until(pilot, lambda mode=mode: app.current_mode == mode and app.screen.is_mounted)
             commands = {one.help: one for one in app.get_system_commands(app.screen)}
@@ -265,8 +266,8 @@ async def test_every_command_of_the_palette_runs_its_action(monkeypatch: pytest.
 async def test_a_click_on_a_name_at_the_top_goes_there() -> None:
     app = console()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen is app.home_screen)
-        for mode, label in reversed(TABS):
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
+        for mode, label in [(one.mode, f"{one.keys} {one.label}") for one in reversed(SCREENS)]:
             await pilot.click(offset=(frame(app)[0].index(label) + 2, 0))
             await until(pilot, lambda mode=mode: app.current_mode == mode)
             await until(pilot, lambda label=label: label in frame(app)[0])
@@ -279,7 +280,7 @@ async def test_a_click_on_a_name_at_the_top_goes_there() -> None:
 async def test_a_terminal_that_is_too_small_says_so_on_every_screen_and_in_help(size: tuple[int, int]) -> None:
     app, sentence = console(), f"{size[0]} × {size[1]} is too small:"
     async with app.run_test(size=size) as pilot:
-        for place, (mode, _) in enumerate(TABS, 1):
+        for place, mode in enumerate([one.mode for one in SCREENS], 1):
             await pilot.press(str(place))
             await until(pilot, lambda mode=mode: app.current_mode == mode)
             await shows(pilot, sentence, "chomp needs 60 × 16")
@@ -305,7 +306,7 @@ async def test_a_terminal_that_is_too_small_says_so_on_every_screen_and_in_help(
 async def test_an_engine_that_cannot_be_started_is_told_on_the_screen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = console(Opening(mode="configure", config=Path("configs/debug_smoke.yaml")))
+    app = console(StartView(mode="configure", config=Path("configs/debug_smoke.yaml")))
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.configure_screen.is_ready)
         monkeypatch.setattr(sys, "executable", str(tmp_path / "gone" / "python"))
@@ -316,4 +317,4 @@ async def test_an_engine_that_cannot_be_started_is_told_on_the_screen(
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is app.configure_screen)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["one"]
-    assert not app.shared.live
+    assert not app.state.live

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-import chomp_tui.app as console
 from chomp.config import parse_config
 from chomp.record.lock import RunLock
 from chomp.record.manifest import list_checkpoints, read_info, seal
@@ -30,10 +29,11 @@ from chomp_tui.screens.checkpoints import screen as checkpoints
 from chomp_tui.screens.checkpoints.sampling import SampleDialog
 from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
 from tests.console.homes import TEXT, make_checkpoint, make_run
-from tests.console.hosting import SIZES, Host, Shared, frame, paints, until
+from tests.console.hosting import SIZES, Host, console_state, frame, paints, until
 
 # Every size and key of a whole screen, in hundreds of frames.
 
@@ -54,7 +54,7 @@ def run(tmp_path: Path) -> RunDir:
 def host(run: RunDir, show: Path | None, *, read_only: bool = False) -> Host:
     screen = CheckpointsScreen()
     screen.show(show)
-    return Host(screen, Shared(run.path.parent, Path("configs"), read_only=read_only))
+    return Host(screen, console_state(run.path.parent, Path("configs"), read_only=read_only))
 
 
 def screen(app: Host) -> CheckpointsScreen:
@@ -151,9 +151,9 @@ async def test_the_age_and_the_size_of_every_checkpoint(run: RunDir) -> None:
 async def test_the_detail_is_laid_out_for_its_panel_at_once(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "AGE_SECONDS", 3600.0)
     monkeypatch.chdir(run.path.parent.parent)
-    app = ChompApp(console.Shared(Settings()))
+    app = ChompApp(ConsoleState(Settings()))
     async with app.run_test(size=(160, 48)) as pilot:
-        await until(pilot, lambda: app.home_screen.is_ready)
+        await until(pilot, lambda: app.screen_of("home").is_ready)
         await pilot.press("5")
         await until(pilot, lambda: "intact  not looked at; v compares every byte" in "\n".join(frame(app)))
         # Further lines of a fact begin behind its name.
@@ -195,7 +195,7 @@ async def test_nothing_to_show(tmp_path: Path) -> None:
         await pilot.pause()
         assert (app.asked, app.screen) == ([], app.held)
         make_checkpoint(run, 10)
-        screen(app).ask_again()
+        screen(app).look_again()
         await filled(app, pilot, 1)
 
 
@@ -306,21 +306,21 @@ async def test_the_samples_of_a_checkpoint_are_shown_literally(run: RunDir) -> N
 
 async def test_judged_by_the_configuration_at_hand(run: RunDir) -> None:
     app = host(run, run.path)
-    app.shared.at_hand = parse_config(OTHER_WIDTH, source="configs/wide.yaml")
+    app.state.current_config = parse_config(OTHER_WIDTH, source="configs/wide.yaml")
     async with app.run_test(size=(120, 40)) as pilot:
         await filled(app, pilot, 3)
         text = "\n".join(frame(app))
         assert "vs wide.yaml" in text
         assert "cannot go on with these settings: model.model_dim cannot change" in text
-        app.shared.at_hand = parse_config(OTHER_LENGTH, source="configs/long.yaml")
-        screen(app).ask_again()
+        app.state.current_config = parse_config(OTHER_LENGTH, source="configs/long.yaml")
+        screen(app).look_again()
         await until(pilot, lambda: "1 setting differs, which may: train.steps" in "\n".join(frame(app)))
         assert any("100" in line and "1 free" in line for line in frame(app))
 
 
 async def test_going_on_from_the_latest_asks_nothing(run: RunDir) -> None:
     app = host(run, run.path)
-    app.shared.environment = {"XLA_FLAGS": "--x"}
+    app.state.environment = {"XLA_FLAGS": "--x"}
     async with app.run_test(size=(80, 24)) as pilot:
         await filled(app, pilot, 3)
         await pilot.press("enter")
@@ -656,5 +656,5 @@ async def test_what_is_as_before_is_not_painted_again(run: RunDir, monkeypatch: 
             screen(app)._tick()
             await pilot.pause(0.1)
             assert seen == []
-            screen(app).say("something else")
+            screen(app).set_context("something else")
             await until(pilot, lambda: seen)

@@ -21,7 +21,7 @@ from chomp.config.yaml_reader import read_yaml
 from chomp.record.fork import fork_run
 from chomp.record.manifest import seal
 from chomp.record.rundir import RunDir
-from chomp_tui.app import ChompApp, Shared
+from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
 from chomp_tui.config.yaml_spans import read_layout
 from chomp_tui.engine.launch import LaunchRequest
@@ -33,6 +33,7 @@ from chomp_tui.screens.configure.preflight_panel import PreflightPanel
 from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.configure.yaml_editor import YamlEditor, YamlPane
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
@@ -74,7 +75,7 @@ class Console:
         self.file = tmp_path / "configs" / "small.yaml"
         self.file.write_bytes(text.encode())
         self.app = ChompApp(
-            Shared(Settings(path=tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path / "configs")
+            ConsoleState(Settings(path=tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path / "configs")
         )
         fake = tmp_path / "fake.py"
         fake.write_text(
@@ -83,17 +84,17 @@ class Console:
             "print(json.dumps(figures))\n"
         )
         self.screen = ConfigureScreen(inspect=inspect or (sys.executable, str(fake)), debounce_seconds=0)
-        self.app.configure_screen = self.screen
+        self.app.built["configure"] = self.screen
         self.launched: list[LaunchRequest] = []
         self.said: list[str] = []
         self.app.launch = self._launch  # type: ignore[method-assign, assignment]
-        tell = self.app.tell
+        notify = self.app.notify
 
         def remember(message: str, **options: Any) -> None:
             self.said.append(message)
-            tell(message, **options)
+            notify(message, **options)
 
-        self.app.tell = remember  # type: ignore[method-assign]
+        self.app.notify = remember  # type: ignore[method-assign]
 
     def _launch(self, request: LaunchRequest) -> bool:
         self.launched.append(request)
@@ -103,7 +104,7 @@ class Console:
         """Show the screen with a document."""
         await self.app.switch_mode("configure")
         self.screen.edit(path if path or options.get("fork") else self.file, **options)
-        await until(pilot, lambda: self.screen._wish is None and not self.busy)
+        await until(pilot, lambda: self.screen._request is None and not self.busy)
         await pilot.pause()
 
     @property
@@ -517,7 +518,7 @@ async def test_escape_goes_out_one_layer_at_a_time_and_edits_stay(tmp_path: Path
         assert console.screen.focused is console.form.query_one("#sections")
         await pilot.press("escape")
         await pilot.pause()
-        assert console.app.screen is console.app.home_screen
+        assert console.app.screen is console.app.screen_of("home")
         await pilot.press("2")
         await pilot.pause()
         assert console.screen.document.text == SMALL.replace("2000", "3000")
@@ -648,7 +649,7 @@ async def test_text_of_a_file_is_shown_literally(tmp_path: Path) -> None:
 
 async def test_a_saved_file_is_launched_as_it_is(tmp_path: Path) -> None:
     console = Console(tmp_path)
-    console.app.shared.environment["XLA_FLAGS"] = "--xla_x=1"
+    console.app.state.environment["XLA_FLAGS"] = "--xla_x=1"
     async with console.app.run_test(size=(80, 24)) as pilot:
         await console.open(pilot, overrides=("optim.lr=1",))
         await pilot.press("f5")
@@ -740,7 +741,7 @@ async def test_a_directory_that_holds_a_run_is_asked_about(tmp_path: Path) -> No
 
 async def test_a_read_only_console_starts_nothing(tmp_path: Path) -> None:
     console = Console(tmp_path)
-    console.app.shared.read_only = True
+    console.app.state.read_only = True
     async with console.app.run_test(size=(80, 24)) as pilot:
         await console.open(pilot)
         await pilot.press("f5")

@@ -113,7 +113,7 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
 
 async def test_the_panel_shows_what_the_engine_itself_says(tmp_path: Path) -> None:
     console = Console(tmp_path, (CONFIGS / "debug_smoke.yaml").read_text())
-    console.app.configure_screen = console.screen = ConfigureScreen(inspect=ENGINE, debounce_seconds=0)
+    console.app.built["configure"] = console.screen = ConfigureScreen(inspect=ENGINE, debounce_seconds=0)
     async with console.app.run_test(size=(200, 60)) as pilot:
         await console.open(pilot)
         await until(pilot, lambda: console.screen._preflight.report.state in ("done", "failed"), seconds=60)
@@ -295,7 +295,7 @@ async def looked_at(folder: Path, size: tuple[int, int], theme: str = "chomp-dar
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     console = Console(folder)
-    console.app.shared.settings.theme = theme
+    console.app.state.settings.theme = theme
     async with console.app.run_test(size=size) as pilot:
         await console.open(pilot)
         await estimated(pilot, console)

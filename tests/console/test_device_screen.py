@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from chomp.device import Gpu, Process
-from chomp_tui.app import ChompApp, Shared
+from chomp_tui.app import ChompApp
 from chomp_tui.engine.machine import Machine, remarks
 from chomp_tui.live.gpu_watch import INTERVAL_SECONDS, KEPT_READINGS, GpuWatch, History, Trail
 from chomp_tui.screens.device import screen as device
@@ -23,6 +23,7 @@ from chomp_tui.screens.device.flag_rules import RuleList
 from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard, card, machine_lines, past, title
 from chomp_tui.screens.device.screen import DeviceScreen
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState
 from tests.device.fake_nvml import READINGS, fake, probe_of
 
 # Every size and key of a whole screen, in hundreds of frames.
@@ -41,8 +42,9 @@ def _no_child_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(tmp_path: Path, name: str, environ: Mapping[str, str], load: Callable[[], object] | None = None) -> ChompApp:
-    app = ChompApp(Shared(Settings(tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path / "configs"))
-    app.device_screen = DeviceScreen(load or (lambda: fake(name)), environ, lambda: MACHINE)
+    settings = Settings(tmp_path / "console.yaml")
+    app = ChompApp(ConsoleState(settings, runs=tmp_path / "runs", configs=tmp_path / "configs"))
+    app.built["device"] = DeviceScreen(load or (lambda: fake(name)), environ, lambda: MACHINE)
     return app
 
 
@@ -62,8 +64,8 @@ async def shown(
     app = made(tmp_path, name, environ or {})
     async with app.run_test(size=size) as pilot:
         await pilot.press("3")
-        await until(pilot, lambda: app.screen is app.device_screen and app.device_screen._probe is not None)
-        yield pilot, app.device_screen
+        await until(pilot, lambda: app.screen is app.screen_of("device") and app.screen_of("device")._probe is not None)
+        yield pilot, app.screen_of("device")
 
 
 def frame(screen: DeviceScreen) -> str:
@@ -87,9 +89,9 @@ async def frames(tmp_path: Path, size: tuple[int, int]) -> dict[str, str]:
             names.append(name)
             probe = probe_of(name)
             await pilot.press("r")
-            await until(pilot, lambda probe=probe: app.device_screen._probe == probe)
+            await until(pilot, lambda probe=probe: app.screen_of("device")._probe == probe)
             assert len(app.screen.query(GpuCard)) == len(probe.gpus), name
-            seen[name] = frame(app.device_screen)
+            seen[name] = frame(app.screen_of("device"))
     return seen
 
 
@@ -316,13 +318,13 @@ def test_numbers_that_mean_another_card_than_it_seems() -> None:
 
 async def test_switches_change_what_runs_get(tmp_path: Path) -> None:
     async with shown(tmp_path, "rtx5090") as (pilot, screen):
-        shared = screen.chomp.shared
+        state = screen.chomp.state
         assert "[x] XLA_FLAGS" in frame(screen)
-        assert shared.environment == {}, "an engine applies this one by itself"
+        assert state.environment == {}, "an engine applies this one by itself"
         await pilot.press("down", "space")
-        assert shared.environment == {"XLA_FLAGS": FLAG, PREALLOCATE: "false"}
+        assert state.environment == {"XLA_FLAGS": FLAG, PREALLOCATE: "false"}
         await pilot.press("up", "space")
-        assert shared.environment == {"XLA_FLAGS": FLAG.replace("false", "true"), PREALLOCATE: "false"}
+        assert state.environment == {"XLA_FLAGS": FLAG.replace("false", "true"), PREALLOCATE: "false"}
         await pilot.pause()
         text = frame(screen)
         assert "[ ] XLA_FLAGS" in text
@@ -357,7 +359,7 @@ async def test_what_the_user_has_set_is_shown_and_stays(tmp_path: Path) -> None:
         assert f"XLA_FLAGS={FLAG}" in text
         assert "secret" not in text
         await pilot.press("space", "down", "space")
-        assert screen.chomp.shared.environment == {}
+        assert screen.chomp.state.environment == {}
         assert screen.line_to_copy == "chomp train CONFIG"
 
 
@@ -365,7 +367,7 @@ async def test_cards_that_need_nothing_have_no_switches(tmp_path: Path) -> None:
     async with shown(tmp_path, "h100") as (pilot, screen):
         assert "These GPUs need no environment variables." in frame(screen)
         await pilot.press("space", "y", "t")
-        assert screen.chomp.shared.environment == {}
+        assert screen.chomp.state.environment == {}
 
 
 @pytest.mark.parametrize(
@@ -423,7 +425,7 @@ async def test_gpus_are_read_only_while_they_are_looked_at(tmp_path: Path) -> No
         assert threading.get_ident() not in loads
         await pilot.press("1")
         await pilot.pause()
-        assert app.device_screen._watch is None
+        assert app.screen_of("device")._watch is None
         await pilot.press("3")
         await until(pilot, lambda: len(loads) > 1)
 
@@ -452,10 +454,10 @@ async def test_a_driver_that_does_not_answer_is_said(tmp_path: Path, monkeypatch
     app = made(tmp_path, "", {}, load)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("3")
-        await until(pilot, lambda: app.screen is app.device_screen)
-        app.device_screen._say_how_fresh()
+        await until(pilot, lambda: app.screen is app.screen_of("device"))
+        app.screen_of("device")._say_how_fresh()
         await pilot.pause()
-        assert "the driver has not answered for" in frame(app.device_screen)
+        assert "the driver has not answered for" in frame(app.screen_of("device"))
         hangs.set()
 
 
@@ -486,9 +488,9 @@ async def test_a_terminal_that_is_too_small_says_so_until_it_grows(tmp_path: Pat
     app = made(tmp_path, "h100", {})
     async with app.run_test(size=(59, 20)) as pilot:
         await pilot.press("3")
-        await until(pilot, lambda: app.screen is app.device_screen)
-        assert "59 × 20 is too small" in frame(app.device_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("device"))
+        assert "59 × 20 is too small" in frame(app.screen_of("device"))
         await pilot.resize_terminal(80, 24)
-        await until(pilot, lambda: "too small" not in frame(app.device_screen))
+        await until(pilot, lambda: "too small" not in frame(app.screen_of("device")))
         await pilot.resize_terminal(80, 15)
-        await until(pilot, lambda: "80 × 15 is too small" in frame(app.device_screen))
+        await until(pilot, lambda: "80 × 15 is too small" in frame(app.screen_of("device")))

@@ -14,13 +14,14 @@ from textual.pilot import Pilot
 
 from chomp.record.manifest import read_info, seal
 from chomp.record.rundir import RunDir
-from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.app import ChompApp
 from chomp_tui.engine.machine import Machine
 from chomp_tui.live import gpu_watch as gpuwatch
 from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.device.screen import DeviceScreen
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState, StartView
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.homes import TEXT, make_checkpoint, make_run
 from tests.console.hosting import frame, until
@@ -29,7 +30,7 @@ from tests.device.fake_nvml import fake
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIGS = Path(__file__).parents[2] / "configs"
-QUICKSTART = Opening(mode="configure", config=Path("configs/quickstart.yaml"))
+QUICKSTART = StartView(mode="configure", config=Path("configs/quickstart.yaml"))
 DAY_SECONDS = 86_400
 # Of a log's lines and of alerts, in the local time of this machine.
 STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
@@ -58,7 +59,7 @@ async def drawn(app: ChompApp, size: tuple[int, int], shows: str, *keys: str) ->
     """What stands on the screen once it shows `shows` and the keys were pressed."""
     figures = Path("figures.py").resolve()
     figures.write_text(f"import json\nprint(json.dumps({FIGURES!r}))\n")
-    app.configure_screen = ConfigureScreen(inspect=(sys.executable, str(figures)), debounce_seconds=0)
+    app.built["configure"] = ConfigureScreen(inspect=(sys.executable, str(figures)), debounce_seconds=0)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: shows in "\n".join(frame(app)))
         for key in keys:
@@ -91,7 +92,7 @@ def compare(name: str, text: str) -> None:
     assert text == path.read_text(encoding="utf-8")
 
 
-STEADY = Opening(mode="run", run=Path("runs/steady"))
+STEADY = StartView(mode="run", run=Path("runs/steady"))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +101,9 @@ STEADY = Opening(mode="run", run=Path("runs/steady"))
         ("run", (80, 24), STEADY, "10,000/10,000", ()),
         ("run_wide", (160, 48), STEADY, "10,000/10,000", ()),
         ("run_log_y", (80, 24), STEADY, "10,000/10,000", ("y",)),
-        ("run_crashed", (80, 24), Opening(mode="run", run=Path("runs/wild")), "crashed", ()),
+        ("run_crashed", (80, 24), StartView(mode="run", run=Path("runs/wild")), "crashed", ()),
         ("run_samples", (80, 24), STEADY, "10,000/10,000", ("n",)),
-        ("home", (80, 24), Opening(), "steady", ()),
+        ("home", (80, 24), StartView(), "steady", ()),
         ("help", (80, 24), STEADY, "10,000/10,000", ("f1",)),
         ("configure", (80, 24), QUICKSTART, "! tight", ()),
         ("configure_wide", (160, 48), QUICKSTART, "! tight", ("tab", "down", "down")),
@@ -110,9 +111,9 @@ STEADY = Opening(mode="run", run=Path("runs/steady"))
     ],
 )
 async def test_a_screen_looks_as_it_did(
-    name: str, size: tuple[int, int], opening: Opening, shows: str, keys: tuple[str, ...]
+    name: str, size: tuple[int, int], opening: StartView, shows: str, keys: tuple[str, ...]
 ) -> None:
-    compare(name, await drawn(ChompApp(Shared(Settings()), opening), size, shows, *keys))
+    compare(name, await drawn(ChompApp(ConsoleState(Settings()), opening), size, shows, *keys))
 
 
 @pytest.mark.parametrize(("name", "size"), [("checkpoints", (80, 24)), ("checkpoints_wide", (160, 48))])
@@ -127,9 +128,9 @@ async def test_checkpoints_look_as_they_did(name: str, size: tuple[int, int]) ->
         os.truncate(folder / "params" / "d", 4_000_000)
         saved_at = round(time.time()) - (6.5 - number) * DAY_SECONDS
         seal(folder, {**read_info(folder).meta, "saved_at": saved_at})
-    app = ChompApp(Shared(Settings()))
+    app = ChompApp(ConsoleState(Settings()))
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.screen is app.home_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
         await pilot.press("5")
         await until(pilot, lambda: app.screen is app.checkpoints_screen and app.checkpoints_screen.row() is not None)
         compare(name, await settled(pilot))
@@ -147,12 +148,12 @@ async def test_a_device_looks_as_it_did(
         monkeypatch.setenv("NO_COLOR", "1")
     # One reading, so that curves have one place to be.
     monkeypatch.setattr(gpuwatch, "INTERVAL_SECONDS", 3_600.0)
-    app = ChompApp(Shared(Settings()))
+    app = ChompApp(ConsoleState(Settings()))
     machine = Machine(16, 64 << 30, "jax-cuda13-plugin 0.10.2", 25.0, 8 << 30)
     environ = {"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}
-    app.device_screen = DeviceScreen(lambda: fake("rtx5090"), environ, lambda: machine)
+    app.built["device"] = DeviceScreen(lambda: fake("rtx5090"), environ, lambda: machine)
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.screen is app.home_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
         await pilot.press("3")
         await until(pilot, lambda: "RTX 5090" in "\n".join(frame(app)))
         compare(name, await settled(pilot))

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from textual.widgets import Input, OptionList
 
-import chomp_tui.app as console
 from chomp.record.events import Step
 from chomp.record.lock import RunLock
 from chomp.record.origin import Origin, write_origin
@@ -21,12 +20,13 @@ from chomp.record.text import size
 from chomp_tui.app import ChompApp
 from chomp_tui.screens.home.screen import CURVE_LINES, HomeScreen
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.dialogs import Choose
 from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text
 from chomp_tui.widgets.run_rows import tall_curve
 from tests.console.homes import append, ended, make_checkpoint, make_run
-from tests.console.hosting import SIZES, Host, Shared, frame, paints, until
+from tests.console.hosting import SIZES, Host, console_state, frame, paints, until
 
 # Every size and key of a whole screen, in hundreds of frames.
 
@@ -43,7 +43,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def host(runs: Path, *, read_only: bool = False) -> Host:
-    return Host(HomeScreen(), Shared(runs, Path("configs"), read_only=read_only))
+    return Host(HomeScreen(), console_state(runs, Path("configs"), read_only=read_only))
 
 
 def home(app: Host) -> HomeScreen:
@@ -356,19 +356,19 @@ async def test_the_thread_ends_with_the_console(runs: Path) -> None:
 async def test_in_the_real_console(runs: Path, tmp_path: Path) -> None:
     make_checkpoint(RunDir(runs / "finished"), 10)
     settings = Settings(path=tmp_path / "console.yaml")
-    app = ChompApp(console.Shared(settings, runs=runs, configs=Path("configs")))
+    app = ChompApp(ConsoleState(settings, runs=runs, configs=Path("configs")))
     async with app.run_test(size=(80, 24)) as pilot:
-        table = app.home_screen
+        table = app.screen_of("home")
         await until(pilot, lambda: table.is_mounted and len(table.query_one("#run-list", Listing).keys) == 3)
         await pilot.press("r")
         await until(pilot, lambda: app.screen is app.checkpoints_screen and "step 10" in "\n".join(frame(app)))
         await pilot.press("escape")
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is app.home_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is app.run_screen)
         await pilot.press("1")
-        await until(pilot, lambda: app.screen is app.home_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
 
 
 COLUMNS = (
@@ -452,5 +452,5 @@ async def test_what_is_as_before_is_not_painted_again(
                 screen._tick()
                 await pilot.pause(0.1)
             assert seen == []
-            screen.say("something else")
+            screen.set_context("something else")
             await until(pilot, lambda: seen)

@@ -8,8 +8,9 @@ import pytest
 from textual.widgets._footer import FooterKey
 
 from chomp_tui import keys
-from chomp_tui.app import ChompApp, Shared
+from chomp_tui.app import ChompApp
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.key_bar import HELP, fitting
 from tests.console.hosting import frame, until
 
@@ -24,7 +25,7 @@ def app(tmp_path: Path) -> ChompApp:
     for name in ("runs", "configs"):
         (tmp_path / name).mkdir(exist_ok=True)
     settings = Settings(path=tmp_path / "console.yaml")
-    return ChompApp(Shared(settings, runs=tmp_path / "runs", configs=tmp_path / "configs"))
+    return ChompApp(ConsoleState(settings, runs=tmp_path / "runs", configs=tmp_path / "configs"))
 
 
 def labels(made: ChompApp) -> list[str]:

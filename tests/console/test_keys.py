@@ -19,13 +19,14 @@ from textual.widgets._toast import Toast
 
 from chomp.record.rundir import RunDir
 from chomp_tui import keys, reference
-from chomp_tui.app import ChompApp, Shared
+from chomp_tui.app import ChompApp
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.configure.field import Pick, Toggle
 from chomp_tui.screens.configure.file_dialogs import OpenList
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Ask
 from tests.console.fakeruns import FakeRun, write_run
@@ -53,16 +54,16 @@ TAKEN = {f"ctrl+{letter}" for letter in "abhijm"}
 
 def app(tmp_path: Path, keymap: dict[str, str] | None = None) -> ChompApp:
     settings = Settings(path=tmp_path / "console.yaml", keymap=keymap or {})
-    return ChompApp(Shared(settings, runs=tmp_path / "runs", configs=Path("configs")))
+    return ChompApp(ConsoleState(settings, runs=tmp_path / "runs", configs=Path("configs")))
 
 
 def holders(made: ChompApp) -> dict[str, object]:
     """Who has the keys of a scope."""
     return {
         "app": made,
-        "home": made.home_screen,
+        "home": made.screen_of("home"),
         "configure": made.configure_screen,
-        "device": made.device_screen,
+        "device": made.screen_of("device"),
         "run": made.run_screen,
         "checkpoints": made.checkpoints_screen,
         "pick": Pick((), title=""),
@@ -93,7 +94,7 @@ async def shown(scope: str, tmp_path: Path) -> AsyncIterator[tuple[ChompApp, Pil
     make_checkpoint(RunDir(folder), 300)
     made = app(tmp_path)
     async with made.run_test(size=(160, 48)) as pilot:
-        await until(pilot, lambda: made.home_screen.is_ready)
+        await until(pilot, lambda: made.screen_of("home").is_ready)
         if scope == "run":
             made.open_run(folder)
             await until(pilot, lambda: isinstance(made.screen.focused, LineChart))
@@ -253,9 +254,9 @@ async def test_a_remapped_key_works_and_help_shows_it(tmp_path: Path) -> None:
     async with made.run_test(size=(80, 24)) as pilot:
         await pilot.press("3")
         await pilot.pause()
-        assert made.screen is made.home_screen
+        assert made.screen is made.screen_of("home")
         await pilot.press("f11")
-        await until(pilot, lambda: made.screen is made.device_screen)
+        await until(pilot, lambda: made.screen is made.screen_of("device"))
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(made.screen, HelpScreen))
         assert isinstance(made.screen, HelpScreen)
@@ -288,7 +289,7 @@ async def test_what_still_stands_there_is_not_told_again(tmp_path: Path) -> None
         await until(pilot, lambda: made.screen is made.configure_screen and made.configure_screen.is_ready)
         await pilot.press(*["ctrl+z"] * 4)
         await until(pilot, lambda: len(made.screen.query(Toast)) == 1)
-        made.tell("something else")
+        made.notify("something else")
         await until(pilot, lambda: len(made.screen.query(Toast)) == 2)
         made.clear_notifications()
         await until(pilot, lambda: not made.screen.query(Toast))

@@ -9,9 +9,10 @@ import pytest
 from textual.pilot import Pilot
 
 from chomp.record.manifest import list_checkpoints
-from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.app import ChompApp
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import load_settings
+from chomp_tui.state import ConsoleState, StartView
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.homes import TEXT, ended, make_checkpoint, make_run
@@ -43,8 +44,8 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def console(opening: Opening | None = None) -> ChompApp:
-    return ChompApp(Shared(load_settings(Path("console.yaml").absolute())[0]), opening)
+def console(opening: StartView | None = None) -> ChompApp:
+    return ChompApp(ConsoleState(load_settings(Path("console.yaml").absolute())[0]), opening)
 
 
 async def sentences(pilot: Pilot[None], number: int = 1) -> list[str]:
@@ -70,7 +71,8 @@ async def test_home_does_not_delete_the_run(place: Path) -> None:
     (place / "runs" / "saved").chmod(0o755)
     app = console()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen is app.home_screen and app.home_screen.run_summary() is not None)
+        home = app.screen_of("home")
+        await until(pilot, lambda: app.screen is home and home.run_summary() is not None)
         await pilot.press("end", "d")
         await screen(pilot, Choose)
         await pilot.press("y")
@@ -82,7 +84,7 @@ async def test_checkpoints_are_neither_tagged_nor_deleted_nor_gone_on_from(place
     app = console()
     folder = Path("runs/saved/checkpoints/20")
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen is app.home_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
         app.show_checkpoints(Path("runs/saved"))
         await until(pilot, lambda: app.screen is app.checkpoints_screen and app.checkpoints_screen.row() is not None)
         await pilot.press("t")
@@ -115,7 +117,7 @@ async def test_checkpoints_are_neither_tagged_nor_deleted_nor_gone_on_from(place
 
 
 async def test_a_configuration_is_neither_saved_nor_started_and_stays_on_the_screen(place: Path) -> None:
-    app = console(Opening(mode="configure", config=Path("configs/tiny.yaml")))
+    app = console(StartView(mode="configure", config=Path("configs/tiny.yaml")))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.configure_screen.is_ready)
         document = app.configure_screen.document
@@ -135,19 +137,19 @@ async def test_a_configuration_is_neither_saved_nor_started_and_stays_on_the_scr
         words = " ".join(" ".join(frame(app)).replace("│", " ").split())
         assert "no engine was started for runs/tiny-" in words
         assert DENIED in words
-        assert not app.shared.live
+        assert not app.state.live
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is app.configure_screen)
 
 
 async def test_a_run_is_shown_and_says_that_it_cannot_be_steered(place: Path) -> None:
-    app = console(Opening(mode="run", run=Path("runs/live")))
+    app = console(StartView(mode="run", run=Path("runs/live")))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "300/10,000" in "\n".join(frame(app)))
         await pilot.press("c")
         await until(pilot, lambda: f"save: commands.jsonl cannot be written: {DENIED}" in "\n".join(frame(app)))
         # How charts are drawn lasts as long as the console where it cannot be kept.
         await pilot.press("y")
-        assert app.shared.settings.log_y
+        assert app.state.settings.log_y
         await pilot.pause(0.7)
         assert app.is_running

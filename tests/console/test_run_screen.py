@@ -32,7 +32,7 @@ from chomp_tui.screens.run.board import Board
 from chomp_tui.screens.run.charts import SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import TITLES, plan
-from chomp_tui.screens.run.following import are_ages_old, do_all_cores_work, next_look_seconds
+from chomp_tui.screens.run.following import RunFollower, are_ages_old, do_all_cores_work, next_look_seconds
 from chomp_tui.screens.run.log_view import MOST_LINES, LogView, wrapped
 from chomp_tui.screens.run.screen import RunScreen
 from chomp_tui.screens.run.tab_strip import TabStrip
@@ -42,7 +42,7 @@ from chomp_tui.widgets.dialogs import Ask
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.samples import SamplesPanel
 from tests.console.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
-from tests.console.hosting import SIZES, Host, Shared, frame, until
+from tests.console.hosting import SIZES, Host, console_state, frame, until
 
 # Every size and key of a whole screen, in hundreds of frames.
 
@@ -59,12 +59,12 @@ class RunHost(Host):
 
 def host(tmp_path: Path, run: Path | None = None, *, read_only: bool = False) -> Host:
     """The run screen alone; it shows `run` from the start."""
-    shared = Shared(tmp_path / "runs", tmp_path / "configs", read_only=read_only)
-    shared.settings = Settings(path=tmp_path / "console.yaml")  # type: ignore[attr-defined]
+    state = console_state(tmp_path / "runs", tmp_path / "configs", read_only=read_only)
+    state.settings = Settings(path=tmp_path / "console.yaml")  # type: ignore[attr-defined]
     screen = RunScreen()
     if run is not None:
         screen.show_run(run)
-    return RunHost(screen, shared)
+    return RunHost(screen, state)
 
 
 def screen_of(app: Host) -> RunScreen:
@@ -92,7 +92,7 @@ async def shows(pilot: Pilot[Any], *wanted: str) -> None:
 async def still(pilot: Pilot[Any]) -> None:
     """Wait until all is drawn and the screen stays as it is, on a busy machine too."""
     before, same = [""], 0
-    while same < 3 or screen_of(pilot.app)._stale_charts:
+    while same < 3 or screen_of(pilot.app).charts.stale:
         await pilot.pause(0.2)
         now = frame(pilot.app)
         before, same = now, same + 1 if now == before else 0
@@ -187,7 +187,7 @@ async def test_live_states_in_words(phase: str, word: str, tmp_path: Path) -> No
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, word, "300/1,000")
-        assert screen_of(app).chomp.shared.live[run.path] > 0
+        assert screen_of(app).chomp.state.live[run.path] > 0
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ async def test_ended_states_in_words_with_their_reason(status: str, word: str, t
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, word, "for a reason", "ended")
-        assert run.path not in screen_of(app).chomp.shared.live
+        assert run.path not in screen_of(app).chomp.state.live
 
 
 async def test_a_killed_run_is_crashed_with_a_reason(tmp_path: Path) -> None:
@@ -227,13 +227,13 @@ async def test_what_is_no_run_is_said(tmp_path: Path) -> None:
 async def test_an_engine_that_died_before_its_first_word_shows_the_end_of_its_log(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "broken")
     run.path.mkdir()
-    run.log.write_text("starting\nImportError: libcuda.so.1: cannot open shared object file\n")
+    run.log.write_text("starting\nImportError: libcuda.so.1: cannot open state object file\n")
     app = host(tmp_path, run.path)
     # No process can have this pid.
-    app.shared.live[run.path] = 2**22 + 1
+    app.state.live[run.path] = 2**22 + 1
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "failed to start", "ImportError: libcuda.so.1")
-        await until(pilot, lambda: run.path not in app.shared.live)
+        await until(pilot, lambda: run.path not in app.state.live)
         await pilot.press("n", "n")
         await until(pilot, lambda: "starting" in screen_of(app).query_one(LogView).text)
 
@@ -313,7 +313,7 @@ async def test_new_events_appear(tmp_path: Path) -> None:
         append(run, RunEnded("stopped", "stop was asked for", 310, 0, {"train": 5.0}))
         run.lock.write_text("")
         await shows(pilot, "■ stopped", "stop was asked for")
-        await until(pilot, lambda: run.path not in app.shared.live)
+        await until(pilot, lambda: run.path not in app.state.live)
 
 
 async def test_another_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ async def test_another_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
     app = host(tmp_path, first.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "first", "200/10,000")
-        stale = RunScreen.Updated(screen_of(app)._token, screen_of(app)._update)  # type: ignore[arg-type]
+        stale = RunFollower.Updated(screen_of(app).follower.token, screen_of(app).follower.update)  # type: ignore[arg-type]
         screen_of(app).show_run(second.path)
         await shows(pilot, "second", "400/10,000", "completed")
         screen_of(app).post_message(stale)
@@ -390,9 +390,9 @@ async def test_nothing_is_drawn_while_another_screen_is_shown(tmp_path: Path, mo
         drawn: list[object] = []
         # As it is in another mode.
         monkeypatch.setattr(RunScreen, "is_current", property(lambda self: False))
-        monkeypatch.setattr(RunScreen, "_draw", lambda self, scene: drawn.append(scene))
+        monkeypatch.setattr(RunScreen, "_draw", lambda self, snapshot: drawn.append(snapshot))
         append(run, Evaluated(310, 1.1875, 3.3, 0.4375, 10, 0.1))
-        await until(pilot, lambda: (update := screen_of(app)._update) is not None and update.view.step == 310)
+        await until(pilot, lambda: (update := screen_of(app).follower.update) is not None and update.view.step == 310)
         assert drawn == []
         monkeypatch.undo()
         await shows(pilot, "310/1,000")
@@ -623,7 +623,7 @@ async def test_hostile_text_is_only_text(size: tuple[int, int], tmp_path: Path) 
 
 async def test_chart_keys_and_that_choices_are_kept(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
-    settings: Settings = app.shared.settings  # type: ignore[attr-defined]
+    settings: Settings = app.state.settings  # type: ignore[attr-defined]
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "smoothed 0.9")
         loss = screen_of(app).query_one("#loss", LineChart)
@@ -963,23 +963,24 @@ async def test_a_reader_of_old_samples_is_not_moved(tmp_path: Path) -> None:
 
 
 async def test_in_the_real_console_a_run_keeps_up_while_another_screen_is_shown(tmp_path: Path) -> None:
-    from chomp_tui.app import ChompApp, Opening, Shared
+    from chomp_tui.app import ChompApp
+    from chomp_tui.state import ConsoleState, StartView
 
     run = write_run(tmp_path / "runs" / "live", LIVE)
-    shared = Shared(Settings(path=tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path)
-    app = ChompApp(shared, Opening(mode="run", run=run.path))
+    state = ConsoleState(Settings(path=tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path)
+    app = ChompApp(state, StartView(mode="run", run=run.path))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "300/1,000" in "\n".join(frame(app)))
         await pilot.press("1")
-        await until(pilot, lambda: app.screen is app.home_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
         append(run, Evaluated(310, 1.1875, 3.3, 0.4375, 10, 0.1))
-        await until(pilot, lambda: (update := app.run_screen._update) is not None and update.view.step == 310)
+        await until(pilot, lambda: (update := app.run_screen.follower.update) is not None and update.view.step == 310)
         await pilot.press("4")
         await until(pilot, lambda: "310/1,000" in "\n".join(frame(app)))
         await pilot.press("enter")
         await until(pilot, lambda: app.run_screen.query_one(Board).zoomed == "loss")
         await pilot.press("escape", "escape")
-        await until(pilot, lambda: app.screen is app.home_screen)
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
 
 
 def test_every_run_key_has_its_action() -> None:

@@ -351,7 +351,7 @@ async def test_a_real_engine_is_watched_steered_stopped_and_struck(tmp_path: Pat
     try:
         async with app.run_test(size=(120, 40)) as pilot:
             await until_shown(pilot, app, "training", "smoothed 0.9", "tokens/s")
-            assert app.shared.live[run] == engine.process.pid
+            assert app.state.live[run] == engine.process.pid
             await _steer(pilot, app, run)
             assert engine.finish() == 0
             engine = Engine(run, "train", file, "--run-dir", run, "--resume", "latest")
@@ -359,7 +359,7 @@ async def test_a_real_engine_is_watched_steered_stopped_and_struck(tmp_path: Pat
             engine.signal(signal.SIGKILL)
             engine.finish()
             await until_shown(pilot, app, "✗ crashed", "the engine is gone")
-            await until(pilot, lambda: run not in app.shared.live)
+            await until(pilot, lambda: run not in app.state.live)
     finally:
         engine.signal(signal.SIGKILL)
 
@@ -390,4 +390,4 @@ async def _steer(pilot: Pilot[Any], app: Host, run: Path) -> None:
     await until(pilot, lambda: isinstance(app.screen, Choose))
     await pilot.press("s")
     await shown(pilot, app, "■ stopped")
-    assert screen_of(app).chomp.shared is app.shared
+    assert screen_of(app).chomp.state is app.state

@@ -19,9 +19,10 @@ from chomp.record.manifest import list_checkpoints
 from chomp.record.origin import read_origin
 from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir, list_runs
-from chomp_tui.app import ChompApp, Opening, Shared
+from chomp_tui.app import ChompApp
 from chomp_tui.screens.configure.form import ConfigForm
 from chomp_tui.settings import Settings
+from chomp_tui.state import ConsoleState, StartView
 from chomp_tui.widgets.dialogs import Ask, Choose
 from chomp_tui.widgets.listing import Listing
 from tests.console.hosting import frame, until
@@ -52,8 +53,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             os.kill(holder.pid, signal.SIGKILL)
 
 
-def console(opening: Opening) -> ChompApp:
-    return ChompApp(Shared(Settings(path=Path("console.yaml"))), opening)
+def console(opening: StartView) -> ChompApp:
+    return ChompApp(ConsoleState(Settings(path=Path("console.yaml"))), opening)
 
 
 def only_run() -> RunDir:
@@ -62,13 +63,13 @@ def only_run() -> RunDir:
 
 
 def view(app: ChompApp) -> RunView:
-    scene = app.run_screen.scene()
-    return scene.view if scene is not None else RunView()
+    snapshot = app.run_screen.snapshot()
+    return snapshot.view if snapshot is not None else RunView()
 
 
 def word(app: ChompApp) -> str:
-    scene = app.run_screen.scene()
-    return scene.status.word if scene is not None else ""
+    snapshot = app.run_screen.snapshot()
+    return snapshot.status.word if snapshot is not None else ""
 
 
 async def wait(pilot: Pilot[None], wanted: Callable[[], object]) -> None:
@@ -89,7 +90,7 @@ async def ask(pilot: Pilot[None], app: ChompApp, command: str, *keys: str) -> st
 
 
 async def test_configure_launch_steer_stop_resume_kill_fork(place: Path) -> None:
-    app = console(Opening(mode="configure", config=Path("configs/tiny.yaml")))
+    app = console(StartView(mode="configure", config=Path("configs/tiny.yaml")))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
         await pilot.press("f5")
@@ -98,7 +99,7 @@ async def test_configure_launch_steer_stop_resume_kill_fork(place: Path) -> None
         run = only_run()
         first = live_holder(run.lock)
         assert first is not None
-        assert app.shared.live[run.path] == first.pid
+        assert app.state.live[run.path] == first.pid
 
         await ask(pilot, app, "pause", "p")
         await wait(pilot, lambda: word(app) == "paused")
@@ -139,7 +140,7 @@ async def test_configure_launch_steer_stop_resume_kill_fork(place: Path) -> None
         os.kill(second.pid, signal.SIGKILL)
         await wait(pilot, lambda: word(app) == "crashed")
         assert "killed" in " ".join(frame(app))
-        assert run.path not in app.shared.live
+        assert run.path not in app.state.live
 
         await _go_back(pilot, app, run, first_saved, stopped_at)
         await _fork_with_other_settings(pilot, app, run, first_saved)
@@ -204,10 +205,10 @@ async def _fork_with_other_settings(pilot: Pilot[None], app: ChompApp, run: RunD
 
 
 async def test_two_consoles_on_one_run_agree(place: Path) -> None:
-    first = console(Opening(mode="configure", config=Path("configs/tiny.yaml"), start=True))
+    first = console(StartView(mode="configure", config=Path("configs/tiny.yaml"), start=True))
     async with first.run_test(size=(80, 24)) as one:
         await wait(one, lambda: word(first) == "training")
-        second = console(Opening(mode="run", run=only_run().path))
+        second = console(StartView(mode="run", run=only_run().path))
         async with second.run_test(size=(120, 40)) as other:
             await wait(other, lambda: word(second) == "training")
             await other.press("p")
@@ -223,17 +224,17 @@ async def test_two_consoles_on_one_run_agree(place: Path) -> None:
 async def test_what_fails_in_the_engine_comes_back_to_the_screen(place: Path) -> None:
     """The form cannot know that no file matches: the engine says so, and the console shows its sentence."""
     app = console(
-        Opening(mode="configure", config=Path("configs/tiny.yaml"), overrides=("data.files=[nowhere/*.txt]",))
+        StartView(mode="configure", config=Path("configs/tiny.yaml"), overrides=("data.files=[nowhere/*.txt]",))
     )
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         await pilot.press("f5")
         await wait(pilot, lambda: app.screen is app.run_screen and "nowhere/*.txt" in " ".join(frame(app)))
-        assert not app.shared.live
+        assert not app.state.live
 
 
 async def test_a_console_that_leaves_does_not_stop_the_run(place: Path) -> None:
-    app = console(Opening(mode="configure", config=Path("configs/tiny.yaml"), start=True))
+    app = console(StartView(mode="configure", config=Path("configs/tiny.yaml"), start=True))
     async with app.run_test(size=(80, 24)) as pilot:
         await wait(pilot, lambda: word(app) == "training")
         await pilot.press("q")
@@ -241,8 +242,8 @@ async def test_a_console_that_leaves_does_not_stop_the_run(place: Path) -> None:
     run = only_run()
     holder = live_holder(run.lock)
     assert holder is not None
-    assert app.shared.live == {run.path: holder.pid}
-    again = console(Opening(mode="run", run=run.path))
+    assert app.state.live == {run.path: holder.pid}
+    again = console(StartView(mode="run", run=run.path))
     async with again.run_test(size=(80, 24)) as pilot:
         await wait(pilot, lambda: word(again) == "training")
         send_command(run.commands, Command("abort"))

@@ -111,8 +111,6 @@ def config(log_every: int) -> Any:
 def metrics(step: int) -> StepMetrics:
     whole = StepMetrics(*(np.float32(1.0) for _ in StepMetrics._fields))
     return whole._replace(tokens=np.int32(100 + step), group_lrs={}, terms={})
-        tokens=np.int32(100 + step), group_lrs={}, terms={}
-    )
 
 
 def pending(step: int, utilization: float = 1.0) -> Pending:

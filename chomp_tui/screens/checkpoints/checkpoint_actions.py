@@ -1,4 +1,4 @@
-"""Looking after checkpoints: verify, tag, delete; whatever touches the disk does so in a thread."""
+"""Actions on checkpoints: verify, tag, delete; what touches the disk runs in a thread."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
-from textual import work
+from textual.app import App
 from textual.message import Message
 
 from chomp.errors import ChompError
@@ -16,19 +17,41 @@ from chomp.record.removal import delete_checkpoint
 from chomp.record.rundir import RunDir
 from chomp.record.text import size
 from chomp_tui.live.checkpoint_list import CheckpointRow
-from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.checkpoints.checkpoint_rows import Check
+from chomp_tui.state import Console
 from chomp_tui.widgets.dialogs import Ask, confirm
 
 PROGRESS_SECONDS = 0.25
 
 
 class ConsoleGoneError(Exception):
-    """Ends a verification that nobody waits for any more."""
+    """Ends a verification when its screen is closed."""
 
 
-class CheckpointUpkeep(ConsoleScreen):
-    """The part of the checkpoints screen that changes checkpoints, or reads all of one.
+class CheckpointView(Protocol):
+    """The screen that shows checkpoints, as these actions know it."""
+
+    @property
+    def app(self) -> App[Any]: ...
+
+    @property
+    def chomp(self) -> Console: ...
+
+    def row(self) -> CheckpointRow | None:
+        """The selected checkpoint."""
+
+    def draw(self) -> None:
+        """Bring the screen up to date with what is known."""
+
+    def look_again(self) -> None:
+        """Look at the disk again."""
+
+    def post_safely(self, message: Message) -> None:
+        """Post from a thread."""
+
+
+class CheckpointActions:
+    """Changes the selected checkpoint, or reads all of it.
 
     Attributes:
         checks: by a checkpoint's key, verifications under way and their results.
@@ -50,39 +73,23 @@ class CheckpointUpkeep(ConsoleScreen):
             self.what = what
             self.problem = problem
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, screen: CheckpointView) -> None:
+        self._screen = screen
         self.checks: dict[str, Check] = {}
         self._gone = threading.Event()
-
-    def row(self) -> CheckpointRow | None:
-        """The selected checkpoint."""
-        raise NotImplementedError
-
-    def draw(self) -> None:
-        """Bring the screen up to date with what is known."""
-        raise NotImplementedError
-
-    def ask_again(self) -> None:
-        """Look at the disk again."""
-        raise NotImplementedError
 
     def end_checks(self) -> None:
         """End verifications soon; returns at once."""
         self._gone.set()
 
-    async def agreed(self, title: str, text: str, yes: str) -> bool:
-        """Whether a person chose to do something that must be chosen on purpose."""
-        return await self.app.push_screen_wait(confirm(title, text=text, yes=yes)) == "yes"
-
-    def action_verify(self) -> None:
+    def verify(self) -> None:
         """Compare every byte with the manifest, in a thread."""
-        row = self.row()
+        row = self._screen.row()
         running = self.checks.get(row.key) if row else None
         if row is None or (running is not None and running.fraction is not None):
             return
         self.checks[row.key] = Check(fraction=0.0)
-        self.draw()
+        self._screen.draw()
         threading.Thread(target=self._verify, args=(row,), daemon=True, name="verify").start()
 
     def _verify(self, row: CheckpointRow) -> None:
@@ -95,25 +102,25 @@ class CheckpointUpkeep(ConsoleScreen):
             done += count
             if time.monotonic() - told_at >= PROGRESS_SECONDS:
                 told_at = time.monotonic()
-                self.post_safely(self.Checked(row.key, Check(fraction=min(1.0, done / max(1, row.bytes)))))
+                self._screen.post_safely(self.Checked(row.key, Check(fraction=min(1.0, done / max(1, row.bytes)))))
 
         try:
             problems = verify(row.path, on_bytes)
         except ConsoleGoneError:
             return
-        self.post_safely(self.Checked(row.key, Check(problems=tuple(problems))))
+        self._screen.post_safely(self.Checked(row.key, Check(problems=tuple(problems))))
 
-    def on_checkpoint_upkeep_checked(self, message: Checked) -> None:
+    def accept_check(self, message: Checked) -> None:
+        """Show how far a verification is."""
         self.checks[message.key] = message.check
-        self.draw()
+        self._screen.draw()
 
-    @work(group="tag", exclusive=True)
-    async def action_tag(self) -> None:
+    async def tag(self) -> None:
         """Tag the checkpoint, or take its tags away."""
-        row = self.row()
-        if row is None or self.chomp.refuse_read_only():
+        row = self._screen.row()
+        if row is None or self._screen.chomp.refuse_read_only():
             return
-        text = await self.app.push_screen_wait(
+        text = await self._screen.app.push_screen_wait(
             Ask(
                 f"Tags of step {row.step:,}",
                 value=", ".join(row.tags),
@@ -125,23 +132,24 @@ class CheckpointUpkeep(ConsoleScreen):
             tags = [tag.strip() for tag in text.split(",") if tag.strip()]
             self._in_thread(row.path, "", lambda: set_tags(row.path, tags))
 
-    @work(group="delete", exclusive=True)
-    async def action_delete(self) -> None:
+    async def delete(self) -> None:
         """Delete the checkpoint, after asking."""
-        row = self.row()
-        if row is None or self.chomp.refuse_read_only():
+        row = self._screen.row()
+        if row is None or self._screen.chomp.refuse_read_only():
             return
         if row.pid is not None:
-            self.chomp.tell(f"{row.run.name} is running (pid {row.pid}): stop it first", severity="warning")
+            self._screen.chomp.notify(f"{row.run.name} is running (pid {row.pid}): stop it first", severity="warning")
             return
         notes = [f"{row.path}, {size(row.bytes)}. It cannot be brought back."]
         if row.tags:
-            notes.append(f"It is tagged “{', '.join(row.tags)}”: somebody keeps it on purpose.")
+            notes.append(f"It is tagged “{', '.join(row.tags)}”: a user keeps it on purpose.")
         if row.is_best:
             notes.append("It has the lowest evaluation loss of its run.")
         if row.is_latest:
             notes.append("It is the latest: the run could only go on from an earlier one.")
-        if await self.agreed(f"Delete step {row.step:,} of {row.run.name}?", "\n".join(notes), "Delete it"):
+        title = f"Delete step {row.step:,} of {row.run.name}?"
+        question = confirm(title, text="\n".join(notes), yes="Delete it")
+        if await self._screen.app.push_screen_wait(question) == "yes":
             what = f"deleted step {row.step:,} of {row.run.name}"
             self._in_thread(row.path, what, lambda: delete_checkpoint(RunDir(row.run), row.step))
 
@@ -152,18 +160,19 @@ class CheckpointUpkeep(ConsoleScreen):
             try:
                 act()
             except ChompError as error:
-                self.post_safely(self.Done(what, str(error)))
+                self._screen.post_safely(self.Done(what, str(error)))
             except OSError as error:
                 # The error may name a passing file.
-                self.post_safely(self.Done(what, f"{path} cannot be changed: {error.strerror or error}"))
+                self._screen.post_safely(self.Done(what, f"{path} cannot be changed: {error.strerror or error}"))
             else:
-                self.post_safely(self.Done(what, None))
+                self._screen.post_safely(self.Done(what, None))
 
         threading.Thread(target=run, daemon=True, name="checkpoint files").start()
 
-    def on_checkpoint_upkeep_done(self, message: Done) -> None:
+    def accept_end(self, message: Done) -> None:
+        """Tell how a change ended, and show it."""
         if message.problem is not None:
-            self.chomp.tell(message.problem, severity="error")
+            self._screen.chomp.notify(message.problem, severity="error")
         elif message.what:
-            self.chomp.tell(message.what)
-        self.ask_again()
+            self._screen.chomp.notify(message.what)
+        self._screen.look_again()

@@ -23,7 +23,8 @@ from chomp_tui.engine.launch import LaunchRequest
 from chomp_tui.engine.resume_plan import going_back_text, more_steps_problem, plan_resume
 from chomp_tui.live.checkpoint_list import CheckpointList, CheckpointRow, Checkpoints, Reference, settings_of
 from chomp_tui.platform.background import in_thread
-from chomp_tui.screens.checkpoints.checkpoint_actions import CheckpointUpkeep
+from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.screens.checkpoints.checkpoint_actions import CheckpointActions
 from chomp_tui.screens.checkpoints.checkpoint_rows import (
     change_lines,
     checkpoint_detail,
@@ -35,7 +36,7 @@ from chomp_tui.screens.checkpoints.checkpoint_rows import (
 from chomp_tui.screens.checkpoints.exporting import ExportDialog
 from chomp_tui.screens.checkpoints.sampling import SampleDialog
 from chomp_tui.widgets.detail import Detail
-from chomp_tui.widgets.dialogs import Ask, Read
+from chomp_tui.widgets.dialogs import Ask, Read, confirm
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.name_filter import NameFilter
 from chomp_tui.widgets.samples import written
@@ -46,7 +47,7 @@ AGE_SECONDS = 5.0
 MOST_SAMPLES = 50
 
 
-class CheckpointsScreen(CheckpointUpkeep):
+class CheckpointsScreen(ConsoleScreen):
     """Checkpoints, newest first; ★ marks the lowest evaluation loss of a run."""
 
     MODE = "checkpoints"
@@ -73,21 +74,22 @@ class CheckpointsScreen(CheckpointUpkeep):
         self._found = Checkpoints()
         self._has_looked = False
         self._list: CheckpointList | None = None
+        self.actions = CheckpointActions(self)
 
     def show(self, run: Path | None) -> None:
         """Show the checkpoints of one run, its newest selected, or of all (None); before or after mount."""
         self._run = run
         self._from_newest = run is not None
-        self.ask_again()
+        self.look_again()
 
-    def ask_again(self) -> None:
-        """Look now, and judge by the configuration that is at hand now."""
+    def look_again(self) -> None:
+        """Look now, and judge by the configuration that is current now."""
         if self._list is not None:
             self._list.ask(self._run, self._reference())
 
     def _reference(self) -> Reference | None:
         """The configuration in the configure screen, if there is a valid one."""
-        loaded = self.chomp.shared.at_hand
+        loaded = self.chomp.state.current_config
         return Reference(Path(loaded.source).name, settings_of(loaded.config)) if loaded is not None else None
 
     def compose_body(self) -> ComposeResult:
@@ -101,14 +103,14 @@ class CheckpointsScreen(CheckpointUpkeep):
 
     def on_mount(self) -> None:
         self.query_one("#checkpoint-empty").display = False
-        self._list = CheckpointList(self.chomp.shared.runs, self._deliver)
-        self.ask_again()
+        self._list = CheckpointList(self.chomp.state.runs, self._deliver)
+        self.look_again()
         self._list.start()
         self.set_interval(AGE_SECONDS, self._tick)
         self.query_one("#checkpoint-list").focus()
 
     def on_unmount(self) -> None:
-        self.end_checks()
+        self.actions.end_checks()
         if self._list is not None:
             self._list.stop()
 
@@ -118,7 +120,7 @@ class CheckpointsScreen(CheckpointUpkeep):
 
     def on_screen_resume(self) -> None:
         if self._list is not None:
-            self.ask_again()
+            self.look_again()
             self._list.pause(False)
 
     def _deliver(self, found: Checkpoints) -> None:
@@ -134,7 +136,7 @@ class CheckpointsScreen(CheckpointUpkeep):
         for row in self._found.rows:
             if before.get(row.key, row.saved_at) != row.saved_at:
                 # Saved anew under the same step: what was verified is gone.
-                self.checks.pop(row.key, None)
+                self.actions.checks.pop(row.key, None)
         self.draw()
         listing = self.query_one("#checkpoint-list", Listing)
         if self._from_newest and self._found.run == self._run and listing.keys:
@@ -155,13 +157,13 @@ class CheckpointsScreen(CheckpointUpkeep):
         rows = [row for row in self._found.rows if lets_through(row.run.name)]
         listing = self.query_one("#checkpoint-list", Listing)
         listing.show_columns(columns(with_run=self._found.run is None, narrow=self.has_class("-narrow")))
-        listing.show([checkpoint_row(row, now, self.checks.get(row.key)) for row in rows])
+        listing.show([checkpoint_row(row, now, self.actions.checks.get(row.key)) for row in rows])
         self._draw_empty(is_empty=not rows)
         self._draw_detail()
         run = self._found.run
         title = f"Checkpoints of {run.name}" if run else "Checkpoints of all runs"
         set_title(self.query_one("#checkpoint-panel"), title)
-        self.say(f"vs {self._found.reference or 'each run’s own'}")
+        self.set_context(f"vs {self._found.reference or 'each run’s own'}")
 
     def _draw_empty(self, *, is_empty: bool) -> None:
         empty, name_filter = self.query_one("#checkpoint-empty", Static), self.query_one(NameFilter)
@@ -176,7 +178,7 @@ class CheckpointsScreen(CheckpointUpkeep):
         elif self._found.run is not None:
             text = f"{self._found.run.name} has no checkpoint yet. Esc shows those of all runs."
         else:
-            text = f"No run in {self.chomp.shared.runs} has a checkpoint yet."
+            text = f"No run in {self.chomp.state.runs} has a checkpoint yet."
         set_text(empty, Content(sanitize(text)))
 
     def _draw_detail(self) -> None:
@@ -184,7 +186,7 @@ class CheckpointsScreen(CheckpointUpkeep):
         facts = self.query_one("#checkpoint-facts", Detail)
         title = f"step {row.step:,} of {row.run.name}" if row else ""
         set_title(self.query_one("#checkpoint-detail"), title)
-        check = self.checks.get(row.key) if row else None
+        check = self.actions.checks.get(row.key) if row else None
         name, width = self._found.reference, facts.size.width
         text = checkpoint_detail(row, time.time(), check, name, width) if row else Content("")
         set_text(facts, text)
@@ -200,19 +202,45 @@ class CheckpointsScreen(CheckpointUpkeep):
         key = self.selected("checkpoint-list")
         return next((row for row in self._found.rows if row.key == key), None)
 
+    # Changing ---------------------------------------------------------------------------
+
+    def action_verify(self) -> None:
+        """Compare every byte with the manifest, in a thread."""
+        self.actions.verify()
+
+    @work(group="tag", exclusive=True)
+    async def action_tag(self) -> None:
+        """Tag the checkpoint, or take its tags away."""
+        await self.actions.tag()
+
+    @work(group="delete", exclusive=True)
+    async def action_delete(self) -> None:
+        """Delete the checkpoint, after asking."""
+        await self.actions.delete()
+
+    def on_checkpoint_actions_checked(self, message: CheckpointActions.Checked) -> None:
+        self.actions.accept_check(message)
+
+    def on_checkpoint_actions_done(self, message: CheckpointActions.Done) -> None:
+        self.actions.accept_end(message)
+
     # Going on --------------------------------------------------------------------------
 
     def _refuse_damaged(self, row: CheckpointRow) -> bool:
         """Whether a checkpoint is known to be damaged; says so if it is."""
-        check = self.checks.get(row.key)
+        check = self.actions.checks.get(row.key)
         found = check.problems[0] if check is not None and check.problems else None
         sentence = row.damaged or (f"step {row.step:,} is damaged: {found}" if found else None)
         if sentence is not None:
-            self.chomp.tell(sentence, severity="error")
+            self.chomp.notify(sentence, severity="error")
         return sentence is not None
 
     def on_listing_opened(self) -> None:
         self.action_resume()
+
+    async def _agreed(self, title: str, text: str, yes: str) -> bool:
+        """Whether the user chose what must be chosen on purpose."""
+        return await self.app.push_screen_wait(confirm(title, text=text, yes=yes)) == "yes"
 
     @work(group="resume", exclusive=True)
     async def action_resume(self) -> None:
@@ -224,18 +252,18 @@ class CheckpointsScreen(CheckpointUpkeep):
             return
         plan = plan_resume(row, self._found.rows)
         if plan.refusal is not None:
-            self.chomp.tell(plan.refusal, severity="warning")
+            self.chomp.notify(plan.refusal, severity="warning")
             return
         if plan.fixed:
             self.app.push_screen(Read("It cannot go on with the run's settings", difference_table(row.own or ())))
             return
-        if plan.judged and not await self.agreed(
+        if plan.judged and not await self._agreed(
             "Accept these settings?",
             f"The run was last started with other settings than this checkpoint:\n{change_lines(plan.judged)}",
             "Accept them and go on",
         ):
             return
-        if plan.set_aside and not await self.agreed(
+        if plan.set_aside and not await self._agreed(
             f"Go back to step {row.step:,}?", going_back_text(row, plan), f"Go on from step {row.step:,}"
         ):
             return
@@ -252,7 +280,7 @@ class CheckpointsScreen(CheckpointUpkeep):
             if steps is None:
                 return
             overrides = (f"train.steps={int(steps)}",)
-        environment = dict(self.chomp.shared.environment)
+        environment = dict(self.chomp.state.environment)
         self.chomp.launch(
             LaunchRequest(
                 run_dir=row.run,
@@ -277,7 +305,7 @@ class CheckpointsScreen(CheckpointUpkeep):
         row = self.row()
         if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
-        self.app.push_screen(SampleDialog(row.path, self.chomp.shared.environment))
+        self.app.push_screen(SampleDialog(row.path, self.chomp.state.environment))
 
     def action_export(self) -> None:
         """Write the checkpoint's model for other programs."""
@@ -285,8 +313,8 @@ class CheckpointsScreen(CheckpointUpkeep):
         if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
         self.app.push_screen(
-            ExportDialog(row.path, self.chomp.shared.environment),
-            lambda stopped: self.chomp.tell(stopped) if stopped else None,
+            ExportDialog(row.path, self.chomp.state.environment),
+            lambda stopped: self.chomp.notify(stopped) if stopped else None,
         )
 
     @work(group="samples", exclusive=True)
@@ -299,10 +327,10 @@ class CheckpointsScreen(CheckpointUpkeep):
             found = await in_thread(lambda: read_samples(RunDir(row.run).samples, [row.step])[row.step])
         except OSError as error:
             why = error.strerror or error
-            self.chomp.tell(f"the samples of {row.run.name} cannot be read: {why}", severity="error")
+            self.chomp.notify(f"the samples of {row.run.name} cannot be read: {why}", severity="error")
             return
         if not found:
-            self.chomp.tell(
+            self.chomp.notify(
                 f"{row.run.name} has no samples of step {row.step:,}; train.generate_for_checkpoints has a run write "
                 "some when it saves"
             )
@@ -323,7 +351,7 @@ class CheckpointsScreen(CheckpointUpkeep):
             return
         now = self._found.reference if row.hand is not None else "the run's own settings"
         if not differences:
-            self.chomp.tell(f"step {row.step:,} of {row.run.name} and {now}: nothing differs")
+            self.chomp.notify(f"step {row.step:,} of {row.run.name} and {now}: nothing differs")
             return
         self.app.push_screen(Read(f"Step {row.step:,} of {row.run.name}, and {now}", difference_table(differences)))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar, Protocol
 
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
@@ -17,16 +17,34 @@ from chomp.record.text import sanitize
 from chomp_tui import keys
 from chomp_tui.config.document import Document
 from chomp_tui.config.documents import Base, ChangedOnDisk, bases, from_file, save
+from chomp_tui.config.draft import Draft
 from chomp_tui.platform.background import in_thread
+from chomp_tui.state import Console
 from chomp_tui.widgets.dialogs import Ask, Choice, Choose, Dialog, Read, confirm
 from chomp_tui.widgets.listing import Column, Listing, Row, cell
 from chomp_tui.widgets.name_filter import NameFilter
 
-if TYPE_CHECKING:
-    from chomp_tui.screens.configure.screen import ConfigureScreen
-
 BASE_COLUMNS = (Column("kind", "", 4), Column("name", "", 20, grow=1, middle=True))
 MOST_LINES = 16
+
+
+class Editor(Protocol):
+    """The screen that edits a configuration, as these dialogs know it."""
+
+    @property
+    def app(self) -> App[Any]: ...
+
+    @property
+    def chomp(self) -> Console: ...
+
+    @property
+    def draft(self) -> Draft: ...
+
+    @property
+    def document(self) -> Document: ...
+
+    def document_changed(self) -> None:
+        """Show the document, whose file or text is another one now."""
 
 
 class OpenList(Dialog[Base]):
@@ -85,7 +103,7 @@ def _base_row(base: Base) -> Row:
     return Row(str(base.path), {"kind": cell("run" if base.is_run else "file", "muted"), "name": cell(base.label)})
 
 
-async def may_discard(screen: ConfigureScreen) -> bool:
+async def may_discard(screen: Editor) -> bool:
     """Whether unsaved changes, if there are any, may be given up."""
     if not screen.draft.has_unsaved:
         return True
@@ -95,17 +113,17 @@ async def may_discard(screen: ConfigureScreen) -> bool:
     return await screen.app.push_screen_wait(question) == "yes"
 
 
-async def choose_base(screen: ConfigureScreen) -> Base | None:
+async def choose_base(screen: Editor) -> Base | None:
     """Ask what to start from."""
-    shared = screen.chomp.shared
-    found = await in_thread(lambda: bases(shared.configs, shared.runs))
+    state = screen.chomp.state
+    found = await in_thread(lambda: bases(state.configs, state.runs))
     if not found:
-        screen.chomp.tell(f"there is no configuration in {shared.configs} and no run in {shared.runs}")
+        screen.chomp.notify(f"there is no configuration in {state.configs} and no run in {state.runs}")
         return None
     return await screen.app.push_screen_wait(OpenList(found))
 
 
-async def save_document(screen: ConfigureScreen, path: Path | None = None, *, overwrite: bool = False) -> bool:
+async def save_document(screen: Editor, path: Path | None = None, *, overwrite: bool = False) -> bool:
     """Save to the document's file, or to `path`; asks where there is none, and before it overwrites what it never read.
 
     Returns:
@@ -120,15 +138,15 @@ async def save_document(screen: ConfigureScreen, path: Path | None = None, *, ov
     except ChangedOnDisk as error:
         return await _after_conflict(screen, document, target, str(error))
     except ChompError as error:
-        screen.chomp.tell(str(error), severity="error")
+        screen.chomp.notify(str(error), severity="error")
         return False
     document.saved(target, data)
-    screen.after_filing()
-    screen.chomp.tell(f"saved {target}")
+    screen.document_changed()
+    screen.chomp.notify(f"saved {target}")
     return True
 
 
-async def _after_conflict(screen: ConfigureScreen, document: Document, target: Path, sentence: str) -> bool:
+async def _after_conflict(screen: Editor, document: Document, target: Path, sentence: str) -> bool:
     if target != document.path:
         question = confirm(f"Replace {target.name}?", text=f"{target} exists already.", yes="Replace it")
         return await screen.app.push_screen_wait(question) == "yes" and await save_document(
@@ -147,21 +165,21 @@ async def _after_conflict(screen: ConfigureScreen, document: Document, target: P
     return False
 
 
-async def _reload(screen: ConfigureScreen, document: Document, target: Path) -> None:
+async def _reload(screen: Editor, document: Document, target: Path) -> None:
     try:
         fresh = await in_thread(lambda: from_file(target))
     except ChompError as error:
-        screen.chomp.tell(str(error), severity="error")
+        screen.chomp.notify(str(error), severity="error")
         return
     document.replace(fresh.text)
     document.saved(target, fresh.disk or b"")
-    screen.after_filing()
+    screen.document_changed()
 
 
-async def save_as(screen: ConfigureScreen) -> bool:
+async def save_as(screen: Editor) -> bool:
     """Ask for a name and save there."""
     document = screen.document
-    folder = screen.chomp.shared.configs
+    folder = screen.chomp.state.configs
     start = document.path or folder / "new.yaml"
 
     def check(text: str) -> str | None:

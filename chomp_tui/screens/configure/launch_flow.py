@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from chomp.config import LoadedConfig
 from chomp.config.compat import Difference
@@ -15,20 +15,35 @@ from chomp.record.fork import fork_run
 from chomp.record.rundir import RunDir, fresh_name, open_run, write_whole
 from chomp_tui.config.document import Document
 from chomp_tui.config.documents import from_file
+from chomp_tui.config.draft import Draft
 from chomp_tui.config.fork_plan import ForkPlan
+from chomp_tui.config.preflight import Report
 from chomp_tui.engine.launch import LaunchRequest, reason
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.checkpoints.checkpoint_rows import change_lines
-from chomp_tui.screens.configure.file_dialogs import save_document
+from chomp_tui.screens.configure.file_dialogs import Editor, save_document
 from chomp_tui.widgets.dialogs import Choice, Choose, Read
-
-if TYPE_CHECKING:
-    from chomp_tui.screens.configure.screen import ConfigureScreen
 
 _STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?\Z")
 
 
-async def launch(screen: ConfigureScreen) -> None:
+class Launcher(Editor, Protocol):
+    """The screen that starts a run, as these questions know it."""
+
+    @property
+    def preflight(self) -> Report: ...
+
+    async def go_to(self, path: str) -> None:
+        """Put the cursor on a setting."""
+
+    async def go_to_first_problem(self) -> None:
+        """Notify of the first problem and put the cursor there."""
+
+    def after_launch(self, draft: Draft) -> None:
+        """A run was started from `draft`."""
+
+
+async def launch(screen: Launcher) -> None:
     """Start a run with what is on the screen, or say why not."""
     draft, loaded = screen.draft, screen.document.check().loaded
     if loaded is None:
@@ -40,13 +55,13 @@ async def launch(screen: ConfigureScreen) -> None:
         request = await (_fork_request(screen) if screen.draft.fork else _request(screen, loaded))
     except (ChompError, OSError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
-        screen.chomp.tell(f"not started: {why}", severity="error")
+        screen.chomp.notify(f"not started: {why}", severity="error")
         return
     if request is not None and screen.chomp.launch(request):
         screen.after_launch(draft)
 
 
-async def _despite(screen: ConfigureScreen) -> bool:
+async def _despite(screen: Launcher) -> bool:
     """Ask where the engine could not even say what this configuration amounts to; False to keep editing."""
     report = screen.preflight
     if report.state != "failed":
@@ -59,13 +74,13 @@ async def _despite(screen: ConfigureScreen) -> bool:
     return await screen.app.push_screen_wait(question) == "start"
 
 
-async def _request(screen: ConfigureScreen, loaded: LoadedConfig) -> LaunchRequest | None:
+async def _request(screen: Launcher, loaded: LoadedConfig) -> LaunchRequest | None:
     document, resume = screen.document, screen.draft.resume
     how = await _how(screen)
     if how is None or (how == "save" and not await save_document(screen)):
         return None
     run_dir = (
-        screen.draft.run_dir or _own_run_dir(document, loaded) or fresh_name(screen.chomp.shared.runs, _stem(document))
+        screen.draft.run_dir or _own_run_dir(document, loaded) or fresh_name(screen.chomp.state.runs, _stem(document))
     )
     if resume == "none" and RunDir(run_dir).is_started():
         answer = await _occupied(screen, run_dir)
@@ -74,15 +89,15 @@ async def _request(screen: ConfigureScreen, loaded: LoadedConfig) -> LaunchReque
         if answer == "resume":
             resume = "latest"
         else:
-            run_dir = fresh_name(screen.chomp.shared.runs, _stem(document))
+            run_dir = fresh_name(screen.chomp.state.runs, _stem(document))
     config = document.path
     if how == "copy" or config is None:
         text = document.text
         config = await in_thread(lambda: _write_copy(text, run_dir, is_new=resume == "none"))
-    return LaunchRequest(run_dir, config, document.overrides, resume, (), dict(screen.chomp.shared.environment))
+    return LaunchRequest(run_dir, config, document.overrides, resume, (), dict(screen.chomp.state.environment))
 
 
-async def _how(screen: ConfigureScreen) -> str | None:
+async def _how(screen: Launcher) -> str | None:
     """`file`: the file is what is on the screen; `save` it first; or a `copy` for this run alone. None to stop."""
     document = screen.document
     path = document.path
@@ -106,7 +121,7 @@ def _is_as_read(path: Path, document: Document) -> bool:
         return False
 
 
-async def _occupied(screen: ConfigureScreen, run_dir: Path) -> str | None:
+async def _occupied(screen: Launcher, run_dir: Path) -> str | None:
     choices = (
         Choice("fresh", "n", "A new run beside it", "under a name of its own"),
         Choice("resume", "r", "Resume it", "go on from its latest checkpoint with these settings"),
@@ -144,14 +159,14 @@ def _write_copy(text: str, run_dir: Path, *, is_new: bool) -> Path:
 # A fork ------------------------------------------------------------------------------------
 
 
-async def _fork_request(screen: ConfigureScreen) -> LaunchRequest | None:
+async def _fork_request(screen: Launcher) -> LaunchRequest | None:
     document, fork, plan = screen.document, screen.draft.fork, screen.draft.fork_plan()
     assert fork is not None
     if not await _accepted(screen, plan):
         return None
-    new = screen.draft.run_dir or fresh_name(screen.chomp.shared.runs, f"{_STAMP.sub('', fork.run.name)}-fork.yaml")
+    new = screen.draft.run_dir or fresh_name(screen.chomp.state.runs, f"{_STAMP.sub('', fork.run.name)}-fork.yaml")
     text = document.text
-    screen.chomp.tell(f"forking {fork.run.name} at step {fork.step} into {new.name}")
+    screen.chomp.notify(f"forking {fork.run.name} at step {fork.step} into {new.name}")
 
     def make() -> Path:
         made = fork_run(open_run(fork.run), fork.step, new)
@@ -159,11 +174,11 @@ async def _fork_request(screen: ConfigureScreen) -> LaunchRequest | None:
         return made.config_original
 
     config = await in_thread(make)
-    environment = dict(screen.chomp.shared.environment)
+    environment = dict(screen.chomp.state.environment)
     return LaunchRequest(new, config, document.overrides, str(fork.step), plan.accept, environment)
 
 
-async def _accepted(screen: ConfigureScreen, plan: ForkPlan) -> bool:
+async def _accepted(screen: Launcher, plan: ForkPlan) -> bool:
     """Show what differs from the checkpoint; False if it cannot be, or was not accepted."""
     if plan.fixed:
         text = "These settings cannot change from a checkpoint on; start a new run for them.\n\n" + _listed(plan.fixed)

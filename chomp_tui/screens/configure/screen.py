@@ -19,7 +19,7 @@ from chomp.record.text import sanitize
 from chomp_tui import keys
 from chomp_tui.config.document import Check, Document
 from chomp_tui.config.documents import NEW_NAME
-from chomp_tui.config.draft import Draft, ForkOrigin, Wish
+from chomp_tui.config.draft import Draft, ForkOrigin, OpenRequest
 from chomp_tui.config.edits import CannotEdit
 from chomp_tui.config.fork_plan import severity_of
 from chomp_tui.config.preflight import DEBOUNCE_SECONDS, ENGINE, Preflight, Report, ask
@@ -54,7 +54,7 @@ class ConfigureScreen(ConsoleScreen):
         super().__init__()
         self.draft = Draft()
         self._is_open = False
-        self._wish: Wish | None = None
+        self._request: OpenRequest | None = None
         self._timer: Timer | None = None
         self._preflight = Preflight(self._got_report, command=inspect, debounce_seconds=debounce_seconds)
 
@@ -86,24 +86,24 @@ class ConfigureScreen(ConsoleScreen):
     ) -> None:
         """Configure a run from a YAML file, a past run's directory, a checkpoint to fork from, or from nothing.
 
-        Args: as of `Wish`.
+        Args: as of `OpenRequest`.
         """
-        self._wish = Wish(path, tuple(overrides), run_dir, resume, start, fork)
+        self._request = OpenRequest(path, tuple(overrides), run_dir, resume, start, fork)
         if self.is_mounted:
-            self.run_worker(self._open_wish(), group="open", exclusive=True, exit_on_error=True)
+            self.run_worker(self._open_requested(), group="open", exclusive=True, exit_on_error=True)
 
-    async def _open_wish(self) -> None:
-        wish, self._wish = self._wish, None
-        if wish is None or not await may_discard(self):
+    async def _open_requested(self) -> None:
+        request, self._request = self._request, None
+        if request is None or not await may_discard(self):
             return
         try:
-            draft = await in_thread(wish.read)
+            draft = await in_thread(request.read)
         except ChompError as error:
             self._is_open = True
-            self.chomp.tell(str(error), severity="error")
+            self.chomp.notify(str(error), severity="error")
             return
         await self._show(draft)
-        if wish.start:
+        if request.start:
             self.action_launch()
 
     async def _show(self, draft: Draft) -> None:
@@ -128,10 +128,10 @@ class ConfigureScreen(ConsoleScreen):
 
     async def on_mount(self) -> None:
         self._turn_to("form")
-        if self._wish is None:
+        if self._request is None:
             await self._show(self.draft)
         else:
-            self.run_worker(self._open_wish(), group="open", exclusive=True)
+            self.run_worker(self._open_requested(), group="open", exclusive=True)
 
     async def on_unmount(self) -> None:
         await self._preflight.close()
@@ -164,7 +164,7 @@ class ConfigureScreen(ConsoleScreen):
         try:
             change()
         except CannotEdit as error:
-            self.chomp.tell(str(error), severity="warning")
+            self.chomp.notify(str(error), severity="warning")
             row.show(self.document.view(row.setting))
             return
         pane = self.query_one(YamlPane)
@@ -209,7 +209,7 @@ class ConfigureScreen(ConsoleScreen):
         self._cancel_check()
         check = self.document.check()
         is_opened = self.document.is_modified or self.document.name != NEW_NAME
-        self.chomp.shared.at_hand = check.loaded if is_opened else None
+        self.chomp.state.current_config = check.loaded if is_opened else None
         self.query_one(ConfigForm).update_views(force=force)
         self.query_one(YamlPane).show_problems(check.problems)
         self.query_one(PreflightPanel).show_hints(check.notes)
@@ -228,7 +228,7 @@ class ConfigureScreen(ConsoleScreen):
     def _travel(self, move: Any, nothing: str) -> None:
         self.pull()
         if not move():
-            self.chomp.tell(nothing)
+            self.chomp.notify(nothing)
             return
         self.query_one(YamlPane).show_document(self.document)
         self._check(force=True)
@@ -241,7 +241,9 @@ class ConfigureScreen(ConsoleScreen):
             mark, name = "● ", path.name if path else name
         else:
             mark = "● modified  "
-        self.say(Content.styled(mark if self.document.is_modified else "", "$warning") + Content(sanitize(name)))
+        self.set_context(
+            Content.styled(mark if self.document.is_modified else "", "$warning") + Content(sanitize(name))
+        )
 
     def _update_headline(self) -> None:
         report, words = self._preflight.report, verdict(self.document.check())
@@ -260,7 +262,7 @@ class ConfigureScreen(ConsoleScreen):
         if check.loaded is None:
             self._preflight.hold("waits until the configuration is valid")
             return
-        document, environment = self.document, self.chomp.shared.environment
+        document, environment = self.document, self.chomp.state.environment
         question = ask(
             check.loaded.config,
             document.text,
@@ -283,7 +285,7 @@ class ConfigureScreen(ConsoleScreen):
         self.pull()
         check = self.document.check()
         if check.loaded is None:
-            self.chomp.tell("the configuration has problems; the compiler is asked once they are mended")
+            self.chomp.notify("the configuration has problems; the compiler is asked once they are mended")
             return
         self._estimate(check, compiled=True)
         if not self.query_one(PreflightPanel).display:
@@ -328,7 +330,7 @@ class ConfigureScreen(ConsoleScreen):
         """Say what is wrong first, and put the cursor there."""
         check = self.document.check()
         first = check.problems[0]
-        self.chomp.tell(f"not started: {first}", severity="error")
+        self.chomp.notify(f"not started: {first}", severity="error")
         if check.parses and first.path:
             await self.go_to(first.path)
         else:
@@ -364,7 +366,7 @@ class ConfigureScreen(ConsoleScreen):
 
     # Files and launching ---------------------------------------------------------------
 
-    def after_filing(self) -> None:
+    def document_changed(self) -> None:
         """The file, or the text, is another one now."""
         self.query_one(YamlPane).show_document(self.document)
         self._check(force=True)
@@ -389,7 +391,7 @@ class ConfigureScreen(ConsoleScreen):
         if document.is_modified or document.overrides:
             self.app.push_screen(diff_dialog(document))
         else:
-            self.chomp.tell("nothing differs: the text is as it " + ("is on disk" if document.path else "began"))
+            self.chomp.notify("nothing differs: the text is as it " + ("is on disk" if document.path else "began"))
 
     def action_launch(self) -> None:
         """Start a run with what is on the screen."""
@@ -412,7 +414,7 @@ class ConfigureScreen(ConsoleScreen):
         busy = next((one for one in self.workers if one.group == "asking" and not one.is_finished), None)
         if busy is not None:
             work.close()
-            self.chomp.tell(f"one moment: {busy.name}")
+            self.chomp.notify(f"one moment: {busy.name}")
             return
         self.pull()
         self.run_worker(work, name=what, group="asking")

@@ -149,12 +149,12 @@ class DeviceScreen(ConsoleScreen):
     def _say_how_fresh(self) -> None:
         silent = time.monotonic() - self._answered_at
         if silent > SILENT_SECONDS and self._watch is not None:
-            self.say(Content.styled(f"the driver has not answered for {duration(silent)}", "$warning"))
+            self.set_context(Content.styled(f"the driver has not answered for {duration(silent)}", "$warning"))
         elif self._probe is None or self._probe.driver is None:
-            self.say("")
+            self.set_context("")
         else:
             cuda = f" · CUDA {self._probe.cuda}" if self._probe.cuda and not self.has_class("-narrow") else ""
-            self.say(f"driver {self._probe.driver}{cuda}")
+            self.set_context(f"driver {self._probe.driver}{cuda}")
 
     # Showing ---------------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ class DeviceScreen(ConsoleScreen):
 
     @property
     def _on(self) -> frozenset[str]:
-        return flags.switched_on(self._decisions, self.chomp.shared.environment)
+        return flags.switched_on(self._decisions, self.chomp.state.environment)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -266,14 +266,14 @@ class DeviceScreen(ConsoleScreen):
         """Switch the rule under the cursor."""
         decision = self.query_one(RuleList).current
         if decision is None:
-            self.chomp.tell("there is nothing to switch")
+            self.chomp.notify("there is nothing to switch")
         elif not flags.is_open(decision):
-            self.chomp.tell(f"{decision.variable} is set in your environment, and that stays as it is")
+            self.chomp.notify(f"{decision.variable} is set in your environment, and that stays as it is")
         else:
             on = flags.toggled(self._on, decision.rule)
             chosen = flags.chosen_environment(self._environ, self._decisions, on)
-            self.chomp.shared.environment.clear()
-            self.chomp.shared.environment.update(chosen)
+            self.chomp.state.environment.clear()
+            self.chomp.state.environment.update(chosen)
             self._show_advice()
             # Known by the time a run is launched with them.
             self._test_flags()
@@ -287,7 +287,7 @@ class DeviceScreen(ConsoleScreen):
         if self._tested.get(self._flags) is not None:
             del self._tested[self._flags]
         if not self._flags:
-            self.chomp.tell("no XLA_FLAGS are set, so there is nothing to test")
+            self.chomp.notify("no XLA_FLAGS are set, so there is nothing to test")
         self._test_flags()
 
     def _test_flags(self) -> None:
@@ -317,7 +317,7 @@ class DeviceScreen(ConsoleScreen):
     def action_copy_line(self) -> None:
         """Copy the shell line."""
         self.app.copy_to_clipboard(self.line_to_copy)
-        self.chomp.tell(f"copied: {self.line_to_copy}")
+        self.chomp.notify(f"copied: {self.line_to_copy}")
 
 
 def _remarks(said: list[Remark], width: int) -> Content:

@@ -99,8 +99,8 @@ class HomeScreen(ConsoleScreen):
         self.query_one("#home-runs").border_title = "Runs"
         self.query_one("#home-configs").border_title = "Configurations"
         self.query_one("#home-empty").display = False
-        shared = self.chomp.shared
-        self._list = RunList(shared.runs, shared.configs, self._deliver)
+        state = self.chomp.state
+        self._list = RunList(state.runs, state.configs, self._deliver)
         self._list.start()
         self.set_interval(AGE_SECONDS, self._tick)
         self.query_one("#run-list").focus()
@@ -155,8 +155,8 @@ class HomeScreen(ConsoleScreen):
         self._draw_detail()
         live = sum(run.is_live for run in self._listing.runs)
         total = len(self._listing.runs)
-        where = "" if self.has_class("-narrow") else f" · {self.chomp.shared.runs}"
-        self.say(f"{total} run{'s' * (total != 1)}, {live} live{where}")
+        where = "" if self.has_class("-narrow") else f" · {self.chomp.state.runs}"
+        self.set_context(f"{total} run{'s' * (total != 1)}, {live} live{where}")
 
     def _draw_empty(self, *, is_empty: bool) -> None:
         empty, name_filter = self.query_one("#home-empty", Static), self.query_one(NameFilter)
@@ -171,7 +171,7 @@ class HomeScreen(ConsoleScreen):
         else:
             text = Content.assemble(
                 ("No runs yet", "bold"),
-                f" in {self.chomp.shared.runs}.\n\nChoose a configuration below and press Enter: ",
+                f" in {self.chomp.state.runs}.\n\nChoose a configuration below and press Enter: ",
                 (FIRST_CONFIG, "bold"),
                 " trains anywhere in a few minutes, without network. F5 starts it.",
             )
@@ -221,7 +221,7 @@ class HomeScreen(ConsoleScreen):
     def _with_run(self, act: Callable[[RunSummary], None]) -> None:
         run = self.run_summary()
         if self._configs_focused or run is None:
-            self.chomp.tell("select a run first (Tab moves between the lists)", severity="warning")
+            self.chomp.notify("select a run first (Tab moves between the lists)", severity="warning")
         else:
             act(run)
 
@@ -254,7 +254,7 @@ class HomeScreen(ConsoleScreen):
         if run.checkpoints:
             self.chomp.show_checkpoints(run.path)
         else:
-            self.chomp.tell(f"{run.name} has no checkpoint to resume from", severity="warning")
+            self.chomp.notify(f"{run.name} has no checkpoint to resume from", severity="warning")
 
     def action_open_folder(self) -> None:
         """Show where the run lies."""
@@ -265,10 +265,10 @@ class HomeScreen(ConsoleScreen):
         if opener and os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
             quiet = subprocess.DEVNULL
             subprocess.Popen([opener, str(path)], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
-            self.chomp.tell(f"opened {path}")
+            self.chomp.notify(f"opened {path}")
         else:
             self.app.copy_to_clipboard(str(path))
-            self.chomp.tell(f"{path} (copied, where the terminal allows it)")
+            self.chomp.notify(f"{path} (copied, where the terminal allows it)")
 
     def action_filter(self) -> None:
         """Show only runs whose name contains a text."""
@@ -289,7 +289,7 @@ class HomeScreen(ConsoleScreen):
 
     def _ask_delete(self, run: RunSummary) -> None:
         if run.is_live:
-            self.chomp.tell(f"{run.name} is running (pid {run.pid}): stop it first", severity="warning")
+            self.chomp.notify(f"{run.name} is running (pid {run.pid}): stop it first", severity="warning")
             return
         number = len(run.checkpoints)
         what = (
@@ -314,9 +314,9 @@ class HomeScreen(ConsoleScreen):
 
     def on_home_screen_deleted(self, message: Deleted) -> None:
         if message.problem:
-            self.chomp.tell(message.problem, severity="error")
+            self.chomp.notify(message.problem, severity="error")
         else:
-            self.chomp.tell(f"deleted {message.path}")
+            self.chomp.notify(f"deleted {message.path}")
         self.look_now()
 
     def look_now(self) -> None:

@@ -10,7 +10,7 @@ from textual.widgets import Static
 from chomp.record.text import sanitize
 from chomp_tui.engine.commands import Line
 from chomp_tui.live.alerts import Alert
-from chomp_tui.live.snapshot import Scene
+from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.header import COLOURS
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.widgets.listing import fit_text
@@ -31,10 +31,10 @@ class AlertBar(Static):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, markup=False)
 
-    def draw(self, scene: Scene, line: Line | None) -> None:
+    def draw(self, snapshot: RunSnapshot, line: Line | None) -> None:
         """Show steering and alerts."""
         # What the header says as the reason of the state is not said twice.
-        alerts = tuple(one for one in scene.alerts if one.text not in scene.status.reason)
+        alerts = tuple(one for one in snapshot.alerts if one.text not in snapshot.status.reason)
         content = bar_text(alerts, line, (self.size.width or self.app.size.width) - 2)
         set_text(self, content)
         self.display = bool(content.plain)
@@ -66,20 +66,20 @@ def _alert_text(alerts: tuple[Alert, ...], room: int, *, whole: bool) -> Content
 class AlertList(TextPanel):
     """All alerts, and the warnings that the engine gave, newest first."""
 
-    def text(self, scene: Scene, width: int) -> Content:
+    def text(self, snapshot: RunSnapshot, width: int) -> Content:
         lines = [
             Content.assemble(
                 (f"{SIGNS.get(one.tone, '·')} {_flat(one.word)}", f"bold {COLOURS[one.tone]}"),
                 (f"  {_clock(one.t)}  ", "$muted"),
                 _flat(one.text),
             )
-            for one in scene.alerts
+            for one in snapshot.alerts
         ]
-        warnings = scene.view.warnings[::-1]
+        warnings = snapshot.view.warnings[::-1]
         if warnings:
             lines += [
                 Content(""),
-                Content.styled(f"Warnings of the engine: {scene.view.warning_count}", "bold $primary"),
+                Content.styled(f"Warnings of the engine: {snapshot.view.warning_count}", "bold $primary"),
             ]
         for warning in warnings:
             where = f" step {warning.step:,}" if warning.step is not None else ""

@@ -10,7 +10,7 @@ from chomp.record.columns import Columns
 from chomp.record.run_view import RunView
 from chomp_tui.chart.frame import Line
 from chomp_tui.chart.smooth import Smoother
-from chomp_tui.live.snapshot import Scene
+from chomp_tui.live.snapshot import RunSnapshot
 
 SMOOTHINGS = (0.0, 0.5, 0.9, 0.98)
 NEAR = 64
@@ -58,42 +58,42 @@ def x_values(columns: Columns, view: RunView, x_axis: str) -> np.ndarray:
     return columns["step"]
 
 
-def loss_lines(scene: Scene) -> list[Line]:
+def loss_lines(snapshot: RunSnapshot) -> list[Line]:
     """Training loss, smoothed, and evaluations on top."""
-    view = scene.view
-    x = x_values(view.rows, view, scene.x_axis)
-    lines = [Line("train", x, view.rows["loss"], "raw" if scene.smoothing else "smooth")]
-    if scene.smoothing:
-        lines.append(Line(f"smoothed {scene.smoothing:g}", x, scene.smoothed, "smooth"))
+    view = snapshot.view
+    x = x_values(view.rows, view, snapshot.x_axis)
+    lines = [Line("train", x, view.rows["loss"], "raw" if snapshot.smoothing else "smooth")]
+    if snapshot.smoothing:
+        lines.append(Line(f"smoothed {snapshot.smoothing:g}", x, snapshot.smoothed, "smooth"))
     if len(view.evals):
-        x = x_values(view.evals, view, scene.x_axis)
+        x = x_values(view.evals, view, snapshot.x_axis)
         lines.append(Line("eval", x, view.evals["loss"], "eval", sparse=True))
     return lines
 
 
-def speed_lines(scene: Scene) -> list[Line]:
+def speed_lines(snapshot: RunSnapshot) -> list[Line]:
     """Tokens per second."""
-    return [_line(scene, "tokens/s", "tokens_per_sec")]
+    return [_line(snapshot, "tokens/s", "tokens_per_sec")]
 
 
-def gradient_lines(scene: Scene) -> list[Line]:
+def gradient_lines(snapshot: RunSnapshot) -> list[Line]:
     """Norm of the gradient before clipping."""
-    return [_line(scene, "norm", "grad_norm")]
+    return [_line(snapshot, "norm", "grad_norm")]
 
 
-def rate_lines(scene: Scene) -> list[Line]:
+def rate_lines(snapshot: RunSnapshot) -> list[Line]:
     """Learning rate; Muon's, where there is one, is a known multiple and would flatten it."""
-    return [_line(scene, "lr", "lr")]
+    return [_line(snapshot, "lr", "lr")]
 
 
-def memory_lines(scene: Scene) -> list[Line]:
+def memory_lines(snapshot: RunSnapshot) -> list[Line]:
     """Memory of the device and of the host; of the host alone where no device tells."""
     host = ("host", "host_memory_gb")
-    if not _tells(scene, "device_memory_gb"):
-        return [_line(scene, *host)]
+    if not _tells(snapshot, "device_memory_gb"):
+        return [_line(snapshot, *host)]
     told = [("limit", "device_memory_limit_gb", "raw"), ("peak", "peak_memory_gb", "second"), (*host, "eval")]
-    shown = [_line(scene, *one) for one in told if _tells(scene, one[1])]
-    return [*shown, _line(scene, "in use", "device_memory_gb")]
+    shown = [_line(snapshot, *one) for one in told if _tells(snapshot, one[1])]
+    return [*shown, _line(snapshot, "in use", "device_memory_gb")]
 
 
 def terms_of(view: RunView) -> list[str]:
@@ -108,20 +108,20 @@ def _shows(values: np.ndarray) -> bool:
     return bool(np.isfinite(values[-NEAR:]).any() or np.isfinite(values).any())
 
 
-def term_lines(scene: Scene) -> list[Line]:
+def term_lines(snapshot: RunSnapshot) -> list[Line]:
     """Terms of the objective beside the loss, without their weights, and other metrics."""
     tones = cycle(("smooth", "second", "eval", "raw"))
-    return [_line(scene, _term_name(column), column, next(tones)) for column in terms_of(scene.view)]
+    return [_line(snapshot, _term_name(column), column, next(tones)) for column in terms_of(snapshot.view)]
 
 
 def _term_name(column: str) -> str:
     return column.replace("_loss", "").replace("_", " ")
 
 
-def _tells(scene: Scene, column: str) -> bool:
-    return scene.newest(column) is not None
+def _tells(snapshot: RunSnapshot, column: str) -> bool:
+    return snapshot.newest(column) is not None
 
 
-def _line(scene: Scene, name: str, column: str, tone: str = "smooth") -> Line:
-    rows = scene.view.rows
-    return Line(name, x_values(rows, scene.view, scene.x_axis), rows[column], tone)  # type: ignore[arg-type]
+def _line(snapshot: RunSnapshot, name: str, column: str, tone: str = "smooth") -> Line:
+    rows = snapshot.view.rows
+    return Line(name, x_values(rows, snapshot.view, snapshot.x_axis), rows[column], tone)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from textual.message import Message
 
 from chomp.record.run_view import CheckpointView
 from chomp.record.text import duration, size
-from chomp_tui.live.snapshot import MISSING, Scene
+from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.widgets.listing import Column, Listing, Row, cell
 
 COLUMNS = (
@@ -43,11 +43,11 @@ class RunCheckpoints(Vertical):
     def compose(self) -> ComposeResult:
         yield Listing(COLUMNS)
 
-    def draw(self, scene: Scene) -> None:
-        """Show a scene."""
-        checkpoints = sorted(scene.checkpoints.values(), key=lambda one: -one.step)
-        self.query_one(Listing).show([_row(one, scene.now) for one in checkpoints])
-        said = f"{len(scene.saved)} saved · Enter opens" if checkpoints else "none yet"
+    def draw(self, snapshot: RunSnapshot) -> None:
+        """Show a snapshot."""
+        checkpoints = sorted(snapshot.checkpoints.values(), key=lambda one: -one.step)
+        self.query_one(Listing).show([_row(one, snapshot.now) for one in checkpoints])
+        said = f"{len(snapshot.saved)} saved · Enter opens" if checkpoints else "none yet"
         # Setting it paints the panel anew.
         if said != self.border_subtitle:
             self.border_subtitle = said

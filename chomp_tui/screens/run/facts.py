@@ -8,7 +8,7 @@ from textwrap import wrap
 from textual.content import Content
 
 from chomp.record.text import count, duration, sanitize
-from chomp_tui.live.snapshot import Scene
+from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.header import device_name
 from chomp_tui.screens.run.panel import TextPanel
 
@@ -18,9 +18,9 @@ Fact = tuple[str, str]
 class FactsPanel(TextPanel):
     """Path, device, environment that took effect, settings, versions; drag to select, Ctrl+C copies."""
 
-    def text(self, scene: Scene, width: int) -> Content:
+    def text(self, snapshot: RunSnapshot, width: int) -> Content:
         lines: list[Content] = []
-        for title, facts in sections(scene):
+        for title, facts in sections(snapshot):
             if not facts:
                 continue
             if lines:
@@ -34,15 +34,15 @@ class FactsPanel(TextPanel):
         return Content("\n").join(lines)
 
 
-def sections(scene: Scene) -> Iterator[tuple[str, list[Fact]]]:
+def sections(snapshot: RunSnapshot) -> Iterator[tuple[str, list[Fact]]]:
     """Everything, by section, made harmless."""
-    for title, facts in _sections(scene):
+    for title, facts in _sections(snapshot):
         yield title, [(_flat(name), _flat(value)) for name, value in facts]
 
 
-def _sections(scene: Scene) -> Iterator[tuple[str, list[Fact]]]:
-    started, facts = scene.view.started, scene.facts
-    yield "Run", list(_run(scene))
+def _sections(snapshot: RunSnapshot) -> Iterator[tuple[str, list[Fact]]]:
+    started, facts = snapshot.view.started, snapshot.facts
+    yield "Run", list(_run(snapshot))
     if started is not None:
         yield "Environment that took effect", list(started.environment.items()) or [("none", "of XLA, JAX or CUDA")]
     for section, settings in facts.settings.items():
@@ -55,11 +55,11 @@ def _sections(scene: Scene) -> Iterator[tuple[str, list[Fact]]]:
             yield "Parameter groups", [("", line) for line in started.optimizer.splitlines()]
 
 
-def _run(scene: Scene) -> Iterator[Fact]:
-    view, started = scene.view, scene.view.started
-    yield "path", str(scene.update.run.path.absolute())
-    if scene.facts.origin is not None:
-        yield "fork of", f"{scene.facts.origin.path} at step {scene.facts.origin.step:,}"
+def _run(snapshot: RunSnapshot) -> Iterator[Fact]:
+    view, started = snapshot.view, snapshot.view.started
+    yield "path", str(snapshot.update.run.path.absolute())
+    if snapshot.facts.origin is not None:
+        yield "fork of", f"{snapshot.facts.origin.path} at step {snapshot.facts.origin.step:,}"
     if started is None:
         return
     yield "device", device_name(started.device)

@@ -6,7 +6,7 @@ from textual.content import Content
 
 from chomp.record.text import count, duration, sanitize
 from chomp_tui.live.eta import progress
-from chomp_tui.live.snapshot import MISSING, Scene
+from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.screens.run.rows import Rows
 from chomp_tui.widgets.listing import fit_text
 
@@ -18,27 +18,27 @@ COLOURS = {"live": "$success", "good": "$success", "warn": "$warning", "bad": "$
 class RunHeader(Rows):
     """The header of the run view."""
 
-    def draw(self, scene: Scene) -> None:
-        """Show a scene."""
+    def draw(self, snapshot: RunSnapshot) -> None:
+        """Show a snapshot."""
         width = self.size.width or self.app.size.width
-        self.show(first_line(scene, width - 2) + "\n" + second_line(scene, width - 2))
+        self.show(first_line(snapshot, width - 2) + "\n" + second_line(snapshot, width - 2))
 
     def say(self, text: str) -> None:
         """Show a text instead."""
         self.show(Content(sanitize(text)))
 
 
-def first_line(scene: Scene, width: int) -> Content:
+def first_line(snapshot: RunSnapshot, width: int) -> Content:
     """State, name, bar, step of total, percent, remaining time."""
-    status = scene.status
+    status = snapshot.status
     colour = COLOURS[status.tone]
     state = f"{status.glyph} {status.word}"
-    right = progress_words(scene)
+    right = progress_words(snapshot)
     room = width - len(state) - len(right) - 6
-    has_bar = scene.view.total_steps is not None and room >= LEAST_BAR + 8
-    name = fit_text(_flat(scene.update.run.name), max(4, room - (LEAST_BAR if has_bar else 0)), middle=True)
+    has_bar = snapshot.view.total_steps is not None and room >= LEAST_BAR + 8
+    name = fit_text(_flat(snapshot.update.run.name), max(4, room - (LEAST_BAR if has_bar else 0)), middle=True)
     cells = min(MOST_BAR, room - len(name)) if has_bar else 0
-    share = progress(scene.view) or 0.0
+    share = progress(snapshot.view) or 0.0
     filled = round(share * cells)
     gap = " " * max(2, width - len(state) - 2 - len(name) - 2 - cells - len(right))
     return Content.assemble(
@@ -47,22 +47,26 @@ def first_line(scene: Scene, width: int) -> Content:
     )  # fmt: skip
 
 
-def progress_words(scene: Scene) -> str:
+def progress_words(snapshot: RunSnapshot) -> str:
     """`1,200/10,000  12.0 %  ETA 2h07m`, as much of it as is known."""
-    view = scene.view
-    share = progress(scene.view)
+    view = snapshot.view
+    share = progress(snapshot.view)
     if share is None:
         return f"step {view.step:,}" if view.step else ""
     words = f"{view.step:,}/{view.total_steps:,}  {share:.1%}"
-    if scene.status.is_live and view.step < (view.total_steps or 0):
-        words += f"  ETA {duration(scene.eta_seconds) if scene.eta_seconds is not None else MISSING}"
+    if snapshot.status.is_live and view.step < (view.total_steps or 0):
+        words += f"  ETA {duration(snapshot.eta_seconds) if snapshot.eta_seconds is not None else MISSING}"
     return words
 
 
-def second_line(scene: Scene, width: int) -> Content:
+def second_line(snapshot: RunSnapshot, width: int) -> Content:
     """Why it is in this state where that needs words, then age, speed, times, device, origin; what fits."""
-    parts = [(fit_text(_flat(scene.status.reason), width), COLOURS[scene.status.tone])] if scene.status.reason else []
-    parts += [(text, "$muted") for text in _facts(scene)]
+    parts = (
+        [(fit_text(_flat(snapshot.status.reason), width), COLOURS[snapshot.status.tone])]
+        if snapshot.status.reason
+        else []
+    )
+    parts += [(text, "$muted") for text in _facts(snapshot)]
     line, length = Content(""), 0
     for text, style in parts:
         needed = len(text) + (3 if length else 0)
@@ -72,19 +76,19 @@ def second_line(scene: Scene, width: int) -> Content:
     return line
 
 
-def _facts(scene: Scene) -> list[str]:
-    view, facts = scene.view, []
-    if scene.age_seconds is not None:
-        age = duration(scene.age_seconds)
+def _facts(snapshot: RunSnapshot) -> list[str]:
+    view, facts = snapshot.view, []
+    if snapshot.age_seconds is not None:
+        age = duration(snapshot.age_seconds)
         # Of an engine on another machine, say, nobody knows whether it has ended.
-        has_ended = view.ended is not None or scene.status.tone == "bad"
-        facts.append(f"ended {age} ago" if has_ended and not scene.status.is_live else f"last record {age} ago")
-    speed = scene.newest("tokens_per_sec")
-    if scene.status.is_live and speed is not None:
+        has_ended = view.ended is not None or snapshot.status.tone == "bad"
+        facts.append(f"ended {age} ago" if has_ended and not snapshot.status.is_live else f"last record {age} ago")
+    speed = snapshot.newest("tokens_per_sec")
+    if snapshot.status.is_live and speed is not None:
         facts.append(f"{count(round(speed))} tokens/s")
-    if scene.elapsed_seconds is not None:
-        facts.append(f"{'elapsed' if scene.status.is_live else 'took'} {duration(scene.elapsed_seconds)}")
-    origin = scene.facts.origin
+    if snapshot.elapsed_seconds is not None:
+        facts.append(f"{'elapsed' if snapshot.status.is_live else 'took'} {duration(snapshot.elapsed_seconds)}")
+    origin = snapshot.facts.origin
     if origin is not None:
         facts.append(f"fork of {_flat(origin.run)} at step {origin.step:,}")
     # A fork's first attempt begins where the fork does, which has just been said.
@@ -93,8 +97,8 @@ def _facts(scene: Scene) -> list[str]:
         facts.append(f"attempt {view.attempts}" + (f" from step {resumed:,}" if resumed is not None else ""))
     if view.started is not None:
         facts.append(device_name(view.started.device))
-    if scene.update.read_fraction < 1:
-        facts.insert(0, f"reading {scene.update.read_fraction:.0%}")
+    if snapshot.update.read_fraction < 1:
+        facts.insert(0, f"reading {snapshot.update.read_fraction:.0%}")
     return facts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from chomp.record.text import size
-from chomp_tui.live.snapshot import MISSING, Scene
+from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.screens.run.panel import TextPanel, bar
 
 # Above these shares of the limit a peak is worth a look, and in danger.
@@ -15,21 +15,23 @@ TIGHT, FULL = 0.85, 0.95
 class MemoryPanel(TextPanel):
     """In use, peak and limit of the fullest device; the engine's resident memory; the disk."""
 
-    def text(self, scene: Scene, width: int) -> Content:
-        limit = scene.newest("device_memory_limit_gb")
-        in_use, peak = scene.newest("device_memory_gb"), scene.newest("peak_memory_gb")
+    def text(self, snapshot: RunSnapshot, width: int) -> Content:
+        limit = snapshot.newest("device_memory_limit_gb")
+        in_use, peak = snapshot.newest("device_memory_gb"), snapshot.newest("peak_memory_gb")
         device = [_line("in use", in_use, limit, width), _line("peak", peak, limit, width)]
-        if in_use is None and peak is None and scene.view.rows:
+        if in_use is None and peak is None and snapshot.view.rows:
             # In the place of another dash: all that is below it has to stay in view.
             device[1] = Content.styled("this device does not tell", "$muted")
         lines = [
             *device,
             Content.assemble(("limit   ", "$muted"), (_gib(limit), "bold")),
-            Content.assemble(("host    ", "$muted"), (_gib(scene.newest("host_memory_gb")), "bold")),
+            Content.assemble(("host    ", "$muted"), (_gib(snapshot.newest("host_memory_gb")), "bold")),
             Content.assemble(
-                ("step    ", "$muted"), (_program(scene), "bold"), ("  by the compiler" if width > 34 else "", "$muted")
+                ("step    ", "$muted"),
+                (_program(snapshot), "bold"),
+                ("  by the compiler" if width > 34 else "", "$muted"),
             ),
-            Content.assemble(("disk    ", "$muted"), (_disk(scene), "bold")),
+            Content.assemble(("disk    ", "$muted"), (_disk(snapshot), "bold")),
         ]
         return Content("\n").join(lines)
 
@@ -49,11 +51,11 @@ def _gib(value: float | None) -> str:
     return MISSING if value is None else f"{value:.2f} GiB"
 
 
-def _program(scene: Scene) -> str:
-    total = scene.view.compiled.memory.get("total") if scene.view.compiled is not None else None
+def _program(snapshot: RunSnapshot) -> str:
+    total = snapshot.view.compiled.memory.get("total") if snapshot.view.compiled is not None else None
     return MISSING if not total else f"{total / 2**30:.2f} GiB"
 
 
-def _disk(scene: Scene) -> str:
-    free = scene.update.disk_free_bytes
+def _disk(snapshot: RunSnapshot) -> str:
+    free = snapshot.update.disk_free_bytes
     return MISSING if free is None else f"{size(free)} free"

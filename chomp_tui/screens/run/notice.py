@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.text import duration, sanitize
-from chomp_tui.live.snapshot import Scene
+from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.widgets.update_if_changed import set_text
 
 LOG_LINES = 8
@@ -36,16 +36,16 @@ NO_RUN = Notice(
 STARTING = Notice("The engine is starting", "It loads its libraries and has said nothing yet.")
 
 
-def notice_of(scene: Scene) -> Notice | None:
+def notice_of(snapshot: RunSnapshot) -> Notice | None:
     """What to say instead of a loss curve, or None when there is a curve."""
-    view, status, problem = scene.view, scene.status, scene.update.problem
-    log = tuple(line for line in scene.log_end if line.strip())[-LOG_LINES:]
+    view, status, problem = snapshot.view, snapshot.status, snapshot.update.problem
+    log = tuple(line for line in snapshot.log_end if line.strip())[-LOG_LINES:]
     if len(view.rows):
         return None
     if problem is not None and view.started is None and not log:
         return Notice("This run cannot be shown", problem, hint="1 shows the runs", is_bad=True)
     if status.is_live:
-        return _under_way(scene)
+        return _under_way(snapshot)
     if status.tone == "live":
         return STARTING
     if status.tone == "bad":
@@ -55,12 +55,12 @@ def notice_of(scene: Scene) -> Notice | None:
     return Notice("Nothing has happened here yet", problem or status.reason, log, "1 shows the runs")
 
 
-def _under_way(scene: Scene) -> Notice:
-    view = scene.view
+def _under_way(snapshot: RunSnapshot) -> Notice:
+    view = snapshot.view
     phase = view.phase
     if phase is None:
         return STARTING
-    since = duration(scene.now - phase.t) if phase.t else ""
+    since = duration(snapshot.now - phase.t) if phase.t else ""
     if phase.name == "data":
         return Notice(f"Reading the data, {since}", "The corpus is read, counted and split.")
     if phase.name == "compile":

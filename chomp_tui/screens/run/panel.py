@@ -6,12 +6,12 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 
-from chomp_tui.live.snapshot import Scene
+from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.rows import Rows
 
 
 class TextPanel(VerticalScroll, can_focus=True):
-    """Shows what `text` makes of a scene.
+    """Shows what `text` makes of a snapshot.
 
     Args:
         title: at the border.
@@ -24,12 +24,12 @@ class TextPanel(VerticalScroll, can_focus=True):
     def compose(self) -> ComposeResult:
         yield Rows()
 
-    def draw(self, scene: Scene) -> None:
-        """Show a scene."""
-        self.query_one(Rows).show(self.text(scene, max(1, self.scrollable_content_region.width)))
+    def draw(self, snapshot: RunSnapshot) -> None:
+        """Show a snapshot."""
+        self.query_one(Rows).show(self.text(snapshot, max(1, self.scrollable_content_region.width)))
 
-    def text(self, scene: Scene, width: int) -> Content:
-        """The panel's text for a scene, in lines of at most `width` cells where it is laid out."""
+    def text(self, snapshot: RunSnapshot, width: int) -> Content:
+        """The panel's text for a snapshot, in lines of at most `width` cells where it is laid out."""
         raise NotImplementedError
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,47 +16,36 @@ from chomp.record.status import status
 from chomp_tui import keys
 from chomp_tui.live.alerts import alerts
 from chomp_tui.live.eta import eta_seconds
-from chomp_tui.live.feed import RunUpdate
 from chomp_tui.live.launched import status_with
-from chomp_tui.live.snapshot import Scene
+from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.run import charts
 from chomp_tui.screens.run.alert_bar import AlertBar, AlertList
 from chomp_tui.screens.run.board import Board
+from chomp_tui.screens.run.chart_set import ChartSet
 from chomp_tui.screens.run.charts import SMOOTHINGS, X_AXES, SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import TITLES, panels
 from chomp_tui.screens.run.facts import FactsPanel
-from chomp_tui.screens.run.following import TICK_SECONDS, are_ages_old
+from chomp_tui.screens.run.following import TICK_SECONDS, RunFollower, are_ages_old
 from chomp_tui.screens.run.header import RunHeader
 from chomp_tui.screens.run.log_view import LogView
 from chomp_tui.screens.run.memory import MemoryPanel
 from chomp_tui.screens.run.notice import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.panel import TextPanel
-from chomp_tui.screens.run.steering import SteeringScreen
+from chomp_tui.screens.run.steering import Steering
 from chomp_tui.screens.run.tab_strip import TabStrip
 from chomp_tui.screens.run.tiles import Tiles, TileStrip
 from chomp_tui.screens.run.time_budget import BudgetPanel
-from chomp_tui.settings import save_settings
-from chomp_tui.widgets.chart import Line, LineChart
+from chomp_tui.settings import SettingsSaver
+from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Ask
 from chomp_tui.widgets.samples import SamplesPanel
 
 SETTINGS_DELAY_SECONDS = 0.5
-# Of those that new rows make stale.
-CHARTS_AT_ONCE = 3
-CHARTS: dict[str, Callable[[Scene], list[Line]]] = {
-    "loss": charts.loss_lines,
-    "speed": charts.speed_lines,
-    "grad": charts.gradient_lines,
-    "rate": charts.rate_lines,
-    "device": charts.memory_lines,
-    "terms": charts.term_lines,
-}
-# Losses span decades: one key chooses for all of them.
-LOSSES = ("loss", "terms")
 
 
-class RunScreen(SteeringScreen):
+class RunScreen(ConsoleScreen):
     """Watch and steer one run."""
 
     MODE = "run"
@@ -71,36 +58,42 @@ class RunScreen(SteeringScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        self._path: Path | None = None
+        self.follower: RunFollower | None = None
+        self._steering = Steering(self)
+        self.charts = ChartSet(self)
         self._smoothed = SmoothedLoss()
-        # Charts whose data or place is another than when they were drawn; those drawn longest ago first.
-        self._stale_charts = list(CHARTS)
-        self._draws_all = True
         self._drawn_at = 0.0
         self._saving: Timer | None = None
-        # Choices so far, and how many of them are on disk.
-        self._choices = self._choices_saved = 0
-        self._save_lock = threading.Lock()
 
-    # What following calls for ------------------------------------------------------------
+    # The run -----------------------------------------------------------------------------
 
-    def forget(self) -> None:
-        """Another run will be shown: nothing of the last one stays."""
-        super().forget()
+    def show_run(self, path: Path) -> None:
+        """Follow the run at `path` from now on; nothing of the last one stays."""
+        self._path = path
+        self._steering.forget()
         self._smoothed = SmoothedLoss()
-        self._charts_changed()
+        self.charts.changed()
+        if self.follower is not None:
+            self._follow(self.follower, path)
 
-    def clear(self, path: Path) -> None:
-        """Show that the run at `path` is being read."""
+    def _follow(self, follower: RunFollower, path: Path) -> None:
         self.query_one(LogView).clear()
         self.query_one(Board).arrange_for(zoomed=None, notice=True)
-        self.say(str(path))
+        self.set_context(str(path))
         self.query_one(RunHeader).say(f"reading {path} …")
+        follower.follow(path)
 
-    def take_in(self, update: RunUpdate) -> None:
-        """Keep the log's new lines; charts have new data."""
-        self.query_one(LogView).add(update.log_lines, restarted=update.log_restarted)
-        self._stale_charts += [name for name in CHARTS if name not in self._stale_charts]
-        self._draws_all = self._draws_all or update.read_fraction < 1
+    def on_run_follower_updated(self, message: RunFollower.Updated) -> None:
+        if self.follower is not None and self.follower.accept(message):
+            update = message.update
+            self.query_one(LogView).add(update.log_lines, restarted=update.log_restarted)
+            self.charts.add_rows(is_whole=update.read_fraction == 1)
+            self.redraw()
+
+    def on_run_follower_facts_read(self, message: RunFollower.FactsRead) -> None:
+        if self.follower is not None and self.follower.accept(message):
+            self.redraw()
 
     # Coming and going --------------------------------------------------------------------
 
@@ -129,50 +122,53 @@ class RunScreen(SteeringScreen):
         )
 
     def on_mount(self) -> None:
-        self._is_up = True
-        settings = self.chomp.shared.settings
-        for chart in self.query(LineChart):
-            chart.marker = settings.marker
-        for name in LOSSES:
-            self._chart(name).log_y = settings.log_y
+        state = self.chomp.state
+        self.charts.set_marker(state.settings.marker)
+        self.charts.set_log_y(state.settings.log_y)
         self.set_interval(TICK_SECONDS, self._tick)
+        self._saver = SettingsSaver(state.settings)
+        self.follower = RunFollower(self.post_safely, state.live)
         if self._path is not None:
-            self._follow()
+            self._follow(self.follower, self._path)
         else:
             self.query_one(RunHeader).say("no run")
             self.query_one(NoticePanel).show(NO_RUN)
 
     def on_unmount(self) -> None:
-        self._is_up = False
-        self._stop_following()
-        self._save()
+        follower, self.follower = self.follower, None
+        if follower is not None:
+            follower.stop()
+        self._saver.save()
 
     def on_screen_resume(self) -> None:
-        self._charts_changed()
+        self.charts.changed()
         self.call_after_refresh(self.redraw)
 
     def _tick(self) -> None:
-        self.look_at_launched()
-        if are_ages_old(time.monotonic() - self._drawn_at, self.rest_seconds):
+        follower = self.follower
+        if follower is None:
+            return
+        follower.check_launched()
+        if are_ages_old(time.monotonic() - self._drawn_at, follower.rest_seconds):
             self.redraw()
 
     # Drawing -----------------------------------------------------------------------------
 
-    def scene(self) -> Scene | None:
+    def snapshot(self) -> RunSnapshot | None:
         """The run at this moment; None before anything was read."""
-        update = self._update
-        if update is None:
+        follower = self.follower
+        if follower is None or (update := follower.update) is None:
             return None
-        now, settings = time.time(), self.chomp.shared.settings
+        now, settings = time.time(), self.chomp.state.settings
         log_end = self.query_one(LogView).last_lines(LOG_LINES * 2)
-        made = status_with(status(update.view, update.liveness, now), update.view, self._launched, log_end)
-        return Scene(
+        made = status_with(status(update.view, update.liveness, now), update.view, follower.launched, log_end)
+        return RunSnapshot(
             update=update,
             now=now,
             status=made,
             alerts=alerts(update, made, now),
             eta_seconds=eta_seconds(update.view, now),
-            facts=self._facts,
+            facts=follower.facts,
             smoothed=self._smoothed.of(update.view.rows, settings.smoothing),
             smoothing=settings.smoothing,
             x_axis=settings.x_axis,
@@ -181,64 +177,45 @@ class RunScreen(SteeringScreen):
 
     def redraw(self) -> None:
         """Draw what has changed, if anybody looks."""
-        if not self._is_up or not self.is_current:
+        if not self.is_current:
             return
-        scene = self.scene()
-        if scene is None:
+        snapshot = self.snapshot()
+        if snapshot is None:
             return
         self._drawn_at = time.monotonic()
         with self.app.batch_update():
-            self._draw(scene)
+            self._draw(snapshot)
 
-    def _draw(self, scene: Scene) -> None:
+    def _draw(self, snapshot: RunSnapshot) -> None:
         board = self.query_one(Board)
-        notice = notice_of(scene)
-        board.arrange_for(zoomed=board.zoomed, notice=notice is not None, terms=bool(charts.terms_of(scene.view)))
+        notice = notice_of(snapshot)
+        board.arrange_for(zoomed=board.zoomed, notice=notice is not None, terms=bool(charts.terms_of(snapshot.view)))
         if notice is not None:
             self.query_one(NoticePanel).show(notice)
         elif self.focused is None:
             self.set_focus(self.query_one("#loss", LineChart))
-        self.query_one(RunHeader).draw(scene)
-        self.query_one(AlertBar).draw(scene, self.steering_line(scene))
-        self._draw_tabs(scene)
-        self.offer_for(scene)
+        self.query_one(RunHeader).draw(snapshot)
+        self.query_one(AlertBar).draw(snapshot, self._steering.line(snapshot))
+        self._draw_tabs(snapshot)
+        self._steering.offer_for(snapshot)
         for panel in board.children:
             if not panel.display:
                 continue
             if isinstance(panel, LogView):
                 panel.draw()
             elif isinstance(panel, TextPanel | SamplesPanel | RunCheckpoints | TileStrip):
-                panel.draw(scene)
-        self._draw_charts(scene)
+                panel.draw(snapshot)
+        self.charts.draw(snapshot)
 
-    def _charts_changed(self) -> None:
-        """All of them are to be drawn anew, at once."""
-        self._stale_charts, self._draws_all = list(CHARTS), True
-
-    def _draw_charts(self, scene: Scene) -> None:
-        """Draw charts that are stale: if only a few rows came, some now and the others at the next look or tick.
-
-        Drawing is most of what an update costs, and a key waits for all of it.
-        """
-        shown = [name for name in self._stale_charts if self._chart(name).display]
-        now = shown if self._draws_all else shown[:CHARTS_AT_ONCE]
-        for name in now:
-            self._chart(name).show(CHARTS[name](scene), x_label=scene.x_axis)
-        self._stale_charts = [name for name in shown if name not in now]
-        self._draws_all = False
-
-    def _chart(self, name: str) -> LineChart:
-        return self.query_one(f"#{name}", LineChart)
-
-    def _draw_tabs(self, scene: Scene) -> None:
+    def _draw_tabs(self, snapshot: RunSnapshot) -> None:
         plan = self.query_one(Board).plan
         titles = dict(TITLES)
-        if scene.alerts:
-            titles["alerts"] = f"Alerts {len(scene.alerts)}"
+        if snapshot.alerts:
+            titles["alerts"] = f"Alerts {len(snapshot.alerts)}"
         self.query_one(TabStrip).show(titles, plan.tabs, plan.chosen)
 
     def on_board_rearranged(self) -> None:
-        self._charts_changed()
+        self.charts.changed()
         self.call_after_refresh(self.redraw)
 
     # Panels ------------------------------------------------------------------------------
@@ -330,82 +307,102 @@ class RunScreen(SteeringScreen):
 
     def action_resume(self) -> None:
         """Pick a checkpoint to go on from, once the run has ended."""
-        scene = self.scene()
-        if self._path is None or scene is None:
-            self.chomp.tell("no run is chosen", severity="warning")
-        elif scene.status.is_live:
-            self.chomp.tell("this run is still going; stop it before resuming it", severity="warning")
-        elif not scene.saved and scene.update.read_fraction == 1:
-            self.chomp.tell(f"{self._path.name} has no checkpoint to resume from", severity="warning")
+        snapshot = self.snapshot()
+        if self._path is None or snapshot is None:
+            self.chomp.notify("no run is chosen", severity="warning")
+        elif snapshot.status.is_live:
+            self.chomp.notify("this run is still going; stop it before resuming it", severity="warning")
+        elif not snapshot.saved and snapshot.update.read_fraction == 1:
+            self.chomp.notify(f"{self._path.name} has no checkpoint to resume from", severity="warning")
         else:
             self.chomp.show_checkpoints(self._path)
+
+    # Steering ----------------------------------------------------------------------------
+
+    def offers(self, action: str) -> bool:
+        return self._steering.offers(action)
+
+    def action_pause(self) -> None:
+        """Pause, or resume."""
+        self._steering.pause()
+
+    def action_save_now(self) -> None:
+        """Save a checkpoint."""
+        self._steering.save_now()
+
+    def action_evaluate_now(self) -> None:
+        """Evaluate."""
+        self._steering.evaluate_now()
+
+    def action_sample_now(self) -> None:
+        """Ask for a prompt, then for a sample."""
+        self._steering.sample_now()
+
+    def action_stop(self) -> None:
+        """Ask how to end the run, then end it."""
+        self._steering.stop()
+
+    def on_steering_sent(self, message: Steering.Sent) -> None:
+        if not self._steering.accept(message):
+            self.redraw()
+        elif self.follower is not None:
+            self.follower.poke()
 
     # Charts ------------------------------------------------------------------------------
 
     def action_log_y(self) -> None:
         """Logarithmic or linear."""
-        settings = self.chomp.shared.settings
+        settings = self.chomp.state.settings
         settings.log_y = not settings.log_y
-        for name in LOSSES:
-            self._chart(name).log_y = settings.log_y
-        self._keep_settings()
+        self.charts.set_log_y(settings.log_y)
+        self._save_soon()
 
     def action_smoothing(self) -> None:
         """The next amount of smoothing."""
-        settings = self.chomp.shared.settings
+        settings = self.chomp.state.settings
         settings.smoothing = next((one for one in SMOOTHINGS if one > settings.smoothing), SMOOTHINGS[0])
         self._settings_changed()
 
     def action_x_axis(self) -> None:
         """The next x axis."""
-        settings = self.chomp.shared.settings
+        settings = self.chomp.state.settings
         place = X_AXES.index(settings.x_axis) if settings.x_axis in X_AXES else 0
         settings.x_axis = X_AXES[(place + 1) % len(X_AXES)]  # type: ignore[assignment]
         self._settings_changed()
 
     def action_marker(self) -> None:
         """Braille dots or blocks."""
-        settings = self.chomp.shared.settings
+        settings = self.chomp.state.settings
         settings.marker = "block" if settings.marker == "braille" else "braille"
-        for chart in self.query(LineChart):
-            chart.marker = settings.marker
-        self._keep_settings()
+        self.charts.set_marker(settings.marker)
+        self._save_soon()
 
     def action_zoom_in(self) -> None:
         """A shorter part, in all charts."""
-        for chart in self.query(LineChart):
+        for chart in self.charts.all:
             chart.zoom_in()
 
     def action_zoom_out(self) -> None:
         """A longer part, in all charts."""
-        for chart in self.query(LineChart):
+        for chart in self.charts.all:
             chart.zoom_out()
 
     def action_zoom_reset(self) -> None:
         """The whole run."""
-        for chart in self.query(LineChart):
+        for chart in self.charts.all:
             chart.zoom_reset()
 
     def _settings_changed(self) -> None:
-        self._charts_changed()
+        self.charts.changed()
         self.redraw()
-        self._keep_settings()
+        self._save_soon()
 
-    def _keep_settings(self) -> None:
-        """Write them soon: keys come in flocks."""
-        self._choices += 1
+    def _save_soon(self) -> None:
+        """Write the settings soon: keys come in flocks."""
         if self._saving is not None:
             self._saving.stop()
         self._saving = self.set_timer(SETTINGS_DELAY_SECONDS, self._save_aside)
+        self._saver.changed()
 
     def _save_aside(self) -> None:
-        threading.Thread(target=self._save, daemon=True, name="save-settings").start()
-
-    def _save(self) -> None:
-        """Keep the choices; where they cannot be kept they last as long as the console."""
-        with self._save_lock:
-            choices = self._choices
-            if choices > self._choices_saved:
-                with contextlib.suppress(OSError):
-                    save_settings(self.chomp.shared.settings)
-                self._choices_saved = choices
+        threading.Thread(target=self._saver.save, daemon=True, name="save-settings").start()

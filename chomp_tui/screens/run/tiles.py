@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from chomp.record.columns import Columns
 from chomp.record.text import count, step_time
-from chomp_tui.live.snapshot import MISSING, Scene, said
+from chomp_tui.live.snapshot import MISSING, RunSnapshot, said
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.widgets.update_if_changed import set_text
 
@@ -26,16 +26,16 @@ class Readout:
     style: str = "bold"
 
 
-def readouts(scene: Scene) -> list[Readout]:
+def readouts(snapshot: RunSnapshot) -> list[Readout]:
     """All numbers, the most wanted first."""
-    view, newest = scene.view, scene.newest
+    view, newest = snapshot.view, snapshot.newest
     eval_loss, bpb = view.evals.last("loss"), view.evals.last("bpb")
     best_step, best = best_eval(view.evals)
     lr_muon = newest("lr_muon")
-    limit = f"smoothed {scene.smoothing:g}" if scene.smoothing else "not smoothed"
+    limit = f"smoothed {snapshot.smoothing:g}" if snapshot.smoothing else "not smoothed"
     return [
-        Readout("loss", said(loss_now(scene), "{:.4f}".format), limit, "loss", "bold $chart-smooth"),
-        Readout("eval loss", said(eval_loss, "{:.4f}".format), _eval_note(scene), "eval", "bold $chart-eval"),
+        Readout("loss", said(loss_now(snapshot), "{:.4f}".format), limit, "loss", "bold $chart-smooth"),
+        Readout("eval loss", said(eval_loss, "{:.4f}".format), _eval_note(snapshot), "eval", "bold $chart-eval"),
         Readout("bits per byte", said(bpb, "{:.4f}".format), "", "bits/byte", "bold $chart-eval"),
         Readout("best eval", said(best, "{:.4f}".format), f"at step {best_step:,}" if best_step else ""),
         Readout("speed", said(newest("tokens_per_sec"), lambda value: count(round(value))), "tokens/s", "tokens/s"),
@@ -46,13 +46,15 @@ def readouts(scene: Scene) -> list[Readout]:
         Readout("packing", said(newest("packing_utilization"), "{:.1%}".format), "of positions"),
         Readout("tokens seen", count(view.tokens_seen) if view.tokens_seen else MISSING, "", "tokens"),
         Readout("parameters", count(view.started.parameters) if view.started else MISSING, ""),
-        Readout("compile", said(view.compiled.seconds if view.compiled else None, "{:.1f} s".format), _cached(scene)),
+        Readout(
+            "compile", said(view.compiled.seconds if view.compiled else None, "{:.1f} s".format), _cached(snapshot)
+        ),
     ]
 
 
-def loss_now(scene: Scene) -> float | None:
+def loss_now(snapshot: RunSnapshot) -> float | None:
     """The newest finite smoothed loss; of a loss that is not finite now there is none."""
-    values = scene.smoothed
+    values = snapshot.smoothed
     return float(values[-1]) if len(values) else None
 
 
@@ -65,22 +67,22 @@ def best_eval(evals: Columns) -> tuple[int, float | None]:
     return int(evals["step"][index]), float(losses[index])
 
 
-def _eval_note(scene: Scene) -> str:
-    step = scene.view.evals.last("step")
+def _eval_note(snapshot: RunSnapshot) -> str:
+    step = snapshot.view.evals.last("step")
     return f"at step {int(step):,}" if step is not None else ""
 
 
-def _cached(scene: Scene) -> str:
-    compiled = scene.view.compiled
+def _cached(snapshot: RunSnapshot) -> str:
+    compiled = snapshot.view.compiled
     return "from the cache" if compiled is not None and compiled.cache_hit else ""
 
 
 class Tiles(TextPanel):
     """The column."""
 
-    def text(self, scene: Scene, width: int) -> Content:
+    def text(self, snapshot: RunSnapshot, width: int) -> Content:
         lines = []
-        for one in readouts(scene):
+        for one in readouts(snapshot):
             value = Content.assemble((f"{one.label:<14}", "$muted"), (f"{one.value:>9}", one.style))
             note = f"  {one.note}" if one.note and width >= 25 + len(one.note) else ""
             lines.append(value + Content.styled(note, "$muted"))
@@ -93,10 +95,10 @@ class TileStrip(Static):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, markup=False)
 
-    def draw(self, scene: Scene) -> None:
+    def draw(self, snapshot: RunSnapshot) -> None:
         """Show as many numbers as fit."""
         line = Content("")
-        for one in readouts(scene):
+        for one in readouts(snapshot):
             if not one.short:
                 continue
             part = Content.assemble((one.short, "$muted"), " ", (one.value, one.style))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from chomp.record.text import duration
-from chomp_tui.live.snapshot import Scene
+from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.panel import TextPanel, bar
 
 NAMES = {
@@ -24,15 +24,15 @@ NAMES = {
 class BudgetPanel(TextPanel):
     """Seconds by category over all attempts, as bars and shares."""
 
-    def text(self, scene: Scene, width: int) -> Content:
-        live = scene.status.is_live
-        spent = scene.view.spent_until(scene.now) if live else scene.view.budget
+    def text(self, snapshot: RunSnapshot, width: int) -> Content:
+        live = snapshot.status.is_live
+        spent = snapshot.view.spent_until(snapshot.now) if live else snapshot.view.budget
         total = sum(spent.values())
         if total <= 0:
             return Content.styled("nothing was measured yet", "$muted")
         cells = max(0, min(40, width - 28))
-        lines, origin = [], scene.facts.origin
-        if origin is not None and scene.view.is_accounted:
+        lines, origin = [], snapshot.facts.origin
+        if origin is not None and snapshot.view.is_accounted:
             # The account came with the checkpoint; while a fork has only its phases to go by, it is the fork's alone.
             lines.append(Content.styled(f"with its origin's up to step {origin.step:,}", "$muted"))
         for key, (name, colour) in NAMES.items():

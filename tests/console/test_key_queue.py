@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from chomp_tui.platform import key_queue as keyline
-from chomp_tui.platform.key_queue import KeyLine
+from chomp_tui.platform.key_queue import KeyQueue
 from chomp_tui.screens.configure.form import ConfigForm
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.widgets.dialogs import Choose
@@ -91,7 +91,7 @@ class Stuck(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.keys = KeyLine(self, super().on_event)
+        self.keys = KeyQueue(self, super().on_event)
         self.free = asyncio.Event()
 
     def compose(self) -> ComposeResult:

@@ -1,0 +1,89 @@
+"""What screens share, and what they may ask of the console: no screen imports the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+# Only for types: the first frame does not wait for the engine's configuration classes.
+if TYPE_CHECKING:
+    from textual.notifications import SeverityLevel
+
+    from chomp.config import LoadedConfig
+    from chomp_tui.config.draft import ForkOrigin
+    from chomp_tui.engine.launch import LaunchRequest
+    from chomp_tui.settings import Settings
+
+
+@dataclass(frozen=True)
+class StartView:
+    """What the command line shows first.
+
+    Attributes:
+        mode: the first screen.
+        config: the file to configure.
+        overrides: `KEY=VALUE` texts on top of it.
+        run: the run to show, or the run directory to write.
+        resume: as on the command line.
+        start: whether to start the run at once.
+    """
+
+    mode: str = "home"
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    run: Path | None = None
+    resume: str = "none"
+    start: bool = False
+
+
+@dataclass
+class ConsoleState:
+    """What screens share.
+
+    Attributes:
+        runs: the folder of runs.
+        configs: the folder of configurations.
+        read_only: whether nothing may be started, steered or deleted.
+        environment: variables that the device screen sets for runs started here.
+        live: runs seen alive, and the engine's pid; kept by the run screen.
+        notes: sentences to show at the start, on problems in the settings file.
+        current_config: the valid configuration open in the configure screen, if there is one.
+    """
+
+    settings: Settings
+    runs: Path = Path("runs")
+    configs: Path = Path("configs")
+    read_only: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+    live: dict[Path, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    current_config: LoadedConfig | None = None
+
+
+class Console(Protocol):
+    """The application, as screens know it."""
+
+    @property
+    def state(self) -> ConsoleState: ...
+
+    def open_run(self, path: Path) -> None:
+        """Show one run."""
+
+    def edit_config(self, path: Path | None, *, fork: ForkOrigin | None = None) -> None:
+        """Configure a run from a file, or from a past run's directory."""
+
+    def show_checkpoints(self, run: Path | None) -> None:
+        """Show the checkpoints of one run, or of all."""
+
+    def launch(self, request: LaunchRequest) -> bool:
+        """Start an engine and show its run; returns whether it was started."""
+
+    def refuse_read_only(self) -> bool:
+        """Whether this console is read-only; notifies the user if it is."""
+
+    def notify(self, message: str, *, severity: SeverityLevel = "information") -> None:
+        """Show a passing message, literally."""
+
+    def action_show_screen(self, mode: str) -> None:
+        """Go to one of the screens."""
