@@ -43,7 +43,6 @@ def make(run_dir: Path, preset: str) -> None:
     import jax
     import numpy as np
 
-    from chomp.checkpoint.items import named_leaves
     from chomp.checkpoint.resume import identity
     from chomp.checkpoint.retention import Retention
     from chomp.checkpoint.store import CheckpointStore
@@ -51,6 +50,7 @@ def make(run_dir: Path, preset: str) -> None:
     from chomp.config.load import parse_config
     from chomp.data.tokenizers import build_tokenizer
     from chomp.model.build import build_model
+    from chomp.model.paths import named_leaves
     from chomp.model.resolve import resolve_model
     from chomp.record.rundir import RunDir
 
@@ -62,7 +62,7 @@ def make(run_dir: Path, preset: str) -> None:
     config = config.model_copy(update={"model": model})
     params = {
         name: jax.device_put((0.02 * rng.standard_normal(leaf.shape, np.float32)).astype(leaf.dtype))
-        for name, leaf in named_leaves(build_model(model).abstract()).items()
+        for name, leaf in named_leaves(build_model(model).abstract())
     }
     tokenizer.save(run.tokenizer)
     run.events.touch()
