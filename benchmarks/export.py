@@ -43,11 +43,11 @@ def make(run_dir: Path, preset: str) -> None:
     import jax
     import numpy as np
 
-    from chomp.checkpoint.items import named_leaves
     from chomp.checkpoint.retention import Retention
     from chomp.checkpoint.store import CheckpointStore
     from chomp.config.load import parse_config
     from chomp.data.tokenizers import build_tokenizer
+    from chomp.model.paths import named_leaves
     from chomp.record.rundir import RunDir
     from chomp.train.blueprint import build_blueprint
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from chomp.__main__ import main
-from chomp.model.base import LanguageModel
+from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.dummy import DummyModel
 from chomp.model.megalodon import MegalodonModel
 
@@ -21,10 +21,10 @@ POISON_ID = ord(POISON) + 3
 
 def poisoned(token_losses: Callable[..., Any]) -> Callable[..., Any]:
     def losses(
-        model: LanguageModel, input_ids: Int[Array, "batch seq"], *args: Any, **kwargs: Any
+        model: LanguageModel, inputs: ModelInputs, **kwargs: Any
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
-        plain, count = token_losses(model, input_ids, *args, **kwargs)
-        return jnp.where((input_ids == POISON_ID).any(), jnp.nan, 1.0) * plain, count
+        plain, count = token_losses(model, inputs, **kwargs)
+        return jnp.where((inputs.input_ids == POISON_ID).any(), jnp.nan, 1.0) * plain, count
 
     return losses
 

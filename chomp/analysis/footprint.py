@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from chomp.config import Config
+from chomp.model.base import ModelInputs
 from chomp.model.build import ModelDef
 from chomp.step.objective import build_objective
-from chomp.step.rows import Rows
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import abstract_batch
 
@@ -87,11 +87,11 @@ def activation_bytes(model_def: ModelDef, config: Config) -> int:
     objective = build_objective(config.objective, model_def)
 
     def residuals(params: Any, ids: Any, labels: Any, segments: Any) -> Any:
-        rows = Rows(ids, labels, segments if config.data.isolate_documents else None)
-        counts = objective.counts(jax.tree.map(lambda field: field[None], rows))
+        inputs = ModelInputs(ids, labels, segments if config.data.isolate_documents else None)
+        counts = objective.counts(jax.tree.map(lambda field: field[None], inputs))
 
         def loss(params: Any) -> Any:
-            return objective.sums(params, rows, counts, jax.random.key(0))[0]
+            return objective.sums(params, inputs, counts, jax.random.key(0))[0]
 
         return jax.vjp(loss, params)[1]
 

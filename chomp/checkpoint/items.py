@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chomp.model.mtp import WithHeads, heads_of, trunk_of
+from chomp.model.paths import dotted, named_leaves
 from chomp.step.state import TrainState
 
 COUNTERS = ("step", "updates", "skipped", "skipped_in_a_row", "rng")
@@ -26,9 +27,9 @@ def to_items(state: TrainState) -> dict[str, dict[str, Any]]:
     """
     heads = heads_of(state.params)
     return {
-        "params": named_leaves(trunk_of(state.params)),
-        **({"mtp": named_leaves(heads)} if heads else {}),
-        "opt": named_leaves(state.opt_state),
+        "params": dict(named_leaves(trunk_of(state.params))),
+        **({"mtp": dict(named_leaves(heads))} if heads else {}),
+        "opt": dict(named_leaves(state.opt_state)),
         "state": {name: getattr(state, name) for name in COUNTERS},
     }
 
@@ -47,18 +48,7 @@ def from_items(items: Mapping[str, Mapping[str, Any]], like: TrainState) -> Trai
     )
 
 
-def named_leaves(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by dotted path."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {path_name(path): leaf for path, leaf in leaves}
-
-
 def fill(like: Any, leaves: Mapping[str, Any]) -> Any:
     """A tree of `like`'s structure with the leaves of these names."""
     paths, structure = jax.tree_util.tree_flatten_with_path(like)
-    return jax.tree.unflatten(structure, [leaves[path_name(path)] for path, _ in paths])
-
-
-def path_name(path: Any) -> str:
-    """A key path as dotted names: `.layers[0].attn` becomes `layers.0.attn`."""
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+    return jax.tree.unflatten(structure, [leaves[dotted(path)] for path, _ in paths])

@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chomp.config.spec import settings
+from chomp.config.spec import flatten, settings
+
+NOT_SETTINGS = ("data_fingerprint", "tokenizer_digest")
+"""What a checkpoint's identity holds beside settings: known only where text and tokenizer are open."""
 
 Severity = Literal["incompatible", "needs_accept", "allowed"]
 
@@ -135,7 +138,7 @@ def compare(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference
     A setting that the checkpoint does not know yet had what is its default now; any other path that only one side has
     counts as absent (None) on the other.
     """
-    left, right = dict(flatten(saved)), dict(flatten(now))
+    left, right = flatten(saved), flatten(now)
     differences = []
     for path in sorted(left.keys() | right.keys()):
         before, after = left.get(path, _default(path)), right.get(path)
@@ -188,16 +191,6 @@ def format_table(differences: Iterable[Difference]) -> str:
     return "\n".join(
         "  " + "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows
     )
-
-
-def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Dotted paths and values of a nested table; lists are values."""
-    for key, value in table.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{path}.")
-        else:
-            yield path, list(value) if isinstance(value, tuple) else value
 
 
 def _short(value: Any, limit: int = 28) -> str:

@@ -11,6 +11,9 @@ ModelPreset = Literal[
     "d20", "nano-125m", "nano-1b", "medium-3b", "large-7b", "d20-e3-full", "tiny-cpu",
     "micro", "small-50m", "base-120m", "llama-270m",
 ]  # fmt: skip
+FROM_TOKENIZER = ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")
+"""Settings that a tokenizer decides when a run starts, where a configuration leaves them open."""
+
 StoredDtype = Literal["float32", "bfloat16"]
 
 

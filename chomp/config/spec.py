@@ -172,13 +172,12 @@ def children(section: str) -> tuple[str, ...]:
     return tuple(sections()[section].kind.model_fields)
 
 
-def flatten(config: Section, prefix: str = "") -> dict[str, Any]:
-    """A configuration's values by dotted path."""
+def flatten(table: Section | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of a configuration, or of any nested table, by dotted path; lists are values, and a tuple is a list."""
     flat: dict[str, Any] = {}
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        if isinstance(value, Section):
-            flat.update(flatten(value, f"{prefix}{name}."))
+    for key, value in (table.model_dump() if isinstance(table, Section) else table).items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
         else:
-            flat[f"{prefix}{name}"] = value
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat

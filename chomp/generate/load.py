@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 
 import jax
 
-from chomp.checkpoint.items import fill, named_leaves
+from chomp.checkpoint.items import fill
 from chomp.checkpoint.retention import Retention
 from chomp.checkpoint.store import CheckpointStore, with_sharding
 from chomp.config import Config
+from chomp.config.compat import NOT_SETTINGS
 from chomp.config.validate import config_from_dict
 from chomp.data.tokenizers import Tokenizer, load_tokenizer
 from chomp.errors import CheckpointError
 from chomp.model.build import ModelDef, build_model
+from chomp.model.paths import named_leaves
 from chomp.record.manifest import CheckpointInfo, list_checkpoints, newest_good
 from chomp.record.rundir import RunDir, open_run_around
 
@@ -90,9 +92,7 @@ def _candidates(path: Path) -> tuple[RunDir, Sequence[CheckpointInfo]]:
 
 
 def _described(run: RunDir, info: CheckpointInfo) -> Described:
-    values = {
-        k: v for k, v in info.meta["identity"].items() if k not in ("derived", "data_fingerprint", "tokenizer_digest")
-    }
+    values = {k: v for k, v in info.meta["identity"].items() if k not in ("derived", *NOT_SETTINGS)}
     config = config_from_dict(values)
     tokenizer = load_tokenizer(run.tokenizer)
     if tokenizer.digest() != info.meta["identity"]["tokenizer_digest"]:
@@ -115,9 +115,9 @@ def load_trained(path: Path, *, on_host: bool = False) -> TrainedModel:
     like = model_def.abstract()
     store = CheckpointStore(run.checkpoints, retention=Retention(max_to_keep=1), on_event=lambda event: None)
     if on_host:
-        params = store.load_to_host(info, "params", named_leaves(like))
+        params = store.load_to_host(info, "params", dict(named_leaves(like)))
     else:
         sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        items, _ = store.load(info, {"params": with_sharding(named_leaves(like), sharding)}, verified=True)
+        items, _ = store.load(info, {"params": with_sharding(dict(named_leaves(like)), sharding)}, verified=True)
         params = items["params"]
     return TrainedModel(run, info, config, tokenizer, model_def, fill(like, params))

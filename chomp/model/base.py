@@ -1,22 +1,42 @@
 """What the step, evaluation and sampling ask of a language model."""
 
 import abc
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from chomp.data.batch import Batch
 from chomp.model.decoding import SamplingParams, continue_prompts
+
+
+class ModelInputs(NamedTuple):
+    """The part of a batch that a model reads, as device arrays of one shape.
+
+    Attributes:
+        input_ids: token ids. They are trusted: the data package checks them on the host.
+        labels: unshifted, `labels[..., t]` is predicted from position `t - 1`; -100 where no loss is taken.
+        segment_ids: number the documents of a row from 1, 0 is padding; given, they keep documents apart, and without
+            them a row is one continuous text whose padding, if any, is at its end.
+    """
+
+    input_ids: Int[Array, "*accum batch seq"]
+    labels: Int[Array, "*accum batch seq"]
+    segment_ids: Int[Array, "*accum batch seq"] | None = None
+
+
+def model_inputs(batch: Batch, isolate: bool) -> ModelInputs:
+    """Take from a batch what the model reads; `isolate` is `data.isolate_documents`."""
+    segment_ids = jnp.asarray(batch.segment_ids) if isolate else None
+    return ModelInputs(jnp.asarray(batch.input_ids), jnp.asarray(batch.labels), segment_ids)
 
 
 class LanguageModel(eqx.Module):
     """A causal language model: next-token losses, logits, sampling and its cost.
 
-    All array fields are parameters. Labels are unshifted: `labels[:, t]` is predicted from position `t - 1`.
-    `segment_ids` number the documents of a row from 1, 0 is padding; given, they keep documents apart, and
-    without them a row is one continuous text whose padding, if any, is at its end.
-    Token ids are trusted: the data package checks them on the host.
+    All array fields are parameters. `ModelInputs` are `[batch, seq]` here; `key` seeds dropout, without it there is
+    none.
     """
 
     embedding_path: ClassVar[str]
@@ -24,41 +44,22 @@ class LanguageModel(eqx.Module):
 
     @abc.abstractmethod
     def token_losses(
-        self,
-        input_ids: Int[Array, "batch seq"],
-        labels: Int[Array, "batch seq"],
-        segment_ids: Int[Array, "batch seq"] | None = None,
-        *,
-        deterministic: bool = True,
-        key: PRNGKeyArray | None = None,
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
         """Return fp32 negative log-likelihoods in nats, `[B, T - 1]`, 0 where excluded, and how many count."""
 
     def loss_sum(
-        self,
-        input_ids: Int[Array, "batch seq"],
-        labels: Int[Array, "batch seq"],
-        segment_ids: Int[Array, "batch seq"] | None = None,
-        *,
-        deterministic: bool = True,
-        key: PRNGKeyArray | None = None,
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, ""], Int[Array, ""]]:
         """Return the fp32 sum of token losses in nats and the int32 count of loss tokens.
 
         Sums and counts of several micro-batches add up exactly to those of one large batch.
         """
-        losses, count = self.token_losses(input_ids, labels, segment_ids, deterministic=deterministic, key=key)
+        losses, count = self.token_losses(inputs, key=key)
         return losses.sum(dtype=jnp.float32), count.astype(jnp.int32)
 
     @abc.abstractmethod
-    def hidden_states(
-        self,
-        input_ids: Int[Array, "batch seq"],
-        segment_ids: Int[Array, "batch seq"] | None = None,
-        *,
-        deterministic: bool = True,
-        key: PRNGKeyArray | None = None,
-    ) -> Float[Array, "batch seq dim"]:
+    def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
         """Return the final states, those that the output head reads, in the compute dtype."""
 
     @abc.abstractmethod

@@ -47,6 +47,10 @@ class ModelDef:
         """Draw parameters on the default device in one compiled call; a pytree of arrays only."""
         return jax.jit(self.make_params)(key)
 
+    def dropout_key(self, key: PRNGKeyArray) -> PRNGKeyArray | None:
+        """Return what training passes to the model: `key`, or None where the model runs without dropout."""
+        return None if self.deterministic else key
+
     def abstract(self) -> PyTree:
         """Return the parameters' shapes and dtypes as `jax.ShapeDtypeStruct` without running anything."""
         return _abstract(self)

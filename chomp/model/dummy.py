@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from chomp.config.model import ModelConfig
-from chomp.model.base import LanguageModel
+from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.loss import loss_mask
 
 
@@ -36,17 +36,10 @@ class DummyModel(LanguageModel):
         self.dropout = config.dropout
         self.compute_dtype = jnp.dtype(config.compute_dtype)
 
-    def hidden_states(
-        self,
-        input_ids: Int[Array, "batch seq"],
-        segment_ids: Int[Array, "batch seq"] | None = None,
-        *,
-        deterministic: bool = True,
-        key: PRNGKeyArray | None = None,
-    ) -> Float[Array, "batch seq dim"]:
+    def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
         """See `LanguageModel.hidden_states`; `segment_ids` change nothing here."""
-        found = self.embed.weight[input_ids]
-        if not deterministic and self.dropout > 0.0:
+        found = self.embed.weight[inputs.input_ids]
+        if key is not None and self.dropout > 0.0:
             found = eqx.nn.Dropout(self.dropout)(found, key=key)
         return found.astype(self.compute_dtype)
 
@@ -58,21 +51,15 @@ class DummyModel(LanguageModel):
         return products + self.lm_head.bias.astype(jnp.float32)
 
     def token_losses(
-        self,
-        input_ids: Int[Array, "batch seq"],
-        labels: Int[Array, "batch seq"],
-        segment_ids: Int[Array, "batch seq"] | None = None,
-        *,
-        deterministic: bool = True,
-        key: PRNGKeyArray | None = None,
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
         """See `LanguageModel.token_losses`."""
-        hidden = self.embed.weight[input_ids[:, :-1]]
-        if not deterministic and self.dropout > 0.0:
+        hidden = self.embed.weight[inputs.input_ids[:, :-1]]
+        if key is not None and self.dropout > 0.0:
             hidden = eqx.nn.Dropout(self.dropout)(hidden, key=key)
         log_probs = jax.nn.log_softmax(self.unembed(hidden), axis=-1)
-        counted = loss_mask(labels, segment_ids)
-        targets = jnp.where(counted, labels[:, 1:], 0)
+        counted = loss_mask(inputs.labels, inputs.segment_ids)
+        targets = jnp.where(counted, inputs.labels[:, 1:], 0)
         chosen = jnp.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]
         return jnp.where(counted, -chosen, 0.0), counted.sum(dtype=jnp.int32)
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from megalodon_jax.layers.segments import segment_runs_and_local_positions
 
 from chomp.config.model import ModelConfig
-from chomp.model.base import LanguageModel
+from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.flops import mean_attention_span
 from chomp.model.head import logits_of, negative_log_likelihoods
 from chomp.model.loss import loss_mask
@@ -285,32 +285,19 @@ class LlamaModel(LanguageModel):
         return x if key is None or self.dropout == 0.0 else eqx.nn.Dropout(self.dropout)(x, key=key)
 
     def token_losses(
-        self,
-        input_ids: Int[Array, "batch seq"],
-        labels: Int[Array, "batch seq"],
-        segment_ids: Int[Array, "batch seq"] | None = None,
-        *,
-        deterministic: bool = True,
-        key: PRNGKeyArray | None = None,
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
         """See `LanguageModel.token_losses`."""
-        hidden = self.hidden(input_ids, segment_ids, key=None if deterministic else key)[:, :-1]
-        counted = loss_mask(labels, segment_ids)
-        targets = jnp.where(counted, labels[:, 1:], 0)
+        hidden = self.hidden_states(inputs, key=key)[:, :-1]
+        counted = loss_mask(inputs.labels, inputs.segment_ids)
+        targets = jnp.where(counted, inputs.labels[:, 1:], 0)
         flat = hidden.reshape(-1, hidden.shape[-1])
         losses = negative_log_likelihoods(flat, self.head_weight, targets.reshape(-1), self.loss_chunk_size)
         return jnp.where(counted, losses.reshape(counted.shape), 0.0), counted.sum(dtype=jnp.int32)
 
-    def hidden_states(
-        self,
-        input_ids: Int[Array, "batch seq"],
-        segment_ids: Int[Array, "batch seq"] | None = None,
-        *,
-        deterministic: bool = True,
-        key: PRNGKeyArray | None = None,
-    ) -> Float[Array, "batch seq dim"]:
+    def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
         """See `LanguageModel.hidden_states`."""
-        return self.hidden(input_ids, segment_ids, key=None if deterministic else key)
+        return self.hidden(inputs.input_ids, inputs.segment_ids, key=key)
 
     def unembed(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
         """See `LanguageModel.unembed`."""

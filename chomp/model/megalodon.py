@@ -14,7 +14,7 @@ from megalodon_jax.types import ModelCache
 from chomp.config.model import ModelConfig
 from chomp.errors import ConfigError
 from chomp.model.attention import HalvedAttention
-from chomp.model.base import LanguageModel
+from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.cema import BlockwiseEMA
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
 from chomp.model.head import logits_of
@@ -90,13 +90,7 @@ class MegalodonModel(LanguageModel):
     loss_chunk_size: int | None = eqx.field(static=True)
 
     def token_losses(
-        self,
-        input_ids: Int[Array, "batch seq"],
-        labels: Int[Array, "batch seq"],
-        segment_ids: Int[Array, "batch seq"] | None = None,
-        *,
-        deterministic: bool = True,
-        key: PRNGKeyArray | None = None,
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
         """See `LanguageModel.token_losses`.
 
@@ -104,10 +98,10 @@ class MegalodonModel(LanguageModel):
         loss token can see it, and an all-true mask triples the time to compile.
         """
         losses, count = self.network.compute_loss(
-            input_ids,
-            labels,
-            segment_ids=segment_ids,
-            deterministic=deterministic,
+            inputs.input_ids,
+            inputs.labels,
+            segment_ids=inputs.segment_ids,
+            deterministic=key is None,
             key=key,
             reduction="none",
             return_valid_count=True,
@@ -115,16 +109,11 @@ class MegalodonModel(LanguageModel):
         )
         return losses, count.astype(jnp.int32)
 
-    def hidden_states(
-        self,
-        input_ids: Int[Array, "batch seq"],
-        segment_ids: Int[Array, "batch seq"] | None = None,
-        *,
-        deterministic: bool = True,
-        key: PRNGKeyArray | None = None,
-    ) -> Float[Array, "batch seq dim"]:
+    def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
         """See `LanguageModel.hidden_states`."""
-        found, _ = self.network.model(input_ids, segment_ids=segment_ids, deterministic=deterministic, key=key)
+        found, _ = self.network.model(
+            inputs.input_ids, segment_ids=inputs.segment_ids, deterministic=key is None, key=key
+        )
         return found.astype(self.network.config.compute_dtype)
 
     def unembed(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from chomp.config.compat import NOT_SETTINGS
 from chomp.errors import CheckpointError, RunDirError
 from chomp.record.manifest import (
     MANIFEST,
@@ -25,7 +26,6 @@ from chomp.record.origin import Origin, write_origin
 from chomp.record.rundir import RunDir, fsync_folder, write_whole
 
 # A checkpoint's identity beside the settings themselves.
-NOT_SETTINGS = ("data_fingerprint", "tokenizer_digest")
 _STEP = re.compile(rb'^\{"step":(\d+)[,}]')
 
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from chomp.data.batch import Batch
+from chomp.model.base import model_inputs
 from chomp.model.build import ModelDef
 from chomp.model.loss import loss_mask
-from chomp.step.rows import rows_of
 
 
 class EvalSums(NamedTuple):
@@ -44,9 +44,9 @@ def make_eval_step(model_def: ModelDef, *, isolate: bool) -> EvalStep:
     """
 
     def eval_step(params: PyTree, batch: Batch) -> EvalSums:
-        rows = rows_of(batch, isolate)
-        losses, tokens = model_def.combine(params).token_losses(*rows, deterministic=True)
-        counted = loss_mask(rows.labels, rows.segment_ids)
+        inputs = model_inputs(batch, isolate)
+        losses, tokens = model_def.combine(params).token_losses(inputs)
+        counted = loss_mask(inputs.labels, inputs.segment_ids)
         return EvalSums(losses.sum(dtype=jnp.float32), tokens, losses.sum(axis=1), counted.sum(axis=1, dtype=jnp.int32))
 
     return jax.jit(eval_step)

@@ -18,12 +18,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from chomp.config.objective import ObjectiveConfig
-from chomp.model.base import LanguageModel
+from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.build import ModelDef
 from chomp.model.head import by_chunks
 from chomp.model.loss import loss_mask
 from chomp.model.mtp import PredictionHead, heads_of, later_mask, shifted
-from chomp.step.rows import Rows
 
 Counts: TypeAlias = Mapping[str, Int[Array, ""]]
 
@@ -46,11 +45,13 @@ class Objective(abc.ABC):
     """Sums of one micro-batch, and the one among them whose gradient is taken."""
 
     @abc.abstractmethod
-    def counts(self, rows: Rows) -> dict[str, Int[Array, ""]]:
+    def counts(self, inputs: ModelInputs) -> dict[str, Int[Array, ""]]:
         """Return the tokens of each further term in a whole batch, `[accum, batch, seq]`."""
 
     @abc.abstractmethod
-    def sums(self, params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> tuple[Float[Array, ""], LossSums]:
+    def sums(
+        self, params: PyTree, inputs: ModelInputs, counts: Counts, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], LossSums]:
         """Return what is differentiated, and what is measured, in one micro-batch `[batch, seq]`.
 
         Args:
@@ -74,14 +75,16 @@ class NextToken(Objective):
     def __init__(self, model_def: ModelDef) -> None:
         self._model_def = model_def
 
-    def counts(self, rows: Rows) -> dict[str, Int[Array, ""]]:
+    def counts(self, inputs: ModelInputs) -> dict[str, Int[Array, ""]]:
         """There is no further term."""
         return {}
 
-    def sums(self, params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> tuple[Float[Array, ""], LossSums]:
+    def sums(
+        self, params: PyTree, inputs: ModelInputs, counts: Counts, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], LossSums]:
         """See `Objective.sums`."""
         model_def = self._model_def
-        loss, tokens = model_def.combine(params).loss_sum(*rows, deterministic=model_def.deterministic, key=key)
+        loss, tokens = model_def.combine(params).loss_sum(inputs, key=model_def.dropout_key(key))
         return loss, LossSums(loss, tokens, {})
 
 
@@ -105,9 +108,9 @@ class AuxiliaryLosses(Objective):
         self._config = config
         self._model_def = model_def
 
-    def counts(self, rows: Rows) -> dict[str, Int[Array, ""]]:
+    def counts(self, inputs: ModelInputs) -> dict[str, Int[Array, ""]]:
         """See `Objective.counts`; `loss` is among them, against which the others are weighed."""
-        counted = loss_mask(rows.labels, rows.segment_ids)
+        counted = loss_mask(inputs.labels, inputs.segment_ids)
         by_micro = counted.sum(axis=(1, 2), dtype=jnp.int32)
         found = {name: by_micro.sum() for name in ("loss", *self._of_all_tokens())}
         if self._filters:
@@ -116,21 +119,21 @@ class AuxiliaryLosses(Objective):
             found[mtp_name(head)] = later_mask(counted, head).sum(dtype=jnp.int32)
         return found
 
-    def sums(self, params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> tuple[Float[Array, ""], LossSums]:
+    def sums(
+        self, params: PyTree, inputs: ModelInputs, counts: Counts, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], LossSums]:
         """See `Objective.sums`."""
         model = self._model_def.combine(params)
-        states = model.hidden_states(
-            rows.input_ids, rows.segment_ids, deterministic=self._model_def.deterministic, key=key
-        )
-        counted = loss_mask(rows.labels, rows.segment_ids)
-        tokens = self._next_token(model, states[:, :-1], rows.labels[:, 1:], counted)
+        states = model.hidden_states(inputs, key=self._model_def.dropout_key(key))
+        counted = loss_mask(inputs.labels, inputs.segment_ids)
+        tokens = self._next_token(model, states[:, :-1], inputs.labels[:, 1:], counted)
         terms = {name: tokens[name].sum(dtype=jnp.float32) for name in self._of_all_tokens()}
         if self._filters:
             kept = self._kept(tokens["loss"], counted)
             trained = tokens.get("smoothed_loss", tokens["loss"])
             terms["filtered_loss"] = jnp.where(kept, trained, 0.0).sum(dtype=jnp.float32)
         if heads := heads_of(params):
-            terms |= self._later(model, heads, states[:, :-1], rows.labels[:, 1:], counted)
+            terms |= self._later(model, heads, states[:, :-1], inputs.labels[:, 1:], counted)
         loss = tokens["loss"].sum(dtype=jnp.float32)
         return self._weighed(loss, terms, counts), LossSums(loss, counted.sum(dtype=jnp.int32), terms)
 

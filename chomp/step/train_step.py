@@ -14,11 +14,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from chomp.config.derive import Derived
 from chomp.config.schema import Config
 from chomp.data.batch import Batch
+from chomp.model.base import ModelInputs, model_inputs
 from chomp.model.build import ModelDef
 from chomp.optim.build import Optimizer
 from chomp.optim.conditional import select
 from chomp.step.objective import Counts, LossSums, Objective, build_objective
-from chomp.step.rows import Rows, rows_of
 from chomp.step.state import TrainState
 
 
@@ -86,9 +86,9 @@ def make_train_step(model_def: ModelDef, optimizer: Optimizer, config: Config, d
     clip_norm, halting = config.optim.grad_clip_norm, config.debug.nonfinite != "skip"
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        rows = rows_of(batch, isolate)
-        counts = objective.counts(rows)
-        (total, tokens, terms), grad_sums = sum_gradients(state.params, rows, counts, state.dropout_key())
+        inputs = model_inputs(batch, isolate)
+        counts = objective.counts(inputs)
+        (total, tokens, terms), grad_sums = sum_gradients(state.params, inputs, counts, state.dropout_key())
         denominator = jnp.maximum(tokens, 1).astype(jnp.float32)
         loss = total / denominator
         grad_norm = optax.tree.norm(grad_sums) / denominator
@@ -136,29 +136,29 @@ def compile_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -
 
 def _make_gradient_sums(
     objective: Objective, grad_accum: int
-) -> Callable[[PyTree, Rows, Counts, PRNGKeyArray], GradientSums]:
-    """Return (params, rows, counts, key) -> sums over all micro-batches, with fp32 gradients.
+) -> Callable[[PyTree, ModelInputs, Counts, PRNGKeyArray], GradientSums]:
+    """Return (params, inputs, counts, key) -> sums over all micro-batches, with fp32 gradients.
 
     A single micro-batch goes through the same scan: XLA removes a loop of one turn (equal bits, time and temporary
     memory were measured on CPU).
     """
 
-    def one(params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> GradientSums:
+    def one(params: PyTree, inputs: ModelInputs, counts: Counts, key: PRNGKeyArray) -> GradientSums:
         def sums(params: PyTree) -> tuple[Float[Array, ""], LossSums]:
-            return objective.sums(params, rows, counts, key)
+            return objective.sums(params, inputs, counts, key)
 
         (_, measured), grads = jax.value_and_grad(sums, has_aux=True)(params)
         return GradientSums(measured, jax.tree.map(lambda grad: grad.astype(jnp.float32), grads))
 
-    def sum_gradients(params: PyTree, rows: Rows, counts: Counts, key: PRNGKeyArray) -> GradientSums:
-        def add(sums: GradientSums, item: tuple[Int[Array, ""], Rows]) -> tuple[GradientSums, None]:
+    def sum_gradients(params: PyTree, inputs: ModelInputs, counts: Counts, key: PRNGKeyArray) -> GradientSums:
+        def add(sums: GradientSums, item: tuple[Int[Array, ""], ModelInputs]) -> tuple[GradientSums, None]:
             index, micro = item
             return jax.tree.map(jnp.add, sums, one(params, micro, counts, jax.random.fold_in(key, index))), None
 
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
         terms = {name: jnp.zeros((), jnp.float32) for name in counts if name != "loss"}
         measured = LossSums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), terms)
-        sums, _ = jax.lax.scan(add, GradientSums(measured, zeros), (jnp.arange(grad_accum), rows))
+        sums, _ = jax.lax.scan(add, GradientSums(measured, zeros), (jnp.arange(grad_accum), inputs))
         return sums
 
     return sum_gradients

@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from chomp.config import Config, InvalidConfig, flatten, load_config, parse_config, settings
-from chomp.config.compat import flatten as flatten_table
 from chomp.errors import ChompError, ConfigError
 from chomp.record.rundir import list_runs, open_run, write_whole
 from chomp_tui.config.document import Document
@@ -98,7 +97,7 @@ def from_run(path: Path, *, values: Mapping[str, Any] | None = None, overrides: 
         RunDirError: there is no run at `path`, or its settings cannot be read.
     """
     run = open_run(path)
-    wanted = dict(flatten_table({k: v for k, v in (values or run.load_resolved()).items() if k in Config.model_fields}))
+    wanted = flatten({k: v for k, v in (values or run.load_resolved()).items() if k in Config.model_fields})
     wanted = {name: value for name, value in wanted.items() if name in settings() and name != "logging.run_dir"}
     name = f"copy of {run.name}"
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chomp.config.model import FROM_TOKENIZER
 from chomp.errors import CheckpointError
 from chomp.record.manifest import list_checkpoints
 from chomp.record.rundir import RunDir, open_run
@@ -14,7 +15,7 @@ from chomp_tui.config.document import Document
 from chomp_tui.config.documents import blank, from_run, read_document
 from chomp_tui.config.fork_plan import ForkPlan, plan_fork
 
-_FROM_TOKENIZER = frozenset(f"model.{name}" for name in ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id"))
+_FROM_TOKENIZER = frozenset(f"model.{name}" for name in FROM_TOKENIZER)
 
 
 @dataclass(frozen=True)

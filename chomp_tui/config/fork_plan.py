@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chomp.config import Config, derive, derived_section
-from chomp.config.compat import Difference, Severity, compare, rule_for
+from chomp.config.compat import NOT_SETTINGS, Difference, Severity, compare, rule_for
 
-# Known only once text and tokenizer are open.
-_UNKNOWN_HERE = ("data_fingerprint", "tokenizer_digest")
 # Settings that name the text; whether it is the same text the engine finds out.
 _SOURCES = frozenset(f"data.{name}" for name in ("files", "tokens_path", "local_text", "hf_dataset", "hf_revision"))
 WORDS: Mapping[Severity, str] = {"allowed": "free", "needs_accept": "to accept", "incompatible": "fixed"}
@@ -54,7 +52,7 @@ def severity_of(path: str) -> Severity:
 
 def plan_fork(identity: Mapping[str, Any], config: Config) -> ForkPlan:
     """Judge a configuration by a checkpoint's identity, as far as that is possible before data is opened."""
-    saved = {name: value for name, value in identity.items() if name not in _UNKNOWN_HERE}
+    saved = {name: value for name, value in identity.items() if name not in NOT_SETTINGS}
     found = compare(saved, {**config.model_dump(), "derived": derived_section(derive(config))})
     # Where the run is written and what follows from other settings is no choice of the person who forks.
     found = [

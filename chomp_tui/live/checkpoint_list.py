@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from chomp.config import Config, derive, derived_section
-from chomp.config.compat import Difference, compare
+from chomp.config.compat import NOT_SETTINGS, Difference, compare
+from chomp.config.model import FROM_TOKENIZER
 from chomp.errors import ChompError
 from chomp.record.lock import live_holder
 from chomp.record.manifest import MANIFEST, META, TAGS, CheckpointInfo, checkpoint_steps, read_info
 from chomp.record.rundir import RunDir, list_runs
 from chomp.record.summary import Stamp, stamp
-
-# What a configuration leaves to the tokenizer until a run starts: nothing to judge before that.
-FROM_TOKENIZER = ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")
-# Only an engine that has opened the text and the tokenizer knows these.
-UNKNOWN_HERE = ("data_fingerprint", "tokenizer_digest")
 
 
 @dataclass(frozen=True)
@@ -171,7 +167,7 @@ def settings_of(config: Config) -> dict[str, Any]:
 
 def judge(identity: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Difference, ...]:
     """What differs between a checkpoint and settings, as far as it can be known before the text is opened."""
-    saved = {name: value for name, value in identity.items() if name not in UNKNOWN_HERE}
+    saved = {name: value for name, value in identity.items() if name not in NOT_SETTINGS}
     model, wanted = saved.get("model"), settings.get("model")
     if isinstance(model, Mapping) and isinstance(wanted, Mapping):
         undecided = {name for name in FROM_TOKENIZER if name not in wanted}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chomp.data.batch import IGNORED
-from chomp.model.base import LanguageModel
+from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.build import ModelDef, build_model
 from chomp.model.loss import loss_mask
 from chomp.model.paths import named_leaves
@@ -64,7 +64,7 @@ def test_no_loss_token_gives_zero_and_finite_gradients(backend: str) -> None:
     nothing = np.full_like(labels, IGNORED)
 
     def loss(params: Any) -> Any:
-        return model_def.combine(params).loss_sum(*map(jnp.asarray, (ids, nothing, segments)))
+        return model_def.combine(params).loss_sum(ModelInputs(*map(jnp.asarray, (ids, nothing, segments))))
 
     (total, count), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(model_def.init(jax.random.key(0)))
     assert (float(total), int(count)) == (0.0, 0)
@@ -73,10 +73,8 @@ def test_no_loss_token_gives_zero_and_finite_gradients(backend: str) -> None:
 
 def test_dropout_follows_its_key_and_only_in_training(backend: str) -> None:
     _, model = built(backend, dropout=0.3)
-    first, again, other = (
-        float(loss_sum(model, *rows(), deterministic=False, key=jax.random.key(seed))[0]) for seed in (0, 0, 1)
-    )
-    evaluated = float(loss_sum(model, *rows(), deterministic=True)[0])
+    first, again, other = (float(loss_sum(model, *rows(), key=jax.random.key(seed))[0]) for seed in (0, 0, 1))
+    evaluated = float(loss_sum(model, *rows())[0])
     assert first == again
     assert len({first, other, evaluated}) == 3
 

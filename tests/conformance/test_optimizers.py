@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from chomp.model.base import ModelInputs
 from chomp.optim.build import Optimizer
 from tests.model.tiny import packed_batch, parts, tiny_config
 
@@ -37,7 +38,7 @@ def test_lowers_the_loss(rule: dict[str, Any]) -> None:
     rows = jax.tree.map(jnp.asarray, (batch.input_ids[0], batch.labels[0], batch.segment_ids[0]))
 
     def loss(params: Any) -> Any:
-        total, count = model_def.combine(params).loss_sum(*rows)
+        total, count = model_def.combine(params).loss_sum(ModelInputs(*rows))
         return total / count
 
     @jax.jit

@@ -299,8 +299,8 @@ def test_every_event_and_field_is_documented() -> None:
 def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:
     import jax
 
+    from chomp.model.base import ModelInputs
     from chomp.step.objective import build_objective
-    from chomp.step.rows import Rows
     from chomp.step.train_step import StepMetrics
     from chomp.train.clock import TimeBudget
     from chomp.train.metrics import MetricsAggregator
@@ -317,8 +317,8 @@ def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPa
     maker.compiled(1.0)
     every = {"label_smoothing": 0.1, "z_loss": 1e-4, "token_filter_keep": 0.5, "mtp_heads": 1}
     objective = tiny_config("dummy", objective=every)
-    rows = Rows(*(jax.numpy.ones((1, 2, 8), int) for _ in Rows._fields))
-    counts = build_objective(objective.objective, parts(objective)[0]).counts(rows)
+    inputs = ModelInputs(*(jax.numpy.ones((1, 2, 8), int) for _ in ModelInputs._fields))
+    counts = build_objective(objective.objective, parts(objective)[0]).counts(inputs)
     metrics = StepMetrics(
         loss=1.0,
         grad_norm=1.0,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from chomp.config.presets import MODEL_PRESETS, expand_preset
+from chomp.model.base import ModelInputs
 from chomp.model.build import build_model
 from chomp.model.llama import LlamaModel, takes_fused_attention
 from chomp.model.paths import named_leaves
@@ -86,12 +87,12 @@ def test_logits_are_those_of_the_maths(changes: dict[str, Any], isolate: bool) -
 
 def test_a_head_in_chunks_gives_the_same_losses_and_gradients() -> None:
     batch = packed_batch(2)
-    rows = [jnp.asarray(part[0]) for part in (batch.input_ids, batch.labels, batch.segment_ids)]
+    inputs = ModelInputs(*(jnp.asarray(part[0]) for part in (batch.input_ids, batch.labels, batch.segment_ids)))
     results = []
     for chunk in (None, 7):
         model_def = build_model(model_config("llama", loss_chunk_size=chunk))
         params = model_def.init(jax.random.key(0))
-        results.append(jax.jit(jax.value_and_grad(lambda p, m=model_def: m.combine(p).loss_sum(*rows)[0]))(params))
+        results.append(jax.jit(jax.value_and_grad(lambda p, m=model_def: m.combine(p).loss_sum(inputs)[0]))(params))
     (loss, grads), (chunked_loss, chunked_grads) = results
     np.testing.assert_allclose(chunked_loss, loss, rtol=1e-6)
     for one, other in zip(jax.tree.leaves(chunked_grads), jax.tree.leaves(grads), strict=True):
@@ -101,15 +102,14 @@ def test_a_head_in_chunks_gives_the_same_losses_and_gradients() -> None:
 def test_recomputing_changes_no_gradient() -> None:
     """With dropout, whose draws must be the same when a block is computed again."""
     batch = packed_batch(2)
-    rows = [jnp.asarray(part[0]) for part in (batch.input_ids, batch.labels, batch.segment_ids)]
-    options: dict[str, Any] = {"deterministic": False, "key": jax.random.key(5)}
+    inputs = ModelInputs(*(jnp.asarray(part[0]) for part in (batch.input_ids, batch.labels, batch.segment_ids)))
     results = []
     for recompute in (False, True):
         model_def = build_model(model_config("llama", use_checkpoint=recompute, dropout=0.2))
         params = model_def.init(jax.random.key(0))
 
         def loss(params: Any, model_def: Any = model_def) -> Any:
-            return model_def.combine(params).loss_sum(*rows, **options)[0]
+            return model_def.combine(params).loss_sum(inputs, key=jax.random.key(5))[0]
 
         results.append(jax.jit(jax.value_and_grad(loss))(params))
     for one, other in zip(*map(jax.tree.leaves, results), strict=True):

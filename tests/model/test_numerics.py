@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from chomp.model.base import ModelInputs
 from chomp.model.build import build_model
 from tests.model.tiny import model_config, packed_batch
 
@@ -20,7 +21,7 @@ def loss_and_grads(deterministic: bool = True, **changes: Any) -> tuple[Any, Any
     @jax.jit
     @jax.value_and_grad
     def loss(params: Any) -> Any:
-        return model_def.combine(params).loss_sum(*rows, deterministic=deterministic, key=jax.random.key(3))[0]
+        return model_def.combine(params).loss_sum(ModelInputs(*rows), key=model_def.dropout_key(jax.random.key(3)))[0]
 
     return loss(model_def.init(jax.random.key(0)))
 
@@ -61,8 +62,8 @@ def test_recomputation_lowers_to_more_work_only_when_training() -> None:
         model_def = build_model(model_config(use_checkpoint=True), deterministic=deterministic)
         params = model_def.abstract()
         rows = jax.tree.map(jnp.asarray, (batch.input_ids[0], batch.labels[0], batch.segment_ids[0]))
-        key = jax.random.key(0)
-        loss = eqx.filter_grad(lambda p: model_def.combine(p).loss_sum(*rows, deterministic=deterministic, key=key)[0])
+        key = model_def.dropout_key(jax.random.key(0))
+        loss = eqx.filter_grad(lambda p: model_def.combine(p).loss_sum(ModelInputs(*rows), key=key)[0])
         return str(jax.make_jaxpr(loss)(params))
 
     assert "remat" in lowered(deterministic=False)

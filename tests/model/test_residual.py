@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chomp.analysis.footprint import activation_bytes
+from chomp.model.base import ModelInputs
 from chomp.model.build import build_model
 from chomp.model.flops import mean_attention_span
 from chomp.model.llama import LlamaModel
@@ -118,8 +119,7 @@ def gradients(streams: int, **changes: Any) -> dict[str, np.ndarray]:
     batch = packed_batch(2)
     rows = [jnp.asarray(part[0]) for part in (batch.input_ids, batch.labels, batch.segment_ids)]
     made = model(streams, **changes)
-    options: dict[str, Any] = {"deterministic": False, "key": jax.random.key(5)}
-    found = jax.jit(jax.grad(lambda m: m.loss_sum(*rows, **options)[0]))(made)
+    found = jax.jit(jax.grad(lambda m: m.loss_sum(ModelInputs(*rows), key=jax.random.key(5))[0]))(made)
     return {path: np.asarray(leaf, np.float64) for path, leaf in named_leaves(found)}
 
 

@@ -10,7 +10,7 @@ from chomp.config.derive import Derived, derive
 from chomp.config.model import ModelConfig
 from chomp.config.schema import Config
 from chomp.data.batch import IGNORED, Batch
-from chomp.model.base import LanguageModel
+from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.build import ModelDef, build_model
 from chomp.optim.build import Optimizer, build_optimizer
 
@@ -74,15 +74,15 @@ def shapes_of(batch: Batch) -> Batch:
 
 
 @eqx.filter_jit
-def token_losses(model: LanguageModel, *rows: Any, **options: Any) -> Any:
+def token_losses(model: LanguageModel, *inputs: Any, key: Any = None) -> Any:
     """`LanguageModel.token_losses`, compiled."""
-    return model.token_losses(*rows, **options)
+    return model.token_losses(ModelInputs(*inputs), key=key)
 
 
 @eqx.filter_jit
-def loss_sum(model: LanguageModel, *rows: Any, **options: Any) -> Any:
+def loss_sum(model: LanguageModel, *inputs: Any, key: Any = None) -> Any:
     """`LanguageModel.loss_sum`, compiled."""
-    return model.loss_sum(*rows, **options)
+    return model.loss_sum(ModelInputs(*inputs), key=key)
 
 
 @eqx.filter_jit
