@@ -41,7 +41,7 @@ main()
 """
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_six_frames_in_three_files(tmp_path: Path) -> None:
     path = write_config(
         tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus", documents=5), train={"steps": 3})

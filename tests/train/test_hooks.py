@@ -24,7 +24,7 @@ from tests.engine import dummy_config, events_of, rows, write_config, write_corp
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "hooks.md").read_text()
     (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
@@ -75,7 +75,7 @@ raise SystemExit(run_training(RunRequest(loaded, Path("run"), resume=resume), ho
 """
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_hook_answers_its_command_and_is_done_again_where_a_stop_cut_it_short(tmp_path: Path) -> None:
     write_config(tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus"), train={"steps": 10}))
 
