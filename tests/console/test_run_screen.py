@@ -717,7 +717,7 @@ async def test_tab_moves_among_panels(tmp_path: Path) -> None:
         await shows(pilot, "smoothed 0.9", "Samples")
         seen = set()
         for _ in range(16):
-            panel = screen_of(app).focused_panel()
+            panel = screen_of(app).query_one(Board).focused_panel()
             assert panel is not None
             assert panel.display
             seen.add(panel.id)
@@ -750,7 +750,7 @@ async def test_the_mouse_does_what_these_keys_do(tmp_path: Path) -> None:
             await pilot.click(offset=(row.index(f" {TITLES[name]} ") + 1, strip.region.y))
             await until(pilot, lambda name=name: board.plan.chosen == name)
             shown = screen_of(app).query_one(f"#{'speed' if name == 'charts' else name}")
-            await until(pilot, lambda shown=shown: shown.display and screen_of(app).focused_panel() is shown)
+            await until(pilot, lambda shown=shown: shown.display and board.focused_panel() is shown)
         board.arrange_for(chosen="checkpoints")
         await shows(pilot, "saved in")
         listing = screen_of(app).query_one(RunCheckpoints).query_one(Listing)

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container
 from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import TextArea
@@ -30,13 +29,13 @@ from chomp_tui.screens.configure.file_dialogs import choose_base, diff_dialog, m
 from chomp_tui.screens.configure.form import ConfigForm
 from chomp_tui.screens.configure.headline import Headline, verdict
 from chomp_tui.screens.configure.launch_flow import launch
+from chomp_tui.screens.configure.pages import Pages
 from chomp_tui.screens.configure.preflight_panel import PreflightPanel, digest, failure
-from chomp_tui.screens.configure.yaml_editor import YamlPane, position
+from chomp_tui.screens.configure.yaml_editor import YamlPane
 
 CHECK_SECONDS = 0.15
 # From this width on form and YAML stand side by side.
 SIDE_COLUMNS = 116
-PAGES = ("form", "yaml", "preflight")
 
 
 class ConfigureScreen(ConsoleScreen):
@@ -62,6 +61,11 @@ class ConfigureScreen(ConsoleScreen):
     def document(self) -> Document:
         """The configuration that is edited."""
         return self.draft.document
+
+    @property
+    def pages(self) -> Pages:
+        """Form, YAML and figures."""
+        return self.query_one(Pages)
 
     @property
     def is_inspected(self) -> bool:
@@ -114,20 +118,17 @@ class ConfigureScreen(ConsoleScreen):
         await form.show_document(draft.document, severity_of if draft.fork else None)
         self._check()
         if self.is_current:
-            self._turn_to("form")
+            self.pages.turn_to("form")
             form.focus_sections()
         self._is_open = True
 
     def compose_body(self) -> ComposeResult:
         """Form, YAML and figures; how many are in sight depends on the width."""
         yield Headline()
-        with Container(id="configure"):
-            yield ConfigForm()
-            yield YamlPane()
-            yield PreflightPanel()
+        yield Pages(id="configure")
 
     async def on_mount(self) -> None:
-        self._turn_to("form")
+        self.pages.turn_to("form")
         if self._request is None:
             await self._show(self.draft)
         else:
@@ -289,42 +290,17 @@ class ConfigureScreen(ConsoleScreen):
             return
         self._estimate(check, compiled=True)
         if not self.query_one(PreflightPanel).display:
-            self._turn_to("preflight")
+            self.pages.turn_to("preflight")
 
     # Moving ----------------------------------------------------------------------------
 
-    def _page(self) -> str:
-        return next((page for page in PAGES if self.has_class(f"-show-{page}")), "form")
-
-    def _turn_to(self, page: str) -> None:
-        for one in PAGES:
-            self.set_class(one == page, f"-show-{one}")
-
     def action_toggle_yaml(self) -> None:
-        """Go on to the next of form, YAML and figures."""
-        at = next((i for i, page in enumerate(PAGES) if self.query_one(f"#{page}").has_focus_within), None)
-        page = PAGES[((PAGES.index(self._page()) if at is None else at) + 1) % len(PAGES)]
-        path = self.query_one(ConfigForm).current
-        self._turn_to(page)
-        if page == "form":
-            self.query_one(ConfigForm).focus_field()
-        elif page == "yaml":
-            line = self.document.line_of(path) if path else None
-            if line is not None:
-                self.query_one(YamlPane).go_to(line)
-            self.query_one(YamlPane).editor.focus()
-        else:
-            self.query_one(PreflightPanel).focus()
+        """Show the next of form, YAML and figures."""
+        self.pages.turn(self.document)
 
     async def go_to(self, path: str) -> None:
-        """Put the cursor on a setting, in the form if it has a field there."""
-        self._turn_to("form")
-        if not await self.query_one(ConfigForm).focus_path(path):
-            line = self.document.line_of(path)
-            self._turn_to("yaml")
-            self.query_one(YamlPane).editor.focus()
-            if line is not None:
-                self.query_one(YamlPane).go_to(line)
+        """Put the cursor on a setting."""
+        await self.pages.go_to(self.document, path)
 
     async def go_to_first_problem(self) -> None:
         """Say what is wrong first, and put the cursor there."""
@@ -334,34 +310,26 @@ class ConfigureScreen(ConsoleScreen):
         if check.parses and first.path:
             await self.go_to(first.path)
         else:
-            self._go_to_place(first)
+            self.pages.go_to_place(first)
 
     def on_yaml_pane_chosen(self, event: YamlPane.Chosen) -> None:
         event.stop()
-        self._go_to_place(event.problem)
-
-    def _go_to_place(self, problem: Any) -> None:
-        self._turn_to("yaml")
-        pane = self.query_one(YamlPane)
-        at = position(problem)
-        if at is not None:
-            pane.go_to(*at)
-        pane.editor.focus()
+        self.pages.go_to_place(event.problem)
 
     def go_back(self) -> None:
         """Close the search, then leave the fields, then the screen; what was edited stays."""
         form = self.query_one(ConfigForm)
         if form.has_class("-finding"):
             self.run_worker(form.leave_filter(), group="filter")
-        elif self._page() != "form" or not form.has_focus_within or form.current is not None:
-            self._turn_to("form")
+        elif self.pages.page != "form" or not form.has_focus_within or form.current is not None:
+            self.pages.turn_to("form")
             form.focus_sections()
         else:
             super().go_back()
 
     def action_filter(self) -> None:
         """Find a setting by a part of its name or help."""
-        self._turn_to("form")
+        self.pages.turn_to("form")
         self.query_one(ConfigForm).open_filter()
 
     # Files and launching ---------------------------------------------------------------

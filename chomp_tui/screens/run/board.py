@@ -8,7 +8,7 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.message import Message
 from textual.widget import Widget
 
-from chomp_tui.screens.run.dashboard import Plan, plan
+from chomp_tui.screens.run.dashboard import Plan, panels, plan
 
 
 class _Planned(Layout):
@@ -74,6 +74,35 @@ class Board(Container):
             self.zoomed = None
         if before != (self.chosen, self.zoomed, self.notice, self.terms):
             self._settle()
+
+    def focused_panel(self) -> Widget | None:
+        """The panel that has the focus."""
+        widget = self.screen.focused
+        while widget is not None and widget.parent is not self:
+            widget = widget.parent if isinstance(widget.parent, Widget) else None
+        return widget
+
+    def turn(self, by: int) -> None:
+        """Show the panel `by` places on: of the tabs, or of all panels while one is zoomed."""
+        plan = self.plan
+        names, now = (plan.tabs, plan.chosen) if self.zoomed is None else (panels(terms=self.terms), self.zoomed)
+        place = names.index(now) if now in names else 0
+        self.turn_to(names[(place + by) % len(names)])
+
+    def turn_to(self, name: str) -> None:
+        """Show a panel, zoomed if one is zoomed, and focus it."""
+        if self.zoomed is not None:
+            self.arrange_for(zoomed=name)
+        else:
+            self.arrange_for(chosen=name)
+        wanted = self.query_one(f"#{'speed' if name == 'charts' else name}")
+        self.call_after_refresh(lambda: self._focus_in(wanted))
+
+    def _focus_in(self, panel: Widget) -> None:
+        inner = [panel, *panel.query("*")]
+        target = next((one for one in inner if isinstance(one, Widget) and one.focusable), None)
+        if target is not None:
+            self.screen.set_focus(target)
 
     def on_mount(self) -> None:
         self._settle()

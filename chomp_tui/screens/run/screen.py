@@ -10,7 +10,6 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.timer import Timer
-from textual.widget import Widget
 
 from chomp.record.status import status
 from chomp_tui import keys
@@ -25,7 +24,7 @@ from chomp_tui.screens.run.board import Board
 from chomp_tui.screens.run.chart_set import ChartSet
 from chomp_tui.screens.run.charts import SMOOTHINGS, X_AXES, SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
-from chomp_tui.screens.run.dashboard import TITLES, panels
+from chomp_tui.screens.run.dashboard import TITLES
 from chomp_tui.screens.run.facts import FactsPanel
 from chomp_tui.screens.run.following import TICK_SECONDS, RunFollower, are_ages_old
 from chomp_tui.screens.run.header import RunHeader
@@ -230,16 +229,10 @@ class RunScreen(ConsoleScreen):
         else:
             super().go_back()
 
-    def focused_panel(self) -> Widget | None:
-        """The panel that has the focus."""
-        board, widget = self.query_one(Board), self.focused
-        while widget is not None and widget.parent is not board:
-            widget = widget.parent if isinstance(widget.parent, Widget) else None
-        return widget
-
     def action_zoom_panel(self) -> None:
         """Show the focused panel alone, or all again; of checkpoints, open them."""
-        board, panel = self.query_one(Board), self.focused_panel()
+        board = self.query_one(Board)
+        panel = board.focused_panel()
         if isinstance(panel, RunCheckpoints):
             self.on_run_checkpoints_opened()
         elif board.zoomed is not None:
@@ -252,38 +245,15 @@ class RunScreen(ConsoleScreen):
             self.chomp.show_checkpoints(self._path)
 
     def on_tab_strip_chosen(self, event: TabStrip.Chosen) -> None:
-        self._turn_to(event.name)
+        self.query_one(Board).turn_to(event.name)
 
     def action_next_panel(self) -> None:
         """The next one of those that take turns; of a zoomed panel, the next panel."""
-        self._turn(1)
+        self.query_one(Board).turn(1)
 
     def action_previous_panel(self) -> None:
         """The one before."""
-        self._turn(-1)
-
-    def _turn(self, by: int) -> None:
-        board = self.query_one(Board)
-        plan = board.plan
-        alone = board.zoomed is not None
-        names, now = (panels(terms=board.terms), board.zoomed) if alone else (plan.tabs, plan.chosen)
-        place = names.index(now) if now in names else 0
-        self._turn_to(names[(place + by) % len(names)])
-
-    def _turn_to(self, name: str) -> None:
-        board = self.query_one(Board)
-        if board.zoomed is not None:
-            board.arrange_for(zoomed=name)
-        else:
-            board.arrange_for(chosen=name)
-        wanted = self.query_one(f"#{'speed' if name == 'charts' else name}")
-        self.call_after_refresh(lambda: self._focus_in(wanted))
-
-    def _focus_in(self, panel: Widget) -> None:
-        inner = [panel, *panel.query("*")]
-        target = next((one for one in inner if isinstance(one, Widget) and one.focusable), None)
-        if target is not None:
-            self.set_focus(target)
+        self.query_one(Board).turn(-1)
 
     def action_mark(self) -> None:
         """Mark the selected sample."""
@@ -301,7 +271,7 @@ class RunScreen(ConsoleScreen):
             if wanted is not None:
                 log.filter(wanted)
                 if not log.display:
-                    self._turn_to("log")
+                    self.query_one(Board).turn_to("log")
 
         self.app.push_screen(Ask("Show only log lines that contain", value=log.wanted, text="Empty shows all."), use)
 
