@@ -22,7 +22,7 @@ VIOLATIONS = [
     ),
     (
         "train:\n  steps: 60\n",
-        "c.yaml:2: optim.warmup_steps: 100 of warm-up leave nothing of the 60 of train.steps for the decay; "
+        "c.yaml:2: optim.warmup_steps: 100 steps of warm-up leave none of the 60 train.steps for the decay; "
         "set it below 60, or set optim.decay_steps",
     ),
     (
@@ -41,8 +41,8 @@ VIOLATIONS = [
     ),
     (
         "optim:\n  decay_steps: 0\n",
-        "c.yaml:2: optim.decay_steps: 0 is for optim.schedule: wsd, whose learning rate then stays; write null for all "
-        "steps after the warm-up",
+        "c.yaml:2: optim.decay_steps: 0 is only for optim.schedule: wsd; write null to decay in all steps "
+        "after the warm-up",
     ),
     (
         "model:\n  num_heads: 3\n  z_dim: 128\n  value_dim: 513\n",
@@ -105,7 +105,7 @@ VIOLATIONS = [
     (
         "model:\n  residual_streams: 2\n",
         "c.yaml:2: model.residual_streams: needs model.backend: llama, but it is megalodon; set 1, or "
-        "model.backend: llama",
+        "change model.backend",
     ),
     (
         "model:\n  vocab_size: 256\n",
@@ -219,7 +219,7 @@ VIOLATIONS = [
     ),
     (
         "logging:\n  log_file: events.jsonl\n",
-        "c.yaml:2: logging.log_file: the run directory keeps 'events.jsonl' for itself; choose another name",
+        "c.yaml:2: logging.log_file: the run directory reserves 'events.jsonl'; choose another name",
     ),
     (
         "logging:\n  log_file: metrics.jsonl\n",
@@ -241,15 +241,15 @@ NOTES = [
     (
         "{train: {seq_len: 300}}",
         (
-            "train.seq_len 300 is not a multiple of model.chunk_size 256: attention pads each row to 512 and computes "
-            "the difference for nothing",
+            "train.seq_len 300 is not a multiple of model.chunk_size 256: attention pads each row to 512, which wastes "
+            "the difference",
         ),
     ),
     (
         "{data: {max_doc_tokens: 100, packing_max_docs_per_bin: 4}}",
         (
             "data.packing_max_docs_per_bin is not used: data.packing_mode is sequential",
-            "data.max_doc_tokens cuts every document after 100 tokens; the rest is never seen",
+            "data.max_doc_tokens truncates every document after 100 tokens",
         ),
     ),
     (

@@ -72,8 +72,8 @@ def test_the_plain_text_can_be_written():
         (
             "variables:\n  a: 1\nlogging:\n  run_dir: runs/$variables.a\n",
             [
-                "c.yaml:4: logging.run_dir: inside a longer text a variable is written {$variables.NAME}; "
-                "$$variables is the plain text"
+                "c.yaml:4: logging.run_dir: inside a longer text write {$variables.NAME}; "
+                "$$variables is the literal text"
             ],
         ),
         (

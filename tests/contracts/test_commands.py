@@ -284,7 +284,7 @@ def test_an_engine_that_ends_first_is_told_from_one_that_is_busy(folder: Path) -
     engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir, "-o", "train.steps=1000000")
     assert engine.wait_for(at_step(2)) is not None, engine.text()
     unanswered = ctl(run_dir, "save", "--timeout", "0")
-    assert unanswered.stdout.startswith("save was asked for (")
+    assert unanswered.stdout.startswith("save requested (")
     engine.signal(signal.SIGSTOP)
     late = ctl(run_dir, "eval", "--timeout", "0.5")
     assert late.returncode == 5

@@ -74,7 +74,7 @@ def test_other_text_or_settings_are_not_written_over(tmp_path: Path) -> None:
     prepare(plan(tmp_path / "out"))
     before = contents(tmp_path / "out")
     for other in (plan(tmp_path / "out", ["else"] * 30), plan(tmp_path / "out", vocab_size=290)):
-        with pytest.raises(DataError, match="holds tokens of another text or with other settings"):
+        with pytest.raises(DataError, match="holds tokens of another text or of other settings"):
             prepare(other)
     assert contents(tmp_path / "out") == before
     (tmp_path / "mine").mkdir()
@@ -194,7 +194,7 @@ def test_a_disk_that_takes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patch:
         patch.setattr(preparing.os, "fsync", full)
-        with pytest.raises(DataError, match="No space left on device; what has been written so far counts"):
+        with pytest.raises(DataError, match="No space left on device; run the command again to continue"):
             prepare(plan(tmp_path / "out", vocab_size=None))
     prepare(plan(tmp_path / "out", vocab_size=None))
     assert (tmp_path / "out" / "metadata.json").exists()
@@ -274,7 +274,7 @@ def test_the_command_says_what_it_wrote_and_how_to_train_on_it(tmp_path: Path) -
     [
         ((), "name text files, or pass --stdlib"),
         (("x.txt", "--stdlib"), "name text files, or pass --stdlib"),
-        (("x.txt", "--tokenizer", "byte", "--vocab-size", 300), "give one of them"),
+        (("x.txt", "--tokenizer", "byte", "--vocab-size", 300), "give only one of them"),
     ],
 )
 def test_the_command_refuses_what_cannot_be_meant(tmp_path: Path, args: tuple[Any, ...], problem: str) -> None:

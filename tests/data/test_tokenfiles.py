@@ -108,7 +108,7 @@ def test_a_folder_that_is_not_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"version": 2}, "is of version 2; this chomp reads 1"),
+        ({"version": 2}, "has version 2; this chomp reads version 1"),
         ({"dtype": "int8"}, "is invalid: dtype: "),
         ({"vocab_size": -1}, "is invalid: vocab_size: "),
         ({"train": {"tokens": 1, "bytes": 1}}, "has {tokens} ids, but"),
@@ -148,7 +148,7 @@ def test_another_tokenizer_than_the_one_that_wrote_it(tmp_path: Path) -> None:
 def test_another_width_than_the_metadata_say(tmp_path: Path) -> None:
     folder = prepared(tmp_path)
     assert complaint(folder, tokens_dtype="uint32") == (
-        f"{folder}/metadata.json says that ids are uint16, and data.tokens_dtype is uint32"
+        f"{folder}/metadata.json records uint16 ids, but data.tokens_dtype is uint32"
     )
 
 

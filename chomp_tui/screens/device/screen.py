@@ -203,7 +203,7 @@ class DeviceScreen(ConsoleScreen):
             return []
         said = remarks(self._probe, self._machine, self.environment)
         if self._probe.gpus and not self._decisions:
-            said.append(Remark("idle", "These GPUs need no settings of their own."))
+            said.append(Remark("idle", "These GPUs need no environment variables."))
         return said
 
     def _in_force(self) -> Content:
