@@ -108,7 +108,8 @@ def config(log_every: int) -> Any:
 
 
 def metrics(step: int) -> StepMetrics:
-    return StepMetrics(*(np.float32(1.0) for _ in StepMetrics._fields))._replace(tokens=np.int32(100 + step), terms={})
+    ones = StepMetrics(*(np.float32(1.0) for _ in StepMetrics._fields))
+    return ones._replace(tokens=np.int32(100 + step), terms={}, group_lrs={})
 
 
 def pending(step: int, utilization: float = 1.0) -> Pending:
