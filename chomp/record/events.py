@@ -45,6 +45,13 @@ def number(value: object) -> float:
     return result if math.isfinite(result) else math.nan
 
 
+def natural(value: object) -> int | None:
+    """`value` if it is a whole number that can count steps, bytes or tokens, else None."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
+        return None
+    return value
+
+
 # Steps, tokens, bytes.
 Count = Annotated[int, ReadAs(lambda cs: cs.int_schema(strict=True, ge=0, le=LARGEST_COUNT))]
 # A NaN, which is written as null, is read as NaN.

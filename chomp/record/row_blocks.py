@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from chomp.record.columns import Columns
-from chomp.record.events import LARGEST_COUNT, Step, number
+from chomp.record.events import Step, natural, number
 from chomp.record.row_columns import ROW_COLUMNS, Block
 
 ROW_FIELDS = tuple(name for name in ROW_COLUMNS if name not in ("step", "t"))
@@ -30,8 +30,8 @@ class RowBlocks:
 
     def add(self, event: Step) -> bool:
         """Add one row; False if it names no step."""
-        step = event.row.get("step")
-        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= LARGEST_COUNT:
+        step = natural(event.row.get("step"))
+        if step is None:
             return False
         self._singles.append([float(step), event.t, *(number(event.row.get(name)) for name in ROW_FIELDS)])
         self._count += 1
