@@ -28,14 +28,14 @@ PATIENCE_SECONDS = 300.0
 
 
 def write_run(path: Path, rows: int) -> None:
-    """An event file as the engine writes it on a GPU: rows of ordinary length, an evaluation every 1000 steps."""
-    from chomp.record.codec import encode
-    from chomp.record.events import Evaluated, Phase, RunEnded, RunStarted, Step
+    """A run as the engine writes it on a GPU: rows of ordinary length, an evaluation every 1000 steps."""
+    from chomp.record.codec import encode, json_line
+    from chomp.record.events import Evaluated, Phase, RunEnded, RunStarted
 
     noise, t = random.Random(0), time.time() - rows
     devices = {"platform": "gpu", "name": "gpu", "count": 1}
     started = RunStarted(1, "box", 1, None, {}, devices, {}, 10**8, 65_536, rows)
-    with (path / "events.jsonl").open("wb") as file:
+    with (path / "events.jsonl").open("wb") as file, (path / "metrics.jsonl").open("wb") as metrics:
         for event in (Phase(name="data", step=0), started, Phase(name="train", step=0)):
             file.write(encode(event, t))
         for step in range(1, rows + 1):
@@ -45,7 +45,7 @@ def write_run(path: Path, rows: int) -> None:
                 file.write(encode(Phase(name="eval", step=step), t))
                 file.write(encode(Evaluated(step, 3.1, 22.2, 1.1, 10**6, 8.5), t))
                 file.write(encode(Phase(name="train", step=step), t))
-            file.write(encode(Step(row=_row(step, rows, noise, evaluated=evaluated)), t))
+            metrics.write(json_line({**_row(step, rows, noise, evaluated=evaluated), "t": round(t, 3)}))
         file.write(encode(RunEnded("completed", f"all {rows} steps done", rows, 0, {"train": float(rows)}), t))
 
 
@@ -112,7 +112,6 @@ def open_once(path: Path) -> dict[str, float]:
         "completed": status(last.view, last.liveness, time.time()).word == "completed",
         "before": before,
         "peak": peak_bytes(),
-        "beside": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
         "longest_wait": longest,
     }
 
@@ -133,8 +132,8 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="chomp-open-") as folder:
         write_run(Path(folder), asked.rows)
-        megabytes = (Path(folder) / "events.jsonl").stat().st_size / 1e6
-        print(f"{asked.rows:,} rows, {megabytes:.0f} MB of events", flush=True)
+        megabytes = (Path(folder) / "metrics.jsonl").stat().st_size / 1e6
+        print(f"{asked.rows:,} rows, {megabytes:.0f} MB", flush=True)
         command = [sys.executable, "-m", "benchmarks.console_open", "--child", folder]
         results = [
             json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -153,7 +152,6 @@ def report(results: list[dict[str, float]], rows: int) -> int:
     print(f"whole run      {median('whole'):.2f} s, {median('rows'):,.0f} rows up to step {median('step'):,.0f}")
     print(f"processor      {median('worked'):.2f} s until then, in the console's own process")
     print(f"peak memory    {median('peak') / 1e6:.0f} MB, of which {median('before') / 1e6:.0f} MB before the run")
-    print(f"and beside it  {median('beside') / 1e6:.0f} MB at most in the process that reads some stretches")
     print(f"longest wait   {median('longest_wait') * 1e3:.0f} ms of a thread that waits for keys meanwhile")
     right = all(one["rows"] == one["step"] == one["first_step"] == rows and one["completed"] for one in results)
     print("what is shown is right" if right else "WRONG: rows, step or state differ")

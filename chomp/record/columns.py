@@ -8,9 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from chomp.record.events import number
+
 # Counts and Unix times need every digit; what is only drawn or rounded does not, and a long run has many of them.
 WIDE = frozenset({"step", "t", "tokens_seen"})
 SMALLEST_CAPACITY = 64
+# Further names are passed over: a damaged file may hold any number of them.
+MOST_COLUMNS = 200
+
+# Some rows: a column for each of their values, of equal length.
+Block = dict[str, np.ndarray]
 
 
 def column_dtype(name: str) -> type[np.floating]:
@@ -42,9 +49,9 @@ class _Store:
 
     def write(self, name: str, values: np.ndarray) -> None:
         """Put `values` behind the last row."""
-        buffer = self.buffers[name]
+        buffer = self.buffers.get(name)
         if buffer is None:
-            if np.isnan(values).all():
+            if np.isnan(values).all() or (name not in self.buffers and len(self.buffers) >= MOST_COLUMNS):
                 return
             buffer = np.empty(self.capacity, column_dtype(name))
             buffer[: self.length] = np.nan
@@ -65,28 +72,33 @@ class Columns:
     """Named columns of floats, of equal length; NaN where a row has no such value.
 
     `columns["loss"]` is a read-only array (float64 for steps, times and token counts, else
-    float32). Extending the newest version takes time for the new rows only; extending one
-    that has been extended before, or cut, copies its rows first.
+    float32), of a name that no row has too. A column begins with its first number. Extending
+    the newest version takes time for the new rows only; extending one that has been extended
+    before, or cut, copies its rows first.
     """
 
-    __slots__ = ("_length", "_store", "names")
+    __slots__ = ("_length", "_store")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, names: tuple[str, ...], store: _Store, length: int):
-        self.names = names
+    def __init__(self, store: _Store, length: int):
         self._store = store
         self._length = length
 
     @classmethod
-    def empty(cls, names: Sequence[str]) -> Columns:
-        """Columns without rows."""
-        return cls(tuple(names), _Store(names), 0)
+    def empty(cls, names: Sequence[str] = ()) -> Columns:
+        """Columns without rows; `names` come first."""
+        return cls(_Store(names), 0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all columns, in the order in which they began, in any version of the table."""
+        return tuple(self._store.buffers)
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, name: str) -> np.ndarray:
-        buffer = self._store.buffers[name]
+        buffer = self._store.buffers.get(name)
         if buffer is None:
             return np.broadcast_to(np.float32(np.nan), self._length)
         view = buffer[: self._length]
@@ -95,15 +107,16 @@ class Columns:
 
     def has_numbers(self, name: str) -> bool:
         """Whether a number was ever seen in a column, in any version of the table; takes no time."""
-        return self._store.buffers[name] is not None
+        return self._store.buffers.get(name) is not None
 
     def __eq__(self, other: object) -> bool:
-        """Whether names and values are the same; a missing value equals a missing value."""
+        """Whether all values are the same; a missing value equals a missing value."""
         if not isinstance(other, Columns):
             return NotImplemented
-        if self.names != other.names or len(self) != len(other):
+        if len(self) != len(other):
             return False
-        return all(np.array_equal(self[name], other[name], equal_nan=True) for name in self.names)
+        names = {*self.names, *other.names}
+        return all(np.array_equal(self[name], other[name], equal_nan=True) for name in names)
 
     def __repr__(self) -> str:
         return f"Columns({len(self)} rows of {', '.join(self.names)})"
@@ -113,7 +126,6 @@ class Columns:
 
         Raises:
             ValueError: the arrays of a block differ in length.
-            KeyError: a name is none of this table's.
         """
         parts = [self._arrays(block) for block in blocks]
         counts = [len(next(iter(arrays.values()))) if arrays else 0 for arrays in parts]
@@ -125,14 +137,28 @@ class Columns:
                 store.write(name, array)
             store.write_missing(store.buffers.keys() - arrays.keys(), count)
             store.length += count
-        return Columns(self.names, store, store.length)
+        return Columns(store, store.length)
+
+    def append(self, *blocks: Mapping[str, np.ndarray]) -> Columns:
+        """These rows and then those of the blocks by `step`; where steps do not ascend, the newer rows count."""
+        steps = np.concatenate([block["step"] for block in blocks])
+        if not len(steps):
+            return self
+        lowest_after = np.minimum.accumulate(steps[::-1])[::-1]
+        columns = self
+        if len(self) and lowest_after[0] <= self["step"][-1]:
+            columns = self.cut(lowest_after[0] - 1)
+        stays = np.append(steps[:-1] < lowest_after[1:], True)
+        if not stays.all():
+            parts = np.split(stays, np.cumsum([len(block["step"]) for block in blocks])[:-1])
+            blocks = tuple(
+                {name: array[part] for name, array in block.items()} for block, part in zip(blocks, parts, strict=True)
+            )
+        return columns.extend(*blocks)
 
     def _arrays(self, block: Mapping[str, Any]) -> dict[str, np.ndarray]:
         with np.errstate(over="ignore"):
             arrays = {name: np.asarray(array, column_dtype(name)) for name, array in block.items()}
-        unknown = arrays.keys() - set(self.names)
-        if unknown:
-            raise KeyError(f"no such column: {', '.join(sorted(unknown))}")
         if len({len(array) for array in arrays.values()}) > 1:
             raise ValueError(f"columns of different lengths: {sorted({len(array) for array in arrays.values()})}")
         return arrays
@@ -161,7 +187,7 @@ class Columns:
         kept = int(np.searchsorted(self["step"], step, side="right"))
         if kept == self._length:
             return self
-        return Columns(self.names, self._store, kept) if kept else Columns.empty(self.names)
+        return Columns(self._store, kept) if kept else Columns.empty(self.names)
 
     def last(self, name: str) -> float | None:
         """The newest value of a column, or None where it is missing or there is no row."""
@@ -169,3 +195,10 @@ class Columns:
             return None
         value = float(self[name][-1])
         return None if value != value else value
+
+
+def block_of(rows: Sequence[Mapping[str, Any]]) -> Block:
+    """Rows as columns of all their numbers."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: np.array([number(row.get(name)) for row in rows]) for name in names}
+    return {name: column for name, column in columns.items() if name == "step" or not np.isnan(column).all()}

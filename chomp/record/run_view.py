@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from chomp.record.columns import Columns
+from chomp.record.columns import Columns, block_of
 from chomp.record.events import (
     Acknowledged,
     Checkpoint,
@@ -26,9 +26,9 @@ from chomp.record.events import (
     Step,
     Unknown,
     Warned,
+    natural,
+    number,
 )
-from chomp.record.row_blocks import RowBlocks, appended
-from chomp.record.row_columns import ROW_COLUMNS
 
 EVAL_COLUMNS = ("step", "t", "tokens_seen", "loss", "bpb", "perplexity", "seconds")
 
@@ -40,8 +40,8 @@ MOST_ANSWERS = 100
 MOST_CHECKPOINTS = 500
 MOST_SAMPLE_CHARACTERS = 4_000_000
 MOST_KINDS = 50
-# Rows may be shorter further on than where a file begins.
-SPARE_ROOM = 1.1
+# More rows than this do not wait.
+MOST_WAITING_ROWS = 20_000
 LONGEST_KIND = 60
 
 # What the engine calls the time that it spends in a phase.
@@ -68,13 +68,14 @@ class CheckpointView:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as its events tell it, newest attempt last.
+    """A run as its events tell it, newest attempt last; `chomp.record.run_rows` adds metrics rows.
 
-    Rows and evaluations beyond the step that a later attempt resumed from are gone, as in
-    `metrics.jsonl`; steps in `rows` and `evals` ascend strictly.
+    Event logs of version 1 hold rows as well. Rows and evaluations beyond the step that a later
+    attempt resumed from are gone, as in `metrics.jsonl`; steps in `rows` and `evals` ascend strictly.
 
     Attributes:
         first_started_at: Unix time of the first attempt's `run_started`.
+        forked_at: step at which the first attempt began, which is beyond 0 in a fork: rows up to it are its origin's.
         phase: what the engine does now; None before its first word and after its last.
         is_paused: whether the engine waits to be told to go on, even if it evaluates, samples or saves meanwhile.
         opening: an attempt that reads its data and has not begun yet: it may be refused, and the run stays as it was.
@@ -86,11 +87,12 @@ class RunView:
         last_t: Unix time of the newest event.
     """
 
-    rows: Columns = field(default_factory=lambda: Columns.empty(ROW_COLUMNS))
+    rows: Columns = field(default_factory=Columns.empty)
     evals: Columns = field(default_factory=lambda: Columns.empty(EVAL_COLUMNS))
     started: RunStarted | None = None
     attempts: int = 0
     first_started_at: float | None = None
+    forked_at: int = 0
     phase: Phase | None = None
     is_paused: bool = False
     opening: Phase | None = None
@@ -155,7 +157,7 @@ class Folding:
 
     def __init__(self, view: RunView):
         self._fields: dict[str, Any] = {f.name: getattr(view, f.name) for f in dataclasses.fields(view)}
-        self._waiting = RowBlocks()
+        self._waiting: list[dict[str, Any]] = []
         self._waiting_evals: list[dict[str, float]] = []
         self._owned: set[str] = set()
 
@@ -166,27 +168,16 @@ class Folding:
         self._owned.clear()
         return RunView(**self._fields)
 
-    def expect(self, share: float) -> None:
-        """Make room for all rows, of which those added are about this share."""
-        self._settle_rows()
-        rows: Columns = self._fields["rows"]
-        rows.expect(int(len(rows) / share * SPARE_ROOM))
-
-    def add_rows(self, block: Mapping[str, np.ndarray]) -> None:
-        """Add many `step` events at once: a column for each of their values, `step` and `t` among them."""
-        if len(block["step"]):
-            self._waiting.add_block(block)
-            if self._waiting.is_full:
-                self._settle_rows()
-            told = block["t"][block["t"] > 0]
-            self._see(float(told[-1]) if len(told) else 0.0)
-
     def add(self, event: Event) -> None:
         """Add one event."""
         if not isinstance(event, Step):
             self._handle(event)
-        elif not self._waiting.add(event):
+        elif natural(event.row.get("step")) is None:
             self._count_unknown(event.kind)
+        else:
+            self._waiting.append({**event.row, "t": event.t})
+            if len(self._waiting) > MOST_WAITING_ROWS:
+                self._settle_rows()
         self._see(event.t)
 
     def _see(self, t: float) -> None:
@@ -195,18 +186,15 @@ class Folding:
 
     def _settle_rows(self) -> None:
         """Put the waiting rows in their place."""
-        blocks = self._waiting.take()
-        if not blocks:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
             return
-        fields = self._fields
-        fields["rows"] = appended(fields["rows"], *blocks)
-        fields["step"] = max(fields["step"], *(int(block["step"].max()) for block in blocks))
-        for block in reversed(blocks):
-            tokens = block["tokens_seen"] if "tokens_seen" in block else np.empty(0)
-            tokens = tokens[~np.isnan(tokens)]
-            if len(tokens):
-                fields["tokens_seen"] = int(tokens[-1])
-                break
+        fields, block = self._fields, block_of(waiting)
+        fields["rows"] = fields["rows"].append(block)
+        fields["step"] = max(fields["step"], int(block["step"].max()))
+        tokens = block.get("tokens_seen", np.empty(0))
+        if (told := tokens[~np.isnan(tokens)]).size:
+            fields["tokens_seen"] = int(told[-1])
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -259,8 +247,9 @@ class Folding:
     def _begin_phase(self, event: Phase) -> None:
         fields = self._fields
         if event.name == "data":
-            # A new engine's first word: the phase before it lasted until its own engine's last word.
-            self._close_phase(fields["last_t"])
+            # A new engine's first event: the phase before it lasted until its own engine's last event or row.
+            told = [t for t in (fields["last_t"], event.last_row_t) if t is not None]
+            self._close_phase(max(told, default=None))
             fields["opening"], fields["refused"] = event, None
         else:
             self._close_phase(event.t)
@@ -280,7 +269,9 @@ class Folding:
         if fields["opening"] is None:
             self._close_phase(fields["last_t"])
         kept = -1 if event.resumed_from is None else event.resumed_from
-        self._count_lost(kept)
+        self._count_lost(kept, fields["opening"].last_row_t if fields["opening"] is not None else None)
+        if fields["started"] is None:
+            fields["forked_at"] = max(kept, 0)
         self._go_back_to(kept)
         fields.update(started=event, ended=None, opening=None, refused=None, compiled=None, is_paused=False)
         fields["attempts"] = event.attempt or fields["attempts"] + 1
@@ -289,12 +280,14 @@ class Folding:
         if fields["first_started_at"] is None and event.t > 0:
             fields["first_started_at"] = event.t
 
-    def _count_lost(self, kept: int) -> None:
-        """What was trained beyond the step that is gone back to was lost."""
+    def _count_lost(self, kept: int, reached: float | None) -> None:
+        """What was trained up to Unix time `reached`, beyond the step that the run goes back to, was lost."""
         rows: Columns = self._fields["rows"]
         started, checkpoint = self._fields["started"], self._fields["checkpoints"].get(kept)
-        reached, stays = rows.last("t"), rows.cut(kept)
-        if started is None or reached is None or len(stays) == len(rows):
+        stays = rows.cut(kept)
+        if len(stays) < len(rows):
+            reached = rows.last("t")
+        if started is None or reached is None:
             return
         since = stays.last("t") or started.t
         if checkpoint is not None:
@@ -314,7 +307,7 @@ class Folding:
         self._close_phase(event.t)
         if phase is not None:
             fields["phase"] = Phase(name=phase.name, step=event.step, t=event.t)
-        self._count_lost(event.step)
+        self._count_lost(event.step, event.t)
         self._go_back_to(event.step)
         fields.update(nonfinite)
         self._keep("rollbacks", event, MOST_NONFINITE)
@@ -368,7 +361,7 @@ class Folding:
         waiting, self._waiting_evals = self._waiting_evals, []
         if waiting:
             block = {name: np.array([values[name] for values in waiting], np.float64) for name in waiting[0]}
-            self._fields["evals"] = appended(self._fields["evals"], block)
+            self._fields["evals"] = self._fields["evals"].append(block)
 
     def _tokens_at(self, step: int) -> float:
         """Loss tokens up to `step`, at the pace of the rows so far: an evaluation is told of before its step's row."""
@@ -380,10 +373,10 @@ class Folding:
 
     def _newest(self, name: str) -> float | None:
         """What the newest row has, be it in its place or waiting."""
-        waiting = self._waiting.newest(name)
-        if waiting is None:
+        if not self._waiting:
             return self._fields["rows"].last(name)
-        return None if waiting != waiting else waiting
+        value = number(self._waiting[-1].get(name))
+        return None if value != value else value
 
     def _add_checkpoint(self, event: Checkpoint) -> None:
         checkpoints = self._own("checkpoints")

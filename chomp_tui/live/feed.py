@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chomp.errors import RunDirError
+from chomp.record.columns import Columns
+from chomp.record.run_rows import with_rows
 from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir, open_run
 from chomp.record.status import Liveness, read_liveness
 from chomp_tui.live.event_tail import EventTail
 from chomp_tui.live.log_tail import LogTail
+from chomp_tui.live.row_tail import RowTail
 
 # The first slice is short, so that a first picture comes at once.
 FIRST_SLICE_SECONDS = 0.05
@@ -29,10 +32,10 @@ class RunUpdate:
     """What is known of a run now; `log_lines` are only those added since the last update.
 
     Attributes:
-        view: everything, once `read_fraction` is 1. While a long file is read, a coarse overview of it:
-            its newest rows, rows from everywhere before them, and what happened at its beginning and its end.
+        view: everything, once `read_fraction` is 1. While long files are read, a coarse overview of them:
+            the newest rows, rows from everywhere before them, and what happened at the beginning and the end.
         log_restarted: the log file became shorter or is another one: forget earlier lines.
-        read_fraction: share of `events.jsonl` read so far; 1.0 once the feed has caught up.
+        read_fraction: share of `events.jsonl` and `metrics.jsonl` read so far; 1.0 once the feed has caught up.
         problem: one sentence on why the run cannot be (wholly) read, else None.
         disk_free_bytes: of the disk that holds the run; None where it cannot be told.
     """
@@ -82,12 +85,6 @@ class RunFeed:
 
     def _follow(self) -> None:
         follower = Follower(self.path)
-        try:
-            self._look_on(follower)
-        finally:
-            follower.close()
-
-    def _look_on(self, follower: Follower) -> None:
         while not self._stopped.is_set():
             self._awake.clear()
             try:
@@ -98,7 +95,7 @@ class RunFeed:
             if update is not None and not self._stopped.is_set():
                 self._deliver(update)
             if follower.has_more:
-                # Lets whoever was given the update draw it.
+                # Lets the receiver of the update draw it.
                 self._stopped.wait(0.001)
             else:
                 self._awake.wait(self._interval)
@@ -116,38 +113,32 @@ class Follower:
         self._run = RunDir(path)
         self._config_seen: tuple[int, int] | None = None
         self._name_problem: str | None = None
-        self._tail = EventTail(self._run.events)
+        self._events = EventTail(self._run.events)
+        self._rows = RowTail(self._run.metrics)
         self._log = LogTail(self._run.log)
-        self._overview: RunView | None = None
+        self._overview: tuple[RunView | None, Columns | None] = (None, None)
+        self._view = RunView()
+        self._seen: tuple[RunView, Columns] | None = None
         self._sent: RunUpdate | None = None
         self._disk_free: int | None = None
         self._disk_looked_at = 0.0
         self._log_changed = False
         self.has_more = False
 
-    def close(self) -> None:
-        """Leave nothing running."""
-        self._tail.close()
-
     def look(self) -> RunUpdate | None:
         """What is known now, or None if nothing has changed since the last update."""
         self._learn_names()
         # Asked before the events are read: an engine that is gone by now has said all that it ever will.
         liveness = read_liveness(self._run)
-        if self._sent is None or self._tail.caught_up:
-            self._overview = self._tail.overview()
-        self._tail.advance(FIRST_SLICE_SECONDS if self._sent is None else SLICE_SECONDS)
-        self.has_more = not self._tail.caught_up
-        if self._tail.caught_up:
-            self._overview = None
+        self._read_on()
         log = self._log.read()
         update = RunUpdate(
             self._run,
-            self._overview or self._tail.view,
+            self._view,
             liveness,
             log.lines,
             log.restarted or self._log_changed,
-            self._tail.fraction,
+            self._fraction(),
             self._problem(),
             self._look_at_disk(),
         )
@@ -157,6 +148,36 @@ class Follower:
         self._sent = update
         return update
 
+    def _read_on(self) -> None:
+        """Read on in both files: the rows last, so that those before an event that was read are read as well."""
+        events, rows, seconds = self._events, self._rows, SLICE_SECONDS
+        if self._sent is None or not self.has_more:
+            self._overview = events.overview(), None
+        if self._sent is None:
+            seconds = FIRST_SLICE_SECONDS
+        events.advance(seconds)
+        started_at = (self._overview[0] or events.view).forked_at
+        if rows.after != started_at:
+            self._rows = rows = RowTail(rows.path, started_at)
+        if self._sent is None or not self.has_more:
+            self._overview = self._overview[0], rows.overview()
+        # The first picture is drawn before pyarrow is imported.
+        if self._sent is not None or self._overview[1] is None:
+            rows.advance(seconds)
+        self.has_more = not (events.caught_up and rows.caught_up)
+        if not self.has_more:
+            self._overview = None, None
+        seen = self._overview[0] or events.view, self._overview[1] or rows.rows
+        if self._seen is None or seen[0] is not self._seen[0] or seen[1] is not self._seen[1]:
+            self._seen, self._view = seen, with_rows(*seen)
+
+    def _fraction(self) -> float:
+        """Share of the files read so far; 1 only when nothing is left."""
+        size = self._events.size + self._rows.size
+        if not self.has_more or not size:
+            return 1.0
+        return min((self._events.offset + self._rows.offset) / size, 0.999)
+
     def given_up(self, error: Exception) -> RunUpdate:
         """The last update, with why there will be no other."""
         problem = f"the run is no longer followed ({type(error).__name__}: {error}); open it again"
@@ -164,7 +185,7 @@ class Follower:
         return dataclasses.replace(last, log_lines=(), log_restarted=False, problem=problem)
 
     def _learn_names(self) -> None:
-        """The names of the run's files stand in its configuration, which an attempt may change."""
+        """Take the names of the run's files from its configuration, which an attempt may change."""
         try:
             info = self._run.config_resolved.stat()
         except OSError:
@@ -177,19 +198,23 @@ class Follower:
             self._run, self._name_problem = open_run(self._path), None
         except (RunDirError, OSError) as error:
             self._run, self._name_problem = RunDir(self._path), str(error)
+        if self._rows.path != self._run.metrics:
+            self._rows = RowTail(self._run.metrics, self._rows.after)
         if self._log.path != self._run.log:
             self._log, self._log_changed = LogTail(self._run.log), True
 
     def _problem(self) -> str | None:
-        tail = self._tail
-        if tail.problem is not None:
-            return tail.problem
+        tail = self._events
+        if tail.problem is not None or self._rows.problem is not None:
+            return tail.problem or self._rows.problem
         if not self._path.is_dir():
             return f"there is no run directory at {self._path}"
         if tail.newer:
             return f"{self._run.events.name} was written by a newer version of chomp: some of it may not be shown"
         if tail.malformed and tail.view.last_t is None and tail.caught_up:
             return f"{self._run.events} holds no events: it is damaged, or something else"
+        if self._rows.malformed and not len(self._rows.rows) and self._rows.caught_up:
+            return f"{self._run.metrics} holds no rows: it is damaged, or something else"
         return self._name_problem
 
     def _look_at_disk(self) -> int | None:
@@ -205,7 +230,7 @@ class Follower:
 
 
 def _differs(old: RunUpdate, new: RunUpdate) -> bool:
-    """Whether somebody should hear of `new`; a disk that fills by a little is no news."""
+    """Whether `new` is worth an update; a disk that fills by a little is not."""
     if new.log_lines or new.log_restarted or old.view is not new.view:
         return True
     if (old.run, old.liveness, old.read_fraction, old.problem) != (

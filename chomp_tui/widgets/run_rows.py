@@ -19,7 +19,7 @@ CURVE_CELLS = 13
 FACT_CELLS = 8
 
 RUN_COLUMNS = (
-    Column("state", "state", 14),
+    Column("state", "state", 13),
     Column("name", "run", 29, grow=2, middle=True, whole=True),
     Column("step", "step", 13, rank=1, right=True, whole=True),
     Column("bar", "", BAR_CELLS, rank=7),

@@ -13,13 +13,13 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from chomp.record.codec import encode
+from chomp.record.codec import encode, json_line
 from chomp.record.events import (
     Checkpoint,
     Compiled,
@@ -104,7 +104,7 @@ def write_run(path: Path, fake: FakeRun | None = None, *, now: float | None = No
     now = time.time() - 1 if now is None else now
     events = list(fake_events(fake))
     shift = now - events[-1].t
-    run.events.write_bytes(b"".join(encode(event, event.t + shift) for event in events))
+    append(run, *(replace(event, t=event.t + shift) for event in events))
     run.config_original.write_text(CONFIG)
     run.config_resolved.write_text(json.dumps(_resolved(fake)))
     run.log.write_text("".join(f"{line}\n" for line in _log(events, shift, fake)), encoding="utf-8")
@@ -122,10 +122,14 @@ def hold(run: RunDir) -> None:
 
 
 def append(run: RunDir, *events: Event) -> None:
-    """Write further events, as an engine would; an event without a time happens now."""
-    with run.events.open("ab") as file:
+    """Write further events and rows, as an engine would; an event without a time happens now."""
+    with run.events.open("ab") as told, run.metrics.open("ab") as rows:
         for event in events:
-            file.write(encode(event, event.t or time.time()))
+            t = event.t or time.time()
+            if isinstance(event, Step):
+                rows.write(json_line({**event.row, "t": round(t, 3)}))
+            else:
+                told.write(encode(event, t))
 
 
 def fake_row(step: int, fake: FakeRun, rng: random.Random) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from chomp.config import derive, derived_section, parse_config
 from chomp.record.codec import encode, json_line
-from chomp.record.events import Evaluated, Event, RunEnded, RunStarted, Step
+from chomp.record.events import Evaluated, Event, Phase, RunEnded, RunStarted, Step
 from chomp.record.manifest import seal, set_tags
 from chomp.record.rundir import RunDir
 
@@ -37,10 +37,14 @@ def ended(status: Any, step: int, reason: str = "") -> RunEnded:
 
 
 def append(run: RunDir, *events: Event, t: float | None = None) -> None:
-    """Add events that happened at Unix time `t`, now by default."""
-    with run.events.open("ab") as file:
+    """Add events and rows of Unix time `t`, now by default."""
+    t = time.time() if t is None else t
+    with run.events.open("ab") as told, run.metrics.open("ab") as rows:
         for event in events:
-            file.write(encode(event, time.time() if t is None else t))
+            if isinstance(event, Step):
+                rows.write(json_line({**event.row, "t": round(t, 3)}))
+            else:
+                told.write(encode(event, t))
 
 
 def make_run(path: Path, *, steps: int = 20, end: RunEnded | None = None, age: float = 100.0) -> RunDir:
@@ -49,9 +53,8 @@ def make_run(path: Path, *, steps: int = 20, end: RunEnded | None = None, age: f
     path.mkdir(parents=True)
     rows = [{"step": step, "loss": 6.0 - step / 10} for step in range(1, steps + 1)]
     scored = Evaluated(step=steps, loss=4.25, perplexity=1.0, bpb=1.0, tokens=1, seconds=1.0)
-    events = [started(), *(Step(row=row) for row in rows), scored, *([end] if end else [])]
+    events = [started(), Phase(name="train", step=0), *(Step(row=row) for row in rows), scored, *([end] if end else [])]
     append(run, *events, t=time.time() - age)
-    run.metrics.write_bytes(b"".join(json_line(row) for row in rows))
     run.config_original.write_text(TEXT)
     config = parse_config(TEXT, source="t").config
     run.config_resolved.write_text(json.dumps({**config.model_dump(), "derived": derived_section(derive(config))}))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from chomp.record.codec import encode
+from chomp.record.codec import encode, json_line
 from chomp.record.events import Event, Phase, RunEnded, RunStarted, Step
 
 T0 = 1_800_000_000.0
@@ -56,12 +56,21 @@ def ended(status: Any = "completed", step: int = 0, *, t: float = T0, **values: 
 
 
 def lines(events: Iterable[Event]) -> bytes:
+    """Lines of an event log; rows are in it as in version 1."""
     return b"".join(encode(event, event.t) for event in events)
 
 
-def write(path: Path, events: Iterable[Event]) -> Path:
-    """A run directory at `path` with these events, after those that are there."""
+def row_lines(events: Iterable[Event]) -> bytes:
+    """Lines of `metrics.jsonl`: the rows among these events."""
+    return b"".join(json_line({**event.row, "t": event.t}) for event in events if isinstance(event, Step))
+
+
+def write(path: Path, events: Iterable[Event], *, version: int = 2) -> Path:
+    """A run directory at `path` with these events, after those that are there; in version 1 rows are among them."""
     path.mkdir(parents=True, exist_ok=True)
+    events = list(events)
     with (path / "events.jsonl").open("ab") as file:
-        file.write(lines(events))
+        file.write(lines(event for event in events if version == 1 or not isinstance(event, Step)))
+    with (path / "metrics.jsonl").open("ab") as file:
+        file.write(row_lines(events if version == 2 else []))
     return path

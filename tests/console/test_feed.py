@@ -15,12 +15,12 @@ import pytest
 
 from chomp.record.lock import RunLock
 from chomp.record.run_view import RunView, fold_many
-from chomp_tui.live import event_tail as eventtail
+from chomp_tui.live import event_tail, line_tail, row_tail
 from chomp_tui.live import log_tail as logtail
 from chomp_tui.live.event_tail import EventTail
 from chomp_tui.live.feed import Follower, RunFeed, RunUpdate
 from chomp_tui.live.log_tail import LogTail
-from tests.console.runs import T0, ended, lines, phase, row, started, write
+from tests.console.runs import T0, ended, lines, phase, row, row_lines, started, write
 
 PATIENCE_SECONDS = 20.0
 
@@ -73,19 +73,19 @@ def follow(inbox: Inbox) -> Iterator[Callable[[Path], RunFeed]]:
 
 
 def test_it_grows(tmp_path: Path) -> None:
-    run = write(tmp_path / "run", [started(), row(1)])
+    run = write(tmp_path / "run", [started(), row(1)], version=1)
     tail = EventTail(run / "events.jsonl")
     first = read_all(tail)
-    assert (first.step, tail.fraction) == (1, 1.0)
-    assert tail.advance(1.0) is False
+    assert first.step == 1
+    tail.advance(1.0)
     assert tail.view is first
-    write(run, [row(2)])
-    assert tail.advance(1.0) is True
+    write(run, [row(2)], version=1)
+    tail.advance(1.0)
     assert tail.view == fold_many(RunView(), [started(), row(1), row(2)])
 
 
 def test_a_torn_last_line_waits_for_its_end(tmp_path: Path) -> None:
-    run = write(tmp_path, [started(), row(1)])
+    run = write(tmp_path, [started(), row(1)], version=1)
     line = lines([row(2)])
     with (run / "events.jsonl").open("ab") as file:
         file.write(line[:40])
@@ -107,7 +107,7 @@ def test_a_line_torn_for_ever_costs_only_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["truncated", "replaced", "rewritten in place", "gone and back"])
 def test_another_file_is_read_from_its_start(tmp_path: Path, how: str) -> None:
-    run = write(tmp_path, [started(), *map(row, range(1, 30))])
+    run = write(tmp_path, [started(), *map(row, range(1, 30))], version=1)
     path = run / "events.jsonl"
     tail = EventTail(path)
     assert read_all(tail).step == 29
@@ -148,8 +148,8 @@ def test_garbage_between_events_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_huge_line_is_skipped_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eventtail, "CHUNK_BYTES", 1000)
-    monkeypatch.setattr(eventtail, "LONGEST_LINE_BYTES", 8000)
+    monkeypatch.setattr(line_tail, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(line_tail, "LONGEST_LINE_BYTES", 8000)
     path = tmp_path / "events.jsonl"
     fits = lines([row(2, note="y" * 5000)])
     path.write_bytes(lines([started(), row(1)]) + fits + b'{"v":1,"x":"' + b"x" * 50_000 + b'"}\n' + lines([row(3)]))
@@ -172,7 +172,7 @@ def test_what_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     def refuse(path: object, *_: object, **__: object) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(eventtail.os, "open", refuse)
+    monkeypatch.setattr(line_tail.os, "open", refuse)
     update = Follower(tmp_path).look()
     assert update is not None
     assert update.problem is not None
@@ -187,7 +187,7 @@ def test_a_newer_version_is_said_once_and_read_as_far_as_it_goes(tmp_path: Path)
     assert first is not None
     assert first.problem is None
     with (run / "events.jsonl").open("ab") as file:
-        file.write(lines([row(2)]).replace(b'"v":1', b'"v":2'))
+        file.write(lines([phase("train", 2)]).replace(b'"v":2', b'"v":3'))
     second = follower.look()
     assert second is not None
     assert second.problem is not None
@@ -291,14 +291,18 @@ def test_a_feed_that_fails_says_so_and_ends(
     assert update.view.step == 1
 
 
-def test_a_long_file_is_shown_in_overview_and_then_wholly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eventtail, "LEAST_OVERVIEW_BYTES", 200_000)
-    monkeypatch.setattr(eventtail, "END_BYTES", 20_000)
-    monkeypatch.setattr(eventtail, "CHUNK_BYTES", 50_000)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_long_file_is_shown_in_overview_and_then_wholly(
+    version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (event_tail, row_tail):
+        monkeypatch.setattr(module, "LEAST_OVERVIEW_BYTES", 200_000)
+        monkeypatch.setattr(module, "PIECE_BYTES", 2000)
+    monkeypatch.setattr(line_tail, "BLOCK_BYTES", 50_000)
     monkeypatch.setattr("chomp_tui.live.feed.FIRST_SLICE_SECONDS", 0.0)
     monkeypatch.setattr("chomp_tui.live.feed.SLICE_SECONDS", 0.0)
     events = [phase("data"), started(total_steps=20_000), phase("train"), *map(row, range(1, 20_001))]
-    run = write(tmp_path, [*events, ended("completed", 20_000, t=T0 + 20_001)])
+    run = write(tmp_path, [*events, ended("completed", 20_000, t=T0 + 20_001)], version=version)
     follower = Follower(run)
     first = follower.look()
     assert first is not None
@@ -316,23 +320,26 @@ def test_a_long_file_is_shown_in_overview_and_then_wholly(tmp_path: Path, monkey
     fractions = [update.read_fraction for update in updates]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert updates[-1].view == fold_many(RunView(), [*events, ended("completed", 20_000, t=T0 + 20_001)])
+    whole = fold_many(RunView(), [*events, ended("completed", 20_000, t=T0 + 20_001)])
+    assert updates[-1].view.rows == whole.rows
+    assert updates[-1].view.step == whole.step
+    assert updates[-1].view.ended == whole.ended
 
 
 def test_what_was_read_before_a_disk_fails_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eventtail, "CHUNK_BYTES", 50_000)
+    monkeypatch.setattr(line_tail, "BLOCK_BYTES", 50_000)
     events = [phase("data"), started(total_steps=20_000), phase("train"), *map(row, range(1, 20_001))]
-    run = write(tmp_path, events)
+    run = write(tmp_path, events, version=1)
     tail = EventTail(run / "events.jsonl")
-    read, reads = os.preadv, []
+    read, reads = os.pread, []
 
-    def failing_once(fd: int, buffers: list[memoryview], offset: int) -> int:
+    def failing_once(fd: int, count: int, offset: int) -> bytes:
         reads.append(offset)
         if len(reads) == 9:
             raise OSError(errno.EIO, "Input/output error")
-        return read(fd, buffers, offset)
+        return read(fd, count, offset)
 
-    monkeypatch.setattr(os, "preadv", failing_once)
+    monkeypatch.setattr(os, "pread", failing_once)
     tail.advance(60)
     assert tail.problem is not None
     before = len(tail.view.rows)
@@ -348,8 +355,8 @@ def test_a_file_that_is_written_meanwhile_loses_nothing(
 ) -> None:
     run = write(tmp_path, [started()])
     follow(run)
-    data = lines(row(step) for step in range(1, 2001))
-    with (run / "events.jsonl").open("ab", buffering=0) as file:
+    data = row_lines(row(step) for step in range(1, 2001))
+    with (run / "metrics.jsonl").open("ab", buffering=0) as file:
         for begin in range(0, len(data), 777):
             file.write(data[begin : begin + 777])
     update = inbox.wait_for(lambda update: update.view.step == 2000)

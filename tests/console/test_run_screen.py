@@ -206,7 +206,7 @@ async def test_ended_states_in_words_with_their_reason(status: str, word: str, t
 async def test_a_killed_run_is_crashed_with_a_reason(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "killed", SMALL).path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "✗ crashed", "the engine is gone")
+        await shows(pilot, "✗ crashed", "the engine ended without")
 
 
 async def test_without_a_run_it_says_what_to_do(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ async def test_the_time_of_a_fork_says_when_its_origins_is_in_it(tmp_path: Path)
             write_origin(run, origin)
         app = host(tmp_path, run.path)
         async with app.run_test(size=(160, 48)) as pilot:
-            await shows(pilot, name, "training   ━")
+            await shows(pilot, name, "training   ━", *(["fork of parent at step 1,200"] if fork else []))
             assert ("with its origin's up to step 1,200" in text(app)) is (name == "ended"), name
 
 
@@ -466,6 +466,15 @@ async def test_terms_of_the_objective_have_a_chart(size: tuple[int, int], turns:
         await until(pilot, lambda: screen_of(app).query_one(Board).zoomed == "terms")
         await shows(pilot, "mtp 2 ")
         assert {screen_of(app).query_one(f"#{name}", LineChart).log_y for name in ("loss", "terms")} == {True}
+
+
+async def test_a_metric_that_no_panel_knows_is_drawn(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mine", FakeRun(steps=300, total=1_000, live=True))
+    append(run, *(Step({"step": step, "loss": 2.0, "my_metric": 1.5}) for step in (310, 320)))
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "training", "Terms", "my metric ")
+        assert screen_of(app).query_one("#terms", LineChart).display
 
 
 async def test_a_run_without_further_terms_has_no_place_for_them(tmp_path: Path) -> None:

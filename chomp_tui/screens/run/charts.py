@@ -7,7 +7,6 @@ from itertools import cycle
 import numpy as np
 
 from chomp.record.columns import Columns
-from chomp.record.row_columns import TERM_COLUMNS
 from chomp.record.run_view import RunView
 from chomp_tui.chart.frame import Line
 from chomp_tui.chart.smooth import Smoother
@@ -16,6 +15,13 @@ from chomp_tui.live.snapshot import Scene
 SMOOTHINGS = (0.0, 0.5, 0.9, 0.98)
 NEAR = 64
 X_AXES = ("step", "tokens", "time")
+# Columns of rows that other panels show, or that only describe a row; all others are drawn as terms.
+SHOWN_ELSEWHERE = frozenset({
+    "step", "t", "tokens_seen", "loss", "grad_norm", "lr", "lr_muon", "tokens_per_sec", "step_time_s", "mfu",
+    "packing_utilization", "device_memory_gb", "peak_memory_gb", "device_memory_limit_gb", "host_memory_gb",
+    "eval_loss", "eval_bpb", "first_step_compile_time_s",
+})  # fmt: skip
+MOST_TERMS = 12
 
 
 class SmoothedLoss:
@@ -91,8 +97,10 @@ def memory_lines(scene: Scene) -> list[Line]:
 
 
 def terms_of(view: RunView) -> list[str]:
-    """Columns of the objective's terms that the run tells."""
-    return [column for column in TERM_COLUMNS if view.rows.has_numbers(column) and _shows(view.rows[column])]
+    """Columns of the objective's terms that the run tells, and of any metric that has no panel of its own."""
+    rows = view.rows
+    names = (name for name in rows.names if name not in SHOWN_ELSEWHERE and rows.has_numbers(name))
+    return [name for name in names if _shows(rows[name])][:MOST_TERMS]
 
 
 def _shows(values: np.ndarray) -> bool:
@@ -101,7 +109,7 @@ def _shows(values: np.ndarray) -> bool:
 
 
 def term_lines(scene: Scene) -> list[Line]:
-    """Terms of the objective beside the loss, without their weights."""
+    """Terms of the objective beside the loss, without their weights, and other metrics."""
     tones = cycle(("smooth", "second", "eval", "raw"))
     return [_line(scene, _term_name(column), column, next(tones)) for column in terms_of(scene.view)]
 
