@@ -29,13 +29,15 @@ def command(folder: Path, as_json: bool) -> None:
         return
     names = [sanitize(row["name"]) for row in rows]
     width = max(map(len, names))
+    states = max(9, *(len(found.status.word) for found in runs))
     for name, found, row in zip(names, runs, rows, strict=True):
         total = row["total_steps"] if row["total_steps"] is not None else "?"
         last_loss = "" if row["loss"] is None else f"loss {row['loss']:.4f}"
-        why = f"  {sanitize(row['reason'])}" if row["state"] in ("crashed", "running") and row["reason"] else ""
+        told = found.status.tone == "bad" or found.status.state == "running"
+        why = f"  {sanitize(found.status.reason)}" if told and found.status.reason else ""
         fork = f"  fork of {sanitize(found.origin.run)} step {found.origin.step}" if found.origin else ""
         click.echo(
-            f"{name:<{width}}  {row['state']:<9}  step {row['step']}/{total}  {last_loss:<11}  "
+            f"{name:<{width}}  {found.status.word:<{states}}  step {row['step']}/{total}  {last_loss:<11}  "
             f"{len(row['checkpoints'])} checkpoints  {duration(row['age_seconds'])} ago{why}{fork}"
         )
 
@@ -45,8 +47,9 @@ def row_of(found: RunSummary) -> dict[str, Any]:
     return {
         "name": found.name,
         "path": str(found.path),
-        "state": found.state,
-        "reason": found.reason,
+        "state": found.status.state,
+        "status": found.status.word,
+        "reason": found.status.reason or None,
         "step": found.step,
         "total_steps": found.total_steps,
         "loss": found.loss,

@@ -1,4 +1,4 @@
-"""Parts of long line files, read without the rest: the end, the last line of a kind, a curve in miniature."""
+"""Parts of long line files, read without the rest: the end, the newest rows, a thinned curve."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from chomp.record.events import number
+from chomp.record.events import natural, number
 
-BLOCK_BYTES = 1 << 18
-# Longer than some rows.
-LAST_ROW_BYTES = 1 << 16
+# Longer than many rows.
+LAST_ROWS_BYTES = 1 << 16
 # How much is read at each place of a thinned-out row file; longer than any row.
 ROW_BLOCK_BYTES = 4096
 # In a metrics row, and in the `step` event that has the same row.
@@ -33,61 +32,32 @@ def read_tail(path: Path, limit: int) -> tuple[int, bytes]:
     return start, data[: data.rfind(b"\n") + 1]
 
 
-def last_row(path: Path) -> dict[str, Any] | None:
-    """The newest row of a row file; None where there is none."""
+def last_rows(path: Path, most: int) -> list[dict[str, Any]]:
+    """The newest rows of a row file, oldest first; none where there is no file."""
     try:
-        _, lines = read_tail(path, LAST_ROW_BYTES)
+        _, lines = read_tail(path, LAST_ROWS_BYTES)
     except OSError:
-        return None
-    for line in reversed(lines.splitlines()):
+        return []
+    found = []
+    for line in lines.splitlines()[-most:]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            return row
-    return None
+        if isinstance(row, dict) and natural(row.get("step")) is not None:
+            found.append(row)
+    return found
+
+
+def last_row(path: Path) -> dict[str, Any] | None:
+    """The newest row of a row file; None where there is none."""
+    return next(reversed(last_rows(path, 2)), None)
 
 
 def last_row_t(path: Path) -> float | None:
     """The Unix time of the newest row of a row file; None where it has none, as in files of older versions."""
     t = number((last_row(path) or {}).get("t"))
     return t if t > 0 else None
-
-
-def find_last_line(path: Path, mark: bytes, *, end: int, limit: int) -> tuple[int, bytes] | None:
-    """The last whole line before offset `end` that contains `mark`, and its own offset.
-
-    Searched for over at most `limit` bytes.
-    """
-    floor = max(0, end - limit)
-    with path.open("rb") as file:
-        high = end
-        while high > floor:
-            low = max(floor, high - BLOCK_BYTES)
-            file.seek(low)
-            # A mark may lie across the border of two blocks.
-            place = file.read(high - low + len(mark) - 1).rfind(mark)
-            if place >= 0:
-                return _line_around(file.fileno(), low + place)
-            high = low
-    return None
-
-
-def _line_around(fd: int, place: int) -> tuple[int, bytes] | None:
-    low, before = place, b""
-    while low > 0 and b"\n" not in before:
-        step = min(low, ROW_BLOCK_BYTES)
-        low -= step
-        before = os.pread(fd, step, low) + before
-    after = b""
-    while b"\n" not in after:
-        more = os.pread(fd, ROW_BLOCK_BYTES, place + len(after))
-        if not more:
-            return None
-        after += more
-    before = before[before.rfind(b"\n") + 1 :]
-    return place - len(before), before + after[: after.find(b"\n") + 1]
 
 
 def thinned_losses(path: Path, points: int) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from chomp.record.events import Evaluated
@@ -70,6 +71,13 @@ def count(number: float) -> str:
         if number >= limit:
             return f"{number / limit:.2f}{unit}"
     return f"{number:,.0f}"
+
+
+def device_name(device: Mapping[str, Any]) -> str:
+    """`2 × NVIDIA H100` from `run_started`'s `device`, or what there is of it."""
+    name = str(device.get("name") or device.get("platform") or "unknown device")
+    number = device.get("count")
+    return f"{number} × {name}" if isinstance(number, int) and number > 1 else name
 
 
 def plural(number: int, noun: str) -> str:

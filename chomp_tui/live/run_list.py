@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chomp.record.rundir import list_runs
+from chomp.record.status import Status
 from chomp.record.summary import RunSummary, Stamp, SummaryReader, stamp
 
 log = logging.getLogger("chomp.console")
@@ -139,7 +140,7 @@ class RunList:
             return None
         except OSError as error:
             reason = f"{error.filename or path} cannot be read: {error.strerror}"
-            return RunSummary(path.name, path, state="unreadable", reason=reason)
+            return RunSummary(path.name, path, Status("unreadable", "!", "bad", reason, state="unreadable"))
         size = self._sizes.get(path)
         return replace(summary, bytes=size.count) if size else summary
 

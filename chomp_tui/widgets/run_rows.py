@@ -34,34 +34,6 @@ CONFIG_COLUMNS = (
     Column("name", "file", 25, middle=True, whole=True),
     Column("purpose", "purpose", 12, grow=1, rank=1),
 )
-# Glyph, word and tone. A word and a glyph each say all that the colour says.
-PHASES = {
-    "data": ("◐", "reading", "live"),
-    "compile": ("◐", "compiling", "live"),
-    "train": ("●", "training", "live"),
-    "eval": ("◐", "evaluating", "live"),
-    "sample": ("◐", "sampling", "live"),
-    "save": ("◐", "saving", "live"),
-    "paused": ("‖", "paused", "warn"),
-}
-STATES = {
-    "running": ("?", "elsewhere", "idle"),
-    "completed": ("✓", "completed", "good"),
-    "stopped": ("■", "stopped", "idle"),
-    "data_exhausted": ("■", "out of text", "good"),
-    "crashed": ("✗", "crashed", "bad"),
-    "new": ("…", "not started", "idle"),
-    "unreadable": ("!", "unreadable", "bad"),
-}
-
-
-def state_of(run: RunSummary) -> tuple[str, str, str]:
-    """Glyph, word and tone of a run's state."""
-    if run.is_live and (run.phase is not None or run.state == "running"):
-        return PHASES.get(run.phase or "train", ("●", "running", "live"))
-    if run.is_live and run.since > run.last_t:
-        return ("◐", "starting", "live")
-    return STATES.get(run.state, ("?", run.state, "idle"))
 
 
 def run_row(run: RunSummary, now: float) -> Row:
@@ -73,9 +45,9 @@ def run_row(run: RunSummary, now: float) -> Row:
 @lru_cache(maxsize=4096)
 def _lasting_cells(run: RunSummary) -> Mapping[str, Cell]:
     """The cells that stay as they are until the run itself changes."""
-    glyph, word, tone = state_of(run)
+    status = run.status
     return {
-        "state": cell(f"{glyph} {word}", tone),
+        "state": cell(f"{status.glyph} {status.word}", status.tone),
         "name": cell(run.name, "strong" if run.is_live else ""),
         "step": cell(steps_text(run)),
         "bar": progress_bar(run.step, run.total_steps),
@@ -83,7 +55,7 @@ def _lasting_cells(run: RunSummary) -> Mapping[str, Cell]:
         "eval": cell(loss_text(run.eval_loss), "accent"),
         "curve": cell(curve(run), "curve"),
         "size": cell(size(run.bytes) if run.bytes is not None else "…", "muted"),
-        "reason": cell(run.reason or "", "bad" if tone == "bad" else "muted"),
+        "reason": cell(status.reason, "bad" if status.tone == "bad" else "muted"),
     }
 
 
@@ -95,7 +67,7 @@ def config_row(entry: ConfigEntry) -> Row:
 def steps_text(run: RunSummary) -> str:
     """`800/1,000`, or what is known of it."""
     total = f"{run.total_steps:,}" if run.total_steps is not None else "?"
-    return f"{run.step:,}/{total}" if run.state != "new" else "-"
+    return f"{run.step:,}/{total}" if run.status.state != "new" else "-"
 
 
 def loss_text(value: float | None) -> str:
@@ -126,11 +98,11 @@ def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Cont
         width: cells of a line.
         chart: lines of a curve to show between progress and places.
     """
-    glyph, word, tone = state_of(run)
+    status = run.status
     colours = {"live": "$success", "good": "$success", "warn": "$warning", "bad": "$error"}
-    head = Content.styled(f"{glyph} {word}", f"bold {colours.get(tone, '$muted')}")
-    if run.reason:
-        head += Content(f"  {sanitize(run.reason)}")
+    head = Content.styled(f"{status.glyph} {status.word}", f"bold {colours.get(status.tone, '$muted')}")
+    if status.reason:
+        head += Content(f"  {sanitize(status.reason)}")
     elif run.is_live:
         head += Content(f"  pid {run.pid}, last event {duration(run.age_seconds(now))} ago")
     facts = [

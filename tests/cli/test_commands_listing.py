@@ -107,7 +107,7 @@ def test_the_state_of_every_kind_of_run(tmp_path: Path) -> None:
     assert found["killed"]["reason"] == GONE
     assert (found["done"]["step"], found["done"]["total_steps"], found["done"]["loss"]) == (5, 100, 2.5)
     text = invoke(runs.command, tmp_path).output
-    assert "broken   crashed    step 5/100  loss 2.5000" in text
+    assert "broken   crashed      step 5/100  loss 2.5000" in text
     assert "No space left on device" in text
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from chomp.config import derive, derived_section, parse_config
 from chomp.record.codec import encode, json_line
-from chomp.record.events import Evaluated, Event, RunEnded, RunStarted, Step
+from chomp.record.events import Evaluated, Event, Phase, RunEnded, RunStarted, Step
 from chomp.record.manifest import seal, set_tags
 from chomp.record.rundir import RunDir
 
@@ -53,7 +53,7 @@ def make_run(path: Path, *, steps: int = 20, end: RunEnded | None = None, age: f
     path.mkdir(parents=True)
     rows = [{"step": step, "loss": 6.0 - step / 10} for step in range(1, steps + 1)]
     scored = Evaluated(step=steps, loss=4.25, perplexity=1.0, bpb=1.0, tokens=1, seconds=1.0)
-    events = [started(), *(Step(row=row) for row in rows), scored, *([end] if end else [])]
+    events = [started(), Phase(name="train", step=0), *(Step(row=row) for row in rows), scored, *([end] if end else [])]
     append(run, *events, t=time.time() - age)
     run.config_original.write_text(TEXT)
     config = parse_config(TEXT, source="t").config

@@ -62,9 +62,9 @@ def test_only_changed_runs_are_read_again(tmp_path: Path, monkeypatch: pytest.Mo
     caught_up: list[str] = []
     original = SummaryReader._catch_up
 
-    def counting(self: SummaryReader, run: object) -> None:
+    def counting(self: SummaryReader) -> None:
         caught_up.append(self.path.name)
-        original(self, run)  # type: ignore[arg-type]
+        original(self)
 
     monkeypatch.setattr(SummaryReader, "_catch_up", counting)
     runlist = RunList(tmp_path, tmp_path, print)
@@ -110,9 +110,9 @@ def test_a_run_that_cannot_be_read_is_listed_as_such(tmp_path: Path) -> None:
     run.events.mkdir()
     make_run(tmp_path / "two")
     found = {summary.name: summary for summary in RunList(tmp_path, tmp_path, print).read().runs}
-    assert found["one"].state == "unreadable"
-    assert found["one"].reason == f"{run.events} cannot be read: Is a directory"
-    assert found["two"].state == "crashed"
+    assert found["one"].status.state == "unreadable"
+    assert found["one"].status.reason == f"{run.events} cannot be read: Is a directory"
+    assert found["two"].status.state == "crashed"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from chomp.record.event_log import read_events
 from chomp.record.events import Evaluated, Event, Phase, RunEnded, RunStarted, Sampled, Step, Warned
 from chomp.record.lock import RunLock
 from chomp.record.manifest import seal
+from chomp.record.run_view import RunView, fold_many
 from chomp.record.rundir import RunDir
-from chomp.record.status import COPIED, GONE
+from chomp.record.status import COPIED, Liveness, status
 from chomp.record.summary import SummaryReader, summarize
-from chomp.record.tail import find_last_line, read_tail, thinned_losses
+from chomp.record.tail import read_tail, thinned_losses
 
 
 def started(total: int, resumed_from: int | None, attempt: int = 1) -> RunStarted:
@@ -77,44 +77,28 @@ def write(run: Path, events: list[Event], total: int) -> None:
 
 
 def told(path: Path) -> dict[str, Any]:
-    """The same by reading everything, the plain way."""
-    state, reason, total, step, loss, eval_loss, last = "new", None, None, 0, None, None, 0.0
-    for event in read_events(path / "events.jsonl"):
-        last = event.t
-        if isinstance(event, RunStarted):
-            state, reason, total, step = "running", None, event.total_steps, event.resumed_from or 0
-        elif isinstance(event, Step):
-            step = max(step, event.row["step"])
-            loss = event.row["loss"] if event.row["loss"] is not None else loss
-        elif isinstance(event, Evaluated):
-            step, eval_loss = max(step, event.step), event.loss
-        elif isinstance(event, RunEnded) and state in ("running", "new"):
-            state, reason, step = event.status, event.reason, max(step, event.step)
-    if state == "running":
-        state, reason = "crashed", GONE
+    """The same by folding everything, rows and samples included."""
+    events = read_events(path / "events.jsonl")
+    view = fold_many(RunView(), events)
+    losses = [event.row["loss"] for event in events if isinstance(event, Step) and event.row["loss"] is not None]
+    found = status(view, Liveness(), 0.0)
     return {
-        "state": state, "reason": reason, "total_steps": total, "step": step, "loss": loss, "eval_loss": eval_loss,
-        "last_t": last,
+        "status": found, "total_steps": view.total_steps, "step": view.step, "loss": losses[-1] if losses else None,
+        "eval_loss": view.evals.last("loss"), "last_t": view.last_t, "attempts": view.attempts,
     }  # fmt: skip
 
 
 def said(reader: SummaryReader) -> dict[str, Any]:
     summary = reader.read()
-    return {name: getattr(summary, name) for name in told_names()}
-
-
-def told_names() -> list[str]:
-    return ["state", "reason", "total_steps", "step", "loss", "eval_loss", "last_t"]
+    names = ["status", "total_steps", "step", "loss", "eval_loss", "last_t", "attempts"]
+    return {name: getattr(summary, name) for name in names}
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_parts_of_a_log_say_what_the_whole_says(seed: int, tmp_path: Path) -> None:
+def test_a_log_with_rows_says_what_the_whole_fold_says(seed: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
     write(run, *story(seed))
-    expected = told(run)
-    size = (run / "events.jsonl").stat().st_size
-    for tail in (1 << 19, size, max(400, size // 2), max(1200, size // 7)):
-        assert said(SummaryReader(run, tail_bytes=tail)) == expected, tail
+    assert said(SummaryReader(run)) == told(run)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -126,11 +110,11 @@ def test_a_log_that_grows_is_followed(seed: int, tmp_path: Path) -> None:
     whole = (run / "events.jsonl").read_bytes()
     rng = random.Random(seed)
     cuts = sorted(rng.sample(range(len(whole)), min(5, len(whole) - 1)))
-    reader = SummaryReader(run, tail_bytes=2000)
+    reader = SummaryReader(run)
     for cut in [*cuts, len(whole)]:
         (run / "events.jsonl").write_bytes(whole[:cut])
-        found = reader.read()
-    assert {name: getattr(found, name) for name in told_names()} == told(run)
+        found = said(reader)
+    assert found == told(run)
 
 
 def test_a_log_that_is_replaced_by_a_shorter_one_is_read_anew(tmp_path: Path) -> None:
@@ -142,12 +126,12 @@ def test_a_log_that_is_replaced_by_a_shorter_one_is_read_anew(tmp_path: Path) ->
     assert (reader.read().step, reader.read().total_steps) == (0, 7)
 
 
-def test_a_huge_log_is_not_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start lies further back than anybody searches: the length of the run is known from its settings."""
+def test_rows_and_samples_in_a_log_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     steps = [Step(row={"step": step, "loss": 9.0 - step / 1000}) for step in range(1, 5001)]
     scored = Evaluated(step=1, loss=3.0, perplexity=1.0, bpb=1.0, tokens=1, seconds=1.0)
-    write(run, [started(9000, None), scored, *steps], 9000)
+    sample = Sampled(step=5, prompt="a", text="b", tokens=1, seconds=1.0)
+    write(run, [started(9000, None), scored, *steps[:2000], sample, *steps[2000:]], 9000)
     decoded: list[bytes] = []
 
     def counting(line: bytes) -> Event | None:
@@ -155,12 +139,10 @@ def test_a_huge_log_is_not_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.M
         return decode(line)
 
     monkeypatch.setattr("chomp.record.summary.decode", counting)
-    summary = SummaryReader(run, tail_bytes=4000, search_bytes=20_000).read()
-    assert (summary.state, summary.step, summary.total_steps, summary.loss) == ("crashed", 5000, 9000, 4.0)
-    assert summary.eval_loss is None, "too far back to look for"
-    assert len(decoded) < 100
-    assert SummaryReader(run, tail_bytes=4000).read().eval_loss == 3.0
-    assert len(decoded) < 200
+    summary = SummaryReader(run).read()
+    assert (summary.status.state, summary.step, summary.total_steps) == ("crashed", 5000, 9000)
+    assert (summary.loss, summary.eval_loss) == (4.0, 3.0)
+    assert len(decoded) == 3, "the start, the evaluation, the newest row"
 
 
 def test_what_stands_beside_the_log(tmp_path: Path) -> None:
@@ -178,10 +160,10 @@ def test_what_stands_beside_the_log(tmp_path: Path) -> None:
     lock.release()
     assert summary.checkpoints == (5, 10)
     assert summary.losses == (9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0)
-    assert (summary.sample, summary.device, summary.attempts, summary.phase) == ("def main", "2 × Card", 3, "paused")
-    assert (summary.pid, summary.state, summary.is_live) == (os.getpid(), "running", True)
-    assert summary.since <= time.time()
-    assert summarize(run).state == "crashed"
+    assert (summary.sample, summary.device, summary.attempts) == ("def main", "2 × Card", 3)
+    assert summary.status.word == "starting", "the engine is younger than the newest event"
+    assert (summary.pid, summary.status.state, summary.is_live) == (os.getpid(), "running", True)
+    assert summarize(run).status.state == "crashed"
 
 
 def test_a_lock_of_another_machine_is_told(tmp_path: Path) -> None:
@@ -189,8 +171,8 @@ def test_a_lock_of_another_machine_is_told(tmp_path: Path) -> None:
     write(run, [started(100, None)], 100)
     (run / "lock").write_text(json.dumps({"pid": 7, "host": "elsewhere", "started": 1.0}))
     summary = summarize(run)
-    assert (summary.state, summary.pid) == ("running", None)
-    assert summary.reason == "on elsewhere; this machine cannot tell whether it still runs"
+    assert (summary.status.state, summary.pid) == ("running", None)
+    assert summary.status.reason == "on elsewhere; this machine cannot tell whether it still runs"
 
 
 def test_the_copy_of_a_live_run_is_no_live_run(tmp_path: Path) -> None:
@@ -201,13 +183,13 @@ def test_the_copy_of_a_live_run_is_no_live_run(tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "copy")
     assert summarize(run).is_live
     copied = summarize(tmp_path / "copy")
-    assert (copied.is_live, copied.pid, copied.state, copied.reason) == (False, None, "stopped", COPIED)
+    assert (copied.is_live, copied.pid, copied.status.state, copied.status.reason) == (False, None, "stopped", COPIED)
     # The engine was killed, then the run was copied: the copy is what the original is.
     for folder in (run, tmp_path / "copy"):
         named = json.loads((tmp_path / "copy" / "lock").read_text())
         (folder / "lock").write_text(json.dumps({**named, "started": 1.0}))
-    assert summarize(tmp_path / "copy").state == summarize(run).state == "crashed"
-    assert summarize(tmp_path / "copy").reason == summarize(run).reason
+    assert summarize(tmp_path / "copy").status.state == summarize(run).status.state == "crashed"
+    assert summarize(tmp_path / "copy").status.reason == summarize(run).status.reason
     lock.release()
 
 
@@ -233,18 +215,6 @@ def test_the_tail_begins_and_ends_with_whole_lines(tmp_path: Path) -> None:
         start, data = read_tail(path, limit)
         assert b"aaa\nbbb\nccc\n"[start:] == data or not data, limit
         assert not data or data.endswith(b"\n")
-
-
-def test_the_last_line_of_a_kind_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chomp.record.tail.BLOCK_BYTES", 7)
-    path = tmp_path / "lines"
-    lines = [b"one mark here\n", b"x" * 40 + b"\n", b"two mark\n", b"y" * 30 + b"\n"]
-    path.write_bytes(b"".join(lines))
-    end = path.stat().st_size
-    assert find_last_line(path, b"mark", end=end, limit=end) == (len(lines[0] + lines[1]), lines[2])
-    assert find_last_line(path, b"mark", end=len(lines[0] + lines[1]), limit=end) == (0, lines[0])
-    assert find_last_line(path, b"mark", end=end, limit=20) is None
-    assert find_last_line(path, b"never", end=end, limit=end) is None
 
 
 def test_a_hidden_folder_is_no_run(tmp_path: Path) -> None:

@@ -295,7 +295,7 @@ class HomeScreen(ConsoleScreen):
         what = (
             f"{number} checkpoint{'s' * (number != 1)}, {size(run.bytes) if run.bytes is not None else 'size unknown'}"
         )
-        warning = f"\n{run.reason}" if run.state == "running" and run.reason else ""
+        warning = f"\n{run.status.reason}" if run.status.state == "running" else ""
         question = confirm(
             f"Delete {run.name}?", text=f"{run.path}\n{what}. It cannot be brought back.{warning}", yes="Delete it"
         )

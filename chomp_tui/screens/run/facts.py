@@ -7,9 +7,8 @@ from textwrap import wrap
 
 from textual.content import Content
 
-from chomp.record.text import count, duration, sanitize
+from chomp.record.text import count, device_name, duration, sanitize
 from chomp_tui.live.snapshot import RunSnapshot
-from chomp_tui.screens.run.header import device_name
 from chomp_tui.screens.run.panel import TextPanel
 
 Fact = tuple[str, str]

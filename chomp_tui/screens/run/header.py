@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from chomp.record.text import count, duration, sanitize
+from chomp.record.text import count, device_name, duration, sanitize
 from chomp_tui.live.eta import progress
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.screens.run.rows import Rows
@@ -96,17 +96,10 @@ def _facts(snapshot: RunSnapshot) -> list[str]:
         resumed = view.started.resumed_from if view.started is not None else None
         facts.append(f"attempt {view.attempts}" + (f" from step {resumed:,}" if resumed is not None else ""))
     if view.started is not None:
-        facts.append(device_name(view.started.device))
+        facts.append(_flat(device_name(view.started.device)))
     if snapshot.update.read_fraction < 1:
         facts.insert(0, f"reading {snapshot.update.read_fraction:.0%}")
     return facts
-
-
-def device_name(device: dict[str, object]) -> str:
-    """`2 × NVIDIA H100`, or what there is."""
-    name = _flat(str(device.get("name") or device.get("platform") or "unknown device"))
-    number = device.get("count")
-    return f"{number} × {name}" if isinstance(number, int) and number > 1 else name
 
 
 def _flat(text: str) -> str:
