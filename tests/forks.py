@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 # What `chomp train` imports before it opens its text; pyarrow, which a text then needs, starts a thread.
-PRELOADED = ("chomp.cli.loading", "chomp.cli.train", "chomp.train.attempt", "chomp.generate.load")
+PRELOADED = ("chomp.cli.loading", "chomp.cli.train", "chomp.train.loop", "chomp.generate.load")
 STATUS = struct.Struct("i")
 
 

@@ -345,7 +345,7 @@ async def test_broken_yaml_tells_line_and_column_and_the_form_keeps_the_last_sta
         # The text ends at line 8 with the quote still open.
         assert any("✗ 8:1 not valid YAML: a quote" in line for line in drawn.splitlines())
         assert any("8✗" in line for line in drawn.splitlines())
-        assert "the last state that did parse" in " ".join(drawn.split())
+        assert "the last version that could be read" in " ".join(drawn.split())
         assert console.file.read_text() == SMALL
         await pilot.press("f5")
         await until(pilot, lambda: console.said)

@@ -26,8 +26,8 @@ from chomp.record.run_view import RunView, fold_many
 from chomp.record.rundir import RunDir
 from chomp.record.status import Status
 from chomp_tui import keys
+from chomp_tui import settings as settings_module
 from chomp_tui.live.launched import Launched, status_with
-from chomp_tui.screens.run import screen as run_module
 from chomp_tui.screens.run.board import Board
 from chomp_tui.screens.run.charts import SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
@@ -205,7 +205,7 @@ async def test_ended_states_in_words_with_their_reason(status: str, word: str, t
 async def test_a_killed_run_is_crashed_with_a_reason(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "killed", SMALL).path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "✗ crashed", "the engine is gone")
+        await shows(pilot, "✗ crashed", "the engine ended without")
 
 
 async def test_without_a_run_it_says_what_to_do(tmp_path: Path) -> None:
@@ -669,7 +669,7 @@ async def test_choices_outlast_a_console_that_is_left_while_they_are_written(
         time.sleep(0.4)
         written.append(chosen)
 
-    monkeypatch.setattr(run_module, "save_settings", slowly)
+    monkeypatch.setattr(settings_module, "save_settings", slowly)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "smoothed 0.9")
         await pilot.press("y")
@@ -1026,8 +1026,10 @@ async def test_a_tick_draws_ages_only_once_they_are_old(tmp_path: Path) -> None:
     async with app.run_test(size=(160, 48)) as pilot:
         await shows(pilot, "smoothed 0.9")
         screen, drawn = screen_of(app), list[float]()
-        screen.redraw = lambda: drawn.append(screen.rest_seconds)  # type: ignore[method-assign]
-        for screen.rest_seconds in (3.0, 0.5):
+        follower = screen.follower
+        assert follower is not None
+        screen.redraw = lambda: drawn.append(follower.rest_seconds)  # type: ignore[method-assign]
+        for follower.rest_seconds in (3.0, 0.5):
             screen._drawn_at = time.monotonic() - 2
             screen._tick()
         assert drawn == [0.5]

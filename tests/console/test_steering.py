@@ -358,7 +358,7 @@ async def test_a_real_engine_is_watched_steered_stopped_and_struck(tmp_path: Pat
             await until_shown(pilot, app, "training", "attempt 2")
             engine.signal(signal.SIGKILL)
             engine.finish()
-            await until_shown(pilot, app, "✗ crashed", "the engine is gone")
+            await until_shown(pilot, app, "✗ crashed", "the engine ended without a last event")
             await until(pilot, lambda: run not in app.state.live)
     finally:
         engine.signal(signal.SIGKILL)

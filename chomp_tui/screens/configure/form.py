@@ -138,7 +138,7 @@ class ConfigForm(Vertical):
         self.set_class(not check.parses, "-stale")
         self.query_one("#fields").disabled = not check.parses
         if not check.parses:
-            why = f"{check.problems[0].message}. This is the last state that did parse."
+            why = f"{check.problems[0].message}. The form shows the last version that could be read."
             self.query_one("#stale", Static).update(Content(sanitize(why)))
             return
         for row in self.rows():
