@@ -119,7 +119,7 @@ def _typed() -> Iterator[str]:
     while True:
         try:
             if asks:
-                # Moves in the line and among earlier ones; not imported where nobody types.
+                # Line editing and history; imported only for a terminal.
                 import readline  # noqa: F401
             line = input(asks)
         except EOFError:

@@ -1,6 +1,6 @@
 """Numbers that follow from the configuration, and the check that its numbers fit together.
 
-Whoever needs one of these reads it here, so that no rule has a second copy.
+All other code reads these numbers from here, so that no rule has a second copy.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import difflib
 
 from chomp.config.spec import children, sections, settings
 
-# Keys of earlier configurations that people still have in their files.
+# Keys of earlier versions that users' files may still contain.
 RETIRED = {
     "model.softmax_dtype": "it is now called model.attention_softmax_dtype",
     "model.gemm_backend": "the model library no longer has this option; delete the line",

@@ -85,7 +85,7 @@ def expand(tree: dict[str, Any], raw: Any, report: Report) -> dict[str, Any]:
 
     Args:
         tree: the sections, without `variables`.
-        raw: what stands under `variables:`; None when absent.
+        raw: the content of `variables:`; None when absent.
         report: called with path and message for each problem; the value is then left out.
     """
     variables = Variables(_checked(raw, report))

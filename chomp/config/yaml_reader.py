@@ -2,7 +2,7 @@
 
 Safe only: tags that would build objects are refused. Scalars follow YAML 1.2 where 1.1
 surprises: `3e-4` is a number, `12:30` and `2024-01-01` are text, `010` is ten. As in
-YAML 1.1, bare `yes/no/on/off` are booleans; bare `None` is null, for people who think in Python.
+YAML 1.1, bare `yes/no/on/off` are booleans; bare `None` is null, as in Python.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class FastTokenizer(Tokenizer):
         backend: taken over; truncation and padding are switched off, special tokens spelled in text stay text.
         kind: "hf" or "file", for the snapshot.
         pad_id, bos_id, eos_id: special ids, None where there are none.
-        special: every id that stands for no text.
+        special: every id without text.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ def tokenizer_from_file(config: TokenizerConfig) -> FastTokenizer:
     """The tokenizer of `data.tokenizer.path`.
 
     Raises:
-        ConfigError: no path, or a special token is asked for that the file does not have.
+        ConfigError: no path, or a required special token is not in the file.
         DataError: the file is missing or not a tokenizer.
     """
     path, content = vocabulary_file(config)
@@ -166,7 +166,7 @@ def tokenizer_from_hub(config: TokenizerConfig) -> FastTokenizer:
     """The tokenizer of `data.tokenizer.hf_name_or_path`, through transformers.
 
     Raises:
-        ConfigError: no name, no fast version, or a special token is asked for that it does not have.
+        ConfigError: no name, no fast version, or a required special token is missing.
         DataError: it cannot be found, reached or read.
     """
     name = config.hf_name_or_path

@@ -32,7 +32,7 @@ class HeldOut(NamedTuple):
     Attributes:
         train: what training reads.
         evaluation: what evaluation reads.
-        rule: how they were told apart, for the fingerprint.
+        rule: how the source was split, for the fingerprint.
     """
 
     train: Documents

@@ -110,7 +110,7 @@ class DataPipeline:
         yield from SequentialPackDataset(documents, plan, corpus)
 
     def iter_heldout_texts(self) -> Iterator[str]:
-        """The held-out documents as text, decoded if the source holds token ids, each when it is asked for."""
+        """The held-out documents as text, decoded on access if the source holds token ids."""
         return (item if isinstance(item, str) else self._tokenizer.decode(item) for item in self._heldout)
 
     def heldout_texts(self) -> list[str]:
@@ -118,11 +118,11 @@ class DataPipeline:
         return list(self.iter_heldout_texts())
 
     def describe(self) -> str:
-        """One line for people."""
+        """A description in one line."""
         return f"{self._text.description}; {plural(len(self._heldout), 'document')} held out for evaluation"
 
     def describe_state(self, state: dict[str, Any]) -> dict[str, int]:
-        """What a saved state says to people: documents read and skipped, and the pass where it is known."""
+        """A summary of a saved state: documents read and skipped, and the pass if it is known."""
         facts = {"documents": state["documents"], "skipped": state["skipped"]}
         if self._text.stream is None:
             return {"epoch": state["documents"] // len(self._text.train), **facts}
@@ -144,7 +144,7 @@ class DataPipeline:
         return BatchOrigin(self._text.name, first, end - first, named)
 
     def _read_at_most(self, state: dict[str, Any]) -> int:
-        """Documents that had been begun at `state`: with the one, or the group, that it stands inside."""
+        """Documents begun at `state`, including the current document or group."""
         inside = bool(state.get("offset") or state.get("rows_used"))
         return int(state["documents"]) + inside * (
             self._config.data.packing_buffer_docs if self._config.data.packing_mode == "bin" else 1
@@ -216,7 +216,7 @@ def make_plan(data: DataConfig, tokenizer: Tokenizer, shape: BatchShape, vocab_s
 
 
 def in_order(documents: Documents, *, repeat: bool, shuffle_seed: int | None) -> grain.IterDataset[Document]:
-    """Random-access documents as an iterator; shuffled anew in every pass if a seed is given."""
+    """Random-access documents as an iterator, with a new shuffle in every pass if a seed is given."""
     # Reading ahead is the batch prefetch's work; threads here would only contend for the GIL.
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     return _ordered(documents, repeat=repeat, shuffle_seed=shuffle_seed).to_iter_dataset(options)

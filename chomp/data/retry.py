@@ -20,7 +20,7 @@ class RetryPolicy:
     Attributes:
         max_retries: attempts after the first failure.
         delay_seconds: wait before the first of them; doubles each time.
-        stop: set when the run ends, so that nobody waits for a retry any more.
+        stop: set when the run ends, which cancels the wait for a retry.
     """
 
     max_retries: int

@@ -133,7 +133,7 @@ def _beside(path: Path, dtype: str) -> TokenFiles:
     try:
         folder = _in_folder(path.parent, dtype) if (path.parent / METADATA).is_file() else None
     except DataError:
-        # Somebody else's metadata.json; of a file that is named by itself nothing is asked but ids.
+        # The metadata.json of another program; a token file that is named directly needs only ids.
         folder = None
     if folder is not None:
         for file in (folder.train, folder.val):

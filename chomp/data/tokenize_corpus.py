@@ -168,7 +168,7 @@ class _Work:
     def __init__(self, plan: Plan, identity: dict[str, Any], report: Report) -> None:
         self._plan, self._identity, self._report = plan, identity, report
         self._folder = plan.folder / UNFINISHED
-        # Half of a file that somebody who was killed was writing.
+        # Incomplete files of a killed process.
         for torn in (*self._folder.glob(".*.tmp"), *plan.folder.glob(f".{METADATA}.*.tmp")):
             torn.unlink()
         journal = self._read_journal()

@@ -73,7 +73,7 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def byte_lengths(self) -> Int32[np.ndarray, " vocab"]:
-        """UTF-8 bytes that each id stands for, `[padded_vocab_size]`; 0 for special and unused ids."""
+        """Number of UTF-8 bytes of each id, `[padded_vocab_size]`; 0 for special and unused ids."""
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:

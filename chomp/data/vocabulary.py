@@ -75,7 +75,7 @@ def _types(part: Any) -> set[str]:
 
 
 def byte_lengths(backend: tokenizers.Tokenizer, special: list[int], size: int) -> Int32[np.ndarray, " vocab"]:
-    """UTF-8 bytes that each id stands for, `[size]`; 0 for special and unused ids.
+    """Number of UTF-8 bytes of each id, `[size]`; 0 for special and unused ids.
 
     Exact for byte-level vocabularies. For SentencePiece-like ones `▁` counts as a space and `<0xAB>`
     as a byte; for WordPiece the continuation mark counts nothing and spaces are not counted at all.

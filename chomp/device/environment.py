@@ -1,4 +1,4 @@
-"""The environment a run needs on the GPUs at hand, and what of it the user already decided.
+"""The environment a run needs on the GPUs of this machine, and the variables that the user has set.
 
 What the user set is never overridden and never written twice.
 """

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# NVML error code -> words for a person. Others are reported by NVML's own text.
+# NVML error code -> message. Other codes use NVML's own text.
 _REASONS = {
     3: "not supported by this device",
     4: "the driver denies it to this user",

@@ -78,7 +78,7 @@ class HalvedAttention(ChunkedAttention):
         return out, None, jnp.asarray(length, jnp.int32)
 
     def _continuous(self, q: Array, k: Array, v: Array) -> Array:
-        """Rows in which chunks stand on the grid."""
+        """Rows whose chunks start at multiples of the chunk size."""
         rows, length = q.shape[:2]
         if length <= self.chunk_size:
             return self._within(q, k, v, None)
@@ -118,7 +118,7 @@ class HalvedAttention(ChunkedAttention):
         return jnp.concatenate(outs, axis=1)
 
     def _mixed(self, q: Array, k: Array, v: Array, allowed: Bool[Array, "rows queries keys"] | None) -> Array:
-        """Values mixed by attention; the last query stands where the last key does."""
+        """Values mixed by attention; the last query and the last key have the same position."""
         kinds: dict[str, Any] = {"accum_dtype": self.accum_dtype, "softmax_dtype": self.softmax_dtype}
         return attention_single_chunk(q, k, v, qk_mask=allowed, causal=True, **kinds)
 

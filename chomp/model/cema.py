@@ -30,7 +30,7 @@ BLOCK = 16
 """Positions in a block: the best of 8, 16 and 32, see docs/step.md."""
 
 
-# GPUs multiply fp32 numbers in fewer digits unless they are told not to.
+# By default GPUs multiply fp32 numbers in lower precision.
 FULL = jax.lax.Precision.HIGHEST
 
 
@@ -239,8 +239,8 @@ def _convolved_back(dy: Array, kernel: Array, reach: Array) -> Array:
 def _kernel_gradient(inputs: Array, outputs: Array, runs: Runs | None) -> Float[Array, "block dim"]:
     """Sum over positions of dy[t] x[t - s] inside the same block and document, `[C, D]`.
 
-    All pairs of positions are one matrix product. Documents are told apart by going through the block's first,
-    second, … document; there are two in the fullest block of usual text, and as many rounds as are needed.
+    All pairs of positions are one matrix product. To separate documents, a loop runs over the block's first,
+    second, … document. Blocks of usual text have at most two; the loop has as many rounds as needed.
     """
     if runs is None:
         pairs = _outer(inputs, outputs)

@@ -12,7 +12,7 @@ from megalodon_jax import sample_token
 
 @runtime_checkable
 class Decoder(Protocol):
-    """A model that can be asked for one token more without reading the text before it again."""
+    """A model that decodes one more token without reading the previous text again."""
 
     def prefill(self, prompt_ids: Int[Array, "batch prompt"], capacity: int) -> tuple[Float[Array, "batch vocab"], Any]:
         """Return fp32 logits of the token after the prompts, and what has to be remembered of up to `capacity` ids."""

@@ -35,7 +35,7 @@ class WithHeads(eqx.Module):
 
     Attributes:
         trunk: the model's own, as they are without heads.
-        mtp: head i, from 1, stands at place i - 1 and predicts token t + 1 + i from position t.
+        mtp: head i, from 1, has index i - 1 and predicts token t + 1 + i from position t.
     """
 
     trunk: PyTree
@@ -69,5 +69,5 @@ def later_mask(counted: Bool[Array, "*lead targets"], head: int) -> Bool[Array, 
 
 
 def shifted(row: Shaped[Array, "*lead places"], ahead: int) -> Shaped[Array, "*lead places"]:
-    """Return what stands `ahead` places further on, and zeros (false) where the row has ended."""
+    """Shift a row to the left by `ahead` places and fill its end with zeros (false)."""
     return jnp.pad(row[..., ahead:], [(0, 0)] * (row.ndim - 1) + [(0, ahead)])

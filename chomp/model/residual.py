@@ -45,7 +45,7 @@ def merge_streams(x: Float[Array, "*streams batch seq dim"], streams: int) -> Fl
 
 
 class Residual(eqx.Module):
-    """What stands between a layer and the residual stream."""
+    """The connection between a layer and the residual stream."""
 
     @abc.abstractmethod
     def __call__(

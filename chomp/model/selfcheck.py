@@ -1,4 +1,4 @@
-"""Whether chomp's own way through a layer gives what the library's does, on the device at hand."""
+"""Compares chomp's own path through a layer with the library's, on the current device."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PathCheck:
 
     @property
     def sentence(self) -> str:
-        """What was found, for people."""
+        """The result in one sentence."""
         found = f"differ from the library's by {self.outputs:.1e} (gradients {self.gradients:.1e})"
         end = "" if self.is_good else f"; that is too much: set model.cema to {self.instead}"
         return f"normalisation, moving average and attention {found} over {self.tokens} tokens{end}"

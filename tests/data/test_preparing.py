@@ -79,7 +79,7 @@ def test_other_text_or_settings_are_not_written_over(tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "train.bin").write_bytes(b"mine")
-    with pytest.raises(DataError, match="exists and is not of this command"):
+    with pytest.raises(DataError, match="exists and is not from this command"):
         prepare(plan(tmp_path / "mine"))
     assert (tmp_path / "mine" / "train.bin").read_bytes() == b"mine"
 

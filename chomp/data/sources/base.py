@@ -40,7 +40,7 @@ class RandomAccessSource(abc.ABC):
         """JSON-able identity of the text, equal on another machine that holds the same text."""
 
     def describe(self) -> str:
-        """One line for people."""
+        """A description in one line."""
         return f"{self.name}: {plural(len(self), 'document')}"
 
 
@@ -69,7 +69,7 @@ class StreamSource(abc.ABC):
         """JSON-able identity of the stream."""
 
     def describe(self) -> str:
-        """One line for people."""
+        """A description in one line."""
         return self.name
 
 

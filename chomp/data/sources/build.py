@@ -19,7 +19,7 @@ class Text:
 
     Attributes:
         name: the source, for messages.
-        description: one line for people.
+        description: one line.
         fingerprint: what was opened.
         heldout_rule: how evaluation text was put aside.
         evaluation: documents that training never reads.

@@ -34,7 +34,7 @@ class Part(Protocol):
 
 
 class TextFiles:
-    """Text files, read when they are asked for."""
+    """Text files, read on access."""
 
     def __init__(self, paths: Sequence[Path], on_bad: OnBadText):
         self._paths = paths

@@ -18,7 +18,7 @@ from chomp.data.sources.column import TextColumn
 from chomp.errors import ConfigError, DataError
 
 SAMPLED_DOCUMENTS = 64
-"""Documents, evenly spread, whose content stands for a downloaded dataset in its fingerprint."""
+"""Number of evenly spread documents whose content enters the fingerprint of a downloaded dataset."""
 PASSING_STATUSES = frozenset({408, 425, 429})
 """Client errors of HTTP that a later attempt may not meet."""
 
@@ -112,7 +112,7 @@ class HubCursor(StreamCursor):
 
 
 def describe_split(data: DataConfig, split: str) -> str:
-    """The split as people call it."""
+    """The name of the split in messages."""
     name = f" ({data.hf_name})" if data.hf_name else ""
     return f"split {split} of the dataset {data.hf_dataset}{name}"
 
