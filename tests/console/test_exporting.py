@@ -299,7 +299,7 @@ async def test_a_real_engine_exports_a_real_checkpoint(tmp_path: Path, monkeypat
         await until(pilot, lambda: dialog.query_one(Input).value == "exported/real-5-int8")
         await pilot.press("enter", "enter")
         await until(pilot, lambda: "✓ written to exported/real-5-int8" in seen(app), 120)
-        assert "held-out loss" in seen(app)
+        await until(pilot, lambda: "held-out loss" in seen(app))
     files = {path.name for path in Path("exported/real-5-int8").iterdir()}
     assert files >= {"config.json", "model.safetensors"}
     assert [path.name for path in Path("exported").iterdir()] == ["real-5-int8"]
