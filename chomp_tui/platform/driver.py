@@ -1,21 +1,50 @@
-"""The terminal driver: Textual's, which also comes back well from a stop that nobody announced."""
+"""The terminal driver: Textual's, mended for SIGSTOP and for a terminal that closes without a hang-up signal."""
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import threading
+import time
+
 from textual.drivers.linux_driver import LinuxDriver
+
+POLL_SECONDS = 1.0
 
 
 class ConsoleDriver(LinuxDriver):
-    """Textual's own; after SIGSTOP and SIGCONT it holds the terminal once, as before.
+    """Textual's own driver with two cases more.
 
-    Textual enters its mode on each SIGCONT, as if it had left it. Who is stopped by SIGSTOP, which no program is told
-    of, has not: it would read keys and write from two threads each, and take the attributes of its own mode for those
-    that it has to restore in the end.
+    SIGSTOP and SIGCONT: Textual enters its mode on each SIGCONT, as if it had left it. A program gets no notice of
+    SIGSTOP, so it has not left: it would read keys and write from two threads each, and take the attributes of its own
+    mode for those that it has to restore in the end.
+
+    A closed terminal: SIGHUP ends the console, but it does not arrive under `nohup`, or where the terminal is not the
+    session's own (some containers). Textual then reads an end of file in a loop that takes a whole core from training.
     """
 
+    _is_watched = False
+
     def _sigcont_application(self, *_: object) -> None:
-        was_told = self._must_signal_resume
-        if self._auto_restart and not was_told:
+        was_announced = self._must_signal_resume
+        if self._auto_restart and not was_announced:
             self.suspend_application_mode()
             self._must_signal_resume = True
         super()._sigcont_application()
+
+    def start_application_mode(self) -> None:
+        """Take the terminal; from the first time on, its closing ends the process as SIGHUP does."""
+        if not self._is_watched:
+            self._is_watched = True
+            threading.Thread(target=self._exit_with_terminal, daemon=True, name="terminal-watch").start()
+        super().start_application_mode()
+
+    def _exit_with_terminal(self) -> None:
+        terminal = select.poll()
+        # No events: the kernel reports a closed terminal (POLLHUP) in any case.
+        terminal.register(self.fileno, 0)
+        while not any(found & select.POLLHUP for _, found in terminal.poll()):
+            # A descriptor that cannot be polled so (macOS) is answered at once, with another event.
+            time.sleep(POLL_SECONDS)
+        os._exit(128 + signal.SIGHUP)

@@ -201,6 +201,13 @@ def test_a_signal_ends_it_like_a_key(number: int, code: int, opened: Opener) -> 
     assert_restored(terminal)
 
 
+def test_a_terminal_that_closes_ends_a_console_that_ignores_the_hang_up(opened: Opener) -> None:
+    """Under `nohup`: it would read the end of its input in a loop."""
+    terminal = opened(before="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); ")
+    terminal.until_shown("Configurations")
+    assert terminal.hang_up() == 128 + signal.SIGHUP
+
+
 def stop(terminal: Terminal, number: int) -> None:
     """Stop it by a signal, and forget what it had painted by then."""
     os.kill(terminal.pid, number)
