@@ -96,7 +96,7 @@ def _describe(info: CheckpointInfo, check: bool) -> dict[str, Any]:
 
 
 def _line(row: dict[str, Any], check: bool) -> str:
-    parts = [f"step {row['step']:>8}", f"{size(row['bytes']):>9}"]
+    parts = [f"step {row['step']:>8}", f"{size(row['bytes']):>10}"]
     if row["saved_at"]:
         parts.append(f"{duration(time.time() - row['saved_at']):>6} old")
     for key, name in (("train_loss", "loss"), ("eval_loss", "eval")):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from chomp.errors import RunDirError
+from chomp.errors import RunDirError, command_name
 from chomp.record.commands import COMMANDS, Command, refusal, send_command
 from chomp.record.event_log import EventReader
 from chomp.record.events import Acknowledged
@@ -58,7 +58,7 @@ def _require_engine(run: RunDir) -> None:
         return
     holder = read_holder(run.lock)
     if holder is not None and not holder.is_here():
-        raise RunDirError(f"the engine of {run.path} was started on {holder.host}; run chomp ctl there")
+        raise RunDirError(f"the engine of {run.path} was started on {holder.host}; run {command_name()} ctl there")
     raise RunDirError(f"no engine is running in {run.path}")
 
 

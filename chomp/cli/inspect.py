@@ -48,7 +48,7 @@ def command(
 
 def describe(found: Inspection) -> str:
     """The figures as text."""
-    from chomp.record.text import count, size
+    from chomp.record.text import count, elapsed, size
 
     lines = [f"parameters        {found.parameters:,}"]
     lines += [f"  {name:<22}{number:>14,}" for name, number in found.breakdown.items() if name != "total"]
@@ -63,7 +63,7 @@ def describe(found: Inspection) -> str:
     ]
     lines += [f"  {name:<16}{size(number):>10}" for name, number in found.memory.as_dict().items()]
     if found.compiled_memory is not None:
-        lines.append(f"memory, compiled (XLA, in {found.compile_seconds:.1f} s)")
+        lines.append(f"memory, compiled (XLA, in {elapsed(found.compile_seconds or 0)})")
         lines += [f"  {name:<16}{size(number):>10}" for name, number in found.compiled_memory.items()]
     if found.path_check is not None:
         lines.append(f"self-check        {found.path_check.sentence}")

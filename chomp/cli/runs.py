@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from chomp.errors import command_name
 from chomp.record.rundir import list_runs
 from chomp.record.summary import RunSummary, summarize
 from chomp.record.text import duration, sanitize
@@ -25,7 +26,9 @@ def command(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=1))
         return
     if not rows:
-        click.echo(f"no runs in {sanitize(str(folder))}; start one with: chomp train configs/quickstart.yaml")
+        click.echo(
+            f"no runs in {sanitize(str(folder))}; start one with: {command_name()} train configs/quickstart.yaml"
+        )
         return
     names = [sanitize(row["name"]) for row in rows]
     width = max(map(len, names))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from chomp.errors import RunDirError
+from chomp.errors import RunDirError, command_name
 
 # Process start times are read back at this precision at best.
 START_TIME_TOLERANCE_SECONDS = 2.0
@@ -112,7 +112,7 @@ class RunLock:
             who = f"pid {holder.pid} on {holder.host}" if holder else "another process"
             raise RunDirError(
                 f"{self._path.parent} is in use by {who}; wait for it, "
-                f"stop it with `chomp ctl {self._path.parent} stop`, "
+                f"stop it with `{command_name()} ctl {self._path.parent} stop`, "
                 "or choose another --run-dir"
             ) from None
         me = psutil.Process()

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from chomp.errors import command_name
 from chomp.record import text
 from chomp.record.events import (
     Acknowledged,
@@ -120,7 +121,7 @@ class ConsoleSink(Sink):
                 self._show_bar()
             case Phase(name="paused"):
                 if not self._is_paused:
-                    self._say("paused; `chomp ctl RUN resume` continues", style="yellow")
+                    self._say(f"paused; `{command_name()} ctl RUN resume` continues", style="yellow")
                 self._is_paused = True
             case Phase(name="train"):
                 self._is_paused = False
@@ -196,8 +197,8 @@ class ConsoleSink(Sink):
     def _checkpoint(self, event: Checkpoint) -> None:
         if event.state == "committed":
             self._say(
-                f"saved step {event.step} ({text.size(event.bytes or 0)}, {event.seconds:.1f} s, "
-                f"training waited {event.blocked_seconds:.2f} s)",
+                f"saved step {event.step} ({text.size(event.bytes or 0)}, {text.elapsed(event.seconds or 0)}, "
+                f"training waited {text.elapsed(event.blocked_seconds or 0)})",
                 style="dim",
             )
         elif event.state in ("failed", "refused"):
@@ -234,6 +235,6 @@ class ConsoleSink(Sink):
 
 def _compiled(event: Compiled) -> str:
     if event.cache_hit:
-        return f"compiled from the cache in {event.seconds:.1f} s"
+        return f"compiled from the cache in {text.elapsed(event.seconds)}"
     kept = "the next start loads it from the cache" if event.cache else "not cached: the compilation cache is off"
-    return f"compiled in {event.seconds:.1f} s ({kept})"
+    return f"compiled in {text.elapsed(event.seconds)} ({kept})"

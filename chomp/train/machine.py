@@ -1,4 +1,4 @@
-"""What an attempt runs on: versions, devices, and memory in use in gigabytes of 2**30 bytes."""
+"""What an attempt runs on: versions, devices, and memory in use in GiB."""
 
 from __future__ import annotations
 

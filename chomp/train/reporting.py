@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from chomp.errors import command_name
 from chomp.record.event_log import EventWriter
 from chomp.record.events import Event, Phase, RolledBack, RunEnded, RunStarted, Step, Warned
 from chomp.record.rundir import RunDir
@@ -129,7 +130,7 @@ def watch_signals(switch: StopSwitch, run: RunDir, reporter: Reporter, last: Las
         reporter.publish(
             Warned(
                 topic="terminal",
-                message=f"the terminal was closed; the run goes on, `chomp ctl {run.path} stop` ends it",
+                message=f"the terminal was closed; the run goes on, `{command_name()} ctl {run.path} stop` ends it",
             )
         )
 

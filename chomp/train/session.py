@@ -19,7 +19,7 @@ from chomp.config.derive import Derived
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device.environment import environment_report
-from chomp.errors import DeviceError
+from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
 from chomp.model.flops import peak_flops
 from chomp.optim.build import Optimizer
@@ -160,7 +160,7 @@ def _require_device(config: Config) -> jax.Device:
     if device.platform == "cpu" and not config.train.allow_cpu:
         raise DeviceError(
             "no GPU was found and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU, "
-            "or run `chomp probe` to see what is missing"
+            f"or run `{command_name()} probe` to see what is missing"
         )
     return device
 

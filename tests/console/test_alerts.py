@@ -108,7 +108,7 @@ def test_what_the_engine_warned_of_in_this_attempt() -> None:
 def test_memory_near_its_limit() -> None:
     full = row(1, peak_memory_gb=23.0, device_memory_limit_gb=24.0)
     assert words(full) == ["memory"]
-    assert found(full)[0].text == "the device's memory is nearly full: 23.0 of 24.0 GiB at its peak"
+    assert found(full)[0].text == "the device's memory is nearly full: 23.0 GiB of 24.0 GiB at its peak"
     assert words(row(1, peak_memory_gb=20.0, device_memory_limit_gb=24.0)) == []
     assert words(full, ended("completed", 1), live=False) == []
 

@@ -258,7 +258,7 @@ async def test_delete_asks_first_and_starts_at_the_harmless_answer(runs: Path) -
         text = await ask_to_delete(app, pilot)
         assert "Delete other?" in text
         assert "1 checkpoint, " in text
-        assert "kB" in text
+        assert "KiB" in text
         assert app.screen.query_one(OptionList).highlighted == 0
         await pilot.press("enter")
         assert (runs / "other").exists()

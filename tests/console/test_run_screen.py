@@ -256,7 +256,7 @@ async def test_memory_of_a_silent_device_leaves_room_for_the_disk(size: tuple[in
     run = write_run(tmp_path / "cpu", FakeRun(steps=300, device_memory=False, ending="stopped"))
     app = host(tmp_path, run.path)
     async with app.run_test(size=size) as pilot:
-        await shows(pilot, "this device does not tell", "host", "disk", "GB free")
+        await shows(pilot, "this device does not tell", "host", "disk", "GiB free")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -507,14 +507,14 @@ async def test_memory_in_use_peak_limit_and_the_host_s_are_drawn(tmp_path: Path)
         screen_of(app).query_one(Board).arrange_for(zoomed="memory")
         await shows(pilot, "in use", "peak")
         rows = {line.strip("│ ").split("  ")[0]: line for line in frame(app)}
-        assert "24.00 GiB" in rows["in use"]
+        assert "24.0 GiB" in rows["in use"]
         assert "75%" in rows["in use"]
-        assert "27.20 GiB" in rows["peak"]
+        assert "27.2 GiB" in rows["peak"]
         assert "85%" in rows["peak"]
         assert rows["in use"].count("━") < rows["peak"].count("━")
-        assert "32.00 GiB" in rows["limit"]
-        assert "5.50 GiB" in rows["host"]
-        assert "18.43 GiB" in rows["step"]
+        assert "32.0 GiB" in rows["limit"]
+        assert "5.5 GiB" in rows["host"]
+        assert "18.4 GiB" in rows["step"]
         assert " free" in rows["disk"]
 
 
@@ -578,7 +578,7 @@ async def test_a_disk_that_is_nearly_full_is_an_alert_in_the_line_and_in_the_lis
     monkeypatch.setattr("chomp_tui.live.feed.shutil.disk_usage", lambda _: usage._replace(free=700_000_000))
     app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
     async with app.run_test(size=(120, 40)) as pilot:
-        sentence = "the disk is nearly full: 700.0 MB free; a checkpoint takes 1.5 GB"
+        sentence = "the disk is nearly full: 667.6 MiB free; a checkpoint takes 1.4 GiB"
         await shows(pilot, "300/1,000")
         await until(pilot, lambda: f"✗ disk: {sentence}" in frame(app)[3])
         panel = screen_of(app).query_one("#alerts")
@@ -731,7 +731,7 @@ async def test_enter_on_checkpoints_and_r_open_the_checkpoints(tmp_path: Path) -
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "smoothed 0.9")
         await pilot.press("n", "n", "n")
-        await shows(pilot, "saved in", "1.5 GB", "1.90 s", "No space left")
+        await shows(pilot, "saved in", "1.4 GiB", "1.90 s", "No space left")
         await pilot.press("enter")
         assert app.asked == [("checkpoints", run.path)]
         await pilot.press("r")

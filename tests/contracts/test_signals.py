@@ -274,7 +274,7 @@ def test_hangup_does_not_stop_a_run(folder: Path, reference: Path) -> None:
     assert_same_run(reference, run_dir, STEPS)
     warned = [event for event in events_of(run_dir, Warned) if isinstance(event, Warned) and event.topic == "terminal"]
     assert [event.message for event in warned] == [
-        f"the terminal was closed; the run goes on, `chomp ctl {run_dir} stop` ends it"
+        f"the terminal was closed; the run goes on, `python -m chomp ctl {run_dir} stop` ends it"
     ]
 
 

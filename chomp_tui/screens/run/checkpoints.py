@@ -7,7 +7,7 @@ from textual.containers import Vertical
 from textual.message import Message
 
 from chomp.record.run_view import CheckpointView
-from chomp.record.text import duration, size
+from chomp.record.text import duration, elapsed, size
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.widgets.listing import Column, Listing, Row, cell
 
@@ -74,4 +74,4 @@ def _row(one: CheckpointView, now: float) -> Row:
 
 
 def _seconds(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f} s"
+    return MISSING if value is None else elapsed(value)
