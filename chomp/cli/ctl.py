@@ -80,7 +80,7 @@ def _wait_for_answer(reader: EventReader, run: RunDir, wanted: str, timeout_seco
     """
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
-        # Asked before reading: an engine that answers and then ends has been heard.
+        # Checked before reading: the answer of an engine that has ended since is still read.
         gone = live_holder(run.lock) is None
         for event in reader.read():
             if isinstance(event, Acknowledged) and event.id == wanted:

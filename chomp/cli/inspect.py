@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "origin",
     type=click.Path(path_type=Path),
     metavar="CHECKPOINT",
-    help="As a run that goes on from this checkpoint, or from a run's newest: the schedule it would keep.",
+    help="Show a run that continues from this checkpoint, or from a run's newest, with the schedule that it keeps.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(

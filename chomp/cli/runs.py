@@ -36,8 +36,8 @@ def command(folder: Path, as_json: bool) -> None:
     for name, found, row in zip(names, runs, rows, strict=True):
         total = row["total_steps"] if row["total_steps"] is not None else "?"
         last_loss = "" if row["loss"] is None else f"loss {row['loss']:.4f}"
-        told = found.status.tone == "bad" or found.status.state == "running"
-        why = f"  {sanitize(found.status.reason)}" if told and found.status.reason else ""
+        has_reason = found.status.reason and (found.status.tone == "bad" or found.status.state == "running")
+        why = f"  {sanitize(found.status.reason)}" if has_reason else ""
         fork = f"  fork of {sanitize(found.origin.run)} step {found.origin.step}" if found.origin else ""
         click.echo(
             f"{name:<{width}}  {found.status.word:<{states}}  step {row['step']}/{total}  {last_loss:<11}  "

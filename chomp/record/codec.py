@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 2
 # Event logs of this version hold metrics rows, as `step` events.
 ROWS_VERSION = 1
-# JSON lets these stand: terminals obey the C1 controls, and `str.splitlines` breaks lines at the rest.
+# JSON does not escape these: terminals obey the C1 controls, and `str.splitlines` breaks lines at the rest.
 _LEFT_RAW = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
@@ -77,7 +77,7 @@ def decode(line: bytes | str) -> Event | None:
 
 @functools.cache
 def _events() -> TypeAdapter[Event]:
-    """The union of all kinds of events, told apart by `kind`."""
+    """The union of all kinds of events, discriminated by `kind`."""
     from pydantic import Discriminator, Tag, TypeAdapter
 
     kinds: Any = Union[tuple(Annotated[cls, Tag(kind)] for kind, cls in KINDS.items())]  # noqa: UP007

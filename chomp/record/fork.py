@@ -25,15 +25,14 @@ from chomp.record.manifest import (
 from chomp.record.origin import Origin, write_origin
 from chomp.record.rundir import RunDir, fsync_folder, write_whole
 
-# A checkpoint's identity beside the settings themselves.
 _STEP = re.compile(rb'^\{"step":(\d+)[,}]')
 
 
 def fork_run(run: RunDir, step: int, new: Path) -> RunDir:
-    """Make a run directory that holds one checkpoint of `run` and everything needed to train on from it.
+    """Make a run directory that holds one checkpoint of `run` and everything needed to continue from it.
 
-    The checkpoint's sealed files are hard links where the file system allows it: nobody writes
-    to them in place, and deleting one name leaves the other. All other files are copies.
+    The checkpoint's sealed files are hard links where the file system allows it: no program
+    writes to them in place, and deleting one name leaves the other. All other files are copies.
 
     Args:
         run: the origin; it may be live.
@@ -77,7 +76,7 @@ def _build(run: RunDir, info: CheckpointInfo, building: Path) -> dict[str, str]:
     """Fill the new directory; returns the names of its files that settings may change."""
     copy = RunDir(building).checkpoints / str(info.step)
     _link_checkpoint(info.path, copy)
-    # Judged where it will be used: whatever happens to the origin from now on, these are the bytes.
+    # Verified in the fork: whatever happens to the origin from now on, these are the bytes.
     problems = verify(copy)
     if problems:
         raise CheckpointError(f"checkpoint {info.path} is damaged: {'; '.join(problems)}")

@@ -1,4 +1,4 @@
-"""Append-only JSON-lines files: whole lines, healed after a crash, patient with a full disk."""
+"""Append-only JSON-lines files: whole lines, repaired after a crash, kept in memory while the disk is full."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Holder:
     """The engine process that wrote the lock; `started` is its start in Unix seconds.
 
     Attributes:
-        inode: number of the lock file that it wrote, which a copy of the file does not have; None if it was not told.
+        inode: number of the lock file that it wrote, which a copy of the file does not have; None in older locks.
     """
 
     pid: int
@@ -36,18 +36,18 @@ class Holder:
     inode: int | None = None
 
     def is_here(self) -> bool:
-        """Whether the process was started on this machine; of another one nothing can be known."""
+        """Whether the process was started on this machine; those of other machines cannot be seen."""
         return self.host == socket.gethostname()
 
     def wrote(self, path: Path) -> bool:
-        """Whether the lock file at `path` is the one it wrote; whoever copies a run's directory copies the text."""
+        """Whether the lock file at `path` is the one it wrote; a copied directory has the same text."""
         try:
             return self.inode in (None, path.stat().st_ino)
         except OSError:
             return False
 
     def is_alive(self) -> bool:
-        """Whether that very process still runs here; a reused pid is told apart by its start time."""
+        """Whether that very process still runs here; a reused pid has another start time."""
         return self.is_here() and is_running(self.pid, self.started)
 
 
@@ -63,7 +63,7 @@ def is_running(pid: int, started: float | None = None) -> bool:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Who wrote the lock file last, or None if nobody readable did."""
+    """The process that wrote the lock file last; None if the file is absent, empty or damaged."""
     try:
         record = json.loads(path.read_text())
         inode = record.get("inode")
@@ -121,7 +121,7 @@ class RunLock:
         os.pwrite(fd, json.dumps({**asdict(mine), "locked_at": round(time.time(), 3)}).encode(), 0)
 
     def release(self) -> None:
-        """Give the lock back; the file stays, empty, so that nobody is named as its holder."""
+        """Release the lock; the file stays, empty, so that it names no holder."""
         if self._fd >= 0:
             os.ftruncate(self._fd, 0)
             os.close(self._fd)

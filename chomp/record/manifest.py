@@ -1,6 +1,6 @@
-"""What a checkpoint folder must contain to exist, and how to tell whether it still does.
+"""What makes a folder a checkpoint, and how its bytes are verified.
 
-A checkpoint is real once `manifest.json` stands in it: the engine writes that file last.
+A folder is a checkpoint once it has a `manifest.json`: the engine writes that file last.
 It lists every other file with its size and SHA-256. `meta.json` beside it says what the
 checkpoint is (step, configuration, losses) and needs no array library.
 """
@@ -23,7 +23,7 @@ META = "meta.json"
 TAGS = "tags.json"
 FORMAT_VERSION = 1
 HASH_BLOCK_BYTES = 1 << 20
-# A person may tag a checkpoint after it was written, so its tags are not sealed.
+# The user may tag a checkpoint after it was written, so its tags are not sealed.
 UNSEALED = frozenset({MANIFEST, TAGS})
 
 # What `--resume` names: `none`, `latest` or a step.
@@ -116,7 +116,7 @@ def verify(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) -> li
 
     Args:
         folder: the checkpoint.
-        on_bytes: told after each block how many bytes were hashed; may raise to stop.
+        on_bytes: called with the bytes of each block that was hashed; may raise to stop.
     """
     try:
         files = _listed_files(folder)
@@ -209,7 +209,7 @@ def set_tags(folder: Path, tags: list[str]) -> None:
 
 
 def _read_tags(folder: Path) -> list[str]:
-    """Tags are a note, not part of the checkpoint: a damaged one is no tag."""
+    """The tags; none if the file is damaged, for tags are not part of the checkpoint."""
     try:
         tags = _read_json(folder / TAGS)
     except CheckpointError:

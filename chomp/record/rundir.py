@@ -77,7 +77,7 @@ class RunDir:
         return self.events.exists() or self.is_started()
 
     def is_started(self) -> bool:
-        """Whether a run has begun here: before that, its text, its device or its settings were found wanting."""
+        """Whether an attempt has begun here: its settings, device and text were good."""
         return self.config_resolved.exists() or self.checkpoints.exists()
 
     def load_resolved(self) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _is_run(path: Path) -> bool:
         # A hidden folder is half of a run: one that is being forked, or one that is being deleted.
         return not path.name.startswith(".") and path.is_dir() and RunDir(path).holds_run()
     except OSError:
-        # Somebody else's folder, or one that just went away.
+        # A folder of another user, or one that was just deleted.
         return False
 
 
@@ -169,7 +169,7 @@ def _last_change(path: Path) -> float:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` so that a reader, or a crash, never meets half of it."""
+    """Replace `path` by `data` so that a reader, or a crash, never sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

@@ -11,7 +11,7 @@ from typing import Any
 def read_samples(path: Path, steps: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
     """The rows of `samples.jsonl` of these steps, in order; none for steps without samples, or without the file.
 
-    A torn line is passed over, and so is one that is not a sample.
+    Torn lines, and lines that are not samples, are ignored.
     """
     found: dict[int, list[dict[str, Any]]] = {step: [] for step in steps}
     try:

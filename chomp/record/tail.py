@@ -26,7 +26,7 @@ def read_tail(path: Path, limit: int) -> tuple[int, bytes]:
         file.seek(start)
         data = file.read(size - start)
     if start:
-        # The first line is cut, unless it happens to begin here; either way it is one line less of many.
+        # The first line is cut, unless it happens to begin here; in both cases it is left out.
         cut = data.find(b"\n") + 1
         start, data = start + cut, data[cut:]
     return start, data[: data.rfind(b"\n") + 1]

@@ -1,4 +1,4 @@
-"""Events as text for people: numbers in a fixed form, foreign text made harmless."""
+"""Events as text for people: numbers in a fixed form, untrusted text made harmless."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ def duration(seconds: float) -> str:
 
 
 def elapsed(seconds: float) -> str:
-    """A measured time as `0.75 ms`, `538 ms` or `1.20 s`."""
-    return f"{seconds:.2f} s" if seconds >= 0.9995 else f"{seconds * 1e3:.3g} ms"
+    """A measured time as `0.75 ms`, `538 ms`, `1.20 s` or `61.3 s`."""
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds:.{2 if seconds < 10 else 1}f} s"
 
 
 def size(count: float) -> str:

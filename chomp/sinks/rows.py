@@ -47,7 +47,7 @@ class RowFiles(Sink):
             try:
                 keep_rows_up_to(path, step)
             except OSError as error:
-                # Readers pass over these rows: they are older than the rollback and beyond its step.
+                # Readers ignore these rows: they are older than the rollback and beyond its step.
                 log.error("rows beyond step %d stay in %s: %s", step, path, error.strerror)
 
     def _append(self, path: Path, row: dict[str, object]) -> None:

@@ -79,7 +79,7 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
         outcome = _finish(trainer, hooks)
     except AbortRequestedError as error:
         return outcome_of(error, trainer.progress.step, None)
-    except Exception as error:  # noqa: BLE001 - the completed steps are saved before the error is told
+    except Exception as error:  # noqa: BLE001 - the completed steps are saved before the error is reported
         complaint = _settle(trainer)
         cause = complaint if complaint and isinstance(error, StopRequestedError) else error
         outcome = outcome_of(cause, trainer.progress.step, session.switch.request)
@@ -120,7 +120,7 @@ def _finish(trainer: Trainer, hooks: Hooks) -> Outcome:
 
 
 def _tried(trainer: Trainer) -> Outcome:
-    """The outcome of a dry run, with the difference between chomp's own way through a layer and the library's."""
+    """The outcome of a dry run, with the result of the self-check."""
     config = trainer.config
     found = check_path(trainer.session.model_def.config, config.train.seq_len, isolate=config.data.isolate_documents)
     said = ["dry run: built, compiled and trained one step; nothing was written", *([found.sentence] if found else [])]

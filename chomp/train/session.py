@@ -85,7 +85,7 @@ class Session:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What its checkpoints will be judged by."""
+        """What a resume will compare with its own."""
         return self.blueprint.identity(self.data.fingerprint)
 
 
@@ -121,7 +121,7 @@ def _build_session(
         planned = build_blueprint(config, device.platform, tokenizer)
         data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
         if config.train.eval_every and not data.has_eval:
-            message = "evaluation is asked for, but the held-out text is too short to score: there will be none"
+            message = "train.eval_every is set, but the held-out text is too short to score: there are no evaluations"
             reporter.publish(Warned(topic="data", message=message))
         store = CheckpointStore(
             run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish

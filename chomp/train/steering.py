@@ -82,7 +82,7 @@ class Steering:
                 return "paused"
             case "resume":
                 was, self._paused = self._paused, False
-                return "going on" if was else "the run was not paused"
+                return "resumed" if was else "the run was not paused"
             case "stop" | "abort":
                 raise self._queue.ending(command)
             case _:

@@ -141,7 +141,7 @@ class Trainer:
         self.progress.tokens_read += pending.tokens_read
         self.progress.loss = shortest_repr(metrics.loss)
         self.on_completed(pending, metrics)
-        # Last, because a step that was skipped is done all the same: its batch is behind us and its row is due.
+        # Last, because a step that was skipped is done all the same: its batch is used and its row is due.
         if not metrics.finite:
             self._limit_skips(pending.step, metrics)
 
@@ -165,7 +165,7 @@ class Trainer:
             self._return_to(step - 1)
             raise NonFiniteError(
                 f"{_nonfinite_words(step, metrics)}; the parameters are those of step {step - 1}. Resume from there "
-                "with a lower learning rate (-o optim.lr=… --accept optim.lr) or past the bad batch "
+                "with a lower learning rate (-o optim.lr=… --accept optim.lr) or skip the bad batch "
                 "with -o debug.nonfinite=skip"
             )
 
@@ -189,8 +189,8 @@ class Trainer:
             leaf.delete()
         self.progress, self.dispatched = progress, progress.step
 
-    def go_on_from(self, state: TrainState, data_state: dict[str, Any]) -> None:
-        """Train from `state`, which is that of `progress.step`, with the text behind `data_state`."""
+    def continue_from(self, state: TrainState, data_state: dict[str, Any]) -> None:
+        """Train from `state`, which is that of `progress.step`, with the text after `data_state`."""
         self.state, self.data_state = state, data_state
         # A new iterator: the one before has read ahead.
         self.batches.close()
@@ -198,12 +198,12 @@ class Trainer:
         self.batches.set_state(data_state)
 
     def publish_phase(self, name: PhaseName) -> None:
-        """Tell that a phase begins at the last completed step."""
+        """Publish that a phase begins at the last completed step."""
         self.session.reporter.publish(Phase(name=name, step=self.progress.step))
 
     @contextmanager
     def phase(self, name: PhaseName) -> Iterator[None]:
-        """Tell that a phase begins, count its seconds, and tell when training, or the pause, goes on.
+        """Publish that a phase begins, count its seconds, and publish that training, or the pause, continues.
 
         After an error no phase follows: the end of the run, or the answer to the command, reports it.
         """

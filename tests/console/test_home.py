@@ -407,7 +407,7 @@ def test_names_are_whole_before_anything_else_grows() -> None:
 
 async def test_a_long_name_is_not_cut_where_there_is_room(tmp_path: Path) -> None:
     name = "quickstart-cpu-fork-20261128-151249"
-    make_run(tmp_path / "runs" / name, end=ended("stopped", 20, "stop was asked for"))
+    make_run(tmp_path / "runs" / name, end=ended("stopped", 20, "stop requested"))
     app = host(tmp_path / "runs")
     async with app.run_test(size=(160, 48)) as pilot:
         table = await filled(app, pilot, 1)

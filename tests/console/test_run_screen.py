@@ -310,9 +310,9 @@ async def test_new_events_appear(tmp_path: Path) -> None:
         append(run, Step({"step": 310, "loss": 1.25, "tokens_per_sec": 10.0, "step_time_s": 1.0, "tokens_seen": 1}))
         append(run, Evaluated(310, 1.1875, 3.3, 0.4375, 10, 0.1))
         await shows(pilot, "310/1,000", "1.1875", "0.4375")
-        append(run, RunEnded("stopped", "stop was asked for", 310, 0, {"train": 5.0}))
+        append(run, RunEnded("stopped", "stop requested", 310, 0, {"train": 5.0}))
         run.lock.write_text("")
-        await shows(pilot, "■ stopped", "stop was asked for")
+        await shows(pilot, "■ stopped", "stop requested")
         await until(pilot, lambda: run.path not in app.state.live)
 
 

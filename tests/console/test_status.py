@@ -71,7 +71,7 @@ def test_an_engine_that_vanished_crashed() -> None:
 
 
 def test_a_refused_resume_leaves_the_state() -> None:
-    run = view(started(), ended("stopped", 5, reason="stop was asked for"), phase("data", t=T0 + 5))
+    run = view(started(), ended("stopped", 5, reason="stop requested"), phase("data", t=T0 + 5))
     assert word(run, HERE) == "reading data"
     refused = fold_many(run, [ended("crashed", 0, t=T0 + 6, reason="model.dim differs")])
     found = status(refused, NOBODY, T0 + 9)

@@ -30,7 +30,7 @@ from tests.console.test_run_screen import LIVE, host, screen_of, shows
 from tests.engine import Engine, dummy_config, events_of, write_config, write_corpus
 
 TRAINING = Status("training", "●", "live", is_live=True)
-ENDED = Status("stopped", "■", "idle", "stop was asked for")
+ENDED = Status("stopped", "■", "idle", "stop requested")
 
 
 def view_of(*events: Any) -> RunView:

@@ -62,7 +62,7 @@ class SaveHook(Hook):
                     topic="checkpoint",
                     step=failure.step,
                     message=f"step {failure.step} could not be saved ({failure.reason}); "
-                    "training goes on and the next save tries again",
+                    "training continues and the next save tries again",
                 )
             )
 
