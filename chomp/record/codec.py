@@ -9,7 +9,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from chomp.record.events import KINDS, Event, Step, Unknown
+from chomp.record.events import KINDS, Event, Phase, Step, Unknown
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -43,6 +43,8 @@ def encode(event: Event, t: float) -> bytes:
     fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event) if f.name != "t"}
     if isinstance(event, Step):
         fields = dict(event.row)
+    if isinstance(event, Phase) and event.last_row_t is None:
+        del fields["last_row_t"]
     kind, version = event.kind, ROWS_VERSION if isinstance(event, Step) else FORMAT_VERSION
     if isinstance(event, Unknown):
         kind, fields = event.name, dict(event.fields)

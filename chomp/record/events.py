@@ -115,8 +115,8 @@ class RunStarted(Event):
 class Phase(Event):
     """The engine entered another phase.
 
-    `last_row_t`, in an attempt's first event, is the Unix time of the newest metrics row of the attempts before it: the
-    last sign of life of an attempt that was killed. A resume may remove that row.
+    `last_row_t` is written with an attempt's first event only, if there are earlier rows: the Unix time of the newest,
+    which is the last sign of an attempt that was killed. A resume may remove that row.
     """
 
     kind: ClassVar[str] = "phase"
