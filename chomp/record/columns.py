@@ -198,7 +198,7 @@ class Columns:
 
 
 def block_of(rows: Sequence[Mapping[str, Any]]) -> Block:
-    """Rows as columns of all their numbers."""
-    names = dict.fromkeys(name for row in rows for name in row)
+    """Rows as columns of all their numbers; always with `step`."""
+    names = dict.fromkeys(["step", *(name for row in rows for name in row)])
     columns = {name: np.array([number(row.get(name)) for row in rows]) for name in names}
     return {name: column for name, column in columns.items() if name == "step" or not np.isnan(column).all()}

@@ -21,8 +21,9 @@ from textual.widget import Widget
 
 from chomp.record.codec import encode
 from chomp.record.events import Checkpoint, Evaluated, Phase, RunEnded, Sampled, Step
+from chomp.record.fold import fold
 from chomp.record.origin import Origin, write_origin
-from chomp.record.run_view import RunView, fold_many
+from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
 from chomp.record.status import Status
 from chomp_tui import keys
@@ -295,7 +296,7 @@ def test_status_of_an_engine_without_a_lock() -> None:
     assert (alive.word, alive.is_live) == ("starting", False)
     dead = status_with(made, RunView(), Launched(1, 10.0, died=True), ("why", "  ", ""))
     assert (dead.word, dead.reason) == ("failed to start", "why")
-    spoken = fold_many(RunView(), [Phase("data", 0, t=11.0)])
+    spoken = fold(RunView(), [Phase("data", 0, t=11.0)])
     assert status_with(made, spoken, Launched(1, 10.0, died=True), ()) is made
 
 
@@ -414,7 +415,7 @@ async def test_a_tick_without_news_changes_no_widget(tmp_path: Path, monkeypatch
 
 
 def test_the_smoothed_loss_costs_only_new_rows_and_survives_a_cut() -> None:
-    view = fold_many(RunView(), fake_events(FakeRun(steps=500)))
+    view = fold(RunView(), fake_events(FakeRun(steps=500)))
     smoothed, whole = SmoothedLoss(), SmoothedLoss().of(view.rows, 0.9)
     part = smoothed.of(view.rows.cut(200), 0.9)
     assert len(part) == 20
