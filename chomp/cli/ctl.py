@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from chomp.errors import RunDirError, command_name
-from chomp.record.commands import COMMANDS, Command, refusal, send_command
+from chomp.record.commands import COMMANDS, Command, permission_problem, send_command
 from chomp.record.event_log import EventReader
 from chomp.record.events import Acknowledged
 from chomp.record.lock import live_holder, read_holder
@@ -65,7 +65,7 @@ def _require_engine(run: RunDir) -> None:
 def _send(run: RunDir, asked: Command) -> None:
     try:
         send_command(run.commands, asked)
-        reason = refusal(run.commands)
+        reason = permission_problem(run.commands)
     except OSError as error:
         raise RunDirError(f"cannot write {run.commands}: {error.strerror or error}") from error
     if reason is not None:

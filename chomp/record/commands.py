@@ -28,8 +28,8 @@ class Command:
     args: dict[str, Any] = field(default_factory=dict)
 
 
-def refusal(path: Path) -> str | None:
-    """Why the commands in `path` are not obeyed, or None: the file must be its reader's, and writable by nobody else.
+def permission_problem(path: Path) -> str | None:
+    """Why the commands in `path` are not obeyed, or None: it must belong to its reader and be writable by it alone.
 
     Raises:
         FileNotFoundError: no command has been sent yet.
@@ -66,12 +66,12 @@ class CommandReader:
         self._lines = LineReader(path)
         self._path = path
         self._since = since
-        self.refused: str | None = None
+        self.problem: str | None = None
 
     def read(self) -> Iterator[Command]:
         try:
-            self.refused = refusal(self._path)
-            if self.refused or self._path.stat().st_size == self._lines.offset:
+            self.problem = permission_problem(self._path)
+            if self.problem or self._path.stat().st_size == self._lines.offset:
                 return
         except OSError:
             # No command has been sent yet, or the file system is unavailable for a moment.

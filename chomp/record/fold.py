@@ -10,7 +10,7 @@ from typing import Any
 from chomp.record import events as ev
 from chomp.record.columns import Columns, block_of
 from chomp.record.events import natural, number
-from chomp.record.run_view import CATEGORY_OF_PHASE, EVAL_COLUMNS, JOBS, CheckpointView, RunView, add_seconds
+from chomp.record.run_view import CATEGORY_OF_PHASE, EVAL_COLUMNS, JOBS, CheckpointStatus, RunView, add_seconds
 
 # The newest of each are kept.
 MOST_SAMPLES = 500
@@ -232,7 +232,7 @@ class Folding:
         checkpoints = self._own("checkpoints")
         earlier = checkpoints.pop(event.step, None)
         size = event.bytes if event.bytes is not None or earlier is None else earlier.bytes
-        checkpoints[event.step] = CheckpointView(
+        checkpoints[event.step] = CheckpointStatus(
             event.step, event.state, event.t, size, event.seconds, event.blocked_seconds, event.reason
         )
         if len(checkpoints) > MOST_CHECKPOINTS:

@@ -127,25 +127,25 @@ def verify(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) -> li
 
 
 @dataclass(frozen=True)
-class Refusal:
+class DamagedCheckpoint:
     """A checkpoint that is not used because its bytes are damaged, and what is wrong with them."""
 
     step: int
     reason: str
 
 
-def newest_good(infos: Sequence[CheckpointInfo]) -> tuple[CheckpointInfo | None, list[Refusal]]:
+def newest_good(infos: Sequence[CheckpointInfo]) -> tuple[CheckpointInfo | None, list[DamagedCheckpoint]]:
     """The newest checkpoint whose bytes are intact, and the damaged ones that are newer.
 
     Args:
         infos: oldest first.
     """
-    refused: list[Refusal] = []
+    refused: list[DamagedCheckpoint] = []
     for info in reversed(infos):
         problems = verify(info.path)
         if not problems:
             return info, refused
-        refused.append(Refusal(info.step, "; ".join(problems)))
+        refused.append(DamagedCheckpoint(info.step, "; ".join(problems)))
     return None, refused
 
 

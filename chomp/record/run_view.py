@@ -21,7 +21,7 @@ JOBS = ("eval", "sample", "save")
 
 
 @dataclass(frozen=True)
-class CheckpointView:
+class CheckpointStatus:
     """What is known of one checkpoint; `state` as in the `checkpoint` event, or `origin` where a fork began with it."""
 
     step: int
@@ -66,7 +66,7 @@ class RunView:
     refused: ev.RunEnded | None = None
     compiled: ev.Compiled | None = None
     samples: tuple[ev.Sampled, ...] = ()
-    checkpoints: Mapping[int, CheckpointView] = field(default_factory=dict)
+    checkpoints: Mapping[int, CheckpointStatus] = field(default_factory=dict)
     warnings: tuple[ev.Warned, ...] = ()
     warning_count: int = 0
     nonfinite: tuple[ev.NonFinite, ...] = ()

@@ -202,15 +202,15 @@ class CommandQueue:
         self._reader = reader
         self._reporter = reporter
         self._waiting: list[Command] = []
-        self._is_refusal_published = False
+        self._is_problem_published = False
 
     def read(self) -> list[Command]:
         """Commands that are not obeyed yet, in the order in which they arrived."""
         commands = [*self._waiting, *self._reader.read()]
         self._waiting = []
-        if self._reader.refused and not self._is_refusal_published:
-            self._is_refusal_published = True
-            self._reporter.publish(Warned(topic="commands", message=self._reader.refused))
+        if self._reader.problem and not self._is_problem_published:
+            self._is_problem_published = True
+            self._reporter.publish(Warned(topic="commands", message=self._reader.problem))
         return commands
 
     def answer(self, command: Command, step: int, message: str, *, ok: bool = True) -> None:

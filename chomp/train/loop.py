@@ -20,7 +20,7 @@ from chomp.train.reporting import LastStep, open_reporter, tell, watch_signals
 from chomp.train.request import RunRequest, claim_run_dir
 from chomp.train.rollback import roll_back
 from chomp.train.session import Session, open_session
-from chomp.train.steering import Steering
+from chomp.train.steering import CommandExecutor
 from chomp.train.trainer import RollbackDueError, Trainer
 
 log = logging.getLogger("chomp.loop")
@@ -66,10 +66,10 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
         trainer.compile(partial(session.queue.check, step=trainer.dispatched))
         session.reporter.publish(Phase(name="train", step=trainer.dispatched))
         hooks.start()
-        steering = Steering(trainer, hooks)
+        executor = CommandExecutor(trainer, hooks)
         while True:
             try:
-                for _ in training_steps(trainer, steering):
+                for _ in training_steps(trainer, executor):
                     hooks.run_due()
                 trainer.catch_up()
                 break
@@ -93,11 +93,11 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
     return after_saving(outcome, session)
 
 
-def training_steps(trainer: Trainer, steering: Steering) -> Iterator[int]:
+def training_steps(trainer: Trainer, executor: CommandExecutor) -> Iterator[int]:
     """Steps as they are dispatched, until the last or until the text is used up."""
     last = trainer.dispatched + 1 if trainer.session.request.dry_run else trainer.config.train.steps
     while trainer.dispatched < last:
-        steering.obey()
+        executor.obey()
         watch = trainer.session.compile_watch
         watch.expect()
         if not trainer.advance():

@@ -12,7 +12,7 @@ from chomp.record.events import Checkpoint, RolledBack
 from chomp.record.manifest import CheckpointInfo
 from chomp.step.state import TrainState, init_state, slow_down
 from chomp.train.control import run_interruptible
-from chomp.train.progress import Progress, Rollbacks
+from chomp.train.progress import Rollbacks, TrainProgress
 from chomp.train.session import Session
 from chomp.train.trainer import RollbackDueError, Trainer
 
@@ -36,7 +36,7 @@ def roll_back(trainer: Trainer, due: RollbackDueError) -> None:
     meta = info.meta if info is not None else {}
     step = info.step if info is not None else 0
     # Jobs that were unfinished at the checkpoint have been done since.
-    progress = dataclasses.replace(Progress.from_meta(step, meta), unfinished_jobs=[], rollbacks=rollbacks)
+    progress = dataclasses.replace(TrainProgress.from_meta(step, meta), unfinished_jobs=[], rollbacks=rollbacks)
     trainer.give_up_state(progress)
     with session.budget.measure("startup"):
         state = run_interruptible(lambda: _state_of(session, info), session.switch.check)

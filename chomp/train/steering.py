@@ -16,7 +16,7 @@ log = logging.getLogger("chomp.steering")
 PAUSE_POLL_SECONDS = 0.1
 
 
-class Steering:
+class CommandExecutor:
     """Reads commands, obeys them or passes them to the hooks, and answers each."""
 
     def __init__(self, trainer: Trainer, hooks: Hooks):

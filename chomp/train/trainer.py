@@ -19,7 +19,7 @@ from chomp.step.train_step import StepMetrics
 from chomp.train.compilation import CompiledStep, compile_step
 from chomp.train.control import run_interruptible
 from chomp.train.metrics import shortest_repr
-from chomp.train.progress import Pending, Progress
+from chomp.train.progress import Pending, TrainProgress
 from chomp.train.session import Session
 
 
@@ -63,7 +63,7 @@ class Trainer:
         self.state = session.state
         self.program: CompiledStep | None = None
         self.dispatched = session.start.step
-        self.progress = Progress.from_meta(session.start.step, session.start.meta)
+        self.progress = TrainProgress.from_meta(session.start.step, session.start.meta)
         self.batches = session.data.train_iterator()
         if session.start.data_state is not None:
             self.batches.set_state(session.start.data_state)
@@ -183,7 +183,7 @@ class Trainer:
         self.dispatched = step
         self.state = release_latch(self.state)
 
-    def give_up_state(self, progress: Progress) -> None:
+    def give_up_state(self, progress: TrainProgress) -> None:
         """Free the state's memory and go, without a state, to the step of `progress`."""
         for leaf in jax.tree.leaves(self.state):
             leaf.delete()
