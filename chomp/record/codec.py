@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from chomp.record.events import KINDS, Event, Phase, Step, Unknown
+from chomp.record.line_files import parse_line
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -58,11 +59,8 @@ def decode(line: bytes | str) -> Event | None:
     field that is missing or does not fit; keys it does not know are dropped. An optional
     field that does not fit takes its default.
     """
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+    record = parse_line(line)
+    if record is None or not isinstance(record.get("kind"), str):
         return None
     kind = record.pop("kind")
     record.pop("v", None)

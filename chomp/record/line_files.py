@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger("chomp.events")
 
 MAX_WAITING_LINES = 10_000
+
+
+def parse_line(line: bytes | str) -> dict[str, Any] | None:
+    """The JSON object in a line; None where there is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 class LineAppender:

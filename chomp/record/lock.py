@@ -77,6 +77,12 @@ def read_holder(path: Path) -> Holder | None:
         return None
 
 
+def named_holder(path: Path) -> str:
+    """The holder of the lock in words, for a message."""
+    holder = read_holder(path)
+    return f"pid {holder.pid} on {holder.host}" if holder else "another process"
+
+
 def live_holder(path: Path) -> Holder | None:
     """The engine that holds the lock now, without touching it; None if there is none on this machine."""
     holder = read_holder(path)
@@ -108,10 +114,8 @@ class RunLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = read_holder(self._path)
-            who = f"pid {holder.pid} on {holder.host}" if holder else "another process"
             raise RunDirError(
-                f"{self._path.parent} is in use by {who}; wait for it, "
+                f"{self._path.parent} is in use by {named_holder(self._path)}; wait for it, "
                 f"stop it with `{command_name()} ctl {self._path.parent} stop`, "
                 "or choose another --run-dir"
             ) from None

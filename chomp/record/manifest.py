@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chomp.errors import CheckpointError, ConfigError
-from chomp.record.rundir import fsync_folder, write_whole
+from chomp.record.rundir import RunDir, fsync_folder, write_whole
 
 MANIFEST = "manifest.json"
 META = "meta.json"
@@ -84,6 +84,19 @@ def list_checkpoints(folder: Path) -> list[CheckpointInfo]:
             # A damaged description still occupies its step: listed, so that it is refused by name when chosen.
             found.append(CheckpointInfo(step=int(path.name), path=path, bytes=0, meta={}))
     return sorted(found, key=lambda info: info.step)
+
+
+def find_checkpoint(run: RunDir, step: int) -> CheckpointInfo:
+    """The checkpoint of a run's step.
+
+    Raises:
+        CheckpointError: there is none; names the steps that have one.
+    """
+    infos = {info.step: info for info in list_checkpoints(run.checkpoints)}
+    if step not in infos:
+        have = ", ".join(map(str, infos)) or "none"
+        raise CheckpointError(f"{run.path} has no checkpoint of step {step} (it has: {have})")
+    return infos[step]
 
 
 def checkpoint_steps(folder: Path) -> list[int]:

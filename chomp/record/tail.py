@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 from chomp.record.events import natural, number
+from chomp.record.line_files import parse_line
 
 # Longer than many rows.
 LAST_ROWS_BYTES = 1 << 16
@@ -40,11 +40,8 @@ def last_rows(path: Path, most: int) -> list[dict[str, Any]]:
         return []
     found = []
     for line in lines.splitlines()[-most:]:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict) and natural(row.get("step")) is not None:
+        row = parse_line(line)
+        if row is not None and natural(row.get("step")) is not None:
             found.append(row)
     return found
 
