@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.console_open import write_run
 from chomp.record.events import Step
-from chomp.record.run_view import Folding
+from chomp.record.fold import Folding
 from chomp_tui.app import ChompApp
 from chomp_tui.live.feed import RunUpdate
 from chomp_tui.screens.run.following import RunFollower

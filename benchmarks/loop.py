@@ -12,14 +12,14 @@ import jax
 from benchmarks.sessions import line, open_trainer
 from chomp.train.hooks.runner import Hooks
 from chomp.train.loop import training_steps
-from chomp.train.steering import Steering
+from chomp.train.steering import CommandExecutor
 from chomp.train.trainer import Trainer
 
 
-def loop_seconds(trainer: Trainer, steering: Steering, hooks: Hooks, steps: int) -> float:
+def loop_seconds(trainer: Trainer, executor: CommandExecutor, hooks: Hooks, steps: int) -> float:
     """Seconds per step of the real loop: data, dispatch, metrics, rows, commands, hooks."""
     started = time.perf_counter()
-    for _, _ in zip(training_steps(trainer, steering), range(steps - 1), strict=False):
+    for _, _ in zip(training_steps(trainer, executor), range(steps - 1), strict=False):
         hooks.run_due()
     trainer.catch_up()
     return (time.perf_counter() - started) / steps
@@ -47,17 +47,17 @@ def measure(log_every: int, rounds: int, steps: int) -> None:
     )
     with open_trainer(*overrides) as trainer:
         hooks = Hooks(trainer)
-        steering = Steering(trainer, hooks)
+        executor = CommandExecutor(trainer, hooks)
         batch = next(trainer.batches)
         bare_seconds(trainer, batch, 2)
         bare, loop = [], []
         for number in range(rounds):
             # In turns, and in either order: a slow minute of the machine falls on both.
             if number % 2:
-                loop.append(loop_seconds(trainer, steering, hooks, steps))
+                loop.append(loop_seconds(trainer, executor, hooks, steps))
             bare.append(bare_seconds(trainer, batch, steps))
             if not number % 2:
-                loop.append(loop_seconds(trainer, steering, hooks, steps))
+                loop.append(loop_seconds(trainer, executor, hooks, steps))
     print(line(f"log_every {log_every:>2}: bare step", bare))
     print(line(f"log_every {log_every:>2}: loop", loop))
     ratios = [one / other for one, other in zip(bare, loop, strict=True)]

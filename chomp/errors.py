@@ -5,6 +5,20 @@ is wrong, where, what is allowed and what to do. The command line prints the sen
 without a traceback and exits with `exit_code`.
 """
 
+import shutil
+import sys
+from pathlib import Path
+
+
+def command_name(program: str = "chomp") -> str:
+    """How the user can call `program`: by its name, or as this process was called (`python -m chomp`, by path)."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py" and called.parent.name in ("chomp", "chomp_tui"):
+        return f"python -m {program.replace('-', '_')}"
+    if called.name.startswith("chomp") and "/" in sys.argv[0] and shutil.which(program) is None:
+        return str(called.with_name(program))
+    return program
+
 
 class ChompError(Exception):
     """Base of all errors that are reported as one sentence instead of a traceback."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 import chomp
-from chomp.errors import ChompError, ConfigError
+from chomp.errors import ChompError, ConfigError, command_name
 from chomp_tui.platform.terminal import missing_terminal
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def cli(ctx: click.Context, runs: Path, configs: Path, theme: str | None) -> Non
     """Launch, watch and steer training runs from the terminal."""
     ctx.obj = {"runs": runs, "configs": configs, "theme": theme}
     if ctx.invoked_subcommand is None:
-        _require_terminal("chomp runs lists runs without it")
+        _require_terminal(f"{command_name()} runs lists runs without it")
         _show(ctx)
 
 
@@ -68,7 +68,7 @@ def launch(
         _train_here(config, overrides, run_dir, resume)
     _check_resume(resume, run_dir)
     _require_file(config)
-    _require_terminal("to train without screens: chomp-tui launch --no-ui", config)
+    _require_terminal(f"to train without screens: {command_name('chomp-tui')} launch --no-ui", config)
     if notes:
         _show(ctx, notes=notes)
     else:
@@ -158,7 +158,7 @@ def _state(options: dict[str, object], read_only: bool, notes: tuple[str, ...]) 
 def main() -> None:
     """The `chomp-tui` command."""
     try:
-        code = cli.main(prog_name="chomp-tui", standalone_mode=False)
+        code = cli.main(standalone_mode=False)
     except ChompError as error:
         _complain(str(error))
         code = error.exit_code

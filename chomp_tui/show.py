@@ -6,21 +6,19 @@ import asyncio
 import gc
 import os
 import shlex
-import shutil
 import signal
-import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
+from chomp.errors import command_name
 from chomp_tui.app import ChompApp
 from chomp_tui.platform.terminal import private_terminal
 from chomp_tui.settings import state_file
 from chomp_tui.state import ConsoleState, StartView
 
-NAME = "chomp-tui"
 SETTLED_SECONDS = 3.0
 
 
@@ -57,17 +55,12 @@ def live_lines(live: Mapping[Path, int]) -> list[str]:
     """For each run whose engine still lives: that it does, and how to see it again."""
     from chomp.record.lock import is_running
 
+    program = command_name("chomp-tui")
     return [
-        f"{path} goes on training (pid {pid}). Watch it again: {shlex.join([own_command(), 'attach', str(path)])}"
+        f"{path} goes on training (pid {pid}). Watch it again: {program} attach {shlex.quote(str(path))}"
         for path, pid in live.items()
         if is_running(pid)
     ]
-
-
-def own_command() -> str:
-    """How a shell finds this program: by its name if that is on the PATH, else as it was called."""
-    called = sys.argv[0]
-    return called if Path(called).name == NAME and "/" in called and shutil.which(NAME) is None else NAME
 
 
 def _note(error: BaseException) -> Path:

@@ -15,11 +15,11 @@ from chomp.config.compat import Difference, blocking, compare, format_table
 from chomp.config.derive import Derived, derived_section
 from chomp.errors import CheckpointError
 from chomp.optim.schedule import make_schedule
-from chomp.record.manifest import CheckpointInfo, Refusal, Resume, newest_good, verify
+from chomp.record.manifest import CheckpointInfo, DamagedCheckpoint, Resume, newest_good, verify
 from chomp.step.state import TrainState, slow_down
 
 
-def choose(infos: Sequence[CheckpointInfo], resume: Resume) -> tuple[CheckpointInfo | None, list[Refusal]]:
+def choose(infos: Sequence[CheckpointInfo], resume: Resume) -> tuple[CheckpointInfo | None, list[DamagedCheckpoint]]:
     """The checkpoint that `--resume` names, its bytes verified.
 
     `latest` takes the newest good one and lists the damaged ones that are newer; without any

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from chomp.errors import CheckpointError
-from chomp.record.manifest import CheckpointInfo, list_checkpoints, read_info, set_tags, verify
+from chomp.record.manifest import CheckpointInfo, find_checkpoint, list_checkpoints, read_info, set_tags, verify
 from chomp.record.rundir import open_run
 from chomp.record.samples import read_samples
 from chomp.record.text import duration, sanitize, size
@@ -38,12 +38,12 @@ def command(
 
     With --verify the exit code is 5 if one of them is damaged.
     """
+    opened = open_run(run)
     if tagged is not None:
-        info = _find(run, tagged[0])
+        info = find_checkpoint(opened, tagged[0])
         set_tags(info.path, [*info.tags, tagged[1]])
     if untagged is not None:
-        set_tags(_find(run, untagged).path, [])
-    opened = open_run(run)
+        set_tags(find_checkpoint(opened, untagged).path, [])
     rows = [_describe(info, check) for info in list_checkpoints(opened.checkpoints)]
     if with_samples:
         samples = read_samples(opened.samples, (row["step"] for row in rows))
@@ -60,15 +60,6 @@ def command(
     damaged = [row["step"] for row in rows if row["problems"]]
     if damaged:
         raise CheckpointError(f"damaged: step {', '.join(map(str, damaged))}; --resume latest skips them")
-
-
-def _find(run: Path, step: int) -> CheckpointInfo:
-    infos = {info.step: info for info in list_checkpoints(open_run(run).checkpoints)}
-    if step not in infos:
-        raise CheckpointError(
-            f"{run} has no checkpoint of step {step} (it has: {', '.join(map(str, infos)) or 'none'})"
-        )
-    return infos[step]
 
 
 def _describe(info: CheckpointInfo, check: bool) -> dict[str, Any]:
@@ -96,7 +87,7 @@ def _describe(info: CheckpointInfo, check: bool) -> dict[str, Any]:
 
 
 def _line(row: dict[str, Any], check: bool) -> str:
-    parts = [f"step {row['step']:>8}", f"{size(row['bytes']):>9}"]
+    parts = [f"step {row['step']:>8}", f"{size(row['bytes']):>10}"]
     if row["saved_at"]:
         parts.append(f"{duration(time.time() - row['saved_at']):>6} old")
     for key, name in (("train_loss", "loss"), ("eval_loss", "eval")):

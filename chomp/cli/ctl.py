@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from chomp.errors import RunDirError
-from chomp.record.commands import COMMANDS, Command, refusal, send_command
+from chomp.errors import RunDirError, command_name
+from chomp.record.commands import COMMANDS, Command, permission_problem, send_command
 from chomp.record.event_log import EventReader
 from chomp.record.events import Acknowledged
 from chomp.record.lock import live_holder, read_holder
@@ -58,14 +58,14 @@ def _require_engine(run: RunDir) -> None:
         return
     holder = read_holder(run.lock)
     if holder is not None and not holder.is_here():
-        raise RunDirError(f"the engine of {run.path} was started on {holder.host}; run chomp ctl there")
+        raise RunDirError(f"the engine of {run.path} was started on {holder.host}; run {command_name()} ctl there")
     raise RunDirError(f"no engine is running in {run.path}")
 
 
 def _send(run: RunDir, asked: Command) -> None:
     try:
         send_command(run.commands, asked)
-        reason = refusal(run.commands)
+        reason = permission_problem(run.commands)
     except OSError as error:
         raise RunDirError(f"cannot write {run.commands}: {error.strerror or error}") from error
     if reason is not None:
@@ -80,7 +80,7 @@ def _wait_for_answer(reader: EventReader, run: RunDir, wanted: str, timeout_seco
     """
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
-        # Asked before reading: an engine that answers and then ends has been heard.
+        # Checked before reading: the answer of an engine that has ended since is still read.
         gone = live_holder(run.lock) is None
         for event in reader.read():
             if isinstance(event, Acknowledged) and event.id == wanted:

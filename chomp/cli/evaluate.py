@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from chomp.record.text import elapsed
+
 
 @click.command("eval")
 @click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
@@ -50,6 +52,6 @@ def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     bpb = f"  {result.bpb:.4f} bits/byte" if result.bpb is not None else ""
     click.echo(
         f"step {trained.info.step}: loss {result.loss:.4f}  perplexity {result.perplexity:.3f}{bpb}  "
-        f"({result.tokens:,} tokens, {result.bytes:,} bytes, {result.seconds:.1f} s; "
+        f"({result.tokens:,} tokens, {result.bytes:,} bytes, {elapsed(result.seconds)}; "
         f"unigram baseline {result.unigram_loss:.4f})"
     )

@@ -43,6 +43,7 @@ def command(
         raise click.UsageError("--no-measure is only for --to int8; no other format measures the loss")
     from chomp.cli.engine import prepare_environment
     from chomp.record.rundir import open_run_around
+    from chomp.record.text import size
 
     open_run_around(source)
     prepare_environment()
@@ -80,6 +81,6 @@ def command(
         click.echo(json.dumps({**said, **({"loss": asdict(cost)} if cost else {})}))
         return
     for file, count in files.items():
-        click.echo(f"{output / file}  {count / 1e6:,.2f} MB")
+        click.echo(f"{output / file}  {size(count)}")
     if cost is not None:
         click.echo(cost.in_words())

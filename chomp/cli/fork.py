@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from chomp.errors import CheckpointError, ConfigError
+from chomp.errors import CheckpointError, ConfigError, command_name
 from chomp.record.fork import fork_run
 from chomp.record.manifest import list_checkpoints, newest_good
 from chomp.record.rundir import RunDir, open_run
@@ -24,7 +24,7 @@ def command(run: Path, new: Path, step: str) -> None:
     forked = fork_run(origin, chosen, new)
     place = sanitize(str(forked.path))
     click.echo(f"{place} starts from step {chosen} of {sanitize(str(run))}")
-    click.echo(f"train it with: chomp train --run-dir {place} --resume {chosen}")
+    click.echo(f"train it with: {command_name()} train --run-dir {place} --resume {chosen}")
 
 
 def _parse(step: str) -> int:

@@ -143,7 +143,7 @@ class Writer:
         Args:
             stays: Ctrl-C ends the continuation only.
         """
-        from chomp.record.text import sanitize
+        from chomp.record.text import elapsed, sanitize
 
         start, pieces = self._begin(prompt, options, seed)
         click.echo(sanitize(start), nl=False)
@@ -157,7 +157,8 @@ class Writer:
         click.echo()
         said = self._summary(pieces)
         rate = f", {said['tokens'] / said['seconds']:.1f} tokens/s" if said["seconds"] else ""
-        click.echo(f"{said['tokens']} tokens in {said['seconds']:.1f} s{rate}; ended at {ENDS[said['end']]}", err=True)
+        took = f"{said['tokens']} tokens in {elapsed(said['seconds'])}{rate}"
+        click.echo(f"{took}; ended at {ENDS[said['end']]}", err=True)
 
     def whole(self, prompt: str, options: SamplingOptions, seed: int) -> dict[str, Any]:
         """The whole continuation, for programs."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "origin",
     type=click.Path(path_type=Path),
     metavar="CHECKPOINT",
-    help="As a run that goes on from this checkpoint, or from a run's newest: the schedule it would keep.",
+    help="Show a run that continues from this checkpoint, or from a run's newest, with the schedule that it keeps.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -48,7 +48,7 @@ def command(
 
 def describe(found: Inspection) -> str:
     """The figures as text."""
-    from chomp.record.text import count, size
+    from chomp.record.text import count, elapsed, size
 
     lines = [f"parameters        {found.parameters:,}"]
     lines += [f"  {name:<22}{number:>14,}" for name, number in found.breakdown.items() if name != "total"]
@@ -63,7 +63,7 @@ def describe(found: Inspection) -> str:
     ]
     lines += [f"  {name:<16}{size(number):>10}" for name, number in found.memory.as_dict().items()]
     if found.compiled_memory is not None:
-        lines.append(f"memory, compiled (XLA, in {found.compile_seconds:.1f} s)")
+        lines.append(f"memory, compiled (XLA, in {elapsed(found.compile_seconds or 0)})")
         lines += [f"  {name:<16}{size(number):>10}" for name, number in found.compiled_memory.items()]
     if found.path_check is not None:
         lines.append(f"self-check        {found.path_check.sentence}")

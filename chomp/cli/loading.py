@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chomp.errors import ConfigError
+from chomp.errors import ConfigError, command_name
 from chomp.record.rundir import open_run
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def load_for_training(path: Path | None, overrides: Sequence[str], run_dir: Path
     if path is not None:
         return load_config(path, overrides)
     if run_dir is None:
-        raise ConfigError("no configuration given; pass a YAML file, e.g. chomp train configs/quickstart.yaml")
+        raise ConfigError(
+            f"no configuration given; pass a YAML file, e.g. {command_name()} train configs/quickstart.yaml"
+        )
     return load_from_run(run_dir, overrides)
 
 

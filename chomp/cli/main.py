@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        return getattr(importlib.import_module(COMMANDS[name][0]), "command")  # noqa: B009 - a name agreed on, not an attribute
+        return getattr(importlib.import_module(COMMANDS[name][0]), "command")  # noqa: B009 - each command module defines it
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -72,7 +72,7 @@ def cli() -> None:
 def run(command: click.Command, args: list[str] | None = None) -> None:
     """Run a command and exit with its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character shows another; it ends no run.
+        # A character that the terminal cannot show is replaced; it must not end a run.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:

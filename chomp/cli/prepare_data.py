@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from chomp.errors import command_name
+
 if TYPE_CHECKING:
     from chomp.config.data import TokenizerConfig
     from chomp.data.sources.base import RandomAccessSource
@@ -171,6 +173,6 @@ def _conclude(folder: Path, said: Metadata) -> None:
     path = "" if said.tokenizer.kind == "byte" else f" -o data.tokenizer.path={folder / 'tokenizer.json'}"
     click.echo(f"vocabulary {said.vocab_size:,} ids; tokenizer {said.tokenizer.digest[:12]}")
     click.echo(
-        f"train on it: chomp train CONFIG -o data.backend=tokens -o data.tokens_path={folder} "
+        f"train on it: {command_name()} train CONFIG -o data.backend=tokens -o data.tokens_path={folder} "
         f"-o data.tokenizer.{tokenizer}{path}"
     )

@@ -84,8 +84,8 @@ def preset_config(name: str, vocab_size: int, batch_size: int, seq_len: int) -> 
 
 # Eighty columns together.
 _HEAD = (
-    f"{'name':<13} {'model':<9} {'layers':>6} {'width':>5} {'heads':>5} {'hidden':>6} {'parameters':>10} {'state':>9} "
-    f"{'memory':>9}"
+    f"{'name':<11} {'model':<9} {'layers':>6} {'width':>5} {'heads':>5} {'hidden':>6} {'parameters':>10} {'state':>10} "
+    f"{'memory':>10}"
 )
 
 
@@ -94,7 +94,7 @@ def _line(row: dict[str, Any]) -> str:
 
     heads = f"{row['num_heads']}/{row['num_kv_heads']}" if row["num_kv_heads"] else str(row["num_heads"])
     return (
-        f"{row['name']:<13} {row['backend']:<9} {row['num_layers']:>6} {row['model_dim']:>5} {heads:>5} "
-        f"{row['ffn_hidden_dim']:>6} {count(row['parameters']):>10} {size(row['state_bytes']):>9} "
-        f"{size(row['memory']['total']):>9}"
+        f"{row['name']:<11} {row['backend']:<9} {row['num_layers']:>6} {row['model_dim']:>5} {heads:>5} "
+        f"{row['ffn_hidden_dim']:>6} {count(row['parameters']):>10} {size(row['state_bytes']):>10} "
+        f"{size(row['memory']['total']):>10}"
     )

@@ -18,9 +18,11 @@ from chomp.device import (
     recommended_environment,
     shell_line,
 )
+from chomp.errors import command_name
+from chomp.record.text import size
 
 ABSENT = "-"
-_COMMAND = "chomp train CONFIG"
+_COMMAND = f"{command_name()} train CONFIG"
 
 
 @click.command("probe")
@@ -49,7 +51,7 @@ def render(found: Probe, decisions: list[Decision], environ: Mapping[str, str]) 
     for gpu in found.gpus:
         lines += [f"GPU {gpu.index}: {field} {ABSENT}: {why}" for field, why in gpu.unavailable.items()]
         lines += [
-            f"GPU {gpu.index}: process {process.pid} {process.name or ABSENT} uses {_gib(process.memory_bytes)}"
+            f"GPU {gpu.index}: process {process.pid} {process.name or ABSENT} uses {_bytes(process.memory_bytes)}"
             for process in gpu.processes or ()
         ]
     lines.append("")
@@ -80,7 +82,7 @@ def _row(gpu: Gpu) -> tuple[str, ...]:
         str(gpu.index),
         gpu.name or ABSENT,
         capability,
-        f"{_gib(gpu.memory_used_bytes)} / {_gib(gpu.memory_total_bytes)}",
+        f"{_bytes(gpu.memory_used_bytes)} / {_bytes(gpu.memory_total_bytes)}",
         _with_unit(gpu.utilisation_percent, "%"),
         _with_unit(gpu.temperature_celsius, " C"),
         f"{_with_unit(gpu.power_watts, ' W')} / {_with_unit(gpu.power_limit_watts, ' W')}",
@@ -88,8 +90,8 @@ def _row(gpu: Gpu) -> tuple[str, ...]:
     )
 
 
-def _gib(count: int | None) -> str:
-    return ABSENT if count is None else f"{count / 2**30:.1f} GiB"
+def _bytes(count: int | None) -> str:
+    return ABSENT if count is None else size(count)
 
 
 def _with_unit(number: int | float | None, unit: str) -> str:

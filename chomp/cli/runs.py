@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from chomp.errors import command_name
 from chomp.record.rundir import list_runs
 from chomp.record.summary import RunSummary, summarize
 from chomp.record.text import duration, sanitize
@@ -25,7 +26,9 @@ def command(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=1))
         return
     if not rows:
-        click.echo(f"no runs in {sanitize(str(folder))}; start one with: chomp train configs/quickstart.yaml")
+        click.echo(
+            f"no runs in {sanitize(str(folder))}; start one with: {command_name()} train configs/quickstart.yaml"
+        )
         return
     names = [sanitize(row["name"]) for row in rows]
     width = max(map(len, names))
@@ -33,8 +36,8 @@ def command(folder: Path, as_json: bool) -> None:
     for name, found, row in zip(names, runs, rows, strict=True):
         total = row["total_steps"] if row["total_steps"] is not None else "?"
         last_loss = "" if row["loss"] is None else f"loss {row['loss']:.4f}"
-        told = found.status.tone == "bad" or found.status.state == "running"
-        why = f"  {sanitize(found.status.reason)}" if told and found.status.reason else ""
+        has_reason = found.status.reason and (found.status.tone == "bad" or found.status.state == "running")
+        why = f"  {sanitize(found.status.reason)}" if has_reason else ""
         fork = f"  fork of {sanitize(found.origin.run)} step {found.origin.step}" if found.origin else ""
         click.echo(
             f"{name:<{width}}  {found.status.word:<{states}}  step {row['step']}/{total}  {last_loss:<11}  "

@@ -1,1 +1,1 @@
-"""A run on disk: its events, its directory, its story."""
+"""A run on disk: its events, its directory, and its view."""

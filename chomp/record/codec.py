@@ -9,7 +9,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from chomp.record.events import KINDS, Event, Step, Unknown
+from chomp.record.events import KINDS, Event, Phase, Step, Unknown
+from chomp.record.line_files import parse_line
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 2
 # Event logs of this version hold metrics rows, as `step` events.
 ROWS_VERSION = 1
-# JSON lets these stand: terminals obey the C1 controls, and `str.splitlines` breaks lines at the rest.
+# JSON does not escape these: terminals obey the C1 controls, and `str.splitlines` breaks lines at the rest.
 _LEFT_RAW = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
@@ -43,6 +44,8 @@ def encode(event: Event, t: float) -> bytes:
     fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event) if f.name != "t"}
     if isinstance(event, Step):
         fields = dict(event.row)
+    if isinstance(event, Phase) and event.last_row_t is None:
+        del fields["last_row_t"]
     kind, version = event.kind, ROWS_VERSION if isinstance(event, Step) else FORMAT_VERSION
     if isinstance(event, Unknown):
         kind, fields = event.name, dict(event.fields)
@@ -56,11 +59,8 @@ def decode(line: bytes | str) -> Event | None:
     field that is missing or does not fit; keys it does not know are dropped. An optional
     field that does not fit takes its default.
     """
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+    record = parse_line(line)
+    if record is None or not isinstance(record.get("kind"), str):
         return None
     kind = record.pop("kind")
     record.pop("v", None)
@@ -77,7 +77,7 @@ def decode(line: bytes | str) -> Event | None:
 
 @functools.cache
 def _events() -> TypeAdapter[Event]:
-    """The union of all kinds of events, told apart by `kind`."""
+    """The union of all kinds of events, discriminated by `kind`."""
     from pydantic import Discriminator, Tag, TypeAdapter
 
     kinds: Any = Union[tuple(Annotated[cls, Tag(kind)] for kind, cls in KINDS.items())]  # noqa: UP007

@@ -10,10 +10,10 @@ import numpy as np
 
 from chomp.record.events import number
 
-# Counts and Unix times need every digit; what is only drawn or rounded does not, and a long run has many of them.
+# Counts and Unix times need every digit; all other numbers are only drawn or rounded.
 WIDE = frozenset({"step", "t", "tokens_seen"})
 SMALLEST_CAPACITY = 64
-# Further names are passed over: a damaged file may hold any number of them.
+# Further names are ignored: a damaged file may have any number of them.
 MOST_COLUMNS = 200
 
 # Some rows: a column for each of their values, of equal length.
@@ -21,7 +21,7 @@ Block = dict[str, np.ndarray]
 
 
 def column_dtype(name: str) -> type[np.floating]:
-    """In what a column of this name is kept."""
+    """The dtype of a column."""
     return np.float64 if name in WIDE else np.float32
 
 
@@ -48,7 +48,7 @@ class _Store:
                 self.buffers[name] = new
 
     def write(self, name: str, values: np.ndarray) -> None:
-        """Put `values` behind the last row."""
+        """Append `values` to a column."""
         buffer = self.buffers.get(name)
         if buffer is None:
             if np.isnan(values).all() or (name not in self.buffers and len(self.buffers) >= MOST_COLUMNS):
@@ -61,7 +61,7 @@ class _Store:
             buffer[self.length : self.length + len(values)] = values
 
     def write_missing(self, names: AbstractSet[str], count: int) -> None:
-        """Put nothing behind the last row of these columns."""
+        """Append NaN to these columns."""
         for name in names:
             buffer = self.buffers[name]
             if buffer is not None:
@@ -91,7 +91,7 @@ class Columns:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all columns, in the order in which they began, in any version of the table."""
+        """All columns, in the order of their first numbers, in any version of the table."""
         return tuple(self._store.buffers)
 
     def __len__(self) -> int:
@@ -106,7 +106,7 @@ class Columns:
         return view
 
     def has_numbers(self, name: str) -> bool:
-        """Whether a number was ever seen in a column, in any version of the table; takes no time."""
+        """Whether a column has a number, in any version of the table; takes no time."""
         return self._store.buffers.get(name) is not None
 
     def __eq__(self, other: object) -> bool:
@@ -164,7 +164,7 @@ class Columns:
         return arrays
 
     def expect(self, rows: int) -> None:
-        """Make room for so many rows at once, if this is the newest version."""
+        """Reserve room for `rows` more rows at once, if this is the newest version."""
         if self._store.length == self._length:
             self._store.reserve(rows)
 
@@ -198,7 +198,7 @@ class Columns:
 
 
 def block_of(rows: Sequence[Mapping[str, Any]]) -> Block:
-    """Rows as columns of all their numbers."""
-    names = dict.fromkeys(name for row in rows for name in row)
+    """Rows as columns of all their numbers; always with `step`."""
+    names = dict.fromkeys(["step", *(name for row in rows for name in row)])
     columns = {name: np.array([number(row.get(name)) for row in rows]) for name in names}
     return {name: column for name, column in columns.items() if name == "step" or not np.isnan(column).all()}

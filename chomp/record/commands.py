@@ -1,4 +1,4 @@
-"""`commands.jsonl`: what a person asks of a live run."""
+"""`commands.jsonl`: the user's commands to a live run."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Command:
     args: dict[str, Any] = field(default_factory=dict)
 
 
-def refusal(path: Path) -> str | None:
-    """Why the commands in `path` are not obeyed, or None: the file must be its reader's, and writable by nobody else.
+def permission_problem(path: Path) -> str | None:
+    """Why the commands in `path` are not obeyed, or None: it must belong to its reader and be writable by it alone.
 
     Raises:
-        FileNotFoundError: nobody has sent a command yet.
+        FileNotFoundError: no command has been sent yet.
     """
     info = path.stat()
     if info.st_uid != os.geteuid() or info.st_mode & 0o022:
@@ -59,22 +59,22 @@ def send_command(path: Path, command: Command) -> None:
 class CommandReader:
     """Commands added since the last `read` that were written after `since` (Unix time).
 
-    The file is obeyed only if the reading user owns it and nobody else may write it.
+    The file is obeyed only if the reading user owns it and no other user may write to it.
     """
 
     def __init__(self, path: Path, *, since: float):
         self._lines = LineReader(path)
         self._path = path
         self._since = since
-        self.refused: str | None = None
+        self.problem: str | None = None
 
     def read(self) -> Iterator[Command]:
         try:
-            self.refused = refusal(self._path)
-            if self.refused or self._path.stat().st_size == self._lines.offset:
+            self.problem = permission_problem(self._path)
+            if self.problem or self._path.stat().st_size == self._lines.offset:
                 return
         except OSError:
-            # Nobody has sent a command yet, or the file system is away for a moment.
+            # No command has been sent yet, or the file system is unavailable for a moment.
             return
         for line in self._lines.read():
             command = _parse(line)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-# Steps beyond this cannot be told apart in a float.
+# The largest count that a float holds exactly.
 LARGEST_COUNT = 2**53
 
 
@@ -113,10 +113,10 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class Phase(Event):
-    """The engine began to do something else.
+    """The engine entered another phase.
 
-    `last_row_t`, in an attempt's first event, is the Unix time of the newest metrics row of the attempts before it: the
-    last sign of life of an attempt that was killed. A resume may remove that row.
+    `last_row_t` is written with an attempt's first event only, if there are earlier rows: the Unix time of the newest,
+    which is the last sign of an attempt that was killed. A resume may remove that row.
     """
 
     kind: ClassVar[str] = "phase"
@@ -152,7 +152,7 @@ class Step(Event):
 class Evaluated(Event):
     """One full pass over the held-out text; losses in nats per token, `bpb` in bits per UTF-8 byte.
 
-    `unigram_loss` is what the frequencies of the scored tokens would cost; None in files of versions that did not say.
+    `unigram_loss` is the entropy of the scored tokens' frequencies; None in files of versions that did not write it.
     """
 
     kind: ClassVar[str] = "eval"
@@ -193,7 +193,7 @@ class Checkpoint(Event):
 
 @dataclass(frozen=True)
 class Warned(Event):
-    """Something a person should look at; training goes on."""
+    """Something the user should look at; training continues."""
 
     kind: ClassVar[str] = "warning"
     topic: str
@@ -205,8 +205,8 @@ class Warned(Event):
 class NonFinite(Event):
     """A step's loss or gradient was not finite and did not reach the parameters.
 
-    `documents` are the positions in `source` of what its batch was packed from; `document_count` says how many there
-    were, for a long list is cut short and a stream has no positions.
+    `documents` are the positions in `source` of the documents in its batch, `document_count` is their number: a long
+    list is cut, and a stream has no positions.
     """
 
     kind: ClassVar[str] = "nonfinite"
@@ -223,7 +223,7 @@ class NonFinite(Event):
 
 @dataclass(frozen=True)
 class RolledBack(Event):
-    """After a step that was not finite (`from_step`) the run went back to `step` and on with the text behind it."""
+    """After the non-finite step `from_step` the engine went back to `step` and continued with the next text."""
 
     kind: ClassVar[str] = "rollback"
     step: Count

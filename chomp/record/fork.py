@@ -13,27 +13,27 @@ from typing import Any
 
 from chomp.config.compat import NOT_SETTINGS
 from chomp.errors import CheckpointError, RunDirError
+from chomp.record.line_files import parse_line
 from chomp.record.manifest import (
     MANIFEST,
     UNSEALED,
     CheckpointInfo,
-    list_checkpoints,
+    find_checkpoint,
     listed_names,
     read_info,
     verify,
 )
 from chomp.record.origin import Origin, write_origin
-from chomp.record.rundir import RunDir, fsync_folder, write_whole
+from chomp.record.rundir import RunDir, fsync_folder, named_run, open_run, write_whole
 
-# A checkpoint's identity beside the settings themselves.
 _STEP = re.compile(rb'^\{"step":(\d+)[,}]')
 
 
 def fork_run(run: RunDir, step: int, new: Path) -> RunDir:
-    """Make a run directory that holds one checkpoint of `run` and everything needed to train on from it.
+    """Make a run directory that holds one checkpoint of `run` and everything needed to continue from it.
 
-    The checkpoint's sealed files are hard links where the file system allows it: nobody writes
-    to them in place, and deleting one name leaves the other. All other files are copies.
+    The checkpoint's sealed files are hard links where the file system allows it: no program
+    writes to them in place, and deleting one name leaves the other. All other files are copies.
 
     Args:
         run: the origin; it may be live.
@@ -44,7 +44,7 @@ def fork_run(run: RunDir, step: int, new: Path) -> RunDir:
         RunDirError: `new` exists, or cannot be written.
         CheckpointError: there is no such checkpoint, or it is damaged.
     """
-    info = _find(run, step)
+    info = find_checkpoint(run, step)
     if os.path.lexists(new):
         raise RunDirError(f"{new} already exists; a fork needs a new name")
     if new.resolve().is_relative_to(run.path.resolve()):
@@ -53,7 +53,7 @@ def fork_run(run: RunDir, step: int, new: Path) -> RunDir:
     building = new.with_name(f".{new.name}.forking-{os.getpid()}-{time.time_ns()}")
     try:
         building.mkdir(parents=True)
-        names = _build(run, info, building)
+        _build(run, info, building)
         building.rename(new)
         fsync_folder(new.parent)
     except OSError as error:
@@ -62,28 +62,19 @@ def fork_run(run: RunDir, step: int, new: Path) -> RunDir:
         raise RunDirError(f"cannot fork to {new}: {error.strerror}: {error.filename or building}") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return RunDir(new, **names)
+    return open_run(new)
 
 
-def _find(run: RunDir, step: int) -> CheckpointInfo:
-    infos = {info.step: info for info in list_checkpoints(run.checkpoints)}
-    if step not in infos:
-        have = ", ".join(map(str, infos)) or "none"
-        raise CheckpointError(f"{run.path} has no checkpoint of step {step} (it has: {have})")
-    return infos[step]
-
-
-def _build(run: RunDir, info: CheckpointInfo, building: Path) -> dict[str, str]:
-    """Fill the new directory; returns the names of its files that settings may change."""
+def _build(run: RunDir, info: CheckpointInfo, building: Path) -> None:
+    """Fill the new directory."""
     copy = RunDir(building).checkpoints / str(info.step)
     _link_checkpoint(info.path, copy)
-    # Judged where it will be used: whatever happens to the origin from now on, these are the bytes.
+    # Verified in the fork: whatever happens to the origin from now on, these are the bytes.
     problems = verify(copy)
     if problems:
         raise CheckpointError(f"checkpoint {info.path} is damaged: {'; '.join(problems)}")
     settings = _settings(read_info(copy))
-    names = _names(settings)
-    new = RunDir(building, **names)
+    new = named_run(building, settings.get("logging", {}))
     write_whole(new.config_resolved, json.dumps(settings, indent=2).encode())
     if run.config_original.exists():
         shutil.copyfile(run.config_original, new.config_original)
@@ -95,7 +86,6 @@ def _build(run: RunDir, info: CheckpointInfo, building: Path) -> dict[str, str]:
     write_origin(
         new, Origin(run.path.resolve().name, str(run.path.resolve()), info.step, digest, round(time.time(), 3))
     )
-    return names
 
 
 def _link_checkpoint(source: Path, target: Path) -> None:
@@ -136,15 +126,6 @@ def _settings(info: CheckpointInfo) -> dict[str, Any]:
     return settings
 
 
-def _names(settings: dict[str, Any]) -> dict[str, str]:
-    logging = settings.get("logging", {})
-    default = RunDir(Path())
-    return {
-        "metrics_name": str(logging.get("metrics_file", default.metrics_name)),
-        "log_name": str(logging.get("log_file", default.log_name)),
-    }
-
-
 def _copy_rows(source: Path, target: Path, step: int) -> None:
     """Copy the rows of steps up to `step`, without a torn last line."""
     if not source.exists():
@@ -161,9 +142,5 @@ def _step_of(line: bytes) -> int | None:
     found = _STEP.match(line)
     if found:
         return int(found[1])
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    step = row.get("step") if isinstance(row, dict) else None
+    step = (parse_line(line) or {}).get("step")
     return step if isinstance(step, int) else None

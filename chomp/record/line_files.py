@@ -1,17 +1,28 @@
-"""Append-only JSON-lines files: whole lines, healed after a crash, patient with a full disk."""
+"""Append-only JSON-lines files: whole lines, repaired after a crash, kept in memory while the disk is full."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger("chomp.events")
 
 MAX_WAITING_LINES = 10_000
+
+
+def parse_line(line: bytes | str) -> dict[str, Any] | None:
+    """The JSON object in a line; None where there is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 class LineAppender:

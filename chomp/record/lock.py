@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from chomp.errors import RunDirError
+from chomp.errors import RunDirError, command_name
 
 # Process start times are read back at this precision at best.
 START_TIME_TOLERANCE_SECONDS = 2.0
@@ -27,7 +27,7 @@ class Holder:
     """The engine process that wrote the lock; `started` is its start in Unix seconds.
 
     Attributes:
-        inode: number of the lock file that it wrote, which a copy of the file does not have; None if it was not told.
+        inode: number of the lock file that it wrote, which a copy of the file does not have; None in older locks.
     """
 
     pid: int
@@ -36,18 +36,18 @@ class Holder:
     inode: int | None = None
 
     def is_here(self) -> bool:
-        """Whether the process was started on this machine; of another one nothing can be known."""
+        """Whether the process was started on this machine; those of other machines cannot be seen."""
         return self.host == socket.gethostname()
 
     def wrote(self, path: Path) -> bool:
-        """Whether the lock file at `path` is the one it wrote; whoever copies a run's directory copies the text."""
+        """Whether the lock file at `path` is the one it wrote; a copied directory has the same text."""
         try:
             return self.inode in (None, path.stat().st_ino)
         except OSError:
             return False
 
     def is_alive(self) -> bool:
-        """Whether that very process still runs here; a reused pid is told apart by its start time."""
+        """Whether that very process still runs here; a reused pid has another start time."""
         return self.is_here() and is_running(self.pid, self.started)
 
 
@@ -63,7 +63,7 @@ def is_running(pid: int, started: float | None = None) -> bool:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Who wrote the lock file last, or None if nobody readable did."""
+    """The process that wrote the lock file last; None if the file is absent, empty or damaged."""
     try:
         record = json.loads(path.read_text())
         inode = record.get("inode")
@@ -75,6 +75,12 @@ def read_holder(path: Path) -> Holder | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def named_holder(path: Path) -> str:
+    """The holder of the lock in words, for a message."""
+    holder = read_holder(path)
+    return f"pid {holder.pid} on {holder.host}" if holder else "another process"
 
 
 def live_holder(path: Path) -> Holder | None:
@@ -108,11 +114,9 @@ class RunLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = read_holder(self._path)
-            who = f"pid {holder.pid} on {holder.host}" if holder else "another process"
             raise RunDirError(
-                f"{self._path.parent} is in use by {who}; wait for it, "
-                f"stop it with `chomp ctl {self._path.parent} stop`, "
+                f"{self._path.parent} is in use by {named_holder(self._path)}; wait for it, "
+                f"stop it with `{command_name()} ctl {self._path.parent} stop`, "
                 "or choose another --run-dir"
             ) from None
         me = psutil.Process()
@@ -121,7 +125,7 @@ class RunLock:
         os.pwrite(fd, json.dumps({**asdict(mine), "locked_at": round(time.time(), 3)}).encode(), 0)
 
     def release(self) -> None:
-        """Give the lock back; the file stays, empty, so that nobody is named as its holder."""
+        """Release the lock; the file stays, empty, so that it names no holder."""
         if self._fd >= 0:
             os.ftruncate(self._fd, 0)
             os.close(self._fd)

@@ -1,6 +1,6 @@
-"""What a checkpoint folder must contain to exist, and how to tell whether it still does.
+"""What makes a folder a checkpoint, and how its bytes are verified.
 
-A checkpoint is real once `manifest.json` stands in it: the engine writes that file last.
+A folder is a checkpoint once it has a `manifest.json`: the engine writes that file last.
 It lists every other file with its size and SHA-256. `meta.json` beside it says what the
 checkpoint is (step, configuration, losses) and needs no array library.
 """
@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from chomp.errors import CheckpointError, ConfigError
-from chomp.record.rundir import fsync_folder, write_whole
+from chomp.record.rundir import RunDir, fsync_folder, write_whole
 
 MANIFEST = "manifest.json"
 META = "meta.json"
 TAGS = "tags.json"
 FORMAT_VERSION = 1
 HASH_BLOCK_BYTES = 1 << 20
-# A person may tag a checkpoint after it was written, so its tags are not sealed.
+# The user may tag a checkpoint after it was written, so its tags are not sealed.
 UNSEALED = frozenset({MANIFEST, TAGS})
 
 # What `--resume` names: `none`, `latest` or a step.
@@ -86,6 +86,19 @@ def list_checkpoints(folder: Path) -> list[CheckpointInfo]:
     return sorted(found, key=lambda info: info.step)
 
 
+def find_checkpoint(run: RunDir, step: int) -> CheckpointInfo:
+    """The checkpoint of a run's step.
+
+    Raises:
+        CheckpointError: there is none; names the steps that have one.
+    """
+    infos = {info.step: info for info in list_checkpoints(run.checkpoints)}
+    if step not in infos:
+        have = ", ".join(map(str, infos)) or "none"
+        raise CheckpointError(f"{run.path} has no checkpoint of step {step} (it has: {have})")
+    return infos[step]
+
+
 def checkpoint_steps(folder: Path) -> list[int]:
     """The steps of `list_checkpoints`, without reading any description."""
     return sorted(int(path.name) for path in _sealed(folder))
@@ -116,7 +129,7 @@ def verify(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) -> li
 
     Args:
         folder: the checkpoint.
-        on_bytes: told after each block how many bytes were hashed; may raise to stop.
+        on_bytes: called with the bytes of each block that was hashed; may raise to stop.
     """
     try:
         files = _listed_files(folder)
@@ -127,25 +140,25 @@ def verify(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) -> li
 
 
 @dataclass(frozen=True)
-class Refusal:
+class DamagedCheckpoint:
     """A checkpoint that is not used because its bytes are damaged, and what is wrong with them."""
 
     step: int
     reason: str
 
 
-def newest_good(infos: Sequence[CheckpointInfo]) -> tuple[CheckpointInfo | None, list[Refusal]]:
+def newest_good(infos: Sequence[CheckpointInfo]) -> tuple[CheckpointInfo | None, list[DamagedCheckpoint]]:
     """The newest checkpoint whose bytes are intact, and the damaged ones that are newer.
 
     Args:
         infos: oldest first.
     """
-    refused: list[Refusal] = []
+    refused: list[DamagedCheckpoint] = []
     for info in reversed(infos):
         problems = verify(info.path)
         if not problems:
             return info, refused
-        refused.append(Refusal(info.step, "; ".join(problems)))
+        refused.append(DamagedCheckpoint(info.step, "; ".join(problems)))
     return None, refused
 
 
@@ -209,7 +222,7 @@ def set_tags(folder: Path, tags: list[str]) -> None:
 
 
 def _read_tags(folder: Path) -> list[str]:
-    """Tags are a note, not part of the checkpoint: a damaged one is no tag."""
+    """The tags; none if the file is damaged, for tags are not part of the checkpoint."""
     try:
         tags = _read_json(folder / TAGS)
     except CheckpointError:

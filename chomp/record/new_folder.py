@@ -1,4 +1,4 @@
-"""A folder that appears whole: it is written beside its place, and moved there when all of it is on the disk."""
+"""A folder that appears complete: it is written beside its place, and moved there when it is on the disk."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class NewFolder:
-    """A folder to be.
-
-    Whoever kills the process that writes it can clear up after it, which that process can no longer do.
+    """A folder that a process will write; another process can clear up after one that was killed.
 
     Attributes:
         path: its place.
@@ -36,6 +34,6 @@ class NewFolder:
         """Take away what the process left beside the finished folder, if it left anything."""
         shutil.rmtree(self.unfinished(pid), ignore_errors=True)
         for parent in self.missing:
-            # Those that the finished folder stands in are not empty.
+            # Parents of the finished folder are not empty.
             with contextlib.suppress(OSError):
                 parent.rmdir()

@@ -29,7 +29,7 @@ class Origin:
 
 
 def read_origin(run: RunDir) -> Origin | None:
-    """The origin of a forked run; None for any other, and where the file is damaged: it is a note, no more."""
+    """The origin of a forked run; None for any other run, and where the file is damaged."""
     try:
         record = json.loads(run.origin.read_bytes())
         return Origin(

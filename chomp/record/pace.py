@@ -1,4 +1,4 @@
-"""What is done between steps takes time too: how much of it falls on each step to come."""
+"""Time between steps: evaluation, sampling and saving as seconds per step, for estimates."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ def overhead_seconds_per_step(
 ) -> float:
     """Seconds of evaluation, sampling and saving that fall on a step.
 
-    What somebody asked for is left out: it was done once, and comes at no usual distance.
+    Jobs that the user commanded are left out: they follow no cadence.
 
     Args:
         evaluated, sampled, saved: seconds by the step after which they were spent.
         answers: to the commands of the run.
     """
-    asked: dict[str, set[int]] = {"eval": set(), "sample": set(), "save": set()}
+    commanded: dict[str, set[int]] = {"eval": set(), "sample": set(), "save": set()}
     for answer in answers:
-        if answer.ok and answer.command in asked:
-            asked[answer.command].add(answer.step)
+        if answer.ok and answer.command in commanded:
+            commanded[answer.command].add(answer.step)
     return (
-        _per_step(evaluated, asked["eval"])
-        # A checkpoint that was asked for may be given samples first.
-        + _per_step(sampled, asked["sample"] | asked["save"])
-        + _per_step(saved, asked["save"])
+        _per_step(evaluated, commanded["eval"])
+        # A commanded save may write samples first.
+        + _per_step(sampled, commanded["sample"] | commanded["save"])
+        + _per_step(saved, commanded["save"])
     )
 
 
-def _per_step(spent: Mapping[int, float], asked: Set[int]) -> float:
-    """Seconds per step of something that is done now and then; the first time, which may compile, hardly counts."""
-    steps = [step for step in sorted(spent) if step not in asked and math.isfinite(spent[step]) and spent[step] >= 0]
+def _per_step(spent: Mapping[int, float], commanded: Set[int]) -> float:
+    """Seconds per step of a periodic job; the first time, which may compile, is left out."""
+    steps = [step for step in sorted(spent.keys() - commanded) if math.isfinite(spent[step]) and spent[step] >= 0]
     if not steps:
         return 0.0
     gaps = [after - before for before, after in itertools.pairwise(steps)] or steps

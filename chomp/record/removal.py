@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chomp.errors import CheckpointError, RunDirError
-from chomp.record.lock import read_holder
+from chomp.record.lock import named_holder
 from chomp.record.manifest import MANIFEST
 from chomp.record.rundir import RunDir
 
@@ -67,10 +67,8 @@ def _unused(run: RunDir) -> Iterator[None]:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        holder = read_holder(run.lock)
-        who = f"pid {holder.pid} on {holder.host}" if holder else "another process"
         os.close(fd)
-        raise RunDirError(f"{run.path} is in use by {who}: stop it first") from error
+        raise RunDirError(f"{run.path} is in use by {named_holder(run.lock)}: stop it first") from error
     try:
         yield
     finally:

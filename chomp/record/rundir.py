@@ -77,7 +77,7 @@ class RunDir:
         return self.events.exists() or self.is_started()
 
     def is_started(self) -> bool:
-        """Whether a run has begun here: before that, its text, its device or its settings were found wanting."""
+        """Whether an attempt has begun here: its settings, device and text were good."""
         return self.config_resolved.exists() or self.checkpoints.exists()
 
     def load_resolved(self) -> dict[str, Any]:
@@ -108,8 +108,18 @@ def open_run(path: Path) -> RunDir:
         raise RunDirError(f"there is no run directory at {path}")
     if not run.holds_run():
         raise RunDirError(f"{path} holds no run: it has neither events.jsonl nor {CHECKPOINTS}/")
-    names = _file_names(run)
-    return RunDir(path, **names)
+    if not run.config_resolved.exists():
+        return run
+    logging = run.load_resolved().get("logging", {})
+    if not isinstance(logging, dict):
+        raise RunDirError(f"{run.config_resolved} is damaged: logging is no table of settings")
+    return named_run(path, logging)
+
+
+def named_run(path: Path, logging: dict[str, Any]) -> RunDir:
+    """The run directory at `path`, with the file names in the `logging` section of its settings."""
+    metrics, log = logging.get("metrics_file", RunDir.metrics_name), logging.get("log_file", RunDir.log_name)
+    return RunDir(path, str(metrics), str(log))
 
 
 def open_run_around(path: Path) -> RunDir:
@@ -120,18 +130,6 @@ def open_run_around(path: Path) -> RunDir:
     """
     is_checkpoint = path.parent.name == CHECKPOINTS and path.name.isdecimal()
     return open_run(path.parent.parent if is_checkpoint else path)
-
-
-def _file_names(run: RunDir) -> dict[str, str]:
-    if not run.config_resolved.exists():
-        return {}
-    logging_section = run.load_resolved().get("logging", {})
-    if not isinstance(logging_section, dict):
-        raise RunDirError(f"{run.config_resolved} is damaged: logging is no table of settings")
-    return {
-        "metrics_name": str(logging_section.get("metrics_file", run.metrics_name)),
-        "log_name": str(logging_section.get("log_file", run.log_name)),
-    }
 
 
 def fresh_name(root: Path, source: str) -> Path:
@@ -156,7 +154,7 @@ def _is_run(path: Path) -> bool:
         # A hidden folder is half of a run: one that is being forked, or one that is being deleted.
         return not path.name.startswith(".") and path.is_dir() and RunDir(path).holds_run()
     except OSError:
-        # Somebody else's folder, or one that just went away.
+        # A folder of another user, or one that was just deleted.
         return False
 
 
@@ -169,7 +167,7 @@ def _last_change(path: Path) -> float:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` so that a reader, or a crash, never meets half of it."""
+    """Replace `path` by `data` so that a reader, or a crash, never sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

@@ -77,14 +77,14 @@ _ENDINGS: dict[str, tuple[str, str, Tone]] = {
 
 
 def read_liveness(run: RunDir) -> Liveness:
-    """Ask the lock file and the process table."""
+    """Read the lock file and the process table."""
     holder = live_holder(run.lock)
     if holder is not None:
         return Liveness(pid=holder.pid, since=holder.started)
     named = read_holder(run.lock)
     if named is not None and not named.is_here():
         return Liveness(elsewhere=named.host, since=named.started)
-    # One that lives and does not hold this lock holds that of the original.
+    # A live engine that does not hold this lock holds that of the original.
     return Liveness(is_copy=named is not None and named.is_alive())
 
 

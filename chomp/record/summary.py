@@ -1,6 +1,6 @@
 """One run as a list shows it: its view, its status, its newest rows; quick for runs of any size.
 
-After the first look only what was added to the event log is read. Rows, of which a long run
+After the first time only what was added to the event log is read. Rows, of which a long run
 has many, are read from the end of `metrics.jsonl` alone.
 """
 
@@ -17,11 +17,13 @@ from typing import Any
 
 from chomp.errors import ChompError
 from chomp.record.codec import decode
-from chomp.record.events import RolledBack, RunStarted, Step, number
+from chomp.record.columns import Columns, block_of
+from chomp.record.events import RolledBack, RunStarted, number
+from chomp.record.fold import Folding, fold
 from chomp.record.line_files import LineReader
 from chomp.record.manifest import checkpoint_steps
 from chomp.record.origin import Origin, read_origin
-from chomp.record.run_view import Folding, RunView, fold_many
+from chomp.record.run_view import RunView, with_rows
 from chomp.record.rundir import RunDir, open_run
 from chomp.record.status import RECENT_ROWS, Status, read_liveness, status
 from chomp.record.tail import last_rows, read_tail, thinned_losses
@@ -30,8 +32,8 @@ from chomp.record.text import device_name
 CURVE_POINTS = 48
 SAMPLE_BYTES = 1 << 16
 SAMPLE_CHARACTERS = 300
-# Lines that are not decoded: samples, which may be long, and the rows in event logs of version 1, which are many.
-_PASSED_OVER = re.compile(rb'\{"v":\d+,"t":[\d.]+,"kind":"(step|sample)"')
+# Lines that are not decoded: samples, which may be long, and the many rows in event logs of version 1.
+_SKIPPED = re.compile(rb'\{"v":\d+,"t":[\d.]+,"kind":"(step|sample)"')
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,13 @@ class RunSummary:
 
 
 class SummaryReader:
-    """Summaries of one run, again and again; each reads only what was added to the event log since the one before."""
+    """Summaries of one run; each reads only what was added to the event log since the one before."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines = LineReader(RunDir(path).events)
-        # What the event log tells, without the rows of a log of version 1 except the newest one's line.
-        self._told = RunView()
+        # The events, without the rows of a log of version 1; the line of the newest of those rows.
+        self._events = RunView()
         self._row_line: bytes | None = None
         self._view = RunView()
         self._metrics = RunDir(path).metrics
@@ -133,32 +135,30 @@ class SummaryReader:
         lines = self._lines.read()
         first = next(lines, None)
         if self._lines.restarted:
-            self._told, self._row_line = RunView(), None
+            self._events, self._row_line = RunView(), None
         if first is None:
             return
-        folding = Folding(self._told)
+        folding = Folding(self._events)
         for line in chain([first], lines):
-            passed_over = _PASSED_OVER.match(line)
-            if passed_over is not None:
-                self._row_line = line if passed_over[1] == b"step" else self._row_line
+            skipped = _SKIPPED.match(line)
+            if skipped is not None:
+                self._row_line = line if skipped[1] == b"step" else self._row_line
                 continue
             event = decode(line)
             if isinstance(event, (RunStarted, RolledBack)):
                 self._row_line = None
             if event is not None:
                 folding.add(event)
-        self._told = folding.view()
+        self._events = folding.view()
 
     def _with_newest_rows(self) -> RunView:
-        """The view with rows enough to tell step and pace; without those that a resume is about to remove."""
-        told = self._told
-        back = [*told.rollbacks[-1:], *([told.started] if told.started else [])]
-        back_t = max((event.t for event in back), default=0.0)
-        rows = [Step(row=row, t=number(row.get("t"))) for row in last_rows(self._metrics, RECENT_ROWS)]
-        found = [row for row in rows if row.t > back_t or row.row["step"] <= told.step]
-        in_log = decode(self._row_line) if self._row_line is not None else None
-        view = fold_many(told, [*found, in_log] if isinstance(in_log, Step) else found)
-        return replace(view, last_t=max(told.last_t or 0.0, view.last_t or 0.0))
+        """The view with rows enough to know step and pace."""
+        view = self._events
+        if self._row_line is not None and (row := decode(self._row_line)) is not None:
+            view = replace(fold(view, [row]), last_t=max(view.last_t or 0.0, row.t))
+        # Rows without a time were written by a version whose event log has them, too.
+        rows = [row for row in last_rows(self._metrics, RECENT_ROWS) if number(row.get("t")) > 0]
+        return with_rows(view, Columns.empty().append(block_of(rows)))
 
 
 def summarize(path: Path) -> RunSummary:
@@ -174,7 +174,7 @@ Stamp = tuple[int, ...] | None
 
 
 def stamp(path: Path) -> Stamp:
-    """Something that changes when the file or folder does; None where there is none."""
+    """Changes when the file or folder does; None where there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 from chomp.record.events import natural, number
+from chomp.record.line_files import parse_line
 
 # Longer than many rows.
 LAST_ROWS_BYTES = 1 << 16
@@ -26,7 +26,7 @@ def read_tail(path: Path, limit: int) -> tuple[int, bytes]:
         file.seek(start)
         data = file.read(size - start)
     if start:
-        # The first line is cut, unless it happens to begin here; either way it is one line less of many.
+        # The first line is cut, unless it happens to begin here; in both cases it is left out.
         cut = data.find(b"\n") + 1
         start, data = start + cut, data[cut:]
     return start, data[: data.rfind(b"\n") + 1]
@@ -40,11 +40,8 @@ def last_rows(path: Path, most: int) -> list[dict[str, Any]]:
         return []
     found = []
     for line in lines.splitlines()[-most:]:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict) and natural(row.get("step")) is not None:
+        row = parse_line(line)
+        if row is not None and natural(row.get("step")) is not None:
             found.append(row)
     return found
 

@@ -1,4 +1,4 @@
-"""Events as text for people: numbers in a fixed form, foreign text made harmless."""
+"""Events as text for people: numbers in a fixed form, untrusted text made harmless."""
 
 from __future__ import annotations
 
@@ -42,27 +42,20 @@ def duration(seconds: float) -> str:
     return f"{total // 86400}d{total % 86400 // 3600:02d}h"
 
 
-def step_time(seconds: float) -> str:
-    """Seconds per step as `0.75 ms`, `538 ms` or `1.20 s`."""
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+def elapsed(seconds: float) -> str:
+    """A measured time as `0.75 ms`, `538 ms`, `1.20 s` or `61.3 s`."""
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds:.{2 if seconds < 10 else 1}f} s"
 
 
 def size(count: float) -> str:
-    """Bytes as `512 B`, `3.4 MB` or `1.2 GB` (powers of 1000, as disks are sold)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def memory(count: float) -> str:
-    """Bytes as `512 B`, `3.4 MiB` or `1.2 GiB` (powers of 1024, as memory is made)."""
-    for unit in ("B", "KiB", "MiB"):
+    """Bytes as `512 B`, `3.4 MiB` or `1.2 GiB`: powers of 1024, of memory and of files alike."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1024:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
-    return f"{count:.1f} GiB"
+    return f"{count:.1f} TiB"
 
 
 def count(number: float) -> str:
@@ -96,10 +89,10 @@ def loss(value: float | None) -> str:
 
 
 def evaluated_line(event: Evaluated) -> str:
-    """A pass over the held-out text: how much it covered, and how the loss compares with no context at all."""
-    line = f"evaluated {event.tokens:,} tokens in {event.seconds:.1f} s: loss {loss(event.loss)}"
+    """An evaluation as one line, with the loss of the unigram baseline."""
+    line = f"evaluated {event.tokens:,} tokens in {elapsed(event.seconds)}: loss {loss(event.loss)}"
     if is_finite(event.unigram_loss):
-        line += f", by token frequencies alone {event.unigram_loss:.4f}"
+        line += f", unigram baseline {event.unigram_loss:.4f}"
     return line
 
 
@@ -111,14 +104,14 @@ def row_line(row: dict[str, Any], total_steps: int, eta_seconds: float | None) -
         f"grad {row['grad_norm']:.3g}" if is_finite(row.get("grad_norm")) else "grad non-finite",
         f"lr {row['lr']:.2e}",
         f"{row['tokens_per_sec']:,.0f} tok/s",
-        step_time(row["step_time_s"]),
+        elapsed(row["step_time_s"]),
     ]
     if row.get("mfu") is not None:
         parts.append(f"mfu {row['mfu']:.1%}")
     if row.get("packing_utilization", 1.0) < 0.9995:
         parts.append(f"packed {row['packing_utilization']:.1%}")
     if row.get("device_memory_gb") is not None:
-        parts.append(f"mem {row['device_memory_gb']:.1f} GiB")
+        parts.append(f"mem {size(row['device_memory_gb'] * 2**30)}")
     if row.get("eval_loss") is not None:
         bpb = f" ({row['eval_bpb']:.3f} bits/byte)" if row.get("eval_bpb") is not None else ""
         parts.append(f"eval {row['eval_loss']:.4f}{bpb}")

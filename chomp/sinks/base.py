@@ -21,7 +21,7 @@ class Sink(abc.ABC):
 
     @abc.abstractmethod
     def handle(self, event: Event) -> None:
-        """Take one event; events of no interest are ignored."""
+        """Handle one event, or ignore it."""
 
     def close(self) -> None:
         """Finish; called once, after the last event."""
@@ -45,7 +45,7 @@ class Reporter:
         return self._writer
 
     def add(self, sink: Sink) -> None:
-        """Tell `sink` too, from now on."""
+        """Add a sink, which receives all later events."""
         with self._lock:
             self._sinks.append(sink)
 
@@ -58,7 +58,7 @@ class Reporter:
                 try:
                     sink.handle(event)
                 except Exception as error:
-                    # A foreign tracker may raise anything; it is dropped and named.
+                    # A tracker's library may raise anything; the sink is dropped and named.
                     log.exception("%s failed", sink.name)
                     failures.append((sink, error))
             for sink, _ in failures:

@@ -11,22 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from chomp.errors import command_name
+from chomp.record import events as ev
 from chomp.record import text
-from chomp.record.events import (
-    Acknowledged,
-    Checkpoint,
-    Compiled,
-    Evaluated,
-    Event,
-    NonFinite,
-    Phase,
-    RolledBack,
-    RunEnded,
-    RunStarted,
-    Sampled,
-    Step,
-    Warned,
-)
 from chomp.record.pace import overhead_seconds_per_step
 from chomp.sinks.base import Sink
 
@@ -48,19 +35,19 @@ class EtaMeter:
         self._evaluated: dict[int, float] = {}
         self._sampled: dict[int, float] = {}
         self._saved: dict[int, float] = {}
-        self._answers: deque[Acknowledged] = deque(maxlen=RECENT_JOBS)
+        self._answers: deque[ev.Acknowledged] = deque(maxlen=RECENT_JOBS)
         self.total_steps = 0
 
-    def see(self, event: Event) -> None:
+    def see(self, event: ev.Event) -> None:
         """Record an event of a job between steps."""
         match event:
-            case Evaluated():
+            case ev.Evaluated():
                 _keep(self._evaluated, event.step, event.seconds)
-            case Sampled():
+            case ev.Sampled():
                 _keep(self._sampled, event.step, self._sampled.get(event.step, 0.0) + event.seconds)
-            case Checkpoint(state="committed"):
+            case ev.Checkpoint(state="committed"):
                 _keep(self._saved, event.step, event.blocked_seconds or 0.0)
-            case Acknowledged():
+            case ev.Acknowledged():
                 self._answers.append(event)
 
     def update(self, row: dict[str, Any]) -> float:
@@ -106,46 +93,46 @@ class ConsoleSink(Sink):
         # Print a pause once, although the engine re-enters it after each command.
         self._is_paused = False
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: ev.Event) -> None:
         self._eta.see(event)
         match event:
-            case RunStarted():
+            case ev.RunStarted():
                 self._started(event)
-            case Phase(name="data"):
+            case ev.Phase(name="data"):
                 self._say("opening the data …", style="dim")
-            case Phase(name="compile"):
+            case ev.Phase(name="compile"):
                 self._say("compiling the training step …", style="dim")
-            case Compiled():
+            case ev.Compiled():
                 self._say(_compiled(event), style="dim")
                 self._show_bar()
-            case Phase(name="paused"):
+            case ev.Phase(name="paused"):
                 if not self._is_paused:
-                    self._say("paused; `chomp ctl RUN resume` continues", style="yellow")
+                    self._say(f"paused; `{command_name()} ctl RUN resume` continues", style="yellow")
                 self._is_paused = True
-            case Phase(name="train"):
+            case ev.Phase(name="train"):
                 self._is_paused = False
-            case Step():
+            case ev.Step():
                 self._row(event.row)
-            case Evaluated():
+            case ev.Evaluated():
                 self._say(text.evaluated_line(event), style="dim")
-            case Sampled():
+            case ev.Sampled():
                 self._sample(event)
-            case Checkpoint():
+            case ev.Checkpoint():
                 self._checkpoint(event)
-            case Warned():
+            case ev.Warned():
                 self._say(f"warning: {event.message}", style="yellow")
-            case NonFinite():
+            case ev.NonFinite():
                 self._say(
                     f"step {event.step}: loss {text.loss(event.loss)}, gradient norm {text.loss(event.grad_norm)}; "
                     f"the update was not applied ({event.action})",
                     style="bold red",
                 )
-            case RolledBack():
+            case ev.RolledBack():
                 self._say(event.message, style="bold red")
-            case RunEnded():
+            case ev.RunEnded():
                 self._ended(event)
 
-    def _started(self, event: RunStarted) -> None:
+    def _started(self, event: ev.RunStarted) -> None:
         self._eta.total_steps = event.total_steps
         resumed = "" if event.resumed_from is None else f", resumed from step {event.resumed_from}"
         device = event.device.get("name", event.device.get("platform", "?"))
@@ -186,18 +173,18 @@ class ConsoleSink(Sink):
                 note=f"{text.loss(row.get('loss'))} · {row['tokens_per_sec']:,.0f} tok/s · {text.duration(eta)} left",
             )
 
-    def _sample(self, event: Sampled) -> None:
+    def _sample(self, event: ev.Sampled) -> None:
         self._say(f"── sample at step {event.step} ──", style="cyan")
         prompt, written = text.sanitize(event.prompt), text.sanitize(event.text)
         lines = Text(prompt, style="dim") + Text(written)
         for line in lines.split("\n", allow_blank=True)[:SAMPLE_LINES]:
             self._console.print(Text("  │ ", style="cyan") + line)
 
-    def _checkpoint(self, event: Checkpoint) -> None:
+    def _checkpoint(self, event: ev.Checkpoint) -> None:
         if event.state == "committed":
             self._say(
-                f"saved step {event.step} ({text.size(event.bytes or 0)}, {event.seconds:.1f} s, "
-                f"training waited {event.blocked_seconds:.2f} s)",
+                f"saved step {event.step} ({text.size(event.bytes or 0)}, {text.elapsed(event.seconds or 0)}, "
+                f"training waited {text.elapsed(event.blocked_seconds or 0)})",
                 style="dim",
             )
         elif event.state in ("failed", "refused"):
@@ -207,7 +194,7 @@ class ConsoleSink(Sink):
                 style="bold red",
             )
 
-    def _ended(self, event: RunEnded) -> None:
+    def _ended(self, event: ev.RunEnded) -> None:
         self._hide_bar()
         if event.status == "crashed":
             where = f"at step {event.step}: " if event.step else ""
@@ -232,8 +219,8 @@ class ConsoleSink(Sink):
         self._hide_bar()
 
 
-def _compiled(event: Compiled) -> str:
+def _compiled(event: ev.Compiled) -> str:
     if event.cache_hit:
-        return f"compiled from the cache in {event.seconds:.1f} s"
+        return f"compiled from the cache in {text.elapsed(event.seconds)}"
     kept = "the next start loads it from the cache" if event.cache else "not cached: the compilation cache is off"
-    return f"compiled in {event.seconds:.1f} s ({kept})"
+    return f"compiled in {text.elapsed(event.seconds)} ({kept})"

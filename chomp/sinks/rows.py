@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from chomp.record.codec import json_line
 from chomp.record.events import Event, RolledBack, Sampled, Step
-from chomp.record.line_files import LineAppender
+from chomp.record.line_files import LineAppender, parse_line
 from chomp.record.rundir import RunDir, write_whole
 from chomp.sinks.base import Sink
 
@@ -47,7 +45,7 @@ class RowFiles(Sink):
             try:
                 keep_rows_up_to(path, step)
             except OSError as error:
-                # Readers pass over these rows: they are older than the rollback and beyond its step.
+                # Readers ignore these rows: they are older than the rollback and beyond its step.
                 log.error("rows beyond step %d stay in %s: %s", step, path, error.strerror)
 
     def _append(self, path: Path, row: dict[str, object]) -> None:
@@ -71,8 +69,8 @@ def keep_rows_up_to(path: Path, step: int) -> int:
     gone = 0
     data = path.read_bytes()
     for line in data.splitlines(keepends=True):
-        row = _parse(line)
-        if row is not None and line.endswith(b"\n") and row["step"] <= step:
+        reached = (parse_line(line) or {}).get("step")
+        if isinstance(reached, int) and reached <= step and line.endswith(b"\n"):
             kept.append(line)
         else:
             gone += 1
@@ -82,11 +80,3 @@ def keep_rows_up_to(path: Path, step: int) -> int:
     elif gone:
         write_whole(path, stays)
     return gone
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None

@@ -17,13 +17,13 @@ NOT_SERIES = frozenset({STEP_AXIS, "packing_mode"})
 
 
 def build_trackers(config: Config, run: RunDir, values: dict[str, Any]) -> list[Sink]:
-    """The trackers that `logging` asks for, each behind a queue of its own.
+    """The trackers that `logging` enables, each behind a queue of its own.
 
     Args:
         values: the resolved configuration, shown by trackers beside the curves.
 
     Raises:
-        ConfigError: a tracker is asked for whose package is not installed.
+        ConfigError: the package of a tracker is not installed.
     """
     trackers: list[Sink] = []
     if config.logging.tensorboard:
@@ -54,7 +54,7 @@ def series(row: dict[str, Any]) -> dict[str, float]:
 class TensorBoardSink(Sink):
     """Scalars and samples as TensorBoard event files in `RUN/tensorboard/`.
 
-    Where a resume or a rollback takes the run back, the points beyond are taken back too, as in `metrics.jsonl`.
+    Where a resume or a rollback takes the run back, later points are removed too, as in `metrics.jsonl`.
     """
 
     name = "TensorBoard"
@@ -113,7 +113,7 @@ class WandbSink(Sink):
     """Metrics rows as a Weights & Biases run that a resumed chomp run continues.
 
     The library drops rows below the largest step it was ever given, and takes nothing back. Rows therefore carry their
-    step as a value, the x-axis of all curves: steps done again after a resume or a rollback stand there twice.
+    step as a value, the x-axis of all curves: steps done again after a resume or a rollback appear twice.
     """
 
     name = "Weights & Biases"

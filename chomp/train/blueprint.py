@@ -59,7 +59,7 @@ class Blueprint:
         return make_train_step(self.model_def, self.optimizer, self.config, self.derived)
 
     def identity(self, data_fingerprint: dict[str, Any]) -> dict[str, Any]:
-        """What a checkpoint is judged by."""
+        """What a resume compares with the checkpoint's own."""
         assert self.tokenizer is not None
         return identity(self.config, self.derived, data_fingerprint, self.tokenizer.digest())
 

@@ -1,7 +1,7 @@
 """Requests to a live engine: signals and `commands.jsonl`.
 
-Python runs signal handlers only between bytecodes of the main thread, which may sit for a
-minute inside a compilation. The operating system's wake-up descriptor has no such delay,
+Python runs signal handlers only between bytecodes of the main thread, which may be inside a
+compilation for a minute. The operating system's wake-up descriptor has no such delay,
 so a watcher thread reads it and the engine learns of a signal at once, in every phase.
 """
 
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WAIT_SLICE_SECONDS = 0.05
-# Ctrl+C goes to a whole process group, and wrappers (make, uv, scripts) pass it on: the same wish, twice at once.
-SAME_WISH_SECONDS = 0.1
-# Last words may block, on a pipe without a reader or a full disk; the process ends all the same.
-LAST_WORDS_SECONDS = 2.0
+# Ctrl+C goes to a whole process group, and wrappers (make, uv, scripts) pass it on: the same request, twice at once.
+SAME_REQUEST_SECONDS = 0.1
+# The last messages may block, on a full pipe or a full disk; the process ends all the same.
+LAST_MESSAGES_SECONDS = 2.0
 ENDINGS = ("stop", "abort")
 ENDING = "ending the run"
 
@@ -49,7 +49,7 @@ class StopRequest:
 
 
 class StopSwitch:
-    """Set once by a signal or a command; asked by everything that can stop early."""
+    """Set once by a signal or a command; checked by everything that can stop early."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -82,7 +82,7 @@ class StopSwitch:
 class SignalWatcher:
     """Turns the first SIGINT or SIGTERM into a stop request and the second into the end of the process.
 
-    SIGHUP, which a closing terminal or a broken connection sends, stops nothing: the run goes on as
+    SIGHUP, which a closing terminal or a broken connection sends, stops nothing: the run continues as
     it would under nohup, `chomp ctl RUN stop` still ends it, and a console can attach to it later.
 
     Args:
@@ -107,7 +107,7 @@ class SignalWatcher:
         self._on_second = on_second
         self._on_hangup = on_hangup
         self._leave = leave
-        self._asked_at: float | None = None
+        self._requested_at: float | None = None
         self._previous: dict[signal.Signals, object] = {}
         self._read_fd, self._write_fd = -1, -1
         self._old_fd = -1
@@ -138,23 +138,23 @@ class SignalWatcher:
                 if number == signal.SIGHUP:
                     _aside(self._on_hangup)
                 elif number in STOP_SIGNALS:
-                    self._stop_asked(number)
+                    self._stop_requested(number)
         os.close(self._read_fd)
 
-    def _stop_asked(self, number: int) -> None:
+    def _stop_requested(self, number: int) -> None:
         name = signal.Signals(number).name
-        if self._asked_at is None:
-            self._asked_at = time.monotonic()
+        if self._requested_at is None:
+            self._requested_at = time.monotonic()
             self._switch.set(StopRequest(f"{name} received", 128 + number))
             _aside(lambda: self._on_first(name))
-        elif time.monotonic() - self._asked_at >= SAME_WISH_SECONDS:
-            _aside(lambda: self._on_second(128 + number)).join(LAST_WORDS_SECONDS)
+        elif time.monotonic() - self._requested_at >= SAME_REQUEST_SECONDS:
+            _aside(lambda: self._on_second(128 + number)).join(LAST_MESSAGES_SECONDS)
             self._leave(128 + number)
 
 
 def _aside(work: Callable[[], None]) -> threading.Thread:
     """Run `work` where it cannot hold up the watcher."""
-    thread = threading.Thread(target=work, daemon=True, name="signal-words")
+    thread = threading.Thread(target=work, daemon=True, name="signal-messages")
     thread.start()
     return thread
 
@@ -202,15 +202,15 @@ class CommandQueue:
         self._reader = reader
         self._reporter = reporter
         self._waiting: list[Command] = []
-        self._refusal_told = False
+        self._is_problem_published = False
 
     def read(self) -> list[Command]:
         """Commands that are not obeyed yet, in the order in which they arrived."""
         commands = [*self._waiting, *self._reader.read()]
         self._waiting = []
-        if self._reader.refused and not self._refusal_told:
-            self._refusal_told = True
-            self._reporter.publish(Warned(topic="commands", message=self._reader.refused))
+        if self._reader.problem and not self._is_problem_published:
+            self._is_problem_published = True
+            self._reporter.publish(Warned(topic="commands", message=self._reader.problem))
         return commands
 
     def answer(self, command: Command, step: int, message: str, *, ok: bool = True) -> None:
@@ -235,5 +235,5 @@ class CommandQueue:
         """The error that obeys a `stop` or an `abort` where it is raised."""
         if command.command == "abort":
             return AbortRequestedError()
-        self.switch.set(StopRequest("stop was asked for", 0))
+        self.switch.set(StopRequest("stop requested", 0))
         return StopRequestedError()

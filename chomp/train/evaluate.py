@@ -18,8 +18,8 @@ from chomp.model.loss import scored_tokens
 class EvalResult:
     """Loss in nats per token and bits per UTF-8 byte of the predicted text; special tokens have no bytes.
 
-    `unigram_loss` is what the same tokens would cost the best model that looks at nothing before them: the entropy of
-    how often each occurs among them, in nats per token. What a loss lies below it was learned from context.
+    `unigram_loss` is the unigram baseline: the entropy of the scored tokens' frequencies, in nats per token. A loss
+    below it shows that the model uses context.
     """
 
     loss: float
@@ -43,7 +43,7 @@ def evaluate(
     isolate: bool,
     check_stop: Callable[[], None] = lambda: None,
 ) -> EvalResult:
-    """Score every held-out token once, but for the first of each document, which nothing precedes.
+    """Score every held-out token once, except the first of each document.
 
     Args:
         batches: `[1, batch, seq]`, the tail padded.
@@ -69,7 +69,7 @@ def evaluate(
 
 
 def entropy(occurrences: np.ndarray) -> float:
-    """The entropy, in nats, of a draw of one among things that occur so often; NaN of nothing."""
+    """The entropy in nats of a distribution given as counts; NaN if there are none."""
     total = occurrences.sum()
     if not total:
         return math.nan

@@ -20,7 +20,7 @@ from chomp.train.reporting import LastStep, open_reporter, tell, watch_signals
 from chomp.train.request import RunRequest, claim_run_dir
 from chomp.train.rollback import roll_back
 from chomp.train.session import Session, open_session
-from chomp.train.steering import Steering
+from chomp.train.steering import CommandExecutor
 from chomp.train.trainer import RollbackDueError, Trainer
 
 log = logging.getLogger("chomp.loop")
@@ -66,10 +66,10 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
         trainer.compile(partial(session.queue.check, step=trainer.dispatched))
         session.reporter.publish(Phase(name="train", step=trainer.dispatched))
         hooks.start()
-        steering = Steering(trainer, hooks)
+        executor = CommandExecutor(trainer, hooks)
         while True:
             try:
-                for _ in training_steps(trainer, steering):
+                for _ in training_steps(trainer, executor):
                     hooks.run_due()
                 trainer.catch_up()
                 break
@@ -79,7 +79,7 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
         outcome = _finish(trainer, hooks)
     except AbortRequestedError as error:
         return outcome_of(error, trainer.progress.step, None)
-    except Exception as error:  # noqa: BLE001 - the completed steps are saved before the error is told
+    except Exception as error:  # noqa: BLE001 - the completed steps are saved before the error is reported
         complaint = _settle(trainer)
         cause = complaint if complaint and isinstance(error, StopRequestedError) else error
         outcome = outcome_of(cause, trainer.progress.step, session.switch.request)
@@ -93,11 +93,11 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
     return after_saving(outcome, session)
 
 
-def training_steps(trainer: Trainer, steering: Steering) -> Iterator[int]:
+def training_steps(trainer: Trainer, executor: CommandExecutor) -> Iterator[int]:
     """Steps as they are dispatched, until the last or until the text is used up."""
     last = trainer.dispatched + 1 if trainer.session.request.dry_run else trainer.config.train.steps
     while trainer.dispatched < last:
-        steering.obey()
+        executor.obey()
         watch = trainer.session.compile_watch
         watch.expect()
         if not trainer.advance():
@@ -120,7 +120,7 @@ def _finish(trainer: Trainer, hooks: Hooks) -> Outcome:
 
 
 def _tried(trainer: Trainer) -> Outcome:
-    """The outcome of a dry run, with the difference between chomp's own way through a layer and the library's."""
+    """The outcome of a dry run, with the result of the self-check."""
     config = trainer.config
     found = check_path(trainer.session.model_def.config, config.train.seq_len, isolate=config.data.isolate_documents)
     said = ["dry run: built, compiled and trained one step; nothing was written", *([found.sentence] if found else [])]

@@ -1,4 +1,4 @@
-"""What an attempt runs on: versions, devices, and memory in use in gigabytes of 2**30 bytes."""
+"""What an attempt runs on: versions, devices, and memory in use in GiB."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def peak_host_memory_gb() -> float:
 
 
 def device_memory_gb() -> dict[str, float]:
-    """In use, peak and limit over the local devices, from the allocator; absent where it does not tell (CPU).
+    """In use, peak and limit over the local devices, from the allocator; absent where it reports none (CPU).
 
     The peak and the limit are those of the fullest device, since that is the one to run out.
     """

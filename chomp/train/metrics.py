@@ -14,9 +14,9 @@ from chomp.train.progress import Pending
 
 
 def shortest_repr(value: Any) -> float:
-    """A scalar array's number in no more digits than tell it apart in its own type.
+    """A scalar array's number with the fewest digits that are exact in its own dtype.
 
-    2.5312243 is written of an fp32 number, not 2.531224250793457; read as fp32 both are the same to the bit.
+    An fp32 number becomes 2.5312243, not 2.531224250793457; read as fp32 both have the same bits.
     """
     return float(str(np.asarray(value)[()]))
 

@@ -35,7 +35,7 @@ def outcome_of(error: Exception, step: int, stop: StopRequest | None, *, before_
     """
     match error:
         case AbortRequestedError():
-            return Outcome("stopped", "abort was asked for: nothing was saved", 0, step)
+            return Outcome("stopped", "abort requested: nothing was saved", 0, step)
         case StopRequestedError():
             assert stop is not None
             reason = stop.reason + NOTHING_NEW if before_training else stop.reason
@@ -65,4 +65,4 @@ def _what_a_stop_saved(session: Session, step: int) -> str:
         return NOTHING_NEW
     if session.store.has(step):
         return f"; step {step} is saved"
-    return "; nothing was saved" + ("" if session.config.checkpoint.enabled else ", for checkpoint.enabled is false")
+    return "; nothing was saved" + ("" if session.config.checkpoint.enabled else ": checkpoint.enabled is false")

@@ -56,7 +56,7 @@ class Rollbacks:
 
 
 @dataclass
-class Progress:
+class TrainProgress:
     """Totals of the whole run, earlier attempts included; integers, so that they stay exact at any size.
 
     Attributes:
@@ -75,7 +75,7 @@ class Progress:
     rollbacks: Rollbacks = Rollbacks()
 
     @classmethod
-    def from_meta(cls, step: int, meta: dict[str, Any]) -> Progress:
+    def from_meta(cls, step: int, meta: dict[str, Any]) -> TrainProgress:
         """The totals that a checkpoint carries."""
         return cls(
             step=step,

@@ -1,4 +1,4 @@
-"""What an attempt tells: its log file, its event log and sinks, and its last event."""
+"""What an attempt reports: its log file, its event log and sinks, and its last event."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from chomp.errors import command_name
 from chomp.record.event_log import EventWriter
 from chomp.record.events import Event, Phase, RolledBack, RunEnded, RunStarted, Step, Warned
 from chomp.record.rundir import RunDir
@@ -43,7 +44,7 @@ QUIET = (
 class _PatientFileHandler(logging.FileHandler):
     """A log file on a disk that may fill up: a record that cannot be written is dropped.
 
-    Python would print a traceback for each; the event log and the console tell of the full disk.
+    Python would print a traceback for each; the event log and the console report the full disk.
     """
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -119,17 +120,17 @@ def watch_signals(switch: StopSwitch, run: RunDir, reporter: Reporter, last: Las
     """A watcher that tells the user what each signal does."""
 
     def on_first(name: str) -> None:
-        tell(f"{name}: saving what is not saved yet, then leaving; once more to leave at once without saving")
+        tell(f"{name}: saving, then exiting; a second signal exits at once without saving")
 
     def on_second(exit_code: int) -> None:
-        tell("left at once; nothing more was saved")
-        last.publish_end(Outcome("stopped", "a second signal: left at once without saving", exit_code, last.step))
+        tell("exited at once; nothing more was saved")
+        last.publish_end(Outcome("stopped", "a second signal: exited at once without saving", exit_code, last.step))
 
     def on_hangup() -> None:
         reporter.publish(
             Warned(
                 topic="terminal",
-                message=f"the terminal was closed; the run goes on, `chomp ctl {run.path} stop` ends it",
+                message=f"the terminal was closed; the run continues; `{command_name()} ctl {run.path} stop` stops it",
             )
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chomp.config import sections, settings
 from chomp.config.load import LoadedConfig
-from chomp.errors import ConfigError, RunDirError
+from chomp.errors import ConfigError, RunDirError, command_name
 from chomp.record.lock import RunLock
 from chomp.record.manifest import Resume, list_checkpoints
 from chomp.record.rundir import RunDir, fresh_name
@@ -118,7 +118,8 @@ def _choose_run_dir(request: RunRequest) -> RunDir:
     if path is None:
         if request.resume != "none":
             raise RunDirError(
-                f"--resume {request.resume} needs the run to resume: pass --run-dir RUN (`chomp runs` lists them)"
+                f"--resume {request.resume} needs the run to resume: pass --run-dir RUN "
+                f"(`{command_name()} runs` lists them)"
             )
         path = fresh_name(Path("runs"), request.loaded.source)
     run = RunDir(path.expanduser(), config.logging.metrics_file, config.logging.log_file)

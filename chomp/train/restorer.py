@@ -87,8 +87,8 @@ class Restorer:
         blueprint = blueprint.with_derived(derived)
         for sentence in sentences:
             self._warn(sentence, topic="schedule")
-        self._tell_accepted(judge(saved, blueprint.identity(data_fingerprint), self._request.accept))
-        self._tell_changed_machine(start.meta)
+        self._warn_of_accepted(judge(saved, blueprint.identity(data_fingerprint), self._request.accept))
+        self._warn_of_changed_machine(start.meta)
         require_steps_ahead(blueprint.config.train.steps, start.step)
         return start, blueprint
 
@@ -100,20 +100,20 @@ class Restorer:
             self._warn(f"resuming from step {info.step}, the newest checkpoint whose bytes are intact")
         return info
 
-    def _tell_accepted(self, differences: list[Difference]) -> None:
+    def _warn_of_accepted(self, differences: list[Difference]) -> None:
         for difference in differences:
             if difference.severity == "needs_accept":
                 was, now = difference.saved, difference.now
                 self._warn(f"accepted: {difference.path} was {was!r}, is now {now!r}")
 
-    def _tell_changed_machine(self, meta: dict[str, Any]) -> None:
-        """Another device or another library may round otherwise: the run goes on, but not bit for bit."""
+    def _warn_of_changed_machine(self, meta: dict[str, Any]) -> None:
+        """Another device or library may round differently: the run continues, but not bit for bit."""
         before = {**meta.get("versions", {}), "device": meta.get("device", {}).get("name")}
         now = {**package_versions(), "device": device_facts()["name"]}
         changed = [name for name in now if name in before and before[name] != now[name]]
         if changed:
             listed = ", ".join(f"{name} {before[name]} is now {now[name]}" for name in changed)
-            self._warn(f"{listed}: later losses may differ in their last digits from those of an unbroken run")
+            self._warn(f"{listed}: later losses may differ in their last digits from those of an uninterrupted run")
 
     def load_or_init(self, start: Start, blueprint: Blueprint) -> TrainState:
         """The state to train from; fills in the data state of a checkpoint."""
@@ -121,7 +121,7 @@ class Restorer:
         if start.info is None:
             return init_state(blueprint.model_def, blueprint.optimizer, config.train.seed)
         state, start.data_state = restore(self._store, start.info, blueprint.state)
-        # Saved between two skipped steps, it would hold still for ever under a policy that halts.
+        # Saved between two skipped steps, its latch would hold for ever under a policy that halts.
         return state if config.debug.nonfinite == "skip" else release_latch(state)
 
     def settle_directory(self, start: Start, blueprint: Blueprint) -> None:
@@ -163,7 +163,7 @@ class Restorer:
         if moved:
             steps = ", ".join(map(str, moved))
             place = self._run.checkpoints / "set-aside"
-            self._warn(f"what was saved beyond step {start.step} (step {steps}) was moved to {place}")
+            self._warn(f"checkpoints beyond step {start.step} (step {steps}) were moved to {place}")
         # Jobs that a stop cut short are done again, and their rows are written again.
         keep_rows_up_to(self._run.metrics, start.step - ("eval" in start.unfinished_jobs))
         keep_rows_up_to(self._run.samples, start.step - ("sample" in start.unfinished_jobs))

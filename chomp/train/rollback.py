@@ -1,4 +1,4 @@
-"""Going back to the last good checkpoint after a step that was not finite, and on with the text behind it."""
+"""Going back to the newest good checkpoint after a step that was not finite, and continuing with the next text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chomp.record.events import Checkpoint, RolledBack
 from chomp.record.manifest import CheckpointInfo
 from chomp.step.state import TrainState, init_state, slow_down
 from chomp.train.control import run_interruptible
-from chomp.train.progress import Progress, Rollbacks
+from chomp.train.progress import Rollbacks, TrainProgress
 from chomp.train.session import Session
 from chomp.train.trainer import RollbackDueError, Trainer
 
@@ -22,7 +22,7 @@ SET_ASIDE = "before-rollback"
 def roll_back(trainer: Trainer, due: RollbackDueError) -> None:
     """Go back to the newest intact checkpoint, or to the start of a run that has none, with a lower learning rate.
 
-    The batch of the step that was not finite is not read again: the data goes on behind it.
+    The batch of the step that was not finite is not read again: the data continues after it.
 
     Raises:
         NonFiniteError: `debug.max_consecutive_rollbacks` in a row have not helped.
@@ -36,13 +36,13 @@ def roll_back(trainer: Trainer, due: RollbackDueError) -> None:
     meta = info.meta if info is not None else {}
     step = info.step if info is not None else 0
     # Jobs that were unfinished at the checkpoint have been done since.
-    progress = dataclasses.replace(Progress.from_meta(step, meta), unfinished_jobs=[], rollbacks=rollbacks)
+    progress = dataclasses.replace(TrainProgress.from_meta(step, meta), unfinished_jobs=[], rollbacks=rollbacks)
     trainer.give_up_state(progress)
     with session.budget.measure("startup"):
         state = run_interruptible(lambda: _state_of(session, info), session.switch.check)
     session.budget.give_up(meta.get("time_budget_seconds", {}))
-    trainer.go_on_from(slow_down(state, rollbacks.lr_factor, rollbacks.until_step), due.data_state)
-    session.reporter.publish(_told(step, due, rollbacks, session.config.train.steps))
+    trainer.continue_from(slow_down(state, rollbacks.lr_factor, rollbacks.until_step), due.data_state)
+    session.reporter.publish(_rolled_back(step, due, rollbacks, session.config.train.steps))
 
 
 def _refuse_too_many(rollbacks: Rollbacks, due: RollbackDueError, debug: DebugConfig) -> None:
@@ -73,11 +73,11 @@ def _state_of(session: Session, info: CheckpointInfo | None) -> TrainState:
     return restore(session.store, info, session.blueprint.state)[0]
 
 
-def _told(step: int, due: RollbackDueError, rollbacks: Rollbacks, last: int) -> RolledBack:
+def _rolled_back(step: int, due: RollbackDueError, rollbacks: Rollbacks, last: int) -> RolledBack:
     where = f"the checkpoint of step {step}" if step else "the start"
     until = min(rollbacks.until_step, last)
     message = (
-        f"{due.words}; went back to {where} and on with the next text, with the learning rate times "
+        f"{due.words}; went back to {where} and continued with the next text, the learning rate times "
         f"{rollbacks.lr_factor:g} until step {until} (rollback {rollbacks.in_a_row} in a row)"
     )
     origin: dict[str, Any] = due.origin._asdict()

@@ -19,7 +19,7 @@ from chomp.config.derive import Derived
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device.environment import environment_report
-from chomp.errors import DeviceError
+from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
 from chomp.model.flops import peak_flops
 from chomp.optim.build import Optimizer
@@ -85,7 +85,7 @@ class Session:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What its checkpoints will be judged by."""
+        """What a resume will compare with its own."""
         return self.blueprint.identity(self.data.fingerprint)
 
 
@@ -121,7 +121,7 @@ def _build_session(
         planned = build_blueprint(config, device.platform, tokenizer)
         data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
         if config.train.eval_every and not data.has_eval:
-            message = "evaluation is asked for, but the held-out text is too short to score: there will be none"
+            message = "train.eval_every is set, but the held-out text is too short to score: there are no evaluations"
             reporter.publish(Warned(topic="data", message=message))
         store = CheckpointStore(
             run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish
@@ -160,7 +160,7 @@ def _require_device(config: Config) -> jax.Device:
     if device.platform == "cpu" and not config.train.allow_cpu:
         raise DeviceError(
             "no GPU was found and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU, "
-            "or run `chomp probe` to see what is missing"
+            f"or run `{command_name()} probe` to see what is missing"
         )
     return device
 

@@ -16,7 +16,7 @@ log = logging.getLogger("chomp.steering")
 PAUSE_POLL_SECONDS = 0.1
 
 
-class Steering:
+class CommandExecutor:
     """Reads commands, obeys them or passes them to the hooks, and answers each."""
 
     def __init__(self, trainer: Trainer, hooks: Hooks):
@@ -82,7 +82,7 @@ class Steering:
                 return "paused"
             case "resume":
                 was, self._paused = self._paused, False
-                return "going on" if was else "the run was not paused"
+                return "resumed" if was else "the run was not paused"
             case "stop" | "abort":
                 raise self._queue.ending(command)
             case _:

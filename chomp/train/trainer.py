@@ -19,7 +19,7 @@ from chomp.step.train_step import StepMetrics
 from chomp.train.compilation import CompiledStep, compile_step
 from chomp.train.control import run_interruptible
 from chomp.train.metrics import shortest_repr
-from chomp.train.progress import Pending, Progress
+from chomp.train.progress import Pending, TrainProgress
 from chomp.train.session import Session
 
 
@@ -63,7 +63,7 @@ class Trainer:
         self.state = session.state
         self.program: CompiledStep | None = None
         self.dispatched = session.start.step
-        self.progress = Progress.from_meta(session.start.step, session.start.meta)
+        self.progress = TrainProgress.from_meta(session.start.step, session.start.meta)
         self.batches = session.data.train_iterator()
         if session.start.data_state is not None:
             self.batches.set_state(session.start.data_state)
@@ -141,7 +141,7 @@ class Trainer:
         self.progress.tokens_read += pending.tokens_read
         self.progress.loss = shortest_repr(metrics.loss)
         self.on_completed(pending, metrics)
-        # Last, because a step that was skipped is done all the same: its batch is behind us and its row is due.
+        # Last, because a step that was skipped is done all the same: its batch is used and its row is due.
         if not metrics.finite:
             self._limit_skips(pending.step, metrics)
 
@@ -165,7 +165,7 @@ class Trainer:
             self._return_to(step - 1)
             raise NonFiniteError(
                 f"{_nonfinite_words(step, metrics)}; the parameters are those of step {step - 1}. Resume from there "
-                "with a lower learning rate (-o optim.lr=… --accept optim.lr) or past the bad batch "
+                "with a lower learning rate (-o optim.lr=… --accept optim.lr) or skip the bad batch "
                 "with -o debug.nonfinite=skip"
             )
 
@@ -183,14 +183,14 @@ class Trainer:
         self.dispatched = step
         self.state = release_latch(self.state)
 
-    def give_up_state(self, progress: Progress) -> None:
+    def give_up_state(self, progress: TrainProgress) -> None:
         """Free the state's memory and go, without a state, to the step of `progress`."""
         for leaf in jax.tree.leaves(self.state):
             leaf.delete()
         self.progress, self.dispatched = progress, progress.step
 
-    def go_on_from(self, state: TrainState, data_state: dict[str, Any]) -> None:
-        """Train from `state`, which is that of `progress.step`, with the text behind `data_state`."""
+    def continue_from(self, state: TrainState, data_state: dict[str, Any]) -> None:
+        """Train from `state`, which is that of `progress.step`, with the text after `data_state`."""
         self.state, self.data_state = state, data_state
         # A new iterator: the one before has read ahead.
         self.batches.close()
@@ -198,12 +198,12 @@ class Trainer:
         self.batches.set_state(data_state)
 
     def publish_phase(self, name: PhaseName) -> None:
-        """Tell that a phase begins at the last completed step."""
+        """Publish that a phase begins at the last completed step."""
         self.session.reporter.publish(Phase(name=name, step=self.progress.step))
 
     @contextmanager
     def phase(self, name: PhaseName) -> Iterator[None]:
-        """Tell that a phase begins, count its seconds, and tell when training, or the pause, goes on.
+        """Publish that a phase begins, count its seconds, and publish that training, or the pause, continues.
 
         After an error no phase follows: the end of the run, or the answer to the command, reports it.
         """

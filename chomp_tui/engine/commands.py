@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chomp.record.commands import Command, refusal, send_command
+from chomp.record.commands import Command, permission_problem, send_command
 from chomp.record.events import Acknowledged
 from chomp.record.run_view import RunView
 from chomp.record.status import Status, Tone
@@ -74,7 +74,7 @@ def send(path: Path, command: Command) -> str | None:
     """Append a command to a run's command file; returns why the engine will not obey it, or None. May block."""
     try:
         send_command(path, command)
-        reason = refusal(path)
+        reason = permission_problem(path)
     except OSError as error:
         return f"{path.name} cannot be written: {error.strerror or error}"
     return None if reason is None else f"the engine will not obey: {reason}"

@@ -12,6 +12,7 @@ from typing import Literal
 import psutil
 
 from chomp.device import Gpu, Probe, visible_gpus
+from chomp.record.text import size
 
 # JAX's own names for it, newest first.
 _PLUGINS = ("jax-cuda13-plugin", "jax-cuda12-plugin")
@@ -89,7 +90,7 @@ def remarks(probe: Probe, machine: Machine, environ: Mapping[str, str]) -> list[
         environ: what the engine would get.
     """
     platforms = _platforms(environ)
-    cpu = f"the CPU: {machine.cores} cores, {gib(machine.memory_bytes)} of memory"
+    cpu = f"the CPU: {machine.cores} cores, {size(machine.memory_bytes)} of memory"
     if platforms and platforms[0] == "cpu":
         return [Remark("warn", f"Runs use {cpu}, because {_where_set(environ)} says so.")]
     if not probe.gpus:
@@ -157,8 +158,3 @@ def _platform_variable(environ: Mapping[str, str]) -> str:
 def _where_set(environ: Mapping[str, str]) -> str:
     name = _platform_variable(environ)
     return f"{name}={environ[name]}"
-
-
-def gib(count: float) -> str:
-    """Bytes as `31.8 GiB`, the unit in which cards are described."""
-    return f"{count / 2**30:.1f} GiB"

@@ -29,7 +29,7 @@ DEVIATION = 1.4826
 MEMORY_NEAR_LIMIT = 0.95
 # Room for a next checkpoint while the one before still stands, and, before any is written, for events and logs.
 DISK_CHECKPOINTS = 2.0
-DISK_LEAST_BYTES = 500e6
+DISK_LEAST_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _of_checkpoints(view: RunView) -> Iterator[Alert]:
 def _of_memory(view: RunView) -> Iterator[Alert]:
     peak, limit = view.rows.last("peak_memory_gb"), view.rows.last("device_memory_limit_gb")
     if view.ended is None and peak is not None and limit and peak >= MEMORY_NEAR_LIMIT * limit:
-        text = f"the device's memory is nearly full: {peak:.1f} of {limit:.1f} GiB at its peak"
+        text = f"the device's memory is nearly full: {size(peak * 2**30)} of {size(limit * 2**30)} at its peak"
         yield Alert("warn", "memory", text, view.rows.last("t") or 0.0)
 
 

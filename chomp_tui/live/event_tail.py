@@ -8,7 +8,8 @@ from pathlib import Path
 
 from chomp.record.codec import FORMAT_VERSION, decode
 from chomp.record.events import Phase
-from chomp.record.run_view import Folding, RunView
+from chomp.record.fold import Folding
+from chomp.record.run_view import RunView
 from chomp_tui.live.line_tail import LineTail, read_pieces
 
 # A file with this much to read is shown in overview first.

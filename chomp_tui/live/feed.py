@@ -12,8 +12,7 @@ from pathlib import Path
 
 from chomp.errors import RunDirError
 from chomp.record.columns import Columns
-from chomp.record.run_rows import with_rows
-from chomp.record.run_view import RunView
+from chomp.record.run_view import RunView, with_rows
 from chomp.record.rundir import RunDir, open_run
 from chomp.record.status import Liveness, read_liveness
 from chomp_tui.live.event_tail import EventTail

@@ -120,7 +120,7 @@ def plain_block(lines: bytes) -> tuple[Block, int]:
     """The rows of whole lines, each parsed by itself, and how many lines hold none."""
     found = [_parse(line) for line in lines.split(b"\n") if line.strip()]
     rows = [row for row in found if row is not None and natural(row.get("step")) is not None]
-    return block_of(rows) or {"step": np.empty(0)}, len(found) - len(rows)
+    return block_of(rows), len(found) - len(rows)
 
 
 def table_block(lines: bytes) -> Block | None:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from chomp.record.run_view import CheckpointView, RunView
+from chomp.record.run_view import CheckpointStatus, RunView
 from chomp.record.status import Status
 from chomp_tui.live.alerts import Alert
 from chomp_tui.live.feed import RunUpdate
@@ -58,15 +58,15 @@ class RunSnapshot:
         return None if self.view.last_t is None else max(0.0, self.now - self.view.last_t)
 
     @cached_property
-    def checkpoints(self) -> Mapping[int, CheckpointView]:
+    def checkpoints(self) -> Mapping[int, CheckpointStatus]:
         """By step, those that the events tell of; a fork began with one of its origin, which no event tells of."""
         told, origin = self.view.checkpoints, self.facts.origin
         if origin is None or origin.step in told:
             return told
-        return {origin.step: CheckpointView(origin.step, "origin", origin.forked_at), **told}
+        return {origin.step: CheckpointStatus(origin.step, "origin", origin.forked_at), **told}
 
     @property
-    def saved(self) -> dict[int, CheckpointView]:
+    def saved(self) -> dict[int, CheckpointStatus]:
         """Those of them that can be gone back to."""
         return {step: one for step, one in self.checkpoints.items() if one.state in ("committed", "origin")}
 

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.events import Sampled
-from chomp.record.text import sanitize
+from chomp.record.text import elapsed, sanitize
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.widgets.listing import Column, Listing, Row, cell, fit_text
 from chomp_tui.widgets.update_if_changed import same
@@ -39,7 +39,7 @@ class SampleText(VerticalScroll, can_focus=True):
 
 def sample_text(sample: Sampled, title: str) -> Content:
     """Title, prompt and text of a sample."""
-    return written(f"{title}{sample.tokens:,} tokens in {sample.seconds:.1f} s", sample.prompt, sample.text)
+    return written(f"{title}{sample.tokens:,} tokens in {elapsed(sample.seconds)}", sample.prompt, sample.text)
 
 
 def written(head: str, prompt: str, text: str) -> Content:

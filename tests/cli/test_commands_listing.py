@@ -169,7 +169,7 @@ def test_checkpoints_are_listed_and_verified(tmp_path: Path) -> None:
     make_checkpoint(run, 5, saved_at=time.time() - 65, train_loss=2.5, eval_loss=2.25)
     set_tags(make_checkpoint(run, 10), ["best"])
     lines = invoke(checkpoints.command, run).output.splitlines()
-    assert lines[0].split() == ["step", "5", "2.1", "kB", "1m05s", "old", "loss", "2.5000", "eval", "2.2500"]
+    assert lines[0].split() == ["step", "5", "2.0", "KiB", "1m05s", "old", "loss", "2.5000", "eval", "2.2500"]
     assert lines[1].endswith("[best]")
     checked = json.loads(invoke(checkpoints.command, run, "--verify", "--json").output)
     assert [(row["step"], row["verified"], row["problems"]) for row in checked] == [(5, True, []), (10, True, [])]

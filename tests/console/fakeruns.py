@@ -86,7 +86,7 @@ class FakeRun:
     log_every: int = 10
     row_seconds: float = 5.4
     ending: str | None = None
-    reason: str = "stop was asked for"
+    reason: str = "stop requested"
     live: bool = False
     phase: str = "train"
     nonfinite_at: tuple[int, ...] = ()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from chomp.record.events import Checkpoint, Event, NonFinite, RolledBack, Warned
-from chomp.record.run_view import RunView, fold_many
+from chomp.record.fold import fold
+from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
 from chomp.record.status import Liveness, Status, status
 from chomp_tui.live.alerts import Alert, alerts, newest_spike
@@ -22,7 +23,7 @@ GB = 10**9
 def found(
     *events: Event, live: bool = True, now: float = T0 + 20, free: int | None = None, problem: str | None = None
 ) -> tuple[Alert, ...]:
-    view = fold_many(RunView(), [started(), phase("train"), *events])
+    view = fold(RunView(), [started(), phase("train"), *events])
     update = RunUpdate(
         RunDir(Path("runs/a")), view, HERE if live else Liveness(), problem=problem, disk_free_bytes=free
     )
@@ -67,7 +68,7 @@ def test_an_engine_that_is_gone_or_said_why() -> None:
 
 
 def test_while_an_engine_starts_the_end_of_the_one_before_it_is_no_news() -> None:
-    view = fold_many(RunView(), [started(), row(1), ended("crashed", 1, reason="out of memory")])
+    view = fold(RunView(), [started(), row(1), ended("crashed", 1, reason="out of memory")])
     update = RunUpdate(RunDir(Path("runs/a")), view, Liveness(), disk_free_bytes=1)
     starting = Status("starting", "◐", "live")
     assert [alert.word for alert in alerts(update, status(view, Liveness(), T0 + 20), T0 + 20)] == ["crashed"]
@@ -108,7 +109,7 @@ def test_what_the_engine_warned_of_in_this_attempt() -> None:
 def test_memory_near_its_limit() -> None:
     full = row(1, peak_memory_gb=23.0, device_memory_limit_gb=24.0)
     assert words(full) == ["memory"]
-    assert found(full)[0].text == "the device's memory is nearly full: 23.0 of 24.0 GiB at its peak"
+    assert found(full)[0].text == "the device's memory is nearly full: 23.0 GiB of 24.0 GiB at its peak"
     assert words(row(1, peak_memory_gb=20.0, device_memory_limit_gb=24.0)) == []
     assert words(full, ended("completed", 1), live=False) == []
 

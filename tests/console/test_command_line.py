@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chomp_tui.show import own_command
+from chomp.errors import command_name
 from tests.contracts.test_imports import JAX_WORLD, loaded
 from tests.engine import dummy_config, write_config, write_corpus
 
@@ -46,12 +46,15 @@ NEEDS = "chomp-tui needs a terminal: standard input is not a terminal; "
 
 
 def test_no_terminal(tmp_path: Path) -> None:
-    assert complaint(code=2) == NEEDS + "chomp runs lists runs without it"
+    assert complaint(code=2) == NEEDS + "python -m chomp runs lists runs without it"
     assert (
         complaint("launch", code=2)
-        == NEEDS + "to train without screens: chomp-tui launch --no-ui configs/quickstart.yaml"
+        == NEEDS + "to train without screens: python -m chomp_tui launch --no-ui configs/quickstart.yaml"
     )
-    assert complaint("launch", code=2, folder=tmp_path) == NEEDS + "to train without screens: chomp-tui launch --no-ui"
+    assert (
+        complaint("launch", code=2, folder=tmp_path)
+        == NEEDS + "to train without screens: python -m chomp_tui launch --no-ui"
+    )
     assert complaint("launch", "configs/quickstart.yaml", "--start", code=2).startswith(NEEDS)
 
 
@@ -99,7 +102,7 @@ def test_an_option_that_does_not_exist() -> None:
 def test_help(args: tuple[str, ...]) -> None:
     done = console(*args)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "chomp-tui" in done.stdout
+    assert done.stdout.startswith("chomp-tui, version" if args == ("--version",) else "Usage: python -m chomp_tui ")
 
 
 # Imports ---------------------------------------------------------------------------------
@@ -208,7 +211,9 @@ def test_no_ui_takes_signals_as_chomp_train_does(number: int, code: int, tmp_pat
     [
         (".venv/bin/chomp-tui", "/nowhere", ".venv/bin/chomp-tui"),
         (".venv/bin/chomp-tui", str(Path(sys.executable).parent), "chomp-tui"),
-        ("/usr/lib/python/chomp_tui/__main__.py", "/nowhere", "chomp-tui"),
+        ("/usr/lib/python/chomp_tui/__main__.py", "/nowhere", "python -m chomp_tui"),
+        ("/usr/lib/python/chomp/__main__.py", "/nowhere", "python -m chomp_tui"),
+        ("/usr/bin/pytest", "/nowhere", "chomp-tui"),
     ],
 )
 def test_a_command_to_copy_is_one_that_the_shell_finds(
@@ -216,4 +221,4 @@ def test_a_command_to_copy_is_one_that_the_shell_finds(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [called, "launch"])
     monkeypatch.setenv("PATH", path)
-    assert own_command() == command
+    assert command_name("chomp-tui") == command

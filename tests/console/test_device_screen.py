@@ -123,7 +123,7 @@ def test_a_card() -> None:
         "load      ━─────────────────────────────  4%",
         "power     ━━────────────────────────────  31 of 575 W",
         "state     38 °C · compute capability 12.0 · MIG – not supported",
-        "processes    2114    0.4 GiB  /usr/lib/xorg/Xorg",
+        "processes    2114   384.0 MiB  /usr/lib/xorg/Xorg",
     ]
 
 
@@ -143,7 +143,7 @@ def test_mig_and_a_process_whose_name_and_memory_are_hidden() -> None:
     lines = card(probe_of("mig").gpus[0], 70).plain.splitlines()
     assert lines[1] == "load      – not supported by this device"
     assert lines[3].endswith("MIG on")
-    assert lines[4] == "processes     901      – GiB  –"
+    assert lines[4] == "processes     901           –  –"
 
 
 def test_idle_is_not_missing() -> None:

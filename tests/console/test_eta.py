@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from chomp.record.events import Acknowledged, Checkpoint, Evaluated, Event, Sampled
-from chomp.record.run_view import RunView, fold_many
+from chomp.record.fold import fold
+from chomp.record.run_view import RunView
 from chomp.sinks.console import EtaMeter
 from chomp_tui.live.eta import elapsed_seconds, eta_seconds, progress, step_seconds
 from tests.console.runs import T0, ended, phase, row, started
 
 
 def view(*events: Event) -> RunView:
-    return fold_many(RunView(), [phase("data"), started(), phase("train"), *events])
+    return fold(RunView(), [phase("data"), started(), phase("train"), *events])
 
 
 def test_nothing_is_promised_before_there_is_something_to_go_by() -> None:
@@ -91,7 +92,7 @@ def test_what_somebody_asked_for_is_not_expected_again_and_the_log_says_the_same
 
 def test_a_resume_keeps_what_was_learnt() -> None:
     rows = [row(step, step_time_s=2.0) for step in range(1, 101)]
-    resumed = fold_many(view(*rows), [phase("data", t=T0 + 999), started(50, attempt=2, t=T0 + 1000)])
+    resumed = fold(view(*rows), [phase("data", t=T0 + 999), started(50, attempt=2, t=T0 + 1000)])
     assert eta_seconds(resumed, T0 + 1001) == pytest.approx(950 * 2.0)
 
 
@@ -107,7 +108,7 @@ def test_elapsed_is_the_work_of_all_attempts() -> None:
     run = view(*(row(step) for step in range(1, 11)))
     assert elapsed_seconds(run, T0 + 15, live=True) == 15
     assert elapsed_seconds(run, T0 + 15, live=False) == 10
-    stopped = fold_many(run, [ended("stopped", 10, t=T0 + 12, time_budget_seconds={"train": 10.0, "save": 2.0})])
+    stopped = fold(run, [ended("stopped", 10, t=T0 + 12, time_budget_seconds={"train": 10.0, "save": 2.0})])
     assert elapsed_seconds(stopped, T0 + 10**6, live=False) == 12
-    again = fold_many(stopped, [phase("data", t=T0 + 5000), started(10, attempt=2, t=T0 + 5003)])
+    again = fold(stopped, [phase("data", t=T0 + 5000), started(10, attempt=2, t=T0 + 5003)])
     assert elapsed_seconds(again, T0 + 5004, live=True) == 16

@@ -119,7 +119,7 @@ async def test_a_format_is_picked_and_written(
         await pilot.press("enter")
         await until(pilot, lambda: app.focused is dialog.query_one(Input))
         await pilot.press("enter")
-        await until(pilot, lambda: "✓ written to exported/one-150-gguf: 3.4 MB in 1 file" in seen(app))
+        await until(pilot, lambda: "✓ written to exported/one-150-gguf: 3.2 MiB in 1 file" in seen(app))
         await until(pilot, lambda: "step 150 of �[2J[b]one" in seen(app))
         assert asked()[1][1:] == [
             "export", "--to=gguf", "--output=exported/one-150-gguf", "--json", "--", "runs/one/checkpoints/150",
@@ -324,7 +324,7 @@ def test_an_answer_that_lists_nothing_is_no_list(out: str) -> None:
     [
         ("", "written to x"),
         ('{"bytes": {"a": "many"}}', "written to x"),
-        ('{"bytes": {"a": 1000, "b": 500}}', "✓ written to x: 1.5 kB in 2 files"),
+        ('{"bytes": {"a": 1024, "b": 512}}', "✓ written to x: 1.5 KiB in 2 files"),
         (
             json.dumps(
                 {"bytes": {"a": 1}, "loss": {"before": {"nats_per_token": 2}, "after": {"nats_per_token": 2.5}}}

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chomp.record.fold import fold
 from chomp.record.lock import RunLock
-from chomp.record.run_view import RunView, fold_many
+from chomp.record.run_view import RunView
 from chomp_tui.live import event_tail, line_tail, row_tail
 from chomp_tui.live import log_tail as logtail
 from chomp_tui.live.event_tail import EventTail
@@ -81,7 +82,7 @@ def test_it_grows(tmp_path: Path) -> None:
     assert tail.view is first
     write(run, [row(2)], version=1)
     tail.advance(1.0)
-    assert tail.view == fold_many(RunView(), [started(), row(1), row(2)])
+    assert tail.view == fold(RunView(), [started(), row(1), row(2)])
 
 
 def test_a_torn_last_line_waits_for_its_end(tmp_path: Path) -> None:
@@ -320,7 +321,7 @@ def test_a_long_file_is_shown_in_overview_and_then_wholly(
     fractions = [update.read_fraction for update in updates]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    whole = fold_many(RunView(), [*events, ended("completed", 20_000, t=T0 + 20_001)])
+    whole = fold(RunView(), [*events, ended("completed", 20_000, t=T0 + 20_001)])
     assert updates[-1].view.rows == whole.rows
     assert updates[-1].view.step == whole.step
     assert updates[-1].view.ended == whole.ended
@@ -347,7 +348,7 @@ def test_what_was_read_before_a_disk_fails_is_not_lost(tmp_path: Path, monkeypat
     tail.advance(60)
     assert tail.caught_up
     assert tail.problem is None
-    assert tail.view == fold_many(RunView(), events)
+    assert tail.view == fold(RunView(), events)
 
 
 def test_a_file_that_is_written_meanwhile_loses_nothing(

@@ -21,7 +21,9 @@ from chomp.record.events import (
     Unknown,
     Warned,
 )
-from chomp.record.run_view import MOST_SAMPLES, MOST_WARNINGS, RunView, fold, fold_many
+from chomp.record.fold import MOST_SAMPLES, MOST_WARNINGS, fold
+from chomp.record.run_view import RunView
+from chomp_tui.screens.run.charts import tokens_at
 from tests.console.runs import T0, ended, lines, phase, row, started
 
 
@@ -48,7 +50,7 @@ def test_a_whole_run() -> None:
         sampled(2),
         ended(step=2, t=T0 + 9),
     ]
-    view = fold_many(RunView(), events)
+    view = fold(RunView(), events)
     assert view.rows["step"].tolist() == [1, 2]
     assert view.rows["loss"][0] == np.float32(3.999)
     assert np.isnan(view.rows["mfu"]).all()
@@ -65,23 +67,23 @@ def test_a_whole_run() -> None:
 
 
 def test_an_evaluation_is_placed_at_the_tokens_of_its_own_step_though_its_row_comes_later() -> None:
-    view = fold_many(RunView(), [started(), row(10), evaluated(20)])
-    assert view.evals["tokens_seen"].tolist() == [5000]
-    assert fold_many(RunView(), [started(), evaluated(3)]).evals["tokens_seen"].tolist() == [768]
+    view = fold(RunView(), [started(), row(10), evaluated(20)])
+    assert tokens_at(view.evals["step"], view).tolist() == [5000]
+    assert tokens_at(np.array([3.0]), fold(RunView(), [started()])).tolist() == [768]
 
 
 def test_a_resume_cuts_what_lies_beyond_its_step() -> None:
     first = [started(), *map(row, range(1, 21)), evaluated(10), evaluated(20), sampled(10), sampled(20)]
     first += [Checkpoint(state="committed", step=step, t=T0 + step) for step in (10, 20)]
     first += [NonFinite(step=step, loss=None, grad_norm=None, skipped=1, action="skip", t=T0) for step in (5, 15)]
-    view = fold_many(RunView(), [*first, phase("data", t=T0 + 50), started(10, attempt=2, t=T0 + 51)])
+    view = fold(RunView(), [*first, phase("data", t=T0 + 50), started(10, attempt=2, t=T0 + 51)])
     assert view.rows["step"][-1] == 10
     assert view.evals["step"].tolist() == [10]
     assert [sample.step for sample in view.samples] == [10]
     assert list(view.checkpoints) == [10]
     assert [one.step for one in view.nonfinite] == [5]
     assert (view.nonfinite_count, view.step, view.tokens_seen, view.attempts) == (1, 10, 2500, 2)
-    again = fold_many(view, [row(11), row(12), phase("data", t=T0 + 60), started(5, attempt=3, t=T0 + 61)])
+    again = fold(view, [row(11), row(12), phase("data", t=T0 + 60), started(5, attempt=3, t=T0 + 61)])
     assert again.rows["step"].tolist() == [1, 2, 3, 4, 5]
 
 
@@ -93,65 +95,65 @@ def test_a_rollback_takes_rows_back_and_stays_in_the_story() -> None:
     bad = NonFinite(step=25, loss=None, grad_norm=None, skipped=1, action="rollback", t=T0 + 25)
     events = [phase("data"), started(), phase("train"), *(row(step, t=T0 + step) for step in range(1, 25))]
     events += [Checkpoint(state="committed", step=20, seconds=0.5, t=T0 + 20), evaluated(24), sampled(24), bad]
-    view = fold_many(RunView(), [*events, rolled_back(20, 25)])
+    view = fold(RunView(), [*events, rolled_back(20, 25)])
     assert view.rows["step"][-1] == 20
     assert (len(view.evals), view.samples, view.step, view.tokens_seen) == (0, (), 20, 5000)
     assert (view.nonfinite, view.nonfinite_count) == ((bad,), 1)
     assert view.rollbacks[-1].message == "went back to 20"
     assert view.budget["lost"] == 24 - 19.5
-    later = fold_many(view, [*(row(step) for step in range(21, 31)), phase("data"), started(30, attempt=2)])
+    later = fold(view, [*(row(step) for step in range(21, 31)), phase("data"), started(30, attempt=2)])
     assert later.rollbacks == view.rollbacks
     assert later.rows["step"].tolist() == list(range(1, 31))
-    again = fold_many(view, [phase("data"), started(20, attempt=2)])
+    again = fold(view, [phase("data"), started(20, attempt=2)])
     assert (again.rollbacks, again.nonfinite) == ((), ())
 
 
 def test_an_attempt_without_a_checkpoint_begins_again() -> None:
-    view = fold_many(RunView(), [started(), row(1), evaluated(1), sampled(1), started(None, attempt=2, t=T0 + 9)])
+    view = fold(RunView(), [started(), row(1), evaluated(1), sampled(1), started(None, attempt=2, t=T0 + 9)])
     assert (len(view.rows), len(view.evals), view.samples, view.step) == (0, 0, (), 0)
     assert view.first_started_at == T0
 
 
 def test_a_fork_begins_at_its_checkpoint() -> None:
-    view = fold_many(RunView(), [phase("data"), started(100), row(101)])
+    view = fold(RunView(), [phase("data"), started(100), row(101)])
     assert view.rows["step"].tolist() == [101]
 
 
 @pytest.mark.parametrize("earlier_end", [True, False])
 def test_a_refused_resume_leaves_the_run_as_it_was(earlier_end: bool) -> None:
     run = [phase("data"), started(), phase("train"), row(1), row(2)]
-    before = fold_many(RunView(), [*run, *([ended("stopped", 2, t=T0 + 3)] if earlier_end else [])])
-    opening = fold(before, phase("data", t=T0 + 10))
+    before = fold(RunView(), [*run, *([ended("stopped", 2, t=T0 + 3)] if earlier_end else [])])
+    opening = fold(before, [phase("data", t=T0 + 10)])
     assert opening.opening is not None
     assert opening.ended == before.ended
     refusal = ended("crashed", 0, t=T0 + 12, reason="model.dim differs", time_budget_seconds={"startup": 2.0})
-    after = fold(opening, refusal)
+    after = fold(opening, [refusal])
     assert after.refused == refusal
     assert after.opening is None
     assert after.ended == before.ended
     assert after.rows == before.rows
     assert after.step == 2
     assert after.budget == before.budget
-    resumed = fold_many(after, [phase("data", t=T0 + 20), started(2, attempt=2, t=T0 + 21)])
+    resumed = fold(after, [phase("data", t=T0 + 20), started(2, attempt=2, t=T0 + 21)])
     assert resumed.refused is None
     assert resumed.ended is None
 
 
 def test_an_engine_that_finds_no_device_does_not_end_a_killed_run() -> None:
-    view = fold_many(RunView(), [started(10), row(11), ended("crashed", 0, t=T0 + 99, reason="no GPU")])
+    view = fold(RunView(), [started(10), row(11), ended("crashed", 0, t=T0 + 99, reason="no GPU")])
     assert view.ended is None
     assert view.refused is not None
 
 
 def test_a_first_attempt_that_fails_before_it_begins_is_the_runs_end() -> None:
-    view = fold_many(RunView(), [phase("data"), ended("crashed", 0, reason="no such file")])
+    view = fold(RunView(), [phase("data"), ended("crashed", 0, reason="no such file")])
     assert view.ended is not None
     assert view.ended.reason == "no such file"
 
 
 def test_of_two_rows_of_one_step_the_newer_counts_and_steps_ascend() -> None:
     events = [started(), row(1), row(2, loss=9.0), row(3), row(2, loss=1.0), row(5), row(5, loss=0.5)]
-    view = fold_many(RunView(), events)
+    view = fold(RunView(), events)
     assert view.rows["step"].tolist() == [1, 2, 5]
     assert view.rows["loss"][1:].tolist() == [1.0, 0.5]
 
@@ -159,31 +161,29 @@ def test_of_two_rows_of_one_step_the_newer_counts_and_steps_ascend() -> None:
 def test_lists_are_bounded_and_counted() -> None:
     warnings = [Warned(topic="data", message=str(i), t=T0 + i) for i in range(300)]
     answers = [Acknowledged(id=str(i), command="save", ok=True, message="", step=1, t=T0) for i in range(300)]
-    view = fold_many(RunView(), [*warnings, *answers, *map(sampled, range(600))])
+    view = fold(RunView(), [*warnings, *answers, *map(sampled, range(600))])
     assert (len(view.warnings), view.warning_count) == (MOST_WARNINGS, 300)
     assert view.warnings[-1].message == "299"
     assert len(view.samples) == MOST_SAMPLES
     assert view.answers[-1].id == "299"
-    big = fold_many(RunView(), [sampled(step, "y" * 1_500_000) for step in range(5)])
+    big = fold(RunView(), [sampled(step, "y" * 1_500_000) for step in range(5)])
     assert [sample.step for sample in big.samples] == [3, 4]
-    many = fold_many(
-        RunView(), [Checkpoint(state="deleted" if i < 700 else "saving", step=i, t=T0) for i in range(900)]
-    )
+    many = fold(RunView(), [Checkpoint(state="deleted" if i < 700 else "saving", step=i, t=T0) for i in range(900)])
     assert len(many.checkpoints) == 500
     assert {700, 899} <= many.checkpoints.keys()
 
 
 def test_unknown_kinds_are_counted() -> None:
-    view = fold_many(RunView(), [Unknown(name="weather", fields={}, t=T0)] * 3)
+    view = fold(RunView(), [Unknown(name="weather", fields={}, t=T0)] * 3)
     assert view.unknown_kinds == {"weather": 3}
-    flood = fold_many(view, [Unknown(name=str(i), fields={}) for i in range(500)])
+    flood = fold(view, [Unknown(name=str(i), fields={}) for i in range(500)])
     assert len(flood.unknown_kinds) <= 51
     assert sum(flood.unknown_kinds.values()) == 503
 
 
 def test_the_budget_of_an_attempt_that_ended_is_its_own_account() -> None:
     account = {"startup": 1.0, "train": 5.0, "lost": 0.0}
-    view = fold_many(RunView(), [phase("data"), started(), ended(time_budget_seconds=account, t=T0 + 9)])
+    view = fold(RunView(), [phase("data"), started(), ended(time_budget_seconds=account, t=T0 + 9)])
     assert view.budget == account
 
 
@@ -200,7 +200,7 @@ def test_the_budget_of_a_live_attempt_is_read_off_its_phases() -> None:
         phase("train", 1, t=T0 + 80),
         row(2, t=T0 + 90),
     ]
-    view = fold_many(RunView(), events)
+    view = fold(RunView(), events)
     assert view.budget == {"startup": 3.0, "compile": 4.0, "train": 5 + 6.5 + 10, "eval": 1.5, "paused": 60.0}
     assert view.spent_until(T0 + 95)["train"] == 26.5
 
@@ -208,10 +208,10 @@ def test_the_budget_of_a_live_attempt_is_read_off_its_phases() -> None:
 def test_what_was_trained_beyond_the_checkpoint_is_lost() -> None:
     events = [phase("data"), started(), phase("train"), *map(row, range(1, 21))]
     events.insert(13, Checkpoint(state="committed", step=10, seconds=0.5, t=T0 + 10.5))
-    killed = fold_many(RunView(), events)
+    killed = fold(RunView(), events)
     assert killed.budget == {"train": 20.0}
     # The hour between the last word of the one engine and the first of the next is nobody's work.
-    view = fold_many(killed, [phase("data", t=T0 + 3600), started(10, attempt=2, t=T0 + 3602)])
+    view = fold(killed, [phase("data", t=T0 + 3600), started(10, attempt=2, t=T0 + 3602)])
     assert view.budget == {"train": 10.0, "lost": 10.0, "startup": 2.0}
 
 
@@ -222,9 +222,7 @@ def test_values_that_do_not_fit_are_no_numbers_and_their_lines_are_counted() -> 
         replace(evaluated(1), step=-1),
         phase("train", step=10**30),
     ]
-    view = fold_many(
-        RunView(), [started(), *(event for line in lines(hostile).splitlines() if (event := decode(line)))]
-    )
+    view = fold(RunView(), [started(), *(event for line in lines(hostile).splitlines() if (event := decode(line)))])
     assert view.rows["step"].tolist() == [1]
     assert all(np.isnan(view.rows[name]).all() for name in ("loss", "grad_norm", "lr", "tokens_seen", "mfu"))
     assert view.unknown_kinds == {"step": 1, "eval": 1, "phase": 1}
@@ -232,9 +230,7 @@ def test_values_that_do_not_fit_are_no_numbers_and_their_lines_are_counted() -> 
 
 
 def test_a_view_never_changes_when_the_fold_goes_on() -> None:
-    first = fold_many(RunView(), [started(), row(1), Checkpoint(state="saving", step=1, t=T0)])
+    first = fold(RunView(), [started(), row(1), Checkpoint(state="saving", step=1, t=T0)])
     kept = (first.rows["step"].tolist(), dict(first.checkpoints), dict(first.spent), first.step)
-    fold_many(
-        first, [row(2), Checkpoint(state="committed", step=1, t=T0), phase("eval", 2), phase("train", 2, t=T0 + 9)]
-    )
+    fold(first, [row(2), Checkpoint(state="committed", step=1, t=T0), phase("eval", 2), phase("train", 2, t=T0 + 9)])
     assert (first.rows["step"].tolist(), dict(first.checkpoints), dict(first.spent), first.step) == kept

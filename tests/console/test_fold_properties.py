@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from chomp.record.codec import decode
 from chomp.record.events import KINDS, Event
-from chomp.record.run_view import RunView, fold, fold_many
+from chomp.record.fold import fold
+from chomp.record.run_view import RunView
 from tests.console.runs import T0
 
 HOSTILE = st.one_of(
@@ -64,11 +65,11 @@ def events_of(raw: list[bytes]) -> list[Event]:
 @given(st.lists(raw_lines(), max_size=25), st.integers(0, 25))
 def test_anything_folds_and_division_does_not_matter(raw: list[bytes], split: int) -> None:
     events = events_of(raw)
-    whole = fold_many(RunView(), events)
-    assert fold_many(fold_many(RunView(), events[:split]), events[split:]) == whole
+    whole = fold(RunView(), events)
+    assert fold(fold(RunView(), events[:split]), events[split:]) == whole
     one_by_one = RunView()
     for event in events:
-        one_by_one = fold(one_by_one, event)
+        one_by_one = fold(one_by_one, [event])
     assert one_by_one == whole
     assert (np.diff(whole.rows["step"]) > 0).all()
     assert (np.diff(whole.evals["step"]) > 0).all()

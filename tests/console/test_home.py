@@ -258,7 +258,7 @@ async def test_delete_asks_first_and_starts_at_the_harmless_answer(runs: Path) -
         text = await ask_to_delete(app, pilot)
         assert "Delete other?" in text
         assert "1 checkpoint, " in text
-        assert "kB" in text
+        assert "KiB" in text
         assert app.screen.query_one(OptionList).highlighted == 0
         await pilot.press("enter")
         assert (runs / "other").exists()
@@ -407,7 +407,7 @@ def test_names_are_whole_before_anything_else_grows() -> None:
 
 async def test_a_long_name_is_not_cut_where_there_is_room(tmp_path: Path) -> None:
     name = "quickstart-cpu-fork-20261128-151249"
-    make_run(tmp_path / "runs" / name, end=ended("stopped", 20, "stop was asked for"))
+    make_run(tmp_path / "runs" / name, end=ended("stopped", 20, "stop requested"))
     app = host(tmp_path / "runs")
     async with app.run_test(size=(160, 48)) as pilot:
         table = await filled(app, pilot, 1)

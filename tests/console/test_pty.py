@@ -259,7 +259,7 @@ def test_a_redirected_error_stream_is_refused(tmp_path: Path) -> None:
     assert terminal.wait() == 2
     assert (tmp_path / "words").read_text() == (
         "error: chomp-tui needs a terminal: standard error is not a terminal, and that is where screens are drawn; "
-        "to train without screens: chomp-tui launch --no-ui configs/quickstart.yaml\n"
+        "to train without screens: python -m chomp_tui launch --no-ui configs/quickstart.yaml\n"
     )
     assert terminal.text == ""
     terminal.close()

@@ -21,8 +21,9 @@ from textual.widget import Widget
 
 from chomp.record.codec import encode
 from chomp.record.events import Checkpoint, Evaluated, Phase, RunEnded, Sampled, Step
+from chomp.record.fold import fold
 from chomp.record.origin import Origin, write_origin
-from chomp.record.run_view import RunView, fold_many
+from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
 from chomp.record.status import Status
 from chomp_tui import keys
@@ -256,7 +257,7 @@ async def test_memory_of_a_silent_device_leaves_room_for_the_disk(size: tuple[in
     run = write_run(tmp_path / "cpu", FakeRun(steps=300, device_memory=False, ending="stopped"))
     app = host(tmp_path, run.path)
     async with app.run_test(size=size) as pilot:
-        await shows(pilot, "this device does not tell", "host", "disk", "GB free")
+        await shows(pilot, "this device does not tell", "host", "disk", "GiB free")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -295,7 +296,7 @@ def test_status_of_an_engine_without_a_lock() -> None:
     assert (alive.word, alive.is_live) == ("starting", False)
     dead = status_with(made, RunView(), Launched(1, 10.0, died=True), ("why", "  ", ""))
     assert (dead.word, dead.reason) == ("failed to start", "why")
-    spoken = fold_many(RunView(), [Phase("data", 0, t=11.0)])
+    spoken = fold(RunView(), [Phase("data", 0, t=11.0)])
     assert status_with(made, spoken, Launched(1, 10.0, died=True), ()) is made
 
 
@@ -310,9 +311,9 @@ async def test_new_events_appear(tmp_path: Path) -> None:
         append(run, Step({"step": 310, "loss": 1.25, "tokens_per_sec": 10.0, "step_time_s": 1.0, "tokens_seen": 1}))
         append(run, Evaluated(310, 1.1875, 3.3, 0.4375, 10, 0.1))
         await shows(pilot, "310/1,000", "1.1875", "0.4375")
-        append(run, RunEnded("stopped", "stop was asked for", 310, 0, {"train": 5.0}))
+        append(run, RunEnded("stopped", "stop requested", 310, 0, {"train": 5.0}))
         run.lock.write_text("")
-        await shows(pilot, "■ stopped", "stop was asked for")
+        await shows(pilot, "■ stopped", "stop requested")
         await until(pilot, lambda: run.path not in app.state.live)
 
 
@@ -414,7 +415,7 @@ async def test_a_tick_without_news_changes_no_widget(tmp_path: Path, monkeypatch
 
 
 def test_the_smoothed_loss_costs_only_new_rows_and_survives_a_cut() -> None:
-    view = fold_many(RunView(), fake_events(FakeRun(steps=500)))
+    view = fold(RunView(), fake_events(FakeRun(steps=500)))
     smoothed, whole = SmoothedLoss(), SmoothedLoss().of(view.rows, 0.9)
     part = smoothed.of(view.rows.cut(200), 0.9)
     assert len(part) == 20
@@ -507,14 +508,14 @@ async def test_memory_in_use_peak_limit_and_the_host_s_are_drawn(tmp_path: Path)
         screen_of(app).query_one(Board).arrange_for(zoomed="memory")
         await shows(pilot, "in use", "peak")
         rows = {line.strip("│ ").split("  ")[0]: line for line in frame(app)}
-        assert "24.00 GiB" in rows["in use"]
+        assert "24.0 GiB" in rows["in use"]
         assert "75%" in rows["in use"]
-        assert "27.20 GiB" in rows["peak"]
+        assert "27.2 GiB" in rows["peak"]
         assert "85%" in rows["peak"]
         assert rows["in use"].count("━") < rows["peak"].count("━")
-        assert "32.00 GiB" in rows["limit"]
-        assert "5.50 GiB" in rows["host"]
-        assert "18.43 GiB" in rows["step"]
+        assert "32.0 GiB" in rows["limit"]
+        assert "5.5 GiB" in rows["host"]
+        assert "18.4 GiB" in rows["step"]
         assert " free" in rows["disk"]
 
 
@@ -578,7 +579,7 @@ async def test_a_disk_that_is_nearly_full_is_an_alert_in_the_line_and_in_the_lis
     monkeypatch.setattr("chomp_tui.live.feed.shutil.disk_usage", lambda _: usage._replace(free=700_000_000))
     app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
     async with app.run_test(size=(120, 40)) as pilot:
-        sentence = "the disk is nearly full: 700.0 MB free; a checkpoint takes 1.5 GB"
+        sentence = "the disk is nearly full: 667.6 MiB free; a checkpoint takes 1.4 GiB"
         await shows(pilot, "300/1,000")
         await until(pilot, lambda: f"✗ disk: {sentence}" in frame(app)[3])
         panel = screen_of(app).query_one("#alerts")
@@ -731,7 +732,7 @@ async def test_enter_on_checkpoints_and_r_open_the_checkpoints(tmp_path: Path) -
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "smoothed 0.9")
         await pilot.press("n", "n", "n")
-        await shows(pilot, "saved in", "1.5 GB", "1.90 s", "No space left")
+        await shows(pilot, "saved in", "1.4 GiB", "1.90 s", "No space left")
         await pilot.press("enter")
         assert app.asked == [("checkpoints", run.path)]
         await pilot.press("r")

@@ -13,8 +13,9 @@ import pytest
 from rich.cells import cell_len
 
 from chomp.record.events import Event
+from chomp.record.fold import fold
 from chomp.record.lock import RunLock
-from chomp.record.run_view import RunView, fold_many
+from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
 from chomp.record.status import COPIED, GONE, Liveness, patience_seconds, read_liveness, status
 from tests.console.runs import T0, ended, phase, row, started
@@ -24,7 +25,7 @@ NOBODY = Liveness()
 
 
 def view(*events: Event) -> RunView:
-    return fold_many(RunView(), events)
+    return fold(RunView(), events)
 
 
 def word(run: RunView, liveness: Liveness, now: float = T0 + 30) -> str:
@@ -71,16 +72,16 @@ def test_an_engine_that_vanished_crashed() -> None:
 
 
 def test_a_refused_resume_leaves_the_state() -> None:
-    run = view(started(), ended("stopped", 5, reason="stop was asked for"), phase("data", t=T0 + 5))
+    run = view(started(), ended("stopped", 5, reason="stop requested"), phase("data", t=T0 + 5))
     assert word(run, HERE) == "reading data"
-    refused = fold_many(run, [ended("crashed", 0, t=T0 + 6, reason="model.dim differs")])
+    refused = fold(run, [ended("crashed", 0, t=T0 + 6, reason="model.dim differs")])
     found = status(refused, NOBODY, T0 + 9)
     assert (found.word, found.tone, found.state) == ("stopped", "bad", "stopped")
     assert found.reason == "it was not resumed: model.dim differs"
     killed = view(started(), row(1), phase("data", t=T0 + 5), ended("crashed", 0, t=T0 + 6, reason="no GPU"))
     found = status(killed, NOBODY, T0 + 9)
     assert (found.word, found.reason) == ("crashed", "it was not resumed: no GPU")
-    assert status(fold_many(killed, [phase("data", t=T0 + 7)]), HERE, T0 + 9).reason == ""
+    assert status(fold(killed, [phase("data", t=T0 + 7)]), HERE, T0 + 9).reason == ""
 
 
 def test_an_engine_that_has_not_spoken_yet_is_starting() -> None:

@@ -15,8 +15,9 @@ from textual.pilot import Pilot
 
 from chomp.record.commands import Command
 from chomp.record.events import Acknowledged, Checkpoint, Phase, RunEnded, Sampled
+from chomp.record.fold import fold
 from chomp.record.origin import Origin, write_origin
-from chomp.record.run_view import RunView, fold_many
+from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
 from chomp.record.status import Status
 from chomp_tui.engine import commands
@@ -30,11 +31,11 @@ from tests.console.test_run_screen import LIVE, host, screen_of, shows
 from tests.engine import Engine, dummy_config, events_of, write_config, write_corpus
 
 TRAINING = Status("training", "●", "live", is_live=True)
-ENDED = Status("stopped", "■", "idle", "stop was asked for")
+ENDED = Status("stopped", "■", "idle", "stop requested")
 
 
 def view_of(*events: Any) -> RunView:
-    return fold_many(RunView(), events)
+    return fold(RunView(), events)
 
 
 def answer(id: str, message: str = "done", *, ok: bool = True, t: float = 100.0, command: str = "save") -> Acknowledged:
@@ -107,23 +108,23 @@ def test_pause_turns_around_what_is_or_what_was_asked_last() -> None:
 def test_a_paused_run_that_does_something_meanwhile_is_told_to_go_on(job: str) -> None:
     paused = view_of(Phase("train", 1, t=1.0), Phase("paused", 1, t=2.0), Phase(job, 1, t=3.0))  # type: ignore[arg-type]
     assert commands.pause_or_resume(paused, []) == "resume"
-    done = fold_many(paused, [Phase("paused", 1, t=4.0)])
+    done = fold(paused, [Phase("paused", 1, t=4.0)])
     assert commands.pause_or_resume(done, []) == "resume"
-    going = fold_many(paused, [answer("a2", command="resume"), Phase("paused", 1, t=4.0), Phase("train", 1, t=4.1)])
+    going = fold(paused, [answer("a2", command="resume"), Phase("paused", 1, t=4.0), Phase("train", 1, t=4.1)])
     assert commands.pause_or_resume(going, []) == "pause"
     training = view_of(Phase("train", 1, t=1.0), Phase(job, 1, t=3.0))  # type: ignore[arg-type]
     assert commands.pause_or_resume(training, []) == "pause"
     # The answer may be read before the engine says that it waits.
-    assert commands.pause_or_resume(fold_many(training, [answer("a1", command="pause")]), []) == "resume"
-    assert commands.pause_or_resume(fold_many(training, [answer("a1", command="pause", ok=False)]), []) == "pause"
+    assert commands.pause_or_resume(fold(training, [answer("a1", command="pause")]), []) == "resume"
+    assert commands.pause_or_resume(fold(training, [answer("a1", command="pause", ok=False)]), []) == "pause"
 
 
 def test_a_new_attempt_and_an_ended_one_are_not_paused() -> None:
     paused = view_of(started(), phase("paused", 1))
     assert paused.is_paused
-    assert not fold_many(paused, [phase("data")]).is_paused
-    assert not fold_many(paused, [started(1, attempt=2)]).is_paused
-    assert not fold_many(paused, [ended("stopped", 1)]).is_paused
+    assert not fold(paused, [phase("data")]).is_paused
+    assert not fold(paused, [started(1, attempt=2)]).is_paused
+    assert not fold(paused, [ended("stopped", 1)]).is_paused
 
 
 def test_why_a_run_cannot_be_steered() -> None:

@@ -141,7 +141,7 @@ def test_everything_asked_during_a_pause_is_done_and_changes_no_number(folder: P
     assert ctl(run_dir, "pause").stdout == f"step {step}: paused\n"
     assert steps_of(run_dir)[-1].row["step"] == step, "nothing was trained meanwhile"
     lasted = time.monotonic() - began
-    assert ctl(run_dir, "resume").stdout == f"step {step}: going on\n"
+    assert ctl(run_dir, "resume").stdout == f"step {step}: resumed\n"
     assert engine.finish() == 0, engine.text()
     assert (run_dir / "metrics.jsonl").read_text().count('"step":') == STEPS
     found = [{k: v for k, v in row.items() if k != "eval_loss"} for row in rows(run_dir)]
@@ -180,7 +180,7 @@ def test_stop_saves_and_a_resume_makes_the_same_run(folder: Path, reference: Pat
     assert engine.finish() == 0
     ended = events_of(run_dir, RunEnded)[-1]
     assert isinstance(ended, RunEnded)
-    assert (ended.status, ended.reason) == ("stopped", f"stop was asked for; step {ended.step} is saved")
+    assert (ended.status, ended.reason) == ("stopped", f"stop requested; step {ended.step} is saved")
     assert list_checkpoints(run_dir / "checkpoints")[-1].step == ended.step
     # The stop that ended the last attempt is older than the next engine.
     done = run("train", "--run-dir", run_dir, "--resume", "latest")
@@ -199,7 +199,7 @@ def test_abort_leaves_without_saving(folder: Path) -> None:
     assert engine.finish() == 0
     ended = events_of(run_dir, RunEnded)[-1]
     assert isinstance(ended, RunEnded)
-    assert (ended.status, ended.reason) == ("stopped", "abort was asked for: nothing was saved")
+    assert (ended.status, ended.reason) == ("stopped", "abort requested: nothing was saved")
     (only,) = list_checkpoints(run_dir / "checkpoints")
     assert only.step < ended.step
     assert verify(only.path) == []
@@ -234,11 +234,11 @@ def test_before_the_first_step_the_end_is_obeyed_and_all_else_waits(tmp_path: Pa
         return ended
 
     opening = told(attempt(0), "stop", "data")
-    assert opening.reason == "stop was asked for before the first step: there was nothing new to save"
+    assert opening.reason == "stop requested before the first step: there was nothing new to save"
     assert not events_of(run_dir, RunStarted), "the engine waited for the state to be built"
-    assert told(attempt(1), "abort", "compile").reason == "abort was asked for: nothing was saved"
+    assert told(attempt(1), "abort", "compile").reason == "abort requested: nothing was saved"
     assert list_checkpoints(run_dir / "checkpoints") == []
-    assert told(attempt(2), "stop", "compile").reason == "stop was asked for; step 0 is saved"
+    assert told(attempt(2), "stop", "compile").reason == "stop requested; step 0 is saved"
     assert [info.step for info in list_checkpoints(run_dir / "checkpoints")] == [0]
     patient = attempt(3)
     assert patient.wait_for(phase("compile")) is not None, patient.text()
@@ -252,7 +252,7 @@ def test_before_the_first_step_the_end_is_obeyed_and_all_else_waits(tmp_path: Pa
     assert patient.finish() == 0
     ended = events_of(run_dir, RunEnded)[-1]
     assert isinstance(ended, RunEnded)
-    assert ended.reason == "stop was asked for before the first step: there was nothing new to save"
+    assert ended.reason == "stop requested before the first step: there was nothing new to save"
 
 
 def test_a_file_that_is_not_the_engine_s_own_is_refused_and_said(folder: Path) -> None:
@@ -316,7 +316,7 @@ def test_ctl_without_a_run(tmp_path: Path) -> None:
     other = ctl(tmp_path, "save")
     assert (other.returncode, other.stderr) == (
         5,
-        f"error: the engine of {tmp_path} was started on elsewhere; run chomp ctl there\n",
+        f"error: the engine of {tmp_path} was started on elsewhere; run python -m chomp ctl there\n",
     )
     prompt = ctl(tmp_path, "save", "--prompt", "x")
     assert prompt.returncode == 2

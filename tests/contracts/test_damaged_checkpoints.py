@@ -143,7 +143,7 @@ def test_latest_passes_over_a_damaged_one_says_so_and_makes_the_same_run(damaged
     assert "checkpoint of step 20 refused: params/" in done.stdout
     assert "its SHA-256 does not match" in done.stdout
     assert "warning: resuming from step 15, the newest checkpoint whose bytes are intact" in done.stdout
-    assert "what was saved beyond step 15 (step 20) was moved to" in done.stdout
+    assert "checkpoints beyond step 15 (step 20) were moved to" in done.stdout
     started = events_of(damaged, RunStarted)[-1]
     assert isinstance(started, RunStarted)
     assert (started.resumed_from, started.attempt) == (15, 2)
@@ -196,7 +196,7 @@ def test_later_checkpoints_are_set_aside_when_resuming_from_an_earlier_step(dama
     for attempt in (2, 3):
         done = run("train", "--run-dir", damaged, "--resume", "10")
         assert done.returncode == 0, done.stderr
-        assert "what was saved beyond step 10 (step 15, 20) was moved to" in done.stdout
+        assert "checkpoints beyond step 10 (step 15, 20) were moved to" in done.stdout
         aside = damaged / "checkpoints" / "set-aside" / f"before-attempt-{attempt}"
         assert [(info.step, verify(info.path)) for info in list_checkpoints(aside)] == [(15, []), (20, [])]
     assert_same_run(finished, damaged, 20)

@@ -13,8 +13,9 @@ from orbax.checkpoint import v1 as ocp
 from safetensors.numpy import load_file
 
 from chomp.record.event_log import read_events
+from chomp.record.fold import fold
 from chomp.record.manifest import list_checkpoints
-from chomp.record.run_view import RunView, fold_many
+from chomp.record.run_view import RunView
 from chomp_tui.screens.run.charts import terms_of
 from tests.engine import assert_same_run, dummy_config, rows, run, saved_arrays, steps_of, write_config, write_corpus
 from tests.export.test_export import LLAMA
@@ -58,7 +59,7 @@ def test_every_row_has_every_term_beside_the_plain_loss(finished: Path) -> None:
 
 
 def test_the_console_reads_every_term(finished: Path) -> None:
-    view = fold_many(RunView(), [*read_events(finished / "events.jsonl"), *steps_of(finished)])
+    view = fold(RunView(), [*read_events(finished / "events.jsonl"), *steps_of(finished)])
     assert sorted(terms_of(view)) == sorted(TERMS)
     for name in TERMS:
         np.testing.assert_allclose(view.rows[name], [row[name] for row in rows(finished)], rtol=1e-6)

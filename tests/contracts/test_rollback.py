@@ -114,7 +114,7 @@ def test_the_text_goes_on_behind_the_bad_batch_and_the_rate_is_lower_for_a_while
     assert VARIANTS[variant].poisoned[1] in later[0].documents
     assert first.message == (
         f"step {first.from_step}: the loss is nan and the gradient norm nan; went back to the checkpoint of step "
-        f"{first.step} and on with the next text, with the learning rate times 0.25 until step {first.until_step} "
+        f"{first.step} and continued with the next text, the learning rate times 0.25 until step {first.until_step} "
         "(rollback 1 in a row)"
     )
     assert [row["step"] for row in rows(bad)] == list(range(1, STEPS + 1))
@@ -194,7 +194,7 @@ def test_without_a_checkpoint_the_run_begins_again_with_the_next_text(runs: Path
     (back,) = told(tmp_path / "run")
     assert back.step == 0
     assert 3 <= back.from_step <= 12
-    assert "went back to the start and on with the next text" in back.message
+    assert "went back to the start and continued with the next text" in back.message
     assert [row["step"] for row in rows(tmp_path / "run")] == list(range(1, 13))
     arrays = saved_arrays(tmp_path / "run", 12)
     assert int(arrays["state/step"]) == int(arrays["state/updates"]) == 12

@@ -122,9 +122,8 @@ def test_a_full_disk_is_told_and_the_next_save_with_space_works(
     assert str(run_dir / "checkpoints") in failure.reason
     warning = engine.wait_for(warned_of_checkpoint)
     assert isinstance(warning, Warned)
-    assert (
-        warning.message
-        == f"step {failure.step} could not be saved ({failure.reason}); training goes on and the next save tries again"
+    assert warning.message == (
+        f"step {failure.step} could not be saved ({failure.reason}); training continues and the next save tries again"
     )
     assert engine.wait_for(lambda event: isinstance(event, Step)) is not None, "training went on"
     disk.free()

@@ -183,7 +183,7 @@ def test_a_signal_during_compilation_where_nothing_is_to_be_saved(tmp_path: Path
     assert engine.finish(60) == 143, engine.text()
     ended = events_of(run_dir, RunEnded)[-1]
     assert isinstance(ended, RunEnded)
-    assert ended.reason == "SIGTERM received; nothing was saved, for checkpoint.enabled is false"
+    assert ended.reason == "SIGTERM received; nothing was saved: checkpoint.enabled is false"
     assert list_checkpoints(run_dir / "checkpoints") == []
 
 
@@ -225,12 +225,12 @@ def test_the_second_signal_leaves_at_once(number: signal.Signals, tmp_path: Path
     engine.signal(number)
     assert engine.finish(20) == SIGNALS[number], engine.text()
     assert time.monotonic() - struck < 10, "a hang"
-    assert "left at once; nothing more was saved" in engine.text()
+    assert "exited at once; nothing more was saved" in engine.text()
     assert "Traceback" not in engine.text()
     ended = events_of(run_dir, RunEnded)[-1]
     assert isinstance(ended, RunEnded)
     assert ended.status == "stopped"
-    assert ended.reason == "a second signal: left at once without saving"
+    assert ended.reason == "a second signal: exited at once without saving"
     whole = list_checkpoints(run_dir / "checkpoints")
     assert [info.step for info in whole] == [2]
     assert verify(whole[0].path) == []
@@ -255,7 +255,7 @@ def test_the_second_signal_while_step_0_is_saved(tmp_path: Path) -> None:
     time.sleep(max(0.0, struck + 0.15 - time.monotonic()))
     engine.signal(signal.SIGINT)
     assert engine.finish(20) == 130, engine.text()
-    assert "left at once; nothing more was saved" in engine.text()
+    assert "exited at once; nothing more was saved" in engine.text()
     assert list_checkpoints(run_dir / "checkpoints") == []
     resumed = Engine(run_dir, "train", path, "--run-dir", run_dir, "--resume", "latest")
     assert resumed.wait_for(phase("compile")) is not None, resumed.text()
@@ -274,7 +274,7 @@ def test_hangup_does_not_stop_a_run(folder: Path, reference: Path) -> None:
     assert_same_run(reference, run_dir, STEPS)
     warned = [event for event in events_of(run_dir, Warned) if isinstance(event, Warned) and event.topic == "terminal"]
     assert [event.message for event in warned] == [
-        f"the terminal was closed; the run goes on, `chomp ctl {run_dir} stop` ends it"
+        f"the terminal was closed; the run continues; `python -m chomp ctl {run_dir} stop` stops it"
     ]
 
 

@@ -14,9 +14,10 @@ import pytest
 from chomp.record.codec import decode, encode, json_line
 from chomp.record.event_log import read_events
 from chomp.record.events import Evaluated, Event, Phase, RunEnded, RunStarted, Sampled, Step, Warned
+from chomp.record.fold import fold
 from chomp.record.lock import RunLock
 from chomp.record.manifest import seal
-from chomp.record.run_view import RunView, fold_many
+from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
 from chomp.record.status import COPIED, Liveness, status
 from chomp.record.summary import SummaryReader, summarize
@@ -79,7 +80,7 @@ def write(run: Path, events: list[Event], total: int) -> None:
 def told(path: Path) -> dict[str, Any]:
     """The same by folding everything, rows and samples included."""
     events = read_events(path / "events.jsonl")
-    view = fold_many(RunView(), events)
+    view = fold(RunView(), events)
     losses = [event.row["loss"] for event in events if isinstance(event, Step) and event.row["loss"] is not None]
     found = status(view, Liveness(), 0.0)
     return {

@@ -23,7 +23,7 @@ from chomp.record.events import (
     Step,
     Warned,
 )
-from chomp.record.text import count, duration, loss, memory, plural, row_line, sanitize, size
+from chomp.record.text import count, duration, elapsed, loss, plural, row_line, sanitize, size
 from chomp.sinks import ConsoleSink
 from chomp.sinks.console import EtaMeter
 
@@ -129,7 +129,7 @@ def test_lines_of_a_run_in_a_pipe() -> None:
     )
     assert "1.23M parameters on cpu, 512 tokens per step, 100 steps\n" in text
     assert "data: 3 files\n" in text
-    assert "compiled from the cache in 1.2 s\n" in text
+    assert "compiled from the cache in 1.25 s\n" in text
     assert "step  10/100  loss 2.5000  grad 0.5  lr 1.00e-03  51,200 tok/s" in text
 
 
@@ -162,22 +162,15 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_sizes_and_counts() -> None:
-    assert [size(n) for n in (0, 999, 1000, 1.5e6, 2e9, 3.21e13)] == [
-        "0 B",
-        "999 B",
-        "1.0 kB",
-        "1.5 MB",
-        "2.0 GB",
-        "32.1 TB",
-    ]
-    assert [memory(n) for n in (0, 1023, 1024, 1.5 * 2**20, 2**31, 2**45)] == [
+def test_times_sizes_and_counts() -> None:
+    assert [elapsed(s) for s in (0, 0.00075, 0.538, 0.9996, 61.3)] == ["0 ms", "0.75 ms", "538 ms", "1.00 s", "61.3 s"]
+    assert [size(n) for n in (0, 1023, 1024, 1.5 * 2**20, 2**31, 2**45)] == [
         "0 B",
         "1023 B",
         "1.0 KiB",
         "1.5 MiB",
         "2.0 GiB",
-        "32768.0 GiB",
+        "32.0 TiB",
     ]
     assert "mem 1.5 GiB" in row_line({**ROW, "device_memory_gb": 1.5}, 100, None)
     assert [plural(n, "document") for n in (0, 1, 4_211)] == ["0 documents", "1 document", "4,211 documents"]

@@ -101,17 +101,17 @@ def test_a_signal_that_a_wrapper_passes_on_is_the_same_wish(record: Record) -> N
 
 
 def test_the_first_signal_after_a_stop_command_is_still_the_first(record: Record) -> None:
-    record.switch.set(StopRequest("stop was asked for", 0))
+    record.switch.set(StopRequest("stop requested", 0))
     with record.watcher():
         time.sleep(0.15)
         send(signal.SIGINT)
         until(lambda: record.first)
         assert not record.left
-    assert record.switch.request == StopRequest("stop was asked for", 0)
+    assert record.switch.request == StopRequest("stop requested", 0)
 
 
 def test_words_that_block_or_fail_do_not_deafen_the_watcher(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chomp.train.control.LAST_WORDS_SECONDS", 0.1)
+    monkeypatch.setattr("chomp.train.control.LAST_MESSAGES_SECONDS", 0.1)
     never = threading.Event()
     try:
         with record.watcher(on_first=lambda name: bool(never.wait()), on_second=lambda code: bool(never.wait())):
@@ -210,7 +210,7 @@ def test_only_the_end_is_obeyed_before_the_first_step(
     (answer,) = said()
     assert isinstance(answer, Acknowledged)
     assert (answer.command, answer.ok, answer.message, answer.step) == (name, True, "ending the run", 30)
-    asked = StopRequest("stop was asked for", 0) if name == "stop" else None
+    asked = StopRequest("stop requested", 0) if name == "stop" else None
     assert queue.switch.request == asked
 
 

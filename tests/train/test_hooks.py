@@ -17,7 +17,7 @@ from chomp.record.events import Acknowledged
 from chomp.record.manifest import list_checkpoints
 from chomp.train.control import StopRequest, StopRequestedError, StopSwitch
 from chomp.train.hooks.base import Hook, run_hooks
-from chomp.train.progress import Progress
+from chomp.train.progress import TrainProgress
 from chomp.train.restorer import Start
 from tests.engine import dummy_config, events_of, rows, write_config, write_corpus
 
@@ -127,7 +127,7 @@ class FakeSession:
 class FakeTrainer:
     def __init__(self) -> None:
         self.session = FakeSession()
-        self.progress = Progress(step=5)
+        self.progress = TrainProgress(step=5)
 
 
 def test_the_cadence_includes_the_last_step_and_never_step_0() -> None:
@@ -156,7 +156,7 @@ def test_all_jobs_done_leaves_nothing_unfinished() -> None:
 
 def test_older_checkpoints_name_their_unfinished_jobs_and_carry_the_deferred_row() -> None:
     meta = {"owed": ["eval", "sample"], "owed_row": {"step": 5, "loss": 1.5}}
-    assert Progress.from_meta(5, meta).unfinished_jobs == ["eval", "sample"]
+    assert TrainProgress.from_meta(5, meta).unfinished_jobs == ["eval", "sample"]
     start = Start(step=5, meta=meta)
     assert (start.unfinished_jobs, start.deferred_row) == (["eval", "sample"], {"step": 5, "loss": 1.5})
     assert (Start().unfinished_jobs, Start().deferred_row) == ([], None)

@@ -15,7 +15,7 @@ STOP = StopRequest("SIGTERM received", 143)
     ("error", "status", "reason", "exit_code"),
     [
         (StopRequestedError(), "stopped", "SIGTERM received", 143),
-        (AbortRequestedError(), "stopped", "abort was asked for: nothing was saved", 0),
+        (AbortRequestedError(), "stopped", "abort requested: nothing was saved", 0),
         (ConfigError("c.yaml: no"), "crashed", "c.yaml: no", 2),
         (DataError("no text"), "crashed", "no text", 3),
         (DeviceError("no GPU"), "crashed", "no GPU", 4),

@@ -7,7 +7,7 @@ import json
 
 from chomp.config.fields import MAX_STEPS
 from chomp.config.run import DebugConfig
-from chomp.train.progress import Progress, Rollbacks
+from chomp.train.progress import Rollbacks, TrainProgress
 
 DEBUG = DebugConfig(nonfinite="rollback", rollback_lr_factor=0.25, rollback_steps=100)
 
@@ -32,5 +32,5 @@ def test_steps_stay_within_what_the_device_counts() -> None:
 def test_a_checkpoint_carries_them_and_an_older_one_has_none() -> None:
     rollbacks = Rollbacks().one_more(480, DEBUG)
     meta = json.loads(json.dumps({"rollbacks": dataclasses.asdict(rollbacks)}))
-    assert Progress.from_meta(400, meta).rollbacks == rollbacks
-    assert Progress.from_meta(400, {}).rollbacks == Rollbacks()
+    assert TrainProgress.from_meta(400, meta).rollbacks == rollbacks
+    assert TrainProgress.from_meta(400, {}).rollbacks == Rollbacks()

@@ -56,7 +56,7 @@ class Hook:
         raise NotImplementedError
 
     def on_rollback(self, trainer: Trainer) -> None:
-        """The run went back to an earlier step: what is known of later ones is void."""
+        """The run went back to an earlier step: forget later ones."""
 
     def on_end(self, trainer: Trainer) -> None:
         """The text is used up, which makes the last completed step the run's last; `on_step` follows where due."""

@@ -1,4 +1,4 @@
-"""Text that the model writes while it learns."""
+"""Samples while training."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from chomp.train.hooks.log import LogHook
 from chomp.train.hooks.sample import SampleHook
 from chomp.train.hooks.save_plan import SavePlan
 from chomp.train.machine import device_facts, package_versions
-from chomp.train.progress import Progress
+from chomp.train.progress import TrainProgress
 from chomp.train.session import Session
 from chomp.train.trainer import Trainer
 
@@ -62,7 +62,7 @@ class SaveHook(Hook):
                     topic="checkpoint",
                     step=failure.step,
                     message=f"step {failure.step} could not be saved ({failure.reason}); "
-                    "training goes on and the next save tries again",
+                    "training continues and the next save tries again",
                 )
             )
 
@@ -107,7 +107,7 @@ class SaveHook(Hook):
         return True
 
 
-def _checkpoint_meta(session: Session, progress: Progress, deferred_row: dict[str, Any] | None) -> dict[str, Any]:
+def _checkpoint_meta(session: Session, progress: TrainProgress, deferred_row: dict[str, Any] | None) -> dict[str, Any]:
     """The description saved beside a checkpoint's arrays; older checkpoints are read by these names."""
     evaluated = progress.eval_step == progress.step
     return {

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.config import Config
-from chomp.record.text import count, duration, memory, sanitize
+from chomp.record.text import count, duration, sanitize, size
 from chomp_tui.config.preflight import FULL, TIGHT, Report, fit
 
 BAR_CELLS = 10
@@ -132,7 +132,7 @@ def digest(report: Report) -> Content:
     total = figures["memory"].get("total") or 0
     verdict = fit(total, report.limit[0] if report.limit else None)
     glyph, tone = _TONES[verdict]
-    parts = Content(f"{count(figures['parameters'])} parameters · {memory(total)} ")
+    parts = Content(f"{count(figures['parameters'])} parameters · {size(total)} ")
     parts += Content.styled(f"{glyph} {verdict}" if report.limit else "", tone)
     return parts.stylize("$muted") if report.is_outdated else parts
 
@@ -172,11 +172,11 @@ def memory_text(figures: Mapping[str, Any], limit: tuple[float, str] | None) -> 
     parts = figures["memory"]
     total = parts.get("total") or sum(parts.get(part) or 0 for part in _PARTS)
     scale = max(total, 1)
-    rows = [_row("memory, estimated", memory(total), strong=True)]
+    rows = [_row("memory, estimated", size(total), strong=True)]
     rows += [_bar(part, parts.get(part) or 0, scale) for part in _PARTS]
     compiled = parts.get("compiled")
     if compiled:
-        rows.append(_row("memory, compiled (XLA)", memory(compiled.get("total", sum(compiled.values()))), strong=True))
+        rows.append(_row("memory, compiled (XLA)", size(compiled.get("total", sum(compiled.values()))), strong=True))
         top = max([*(number for name, number in compiled.items() if name != "total"), 1])
         rows += [_bar(name.replace("_", " "), number, top) for name, number in compiled.items() if name != "total"]
         total = compiled.get("total", total)
@@ -194,7 +194,7 @@ def _verdict(total: float, limit: tuple[float, str] | None) -> Content:
     share = total / limit[0]
     return Content.assemble(
         (f"{glyph} {verdict}", f"bold {tone}"),
-        f"  {share:.0%} of {memory(limit[0])}",
+        f"  {share:.0%} of {size(limit[0])}",
         (f"\n  {limit[1]}\n  fits below {TIGHT:.0%}, tight below {FULL:.0%}", "$muted"),
     )
 
@@ -209,4 +209,4 @@ def _bar(name: str, number: float, scale: float) -> Content:
     full = int(cells)
     part = "▏▎▍▌▋▊▉"[int((cells - full) * 8) - 1] if int((cells - full) * 8) else ""
     bar = ("█" * full + part).ljust(BAR_CELLS)
-    return Content.assemble((f"  {name[:13]:<14}", "$muted"), (bar, "$primary"), f"{memory(number):>10}")
+    return Content.assemble((f"  {name[:13]:<14}", "$muted"), (bar, "$primary"), f"{size(number):>10}")

@@ -10,9 +10,9 @@ from textual.geometry import Region
 from textual.widgets import Static
 
 from chomp.device import Gpu, Process
-from chomp.record.text import sanitize
+from chomp.record.text import sanitize, size
 from chomp_tui.chart.sparkline import sparkline
-from chomp_tui.engine.machine import Machine, gib
+from chomp_tui.engine.machine import Machine
 from chomp_tui.live.gpu_watch import KEPT_MINUTES, Trail
 from chomp_tui.widgets.update_if_changed import same, set_title
 
@@ -137,10 +137,10 @@ def machine_lines(machine: Machine, width: int) -> Content:
     else:
         cpu = _label("CPU") + _bar(busy / 100, cells, alarming=False) + f"  {busy:.0f}% of {cores}"
     if used is None:
-        memory = _label("memory") + gib(machine.memory_bytes)
+        memory = _label("memory") + size(machine.memory_bytes)
     else:
         share = used / machine.memory_bytes
-        memory = _label("memory") + _bar(share, cells) + f"  {gib(used)} of {gib(machine.memory_bytes)}"
+        memory = _label("memory") + _bar(share, cells) + f"  {size(used)} of {size(machine.memory_bytes)}"
     return cpu + "\n" + memory
 
 
@@ -162,7 +162,7 @@ def _memory(gpu: Gpu, cells: int) -> Content:
     used, total = gpu.memory_used_bytes, gpu.memory_total_bytes
     if used is None or not total:
         return _missing("memory", gpu, "memory")
-    return _label("memory") + _bar(used / total, cells) + f"  {gib(used)} of {gib(total)}  {used / total:.0%}"
+    return _label("memory") + _bar(used / total, cells) + f"  {size(used)} of {size(total)}  {used / total:.0%}"
 
 
 def _load(gpu: Gpu, cells: int) -> Content:
@@ -213,8 +213,8 @@ def _processes(gpu: Gpu, width: int) -> list[Content]:
 
 
 def _process(process: Process, width: int) -> Content:
-    memory = gib(process.memory_bytes) if process.memory_bytes is not None else f"{ABSENT} GiB"
-    before = f"{process.pid:>7}  {memory:>9}  "
+    memory = size(process.memory_bytes) if process.memory_bytes is not None else ABSENT
+    before = f"{process.pid:>7}  {memory:>10}  "
     name = sanitize(process.name or ABSENT)
     room = max(4, width - len(before))
     # The end of a path says more than its beginning.

@@ -18,6 +18,7 @@ from textual.widgets import Static
 
 from chomp.device import Decision, Probe, environment_report, recommended_environment
 from chomp.device.probe import load_nvml
+from chomp.errors import command_name
 from chomp.record.text import duration, sanitize
 from chomp_tui import keys
 from chomp_tui.engine import flags
@@ -29,7 +30,7 @@ from chomp_tui.screens.device.flag_rules import RuleList, hung
 from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard
 from chomp_tui.widgets.update_if_changed import set_text, set_title
 
-COMMAND = "chomp train CONFIG"
+COMMAND = f"{command_name()} train CONFIG"
 # A driver that is asked every two seconds and silent for so long is in trouble.
 SILENT_SECONDS = 5 * INTERVAL_SECONDS
 # Lines of each curve of the last minutes, by how many GPUs share a high and wide screen.

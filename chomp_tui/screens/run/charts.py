@@ -52,10 +52,20 @@ def _row_key(rows: Columns, index: int) -> tuple[float, float]:
 def x_values(columns: Columns, view: RunView, x_axis: str) -> np.ndarray:
     """What rows or evaluations are plotted by; time in seconds since the first attempt began."""
     if x_axis == "tokens":
-        return columns["tokens_seen"]
+        return columns["tokens_seen"] if columns is view.rows else tokens_at(columns["step"], view)
     if x_axis == "time":
         return columns["t"] - (view.first_started_at or (float(columns["t"][0]) if len(columns) else 0.0))
     return columns["step"]
+
+
+def tokens_at(steps: np.ndarray, view: RunView) -> np.ndarray:
+    """Loss tokens up to each step, at the pace of the rows up to it; before the first row, at the configured pace."""
+    rows, configured = view.rows, view.started.tokens_per_step if view.started is not None else np.nan
+    if not len(rows):
+        return steps * configured
+    place = np.searchsorted(rows["step"], steps, side="right") - 1
+    pace = rows["tokens_seen"][place] / np.maximum(rows["step"][place], 1)
+    return steps * np.where((place < 0) | np.isnan(pace), configured, pace)
 
 
 def loss_lines(snapshot: RunSnapshot) -> list[Line]:

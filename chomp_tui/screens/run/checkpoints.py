@@ -6,8 +6,8 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
 
-from chomp.record.run_view import CheckpointView
-from chomp.record.text import duration, size
+from chomp.record.run_view import CheckpointStatus
+from chomp.record.text import duration, elapsed, size
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.widgets.listing import Column, Listing, Row, cell
 
@@ -57,7 +57,7 @@ class RunCheckpoints(Vertical):
         self.post_message(self.Opened())
 
 
-def _row(one: CheckpointView, now: float) -> Row:
+def _row(one: CheckpointStatus, now: float) -> Row:
     word, tone = WORDS.get(one.state, (one.state, "muted"))
     return Row(
         str(one.step),
@@ -74,4 +74,4 @@ def _row(one: CheckpointView, now: float) -> Row:
 
 
 def _seconds(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f} s"
+    return MISSING if value is None else elapsed(value)

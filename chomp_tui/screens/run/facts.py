@@ -7,7 +7,7 @@ from textwrap import wrap
 
 from textual.content import Content
 
-from chomp.record.text import count, device_name, duration, sanitize
+from chomp.record.text import count, device_name, elapsed, sanitize
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.panel import TextPanel
 
@@ -69,7 +69,7 @@ def _run(snapshot: RunSnapshot) -> Iterator[Fact]:
     if view.compiled is not None:
         cache = f", cache {view.compiled.cache}" if view.compiled.cache else ", no cache"
         how = "from the cache" if view.compiled.cache_hit else "anew"
-        yield "compiled", f"{how} in {duration(view.compiled.seconds)}{cache}"
+        yield "compiled", f"{how} in {elapsed(view.compiled.seconds)}{cache}"
     if started.accepted:
         yield "accepted", ", ".join(started.accepted)
     if view.unknown_kinds:

@@ -24,8 +24,8 @@ class MemoryPanel(TextPanel):
             device[1] = Content.styled("this device does not tell", "$muted")
         lines = [
             *device,
-            Content.assemble(("limit   ", "$muted"), (_gib(limit), "bold")),
-            Content.assemble(("host    ", "$muted"), (_gib(snapshot.newest("host_memory_gb")), "bold")),
+            Content.assemble(("limit   ", "$muted"), (_memory(limit), "bold")),
+            Content.assemble(("host    ", "$muted"), (_memory(snapshot.newest("host_memory_gb")), "bold")),
             Content.assemble(
                 ("step    ", "$muted"),
                 (_program(snapshot), "bold"),
@@ -37,8 +37,8 @@ class MemoryPanel(TextPanel):
 
 
 def _line(label: str, value: float | None, limit: float | None, width: int) -> Content:
-    text = Content.assemble((f"{label:<8}", "$muted"), (f"{_gib(value):>9}", "bold"))
-    cells = min(40, width - 26)
+    text = Content.assemble((f"{label:<8}", "$muted"), (f"{_memory(value):>10}", "bold"))
+    cells = min(40, width - 27)
     if value is None or not limit or cells < 4:
         return text
     share = value / limit
@@ -47,13 +47,13 @@ def _line(label: str, value: float | None, limit: float | None, width: int) -> C
     return text + Content.assemble("  ", (filled, colour), (rest, "$border"), (f" {share:>4.0%}", "$muted"))
 
 
-def _gib(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f} GiB"
+def _memory(gib: float | None) -> str:
+    return MISSING if gib is None else size(gib * 2**30)
 
 
 def _program(snapshot: RunSnapshot) -> str:
     total = snapshot.view.compiled.memory.get("total") if snapshot.view.compiled is not None else None
-    return MISSING if not total else f"{total / 2**30:.2f} GiB"
+    return MISSING if not total else size(total)
 
 
 def _disk(snapshot: RunSnapshot) -> str:

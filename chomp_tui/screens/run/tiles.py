@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.columns import Columns
-from chomp.record.text import count, step_time
+from chomp.record.text import count, elapsed
 from chomp_tui.live.snapshot import MISSING, RunSnapshot, said
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.widgets.update_if_changed import set_text
@@ -41,14 +41,12 @@ def readouts(snapshot: RunSnapshot) -> list[Readout]:
         Readout("speed", said(newest("tokens_per_sec"), lambda value: count(round(value))), "tokens/s", "tokens/s"),
         Readout("grad norm", said(newest("grad_norm"), "{:.3g}".format), "", "grad"),
         Readout("learning rate", said(newest("lr"), "{:.2e}".format), f"muon {lr_muon:.2e}" if lr_muon else "", "lr"),
-        Readout("step time", said(newest("step_time_s"), step_time), ""),
+        Readout("step time", said(newest("step_time_s"), elapsed), ""),
         Readout("MFU", said(newest("mfu"), "{:.1%}".format), "", "MFU"),
         Readout("packing", said(newest("packing_utilization"), "{:.1%}".format), "of positions"),
         Readout("tokens seen", count(view.tokens_seen) if view.tokens_seen else MISSING, "", "tokens"),
         Readout("parameters", count(view.started.parameters) if view.started else MISSING, ""),
-        Readout(
-            "compile", said(view.compiled.seconds if view.compiled else None, "{:.1f} s".format), _cached(snapshot)
-        ),
+        Readout("compile", said(view.compiled.seconds if view.compiled else None, elapsed), _cached(snapshot)),
     ]
 
 
