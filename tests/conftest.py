@@ -9,9 +9,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from jaxlib import xla_client
+
+if TYPE_CHECKING:
+    from tests.references import References
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,6 +71,15 @@ if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0":
 # tests start: they are told of signals as an engine in a terminal is.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def references(tmp_path_factory: pytest.TempPathFactory) -> References:
+    """Runs that tests compare with and copy; all workers share them."""
+    from tests.references import References
+
+    base = tmp_path_factory.getbasetemp()
+    return References((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "references")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,27 +13,23 @@ from chomp.checkpoint.restore import choose
 from chomp.errors import CheckpointError
 from chomp.record.events import Checkpoint, RunStarted
 from chomp.record.manifest import list_checkpoints, set_tags, verify
-from tests.engine import assert_same_run, dummy_config, events_of, rows, run, write_config, write_corpus
+from tests.engine import assert_same_run, events_of, rows
+from tests.in_process import run
+from tests.references import References
 
-pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 20 steps with checkpoints 10, 15 and 20."""
-    folder = tmp_path_factory.mktemp("damage")
-    path = write_config(
-        folder / "config.yaml", dummy_config(write_corpus(folder / "corpus"), train={"generate_every": 5})
-    )
-    done = run("train", path, "--run-dir", folder / "finished")
-    assert done.returncode == 0, done.stderr
-    return folder / "finished"
+pytestmark = pytest.mark.compile
 
 
 @pytest.fixture
-def damaged(finished: Path, tmp_path: Path) -> Path:
+def finished(references: References) -> Path:
+    """A run of 20 steps with checkpoints 10, 15 and 20."""
+    return references.run(run, references.config)
+
+
+@pytest.fixture
+def damaged(references: References, tmp_path: Path) -> Path:
     """A copy to be damaged."""
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+    return references.copy(tmp_path / "run", run, references.config)
 
 
 def biggest(checkpoint: Path) -> Path:

@@ -9,9 +9,11 @@ import pytest
 
 from chomp.record.events import RunStarted
 from chomp.record.manifest import list_checkpoints, verify
-from tests.engine import assert_same_run, dummy_config, events_of, rows, run, tiny_config, write_config, write_corpus
+from tests.engine import assert_same_run, events_of, rows, tiny_config
+from tests.in_process import run
+from tests.references import References
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.compile
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -23,17 +25,14 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def test_a_fork_with_the_same_settings_is_the_run_it_came_from(tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "corpus")
+def test_a_fork_with_the_same_settings_is_the_run_it_came_from(references: References, tmp_path: Path) -> None:
     config = tiny_config(
-        corpus,
+        references.corpus,
         data={"packing_mode": "bin", "packing_buffer_docs": 7, "shuffle": True},
         train={"steps": 40, "eval_every": 15},
         checkpoint={"save_every": 10, "max_to_keep": 4},
     )
-    origin, fork = tmp_path / "origin", tmp_path / "fork"
-    trained = run("train", write_config(tmp_path / "c.yaml", config), "--run-dir", origin)
-    assert trained.returncode == 0, trained.stderr
+    origin, fork = references.run(run, config), tmp_path / "fork"
     before = contents(origin)
     forked = run("fork", origin, fork, "--step", 20)
     assert forked.returncode == 0, forked.stderr
@@ -47,12 +46,9 @@ def test_a_fork_with_the_same_settings_is_the_run_it_came_from(tmp_path: Path) -
     assert (started.attempt, started.resumed_from) == (1, 20)
 
 
-def test_a_fork_with_another_setting_leaves_its_origin_alone(tmp_path: Path) -> None:
+def test_a_fork_with_another_setting_leaves_its_origin_alone(references: References, tmp_path: Path) -> None:
     """Retention, tags and a resume of the fork write nothing through the links, and delete nothing behind them."""
-    corpus = write_corpus(tmp_path / "corpus")
-    origin, fork = tmp_path / "origin", tmp_path / "fork"
-    path = write_config(tmp_path / "c.yaml", dummy_config(corpus))
-    assert run("train", path, "--run-dir", origin).returncode == 0
+    origin, fork = references.copy(tmp_path / "origin", run, references.config), tmp_path / "fork"
     assert run("checkpoints", origin, "--tag", 10, "base").returncode == 0
     before = contents(origin)
     forked = run("fork", origin, fork, "--step", 10)
@@ -76,10 +72,8 @@ def test_a_fork_with_another_setting_leaves_its_origin_alone(tmp_path: Path) -> 
     assert rows(fork)[10]["lr"] != rows(origin)[10]["lr"]
 
 
-def test_generate_and_eval_take_a_fork(tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "corpus")
-    origin, fork = tmp_path / "origin", tmp_path / "fork"
-    assert run("train", write_config(tmp_path / "c.yaml", dummy_config(corpus)), "--run-dir", origin).returncode == 0
+def test_generate_and_eval_take_a_fork(references: References, tmp_path: Path) -> None:
+    origin, fork = references.run(run, references.config), tmp_path / "fork"
     assert run("fork", origin, fork).returncode == 0
     one = run("generate", origin, "--prompt", "def ", "--max-tokens", 12)
     other = run("generate", fork, "--prompt", "def ", "--max-tokens", 12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,39 +14,30 @@ from chomp.checkpoint.retention import Retention
 from chomp.checkpoint.store import CheckpointStore
 from chomp.record.events import Checkpoint, NonFinite, RunEnded, RunStarted
 from chomp.record.manifest import list_checkpoints, verify
-from tests.engine import (
-    assert_same_run,
-    dummy_config,
-    events_of,
-    rows,
-    run,
-    saved_arrays,
-    saved_position,
-    write_config,
-    write_corpus,
-)
+from tests.engine import assert_same_run, dummy_config, events_of, rows, saved_arrays, saved_position
+from tests.in_process import run
+from tests.references import References
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.compile
 
 # Large enough to overflow fp32 within two updates.
 WILD = ("-o", "optim.lr=1e30", "--accept", "optim.lr")
 
 
-@pytest.fixture(scope="module")
-def sane(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of 20 steps; `half` beside it was stopped after 10."""
-    folder = tmp_path_factory.mktemp("nonfinite")
-    config = dummy_config(write_corpus(folder / "corpus"), optim={"decay_steps": 18}, checkpoint={"save_every": 10})
-    path = write_config(folder / "config.yaml", config)
-    for name, steps in (("half", 10), ("whole", 20)):
-        done = run("train", path, "--run-dir", folder / name, "-o", f"train.steps={steps}")
-        assert done.returncode == 0, done.stderr
-    return folder
+def settings(references: References) -> dict[str, Any]:
+    return dummy_config(references.corpus, optim={"decay_steps": 18}, checkpoint={"save_every": 10})
 
 
 @pytest.fixture
-def half(sane: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sane / "half", tmp_path / "run"))
+def whole(references: References) -> Path:
+    """A finished run of 20 steps."""
+    return references.run(run, settings(references))
+
+
+@pytest.fixture
+def half(references: References, tmp_path: Path) -> Path:
+    """The same run, stopped after 10 steps."""
+    return references.copy(tmp_path / "run", run, settings(references), "-o", "train.steps=10")
 
 
 def all_finite(run_dir: Path) -> bool:
@@ -57,8 +49,9 @@ def all_finite(run_dir: Path) -> bool:
 
 
 def test_halt_saves_the_state_before_the_bad_step_and_a_resume_with_another_rate_goes_on(
-    half: Path, sane: Path, tmp_path: Path
+    half: Path, whole: Path, tmp_path: Path
 ) -> None:
+    same_steps = Path(shutil.copytree(half, tmp_path / "same"))
     wild = run("train", "--run-dir", half, "--resume", "latest", "-o", "train.steps=20", *WILD)
     assert wild.returncode == 6, wild.stdout
     ended = events_of(half, RunEnded)[-1]
@@ -78,7 +71,6 @@ def test_halt_saves_the_state_before_the_bad_step_and_a_resume_with_another_rate
     assert rows(half)[-1]["step"] == bad - 1, "a refused step has no row"
     assert [info.step for info in list_checkpoints(half / "checkpoints")] == [10, bad - 1]
     assert all_finite(half)
-    same_steps = Path(shutil.copytree(sane / "half", tmp_path / "same"))
     again = run("train", "--run-dir", same_steps, "--resume", "latest", "-o", f"train.steps={bad - 1}", *WILD)
     assert again.returncode == 0, again.stderr
     left, right = saved_arrays(half, bad - 1), saved_arrays(same_steps, bad - 1)
@@ -87,7 +79,7 @@ def test_halt_saves_the_state_before_the_bad_step_and_a_resume_with_another_rate
 
     back = run("train", "--run-dir", half, "--resume", 10, "-o", "optim.lr=0.003", "--accept", "optim.lr")
     assert back.returncode == 0, back.stderr
-    assert_same_run(sane / "whole", half, 20)
+    assert_same_run(whole, half, 20)
 
 
 def test_resume_after_a_halt_needs_the_change_to_be_accepted_and_records_it(half: Path) -> None:
@@ -156,7 +148,7 @@ def test_too_many_skips_in_a_row_end_the_run_with_an_exact_state(half: Path) -> 
     assert {name for name in arrays if arrays[name].tobytes() != again[name].tobytes()} == set()
 
 
-def test_a_state_saved_between_skips_moves_again_under_halt(half: Path, sane: Path) -> None:
+def test_a_state_saved_between_skips_moves_again_under_halt(half: Path, whole: Path) -> None:
     """Such a state is latched; resumed under the policy that halts, it must not refuse finite steps."""
     (info,) = list_checkpoints(half / "checkpoints")
     items: dict[str, dict[str, np.ndarray]] = {}
@@ -171,7 +163,7 @@ def test_a_state_saved_between_skips_moves_again_under_halt(half: Path, sane: Pa
     assert int(saved_arrays(half, 10)["state/skipped_in_a_row"]) == 2
     done = run("train", "--run-dir", half, "--resume", "latest", "-o", "train.steps=20")
     assert done.returncode == 0, done.stderr
-    assert_same_run(sane / "whole", half, 20)
+    assert_same_run(whole, half, 20)
 
 
 def test_rows_of_a_skipping_run_are_json_that_others_can_read(half: Path) -> None:

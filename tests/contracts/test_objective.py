@@ -17,31 +17,30 @@ from chomp.record.fold import fold
 from chomp.record.manifest import list_checkpoints
 from chomp.record.run_view import RunView
 from chomp_tui.screens.run.charts import terms_of
-from tests.engine import assert_same_run, dummy_config, rows, run, saved_arrays, steps_of, write_config, write_corpus
+from tests.engine import assert_same_run, dummy_config, rows, saved_arrays, steps_of
 from tests.export.test_export import LLAMA
+from tests.in_process import run
+from tests.references import References
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.compile
 
 OBJECTIVE = {"label_smoothing": 0.1, "z_loss": 1e-3, "token_filter_keep": 0.5, "mtp_heads": 2}
 TERMS = ("smoothed_loss", "filtered_loss", "z_loss", "mtp_loss_1", "mtp_loss_2")
 SMALL = {**LLAMA, "num_layers": 1}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def finished(references: References) -> Path:
     """A Llama's run of 6 steps, saved at 3 and 6."""
-    folder = tmp_path_factory.mktemp("objective")
     config = dummy_config(
-        write_corpus(folder / "corpus"),
+        references.corpus,
         model=SMALL,
         objective=OBJECTIVE,
         optim={"name": "muon"},
         train={"steps": 6, "grad_accum": 2, "eval_every": 6},
         checkpoint={"save_every": 3},
     )
-    done = run("train", write_config(folder / "config.yaml", config), "--run-dir", folder / "run")
-    assert done.returncode == 0, done.stderr
-    return folder / "run"
+    return references.run(run, config)
 
 
 def heads(run_dir: Path, step: int) -> dict[str, np.ndarray]:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +19,34 @@ from chomp.record.manifest import list_checkpoints
 from tests.engine import (
     Engine,
     assert_same_run,
+    command,
     dummy_config,
     events_of,
     exact_rows,
     rows,
-    run,
     saved_arrays,
     write_config,
     write_corpus,
 )
+from tests.engine import run as run_process
+from tests.in_process import run
+from tests.references import References
 
-pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a corpus, `config.yaml`, and `run`, stopped after 10 of its 20 steps; `whole` was never stopped."""
-    folder = tmp_path_factory.mktemp("rules")
-    config = dummy_config(write_corpus(folder / "corpus"), train={"generate_every": 5, "generate_max_tokens": 4})
-    path = write_config(folder / "config.yaml", config)
-    whole = run("train", path, "--run-dir", folder / "whole")
-    assert whole.returncode == 0, whole.stderr
-    engine = run("train", path, "--run-dir", folder / "run", "-o", "train.steps=10", "-o", "optim.decay_steps=18")
-    assert engine.returncode == 0, engine.stderr
-    return folder
+pytestmark = pytest.mark.compile
 
 
 @pytest.fixture
-def half(base: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(base / "run", tmp_path / "run"))
+def base(references: References) -> Path:
+    """A folder with `config.yaml`, and its `run` that was never stopped."""
+    return references.run(run, references.config).parent
+
+
+@pytest.fixture
+def half(references: References, tmp_path: Path) -> Path:
+    """A run stopped after 10 of the 20 steps."""
+    return references.copy(
+        tmp_path / "run", run, references.config, "-o", "train.steps=10", "-o", "optim.decay_steps=18"
+    )
 
 
 SAME = ("-o", "train.steps=20", "-o", "optim.decay_steps=18")
@@ -121,7 +119,7 @@ def test_a_fixed_setting_is_refused_even_when_it_is_accepted(half: Path) -> None
 
 
 def test_extending_a_finished_run_twice_keeps_its_schedule(base: Path, tmp_path: Path) -> None:
-    run_dir = Path(shutil.copytree(base / "whole", tmp_path / "run"))
+    run_dir = Path(shutil.copytree(base / "run", tmp_path / "run"))
     for steps in (25, 30):
         done = resume(run_dir, "-o", f"train.steps={steps}")
         assert done.returncode == 0, done.stderr
@@ -129,7 +127,7 @@ def test_extending_a_finished_run_twice_keeps_its_schedule(base: Path, tmp_path:
         assert any("the learning rate keeps its schedule, which ends at step 20" in line for line in warnings(run_dir))
     found = rows(run_dir)
     assert [row["step"] for row in found] == list(range(1, 31))
-    assert exact_rows(run_dir)[:20] == exact_rows(base / "whole")
+    assert exact_rows(run_dir)[:20] == exact_rows(base / "run")
     assert {row["lr"] for row in found[20:]} == {found[20]["lr"]}, "the rate stays at its last value"
     assert int(saved_arrays(run_dir, 30)["state/updates"]) == 30
 
@@ -154,6 +152,7 @@ def test_a_finished_run_resumed_is_finished(half: Path) -> None:
     assert (half / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.process
 def test_latest_before_the_first_checkpoint_starts_again_in_the_same_directory(base: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     config = yaml.safe_load((base / "config.yaml").read_text())
@@ -167,7 +166,7 @@ def test_latest_before_the_first_checkpoint_starts_again_in_the_same_directory(b
     done = run("train", base / "config.yaml", "--run-dir", run_dir, "--resume", "latest")
     assert done.returncode == 0, done.stderr
     assert warnings(run_dir) == [f"{run_dir} has no checkpoint yet: starting again at step 0 in the same directory"]
-    assert_same_run(base / "whole", run_dir, 20)
+    assert_same_run(base / "run", run_dir, 20)
     first, started = events_of(run_dir, RunStarted)
     assert isinstance(started, RunStarted)
     assert (started.attempt, started.resumed_from) == (2, None)
@@ -231,6 +230,7 @@ def test_a_step_that_was_never_saved(half: Path) -> None:
     assert done.stderr == "error: --resume 7: there is no checkpoint of that step (there is: 5, 10)\n"
 
 
+@pytest.mark.process
 def test_a_live_engine_is_named(base: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     engine = Engine(run_dir, "train", base / "config.yaml", "--run-dir", run_dir, "-o", "train.steps=1000000")
@@ -277,7 +277,7 @@ def test_without_a_config_the_run_s_own_is_taken_from_any_folder(base: Path, hal
     assert done.returncode == 0, done.stderr
     assert (half / "config_original.yaml").read_bytes() == original, "the user's file, byte for byte"
     assert [row["step"] for row in rows(half)] == list(range(1, 21))
-    whole, found = saved_arrays(base / "whole", 20), saved_arrays(half, 20)
+    whole, found = saved_arrays(base / "run", 20), saved_arrays(half, 20)
     assert {name for name in whole if whole[name].tobytes() != found[name].tobytes()} == set()
     assert list(elsewhere.iterdir()) == []
 
@@ -285,7 +285,7 @@ def test_without_a_config_the_run_s_own_is_taken_from_any_folder(base: Path, hal
 def test_a_relative_run_directory(base: Path, tmp_path: Path) -> None:
     done = run("train", base / "config.yaml", "--run-dir", "here/run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert_same_run(base / "whole", tmp_path / "here" / "run", 20)
+    assert_same_run(base / "run", tmp_path / "here" / "run", 20)
     again = run("train", "--run-dir", "here/run", "--resume", "5", cwd=tmp_path)
     assert again.returncode == 5, "step 5 is no longer kept"
     assert "(there is: 10, 15, 20)" in again.stderr
@@ -356,12 +356,14 @@ def test_rows_beyond_the_restored_step_and_torn_lines_go(half: Path, base: Path)
     )
 
 
-def test_two_engines_started_at_the_same_instant(base: Path, tmp_path: Path) -> None:
+@pytest.mark.process
+def test_two_engines_started_at_the_same_instant(references: References, tmp_path: Path) -> None:
     """One trains; the other says why it does not, and the directory holds one run."""
-    args = [sys.executable, "-m", "chomp", "train", str(base / "config.yaml"), "--run-dir", str(tmp_path / "run")]
+    alone = references.run(run_process, references.config)
+    args = command("train", alone.parent / "config.yaml", "--run-dir", tmp_path / "run")
     both = [subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 5]
     loser = said[0] if both[0].returncode == 5 else said[1]
     assert "is in use by" in loser or "already holds a run" in loser
-    assert_same_run(base / "whole", tmp_path / "run", 20)
+    assert_same_run(alone, tmp_path / "run", 20)

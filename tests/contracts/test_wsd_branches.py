@@ -9,21 +9,20 @@ import pytest
 from chomp.record.events import Warned
 from chomp.record.origin import read_origin
 from chomp.record.rundir import RunDir
-from tests.engine import dummy_config, events_of, rows, run, write_config, write_corpus
+from tests.engine import dummy_config, events_of, rows
+from tests.in_process import run
+from tests.references import References
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.compile
 PEAK, FLOOR, AT = 3e-3, 0.1, 10
 
 
-@pytest.fixture(scope="module")
-def stable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def stable(references: References, tmp_path: Path) -> Path:
     """A run of 20 steps that never decays."""
-    folder = tmp_path_factory.mktemp("wsd")
     optim = {"lr": PEAK, "min_lr_ratio": FLOOR, "schedule": "wsd", "decay_steps": 0}
-    config = dummy_config(write_corpus(folder / "corpus"), optim=optim, checkpoint={"max_to_keep": 9})
-    done = run("train", write_config(folder / "c.yaml", config), "--run-dir", folder / "stable")
-    assert done.returncode == 0, done.stderr
-    return folder / "stable"
+    config = dummy_config(references.corpus, optim=optim, checkpoint={"max_to_keep": 9})
+    return references.copy(tmp_path / "stable", run, config)
 
 
 def branch(stable: Path, name: str, steps: int, **optim: object) -> Path:
