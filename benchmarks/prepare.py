@@ -23,7 +23,7 @@ import tokenizers
 
 from chomp.config.data import TokenizerConfig
 from chomp.data.bpe import train_bpe
-from chomp.data.sources.memory import stdlib_source
+from chomp.data.sources.stdlib import stdlib_source
 from chomp.data.sources.tokens import TokensSource
 from chomp.data.tokenfiles import TokenFile
 from chomp.data.tokenize_corpus import Plan, prepare

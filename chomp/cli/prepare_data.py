@@ -101,7 +101,7 @@ def command(
 def _source(text: tuple[str, ...], text_key: str, on_bad_text: Any) -> RandomAccessSource:
     from chomp.config.data import DataConfig
     from chomp.data.sources.files import FilesSource
-    from chomp.data.sources.memory import stdlib_source
+    from chomp.data.sources.stdlib import stdlib_source
 
     if not text:
         return stdlib_source()

@@ -21,7 +21,7 @@ from chomp.cli.prepare_data import command
 from chomp.config.data import TokenizerConfig
 from chomp.data import tokenize_corpus as preparing
 from chomp.data.bpe import train_bpe
-from chomp.data.sources.memory import InMemorySource
+from chomp.data.sources.base import InMemorySource
 from chomp.data.tokenfiles import Metadata
 from chomp.data.tokenize_corpus import UNFINISHED, Plan, Progress, prepare
 from chomp.data.tokenizers import build_tokenizer

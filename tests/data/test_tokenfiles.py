@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from chomp.config.data import DataConfig, TokenizerConfig
-from chomp.data.sources.memory import InMemorySource
+from chomp.data.sources.base import InMemorySource
 from chomp.data.sources.tokens import TokensSource, token_sources
 from chomp.data.tokenfiles import find_token_files, narrowest, read_offsets
 from chomp.data.tokenize_corpus import Plan, prepare
