@@ -8,7 +8,6 @@ the files move up and `metadata.json` follows them: a folder that has it is whol
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -42,6 +41,7 @@ from chomp.data.tokenizer import Ids, Tokenizer
 from chomp.data.tokenizers import build_tokenizer
 from chomp.data.vocabulary import named_roles
 from chomp.errors import DataError
+from chomp.record.lock import locked
 from chomp.record.rundir import fsync_folder, write_whole
 
 UNFINISHED = ".unfinished"
@@ -141,25 +141,14 @@ def _prepare(plan: Plan, report: Report) -> Metadata:
     for name in ("train.bin", "val.bin", TOKENIZER):
         if (plan.folder / name).exists() and not (plan.folder / UNFINISHED).exists():
             raise DataError(f"{plan.folder / name} exists and is not from this command; choose another folder")
-    with _alone(plan.folder):
-        work = _Work(plan, identity, report)
-        work.write()
-        return work.finish()
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep every other process out of a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
+    plan.folder.mkdir(parents=True, exist_ok=True)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with locked(plan.folder):
+            work = _Work(plan, identity, report)
+            work.write()
+            return work.finish()
     except BlockingIOError:
-        raise DataError(f"another process is preparing data in {folder}") from None
-    else:
-        yield
-    finally:
-        os.close(handle)
+        raise DataError(f"another process is preparing data in {plan.folder}") from None
 
 
 class _Work:

@@ -6,11 +6,13 @@ dies. The file's text names the holder for people and for other machines.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -83,6 +85,27 @@ def live_holder(path: Path) -> Holder | None:
     return holder if holder is not None and holder.is_alive() and holder.wrote(path) else None
 
 
+def holder_name(path: Path) -> str:
+    """The process that wrote the lock file last, as an error message names it."""
+    holder = read_holder(path)
+    return f"pid {holder.pid} on {holder.host}" if holder else "another process"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the `flock` of a file or folder, without writing to it.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
+
+
 class RunLock:
     """Held by an engine for as long as it writes a run directory."""
 
@@ -108,10 +131,8 @@ class RunLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = read_holder(self._path)
-            who = f"pid {holder.pid} on {holder.host}" if holder else "another process"
             raise RunDirError(
-                f"{self._path.parent} is in use by {who}; wait for it, "
+                f"{self._path.parent} is in use by {holder_name(self._path)}; wait for it, "
                 f"stop it with `chomp ctl {self._path.parent} stop`, "
                 "or choose another --run-dir"
             ) from None
