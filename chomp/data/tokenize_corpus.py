@@ -55,7 +55,7 @@ ORDER: tuple[SplitName, ...] = ("val", "train")
 
 
 @dataclass(frozen=True)
-class Plan:
+class CorpusPlan:
     """What is to be written.
 
     Attributes:
@@ -94,7 +94,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Progress:
+class CorpusProgress:
     """How far it is.
 
     Attributes:
@@ -112,10 +112,10 @@ class Progress:
     seconds: float
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[CorpusProgress], None]
 
 
-def prepare(plan: Plan, report: Report = lambda progress: None) -> Metadata:
+def prepare(plan: CorpusPlan, report: Report = lambda progress: None) -> Metadata:
     """Write the files; if they are there already, only say so.
 
     Raises:
@@ -129,7 +129,7 @@ def prepare(plan: Plan, report: Report = lambda progress: None) -> Metadata:
         raise DataError(f"{place}: {error.strerror}; run the command again to continue from what is written") from error
 
 
-def _prepare(plan: Plan, report: Report) -> Metadata:
+def _prepare(plan: CorpusPlan, report: Report) -> Metadata:
     identity = plan.identity()
     with contextlib.suppress(FileNotFoundError):
         there = read_metadata(plan.folder)
@@ -154,7 +154,7 @@ def _prepare(plan: Plan, report: Report) -> Metadata:
 class _Work:
     """The unfinished folder."""
 
-    def __init__(self, plan: Plan, identity: dict[str, Any], report: Report) -> None:
+    def __init__(self, plan: CorpusPlan, identity: dict[str, Any], report: Report) -> None:
         self._plan, self._identity, self._report = plan, identity, report
         self._folder = plan.folder / UNFINISHED
         # Incomplete files of a killed process.
@@ -219,7 +219,7 @@ class _Work:
             characters += len(text)
             yield text
             count = Count(bytes=characters, documents=number)
-            self._report(Progress("tokenizer", number, len(places), count, count, time.monotonic() - started))
+            self._report(CorpusProgress("tokenizer", number, len(places), count, count, time.monotonic() - started))
 
     # Ids -------------------------------------------------------------------------------
 
@@ -241,7 +241,9 @@ class _Work:
             counts = self._total({split.name: split.count})
             fresh = Count(**{key: value - getattr(before, key) for key, value in counts})
             self._report(
-                Progress(split.name, split.next_document, len(documents), counts, fresh, time.monotonic() - started)
+                CorpusProgress(
+                    split.name, split.next_document, len(documents), counts, fresh, time.monotonic() - started
+                )
             )
 
     def _encoded(self, documents: Documents, start: int) -> Iterator[tuple[list[str], list[Ids]]]:
