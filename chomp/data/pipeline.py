@@ -160,8 +160,8 @@ class DataPipeline:
             self._config.data.packing_buffer_docs if self._config.data.packing_mode == "bin" else 1
         )
 
-    def hurry(self) -> None:
-        """End every wait for a retry, now and later: it becomes a DataError. From any thread."""
+    def cancel_retries(self) -> None:
+        """End every wait for a retry, now and later, with a DataError. From any thread."""
         self._retry.stop.set()
 
     def close(self) -> None:
