@@ -75,7 +75,7 @@ def one(run_dir: Path, entry: str, output: Path) -> None:
     import psutil
 
     from chomp.export.formats import export
-    from chomp.export.options import Ask
+    from chomp.export.options import ExportOptions
     from chomp.generate.load import load_trained
 
     began = time.perf_counter()
@@ -83,7 +83,7 @@ def one(run_dir: Path, entry: str, output: Path) -> None:
     leaves = jax.tree.leaves(trained.params)
     held, loaded = psutil.Process().memory_info().rss, time.perf_counter()
     name, _, dtype = entry.partition(":")
-    files = export(trained, name, output, Ask(cast(Any, dtype or None), measure=False))
+    files = export(trained, name, output, ExportOptions(cast(Any, dtype or None), measure=False))
     cost = Cost(
         parameters=sum(leaf.size for leaf in leaves),
         weights=sum(leaf.nbytes for leaf in leaves),

@@ -23,10 +23,10 @@ import tokenizers
 
 from chomp.config.data import TokenizerConfig
 from chomp.data.bpe import train_bpe
-from chomp.data.sources.memory import stdlib_source
+from chomp.data.sources.stdlib import stdlib_source
 from chomp.data.sources.tokens import TokensSource
 from chomp.data.tokenfiles import TokenFile
-from chomp.data.tokenize_corpus import Plan, prepare
+from chomp.data.tokenize_corpus import CorpusPlan, prepare
 
 TOKENS = 1 << 27
 
@@ -62,7 +62,7 @@ def encoding(folder: Path, repeats: int) -> None:
         return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
     def ours() -> None:
-        prepare(Plan(folder / f"prepared{next(number)}", source, config))
+        prepare(CorpusPlan(folder / f"prepared{next(number)}", source, config))
 
     medians = taking_turns({"library": library, "chomp": ours}, repeats)
     for name, value in medians.items():

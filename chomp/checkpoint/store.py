@@ -28,6 +28,7 @@ from chomp.checkpoint.retention import Retention
 from chomp.errors import CheckpointError
 from chomp.record.events import Checkpoint
 from chomp.record.manifest import MANIFEST, CheckpointInfo, list_checkpoints, seal, verify
+from chomp.record.new_folder import free_path
 
 log = logging.getLogger("chomp.checkpoint")
 
@@ -303,11 +304,8 @@ class CheckpointStore:
         beyond = [info for info in self.infos() if info.step > after]
         if not beyond:
             return []
-        place = self.folder / SET_ASIDE / label
-        number = 2
-        while place.exists():
-            # Attempts are counted in the event log, which a user may have cut short.
-            place, number = place.with_name(f"{label}-{number}"), number + 1
+        # The name may be taken: attempts are counted in the event log, which a user may have cut short.
+        place = free_path(self.folder / SET_ASIDE / label)
         place.mkdir(parents=True)
         for info in beyond:
             info.path.rename(place / info.path.name)

@@ -12,7 +12,7 @@ import click
 
 @click.command("export")
 @click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
-@click.option("--to", "name", metavar="FORMAT", help="hf, gguf, mhc, megalodon-jax, int8 or stablehlo; see --list.")
+@click.option("--to", "name", metavar="FORMAT", help="Format, such as hf or gguf; --list shows all.")
 @click.option("-d", "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Output folder.")
 @click.option(
     "--dtype",
@@ -47,34 +47,34 @@ def command(
 
     open_run_around(source)
     prepare_environment()
-    from chomp.export.formats import FORMATS, export, refusal
+    from chomp.export.formats import FORMATS, export, unsupported_reason
     from chomp.export.int8 import read_cost
-    from chomp.export.options import Ask
+    from chomp.export.options import ExportOptions
     from chomp.generate.load import describe, load_trained
     from chomp.train.compilation import use_compilation_cache
 
     if name is not None and name not in FORMATS:
         raise click.UsageError(f"unknown format {name}; choose one of {', '.join(FORMATS)}")
-    ask = Ask(dtype, seq_len, measure=not no_measure)
+    options = ExportOptions(dtype, seq_len, measure=not no_measure)
     if only_list:
         run, info, config, tokenizer = describe(source)
         click.echo(f"step {info.step} of {run.path}", err=True)
-        reasons = {key: refusal(key, config, tokenizer, ask) for key in FORMATS}
+        reasons = {key: unsupported_reason(key, config, tokenizer, options) for key in FORMATS}
         if as_json:
             said_of = {
-                key: {"possible": why is None, "why": why, "what": FORMATS[key].what} for key, why in reasons.items()
+                key: {"possible": why is None, "why": why, "what": FORMATS[key].WHAT} for key, why in reasons.items()
             }
             click.echo(json.dumps(said_of))
             return
         for key, why in reasons.items():
-            click.echo(f"{'✓' if why is None else '✗'} {key:<14}{why or FORMATS[key].what}")
+            click.echo(f"{'✓' if why is None else '✗'} {key:<14}{why or FORMATS[key].WHAT}")
         return
     trained = load_trained(source, on_host=True)
     click.echo(f"step {trained.info.step} of {trained.run.path}", err=True)
     assert name is not None
     assert output is not None
     use_compilation_cache()
-    files = export(trained, name, output, ask)
+    files = export(trained, name, output, options)
     cost = read_cost(output) if name == "int8" else None
     if as_json:
         said = {"folder": str(output), "step": trained.info.step, "bytes": files}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from chomp.record.text import duration, size
 
 from chomp.errors import command_name
 
@@ -17,10 +20,9 @@ if TYPE_CHECKING:
     from chomp.config.data import TokenizerConfig
     from chomp.data.sources.base import RandomAccessSource
     from chomp.data.tokenfiles import Metadata
-    from chomp.data.tokenize_corpus import Progress
+    from chomp.data.tokenize_corpus import CorpusProgress
 
-# Lines on a terminal are written over; elsewhere there is one now and then.
-TERMINAL_SECONDS, LINE_SECONDS = 0.2, 10.0
+LINE_SECONDS = 10.0
 STAGES = {"tokenizer": "training the tokenizer", "val": "val.bin", "train": "train.bin"}
 
 
@@ -76,9 +78,9 @@ def command(
     # The pool of the library's threads is made once, when it is first used.
     os.environ["RAYON_NUM_THREADS"] = str(workers or len(os.sched_getaffinity(0)))
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
-    from chomp.data.tokenize_corpus import Plan, prepare
+    from chomp.data.tokenize_corpus import CorpusPlan, prepare
 
-    plan = Plan(
+    plan = CorpusPlan(
         folder=output,
         source=_source(text, text_key, on_bad_text),
         tokenizer=_tokenizer(tokenizer),
@@ -86,24 +88,23 @@ def command(
         val_documents=val_documents,
     )
     click.echo(plan.source.describe(), err=True)
-    line = _Line()
+    display = _Display()
     try:
-        said = prepare(plan, line.report)
+        with display.bars:
+            written = prepare(plan, display.report)
     except KeyboardInterrupt:
-        line.end()
         click.echo(f"stopped; run the same command again to continue in {output}", err=True)
         raise
-    line.end()
     if as_json:
-        click.echo(json.dumps({"folder": str(output), **said.model_dump(exclude_none=True)}))
+        click.echo(json.dumps({"folder": str(output), **written.model_dump(exclude_none=True)}))
     else:
-        _conclude(output, said)
+        _conclude(output, written)
 
 
 def _source(text: tuple[str, ...], text_key: str, on_bad_text: Any) -> RandomAccessSource:
     from chomp.config.data import DataConfig
     from chomp.data.sources.files import FilesSource
-    from chomp.data.sources.memory import stdlib_source
+    from chomp.data.sources.stdlib import stdlib_source
 
     if not text:
         return stdlib_source()
@@ -120,58 +121,54 @@ def _tokenizer(name: str | None) -> TokenizerConfig:
     return TokenizerConfig(kind="hf", hf_name_or_path=name)
 
 
-class _Line:
-    """One line with the progress."""
+class _Display:
+    """The progress on standard error: a bar for each stage on a terminal, elsewhere a line now and then."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._stage = ""
-        self._began = self._said = time.monotonic()
-        self._begun_at = 0
+        console = Console(stderr=True)
+        self._has_bars = console.is_interactive
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not self._has_bars,
+        )
+        self._stages: dict[str, TaskID] = {}
+        self._line_at = time.monotonic()
 
-    def report(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if progress.stage != self._stage:
-            self.end()
-            self._stage, self._began, self._begun_at = progress.stage, now, progress.done
-        is_last = progress.done == progress.total
-        if now - self._said < (TERMINAL_SECONDS if self._terminal else LINE_SECONDS) and not is_last:
+    def report(self, progress: CorpusProgress) -> None:
+        stage, done, total, speed = progress.stage, progress.done, progress.total, _speed(progress)
+        if stage not in self._stages:
+            for task in self.bars.task_ids:
+                self.bars.update(task, speed="")
+            self._stages[stage] = self.bars.add_task(STAGES[stage], total=total, completed=done, speed=speed)
+        self.bars.update(self._stages[stage], completed=done, speed=speed)
+        if self._has_bars or (time.monotonic() - self._line_at < LINE_SECONDS and done != total):
             return
-        self._said = now
-        text = self._text(progress, now)
-        click.echo(f"\r{text}\x1b[K" if self._terminal else text, nl=not self._terminal, err=True)
-
-    def _text(self, progress: Progress, now: float) -> str:
-        from chomp.record.text import duration, size
-
-        share = progress.done / progress.total
-        seconds = max(progress.seconds, 1e-9)
-        parts = [
-            f"{STAGES[progress.stage]}: {progress.done:,} of {progress.total:,} documents, {share:.0%}",
-            f"{size(progress.fresh.bytes / seconds)}/s",
-        ]
-        if progress.stage != "tokenizer":
-            parts.append(f"{progress.fresh.tokens / seconds / 1e6:.2f} M tokens/s")
-        done = progress.done - self._begun_at
-        if done and share < 1:
-            parts.append(f"{duration((now - self._began) / done * (progress.total - progress.done))} left")
-        if progress.stage == "tokenizer" and share == 1:
-            parts.append("merging")
-        return "  ".join(parts)
-
-    def end(self) -> None:
-        """End the line."""
-        if self._terminal and self._stage:
-            click.echo(err=True)
+        self._line_at = time.monotonic()
+        left = self.bars.tasks[self._stages[stage]].time_remaining
+        text = f"{STAGES[stage]}: {done:,} of {total:,} documents, {done / total:.0%}  {speed}"
+        click.echo(f"{text}  {duration(left)} left" if left else text, err=True)
 
 
-def _conclude(folder: Path, said: Metadata) -> None:
-    for name, count in (("train", said.train), ("val", said.val)):
+def _speed(progress: CorpusProgress) -> str:
+    if progress.stage == "tokenizer" and progress.done == progress.total:
+        return "merging"
+    seconds = max(progress.seconds, 1e-9)
+    tokens = "" if progress.stage == "tokenizer" else f"  {progress.fresh.tokens / seconds / 1e6:.2f} M tokens/s"
+    return f"{size(progress.fresh.bytes / seconds)}/s{tokens}"
+
+
+def _conclude(folder: Path, written: Metadata) -> None:
+    for name, count in (("train", written.train), ("val", written.val)):
         ratio = f", {count.bytes / count.tokens:.3f} bytes per token" if count.tokens else ""
-        click.echo(f"{name}.bin  {count.tokens:,} tokens of {count.documents:,} documents ({said.dtype}){ratio}")
-    tokenizer = "kind=byte" if said.tokenizer.kind == "byte" else "kind=file"
-    path = "" if said.tokenizer.kind == "byte" else f" -o data.tokenizer.path={folder / 'tokenizer.json'}"
-    click.echo(f"vocabulary {said.vocab_size:,} ids; tokenizer {said.tokenizer.digest[:12]}")
+        click.echo(f"{name}.bin  {count.tokens:,} tokens of {count.documents:,} documents ({written.dtype}){ratio}")
+    tokenizer = "kind=byte" if written.tokenizer.kind == "byte" else "kind=file"
+    path = "" if written.tokenizer.kind == "byte" else f" -o data.tokenizer.path={folder / 'tokenizer.json'}"
+    click.echo(f"vocabulary {written.vocab_size:,} ids; tokenizer {written.tokenizer.digest[:12]}")
     click.echo(
         f"train on it: {command_name()} train CONFIG -o data.backend=tokens -o data.tokens_path={folder} "
         f"-o data.tokenizer.{tokenizer}{path}"

@@ -86,14 +86,11 @@ RULES: tuple[Rule, ...] = (
         Rule(f"data.{name}", "allowed", "the text itself is compared")
         for name in (
             "files",
-            "tokens_path",
-            "tokens_eval_path",
-            "tokens_dtype",
             "local_text",
+            "*path",
+            "tokens_dtype",
             "hf_dataset",
             "hf_revision",
-            "tokenizer.path",
-            "tokenizer.hf_name_or_path",
         )
     ),
     Rule("data.shuffle_seed", "allowed", "what it amounts to is compared"),

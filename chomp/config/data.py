@@ -30,6 +30,18 @@ class TokenizerConfig(Section):
     )
 
 
+SOURCE_SETTINGS = {
+    "local_text": ("local_text", "the text itself"),
+    "files": ("files", "a list of paths or globs, such as [texts/*.txt]"),
+    "hf": ("hf_dataset", "a dataset's name on the hub, such as Zyphra/Zyda-2"),
+    "tokens": ("tokens_path", "the path of a token file"),
+}
+"""The setting without which a backend has no text, and what to write there; `stdlib` needs none.
+
+`chomp.data.sources.BACKEND` opens the text of a backend.
+"""
+
+
 class DataConfig(Section):
     """Where text comes from and how it becomes fixed-shape batches."""
 

@@ -52,14 +52,24 @@ class DataPipeline:
         has_eval: whether there is text to evaluate on.
     """
 
-    def __init__(self, text: Text, config: Config, derived: Derived, tokenizer: Tokenizer, vocab_size: int):
+    def __init__(
+        self,
+        text: Text,
+        config: Config,
+        derived: Derived,
+        tokenizer: Tokenizer,
+        *,
+        vocab_size: int,
+        retry: RetryPolicy,
+    ):
         data = config.data
+        self._retry = retry
         self._text = text
         self._tokenizer = tokenizer
         self._config = config
         self._corpus = _corpus(text, data)
         shape = BatchShape(derived.grad_accum, config.train.batch_size, config.train.seq_len)
-        self._plan = make_plan(data, tokenizer, shape, vocab_size)
+        self._plan = make_plan(data, tokenizer, shape, vocab_size, is_tokenized=text.is_tokenized)
         self._seed = derived.shuffle_seed
         self._iterators: list[grain.DatasetIterator[Batch]] = []
         # Read now, so that a held-out document that cannot be read is found before training.
@@ -91,7 +101,7 @@ class DataPipeline:
         if self._text.stream is None:
             return in_order(self._text.train, repeat=data.repeat, shuffle_seed=seed if data.shuffle else None)
         documents: grain.IterDataset[Document] = StreamDataset(
-            self._text.stream, self._text.stream_start, self._corpus, repeat=data.repeat, retry=self._text.retry
+            self._text.stream, self._text.stream_start, self._corpus, repeat=data.repeat, retry=self._retry
         )
         if data.shuffle:
             documents = WindowShuffleIterDataset(documents, window_size=data.shuffle_buffer_size, seed=seed)
@@ -150,13 +160,13 @@ class DataPipeline:
             self._config.data.packing_buffer_docs if self._config.data.packing_mode == "bin" else 1
         )
 
-    def hurry(self) -> None:
-        """End every wait for a retry, now and later: it becomes a DataError. From any thread."""
-        self._text.retry.stop.set()
+    def cancel_retries(self) -> None:
+        """End every wait for a retry, now and later, with a DataError. From any thread."""
+        self._retry.stop.set()
 
     def close(self) -> None:
         """Stop reading; ends waiting for retries at once, and waits only a moment for a read in progress."""
-        self._text.retry.stop.set()
+        self._retry.stop.set()
         for iterator in self._iterators:
             iterator.close()
         self._iterators.clear()
@@ -180,7 +190,8 @@ def build_data(
     limit = vocab_size or config.model.vocab_size or tokenizer.padded_vocab_size
     data = config.data
     retry = RetryPolicy(data.max_retries, data.retry_delay_seconds)
-    return DataPipeline(open_text(data, tokenizer, limit, retry), config, derived, tokenizer, limit)
+    text = open_text(data, tokenizer, limit, retry)
+    return DataPipeline(text, config, derived, tokenizer, vocab_size=limit, retry=retry)
 
 
 def _corpus(text: Text, data: DataConfig) -> Corpus:
@@ -191,14 +202,16 @@ def _corpus(text: Text, data: DataConfig) -> Corpus:
     return Corpus(text.name, None, 2 * data.shuffle_buffer_size if data.shuffle else 0)
 
 
-def make_plan(data: DataConfig, tokenizer: Tokenizer, shape: BatchShape, vocab_size: int) -> PackPlan:
+def make_plan(
+    data: DataConfig, tokenizer: Tokenizer, shape: BatchShape, vocab_size: int, *, is_tokenized: bool
+) -> PackPlan:
     """How the `data` section wants documents packed."""
 
     def encode(document: Document) -> Tokens:
         return tokenizer.encode_document(document) if isinstance(document, str) else document
 
     ignored_eos = None if data.train_on_eos else tokenizer.eos_id
-    specials = tokenizer.specials_per_document if data.backend != "tokens" else 0
+    specials = 0 if is_tokenized else tokenizer.specials_per_document
     without_loss = (data.isolate_documents or data.mask_boundary_loss) + (ignored_eos is not None and tokenizer.add_eos)
     return PackPlan(
         shape=shape,

@@ -8,7 +8,6 @@ the files move up and `metadata.json` follows them: a folder that has it is whol
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -42,6 +41,7 @@ from chomp.data.tokenizer import Ids, Tokenizer
 from chomp.data.tokenizers import build_tokenizer
 from chomp.data.vocabulary import named_roles
 from chomp.errors import DataError
+from chomp.record.lock import locked
 from chomp.record.rundir import fsync_folder, write_whole
 
 UNFINISHED = ".unfinished"
@@ -55,7 +55,7 @@ ORDER: tuple[SplitName, ...] = ("val", "train")
 
 
 @dataclass(frozen=True)
-class Plan:
+class CorpusPlan:
     """What is to be written.
 
     Attributes:
@@ -94,7 +94,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Progress:
+class CorpusProgress:
     """How far it is.
 
     Attributes:
@@ -112,10 +112,10 @@ class Progress:
     seconds: float
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[CorpusProgress], None]
 
 
-def prepare(plan: Plan, report: Report = lambda progress: None) -> Metadata:
+def prepare(plan: CorpusPlan, report: Report = lambda progress: None) -> Metadata:
     """Write the files; if they are there already, only say so.
 
     Raises:
@@ -129,7 +129,7 @@ def prepare(plan: Plan, report: Report = lambda progress: None) -> Metadata:
         raise DataError(f"{place}: {error.strerror}; run the command again to continue from what is written") from error
 
 
-def _prepare(plan: Plan, report: Report) -> Metadata:
+def _prepare(plan: CorpusPlan, report: Report) -> Metadata:
     identity = plan.identity()
     with contextlib.suppress(FileNotFoundError):
         there = read_metadata(plan.folder)
@@ -141,31 +141,20 @@ def _prepare(plan: Plan, report: Report) -> Metadata:
     for name in ("train.bin", "val.bin", TOKENIZER):
         if (plan.folder / name).exists() and not (plan.folder / UNFINISHED).exists():
             raise DataError(f"{plan.folder / name} exists and is not from this command; choose another folder")
-    with _alone(plan.folder):
-        work = _Work(plan, identity, report)
-        work.write()
-        return work.finish()
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep every other process out of a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
+    plan.folder.mkdir(parents=True, exist_ok=True)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with locked(plan.folder):
+            work = _Work(plan, identity, report)
+            work.write()
+            return work.finish()
     except BlockingIOError:
-        raise DataError(f"another process is preparing data in {folder}") from None
-    else:
-        yield
-    finally:
-        os.close(handle)
+        raise DataError(f"another process is preparing data in {plan.folder}") from None
 
 
 class _Work:
     """The unfinished folder."""
 
-    def __init__(self, plan: Plan, identity: dict[str, Any], report: Report) -> None:
+    def __init__(self, plan: CorpusPlan, identity: dict[str, Any], report: Report) -> None:
         self._plan, self._identity, self._report = plan, identity, report
         self._folder = plan.folder / UNFINISHED
         # Incomplete files of a killed process.
@@ -230,7 +219,7 @@ class _Work:
             characters += len(text)
             yield text
             count = Count(bytes=characters, documents=number)
-            self._report(Progress("tokenizer", number, len(places), count, count, time.monotonic() - started))
+            self._report(CorpusProgress("tokenizer", number, len(places), count, count, time.monotonic() - started))
 
     # Ids -------------------------------------------------------------------------------
 
@@ -252,7 +241,9 @@ class _Work:
             counts = self._total({split.name: split.count})
             fresh = Count(**{key: value - getattr(before, key) for key, value in counts})
             self._report(
-                Progress(split.name, split.next_document, len(documents), counts, fresh, time.monotonic() - started)
+                CorpusProgress(
+                    split.name, split.next_document, len(documents), counts, fresh, time.monotonic() - started
+                )
             )
 
     def _encoded(self, documents: Documents, start: int) -> Iterator[tuple[list[str], list[Ids]]]:

@@ -1,77 +1,67 @@
-"""The table of formats: what each is for, whether a checkpoint can be written in it, and how.
+"""The table of formats, each a module of its own.
 
-Every format is a folder. It is written beside its place and moved there when all of it is on the disk, so that what
-stands there is whole.
+Every format is a folder. It is written beside its place and moved there when all of it is on the disk, so that a folder
+with the final name is complete.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 from chomp.export import gguf, huggingface, int8, megalodon, mhc, stablehlo
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from chomp.generate.load import TrainedModel
 from chomp.record.new_folder import NewFolder
 from chomp.record.rundir import fsync_folder
 
 
-@dataclass(frozen=True)
-class Format:
-    """One way to write a model.
+class Exporter(Protocol):
+    """A module that writes models in one format."""
 
-    Attributes:
-        what: one line for people.
-        refusal: why a model of this configuration and tokenizer cannot be written so, or None.
-        write: puts files into an empty folder; raises OSError, or a ChompError that says what is wrong.
-    """
+    WHAT: str
+    """One line for people."""
 
-    what: str
-    refusal: Callable[[Config, Tokenizer, Ask], str | None]
-    write: Callable[[TrainedModel, Ask, Path], None]
+    def unsupported_reason(self, config: Config, tokenizer: Tokenizer, options: ExportOptions) -> str | None:
+        """Say why a model of this configuration and tokenizer cannot be written so, or None."""
+        ...
+
+    def write(self, trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
+        """Write files into an empty folder; raises OSError, or a ChompError that says what is wrong."""
+        ...
 
 
-FORMATS: Mapping[str, Format] = {
-    "hf": Format(
-        "a folder that transformers loads as LlamaForCausalLM, and every tool that reads those",
-        huggingface.refusal,
-        huggingface.write,
-    ),
-    "gguf": Format("one file for llama.cpp and what is built on it", gguf.refusal, gguf.write),
-    "mhc": Format("a Llama's weights and its residual streams, in a layout of their own", mhc.refusal, mhc.write),
-    "megalodon-jax": Format("model.safetensors for megalodon_jax.load_checkpoint", megalodon.refusal, megalodon.write),
-    "int8": Format(
-        "matrices in 8 bits with a scale for each row: read by chomp.export.int8.read", int8.refusal, int8.write
-    ),
-    "stablehlo": Format(
-        "the forward pass as serialised StableHLO, with its weights: runs without chomp, by jax.export",
-        stablehlo.refusal,
-        stablehlo.write,
-    ),
+FORMATS: Mapping[str, Exporter] = {
+    "hf": huggingface,
+    "gguf": gguf,
+    "mhc": mhc,
+    "megalodon-jax": megalodon,
+    "int8": int8,
+    "stablehlo": stablehlo,
 }
 
 
-def refusal(name: str, config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
-    """Why a model cannot be written in a format, or None; its parameters are not needed to know."""
-    why = FORMATS[name].refusal(config, tokenizer, ask)
-    if why is None and ask.dtype == "q8_0" and name != "gguf":
+def unsupported_reason(name: str, config: Config, tokenizer: Tokenizer, options: ExportOptions) -> str | None:
+    """Say why a model cannot be written in a format, or None, without its parameters."""
+    why = FORMATS[name].unsupported_reason(config, tokenizer, options)
+    if why is None and options.dtype == "q8_0" and name != "gguf":
         return f"{name} has no q8_0; only gguf has"
     return why
 
 
-def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str, int]:
+def export(trained: TrainedModel, name: str, folder: Path, options: ExportOptions) -> dict[str, int]:
     """Write a model in one format; bytes of each file, by its path in the folder.
 
     Raises:
         ConfigError: the format cannot express the model.
-        DataError: something is at `folder` already, the disk does not take it, or what is asked for cannot be measured.
+        DataError: something is at `folder` already, the disk does not take it, or its loss cannot be measured.
     """
-    if (why := refusal(name, trained.config, trained.tokenizer, ask)) is not None:
+    if (why := unsupported_reason(name, trained.config, trained.tokenizer, options)) is not None:
         raise ConfigError(why)
     if os.path.lexists(folder):
         raise DataError(f"{folder} exists; name another folder, or delete it")
@@ -79,7 +69,7 @@ def export(trained: TrainedModel, name: str, folder: Path, ask: Ask) -> dict[str
     unfinished = place.unfinished(os.getpid())
     try:
         unfinished.mkdir(parents=True)
-        FORMATS[name].write(trained, ask, unfinished)
+        FORMATS[name].write(trained, options, unfinished)
         for path in unfinished.rglob("*"):
             fsync_folder(path) if path.is_dir() else _to_disk(path)
         fsync_folder(unfinished)

@@ -19,12 +19,13 @@ from chomp.data.byte_tokenizer import ByteTokenizer
 from chomp.data.fast_tokenizers import VOCABULARY_FILE
 from chomp.data.tokenizer import Tokenizer
 from chomp.export import llama
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from chomp.export.tokenizer import tokenizer_json
 from chomp.export.weights import Rows, Weight, weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.llama import ROPE_BASE, kv_heads
 
+WHAT = "one file for llama.cpp and what is built on it"
 FILE = "model.gguf"
 LAYER = {
     "attn_norm": "attn_norm",
@@ -47,13 +48,13 @@ KINDS = {
 Q8_BLOCK = 32
 
 
-def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
-    """Why a model cannot be written so."""
-    if (why := llama.refusal(config, "gguf")) is not None:
+def unsupported_reason(config: Config, tokenizer: Tokenizer, options: ExportOptions) -> str | None:
+    """Say why a model cannot be written so, or None."""
+    if (why := llama.unsupported_reason(config, "gguf")) is not None:
         return why
     model = config.model
     for name, width in (("model_dim", model.model_dim), ("ffn_hidden_dim", model.ffn_hidden_dim)):
-        if ask.dtype == "q8_0" and width % Q8_BLOCK:
+        if options.dtype == "q8_0" and width % Q8_BLOCK:
             return f"q8_0 keeps {Q8_BLOCK} weights together, which do not divide model.{name} ({width})"
     if not isinstance(tokenizer, ByteTokenizer) and not _splits_like_gpt2(tokenizer):
         return "gguf is written for tokenizers that split text as GPT-2's does (byte-level), and this one does not"
@@ -74,10 +75,10 @@ def pair_order(rows: int, heads: int) -> np.ndarray:
     return np.arange(rows).reshape(heads, 2, -1).swapaxes(1, 2).reshape(-1)
 
 
-def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
+def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
     """Write the file."""
     model = trained.config.model
-    kind, file_type = KINDS[ask.dtype or model.param_dtype]
+    kind, file_type = KINDS[options.dtype or model.param_dtype]
     writer = gguf.GGUFWriter(folder / FILE, "llama")
     writer.add_name(trained.run.path.absolute().name)
     writer.add_file_type(file_type)

@@ -9,13 +9,14 @@ from typing import Any
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.export import llama
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.llama import ROPE_BASE, kv_heads
 
+WHAT = "a folder that transformers loads as LlamaForCausalLM, and every tool that reads those"
 # Parts of a layer: chomp's name, and transformers'. Rotary halves and the order of weights are the same in both.
 LAYER = {
     "attn_norm": "input_layernorm",
@@ -35,12 +36,12 @@ WHOLE = {
 }
 
 
-def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
-    """Why a model cannot be written so."""
-    return llama.refusal(config, "hf")
+def unsupported_reason(config: Config, tokenizer: Tokenizer, options: ExportOptions) -> str | None:
+    """Say why a model cannot be written so, or None."""
+    return llama.unsupported_reason(config, "hf")
 
 
-def describe(trained: TrainedModel, ask: Ask) -> dict[str, Any]:
+def describe(trained: TrainedModel, options: ExportOptions) -> dict[str, Any]:
     """The `config.json`."""
     model, tokenizer = trained.config.model, trained.tokenizer
     base = model.rope_base or ROPE_BASE
@@ -66,15 +67,15 @@ def describe(trained: TrainedModel, ask: Ask) -> dict[str, Any]:
         "pad_token_id": tokenizer.pad_id,
         "bos_token_id": tokenizer.bos_id,
         "eos_token_id": tokenizer.eos_id,
-        "torch_dtype": ask.dtype or model.param_dtype,
-        "dtype": ask.dtype or model.param_dtype,
+        "torch_dtype": options.dtype or model.param_dtype,
+        "dtype": options.dtype or model.param_dtype,
     }
 
 
-def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
+def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
     """Write weights, configuration and tokenizer."""
-    weights = weights_of(trained.params, ask.dtype)
+    weights = weights_of(trained.params, options.dtype)
     named = {llama.renamed(path, WHOLE, "model.layers.{}", LAYER): weight for path, weight in weights.items()}
     write_tensors(folder / "model.safetensors", named, {"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(describe(trained, ask), indent=1) + "\n")
+    (folder / "config.json").write_text(json.dumps(describe(trained, options), indent=1) + "\n")
     write_tokenizer(trained.tokenizer, folder, longest=trained.config.train.seq_len)

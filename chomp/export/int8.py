@@ -25,7 +25,7 @@ from chomp.config.validate import config_from_dict
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.tokenizers import load_tokenizer
 from chomp.errors import CheckpointError, DataError
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from chomp.export.safetensors import write_tensors
 from chomp.export.weights import Rows, Weight, weights_of
 from chomp.generate.load import TrainedModel
@@ -33,6 +33,7 @@ from chomp.model.build import ModelDef, build_model
 from chomp.model.paths import named_leaves
 from chomp.train.evaluate import EvalResult
 
+WHAT = "matrices in 8 bits with a scale for each row: read by chomp.export.int8.read"
 FORMAT, VERSION = "chomp-int8", 1
 WEIGHTS, DESCRIPTION, TOKENIZER, SCALE = "model.safetensors", "config.json", "tokenizer", ".scale"
 LARGEST = 127
@@ -73,13 +74,13 @@ class Restored(NamedTuple):
     cost: Cost | None
 
 
-def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
-    """Why a model cannot be written so."""
-    return None if ask.dtype is None else f"int8 has no other dtype, and {ask.dtype} was asked for; leave --dtype out"
+def unsupported_reason(config: Config, tokenizer: Tokenizer, options: ExportOptions) -> str | None:
+    """Say why a model cannot be written so, or None."""
+    return None if options.dtype is None else f"int8 has no other dtype; remove --dtype {options.dtype}"
 
 
-def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
-    """Write weights, tokenizer and description, with the loss that 8 bits cost if `ask.measure`.
+def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
+    """Write weights, tokenizer and description, with the loss that 8 bits cost if `options.measure`.
 
     Raises:
         DataError: a parameter is not finite; or the loss is to be measured and the run has no held-out text.
@@ -103,7 +104,7 @@ def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
     write_tensors(folder / WEIGHTS, tensors, {"format": FORMAT})
     trained.tokenizer.save(folder / TOKENIZER)
     write_all(None)
-    if ask.measure:
+    if options.measure:
         write_all(asdict(_measured(trained, folder)))
 
 

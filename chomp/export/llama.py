@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from chomp.config import Config
 
 
-def refusal(config: Config, name: str) -> str | None:
+def unsupported_reason(config: Config, name: str) -> str | None:
     """Why a format of plain Llamas cannot express a model, or None."""
     model = config.model
     if model.backend != "llama":

@@ -10,21 +10,23 @@ from safetensors import SafetensorError
 from chomp.checkpoint.store import reason_in_words
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from chomp.export.tokenizer import write_tokenizer
 from chomp.generate.load import TrainedModel
 
+WHAT = "model.safetensors for megalodon_jax.load_checkpoint"
 
-def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
-    """Why a model cannot be written so."""
+
+def unsupported_reason(config: Config, tokenizer: Tokenizer, options: ExportOptions) -> str | None:
+    """Say why a model cannot be written so, or None."""
     if config.model.backend != "megalodon":
         return f"megalodon-jax writes Megalodon models, and this one is a {config.model.backend}"
-    if ask.dtype not in (None, config.model.param_dtype):
+    if options.dtype not in (None, config.model.param_dtype):
         return f"megalodon-jax keeps the dtype of the model, {config.model.param_dtype}"
     return None
 
 
-def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
+def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
     """Write weights, which carry the configuration, and the tokenizer."""
     try:
         save_checkpoint(trained.params, folder / "model.safetensors")

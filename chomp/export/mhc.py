@@ -23,20 +23,21 @@ from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.export import huggingface
 from chomp.export.llama import renamed
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.residual import HyperConnection
 
+WHAT = "a Llama's weights and its residual streams, in a layout of their own"
 FILE = "streams.mhc"
 MAGIC, VERSION = 0x6D484321, 2
 HEADER = struct.Struct("<4I")
 
 
-def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
-    """Why a model cannot be written so."""
+def unsupported_reason(config: Config, tokenizer: Tokenizer, options: ExportOptions) -> str | None:
+    """Say why a model cannot be written so, or None."""
     model = config.model
     if model.backend != "llama":
         return f"mhc writes Llama models, and this one is a {model.backend}"
@@ -45,16 +46,16 @@ def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
     return None
 
 
-def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
-    """Write weights, streams, description and tokenizer; `ask.dtype` is that of the weights alone."""
+def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
+    """Write weights, streams, description and tokenizer; `options.dtype` is that of the weights alone."""
     named = {
         renamed(path, huggingface.WHOLE, "model.layers.{}", huggingface.LAYER): weight
-        for path, weight in weights_of(trained.params, ask.dtype).items()
+        for path, weight in weights_of(trained.params, options.dtype).items()
         if "_residual." not in path
     }
     write_tensors(folder / "model.safetensors", named, {})
     (folder / FILE).write_bytes(streams_of(trained))
-    described = huggingface.describe(trained, ask)
+    described = huggingface.describe(trained, options)
     del described["architectures"]
     model = trained.config.model
     described |= {

@@ -1,4 +1,4 @@
-"""What may be asked of an export."""
+"""The options of an export."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Ask:
-    """How a model is to be written.
+class ExportOptions:
+    """How a model is written.
 
     Attributes:
         dtype: of weights; None keeps that of the checkpoint. `q8_0` is llama.cpp's, in blocks of 32 bytes and a scale.

@@ -18,26 +18,27 @@ from jax import export as jax_export
 from chomp.checkpoint.items import fill
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.paths import named_leaves
 
+WHAT = "the forward pass as serialised StableHLO, with its weights: runs without chomp, by jax.export"
 # A program for either; the machine that runs it chooses.
 PLATFORMS = ("cpu", "cuda")
 
 
-def refusal(config: Config, tokenizer: Tokenizer, ask: Ask) -> str | None:
-    """Every model can be written so."""
+def unsupported_reason(config: Config, tokenizer: Tokenizer, options: ExportOptions) -> str | None:
+    """Return None: every model can be written so."""
     return None
 
 
-def write(trained: TrainedModel, ask: Ask, folder: Path) -> None:
+def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
     """Write program, weights, signature and tokenizer."""
-    seq_len = ask.seq_len or trained.config.train.seq_len
-    weights = weights_of(trained.params, ask.dtype)
+    seq_len = options.seq_len or trained.config.train.seq_len
+    weights = weights_of(trained.params, options.dtype)
     like = trained.model_def.abstract()
     kinds = {path: leaf.dtype for path, leaf in named_leaves(like)}
 

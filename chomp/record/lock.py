@@ -6,11 +6,13 @@ dies. The file's text names the holder for people and for other machines.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -77,16 +79,31 @@ def read_holder(path: Path) -> Holder | None:
         return None
 
 
-def named_holder(path: Path) -> str:
-    """The holder of the lock in words, for a message."""
-    holder = read_holder(path)
-    return f"pid {holder.pid} on {holder.host}" if holder else "another process"
-
-
 def live_holder(path: Path) -> Holder | None:
     """The engine that holds the lock now, without touching it; None if there is none on this machine."""
     holder = read_holder(path)
     return holder if holder is not None and holder.is_alive() and holder.wrote(path) else None
+
+
+def holder_name(path: Path) -> str:
+    """The process that wrote the lock file last, as an error message names it."""
+    holder = read_holder(path)
+    return f"pid {holder.pid} on {holder.host}" if holder else "another process"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the `flock` of a file or folder, without writing to it.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
 
 
 class RunLock:
@@ -115,7 +132,7 @@ class RunLock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunDirError(
-                f"{self._path.parent} is in use by {named_holder(self._path)}; wait for it, "
+                f"{self._path.parent} is in use by {holder_name(self._path)}; wait for it, "
                 f"stop it with `{command_name()} ctl {self._path.parent} stop`, "
                 "or choose another --run-dir"
             ) from None

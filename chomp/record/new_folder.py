@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 from dataclasses import dataclass
@@ -37,3 +38,9 @@ class NewFolder:
             # Parents of the finished folder are not empty.
             with contextlib.suppress(OSError):
                 parent.rmdir()
+
+
+def free_path(path: Path) -> Path:
+    """Return `path`, or where that exists the first of PATH-2, PATH-3, … that does not."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], numbered) if not os.path.lexists(one))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from chomp.errors import CheckpointError, RunDirError
-from chomp.record.lock import named_holder
+from chomp.record.lock import holder_name, locked
 from chomp.record.manifest import MANIFEST
 from chomp.record.rundir import RunDir
 
@@ -56,20 +55,14 @@ def delete_checkpoint(run: RunDir, step: int) -> None:
 @contextlib.contextmanager
 def _unused(run: RunDir) -> Iterator[None]:
     """Keep engines out meanwhile, without writing to the lock: it may still name a holder on another machine."""
-    try:
-        fd = os.open(run.lock, os.O_RDONLY)
-    except FileNotFoundError:
-        # No engine was ever here.
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(run.lock))
+        except FileNotFoundError:
+            # No engine was ever here.
+            pass
+        except BlockingIOError as error:
+            raise RunDirError(f"{run.path} is in use by {holder_name(run.lock)}: stop it first") from error
+        except OSError as error:
+            raise RunDirError(f"{run.lock} cannot be read: {error.strerror}") from error
         yield
-        return
-    except OSError as error:
-        raise RunDirError(f"{run.lock} cannot be read: {error.strerror}") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise RunDirError(f"{run.path} is in use by {named_holder(run.lock)}: stop it first") from error
-    try:
-        yield
-    finally:
-        os.close(fd)

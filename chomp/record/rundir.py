@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chomp.errors import RunDirError
+from chomp.record.new_folder import free_path
 
 CHECKPOINTS = "checkpoints"
 
@@ -135,11 +136,7 @@ def open_run_around(path: Path) -> RunDir:
 def fresh_name(root: Path, source: str) -> Path:
     """`root/NAME-YYYYMMDD-HHMMSS`, with a number behind it if that exists."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-.") or "run"
-    base = root / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, number = base, 2
-    while path.exists():
-        path, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return path
+    return free_path(root / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
 def list_runs(root: Path) -> list[Path]:

@@ -34,7 +34,8 @@ class StepMetrics(NamedTuple):
         finite: loss and gradient norm were finite and the run was not latched by an earlier step that was not.
         skipped: steps skipped so far for not being finite.
         skipped_in_a_row: how many of the last steps were.
-        terms: mean over its own tokens of each further term of the objective, by its name in metrics rows.
+        terms: further numbers by their names in metrics rows: for each further term of the objective, the mean over its
+            own tokens.
     """
 
     loss: Float[Array, ""]

@@ -71,7 +71,7 @@ class Trainer:
         self.on_completed: Callable[[Pending, StepMetrics], None] = lambda completed, metrics: None
         self.between: PhaseName = "train"
         self._pending: deque[Pending] = deque()
-        session.switch.on_set(session.data.hurry)
+        session.switch.on_set(session.data.cancel_retries)
 
     def compile(self, check: Callable[[], None]) -> None:
         """Make the step's program, before the first `advance`.

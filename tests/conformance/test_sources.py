@@ -17,7 +17,7 @@ from chomp.config.derive import derive
 from chomp.config.load import parse_config
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.sources.files import FilesSource
-from chomp.data.tokenize_corpus import Plan, prepare
+from chomp.data.tokenize_corpus import CorpusPlan, prepare
 from chomp.data.tokenizers import build_tokenizer
 from chomp.model.loss import scored_tokens
 from chomp.record.text import plural
@@ -102,7 +102,7 @@ def token_documents_by_index(folder: Path) -> tuple[str, ...]:
 def prepared(folder: Path) -> tuple[str, ...]:
     json_lines(folder)
     source = FilesSource(DataConfig(backend="files", files=[f"{folder}/*.jsonl"]))
-    prepare(Plan(folder / "prepared", source, TokenizerConfig()))
+    prepare(CorpusPlan(folder / "prepared", source, TokenizerConfig()))
     return ("data.backend=tokens", f"data.tokens_path={folder / 'prepared'}")
 
 

@@ -280,8 +280,8 @@ async def test_a_click_on_a_name_at_the_top_goes_there() -> None:
 async def test_a_terminal_that_is_too_small_says_so_on_every_screen_and_in_help(size: tuple[int, int]) -> None:
     app, sentence = console(), f"{size[0]} × {size[1]} is too small:"
     async with app.run_test(size=size) as pilot:
-        for place, mode in enumerate([one.mode for one in SCREENS], 1):
-            await pilot.press(str(place))
+        for mode in [one.mode for one in SCREENS]:
+            app.action_show_screen(mode)
             await until(pilot, lambda mode=mode: app.current_mode == mode)
             await shows(pilot, sentence, "chomp needs 60 × 16")
             await pilot.press("f1")

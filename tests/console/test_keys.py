@@ -33,8 +33,7 @@ from tests.console.fakeruns import FakeRun, write_run
 from tests.console.homes import make_checkpoint
 from tests.console.hosting import until
 
-# Beside the scopes of screens there are those of the whole console, of dialogs, and of what stands on a screen.
-SCREENS = [scope for scope in keys.SCOPES if scope not in ("app", "dialog", *keys.WITHIN)]
+SCREENS = {one.mode: one.keys for one in keys.SCREENS}
 # A chart's crosshair goes before the screen; Enter ends the typing of a name.
 TAKEN_ON_PURPOSE = {
     ("LineChart", "escape", "app.back"),
@@ -61,11 +60,7 @@ def holders(made: ChompApp) -> dict[str, object]:
     """Who has the keys of a scope."""
     return {
         "app": made,
-        "home": made.screen_of("home"),
-        "configure": made.configure_screen,
-        "device": made.screen_of("device"),
-        "run": made.run_screen,
-        "checkpoints": made.checkpoints_screen,
+        **{mode: made.screen_of(mode) for mode in SCREENS},
         "pick": Pick((), title=""),
         "switch": Toggle(),
         "open": OpenList([]),
@@ -99,7 +94,7 @@ async def shown(scope: str, tmp_path: Path) -> AsyncIterator[tuple[ChompApp, Pil
             made.open_run(folder)
             await until(pilot, lambda: isinstance(made.screen.focused, LineChart))
         else:
-            await pilot.press(str(1 + SCREENS.index(scope)))
+            await pilot.press(SCREENS[scope])
         holder = holders(made)[scope]
         assert isinstance(holder, ConsoleScreen)
         await until(pilot, lambda: made.screen is holder and holder.is_ready)
@@ -221,7 +216,7 @@ def test_every_row_is_bound_to_an_action_that_exists(row: keys.Key, tmp_path: Pa
 async def test_help_shows_every_key_of_the_screen_first(scope: str, tmp_path: Path) -> None:
     made = app(tmp_path)
     async with made.run_test(size=(120, 60)) as pilot:
-        await pilot.press(str(1 + SCREENS.index(scope)))
+        await pilot.press(SCREENS[scope])
         await until(pilot, lambda: made.screen is holders(made)[scope])
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(made.screen, HelpScreen))
@@ -234,18 +229,20 @@ async def test_help_shows_every_key_of_the_screen_first(scope: str, tmp_path: Pa
             assert keys.shown(row.keys) in text, row.id
         own = [row.help for row in keys.TABLE if row.scope == scope]
         others = [row.help for row in keys.TABLE if row.scope not in (scope, "app")]
-        assert max(text.index(help) for help in own) < min(text.index(help) for help in others if help not in own)
+        assert max((text.index(help) for help in own), default=0) < min(
+            text.index(help) for help in others if help not in own
+        )
         parts = [text.index(keys.SCOPES[part]) for part, screen in keys.WITHIN.items() if screen == scope]
         assert all(place < text.index(keys.SCOPES["app"]) for place in parts)
         await pilot.press("escape")
         await until(pilot, lambda: made.screen is holders(made)[scope])
 
 
-async def test_digits_reach_every_screen(tmp_path: Path) -> None:
+async def test_the_key_of_each_screen_reaches_it(tmp_path: Path) -> None:
     made = app(tmp_path)
     async with made.run_test(size=(80, 24)) as pilot:
-        for number, scope in enumerate(SCREENS, 1):
-            await pilot.press(str(number))
+        for scope, key in SCREENS.items():
+            await pilot.press(key)
             await until(pilot, lambda scope=scope: made.screen is holders(made)[scope])
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from chomp.config.data import DataConfig, TokenizerConfig
 from chomp.data.sources.files import FilesSource
-from chomp.data.tokenize_corpus import Plan, prepare
+from chomp.data.tokenize_corpus import CorpusPlan, prepare
 from chomp.record.events import Checkpoint, Event, Phase, RunStarted, Step
 from tests.engine import (
     Engine,
@@ -101,7 +101,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = write_corpus(folder / "corpus")
     write_stream(folder / "stream", corpus)
     source = FilesSource(DataConfig(backend="files", files=[str(corpus / "*.txt")]))
-    prepare(Plan(folder / "tokens", source, TokenizerConfig()))
+    prepare(CorpusPlan(folder / "tokens", source, TokenizerConfig()))
     for name, (build, data, optim, _) in VARIANTS.items():
         data = {
             key: str(folder / value) if key in ("hf_dataset", "tokens_path") else value for key, value in data.items()

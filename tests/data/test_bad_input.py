@@ -357,7 +357,7 @@ def test_hub_out_of_reach(complaint, monkeypatch, streaming):
         raise ConnectionError("Couldn't reach 'some/where' on the Hub (ConnectError)")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    monkeypatch.setattr("chomp.data.sources.hub.commit_of", lambda name, revision: None)
+    monkeypatch.setattr("chomp.data.sources.hf.commit_of", lambda name, revision: None)
     assert complaint(
         "data.backend=hf",
         "data.hf_dataset=some/where",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chomp.data.heldout import heldout_count, hold_out, split_document
-from chomp.data.sources.memory import InMemorySource
+from chomp.data.sources.base import InMemorySource
 from chomp.errors import DataError
 
 

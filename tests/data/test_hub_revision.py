@@ -8,11 +8,11 @@ import pytest
 
 from chomp.config.compat import blocking, compare
 from chomp.config.data import DataConfig
-from chomp.data.sources.hub import pinned, split_facts
+from chomp.data.sources.hf import pinned, split_facts
 
 
 def serving(monkeypatch: pytest.MonkeyPatch, commit: str | None) -> None:
-    monkeypatch.setattr("chomp.data.sources.hub.commit_of", lambda name, revision: commit)
+    monkeypatch.setattr("chomp.data.sources.hf.commit_of", lambda name, revision: commit)
 
 
 def facts(data: DataConfig) -> dict[str, object]:

@@ -21,9 +21,9 @@ from chomp.cli.prepare_data import command
 from chomp.config.data import TokenizerConfig
 from chomp.data import tokenize_corpus as preparing
 from chomp.data.bpe import train_bpe
-from chomp.data.sources.memory import InMemorySource
+from chomp.data.sources.base import InMemorySource
 from chomp.data.tokenfiles import Metadata
-from chomp.data.tokenize_corpus import UNFINISHED, Plan, Progress, prepare
+from chomp.data.tokenize_corpus import UNFINISHED, CorpusPlan, CorpusProgress, prepare
 from chomp.data.tokenizers import build_tokenizer
 from chomp.errors import ConfigError, DataError
 
@@ -31,9 +31,11 @@ DOCUMENTS = [f"document {number}, naïve café: " + "one word or two\n" * (numbe
 FILES = ["metadata.json", "tokenizer.json", "tokenizer_config.json", "train.bin", "train.idx", "val.bin", "val.idx"]
 
 
-def plan(folder: Path, documents: list[str] | None = None, **changes: Any) -> Plan:
+def plan(folder: Path, documents: list[str] | None = None, **changes: Any) -> CorpusPlan:
     source = InMemorySource("some text", DOCUMENTS if documents is None else documents, {})
-    return Plan(**{"folder": folder, "source": source, "tokenizer": TokenizerConfig(), "vocab_size": 300, **changes})
+    return CorpusPlan(
+        **{"folder": folder, "source": source, "tokenizer": TokenizerConfig(), "vocab_size": 300, **changes}
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -88,10 +90,10 @@ class Interrupted(Exception):
     pass
 
 
-def interrupt(after: int) -> Callable[[Progress], None]:
+def interrupt(after: int) -> Callable[[CorpusProgress], None]:
     calls = 0
 
-    def report(progress: Progress) -> None:
+    def report(progress: CorpusProgress) -> None:
         nonlocal calls
         calls += progress.stage != "tokenizer"
         if calls == after:
@@ -116,7 +118,7 @@ def test_what_was_interrupted_goes_on_to_the_same_bytes(
     for path in (tmp_path / "out" / UNFINISHED).glob("*.bin"):
         with path.open("ab") as file:
             file.write(b"half of a document")
-    seen: list[Progress] = []
+    seen: list[CorpusProgress] = []
     prepare(plan(tmp_path / "out"), seen.append)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     # The evaluation text, one batch, counts when it is whole.
@@ -168,7 +170,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> No
 
 
 def test_what_a_killed_one_was_writing_does_not_stay(tmp_path: Path) -> None:
-    def killed(progress: Progress) -> None:
+    def killed(progress: CorpusProgress) -> None:
         raise KeyboardInterrupt
 
     prepare(plan(tmp_path / "whole"))
@@ -181,7 +183,7 @@ def test_what_a_killed_one_was_writing_does_not_stay(tmp_path: Path) -> None:
 
 
 def test_two_at_once_in_one_folder(tmp_path: Path) -> None:
-    def report(progress: Progress) -> None:
+    def report(progress: CorpusProgress) -> None:
         with pytest.raises(DataError, match="another process is preparing data in"):
             prepare(plan(tmp_path / "out"))
 

@@ -63,9 +63,11 @@ def stream_data(configure):
 
     def build(source, *overrides, delay=0.0, retries=3):
         config = configure("data.max_eval_samples=5", "data.shuffle_buffer_size=8", *overrides)
-        text = divide_stream(source, config.data, RetryPolicy(retries, delay))
+        retry = RetryPolicy(retries, delay)
+        text = divide_stream(source, config.data, retry)
         tokenizer = build_tokenizer(config.data.tokenizer)
-        opened.append(DataPipeline(text, config, derive(config), tokenizer, tokenizer.padded_vocab_size))
+        size = tokenizer.padded_vocab_size
+        opened.append(DataPipeline(text, config, derive(config), tokenizer, vocab_size=size, retry=retry))
         return opened[-1]
 
     yield build

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from chomp.config.data import DataConfig, TokenizerConfig
-from chomp.data.sources.memory import InMemorySource
+from chomp.data.sources.base import InMemorySource
 from chomp.data.sources.tokens import TokensSource, token_sources
 from chomp.data.tokenfiles import find_token_files, narrowest, read_offsets
-from chomp.data.tokenize_corpus import Plan, prepare
+from chomp.data.tokenize_corpus import CorpusPlan, prepare
 from chomp.data.tokenizers import Tokenizer, build_tokenizer
 from chomp.errors import DataError
 
@@ -25,7 +25,7 @@ def tokenizer(**changes: Any) -> Tokenizer:
 
 
 def prepared(folder: Path) -> Path:
-    prepare(Plan(folder / "prepared", InMemorySource("some text", DOCUMENTS, {}), TokenizerConfig()))
+    prepare(CorpusPlan(folder / "prepared", InMemorySource("some text", DOCUMENTS, {}), TokenizerConfig()))
     return folder / "prepared"
 
 

@@ -92,7 +92,7 @@ def test_the_list_reads_no_array(torn: Path) -> None:
     said = json.loads(listed.stdout)
     assert set(said) == set(FORMATS)
     assert {name for name, entry in said.items() if entry["possible"]} == {"hf", "gguf", "int8", "stablehlo"}
-    assert said["hf"] == {"possible": True, "why": None, "what": FORMATS["hf"].what}
+    assert said["hf"] == {"possible": True, "why": None, "what": FORMATS["hf"].WHAT}
     assert said["megalodon-jax"]["why"] == "megalodon-jax writes Megalodon models, and this one is a llama"
     in_words = run("export", torn / "checkpoints" / str(STEPS), "--list", "--dtype", "q8_0").stdout
     assert "✗ megalodon-jax" in in_words

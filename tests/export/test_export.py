@@ -27,7 +27,7 @@ from chomp.errors import ConfigError, DataError
 from chomp.export import formats
 from chomp.export.formats import export
 from chomp.export.gguf import pair_order
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from chomp.generate.load import TrainedModel
 from chomp.model.build import build_model
 from chomp.model.resolve import resolve_model
@@ -104,7 +104,7 @@ def shape_of(model: TrainedModel, *, neighbours: bool) -> Shape:
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_llama_for_transformers(tmp_path: Path, kind: str, tied: bool) -> None:
     model = trained(tmp_path, {**LLAMA, "share_emb": tied}, kind)
-    files = export(model, "hf", tmp_path / "out", Ask())
+    files = export(model, "hf", tmp_path / "out", ExportOptions())
     assert set(files) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     weights, ids = load_file(tmp_path / "out" / "model.safetensors"), ids_of(model)
     found = logits(ids, weights, HF, shape_of(model, neighbours=False))
@@ -125,7 +125,7 @@ def test_a_llama_for_transformers(tmp_path: Path, kind: str, tied: bool) -> None
 @pytest.mark.parametrize(("dtype", "tolerance"), [(None, 2e-5), ("float16", 2e-3), ("bfloat16", 2e-2), ("q8_0", 2e-2)])
 def test_a_llama_for_llama_cpp(tmp_path: Path, dtype: Any, tolerance: float) -> None:
     model = trained(tmp_path, LLAMA, "bpe")
-    assert set(export(model, "gguf", tmp_path / "out", Ask(dtype))) == {"model.gguf"}
+    assert set(export(model, "gguf", tmp_path / "out", ExportOptions(dtype))) == {"model.gguf"}
     reader = gguf.GGUFReader(tmp_path / "out" / "model.gguf")
     tensors = {tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
     ids = ids_of(model)
@@ -151,7 +151,7 @@ def test_rows_of_queries_are_put_in_pairs() -> None:
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
 def test_a_megalodon_for_its_library(tmp_path: Path, kind: str) -> None:
     model = trained(tmp_path, MEGALODON, kind)
-    export(model, "megalodon-jax", tmp_path / "out", Ask())
+    export(model, "megalodon-jax", tmp_path / "out", ExportOptions())
     loaded = load_checkpoint(tmp_path / "out" / "model.safetensors", key=jax.random.key(9))
     for one, other in zip(jax.tree.leaves(loaded), jax.tree.leaves(model.params), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -164,7 +164,7 @@ def test_a_megalodon_for_its_library(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("streams", [2, 3, 4])
 def test_a_llama_of_several_residual_streams(tmp_path: Path, streams: int) -> None:
     model = trained(tmp_path, {**LLAMA, "residual_streams": streams})
-    files = export(model, "mhc", tmp_path / "out", Ask())
+    files = export(model, "mhc", tmp_path / "out", ExportOptions())
     assert set(files) == {
         "config.json", "model.safetensors", "streams.mhc", "tokenizer.json", "tokenizer_config.json"
     }  # fmt: skip
@@ -219,7 +219,7 @@ STREAMS = {**LLAMA, "residual_streams": 2}
 @pytest.mark.parametrize("architecture", [LLAMA, MEGALODON, STREAMS], ids=["llama", "megalodon", "streams"])
 def test_the_forward_pass_as_a_program(tmp_path: Path, architecture: dict[str, Any]) -> None:
     model = trained(tmp_path, architecture)
-    export(model, "stablehlo", tmp_path / "out", Ask())
+    export(model, "stablehlo", tmp_path / "out", ExportOptions())
     program = jax.export.deserialize((tmp_path / "out" / "forward.stablehlo").read_bytes())
     weights = load_file(tmp_path / "out" / "model.safetensors")
     ids = ids_of(model)
@@ -231,28 +231,38 @@ def test_the_forward_pass_as_a_program(tmp_path: Path, architecture: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("name", "architecture", "ask", "problem"),
+    ("name", "architecture", "options", "problem"),
     [
-        ("hf", MEGALODON, Ask(), "hf writes Llama models, and this one is a megalodon"),
-        ("gguf", MEGALODON, Ask(), "gguf writes Llama models, and this one is a megalodon"),
-        ("megalodon-jax", LLAMA, Ask(), "megalodon-jax writes Megalodon models, and this one is a llama"),
-        ("hf", {**LLAMA, "attention_window": 7}, Ask(), "hf cannot express model.attention_window (7)"),
-        ("gguf", {**LLAMA, "attention_window": 7}, Ask(), "gguf cannot express model.attention_window (7)"),
-        ("hf", {**LLAMA, "residual_streams": 2}, Ask(), "hf cannot express model.residual_streams (2): Llama has one"),
-        ("gguf", {**LLAMA, "residual_streams": 4}, Ask(), "gguf cannot express model.residual_streams (4): Llama has"),
-        ("mhc", LLAMA, Ask(), "mhc is for models of several residual streams, and this one has one"),
-        ("mhc", MEGALODON, Ask(), "mhc writes Llama models, and this one is a megalodon"),
-        ("mhc", {**LLAMA, "residual_streams": 2}, Ask("q8_0"), "mhc has no q8_0; only gguf has"),
-        ("gguf", {**LLAMA, "ffn_hidden_dim": 40}, Ask("q8_0"), "q8_0 keeps 32 weights together"),
-        ("hf", LLAMA, Ask("q8_0"), "hf has no q8_0; only gguf has"),
-        ("megalodon-jax", MEGALODON, Ask("float16"), "megalodon-jax keeps the dtype of the model, float32"),
+        ("hf", MEGALODON, ExportOptions(), "hf writes Llama models, and this one is a megalodon"),
+        ("gguf", MEGALODON, ExportOptions(), "gguf writes Llama models, and this one is a megalodon"),
+        ("megalodon-jax", LLAMA, ExportOptions(), "megalodon-jax writes Megalodon models, and this one is a llama"),
+        ("hf", {**LLAMA, "attention_window": 7}, ExportOptions(), "hf cannot express model.attention_window (7)"),
+        ("gguf", {**LLAMA, "attention_window": 7}, ExportOptions(), "gguf cannot express model.attention_window (7)"),
+        (
+            "hf",
+            {**LLAMA, "residual_streams": 2},
+            ExportOptions(),
+            "hf cannot express model.residual_streams (2): Llama has one",
+        ),
+        (
+            "gguf",
+            {**LLAMA, "residual_streams": 4},
+            ExportOptions(),
+            "gguf cannot express model.residual_streams (4): Llama has",
+        ),
+        ("mhc", LLAMA, ExportOptions(), "mhc is for models of several residual streams, and this one has one"),
+        ("mhc", MEGALODON, ExportOptions(), "mhc writes Llama models, and this one is a megalodon"),
+        ("mhc", {**LLAMA, "residual_streams": 2}, ExportOptions("q8_0"), "mhc has no q8_0; only gguf has"),
+        ("gguf", {**LLAMA, "ffn_hidden_dim": 40}, ExportOptions("q8_0"), "q8_0 keeps 32 weights together"),
+        ("hf", LLAMA, ExportOptions("q8_0"), "hf has no q8_0; only gguf has"),
+        ("megalodon-jax", MEGALODON, ExportOptions("float16"), "megalodon-jax keeps the dtype of the model, float32"),
     ],
 )
 def test_what_a_format_cannot_express(
-    tmp_path: Path, name: str, architecture: dict[str, Any], ask: Ask, problem: str
+    tmp_path: Path, name: str, architecture: dict[str, Any], options: ExportOptions, problem: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        export(trained(tmp_path, architecture), name, tmp_path / "out", ask)
+        export(trained(tmp_path, architecture), name, tmp_path / "out", options)
     assert str(caught.value).startswith(problem)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
@@ -271,7 +281,7 @@ def test_what_is_there_is_not_written_over(tmp_path: Path, put: str) -> None:
         mine.symlink_to(tmp_path / "nowhere")
     before = contents(tmp_path)
     with pytest.raises(DataError, match="mine exists; name another folder, or delete it"):
-        export(model, "hf", mine, Ask())
+        export(model, "hf", mine, ExportOptions())
     assert contents(tmp_path) == before
 
 
@@ -297,7 +307,7 @@ def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path: Path, name: str, arc
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
     try:
         with pytest.raises(DataError, match="out cannot be written: File too large") as caught:
-            export(model, name, tmp_path / "made" / "out", Ask(measure=False))
+            export(model, name, tmp_path / "made" / "out", ExportOptions(measure=False))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(caught.value)
@@ -312,7 +322,7 @@ def test_a_disk_that_fails_at_the_very_end_leaves_nothing(tmp_path: Path, monkey
 
     monkeypatch.setattr(formats, "_to_disk", full)
     with pytest.raises(DataError, match="cannot be written: No space left on device"):
-        export(model, "hf", tmp_path / "out", Ask())
+        export(model, "hf", tmp_path / "out", ExportOptions())
     assert contents(tmp_path) == {}
 
 
@@ -320,6 +330,6 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     model = trained(tmp_path, LLAMA)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(DataError, match="cannot be written: Not a directory"):
-        export(model, "hf", tmp_path / "file" / "out", Ask())
+        export(model, "hf", tmp_path / "file" / "out", ExportOptions())
     with pytest.raises(DataError, match="cannot be written: File name too long"):
-        export(model, "hf", tmp_path / ("x" * 300), Ask())
+        export(model, "hf", tmp_path / ("x" * 300), ExportOptions())

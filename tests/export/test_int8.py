@@ -17,7 +17,7 @@ from chomp.data.byte_tokenizer import ByteTokenizer
 from chomp.errors import CheckpointError, ConfigError, DataError
 from chomp.export import int8
 from chomp.export.formats import export
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from chomp.generate.load import TrainedModel
 from chomp.model.paths import named_leaves
 from tests.export.test_export import LLAMA, MEGALODON, ids_of, shape_of, trained
@@ -32,7 +32,7 @@ CHOMP = {
     **{name: f"blocks.{{}}.attn.w{name}.weight" for name in "qkvo"},
     **{name: f"blocks.{{}}.ffn.{name}.weight" for name in ("gate", "up", "down")},
 }  # fmt: skip
-UNMEASURED = Ask(measure=False)
+UNMEASURED = ExportOptions(measure=False)
 
 
 def written(folder: Path, architecture: dict[str, Any]) -> TrainedModel:
@@ -134,8 +134,8 @@ def test_what_is_not_finite_is_refused(tmp_path: Path, value: float) -> None:
 
 
 def test_another_dtype_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="int8 has no other dtype, and bfloat16 was asked for; leave --dtype out"):
-        export(trained(tmp_path, LLAMA), "int8", tmp_path / "out", Ask("bfloat16", measure=False))
+    with pytest.raises(ConfigError, match="int8 has no other dtype; remove --dtype bfloat16"):
+        export(trained(tmp_path, LLAMA), "int8", tmp_path / "out", ExportOptions("bfloat16", measure=False))
 
 
 def test_a_folder_that_cannot_be_read_says_why(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from tests.verify.checks import NEW, exported
 
 
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_logits_and_greedy_tokens(tmp_path: Path, kind: str, tied: bool) -> None:
-    _, expected = exported(tmp_path, "hf", Ask(), kind=kind, tied=tied)
+    _, expected = exported(tmp_path, "hf", ExportOptions(), kind=kind, tied=tied)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
     assert type(model).__name__ == "LlamaForCausalLM"
     ids = torch.tensor(expected.ids[None].astype(np.int64))

@@ -9,7 +9,7 @@ import cyllama.llama.llama_cpp as llama_cpp
 import numpy as np
 import pytest
 
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from tests.export.test_export import TEXT
 from tests.verify.checks import NEW, exported
 
@@ -49,7 +49,7 @@ class Reader:
 @pytest.mark.parametrize("dtype", list(TOLERANCES))
 @pytest.mark.parametrize(("kind", "tied"), [("byte", False), ("bpe", True)])
 def test_logits_greedy_tokens_and_text(tmp_path: Path, dtype: Any, kind: str, tied: bool) -> None:
-    model, expected = exported(tmp_path, "gguf", Ask(dtype), kind=kind, tied=tied)
+    model, expected = exported(tmp_path, "gguf", ExportOptions(dtype), kind=kind, tied=tied)
     assert model.config.model.vocab_size is not None
     reader = Reader(tmp_path / "out" / "model.gguf", model.config.model.vocab_size)
     ids = expected.ids.tolist()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chomp.export.formats import export
-from chomp.export.options import Ask
+from chomp.export.options import ExportOptions
 from chomp.generate.load import TrainedModel
 from tests.export.test_export import LLAMA, TEXT, trained
 
@@ -25,10 +25,12 @@ class Expected(NamedTuple):
     greedy: np.ndarray
 
 
-def exported(folder: Path, name: str, ask: Ask, *, kind: str, tied: bool) -> tuple[TrainedModel, Expected]:
+def exported(
+    folder: Path, name: str, options: ExportOptions, *, kind: str, tied: bool
+) -> tuple[TrainedModel, Expected]:
     """Export a model below `folder` and say what is expected of it."""
     model = trained(folder, {**LLAMA, "share_emb": tied, "ffn_hidden_dim": 64}, kind)
-    export(model, name, folder / "out", ask)
+    export(model, name, folder / "out", options)
     ids = np.asarray(model.tokenizer.encode(TEXT), np.int32)
     network = model.model_def.combine(model.params)
     logits = np.asarray(network.logits(jnp.asarray(ids[None])))[0]

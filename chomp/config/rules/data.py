@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chomp.config.data import SOURCE_SETTINGS
 from chomp.config.problems import Problem
 from chomp.config.schema import Config
 
-# The setting that names the text of each source; `stdlib` needs none.
-_SOURCES = {
-    "local_text": ("local_text", "the text itself"),
-    "files": ("files", "a list of paths or globs, such as [texts/*.txt]"),
-    "hf": ("hf_dataset", "a dataset's name on the hub, such as Zyphra/Zyda-2"),
-    "tokens": ("tokens_path", "the path of a token file"),
-}
 # Padding, begin and end of text, below the bytes.
 SPECIAL_IDS = 3
 _TOKENIZERS = {
@@ -24,8 +18,8 @@ _TOKENIZERS = {
 
 def _source(config: Config) -> Iterator[Problem]:
     data = config.data
-    if data.backend in _SOURCES:
-        name, what = _SOURCES[data.backend]
+    if data.backend in SOURCE_SETTINGS:
+        name, what = SOURCE_SETTINGS[data.backend]
         value = getattr(data, name)
         if not value or not _has_text(value):
             yield Problem(
@@ -36,7 +30,7 @@ def _source(config: Config) -> Iterator[Problem]:
     # A file that names text and forgets the backend would silently train on something else. With a
     # backend written out, the other settings may wait there for `-o data.backend=…`.
     if "backend" not in data.model_fields_set:
-        for backend, (name, _) in _SOURCES.items():
+        for backend, (name, _) in SOURCE_SETTINGS.items():
             if getattr(data, name):
                 yield Problem(
                     f"data.{name}",

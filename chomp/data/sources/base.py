@@ -19,9 +19,11 @@ class RandomAccessSource(abc.ABC):
 
     Attributes:
         name: for messages, e.g. "data.files".
+        is_tokenized: whether documents are token ids, special ids included.
     """
 
     name: str
+    is_tokenized = False
 
     @abc.abstractmethod
     def __len__(self) -> int:
@@ -42,6 +44,28 @@ class RandomAccessSource(abc.ABC):
     def describe(self) -> str:
         """A description in one line."""
         return f"{self.name}: {plural(len(self), 'document')}"
+
+
+class InMemorySource(RandomAccessSource):
+    """Documents held in a list."""
+
+    def __init__(self, name: str, documents: Sequence[str], facts: dict[str, Any]):
+        self.name = name
+        self._documents = documents
+        self._facts = facts
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def __getitem__(self, index: int) -> str:
+        return self._documents[index]
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {**self._facts, "documents": len(self), "digest": digest_documents(self._documents)}
+
+    def describe(self) -> str:
+        characters = sum(map(len, self._documents))
+        return f"{self.name}: {plural(len(self), 'document')}, {plural(characters, 'character')}"
 
 
 class StreamSource(abc.ABC):

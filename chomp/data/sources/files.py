@@ -1,4 +1,4 @@
-"""Local files: tables through `datasets`, everything else as text, one file a document."""
+"""`backend: files`: tables through `datasets`, everything else as text, one file a document."""
 
 import glob
 import hashlib
@@ -11,13 +11,21 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from chomp.config.data import DataConfig
+from chomp.data.retry import RetryPolicy
 from chomp.data.sources.badtext import OnBadText, find_bad_row, no_column, not_utf8, null_text
 from chomp.data.sources.base import RandomAccessSource, update_digest
+from chomp.data.sources.build import Text, divide
 from chomp.data.sources.column import TextColumn
+from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 
 TABLES = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 """Suffixes that are tables; a file of any other name is text."""
+
+
+def build(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
+    """Open the files of `data.files`."""
+    return divide(FilesSource(data), data)
 
 
 @runtime_checkable
@@ -154,7 +162,7 @@ def load_table(kind: str, paths: list[Path], data: DataConfig) -> TextColumn:
         options["encoding_errors"] = "strict" if data.on_bad_text == "fail" else "replace"
     import datasets
 
-    from chomp.data.sources.hub import quiet_datasets
+    from chomp.data.sources.hf import quiet_datasets
 
     try:
         with quiet_datasets():

@@ -1,4 +1,4 @@
-"""Files of token ids, memory-mapped."""
+"""`backend: tokens`: files of token ids, memory-mapped."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from chomp.config.data import DataConfig
+from chomp.data.retry import RetryPolicy
 from chomp.data.sources.base import RandomAccessSource, update_digest
+from chomp.data.sources.build import Text, divide, set_aside
 from chomp.data.tokenfiles import TokenFile, TokenFiles, find_token_files, map_ids, read_offsets
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
@@ -19,6 +21,14 @@ LONGEST_PIECE = 1 << 16
 """Tokens per document of a file without end-of-text ids."""
 PIECES = 20
 """Into at least so many pieces such a file is cut, so that 5 % of it can be held out."""
+
+
+def build(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
+    """Open what `data.tokens_path` names, with its evaluation file where it has one."""
+    train, evaluation = token_sources(data, tokenizer, vocab_size)
+    if evaluation is None:
+        return divide(train, data)
+    return set_aside(train, evaluation, data, rule="file", digest=evaluation.fingerprint()["digest"])
 
 
 class TokensSource(RandomAccessSource):
@@ -36,6 +46,8 @@ class TokensSource(RandomAccessSource):
         DataError: the file is missing, empty, of a size that holds no whole ids, holds an id out of range, or is not
             what its index or its metadata say.
     """
+
+    is_tokenized = True
 
     def __init__(self, file: TokenFile, *, eos_id: int | None, vocab_size: int):
         self.name = f"the token file {file.path}"

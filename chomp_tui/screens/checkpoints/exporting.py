@@ -17,7 +17,7 @@ from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker
 
-from chomp.record.new_folder import NewFolder
+from chomp.record.new_folder import NewFolder, free_path
 from chomp.record.rundir import RunDir
 from chomp.record.text import duration, plural, sanitize, size
 from chomp_tui.platform.background import in_thread
@@ -241,11 +241,7 @@ class ExportDialog(Dialog[str]):
 def free_folder(checkpoint: Path, name: str) -> Path:
     """Where a model is written if nobody says otherwise: beside the folder of runs, so that it outlives its run."""
     run = checkpoint.parent.parent
-    base = run.parent.parent / "exported" / f"{RunDir(run).name}-{checkpoint.name}-{name}"
-    path, number = base, 2
-    while os.path.lexists(path):
-        path, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return path
+    return free_path(run.parent.parent / "exported" / f"{RunDir(run).name}-{checkpoint.name}-{name}")
 
 
 def _typed(text: str) -> Path:

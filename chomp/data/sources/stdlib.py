@@ -1,54 +1,24 @@
-"""Sources small enough to keep in memory: inline text and Python's own library."""
+"""`backend: stdlib`: the source files of Python's own library."""
 
 import hashlib
 import os
 import platform
 import sysconfig
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from chomp.data.sources.base import RandomAccessSource, digest_documents
-from chomp.errors import ConfigError, DataError
-from chomp.record.text import plural
+from chomp.config.data import DataConfig
+from chomp.data.retry import RetryPolicy
+from chomp.data.sources.base import InMemorySource
+from chomp.data.sources.build import Text, divide
+from chomp.data.tokenizer import Tokenizer
+from chomp.errors import DataError
 
 LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
 
 
-class InMemorySource(RandomAccessSource):
-    """Documents held in a list."""
-
-    def __init__(self, name: str, documents: Sequence[str], facts: dict[str, Any]):
-        self.name = name
-        self._documents = documents
-        self._facts = facts
-
-    def __len__(self) -> int:
-        return len(self._documents)
-
-    def __getitem__(self, index: int) -> str:
-        return self._documents[index]
-
-    def fingerprint(self) -> dict[str, Any]:
-        return {**self._facts, "documents": len(self), "digest": digest_documents(self._documents)}
-
-    def describe(self) -> str:
-        characters = sum(map(len, self._documents))
-        return f"{self.name}: {plural(len(self), 'document')}, {plural(characters, 'character')}"
-
-
-def inline_source(text: str | None) -> InMemorySource:
-    """The text of `data.local_text` as one document.
-
-    Raises:
-        ConfigError: it is missing.
-        DataError: it is empty.
-    """
-    if text is None:
-        raise ConfigError("data.local_text is missing: `data.backend: local_text` needs the text itself")
-    if not text.strip():
-        raise DataError("data.local_text is empty: write the text to train on, or choose another data.backend")
-    return InMemorySource("data.local_text", [text], {"backend": "local_text"})
+def build(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
+    """Open the library of the running Python."""
+    return divide(stdlib_source(), data)
 
 
 def stdlib_source(folder: Path | None = None) -> InMemorySource:

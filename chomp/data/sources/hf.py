@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face hub, or of a local folder in its layout: streamed or downloaded."""
+"""`backend: hf`: datasets of the Hugging Face hub, or of a local folder in its layout: streamed or downloaded."""
 
 import errno
 import json
@@ -6,6 +6,7 @@ import logging
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,38 @@ from chomp.config.data import DataConfig
 from chomp.data.retry import RetryPolicy
 from chomp.data.sources.badtext import no_column, not_text, null_text
 from chomp.data.sources.base import RandomAccessSource, StreamCursor, StreamSource, digest_documents
+from chomp.data.sources.build import Text, divide, divide_stream, set_aside, set_aside_stream
 from chomp.data.sources.column import TextColumn
+from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 
 SAMPLED_DOCUMENTS = 64
 """Number of evenly spread documents whose content enters the fingerprint of a downloaded dataset."""
 PASSING_STATUSES = frozenset({408, 425, 429})
 """Client errors of HTTP that a later attempt may not meet."""
+
+
+def build(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
+    """Open a dataset, streamed or downloaded."""
+    held_out = data.hf_eval_split
+    if held_out == data.hf_split:
+        raise ConfigError(
+            f"data.hf_eval_split and data.hf_split are both {data.hf_split}: evaluation text would be training text; "
+            f"choose another split, or null to hold out documents"
+        )
+    # At the first contact nothing is lost yet, and the hub's client has tried for half a minute by itself.
+    opening = replace(retry, max_retries=0)
+    data = opening.call(describe_split(data, data.hf_split), retriable_errors(), lambda: pinned(data))
+    if data.hf_streaming:
+        stream = HubStream(data, data.hf_split)
+        opening.call(stream.name, stream.retriable, stream.reach)
+        if held_out is None:
+            return divide_stream(stream, data, retry)
+        return set_aside_stream(stream, HubStream(data, held_out), data, retry, rule="split", split=held_out)
+    source = HubSplit(data, data.hf_split, opening)
+    if held_out is None:
+        return divide(source, data)
+    return set_aside(source, HubSplit(data, held_out, opening), data, rule="split", split=held_out)
 
 
 class HubSplit(RandomAccessSource):
@@ -61,7 +87,7 @@ class HubStream(StreamSource):
 
     @cached_property
     def _unread(self) -> bytes:
-        """The dataset before anybody has read from it, as bytes."""
+        """The dataset before anything is read from it, as bytes."""
         return pickle.dumps(load_split(self._data, self._split, streaming=True))
 
     def reach(self) -> None:
