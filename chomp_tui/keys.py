@@ -56,6 +56,7 @@ SCREENS: tuple[ScreenEntry, ...] = (
 
 # Parts of screens with keys of their own -> the screen that help shows them with, and what they are.
 PARTS: Mapping[str, tuple[str, str]] = {
+    "line": ("configure", "A text in the form"),
     "pick": ("configure", "A choice in the form"),
     "switch": ("configure", "A switch in the form"),
     "open": ("configure", "What to start from"),
@@ -140,6 +141,7 @@ TABLE: tuple[Key, ...] = (
     Key(
         "configure", "filter", "ctrl+f", "Find", "Show only settings whose name or help contains a text.", priority=True
     ),
+    Key("line", "edit", "enter", "Edit", "Edit the text; Enter again, or leaving the field, ends the edit."),
     Key("pick", "step(1)", "right,space", "Next", "Select the next value.", name="next"),
     Key("pick", "step(-1)", "left", "Previous", "Select the previous value.", name="previous"),
     Key("pick", "list", "enter", "List", "Choose from a list of all values."),

@@ -12,9 +12,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from chomp.record.text import duration, size
-
 from chomp.errors import command_name
+from chomp.record.text import duration, size
 
 if TYPE_CHECKING:
     from chomp.config.data import TokenizerConfig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -16,6 +17,11 @@ def sanitize(text: str) -> str:
     surrogates become a visible replacement character.
     """
     return "".join(char if char in "\n\t" or _is_harmless(char) else "�" for char in text)
+
+
+def one_line(text: str) -> str:
+    """`sanitize`, with each line end or tab as one space; other spaces stay, so that columns stay columns."""
+    return re.sub(r" *[\n\t]\s*", " ", sanitize(text).strip("\n\t"))
 
 
 def _is_harmless(char: str) -> bool:

@@ -17,7 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from chomp.record.text import sanitize
+from chomp.record.text import one_line
 from chomp_tui.widgets.selecting import selectable
 
 TONES = ("good", "live", "warn", "bad", "idle", "muted", "accent", "strong", "curve")
@@ -63,7 +63,7 @@ class Row:
 
 def cell(text: str, tone: str = "") -> Cell:
     """A cell of one text, made harmless."""
-    return ((sanitize(text).replace("\n", " ").replace("\t", " "), tone),)
+    return ((one_line(text), tone),)
 
 
 def fit_columns(

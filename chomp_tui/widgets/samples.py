@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.events import Sampled
-from chomp.record.text import elapsed, sanitize
+from chomp.record.text import elapsed, one_line, sanitize
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.widgets.listing import Column, Listing, Row, cell, fit_text
 from chomp_tui.widgets.update_if_changed import same
@@ -135,7 +135,7 @@ class SamplesPanel(Horizontal):
         prompts = self.prompts
         place = prompts.index(self.prompt) + 1 if self.prompt in prompts else 0
         which = f" {place}/{len(prompts)}" if len(prompts) > 1 else ""
-        prompt = " ".join(sanitize((self.prompt or "")[:200]).split()) or "(empty)"
+        prompt = one_line((self.prompt or "")[:200]).strip() or "(empty)"
         prompt = fit_text(prompt, max(10, self.size.width - 40))
         self.border_title = Content(f"Samples · prompt{which}: {prompt}")
         keys = "space marks one to compare" if self.marked is None else "space unmarks"

@@ -25,7 +25,6 @@ from chomp_tui.engine.resume_plan import more_steps_problem, plan_resume
 from chomp_tui.live import checkpoint_list as checkpointlist
 from chomp_tui.live.checkpoint_list import CheckpointReader, Reference, judge, settings_of
 from chomp_tui.screens.checkpoints import sampling
-from chomp_tui.screens.checkpoints import screen as checkpoints
 from chomp_tui.screens.checkpoints.sampling import SampleDialog
 from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
 from chomp_tui.settings import Settings
@@ -91,7 +90,7 @@ async def test_a_run_s_checkpoints_begin_with_the_newest_wherever_the_cursor_was
         for path, step in ((run.path, 150), (run.path.parent / "two", 10), (run.path, 150)):
             rows.select(rows.keys[-1])
             screen(app).show(path)
-            await until(pilot, lambda path=path: screen(app)._found.run == path)
+            await until(pilot, lambda path=path: screen(app).found.run == path)
             assert (rows.selected or "").endswith(f"/{step}")
             screen(app).show(None)
             await filled(app, pilot, 4)
@@ -149,7 +148,7 @@ async def test_the_age_and_the_size_of_every_checkpoint(run: RunDir) -> None:
 
 
 async def test_the_detail_is_laid_out_for_its_panel_at_once(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "AGE_SECONDS", 3600.0)
+    monkeypatch.setattr(CheckpointsScreen, "TICK_SECONDS", 3600.0)
     monkeypatch.chdir(run.path.parent.parent)
     app = ChompApp(ConsoleState(Settings()))
     async with app.run_test(size=(160, 48)) as pilot:
@@ -648,11 +647,11 @@ async def test_what_is_as_before_is_not_painted_again(run: RunDir, monkeypatch: 
     async with app.run_test(size=(160, 48)) as pilot:
         await filled(app, pilot, 3)
         later = time.time() + 50_000
-        monkeypatch.setattr("chomp_tui.screens.checkpoints.screen.time.time", lambda: later)
+        monkeypatch.setattr("chomp_tui.screens.list_screen.time.time", lambda: later)
         screen(app).draw()
         await pilot.pause(0.5)
         with paints(app, monkeypatch) as seen:
-            screen(app).post_message(CheckpointsScreen.Changed(screen(app)._found))
+            screen(app).post_message(CheckpointsScreen.Changed(screen(app).found))
             screen(app)._tick()
             await pilot.pause(0.1)
             assert seen == []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import AppBlur, AppFocus, Paste
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
@@ -25,12 +26,14 @@ from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
 from chomp_tui.config.yaml_spans import read_layout
 from chomp_tui.engine.launch import LaunchRequest
+from chomp_tui.keys import SCREENS
 from chomp_tui.screens.configure import launch_flow as launching
 from chomp_tui.screens.configure.field import FieldRow, Pick, Toggle
 from chomp_tui.screens.configure.file_dialogs import OpenList
 from chomp_tui.screens.configure.form import ConfigForm
 from chomp_tui.screens.configure.preflight_panel import PreflightPanel
 from chomp_tui.screens.configure.screen import ConfigureScreen
+from chomp_tui.screens.configure.text_field import TextField
 from chomp_tui.screens.configure.yaml_editor import YamlEditor, YamlPane
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
@@ -126,6 +129,10 @@ class Console:
         """Replace a field's text as a person would."""
         assert await self.form.focus_path(path)
         await pilot.pause()
+        control = self.row(path).control
+        assert isinstance(control, TextField)
+        if not control.is_editing:
+            await pilot.press("enter")
         await pilot.press("end", "ctrl+u", *(KEYS.get(letter, letter) for letter in text))
         await settle(pilot, self)
 
@@ -177,6 +184,44 @@ async def test_a_value_set_in_the_form_changes_the_yaml_and_the_other_way_round(
         control = console.row("train.batch_size").control
         assert isinstance(control, Input)
         assert control.value == "8"
+
+
+async def test_keys_edit_a_field_only_after_enter_or_a_click(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        assert await console.form.focus_path("train.batch_size")
+        await pilot.pause()
+        control = console.row("train.batch_size").control
+        assert isinstance(control, TextField)
+        for number, entry in enumerate(SCREENS, 1):
+            await pilot.press(str(number))
+            await until(pilot, lambda mode=entry.mode: console.app.current_mode == mode)
+            await pilot.press("2")
+            await until(pilot, lambda: console.app.screen is console.screen)
+            assert console.screen.focused is control
+        await pilot.press("backspace", "delete", "ctrl+u", "ctrl+k", "x", "minus")
+        control.post_message(Paste("99"))
+        await settle(pilot, console)
+        assert (control.value, console.screen.document.text) == ("4", SMALL)
+        await pilot.press("enter", "1", "enter")
+        await settle(pilot, console)
+        assert console.screen.document.text == SMALL.replace("size: 4", "size: 41")
+        assert console.form.current == "train.seq_len", "the next field has the focus and is not edited"
+        await pilot.press("4")
+        await until(pilot, lambda: console.app.current_mode == "run")
+        await pilot.press("2")
+        await until(pilot, lambda: console.app.screen is console.screen)
+        assert await pilot.click(control, offset=(5, 0))
+        # A terminal window that loses the focus and gets it back leaves the edit as it was.
+        for event in (AppBlur(), AppFocus()):
+            console.app.post_message(event)
+            await pilot.pause()
+        await pilot.press("backspace")
+        await settle(pilot, console)
+        assert console.screen.document.text == SMALL
+        await pilot.press("up", "5")
+        await until(pilot, lambda: console.app.current_mode == "checkpoints")
 
 
 async def test_one_history_spans_form_and_yaml(tmp_path: Path) -> None:
@@ -494,7 +539,7 @@ async def test_finding_shows_settings_of_all_sections(tmp_path: Path) -> None:
         await until(pilot, lambda: [row.setting.path for row in console.form.rows()][:1] == ["train.seed"])
         await pilot.press("w", "a", "r", "m", "u", "p", "underscore")
         await until(pilot, lambda: [row.setting.path for row in console.form.rows()][:1] == ["optim.warmup_steps"])
-        await pilot.press("enter", "end", "ctrl+u", "7", "enter")
+        await pilot.press("enter", "enter", "ctrl+u", "7", "enter")
         await settle(pilot, console)
         assert "warmup_steps: 7" in console.screen.document.text
         # There is no field behind it.

@@ -118,13 +118,13 @@ async def test_the_detail_is_laid_out_anew_when_its_panel_gets_another_width(
     app = host(runs)
     async with app.run_test(size=(160, 48)) as pilot:
         await filled(app, pilot, 3)
-        facts = home(app).query_one("#home-facts", Detail)
-        curve = tall_curve(home(app)._listing.runs[0], facts.size.width, CURVE_LINES)
+        facts = home(app).query_one("#list-facts", Detail)
+        curve = tall_curve(home(app).found.runs[0], facts.size.width, CURVE_LINES)
         await until(pilot, lambda: curve in str(facts.content))
         # Neither the clock nor the screen's own size leads to it.
         monkeypatch.setattr(HomeScreen, "_tick", lambda self: None)
         facts.styles.width = 30
-        curve = tall_curve(home(app)._listing.runs[0], 30, CURVE_LINES)
+        curve = tall_curve(home(app).found.runs[0], 30, CURVE_LINES)
         await until(pilot, lambda: curve in str(facts.content), seconds=3)
 
 
@@ -165,11 +165,11 @@ async def test_only_changed_rows_are_drawn_again(runs: Path, monkeypatch: pytest
     app = host(runs)
     async with app.run_test(size=(120, 40)) as pilot:
         table = await filled(app, pilot, 3)
-        monkeypatch.setattr("chomp_tui.screens.home.screen.time.time", lambda: 0.0)
-        home(app)._draw()
+        monkeypatch.setattr("chomp_tui.screens.list_screen.time.time", lambda: 0.0)
+        home(app).draw()
         drawn: list[int] = []
         monkeypatch.setattr(table, "refresh_line", drawn.append)
-        home(app)._draw()
+        home(app).draw()
         assert drawn == []
         append(RunDir(runs / "killed"), Step(row={"step": 21, "loss": 3.0}), t=1.0)
         home(app).look_now()
@@ -448,7 +448,7 @@ async def test_what_is_as_before_is_not_painted_again(
                 break
         with paints(app, monkeypatch) as seen:
             for _ in range(2):
-                screen.post_message(HomeScreen.Changed(screen._listing))
+                screen.post_message(HomeScreen.Changed(screen.found))
                 screen._tick()
                 await pilot.pause(0.1)
             assert seen == []

@@ -23,6 +23,7 @@ from chomp_tui.app import ChompApp
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.configure.field import Pick, Toggle
 from chomp_tui.screens.configure.file_dialogs import OpenList
+from chomp_tui.screens.configure.text_field import TextField
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
@@ -61,6 +62,7 @@ def holders(made: ChompApp) -> dict[str, object]:
     return {
         "app": made,
         **{mode: made.screen_of(mode) for mode in SCREENS},
+        "line": TextField(),
         "pick": Pick((), title=""),
         "switch": Toggle(),
         "open": OpenList([]),

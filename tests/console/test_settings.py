@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from chomp_tui import keys
-from chomp_tui.settings import Settings, checked_keymap, default_path, load_settings, save_settings, state_file
+from chomp_tui.keymap import checked_keymap
+from chomp_tui.settings import Settings, default_path, load_settings, save_settings, state_file
 
 
 def wrong_in(tmp_path: Path, text: str) -> tuple[Settings, list[str]]:
@@ -33,20 +34,25 @@ def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_saved_is_found_again(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "console.yaml"
-    chosen = Settings(path, "nord", {"run.pause": "k"}, "block", 0.5, "tokens", True)
+    chosen = Settings(path, "nord", {}, "block", 0.5, "tokens", True)
     save_settings(chosen)
     assert load_settings(path) == (chosen, [])
+    assert path.read_text() == (
+        "# Settings of chomp-tui; see docs/console.md.\n\n"
+        "theme: nord\nmarker: block\nsmoothing: 0.5\nx_axis: tokens\nlog_y: true\n"
+    )
 
 
 def test_only_what_changed_is_written_and_comments_stay(tmp_path: Path) -> None:
     path = tmp_path / "console.yaml"
-    path.write_text("# mine\ntheme: nord  # dark\nkeymap:\n  run.pause: k  # near the others\nsmothing: 1\n")
+    mine = "# mine\r\n{}  # dark\r\nkeymap:   {{run.pause: 'k'}}  # near the others\r\nsmothing: 1\r\n"
+    path.write_bytes(mine.format("theme: 'nord'").encode())
     settings, _ = load_settings(path)
     settings.smoothing = 0.6
+    settings.theme = "gruvbox"
     save_settings(settings)
-    assert path.read_text() == (
-        "# mine\ntheme: nord  # dark\nkeymap:\n  run.pause: k  # near the others\nsmothing: 1\nsmoothing: 0.6\n"
-    )
+    assert path.read_bytes() == mine.format("theme: 'gruvbox'").encode() + b"smoothing: 0.6\r\n"
+    assert load_settings(path)[0] == Settings(path, "gruvbox", {"run.pause": "k"}, smoothing=0.6)
     before = path.stat()
     save_settings(settings)
     assert path.stat().st_mtime_ns == before.st_mtime_ns, "nothing had changed"
@@ -110,7 +116,7 @@ def test_what_is_wrong_is_said_and_left_out(tmp_path: Path, text: str, sentence:
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("a: [", "is not YAML (line 2)"), ("- 1", "is no table of settings"), ("\x00", "is not YAML")],
+    [("a: [", "is not YAML (line 2)"), ("- 1", "is not a table of settings"), ("\x00", "is not YAML")],
     ids=range(3),
 )
 def test_what_is_no_settings_file_is_said_and_never_overwritten(tmp_path: Path, text: str, what: str) -> None:

@@ -184,7 +184,7 @@ async def _fork_with_other_settings(pilot: Pilot[None], app: ChompApp, run: RunD
     for path, text in (("optim.lr", "5e-4"), ("train.steps", "9000000")):
         assert await app.configure_screen.query_one(ConfigForm).focus_path(path)
         await pilot.pause()
-        await pilot.press("end", "ctrl+u", *(KEYS.get(letter, letter) for letter in text))
+        await pilot.press("enter", "ctrl+u", *(KEYS.get(letter, letter) for letter in text))
     await wait(pilot, lambda: "1 to accept, 1 changed freely" in " ".join(frame(app)))
     await pilot.press("f5")
     await wait(pilot, lambda: isinstance(app.screen, Choose) and "optim.lr: 0.003 → 0.0005" in "\n".join(frame(app)))

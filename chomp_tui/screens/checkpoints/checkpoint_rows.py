@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from textual.content import Content
 
 from chomp.config.compat import Difference
-from chomp.record.text import duration, sanitize, size
+from chomp.record.text import duration, one_line, size
 from chomp_tui.live.checkpoint_list import CheckpointRow, names
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 from chomp_tui.widgets.run_rows import fact, loss_text
@@ -168,5 +168,5 @@ def change_lines(differences: Sequence[Difference]) -> str:
 
 
 def _value(value: object, limit: int = 24) -> str:
-    text = sanitize("null" if value is None else str(value)).replace("\n", " ")
+    text = one_line("null" if value is None else str(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"

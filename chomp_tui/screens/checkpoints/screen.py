@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 from textual import work
-from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
-from textual.message import Message
-from textual.widgets import Static
 
 from chomp.record.rundir import RunDir
 from chomp.record.samples import read_samples
@@ -23,7 +20,6 @@ from chomp_tui.engine.launch import LaunchRequest
 from chomp_tui.engine.resume_plan import going_back_text, more_steps_problem, plan_resume
 from chomp_tui.live.checkpoint_list import CheckpointList, CheckpointRow, Checkpoints, Reference, settings_of
 from chomp_tui.platform.background import in_thread
-from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.checkpoints.checkpoint_actions import CheckpointActions
 from chomp_tui.screens.checkpoints.checkpoint_rows import (
     change_lines,
@@ -35,19 +31,18 @@ from chomp_tui.screens.checkpoints.checkpoint_rows import (
 )
 from chomp_tui.screens.checkpoints.exporting import ExportDialog
 from chomp_tui.screens.checkpoints.sampling import SampleDialog
-from chomp_tui.widgets.detail import Detail
+from chomp_tui.screens.list_screen import ListScreen
 from chomp_tui.widgets.dialogs import Ask, Read, confirm
-from chomp_tui.widgets.listing import Listing
+from chomp_tui.widgets.listing import Row
 from chomp_tui.widgets.name_filter import NameFilter
 from chomp_tui.widgets.samples import written
-from chomp_tui.widgets.update_if_changed import set_text, set_title
+from chomp_tui.widgets.update_if_changed import set_title
 
-AGE_SECONDS = 5.0
 # Of one step; the newest are shown.
 MOST_SAMPLES = 50
 
 
-class CheckpointsScreen(ConsoleScreen):
+class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
     """Checkpoints, newest first; ★ marks the lowest evaluation loss of a run."""
 
     MODE = "checkpoints"
@@ -57,23 +52,14 @@ class CheckpointsScreen(ConsoleScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("checkpoints")]
 
-    class Changed(Message):
-        """The checkpoints are other than before."""
-
-        def __init__(self, found: Checkpoints) -> None:
-            super().__init__()
-            self.found = found
-
-        def can_replace(self, message: Message) -> bool:
-            return isinstance(message, CheckpointsScreen.Changed)
+    LIST = "checkpoint-list"
+    COLUMNS = columns(with_run=True)
+    TICK_SECONDS = 5.0
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(Checkpoints())
         self._run: Path | None = None
         self._from_newest = False
-        self._found = Checkpoints()
-        self._has_looked = False
-        self._list: CheckpointList | None = None
         self.actions = CheckpointActions(self)
 
     def show(self, run: Path | None) -> None:
@@ -84,123 +70,65 @@ class CheckpointsScreen(ConsoleScreen):
 
     def look_again(self) -> None:
         """Look now, and judge by the configuration that is current now."""
-        if self._list is not None:
-            self._list.ask(self._run, self._reference())
+        if self.follower is not None:
+            self.follower.ask(self._run, self._reference())
 
     def _reference(self) -> Reference | None:
         """The configuration in the configure screen, if there is a valid one."""
         loaded = self.chomp.state.current_config
         return Reference(Path(loaded.source).name, settings_of(loaded.config)) if loaded is not None else None
 
-    def compose_body(self) -> ComposeResult:
-        with Container(id="checkpoints"):
-            with Vertical(id="checkpoint-panel", classes="panel"):
-                yield NameFilter(listing="checkpoint-list", id="checkpoint-filter")
-                yield Static("", id="checkpoint-empty")
-                yield Listing(columns(with_run=True), id="checkpoint-list")
-            with VerticalScroll(id="checkpoint-detail", classes="panel", can_focus=False):
-                yield Detail(id="checkpoint-facts")
-
-    def on_mount(self) -> None:
-        self.query_one("#checkpoint-empty").display = False
-        self._list = CheckpointList(self.chomp.state.runs, self._deliver)
-        self.look_again()
-        self._list.start()
-        self.set_interval(AGE_SECONDS, self._tick)
-        self.query_one("#checkpoint-list").focus()
+    def follow(self, deliver: Callable[[Checkpoints], None]) -> CheckpointList:
+        found = CheckpointList(self.chomp.state.runs, deliver)
+        found.ask(self._run, self._reference())
+        return found
 
     def on_unmount(self) -> None:
         self.actions.end_checks()
-        if self._list is not None:
-            self._list.stop()
-
-    def on_screen_suspend(self) -> None:
-        if self._list is not None:
-            self._list.pause(True)
 
     def on_screen_resume(self) -> None:
-        if self._list is not None:
-            self.look_again()
-            self._list.pause(False)
-
-    def _deliver(self, found: Checkpoints) -> None:
-        """Called in the list's thread."""
-        self.post_safely(self.Changed(found))
+        self.look_again()
 
     # What is shown ---------------------------------------------------------------------
 
-    def on_checkpoints_screen_changed(self, message: Changed) -> None:
-        before = {row.key: row.saved_at for row in self._found.rows}
-        self._found = message.found
-        self._has_looked = True
-        for row in self._found.rows:
+    def accept(self, found: Checkpoints) -> None:
+        before = {row.key: row.saved_at for row in self.found.rows}
+        for row in found.rows:
             if before.get(row.key, row.saved_at) != row.saved_at:
-                # Saved anew under the same step: what was verified is gone.
+                # The engine saved this step again: the result of a verification is obsolete.
                 self.actions.checks.pop(row.key, None)
-        self.draw()
-        listing = self.query_one("#checkpoint-list", Listing)
-        if self._from_newest and self._found.run == self._run and listing.keys:
+        super().accept(found)
+        if self._from_newest and found.run == self._run and self.listing.keys:
             self._from_newest = False
-            listing.select(listing.keys[0])
+            self.listing.select(self.listing.keys[0])
 
-    def on_resize(self) -> None:
-        # What is shown depends on the width, which the screen's classes tell after this.
-        self.call_after_refresh(self._tick)
-
-    def _tick(self) -> None:
-        if self.is_current and self._has_looked:
-            self.draw()
+    def rows(self, now: float) -> list[tuple[str, Row]]:
+        return [(row.run.name, checkpoint_row(row, now, self.actions.checks.get(row.key))) for row in self.found.rows]
 
     def draw(self) -> None:
-        now = time.time()
-        lets_through = self.query_one(NameFilter).lets_through
-        rows = [row for row in self._found.rows if lets_through(row.run.name)]
-        listing = self.query_one("#checkpoint-list", Listing)
-        listing.show_columns(columns(with_run=self._found.run is None, narrow=self.has_class("-narrow")))
-        listing.show([checkpoint_row(row, now, self.actions.checks.get(row.key)) for row in rows])
-        self._draw_empty(is_empty=not rows)
-        self._draw_detail()
-        run = self._found.run
-        title = f"Checkpoints of {run.name}" if run else "Checkpoints of all runs"
-        set_title(self.query_one("#checkpoint-panel"), title)
-        self.set_context(f"vs {self._found.reference or 'each run’s own'}")
+        run = self.found.run
+        self.listing.show_columns(columns(with_run=run is None, narrow=self.has_class("-narrow")))
+        super().draw()
+        set_title(self.query_one("#list-panel"), f"Checkpoints of {run.name}" if run else "Checkpoints of all runs")
+        self.set_context(f"vs {self.found.reference or 'each run’s own'}")
 
-    def _draw_empty(self, *, is_empty: bool) -> None:
-        empty, name_filter = self.query_one("#checkpoint-empty", Static), self.query_one(NameFilter)
-        empty.display = is_empty
-        self.query_one("#checkpoint-list").display = not is_empty
-        if not is_empty:
-            return
-        if self._found.problem:
-            text = self._found.problem
-        elif name_filter.needle and self._found.rows:
-            text = f"no run has “{name_filter.needle}” in its name; Esc shows all"
-        elif self._found.run is not None:
-            text = f"{self._found.run.name} has no checkpoint yet. Esc shows those of all runs."
-        else:
-            text = f"No run in {self.chomp.state.runs} has a checkpoint yet."
-        set_text(empty, Content(sanitize(text)))
+    def empty_text(self) -> Content:
+        if self.found.run is not None:
+            return Content(sanitize(f"{self.found.run.name} has no checkpoint yet. Esc shows those of all runs."))
+        return Content(sanitize(f"No run in {self.chomp.state.runs} has a checkpoint yet."))
 
-    def _draw_detail(self) -> None:
+    def detail(self, width: int) -> tuple[str, Content]:
         row = self.row()
-        facts = self.query_one("#checkpoint-facts", Detail)
-        title = f"step {row.step:,} of {row.run.name}" if row else ""
-        set_title(self.query_one("#checkpoint-detail"), title)
-        check = self.actions.checks.get(row.key) if row else None
-        name, width = self._found.reference, facts.size.width
-        text = checkpoint_detail(row, time.time(), check, name, width) if row else Content("")
-        set_text(facts, text)
-
-    def on_listing_selected(self) -> None:
-        self._draw_detail()
-
-    def on_detail_rewidened(self) -> None:
-        self._draw_detail()
+        if row is None:
+            return "", Content("")
+        check = self.actions.checks.get(row.key)
+        text = checkpoint_detail(row, time.time(), check, self.found.reference, width)
+        return f"step {row.step:,} of {row.run.name}", text
 
     def row(self) -> CheckpointRow | None:
         """The selected checkpoint; None as long as the list is empty, or not there yet when a key comes early."""
-        key = self.selected("checkpoint-list")
-        return next((row for row in self._found.rows if row.key == key), None)
+        key = self.selected(self.LIST)
+        return next((row for row in self.found.rows if row.key == key), None)
 
     # Changing ---------------------------------------------------------------------------
 
@@ -250,7 +178,7 @@ class CheckpointsScreen(ConsoleScreen):
             return
         if self._refuse_damaged(row):
             return
-        plan = plan_resume(row, self._found.rows)
+        plan = plan_resume(row, self.found.rows)
         if plan.refusal is not None:
             self.chomp.notify(plan.refusal, severity="warning")
             return
@@ -349,25 +277,14 @@ class CheckpointsScreen(ConsoleScreen):
         differences = judged_by(row) if row else None
         if row is None or differences is None:
             return
-        now = self._found.reference if row.hand is not None else "the run's own settings"
+        now = self.found.reference if row.hand is not None else "the run's own settings"
         if not differences:
             self.chomp.notify(f"step {row.step:,} of {row.run.name} and {now}: nothing differs")
             return
         self.app.push_screen(Read(f"Step {row.step:,} of {row.run.name}, and {now}", difference_table(differences)))
 
-    # Filter ----------------------------------------------------------------------------
-
-    def action_filter(self) -> None:
-        """Show only runs whose name contains a text."""
-        self.query_one(NameFilter).ask()
-
-    def on_input_changed(self) -> None:
-        self.draw()
-
     def go_back(self) -> None:
-        if self.query_one(NameFilter).clear_away():
-            return
-        if self._run is not None:
-            self.show(None)
-        else:
+        if self._run is None:
             super().go_back()
+        elif not self.query_one(NameFilter).clear_away():
+            self.show(None)

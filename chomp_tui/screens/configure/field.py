@@ -21,6 +21,7 @@ from chomp.config.yaml_reader import scalar
 from chomp.record.text import sanitize
 from chomp_tui import keys
 from chomp_tui.config.document import FieldView
+from chomp_tui.screens.configure.text_field import TextField
 from chomp_tui.widgets.dialogs import Choice, Choose
 
 PROBLEM, CHANGED, SET = "✗", "●", "◆"
@@ -190,10 +191,10 @@ class FieldRow(Widget):
         self.show(self.view)
 
     @property
-    def control(self) -> Control | Input:
+    def control(self) -> Control | TextField:
         """The widget that takes the focus."""
         control = self.children[0]
-        assert isinstance(control, (Control, Input))
+        assert isinstance(control, (Control, TextField))
         return control
 
     def show(self, view: FieldView, *, force: bool = True) -> None:
@@ -214,7 +215,7 @@ class FieldRow(Widget):
         self.set_class(bool(view.problems), "-wrong")
         self.refresh(layout=self._lines() != problems_before)
 
-    def _fill(self, control: Input, view: FieldView, *, force: bool) -> None:
+    def _fill(self, control: TextField, view: FieldView, *, force: bool) -> None:
         control.placeholder = view.fallback
         control.disabled = view.is_long
         text = _long_text(view.text) if view.is_long else view.text
@@ -305,14 +306,14 @@ class FieldRow(Widget):
         return view.setting.unit or "", "$muted"
 
 
-def _control(setting: Setting) -> Control | Input:
+def _control(setting: Setting) -> Control | TextField:
     """A switch for what is on or off, a list for what has only a few values, a line for what is typed."""
     # A switch says `null` only by being at its default.
     if setting.kind == "bool" and (not setting.optional or setting.default is None):
         return Toggle()
     words = setting.choices if setting.kind == "choice" else ("true", "false") if setting.kind == "bool" else ()
     if not words:
-        return Input(compact=True, select_on_focus=False)
+        return TextField()
     return Pick((*words, "null") if setting.optional else words, title=setting.path)
 
 

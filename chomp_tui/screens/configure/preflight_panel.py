@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.config import Config
-from chomp.record.text import count, duration, sanitize, size
+from chomp.record.text import count, duration, one_line, sanitize, size
 from chomp_tui.config.preflight import FULL, TIGHT, Report, fit
 
 BAR_CELLS = 10
@@ -121,7 +121,7 @@ def failure(report: Report) -> Content:
     """Why the engine could not say what the configuration amounts to: most likely it will not train it either."""
     if report.state != "failed":
         return Content("")
-    return Content.styled(f"✗ {' '.join(sanitize(report.message).split())}", "$error")
+    return Content.styled(f"✗ {one_line(report.message)}", "$error")
 
 
 def digest(report: Report) -> Content:

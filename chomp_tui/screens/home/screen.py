@@ -7,16 +7,15 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Static
+from textual.widget import Widget
 
 from chomp.errors import ChompError
 from chomp.record.removal import delete_run
@@ -25,11 +24,9 @@ from chomp.record.text import size
 from chomp_tui import keys
 from chomp_tui.live import run_list as runlist
 from chomp_tui.live.run_list import ConfigEntry, RunList
-from chomp_tui.screens.base import ConsoleScreen
-from chomp_tui.widgets.detail import Detail
+from chomp_tui.screens.list_screen import ListScreen
 from chomp_tui.widgets.dialogs import confirm
-from chomp_tui.widgets.listing import Listing
-from chomp_tui.widgets.name_filter import NameFilter
+from chomp_tui.widgets.listing import Listing, Row
 from chomp_tui.widgets.run_rows import (
     CONFIG_COLUMNS,
     RUN_COLUMNS,
@@ -39,14 +36,12 @@ from chomp_tui.widgets.run_rows import (
     run_row,
     tall_curve,
 )
-from chomp_tui.widgets.update_if_changed import set_text, set_title
 
-AGE_SECONDS = 2.0
 FIRST_CONFIG = "quickstart.yaml"
 CURVE_LINES = 8
 
 
-class HomeScreen(ConsoleScreen):
+class HomeScreen(ListScreen[runlist.Listing, RunList]):
     """All runs, live ones first, and the configurations to start others from."""
 
     MODE = "home"
@@ -55,16 +50,9 @@ class HomeScreen(ConsoleScreen):
         "lists. A run that crashed says why."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("home")]
-
-    class Changed(Message):
-        """The folders were looked at, and something is other than before."""
-
-        def __init__(self, listing: runlist.Listing) -> None:
-            super().__init__()
-            self.listing = listing
-
-        def can_replace(self, message: Message) -> bool:
-            return isinstance(message, HomeScreen.Changed)
+    LIST = "run-list"
+    COLUMNS = RUN_COLUMNS
+    TICK_SECONDS = 2.0
 
     class Deleted(Message):
         """A deletion ended; `problem` is one sentence if it failed."""
@@ -75,132 +63,65 @@ class HomeScreen(ConsoleScreen):
             self.problem = problem
 
     def __init__(self) -> None:
-        super().__init__()
-        self._listing = runlist.Listing()
-        self._has_looked = False
-        self._list: RunList | None = None
+        super().__init__(runlist.Listing())
 
-    @property
-    def is_ready(self) -> bool:
-        return self._has_looked
-
-    def compose_body(self) -> ComposeResult:
-        with Container(id="home"):
-            with Vertical(id="home-runs", classes="panel"):
-                yield NameFilter(listing="run-list", id="home-filter")
-                yield Static("", id="home-empty")
-                yield Listing(RUN_COLUMNS, id="run-list")
-            with VerticalScroll(id="home-detail", classes="panel", can_focus=False):
-                yield Detail(id="home-facts")
-            with Vertical(id="home-configs", classes="panel"):
-                yield Listing(CONFIG_COLUMNS, head=False, id="config-list")
+    def compose_below(self) -> Sequence[Widget]:
+        return [Vertical(Listing(CONFIG_COLUMNS, head=False, id="config-list"), id="home-configs", classes="panel")]
 
     def on_mount(self) -> None:
-        self.query_one("#home-runs").border_title = "Runs"
+        self.query_one("#list-panel").border_title = "Runs"
         self.query_one("#home-configs").border_title = "Configurations"
-        self.query_one("#home-empty").display = False
-        state = self.chomp.state
-        self._list = RunList(state.runs, state.configs, self._deliver)
-        self._list.start()
-        self.set_interval(AGE_SECONDS, self._tick)
-        self.query_one("#run-list").focus()
 
-    def on_unmount(self) -> None:
-        if self._list is not None:
-            self._list.stop()
-
-    def on_screen_suspend(self) -> None:
-        if self._list is not None:
-            self._list.pause(True)
-
-    def on_screen_resume(self) -> None:
-        if self._list is not None:
-            self._list.pause(False)
-
-    def _deliver(self, listing: runlist.Listing) -> None:
-        """Called in the list's thread."""
-        self.post_safely(self.Changed(listing))
+    def follow(self, deliver: Callable[[runlist.Listing], None]) -> RunList:
+        return RunList(self.chomp.state.runs, self.chomp.state.configs, deliver)
 
     # What is shown ---------------------------------------------------------------------
 
-    def on_home_screen_changed(self, message: Changed) -> None:
-        self._listing = message.listing
-        is_first, self._has_looked = not self._has_looked, True
-        self._draw()
-        if is_first and not self._listing.runs:
+    def accept(self, found: runlist.Listing) -> None:
+        is_first = not self.is_ready
+        super().accept(found)
+        if is_first and not found.runs:
             self._offer_first()
 
     def _offer_first(self) -> None:
         configs = self.query_one("#config-list", Listing)
-        for entry in self._listing.configs:
+        for entry in self.found.configs:
             if entry.path.name == FIRST_CONFIG:
                 configs.select(str(entry.path))
         configs.focus()
 
-    def on_resize(self) -> None:
-        # What is shown depends on the width, which the screen's classes tell after this.
-        self.call_after_refresh(self._tick)
+    def rows(self, now: float) -> list[tuple[str, Row]]:
+        return [(run.name, run_row(run, now)) for run in self.found.runs]
 
-    def _tick(self) -> None:
-        if self.is_current and self._has_looked:
-            self._draw()
-
-    def _draw(self) -> None:
-        now = time.time()
-        lets_through = self.query_one(NameFilter).lets_through
-        runs = [run for run in self._listing.runs if lets_through(run.name)]
-        self.query_one("#run-list", Listing).show([run_row(run, now) for run in runs])
-        self.query_one("#config-list", Listing).show([config_row(entry) for entry in self._listing.configs])
-        self._draw_empty(is_empty=not runs)
-        self._draw_detail()
-        live = sum(run.is_live for run in self._listing.runs)
-        total = len(self._listing.runs)
+    def draw(self) -> None:
+        self.query_one("#config-list", Listing).show([config_row(entry) for entry in self.found.configs])
+        super().draw()
+        live = sum(run.is_live for run in self.found.runs)
+        total = len(self.found.runs)
         where = "" if self.has_class("-narrow") else f" · {self.chomp.state.runs}"
         self.set_context(f"{total} run{'s' * (total != 1)}, {live} live{where}")
 
-    def _draw_empty(self, *, is_empty: bool) -> None:
-        empty, name_filter = self.query_one("#home-empty", Static), self.query_one(NameFilter)
-        empty.display = is_empty
-        self.query_one("#run-list").display = not is_empty
-        if not is_empty:
-            return
-        if self._listing.problem:
-            text = Content.styled(self._listing.problem, "$error")
-        elif name_filter.needle and self._listing.runs:
-            text = Content(f"no run has “{name_filter.needle}” in its name; Esc shows all")
-        else:
-            text = Content.assemble(
-                ("No runs yet", "bold"),
-                f" in {self.chomp.state.runs}.\n\nChoose a configuration below and press Enter: ",
-                (FIRST_CONFIG, "bold"),
-                " trains anywhere in a few minutes, without network. F5 starts it.",
-            )
-        set_text(empty, text)
+    def empty_text(self) -> Content:
+        return Content.assemble(
+            ("No runs yet", "bold"),
+            f" in {self.chomp.state.runs}.\n\nChoose a configuration below and press Enter: ",
+            (FIRST_CONFIG, "bold"),
+            " trains anywhere in a few minutes, without network. F5 starts it.",
+        )
 
-    def _draw_detail(self) -> None:
+    def detail(self, width: int) -> tuple[str, Content]:
         config = self.config() if self._configs_focused else None
         run = self.run_summary()
-        facts = self.query_one("#home-facts", Detail)
-        width = facts.size.width
         if config is not None:
-            title, text = config.path.name, config_detail(config, width)
-        elif run is not None:
-            # Beside the list there is room for the curve; below it there is none.
-            chart = tall_curve(run, width, CURVE_LINES) if self.has_class("-wide") and width else ""
-            title, text = run.name, run_detail(run, time.time(), width, chart)
-        else:
-            title, text = "", Content("")
-        set_title(self.query_one("#home-detail"), title)
-        set_text(facts, text)
-
-    def on_listing_selected(self) -> None:
-        self._draw_detail()
-
-    def on_detail_rewidened(self) -> None:
-        self._draw_detail()
+            return config.path.name, config_detail(config, width)
+        if run is None:
+            return "", Content("")
+        # Beside the list there is room for the curve; below it there is none.
+        chart = tall_curve(run, width, CURVE_LINES) if self.has_class("-wide") and width else ""
+        return run.name, run_detail(run, time.time(), width, chart)
 
     def on_descendant_focus(self) -> None:
-        self._draw_detail()
+        self.draw_detail()
 
     # What is selected ------------------------------------------------------------------
 
@@ -210,13 +131,13 @@ class HomeScreen(ConsoleScreen):
 
     def run_summary(self) -> RunSummary | None:
         """The selected run."""
-        key = self.selected("run-list")
-        return next((run for run in self._listing.runs if str(run.path) == key), None)
+        key = self.selected(self.LIST)
+        return next((run for run in self.found.runs if str(run.path) == key), None)
 
     def config(self) -> ConfigEntry | None:
         """The selected configuration."""
         key = self.selected("config-list")
-        return next((entry for entry in self._listing.configs if str(entry.path) == key), None)
+        return next((entry for entry in self.found.configs if str(entry.path) == key), None)
 
     def _with_run(self, act: Callable[[RunSummary], None]) -> None:
         run = self.run_summary()
@@ -270,16 +191,6 @@ class HomeScreen(ConsoleScreen):
             self.app.copy_to_clipboard(str(path))
             self.chomp.notify(f"{path} (copied, where the terminal allows it)")
 
-    def action_filter(self) -> None:
-        """Show only runs whose name contains a text."""
-        self.query_one(NameFilter).ask()
-
-    def on_input_changed(self) -> None:
-        self._draw()
-
-    def go_back(self) -> None:
-        self.query_one(NameFilter).clear_away()
-
     # Deleting --------------------------------------------------------------------------
 
     def action_delete(self) -> None:
@@ -321,5 +232,5 @@ class HomeScreen(ConsoleScreen):
 
     def look_now(self) -> None:
         """Look at the folders now instead of at the next interval."""
-        if self._list is not None:
-            self._list.poke()
+        if self.follower is not None:
+            self.follower.poke()

@@ -7,7 +7,7 @@ import time
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.record.text import sanitize
+from chomp.record.text import one_line
 from chomp_tui.engine.commands import Line
 from chomp_tui.live.alerts import Alert
 from chomp_tui.live.snapshot import RunSnapshot
@@ -45,7 +45,7 @@ def bar_text(alerts: tuple[Alert, ...], line: Line | None, width: int) -> Conten
     parts: list[Content] = []
     if line is not None:
         room = width - (TALLY_ROOM if alerts else 0)
-        parts.append(Content.styled(fit_text(_flat(line.text), room), COLOURS[line.tone]))
+        parts.append(Content.styled(fit_text(one_line(line.text), room), COLOURS[line.tone]))
     if alerts:
         room = width - sum(part.cell_length + len(DIVIDER) for part in parts)
         parts.append(_alert_text(alerts, room, whole=line is None))
@@ -59,7 +59,7 @@ def _alert_text(alerts: tuple[Alert, ...], room: int, *, whole: bool) -> Content
     if not whole and room < LEAST_ALERT:
         return Content.styled(f"{sign} {len(alerts)}", colour)
     more = f"  +{len(alerts) - 1}" if len(alerts) > 1 else ""
-    text = fit_text(f"{sign} {_flat(first.word)}: {_flat(first.text)}", room - len(more))
+    text = fit_text(f"{sign} {one_line(first.word)}: {one_line(first.text)}", room - len(more))
     return Content.assemble((text, colour), (more, "$muted"))
 
 
@@ -69,9 +69,9 @@ class AlertList(TextPanel):
     def text(self, snapshot: RunSnapshot, width: int) -> Content:
         lines = [
             Content.assemble(
-                (f"{SIGNS.get(one.tone, '·')} {_flat(one.word)}", f"bold {COLOURS[one.tone]}"),
+                (f"{SIGNS.get(one.tone, '·')} {one_line(one.word)}", f"bold {COLOURS[one.tone]}"),
                 (f"  {_clock(one.t)}  ", "$muted"),
-                _flat(one.text),
+                one_line(one.text),
             )
             for one in snapshot.alerts
         ]
@@ -85,7 +85,7 @@ class AlertList(TextPanel):
             where = f" step {warning.step:,}" if warning.step is not None else ""
             lines.append(
                 Content.assemble(
-                    (f"{_clock(warning.t)}{where}  {_flat(warning.topic)}  ", "$muted"), _flat(warning.message)
+                    (f"{_clock(warning.t)}{where}  {one_line(warning.topic)}  ", "$muted"), one_line(warning.message)
                 )
             )
         return Content("\n").join(lines) if lines else Content.styled("nothing to report", "$muted")
@@ -93,7 +93,3 @@ class AlertList(TextPanel):
 
 def _clock(t: float | None) -> str:
     return time.strftime("%H:%M:%S", time.localtime(t)) if t else ""
-
-
-def _flat(text: str) -> str:
-    return " ".join(sanitize(text).split())

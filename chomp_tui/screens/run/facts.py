@@ -7,7 +7,7 @@ from textwrap import wrap
 
 from textual.content import Content
 
-from chomp.record.text import count, device_name, elapsed, sanitize
+from chomp.record.text import count, device_name, elapsed, one_line
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.panel import TextPanel
 
@@ -36,7 +36,7 @@ class FactsPanel(TextPanel):
 def sections(snapshot: RunSnapshot) -> Iterator[tuple[str, list[Fact]]]:
     """Everything, by section, made harmless."""
     for title, facts in _sections(snapshot):
-        yield title, [(_flat(name), _flat(value)) for name, value in facts]
+        yield title, [(one_line(name), one_line(value)) for name, value in facts]
 
 
 def _sections(snapshot: RunSnapshot) -> Iterator[tuple[str, list[Fact]]]:
@@ -74,8 +74,3 @@ def _run(snapshot: RunSnapshot) -> Iterator[Fact]:
         yield "accepted", ", ".join(started.accepted)
     if view.unknown_kinds:
         yield "not understood", ", ".join(f"{number} × {kind}" for kind, number in view.unknown_kinds.items())
-
-
-def _flat(text: str) -> str:
-    # Columns of a table stay columns: only line ends go.
-    return sanitize(text).replace("\n", " ").replace("\t", " ")

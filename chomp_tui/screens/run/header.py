@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from chomp.record.text import count, device_name, duration, sanitize
+from chomp.record.text import count, device_name, duration, one_line, sanitize
 from chomp_tui.live.eta import progress
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.screens.run.rows import Rows
@@ -36,7 +36,7 @@ def first_line(snapshot: RunSnapshot, width: int) -> Content:
     right = progress_words(snapshot)
     room = width - len(state) - len(right) - 6
     has_bar = snapshot.view.total_steps is not None and room >= LEAST_BAR + 8
-    name = fit_text(_flat(snapshot.update.run.name), max(4, room - (LEAST_BAR if has_bar else 0)), middle=True)
+    name = fit_text(one_line(snapshot.update.run.name), max(4, room - (LEAST_BAR if has_bar else 0)), middle=True)
     cells = min(MOST_BAR, room - len(name)) if has_bar else 0
     share = progress(snapshot.view) or 0.0
     filled = round(share * cells)
@@ -62,7 +62,7 @@ def progress_words(snapshot: RunSnapshot) -> str:
 def second_line(snapshot: RunSnapshot, width: int) -> Content:
     """Why it is in this state where that needs words, then age, speed, times, device, origin; what fits."""
     parts = (
-        [(fit_text(_flat(snapshot.status.reason), width), COLOURS[snapshot.status.tone])]
+        [(fit_text(one_line(snapshot.status.reason), width), COLOURS[snapshot.status.tone])]
         if snapshot.status.reason
         else []
     )
@@ -90,17 +90,13 @@ def _facts(snapshot: RunSnapshot) -> list[str]:
         facts.append(f"{'elapsed' if snapshot.status.is_live else 'took'} {duration(snapshot.elapsed_seconds)}")
     origin = snapshot.facts.origin
     if origin is not None:
-        facts.append(f"fork of {_flat(origin.run)} at step {origin.step:,}")
+        facts.append(f"fork of {one_line(origin.run)} at step {origin.step:,}")
     # A fork's first attempt begins where the fork does, which has just been said.
     if view.attempts > (1 if origin is not None else 0):
         resumed = view.started.resumed_from if view.started is not None else None
         facts.append(f"attempt {view.attempts}" + (f" from step {resumed:,}" if resumed is not None else ""))
     if view.started is not None:
-        facts.append(_flat(device_name(view.started.device)))
+        facts.append(one_line(device_name(view.started.device)))
     if snapshot.update.read_fraction < 1:
         facts.insert(0, f"reading {snapshot.update.read_fraction:.0%}")
     return facts
-
-
-def _flat(text: str) -> str:
-    return " ".join(sanitize(text).split())

@@ -13,7 +13,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from chomp.record.text import sanitize
+from chomp.record.text import one_line, sanitize
 from chomp_tui.widgets.update_if_changed import set_title
 
 MOST_LINES = 5_000
@@ -181,5 +181,5 @@ def wrapped(line: str, width: int) -> list[str]:
 
 
 def _short(text: str) -> str:
-    flat = sanitize(text).replace("\n", " ")
+    flat = one_line(text)
     return flat if len(flat) <= 30 else f"{flat[:29]}…"
