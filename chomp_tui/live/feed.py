@@ -1,12 +1,11 @@
-"""Following a run directory: a thread that tails files and delivers frozen updates; it never touches a widget."""
+"""Follows a run directory: a thread tails its files and delivers frozen updates; never touches a widget."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from chomp.record.status import Liveness, read_liveness
 from chomp_tui.live.event_tail import EventTail
 from chomp_tui.live.log_tail import LogTail
 from chomp_tui.live.row_tail import RowTail
+from chomp_tui.platform.poller import Poller
 
 # The first slice is short, so that a first picture comes at once.
 FIRST_SLICE_SECONDS = 0.05
@@ -50,8 +50,8 @@ class RunUpdate:
     disk_free_bytes: int | None = None
 
 
-class RunFeed:
-    """Follows one run in a daemon thread until `stop`.
+class RunFeed(Poller[RunUpdate]):
+    """Follows one run.
 
     Args:
         path: the run directory; it may not exist yet.
@@ -59,46 +59,24 @@ class RunFeed:
     """
 
     def __init__(self, path: Path, deliver: Callable[[RunUpdate], None], *, interval_seconds: float = 0.5):
-        self.path = path
-        self._deliver = deliver
-        self._interval = interval_seconds
-        self._awake = threading.Event()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name=f"feed {path.name}", daemon=True)
+        super().__init__(deliver, interval_seconds=interval_seconds, name=f"feed {path.name}")
+        self._follower = Follower(path)
 
-    def start(self) -> None:
-        """Begin to follow; the first update comes at once."""
-        self._thread.start()
-
-    def pace(self, seconds: float) -> None:
-        """Look so often from now on."""
-        self._interval = seconds
-
-    def poke(self) -> None:
-        """Look now instead of at the next interval."""
-        self._awake.set()
-
-    def stop(self) -> None:
-        """End the thread soon; returns at once."""
-        self._stopped.set()
-        self._awake.set()
-
-    def _follow(self) -> None:
-        follower = Follower(self.path)
-        while not self._stopped.is_set():
-            self._awake.clear()
+    def look(self) -> Iterator[RunUpdate]:
+        """Look until both files are read to their ends."""
+        while True:
             try:
-                update = follower.look()
+                update = self._follower.look()
             except Exception as error:  # noqa: BLE001 - a screen that silently stood still would look like a calm run
-                self._deliver(follower.given_up(error))
+                yield self._follower.given_up(error)
+                self.stop()
                 return
-            if update is not None and not self._stopped.is_set():
-                self._deliver(update)
-            if follower.has_more:
-                # Lets the receiver of the update draw it.
-                self._stopped.wait(0.001)
-            else:
-                self._awake.wait(self._interval)
+            if update is not None:
+                yield update
+            if self.stopped or not self._follower.has_more:
+                return
+            # Lets the receiver of the update draw it.
+            time.sleep(0.001)
 
 
 class Follower:

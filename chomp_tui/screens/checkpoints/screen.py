@@ -85,7 +85,7 @@ class CheckpointsScreen(ConsoleScreen):
     def look_again(self) -> None:
         """Look now, and judge by the configuration that is current now."""
         if self._list is not None:
-            self._list.ask(self._run, self._reference())
+            self._list.follow(self._run, self._reference())
 
     def _reference(self) -> Reference | None:
         """The configuration in the configure screen, if there is a valid one."""

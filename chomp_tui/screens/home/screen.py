@@ -23,8 +23,7 @@ from chomp.record.removal import delete_run
 from chomp.record.summary import RunSummary
 from chomp.record.text import size
 from chomp_tui import keys
-from chomp_tui.live import run_list as runlist
-from chomp_tui.live.run_list import ConfigEntry, RunList
+from chomp_tui.live.run_list import ConfigEntry, HomeSnapshot, RunList
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.dialogs import confirm
@@ -59,7 +58,7 @@ class HomeScreen(ConsoleScreen):
     class Changed(Message):
         """The folders were looked at, and something is other than before."""
 
-        def __init__(self, listing: runlist.Listing) -> None:
+        def __init__(self, listing: HomeSnapshot) -> None:
             super().__init__()
             self.listing = listing
 
@@ -76,7 +75,7 @@ class HomeScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._listing = runlist.Listing()
+        self._listing = HomeSnapshot()
         self._has_looked = False
         self._list: RunList | None = None
 
@@ -117,7 +116,7 @@ class HomeScreen(ConsoleScreen):
         if self._list is not None:
             self._list.pause(False)
 
-    def _deliver(self, listing: runlist.Listing) -> None:
+    def _deliver(self, listing: HomeSnapshot) -> None:
         """Called in the list's thread."""
         self.post_safely(self.Changed(listing))
 
