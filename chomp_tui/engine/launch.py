@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from chomp.errors import ChompError
 from chomp.record.lock import live_holder
 from chomp.record.rundir import RunDir, open_run
 from chomp_tui.engine.process import engine_command, train_environment
+from chomp_tui.platform.background import start_thread
 
 # What XLA said in this process to a text of flags: why it refuses them, None where it accepts them.
 _verdicts: dict[str, str | None] = {}
@@ -127,7 +127,7 @@ def start(request: LaunchRequest, environ: Mapping[str, str]) -> int:
     except (OSError, ValueError) as error:
         made.undo()
         raise LaunchError(f"no engine was started for {run.path}: {reason(error)}") from error
-    threading.Thread(target=child.wait, name=f"engine-{child.pid}", daemon=True).start()
+    start_thread(child.wait, f"engine-{child.pid}")
     return child.pid
 
 

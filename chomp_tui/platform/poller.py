@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+from chomp_tui.platform.background import start_thread
+
 News = TypeVar("News")
 
 
@@ -33,7 +35,7 @@ class Poller(abc.ABC, Generic[News]):
 
     def start(self) -> None:
         """Begin; the first look is at once."""
-        threading.Thread(target=self._run, daemon=True, name=self._name).start()
+        start_thread(self._run, self._name)
 
     def stop(self) -> None:
         """End the thread soon; returns at once, and nothing is delivered any more."""

@@ -221,9 +221,6 @@ class CheckpointsScreen(ConsoleScreen):
     def on_checkpoint_actions_checked(self, message: CheckpointActions.Checked) -> None:
         self.actions.accept_check(message)
 
-    def on_checkpoint_actions_done(self, message: CheckpointActions.Done) -> None:
-        self.actions.accept_end(message)
-
     # Going on --------------------------------------------------------------------------
 
     def _refuse_damaged(self, row: CheckpointRow) -> bool:

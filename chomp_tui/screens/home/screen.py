@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from chomp.record.summary import RunSummary
 from chomp.record.text import size
 from chomp_tui import keys
 from chomp_tui.live.run_list import ConfigEntry, HomeSnapshot, RunList
+from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.dialogs import confirm
@@ -64,14 +64,6 @@ class HomeScreen(ConsoleScreen):
 
         def can_replace(self, message: Message) -> bool:
             return isinstance(message, HomeScreen.Changed)
-
-    class Deleted(Message):
-        """A deletion ended; `problem` is one sentence if it failed."""
-
-        def __init__(self, path: Path, problem: str | None) -> None:
-            super().__init__()
-            self.path = path
-            self.problem = problem
 
     def __init__(self) -> None:
         super().__init__()
@@ -298,24 +290,20 @@ class HomeScreen(ConsoleScreen):
         question = confirm(
             f"Delete {run.name}?", text=f"{run.path}\n{what}. It cannot be brought back.{warning}", yes="Delete it"
         )
-        self.app.push_screen(question, lambda answer: self._delete(run.path) if answer == "yes" else None)
 
-    def _delete(self, path: Path) -> None:
-        def work() -> None:
-            try:
-                delete_run(path)
-            except ChompError as error:
-                self.post_safely(self.Deleted(path, str(error)))
-            else:
-                self.post_safely(self.Deleted(path, None))
+        def answered(answer: str | None) -> None:
+            if answer == "yes":
+                self.app.run_worker(self._delete(run.path))
 
-        threading.Thread(target=work, daemon=True, name="delete run").start()
+        self.app.push_screen(question, answered)
 
-    def on_home_screen_deleted(self, message: Deleted) -> None:
-        if message.problem:
-            self.chomp.notify(message.problem, severity="error")
+    async def _delete(self, path: Path) -> None:
+        try:
+            await in_thread(lambda: delete_run(path))
+        except ChompError as error:
+            self.chomp.notify(str(error), severity="error")
         else:
-            self.chomp.notify(f"deleted {message.path}")
+            self.chomp.notify(f"deleted {path}")
         self.look_now()
 
     def look_now(self) -> None:

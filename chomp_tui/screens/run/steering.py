@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any, Protocol
 
 from textual.app import App
-from textual.message import Message
 
 from chomp.record.commands import Command
 from chomp.record.rundir import RunDir
 from chomp_tui.engine import commands
 from chomp_tui.engine.commands import Asked, Line
 from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.platform.background import in_thread
 from chomp_tui.state import Console
 from chomp_tui.widgets.dialogs import Ask, Choice, Choose
 
@@ -38,20 +37,12 @@ class SteeredScreen(Protocol):
     def refresh_bindings(self) -> None:
         """Offer other keys."""
 
-    def post_safely(self, message: Message) -> None:
-        """Post from a thread."""
+    def sent(self, *, is_written: bool) -> None:
+        """A command was written, or could not be."""
 
 
 class Steering:
     """Sends commands to the engine of the run on the screen; events alone tell what became of them."""
-
-    class Sent(Message):
-        """A command was written, or could not be."""
-
-        def __init__(self, asked: Asked, problem: str | None) -> None:
-            super().__init__()
-            self.asked = asked
-            self.problem = problem
 
     def __init__(self, screen: SteeredScreen) -> None:
         self._screen = screen
@@ -153,23 +144,15 @@ class Steering:
 
     def _send_command(self, snapshot: RunSnapshot, name: str, *, prompt: str | None = None) -> None:
         command = Command(command=name, args={"prompt": prompt} if prompt is not None else {})
-        asked = commands.asked(command)
-        self._asked = [*self._asked, asked][-MOST_ASKED:]
+        self._asked = [*self._asked, commands.asked(command)][-MOST_ASKED:]
         self._screen.redraw()
-        threading.Thread(
-            target=self._send, args=(snapshot.update.run, command, asked), daemon=True, name="steering"
-        ).start()
+        self._screen.app.run_worker(self._send(snapshot.update.run, command))
 
-    def _send(self, run: RunDir, command: Command, asked: Asked) -> None:
-        problem = commands.send(run.commands, command)
-        self._screen.post_safely(self.Sent(asked, problem))
-
-    def accept(self, message: Sent) -> bool:
-        """Take in what became of a command; returns whether it was written."""
-        problem = message.problem
+    async def _send(self, run: RunDir, command: Command) -> None:
+        problem = await in_thread(lambda: commands.send(run.commands, command))
         if problem is not None:
-            self._asked = [commands.failed(one, problem) if one.id == message.asked.id else one for one in self._asked]
-        return problem is None
+            self._asked = [commands.failed(one, problem) if one.id == command.id else one for one in self._asked]
+        self._screen.sent(is_written=problem is None)
 
 
 def _loss_of(snapshot: RunSnapshot) -> str:
