@@ -18,7 +18,7 @@ from chomp.record.rundir import RunDir
 from chomp.record.text import size
 from chomp_tui.live.checkpoint_list import CheckpointRow
 from chomp_tui.platform.background import in_thread, start_thread
-from chomp_tui.screens.checkpoints.checkpoint_rows import Check
+from chomp_tui.screens.checkpoints.checkpoint_rows import Verification
 from chomp_tui.state import Console
 from chomp_tui.widgets.dialogs import Ask, confirm
 
@@ -29,7 +29,7 @@ class ConsoleGoneError(Exception):
     """Ends a verification when its screen is closed."""
 
 
-class CheckpointView(Protocol):
+class CheckpointHost(Protocol):
     """The screen that shows checkpoints, as these actions know it."""
 
     @property
@@ -61,14 +61,14 @@ class CheckpointActions:
     class Checked(Message):
         """A verification went on, or ended."""
 
-        def __init__(self, key: str, check: Check) -> None:
+        def __init__(self, key: str, check: Verification) -> None:
             super().__init__()
             self.key = key
             self.check = check
 
-    def __init__(self, screen: CheckpointView) -> None:
+    def __init__(self, screen: CheckpointHost) -> None:
         self._screen = screen
-        self.checks: dict[str, Check] = {}
+        self.checks: dict[str, Verification] = {}
         self._gone = threading.Event()
 
     def end_checks(self) -> None:
@@ -81,7 +81,7 @@ class CheckpointActions:
         running = self.checks.get(row.key) if row else None
         if row is None or (running is not None and running.fraction is not None):
             return
-        self.checks[row.key] = Check(fraction=0.0)
+        self.checks[row.key] = Verification(fraction=0.0)
         self._screen.draw()
         start_thread(lambda: self._verify(row), "verify")
 
@@ -95,13 +95,15 @@ class CheckpointActions:
             done += count
             if time.monotonic() - told_at >= PROGRESS_SECONDS:
                 told_at = time.monotonic()
-                self._screen.post_safely(self.Checked(row.key, Check(fraction=min(1.0, done / max(1, row.bytes)))))
+                self._screen.post_safely(
+                    self.Checked(row.key, Verification(fraction=min(1.0, done / max(1, row.bytes))))
+                )
 
         try:
             problems = verify(row.path, on_bytes)
         except ConsoleGoneError:
             return
-        self._screen.post_safely(self.Checked(row.key, Check(problems=tuple(problems))))
+        self._screen.post_safely(self.Checked(row.key, Verification(problems=tuple(problems))))
 
     def accept_check(self, message: Checked) -> None:
         """Show how far a verification is."""

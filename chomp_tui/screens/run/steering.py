@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 from textual.app import App
@@ -9,13 +10,13 @@ from textual.app import App
 from chomp.record.commands import Command
 from chomp.record.rundir import RunDir
 from chomp_tui.engine import commands
-from chomp_tui.engine.commands import Asked, Line
+from chomp_tui.engine.commands import CommandStatus, SentCommand
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.platform.background import in_thread
 from chomp_tui.state import Console
 from chomp_tui.widgets.dialogs import Ask, Choice, Choose
 
-MOST_ASKED = 20
+MOST_SENT = 20
 STEERING_ACTIONS = frozenset({"pause", "save_now", "evaluate_now", "sample_now", "stop"})
 
 
@@ -46,7 +47,7 @@ class Steering:
 
     def __init__(self, screen: SteeredScreen) -> None:
         self._screen = screen
-        self._asked: list[Asked] = []
+        self._sent: list[SentCommand] = []
         self._is_live = False
         self._is_steerable = False
 
@@ -66,11 +67,11 @@ class Steering:
 
     def forget(self) -> None:
         """Another run will be shown: commands to the last one are no longer told of."""
-        self._asked = []
+        self._sent = []
 
-    def line(self, snapshot: RunSnapshot) -> Line | None:
-        """What to say of steering now."""
-        return commands.steering_line(snapshot.view, self._asked, alive=snapshot.status.is_live, now=snapshot.now)
+    def line(self, snapshot: RunSnapshot) -> CommandStatus | None:
+        """The status of the newest command."""
+        return commands.newest_status(snapshot.view, self._sent, alive=snapshot.status.is_live, now=snapshot.now)
 
     # Keys --------------------------------------------------------------------------------
 
@@ -78,7 +79,7 @@ class Steering:
         """Pause, or go on."""
         snapshot = self._steerable()
         if snapshot is not None:
-            self._send_command(snapshot, commands.pause_or_resume(snapshot.view, self._asked))
+            self._send_command(snapshot, commands.pause_or_resume(snapshot.view, self._sent))
 
     def save_now(self) -> None:
         """Save a checkpoint."""
@@ -144,14 +145,14 @@ class Steering:
 
     def _send_command(self, snapshot: RunSnapshot, name: str, *, prompt: str | None = None) -> None:
         command = Command(command=name, args={"prompt": prompt} if prompt is not None else {})
-        self._asked = [*self._asked, commands.asked(command)][-MOST_ASKED:]
+        self._sent = [*self._sent, SentCommand(command.id, name, command.t)][-MOST_SENT:]
         self._screen.redraw()
         self._screen.app.run_worker(self._send(snapshot.update.run, command))
 
     async def _send(self, run: RunDir, command: Command) -> None:
         problem = await in_thread(lambda: commands.send(run.commands, command))
         if problem is not None:
-            self._asked = [commands.failed(one, problem) if one.id == command.id else one for one in self._asked]
+            self._sent = [replace(one, problem=problem) if one.id == command.id else one for one in self._sent]
         self._screen.sent(is_written=problem is None)
 
 
