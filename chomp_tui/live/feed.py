@@ -37,7 +37,7 @@ class RunUpdate:
         log_restarted: the log file became shorter or is another one: forget earlier lines.
         read_fraction: share of `events.jsonl` and `metrics.jsonl` read so far; 1.0 once the feed has caught up.
         problem: one sentence on why the run cannot be (wholly) read, else None.
-        disk_free_bytes: of the disk that holds the run; None where it cannot be told.
+        disk_free_bytes: of the disk that holds the run; None where unknown.
     """
 
     run: RunDir
@@ -94,9 +94,8 @@ class Follower:
         self._events = EventTail(self._run.events)
         self._rows = RowTail(self._run.metrics)
         self._log = LogTail(self._run.log)
-        self._overview: tuple[RunView | None, Columns | None] = (None, None)
         self._view = RunView()
-        self._seen: tuple[RunView, Columns] | None = None
+        self._shown: tuple[RunView, Columns] | None = None
         self._sent: RunUpdate | None = None
         self._disk_free: int | None = None
         self._disk_looked_at = 0.0
@@ -106,7 +105,7 @@ class Follower:
     def look(self) -> RunUpdate | None:
         """What is known now, or None if nothing has changed since the last update."""
         self._learn_names()
-        # Asked before the events are read: an engine that is gone by now has said all that it ever will.
+        # Before the events are read: an engine that is gone by now writes no more of them.
         liveness = read_liveness(self._run)
         self._read_on()
         log = self._log.read()
@@ -128,26 +127,20 @@ class Follower:
 
     def _read_on(self) -> None:
         """Read on in both files: the rows last, so that those before an event that was read are read as well."""
-        events, rows, seconds = self._events, self._rows, SLICE_SECONDS
-        if self._sent is None or not self.has_more:
-            self._overview = events.overview(), None
-        if self._sent is None:
-            seconds = FIRST_SLICE_SECONDS
+        events, seconds = self._events, SLICE_SECONDS if self._sent else FIRST_SLICE_SECONDS
+        events.look_over()
         events.advance(seconds)
-        started_at = (self._overview[0] or events.view).forked_at
-        if rows.after != started_at:
-            self._rows = rows = RowTail(rows.path, started_at)
-        if self._sent is None or not self.has_more:
-            self._overview = self._overview[0], rows.overview()
+        if self._rows.after != events.shown.forked_at:
+            self._rows = RowTail(self._rows.path, events.shown.forked_at)
+        rows = self._rows
+        rows.look_over()
         # The first picture is drawn before pyarrow is imported.
-        if self._sent is not None or self._overview[1] is None:
+        if self._sent is not None or rows.overview is None:
             rows.advance(seconds)
         self.has_more = not (events.caught_up and rows.caught_up)
-        if not self.has_more:
-            self._overview = None, None
-        seen = self._overview[0] or events.view, self._overview[1] or rows.rows
-        if self._seen is None or seen[0] is not self._seen[0] or seen[1] is not self._seen[1]:
-            self._seen, self._view = seen, with_rows(*seen)
+        shown = events.shown, rows.shown
+        if self._shown is None or shown[0] is not self._shown[0] or shown[1] is not self._shown[1]:
+            self._shown, self._view = shown, with_rows(*shown)
 
     def _fraction(self) -> float:
         """Share of the files read so far; 1 only when nothing is left."""
