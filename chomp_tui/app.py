@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from chomp_tui.screens.run.screen import RunScreen
 
 PACKAGE = Path(__file__).parent
-# Keys typed before the first screen can act on them wait for so long at most.
-PATIENCE_SECONDS = 5.0
 
 
 class ChompApp(App[None]):
@@ -55,7 +52,6 @@ class ChompApp(App[None]):
         super().__init__()
         self.state = state
         self.start_view = start_view or StartView()
-        self._typed: list[events.Key] | None = None
         self._keys = KeyQueue(self, super().on_event)
         for one in theme.THEMES:
             self.register_theme(one)
@@ -103,21 +99,20 @@ class ChompApp(App[None]):
         if os.environ.keys() & {"SSH_CONNECTION", "SSH_TTY"} and "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"
         self.theme_changed_signal.subscribe(self, self._remember_theme)
-        # Whoever had the terminal meanwhile has painted over it.
+        # Another program has painted over the terminal meanwhile.
         self.app_resume_signal.subscribe(self, lambda _: self.refresh())
         if self.is_headless:
             self._open_first(self.start_view)
         else:
             # Importing a screen takes longer than showing a first frame.
-            self._typed = []
+            self._keys.hold(self._is_first_screen_ready)
             self.call_after_refresh(self._open_first, self.start_view)
-            self._hand_over(time.monotonic() + PATIENCE_SECONDS)
         for note in self.state.notes:
             self.notify(note, severity="warning")
 
     def _open_first(self, start_view: StartView) -> None:
         if self.return_code is not None:
-            # Somebody left before the first screen was there.
+            # The user left before the first screen was there.
             return
         # The first frame does not wait for the styles of screens either.
         self.stylesheet.read_all(sorted(PACKAGE.rglob("*.tcss")))
@@ -136,22 +131,14 @@ class ChompApp(App[None]):
             self.switch_mode("home")
 
     async def on_event(self, event: events.Event) -> None:
-        if self._typed is not None and isinstance(event, events.Key) and event.key != "ctrl+c":
-            self._typed.append(event)
-        elif isinstance(event, Typed) and not event.is_forwarded:
+        if isinstance(event, Typed) and not event.is_forwarded:
             await self._keys.take(event)
         else:
             await super().on_event(event)
 
-    def _hand_over(self, deadline: float) -> None:
-        """Give what was typed ahead to the first screen, as soon as that shows what it was opened for."""
-        waits = not self.screen.is_ready if isinstance(self.screen, ConsoleScreen) else not self._has_opened
-        if waits and time.monotonic() < deadline:
-            self.set_timer(0.02, lambda: self._hand_over(deadline))
-            return
-        typed, self._typed = self._typed or [], None
-        for key in typed:
-            self.post_message(key)
+    def _is_first_screen_ready(self) -> bool:
+        """Whether the first screen shows what it was opened for."""
+        return self.screen.is_ready if isinstance(self.screen, ConsoleScreen) else self._has_opened
 
     @property
     def _has_opened(self) -> bool:

@@ -17,7 +17,7 @@ from chomp.config.spec import settings
 from chomp.config.suggest import nearest
 from chomp.config.validate import build_config
 from chomp.config.variables import expand
-from chomp.config.yaml_reader import Document, Path, dotted, read_yaml
+from chomp.config.yaml_reader import Path, YamlDocument, dotted, read_yaml
 from chomp.errors import ConfigError
 
 Origin = Literal["default", "preset", "file", "override"]
@@ -122,7 +122,7 @@ class _Reading:
     """One pass over a file; problems gather until validation so that all are reported at once."""
 
     source: str
-    document: Document
+    document: YamlDocument
     problems: list[Problem] = field(default_factory=list)
     set_by: dict[str, str] = field(default_factory=dict)
 

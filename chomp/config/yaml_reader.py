@@ -45,7 +45,7 @@ class _Loader(yaml.SafeLoader):
 
 
 @dataclass(frozen=True)
-class Document:
+class YamlDocument:
     """A parsed file.
 
     Attributes:
@@ -73,7 +73,7 @@ def scalar(text: str) -> Any:
     return text
 
 
-def read_yaml(text: str, source: str) -> Document:
+def read_yaml(text: str, source: str) -> YamlDocument:
     """Parse one YAML mapping.
 
     Raises:
@@ -91,7 +91,7 @@ def read_yaml(text: str, source: str) -> Document:
     values = builder.build(node, ())
     if builder.problems:
         raise InvalidConfig(builder.problems)
-    return Document(values, builder.lines)
+    return YamlDocument(values, builder.lines)
 
 
 def read_flow(text: str) -> Any:

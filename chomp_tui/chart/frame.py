@@ -20,7 +20,7 @@ LEAST_PLOT = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class Series:
     """One series.
 
     Attributes:
@@ -37,7 +37,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ChartSettings:
     """Everything but the data that a picture depends on.
 
     Attributes:
@@ -99,7 +99,7 @@ def _settled(laid_out: Callable[[int], _Layout], width: int) -> _Layout:
     return layout if layout.wanted <= layout.left else replace(layout, labelled=())
 
 
-def draw(lines: Sequence[Line], width: int, height: int, settings: Settings, left: int = 0) -> Frame:
+def draw(lines: Sequence[Series], width: int, height: int, settings: ChartSettings, left: int = 0) -> Frame:
     """Draw a chart of exactly so many cells; never raises on any data or size.
 
     Args:
@@ -143,7 +143,7 @@ def draw(lines: Sequence[Line], width: int, height: int, settings: Settings, lef
     return Frame(canvas, layout.left, edges, marker.across)
 
 
-def _why_empty(lines: Sequence[Line], settings: Settings) -> str:
+def _why_empty(lines: Sequence[Series], settings: ChartSettings) -> str:
     given = [np.asarray(line.y, np.float64) for line in lines if min(len(line.x), len(line.y))]
     if not given:
         return "no data yet"
@@ -179,7 +179,7 @@ def _draw_rows(canvas: Canvas, plot: _Plot, heights: scale.Scale, labelled: Sequ
         canvas.put(row, plot.left, "·" * plot.width, Role.GRID)
 
 
-def _draw_columns(canvas: Canvas, plot: _Plot, edges: Floats, lines: Sequence[Line], settings: Settings) -> None:
+def _draw_columns(canvas: Canvas, plot: _Plot, edges: Floats, lines: Sequence[Series], settings: ChartSettings) -> None:
     """Labels of the horizontal axis, and what it counts at its right end."""
     row, width = plot.top + plot.height, plot.left + plot.width
     unit = settings.x_label if len(settings.x_label) <= plot.width // 3 else ""
@@ -210,7 +210,12 @@ def _whole(x: NDArray[np.generic]) -> bool:
 
 
 def _draw_curves(
-    canvas: Canvas, plot: _Plot, lines: Sequence[Line], bins: Sequence[Bins], heights: scale.Scale, settings: Settings
+    canvas: Canvas,
+    plot: _Plot,
+    lines: Sequence[Series],
+    bins: Sequence[Bins],
+    heights: scale.Scale,
+    settings: ChartSettings,
 ) -> None:
     """Raw series, then what joins the samples of sparse ones, other curves, and signs: each takes the whole cell."""
     area = (slice(plot.top, plot.top + plot.height), slice(plot.left, plot.left + plot.width))
@@ -257,7 +262,7 @@ def _draw_cross(canvas: Canvas, plot: _Plot, edges: Floats, x: float) -> None:
     canvas.roles[rows, column] = Role.CROSS
 
 
-def _write_header(canvas: Canvas, lines: Sequence[Line], settings: Settings) -> None:
+def _write_header(canvas: Canvas, lines: Sequence[Series], settings: ChartSettings) -> None:
     """Title, unit, whether y is logarithmic; per series sign, name and value: the newest, or the crosshair's."""
     write = settings.x_format or (scale.clock if settings.x_label == "time" else scale.whole_number)
     place = "" if settings.cross is None else f"{settings.x_label} {write(settings.cross)}".strip()
@@ -276,7 +281,7 @@ def _write_header(canvas: Canvas, lines: Sequence[Line], settings: Settings) -> 
         column += len(text)
 
 
-def _value(line: Line, cross: float | None, write: Callable[[float], str]) -> str:
+def _value(line: Series, cross: float | None, write: Callable[[float], str]) -> str:
     """The newest value, or the one nearest to the crosshair; a sparse series says where that is if it is elsewhere."""
     count = min(len(line.x), len(line.y))
     if not count:

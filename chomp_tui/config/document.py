@@ -22,7 +22,7 @@ MAX_HISTORY = 500
 
 
 @dataclass(frozen=True)
-class Check:
+class Validation:
     """What validation says of one state of the document.
 
     Attributes:
@@ -66,7 +66,7 @@ class FieldView:
     line: int | None = None
 
 
-class Document:
+class ConfigDocument:
     """A text with overrides on top of it.
 
     Args:
@@ -95,7 +95,7 @@ class Document:
         self._past: list[tuple[str, tuple[str, ...]]] = []
         self._future: list[tuple[str, tuple[str, ...]]] = []
         self._group: str | None = None
-        self._checked: tuple[tuple[str, tuple[str, ...]], Check] | None = None
+        self._checked: tuple[tuple[str, tuple[str, ...]], Validation] | None = None
         self._values: dict[str, Any] = {}
 
     @property
@@ -188,19 +188,19 @@ class Document:
 
     # Knowing ---------------------------------------------------------------------------
 
-    def check(self) -> Check:
+    def check(self) -> Validation:
         """Validate as the engine does; the answer is kept until something changes."""
         if self._checked is None or self._checked[0] != self._state:
             self._checked = (self._state, self._validate())
         return self._checked[1]
 
-    def _validate(self) -> Check:
+    def _validate(self) -> Validation:
         try:
             loaded = parse_config(self.text, source=self.name, overrides=self.overrides)
         except InvalidConfig as error:
-            return Check(None, error.problems, parses=_layout(self.text) is not None)
+            return Validation(None, error.problems, parses=_layout(self.text) is not None)
         self._values = flatten(loaded.config)
-        return Check(loaded, notes=notes(loaded.config))
+        return Validation(loaded, notes=notes(loaded.config))
 
     def variables(self) -> tuple[Setting, ...]:
         """The document's own variables, as settings of a form."""

@@ -14,7 +14,7 @@ import yaml
 from chomp.config import Config, InvalidConfig, flatten, load_config, parse_config, settings
 from chomp.errors import ChompError, ConfigError
 from chomp.record.rundir import list_runs, open_run, write_whole
-from chomp_tui.config.document import Document
+from chomp_tui.config.document import ConfigDocument
 from chomp_tui.config.field_text import shown_value
 
 NEW_TEXT = """\
@@ -54,12 +54,12 @@ class Base:
     is_run: bool = False
 
 
-def blank() -> Document:
+def blank() -> ConfigDocument:
     """A short new configuration that belongs to no file."""
-    return Document(NEW_TEXT, name=NEW_NAME)
+    return ConfigDocument(NEW_TEXT, name=NEW_NAME)
 
 
-def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
+def read_document(path: Path, overrides: Sequence[str] = ()) -> ConfigDocument:
     """The document of a YAML file, or of a past run's directory.
 
     Raises:
@@ -68,7 +68,7 @@ def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     return from_run(path, overrides=overrides) if path.is_dir() else from_file(path, overrides)
 
 
-def from_file(path: Path, overrides: Sequence[str] = ()) -> Document:
+def from_file(path: Path, overrides: Sequence[str] = ()) -> ConfigDocument:
     """The document of a YAML file.
 
     Raises:
@@ -81,10 +81,10 @@ def from_file(path: Path, overrides: Sequence[str] = ()) -> Document:
         # The engine has the sentence for each of these.
         load_config(path)
         raise ConfigError(f"{path}: the configuration file cannot be read") from error
-    return Document(text, name=str(path), path=path, overrides=overrides, disk=raw)
+    return ConfigDocument(text, name=str(path), path=path, overrides=overrides, disk=raw)
 
 
-def from_run(path: Path, *, values: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Document:
+def from_run(path: Path, *, values: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> ConfigDocument:
     """A new configuration that equals a past run's.
 
     The run's own file, comments and all, with what the run was started with on top of it as
@@ -104,9 +104,9 @@ def from_run(path: Path, *, values: Mapping[str, Any] | None = None, overrides: 
         text = run.config_original.read_bytes().decode()
         base = flatten(parse_config(text, source=name).config)
     except (OSError, UnicodeDecodeError, InvalidConfig):
-        return Document(_written_out(wanted), name=name, overrides=overrides, is_copy=True)
+        return ConfigDocument(_written_out(wanted), name=name, overrides=overrides, is_copy=True)
     differing = [f"{key}={_override_value(value)}" for key, value in wanted.items() if base[key] != value]
-    return Document(text, name=name, overrides=[*differing, *overrides], is_copy=True)
+    return ConfigDocument(text, name=name, overrides=[*differing, *overrides], is_copy=True)
 
 
 def _override_value(value: Any) -> str:
@@ -128,8 +128,8 @@ def _written_out(values: Mapping[str, Any]) -> str:
     return text if tree else NEW_TEXT
 
 
-def save(document: Document, path: Path, *, overwrite: bool = False) -> bytes:
-    """Write the document's text whole; returns the bytes, for `Document.saved`.
+def save(document: ConfigDocument, path: Path, *, overwrite: bool = False) -> bytes:
+    """Write the document's text whole; returns the bytes, for `ConfigDocument.saved`.
 
     Args:
         overwrite: also where the file is not as it was when it was read.

@@ -11,7 +11,7 @@ from chomp.config.model import FROM_TOKENIZER
 from chomp.errors import CheckpointError
 from chomp.record.manifest import list_checkpoints
 from chomp.record.rundir import RunDir, open_run
-from chomp_tui.config.document import Document
+from chomp_tui.config.document import ConfigDocument
 from chomp_tui.config.documents import blank, from_run, read_document
 from chomp_tui.config.fork_plan import ForkPlan, plan_fork
 
@@ -38,7 +38,7 @@ class Draft:
         continues: folder of the checkpoint that it goes on from, forked or resumed; None for a run from nothing.
     """
 
-    document: Document = field(default_factory=blank)
+    document: ConfigDocument = field(default_factory=blank)
     run_dir: Path | None = None
     resume: str = "none"
     fork: ForkOrigin | None = None

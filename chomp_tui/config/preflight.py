@@ -1,13 +1,11 @@
-"""What a configuration amounts to, asked of the engine in a child process while a person edits.
+"""The figures of `chomp inspect` for the configuration that the user edits.
 
-One child at a time, killed as soon as its answer is no longer wanted.
+One child process at a time, killed when its answer is no longer needed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +15,8 @@ from typing import Any, Literal
 from chomp.config import Config
 from chomp.device import probe_gpus, visible_gpus
 from chomp_tui.engine.machine import read_machine
+from chomp_tui.engine.process import UNREADABLE, EngineError, ask_engine, engine_command, helper_environment
 from chomp_tui.platform.background import in_thread
-from chomp_tui.platform.child import Answer, ask_child, said_object, sentence
 
 State = Literal["waiting", "computing", "done", "failed"]
 Fit = Literal["fits", "tight", "does not fit", "unknown"]
@@ -29,20 +27,19 @@ COMPILE_TIMEOUT_SECONDS = 1800.0
 NICE = 10
 # Shares of the device's memory: what the estimate leaves out (scratch space, fragmentation) fits into the rest.
 TIGHT, FULL = 0.75, 0.92
-# -P: a file of the working folder that is called as a library is not imported instead of it.
-ENGINE = (sys.executable, "-P", "-m", "chomp", "inspect")
+ENGINE = tuple(engine_command("inspect"))
 # Sections that change none of the figures.
 _APART = {"checkpoint", "logging", "debug"}
 
 
 @dataclass(frozen=True)
 class Question:
-    """One state of the configuration; equal figures are asked for by equal keys.
+    """One state of the configuration; equal keys have equal figures.
 
     Attributes:
         environment: variables to set for the child, from the device screen.
-        compiled: whether XLA is asked to compile the step.
-        origin: the checkpoint, or the run whose newest one, a run with it goes on from.
+        compiled: whether XLA compiles the step.
+        origin: the checkpoint that the run continues, or the run whose newest one it continues.
     """
 
     text: str
@@ -62,7 +59,7 @@ class Report:
         is_outdated: whether the figures are of an earlier configuration.
         message: why it failed, or why it waits.
         is_compiling: whether the child at work compiles.
-        limit: bytes that the run may take on the device of the figures, and of what; None where nobody knows.
+        limit: bytes that the run may take on the device of the figures, and of what; None where unknown.
     """
 
     state: State = "waiting"
@@ -100,7 +97,7 @@ class Preflight:
 
     Args:
         command: what is run; the configuration's file and options are added.
-        debounce_seconds: how long a question must stand before it is asked.
+        debounce_seconds: how long a question must stay unchanged before a child is started.
     """
 
     def __init__(
@@ -139,7 +136,7 @@ class Preflight:
         self._say(state="waiting", is_outdated=bool(self.report.figures), message=why, is_compiling=False)
 
     def cancel(self) -> None:
-        """Give the question at hand up; its child is killed."""
+        """Give up the current question; its child is killed."""
         if self._task is not None:
             self._task.cancel()
         self._task = self._question = None
@@ -160,7 +157,7 @@ class Preflight:
             await asyncio.sleep(self._debounce_seconds)
         try:
             figures = await self._inspect(question)
-        except PreflightFailed as error:
+        except EngineError as error:
             # The same question may be asked again: a GPU that was full may have room by then.
             self._task = self._question = None
             self._say(state="failed", message=str(error), is_compiling=False)
@@ -178,13 +175,12 @@ class Preflight:
                 arguments += ["-o", override]
             if question.origin is not None:
                 arguments += ["--continue", str(question.origin)]
+            environ = helper_environment(dict(question.environment))
             limit = COMPILE_TIMEOUT_SECONDS if question.compiled else TIMEOUT_SECONDS
-            answer = await _run(arguments, _environment(question), limit)
-        return _figures(replace(answer, err=answer.err.replace(str(path), "the configuration")))
-
-
-class PreflightFailed(Exception):
-    """The engine gave no figures; the text is its sentence."""
+            try:
+                return _figures(await ask_engine(arguments, environ, limit_seconds=limit, nice=NICE))
+            except EngineError as error:
+                raise EngineError(str(error).replace(str(path), "the configuration")) from error
 
 
 def _same(one: Question, other: Question) -> bool:
@@ -193,31 +189,14 @@ def _same(one: Question, other: Question) -> bool:
     return compiled and (one.key, one.environment, one.origin) == (other.key, other.environment, other.origin)
 
 
-def _environment(question: Question) -> dict[str, str]:
-    # A look at the configuration takes no memory from the run that may be training beside it.
-    return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, **dict(question.environment)}
-
-
-async def _run(arguments: Sequence[str], environ: Mapping[str, str], limit_seconds: float) -> Answer:
-    try:
-        return await ask_child(arguments, environ, limit_seconds=limit_seconds, nice=NICE)
-    except TimeoutError:
-        raise PreflightFailed(f"no answer within {limit_seconds:.0f} s") from None
-    except OSError as error:
-        raise PreflightFailed(f"the engine could not be asked: {error.strerror or error}") from error
-
-
-def _figures(answer: Answer) -> Mapping[str, Any]:
-    if answer.code != 0:
-        raise PreflightFailed(sentence(answer))
-    figures = said_object(answer)
-    if figures is None or not isinstance(figures.get("memory"), dict) or "parameters" not in figures:
-        raise PreflightFailed("the engine's answer could not be read; is another version of chomp installed?")
-    return figures
+def _figures(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(answer.get("memory"), dict) or "parameters" not in answer:
+        raise EngineError(UNREADABLE)
+    return answer
 
 
 def memory_limit(figures: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[float, str] | None:
-    """Bytes that a run may take on the device of the figures, and of what; None where nobody knows. May block."""
+    """Bytes that a run may take on the device of the figures, and of what; None where unknown. May block."""
     device = figures.get("device", {})
     if device.get("memory_limit"):
         return float(device["memory_limit"]), "that JAX may take of the GPU"

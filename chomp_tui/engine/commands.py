@@ -1,4 +1,4 @@
-"""Steering a live run: what is asked, whether it can be, and what became of it."""
+"""Commands to a live run: whether one can be sent, sending it, and its status."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from chomp.record.events import Acknowledged
 from chomp.record.run_view import RunView
 from chomp.record.status import Status, Tone
 
-# After so many seconds without an answer it is said why there may be none yet.
+# After so many seconds without an answer, its status gives the likely reason.
 SLOW_SECONDS = 10.0
-# How long an answer stays on the screen.
+# How long an answer stays on the screen. An answer is dated by the engine, a command by this console, and the clocks of
+# two machines differ a little.
 SHOWN_SECONDS = 12.0
 SHOWN_FAILED_SECONDS = 60.0
-# An answer is dated by the engine, a request by this console, and machines' clocks differ a little.
 LABELS = {
     "pause": "pause",
     "resume": "go on",
@@ -38,11 +38,11 @@ WHY_SLOW = {
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A command of this console.
+class SentCommand:
+    """A command that this console has sent.
 
     Attributes:
-        at: Unix time of the request.
+        at: Unix time.
         problem: why it could not be written, else None.
     """
 
@@ -57,17 +57,12 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Line:
-    """What to say of a request; `until` is the Unix time after which it need not be said, None while it is open."""
+class CommandStatus:
+    """What became of a command; shown until the Unix time `until`, None while there is no answer."""
 
     text: str
     tone: Tone
     until: float | None = None
-
-
-def asked(command: Command) -> Asked:
-    """The record of a command that is about to be sent."""
-    return Asked(command.id, command.command, command.t)
 
 
 def send(path: Path, command: Command) -> str | None:
@@ -91,51 +86,48 @@ def why_not(status: Status, *, read_only: bool, elsewhere: str | None = None) ->
     return f"no engine is running here: the run is {status.word}"
 
 
-def pause_or_resume(view: RunView, pending: Sequence[Asked]) -> str:
-    """The command that turns around what is, or what has been asked for last and not been answered."""
-    for one in reversed(open_ones(pending, view)):
+def pause_or_resume(view: RunView, pending: Sequence[SentCommand]) -> str:
+    """The opposite of the newest unanswered pause or resume, or of the run's state."""
+    for one in reversed(unanswered(pending, view)):
         if one.command in ("pause", "resume"):
             return "resume" if one.command == "pause" else "pause"
     return "resume" if view.is_paused else "pause"
 
 
-def answer_to(one: Asked, view: RunView) -> Acknowledged | None:
+def answer_to(one: SentCommand, view: RunView) -> Acknowledged | None:
     """The engine's answer, or None as long as there is none."""
     return next((answer for answer in reversed(view.answers) if answer.id == one.id), None)
 
 
-def open_ones(pending: Sequence[Asked], view: RunView) -> list[Asked]:
-    """Those that were sent and are not answered."""
+def unanswered(pending: Sequence[SentCommand], view: RunView) -> list[SentCommand]:
+    """Those that were written and have no answer."""
     return [one for one in pending if one.problem is None and answer_to(one, view) is None]
 
 
-def failed(one: Asked, problem: str) -> Asked:
-    """The same, which could not be written."""
-    return replace(one, problem=problem)
-
-
-def told(one: Asked, view: RunView, *, alive: bool, now: float) -> Line:
-    """What to say of a request now."""
+def status_of(one: SentCommand, view: RunView, *, alive: bool, now: float) -> CommandStatus:
+    """The status of a command of this console."""
     if one.problem is not None:
-        return Line(f"{one.label}: {one.problem}", "bad", one.at + SHOWN_FAILED_SECONDS)
+        return CommandStatus(f"{one.label}: {one.problem}", "bad", one.at + SHOWN_FAILED_SECONDS)
     answer = answer_to(one, view)
     if answer is not None:
         stays = SHOWN_SECONDS if answer.ok else SHOWN_FAILED_SECONDS
         sign, tone = ("✓", "good") if answer.ok else ("✗", "bad")
         text = f"{sign} {one.label}: {answer.message}"
-        return Line(text, tone, max(answer.t, one.at) + stays)  # type: ignore[arg-type]
+        return CommandStatus(text, tone, max(answer.t, one.at) + stays)  # type: ignore[arg-type]
     waited = max(0, int(now - one.at))
     if not alive:
-        return Line(f"✗ {one.label}: the engine ended before it answered", "bad", one.at + SHOWN_FAILED_SECONDS)
+        return CommandStatus(
+            f"✗ {one.label}: the engine ended before it answered", "bad", one.at + SHOWN_FAILED_SECONDS
+        )
     if waited < SLOW_SECONDS:
-        return Line(f"◌ {one.label}: asked … {waited} s", "warn")
+        return CommandStatus(f"◌ {one.label}: asked … {waited} s", "warn")
     phase = view.phase.name if view.phase is not None else ""
     why = WHY_SLOW.get(phase, "it is busy")
-    return Line(f"◌ {one.label}: not yet answered, {why} … {waited} s", "warn")
+    return CommandStatus(f"◌ {one.label}: not yet answered, {why} … {waited} s", "warn")
 
 
-def others(view: RunView, mine: Sequence[Asked], now: float) -> Line | None:
-    """What somebody else asked for and was answered just now."""
+def status_elsewhere(view: RunView, mine: Sequence[SentCommand], now: float) -> CommandStatus | None:
+    """The newest answer to a command of another console."""
     known = {one.id for one in mine}
     for answer in reversed(view.answers):
         if now - answer.t > SHOWN_SECONDS:
@@ -143,16 +135,16 @@ def others(view: RunView, mine: Sequence[Asked], now: float) -> Line | None:
         if answer.id not in known:
             label = LABELS.get(answer.command, answer.command)
             text = f"{'✓' if answer.ok else '✗'} {label}, asked elsewhere: {answer.message}"
-            return Line(text, "good" if answer.ok else "bad", answer.t + SHOWN_SECONDS)
+            return CommandStatus(text, "good" if answer.ok else "bad", answer.t + SHOWN_SECONDS)
     return None
 
 
-def steering_line(view: RunView, mine: Sequence[Asked], *, alive: bool, now: float) -> Line | None:
-    """The one thing to say about steering: what is open first, then the newest answer."""
-    lines = [told(one, view, alive=alive, now=now) for one in mine]
+def newest_status(view: RunView, mine: Sequence[SentCommand], *, alive: bool, now: float) -> CommandStatus | None:
+    """The status to show: of an unanswered command first, else of the newest answer."""
+    lines = [status_of(one, view, alive=alive, now=now) for one in mine]
     waiting = [line for line in lines if line.until is None]
     if waiting:
         more = f"   (and {len(waiting) - 1} more)" if len(waiting) > 1 else ""
         return replace(waiting[-1], text=waiting[-1].text + more)
     recent = [line for line in lines if line.until is not None and line.until > now]
-    return recent[-1] if recent else others(view, mine, now)
+    return recent[-1] if recent else status_elsewhere(view, mine, now)

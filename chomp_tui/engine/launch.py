@@ -1,12 +1,10 @@
-"""From what a person asked for to a detached engine process."""
+"""Starts `chomp train` detached from the console."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
-import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,8 @@ from chomp.device import check_xla_flags
 from chomp.errors import ChompError
 from chomp.record.lock import live_holder
 from chomp.record.rundir import RunDir, open_run
+from chomp_tui.engine.process import engine_command, train_environment
+from chomp_tui.platform.background import start_thread
 
 # What XLA said in this process to a text of flags: why it refuses them, None where it accepts them.
 _verdicts: dict[str, str | None] = {}
@@ -46,9 +46,8 @@ class LaunchRequest:
 def train_command(
     config: Path | None, *, overrides: tuple[str, ...] = (), run_dir: Path | None = None, resume: str = "none"
 ) -> list[str]:
-    """`chomp train …` as an argument list for this very Python."""
-    # -P: a file of the working folder that is called as a library is not imported instead of it.
-    args = [sys.executable, "-P", "-m", "chomp", "train"]
+    """`chomp train …` as an argument list."""
+    args = engine_command("train")
     if config is not None:
         # A name that begins with a dash would be read as an option.
         args.append(f"./{config}" if str(config).startswith("-") else str(config))
@@ -69,15 +68,10 @@ def command(request: LaunchRequest) -> list[str]:
     return args
 
 
-def environment(request: LaunchRequest, environ: Mapping[str, str]) -> dict[str, str]:
-    """The engine's whole environment; its output is not held back, so that the log is current."""
-    return {**environ, **request.environment, "PYTHONUNBUFFERED": "1"}
-
-
 def prove_flags(environ: Mapping[str, str]) -> str | None:
     """Why XLA does not start with `XLA_FLAGS` of `environ`, in one sentence, or None; may take seconds.
 
-    A child process is asked, once for each text of flags.
+    Asks a child process, once for each text of flags.
     """
     flags = _flags(environ)
     if not flags or flags in _verdicts:
@@ -104,13 +98,14 @@ def start(request: LaunchRequest, environ: Mapping[str, str]) -> int:
     then does a failing exec become an error here; a daemon thread waits for it, so that an engine
     that ended is no zombie, and when this process ends the system's first process inherits it.
 
-    Flags that `prove_flags` found wanting are refused here. Those that nobody proved the engine asks XLA about
-    itself before anything else, and ends with the same sentence.
+    Flags that `prove_flags` rejected are refused here. Flags that it has not tested are tested by the engine
+    before anything else, which ends with the same sentence.
 
     Raises:
         LaunchError: it could not be started; nothing was left behind.
     """
-    refusal = _verdicts.get(_flags(environment(request, environ)))
+    environ = train_environment(environ, request.environment)
+    refusal = _verdicts.get(_flags(environ))
     if refusal is not None:
         raise LaunchError(f"no engine was started for {request.run_dir}: {refusal}")
     run = _run(request)
@@ -121,7 +116,7 @@ def start(request: LaunchRequest, environ: Mapping[str, str]) -> int:
         try:
             child = subprocess.Popen(
                 command(request),
-                env=environment(request, environ),
+                env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -132,7 +127,7 @@ def start(request: LaunchRequest, environ: Mapping[str, str]) -> int:
     except (OSError, ValueError) as error:
         made.undo()
         raise LaunchError(f"no engine was started for {run.path}: {reason(error)}") from error
-    threading.Thread(target=child.wait, name=f"engine-{child.pid}", daemon=True).start()
+    start_thread(child.wait, f"engine-{child.pid}")
     return child.pid
 
 
@@ -197,7 +192,7 @@ class _Made:
         return fd
 
     def undo(self) -> None:
-        """Remove it; what somebody else has put there meanwhile stays."""
+        """Remove it, except for what another program has put there meanwhile."""
         with contextlib.suppress(OSError):
             for path in self._files:
                 path.unlink(missing_ok=True)

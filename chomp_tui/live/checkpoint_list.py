@@ -1,9 +1,8 @@
-"""The checkpoints of one run or of all, judged against settings, followed by a thread; it never touches a widget."""
+"""Follows the checkpoints of one run or of all in a thread, judged against settings; never touches a widget."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,14 @@ from chomp.record.lock import live_holder
 from chomp.record.manifest import MANIFEST, META, TAGS, CheckpointInfo, checkpoint_steps, read_info
 from chomp.record.rundir import RunDir, list_runs
 from chomp.record.summary import Stamp, stamp
+from chomp_tui.platform.poller import Poller
+
+INTERVAL_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Settings to judge checkpoints by, and what people call them."""
+    """Settings to judge checkpoints by, and the name of their file."""
 
     name: str
     settings: Mapping[str, Any]
@@ -35,7 +37,7 @@ class CheckpointRow:
         is_best: whether its evaluation is the lowest of its run.
         pid: of the engine that writes the run now.
         own: differences from the settings that the run was last started with; None where one of both is unreadable.
-        hand: differences from the configuration at hand; None where there is none.
+        hand: differences from the current configuration; None where there is none.
         total_steps: of the run as it was last started.
     """
 
@@ -66,9 +68,9 @@ class Checkpoints:
     """All that the checkpoints screen shows.
 
     Attributes:
-        run: the run asked for, None for all.
+        run: whose checkpoints these are, None for all runs.
         rows: runs by their newest checkpoint, newest first; within a run the latest step first.
-        reference: name of the configuration at hand, None where there is none.
+        reference: name of the current configuration, None where there is none.
         problem: one sentence if nothing can be read.
     """
 
@@ -186,50 +188,28 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-class CheckpointList:
-    """Follows checkpoints in a daemon thread until `stop`.
+class CheckpointList(Poller[Checkpoints]):
+    """Follows checkpoints.
 
     Args:
         root: the folder of runs.
         deliver: called in the thread with each state that differs from the one before.
-        interval_seconds: between two looks.
     """
 
-    def __init__(self, root: Path, deliver: Callable[[Checkpoints], None], *, interval_seconds: float = 3.0) -> None:
+    def __init__(self, root: Path, deliver: Callable[[Checkpoints], None]) -> None:
+        super().__init__(deliver, interval_seconds=INTERVAL_SECONDS, name="checkpoint list")
         self._root = root
-        self._deliver = deliver
-        self._interval_seconds = interval_seconds
-        self._asked: tuple[Path | None, Reference | None] = (None, None)
-        self._wake = threading.Event()
-        self._stopped = threading.Event()
-        self._paused = False
+        self._reader = CheckpointReader()
+        self._subject: tuple[Path | None, Reference | None] = (None, None)
+        self._last: Checkpoints | None = None
 
-    def start(self) -> None:
-        """Begin to follow."""
-        threading.Thread(target=self._follow, daemon=True, name="checkpoint list").start()
-
-    def ask(self, run: Path | None, reference: Reference | None) -> None:
+    def follow(self, run: Path | None, reference: Reference | None) -> None:
         """Follow this run, or all, and judge by this configuration."""
-        self._asked = (run, reference)
-        self._wake.set()
+        self._subject = (run, reference)
+        self.poke()
 
-    def pause(self, paused: bool) -> None:
-        """Look no more for as long as nobody sees the list."""
-        self._paused = paused
-        self._wake.set()
-
-    def stop(self) -> None:
-        """End the thread soon; returns at once."""
-        self._stopped.set()
-        self._wake.set()
-
-    def _follow(self) -> None:
-        reader, last = CheckpointReader(), None
-        while not self._stopped.is_set():
-            if not self._paused:
-                found = reader.read(self._root, *self._asked)
-                if found != last and not self._stopped.is_set():
-                    self._deliver(found)
-                last = found
-            self._wake.wait(self._interval_seconds)
-            self._wake.clear()
+    def look(self) -> Iterator[Checkpoints]:
+        found = self._reader.read(self._root, *self._subject)
+        if found != self._last:
+            self._last = found
+            yield found

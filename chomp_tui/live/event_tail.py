@@ -10,15 +10,12 @@ from chomp.record.codec import FORMAT_VERSION, decode
 from chomp.record.events import Phase
 from chomp.record.fold import Folding
 from chomp.record.run_view import RunView
-from chomp_tui.live.line_tail import LineTail, read_pieces
+from chomp_tui.live.line_tail import LineTail
 
-# A file with this much to read is shown in overview first.
-LEAST_OVERVIEW_BYTES = 16 << 20
-PIECE_BYTES, PIECES = 8 << 10, 160
 _VERSION = re.compile(rb'\{\s*"v"\s*:\s*(\d{1,9})\b')
 
 
-class EventTail(LineTail):
+class EventTail(LineTail[RunView]):
     """Folds the events that were added to a log, with the rows that logs of version 1 hold.
 
     Attributes:
@@ -55,32 +52,25 @@ class EventTail(LineTail):
         if self._folding is not None:
             self.view, self._folding = self._folding.view(), None
 
-    def overview(self) -> RunView | None:
-        """A coarse first picture of a long file: its beginning, its end and rows from everywhere between.
+    @property
+    def shown(self) -> RunView:
+        """The overview of a long file until all of it is read, else the view."""
+        return self.view if self.overview is None else self.overview
 
-        None for a file that is read as quickly as that, and for one that cannot be read. The
-        last step is the right one; what happened between beginning and end is left out.
-        """
-        try:
-            pieces = read_pieces(self.path, self.offset, LEAST_OVERVIEW_BYTES, PIECE_BYTES, PIECES)
-        except OSError:
-            return None
-        return _overview(pieces) if pieces else None
-
-
-def _overview(pieces: list[bytes]) -> RunView:
-    first, *between, last = pieces
-    folding = Folding(RunView())
-    _add_lines(folding, first)
-    for piece in between:
-        _add_lines(folding, piece, (b'"kind":"eval"', b'"kind":"step"'))
-    before = folding.view()
-    _add_lines(folding, last)
-    view = folding.view()
-    if view.phase is not None and view.phase is before.phase and view.last_t is not None:
-        # Something else may have been done between, but the end of the file is rows.
-        view = dataclasses.replace(view, phase=Phase(name="train", step=view.step, t=view.phase.t))
-    return view
+    def summarize(self, pieces: list[bytes]) -> RunView:
+        """The last step is the right one; what happened between beginning and end is left out, except for rows."""
+        first, *between, last = pieces
+        folding = Folding(RunView())
+        _add_lines(folding, first)
+        for piece in between:
+            _add_lines(folding, piece, (b'"kind":"eval"', b'"kind":"step"'))
+        before = folding.view()
+        _add_lines(folding, last)
+        view = folding.view()
+        if view.phase is not None and view.phase is before.phase and view.last_t is not None:
+            # Something else may have been done between, but the end of the file is rows.
+            view = dataclasses.replace(view, phase=Phase(name="train", step=view.step, t=view.phase.t))
+        return view
 
 
 def _add_lines(folding: Folding, lines: bytes, kinds: tuple[bytes, ...] = (b"",)) -> None:

@@ -1,12 +1,11 @@
-"""Following a run directory: a thread that tails files and delivers frozen updates; it never touches a widget."""
+"""Follows a run directory: a thread tails its files and delivers frozen updates; never touches a widget."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from chomp.record.status import Liveness, read_liveness
 from chomp_tui.live.event_tail import EventTail
 from chomp_tui.live.log_tail import LogTail
 from chomp_tui.live.row_tail import RowTail
+from chomp_tui.platform.poller import Poller
 
 # The first slice is short, so that a first picture comes at once.
 FIRST_SLICE_SECONDS = 0.05
@@ -36,7 +36,7 @@ class RunUpdate:
         log_restarted: the log file became shorter or is another one: forget earlier lines.
         read_fraction: share of `events.jsonl` and `metrics.jsonl` read so far; 1.0 once the feed has caught up.
         problem: one sentence on why the run cannot be (wholly) read, else None.
-        disk_free_bytes: of the disk that holds the run; None where it cannot be told.
+        disk_free_bytes: of the disk that holds the run; None where unknown.
     """
 
     run: RunDir
@@ -49,8 +49,8 @@ class RunUpdate:
     disk_free_bytes: int | None = None
 
 
-class RunFeed:
-    """Follows one run in a daemon thread until `stop`.
+class RunFeed(Poller[RunUpdate]):
+    """Follows one run.
 
     Args:
         path: the run directory; it may not exist yet.
@@ -58,46 +58,24 @@ class RunFeed:
     """
 
     def __init__(self, path: Path, deliver: Callable[[RunUpdate], None], *, interval_seconds: float = 0.5):
-        self.path = path
-        self._deliver = deliver
-        self._interval = interval_seconds
-        self._awake = threading.Event()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name=f"feed {path.name}", daemon=True)
+        super().__init__(deliver, interval_seconds=interval_seconds, name=f"feed {path.name}")
+        self._follower = Follower(path)
 
-    def start(self) -> None:
-        """Begin to follow; the first update comes at once."""
-        self._thread.start()
-
-    def pace(self, seconds: float) -> None:
-        """Look so often from now on."""
-        self._interval = seconds
-
-    def poke(self) -> None:
-        """Look now instead of at the next interval."""
-        self._awake.set()
-
-    def stop(self) -> None:
-        """End the thread soon; returns at once."""
-        self._stopped.set()
-        self._awake.set()
-
-    def _follow(self) -> None:
-        follower = Follower(self.path)
-        while not self._stopped.is_set():
-            self._awake.clear()
+    def look(self) -> Iterator[RunUpdate]:
+        """Look until both files are read to their ends."""
+        while True:
             try:
-                update = follower.look()
+                update = self._follower.look()
             except Exception as error:  # noqa: BLE001 - a screen that silently stood still would look like a calm run
-                self._deliver(follower.given_up(error))
+                yield self._follower.given_up(error)
+                self.stop()
                 return
-            if update is not None and not self._stopped.is_set():
-                self._deliver(update)
-            if follower.has_more:
-                # Lets the receiver of the update draw it.
-                self._stopped.wait(0.001)
-            else:
-                self._awake.wait(self._interval)
+            if update is not None:
+                yield update
+            if self.stopped or not self._follower.has_more:
+                return
+            # Lets the receiver of the update draw it.
+            time.sleep(0.001)
 
 
 class Follower:
@@ -115,9 +93,8 @@ class Follower:
         self._events = EventTail(self._run.events)
         self._rows = RowTail(self._run.metrics)
         self._log = LogTail(self._run.log)
-        self._overview: tuple[RunView | None, Columns | None] = (None, None)
         self._view = RunView()
-        self._seen: tuple[RunView, Columns] | None = None
+        self._shown: tuple[RunView, Columns] | None = None
         self._sent: RunUpdate | None = None
         self._disk_free: int | None = None
         self._disk_looked_at = 0.0
@@ -127,7 +104,7 @@ class Follower:
     def look(self) -> RunUpdate | None:
         """What is known now, or None if nothing has changed since the last update."""
         self._learn_names()
-        # Asked before the events are read: an engine that is gone by now has said all that it ever will.
+        # Before the events are read: an engine that is gone by now writes no more of them.
         liveness = read_liveness(self._run)
         self._read_on()
         log = self._log.read()
@@ -149,26 +126,20 @@ class Follower:
 
     def _read_on(self) -> None:
         """Read on in both files: the rows last, so that those before an event that was read are read as well."""
-        events, rows, seconds = self._events, self._rows, SLICE_SECONDS
-        if self._sent is None or not self.has_more:
-            self._overview = events.overview(), None
-        if self._sent is None:
-            seconds = FIRST_SLICE_SECONDS
+        events, seconds = self._events, SLICE_SECONDS if self._sent else FIRST_SLICE_SECONDS
+        events.look_over()
         events.advance(seconds)
-        started_at = (self._overview[0] or events.view).forked_at
-        if rows.after != started_at:
-            self._rows = rows = RowTail(rows.path, started_at)
-        if self._sent is None or not self.has_more:
-            self._overview = self._overview[0], rows.overview()
+        if self._rows.after != events.shown.forked_at:
+            self._rows = RowTail(self._rows.path, events.shown.forked_at)
+        rows = self._rows
+        rows.look_over()
         # The first picture is drawn before pyarrow is imported.
-        if self._sent is not None or self._overview[1] is None:
+        if self._sent is not None or rows.overview is None:
             rows.advance(seconds)
         self.has_more = not (events.caught_up and rows.caught_up)
-        if not self.has_more:
-            self._overview = None, None
-        seen = self._overview[0] or events.view, self._overview[1] or rows.rows
-        if self._seen is None or seen[0] is not self._seen[0] or seen[1] is not self._seen[1]:
-            self._seen, self._view = seen, with_rows(*seen)
+        shown = events.shown, rows.shown
+        if self._shown is None or shown[0] is not self._shown[0] or shown[1] is not self._shown[1]:
+            self._shown, self._view = shown, with_rows(*shown)
 
     def _fraction(self) -> float:
         """Share of the files read so far; 1 only when nothing is left."""

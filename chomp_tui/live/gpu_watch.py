@@ -1,16 +1,16 @@
-"""Reading the GPUs again and again in a thread, and the readings of the last minutes; it never touches a widget."""
+"""Polls the GPUs in a thread, and keeps the readings of the last minutes; never touches a widget."""
 
 from __future__ import annotations
 
 import math
-import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from chomp.device import Probe, probe_gpus
 from chomp_tui.engine.machine import Machine
+from chomp_tui.platform.poller import Poller
 
 INTERVAL_SECONDS = 2.0
 KEPT_READINGS = 150
@@ -29,7 +29,7 @@ class Trail:
 class History:
     """The readings of the last minutes.
 
-    The machine's own stand under None, those of a GPU under its number.
+    The machine's own have the key None, those of a GPU its number.
     """
 
     _readings: deque[dict[int | None, tuple[float, float]]] = field(
@@ -41,7 +41,7 @@ class History:
         """Note a reading; `now` is any clock's time in seconds. What was missed since the last one is a gap."""
         missed = round(min(now - self._last, KEPT_READINGS * INTERVAL_SECONDS) / INTERVAL_SECONDS) - 1
         if missed < 0:
-            # Somebody asked in between.
+            # A reading between two intervals, after a key.
             self._readings.pop()
         else:
             self._last = now
@@ -64,10 +64,8 @@ def _share(part: float | None, whole: float | None) -> float:
     return min(1.0, part / whole) if part is not None and whole else math.nan
 
 
-class GpuWatch:
-    """Reads all GPUs every two seconds between `start` and `stop`.
-
-    A daemon thread, because a driver in trouble may keep its caller for minutes.
+class GpuWatch(Poller[Probe]):
+    """Reads all GPUs every two seconds; a driver in trouble may keep its thread for minutes.
 
     Args:
         load: gives the NVML module; called in the thread.
@@ -81,29 +79,8 @@ class GpuWatch:
         *,
         interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
+        super().__init__(deliver, interval_seconds=interval_seconds, name="gpu-watch")
         self._load = load
-        self._deliver = deliver
-        self._interval_seconds = interval_seconds
-        self._wake = threading.Event()
-        self._stopped = threading.Event()
 
-    def start(self) -> None:
-        """Begin; may be called once."""
-        threading.Thread(target=self._run, name="gpu-watch", daemon=True).start()
-
-    def poke(self) -> None:
-        """Read now instead of at the next interval."""
-        self._wake.set()
-
-    def stop(self) -> None:
-        """End soon; returns at once, and nothing is delivered any more."""
-        self._stopped.set()
-        self._wake.set()
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            self._wake.clear()
-            probe = probe_gpus(self._load)
-            if not self._stopped.is_set():
-                self._deliver(probe)
-                self._wake.wait(self._interval_seconds)
+    def look(self) -> Iterator[Probe]:
+        yield probe_gpus(self._load)

@@ -1,4 +1,4 @@
-"""Whole lines of a file that grows, by blocks; what becomes of them is for subclasses."""
+"""Whole lines of a file that grows, by blocks; subclasses decode them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ import os
 import stat
 import time
 from pathlib import Path
+from typing import Generic, TypeVar
 
 BLOCK_BYTES = 2 << 20
 # A longer line is none of ours; it is skipped without being kept in memory.
 LONGEST_LINE_BYTES = 32 << 20
 # So many bytes before the offset must be the same at the next look, or the file is another one.
 MARK_BYTES = 64
+# A file with this much to read is shown in overview first: by pieces from places all over it.
+LEAST_OVERVIEW_BYTES = 16 << 20
+PIECE_BYTES, PIECES = 8 << 10, 160
+
+T = TypeVar("T")
 
 
-class LineTail(abc.ABC):
+class LineTail(abc.ABC, Generic[T]):
     """Reads the lines that were added to a file; begins again when the file is replaced or became shorter.
 
     Attributes:
+        overview: a coarse picture of a long file until all of it is read, else None.
         offset: bytes consumed.
         caught_up: whether every whole line has been read.
         malformed: lines that were passed over.
@@ -27,6 +34,7 @@ class LineTail(abc.ABC):
 
     def __init__(self, path: Path):
         self.path = path
+        self.overview: T | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -48,8 +56,23 @@ class LineTail(abc.ABC):
     def settle(self) -> None:
         """Called after the last block of a look."""
 
+    @abc.abstractmethod
+    def summarize(self, pieces: list[bytes]) -> T:
+        """An overview, from whole lines of a file's start, of places all over it, and of its end."""
+
+    def look_over(self) -> None:
+        """Get an overview if a long file is about to be read."""
+        if self.overview is not None or (self.offset and not self.caught_up):
+            return
+        try:
+            self.size = self.path.stat().st_size
+            pieces = read_pieces(self.path) if self.size - self.offset >= LEAST_OVERVIEW_BYTES else []
+        except OSError:
+            return
+        self.overview = self.summarize(pieces) if pieces else None
+
     def recover(self, fd: int, size: int) -> None:
-        """Called where the file does not go on as it was: forget what it does not hold any more."""
+        """Called where the file has changed before the offset: forget what it no longer holds."""
         self.forget()
 
     def advance(self, seconds: float) -> None:
@@ -70,6 +93,8 @@ class LineTail(abc.ABC):
             self._give_up(error)
         finally:
             os.close(fd)
+        if self.caught_up:
+            self.overview = None
 
     def _give_up(self, error: OSError) -> None:
         self.caught_up, self.problem = True, f"{self.path} cannot be read: {error.strerror or error}"
@@ -140,8 +165,8 @@ def open_regular(path: Path) -> int:
     return fd
 
 
-def read_pieces(path: Path, offset: int, least_bytes: int, piece_bytes: int, pieces: int) -> list[bytes]:
-    """Whole lines of a long file's start, of places all over it, and of its end; none of one with less to read.
+def read_pieces(path: Path) -> list[bytes]:
+    """Whole lines of a long file's start, of places all over it, and of its end.
 
     Raises:
         OSError: the file cannot be read.
@@ -149,14 +174,12 @@ def read_pieces(path: Path, offset: int, least_bytes: int, piece_bytes: int, pie
     fd = open_regular(path)
     try:
         size = os.fstat(fd).st_size
-        if size - offset < least_bytes:
-            return []
-        ends = 16 * piece_bytes
-        places = range(ends, size - ends, max((size - 2 * ends) // pieces, piece_bytes))
+        ends = 16 * PIECE_BYTES
+        places = range(ends, size - ends, max((size - 2 * ends) // PIECES, PIECE_BYTES))
         start = os.pread(fd, ends, 0)
         return [
             start[: start.rfind(b"\n") + 1],
-            *(_whole_lines(os.pread(fd, piece_bytes, place)) for place in places),
+            *(_whole_lines(os.pread(fd, PIECE_BYTES, place)) for place in places),
             _whole_lines(os.pread(fd, ends, size - ends)),
         ]
     finally:

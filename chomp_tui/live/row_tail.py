@@ -11,20 +11,17 @@ import numpy as np
 
 from chomp.record.columns import Block, Columns, block_of
 from chomp.record.events import LARGEST_COUNT, natural
-from chomp_tui.live.line_tail import LineTail, read_pieces
+from chomp_tui.live.line_tail import LineTail
 
 # Fewer bytes are parsed line by line: that is a few rows of a live run.
 LEAST_TABLE_BYTES = 64 << 10
-# A file with this much to read is shown in overview first.
-LEAST_OVERVIEW_BYTES = 16 << 20
-PIECE_BYTES, PIECES = 8 << 10, 160
 # A longer line is no row.
 LONGEST_ROW_BYTES = 64 << 10
 # Rows may be shorter further on than where a file begins.
 SPARE_ROOM = 1.1
 
 
-class RowTail(LineTail):
+class RowTail(LineTail[Columns]):
     """Collects the rows that were added to a file of metrics rows.
 
     Rows without a time were written by a version whose event log holds them as well; they are passed over. Where the
@@ -56,15 +53,14 @@ class RowTail(LineTail):
     def settle(self) -> None:
         """Nothing waits."""
 
-    def overview(self) -> Columns | None:
-        """Rows from all over a long file, the newest among them; None for a file that is read as quickly as that."""
-        try:
-            self.size = self.path.stat().st_size
-            pieces = read_pieces(self.path, self.offset, LEAST_OVERVIEW_BYTES, PIECE_BYTES, PIECES)
-        except OSError:
-            return None
+    @property
+    def shown(self) -> Columns:
+        """The overview of a long file until all of it is read, else the rows."""
+        return self.rows if self.overview is None else self.overview
+
+    def summarize(self, pieces: list[bytes]) -> Columns:
         block, _ = plain_block(b"".join(pieces))
-        return Columns.empty().append(_kept(block, self.after)) if pieces else None
+        return Columns.empty().append(_kept(block, self.after))
 
     def recover(self, fd: int, size: int) -> None:
         """Find by bisection where the file begins to differ from what was read, by the times of its rows."""

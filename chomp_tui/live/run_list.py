@@ -1,22 +1,20 @@
-"""What lies in the folders of runs and of configurations, followed by a thread; it never touches a widget."""
+"""Follows the folders of runs and of configurations in a thread; never touches a widget."""
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chomp.record.rundir import list_runs
 from chomp.record.status import Status
 from chomp.record.summary import RunSummary, Stamp, SummaryReader, stamp
+from chomp_tui.platform.poller import Poller
 
-log = logging.getLogger("chomp.console")
-
+INTERVAL_SECONDS = 2.0
 SIZE_EVERY_SECONDS = 30.0
 HEADER_BYTES = 4096
 _HEADER_KEY = re.compile(r"^#\s?(?P<key>[A-Z][A-Za-z ]*?)\s{2,}(?P<text>\S.*)$")
@@ -33,7 +31,7 @@ class ConfigEntry:
 
 
 @dataclass(frozen=True)
-class Listing:
+class HomeSnapshot:
     """All that the home screen shows.
 
     Attributes:
@@ -55,82 +53,57 @@ class _Sizes:
     of: Stamp
 
 
-@dataclass
-class RunList:
-    """Follows a folder of runs and one of configurations in a daemon thread until `stop`.
+class RunList(Poller[HomeSnapshot]):
+    """Follows a folder of runs and one of configurations.
 
     Args:
         runs: the folder of runs; it may not exist.
         configs: the folder of configurations; it may not exist.
-        deliver: called in the thread with each listing that differs from the one before.
+        deliver: called in the thread with each snapshot that differs from the one before.
         interval_seconds: between two looks.
     """
 
-    runs: Path
-    configs: Path
-    deliver: Callable[[Listing], None]
-    interval_seconds: float = 2.0
-    _readers: dict[Path, SummaryReader] = field(default_factory=dict)
-    _sizes: dict[Path, _Sizes] = field(default_factory=dict)
-    _headers: dict[Path, tuple[Stamp, ConfigEntry]] = field(default_factory=dict)
+    def __init__(
+        self,
+        runs: Path,
+        configs: Path,
+        deliver: Callable[[HomeSnapshot], None],
+        *,
+        interval_seconds: float = INTERVAL_SECONDS,
+    ) -> None:
+        super().__init__(deliver, interval_seconds=interval_seconds, name="run list")
+        self._runs = runs
+        self._configs = configs
+        self._readers: dict[Path, SummaryReader] = {}
+        self._sizes: dict[Path, _Sizes] = {}
+        self._headers: dict[Path, tuple[Stamp, ConfigEntry]] = {}
+        self._last: HomeSnapshot | None = None
 
-    def __post_init__(self) -> None:
-        self._wake = threading.Event()
-        self._stopped = threading.Event()
-        self._paused = threading.Event()
-
-    def start(self) -> None:
-        """Begin to follow."""
-        threading.Thread(target=self._follow, daemon=True, name="run list").start()
-
-    def stop(self) -> None:
-        """End the thread soon; returns at once."""
-        self._stopped.set()
-        self._wake.set()
-
-    def poke(self) -> None:
-        """Look now instead of at the next interval."""
-        self._wake.set()
-
-    def pause(self, paused: bool) -> None:
-        """Look no more for as long as nobody sees the list."""
-        if paused:
-            self._paused.set()
-        else:
-            self._paused.clear()
-            self.poke()
-
-    def _follow(self) -> None:
-        last: Listing | None = None
-        while not self._stopped.is_set():
-            if not self._paused.is_set():
-                last = self._look(last)
-                last = self._add_up(last)
-            self._wake.wait(self.interval_seconds)
-            self._wake.clear()
-
-    def _look(self, last: Listing | None) -> Listing:
+    def look(self) -> Iterator[HomeSnapshot]:
         found = self.read()
-        if found != last:
-            self._deliver(found)
-        return found
+        if found != self._last:
+            yield found
+        # Sizes take long: what is known already is not kept waiting.
+        for run in found.runs:
+            size = None if self.stopped else self._new_size(run)
+            if size is not None:
+                runs = tuple(replace(one, bytes=size) if one.path == run.path else one for one in found.runs)
+                found = replace(found, runs=runs)
+                yield found
+        self._last = found
 
-    def _deliver(self, listing: Listing) -> None:
-        if not self._stopped.is_set():
-            self.deliver(listing)
-
-    def read(self) -> Listing:
+    def read(self) -> HomeSnapshot:
         """Both folders as they are now; only runs whose files have changed are read again."""
         problem = None
         try:
-            paths = list_runs(self.runs)
+            paths = list_runs(self._runs)
         except OSError as error:
-            paths, problem = [], f"{self.runs} cannot be read: {error.strerror}"
+            paths, problem = [], f"{self._runs} cannot be read: {error.strerror}"
         for gone in self._readers.keys() - set(paths):
             del self._readers[gone]
             self._sizes.pop(gone, None)
         summaries = [summary for path in paths if (summary := self._summary(path)) is not None]
-        return Listing(tuple(sorted(summaries, key=_order)), self._read_configs(), problem)
+        return HomeSnapshot(tuple(sorted(summaries, key=_order)), self._read_configs(), problem)
 
     def _summary(self, path: Path) -> RunSummary | None:
         reader = self._readers.setdefault(path, SummaryReader(path))
@@ -144,24 +117,18 @@ class RunList:
         size = self._sizes.get(path)
         return replace(summary, bytes=size.count) if size else summary
 
-    def _add_up(self, listing: Listing) -> Listing:
-        """Add up the sizes that nobody has added up yet, or not lately; a look in between is not kept waiting."""
-        for run in listing.runs:
-            known, state = self._sizes.get(run.path), stamp(run.path / "events.jsonl")
-            is_current = known is not None and (known.of == state or time.monotonic() - known.at < SIZE_EVERY_SECONDS)
-            if is_current or self._stopped.is_set():
-                continue
-            count = folder_bytes(run.path)
-            self._sizes[run.path] = _Sizes(count, time.monotonic(), state)
-            if run.bytes != count:
-                runs = tuple(replace(one, bytes=count) if one.path == run.path else one for one in listing.runs)
-                listing = replace(listing, runs=runs)
-                self._deliver(listing)
-        return listing
+    def _new_size(self, run: RunSummary) -> int | None:
+        """Add up a run's size, unless that was done lately; None where it is as shown."""
+        known, state = self._sizes.get(run.path), stamp(run.path / "events.jsonl")
+        if known is not None and (known.of == state or time.monotonic() - known.at < SIZE_EVERY_SECONDS):
+            return None
+        size = folder_bytes(run.path)
+        self._sizes[run.path] = _Sizes(size, time.monotonic(), state)
+        return size if size != run.bytes else None
 
     def _read_configs(self) -> tuple[ConfigEntry, ...]:
         try:
-            paths = sorted(path for path in self.configs.iterdir() if path.suffix in (".yaml", ".yml"))
+            paths = sorted(path for path in self._configs.iterdir() if path.suffix in (".yaml", ".yml"))
         except OSError:
             return ()
         entries = []
@@ -207,7 +174,7 @@ def read_header(path: Path) -> ConfigEntry:
         elif key and re.match(r"#\s{2,}\S", line):
             said[key] += " " + line.lstrip("# ").strip()
         elif line.startswith("#") and not said and line.strip("# "):
-            # A header in words of its own: its first line.
+            # A header without keys: its first line.
             said["Purpose"] = line.strip("# ")
             key = ""
         elif not line.startswith("#"):

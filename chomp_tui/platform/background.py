@@ -1,4 +1,8 @@
-"""Work that blocks, off the event loop and without keeping a closed console alive."""
+"""Work that blocks, in daemon threads: off the event loop, and without keeping a closed console alive.
+
+Textual's thread workers and `asyncio.to_thread` use `concurrent.futures`, whose threads Python joins at its exit: one
+that hangs (a dead network disk) would hold up the end of the program.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_thread(work: Callable[[], T]) -> T:
-    """Do `work` in a daemon thread and give its result; what it raises is raised here.
+def start_thread(work: Callable[[], object], name: str = "background") -> None:
+    """Do `work` in a daemon thread that is not waited for."""
+    threading.Thread(target=work, daemon=True, name=name).start()
 
-    Unlike a worker of the event loop's own pool, a thread that hangs (a dead network disk)
-    does not hold up the end of the program.
-    """
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Do `work` in a daemon thread and give its result; what it raises is raised here."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -32,11 +37,11 @@ async def in_thread(work: Callable[[], T]) -> T:
         result, error = None, None
         try:
             result = work()
-        except Exception as caught:  # noqa: BLE001 - handed to whoever waits
+        except Exception as caught:  # noqa: BLE001 - raised where the result is awaited
             error = caught
-        # The loop may have ended meanwhile: then nobody waits.
+        # The loop may have ended meanwhile.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(finish, result, error)
 
-    threading.Thread(target=run, daemon=True, name="background").start()
+    start_thread(run)
     return await done

@@ -1,34 +1,75 @@
-"""A child process that is asked one thing; when nobody waits for it any more, it is killed with all that it started."""
+"""Child processes in sessions of their own; cancelling the one who waits kills a child with all that it started."""
 
 from __future__ import annotations
 
 import asyncio
 import codecs
 import contextlib
-import json
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 
-from chomp.record.text import sanitize
-
-# Of what libraries print around an engine's sentence, the end is kept.
+# Of what a child writes on its error output, the end is kept.
 MOST_ERRORS = 100_000
 PIECE_BYTES = 1 << 16
+LONGEST_LINE_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
 class Answer:
-    """How a child ended, and what it said."""
+    """How a child ended, and what it wrote on its two outputs."""
 
     code: int
     out: str
     err: str
+
+
+@contextlib.asynccontextmanager
+async def child_process(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    stdin: int = DEVNULL,
+    on_start: Callable[[int], None] = lambda pid: None,
+) -> AsyncIterator[Process]:
+    """A child with pipes for its outputs; an exception in the block kills it.
+
+    Args:
+        on_start: gets its pid.
+
+    Raises:
+        OSError, ValueError: it cannot be started.
+    """
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=stdin,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=dict(environ),
+            start_new_session=True,
+            limit=LONGEST_LINE_BYTES,
+        )
+    )
+    try:
+        # Cut short while it starts a child, asyncio would kill that alone, and wait for what the child has started.
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError, ValueError):
+            process = await starting
+            on_start(process.pid)
+            await _kill(process)
+        raise
+    on_start(process.pid)
+    try:
+        yield process
+    except BaseException:
+        await _kill(process)
+        raise
 
 
 async def ask_child(
@@ -44,40 +85,20 @@ async def ask_child(
 
     Args:
         on_start: gets its pid.
-        on_errors: gets what it has said on its error output so far, whenever there is more.
+        on_errors: gets all that it has written on its error output so far, whenever there is more.
 
     Raises:
         OSError, ValueError: it cannot be started.
         TimeoutError: it took longer than the limit.
     """
-    starting = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
-            *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=dict(environ), start_new_session=True
-        )
-    )
-    try:
-        # Cut short while it starts a child, asyncio would kill that alone, and wait for what the child has started.
-        process = await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        with contextlib.suppress(OSError, ValueError):
-            process = await starting
-            on_start(process.pid)
-            await _kill(process)
-        raise
-    on_start(process.pid)
-    is_over = False
-    try:
+    async with child_process(command, environ, on_start=on_start) as process:
         if nice:
             with contextlib.suppress(psutil.Error):
                 psutil.Process(process.pid).nice(nice)
+        assert process.stdout is not None
         async with asyncio.timeout(limit_seconds):
-            assert process.stdout is not None
-            out, err = await asyncio.gather(process.stdout.read(), _errors(process, on_errors))
+            out, err = await asyncio.gather(process.stdout.read(), read_errors(process, on_errors))
             code = await process.wait()
-        is_over = True
-    finally:
-        if not is_over:
-            await _kill(process)
     return Answer(code, out.decode("utf-8", "replace"), err)
 
 
@@ -88,32 +109,11 @@ async def _kill(process: Process) -> None:
     await process.wait()
 
 
-async def _errors(process: Process, on_errors: Callable[[str], None]) -> str:
+async def read_errors(process: Process, on_errors: Callable[[str], None] = lambda text: None) -> str:
+    """The end of a child's error output, once that is closed; `on_errors` gets it whenever there is more."""
     assert process.stderr is not None
     decode, said = codecs.getincrementaldecoder("utf-8")("replace").decode, ""
     while piece := await process.stderr.read(PIECE_BYTES):
         said = (said + decode(piece))[-MOST_ERRORS:]
         on_errors(said)
     return said
-
-
-def sentence(answer: Answer) -> str:
-    """The engine's own complaint, without what libraries print around it."""
-    lines = [line for line in sanitize(answer.err).splitlines() if line.strip()]
-    own = [index for index, line in enumerate(lines) if line.startswith("error: ")]
-    if own:
-        return "\n".join(lines[own[-1] :]).removeprefix("error: ")
-    if answer.code < 0:
-        # What it said last was about something else: a system short of memory gives nobody time for words.
-        return f"the engine was killed by signal {-answer.code}"
-    return lines[-1] if lines else f"the engine ended with code {answer.code} and said nothing"
-
-
-def said_object(answer: Answer) -> Mapping[str, Any] | None:
-    """The JSON object that a child printed last, or None."""
-    line = next((line for line in reversed(answer.out.splitlines()) if line.startswith("{")), "")
-    try:
-        said = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return said if isinstance(said, dict) else None

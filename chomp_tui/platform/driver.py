@@ -16,19 +16,21 @@ POLL_SECONDS = 1.0
 class ConsoleDriver(LinuxDriver):
     """Textual's own driver with two cases more.
 
-    SIGSTOP and SIGCONT: Textual enters its mode on each SIGCONT, as if it had left it. A program gets no notice of
-    SIGSTOP, so it has not left: it would read keys and write from two threads each, and take the attributes of its own
-    mode for those that it has to restore in the end.
+    SIGSTOP and SIGCONT: Textual 8.2.8 calls `resume_application_mode` after every SIGCONT, although only
+    `_sigtstp_application` has left that mode. After a SIGSTOP, of which no program is told, two threads each would read
+    keys and write, and the terminal's attributes to restore at the end would be those of application mode. Needless
+    once Textual resumes only what it has suspended.
 
     A closed terminal: SIGHUP ends the console, but it does not arrive under `nohup`, or where the terminal is not the
-    session's own (some containers). Textual then reads an end of file in a loop that takes a whole core from training.
+    session's own (some containers). `run_input_thread` of Textual 8.2.8 then reads an end of file in a loop that takes
+    a whole core from training. Needless once that loop ends at an end of file.
     """
 
     _is_watched = False
 
     def _sigcont_application(self, *_: object) -> None:
-        was_announced = self._must_signal_resume
-        if self._auto_restart and not was_announced:
+        is_suspended = self._must_signal_resume
+        if self._auto_restart and not is_suspended:
             self.suspend_application_mode()
             self._must_signal_resume = True
         super()._sigcont_application()

@@ -1,8 +1,10 @@
 """Keys take effect in the order in which they were typed, also when many arrive at once.
 
-Textual hands a key to the focused widget and goes on to the next. A widget inserts letters at once, while keys with an
-action (Backspace, Enter, F5) first go up through all widgets around it: of "Backspace 9 Enter 5" that a slow SSH
-connection delivers in one piece, the 9 would be inserted before anything is deleted, and the 5 before the cursor moved.
+Needed with Textual 8.2.8: `App.on_event` forwards a key to the focused widget and takes the next one. `Input._on_key`
+and `TextArea._on_key` insert a letter at once, while the bindings of other keys (Backspace, Enter, F5) are run by
+`App._on_key`, after the key has bubbled through the queue of every widget around the focused one. Of "Backspace 9
+Enter 5" that a slow SSH connection delivers in one piece, the 9 would be inserted before anything is deleted, and the 5
+before the cursor moved. Needless once Textual waits until a key has taken effect before it forwards the next.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from textual.message_pump import MessagePump
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
-LOOK_SECONDS = 0.001
-# A widget that never comes to rest must not take the keyboard with it.
-PATIENCE_SECONDS = 1.0
+LOOK_SECONDS, HELD_LOOK_SECONDS = 0.001, 0.02
+# A widget that never comes to rest must not take the keyboard with it, nor must a first screen that is never ready.
+PATIENCE_SECONDS, HELD_SECONDS = 1.0, 5.0
 
 Typed = events.Key | events.Paste
 
@@ -39,10 +41,25 @@ class KeyQueue:
         self._path: tuple[MessagePump, ...] = ()
         self._text_goes_to: Widget | None = None
         self._until = 0.0
+        self._is_ready: Callable[[], bool] | None = None
+        self._held_until = 0.0
+
+    def hold(self, is_ready: Callable[[], bool]) -> None:
+        """Let nothing but Ctrl+C take effect before `is_ready`, for a few seconds at most."""
+        self._is_ready, self._held_until = is_ready, time.monotonic() + HELD_SECONDS
+
+    def _is_held(self) -> bool:
+        if self._is_ready is not None and (self._is_ready() or time.monotonic() > self._held_until):
+            self._is_ready = None
+        return self._is_ready is not None
 
     async def take(self, event: Typed) -> None:
         """Let an event take effect, now if nothing before it is under way."""
-        if not self._waiting and (self._goes_on(event) or self._is_settled(self._path)):
+        if self._is_held():
+            if isinstance(event, events.Key) and event.key == "ctrl+c":
+                await self._deliver(event)
+                return
+        elif not self._waiting and (self._goes_on(event) or self._is_settled(self._path)):
             await self._begin(event)
             return
         self._waiting.append(event)
@@ -66,10 +83,10 @@ class KeyQueue:
         return not busy or time.monotonic() > self._until
 
     def _look_soon(self) -> None:
-        self._app.set_timer(LOOK_SECONDS, self._look)
+        self._app.set_timer(LOOK_SECONDS if self._is_ready is None else HELD_LOOK_SECONDS, self._look)
 
     async def _look(self) -> None:
-        if self._goes_on(self._waiting[0]) or self._is_settled((*self._path, self._app)):
+        if not self._is_held() and (self._goes_on(self._waiting[0]) or self._is_settled((*self._path, self._app))):
             await self._begin(self._waiting.popleft())
         if self._waiting:
             self._look_soon()

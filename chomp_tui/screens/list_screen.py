@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from chomp.record.text import sanitize
+from chomp_tui.platform.poller import Poller
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.listing import Column, Listing, Row
@@ -28,18 +29,8 @@ class Found(Protocol):
     def problem(self) -> str | None: ...
 
 
-class Follower(Protocol):
-    """Reads the disk in a thread of its own and delivers what has changed."""
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def pause(self, paused: bool) -> None: ...
-
-
 FoundT = TypeVar("FoundT", bound=Found)
-FollowerT = TypeVar("FollowerT", bound=Follower)
+FollowerT = TypeVar("FollowerT", bound=Poller[Any])
 
 
 class ListScreen(ConsoleScreen, Generic[FoundT, FollowerT]):

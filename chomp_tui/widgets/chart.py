@@ -20,11 +20,9 @@ from textual.widget import Widget
 from chomp_tui import keys
 from chomp_tui.chart import frame
 from chomp_tui.chart.canvas import Frame
-from chomp_tui.chart.frame import Line, Settings
+from chomp_tui.chart.frame import ChartSettings, Series
 from chomp_tui.chart.roles import Role
 from chomp_tui.chart.window import Window
-
-__all__ = ["Line", "LineChart"]
 
 
 class LineChart(Widget, can_focus=True):
@@ -38,8 +36,8 @@ class LineChart(Widget, can_focus=True):
 
     def __init__(self, title: str = "", *, unit: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._settings = Settings(title=title, unit=unit)
-        self._lines: tuple[Line, ...] = ()
+        self._settings = ChartSettings(title=title, unit=unit)
+        self._lines: tuple[Series, ...] = ()
         self._drawn: Frame | None = None
         self._left = 0
         self._drawn_for = (-1, -1, False)
@@ -51,7 +49,7 @@ class LineChart(Widget, can_focus=True):
 
     def show(
         self,
-        lines: Sequence[Line],
+        lines: Sequence[Series],
         *,
         title: str | None = None,
         x_label: str = "step",

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from chomp_tui.chart import raster
 from chomp_tui.chart.canvas import Frame
-from chomp_tui.chart.frame import Line, Settings, draw
+from chomp_tui.chart.frame import ChartSettings, Series, draw
 from chomp_tui.chart.raster import BLOCK, BRAILLE, MARKERS
 from chomp_tui.chart.roles import Role
 from chomp_tui.chart.scale import Scale
@@ -105,7 +105,7 @@ def test_every_finite_sample_lights_its_dot(columns: int, rows: int, data: st.Da
 def test_one_spike_among_a_million_is_seen(marker: str, log_y: bool) -> None:
     y = np.ones(1_000_000)
     y[654_321] = 5.0
-    frame = draw([Line("", np.arange(1e6), y, "raw")], 80, 20, Settings(marker=marker, log_y=log_y))
+    frame = draw([Series("", np.arange(1e6), y, "raw")], 80, 20, ChartSettings(marker=marker, log_y=log_y))
     cell = frame.column_of(654_321.0)
     assert cell is not None
     assert all(row[cell] not in " ·" for row in plot(frame))
@@ -151,9 +151,9 @@ def test_samples_out_of_order_are_put_in_order() -> None:
 
 
 def test_a_line_comes_in_from_the_left_of_a_zoomed_window() -> None:
-    line = Line("", np.array([0.0, 100.0]), np.array([0.0, 10.0]), "eval", sparse=True)
-    dense = Line("", np.arange(101.0), np.linspace(0, 10, 101), "raw")
-    frame = draw([dense, line], 60, 14, Settings(window=Window(20.0)))
+    line = Series("", np.array([0.0, 100.0]), np.array([0.0, 10.0]), "eval", sparse=True)
+    dense = Series("", np.arange(101.0), np.linspace(0, 10, 101), "raw")
+    frame = draw([dense, line], 60, 14, ChartSettings(window=Window(20.0)))
     assert any(row[0] not in " ·" for row in plot(frame))
 
 
@@ -219,8 +219,8 @@ def test_a_frame_is_drawn_of_any_data_at_any_size(
     for tone in data.draw(st.lists(st.sampled_from(["raw", "smooth", "eval", "second"]), max_size=3)):
         y = data.draw(arrays.arrays(np.float64, st.integers(0, 30), elements=ANY))
         x = data.draw(arrays.arrays(np.float64, len(y), elements=ANY))
-        lines.append(Line("name", np.sort(x), y, tone, sparse=data.draw(st.booleans())))
-    options = Settings(
+        lines.append(Series("name", np.sort(x), y, tone, sparse=data.draw(st.booleans())))
+    options = ChartSettings(
         title="title",
         unit="unit",
         x_label=data.draw(st.sampled_from(["step", "time", ""])),
@@ -245,25 +245,27 @@ def test_a_frame_is_drawn_of_any_data_at_any_size(
     ],
 )
 def test_an_empty_plot_says_why(y: list[float], log_y: bool, says: str) -> None:
-    line = Line("loss", np.arange(float(len(y))), np.array(y), "raw")
-    assert says in draw([line], 40, 10, Settings(log_y=log_y)).text
-    assert len(draw([line], 1, 1, Settings(log_y=log_y)).rows) == 1
+    line = Series("loss", np.arange(float(len(y))), np.array(y), "raw")
+    assert says in draw([line], 40, 10, ChartSettings(log_y=log_y)).text
+    assert len(draw([line], 1, 1, ChartSettings(log_y=log_y)).rows) == 1
 
 
 def test_a_zoomed_window_of_nothing_says_so() -> None:
     y = np.ones(100)
     y[80:] = math.nan
-    lines = [Line("", np.arange(100.0), y, "raw"), Line("", np.array([99.0]), np.array([math.nan]), "eval")]
-    assert "no values here" not in draw(lines, 40, 10, Settings()).text
-    lines.append(Line("", np.arange(200.0), np.where(np.arange(200) < 50, 1.0, math.nan), "smooth"))
-    assert all(len(row) for row in draw(lines, 40, 10, Settings(window=Window(10.0))).rows)
+    lines = [Series("", np.arange(100.0), y, "raw"), Series("", np.array([99.0]), np.array([math.nan]), "eval")]
+    assert "no values here" not in draw(lines, 40, 10, ChartSettings()).text
+    lines.append(Series("", np.arange(200.0), np.where(np.arange(200) < 50, 1.0, math.nan), "smooth"))
+    assert all(len(row) for row in draw(lines, 40, 10, ChartSettings(window=Window(10.0))).rows)
 
 
 def test_the_later_series_takes_the_whole_cell() -> None:
     x = np.arange(200.0)
     noise = np.where(np.arange(200) % 2, 1.0, -1.0)
-    lines = [Line("a", x, noise, "raw"), Line("b", x, np.zeros(200), "smooth")]
-    inside = [row[draw(lines, 50, 12, Settings()).left :] for row in roles(draw(lines, 50, 12, Settings()))[1:-1]]
+    lines = [Series("a", x, noise, "raw"), Series("b", x, np.zeros(200), "smooth")]
+    inside = [
+        row[draw(lines, 50, 12, ChartSettings()).left :] for row in roles(draw(lines, 50, 12, ChartSettings()))[1:-1]
+    ]
     crossed = [row for row in inside if Role.SMOOTH in row]
     assert len(crossed) == 1
     assert Role.RAW not in crossed[0][:-2]
@@ -274,8 +276,8 @@ def test_evaluations_are_signs_on_top_and_the_newest_always_shows() -> None:
     x = np.arange(1000.0)
     few, many = x[99::100], x[::5]
     for where, expected in ((few, 10), (many, None)):
-        lines = [Line("", where, np.ones(len(where)), "eval", sparse=True), Line("", x, np.ones(1000), "smooth")]
-        frame = draw(lines, 60, 10, Settings())
+        lines = [Series("", where, np.ones(len(where)), "eval", sparse=True), Series("", x, np.ones(1000), "smooth")]
+        frame = draw(lines, 60, 10, ChartSettings())
         signs = [row for row in plot(frame) if "◆" in row]
         assert len(signs) == 1
         newest = frame.column_of(float(where[-1]))
@@ -289,41 +291,41 @@ def test_evaluations_are_signs_on_top_and_the_newest_always_shows() -> None:
 
 def test_without_colour_every_series_has_its_own_shape() -> None:
     x = np.arange(500.0)
-    lines = [Line("a", x, np.full(500, 1.0), "raw"), Line("b", x, np.full(500, 2.0), "smooth")]
-    lines.append(Line("c", x, np.full(500, 3.0), "second"))
-    text = draw(lines, 60, 13, Settings(plain=True)).text.splitlines()
+    lines = [Series("a", x, np.full(500, 1.0), "raw"), Series("b", x, np.full(500, 2.0), "smooth")]
+    lines.append(Series("c", x, np.full(500, 3.0), "second"))
+    text = draw(lines, 60, 13, ChartSettings(plain=True)).text.splitlines()
     assert "⣿ a" in text[0]
     assert "━ b" in text[0]
     assert "× c" in text[0]
     assert text[1].count("×") >= 3
-    coloured = draw(lines, 60, 13, Settings()).text
+    coloured = draw(lines, 60, 13, ChartSettings()).text
     assert "×" not in coloured
     assert text[6] != coloured.splitlines()[6], "the smooth line is thicker where colour is missing"
 
 
 def test_the_crosshair_shows_x_and_the_nearest_values() -> None:
     x = np.arange(0.0, 2000.0, 10.0)
-    lines = [Line("train", x, x / 100, "raw"), Line("eval", x[::50], x[::50] / 50, "eval", sparse=True)]
-    frame = draw(lines, 80, 12, Settings(title="loss", cross=1230.0))
+    lines = [Series("train", x, x / 100, "raw"), Series("eval", x[::50], x[::50] / 50, "eval", sparse=True)]
+    frame = draw(lines, 80, 12, ChartSettings(title="loss", cross=1230.0))
     assert frame.text.splitlines()[0] == "loss   step 1,230   ⣿ train 12.300   ◆ eval 20.000 @ 1,000"
     cell = frame.column_of(1230.0)
     assert cell is not None
     assert {row[frame.left + cell] for row in roles(frame)[1:-1]} == {Role.CROSS}
-    assert "│" not in draw(lines, 80, 12, Settings(cross=9999.0)).text
+    assert "│" not in draw(lines, 80, 12, ChartSettings(cross=9999.0)).text
 
 
 def test_the_same_data_give_the_same_picture_and_settings_another() -> None:
     y = np.random.default_rng(1).lognormal(0, 1, 1000)
-    line = Line("loss", STEPS, y, "raw")
-    assert draw([line], 70, 14, Settings()).rows == draw([line], 70, 14, Settings()).rows
-    assert draw([line], 70, 14, Settings()).rows != draw([line], 70, 14, Settings(log_y=True)).rows
+    line = Series("loss", STEPS, y, "raw")
+    assert draw([line], 70, 14, ChartSettings()).rows == draw([line], 70, 14, ChartSettings()).rows
+    assert draw([line], 70, 14, ChartSettings()).rows != draw([line], 70, 14, ChartSettings(log_y=True)).rows
 
 
 @pytest.mark.parametrize(("unit", "said"), [("", "loss log "), ("GiB", "loss GiB log ")])
 def test_a_logarithmic_axis_is_named(unit: str, said: str) -> None:
-    line = Line("train", np.arange(9.0), np.arange(1.0, 10.0), "raw")
-    assert draw([line], 70, 14, Settings(title="loss", unit=unit, log_y=True)).text.startswith(said)
-    assert "log" not in draw([line], 70, 14, Settings(title="loss", unit=unit)).text
+    line = Series("train", np.arange(9.0), np.arange(1.0, 10.0), "raw")
+    assert draw([line], 70, 14, ChartSettings(title="loss", unit=unit, log_y=True)).text.startswith(said)
+    assert "log" not in draw([line], 70, 14, ChartSettings(title="loss", unit=unit)).text
 
 
 @pytest.mark.parametrize(
@@ -339,14 +341,14 @@ def test_a_logarithmic_axis_is_named(unit: str, said: str) -> None:
 )
 def test_the_header_drops_what_does_not_fit(width: int, wanted: str) -> None:
     x, y = np.arange(10.0), np.full(10, 2.5)
-    lines = [Line("train", x, y, "raw"), Line("smooth", x, y, "smooth"), Line("eval", x, y, "eval", sparse=True)]
-    assert draw(lines, width, 10, Settings(title="loss", unit="nats")).text.splitlines()[0] == wanted
+    lines = [Series("train", x, y, "raw"), Series("smooth", x, y, "smooth"), Series("eval", x, y, "eval", sparse=True)]
+    assert draw(lines, width, 10, ChartSettings(title="loss", unit="nats")).text.splitlines()[0] == wanted
 
 
 # Golden frames: CHOMP_UPDATE_GOLDEN=1 writes them anew ---------------------------------------
 
 
-def curve() -> list[Line]:
+def curve() -> list[Series]:
     steps = np.arange(1.0, 2001.0)
     base = 2.4 + 8 * np.exp(-steps / 60) + 1.5 * (steps / 40 + 1) ** -0.6
     y = base * (1 + 0.06 * np.sin(steps * 2.1) * np.cos(steps * 0.37))
@@ -354,27 +356,27 @@ def curve() -> list[Line]:
     y[1500:1560] = math.nan
     evals = steps[99::200]
     return [
-        Line("train", steps, y, "raw"),
-        Line("smooth", steps, ema(y, 0.95), "smooth"),
-        Line("eval", evals, base[99::200] + 0.1, "eval", sparse=True),
+        Series("train", steps, y, "raw"),
+        Series("smooth", steps, ema(y, 0.95), "smooth"),
+        Series("eval", evals, base[99::200] + 0.1, "eval", sparse=True),
     ]
 
 
 PICTURES = {
-    "linear": (curve(), 72, 16, Settings(title="loss")),
-    "log": (curve(), 72, 16, Settings(title="loss", log_y=True)),
-    "zoomed": (curve(), 72, 12, Settings(title="loss", log_y=True, window=Window(600.0))),
-    "block": (curve(), 72, 16, Settings(title="loss", log_y=True, marker="block")),
-    "plain": (curve(), 72, 16, Settings(title="loss", log_y=True, plain=True, cross=1201.0)),
+    "linear": (curve(), 72, 16, ChartSettings(title="loss")),
+    "log": (curve(), 72, 16, ChartSettings(title="loss", log_y=True)),
+    "zoomed": (curve(), 72, 12, ChartSettings(title="loss", log_y=True, window=Window(600.0))),
+    "block": (curve(), 72, 16, ChartSettings(title="loss", log_y=True, marker="block")),
+    "plain": (curve(), 72, 16, ChartSettings(title="loss", log_y=True, plain=True, cross=1201.0)),
     "time": (
-        [Line("", np.arange(500.0) * 20, 50_000 + 1000 * np.sin(np.arange(500.0)), "second")],
+        [Series("", np.arange(500.0) * 20, 50_000 + 1000 * np.sin(np.arange(500.0)), "second")],
         48,
         9,
-        Settings(title="speed", unit="tok/s", x_label="time"),
+        ChartSettings(title="speed", unit="tok/s", x_label="time"),
     ),
-    "small": (curve(), 24, 5, Settings(title="loss", log_y=True)),
-    "one_point": ([Line("loss", np.array([1.0]), np.array([11.4]), "smooth")], 40, 8, Settings(title="loss")),
-    "constant": ([Line("lr", STEPS, np.full(1000, 3e-4), "smooth")], 40, 8, Settings(title="lr")),
+    "small": (curve(), 24, 5, ChartSettings(title="loss", log_y=True)),
+    "one_point": ([Series("loss", np.array([1.0]), np.array([11.4]), "smooth")], 40, 8, ChartSettings(title="loss")),
+    "constant": ([Series("lr", STEPS, np.full(1000, 3e-4), "smooth")], 40, 8, ChartSettings(title="lr")),
 }
 
 

@@ -14,8 +14,9 @@ from textual.geometry import Region
 from textual.widgets import Button
 
 from chomp_tui import keys, theme
+from chomp_tui.chart.frame import Series
 from chomp_tui.chart.smooth import ema
-from chomp_tui.widgets.chart import Line, LineChart
+from chomp_tui.widgets.chart import LineChart
 
 STYLES = Path(theme.__file__).parent
 
@@ -54,13 +55,13 @@ class Host(App[None]):
         self.went_back += 1
 
 
-def curve(count: int = 500) -> list[Line]:
+def curve(count: int = 500) -> list[Series]:
     steps = np.arange(1.0, count + 1)
     loss = 2 + 8 * np.exp(-steps / 50) + 0.3 * np.sin(steps)
     return [
-        Line("train", steps, loss, "raw"),
-        Line("smooth", steps, ema(loss, 0.9), "smooth"),
-        Line("eval", steps[49::50], loss[49::50] + 0.2, "eval", sparse=True),
+        Series("train", steps, loss, "raw"),
+        Series("smooth", steps, ema(loss, 0.9), "smooth"),
+        Series("eval", steps[49::50], loss[49::50] + 0.2, "eval", sparse=True),
     ]
 
 
@@ -115,7 +116,7 @@ async def test_the_same_data_repaint_nothing_and_new_data_what_differs() -> None
         assert chart.repainted == []
         before = screen(chart).splitlines()
         raw = lines[0]
-        chart.show([Line("train", raw.x, np.append(raw.y[:-1], 3.0), "raw"), *lines[1:]])
+        chart.show([Series("train", raw.x, np.append(raw.y[:-1], 3.0), "raw"), *lines[1:]])
         after = screen(chart).splitlines()
         differ = {row for row, (one, other) in enumerate(zip(before, after, strict=True)) if one != other}
         assert len(chart.repainted) == 1
@@ -187,12 +188,12 @@ async def test_another_x_axis_keeps_the_share_shown() -> None:
         chart, lines = app.held, curve(1000)
         chart.show(lines)
         chart.zoom_in()
-        chart.show([Line(one.name, one.x * 1e6, one.y, one.tone, one.sparse) for one in lines], x_label="tokens")
+        chart.show([Series(one.name, one.x * 1e6, one.y, one.tone, one.sparse) for one in lines], x_label="tokens")
         axis = screen(chart).splitlines()[-1]
         assert axis.endswith("tokens")
         assert "0.8B" in axis
         assert "0.2B" not in axis
-        chart.show([Line(one.name, one.x * 10, one.y, one.tone) for one in lines], x_label="time")
+        chart.show([Series(one.name, one.x * 10, one.y, one.tone) for one in lines], x_label="time")
         assert "2h00m" in screen(chart).splitlines()[-1]
         chart.show(lines, x_format=lambda x: f"#{x:.0f}")
         assert "#800" in screen(chart).splitlines()[-1]
@@ -226,7 +227,7 @@ async def test_many_series_keep_their_names_rather_than_their_values() -> None:
     app = Host()
     async with app.run_test(size=(50, 12)) as pilot:
         x = np.arange(1.0, 11.0)
-        app.held.show([Line(f"term {number}", x, 1.23456 * number * x, "smooth") for number in range(1, 5)])
+        app.held.show([Series(f"term {number}", x, 1.23456 * number * x, "smooth") for number in range(1, 5)])
         assert [screen(app.held).splitlines()[0].count(f"term {number}") for number in range(1, 5)] == [1, 1, 1, 1]
         app.held.focus()
         await pilot.press("left")
@@ -317,7 +318,7 @@ async def test_without_colour_shapes_tell_series_apart(monkeypatch: pytest.Monke
     app = Host()
     async with app.run_test(size=(80, 24)) as pilot:
         steps = np.arange(100.0)
-        app.held.show([Line("adam", steps, steps, "smooth"), Line("muon", steps, steps * 3, "second")])
+        app.held.show([Series("adam", steps, steps, "smooth"), Series("muon", steps, steps * 3, "second")])
         await pilot.pause()
         text = screen(app.held)
         assert "━ adam" in text

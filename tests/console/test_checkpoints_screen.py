@@ -20,6 +20,7 @@ from chomp.record.rundir import RunDir
 from chomp.record.text import size
 from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
+from chomp_tui.engine import sample
 from chomp_tui.engine.launch import LaunchRequest
 from chomp_tui.engine.resume_plan import more_steps_problem, plan_resume
 from chomp_tui.live import checkpoint_list as checkpointlist
@@ -500,7 +501,7 @@ def seen(app: Host) -> str:
 async def test_one_prompt_after_another_is_continued_and_shown_literally(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(sampling, "generate_command", child(ENGINE))
+    monkeypatch.setattr(sample, "generate_command", child(ENGINE))
     app = host(run, run.path)
     async with app.run_test(size=size) as pilot:
         opened = await sampling_dialog(app, pilot)
@@ -512,8 +513,8 @@ async def test_one_prompt_after_another_is_continued_and_shown_literally(
         opened.query_one("#sample-temperature", Input).value = "0"
         opened.query_one("#sample-top_k", Input).value = "7"
         await write(opened, pilot, "again")
-        await until(pilot, lambda: '"temperature": 0.0' in opened._text)
-        asked = json.loads(opened._text.partition(" and ")[2])
+        await until(pilot, lambda: '"temperature": 0.0' in opened.session.text)
+        asked = json.loads(opened.session.text.partition(" and ")[2])
         assert asked == {"prompt": "again", "temperature": 0.0, "top_k": 7, "max_tokens": 128, "seed": 42}
         await pilot.press("escape")
         await pilot.pause()
@@ -521,7 +522,7 @@ async def test_one_prompt_after_another_is_continued_and_shown_literally(
 
 
 async def test_what_cannot_be_asked_for_is_said(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "generate_command", child(ENGINE))
+    monkeypatch.setattr(sample, "generate_command", child(ENGINE))
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         opened = await sampling_dialog(app, pilot)
@@ -538,12 +539,12 @@ async def test_what_cannot_be_asked_for_is_said(run: RunDir, monkeypatch: pytest
         monkeypatch.setattr(sampling, "set_text", lambda *args: laid_out.append(args))
         await pilot.pause(3 * sampling.DRAW_SECONDS)
         assert laid_out == []
-        opened._take(b'{"piece": "more"}')
+        opened.session.take(b'{"piece": "more"}')
         await until(pilot, lambda: len(laid_out) == 1)
 
 
 async def test_escape_ends_the_text_and_then_the_screen(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "generate_command", child(ENGINE))
+    monkeypatch.setattr(sample, "generate_command", child(ENGINE))
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         opened = await sampling_dialog(app, pilot)
@@ -552,7 +553,7 @@ async def test_escape_ends_the_text_and_then_the_screen(run: RunDir, monkeypatch
         await pilot.press("escape")
         await until(pilot, lambda: "1 tokens, 2.0 tokens/s; ended at your key" in seen(app))
         assert app.screen is opened
-        process = opened._process
+        process = opened.session.process
         assert process is not None
         assert process.returncode is None
         await pilot.press("escape")
@@ -562,7 +563,7 @@ async def test_escape_ends_the_text_and_then_the_screen(run: RunDir, monkeypatch
 
 async def test_an_engine_that_fails_says_why(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys; print('noise', file=sys.stderr); sys.exit('error: there is no GPU')"
-    monkeypatch.setattr(sampling, "generate_command", child(code))
+    monkeypatch.setattr(sample, "generate_command", child(code))
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await sampling_dialog(app, pilot)
@@ -572,14 +573,14 @@ async def test_an_engine_that_fails_says_why(run: RunDir, monkeypatch: pytest.Mo
 async def test_leaving_while_the_model_is_loaded_leaves_no_process(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "generate_command", child("import time; time.sleep(600)"))
+    monkeypatch.setattr(sample, "generate_command", child("import time; time.sleep(600)"))
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         opened = await sampling_dialog(app, pilot)
         await until(pilot, lambda: "loading the model…" in seen(app))
         await write(opened, pilot, "x")
-        await until(pilot, lambda: opened._process is not None)
-        process = opened._process
+        await until(pilot, lambda: opened.session.process is not None)
+        process = opened.session.process
         assert process is not None
         await pilot.press("escape")
         await until(pilot, lambda: process.returncode is not None)
@@ -587,7 +588,7 @@ async def test_leaving_while_the_model_is_loaded_leaves_no_process(
 
 
 def test_the_child_s_arguments(tmp_path: Path) -> None:
-    assert sampling.generate_command(tmp_path / "10")[1:] == [
+    assert sample.generate_command(tmp_path / "10")[1:] == [
         "-P",
         "-m", "chomp", "generate", str(tmp_path / "10"), "--interactive", "--json"
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chomp.config import Setting, config_from_dict, parse_config, settings
 from chomp.config.yaml_reader import read_yaml
-from chomp_tui.config.document import Document, merged, visual_lines
+from chomp_tui.config.document import ConfigDocument, merged, visual_lines
 from chomp_tui.config.edits import CannotEdit, reset_value, set_value
 from chomp_tui.config.field_text import Items, Plain, Words, shown_value, typed, written
 from chomp_tui.config.yaml_spans import Unreadable, read_layout
@@ -253,8 +253,8 @@ def test_mixed_line_ends_outside_the_change_stay() -> None:
 SMALL = "# keep\nvariables:\n  n: 64\ntrain:\n  steps: 2000 # few\n  seq_len: $variables.n\n"
 
 
-def document(text: str = SMALL, **kwargs: Any) -> Document:
-    return Document(text, name="small.yaml", **kwargs)
+def document(text: str = SMALL, **kwargs: Any) -> ConfigDocument:
+    return ConfigDocument(text, name="small.yaml", **kwargs)
 
 
 def test_typing_in_one_field_is_one_step_back() -> None:

@@ -12,9 +12,10 @@ import pytest
 from textual.widgets import Input, OptionList
 
 from chomp.record.rundir import RunDir
-from chomp_tui.platform.child import Answer
-from chomp_tui.screens.checkpoints import exporting
-from chomp_tui.screens.checkpoints.exporting import ExportDialog, free_folder, read_offers, summary
+from chomp_tui.engine import export
+from chomp_tui.engine.export import free_folder, read_offers, summary
+from chomp_tui.engine.process import engine_command, printed_object
+from chomp_tui.screens.checkpoints.exporting import ExportDialog
 from tests.console.homes import make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, frame, until
 from tests.console.test_checkpoints_screen import filled, host
@@ -29,6 +30,7 @@ OFFERS = {
     "hf": {"possible": True, "why": None, "what": "a folder that transformers loads as LlamaForCausalLM, \x1b[2J[red]"},
     "gguf": {"possible": True, "why": None, "what": "one file for llama.cpp"},
 }
+PYTHON = (sys.executable, "-c")
 # Stands for the engine: it keeps its arguments in the file `asked`, and answers --list.
 RECORDER = f"""
 import json, os, pathlib, subprocess, sys, time
@@ -62,8 +64,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     return made
 
 
-def use(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    monkeypatch.setattr(exporting, "ENGINE", (sys.executable, "-c", code))
+def use(monkeypatch: pytest.MonkeyPatch, *command: str) -> None:
+    """Start a program in place of the engine."""
+    monkeypatch.setattr(export, "engine_command", lambda *arguments: [*command, *arguments])
 
 
 def asked() -> list[list[Any]]:
@@ -101,7 +104,7 @@ async def test_a_format_is_picked_and_written(
 ) -> None:
     if not colour:
         monkeypatch.setenv("NO_COLOR", "1")
-    use(monkeypatch, RECORDER + WRITES)
+    use(monkeypatch, *PYTHON, RECORDER + WRITES)
     app = host(run, run.path)
     async with app.run_test(size=size) as pilot:
         dialog = await listed(app, pilot)
@@ -137,7 +140,7 @@ async def test_a_format_is_picked_and_written(
 async def test_a_folder_of_one_s_own_stays_and_is_never_written_over(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, RECORDER + WRITES)
+    use(monkeypatch, *PYTHON, RECORDER + WRITES)
     Path("taken").mkdir()
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -159,7 +162,7 @@ async def test_a_folder_of_one_s_own_stays_and_is_never_written_over(
 async def test_a_format_that_is_not_possible_says_why_and_starts_nothing(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, RECORDER + WRITES)
+    use(monkeypatch, *PYTHON, RECORDER + WRITES)
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         dialog = await listed(app, pilot)
@@ -182,14 +185,14 @@ async def test_a_format_that_is_not_possible_says_why_and_starts_nothing(
 async def test_an_export_that_fails_says_why_and_may_be_tried_again(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, code: str, sentence: str
 ) -> None:
-    use(monkeypatch, RECORDER + code)
+    use(monkeypatch, *PYTHON, RECORDER + code)
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         dialog = await listed(app, pilot)
         await pilot.press("enter", "enter")
         await until(pilot, lambda: sentence in seen(app))
         await until(pilot, lambda: app.focused is dialog.query_one(Input))
-        use(monkeypatch, RECORDER + WRITES)
+        use(monkeypatch, *PYTHON, RECORDER + WRITES)
         await pilot.press("enter")
         await until(pilot, lambda: "✓ written to exported/one-150-hf" in seen(app))
         assert sentence not in seen(app)
@@ -200,7 +203,7 @@ async def test_an_export_that_fails_says_why_and_may_be_tried_again(
 async def test_escape_kills_the_child_and_what_it_started_and_leaves_nothing(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    use(monkeypatch, RECORDER + HANGS + end)
+    use(monkeypatch, *PYTHON, RECORDER + HANGS + end)
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await listed(app, pilot)
@@ -218,7 +221,7 @@ async def test_escape_kills_the_child_and_what_it_started_and_leaves_nothing(
 
 
 async def test_leaving_the_console_kills_the_child_too(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, RECORDER + HANGS + "time.sleep(600)")
+    use(monkeypatch, *PYTHON, RECORDER + HANGS + "time.sleep(600)")
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await listed(app, pilot)
@@ -234,7 +237,7 @@ async def test_leaving_the_console_kills_the_child_too(run: RunDir, monkeypatch:
 async def test_escape_while_the_formats_are_asked_for_leaves_no_process(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, "import os, time; open('pid', 'w').write(f'{os.getpid()}\\n'); time.sleep(600)")
+    use(monkeypatch, *PYTHON, "import os, time; open('pid', 'w').write(f'{os.getpid()}\\n'); time.sleep(600)")
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app, pilot)
@@ -258,7 +261,7 @@ async def test_escape_while_the_formats_are_asked_for_leaves_no_process(
 async def test_an_engine_that_cannot_be_asked_says_so_in_one_sentence(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], sentence: str
 ) -> None:
-    monkeypatch.setattr(exporting, "ENGINE", command)
+    use(monkeypatch, *command)
     app = host(run, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app, pilot)
@@ -305,18 +308,13 @@ async def test_a_real_engine_exports_a_real_checkpoint(tmp_path: Path, monkeypat
     assert [path.name for path in Path("exported").iterdir()] == ["real-5-int8"]
 
 
-def test_the_children_s_arguments() -> None:
-    checkpoint = Path("runs/one/checkpoints/10")
-    start = [sys.executable, "-P", "-m", "chomp", "export"]
-    assert exporting.list_command(checkpoint) == [*start, "--list", "--json", "--", str(checkpoint)]
-    assert exporting.export_command(checkpoint, "hf", Path("-o")) == [
-        *start, "--to=hf", "--output=-o", "--json", "--", str(checkpoint),
-    ]  # fmt: skip
+def test_an_engine_is_this_very_python_s() -> None:
+    assert engine_command("export", "--list") == [sys.executable, "-P", "-m", "chomp", "export", "--list"]
 
 
 @pytest.mark.parametrize("out", ["", "[]", "{", "{}", '{"hf": 1}', "[" * 100_000])
 def test_an_answer_that_lists_nothing_is_no_list(out: str) -> None:
-    assert read_offers(Answer(0, out, "")) == ()
+    assert read_offers(printed_object(out)) == ()
 
 
 @pytest.mark.parametrize(
@@ -334,7 +332,7 @@ def test_an_answer_that_lists_nothing_is_no_list(out: str) -> None:
     ],
 )
 def test_the_summary(said: str, text: str) -> None:
-    assert summary(Path("x"), Answer(0, said, "")) == text
+    assert summary(Path("x"), printed_object(said)) == text
 
 
 def test_the_proposed_folder_is_free(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from chomp.record.fold import fold
 from chomp.record.lock import RunLock
 from chomp.record.run_view import RunView
-from chomp_tui.live import event_tail, line_tail, row_tail
+from chomp_tui.live import line_tail
 from chomp_tui.live import log_tail as logtail
 from chomp_tui.live.event_tail import EventTail
 from chomp_tui.live.feed import Follower, RunFeed, RunUpdate
@@ -296,9 +296,8 @@ def test_a_feed_that_fails_says_so_and_ends(
 def test_a_long_file_is_shown_in_overview_and_then_wholly(
     version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (event_tail, row_tail):
-        monkeypatch.setattr(module, "LEAST_OVERVIEW_BYTES", 200_000)
-        monkeypatch.setattr(module, "PIECE_BYTES", 2000)
+    monkeypatch.setattr(line_tail, "LEAST_OVERVIEW_BYTES", 200_000)
+    monkeypatch.setattr(line_tail, "PIECE_BYTES", 2000)
     monkeypatch.setattr(line_tail, "BLOCK_BYTES", 50_000)
     monkeypatch.setattr("chomp_tui.live.feed.FIRST_SLICE_SECONDS", 0.0)
     monkeypatch.setattr("chomp_tui.live.feed.SLICE_SECONDS", 0.0)

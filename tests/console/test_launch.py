@@ -18,7 +18,8 @@ from chomp.record.events import RunEnded
 from chomp.record.lock import live_holder
 from chomp.record.rundir import open_run
 from chomp_tui.engine import launch
-from chomp_tui.engine.launch import LaunchError, LaunchRequest, command, environment, prove_flags, start
+from chomp_tui.engine.launch import LaunchError, LaunchRequest, command, prove_flags, start
+from chomp_tui.engine.process import train_environment
 from tests.engine import dummy_config, write_config, write_corpus
 
 DEADLINE_SECONDS = 120
@@ -58,8 +59,7 @@ def test_a_file_whose_name_looks_like_an_option(tmp_path: Path) -> None:
 
 
 def test_the_environment_is_the_user_s_with_the_choice_in_it() -> None:
-    request = LaunchRequest(Path("r"), environment={"XLA_FLAGS": "--a --b"})
-    assert environment(request, {"XLA_FLAGS": "--a", "HOME": "/h"}) == {
+    assert train_environment({"XLA_FLAGS": "--a", "HOME": "/h"}, {"XLA_FLAGS": "--a --b"}) == {
         "XLA_FLAGS": "--a --b",
         "HOME": "/h",
         "PYTHONUNBUFFERED": "1",
@@ -80,8 +80,8 @@ def test_flags_are_proven_once_and_the_failing_one_is_named(monkeypatch: pytest.
     bad = LaunchRequest(Path("r"), environment={"XLA_FLAGS": "--xla_no_such_flag=1"})
     why = "the installed XLA does not know the flag --xla_no_such_flag=1 in XLA_FLAGS; remove it"
     for _ in range(2):
-        assert prove_flags(environment(good, os.environ)) is None
-        assert prove_flags(environment(bad, os.environ)) == why
+        assert prove_flags(train_environment(os.environ, good.environment)) is None
+        assert prove_flags(train_environment(os.environ, bad.environment)) == why
     assert refused(bad) == f"no engine was started for r: {why}"
     assert asked == ["--xla_gpu_enable_triton_gemm=false", "--xla_no_such_flag=1"]
 

@@ -137,7 +137,7 @@ async def test_a_command_that_cannot_be_started_is_a_failure(tmp_path: Path) -> 
     preflight = Preflight(lambda _: None, command=(str(tmp_path / "missing"),), debounce_seconds=0)
     preflight.request(question())
     await until(lambda: preflight.report.state == "failed")
-    assert "could not be asked" in preflight.report.message
+    assert "could not be started" in preflight.report.message
 
 
 async def test_after_a_failure_the_same_may_be_asked_again(tmp_path: Path) -> None:

@@ -10,23 +10,23 @@ import pytest
 from chomp.record.events import Step
 from chomp.record.lock import RunLock
 from chomp.record.summary import SummaryReader
-from chomp_tui.live.run_list import Listing, RunList, folder_bytes, read_header
+from chomp_tui.live.run_list import HomeSnapshot, RunList, folder_bytes, read_header
 from tests.console.homes import append, ended, make_checkpoint, make_run, started
 
 
 class Deliveries:
-    """Listings as they come, to be waited for."""
+    """Waits for snapshots."""
 
     def __init__(self) -> None:
-        self.seen: list[Listing] = []
+        self.seen: list[HomeSnapshot] = []
         self._came = threading.Condition()
 
-    def __call__(self, listing: Listing) -> None:
+    def __call__(self, listing: HomeSnapshot) -> None:
         with self._came:
             self.seen.append(listing)
             self._came.notify_all()
 
-    def wait(self, number: int) -> Listing:
+    def wait(self, number: int) -> HomeSnapshot:
         with self._came:
             assert self._came.wait_for(lambda: len(self.seen) >= number, timeout=20), self.seen
             return self.seen[-1]
@@ -97,7 +97,7 @@ def test_the_thread_tells_of_changes_only_and_adds_up_sizes(tmp_path: Path) -> N
 
 def test_a_folder_that_comes_and_goes(tmp_path: Path) -> None:
     runlist = RunList(tmp_path / "runs", tmp_path / "configs", print)
-    assert runlist.read() == Listing()
+    assert runlist.read() == HomeSnapshot()
     run = make_run(tmp_path / "runs" / "one")
     assert len(runlist.read().runs) == 1
     run.path.rename(tmp_path / "runs" / ".hidden")

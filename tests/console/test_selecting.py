@@ -10,7 +10,8 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from chomp_tui import theme
-from chomp_tui.widgets.chart import Line, LineChart
+from chomp_tui.chart.frame import Series
+from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.listing import Column, Listing, Row, cell
 from tests.console.fakeruns import FakeRun, write_run
 from tests.console.test_run_screen import frame, host, screen_of, shows
@@ -38,7 +39,7 @@ class Small(App[None]):
 
     def on_mount(self) -> None:
         self.query_one(Listing).show(ROWS)
-        self.query_one(LineChart).show([Line("train", np.arange(1.0, 4.0), np.arange(3.0, 0.0, -1.0), "smooth")])
+        self.query_one(LineChart).show([Series("train", np.arange(1.0, 4.0), np.arange(3.0, 0.0, -1.0), "smooth")])
 
 
 async def drag(pilot: Pilot[None], begin: tuple[int, int], end: tuple[int, int]) -> str:

@@ -7,6 +7,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
 from chomp.record.status import Status
 from chomp_tui.engine import commands
-from chomp_tui.engine.commands import Asked
+from chomp_tui.engine.commands import SentCommand
 from chomp_tui.live.feed import RunFeed
 from chomp_tui.widgets.dialogs import Ask, Choose
 from tests.console.fakeruns import FakeRun, append, hold, write_run
@@ -53,55 +54,59 @@ def sent(run: RunDir) -> list[dict[str, Any]]:
 
 
 def test_what_is_told_from_the_request_to_the_answer() -> None:
-    one, view = Asked("a1", "save", at=100.0), view_of(Phase("compile", 0, t=90.0))
-    assert commands.told(one, view, alive=True, now=103.0).text == "◌ save: asked … 3 s"
-    slow = commands.told(one, view, alive=True, now=112.0)
+    one, view = SentCommand("a1", "save", at=100.0), view_of(Phase("compile", 0, t=90.0))
+    assert commands.status_of(one, view, alive=True, now=103.0).text == "◌ save: asked … 3 s"
+    slow = commands.status_of(one, view, alive=True, now=112.0)
     assert slow.text == "◌ save: not yet answered, it is compiling … 12 s"
     assert slow.until is None
-    gone = commands.told(one, view, alive=False, now=112.0)
+    gone = commands.status_of(one, view, alive=False, now=112.0)
     assert gone.text == "✗ save: the engine ended before it answered"
     answered = view_of(Phase("train", 0, t=90.0), answer("a1", "saved step 5", t=104.0))
-    done = commands.told(one, answered, alive=False, now=112.0)
+    done = commands.status_of(one, answered, alive=False, now=112.0)
     assert (done.text, done.tone, done.until) == ("✓ save: saved step 5", "good", 104.0 + commands.SHOWN_SECONDS)
-    refused = commands.told(one, view_of(answer("a1", "no room", ok=False)), alive=True, now=112.0)
+    refused = commands.status_of(one, view_of(answer("a1", "no room", ok=False)), alive=True, now=112.0)
     assert (refused.text, refused.tone) == ("✗ save: no room", "bad")
 
 
 @pytest.mark.parametrize("phase", ["data", "compile", "train", "eval", "sample", "save", "paused"])
 def test_a_slow_answer_is_explained_by_the_phase(phase: str) -> None:
-    one, view = Asked("a1", "eval", at=100.0), view_of(Phase(phase, 0, t=90.0))  # type: ignore[arg-type]
-    assert commands.WHY_SLOW[phase] in commands.told(one, view, alive=True, now=111.0).text
+    one, view = SentCommand("a1", "eval", at=100.0), view_of(Phase(phase, 0, t=90.0))  # type: ignore[arg-type]
+    assert commands.WHY_SLOW[phase] in commands.status_of(one, view, alive=True, now=111.0).text
 
 
 def test_what_is_open_goes_before_what_is_answered() -> None:
-    mine = [Asked("a1", "save", at=100.0), Asked("a2", "eval", at=101.0), Asked("a3", "sample", at=102.0)]
+    mine = [
+        SentCommand("a1", "save", at=100.0),
+        SentCommand("a2", "eval", at=101.0),
+        SentCommand("a3", "sample", at=102.0),
+    ]
     view = view_of(answer("a3", "written", t=103.0))
-    line = commands.steering_line(view, mine, alive=True, now=104.0)
+    line = commands.newest_status(view, mine, alive=True, now=104.0)
     assert line is not None
     assert line.text == "◌ evaluate: asked … 3 s   (and 1 more)"
     view = view_of(*(answer(one.id, one.id, t=103.0) for one in mine))
-    line = commands.steering_line(view, mine, alive=True, now=104.0)
+    line = commands.newest_status(view, mine, alive=True, now=104.0)
     assert line is not None
     assert line.text == "✓ sample: a3"
-    assert commands.steering_line(view, mine, alive=True, now=103.0 + commands.SHOWN_SECONDS) is None
+    assert commands.newest_status(view, mine, alive=True, now=103.0 + commands.SHOWN_SECONDS) is None
 
 
 def test_what_another_console_asked_for_is_told_too() -> None:
     view = view_of(answer("zz", "paused", t=100.0, command="pause"))
-    line = commands.steering_line(view, [], alive=True, now=101.0)
+    line = commands.newest_status(view, [], alive=True, now=101.0)
     assert line is not None
     assert line.text == "✓ pause, asked elsewhere: paused"
-    assert commands.steering_line(view, [], alive=True, now=200.0) is None
+    assert commands.newest_status(view, [], alive=True, now=200.0) is None
 
 
 def test_pause_turns_around_what_is_or_what_was_asked_last() -> None:
     training, paused = view_of(Phase("train", 1, t=1.0)), view_of(Phase("paused", 1, t=1.0))
     assert commands.pause_or_resume(training, []) == "pause"
     assert commands.pause_or_resume(paused, []) == "resume"
-    asked = [Asked("a1", "pause", at=2.0)]
+    asked = [SentCommand("a1", "pause", at=2.0)]
     assert commands.pause_or_resume(training, asked) == "resume"
     assert commands.pause_or_resume(view_of(Phase("paused", 1, t=1.0), answer("a1")), asked) == "resume"
-    assert commands.pause_or_resume(training, [commands.failed(asked[0], "disk full")]) == "pause"
+    assert commands.pause_or_resume(training, [replace(asked[0], problem="disk full")]) == "pause"
 
 
 @pytest.mark.parametrize("job", ["eval", "sample", "save"])

@@ -17,7 +17,8 @@ from chomp.record.removal import delete_checkpoint
 from chomp.record.rundir import RunDir
 from chomp.record.text import size
 from chomp_tui.live.checkpoint_list import CheckpointRow
-from chomp_tui.screens.checkpoints.checkpoint_rows import Check
+from chomp_tui.platform.background import in_thread, start_thread
+from chomp_tui.screens.checkpoints.checkpoint_rows import Verification
 from chomp_tui.state import Console
 from chomp_tui.widgets.dialogs import Ask, confirm
 
@@ -28,7 +29,7 @@ class ConsoleGoneError(Exception):
     """Ends a verification when its screen is closed."""
 
 
-class CheckpointView(Protocol):
+class CheckpointHost(Protocol):
     """The screen that shows checkpoints, as these actions know it."""
 
     @property
@@ -60,22 +61,14 @@ class CheckpointActions:
     class Checked(Message):
         """A verification went on, or ended."""
 
-        def __init__(self, key: str, check: Check) -> None:
+        def __init__(self, key: str, check: Verification) -> None:
             super().__init__()
             self.key = key
             self.check = check
 
-    class Done(Message):
-        """Something that took a thread is done; `problem` is one sentence if it failed."""
-
-        def __init__(self, what: str, problem: str | None) -> None:
-            super().__init__()
-            self.what = what
-            self.problem = problem
-
-    def __init__(self, screen: CheckpointView) -> None:
+    def __init__(self, screen: CheckpointHost) -> None:
         self._screen = screen
-        self.checks: dict[str, Check] = {}
+        self.checks: dict[str, Verification] = {}
         self._gone = threading.Event()
 
     def end_checks(self) -> None:
@@ -88,9 +81,9 @@ class CheckpointActions:
         running = self.checks.get(row.key) if row else None
         if row is None or (running is not None and running.fraction is not None):
             return
-        self.checks[row.key] = Check(fraction=0.0)
+        self.checks[row.key] = Verification(fraction=0.0)
         self._screen.draw()
-        threading.Thread(target=self._verify, args=(row,), daemon=True, name="verify").start()
+        start_thread(lambda: self._verify(row), "verify")
 
     def _verify(self, row: CheckpointRow) -> None:
         done, told_at = 0, time.monotonic()
@@ -102,13 +95,15 @@ class CheckpointActions:
             done += count
             if time.monotonic() - told_at >= PROGRESS_SECONDS:
                 told_at = time.monotonic()
-                self._screen.post_safely(self.Checked(row.key, Check(fraction=min(1.0, done / max(1, row.bytes)))))
+                self._screen.post_safely(
+                    self.Checked(row.key, Verification(fraction=min(1.0, done / max(1, row.bytes))))
+                )
 
         try:
             problems = verify(row.path, on_bytes)
         except ConsoleGoneError:
             return
-        self._screen.post_safely(self.Checked(row.key, Check(problems=tuple(problems))))
+        self._screen.post_safely(self.Checked(row.key, Verification(problems=tuple(problems))))
 
     def accept_check(self, message: Checked) -> None:
         """Show how far a verification is."""
@@ -130,7 +125,7 @@ class CheckpointActions:
         )
         if text is not None:
             tags = [tag.strip() for tag in text.split(",") if tag.strip()]
-            self._in_thread(row.path, "", lambda: set_tags(row.path, tags))
+            self._screen.app.run_worker(self._do(row.path, "", lambda: set_tags(row.path, tags)))
 
     async def delete(self) -> None:
         """Delete the checkpoint, after asking."""
@@ -151,28 +146,18 @@ class CheckpointActions:
         question = confirm(title, text="\n".join(notes), yes="Delete it")
         if await self._screen.app.push_screen_wait(question) == "yes":
             what = f"deleted step {row.step:,} of {row.run.name}"
-            self._in_thread(row.path, what, lambda: delete_checkpoint(RunDir(row.run), row.step))
+            act = self._do(row.path, what, lambda: delete_checkpoint(RunDir(row.run), row.step))
+            self._screen.app.run_worker(act)
 
-    def _in_thread(self, path: Path, what: str, act: Callable[[], None]) -> None:
-        """Do something with the checkpoint at `path`, then say `what` was done, or what went wrong."""
-
-        def run() -> None:
-            try:
-                act()
-            except ChompError as error:
-                self._screen.post_safely(self.Done(what, str(error)))
-            except OSError as error:
-                # The error may name a passing file.
-                self._screen.post_safely(self.Done(what, f"{path} cannot be changed: {error.strerror or error}"))
-            else:
-                self._screen.post_safely(self.Done(what, None))
-
-        threading.Thread(target=run, daemon=True, name="checkpoint files").start()
-
-    def accept_end(self, message: Done) -> None:
-        """Tell how a change ended, and show it."""
-        if message.problem is not None:
-            self._screen.chomp.notify(message.problem, severity="error")
-        elif message.what:
-            self._screen.chomp.notify(message.what)
+    async def _do(self, path: Path, what: str, act: Callable[[], None]) -> None:
+        """Do something with the checkpoint at `path`, then say that `what` was done, or what went wrong."""
+        try:
+            await in_thread(act)
+        except (ChompError, OSError) as error:
+            # An OSError may name a passing file.
+            problem = error if isinstance(error, ChompError) else f"{path} cannot be changed: {error.strerror or error}"
+            self._screen.chomp.notify(str(problem), severity="error")
+        else:
+            if what:
+                self._screen.chomp.notify(what)
         self._screen.look_again()

@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Check:
+class Verification:
     """A verification: under way (`fraction` done), or ended with what is wrong."""
 
     fraction: float | None = None
@@ -45,7 +45,7 @@ def columns(*, with_run: bool, narrow: bool = False) -> tuple[Column, ...]:
     return tuple(replace(column, width=least.get(column.key, column.width)) for column in shown)
 
 
-def checkpoint_row(row: CheckpointRow, now: float, check: Check | None) -> Row:
+def checkpoint_row(row: CheckpointRow, now: float, check: Verification | None) -> Row:
     """A checkpoint as a line of the list; `now` is Unix time."""
     which = (("latest " if row.is_latest else "", "muted"), ("★" if row.is_best else "", "accent"))
     return Row(
@@ -65,7 +65,7 @@ def checkpoint_row(row: CheckpointRow, now: float, check: Check | None) -> Row:
     )
 
 
-def intact_cell(row: CheckpointRow, check: Check | None) -> Cell:
+def intact_cell(row: CheckpointRow, check: Verification | None) -> Cell:
     """Whether its bytes are as they were written, as far as anybody has looked."""
     if row.damaged is not None or (check is not None and check.problems):
         return cell("✗ no", "bad")
@@ -112,7 +112,7 @@ def fit_sentence(row: CheckpointRow) -> str:
 
 
 def checkpoint_detail(
-    row: CheckpointRow, now: float, check: Check | None, reference: str | None, width: int
+    row: CheckpointRow, now: float, check: Verification | None, reference: str | None, width: int
 ) -> Content:
     """All that is known of a checkpoint, most important first, in lines of `width` cells."""
     against = f" (judged by {reference})" if row.hand is not None and reference else ""
@@ -128,7 +128,7 @@ def checkpoint_detail(
     return Content("\n").join([fact(name, text, width) for name, text in facts if text])
 
 
-def _intact_sentence(row: CheckpointRow, check: Check | None) -> str:
+def _intact_sentence(row: CheckpointRow, check: Verification | None) -> str:
     if check is None:
         return "" if row.damaged else "not looked at; v compares every byte with the manifest"
     if check.fraction is not None:

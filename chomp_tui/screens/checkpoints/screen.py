@@ -71,7 +71,7 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
     def look_again(self) -> None:
         """Look now, and judge by the configuration that is current now."""
         if self.follower is not None:
-            self.follower.ask(self._run, self._reference())
+            self.follower.follow(self._run, self._reference())
 
     def _reference(self) -> Reference | None:
         """The configuration in the configure screen, if there is a valid one."""
@@ -80,7 +80,7 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
 
     def follow(self, deliver: Callable[[Checkpoints], None]) -> CheckpointList:
         found = CheckpointList(self.chomp.state.runs, deliver)
-        found.ask(self._run, self._reference())
+        found.follow(self._run, self._reference())
         return found
 
     def on_unmount(self) -> None:
@@ -148,9 +148,6 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
 
     def on_checkpoint_actions_checked(self, message: CheckpointActions.Checked) -> None:
         self.actions.accept_check(message)
-
-    def on_checkpoint_actions_done(self, message: CheckpointActions.Done) -> None:
-        self.actions.accept_end(message)
 
     # Going on --------------------------------------------------------------------------
 

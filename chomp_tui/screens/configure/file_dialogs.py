@@ -15,7 +15,7 @@ from textual.widgets import Input, Label
 from chomp.errors import ChompError
 from chomp.record.text import sanitize
 from chomp_tui import keys
-from chomp_tui.config.document import Document
+from chomp_tui.config.document import ConfigDocument
 from chomp_tui.config.documents import Base, ChangedOnDisk, bases, from_file, save
 from chomp_tui.config.draft import Draft
 from chomp_tui.platform.background import in_thread
@@ -41,7 +41,7 @@ class Editor(Protocol):
     def draft(self) -> Draft: ...
 
     @property
-    def document(self) -> Document: ...
+    def document(self) -> ConfigDocument: ...
 
     def document_changed(self) -> None:
         """Show the document, whose file or text is another one now."""
@@ -146,7 +146,7 @@ async def save_document(screen: Editor, path: Path | None = None, *, overwrite: 
     return True
 
 
-async def _after_conflict(screen: Editor, document: Document, target: Path, sentence: str) -> bool:
+async def _after_conflict(screen: Editor, document: ConfigDocument, target: Path, sentence: str) -> bool:
     if target != document.path:
         question = confirm(f"Replace {target.name}?", text=f"{target} exists already.", yes="Replace it")
         return await screen.app.push_screen_wait(question) == "yes" and await save_document(
@@ -165,7 +165,7 @@ async def _after_conflict(screen: Editor, document: Document, target: Path, sent
     return False
 
 
-async def _reload(screen: Editor, document: Document, target: Path) -> None:
+async def _reload(screen: Editor, document: ConfigDocument, target: Path) -> None:
     try:
         fresh = await in_thread(lambda: from_file(target))
     except ChompError as error:
@@ -196,7 +196,7 @@ async def save_as(screen: Editor) -> bool:
     return name is not None and await save_document(screen, Path(name).expanduser())
 
 
-def diff_dialog(document: Document) -> Read:
+def diff_dialog(document: ConfigDocument) -> Read:
     """What differs from the file, or from the text that a new configuration began with, as a unified diff."""
     before = "as it is on disk" if document.path is not None else "as it began"
     lines = list(

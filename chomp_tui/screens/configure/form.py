@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 from chomp.config import Setting, sections, settings
 from chomp.config.compat import Severity
 from chomp.record.text import sanitize
-from chomp_tui.config.document import Document, FieldView
+from chomp_tui.config.document import ConfigDocument, FieldView
 from chomp_tui.screens.configure.field import CHANGED, PROBLEM, SET, FieldRow
 
 VARIABLES = "variables"
@@ -42,7 +42,7 @@ class ConfigForm(Vertical):
 
     def __init__(self) -> None:
         super().__init__(id="form", classes="panel")
-        self._document: Document | None = None
+        self._document: ConfigDocument | None = None
         self._panes: dict[str, FieldPane] = {}
         self._shown = ""
         self._severity: Callable[[str], Severity] | None = None
@@ -58,7 +58,7 @@ class ConfigForm(Vertical):
 
     # Showing ---------------------------------------------------------------------------
 
-    async def show_document(self, document: Document, severity: Callable[[str], Severity] | None = None) -> None:
+    async def show_document(self, document: ConfigDocument, severity: Callable[[str], Severity] | None = None) -> None:
         """Show another document from its first section on."""
         self._document, self._severity = document, severity
         self._panes.clear()

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.text import sanitize
-from chomp_tui.config.document import Check
+from chomp_tui.config.document import Validation
 
 
 class Headline(Vertical):
@@ -46,7 +46,7 @@ class Headline(Vertical):
         self.query_one("#verdict", Static).update(line)
 
 
-def verdict(check: Check) -> Content:
+def verdict(check: Validation) -> Content:
     """Whether a configuration is valid; if not, its first problem."""
     if check.loaded is not None:
         hints = f" · {len(check.notes)} hint{'' if len(check.notes) == 1 else 's'}" if check.notes else ""

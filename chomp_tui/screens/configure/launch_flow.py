@@ -13,7 +13,7 @@ from chomp.config.compat import Difference
 from chomp.errors import ChompError
 from chomp.record.fork import fork_run
 from chomp.record.rundir import RunDir, fresh_name, open_run, write_whole
-from chomp_tui.config.document import Document
+from chomp_tui.config.document import ConfigDocument
 from chomp_tui.config.documents import from_file
 from chomp_tui.config.draft import Draft
 from chomp_tui.config.fork_plan import ForkPlan
@@ -114,7 +114,7 @@ async def _how(screen: Launcher) -> str | None:
     return answer if answer in ("save", "copy") else None
 
 
-def _is_as_read(path: Path, document: Document) -> bool:
+def _is_as_read(path: Path, document: ConfigDocument) -> bool:
     try:
         return from_file(path).disk == document.disk
     except ChompError:
@@ -132,13 +132,13 @@ async def _occupied(screen: Launcher, run_dir: Path) -> str | None:
     return answer if answer in ("fresh", "resume") else None
 
 
-def _own_run_dir(document: Document, loaded: LoadedConfig) -> Path | None:
+def _own_run_dir(document: ConfigDocument, loaded: LoadedConfig) -> Path | None:
     """The directory that the configuration names; a past run's is taken."""
     named = loaded.config.logging.run_dir
     return Path(named).expanduser() if named and not document.is_copy else None
 
 
-def _stem(document: Document) -> str:
+def _stem(document: ConfigDocument) -> str:
     """What the run is named after; with a suffix, so that dots in a run's name stay."""
     if document.path is not None:
         return str(document.path)

@@ -7,7 +7,7 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from chomp_tui.config.document import Document
+from chomp_tui.config.document import ConfigDocument
 from chomp_tui.screens.configure.form import ConfigForm
 from chomp_tui.screens.configure.preflight_panel import PreflightPanel
 from chomp_tui.screens.configure.yaml_editor import YamlPane, position
@@ -33,7 +33,7 @@ class Pages(Container):
         for one in PAGES:
             self.screen.set_class(one == page, f"-show-{one}")
 
-    def turn(self, document: Document) -> None:
+    def turn(self, document: ConfigDocument) -> None:
         """Show and focus the next page; in the YAML, the line of the setting that had the cursor."""
         at = next((i for i, page in enumerate(PAGES) if self.query_one(f"#{page}").has_focus_within), None)
         page = PAGES[((PAGES.index(self.page) if at is None else at) + 1) % len(PAGES)]
@@ -46,7 +46,7 @@ class Pages(Container):
         else:
             self.query_one(PreflightPanel).focus()
 
-    async def go_to(self, document: Document, path: str) -> None:
+    async def go_to(self, document: ConfigDocument, path: str) -> None:
         """Put the cursor on a setting, in the form if it has a field there."""
         self.turn_to("form")
         if not await self.query_one(ConfigForm).focus_path(path):

@@ -87,7 +87,8 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         # Charts and numpy come with the first figures, and the screen long before those.
         import numpy as np
 
-        from chomp_tui.widgets.chart import Line, LineChart
+        from chomp_tui.chart.frame import Series
+        from chomp_tui.widgets.chart import LineChart
 
         table = np.asarray(points, dtype=float).reshape(-1, 2)
         chart = next(iter(self.query(LineChart)), None)
@@ -95,9 +96,9 @@ class PreflightPanel(VerticalScroll, can_focus=True):
             chart = LineChart("learning rate", id="pf-schedule")
             self.query_one("#pf-right").mount(chart)
         steps, rates = table[:, 0], table[:, 1]
-        lines = [Line("last", steps[steps > (origin or 0)], rates[steps > (origin or 0)], "smooth")]
+        lines = [Series("last", steps[steps > (origin or 0)], rates[steps > (origin or 0)], "smooth")]
         if origin:
-            lines.insert(0, Line(f"to step {origin:,}", steps[steps <= origin], rates[steps <= origin], "raw"))
+            lines.insert(0, Series(f"to step {origin:,}", steps[steps <= origin], rates[steps <= origin], "raw"))
         chart.show(lines, title=f"learning rate, peak {rates.max(initial=0):.3g}")
 
 

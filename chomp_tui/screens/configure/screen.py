@@ -16,7 +16,7 @@ from textual.widgets import TextArea
 from chomp.errors import ChompError
 from chomp.record.text import sanitize
 from chomp_tui import keys
-from chomp_tui.config.document import Check, Document
+from chomp_tui.config.document import ConfigDocument, Validation
 from chomp_tui.config.documents import NEW_NAME
 from chomp_tui.config.draft import Draft, ForkOrigin, OpenRequest
 from chomp_tui.config.edits import CannotEdit
@@ -58,7 +58,7 @@ class ConfigureScreen(ConsoleScreen):
         self._preflight = Preflight(self._got_report, command=inspect, debounce_seconds=debounce_seconds)
 
     @property
-    def document(self) -> Document:
+    def document(self) -> ConfigDocument:
         """The configuration that is edited."""
         return self.draft.document
 
@@ -259,7 +259,7 @@ class ConfigureScreen(ConsoleScreen):
         """What the engine says of the configuration at hand."""
         return self._preflight.report
 
-    def _estimate(self, check: Check, *, compiled: bool = False) -> None:
+    def _estimate(self, check: Validation, *, compiled: bool = False) -> None:
         if check.loaded is None:
             self._preflight.hold("waits until the configuration is valid")
             return

@@ -22,7 +22,7 @@ from textual.widgets.text_area import LanguageDoesNotExist
 
 from chomp.config import Problem
 from chomp.record.text import sanitize
-from chomp_tui.config.document import Document, visual_lines
+from chomp_tui.config.document import ConfigDocument, visual_lines
 
 THEME = "chomp"
 # Tree-sitter's name of a thing -> the theme's variable for its colour.
@@ -155,11 +155,11 @@ class YamlPane(Vertical):
         """The text."""
         return self.query_one(YamlEditor)
 
-    def load(self, document: Document) -> None:
+    def load(self, document: ConfigDocument) -> None:
         """Show another document, from its top on."""
         self.editor.load_text("\n".join(visual_lines(document.text)))
 
-    def show_document(self, document: Document) -> None:
+    def show_document(self, document: ConfigDocument) -> None:
         """Show the text as it is now; cursor and scroll stay."""
         self.editor.show_lines(visual_lines(document.text))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from chomp_tui.engine import flags
 from chomp_tui.engine.launch import prove_flags
 from chomp_tui.engine.machine import Machine, Remark, read_machine, remarks
 from chomp_tui.live.gpu_watch import INTERVAL_SECONDS, GpuWatch, History
+from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.device.flag_rules import RuleList, hung
 from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard
@@ -64,13 +64,6 @@ class DeviceScreen(ConsoleScreen):
 
         def can_replace(self, message: Message) -> bool:
             return isinstance(message, DeviceScreen.Probed)
-
-    @dataclass
-    class FlagsTested(Message):
-        """XLA has accepted the flags, or `problem` says why not."""
-
-        flags: str
-        problem: str | None
 
     def __init__(
         self,
@@ -295,19 +288,13 @@ class DeviceScreen(ConsoleScreen):
         text = self._flags
         if text and text != self._testing and text not in self._tested:
             self._testing = text
-            environment = self.environment
-            threading.Thread(target=lambda: self._test(text, environment), name="flag-test", daemon=True).start()
+            self.run_worker(self._test(text, self.environment))
             self._show_advice()
 
-    def _test(self, text: str, environment: Mapping[str, str]) -> None:
-        """In a thread."""
-        self.post_safely(self.FlagsTested(text, prove_flags(environment)))
-
-    def on_device_screen_flags_tested(self, message: FlagsTested) -> None:
-        """Show what XLA said."""
-        if message.flags == self._testing:
+    async def _test(self, text: str, environment: Mapping[str, str]) -> None:
+        self._tested[text] = await in_thread(lambda: prove_flags(environment))
+        if self._testing == text:
             self._testing = None
-        self._tested[message.flags] = message.problem
         self._show_advice()
 
     def action_refresh(self) -> None:

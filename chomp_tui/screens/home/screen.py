@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.message import Message
 from textual.widget import Widget
 
 from chomp.errors import ChompError
@@ -22,8 +20,8 @@ from chomp.record.removal import delete_run
 from chomp.record.summary import RunSummary
 from chomp.record.text import size
 from chomp_tui import keys
-from chomp_tui.live import run_list as runlist
-from chomp_tui.live.run_list import ConfigEntry, RunList
+from chomp_tui.live.run_list import ConfigEntry, HomeSnapshot, RunList
+from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.list_screen import ListScreen
 from chomp_tui.widgets.dialogs import confirm
 from chomp_tui.widgets.listing import Listing, Row
@@ -41,7 +39,7 @@ FIRST_CONFIG = "quickstart.yaml"
 CURVE_LINES = 8
 
 
-class HomeScreen(ListScreen[runlist.Listing, RunList]):
+class HomeScreen(ListScreen[HomeSnapshot, RunList]):
     """All runs, live ones first, and the configurations to start others from."""
 
     MODE = "home"
@@ -54,16 +52,8 @@ class HomeScreen(ListScreen[runlist.Listing, RunList]):
     COLUMNS = RUN_COLUMNS
     TICK_SECONDS = 2.0
 
-    class Deleted(Message):
-        """A deletion ended; `problem` is one sentence if it failed."""
-
-        def __init__(self, path: Path, problem: str | None) -> None:
-            super().__init__()
-            self.path = path
-            self.problem = problem
-
     def __init__(self) -> None:
-        super().__init__(runlist.Listing())
+        super().__init__(HomeSnapshot())
 
     def compose_below(self) -> Sequence[Widget]:
         return [Vertical(Listing(CONFIG_COLUMNS, head=False, id="config-list"), id="home-configs", classes="panel")]
@@ -72,12 +62,12 @@ class HomeScreen(ListScreen[runlist.Listing, RunList]):
         self.query_one("#list-panel").border_title = "Runs"
         self.query_one("#home-configs").border_title = "Configurations"
 
-    def follow(self, deliver: Callable[[runlist.Listing], None]) -> RunList:
+    def follow(self, deliver: Callable[[HomeSnapshot], None]) -> RunList:
         return RunList(self.chomp.state.runs, self.chomp.state.configs, deliver)
 
     # What is shown ---------------------------------------------------------------------
 
-    def accept(self, found: runlist.Listing) -> None:
+    def accept(self, found: HomeSnapshot) -> None:
         is_first = not self.is_ready
         super().accept(found)
         if is_first and not found.runs:
@@ -210,24 +200,20 @@ class HomeScreen(ListScreen[runlist.Listing, RunList]):
         question = confirm(
             f"Delete {run.name}?", text=f"{run.path}\n{what}. It cannot be brought back.{warning}", yes="Delete it"
         )
-        self.app.push_screen(question, lambda answer: self._delete(run.path) if answer == "yes" else None)
 
-    def _delete(self, path: Path) -> None:
-        def work() -> None:
-            try:
-                delete_run(path)
-            except ChompError as error:
-                self.post_safely(self.Deleted(path, str(error)))
-            else:
-                self.post_safely(self.Deleted(path, None))
+        def answered(answer: str | None) -> None:
+            if answer == "yes":
+                self.app.run_worker(self._delete(run.path))
 
-        threading.Thread(target=work, daemon=True, name="delete run").start()
+        self.app.push_screen(question, answered)
 
-    def on_home_screen_deleted(self, message: Deleted) -> None:
-        if message.problem:
-            self.chomp.notify(message.problem, severity="error")
+    async def _delete(self, path: Path) -> None:
+        try:
+            await in_thread(lambda: delete_run(path))
+        except ChompError as error:
+            self.chomp.notify(str(error), severity="error")
         else:
-            self.chomp.notify(f"deleted {message.path}")
+            self.chomp.notify(f"deleted {path}")
         self.look_now()
 
     def look_now(self) -> None:

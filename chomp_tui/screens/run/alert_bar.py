@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.text import one_line
-from chomp_tui.engine.commands import Line
+from chomp_tui.engine.commands import CommandStatus
 from chomp_tui.live.alerts import Alert
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.header import COLOURS
@@ -31,7 +31,7 @@ class AlertBar(Static):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, markup=False)
 
-    def draw(self, snapshot: RunSnapshot, line: Line | None) -> None:
+    def draw(self, snapshot: RunSnapshot, line: CommandStatus | None) -> None:
         """Show steering and alerts."""
         # What the header says as the reason of the state is not said twice.
         alerts = tuple(one for one in snapshot.alerts if one.text not in snapshot.status.reason)
@@ -40,7 +40,7 @@ class AlertBar(Static):
         self.display = bool(content.plain)
 
 
-def bar_text(alerts: tuple[Alert, ...], line: Line | None, width: int) -> Content:
+def bar_text(alerts: tuple[Alert, ...], line: CommandStatus | None, width: int) -> Content:
     """At most `width` cells: steering whole where it fits, then the newest alert, or a tally where that does not."""
     parts: list[Content] = []
     if line is not None:

@@ -8,7 +8,7 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.message import Message
 from textual.widget import Widget
 
-from chomp_tui.screens.run.dashboard import Plan, panels, plan
+from chomp_tui.screens.run.dashboard import PanelPlan, panels, plan
 
 
 class _Planned(Layout):
@@ -47,11 +47,11 @@ class Board(Container):
         return self._planned
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> PanelPlan:
         """The layout for the size at hand."""
         return self.plan_for(self.size)
 
-    def plan_for(self, size: Size) -> Plan:
+    def plan_for(self, size: Size) -> PanelPlan:
         """The layout for a size."""
         return plan(
             size.width, size.height, chosen=self.chosen, zoomed=self.zoomed, notice=self.notice, terms=self.terms

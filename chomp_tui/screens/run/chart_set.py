@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from textual.widget import Widget
 
+from chomp_tui.chart.frame import Series
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run import charts
-from chomp_tui.widgets.chart import Line, LineChart
+from chomp_tui.widgets.chart import LineChart
 
 # Of those that new rows make stale.
 CHARTS_AT_ONCE = 3
-CHARTS: dict[str, Callable[[RunSnapshot], list[Line]]] = {
+CHARTS: dict[str, Callable[[RunSnapshot], list[Series]]] = {
     "loss": charts.loss_lines,
     "speed": charts.speed_lines,
     "grad": charts.gradient_lines,

@@ -8,7 +8,7 @@ import numpy as np
 
 from chomp.record.columns import Columns
 from chomp.record.run_view import RunView
-from chomp_tui.chart.frame import Line
+from chomp_tui.chart.frame import Series
 from chomp_tui.chart.smooth import Smoother
 from chomp_tui.live.snapshot import RunSnapshot
 
@@ -68,35 +68,35 @@ def tokens_at(steps: np.ndarray, view: RunView) -> np.ndarray:
     return steps * np.where((place < 0) | np.isnan(pace), configured, pace)
 
 
-def loss_lines(snapshot: RunSnapshot) -> list[Line]:
+def loss_lines(snapshot: RunSnapshot) -> list[Series]:
     """Training loss, smoothed, and evaluations on top."""
     view = snapshot.view
     x = x_values(view.rows, view, snapshot.x_axis)
-    lines = [Line("train", x, view.rows["loss"], "raw" if snapshot.smoothing else "smooth")]
+    lines = [Series("train", x, view.rows["loss"], "raw" if snapshot.smoothing else "smooth")]
     if snapshot.smoothing:
-        lines.append(Line(f"smoothed {snapshot.smoothing:g}", x, snapshot.smoothed, "smooth"))
+        lines.append(Series(f"smoothed {snapshot.smoothing:g}", x, snapshot.smoothed, "smooth"))
     if len(view.evals):
         x = x_values(view.evals, view, snapshot.x_axis)
-        lines.append(Line("eval", x, view.evals["loss"], "eval", sparse=True))
+        lines.append(Series("eval", x, view.evals["loss"], "eval", sparse=True))
     return lines
 
 
-def speed_lines(snapshot: RunSnapshot) -> list[Line]:
+def speed_lines(snapshot: RunSnapshot) -> list[Series]:
     """Tokens per second."""
     return [_line(snapshot, "tokens/s", "tokens_per_sec")]
 
 
-def gradient_lines(snapshot: RunSnapshot) -> list[Line]:
+def gradient_lines(snapshot: RunSnapshot) -> list[Series]:
     """Norm of the gradient before clipping."""
     return [_line(snapshot, "norm", "grad_norm")]
 
 
-def rate_lines(snapshot: RunSnapshot) -> list[Line]:
+def rate_lines(snapshot: RunSnapshot) -> list[Series]:
     """Learning rate; Muon's, where there is one, is a known multiple and would flatten it."""
     return [_line(snapshot, "lr", "lr")]
 
 
-def memory_lines(snapshot: RunSnapshot) -> list[Line]:
+def memory_lines(snapshot: RunSnapshot) -> list[Series]:
     """Memory of the device and of the host; of the host alone where no device tells."""
     host = ("host", "host_memory_gb")
     if not _tells(snapshot, "device_memory_gb"):
@@ -118,7 +118,7 @@ def _shows(values: np.ndarray) -> bool:
     return bool(np.isfinite(values[-NEAR:]).any() or np.isfinite(values).any())
 
 
-def term_lines(snapshot: RunSnapshot) -> list[Line]:
+def term_lines(snapshot: RunSnapshot) -> list[Series]:
     """Terms of the objective beside the loss, without their weights, and other metrics."""
     tones = cycle(("smooth", "second", "eval", "raw"))
     return [_line(snapshot, _term_name(column), column, next(tones)) for column in terms_of(snapshot.view)]
@@ -132,6 +132,6 @@ def _tells(snapshot: RunSnapshot, column: str) -> bool:
     return snapshot.newest(column) is not None
 
 
-def _line(snapshot: RunSnapshot, name: str, column: str, tone: str = "smooth") -> Line:
+def _line(snapshot: RunSnapshot, name: str, column: str, tone: str = "smooth") -> Series:
     rows = snapshot.view.rows
-    return Line(name, x_values(rows, snapshot.view, snapshot.x_axis), rows[column], tone)  # type: ignore[arg-type]
+    return Series(name, x_values(rows, snapshot.view, snapshot.x_axis), rows[column], tone)  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ TIME_ROWS = 11
 
 
 @dataclass(frozen=True)
-class Plan:
+class PanelPlan:
     """A layout.
 
     Attributes:
@@ -51,7 +51,7 @@ def _titles(terms: bool) -> tuple[str, ...]:
 
 def plan(
     width: int, height: int, *, chosen: str, zoomed: str | None = None, notice: bool = False, terms: bool = False
-) -> Plan:
+) -> PanelPlan:
     """The layout of a board of `width` by `height` cells.
 
     Args:
@@ -63,7 +63,7 @@ def plan(
     board = Region(0, 0, max(1, width), max(1, height))
     titles = _titles(terms)
     if zoomed is not None and (terms or zoomed != "terms"):
-        return Plan({zoomed: board}, titles, chosen)
+        return PanelPlan({zoomed: board}, titles, chosen)
     if width >= 150 and height >= 38:
         made = _wide(board, titles, chosen)
     elif width >= 100:
@@ -72,17 +72,19 @@ def plan(
         made = _narrow(board, titles, chosen)
     if not notice:
         return made
-    return Plan({("notice" if name == "loss" else name): r for name, r in made.regions.items()}, made.tabs, made.chosen)
+    return PanelPlan(
+        {("notice" if name == "loss" else name): r for name, r in made.regions.items()}, made.tabs, made.chosen
+    )
 
 
-def _narrow(board: Region, titles: tuple[str, ...], chosen: str) -> Plan:
+def _narrow(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
     """Readouts in a line, the loss, tabs, one panel."""
     strip, rest = board.split_horizontal(min(1, board.height - 1))
     loss, below = rest.split_horizontal(max(1, -(-rest.height * 11 // 20)))
     return _with_slot({"strip": strip, "loss": loss}, below, titles, chosen)
 
 
-def _medium(board: Region, titles: tuple[str, ...], chosen: str) -> Plan:
+def _medium(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
     """The loss and one panel, beside them a column of readouts."""
     side_width = 34 if board.width < 130 else 38
     main, side = board.split_vertical(board.width - side_width)
@@ -92,7 +94,7 @@ def _medium(board: Region, titles: tuple[str, ...], chosen: str) -> Plan:
     return _with_slot({**stacked, "loss": loss}, below, tabs, chosen)
 
 
-def _wide(board: Region, titles: tuple[str, ...], chosen: str) -> Plan:
+def _wide(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
     """Everything at once; only log, facts, alerts and the like take turns."""
     main, side = board.split_vertical(board.width - 44)
     parts = (("tiles", TILES_ROWS), ("memory", MEMORY_ROWS), ("time", TIME_ROWS), ("checkpoints", 6))
@@ -106,11 +108,11 @@ def _wide(board: Region, titles: tuple[str, ...], chosen: str) -> Plan:
     return _with_slot(regions, slot, tabs, chosen)
 
 
-def _with_slot(regions: dict[str, Region], slot: Region, tabs: tuple[str, ...], chosen: str) -> Plan:
+def _with_slot(regions: dict[str, Region], slot: Region, tabs: tuple[str, ...], chosen: str) -> PanelPlan:
     """Add the line of tabs and the panel that has its turn."""
     chosen = chosen if chosen in tabs else tabs[0]
     if slot.height < 3:
-        return Plan(regions, tabs, chosen)
+        return PanelPlan(regions, tabs, chosen)
     bar, panel = slot.split_horizontal(1)
     regions["tabs"] = bar
     if chosen == "charts":
@@ -119,7 +121,7 @@ def _with_slot(regions: dict[str, Region], slot: Region, tabs: tuple[str, ...], 
         regions["memory"], regions["device"] = panel.split_vertical(38)
     else:
         regions[chosen] = panel
-    return Plan(regions, tabs, chosen)
+    return PanelPlan(regions, tabs, chosen)
 
 
 def _charts(area: Region) -> dict[str, Region]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from textual.message import Message
 from chomp_tui.live.feed import RunFeed, RunUpdate
 from chomp_tui.live.launched import Launched
 from chomp_tui.live.run_facts import RunFacts, read_facts
+from chomp_tui.platform.background import start_thread
 
 # The screen is updated twice a second where that is cheap, and at least every three seconds. Between those it may take
 # a thirtieth of an idle core, and a hundred-and-twentieth where all cores work: a step whose threads wait for each
@@ -155,8 +155,4 @@ class RunFollower:
             return
         self._facts_of = attempt
         token = self.token
-
-        def work() -> None:
-            self._post(self.FactsRead(token, read_facts(update.run)))
-
-        threading.Thread(target=work, daemon=True, name="run-facts").start()
+        start_thread(lambda: self._post(self.FactsRead(token, read_facts(update.run))), "run-facts")

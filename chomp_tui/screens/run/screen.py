@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +16,7 @@ from chomp_tui.live.alerts import alerts
 from chomp_tui.live.eta import eta_seconds
 from chomp_tui.live.launched import status_with
 from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.platform.background import start_thread
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.run import charts
 from chomp_tui.screens.run.alert_bar import AlertBar, AlertList
@@ -312,8 +312,9 @@ class RunScreen(ConsoleScreen):
         """Ask how to end the run, then end it."""
         self._steering.stop()
 
-    def on_steering_sent(self, message: Steering.Sent) -> None:
-        if not self._steering.accept(message):
+    def sent(self, *, is_written: bool) -> None:
+        """A command was written, or could not be."""
+        if not is_written:
             self.redraw()
         elif self.follower is not None:
             self.follower.poke()
@@ -371,8 +372,5 @@ class RunScreen(ConsoleScreen):
         """Write the settings soon: keys come in flocks."""
         if self._saving is not None:
             self._saving.stop()
-        self._saving = self.set_timer(SETTINGS_DELAY_SECONDS, self._save_aside)
+        self._saving = self.set_timer(SETTINGS_DELAY_SECONDS, lambda: start_thread(self._saver.save, "save-settings"))
         self._saver.changed()
-
-    def _save_aside(self) -> None:
-        threading.Thread(target=self._saver.save, daemon=True, name="save-settings").start()

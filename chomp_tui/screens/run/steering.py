@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import threading
+from dataclasses import replace
 from typing import Any, Protocol
 
 from textual.app import App
-from textual.message import Message
 
 from chomp.record.commands import Command
 from chomp.record.rundir import RunDir
 from chomp_tui.engine import commands
-from chomp_tui.engine.commands import Asked, Line
+from chomp_tui.engine.commands import CommandStatus, SentCommand
 from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.platform.background import in_thread
 from chomp_tui.state import Console
 from chomp_tui.widgets.dialogs import Ask, Choice, Choose
 
-MOST_ASKED = 20
+MOST_SENT = 20
 STEERING_ACTIONS = frozenset({"pause", "save_now", "evaluate_now", "sample_now", "stop"})
 
 
@@ -38,24 +38,16 @@ class SteeredScreen(Protocol):
     def refresh_bindings(self) -> None:
         """Offer other keys."""
 
-    def post_safely(self, message: Message) -> None:
-        """Post from a thread."""
+    def sent(self, *, is_written: bool) -> None:
+        """A command was written, or could not be."""
 
 
 class Steering:
     """Sends commands to the engine of the run on the screen; events alone tell what became of them."""
 
-    class Sent(Message):
-        """A command was written, or could not be."""
-
-        def __init__(self, asked: Asked, problem: str | None) -> None:
-            super().__init__()
-            self.asked = asked
-            self.problem = problem
-
     def __init__(self, screen: SteeredScreen) -> None:
         self._screen = screen
-        self._asked: list[Asked] = []
+        self._sent: list[SentCommand] = []
         self._is_live = False
         self._is_steerable = False
 
@@ -75,11 +67,11 @@ class Steering:
 
     def forget(self) -> None:
         """Another run will be shown: commands to the last one are no longer told of."""
-        self._asked = []
+        self._sent = []
 
-    def line(self, snapshot: RunSnapshot) -> Line | None:
-        """What to say of steering now."""
-        return commands.steering_line(snapshot.view, self._asked, alive=snapshot.status.is_live, now=snapshot.now)
+    def line(self, snapshot: RunSnapshot) -> CommandStatus | None:
+        """The status of the newest command."""
+        return commands.newest_status(snapshot.view, self._sent, alive=snapshot.status.is_live, now=snapshot.now)
 
     # Keys --------------------------------------------------------------------------------
 
@@ -87,7 +79,7 @@ class Steering:
         """Pause, or go on."""
         snapshot = self._steerable()
         if snapshot is not None:
-            self._send_command(snapshot, commands.pause_or_resume(snapshot.view, self._asked))
+            self._send_command(snapshot, commands.pause_or_resume(snapshot.view, self._sent))
 
     def save_now(self) -> None:
         """Save a checkpoint."""
@@ -153,23 +145,15 @@ class Steering:
 
     def _send_command(self, snapshot: RunSnapshot, name: str, *, prompt: str | None = None) -> None:
         command = Command(command=name, args={"prompt": prompt} if prompt is not None else {})
-        asked = commands.asked(command)
-        self._asked = [*self._asked, asked][-MOST_ASKED:]
+        self._sent = [*self._sent, SentCommand(command.id, name, command.t)][-MOST_SENT:]
         self._screen.redraw()
-        threading.Thread(
-            target=self._send, args=(snapshot.update.run, command, asked), daemon=True, name="steering"
-        ).start()
+        self._screen.app.run_worker(self._send(snapshot.update.run, command))
 
-    def _send(self, run: RunDir, command: Command, asked: Asked) -> None:
-        problem = commands.send(run.commands, command)
-        self._screen.post_safely(self.Sent(asked, problem))
-
-    def accept(self, message: Sent) -> bool:
-        """Take in what became of a command; returns whether it was written."""
-        problem = message.problem
+    async def _send(self, run: RunDir, command: Command) -> None:
+        problem = await in_thread(lambda: commands.send(run.commands, command))
         if problem is not None:
-            self._asked = [commands.failed(one, problem) if one.id == message.asked.id else one for one in self._asked]
-        return problem is None
+            self._sent = [replace(one, problem=problem) if one.id == command.id else one for one in self._sent]
+        self._screen.sent(is_written=problem is None)
 
 
 def _loss_of(snapshot: RunSnapshot) -> str:
