@@ -283,7 +283,7 @@ def test_an_engine_outlives_its_console_and_a_line_says_how_to_see_it_again(open
     terminal.press("q")
     assert terminal.wait() == 0
     assert_restored(terminal)
-    expected = f"runs/one goes on training (pid {holder.pid}). Watch it again: chomp-tui attach runs/one"
+    expected = f"runs/one goes on training (pid {holder.pid}). Watch it again: python -m chomp_tui attach runs/one"
     assert expected in after(terminal).replace("\r\n", "")
     step = last_step(run)
     terminal.until(lambda: last_step(run) > step)
