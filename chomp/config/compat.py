@@ -55,7 +55,7 @@ RULES: tuple[Rule, ...] = (
             "param_dtype",
         )
     ),
-    Rule("model.preset", "allowed", "its fields are compared one by one"),
+    Rule("model.preset", "allowed", "the fields that it sets are compared one by one"),
     Rule("model.init_mode", "allowed", "parameters are restored, not initialised"),
     Rule("model.*", "needs_accept", NUMBERS),
     Rule("objective.mtp_heads", "incompatible", SHAPES),
