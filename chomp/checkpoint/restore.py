@@ -173,7 +173,7 @@ def restore(store: CheckpointStore, info: CheckpointInfo, like: TrainState) -> t
     """
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     items, data_state = store.load(info, with_sharding(to_items(like), sharding), verified=True)
-    # After a rollback the learning rate is low for a while; the arrays do not tell.
+    # After a rollback the learning rate is reduced for a while, which the arrays do not record.
     rollbacks = info.meta.get("rollbacks", {})
     state = from_items(items, like)
     return slow_down(state, rollbacks.get("lr_factor", 1.0), rollbacks.get("until_step", 0)), data_state

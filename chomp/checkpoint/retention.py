@@ -30,7 +30,7 @@ class Retention:
         return [info for info in infos if info.step not in kept]
 
     def stays(self, step: int, eval_loss: float | None, infos: Sequence[CheckpointInfo]) -> bool:
-        """Whether a checkpoint saved now, beside these, would outlive the rolling ones as things stand."""
+        """Whether a checkpoint saved now, beside these, would be kept for good."""
         if self.keep_every and step and step % self.keep_every == 0:
             return True
         if eval_loss is None or not math.isfinite(eval_loss):
@@ -40,5 +40,5 @@ class Retention:
 
 
 def build_retention(config: CheckpointConfig) -> Retention:
-    """The tiers that the `checkpoint` section asks for."""
+    """The tiers of the `checkpoint` section."""
     return Retention(max_to_keep=config.max_to_keep, keep_every=config.keep_every, keep_best=config.keep_best)

@@ -37,7 +37,7 @@ UNFINISHED = re.compile(r"\d+(\.orbax-checkpoint-tmp.*)?")
 DATA_FILE = "position.json"
 # Arrays are compressed, so that a checkpoint may take a little more than the one before it.
 SPACE_MARGIN = 1.1
-# In how many parts an item is read, about, where memory counts; each takes a fixed quarter of a second or so.
+# About how many parts an item is read in to save memory; each part costs about a quarter of a second.
 PARTS = 8
 
 
@@ -73,7 +73,7 @@ class DataState:
 
 @dataclass(frozen=True)
 class HostArray:
-    """What is to be restored as a numpy array: a shape and a dtype without a sharding (`ocp.arrays.AbstractArray`)."""
+    """Restored as a numpy array: a shape and a dtype without a sharding (`ocp.arrays.AbstractArray`)."""
 
     shape: tuple[int, ...]
     dtype: Any
@@ -117,7 +117,7 @@ class CheckpointStore:
         return list_checkpoints(self.folder)
 
     def has(self, step: int) -> bool:
-        """Whether `step` is saved, as far as its description tells."""
+        """Whether `step` is saved, according to its description."""
         return any(info.step == step and info.meta for info in self.infos())
 
     def will_stay(self, step: int, eval_loss: float | None) -> bool:
@@ -164,9 +164,9 @@ class CheckpointStore:
         return time.monotonic() - started if blocked is None else blocked
 
     def _lacking_space(self) -> CheckpointError | None:
-        """Why a save cannot end well, judged by the newest checkpoint's size; None where nothing speaks against it.
+        """The error if the disk has less space than the newest checkpoint takes; None if it has enough.
 
-        A disk that fills up in the middle of a save takes the event log and the metrics down with it.
+        A disk that fills up during a save also fails the event log and the metrics.
         """
         newest = next((info.bytes for info in reversed(self.infos()) if info.bytes), 0)
         needed = int(newest * SPACE_MARGIN)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from chomp.config.spec import flatten, settings
 
 NOT_SETTINGS = ("data_fingerprint", "tokenizer_digest")
-"""What a checkpoint's identity holds beside settings: known only where text and tokenizer are open."""
+"""Parts of a checkpoint's identity that are not settings: known only once text and tokenizer are open."""
 
 Severity = Literal["incompatible", "needs_accept", "allowed"]
 
@@ -55,7 +55,7 @@ RULES: tuple[Rule, ...] = (
             "param_dtype",
         )
     ),
-    Rule("model.preset", "allowed", "the fields it stands for are compared one by one"),
+    Rule("model.preset", "allowed", "the fields that it sets are compared one by one"),
     Rule("model.init_mode", "allowed", "parameters are restored, not initialised"),
     Rule("model.*", "needs_accept", NUMBERS),
     Rule("objective.mtp_heads", "incompatible", SHAPES),
@@ -146,7 +146,7 @@ def compare(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference
 
 
 def _default(path: str) -> Any:
-    """What a setting's default is as `flatten` gives it; None for what is no setting."""
+    """What a setting's default is as `flatten` gives it; None for a path that is no setting."""
     setting = settings().get(path)
     return setting.default if setting is not None else None
 

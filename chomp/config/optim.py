@@ -11,7 +11,7 @@ ElementwiseRule = Literal["adamw", "lion"]
 
 
 class AdamConfig(Section):
-    """AdamW, for all parameters or for those that Muon does not take."""
+    """AdamW, for all parameters or for those that Muon does not update."""
 
     b1: float = setting(0.9, "Decay of the first moment.", ge=0, lt=1)
     b2: float = setting(0.95, "Decay of the second moment.", ge=0, lt=1)
@@ -20,7 +20,7 @@ class AdamConfig(Section):
 
 
 class LionConfig(Section):
-    """Lion, for all parameters or for those that Muon does not take: the sign of an interpolated momentum."""
+    """Lion, for all parameters or for those that Muon does not update: the sign of an interpolated momentum."""
 
     b1: float = setting(0.9, "Weight of the momentum in the update direction.", ge=0, lt=1)
     b2: float = setting(0.99, "Decay of the momentum.", ge=0, lt=1)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from chomp.config.data import DataConfig
 from chomp.config.fields import Section, section
 from chomp.config.model import ModelConfig
-from chomp.config.objective import ObjectiveConfig
 from chomp.config.optim import OptimConfig
 from chomp.config.run import CheckpointConfig, DebugConfig, LoggingConfig
-from chomp.config.train import TrainConfig
+from chomp.config.train import ObjectiveConfig, TrainConfig
 
 
 class Config(Section):

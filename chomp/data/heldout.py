@@ -1,4 +1,4 @@
-"""Which text is kept for evaluation: decided by position, so that it can never be trained on."""
+"""Which text is held out for evaluation: decided by position, so that it is never trained on."""
 
 import math
 from collections.abc import Sequence

@@ -48,7 +48,7 @@ class DataPipeline:
     """Everything a run needs of its text.
 
     Attributes:
-        fingerprint: JSON-able; what was opened and how evaluation text was put aside.
+        fingerprint: JSON-able; what was opened and how evaluation text was held out.
         has_eval: whether there is text to evaluate on.
     """
 
@@ -140,7 +140,7 @@ class DataPipeline:
         return {"epoch": cursor["epoch"], **facts}
 
     def documents_between(self, before: dict[str, Any], after: dict[str, Any]) -> "BatchOrigin":
-        """What the batch was packed from that lies between two saved states."""
+        """The documents of the batch between two saved states."""
         first, end = before["documents"], self._read_at_most(after)
         named: list[int] = []
         if self._text.stream is None:
@@ -175,7 +175,7 @@ class DataPipeline:
 def build_data(
     config: Config, derived: Derived, tokenizer: Tokenizer, *, vocab_size: int | None = None
 ) -> DataPipeline:
-    """Open the configured text and put some of it aside for evaluation.
+    """Open the configured text and hold some of it out for evaluation.
 
     Args:
         config: a checked configuration.
@@ -184,7 +184,7 @@ def build_data(
         vocab_size: rows of the model's embedding; None takes `model.vocab_size` or the tokenizer's padded size.
 
     Raises:
-        ConfigError: the `data` section asks for something impossible.
+        ConfigError: the `data` section is impossible.
         DataError: the text cannot be found, reached or used.
     """
     limit = vocab_size or config.model.vocab_size or tokenizer.padded_vocab_size
@@ -195,7 +195,7 @@ def build_data(
 
 
 def _corpus(text: Text, data: DataConfig) -> Corpus:
-    """Between two reads of a document lies, at worst, the pass it begins and the pass it ends, or two whole windows."""
+    """Describe the text to packers; two reads of a document are at most one pass, or two shuffle windows, apart."""
     if text.stream is None:
         documents = len(text.train)
         return Corpus(text.name, documents, documents if data.shuffle else 0)
@@ -205,7 +205,7 @@ def _corpus(text: Text, data: DataConfig) -> Corpus:
 def make_plan(
     data: DataConfig, tokenizer: Tokenizer, shape: BatchShape, vocab_size: int, *, is_tokenized: bool
 ) -> PackPlan:
-    """How the `data` section wants documents packed."""
+    """The packing of the `data` section."""
 
     def encode(document: Document) -> Tokens:
         return tokenizer.encode_document(document) if isinstance(document, str) else document

@@ -1,4 +1,4 @@
-"""Batches prepared ahead of the step, by a thread that never keeps the process from ending."""
+"""Prepares batches ahead of the step, in a thread that never blocks the end of the process."""
 
 import atexit
 import logging

@@ -1,4 +1,4 @@
-"""Waiting for a source that may come back."""
+"""Retries of a source that fails for a while."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how patiently a failing source is tried again.
+    """How often a failing source is tried again, and after which delays.
 
     Attributes:
         max_retries: attempts after the first failure.

@@ -1,7 +1,7 @@
-"""Token files and what lies beside them: `metadata.json`, and `.idx` files of document offsets.
+"""Token files with their `metadata.json` and `.idx` files of document offsets.
 
-A folder that `chomp prepare-data` has written holds `train.bin`, `val.bin`, an `.idx` beside each, `tokenizer.json`
-and, put there last of all, `metadata.json`. Others' files are read as they are: a flat file; one with an `.idx` (int64,
+`chomp prepare-data` writes a folder with `train.bin`, `val.bin`, an `.idx` beside each, `tokenizer.json` and, last,
+`metadata.json`. Files of other programs are read too: a flat file; one with an `.idx` (int64,
 little-endian, where each document begins and where the last one ends, counted in ids); a folder with `train.bin`,
 `val.bin` and a `metadata.json` that names a `vocab_size`, from which the width of ids follows.
 """
@@ -51,7 +51,7 @@ class Count(BaseModel):
 
 
 class TokenizerFacts(BaseModel):
-    """Which tokenizer wrote the ids: as `data.tokenizer` names it, and by a hash of all that its ids hang on."""
+    """Which tokenizer wrote the ids: as `data.tokenizer` names it, and a hash of all that decides its ids."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -62,7 +62,7 @@ class TokenizerFacts(BaseModel):
 
 
 class Metadata(BaseModel):
-    """What `chomp prepare-data` says of its files.
+    """The `metadata.json` of `chomp prepare-data`.
 
     Attributes:
         vocab_size: every id is below it.
@@ -83,11 +83,11 @@ class Metadata(BaseModel):
 
 @dataclass(frozen=True)
 class TokenFile:
-    """One file of ids, and what is known of it beforehand.
+    """One file of ids and its metadata.
 
     Attributes:
         offsets: its `.idx`, or None.
-        counted: what its metadata say that it holds, or None.
+        counted: its size according to its metadata, or None.
     """
 
     path: Path
@@ -101,8 +101,8 @@ class TokenFiles:
     """The files that `data.tokens_path` names.
 
     Attributes:
-        val: what was put aside when they were written, or None.
-        tokenizer: who wrote them, where that is known.
+        val: the evaluation file, or None.
+        tokenizer: the tokenizer that wrote them, if known.
     """
 
     train: TokenFile
@@ -112,7 +112,7 @@ class TokenFiles:
 
 
 def find_token_files(path: Path, dtype: str, val: Path | None = None) -> TokenFiles:
-    """What lies at `path`.
+    """Find the token files at `path`.
 
     Args:
         path: a file, or a folder with a `metadata.json`.
@@ -120,7 +120,7 @@ def find_token_files(path: Path, dtype: str, val: Path | None = None) -> TokenFi
         val: a file of its own to evaluate on.
 
     Raises:
-        DataError: a folder without metadata, or metadata that cannot be right.
+        DataError: a folder has no metadata, or invalid ones.
     """
     found = _in_folder(path, dtype) if path.is_dir() else _beside(path, dtype)
     if val is None:
@@ -129,7 +129,7 @@ def find_token_files(path: Path, dtype: str, val: Path | None = None) -> TokenFi
 
 
 def _beside(path: Path, dtype: str) -> TokenFiles:
-    """A file, with the metadata in its folder if they are about it."""
+    """A file, with the metadata of its folder if they describe it."""
     try:
         folder = _in_folder(path.parent, dtype) if (path.parent / METADATA).is_file() else None
     except DataError:
@@ -165,7 +165,7 @@ def read_metadata(folder: Path) -> Metadata:
     """What `chomp prepare-data` wrote in `folder`.
 
     Raises:
-        FileNotFoundError: nothing whole is there.
+        FileNotFoundError: there is no complete folder.
         DataError: it is not what chomp writes.
     """
     place = folder / METADATA
@@ -193,7 +193,7 @@ def _prepared(folder: Path, values: dict[str, Any], dtype: str) -> TokenFiles:
 
 
 def _foreign(folder: Path, values: Any, dtype: str) -> TokenFiles:
-    """`train.bin` and `val.bin` as scripts in the manner of nanoGPT leave them; of their metadata only widths count."""
+    """`train.bin` and `val.bin` of scripts like nanoGPT's; only the id width is read from their metadata."""
     size = values.get("vocab_size") if isinstance(values, dict) else None
     if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
         raise DataError(f"{folder / METADATA} has no vocab_size, which determines the id type")
@@ -232,7 +232,7 @@ def map_ids(file: TokenFile) -> np.ndarray:
 
 
 def read_offsets(path: Path, tokens: int) -> Int64[np.ndarray, " documents"]:
-    """Where documents end, from an `.idx`: those that hold nothing are left out.
+    """Where documents end, from an `.idx`, without empty documents.
 
     Args:
         tokens: ids in the file beside it.

@@ -1,8 +1,8 @@
-"""Text into token files: in order, in parallel, and so that an end at any moment loses seconds of work only.
+"""Writes text as token files, in order and in parallel; an interruption loses only seconds of work.
 
-Everything is written below `FOLDER/.unfinished`. After every few megabytes the files reach the disk and `journal.json`
-says how far they count; a later call with the same text and settings cuts them to that and goes on. When all is there,
-the files move up and `metadata.json` follows them: a folder that has it is whole.
+Everything is written below `FOLDER/.unfinished`. Every two seconds the files are synced, and `journal.json` records
+their valid length; a later call with the same text and settings truncates them to it and continues. At the end the
+files move up, and `metadata.json` is written last: a folder with it is complete.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from chomp.record.rundir import fsync_folder, write_whole
 UNFINISHED = ".unfinished"
 JOURNAL = "journal.json"
 BATCH_CHARACTERS = 1 << 19
-"""Text encoded together, twice over at a time, so that no thread waits for another's last document."""
+"""Characters encoded at once; two batches in parallel, so that no thread waits for the last document of another."""
 BATCHES_AHEAD = 3
 JOURNAL_SECONDS = 2.0
 # Evaluation text first: it is short, and what follows is then all training text.
@@ -56,11 +56,11 @@ ORDER: tuple[SplitName, ...] = ("val", "train")
 
 @dataclass(frozen=True)
 class CorpusPlan:
-    """What is to be written.
+    """What `prepare` writes.
 
     Attributes:
         vocab_size: of a tokenizer to train on the text; None where `tokenizer` names one.
-        tokenizer: an existing one; with `vocab_size` it says only what is put around documents.
+        tokenizer: an existing one; with `vocab_size` only its settings of begin and end ids count.
         val_documents: most documents of `val.bin`; 5 % of all where that is less.
         tokenizer_characters: of text that a tokenizer is trained on, at most; evenly spread documents.
     """
@@ -73,7 +73,7 @@ class CorpusPlan:
     tokenizer_characters: int = 1 << 30
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for work to be continued; where the text and the tokenizer lie does not count.
+        """What must be equal to continue earlier work; paths of text and tokenizer do not count.
 
         Raises:
             DataError: the tokenizer's file cannot be read.
@@ -95,13 +95,14 @@ class CorpusPlan:
 
 @dataclass(frozen=True)
 class CorpusProgress:
-    """How far it is.
+    """The progress of `prepare`.
 
     Attributes:
         stage: "tokenizer", "val" or "train".
         done, total: documents of the stage.
         counts: of what has been written, of both files together.
-        seconds: since this call began to write; what an earlier one wrote is not in `fresh`.
+        seconds: since this call began to write.
+        fresh: the part of `counts` that this call wrote.
     """
 
     stage: str
@@ -116,11 +117,11 @@ Report = Callable[[CorpusProgress], None]
 
 
 def prepare(plan: CorpusPlan, report: Report = lambda progress: None) -> Metadata:
-    """Write the files; if they are there already, only say so.
+    """Write the files, or return the metadata of complete ones.
 
     Raises:
-        DataError: the text cannot be used, other files are there, or the disk does not take them.
-        ConfigError: the tokenizer cannot be.
+        DataError: the text cannot be used, other files exist, or the disk fails.
+        ConfigError: the tokenizer cannot be used.
     """
     try:
         return _prepare(plan, report)
@@ -173,7 +174,7 @@ class _Work:
         self._dtype = narrowest(self._tokenizer.vocab_size)
 
     def _read_journal(self) -> dict[str, Any] | None:
-        """What an earlier call left, if that was about the same work."""
+        """The journal of an earlier call for the same work, or None."""
         try:
             journal: dict[str, Any] = json.loads((self._folder / JOURNAL).read_bytes())
         except (FileNotFoundError, ValueError):
@@ -205,10 +206,10 @@ class _Work:
         write_whole(self._folder / "tokenizer_config.json", json.dumps(roles).encode())
 
     def _tokenizer_texts(self) -> Iterator[str]:
-        """Training documents, evenly spread, about as many characters as may be read."""
+        """Evenly spread training documents with about `tokenizer_characters` characters."""
         documents, started = self._parts["train"], time.monotonic()
         characters = 0
-        # A few documents tell how long they are; then every n-th one is read.
+        # A sample gives the mean length; then every n-th document is read.
         sample = [len(documents[i * len(documents) // 64]) for i in range(64)] if len(documents) > 64 else []
         length = max(1.0, sum(sample) / max(1, len(sample)))
         every = max(1, round(len(documents) * length / self._plan.tokenizer_characters)) if sample else 1
@@ -304,7 +305,7 @@ class _Work:
 
 
 class _Split:
-    """One pair of files, `.bin` and `.idx`, cut to what counts."""
+    """One pair of files, `.bin` and `.idx`, truncated to their valid length."""
 
     def __init__(self, folder: Path, name: SplitName, dtype: str, count: Count, start: int) -> None:
         self.name, self.count, self.next_document = name, count, start
@@ -323,7 +324,7 @@ class _Split:
         self._ends.close()
 
     def add(self, texts: list[str], encoded: list[Ids], eos_id: int | None) -> None:
-        """Append documents, each with the end-of-text id behind it; those without a token are left out."""
+        """Append documents, each with the end-of-text id behind it; empty ones are left out."""
         self.next_document += len(texts)
         end = np.asarray([] if eos_id is None else [eos_id], self._dtype)
         kept = [(text, ids) for text, ids in zip(texts, encoded, strict=True) if len(ids)]
@@ -346,7 +347,7 @@ class _Split:
 
 
 def _opened(path: Path, size: int) -> IO[bytes]:
-    """A file of exactly its first `size` bytes, to be appended to."""
+    """Open a file for appending, truncated to `size` bytes."""
     file = path.open("r+b" if size else "wb")
     if file.seek(0, os.SEEK_END) < size:
         file.close()

@@ -1,4 +1,4 @@
-"""What a tokenizer must offer."""
+"""The tokenizer interface."""
 
 import abc
 import hashlib
@@ -59,7 +59,7 @@ class Tokenizer(abc.ABC):
         """Ids of the text alone; text that spells a special token stays text."""
 
     def encode_document(self, text: str) -> Ids:
-        """Ids of a whole document, with the begin and end ids that the configuration asks for."""
+        """Ids of a whole document, with the configured begin and end ids."""
         ids = self.encode(text)
         before = [self.bos_id] if self.add_bos else []
         after = [self.eos_id] if self.add_eos else []
@@ -103,7 +103,7 @@ class Tokenizer(abc.ABC):
         return self._digest_with_files(self.settings())
 
     def vocabulary_digest(self) -> str:
-        """SHA-256 over what the ids of text hang on, wherever the tokenizer came from and whatever is put around."""
+        """SHA-256 over all that decides the ids of text; the tokenizer's origin and begin and end ids do not count."""
         return self._digest_with_files(self._vocabulary())
 
     def _digest_with_files(self, settings: dict[str, Any]) -> str:
@@ -113,7 +113,7 @@ class Tokenizer(abc.ABC):
         return digest.hexdigest()
 
     def _vocabulary(self) -> dict[str, Any]:
-        """Settings, beside `files`, that the ids of text hang on."""
+        """Settings, beside `files`, that decide the ids of text."""
         return {}
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:

@@ -15,7 +15,7 @@ def build_tokenizer(config: TokenizerConfig, snapshot: Path | None = None) -> To
     """The configured tokenizer, or the snapshot's if one is given.
 
     Raises:
-        ConfigError: the section asks for what the tokenizer does not have.
+        ConfigError: the section names what the tokenizer does not have.
         DataError: the tokenizer cannot be found, reached or read.
         CheckpointError: the snapshot is missing or damaged.
     """

@@ -29,7 +29,7 @@ class Decision:
     """What is done about one variable.
 
     Attributes:
-        rule: name of the rule that asks for it.
+        rule: name of the rule that needs it.
         value: the flag to append, or the value to set.
         action: `apply`: done for every run; `recommend`: the user's choice; `already set`: the
             user has it; `kept`: the user wants something else.

@@ -1,4 +1,4 @@
-"""Does the installed XLA accept these flags? Asked of a child, because a flag it does not know aborts the process."""
+"""Tests whether the installed XLA accepts flags, in a child process, because XLA aborts on an unknown flag."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def _process_name(nvml: Any, pid: int) -> str | None:
 
 @dataclass
 class _Reader:
-    """Asks NVML; a question it cannot answer becomes None and an entry in `missing`."""
+    """Reads NVML; a failed reading becomes None and an entry in `missing`."""
 
     nvml: Any
     missing: dict[str, str] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""A Llama as a GGUF file, for llama.cpp and what is built on it.
+"""A Llama as a GGUF file, for llama.cpp and programs built on it.
 
-Layout, names and keys as llama.cpp's loader of the architecture `llama` asks for them (version 3 of the format); the
-file itself is written by the `gguf` package.
+Layout, names and keys are those that llama.cpp's loader of the architecture `llama` expects (version 3 of the format);
+the `gguf` package writes the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from chomp.export.weights import Rows, Weight, weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.llama import ROPE_BASE, kv_heads
 
-WHAT = "one file for llama.cpp and what is built on it"
+WHAT = "one file for llama.cpp and programs built on it"
 FILE = "model.gguf"
 LAYER = {
     "attn_norm": "attn_norm",
@@ -71,7 +71,7 @@ def _splits_like_gpt2(tokenizer: Tokenizer) -> bool:
 
 
 def pair_order(rows: int, heads: int) -> np.ndarray:
-    """Which row of a query or key projection stands where for llama.cpp, which turns neighbours; chomp turns halves."""
+    """The order of a query or key projection's rows for llama.cpp, which rotates neighbours; chomp rotates halves."""
     return np.arange(rows).reshape(heads, 2, -1).swapaxes(1, 2).reshape(-1)
 
 
@@ -86,10 +86,10 @@ def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
     _add_shape(writer, trained)
     _add_tokenizer(writer, trained)
     for path, weight in weights_of(trained.params, "float32").items():
-        # llama.cpp wants vectors in full.
+        # llama.cpp expects vectors in float32.
         chosen = gguf.GGMLQuantizationType.F32 if len(weight.shape) == 1 else kind
-        # The writer asks a tensor for its size now and to write itself later, as it does the package's lazy ones.
-        tensor = cast(Any, quantised(weight, chosen, _turned_heads(path, model)))
+        # The writer reads the tensor's size now and has it write itself later, as the package's lazy tensors do.
+        tensor = cast(Any, quantised(weight, chosen, _rotary_heads(path, model)))
         writer.add_tensor(llama.renamed(path, WHOLE, "blk.{}", LAYER), tensor, raw_dtype=chosen)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -97,8 +97,8 @@ def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
     writer.close()
 
 
-def _turned_heads(path: str, model: ModelConfig) -> int | None:
-    """Heads of a projection whose output is turned by its position; None for any other parameter."""
+def _rotary_heads(path: str, model: ModelConfig) -> int | None:
+    """Heads of a projection whose output gets rotary positions; None for any other parameter."""
     if path.endswith("attn.wq.weight"):
         return model.num_heads
     return kv_heads(model) if path.endswith("attn.wk.weight") else None
@@ -145,9 +145,9 @@ def _add_tokenizer(writer: Any, trained: TrainedModel) -> None:
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    # The loader wants one merge at least. This one joins two bytes to what is no token, and so never to anything.
+    # The loader needs at least one merge. This one joins two bytes to a text that is no token, so it never applies.
     writer.add_token_merges(merges or ["Ā ā"])
-    # Without them llama.cpp takes 11, whatever that is.
+    # Without them llama.cpp takes id 11.
     for name, index in tokenizer.special_ids().items():
         if index is not None:
             getattr(writer, f"add_{name}_token_id")(index)

@@ -1,7 +1,7 @@
 """Any model with its matrices in 8 bits: a folder of chomp's own, and its reader.
 
 A matrix (a parameter of two axes whose name ends in `.weight`) is kept as int8 of the same name and shape, with one
-float32 scale for each output channel, which is a row, under `NAME.scale`; an entry stands for their product. The scale
+float32 scale for each output channel (row) under `NAME.scale`; the weight is their product. The scale
 is the row's largest magnitude / 127, so that an entry is off by half a scale at most. All else is kept as it is.
 `config.json` says which parameters are kept so, of what model, and what it cost on the run's held-out text.
 """
@@ -49,7 +49,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Cost:
-    """What 8 bits cost: the loss of the checkpoint's own parameters, and of those that the folder gives back."""
+    """The cost of 8 bits: the loss of the checkpoint's parameters, and of those read back from the folder."""
 
     before: Score
     after: Score
@@ -110,7 +110,7 @@ def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
 
 def _measured(trained: TrainedModel, folder: Path) -> Cost:
     with open_heldout(trained) as score:
-        # Copied once here, and not again for every batch.
+        # Copied once, not for every batch.
         before, after = score(jax.device_put(trained.params, jax.devices()[0])), score(read(folder).params)
     return Cost(_score(before), _score(after), before.tokens, before.bytes)
 
@@ -155,7 +155,7 @@ def read(folder: Path) -> Restored:
 
 
 def read_cost(folder: Path) -> Cost | None:
-    """What 8 bits cost, as it was measured when `folder` was written; None if it was not.
+    """The cost of 8 bits, measured when `folder` was written; None if it was not.
 
     Raises:
         CheckpointError: no such export is there, or it is damaged.

@@ -1,4 +1,4 @@
-"""What the formats of a Llama share."""
+"""Shared by the Llama formats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from chomp.config import Config
 
 
 def unsupported_reason(config: Config, name: str) -> str | None:
-    """Why a format of plain Llamas cannot express a model, or None."""
+    """Say why a format of plain Llamas cannot express a model, or None."""
     model = config.model
     if model.backend != "llama":
         return f"{name} writes Llama models, and this one is a {model.backend}"
@@ -25,10 +25,10 @@ def unsupported_reason(config: Config, name: str) -> str | None:
 
 
 def renamed(path: str, whole: Mapping[str, str], layer: str, parts: Mapping[str, str]) -> str:
-    """Another program's name of one of chomp's parameters.
+    """Return another program's name of a parameter.
 
     Args:
-        whole: names of what stands outside the layers.
+        whole: names of parameters outside the layers.
         layer: a layer's name, with `{}` for its number.
         parts: chomp's and the other's name of each part of a layer.
     """

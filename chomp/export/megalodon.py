@@ -31,6 +31,6 @@ def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
     try:
         save_checkpoint(trained.params, folder / "model.safetensors")
     except SafetensorError as error:
-        # What the disk said stands in its text.
+        # Its text contains the error of the disk.
         raise OSError(reason_in_words(error)) from error
     write_tokenizer(trained.tokenizer, folder, longest=trained.config.train.seq_len)

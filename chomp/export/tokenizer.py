@@ -43,7 +43,7 @@ def _byte_level(tokenizer: ByteTokenizer) -> bytes:
     first = tokenizer.vocab_size - 256
     names = {name: index for index, name in enumerate(SPECIAL)} if first else {}
     vocabulary = {**names, **{spelling: first + byte for byte, spelling in byte_spellings().items()}}
-    # Ids between the special ones and the bytes stand for nothing; a vocabulary must name them all the same.
+    # Ids between the special ones and the bytes are unused, but a vocabulary must name them.
     vocabulary |= {f"<unused{index}>": index for index in range(len(names), first)}
     backend = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -53,7 +53,7 @@ def _byte_level(tokenizer: ByteTokenizer) -> bytes:
 
 
 def byte_spellings() -> dict[int, str]:
-    """The character that stands for each byte in GPT-2's alphabet: itself if it can be seen, else one from 256 on."""
+    """The character of each byte in GPT-2's alphabet: the byte's own if printable, else one from 256 on."""
     seen = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = [byte for byte in range(256) if byte not in seen]
     return {**{byte: chr(byte) for byte in seen}, **{byte: chr(256 + n) for n, byte in enumerate(hidden)}}

@@ -1,4 +1,4 @@
-"""Parameters as tensors of a file, whose numbers are made when they are written, some rows at a time."""
+"""Parameters as tensors of a file, converted when they are written, some rows at a time."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ DTYPES = {"float32": np.dtype("float32"), "float16": np.dtype("float16"), "bfloa
 Rows = slice | np.ndarray
 """Places on a tensor's first axis."""
 BLOCK_BYTES = 1 << 20
-"""About how much of a tensor is converted at once; several times that is held by whatever converts it."""
+"""About how much of a tensor is converted at once; the conversion needs several times as much memory."""
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor as it will stand in a file.
+    """A tensor of a file, converted when it is written.
 
     Attributes:
-        rows: numbers of some of its rows, of that dtype.
+        rows: some of its rows, converted to `dtype`.
     """
 
     shape: tuple[int, ...]
@@ -42,7 +42,7 @@ class Weight:
             yield slice(start, start + step)
 
     def tofile(self, file: IO[bytes]) -> None:
-        """Append its bytes, in the manner of `numpy.ndarray.tofile`, which would not say why a disk refuses them."""
+        """Append its bytes, like `numpy.ndarray.tofile`, but with the disk's own error."""
         for block in self.blocks():
             numbers = self.rows(block)
             assert (numbers.shape[1:], numbers.dtype) == (self.shape[1:], self.dtype)

@@ -1,4 +1,4 @@
-"""One continuation that a program asks for, as a line of JSON."""
+"""A request for one continuation, as a line of JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chomp.generate.sampling import SamplingOptions
 
 
 class Request(BaseModel):
-    """What may stand in the line; what is left out is as the command line says."""
+    """The keys of the line; the command's options are the defaults."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -15,7 +15,7 @@ from chomp.model.decoding import SamplingParams, tokens_as_they_come
 
 End = Literal["length", "end-of-text", "stop"]
 
-# Ids before the ones at hand that a tokenizer needs in order to spell them as it does in the whole text.
+# Ids before the current ones that a tokenizer needs to decode them as in the whole text.
 CONTEXT_IDS = 6
 
 
@@ -71,7 +71,7 @@ def write(
 
 
 class Continuation:
-    """A continuation of one prompt as it comes: iterate over its pieces of text, once.
+    """A streamed continuation of one prompt: iterate over its pieces of text, once.
 
     The same ids as `write` draws. A piece holds whole characters, and nothing that may be the beginning of a stop text.
 

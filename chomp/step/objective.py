@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from chomp.config.objective import ObjectiveConfig
+from chomp.config.train import ObjectiveConfig
 from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.build import ModelDef
 from chomp.model.head import by_chunks

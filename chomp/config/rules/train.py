@@ -1,4 +1,4 @@
-"""Rules of `train`, `optim`, `checkpoint` and `logging`."""
+"""Rules of `train`, `objective`, `optim`, `checkpoint` and `logging`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import PurePath
 from chomp.config.problems import Problem
 from chomp.config.rules.arithmetic import vocab_size, wsd_decay_steps
 from chomp.config.schema import Config
+from chomp.config.train import ObjectiveConfig
 
 # Files and folders that a run directory keeps for itself.
 RESERVED_NAMES = frozenset(
@@ -151,5 +152,23 @@ def _greedy_note(config: Config) -> Iterator[str]:
         yield "train.generate_temperature is 0: the most likely token is picked, top_k and top_p are not used"
 
 
-RULES = (_batch, _schedule, _best, _sampling, _file_names)
-NOTES = (_schedule_note, _checkpoint_note, _greedy_note)
+def _heads(config: Config) -> Iterator[Problem]:
+    heads, length = config.objective.mtp_heads, config.train.seq_len
+    if heads > length - 2:
+        yield Problem(
+            "objective.mtp_heads",
+            f"head {heads} predicts {heads + 1} tokens ahead, and rows have {length} (train.seq_len); "
+            f"use at most {length - 2}",
+            also=("train.seq_len",),
+        )
+
+
+def _weight_note(config: Config) -> Iterator[str]:
+    objective = config.objective
+    # Compared with the default: a resolved configuration sets every value.
+    if not objective.mtp_heads and objective.mtp_weight != ObjectiveConfig().mtp_weight:
+        yield "objective.mtp_weight is not used: objective.mtp_heads is 0"
+
+
+RULES = (_batch, _schedule, _best, _sampling, _file_names, _heads)
+NOTES = (_schedule_note, _checkpoint_note, _greedy_note, _weight_note)

@@ -1,4 +1,4 @@
-"""What every packer shares: reading documents, counting them, failing safely, a state without tokens."""
+"""Shared by all packers: reading and counting documents, safe failure, a state without tokens."""
 
 import abc
 import logging
@@ -29,7 +29,7 @@ def unfiltered(next_function: Function) -> Function:
 
 @dataclass
 class Corpus:
-    """What a packer must know of the text it reads.
+    """What a packer knows of its text.
 
     Attributes:
         name: the source, for messages.
@@ -123,7 +123,7 @@ class PackIterator(grain.DatasetIterator[Batch]):
             raise
         except BaseException as error:
             # A native tokenizer panics with a BaseException, which would end a prefetch thread
-            # without a word and leave the consumer waiting for ever.
+            # silently and leave the consumer waiting forever.
             log.exception("preparing training data failed")
             detail = str(error).strip() or "no message"
             self._failure = DataError(

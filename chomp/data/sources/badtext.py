@@ -1,4 +1,4 @@
-"""Which row of which file is wrong: looked for only once reading has failed."""
+"""Finds the bad row of a file after reading has failed."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -57,7 +57,7 @@ def find_bad_utf8(path: Path) -> tuple[int, int] | None:
 
 
 def find_bad_row(path: Path, key: str, on_bad: OnBadText) -> DataError | None:
-    """What is wrong with a JSON, JSON-lines or CSV file, as far as it shows in the file itself.
+    """The first error in a JSON, JSON-lines or CSV file, or None.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""What a source of documents must offer."""
+"""The interfaces of a source of documents."""
 
 import abc
 import hashlib
@@ -84,7 +84,7 @@ class StreamSource(abc.ABC):
         """Start reading after `cursor`, or at the beginning when it is None.
 
         Raises:
-            DataError: what waiting cannot mend.
+            DataError: an error that a retry cannot fix.
             Exception: one of `retriable`.
         """
 
@@ -100,7 +100,7 @@ class StreamSource(abc.ABC):
 class StreamCursor(Iterator[Document]):
     """An open stream; `position()` after a document resumes behind it.
 
-    `__next__` raises `DataError` for what waiting cannot mend, and the source's `retriable` errors.
+    `__next__` raises `DataError` for an error that a retry cannot fix, and the source's `retriable` errors.
     """
 
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""From the `data` section to opened text, with the evaluation part already put aside."""
+"""Opens the text of the `data` section and holds out the evaluation part."""
 
 import importlib
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Text:
         name: the source, for messages.
         description: one line.
         fingerprint: what was opened.
-        heldout_rule: how evaluation text was put aside.
+        heldout_rule: how evaluation text was held out.
         evaluation: documents that training never reads.
         is_tokenized: whether documents are token ids, special ids included.
         train: documents by random access; empty for a stream.

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from chomp.config.data import DataConfig
+from chomp.data.heldout import Documents
 from chomp.data.retry import RetryPolicy
 from chomp.data.sources.badtext import OnBadText, find_bad_row, no_column, not_utf8, null_text
-from chomp.data.sources.base import RandomAccessSource, update_digest
+from chomp.data.sources.base import Document, RandomAccessSource, update_digest
 from chomp.data.sources.build import Text, divide
 from chomp.data.sources.column import TextColumn
 from chomp.data.tokenizer import Tokenizer
@@ -26,19 +27,6 @@ TABLES = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv
 def build(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
     """Open the files of `data.files`."""
     return divide(FilesSource(data), data)
-
-
-@runtime_checkable
-class Part(Protocol):
-    """Documents of files of one kind."""
-
-    def __len__(self) -> int:
-        """Number of documents."""
-        ...
-
-    def __getitem__(self, index: int) -> str:
-        """One document."""
-        ...
 
 
 class TextFiles:
@@ -80,7 +68,7 @@ class FilesSource(RandomAccessSource):
         self.name = f"the file {self._paths[0]}" if count == 1 else f"the {count:,} files of data.files"
         if not any(path.stat().st_size for path in self._paths):
             raise DataError(f"{self.name} {'is' if count == 1 else 'are'} empty; add text, or change data.files")
-        self._parts: list[Part] = []
+        self._parts: list[Documents] = []
         for kind, paths in _by_kind(self._paths).items():
             is_text = kind == "text"
             self._parts.append(TextFiles(paths, data.on_bad_text) if is_text else load_table(kind, paths, data))
@@ -89,7 +77,7 @@ class FilesSource(RandomAccessSource):
     def __len__(self) -> int:
         return self._starts[-1]
 
-    def __getitem__(self, index: int) -> str:
+    def __getitem__(self, index: int) -> Document:
         part = bisect_right(self._starts, index) - 1
         return self._parts[part][index - self._starts[part]]
 

@@ -87,11 +87,11 @@ class HubStream(StreamSource):
 
     @cached_property
     def _unread(self) -> bytes:
-        """The dataset before anything is read from it, as bytes."""
+        """The unread dataset, pickled."""
         return pickle.dumps(load_split(self._data, self._split, streaming=True))
 
     def reach(self) -> None:
-        """Ask the hub for the dataset now rather than at the first document."""
+        """Connect to the hub now, not at the first document."""
         len(self._unread)
 
     def open(self, cursor: str | None) -> "HubCursor":
@@ -156,7 +156,7 @@ def split_facts(data: DataConfig, split: str) -> dict[str, Any]:
 
 
 def pinned(data: DataConfig) -> DataConfig:
-    """The section with the commit that the hub serves now as its revision, so that it is known what was read.
+    """The section with the commit that the hub serves now as its revision, which identifies what is read.
 
     A local folder has none, and without the hub (its cache may still serve) the configured revision stays.
 
@@ -170,14 +170,14 @@ def pinned(data: DataConfig) -> DataConfig:
 
 
 def commit_of(dataset: str, revision: str | None) -> str | None:
-    """The commit that the hub serves under a revision; None offline or where the hub refuses to say."""
+    """The commit that the hub serves under a revision; None offline, or if the hub refuses."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     try:
         return HfApi().dataset_info(dataset, revision=revision).sha
     except (OfflineModeIsEnabled, HfHubHTTPError, HFValidationError):
-        # Loading, which comes next, says what is wrong in its own words.
+        # Loading follows and reports the error.
         return None
 
 
@@ -186,8 +186,8 @@ def load_split(data: DataConfig, split: str, *, streaming: bool) -> Any:
 
     Raises:
         ConfigError: no dataset is named.
-        DataError: what waiting cannot mend.
-        OSError: what may pass (or another of `retriable_errors`).
+        DataError: an error that a retry cannot fix.
+        OSError: an error that may pass (or another of `retriable_errors`).
     """
     if data.hf_dataset is None:
         raise ConfigError("data.hf_dataset is missing: `data.backend: hf` needs a hub name or a local folder")
@@ -203,7 +203,7 @@ def load_split(data: DataConfig, split: str, *, streaming: bool) -> Any:
 
 
 def _wrong_split(path: str, arguments: dict[str, Any], split: str) -> str | None:
-    """What to say if the dataset has no such split; None if it has."""
+    """The message for a split that the dataset does not have; None if it has it."""
     import datasets
 
     known = datasets.get_dataset_split_names(path, arguments["name"], revision=arguments["revision"])
@@ -213,7 +213,7 @@ def _wrong_split(path: str, arguments: dict[str, Any], split: str) -> str | None
 
 
 def retriable_errors() -> tuple[type[Exception], ...]:
-    """What connections raise; `explained` has taken out those that stay."""
+    """Errors of connections; `explained` has already converted those that a retry cannot fix."""
     from huggingface_hub.errors import HTTPError
 
     return (OSError, HTTPError)
@@ -221,7 +221,7 @@ def retriable_errors() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def explained(name: str, hint: Callable[[], str | None] | None = None) -> Iterator[None]:
-    """Turn errors that waiting cannot mend into a DataError; let StopIteration and the rest pass.
+    """Turn errors that a retry cannot fix into a DataError; let StopIteration and the rest pass.
 
     Args:
         name: what is being read.
@@ -247,12 +247,12 @@ def explained(name: str, hint: Callable[[], str | None] | None = None) -> Iterat
 
 
 def is_final(error: OSError) -> bool:
-    """Whether an error of reading will be the same however long one waits."""
+    """Whether a retry meets the same error."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     if "OfflineModeIsEnabled" in str(error):  # datasets names it only in the text of a ConnectionError
         return True
-    if isinstance(error, LocalEntryNotFoundError):  # how the hub's client says that it could not connect
+    if isinstance(error, LocalEntryNotFoundError):  # raised by the hub's client when it cannot connect
         return False
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         status = error.response.status_code

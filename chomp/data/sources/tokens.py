@@ -16,11 +16,11 @@ from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 
 SCAN_TOKENS = 1 << 22
-"""Ids looked at together: small enough for the processor's cache to help, large enough to read at disk speed."""
+"""Ids scanned at once: small enough for the processor's cache to help, large enough to read at disk speed."""
 LONGEST_PIECE = 1 << 16
 """Tokens per document of a file without end-of-text ids."""
 PIECES = 20
-"""Into at least so many pieces such a file is cut, so that 5 % of it can be held out."""
+"""Minimum number of pieces of such a file, so that 5 % of it can be held out."""
 
 
 def build(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
