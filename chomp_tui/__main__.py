@@ -21,7 +21,7 @@ FOLDER = click.Path(path_type=Path)
 
 
 class NoTerminalError(ChompError):
-    """Screens were asked for where none can be shown."""
+    """Screens need a terminal, and there is none that can show them."""
 
     exit_code = 2
 

@@ -99,7 +99,7 @@ class ChompApp(App[None]):
         if os.environ.keys() & {"SSH_CONNECTION", "SSH_TTY"} and "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"
         self.theme_changed_signal.subscribe(self, self._remember_theme)
-        # Another program has painted over the terminal meanwhile.
+        # The shell has painted over the screen while the console was suspended.
         self.app_resume_signal.subscribe(self, lambda _: self.refresh())
         if self.is_headless:
             self._open_first(self.start_view)
@@ -112,7 +112,7 @@ class ChompApp(App[None]):
 
     def _open_first(self, start_view: StartView) -> None:
         if self.return_code is not None:
-            # The user left before the first screen was there.
+            # The user has left before the first screen was built.
             return
         # The first frame does not wait for the styles of screens either.
         self.stylesheet.read_all(sorted(PACKAGE.rglob("*.tcss")))
@@ -162,7 +162,7 @@ class ChompApp(App[None]):
         self.switch_mode("checkpoints")
 
     def launch(self, request: LaunchRequest) -> bool:
-        """Start an engine and show its run; on failure say why and stay."""
+        """Start an engine and show its run; on failure show the reason and stay."""
         from chomp_tui.engine.launch import LaunchError, start
         from chomp_tui.widgets.dialogs import Read
 
@@ -178,7 +178,7 @@ class ChompApp(App[None]):
         return True
 
     def refuse_read_only(self) -> bool:
-        """Whether this console may only look; says so if it does."""
+        """Whether this console is read-only; notifies the user if it is."""
         if self.state.read_only:
             self.notify("this console is read-only", severity="warning")
         return self.state.read_only
@@ -197,7 +197,7 @@ class ChompApp(App[None]):
         if all(shown.message != text for shown in self._notifications):
             super().notify(text, title=title, severity=severity, timeout=timeout, markup=markup)
 
-    # Keys that count everywhere --------------------------------------------------------
+    # Keys that work everywhere --------------------------------------------------------
 
     def action_show_screen(self, mode: str) -> None:
         """Go to one of the screens, unless a question waits for its answer."""
@@ -221,7 +221,7 @@ class ChompApp(App[None]):
             self.push_screen(HelpScreen(screen.MODE, screen.PURPOSE, dict(self.state.settings.keymap)))
 
     async def action_quit(self) -> None:
-        """Leave; unsaved edits are asked about, runs go on."""
+        """Leave, after a question if there are unsaved edits; runs continue."""
         from chomp_tui.widgets.dialogs import confirm
 
         if "configure" not in self.built or not self.configure_screen.draft.has_unsaved:

@@ -106,13 +106,17 @@ TABLE: tuple[Key, ...] = (
     Key("app", "back", "escape", "Back", "Go back one level."),
     Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme, and save the choice."),
     Key("app", "save_screenshot", "f8", "Screenshot", "Write the screen to an SVG file."),
-    Key("app", "quit", "q", "Quit", "Close the console; runs continue, and a line says how to attach.", footer=True),
+    Key("app", "quit", "q", "Quit", "Close the console; runs continue, and a line shows how to attach.", footer=True),
     Key("home", "open", "enter", "Open", "Watch the selected run, or edit the selected configuration.", footer=True),
     Key("home", "new", "n", "New", "Configure a new run from the selected configuration or run.", footer=True),
     Key("home", "resume", "r", "Resume", "Choose a checkpoint of the selected run and resume from it.", footer=True),
     Key("home", "open_folder", "o", "Folder", "Show the path of the selected run; on a desktop, open the folder."),
     Key("home", "delete", "d", "Delete", "Delete the selected run after a confirmation.", footer=True),
     Key("home", "filter", "slash", "Filter", "Show only names that contain a text.", footer=True),
+    # Before the screen's own keys, so that a narrow footer shows it.
+    Key(
+        "line", "edit", "enter", "Edit", "Edit the text; Enter again, or leaving the field, ends the edit.", footer=True
+    ),
     Key("configure", "launch", "f5", "Launch", "Start training with this configuration.", footer=True, priority=True),
     Key("configure", "save", "ctrl+s,f2", "Save", "Save to the opened file.", footer=True, priority=True),
     Key("configure", "save_as", "f3", "Save as", "Save under another name.", priority=True),
@@ -141,7 +145,6 @@ TABLE: tuple[Key, ...] = (
     Key(
         "configure", "filter", "ctrl+f", "Find", "Show only settings whose name or help contains a text.", priority=True
     ),
-    Key("line", "edit", "enter", "Edit", "Edit the text; Enter again, or leaving the field, ends the edit."),
     Key("pick", "step(1)", "right,space", "Next", "Select the next value.", name="next"),
     Key("pick", "step(-1)", "left", "Previous", "Select the previous value.", name="previous"),
     Key("pick", "list", "enter", "List", "Choose from a list of all values."),

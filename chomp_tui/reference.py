@@ -27,7 +27,7 @@ def render() -> str:
 
 
 def updated(page: str) -> str:
-    """`page` with its key tables written anew.
+    """`page` with its key tables replaced.
 
     Raises:
         ValueError: the page lacks the marks.
@@ -42,7 +42,7 @@ def updated(page: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Write the page, or with `--check` compare it; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m chomp_tui.reference", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether the page is current")
+    parser.add_argument("--check", action="store_true", help="only check whether the page is current")
     options = parser.parse_args(arguments)
     page = PAGE.read_text(encoding="utf-8")
     current = updated(page)

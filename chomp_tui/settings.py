@@ -169,7 +169,7 @@ def _read(path: Path | None, wrong: list[str]) -> dict[str, Any]:
     return {str(name): value for name, value in document.items()}
 
 
-# What a value must be, and the sentence that says so.
+# What a value must be, and the words for it.
 _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "marker": (lambda value: value in MARKERS, f"allowed are {', '.join(MARKERS)}"),
     "smoothing": (

@@ -29,7 +29,7 @@ def show(state: ConsoleState, start_view: StartView) -> int:
     with private_terminal(state_file("console.log")):
         try:
             asyncio.run(_until_closed(app))
-        except Exception as failed:  # noqa: BLE001 - told below, when the terminal is the shell's again
+        except Exception as failed:  # noqa: BLE001 - reported below, once the terminal is restored
             error = failed
     error = error or app._exception
     for line in live_lines(state.live):
@@ -46,7 +46,7 @@ async def _until_closed(app: ChompApp) -> None:
         loop.add_signal_handler(number, app.exit, None, 128 + number)
     # Textual prints its errors with every local variable; ours go to a file, without them.
     app.error_console.quiet = True
-    # What is there once the first screen stands, stays: the collector need not walk over it again, while a key waits.
+    # Objects of the first screen stay: the garbage collector need not visit them again while a key waits.
     loop.call_later(SETTLED_SECONDS, gc.freeze)
     await app.run_async()
 

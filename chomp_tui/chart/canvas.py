@@ -40,7 +40,7 @@ class Frame:
         return "\n".join("".join(text for text, _ in row).rstrip() for row in self.rows)
 
     def rows_unlike(self, other: Frame) -> list[int]:
-        """Rows that look other than those of a chart of the same size."""
+        """Rows that differ from those of a chart of the same size."""
         mine, theirs = self.canvas, other.canvas
         changed = (mine.codes != theirs.codes) | (mine.roles != theirs.roles)
         return np.flatnonzero(changed.any(axis=1)).tolist()

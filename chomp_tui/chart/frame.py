@@ -38,7 +38,7 @@ class Series:
 
 @dataclass(frozen=True)
 class ChartSettings:
-    """Everything but the data that a picture depends on.
+    """Everything but the data that a chart depends on.
 
     Attributes:
         unit: of y, shown behind the title.
@@ -87,9 +87,9 @@ class _Layout:
 
 
 def _settled(laid_out: Callable[[int], _Layout], width: int) -> _Layout:
-    """Room enough for the labels, which depend on the values shown, which depend on the columns there are.
+    """A layout with room for its labels. Labels depend on the values shown, and those on the columns of the plot.
 
-    Where there is not, or none that stays enough, no labels.
+    Without labels if there is no room for them, or no width for which the labels stay as wide.
     """
     layout = laid_out(0)
     for _ in range(2):
@@ -282,7 +282,7 @@ def _write_header(canvas: Canvas, lines: Sequence[Series], settings: ChartSettin
 
 
 def _value(line: Series, cross: float | None, write: Callable[[float], str]) -> str:
-    """The newest value, or the one nearest to the crosshair; a sparse series says where that is if it is elsewhere."""
+    """The newest value, or the one nearest to the crosshair; for a sparse series with its x if that differs."""
     count = min(len(line.x), len(line.y))
     if not count:
         return "–"

@@ -9,7 +9,7 @@ from chomp_tui.chart.roles import Role
 
 Spans = list[tuple[str, Role]]
 _GAP = "   "
-# Of more series than these nobody knows which colour is which.
+# With more series than these, colours alone do not identify them.
 MOST_UNNAMED = 3
 
 
@@ -29,7 +29,7 @@ def header(width: int, title: str, unit: str, place: str, entries: Sequence[Entr
     Of more than three series the values go first, unless they are those at a crosshair.
 
     Args:
-        place: where the crosshair stands; empty without one.
+        place: the crosshair's x value; empty without one.
     """
     if len(entries) > MOST_UNNAMED and not place:
         bare = [replace(entry, value="") for entry in entries]

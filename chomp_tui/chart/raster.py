@@ -205,7 +205,7 @@ def _borders(bins: Bins, columns: int) -> Floats:
 
 
 def lit(low: Floats, high: Floats, rows: int, *, thick: bool = False) -> Bools:
-    """Dots [rows, columns] between two heights per column (0 bottom, 1 top); what lies outside is cut off."""
+    """Dots [rows, columns] between two heights per column (0 bottom, 1 top); the rest is cut off."""
     drawn = np.isfinite(low) & np.isfinite(high)
     top = dot_rows(np.where(drawn, high, 0.0), rows)
     bottom = dot_rows(np.where(drawn, low, 0.0), rows)

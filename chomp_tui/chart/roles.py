@@ -1,4 +1,4 @@
-"""What a cell of a chart belongs to, and the signs that tell series apart without colour."""
+"""Roles of a chart's cells, and the glyphs that distinguish series without colour."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def glyph(tone: str, marker: str, *, plain: bool = True) -> str:
     """The sign of a tone in the header, and in the picture where samples are marked.
 
     Args:
-        plain: whether the sign must tell series apart by itself; with colour, every curve but the raw one is a dash.
+        plain: whether glyphs alone must distinguish the series; with colour, every curve but the raw one is a dash.
     """
     return _GLYPHS[marker]["smooth" if not plain and tone in ("eval", "second") else tone]

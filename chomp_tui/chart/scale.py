@@ -1,4 +1,4 @@
-"""Axes: where a value stands, which values get a tick, and what is written there."""
+"""Axes: positions of values, ticks and their labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CLOCK = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 
 
 @dataclass(frozen=True)
 class Scale:
-    """A value axis from `low` to `high` (both above 0 where `log`); equal ends stand in the middle."""
+    """A value axis from `low` to `high` (both above 0 where `log`); equal ends are in the middle."""
 
     low: float
     high: float
@@ -41,7 +41,7 @@ class Scale:
         return np.log10(array) if self.log else array / 2
 
     def ticks(self, rows: int) -> Floats:
-        """Values worth a label on an axis of so many rows, ascending; never more than there is room for."""
+        """Values to label on an axis of so many rows, ascending; never more than fit."""
         if rows < 1:
             return np.empty(0)
         if not self.low < self.high:
@@ -56,7 +56,7 @@ class Scale:
 def nice_ticks(low: float, high: float, most: int, *, wanted: int | None = None, whole: bool = False) -> Floats:
     """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`: at most `most`, and about `wanted`.
 
-    Charts that stand below each other share an axis, and most axes stay as they are from frame to frame.
+    Cached: charts below each other share an axis, and most axes do not change from frame to frame.
 
     Args:
         wanted: the number to come close to; as many as allowed where not given.
@@ -87,7 +87,7 @@ def _multiples(low: float, high: float, step: float, whole: bool) -> Floats:
     first, last = low / step, high / step
     if not (math.isfinite(first) and math.isfinite(last)) or abs(first) > 2**52 or abs(last) > 2**52:
         return np.empty(0)
-    # Quotients may miss a whole number by a hair; what then lies outside is left out below.
+    # Quotients may miss a whole number by a hair; ticks outside are dropped below.
     first, last = math.ceil(first - 1e-9), math.floor(last + 1e-9)
     if last - first > 1000:
         return np.zeros(1001)
@@ -185,7 +185,7 @@ def _short(text: str) -> str:
 
 
 def _close(text: str, value: float) -> bool:
-    """Whether a label says the tick's value, and not a neighbour's."""
+    """Whether a label reads as the tick's value."""
     factor = next((unit for unit, suffix in _SUFFIXES if text.endswith(suffix)), 1.0)
     read = float(text.rstrip("TBMk")) * factor
     return math.isclose(read, value, rel_tol=1e-9, abs_tol=1e-300)

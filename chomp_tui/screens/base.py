@@ -1,4 +1,4 @@
-"""What all full screens share: top bar, footer, one layer out."""
+"""The base of all full screens: top bar, footer, Esc."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ConsoleScreen(Screen[None]):
 
     @property
     def is_ready(self) -> bool:
-        """Whether keys mean what they will mean once everything is shown."""
+        """Whether the screen shows what it was opened for, so that keys act on it."""
         return self.is_mounted
 
     def compose(self) -> ComposeResult:
@@ -44,7 +44,7 @@ class ConsoleScreen(Screen[None]):
         yield TooSmall()
 
     def compose_body(self) -> ComposeResult:
-        """What stands between top bar and footer."""
+        """The widgets between top bar and footer."""
         raise NotImplementedError
 
     def set_context(self, text: str | Content) -> None:
@@ -52,17 +52,17 @@ class ConsoleScreen(Screen[None]):
         self.query_one(TopBar).set_context(text)
 
     def selected(self, listing: str) -> str | None:
-        """What is selected in a list; None where nothing is, or where a key comes before the list is there."""
+        """Key of the selected row; None if no row is selected or the list is not mounted yet."""
         found = next(iter(self.query(f"#{listing}").results(Listing)), None)
         return found.selected if found is not None else None
 
     def offers(self, action: str) -> bool:
-        """Whether the footer names an action now; its key answers in any case, if only with why it cannot be."""
+        """Whether the footer shows an action now; its key always works, if only to show why it is not possible."""
         return True
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
-        """Those of the screen and its focus; the footer leaves out what is not offered now."""
+        """Those of the screen and its focus; actions that are not offered now are hidden from the footer."""
         found = super().active_bindings
         for key, active in found.items():
             if active.node is self and not self.offers(active.binding.action):
@@ -70,10 +70,10 @@ class ConsoleScreen(Screen[None]):
         return found
 
     def post_safely(self, message: Message) -> None:
-        """Post from a thread; after the end of the screen or of its loop there is nobody to tell."""
+        """Post from a thread; does nothing once the screen or its event loop has ended."""
         with contextlib.suppress(RuntimeError):
             self.post_message(message)
 
     def go_back(self) -> None:
-        """One layer out; a screen with layers of its own closes those first."""
+        """Go back one level; a screen with levels of its own closes those first."""
         self.chomp.action_show_screen("home")

@@ -1,4 +1,4 @@
-"""Help: what the screen is for, and every key, from the key table."""
+"""Help: the purpose of the screen, and every key of the key table."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from textual.widgets import Label, Static
 from chomp_tui import keys
 from chomp_tui.widgets.dialogs import Dialog
 
-# Of a row: its keys, and what they do; lines that go on begin below each other.
-# Sentences are easily read up to this width; around them are the box's edges, and the gap before them.
+# Widest and narrowest column of help sentences, and the cells that the box's edges and the gap take.
 MOST_HELP_CELLS, LEAST_HELP_CELLS, EDGE_CELLS = 90, 24, 13
 
 
 class HelpScreen(Dialog[None]):
-    """All keys of one screen and of what stands on it first, then those of the others.
+    """All keys: first those of one screen and its widgets, then those of the others.
 
     Args:
-        scope: the screen that asked.
-        purpose: what that screen is for.
+        scope: the screen that opened it.
+        purpose: what that screen shows.
         keymap: binding id -> keys, where the user chose others.
     """
 

@@ -121,7 +121,7 @@ class ListScreen(ConsoleScreen, Generic[FoundT, FollowerT]):
         if self.follower is not None:
             self.follower.pause(False)
 
-    # What is shown ---------------------------------------------------------------------
+    # Drawing ---------------------------------------------------------------------------
 
     def on_list_screen_changed(self, message: Changed) -> None:
         self.accept(message.found)
@@ -132,7 +132,7 @@ class ListScreen(ConsoleScreen, Generic[FoundT, FollowerT]):
         self.draw()
 
     def on_resize(self) -> None:
-        # What is shown depends on the width, and Textual sets the screen's width classes after this event.
+        # The content depends on the width, and Textual sets the screen's width classes after this event.
         self.call_after_refresh(self._tick)
 
     def _tick(self) -> None:

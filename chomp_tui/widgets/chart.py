@@ -1,4 +1,4 @@
-"""A line chart with axes, zoom and crosshair; it draws again only what has changed."""
+"""A line chart with axes, zoom and crosshair; it redraws only changed rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from chomp_tui.chart.window import Window
 
 
 class LineChart(Widget, can_focus=True):
-    """Series over one x axis; `show` gives it data, and it may be given the same data again at no cost."""
+    """Series over one x axis; showing the same data again costs nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("chart")]
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"chart--{role.name.lower()}" for role in Role if role is not Role.BLANK}
@@ -94,7 +94,7 @@ class LineChart(Widget, can_focus=True):
         return self._frame().text
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        # The whole chart, whatever was selected of it: half a curve says nothing.
+        # Always the whole chart: a part of its cells is not readable.
         return self.as_text(), "\n"
 
     def _zoom(self, factor: float) -> None:

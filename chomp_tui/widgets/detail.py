@@ -1,4 +1,4 @@
-"""What is known of the selected thing, in lines made for the width that the panel has."""
+"""Details of the selected row, wrapped for the panel's width."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from textual.widgets import Static
 
 
 class Detail(Static):
-    """Posts `Rewidened` whenever it is laid out in another width: what it shows was made for the one before."""
+    """Posts `Rewidened` when its width changes, so that its lines are wrapped again."""
 
     class Rewidened(Message):
-        """The lines are to be made anew."""
+        """The width changed."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__("", id=id)

@@ -1,4 +1,4 @@
-"""Small questions over a screen: confirm, choose, type a line, read a text."""
+"""Dialogs: confirm, choose, enter a line, read a text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chomp_tui import keys
 from chomp_tui.widgets.too_small import TooSmall
 
 Answer = TypeVar("Answer")
-# Of a choice's explanation, so that its lines begin below each other.
+# Width of a choice's explanation.
 HELP_CELLS = 50
 
 
@@ -29,11 +29,11 @@ class Dialog(ModalScreen[Answer | None]):
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("dialog")]
 
     def on_mount(self) -> None:
-        # A question of which only a part fits would hide that the screen below says so.
+        # The dialog would cover the message of the screen below.
         self.mount(TooSmall())
 
     def answer(self, answer: Answer | None) -> None:
-        """Close with the first answer. Keys typed fast still reach a dialog that is closed or covered by another."""
+        """Close with an answer; only the first counts, since keys typed fast still reach a dialog that is closed."""
         if self.app.screen is self:
             self.dismiss(answer)
 
@@ -44,7 +44,7 @@ class Dialog(ModalScreen[Answer | None]):
 
 @dataclass(frozen=True)
 class Choice:
-    """One answer: what is returned, the letter that chooses it, what it says, and what it means."""
+    """One answer: the id that is returned, the letter that chooses it, its label and an explanation."""
 
     id: str
     key: str
@@ -93,7 +93,7 @@ class Ask(Dialog[str]):
     """One line of text; None when cancelled.
 
     Args:
-        check: gives the sentence that says what is wrong with a text, or None.
+        check: returns what is wrong with a text in one sentence, or None.
     """
 
     def __init__(
@@ -152,5 +152,5 @@ class Read(Dialog[None]):
 
 
 def confirm(title: str, *, text: str, yes: str) -> Choose:
-    """A question whose answer `yes` must be chosen on purpose; the cursor starts at the harmless one."""
+    """A question with No and `yes`; the cursor starts at No."""
     return Choose(title, (Choice("no", "n", "No"), Choice("yes", "y", yes)), text)

@@ -21,7 +21,7 @@ BLANKS = 3
 
 
 class KeyBar(Footer):
-    """Textual's footer, whose keys stay in their places when the focus moves; built anew only for other keys."""
+    """Textual's footer, whose keys keep their order when the focus moves; rebuilt only for other keys."""
 
     DEFAULT_CSS = "KeyBar FooterKey.-help { dock: right; }"
 

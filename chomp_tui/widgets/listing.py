@@ -1,4 +1,4 @@
-"""A list of rows in columns: selected by key, columns chosen by width, only changed lines drawn again."""
+"""A list of rows in columns: selected by key, columns chosen by width, only changed lines are redrawn."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Column:
         width: cells it needs at least.
         grow: its share of the cells that are left over.
         rank: columns of lower rank get room first; one that finds none is left out.
-        right: whether its cells stand at the right edge.
+        right: whether its cells are right-aligned.
         middle: whether a text that is too long loses its middle instead of its end.
         whole: whether it follows its longest text: it leaves to others what it does not need, and what is left over
             goes to it first.
@@ -62,7 +62,7 @@ class Row:
 
 
 def cell(text: str, tone: str = "") -> Cell:
-    """A cell of one text, made harmless."""
+    """A cell of one text, sanitized."""
     return ((one_line(text), tone),)
 
 
@@ -76,7 +76,7 @@ def fit_columns(
         wider = [other for other in columns if other.key in chosen or other is column]
         if not chosen or _needed(wider) <= width:
             chosen.add(column.key)
-    # Which ones there are depends on the width alone, so that none comes and goes with a text.
+    # The choice depends on the width alone, so that no column appears or disappears with a text.
     shown = [_narrowed(column, longest) for column in columns if column.key in chosen]
     spare = max(0, width - _needed(shown))
     widths = {column.key: column.width for column in shown}
@@ -85,7 +85,7 @@ def fit_columns(
             more = min(spare, max(0, longest.get(column.key, 0) - column.width))
             widths[column.key] += more
             spare -= more
-    # A column whose texts are whole already has no use for more, unless nobody else has.
+    # Columns whose texts are whole do not grow, unless no other column does.
     growing = [column for column in shown if column.grow and not column.whole] or shown
     shares = sum(column.grow for column in growing)
     for column in growing:
@@ -105,7 +105,7 @@ def _needed(columns: Sequence[Column]) -> int:
 
 
 def fit_text(text: str, width: int, *, middle: bool = False) -> str:
-    """`text` in at most `width` cells; an ellipsis tells of what is left out, at the end or in the middle."""
+    """`text` in at most `width` cells; an ellipsis marks what is left out, at the end or in the middle."""
     if cell_len(text) <= width:
         return text
     if width <= 0:
@@ -194,7 +194,7 @@ class Listing(ScrollView, can_focus=True):
 
     @property
     def keys(self) -> list[str]:
-        """The keys of all rows, as they stand."""
+        """The keys of all rows, in order."""
         return [row.key for row in self._rows]
 
     def show_columns(self, columns: Sequence[Column]) -> None:
@@ -297,7 +297,7 @@ class Listing(ScrollView, can_focus=True):
         return selectable(self, self._numbered(number), number)
 
     def _numbered(self, number: int) -> Strip:
-        """One line of all: the heading, where there is one, and the rows."""
+        """One line of the whole list, heading included."""
         width, base = self.scrollable_content_region.width, self.rich_style
         if number < self._head:
             style = base + self.get_component_rich_style("listing--head", partial=True)

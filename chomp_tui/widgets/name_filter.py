@@ -1,4 +1,4 @@
-"""A line that narrows a list to the runs whose name contains a text."""
+"""A line that filters a list by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from textual.widgets import Input
 
 
 class NameFilter(Input):
-    """Hidden until it is asked for; it stays in sight as long as it narrows the list, so that nothing seems missing.
+    """Hidden until the user opens it; visible as long as it filters, so that the user sees why rows are missing.
 
     Args:
         listing: the id of the list, which gets the focus back.
@@ -19,21 +19,21 @@ class NameFilter(Input):
         self.display = False
 
     def lets_through(self, name: str) -> bool:
-        """Whether a run with this name is shown."""
+        """Whether a row with this name is shown."""
         return self.needle.lower() in name.lower()
 
     @property
     def needle(self) -> str:
-        """The text as a person wrote it; empty where everything is let through."""
+        """The text to look for; empty shows all."""
         return self.value.strip()
 
     def ask(self) -> None:
-        """Show it and type into it."""
+        """Show it and focus it."""
         self.display = True
         self.focus()
 
     def clear_away(self) -> bool:
-        """Let everything through again and go back to the list; returns whether it was in sight."""
+        """Show all rows again and focus the list; returns whether it was visible."""
         was_shown = self.display
         self.value = ""
         self._to_list()

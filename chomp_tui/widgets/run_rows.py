@@ -44,7 +44,7 @@ def run_row(run: RunSummary, now: float) -> Row:
 
 @lru_cache(maxsize=4096)
 def _lasting_cells(run: RunSummary) -> Mapping[str, Cell]:
-    """The cells that stay as they are until the run itself changes."""
+    """The cells that change only with the run itself."""
     status = run.status
     return {
         "state": cell(f"{status.glyph} {status.word}", status.tone),
@@ -65,7 +65,7 @@ def config_row(entry: ConfigEntry) -> Row:
 
 
 def steps_text(run: RunSummary) -> str:
-    """`800/1,000`, or what is known of it."""
+    """`800/1,000`, `800/?` or `-`."""
     total = f"{run.total_steps:,}" if run.total_steps is not None else "?"
     return f"{run.step:,}/{total}" if run.status.state != "new" else "-"
 
@@ -86,12 +86,12 @@ def progress_bar(step: int, total: int | None, cells: int = BAR_CELLS) -> Cell:
 
 
 def curve(run: RunSummary) -> str:
-    """The losses from the first step to the last in miniature; of two or more only, one is no curve."""
+    """The losses from the first step to the last in miniature; empty for fewer than two."""
     return sparkline(run.losses, CURVE_CELLS, "block") if len(run.losses) > 1 else ""
 
 
 def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Content:
-    """All that is known of a run, most important first.
+    """The facts of a run, most important first.
 
     Args:
         now: Unix time.
@@ -125,13 +125,13 @@ def tall_curve(run: RunSummary, width: int, height: int) -> str:
 
 
 def config_detail(entry: ConfigEntry, width: int) -> Content:
-    """What the header of a configuration says, in lines of `width` cells."""
+    """The facts in the header of a configuration, in lines of `width` cells."""
     facts = [("purpose", entry.purpose), ("needs", entry.hardware), ("takes", entry.wall_time)]
     return Content("\n").join([fact(name, text, width) for name, text in facts if text])
 
 
 def fact(name: str, text: str, width: int) -> Content:
-    """A name and what there is to say, in lines of `width` cells that all begin behind the name."""
+    """A name and its text, wrapped to `width` cells and indented behind the name."""
     wrapped = textwrap.wrap(sanitize(text), max(20, width - FACT_CELLS), break_on_hyphens=False) or [""]
     return Content.styled(f"{name:<{FACT_CELLS}}", "$muted") + Content(f"\n{' ' * FACT_CELLS}".join(wrapped))
 

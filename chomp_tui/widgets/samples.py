@@ -1,4 +1,4 @@
-"""What the model wrote: one prompt across steps, and two steps beside each other."""
+"""Samples: one prompt across steps, and two steps side by side."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS = (Column("step", "step", 10, right=True),)
 
 
 class SampleText(VerticalScroll, can_focus=True):
-    """One sample, literally: the prompt dim, what was written bright."""
+    """One sample, literally: the prompt dim, the generated text bright."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
@@ -43,7 +43,7 @@ def sample_text(sample: Sampled, title: str) -> Content:
 
 
 def written(head: str, prompt: str, text: str) -> Content:
-    """A line, then a prompt and what was written after it, literally; of endless ones, the beginning."""
+    """A line, then a prompt and the generated text, literally; long ones are cut."""
     return Content.assemble((head, "$primary"), "\n", (_cut(prompt), "$muted"), (_cut(text), ""))
 
 
@@ -79,7 +79,7 @@ class SamplesPanel(Horizontal):
     # What is shown ---------------------------------------------------------------------
 
     def draw(self, snapshot: RunSnapshot) -> None:
-        """Show a snapshot; the newest sample stays selected if it was, and a new prompt comes forward with it."""
+        """Show a snapshot; if the newest sample was selected, select the new one, with its prompt."""
         samples = snapshot.view.samples
         if samples is self._samples:
             return
@@ -130,7 +130,7 @@ class SamplesPanel(Horizontal):
     def _say_titles(self, number: int) -> None:
         if not number:
             self.border_title = "Samples"
-            self.border_subtitle = "none yet · g asks for one"
+            self.border_subtitle = "none yet · g generates one"
             return
         prompts = self.prompts
         place = prompts.index(self.prompt) + 1 if self.prompt in prompts else 0

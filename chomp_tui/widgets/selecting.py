@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 
 def selectable(widget: Widget, strip: Strip, row: int) -> Strip:
-    """`strip`, the widget's line number `row`, told to the screen as such, with what is selected of it shown."""
+    """`strip`, the widget's line number `row`, made selectable, with the selected part highlighted."""
     selection = widget.text_selection
     span = selection.get_span(row) if selection is not None else None
     if span is None:

@@ -1,4 +1,4 @@
-"""A message over screens that a terminal is too small for."""
+"""The message for a terminal that is too small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line at the top of every screen: where you are, and what it is about."""
+"""The line at the top of every screen: all screens, the current one, and one line of context."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TopBar(Horizontal):
 
     Args:
         active: the mode of the screen below.
-        read_only: whether this console can change nothing.
+        read_only: whether this console is read-only.
     """
 
     def __init__(self, active: str, *, read_only: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Saying something to a widget that it may know already: only what looks other than before is painted."""
+"""Updates of widgets that repaint only what changed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def same(one: Content, other: object) -> bool:
 
 
 def set_text(widget: Static, text: Content) -> None:
-    """Replace a widget's text; the screen is laid out anew only if the text may need another size."""
+    """Replace a widget's text; the screen is laid out again only if the text may need another size."""
     before = widget.content
     if not same(text, before):
         widget.update(text, layout=not (isinstance(before, Content) and keeps_size(widget, before, text)))
 
 
 def keeps_size(widget: Widget, before: Content, after: Content) -> bool:
-    """Whether a widget is as large with one text as with another: it is told its size, or no line of either wraps."""
+    """Whether a widget keeps its size with another text: its size is fixed, or no line of either text wraps."""
     if not widget.styles.auto_dimensions:
         return True
     if widget.styles.is_auto_width or before.plain.count("\n") != after.plain.count("\n"):

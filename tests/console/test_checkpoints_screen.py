@@ -155,7 +155,7 @@ async def test_the_detail_is_laid_out_for_its_panel_at_once(run: RunDir, monkeyp
     async with app.run_test(size=(160, 48)) as pilot:
         await until(pilot, lambda: app.screen_of("home").is_ready)
         await pilot.press("5")
-        await until(pilot, lambda: "intact  not looked at; v compares every byte" in "\n".join(frame(app)))
+        await until(pilot, lambda: "intact  not verified; v compares every byte" in "\n".join(frame(app)))
         # Further lines of a fact begin behind its name.
         await until(pilot, lambda: any("│         with the manifest" in line for line in frame(app)), seconds=3)
 
@@ -299,9 +299,7 @@ async def test_the_samples_of_a_checkpoint_are_shown_literally(run: RunDir) -> N
         await select(app, pilot, 150)
         await pilot.press("s")
         await until(pilot, lambda: bool(app.told))
-    assert app.told == [
-        "one has no samples of step 150; train.generate_for_checkpoints has a run write some when it saves"
-    ]
+    assert app.told == ["one has no samples of step 150; train.generate_for_checkpoints writes some at each save"]
 
 
 async def test_judged_by_the_configuration_at_hand(run: RunDir) -> None:
@@ -311,7 +309,7 @@ async def test_judged_by_the_configuration_at_hand(run: RunDir) -> None:
         await filled(app, pilot, 3)
         text = "\n".join(frame(app))
         assert "vs wide.yaml" in text
-        assert "cannot go on with these settings: model.model_dim cannot change" in text
+        assert "cannot resume with these settings: model.model_dim cannot change" in text
         app.state.current_config = parse_config(OTHER_LENGTH, source="configs/long.yaml")
         screen(app).look_again()
         await until(pilot, lambda: "1 setting differs, which may: train.steps" in "\n".join(frame(app)))

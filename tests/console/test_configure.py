@@ -285,7 +285,7 @@ async def test_a_switch_is_turned_by_one_key_or_a_click_and_can_be_left_at_its_d
         await console.open(pilot)
 
         async def after(path: str, *keys: str) -> tuple[str, object, bool]:
-            """What is drawn in its row, what it then amounts to, and whether the file says so."""
+            """What is drawn in its row, its value, and whether the file says so."""
             await console.form.focus_path(path)
             await pilot.press(*keys)
             await settle(pilot, console)
@@ -317,7 +317,7 @@ async def test_a_switch_is_turned_by_one_key_or_a_click_and_can_be_left_at_its_d
         assert await after(path, "space") == ("[x] on", True, True)
         assert await after(path, "space") == ("[ ] off", False, True)
         assert await after(path, "backspace") == ("[–] null", None, False)
-        # A variable is shown with what it amounts to, and gives way.
+        # A variable is shown with its value, and gives way.
         console.editor.load_text("data:\n  shuffle: $variables.s\nvariables: {s: off}\n")
         await settle(pilot, console)
         assert await after("data.shuffle") == ("[ ] off …      = false", False, True)

@@ -90,11 +90,11 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
                 verdict,
                 "of the GPU",
                 "fits below 75%, tight below 92%",
-                "F10: the compiler's own account",
+                "F10: XLA's memory analysis",
             ]
         panel.show(Report("done", {**FIGURES, "memory": MEMORY}), loaded.config)
         await pilot.pause()
-        assert "? how much memory the device has is not known" in " ".join(rows(panel, "#pf-memory"))
+        assert "? device memory unknown" in " ".join(rows(panel, "#pf-memory"))
         # Up for nine of nineteen steps, down to a tenth of where it began for the others.
         curve = tops(panel.query_one(LineChart))
         peak = curve.index(min(curve))
@@ -166,7 +166,7 @@ async def test_the_compiler_is_asked_when_it_is_asked_for(tmp_path: Path) -> Non
             f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n{text}"
         )
         await pilot.press("f10")
-        compiling = "… compiling the step; this may take minutes (figures of an earlier state)"
+        compiling = "… compiling the step; this may take minutes (figures of an earlier version)"
         await until(pilot, lambda: " ".join(rows(panel, "#pf-state")) == compiling)
         (tmp_path / "go").touch()
         await until(pilot, lambda: console.screen._preflight.report.state == "done")
@@ -186,7 +186,7 @@ async def test_the_compiler_is_asked_when_it_is_asked_for(tmp_path: Path) -> Non
         # It counts for other texts of the same run, and not for another run.
         await console.type(pilot, "train.steps", "minus")
         await pilot.press("f10")
-        assert "the compiler is asked once they are mended" in console.said[-1]
+        assert "correct them before you compile it" in console.said[-1]
         await console.type(pilot, "train.steps", "5000")
         await until(pilot, lambda: console.screen._preflight.report.state == "done")
         await pilot.pause()

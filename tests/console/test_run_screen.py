@@ -212,11 +212,11 @@ async def test_a_killed_run_is_crashed_with_a_reason(tmp_path: Path) -> None:
 async def test_without_a_run_it_says_what_to_do(tmp_path: Path) -> None:
     app = host(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "No run is chosen", "1 shows the runs")
+        await shows(pilot, "No run selected", "1 shows the runs")
         for key in "pcegSyxs+-0bnN/or":
             await pilot.press(key)
             await pilot.press("escape")
-        assert "no run is chosen" in app.told
+        assert "no run selected" in app.told
 
 
 async def test_what_is_no_run_is_said(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ async def test_memory_of_a_silent_device_leaves_room_for_the_disk(size: tuple[in
     run = write_run(tmp_path / "cpu", FakeRun(steps=300, device_memory=False, ending="stopped"))
     app = host(tmp_path, run.path)
     async with app.run_test(size=size) as pilot:
-        await shows(pilot, "this device does not tell", "host", "disk", "GiB free")
+        await shows(pilot, "not reported by this device", "host", "disk", "GiB free")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -279,7 +279,7 @@ async def test_the_time_of_a_fork_says_when_its_origins_is_in_it(tmp_path: Path)
         app = host(tmp_path, run.path)
         async with app.run_test(size=(160, 48)) as pilot:
             await shows(pilot, name, "training   ━", *(["fork of parent at step 1,200"] if fork else []))
-            assert ("with its origin's up to step 1,200" in text(app)) is (name == "ended"), name
+            assert ("including its origin up to step 1,200" in text(app)) is (name == "ended"), name
 
 
 async def test_a_fork_names_its_origin(tmp_path: Path) -> None:
@@ -492,7 +492,7 @@ async def test_a_device_that_does_not_tell_its_memory_shows_a_dash(tmp_path: Pat
     run = write_run(tmp_path / "cpu", FakeRun(steps=200, device_memory=False, live=True))
     app = host(tmp_path, run.path)
     async with app.run_test(size=(120, 40)) as pilot:
-        await shows(pilot, "does not tell", "host")
+        await shows(pilot, "not reported by this device", "host")
         line = next(line for line in frame(app) if "in use" in line)
         assert "–" in line
         assert "0.00" not in line

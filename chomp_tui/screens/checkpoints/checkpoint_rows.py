@@ -29,7 +29,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Verification:
-    """A verification: under way (`fraction` done), or ended with what is wrong."""
+    """A verification: running (`fraction` done), or ended with its problems."""
 
     fraction: float | None = None
     problems: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ def columns(*, with_run: bool, narrow: bool = False) -> tuple[Column, ...]:
     shown = (RUN, *COLUMNS) if with_run else COLUMNS
     if not narrow:
         return shown
-    # The name of a run is worth more than how old it is, and the first words of a verdict say the most.
+    # A narrow screen keeps room for the run's name and the first words of the verdict.
     least = {"run": 23, "fits": 9}
     return tuple(replace(column, width=least.get(column.key, column.width)) for column in shown)
 
@@ -66,7 +66,7 @@ def checkpoint_row(row: CheckpointRow, now: float, check: Verification | None) -
 
 
 def intact_cell(row: CheckpointRow, check: Verification | None) -> Cell:
-    """Whether its bytes are as they were written, as far as anybody has looked."""
+    """Whether its files match the manifest, if they were verified."""
     if row.damaged is not None or (check is not None and check.problems):
         return cell("✗ no", "bad")
     if check is None:
@@ -75,7 +75,7 @@ def intact_cell(row: CheckpointRow, check: Verification | None) -> Cell:
 
 
 def fit(row: CheckpointRow) -> tuple[str, str]:
-    """How it fits the settings it is judged by, in a few words, and their tone."""
+    """Whether it can continue with the compared settings: a few words and their tone."""
     differences = judged_by(row)
     if row.damaged is not None:
         return "damaged", "bad"
@@ -90,7 +90,7 @@ def fit(row: CheckpointRow) -> tuple[str, str]:
 
 
 def judged_by(row: CheckpointRow) -> tuple[Difference, ...] | None:
-    """The differences that count on the screen: those from the configuration at hand, else from the run's own."""
+    """The differences that the screen shows: from the current configuration, else from the run's own settings."""
     return row.hand if row.hand is not None else row.own
 
 
@@ -103,7 +103,7 @@ def fit_sentence(row: CheckpointRow) -> str:
         return "its settings cannot be compared: a description is missing"
     fixed, judged, free = (names(differences, severity) for severity in ("incompatible", "needs_accept", "allowed"))
     if fixed:
-        return f"cannot go on with these settings: {', '.join(fixed)} cannot change"
+        return f"cannot resume with these settings: {', '.join(fixed)} cannot change"
     if judged:
         return f"needs acceptance: {', '.join(judged)}"
     if free:
@@ -114,8 +114,8 @@ def fit_sentence(row: CheckpointRow) -> str:
 def checkpoint_detail(
     row: CheckpointRow, now: float, check: Verification | None, reference: str | None, width: int
 ) -> Content:
-    """All that is known of a checkpoint, most important first, in lines of `width` cells."""
-    against = f" (judged by {reference})" if row.hand is not None and reference else ""
+    """The facts of a checkpoint, most important first, in lines of `width` cells."""
+    against = f" (compared with {reference})" if row.hand is not None and reference else ""
     facts = [
         ("fits", f"{fit_sentence(row)}{against}"),
         ("intact", _intact_sentence(row, check)),
@@ -130,14 +130,14 @@ def checkpoint_detail(
 
 def _intact_sentence(row: CheckpointRow, check: Verification | None) -> str:
     if check is None:
-        return "" if row.damaged else "not looked at; v compares every byte with the manifest"
+        return "" if row.damaged else "not verified; v compares every byte with the manifest"
     if check.fraction is not None:
         return f"comparing, {check.fraction:.0%}"
-    return f"DAMAGED: {'; '.join(check.problems)}" if check.problems else "every byte is as it was written"
+    return f"DAMAGED: {'; '.join(check.problems)}" if check.problems else "every byte matches the manifest"
 
 
 def difference_table(differences: Sequence[Difference]) -> Content:
-    """What differs, hardest verdict first."""
+    """The differences, the strictest verdict first."""
     order = {"incompatible": 0, "needs_accept": 1, "allowed": 2}
     verdicts = {
         "incompatible": ("cannot change", "$error"),

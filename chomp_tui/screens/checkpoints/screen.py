@@ -1,4 +1,4 @@
-"""Checkpoints of one run or of all: what they are worth, whether they are intact, and going on from them."""
+"""Checkpoints of one run or of all: their figures, whether their files are intact; resume, fork, sample, export."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
 
     MODE = "checkpoints"
     PURPOSE = (
-        "Checkpoints of one run or of all. ★ marks the lowest evaluation loss of a run. Settings are judged against "
-        "the configuration at hand, or against those of the checkpoint's own run. Esc shows all runs again."
+        "Checkpoints of one run or of all. ★ marks the lowest evaluation loss of a run. Settings are compared with "
+        "the current configuration, or with those of the checkpoint's own run. Esc shows all runs again."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("checkpoints")]
 
@@ -69,7 +69,7 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
         self.look_again()
 
     def look_again(self) -> None:
-        """Look now, and judge by the configuration that is current now."""
+        """Read the disk now, and compare with the current configuration."""
         if self.follower is not None:
             self.follower.follow(self._run, self._reference())
 
@@ -126,7 +126,7 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
         return f"step {row.step:,} of {row.run.name}", text
 
     def row(self) -> CheckpointRow | None:
-        """The selected checkpoint; None as long as the list is empty, or not there yet when a key comes early."""
+        """The selected checkpoint; None if the list is empty or not mounted yet."""
         key = self.selected(self.LIST)
         return next((row for row in self.found.rows if row.key == key), None)
 
@@ -138,7 +138,7 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
 
     @work(group="tag", exclusive=True)
     async def action_tag(self) -> None:
-        """Tag the checkpoint, or take its tags away."""
+        """Change the checkpoint's tags."""
         await self.actions.tag()
 
     @work(group="delete", exclusive=True)
@@ -149,10 +149,10 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
     def on_checkpoint_actions_checked(self, message: CheckpointActions.Checked) -> None:
         self.actions.accept_check(message)
 
-    # Going on --------------------------------------------------------------------------
+    # Resume, fork, sample, export --------------------------------------------------------
 
     def _refuse_damaged(self, row: CheckpointRow) -> bool:
-        """Whether a checkpoint is known to be damaged; says so if it is."""
+        """Whether a checkpoint is known to be damaged; notifies the user if it is."""
         check = self.actions.checks.get(row.key)
         found = check.problems[0] if check is not None and check.problems else None
         sentence = row.damaged or (f"step {row.step:,} is damaged: {found}" if found else None)
@@ -164,12 +164,12 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
         self.action_resume()
 
     async def _agreed(self, title: str, text: str, yes: str) -> bool:
-        """Whether the user chose what must be chosen on purpose."""
+        """Whether the user confirmed."""
         return await self.app.push_screen_wait(confirm(title, text=text, yes=yes)) == "yes"
 
     @work(group="resume", exclusive=True)
     async def action_resume(self) -> None:
-        """Go on in place, after telling what that means."""
+        """Resume in place, after the confirmations that it needs."""
         row = self.row()
         if row is None or self.chomp.refuse_read_only():
             return
@@ -180,16 +180,16 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
             self.chomp.notify(plan.refusal, severity="warning")
             return
         if plan.fixed:
-            self.app.push_screen(Read("It cannot go on with the run's settings", difference_table(row.own or ())))
+            self.app.push_screen(Read("It cannot resume with the run's settings", difference_table(row.own or ())))
             return
         if plan.judged and not await self._agreed(
             "Accept these settings?",
             f"The run was last started with other settings than this checkpoint:\n{change_lines(plan.judged)}",
-            "Accept them and go on",
+            "Accept them and resume",
         ):
             return
         if plan.set_aside and not await self._agreed(
-            f"Go back to step {row.step:,}?", going_back_text(row, plan), f"Go on from step {row.step:,}"
+            f"Go back to step {row.step:,}?", going_back_text(row, plan), f"Resume from step {row.step:,}"
         ):
             return
         overrides: tuple[str, ...] = ()
@@ -226,14 +226,14 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
         self.chomp.edit_config(row.run, fork=ForkOrigin(row.run, row.step))
 
     def action_sample(self) -> None:
-        """Write text with the checkpoint."""
+        """Generate text with the checkpoint."""
         row = self.row()
         if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
         self.app.push_screen(SampleDialog(row.path, self.chomp.state.environment))
 
     def action_export(self) -> None:
-        """Write the checkpoint's model for other programs."""
+        """Export the checkpoint's model for other programs."""
         row = self.row()
         if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
@@ -244,7 +244,7 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
 
     @work(group="samples", exclusive=True)
     async def action_samples(self) -> None:
-        """Show what the model wrote at the checkpoint's step, as `samples.jsonl` has it."""
+        """Show the samples of the checkpoint's step from `samples.jsonl`."""
         row = self.row()
         if row is None:
             return
@@ -256,8 +256,8 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
             return
         if not found:
             self.chomp.notify(
-                f"{row.run.name} has no samples of step {row.step:,}; train.generate_for_checkpoints has a run write "
-                "some when it saves"
+                f"{row.run.name} has no samples of step {row.step:,}; train.generate_for_checkpoints writes some "
+                "at each save"
             )
             return
         shown = found[-MOST_SAMPLES:]

@@ -1,4 +1,4 @@
-"""One setting of the form: mark, name, control, note, and what is wrong with it."""
+"""One setting of the form: mark, name, control, note, problems."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _VERDICTS = {
 
 
 class Control(Widget, can_focus=True):
-    """Has one of a few words and says when another is picked; the row shows what came of it."""
+    """Shows one of a few words and posts `Picked` when the user picks another; the row then updates it."""
 
     value: reactive[str] = reactive("")
     fallback: reactive[str] = reactive("")
 
     @dataclass
     class Picked(Message):
-        """A word was picked; empty for the default."""
+        """The user picked a word; empty for the default."""
 
         picked_in: Control
         value: str
@@ -52,16 +52,16 @@ class Control(Widget, can_focus=True):
             return self.picked_in
 
     def pick(self, word: str) -> None:
-        """Say that a word is wanted."""
+        """Post that the user picked a word."""
         self.post_message(self.Picked(self, word))
 
     def action_clear(self) -> None:
-        """Go back to the default."""
+        """Reset to the default."""
         self.pick("")
 
 
 class Pick(Control):
-    """One of a few words on one line: arrows and Space go through them, Enter lists them, Delete is the default."""
+    """A choice on one line: arrows and Space step through the words, Enter lists them, Delete resets to the default."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("pick")]
 
@@ -71,13 +71,13 @@ class Pick(Control):
         self._title = title
 
     def render(self) -> Content:
-        """The word in force, dim where it is the default."""
+        """The current word, dim if it is the default."""
         word = sanitize(self.value or self.fallback)
         style = "" if self.value else "$muted"
         return Content.assemble((word, style), (" ▾", "$muted")) if not self.has_focus else Content(f"{word} ▾")
 
     def action_step(self, by: int) -> None:
-        """Pick the next word, or the one before."""
+        """Pick the next word, or the previous one."""
         now = self.value or self.fallback
         at = self.options.index(now) + by if now in self.options else 0
         self.pick(self.options[at % len(self.options)])
@@ -99,21 +99,21 @@ class Pick(Control):
 
 
 class Toggle(Control):
-    """A switch: Space, Enter and a click turn it over, the arrows turn it on and off, Delete is the default."""
+    """A switch: Space, Enter and a click toggle it, the arrows turn it on and off, Delete resets to the default."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("switch")]
-    # What the text amounts to where it names a variable.
+    # The value, if the text is a reference to a variable.
     resolved: reactive[str] = reactive("")
 
     @property
     def is_on(self) -> bool | None:
-        """How it stands; None where that is neither: `null`, or a word that is wrong here."""
-        # By the file's own rules, where `yes` and `off` are switches, too.
+        """On or off; None for `null` and for a wrong word."""
+        # By the rules of the file, in which `yes` and `off` are booleans.
         state = scalar(self.resolved or self.value or self.fallback)
         return state if isinstance(state, bool) else None
 
     def render(self) -> Content:
-        """A box and a word, so that no colour is needed; dim where it is the default."""
+        """A box and a word, readable without colour; dim if it is the default."""
         is_on, text = self.is_on, sanitize(self.value or self.fallback)
         mark, word = ("[–]", text) if is_on is None else ("[x]", "on") if is_on else ("[ ]", "off")
         tone = "$muted" if not self.value else "$success" if is_on else "" if is_on is False else "$warning"
@@ -122,7 +122,7 @@ class Toggle(Control):
         return Content(whole.plain) if self.has_focus else whole
 
     def action_turn_over(self) -> None:
-        """Turn it over; what is neither on nor off becomes on."""
+        """Toggle it; if it is neither on nor off, turn it on."""
         self.action_turn(not self.is_on)
 
     def action_turn(self, on: bool) -> None:
@@ -135,17 +135,17 @@ class Toggle(Control):
 
 
 class FieldRow(Widget):
-    """One row of the form; what stands beside the control is drawn by the row itself.
+    """One row of the form; the row itself draws the text around the control.
 
     Args:
         full_name: show the dotted path in place of its last part.
-        severity: what a change would mean to the checkpoint that is forked.
-        name_cells: room for the name, equal for all rows in sight.
+        severity: what a change means for the forked checkpoint.
+        name_cells: width of the name column.
     """
 
     @dataclass
     class Edited(Message):
-        """A value was typed or picked."""
+        """The user typed or picked a value."""
 
         row: FieldRow
         path: str
@@ -153,7 +153,7 @@ class FieldRow(Widget):
 
     @dataclass
     class Cleared(Message):
-        """A setting goes back to its default."""
+        """The user reset a setting to its default."""
 
         row: FieldRow
         path: str
@@ -198,10 +198,10 @@ class FieldRow(Widget):
         return control
 
     def show(self, view: FieldView, *, force: bool = True) -> None:
-        """Draw a setting's present state.
+        """Draw a setting's current state.
 
         Args:
-            force: also replace the text that is being typed.
+            force: also replace the text that the user is typing.
         """
         problems_before = self._lines()
         self.view = view
@@ -223,18 +223,18 @@ class FieldRow(Widget):
             with control.prevent(Input.Changed):
                 control.value = text
 
-    # What the person does --------------------------------------------------------------
+    # Input -----------------------------------------------------------------------------
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        # An empty field is on its way to another value until it is left.
+        # An empty field means the default only once the user leaves it.
         if event.value.strip():
             self.post_message(self.Edited(self, self.setting.path, event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self._settle(event.value)
-        # From the last one the focus would go to the YAML, into which the next keys would be typed.
+        # Not beyond the last field: Textual would focus the YAML, and the next keys would edit it.
         beside = self.parent.children if self.parent is not None else ()
         rows = [row for row in beside if isinstance(row, FieldRow)]
         for following in rows[rows.index(self) + 1 :][:1]:
@@ -293,7 +293,7 @@ class FieldRow(Widget):
         return Content("\n").join([line, *below])
 
     def _note(self) -> tuple[str, str]:
-        """A few words at the right: what wins, what a reference amounts to, what a change would mean, the unit."""
+        """At the right: the override, the value of a reference, what a change means for a fork, or the unit."""
         view = self.view
         if view.override:
             return _clip(f"-o {sanitize(view.override.partition('=')[2])}"), "$warning"
@@ -307,8 +307,8 @@ class FieldRow(Widget):
 
 
 def _control(setting: Setting) -> Control | TextField:
-    """A switch for what is on or off, a list for what has only a few values, a line for what is typed."""
-    # A switch says `null` only by being at its default.
+    """A switch for booleans, a choice for a few words, a text field for all else."""
+    # A switch shows `null` only as its default.
     if setting.kind == "bool" and (not setting.optional or setting.default is None):
         return Toggle()
     words = setting.choices if setting.kind == "choice" else ("true", "false") if setting.kind == "bool" else ()

@@ -1,4 +1,4 @@
-"""Opening, saving and comparing the configuration at hand: the questions that go with it."""
+"""Dialogs to open, save and compare the current configuration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_LINES = 16
 
 
 class Editor(Protocol):
-    """The screen that edits a configuration, as these dialogs know it."""
+    """What these dialogs need of the screen that edits a configuration."""
 
     @property
     def app(self) -> App[Any]: ...
@@ -60,7 +60,7 @@ class OpenList(Dialog[Base]):
         with Vertical(classes="box"):
             yield Label("Start from", classes="title")
             yield NameFilter(listing="bases", id="base-filter")
-            # Draws only the rows in sight: there may be a thousand runs.
+            # A Listing draws only visible rows: there may be a thousand runs.
             yield Listing(BASE_COLUMNS, head=False, id="bases")
             yield Label("Enter opens, / filters, Esc cancels", classes="hint")
 
@@ -88,7 +88,7 @@ class OpenList(Dialog[Base]):
             super().action_cancel()
 
     def action_open(self) -> None:
-        """Close with what is selected."""
+        """Close with the selected entry."""
         selected = self.query_one(Listing).selected
         for base in self._choices:
             if str(base.path) == selected:
@@ -104,17 +104,17 @@ def _base_row(base: Base) -> Row:
 
 
 async def may_discard(screen: Editor) -> bool:
-    """Whether unsaved changes, if there are any, may be given up."""
+    """Whether there are no unsaved changes, or the user agrees to discard them."""
     if not screen.draft.has_unsaved:
         return True
     question = confirm(
-        "Give the unsaved changes up?", text=f"{screen.document.name} differs from its file.", yes="Give them up"
+        "Discard the unsaved changes?", text=f"{screen.document.name} differs from its file.", yes="Discard them"
     )
     return await screen.app.push_screen_wait(question) == "yes"
 
 
 async def choose_base(screen: Editor) -> Base | None:
-    """Ask what to start from."""
+    """Ask for a configuration or a run to start from."""
     state = screen.chomp.state
     found = await in_thread(lambda: bases(state.configs, state.runs))
     if not found:
@@ -124,7 +124,7 @@ async def choose_base(screen: Editor) -> Base | None:
 
 
 async def save_document(screen: Editor, path: Path | None = None, *, overwrite: bool = False) -> bool:
-    """Save to the document's file, or to `path`; asks where there is none, and before it overwrites what it never read.
+    """Save to the document's file, or to `path`; asks for a path if there is none, and before it overwrites a file.
 
     Returns:
         Whether it was saved.
@@ -154,8 +154,8 @@ async def _after_conflict(screen: Editor, document: ConfigDocument, target: Path
         )
     choices = (
         Choice("cancel", "n", "Neither", "keep editing; F3 saves under another name"),
-        Choice("overwrite", "o", "Overwrite", "the file becomes what is on the screen"),
-        Choice("reload", "r", "Read it again", "what is on the screen is given up, and can be taken back with Ctrl+Z"),
+        Choice("overwrite", "o", "Overwrite", "write the text on screen to the file"),
+        Choice("reload", "r", "Reload", "replace the text on screen with the file; Ctrl+Z restores it"),
     )
     answer = await screen.app.push_screen_wait(Choose("The file has changed", choices, sentence))
     if answer == "overwrite":
@@ -209,6 +209,6 @@ def diff_dialog(document: ConfigDocument) -> Read:
     if not rows:
         rows = [Content(f"Nothing: the text is {before}.")]
     if document.overrides:
-        rows += [Content(""), Content.styled("and on top of it, for this run only", "$muted")]
+        rows += [Content(""), Content.styled("overrides, for this run only", "$muted")]
         rows += [Content(f"  -o {sanitize(one)}") for one in document.overrides]
     return Read(f"What differs: {document.name}", Content("\n").join(rows))

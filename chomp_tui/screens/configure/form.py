@@ -24,7 +24,7 @@ LEGEND = f"{CHANGED} differs from the file   {SET} not the default   {PROBLEM} p
 
 
 class FieldPane(VerticalScroll, can_focus=False):
-    """The rows of one section, or those that were searched for."""
+    """The rows of one section, or of a search."""
 
     def __init__(self, section: str, rows: Sequence[Widget] = ()) -> None:
         super().__init__(*rows)
@@ -32,10 +32,10 @@ class FieldPane(VerticalScroll, can_focus=False):
 
 
 class ConfigForm(Vertical):
-    """Shows a document's settings; changes go up as the rows' messages.
+    """Shows a document's settings; the rows post messages for changes.
 
     Args:
-        severity: what a change of a setting would mean to the checkpoint that is forked; None without one.
+        severity: what a change of a setting means for the forked checkpoint; None without one.
     """
 
     BORDER_TITLE = "Settings"
@@ -87,7 +87,7 @@ class ConfigForm(Vertical):
                 yield setting
 
     async def open_section(self, name: str) -> None:
-        """Show one section's settings; they are built the first time."""
+        """Show one section's settings; its rows are built the first time."""
         if self._document is None or self._shown == name:
             return
         self._shown = name
@@ -121,15 +121,15 @@ class ConfigForm(Vertical):
         return rows
 
     def rows(self) -> list[FieldRow]:
-        """The rows in sight."""
+        """The visible rows."""
         pane = self._panes.get(self._shown)
         return [child for child in pane.children if isinstance(child, FieldRow)] if pane else []
 
     def update_views(self, *, force: bool = False) -> None:
-        """Draw the document's present state; a text that does not parse leaves the last one, greyed.
+        """Draw the document; while its text does not parse, keep the last version, greyed.
 
         Args:
-            force: also replace what is being typed.
+            force: also replace the text that the user is typing.
         """
         document = self._document
         if document is None:
@@ -173,12 +173,12 @@ class ConfigForm(Vertical):
     # Finding ---------------------------------------------------------------------------
 
     def open_filter(self) -> None:
-        """Ask for a part of a setting's name or help."""
+        """Open the search by name or help."""
         self.add_class("-finding")
         self.query_one("#find", Input).focus()
 
     def close_filter(self) -> bool:
-        """Show sections again; False if nothing was searched for."""
+        """Show sections again; False if no search was open."""
         if not self.has_class("-finding"):
             return False
         self.remove_class("-finding")
@@ -197,7 +197,7 @@ class ConfigForm(Vertical):
 
     async def _find(self, text: str) -> None:
         if text != self.query_one("#find", Input).value:
-            # More has been typed since.
+            # The user has typed more since.
             return
         words = text.lower().split()
         if not words:
@@ -228,7 +228,7 @@ class ConfigForm(Vertical):
 
     async def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
-        # Who holds the arrow down is not shown every section on the way.
+        # While an arrow key repeats, the sections in between are not shown.
         is_newest = event.option_list.highlighted == event.option_index
         if event.option_id and is_newest and not self.has_class("-finding"):
             await self.open_section(event.option_id)
@@ -251,17 +251,17 @@ class ConfigForm(Vertical):
             await self.open_section(option.id)
 
     def focus_sections(self) -> None:
-        """Put the cursor on the list of sections."""
+        """Focus the list of sections."""
         self.query_one("#sections", OptionList).focus()
 
     def focus_field(self) -> None:
-        """Put the cursor into the first field in sight."""
+        """Focus the first visible field."""
         rows = self.rows()
         if rows:
             rows[0].control.focus()
 
     async def focus_path(self, path: str) -> bool:
-        """Show a setting's section and put the cursor into its field; False where it has none."""
+        """Show a setting's section and focus its field; False if it has none."""
         section = path.rpartition(".")[0]
         if path not in {setting.path for setting in self._settings(section)}:
             return False
@@ -279,7 +279,7 @@ class ConfigForm(Vertical):
 
     @property
     def current(self) -> str | None:
-        """The path of the field that has the cursor."""
+        """The path of the focused field."""
         return next((row.setting.path for row in self.rows() if row.has_focus_within), None)
 
     def on_key(self, event: events.Key) -> None:
@@ -313,7 +313,7 @@ class ConfigForm(Vertical):
             return
         section = sections().get(self._shown)
         if setting is None:
-            head = section.help if section else "Values that others use as $variables.NAME."
+            head = section.help if section else "Values that settings refer to as $variables.NAME."
             if self.has_class("-finding"):
                 head = "Settings with all these words in their name or help; Enter goes to the first, Esc closes."
             text = Content.assemble((head, ""), "\n", (LEGEND, "$muted"))
@@ -327,7 +327,7 @@ def _name(setting: Setting, full_name: bool) -> str:
 
 
 def _help(view: FieldView) -> Content:
-    """What a setting is, what it may be, where its value comes from."""
+    """A setting's meaning, its allowed values, and the source of its value."""
     setting = view.setting
     kind = setting.expected if setting.path in settings() else "any value"
     unit = f", in {setting.unit}" if setting.unit and setting.kind != "choice" else ""

@@ -13,7 +13,7 @@ from chomp_tui.config.document import Validation
 
 
 class Headline(Vertical):
-    """A verdict at the left, figures at the right where there is room, and below a line that shows if it has words."""
+    """A verdict at the left, figures at the right if there is room, and below them the origin, if there is one."""
 
     def __init__(self) -> None:
         super().__init__(id="headline")
@@ -53,5 +53,5 @@ def verdict(check: Validation) -> Content:
         return Content.assemble(("✓ valid", "bold $success"), (hints, "$warning"))
     count, first = len(check.problems), check.problems[0]
     text = f"✗ {count} problem{'' if count == 1 else 's'}"
-    said = sanitize(": ".join(part for part in (first.path, first.message) if part))
-    return Content.assemble((text, "bold $error"), f"  {said}")
+    problem = sanitize(": ".join(part for part in (first.path, first.message) if part))
+    return Content.assemble((text, "bold $error"), f"  {problem}")

@@ -1,4 +1,4 @@
-"""From the configuration on the screen to a started engine: the questions on the way."""
+"""From the configuration on screen to a started engine, with the dialogs in between."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?\Z")
 
 
 class Launcher(Editor, Protocol):
-    """The screen that starts a run, as these questions know it."""
+    """What these dialogs need of the screen that starts a run."""
 
     @property
     def preflight(self) -> Report: ...
@@ -44,7 +44,7 @@ class Launcher(Editor, Protocol):
 
 
 async def launch(screen: Launcher) -> None:
-    """Start a run with what is on the screen, or say why not."""
+    """Start a run with the configuration on screen, or notify why not."""
     draft, loaded = screen.draft, screen.document.check().loaded
     if loaded is None:
         await screen.go_to_first_problem()
@@ -62,13 +62,13 @@ async def launch(screen: Launcher) -> None:
 
 
 async def _despite(screen: Launcher) -> bool:
-    """Ask where the engine could not even say what this configuration amounts to; False to keep editing."""
+    """Ask before a start if the engine could not estimate the configuration; False to keep editing."""
     report = screen.preflight
     if report.state != "failed":
         return True
     choices = (
         Choice("cancel", "n", "No, keep editing"),
-        Choice("start", "y", "Start all the same"),
+        Choice("start", "y", "Start anyway"),
     )
     question = Choose("The engine cannot estimate this configuration, and may not train it", choices, report.message)
     return await screen.app.push_screen_wait(question) == "start"
@@ -98,7 +98,7 @@ async def _request(screen: Launcher, loaded: LoadedConfig) -> LaunchRequest | No
 
 
 async def _how(screen: Launcher) -> str | None:
-    """`file`: the file is what is on the screen; `save` it first; or a `copy` for this run alone. None to stop."""
+    """`file`: train the file as it is; `save` it first; or train a `copy` of the text. None to stop."""
     document = screen.document
     path = document.path
     if path is None:
@@ -110,7 +110,7 @@ async def _how(screen: Launcher) -> str | None:
         Choice("copy", "a", "Launch as it is", "the run keeps this text; the file stays"),
         Choice("cancel", "c", "Cancel"),
     )
-    answer = await screen.app.push_screen_wait(Choose("The file is not what is on the screen", choices))
+    answer = await screen.app.push_screen_wait(Choose("The file differs from the text on screen", choices))
     return answer if answer in ("save", "copy") else None
 
 
@@ -124,7 +124,7 @@ def _is_as_read(path: Path, document: ConfigDocument) -> bool:
 async def _occupied(screen: Launcher, run_dir: Path) -> str | None:
     choices = (
         Choice("fresh", "n", "A new run beside it", "under a name of its own"),
-        Choice("resume", "r", "Resume it", "go on from its latest checkpoint with these settings"),
+        Choice("resume", "r", "Resume it", "continue from its latest checkpoint with these settings"),
         Choice("cancel", "c", "Cancel"),
     )
     question = Choose("The directory already holds a run", choices, str(run_dir))
@@ -179,9 +179,9 @@ async def _fork_request(screen: Launcher) -> LaunchRequest | None:
 
 
 async def _accepted(screen: Launcher, plan: ForkPlan) -> bool:
-    """Show what differs from the checkpoint; False if it cannot be, or was not accepted."""
+    """Show the differences from the checkpoint; False if the fork is not possible or the user did not accept them."""
     if plan.fixed:
-        text = "These settings cannot change from a checkpoint on; start a new run for them.\n\n" + _listed(plan.fixed)
+        text = "A fork cannot change these settings; start a new run instead.\n\n" + _listed(plan.fixed)
         await screen.app.push_screen_wait(Read("The fork is not possible", text))
         await screen.go_to(plan.fixed[0].path)
         return False

@@ -25,7 +25,7 @@ class Pages(Container):
 
     @property
     def page(self) -> str:
-        """The page that is shown, or has its turn where several are visible."""
+        """The page that is shown; where several are visible, the one that was chosen last."""
         return next((page for page in PAGES if self.screen.has_class(f"-show-{page}")), "form")
 
     def turn_to(self, page: str) -> None:

@@ -1,4 +1,4 @@
-"""What a run with this configuration would be: size, length, memory, learning rate, hints."""
+"""The pre-flight panel: size, length, memory, learning rate and hints of a run with this configuration."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PARTS = ("parameters", "optimizer", "gradients", "activations")
 
 
 class PreflightPanel(VerticalScroll, can_focus=True):
-    """Draws a report; knows nothing of how it was made."""
+    """Draws a pre-flight report."""
 
     BORDER_TITLE = "Pre-flight"
 
@@ -53,10 +53,10 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         yield Static("", id="pf-hints")
 
     def show(self, report: Report, config: Config | None) -> None:
-        """Draw what is known.
+        """Draw a report.
 
         Args:
-            config: the configuration at hand, if it is valid.
+            config: the current configuration, if it is valid.
         """
         self.query_one("#pf-state", Static).update(state_line(report))
         figures = report.figures
@@ -70,7 +70,7 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         self._say_hints()
 
     def show_hints(self, notes: Sequence[str]) -> None:
-        """Draw what validation finds worth knowing."""
+        """Draw the hints of the validation."""
         self._hints = tuple(notes)
         self._say_hints()
 
@@ -80,11 +80,11 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         self.query_one("#pf-hints").display = bool(rows)
 
     def _show_schedule(self, points: Sequence[Sequence[float]], origin: int | None) -> None:
-        """Draw the learning rate; what lies before the checkpoint that a run goes on from, dim."""
+        """Draw the learning rate; the part before the checkpoint that a run continues from is dim."""
         if (points, origin) == self._schedule:
             return
         self._schedule = points, origin
-        # Charts and numpy come with the first figures, and the screen long before those.
+        # Imported with the first figures, so that the screen opens sooner.
         import numpy as np
 
         from chomp_tui.chart.frame import Series
@@ -103,14 +103,14 @@ class PreflightPanel(VerticalScroll, can_focus=True):
 
 
 def state_line(report: Report) -> Content:
-    """One line: whether the figures are of this very configuration, and if not, why."""
+    """One line: whether the figures are up to date, and if not, why."""
     glyph, tone = _STATES[report.state]
     if report.state == "computing":
         words = "compiling the step; this may take minutes" if report.is_compiling else "estimating…"
-        words += "  (figures of an earlier state)" if report.is_outdated else ""
+        words += "  (figures of an earlier version)" if report.is_outdated else ""
     elif report.state == "waiting":
-        words = report.message or "nothing estimated yet"
-        words += "  (figures of an earlier state)" if report.is_outdated else ""
+        words = report.message or "no estimate yet"
+        words += "  (figures of an earlier version)" if report.is_outdated else ""
     elif report.state == "failed":
         words = f"no estimate: {report.message}"
     else:
@@ -119,7 +119,7 @@ def state_line(report: Report) -> Content:
 
 
 def failure(report: Report) -> Content:
-    """Why the engine could not say what the configuration amounts to: most likely it will not train it either."""
+    """Why the engine could not estimate the configuration; most likely it cannot train it either."""
     if report.state != "failed":
         return Content("")
     return Content.styled(f"✗ {one_line(report.message)}", "$error")
@@ -183,7 +183,7 @@ def memory_text(figures: Mapping[str, Any], limit: tuple[float, str] | None) -> 
         total = compiled.get("total", total)
     rows.append(_verdict(total, limit))
     if not compiled:
-        rows.append(Content.styled("  F10: the compiler's own account", "$muted"))
+        rows.append(Content.styled("  F10: XLA's memory analysis", "$muted"))
     return Content("\n").join(rows)
 
 
@@ -191,7 +191,7 @@ def _verdict(total: float, limit: tuple[float, str] | None) -> Content:
     verdict = fit(total, limit[0] if limit else None)
     glyph, tone = _TONES[verdict]
     if limit is None:
-        return Content.styled("? how much memory the device has is not known", tone)
+        return Content.styled("? device memory unknown", tone)
     share = total / limit[0]
     return Content.assemble(
         (f"{glyph} {verdict}", f"bold {tone}"),

@@ -1,4 +1,4 @@
-"""Configure a run: a form and its YAML side by side, checked live, with what the run would amount to."""
+"""The configure screen: a form and its YAML side by side, live validation, pre-flight figures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from chomp_tui.screens.configure.preflight_panel import PreflightPanel, digest, 
 from chomp_tui.screens.configure.yaml_editor import YamlPane
 
 CHECK_SECONDS = 0.15
-# From this width on form and YAML stand side by side.
+# From this width on, form and YAML are side by side.
 SIDE_COLUMNS = 116
 
 
@@ -42,11 +42,11 @@ class ConfigureScreen(ConsoleScreen):
     """Configure a run.
 
     Args:
-        inspect: the command that the pre-flight figures come from.
+        inspect: the command that computes the pre-flight figures.
     """
 
     MODE = "configure"
-    PURPOSE = "Edit a configuration as a form or as YAML, see what it amounts to, and start a run with it."
+    PURPOSE = "Edit a configuration as a form or as YAML, see its pre-flight figures, and start a run with it."
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("configure")]
 
     def __init__(self, *, inspect: Sequence[str] = ENGINE, debounce_seconds: float = DEBOUNCE_SECONDS) -> None:
@@ -69,7 +69,7 @@ class ConfigureScreen(ConsoleScreen):
 
     @property
     def is_inspected(self) -> bool:
-        """Whether the pre-flight figures are those of what is on the screen."""
+        """Whether the pre-flight figures are up to date."""
         return self._preflight.report.state == "done"
 
     @property
@@ -88,9 +88,9 @@ class ConfigureScreen(ConsoleScreen):
         start: bool = False,
         fork: ForkOrigin | None = None,
     ) -> None:
-        """Configure a run from a YAML file, a past run's directory, a checkpoint to fork from, or from nothing.
+        """Configure a run from a YAML file, a past run's directory, a checkpoint to fork, or from an empty text.
 
-        Args: as of `OpenRequest`.
+        Args: those of `OpenRequest`.
         """
         self._request = OpenRequest(path, tuple(overrides), run_dir, resume, start, fork)
         if self.is_mounted:
@@ -111,7 +111,7 @@ class ConfigureScreen(ConsoleScreen):
             self.action_launch()
 
     async def _show(self, draft: Draft) -> None:
-        """Show another run to be everywhere."""
+        """Show another draft in all views."""
         self.draft = draft
         form = self.query_one(ConfigForm)
         self.query_one(YamlPane).load(draft.document)
@@ -123,7 +123,7 @@ class ConfigureScreen(ConsoleScreen):
         self._is_open = True
 
     def compose_body(self) -> ComposeResult:
-        """Form, YAML and figures; how many are in sight depends on the width."""
+        """Form, YAML and figures; the width decides how many are visible."""
         yield Headline()
         yield Pages(id="configure")
 
@@ -148,7 +148,7 @@ class ConfigureScreen(ConsoleScreen):
     # Editing ---------------------------------------------------------------------------
 
     def pull(self) -> None:
-        """Take what the editor has and the document does not know yet."""
+        """Copy the editor's newest text into the document."""
         editor = self.query_one(YamlPane).editor
         self.document.take_lines(editor.document.lines, group=f"yaml:{editor.cursor_location[0]}")
 
@@ -195,7 +195,7 @@ class ConfigureScreen(ConsoleScreen):
             self._check_soon()
 
     def _check_soon(self) -> None:
-        """Validate once the person pauses."""
+        """Validate once the user pauses."""
         self._update_context()
         self._cancel_check()
         self._timer = self.set_timer(CHECK_SECONDS, self._check)
@@ -206,7 +206,7 @@ class ConfigureScreen(ConsoleScreen):
             self._timer = None
 
     def _check(self, *, force: bool = False) -> None:
-        """Validate, and bring everything in sight up to date."""
+        """Validate, and update everything on screen."""
         self._cancel_check()
         check = self.document.check()
         is_opened = self.document.is_modified or self.document.name != NEW_NAME
@@ -219,12 +219,12 @@ class ConfigureScreen(ConsoleScreen):
         self._update_headline()
 
     def action_undo(self) -> None:
-        """Take the last change back, whichever of the two views made it."""
-        self._travel(self.document.undo, "nothing to take back")
+        """Undo the last change, made in either view."""
+        self._travel(self.document.undo, "nothing to undo")
 
     def action_redo(self) -> None:
-        """Make the change again that was taken back."""
-        self._travel(self.document.redo, "nothing was taken back")
+        """Redo the last undone change."""
+        self._travel(self.document.redo, "nothing to redo")
 
     def _travel(self, move: Any, nothing: str) -> None:
         self.pull()
@@ -234,7 +234,7 @@ class ConfigureScreen(ConsoleScreen):
         self.query_one(YamlPane).show_document(self.document)
         self._check(force=True)
 
-    # What is known ---------------------------------------------------------------------
+    # Status ----------------------------------------------------------------------------
 
     def _update_context(self) -> None:
         name, path = self.document.name, self.document.path
@@ -256,12 +256,12 @@ class ConfigureScreen(ConsoleScreen):
 
     @property
     def preflight(self) -> Report:
-        """What the engine says of the configuration at hand."""
+        """The engine's estimate of the current configuration."""
         return self._preflight.report
 
     def _estimate(self, check: Validation, *, compiled: bool = False) -> None:
         if check.loaded is None:
-            self._preflight.hold("waits until the configuration is valid")
+            self._preflight.hold("waiting for a valid configuration")
             return
         document, environment = self.document, self.chomp.state.environment
         question = ask(
@@ -282,11 +282,11 @@ class ConfigureScreen(ConsoleScreen):
         self._update_headline()
 
     def action_compile(self) -> None:
-        """Ask the compiler how much memory the step takes."""
+        """Compile the step for XLA's memory analysis."""
         self.pull()
         check = self.document.check()
         if check.loaded is None:
-            self.chomp.notify("the configuration has problems; the compiler is asked once they are mended")
+            self.chomp.notify("the configuration has problems; correct them before you compile it")
             return
         self._estimate(check, compiled=True)
         if not self.query_one(PreflightPanel).display:
@@ -303,7 +303,7 @@ class ConfigureScreen(ConsoleScreen):
         await self.pages.go_to(self.document, path)
 
     async def go_to_first_problem(self) -> None:
-        """Say what is wrong first, and put the cursor there."""
+        """Notify of the first problem, and put the cursor there."""
         check = self.document.check()
         first = check.problems[0]
         self.chomp.notify(f"not started: {first}", severity="error")
@@ -317,7 +317,7 @@ class ConfigureScreen(ConsoleScreen):
         self.pages.go_to_place(event.problem)
 
     def go_back(self) -> None:
-        """Close the search, then leave the fields, then the screen; what was edited stays."""
+        """Close the search, then leave the fields, then the screen; edits stay."""
         form = self.query_one(ConfigForm)
         if form.has_class("-finding"):
             self.run_worker(form.leave_filter(), group="filter")
@@ -335,17 +335,17 @@ class ConfigureScreen(ConsoleScreen):
     # Files and launching ---------------------------------------------------------------
 
     def document_changed(self) -> None:
-        """The file, or the text, is another one now."""
+        """Show the document, whose file or text was replaced."""
         self.query_one(YamlPane).show_document(self.document)
         self._check(force=True)
 
     def after_launch(self, draft: Draft) -> None:
-        """A run has been started: leave the machine to it, and name the next one afresh."""
+        """A run was started: pause estimates, and choose a new run directory for the next one."""
         self._preflight.hold("paused while a run starts")
         draft.was_launched()
 
     def action_save(self) -> None:
-        """Save to the file it came from."""
+        """Save to the opened file."""
         self._do(save_document(self), "the file is being saved")
 
     def action_save_as(self) -> None:
@@ -353,7 +353,7 @@ class ConfigureScreen(ConsoleScreen):
         self._do(save_as(self), "the file is being saved")
 
     def action_diff(self) -> None:
-        """Show what differs from the file."""
+        """Show the differences from the file."""
         self.pull()
         document = self.document
         if document.is_modified or document.overrides:
@@ -362,12 +362,12 @@ class ConfigureScreen(ConsoleScreen):
             self.chomp.notify("nothing differs: the text is as it " + ("is on disk" if document.path else "began"))
 
     def action_launch(self) -> None:
-        """Start a run with what is on the screen."""
+        """Start a run with the configuration on screen."""
         self._do(launch(self), "the run is being prepared")
 
     def action_open_file(self) -> None:
         """Start from another file, or from a past run."""
-        self._do(self._choose(), "what there is to start from is being looked for")
+        self._do(self._choose(), "configurations and runs are being listed")
 
     async def _choose(self) -> None:
         base = await choose_base(self)
@@ -375,9 +375,9 @@ class ConfigureScreen(ConsoleScreen):
             self.edit(base.path)
 
     def _do(self, work: Coroutine[Any, Any, object], what: str) -> None:
-        """One thing that asks questions at a time.
+        """Run one task with dialogs at a time.
 
-        What is under way is not given up for another: a thread of it would go on, and leave half a run behind.
+        A running task is not cancelled for another: its thread would continue and leave an incomplete run.
         """
         busy = next((one for one in self.workers if one.group == "asking" and not one.is_finished), None)
         if busy is not None:

@@ -1,4 +1,4 @@
-"""The YAML: an editor with colours and marks, and the list of what is wrong with it."""
+"""The YAML: an editor with colours and marks, and the list of its problems."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from chomp.record.text import sanitize
 from chomp_tui.config.document import ConfigDocument, visual_lines
 
 THEME = "chomp"
-# Tree-sitter's name of a thing -> the theme's variable for its colour.
+# Tree-sitter's token types -> the theme's variable for their colour.
 _COLOURS = {
     "yaml.field": "primary",
     "string": "foreground",
@@ -59,7 +59,7 @@ class YamlEditor(TextArea):
         try:
             self.language = "yaml"
         except LanguageDoesNotExist:
-            # The parser is there and its YAML is not: plain text does.
+            # tree-sitter is installed without its YAML grammar: no colours.
             self.language = None
         self._colour()
         self.app.theme_changed_signal.subscribe(self, lambda _: self._colour())
@@ -72,7 +72,7 @@ class YamlEditor(TextArea):
         self.theme = THEME
 
     def show_lines(self, lines: Sequence[str]) -> None:
-        """Take a text's lines by changing only what differs, so that cursor and scroll stay."""
+        """Show a text by replacing only the lines that differ, so that cursor and scroll stay."""
         old = self.document.lines
         if list(lines) == list(old):
             return
@@ -81,7 +81,7 @@ class YamlEditor(TextArea):
         first, last = same, len(old) - tail
         new = list(lines[same : len(lines) - tail])
         if first == last or not new:
-            # Whole lines come or go: with the line end before them, or the one behind at the top.
+            # Whole lines are added or removed, with the line end before them; at the top, with the one after them.
             start = (first - 1, len(old[first - 1])) if first else (0, 0)
             end = (last - 1, len(old[last - 1])) if first or last == len(old) else (last, 0)
             text = "".join(f"\n{line}" for line in new) if first else "".join(f"{line}\n" for line in new)
@@ -101,7 +101,7 @@ class YamlEditor(TextArea):
             self.refresh()
 
     def get_line(self, line_index: int) -> Text:
-        # Shown one for one, so that columns stay: a file cannot steer the terminal.
+        # Control characters are replaced one for one, so that columns stay.
         line = Text(sanitize(self.document.get_line(line_index)), end="", no_wrap=True)
         if line_index + 1 in self._wrong:
             line.stylize(Style(underline=True))
@@ -119,7 +119,7 @@ class YamlEditor(TextArea):
     def on_key(self, event: events.Key) -> None:
         """A new line begins where the one above does, one step deeper below a section's name."""
         if event.key == "escape":
-            # Leaves the editor as it leaves everything else, and does not move to the next widget.
+            # Textual's editor would focus the next widget; here Esc goes on to the screen.
             event.prevent_default()
         elif event.key == "enter" and not self.read_only:
             row, column = self.selection.end
@@ -132,13 +132,13 @@ class YamlEditor(TextArea):
 
 
 class YamlPane(Vertical):
-    """The editor and, below it, what is wrong."""
+    """The editor and, below it, the problems."""
 
     BORDER_TITLE = "YAML"
 
     @dataclass
     class Chosen(Message):
-        """A problem was chosen from the list."""
+        """The user chose a problem from the list."""
 
         problem: Problem
 
@@ -164,7 +164,7 @@ class YamlPane(Vertical):
         self.editor.show_lines(visual_lines(document.text))
 
     def show_problems(self, problems: tuple[Problem, ...]) -> None:
-        """List what is wrong, and mark the lines."""
+        """List the problems, and mark their lines."""
         self.editor.mark_lines(one.line for one in problems if one.line is not None)
         if problems == self._problems:
             return
@@ -186,7 +186,7 @@ class YamlPane(Vertical):
 
 
 def position(problem: Problem) -> tuple[int, int] | None:
-    """Line and column of a problem, from 1; None for one that stands nowhere in the file."""
+    """Line and column of a problem, from 1; None if it has no place in the file."""
     if problem.line is None:
         return None
     _, _, last = problem.where.rpartition(f":{problem.line}:")

@@ -1,4 +1,4 @@
-"""The advised variables with their switches, as a list to move through."""
+"""The list of recommended variables with their switches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RuleList(OptionList):
         self._rules: tuple[tuple[Decision, bool], ...] = ()
 
     def show(self, decisions: Sequence[Decision], on: frozenset[str]) -> None:
-        """Replace what is shown; the cursor stays."""
+        """Replace the entries; the cursor stays."""
         before = [decision.rule for decision, _ in self._rules]
         self._rules = tuple((decision, decision.rule in on) for decision in decisions)
         if before != [decision.rule for decision, _ in self._rules]:
@@ -58,7 +58,7 @@ class RuleList(OptionList):
 
 
 def entry(decision: Decision, *, is_on: bool, width: int = 76, current: bool = False, whole: bool = True) -> Content:
-    """Switch, variable and value; what becomes of it; as a `whole` also why, and who says so."""
+    """Switch, variable, value and state; as a `whole` also the reason and its source."""
     mark, tone = _mark(decision, is_on=is_on)
     pointer = Content.assemble(("▸" if current else " ", "bold $primary"), (f"{mark} ", tone))
     lines = [
@@ -71,13 +71,13 @@ def entry(decision: Decision, *, is_on: bool, width: int = 76, current: bool = F
 
 
 def hung(text: str, width: int, style: str = "", indent: Content = INDENT) -> Content:
-    """`text` broken for a width, every line as far from the edge as the first, which the caller indents."""
+    """`text` wrapped to a width, every line indented like the first, which the caller indents."""
     lines = textwrap.wrap(text, max(20, width - len(indent)), break_on_hyphens=False)
     return Content.styled(f"\n{indent.plain}".join(lines), style)
 
 
 def state(decision: Decision, *, is_on: bool) -> str:
-    """What becomes of the decision, in words that begin with its action."""
+    """The state of a decision, in words that begin with its action."""
     match decision.action:
         case "apply" if is_on:
             return "apply: every run gets it"

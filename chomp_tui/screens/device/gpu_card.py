@@ -1,4 +1,4 @@
-"""One GPU as NVML sees it now; a reading that cannot be had is a dash and its reason, never a zero."""
+"""One GPU as NVML reports it; a missing reading is a dash with its reason, never a zero."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chomp_tui.widgets.update_if_changed import same, set_title
 
 ABSENT = "–"
 LABEL_CELLS = 10
-# Shorter bars say nothing, longer ones no more.
+# A shorter bar is not readable, a longer one shows no more.
 BAR_CELLS = range(8, 41)
 MOST_PROCESSES = 5
 
@@ -31,7 +31,7 @@ class _Card(Static):
         self._drawn = Content("")
 
     def lines(self, width: int) -> Content:
-        """What there is to show, drawn for a width in cells."""
+        """The content, drawn for a width in cells."""
         raise NotImplementedError
 
     def _draw(self) -> None:
@@ -75,7 +75,7 @@ class GpuCard(_Card):
 
 
 class MachineCard(_Card):
-    """What runs have besides GPUs: processors and memory."""
+    """Processors and memory of this machine."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ def past(trail: Trail | None, load: str, width: int, height: int) -> Content:
     """Curves of the last minutes below the bars, each from 0 to 100 %; none without room or readings.
 
     Args:
-        load: what the load is called.
+        load: name of the load.
         height: lines of a curve.
     """
     cells = width - LABEL_CELLS - len(" 100%")
@@ -109,7 +109,7 @@ def past(trail: Trail | None, load: str, width: int, height: int) -> Content:
     known = [curve for curve in curves if not all(math.isnan(value) for value in curve[1])]
     rows = [row for name, values, tone in known for row in (Content(""), *_curve(name, values, tone, cells, height))]
     axis = _label("") + Content.styled(_axis(cells), "$muted")
-    # The first line ends the one that stands above.
+    # The first line ends the line above.
     return Content("\n").join([Content(""), *rows, axis]) if rows else Content("")
 
 
@@ -217,7 +217,7 @@ def _process(process: Process, width: int) -> Content:
     before = f"{process.pid:>7}  {memory:>10}  "
     name = sanitize(process.name or ABSENT)
     room = max(4, width - len(before))
-    # The end of a path says more than its beginning.
+    # The end of a path identifies the program.
     return Content(before + (name if len(name) <= room else "…" + name[1 - room :]))
 
 

@@ -1,4 +1,4 @@
-"""Device: the GPUs as they are now, what they need, and what of it runs started here get."""
+"""The device screen: GPU readings, recommended variables, and which of them runs get."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard
 from chomp_tui.widgets.update_if_changed import set_text, set_title
 
 COMMAND = f"{command_name()} train CONFIG"
-# A driver that is asked every two seconds and silent for so long is in trouble.
+# The driver is read every two seconds; if it has not answered for so long, it probably hangs.
 SILENT_SECONDS = 5 * INTERVAL_SECONDS
 # Lines of each curve of the last minutes, by how many GPUs share a high and wide screen.
 CURVE_LINES = (6, 4, 2)
@@ -43,14 +43,14 @@ class DeviceScreen(ConsoleScreen):
     Args:
         load: gives the NVML module.
         environ: the user's own environment.
-        machine: tells what there is besides GPUs.
+        machine: reads processors and memory.
     """
 
     MODE = "device"
     PURPOSE = (
         "The GPUs of this machine as NVIDIA's driver reports them, every two seconds while you look, and the "
-        "environment variables they need. Switched-on variables go to runs that you start here; what your own "
-        "environment says is never changed."
+        "environment variables they need. Switched-on variables go to runs that you start here; variables that "
+        "your own environment sets are never changed."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("device")]
     AUTO_FOCUS = "#rules"
@@ -195,13 +195,13 @@ class DeviceScreen(ConsoleScreen):
     def _remarks(self) -> list[Remark]:
         if self._probe is None or self._machine is None:
             return []
-        said = remarks(self._probe, self._machine, self.environment)
+        found = remarks(self._probe, self._machine, self.environment)
         if self._probe.gpus and not self._decisions:
-            said.append(Remark("idle", "These GPUs need no environment variables."))
-        return said
+            found.append(Remark("idle", "These GPUs need no environment variables."))
+        return found
 
     def _in_force(self) -> Content:
-        """What the user's environment already says about XLA, JAX and CUDA."""
+        """The variables of XLA, JAX and CUDA that the user's environment sets."""
         own = environment_report(self._environ)
         if not own:
             return Content("")
@@ -216,7 +216,7 @@ class DeviceScreen(ConsoleScreen):
         if text == self._testing:
             return Content.styled("… testing the flags", "$muted")
         if text not in self._tested:
-            return Content.styled("? XLA_FLAGS not tested yet: t asks the installed XLA", "$muted")
+            return Content.styled("? XLA_FLAGS not tested yet: t tests them with the installed XLA", "$muted")
         problem = self._tested[text]
         if problem is None:
             return Content.styled("✓ ok: the installed XLA accepts these XLA_FLAGS", "$success")
@@ -242,7 +242,7 @@ class DeviceScreen(ConsoleScreen):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The user's environment with the choice in it: what an engine started now would get."""
+        """The environment of an engine started now."""
         return {**self._environ, **flags.chosen_environment(self._environ, self._decisions, self._on)}
 
     @property
@@ -269,7 +269,7 @@ class DeviceScreen(ConsoleScreen):
             self.chomp.state.environment.clear()
             self.chomp.state.environment.update(chosen)
             self._show_advice()
-            # Known by the time a run is launched with them.
+            # So that the result is there before a run is launched.
             self._test_flags()
 
     def on_option_list_option_selected(self) -> None:
@@ -277,7 +277,7 @@ class DeviceScreen(ConsoleScreen):
         self.action_switch()
 
     def action_test_flags(self) -> None:
-        """Ask XLA in a thread, again if it said no."""
+        """Test the flags in a thread, again if XLA refused them."""
         if self._tested.get(self._flags) is not None:
             del self._tested[self._flags]
         if not self._flags:
@@ -308,13 +308,13 @@ class DeviceScreen(ConsoleScreen):
         self.chomp.notify(f"copied: {self.line_to_copy}")
 
 
-def _remarks(said: list[Remark], width: int) -> Content:
+def _remarks(found: list[Remark], width: int) -> Content:
     marks = {"good": "● ", "warn": "▲ ", "idle": "  "}
     tones = {"good": "$success", "warn": "$warning", "idle": "$muted"}
     return Content("\n").join(
         Content.styled(marks[one.tone], tones[one.tone])
         + hung(sanitize(one.text), width, "" if one.tone == "good" else tones[one.tone], Content("  "))
-        for one in said
+        for one in found
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs and configurations: where the console begins."""
+"""The home screen: runs and configurations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class HomeScreen(ListScreen[HomeSnapshot, RunList]):
     MODE = "home"
     PURPOSE = (
         "Runs of this folder, live ones first, and configurations to start new ones from. Tab moves between the two "
-        "lists. A run that crashed says why."
+        "lists. For a crashed run the reason is shown."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("home")]
     LIST = "run-list"
@@ -150,7 +150,7 @@ class HomeScreen(ListScreen[HomeSnapshot, RunList]):
             self.chomp.open_run(run.path)
 
     def action_new(self) -> None:
-        """Configure a new run from what is selected."""
+        """Configure a new run from the selected configuration or run."""
         config, run = self.config(), self.run_summary()
         if not self._configs_focused and run is not None:
             self.chomp.edit_config(run.path)
@@ -168,7 +168,7 @@ class HomeScreen(ListScreen[HomeSnapshot, RunList]):
             self.chomp.notify(f"{run.name} has no checkpoint to resume from", severity="warning")
 
     def action_open_folder(self) -> None:
-        """Show where the run lies."""
+        """Show the run's folder."""
         self._with_run(lambda run: self._open_folder(run.path.absolute()))
 
     def _open_folder(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What needs a person's eye: one line under the header, and the panel with all of it."""
+"""Alerts: one line under the header, and the panel that lists all."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ SIGNS = {"bad": "✗", "warn": "▲", "good": "✓", "live": "●", "idle": "·"
 
 
 DIVIDER = " │ "
-# Room for a divider and a tally, and what an alert needs to be worth its words beside steering.
+# Cells of a divider and a count; with less than LEAST_ALERT cells beside steering, alerts are only counted.
 TALLY_ROOM = 8
 LEAST_ALERT = 30
 
 
 class AlertBar(Static):
-    """The newest answer to steering, then the first alert; hidden while there is neither."""
+    """The newest answer to steering, then the first alert; hidden if there is neither."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, markup=False)
 
     def draw(self, snapshot: RunSnapshot, line: CommandStatus | None) -> None:
         """Show steering and alerts."""
-        # What the header says as the reason of the state is not said twice.
+        # The header already shows the reason of the state.
         alerts = tuple(one for one in snapshot.alerts if one.text not in snapshot.status.reason)
         content = bar_text(alerts, line, (self.size.width or self.app.size.width) - 2)
         set_text(self, content)
@@ -41,7 +41,7 @@ class AlertBar(Static):
 
 
 def bar_text(alerts: tuple[Alert, ...], line: CommandStatus | None, width: int) -> Content:
-    """At most `width` cells: steering whole where it fits, then the newest alert, or a tally where that does not."""
+    """At most `width` cells: steering, then the newest alert, or a count where that does not fit."""
     parts: list[Content] = []
     if line is not None:
         room = width - (TALLY_ROOM if alerts else 0)
@@ -53,7 +53,7 @@ def bar_text(alerts: tuple[Alert, ...], line: CommandStatus | None, width: int) 
 
 
 def _alert_text(alerts: tuple[Alert, ...], room: int, *, whole: bool) -> Content:
-    """The newest alert and how many more there are; only how many there are where little room is left."""
+    """The newest alert and the number of others; with little room, only the number of alerts."""
     first = alerts[0]
     sign, colour = SIGNS.get(first.tone, "·"), COLOURS[first.tone]
     if not whole and room < LEAST_ALERT:
@@ -64,7 +64,7 @@ def _alert_text(alerts: tuple[Alert, ...], room: int, *, whole: bool) -> Content
 
 
 class AlertList(TextPanel):
-    """All alerts, and the warnings that the engine gave, newest first."""
+    """All alerts, then the engine's warnings, newest first."""
 
     def text(self, snapshot: RunSnapshot, width: int) -> Content:
         lines = [

@@ -1,4 +1,4 @@
-"""The board on which the run view's panels stand, where `chomp_tui.screens.run.dashboard` puts them."""
+"""The board: a container that places the run view's panels as `chomp_tui.screens.run.dashboard` plans."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chomp_tui.screens.run.dashboard import PanelPlan, panels, plan
 
 
 class _Planned(Layout):
-    """Puts children where the board's plan says."""
+    """Places children by the board's plan."""
 
     name = "planned"
 
@@ -28,7 +28,7 @@ class _Planned(Layout):
 
 
 class Board(Container):
-    """Shows those of its children that the plan has a place for; posts `Rearranged` when others appear."""
+    """Shows the children that the plan has a place for; posts `Rearranged` when the layout changes."""
 
     class Rearranged(Message):
         """Other panels are shown, or they have other sizes."""
@@ -43,12 +43,12 @@ class Board(Container):
 
     @property
     def layout(self) -> Layout:
-        """The board's own; styles have no say."""
+        """The board's own; CSS cannot change it."""
         return self._planned
 
     @property
     def plan(self) -> PanelPlan:
-        """The layout for the size at hand."""
+        """The layout for the current size."""
         return self.plan_for(self.size)
 
     def plan_for(self, size: Size) -> PanelPlan:
@@ -65,7 +65,7 @@ class Board(Container):
         notice: bool | None = None,
         terms: bool | None = None,
     ) -> None:
-        """Choose the panel that has its turn, the one shown alone (None for all), and whether notice and terms show."""
+        """Set the chosen tab, the panel shown alone (None for all), and whether notice and terms are shown."""
         before = (self.chosen, self.zoomed, self.notice, self.terms)
         self.chosen, self.zoomed = chosen or self.chosen, zoomed
         self.notice = self.notice if notice is None else notice

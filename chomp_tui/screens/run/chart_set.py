@@ -1,4 +1,4 @@
-"""The charts of the run view: what each shows, and which of them are stale."""
+"""The charts of the run view: their series, and which of them are stale."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run import charts
 from chomp_tui.widgets.chart import LineChart
 
-# Of those that new rows make stale.
+# How many charts one update redraws after new rows.
 CHARTS_AT_ONCE = 3
 CHARTS: dict[str, Callable[[RunSnapshot], list[Series]]] = {
     "loss": charts.loss_lines,
@@ -38,11 +38,11 @@ class ChartSet:
         self._draws_all = True
 
     def changed(self) -> None:
-        """All of them are to be drawn anew, at once."""
+        """Mark all charts as stale, to be drawn at once."""
         self.stale, self._draws_all = list(CHARTS), True
 
     def add_rows(self, *, is_whole: bool) -> None:
-        """They have new rows; unless the whole run is read, all are drawn at once."""
+        """Mark all charts as stale after new rows; while the run is still being read, all are drawn at once."""
         self.stale += [name for name in CHARTS if name not in self.stale]
         self._draws_all = self._draws_all or not is_whole
 

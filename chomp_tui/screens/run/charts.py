@@ -36,8 +36,8 @@ class SmoothedLoss:
     def of(self, rows: Columns, weight: float) -> np.ndarray:
         """A value for each row."""
         done = len(self.values)
-        goes_on = weight == self._weight and 0 < done <= len(rows) and _row_key(rows, done - 1) == self._until
-        if not goes_on:
+        continues = weight == self._weight and 0 < done <= len(rows) and _row_key(rows, done - 1) == self._until
+        if not continues:
             done, self._weight, self._smoother, self.values = 0, weight, Smoother(weight), np.empty(0)
         if len(rows) > done:
             self.values = np.concatenate((self.values, self._smoother.extend(rows["loss"][done:])))
@@ -92,22 +92,22 @@ def gradient_lines(snapshot: RunSnapshot) -> list[Series]:
 
 
 def rate_lines(snapshot: RunSnapshot) -> list[Series]:
-    """Learning rate; Muon's, where there is one, is a known multiple and would flatten it."""
+    """Learning rate; Muon's is a fixed multiple of it and would flatten the curve."""
     return [_line(snapshot, "lr", "lr")]
 
 
 def memory_lines(snapshot: RunSnapshot) -> list[Series]:
-    """Memory of the device and of the host; of the host alone where no device tells."""
+    """Memory of the device and of the host; of the host alone if the device reports none."""
     host = ("host", "host_memory_gb")
-    if not _tells(snapshot, "device_memory_gb"):
+    if not _reports(snapshot, "device_memory_gb"):
         return [_line(snapshot, *host)]
-    told = [("limit", "device_memory_limit_gb", "raw"), ("peak", "peak_memory_gb", "second"), (*host, "eval")]
-    shown = [_line(snapshot, *one) for one in told if _tells(snapshot, one[1])]
+    series = [("limit", "device_memory_limit_gb", "raw"), ("peak", "peak_memory_gb", "second"), (*host, "eval")]
+    shown = [_line(snapshot, *one) for one in series if _reports(snapshot, one[1])]
     return [*shown, _line(snapshot, "in use", "device_memory_gb")]
 
 
 def terms_of(view: RunView) -> list[str]:
-    """Columns of the objective's terms that the run tells, and of any metric that has no panel of its own."""
+    """Columns of the objective's terms, and of all metrics that no other panel shows."""
     rows = view.rows
     names = (name for name in rows.names if name not in SHOWN_ELSEWHERE and rows.has_numbers(name))
     return [name for name in names if _shows(rows[name])][:MOST_TERMS]
@@ -128,7 +128,7 @@ def _term_name(column: str) -> str:
     return column.replace("_loss", "").replace("_", " ")
 
 
-def _tells(snapshot: RunSnapshot, column: str) -> bool:
+def _reports(snapshot: RunSnapshot, column: str) -> bool:
     return snapshot.newest(column) is not None
 
 

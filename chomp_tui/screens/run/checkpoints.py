@@ -1,4 +1,4 @@
-"""The checkpoints of a run, as its events and its origin tell."""
+"""The checkpoints of a run, from its events and its origin."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RunCheckpoints(Vertical):
     """The list, newest step first. Posts `Opened` on Enter."""
 
     class Opened(Message):
-        """The checkpoints themselves are wanted."""
+        """The user opened the list."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, classes="panel")
@@ -47,10 +47,10 @@ class RunCheckpoints(Vertical):
         """Show a snapshot."""
         checkpoints = sorted(snapshot.checkpoints.values(), key=lambda one: -one.step)
         self.query_one(Listing).show([_row(one, snapshot.now) for one in checkpoints])
-        said = f"{len(snapshot.saved)} saved · Enter opens" if checkpoints else "none yet"
-        # Setting it paints the panel anew.
-        if said != self.border_subtitle:
-            self.border_subtitle = said
+        subtitle = f"{len(snapshot.saved)} saved · Enter opens" if checkpoints else "none yet"
+        # Setting it repaints the panel.
+        if subtitle != self.border_subtitle:
+            self.border_subtitle = subtitle
 
     def on_listing_opened(self, event: Listing.Opened) -> None:
         event.stop()

@@ -1,4 +1,4 @@
-"""Where the panels of the run view stand, by the room there is: pure geometry."""
+"""The layout of the run view's panels for a terminal size: pure geometry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from textual.geometry import Region
 
 CHARTS = ("speed", "grad", "rate", "device")
-# What can be looked at beside the loss, in the order of the tabs.
+# Panels beside the loss, in the order of the tabs.
 TITLES = {
     "charts": "Charts",
     "terms": "Terms",
@@ -30,7 +30,7 @@ class PanelPlan:
     """A layout.
 
     Attributes:
-        regions: the part of the board that each shown panel takes; `tabs`, `notice` and `strip` are no panels.
+        regions: the part of the board that each shown panel takes; `tabs`, `notice` and `strip` are not panels.
         tabs: the panels that take turns in one place.
         chosen: the one of them that is there.
     """
@@ -41,7 +41,7 @@ class PanelPlan:
 
 
 def panels(*, terms: bool) -> tuple[str, ...]:
-    """All that can be shown alone, in their order; `terms` as for `plan`."""
+    """The panels that can be shown alone, in order; `terms` as for `plan`."""
     return ("loss", *CHARTS, *(name for name in _titles(terms) if name != "charts"), "tiles")
 
 
@@ -55,7 +55,7 @@ def plan(
     """The layout of a board of `width` by `height` cells.
 
     Args:
-        chosen: the panel that is wanted where panels take turns.
+        chosen: the panel to show where panels take turns.
         zoomed: the panel that is shown alone.
         notice: whether a notice takes the place of the loss chart.
         terms: whether the run has terms of the objective to show.
@@ -109,7 +109,7 @@ def _wide(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
 
 
 def _with_slot(regions: dict[str, Region], slot: Region, tabs: tuple[str, ...], chosen: str) -> PanelPlan:
-    """Add the line of tabs and the panel that has its turn."""
+    """Add the line of tabs and the chosen panel."""
     chosen = chosen if chosen in tabs else tabs[0]
     if slot.height < 3:
         return PanelPlan(regions, tabs, chosen)

@@ -1,4 +1,4 @@
-"""What a run runs on and with."""
+"""Device, software and settings of a run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FactsPanel(TextPanel):
 
 
 def sections(snapshot: RunSnapshot) -> Iterator[tuple[str, list[Fact]]]:
-    """Everything, by section, made harmless."""
+    """All facts by section, sanitized."""
     for title, facts in _sections(snapshot):
         yield title, [(one_line(name), one_line(value)) for name, value in facts]
 
@@ -68,7 +68,7 @@ def _run(snapshot: RunSnapshot) -> Iterator[Fact]:
     yield "data", started.data
     if view.compiled is not None:
         cache = f", cache {view.compiled.cache}" if view.compiled.cache else ", no cache"
-        how = "from the cache" if view.compiled.cache_hit else "anew"
+        how = "from the cache" if view.compiled.cache_hit else "from scratch"
         yield "compiled", f"{how} in {elapsed(view.compiled.seconds)}{cache}"
     if started.accepted:
         yield "accepted", ", ".join(started.accepted)

@@ -19,7 +19,7 @@ from chomp_tui.platform.background import start_thread
 # other is held up by what any of them loses.
 FASTEST_SECONDS, SLOWEST_SECONDS = 0.5, 3.0
 REST_PER_CPU_SECOND, REST_WHERE_ALL_WORK = 30.0, 120.0
-# How often ages are looked at.
+# Between two checks of the ages.
 TICK_SECONDS = 1.0
 
 
@@ -30,8 +30,8 @@ def next_look_seconds(cpu_seconds: float, *, all_work: bool) -> float:
 
 
 def are_ages_old(drawn_seconds_ago: float, rest_seconds: float) -> bool:
-    """Whether the ages on the screen are to be drawn anew, though there are no news."""
-    # Where the next update is further away, it gets the chance to bring the new ages along.
+    """Whether to redraw the ages on screen although there is nothing new."""
+    # A slow run has fewer updates; the next one may redraw the ages as well.
     return drawn_seconds_ago > 0.9 * TICK_SECONDS + rest_seconds - FASTEST_SECONDS
 
 
@@ -40,7 +40,7 @@ def do_all_cores_work() -> bool:
     try:
         load = os.getloadavg()[0]
     except OSError:
-        # Some sandboxes hide it: then the training is taken to use all of them.
+        # Some sandboxes hide the load: assume that training uses all cores.
         return True
     return load > (os.cpu_count() or 1) - 1
 
@@ -50,7 +50,7 @@ class RunFollower:
 
     Args:
         post: posts a message to the screen, from any thread.
-        live: pids of living engines by run, kept true here.
+        live: pids of living engines by run, updated here.
 
     Attributes:
         token: identifies the run that is followed, in messages.
@@ -102,7 +102,7 @@ class RunFollower:
         self._feed.start()
 
     def stop(self) -> None:
-        """Follow nothing; what is known of the last run stays."""
+        """Stop following; the last update stays."""
         if self._feed is not None:
             self._feed.stop()
             self._feed = None

@@ -1,4 +1,4 @@
-"""What run this is, what it does, how far it is: two lines."""
+"""The header: name, state and progress of the run, then its key facts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RunHeader(Rows):
         width = self.size.width or self.app.size.width
         self.show(first_line(snapshot, width - 2) + "\n" + second_line(snapshot, width - 2))
 
-    def say(self, text: str) -> None:
+    def show_text(self, text: str) -> None:
         """Show a text instead."""
         self.show(Content(sanitize(text)))
 
@@ -48,7 +48,7 @@ def first_line(snapshot: RunSnapshot, width: int) -> Content:
 
 
 def progress_words(snapshot: RunSnapshot) -> str:
-    """`1,200/10,000  12.0 %  ETA 2h07m`, as much of it as is known."""
+    """`1,200/10,000  12.0 %  ETA 2h07m`, as far as known."""
     view = snapshot.view
     share = progress(snapshot.view)
     if share is None:
@@ -60,7 +60,7 @@ def progress_words(snapshot: RunSnapshot) -> str:
 
 
 def second_line(snapshot: RunSnapshot, width: int) -> Content:
-    """Why it is in this state where that needs words, then age, speed, times, device, origin; what fits."""
+    """The reason of the state, then age, speed, times, device, origin; as many as fit."""
     parts = (
         [(fit_text(one_line(snapshot.status.reason), width), COLOURS[snapshot.status.tone])]
         if snapshot.status.reason
@@ -80,7 +80,7 @@ def _facts(snapshot: RunSnapshot) -> list[str]:
     view, facts = snapshot.view, []
     if snapshot.age_seconds is not None:
         age = duration(snapshot.age_seconds)
-        # Of an engine on another machine, say, nobody knows whether it has ended.
+        # For an engine on another machine the console cannot know whether it has ended.
         has_ended = view.ended is not None or snapshot.status.tone == "bad"
         facts.append(f"ended {age} ago" if has_ended and not snapshot.status.is_live else f"last record {age} ago")
     speed = snapshot.newest("tokens_per_sec")
@@ -91,7 +91,7 @@ def _facts(snapshot: RunSnapshot) -> list[str]:
     origin = snapshot.facts.origin
     if origin is not None:
         facts.append(f"fork of {one_line(origin.run)} at step {origin.step:,}")
-    # A fork's first attempt begins where the fork does, which has just been said.
+    # The first attempt of a fork begins at the fork's step, which is shown already.
     if view.attempts > (1 if origin is not None else 0):
         resumed = view.started.resumed_from if view.started is not None else None
         facts.append(f"attempt {view.attempts}" + (f" from step {resumed:,}" if resumed is not None else ""))

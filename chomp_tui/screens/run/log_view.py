@@ -36,7 +36,7 @@ class LogView(ScrollView, can_focus=True):
         self.border_title = "Log"
         self.wanted = ""
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
-        # What is shown: a piece of a line, and the tone of the line; and how many rows each shown line takes.
+        # Shown rows: a piece of a line and the tone of the line. And how many rows each shown line takes.
         self._rows: list[tuple[str, str]] = []
         self._heights: deque[int] = deque()
         self._new: deque[str] = deque(maxlen=MOST_LINES)
@@ -45,7 +45,7 @@ class LogView(ScrollView, can_focus=True):
 
     @property
     def text(self) -> str:
-        """What is shown."""
+        """The shown rows."""
         return "\n".join(row for row, _ in self._rows)
 
     def last_lines(self, number: int) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ class LogView(ScrollView, can_focus=True):
         self.refresh(self.size.region)
 
     def _resize_to(self, size: Size) -> None:
-        """Take another virtual size; the screen is laid out anew only if the scroll bar comes or goes with it."""
+        """Take another virtual size; the screen is laid out again only if the scroll bar appears or disappears."""
         if self.show_vertical_scrollbar != (size.height > self.container_size.height):
             self.virtual_size = size
             return
@@ -104,7 +104,7 @@ class LogView(ScrollView, can_focus=True):
             self.vertical_scrollbar.window_virtual_size = size.height
 
     def _append(self, lines: Iterable[str], width: int) -> None:
-        """Put the wanted ones of these lines below what is shown; the oldest go beyond the most that are kept."""
+        """Add those of these lines that pass the filter; drop the oldest beyond MOST_LINES."""
         wanted = self.wanted.casefold()
         for line in lines:
             if wanted in line.casefold():
@@ -131,7 +131,7 @@ class LogView(ScrollView, can_focus=True):
         if index >= len(self._rows):
             return Strip.blank(width, self.rich_style)
         strip = self._strips.get(index)
-        # The same object is painted without being filtered and measured anew when it has only moved up a row.
+        # Textual paints a known strip faster when it has only moved up a row.
         if strip is None or strip.cell_length != width:
             strip = self._strips[index] = self._strip(index, width)
         return strip

@@ -8,7 +8,7 @@ from chomp.record.text import size
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.screens.run.panel import TextPanel, bar
 
-# Above these shares of the limit a peak is worth a look, and in danger.
+# Above these shares of the limit a peak is coloured as a warning, and as an error.
 TIGHT, FULL = 0.85, 0.95
 
 
@@ -20,8 +20,8 @@ class MemoryPanel(TextPanel):
         in_use, peak = snapshot.newest("device_memory_gb"), snapshot.newest("peak_memory_gb")
         device = [_line("in use", in_use, limit, width), _line("peak", peak, limit, width)]
         if in_use is None and peak is None and snapshot.view.rows:
-            # In the place of another dash: all that is below it has to stay in view.
-            device[1] = Content.styled("this device does not tell", "$muted")
+            # In place of another dash, so that the lines below stay visible.
+            device[1] = Content.styled("not reported by this device", "$muted")
         lines = [
             *device,
             Content.assemble(("limit   ", "$muted"), (_memory(limit), "bold")),

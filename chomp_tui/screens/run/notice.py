@@ -1,4 +1,4 @@
-"""What stands in the loss chart's place while there is no loss to show: why, and what to do."""
+"""Shown in place of the loss chart while there is no loss: the reason, and what to do."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Notice:
 
 
 NO_RUN = Notice(
-    "No run is chosen",
-    "Home lists the runs: choose one and press Enter.",
+    "No run selected",
+    "Home lists the runs: select one and press Enter.",
     hint="1 shows the runs, 2 configures a new one",
 )
-STARTING = Notice("The engine is starting", "It loads its libraries and has said nothing yet.")
+STARTING = Notice("Starting engine (importing JAX)…")
 
 
 def notice_of(snapshot: RunSnapshot) -> Notice | None:
-    """What to say instead of a loss curve, or None when there is a curve."""
+    """The notice in place of the loss chart; None if there is a curve."""
     view, status, problem = snapshot.view, snapshot.status, snapshot.update.problem
     log = tuple(line for line in snapshot.log_end if line.strip())[-LOG_LINES:]
     if len(view.rows):
@@ -52,7 +52,7 @@ def notice_of(snapshot: RunSnapshot) -> Notice | None:
         return Notice(f"The engine ended: {status.word}", status.reason, log, "the whole log is in the panel Log", True)
     if view.ended is not None:
         return Notice(f"The run is {status.word}, without a training step", status.reason, log, "r resumes it")
-    return Notice("Nothing has happened here yet", problem or status.reason, log, "1 shows the runs")
+    return Notice("Nothing has happened yet", problem or status.reason, log, "1 shows the runs")
 
 
 def _under_way(snapshot: RunSnapshot) -> Notice:
@@ -62,12 +62,12 @@ def _under_way(snapshot: RunSnapshot) -> Notice:
         return STARTING
     since = duration(snapshot.now - phase.t) if phase.t else ""
     if phase.name == "data":
-        return Notice(f"Reading the data, {since}", "The corpus is read, counted and split.")
+        return Notice(f"Reading the data, {since}", "The engine reads, counts and splits the corpus.")
     if phase.name == "compile":
         return Notice(f"Compiling the training step, {since}", "A large model takes minutes the first time.")
     if phase.name == "paused":
-        return Notice("Paused before the first record", hint="p goes on")
-    return Notice(f"Training since {since}", "The first record comes when its step is done.")
+        return Notice("Paused before the first record", hint="p resumes")
+    return Notice(f"Training since {since}", "The engine writes the first record after its step.")
 
 
 class NoticePanel(VerticalScroll, can_focus=True):
@@ -80,7 +80,7 @@ class NoticePanel(VerticalScroll, can_focus=True):
         yield Static(markup=False)
 
     def show(self, notice: Notice) -> None:
-        """Show this one."""
+        """Replace the notice."""
         colour = "$error" if notice.is_bad else "$primary"
         parts = [Content.styled(sanitize(notice.title), f"bold {colour}")]
         if notice.text:

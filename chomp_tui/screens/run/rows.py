@@ -32,7 +32,7 @@ class Rows(Widget):
         if same(text, before):
             return
         self._text, self._lines = text, text.split(allow_blank=True)
-        # What is on the screen stands row by row, too: of wrapped lines the rows below would be others.
+        # Only if the drawn text has one row for each line, too: below a wrapped line, row numbers differ.
         stays = self._draws_rows and len(lines) == len(self._lines) and keeps_size(self, before, text)
         if stays and self._is_row_by_row():
             changed = [row for row, pair in enumerate(zip(lines, self._lines, strict=True)) if not same(*pair)]

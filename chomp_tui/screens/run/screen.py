@@ -1,4 +1,4 @@
-"""A run: its curves, numbers, texts and state, as its events tell them."""
+"""The run screen: curves, numbers, texts and state of one run, and the keys that steer it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class RunScreen(ConsoleScreen):
     # The run -----------------------------------------------------------------------------
 
     def show_run(self, path: Path) -> None:
-        """Follow the run at `path` from now on; nothing of the last one stays."""
+        """Follow the run at `path` from now on; nothing of the previous run stays."""
         self._path = path
         self._steering.forget()
         self._smoothed = SmoothedLoss()
@@ -80,7 +80,7 @@ class RunScreen(ConsoleScreen):
         self.query_one(LogView).clear()
         self.query_one(Board).arrange_for(zoomed=None, notice=True)
         self.set_context(str(path))
-        self.query_one(RunHeader).say(f"reading {path} …")
+        self.query_one(RunHeader).show_text(f"reading {path} …")
         follower.follow(path)
 
     def on_run_follower_updated(self, message: RunFollower.Updated) -> None:
@@ -94,7 +94,7 @@ class RunScreen(ConsoleScreen):
         if self.follower is not None and self.follower.accept(message):
             self.redraw()
 
-    # Coming and going --------------------------------------------------------------------
+    # Lifecycle ---------------------------------------------------------------------------
 
     def compose_body(self) -> ComposeResult:
         yield RunHeader(id="run-header")
@@ -130,7 +130,7 @@ class RunScreen(ConsoleScreen):
         if self._path is not None:
             self._follow(self.follower, self._path)
         else:
-            self.query_one(RunHeader).say("no run")
+            self.query_one(RunHeader).show_text("no run")
             self.query_one(NoticePanel).show(NO_RUN)
 
     def on_unmount(self) -> None:
@@ -175,7 +175,7 @@ class RunScreen(ConsoleScreen):
         )
 
     def redraw(self) -> None:
-        """Draw what has changed, if anybody looks."""
+        """Draw what has changed, if the screen is shown."""
         if not self.is_current:
             return
         snapshot = self.snapshot()
@@ -220,7 +220,7 @@ class RunScreen(ConsoleScreen):
     # Panels ------------------------------------------------------------------------------
 
     def go_back(self) -> None:
-        """Out of a filtered log that is in view, then out of a zoomed panel, else home."""
+        """Show a filtered log whole again, then leave a zoomed panel, else go home."""
         board, log = self.query_one(Board), self.query_one(LogView)
         if log.wanted and log.display:
             log.filter("")
@@ -248,11 +248,11 @@ class RunScreen(ConsoleScreen):
         self.query_one(Board).turn_to(event.name)
 
     def action_next_panel(self) -> None:
-        """The next one of those that take turns; of a zoomed panel, the next panel."""
+        """The next tab; while a panel is zoomed, the next panel."""
         self.query_one(Board).turn(1)
 
     def action_previous_panel(self) -> None:
-        """The one before."""
+        """The previous tab or panel."""
         self.query_one(Board).turn(-1)
 
     def action_mark(self) -> None:
@@ -276,12 +276,12 @@ class RunScreen(ConsoleScreen):
         self.app.push_screen(Ask("Show only log lines that contain", value=log.wanted, text="Empty shows all."), use)
 
     def action_resume(self) -> None:
-        """Pick a checkpoint to go on from, once the run has ended."""
+        """Choose a checkpoint to resume from, once the run has ended."""
         snapshot = self.snapshot()
         if self._path is None or snapshot is None:
-            self.chomp.notify("no run is chosen", severity="warning")
+            self.chomp.notify("no run selected", severity="warning")
         elif snapshot.status.is_live:
-            self.chomp.notify("this run is still going; stop it before resuming it", severity="warning")
+            self.chomp.notify("this run is still training; stop it before resuming it", severity="warning")
         elif not snapshot.saved and snapshot.update.read_fraction == 1:
             self.chomp.notify(f"{self._path.name} has no checkpoint to resume from", severity="warning")
         else:
@@ -349,17 +349,17 @@ class RunScreen(ConsoleScreen):
         self._save_soon()
 
     def action_zoom_in(self) -> None:
-        """A shorter part, in all charts."""
+        """Show a shorter range in all charts."""
         for chart in self.charts.all:
             chart.zoom_in()
 
     def action_zoom_out(self) -> None:
-        """A longer part, in all charts."""
+        """Show a longer range in all charts."""
         for chart in self.charts.all:
             chart.zoom_out()
 
     def action_zoom_reset(self) -> None:
-        """The whole run."""
+        """Show the whole run in all charts."""
         for chart in self.charts.all:
             chart.zoom_reset()
 
@@ -369,7 +369,7 @@ class RunScreen(ConsoleScreen):
         self._save_soon()
 
     def _save_soon(self) -> None:
-        """Write the settings soon: keys come in flocks."""
+        """Write the settings soon, once for several keys in a row."""
         if self._saving is not None:
             self._saving.stop()
         self._saving = self.set_timer(SETTINGS_DELAY_SECONDS, lambda: start_thread(self._saver.save, "save-settings"))

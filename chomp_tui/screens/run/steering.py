@@ -1,4 +1,4 @@
-"""Steering a run from its screen: the questions, and the commands to the engine."""
+"""Steering a run from its screen: dialogs, and commands to the engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEERING_ACTIONS = frozenset({"pause", "save_now", "evaluate_now", "sample_now",
 
 
 class SteeredScreen(Protocol):
-    """The screen of a run, as steering knows it."""
+    """What steering needs of the run screen."""
 
     @property
     def app(self) -> App[Any]: ...
@@ -43,7 +43,7 @@ class SteeredScreen(Protocol):
 
 
 class Steering:
-    """Sends commands to the engine of the run on the screen; events alone tell what became of them."""
+    """Sends commands to the engine of the run on screen; only events report their results."""
 
     def __init__(self, screen: SteeredScreen) -> None:
         self._screen = screen
@@ -58,7 +58,7 @@ class Steering:
         return action != "resume" or not self._is_live
 
     def offer_for(self, snapshot: RunSnapshot) -> None:
-        """Offer what can be done with the run as it is now."""
+        """Offer the actions that are possible with the run now."""
         live = snapshot.status.tone == "live" or snapshot.status.is_live
         steerable = snapshot.status.is_live and not self._screen.chomp.state.read_only
         if (live, steerable) != (self._is_live, self._is_steerable):
@@ -66,7 +66,7 @@ class Steering:
             self._screen.refresh_bindings()
 
     def forget(self) -> None:
-        """Another run will be shown: commands to the last one are no longer told of."""
+        """Drop the commands to the previous run: another run will be shown."""
         self._sent = []
 
     def line(self, snapshot: RunSnapshot) -> CommandStatus | None:
@@ -76,7 +76,7 @@ class Steering:
     # Keys --------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Pause, or go on."""
+        """Pause, or resume."""
         snapshot = self._steerable()
         if snapshot is not None:
             self._send_command(snapshot, commands.pause_or_resume(snapshot.view, self._sent))
@@ -101,7 +101,7 @@ class Steering:
             "Continue which text?",
             value="" if "\n" in last else last,
             placeholder="the run's own prompts",
-            text="The model writes on from it. Without a text it continues the run's own prompts.",
+            text="The model continues it. Without a text, it continues the run's own prompts.",
         )
         self._screen.app.push_screen(question, self._sample)
 
@@ -129,10 +129,10 @@ class Steering:
     # Commands ----------------------------------------------------------------------------
 
     def _steerable(self) -> RunSnapshot | None:
-        """What is known of a run that can be steered; else says why it cannot."""
+        """The snapshot of a run that can be steered; otherwise None, and the user is notified why."""
         snapshot = self._screen.snapshot()
         if snapshot is None:
-            self._screen.chomp.notify("no run is chosen", severity="warning")
+            self._screen.chomp.notify("no run selected", severity="warning")
             return None
         liveness = snapshot.update.liveness
         reason = commands.why_not(
@@ -157,7 +157,7 @@ class Steering:
 
 
 def _loss_of(snapshot: RunSnapshot) -> str:
-    """What stopping without saving costs."""
+    """How many steps are lost without saving."""
     if not snapshot.saved:
         return f"nothing is saved yet: {snapshot.view.step:,} steps are lost"
     last = max(snapshot.saved)

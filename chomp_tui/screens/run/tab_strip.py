@@ -1,4 +1,4 @@
-"""A line of tab names; the panels themselves stand elsewhere."""
+"""A line of tab names; the board places the panels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The newest numbers of a run: a column where there is room, else one line."""
+"""The newest numbers of a run, as a column or as one line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Readout:
 
 
 def readouts(snapshot: RunSnapshot) -> list[Readout]:
-    """All numbers, the most wanted first."""
+    """All numbers, the most important first."""
     view, newest = snapshot.view, snapshot.newest
     eval_loss, bpb = view.evals.last("loss"), view.evals.last("bpb")
     best_step, best = best_eval(view.evals)
@@ -51,7 +51,7 @@ def readouts(snapshot: RunSnapshot) -> list[Readout]:
 
 
 def loss_now(snapshot: RunSnapshot) -> float | None:
-    """The newest finite smoothed loss; of a loss that is not finite now there is none."""
+    """The newest smoothed loss; None without rows."""
     values = snapshot.smoothed
     return float(values[-1]) if len(values) else None
 

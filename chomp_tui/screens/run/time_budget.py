@@ -1,4 +1,4 @@
-"""Where a run's time went."""
+"""The time budget panel: how a run spent its time."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class BudgetPanel(TextPanel):
         spent = snapshot.view.spent_until(snapshot.now) if live else snapshot.view.budget
         total = sum(spent.values())
         if total <= 0:
-            return Content.styled("nothing was measured yet", "$muted")
+            return Content.styled("no time measured yet", "$muted")
         cells = max(0, min(40, width - 28))
         lines, origin = [], snapshot.facts.origin
         if origin is not None and snapshot.view.is_accounted:
-            # The account came with the checkpoint; while a fork has only its phases to go by, it is the fork's alone.
-            lines.append(Content.styled(f"with its origin's up to step {origin.step:,}", "$muted"))
+            # The engine adds the time stored in the origin's checkpoint; phases alone cover only the fork.
+            lines.append(Content.styled(f"including its origin up to step {origin.step:,}", "$muted"))
         for key, (name, colour) in NAMES.items():
             seconds = spent.get(key, 0.0)
             if seconds <= 0 and key != "train":
