@@ -39,10 +39,10 @@ async def measure(folder: Path, rows: int, updates: int) -> list[float]:
     async with app.run_test(size=SIZE) as pilot:
         app.open_run(run)
         screen = app.run_screen
-        while (update := screen.follower.update) is None or update.read_fraction < 1:
+        while screen.follower is None or (update := screen.follower.update) is None or update.read_fraction < 1:
             await pilot.pause(0.05)
         await pilot.pause(1.0)
-        screen._stop_following()
+        screen.follower.stop()
         await pilot.pause(0.5)
         idle = []
         for number in range(1, updates + 1):
