@@ -1,4 +1,4 @@
-"""All that the run view draws from: one frozen value, made anew for each update and each second."""
+"""The frozen value that the run screen draws, made for each update and each second."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RunSnapshot:
 
     @cached_property
     def elapsed_seconds(self) -> float | None:
-        """Since the newest attempt began; up to its end, or to its last word where it died."""
+        """Since the newest attempt began; up to its end, or to its last event where it died."""
         view = self.view
         if view.started is None or view.started.t <= 0:
             return None
@@ -59,15 +59,15 @@ class RunSnapshot:
 
     @cached_property
     def checkpoints(self) -> Mapping[int, CheckpointView]:
-        """By step, those that the events tell of; a fork began with one of its origin, which no event tells of."""
-        told, origin = self.view.checkpoints, self.facts.origin
-        if origin is None or origin.step in told:
-            return told
-        return {origin.step: CheckpointView(origin.step, "origin", origin.forked_at), **told}
+        """By step: those in the events, and of a fork the one of its origin, which no event names."""
+        known, origin = self.view.checkpoints, self.facts.origin
+        if origin is None or origin.step in known:
+            return known
+        return {origin.step: CheckpointView(origin.step, "origin", origin.forked_at), **known}
 
     @property
     def saved(self) -> dict[int, CheckpointView]:
-        """Those of them that can be gone back to."""
+        """Those that a run can resume from."""
         return {step: one for step, one in self.checkpoints.items() if one.state in ("committed", "origin")}
 
     def newest(self, column: str) -> float | None:
