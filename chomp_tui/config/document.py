@@ -1,4 +1,4 @@
-"""The configuration that is being edited: one text, whoever edits it, with one history.
+"""The edited configuration: one text with one undo history, shared by form and YAML editor.
 
 The form and the YAML are two views of it. Nothing here knows of Textual.
 """
@@ -23,11 +23,11 @@ MAX_HISTORY = 500
 
 @dataclass(frozen=True)
 class Validation:
-    """What validation says of one state of the document.
+    """The result of validating one state of the document.
 
     Attributes:
         loaded: None where there are problems.
-        parses: whether the text is YAML at all; where not, `problems` holds why.
+        parses: whether the text is YAML at all; if not, `problems` says why.
     """
 
     loaded: LoadedConfig | None
@@ -41,7 +41,7 @@ class FieldView:
     """What a form shows of one setting.
 
     Attributes:
-        text: what is written, as a person would type it; empty where nothing is.
+        text: what is written, as a user would type it; empty where nothing is.
         fallback: the value of the setting where nothing is written.
         resolved: what the text amounts to where that differs (a `$variables` reference).
         is_set: whether the document writes the key.
@@ -50,7 +50,7 @@ class FieldView:
         is_long: whether the text has several lines and is edited in the YAML only.
         override: the `KEY=VALUE` that wins over the document.
         problems: sentences about this setting.
-        line: where it stands in the document, from 1; None where it does not.
+        line: of the document, from 1; None where the setting is not written.
     """
 
     setting: Setting
@@ -72,7 +72,7 @@ class ConfigDocument:
     Args:
         name: what the text is called in problems: the file's path, or a description.
         path: the file it is saved to; None where there is none yet.
-        disk: the file's bytes when it was read, to notice that somebody else wrote it.
+        disk: the file's bytes when it was read, to notice that another program wrote it.
         is_copy: whether it began as a past run's settings.
     """
 
@@ -123,7 +123,7 @@ class ConfigDocument:
         """Write one value as it was typed; an override of it gives way.
 
         Args:
-            group: successive changes of one group are taken back together.
+            group: successive changes of one group are undone together.
 
         Raises:
             CannotEdit: the value cannot be changed without touching others.
@@ -140,7 +140,7 @@ class ConfigDocument:
         self._change(edits.reset_value(self.text, path), self._without_override(path), None)
 
     def replace(self, text: str, *, group: str | None = None) -> None:
-        """Take a whole new text."""
+        """Replace the whole text."""
         self._change(text, self.overrides, group)
 
     def take_lines(self, lines: Sequence[str], *, group: str | None = None) -> None:
@@ -148,15 +148,15 @@ class ConfigDocument:
         self._change(merged(self.text, lines), self.overrides, group)
 
     def close_group(self) -> None:
-        """The next change is taken back for itself."""
+        """Let undo take back the next change alone."""
         self._group = None
 
     def undo(self) -> bool:
-        """Take the last change back; False where there is none."""
+        """Undo the last change; False where there is none."""
         return self._travel(self._past, self._future)
 
     def redo(self) -> bool:
-        """Make the change again that was taken back last; False where there is none."""
+        """Redo the change that was undone last; False where there is none."""
         return self._travel(self._future, self._past)
 
     def _change(self, text: str, overrides: tuple[str, ...], group: str | None) -> None:
@@ -181,7 +181,7 @@ class ConfigDocument:
         return tuple(one for one in self.overrides if _key(one) != path)
 
     def saved(self, path: Path, disk: bytes) -> None:
-        """These bytes of the text now stand in `path`."""
+        """Note that the text was saved to `path` as these bytes."""
         self.path, self.name, self.disk, self._base = path, str(path), disk, disk.decode("utf-8", "replace")
         self._group = None
         self._checked = None
@@ -213,7 +213,7 @@ class ConfigDocument:
         )
 
     def layout(self) -> Layout | None:
-        """Where everything stands; None where the text does not parse."""
+        """The places of all keys and values; None where the text does not parse."""
         return _layout(self.text)
 
     def line_of(self, path: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Where a document comes from and goes to: a file, a past run, nothing at all."""
+"""Opens documents from a file, from a past run, or empty; saves them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEW_NAME = "new configuration"
 
 
 class ChangedOnDisk(ChompError):
-    """Somebody else wrote the file since it was read."""
+    """Another program wrote the file since it was read."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_document(path: Path, overrides: Sequence[str] = ()) -> ConfigDocument:
     """The document of a YAML file, or of a past run's directory.
 
     Raises:
-        ChompError: it cannot be read; what is wrong *in* it is the document's to say.
+        ChompError: it cannot be read; a problem *in* it is a problem of the document.
     """
     return from_run(path, overrides=overrides) if path.is_dir() else from_file(path, overrides)
 
@@ -78,7 +78,7 @@ def from_file(path: Path, overrides: Sequence[str] = ()) -> ConfigDocument:
         raw = path.read_bytes()
         text = raw.decode()
     except (OSError, UnicodeDecodeError) as error:
-        # The engine has the sentence for each of these.
+        # The engine names the problem.
         load_config(path)
         raise ConfigError(f"{path}: the configuration file cannot be read") from error
     return ConfigDocument(text, name=str(path), path=path, overrides=overrides, disk=raw)
@@ -123,7 +123,7 @@ def _written_out(values: Mapping[str, Any]) -> str:
             for name in outer:
                 inner = inner.setdefault(name, {})
             inner[leaf] = value
-    # Floats as Python spells them are read back as they were; `$variables` in a text is meant as it stands.
+    # Floats as Python spells them are read back as they were; `$variables` in a text is no reference.
     text = yaml.safe_dump(json.loads(json.dumps(tree).replace("$variables", "$$variables")), sort_keys=False)
     return text if tree else NEW_TEXT
 
@@ -135,7 +135,7 @@ def save(document: ConfigDocument, path: Path, *, overwrite: bool = False) -> by
         overwrite: also where the file is not as it was when it was read.
 
     Raises:
-        ChangedOnDisk: somebody else wrote the file meanwhile.
+        ChangedOnDisk: another program wrote the file meanwhile.
         ConfigError: it cannot be written.
     """
     data = document.text.encode("utf-8", "replace")
@@ -144,7 +144,7 @@ def save(document: ConfigDocument, path: Path, *, overwrite: bool = False) -> by
         now = target.read_bytes() if target.exists() else None
         known = document.disk if path == document.path else None
         if now is not None and now != known and not overwrite:
-            raise ChangedOnDisk(f"{path} was changed by somebody else since it was read here")
+            raise ChangedOnDisk(f"{path} was changed by another program since it was read here")
         mode = target.stat().st_mode if now is not None else None
         write_whole(target, data)
         if mode is not None:

@@ -1,4 +1,4 @@
-"""A run that is being prepared: its configuration, where it will be written, what it begins with."""
+"""A draft of a run: its configuration, its directory, its origin."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Draft:
             parts.append(f"fork of {self.fork.run.name} at step {self.fork.step:,}: {self.fork_plan().summary()}")
         if self.resume != "none":
             parts.append(f"resumes {self.run_dir or '?'} from {self.resume}")
-        # What the engine found out from the tokenizer was nobody's choice.
+        # The user did not choose what the engine derived from the tokenizer.
         found = _FROM_TOKENIZER if self.fork is not None else ()
         overrides = [one for one in self.document.overrides if one.partition("=")[0] not in found]
         if overrides:
@@ -79,7 +79,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class OpenRequest:
-    """What was asked to be edited: a YAML file, a past run's directory, a checkpoint to fork from, or nothing yet.
+    """What to edit: a YAML file, a past run's directory, a checkpoint to fork from, or nothing yet.
 
     Where only a run to resume is named, it goes on with its own settings.
 

@@ -104,7 +104,7 @@ def _replaced(text: str, place: Place, wanted: Wanted) -> str:
             return same
     new = written(wanted, inline=place.inline, style=place.style)
     if place.kind in ("block list", "block map"):
-        # What begins below its key moves up beside it, before a comment that stands there.
+        # What begins below its key moves up beside it, before a comment there.
         head = _line_stop(text, place.colon)
         return f"{text[: place.colon]} {new}{text[place.colon : head]}{text[place.value.end :]}"
     start, end = place.value.start, place.value.end

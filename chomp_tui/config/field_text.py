@@ -1,4 +1,4 @@
-"""What a person types into a field, and how it is written in YAML."""
+"""Converts the text of a field to YAML and back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Source:
-    """YAML that is written as it stands."""
+    """YAML that is written verbatim."""
 
     text: str
 
@@ -98,7 +98,7 @@ def _unquoted(text: str) -> str:
 def shown_words(text: str) -> str:
     """A text as its field shows it: quoted only where it would be misread."""
     misread = not text or text != text.strip() or text.lower() in _NULLS or text.startswith('"')
-    # What a terminal would obey is shown escaped.
+    # Control characters are shown escaped.
     return json.dumps(text, ensure_ascii=not text.isprintable()) if misread or not text.isprintable() else text
 
 
@@ -133,7 +133,7 @@ def written(wanted: Wanted, *, inline: bool, style: str | None = None) -> str:
     """The YAML of a value on one line.
 
     Args:
-        inline: whether it stands inside `{…}` or `[…]`, where commas and brackets need quotes.
+        inline: whether it is inside `{…}` or `[…]`, where commas and brackets need quotes.
         style: the quotes of the value it replaces; texts keep them.
     """
     if isinstance(wanted, Source):

@@ -16,7 +16,7 @@ WORDS: Mapping[Severity, str] = {"allowed": "free", "needs_accept": "to accept",
 
 @dataclass(frozen=True)
 class ForkPlan:
-    """The differences between the settings at hand and the checkpoint's, by verdict."""
+    """The differences between the current settings and the checkpoint's, by verdict."""
 
     differences: tuple[Difference, ...] = ()
 
@@ -27,7 +27,7 @@ class ForkPlan:
 
     @property
     def judged(self) -> tuple[Difference, ...]:
-        """Differences that a person must accept by name."""
+        """Differences that the user must accept by name."""
         return tuple(one for one in self.differences if one.severity == "needs_accept")
 
     @property
@@ -54,7 +54,7 @@ def plan_fork(identity: Mapping[str, Any], config: Config) -> ForkPlan:
     """Judge a configuration by a checkpoint's identity, as far as that is possible before data is opened."""
     saved = {name: value for name, value in identity.items() if name not in NOT_SETTINGS}
     found = compare(saved, {**config.model_dump(), "derived": derived_section(derive(config))})
-    # Where the run is written and what follows from other settings is no choice of the person who forks.
+    # Where the run is written and what follows from other settings is no choice of the user.
     found = [
         one for one in found if not (one.severity == "allowed" and one.path.startswith(("derived.", "logging.run_dir")))
     ]

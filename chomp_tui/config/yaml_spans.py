@@ -1,4 +1,4 @@
-"""Where every key and value of a YAML text stands, in characters.
+"""The places of all keys and values of a YAML text, in characters.
 
 Made from the parser's own marks, so that a value can be replaced without writing the rest
 of the file again.
@@ -39,7 +39,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Item:
-    """One value of a list: where it stands, its text, its quotes (None without)."""
+    """One value of a list: its place, its text, its quotes (None without)."""
 
     span: Span
     text: str
@@ -58,7 +58,7 @@ class Place:
         text: a scalar's content as the parser sees it, quotes and folding undone.
         style: a scalar's quote or block sign; None for a plain one.
         column: the key's column.
-        inline: whether it stands inside `{…}`.
+        inline: whether it is inside `{…}`.
         items: the values of a list of scalars; None for anything else.
     """
 
@@ -168,7 +168,7 @@ class _Reader:
 
     def _list(self, node: yaml.SequenceNode, start: int) -> tuple[Span, Kind, tuple[Item, ...] | None]:
         end, items = node.end_mark.index, None
-        # An alias has the marks of what it stands for.
+        # An alias has the marks of its anchor.
         if all(isinstance(item, yaml.ScalarNode) and item.start_mark.index >= start for item in node.value):
             items = tuple(self._item(item) for item in node.value)
         if node.flow_style:

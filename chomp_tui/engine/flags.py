@@ -1,4 +1,4 @@
-"""Which of the advised variables a run gets: the person's choice over `chomp.device`'s decisions. Pure.
+"""Which of the recommended variables a run gets: the user's choice over `chomp.device`'s decisions. Pure.
 
 The choice is kept as the variables themselves (`app.state.environment`) and nothing else, so what a
 screen shows and what an engine gets cannot differ.
@@ -32,7 +32,7 @@ def opposite(flag: str) -> str | None:
 
 
 def defaults(decisions: Iterable[Decision]) -> frozenset[str]:
-    """Names of the rules that are on unless a person says otherwise: those an engine applies by itself."""
+    """Names of the rules that are on by default: those an engine applies by itself."""
     return frozenset(decision.rule for decision in decisions if decision.action == "apply")
 
 

@@ -16,7 +16,7 @@ from chomp.record.rundir import RunDir, open_run
 from chomp_tui.engine.process import engine_command, train_environment
 from chomp_tui.platform.background import start_thread
 
-# What XLA said in this process to a text of flags: why it refuses them, None where it accepts them.
+# By text of flags, why the installed XLA refuses them, None where it accepts them.
 _verdicts: dict[str, str | None] = {}
 
 
@@ -80,7 +80,7 @@ def prove_flags(environ: Mapping[str, str]) -> str | None:
         check = check_xla_flags(environ)
     except (OSError, ValueError) as error:
         return f"the flags cannot be tested: {reason(error)}"
-    # A child that hung, say, may not hang another time.
+    # Not a child that hung: it may not hang another time.
     if check.accepted or check.rejected:
         _verdicts[flags] = check.message or None
     return check.message or None
@@ -181,7 +181,7 @@ class _Made:
             one.mkdir(exist_ok=True)
             self._folders.append(one)
         if not path.is_dir():
-            raise NotADirectoryError(20, "a file stands where the run directory should be", str(path))
+            raise NotADirectoryError(20, "a file is where the run directory should be", str(path))
 
     def log(self, path: Path) -> int:
         """A descriptor that appends to `path`."""

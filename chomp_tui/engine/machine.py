@@ -28,7 +28,7 @@ class Machine:
         cores: that this process may use.
         memory_bytes: of the machine, or of the container if that is less.
         busy_percent: of all processors since the last reading; None in the first one.
-        memory_used_bytes: what cannot be had for the asking; None in a container, whose own use is hidden.
+        memory_used_bytes: what is not available; None in a container, whose own use is hidden.
         plugin: the installed package that lets JAX use a GPU, with its version; None without one.
     """
 
@@ -56,7 +56,7 @@ def read_machine() -> Machine:
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=limit if limit is not None and contained else memory.total,
         plugin=_plugin(),
-        # psutil answers 0.0 when it is asked for the first time.
+        # psutil's first answer is 0.0.
         busy_percent=psutil.cpu_percent() or None,
         memory_used_bytes=None if contained else memory.total - memory.available,
     )

@@ -1,4 +1,4 @@
-"""What going on in place from a checkpoint means, in words, before anybody does it."""
+"""What a resume in place from a checkpoint would do, in words."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def going_back_text(row: CheckpointRow, plan: ResumePlan) -> str:
 
 
 def more_steps_problem(text: str, at: int) -> str | None:
-    """What is wrong with a new number of steps for a run that stands at step `at`."""
+    """What is wrong with a new number of steps for a run at step `at`."""
     if not text.strip().replace("_", "").isdecimal():
         return "expected a whole number of steps"
     return None if int(text) > at else f"must be more than {at:,}, where this checkpoint is"

@@ -1,1 +1,1 @@
-"""What screens know of live and finished runs."""
+"""Data of live and finished runs."""

@@ -1,4 +1,4 @@
-"""What a person should look at in a run, newest first."""
+"""The alerts of a run, newest first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPIKE_RECENT_ROWS = 50
 DEVIATION = 1.4826
 
 MEMORY_NEAR_LIMIT = 0.95
-# Room for a next checkpoint while the one before still stands, and, before any is written, for events and logs.
+# Room for the next checkpoint beside the one before, and, before any is written, for events and logs.
 DISK_CHECKPOINTS = 2.0
 DISK_LEAST_BYTES = 512 * 2**20
 
@@ -46,9 +46,9 @@ class Alert:
 
 
 def alerts(update: RunUpdate, state: Status, now: float) -> tuple[Alert, ...]:
-    """Everything about the run as it stands at Unix time `now` that calls for a look, newest first.
+    """The alerts of a run at Unix time `now`, newest first.
 
-    While an engine starts, what the one before it came to is no news any more.
+    While an engine starts, the end of the one before it is no alert.
     """
     view = update.view
     found = [*_of_state(update, state, now), *_of_disk(update, now)]
@@ -156,7 +156,7 @@ def _of_disk(update: RunUpdate, now: float) -> Iterator[Alert]:
 
 
 def _of_warnings(view: RunView) -> Iterator[Alert]:
-    """What the engine itself warned of, in this attempt."""
+    """The engine's own warnings of this attempt."""
     since = view.opening.t if view.opening is not None else view.started.t if view.started is not None else 0.0
     failed = {one.step for one in view.checkpoints.values() if one.state == "failed"}
     for warning in view.warnings[-MOST_WARNINGS:]:

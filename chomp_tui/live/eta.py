@@ -28,10 +28,10 @@ def elapsed_seconds(view: RunView, now: float, *, live: bool) -> float:
 
 
 def eta_seconds(view: RunView, now: float) -> float | None:
-    """Seconds until the last step, or None where that cannot be told.
+    """Seconds until the last step, or None where unknown.
 
     Recent steps at their usual speed, and evaluations, samples and saves at their usual
-    frequency and length, without those that somebody asked for. Compiling and pauses are left
+    frequency and length, without those that a user commanded. Compiling and pauses are left
     out; rows of earlier attempts count.
     """
     pace = step_seconds(view)

@@ -1,4 +1,4 @@
-"""An engine between its launch and its first event: it has no lock yet, and may die before it can say why."""
+"""An engine between its launch and its first event: it has no lock yet, and may die without an event."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 BLOCK_BYTES = 2 << 20
-# A longer line is none of ours; it is skipped without being kept in memory.
+# A longer line is no event and no row; it is skipped without being kept in memory.
 LONGEST_LINE_BYTES = 32 << 20
 # So many bytes before the offset must be the same at the next look, or the file is another one.
 MARK_BYTES = 64

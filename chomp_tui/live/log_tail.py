@@ -80,7 +80,7 @@ class LogTail:
         return tuple(_shown(line) for line in whole[-MOST_LINES:])
 
     def _overdue(self) -> tuple[str, ...]:
-        """An unfinished line that nobody finishes, such as the last words of a process that was killed."""
+        """A line that stays unfinished, such as the last one of a process that was killed."""
         if not self._rest:
             return ()
         self._looks += 1
@@ -91,7 +91,7 @@ class LogTail:
 
 
 def _shown(line: bytes) -> str:
-    """A line as it would stand on a terminal: the last state of a progress bar, without sequences that steer."""
+    """A line as a terminal would show it: the last state of a progress bar, without escape sequences."""
     text = line.decode("utf-8", "replace")
     states = [state for state in text.split("\r") if state.strip()]
     text = sanitize(_SEQUENCES.sub("", states[-1] if states else ""))

@@ -51,7 +51,7 @@ class RowTail(LineTail[Columns]):
             self.rows.expect(int(len(self.rows) * self.size / self.offset * SPARE_ROOM))
 
     def settle(self) -> None:
-        """Nothing waits."""
+        """Nothing to do: `take` keeps the rows."""
 
     @property
     def shown(self) -> Columns:

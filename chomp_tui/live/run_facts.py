@@ -1,4 +1,4 @@
-"""What stands beside a run's events: its settings, and where it was forked from."""
+"""The settings and the origin of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chomp.errors import RunDirError
 from chomp.record.origin import Origin, read_origin
 from chomp.record.rundir import RunDir
 
-# Settings that say most about a run, by section.
+# The main settings of a run, by section.
 TELLING: Mapping[str, tuple[str, ...]] = {
     "model": ("backend", "model_dim", "num_layers", "num_heads", "vocab_size", "param_dtype", "compute_dtype"),
     "data": ("backend", "packing_mode", "files", "hf_dataset", "tokens_path"),

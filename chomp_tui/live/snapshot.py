@@ -1,4 +1,4 @@
-"""All that the run view draws from: one frozen value, made anew for each update and each second."""
+"""The frozen value that the run screen draws, made for each update and each second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from chomp.record.run_view import CheckpointStatus, RunView
+from chomp.record.run_view import RunView
 from chomp.record.status import Status
 from chomp_tui.live.alerts import Alert
 from chomp_tui.live.feed import RunUpdate
@@ -45,7 +45,7 @@ class RunSnapshot:
 
     @cached_property
     def elapsed_seconds(self) -> float | None:
-        """Since the newest attempt began; up to its end, or to its last word where it died."""
+        """Since the newest attempt began; up to its end, or to its last event where it died."""
         view = self.view
         if view.started is None or view.started.t <= 0:
             return None
@@ -59,15 +59,15 @@ class RunSnapshot:
 
     @cached_property
     def checkpoints(self) -> Mapping[int, CheckpointStatus]:
-        """By step, those that the events tell of; a fork began with one of its origin, which no event tells of."""
-        told, origin = self.view.checkpoints, self.facts.origin
-        if origin is None or origin.step in told:
-            return told
-        return {origin.step: CheckpointStatus(origin.step, "origin", origin.forked_at), **told}
+        """By step: those in the events, and of a fork the one of its origin, which no event names."""
+        known, origin = self.view.checkpoints, self.facts.origin
+        if origin is None or origin.step in known:
+            return known
+        return {origin.step: CheckpointStatus(origin.step, "origin", origin.forked_at), **known}
 
     @property
     def saved(self) -> dict[int, CheckpointStatus]:
-        """Those of them that can be gone back to."""
+        """Those that a run can resume from."""
         return {step: one for step, one in self.checkpoints.items() if one.state in ("committed", "origin")}
 
     def newest(self, column: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Child processes in sessions of their own; cancelling the one who waits kills a child with all that it started."""
+"""Child processes in sessions of their own; cancelling the wait kills a child with all that it started."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Poller(abc.ABC, Generic[News]):
         start_thread(self._run, self._name)
 
     def stop(self) -> None:
-        """End the thread soon; returns at once, and nothing is delivered any more."""
+        """End the thread soon; returns at once, and nothing more is delivered."""
         self.stopped = True
         self._awake.set()
 

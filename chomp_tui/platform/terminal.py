@@ -51,7 +51,7 @@ def private_terminal(log: Path | None) -> Iterator[None]:
         os.dup2(sink, 2)
         yield
     finally:
-        # Whatever is still in Python's buffers was meant for the log.
+        # What is still in Python's buffers belongs in the log.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
@@ -67,7 +67,7 @@ def private_terminal(log: Path | None) -> Iterator[None]:
 
 
 def _name(stdout: io.TextIOWrapper | None, stderr: io.TextIOWrapper | None) -> None:
-    """Say what the terminal's streams are called."""
+    """Set the terminal's streams."""
     sys.__stdout__ = stdout  # type: ignore[misc]
     sys.__stderr__ = stderr  # type: ignore[misc]
 

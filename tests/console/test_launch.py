@@ -125,7 +125,7 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path, config: Path) -> None
     assert refused(LaunchRequest(tmp_path / "file" / "run", config)).startswith("no engine was started for")
     assert refused(LaunchRequest(tmp_path / "file", config)) == (
         f"no engine was started for {tmp_path / 'file'}: {tmp_path / 'file'}: "
-        "a file stands where the run directory should be"
+        "a file is where the run directory should be"
     )
 
 

@@ -33,7 +33,7 @@ from chomp_tui.screens.run.board import Board
 from chomp_tui.screens.run.charts import SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import TITLES, plan
-from chomp_tui.screens.run.following import RunFollower, are_ages_old, do_all_cores_work, next_look_seconds
+from chomp_tui.screens.run.following import RunFollower, do_all_cores_work
 from chomp_tui.screens.run.log_view import MOST_LINES, LogView, wrapped
 from chomp_tui.screens.run.screen import RunScreen
 from chomp_tui.screens.run.tab_strip import TabStrip
@@ -1001,24 +1001,6 @@ async def test_settings_beside_the_run_are_in_the_facts(tmp_path: Path) -> None:
         screen_of(app).show_run(run.path)
         screen_of(app).query_one(Board).arrange_for(zoomed="facts")
         await shows(pilot, "is damaged")
-
-
-@pytest.mark.parametrize(
-    ("cpu_seconds", "all_work", "seconds"),
-    [(0.001, True, 0.5), (0.01, False, 0.5), (0.01, True, 1.2), (0.05, False, 1.5), (0.05, True, 3.0)],
-)
-def test_the_console_rests_longer_where_a_look_costs_the_model_something(
-    cpu_seconds: float, all_work: bool, seconds: float
-) -> None:
-    assert next_look_seconds(cpu_seconds, all_work=all_work) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(
-    ("drawn_seconds_ago", "rest_seconds", "old"),
-    [(0.5, 0.5, False), (1.0, 0.5, True), (1.0, 3.0, False), (3.0, 3.0, False), (3.5, 3.0, True)],
-)
-def test_ages_wait_for_the_news_that_come_soon(drawn_seconds_ago: float, rest_seconds: float, old: bool) -> None:
-    assert are_ages_old(drawn_seconds_ago, rest_seconds) is old
 
 
 async def test_a_tick_draws_ages_only_once_they_are_old(tmp_path: Path) -> None:

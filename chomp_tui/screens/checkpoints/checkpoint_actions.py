@@ -30,7 +30,7 @@ class ConsoleGoneError(Exception):
 
 
 class CheckpointHost(Protocol):
-    """The screen that shows checkpoints, as these actions know it."""
+    """What these actions need of the checkpoints screen."""
 
     @property
     def app(self) -> App[Any]: ...
@@ -42,7 +42,7 @@ class CheckpointHost(Protocol):
         """The selected checkpoint."""
 
     def draw(self) -> None:
-        """Bring the screen up to date with what is known."""
+        """Draw what has changed."""
 
     def look_again(self) -> None:
         """Look at the disk again."""
@@ -59,7 +59,7 @@ class CheckpointActions:
     """
 
     class Checked(Message):
-        """A verification went on, or ended."""
+        """A verification has made progress, or ended."""
 
         def __init__(self, key: str, check: Verification) -> None:
             super().__init__()
@@ -111,7 +111,7 @@ class CheckpointActions:
         self._screen.draw()
 
     async def tag(self) -> None:
-        """Tag the checkpoint, or take its tags away."""
+        """Ask for the tags of the checkpoint, and set them."""
         row = self._screen.row()
         if row is None or self._screen.chomp.refuse_read_only():
             return
@@ -141,7 +141,7 @@ class CheckpointActions:
         if row.is_best:
             notes.append("It has the lowest evaluation loss of its run.")
         if row.is_latest:
-            notes.append("It is the latest: the run could only go on from an earlier one.")
+            notes.append("It is the latest: the run could only resume from an earlier one.")
         title = f"Delete step {row.step:,} of {row.run.name}?"
         question = confirm(title, text="\n".join(notes), yes="Delete it")
         if await self._screen.app.push_screen_wait(question) == "yes":
@@ -150,7 +150,7 @@ class CheckpointActions:
             self._screen.app.run_worker(act)
 
     async def _do(self, path: Path, what: str, act: Callable[[], None]) -> None:
-        """Do something with the checkpoint at `path`, then say that `what` was done, or what went wrong."""
+        """Do something with the checkpoint at `path`, then notify the user of `what` was done, or of the problem."""
         try:
             await in_thread(act)
         except (ChompError, OSError) as error:

@@ -93,7 +93,7 @@ class ExportDialog(Dialog[str]):
         """Name the format, and propose a folder for it unless the user has typed another one."""
         offer, field = self._offer(), self.query_one(Input)
         if offer is not None:
-            # In words, for a terminal that does not show which row is lit.
+            # In words, for a terminal that does not show which row is highlighted.
             what = f"write {offer.name} to" if offer.is_possible else f"no {offer.name}"
             set_text(self.query_one("#export-what", Label), Content(sanitize(what)))
         proposals = {str(folder) for folder in self._folders.values()}
@@ -178,7 +178,7 @@ class ExportDialog(Dialog[str]):
         self._say(text, bad=True)
 
     def _say(self, text: str, *, bad: bool = False) -> None:
-        # Not `is_mounted`: that is told only after `on_mount`.
+        # Not `is_mounted`: that is true only after `on_mount`.
         if self.is_attached:
             said = Content.styled(sanitize(text), "$error" if bad else "$foreground")
             set_text(self.query_one("#export-state", Static), said)

@@ -11,8 +11,6 @@ from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run import charts
 from chomp_tui.widgets.chart import LineChart
 
-# How many charts one update redraws after new rows.
-CHARTS_AT_ONCE = 3
 CHARTS: dict[str, Callable[[RunSnapshot], list[Series]]] = {
     "loss": charts.loss_lines,
     "speed": charts.speed_lines,
@@ -29,34 +27,21 @@ class ChartSet:
     """All charts below a widget.
 
     Attributes:
-        stale: charts whose data or place has changed since they were drawn; those drawn longest ago first.
+        stale: whether the data or the place of a chart has changed since they were drawn.
     """
 
     def __init__(self, parent: Widget) -> None:
         self._parent = parent
-        self.stale = list(CHARTS)
-        self._draws_all = True
-
-    def changed(self) -> None:
-        """Mark all charts as stale, to be drawn at once."""
-        self.stale, self._draws_all = list(CHARTS), True
-
-    def add_rows(self, *, is_whole: bool) -> None:
-        """Mark all charts as stale after new rows; while the run is still being read, all are drawn at once."""
-        self.stale += [name for name in CHARTS if name not in self.stale]
-        self._draws_all = self._draws_all or not is_whole
+        self.stale = True
 
     def draw(self, snapshot: RunSnapshot) -> None:
-        """Draw charts that are stale: if only a few rows came, some now and the others at the next look or tick.
-
-        Drawing is most of what an update costs, and a key waits for all of it.
-        """
-        shown = [name for name in self.stale if self._chart(name).display]
-        now = shown if self._draws_all else shown[:CHARTS_AT_ONCE]
-        for name in now:
-            self._chart(name).show(CHARTS[name](snapshot), x_label=snapshot.x_axis)
-        self.stale = [name for name in shown if name not in now]
-        self._draws_all = False
+        """Draw those that are shown, if they are stale."""
+        if self.stale:
+            for name, lines in CHARTS.items():
+                chart = self._chart(name)
+                if chart.display:
+                    chart.show(lines(snapshot), x_label=snapshot.x_axis)
+        self.stale = False
 
     def set_marker(self, marker: str) -> None:
         """Draw all with Braille dots, or with blocks."""

@@ -14,25 +14,9 @@ from chomp_tui.live.launched import Launched
 from chomp_tui.live.run_facts import RunFacts, read_facts
 from chomp_tui.platform.background import start_thread
 
-# The screen is updated twice a second where that is cheap, and at least every three seconds. Between those it may take
-# a thirtieth of an idle core, and a hundred-and-twentieth where all cores work: a step whose threads wait for each
-# other is held up by what any of them loses.
-FASTEST_SECONDS, SLOWEST_SECONDS = 0.5, 3.0
-REST_PER_CPU_SECOND, REST_WHERE_ALL_WORK = 30.0, 120.0
-# Between two checks of the ages.
-TICK_SECONDS = 1.0
-
-
-def next_look_seconds(cpu_seconds: float, *, all_work: bool) -> float:
-    """How long to wait after an update that took so much processor time, where all cores work or one is free."""
-    rest = REST_WHERE_ALL_WORK if all_work else REST_PER_CPU_SECOND
-    return min(SLOWEST_SECONDS, max(FASTEST_SECONDS, rest * cpu_seconds))
-
-
-def are_ages_old(drawn_seconds_ago: float, rest_seconds: float) -> bool:
-    """Whether to redraw the ages on screen although there is nothing new."""
-    # A slow run has fewer updates; the next one may redraw the ages as well.
-    return drawn_seconds_ago > 0.9 * TICK_SECONDS + rest_seconds - FASTEST_SECONDS
+# Between two looks at the run: the second while all cores work, because threads of a step that wait for each other lose
+# what any of them loses. With five rows a second the console takes 1.7 % of a core at the first, 0.6 % at the second.
+REST_SECONDS, REST_WHERE_ALL_WORK_SECONDS = 0.5, 2.0
 
 
 def do_all_cores_work() -> bool:
@@ -82,11 +66,10 @@ class RunFollower:
         self._feed: RunFeed | None = None
         self._path = Path()
         self._facts_of: object = None
-        self._cpu_seconds: float | None = None
         self.update: RunUpdate | None = None
         self.launched: Launched | None = None
         self.facts = RunFacts()
-        self.rest_seconds = FASTEST_SECONDS
+        self.rest_seconds = REST_SECONDS
 
     def follow(self, path: Path) -> None:
         """Follow the run at `path` from now on, and no other."""
@@ -94,7 +77,7 @@ class RunFollower:
         self._path = path
         self.token += 1
         self.update, self.facts, self._facts_of = None, RunFacts(), None
-        self._cpu_seconds, self.rest_seconds = None, FASTEST_SECONDS
+        self.rest_seconds = REST_SECONDS
         pid = self._live.get(path)
         self.launched = Launched(pid, time.time()) if pid is not None else None
         token = self.token
@@ -131,11 +114,9 @@ class RunFollower:
             self._note_life(self.update)
 
     def _keep_pace(self) -> None:
-        """Let the feed rest as long as the cost of the last update calls for."""
-        now, before = time.process_time(), self._cpu_seconds
-        self._cpu_seconds = now
-        if self._feed is not None and before is not None:
-            self.rest_seconds = next_look_seconds(now - before, all_work=do_all_cores_work())
+        """Let the feed rest longer while all cores work."""
+        if self._feed is not None:
+            self.rest_seconds = REST_WHERE_ALL_WORK_SECONDS if do_all_cores_work() else REST_SECONDS
             self._feed.pace(self.rest_seconds)
 
     def _note_life(self, update: RunUpdate) -> None:

@@ -26,7 +26,7 @@ from chomp_tui.screens.run.charts import SMOOTHINGS, X_AXES, SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import TITLES
 from chomp_tui.screens.run.facts import FactsPanel
-from chomp_tui.screens.run.following import TICK_SECONDS, RunFollower, are_ages_old
+from chomp_tui.screens.run.following import RunFollower
 from chomp_tui.screens.run.header import RunHeader
 from chomp_tui.screens.run.log_view import LogView
 from chomp_tui.screens.run.memory import MemoryPanel
@@ -41,6 +41,8 @@ from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Ask
 from chomp_tui.widgets.samples import SamplesPanel
 
+# How often ages are looked at, and how much later than the next update they are drawn without one.
+TICK_SECONDS, SLACK_SECONDS = 1.0, 0.4
 SETTINGS_DELAY_SECONDS = 0.5
 
 
@@ -72,7 +74,7 @@ class RunScreen(ConsoleScreen):
         self._path = path
         self._steering.forget()
         self._smoothed = SmoothedLoss()
-        self.charts.changed()
+        self.charts.stale = True
         if self.follower is not None:
             self._follow(self.follower, path)
 
@@ -87,7 +89,7 @@ class RunScreen(ConsoleScreen):
         if self.follower is not None and self.follower.accept(message):
             update = message.update
             self.query_one(LogView).add(update.log_lines, restarted=update.log_restarted)
-            self.charts.add_rows(is_whole=update.read_fraction == 1)
+            self.charts.stale = True
             self.redraw()
 
     def on_run_follower_facts_read(self, message: RunFollower.FactsRead) -> None:
@@ -140,7 +142,7 @@ class RunScreen(ConsoleScreen):
         self._saver.save()
 
     def on_screen_resume(self) -> None:
-        self.charts.changed()
+        self.charts.stale = True
         self.call_after_refresh(self.redraw)
 
     def _tick(self) -> None:
@@ -148,7 +150,8 @@ class RunScreen(ConsoleScreen):
         if follower is None:
             return
         follower.check_launched()
-        if are_ages_old(time.monotonic() - self._drawn_at, follower.rest_seconds):
+        # Where an update is about to come, it brings the new ages along.
+        if time.monotonic() - self._drawn_at > follower.rest_seconds + SLACK_SECONDS:
             self.redraw()
 
     # Drawing -----------------------------------------------------------------------------
@@ -214,7 +217,7 @@ class RunScreen(ConsoleScreen):
         self.query_one(TabStrip).show(titles, plan.tabs, plan.chosen)
 
     def on_board_rearranged(self) -> None:
-        self.charts.changed()
+        self.charts.stale = True
         self.call_after_refresh(self.redraw)
 
     # Panels ------------------------------------------------------------------------------
@@ -364,7 +367,7 @@ class RunScreen(ConsoleScreen):
             chart.zoom_reset()
 
     def _settings_changed(self) -> None:
-        self.charts.changed()
+        self.charts.stale = True
         self.redraw()
         self._save_soon()
 
