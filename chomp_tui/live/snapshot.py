@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from chomp.record.run_view import RunView
+from chomp.record.run_view import CheckpointStatus, RunView
 from chomp.record.status import Status
 from chomp_tui.live.alerts import Alert
 from chomp_tui.live.feed import RunUpdate
