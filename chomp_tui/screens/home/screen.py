@@ -41,7 +41,7 @@ FIRST_CONFIG = "quickstart.yaml"
 CURVE_LINES = 8
 
 
-class HomeScreen(ListScreen[runlist.Listing, RunList]):
+class HomeScreen(ListScreen):
     """All runs, live ones first, and the configurations to start others from."""
 
     MODE = "home"
@@ -62,8 +62,12 @@ class HomeScreen(ListScreen[runlist.Listing, RunList]):
             self.path = path
             self.problem = problem
 
+    found: runlist.Listing
+    follower: RunList | None
+
     def __init__(self) -> None:
-        super().__init__(runlist.Listing())
+        super().__init__()
+        self.found = runlist.Listing()
 
     def compose_below(self) -> Sequence[Widget]:
         return [Vertical(Listing(CONFIG_COLUMNS, head=False, id="config-list"), id="home-configs", classes="panel")]
