@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical, VerticalScroll
@@ -14,7 +14,6 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from chomp.record.text import sanitize
-from chomp_tui.platform.poller import Poller
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.listing import Column, Listing, Row
@@ -22,26 +21,15 @@ from chomp_tui.widgets.name_filter import NameFilter
 from chomp_tui.widgets.update_if_changed import set_text, set_title
 
 
-class Found(Protocol):
-    """All that a list screen shows; `problem` is one sentence if nothing can be read."""
-
-    @property
-    def problem(self) -> str | None: ...
-
-
-FoundT = TypeVar("FoundT", bound=Found)
-FollowerT = TypeVar("FollowerT", bound=Poller[Any])
-
-
-class ListScreen(ConsoleScreen, Generic[FoundT, FollowerT]):
+class ListScreen(ConsoleScreen):
     """A list with details of the selected row.
 
     Subclasses give `LIST` (the list's id), `COLUMNS`, `TICK_SECONDS` (between two updates of the ages), and implement
     `follow`, `rows`, `empty_text` and `detail`.
 
     Attributes:
-        found: what the follower delivered last.
-        follower: None before mount.
+        found: what the follower delivered last; its `problem` is one sentence if nothing can be read.
+        follower: reads the disk in a thread, with `start`, `stop` and `pause`; None before mount.
     """
 
     LIST: ClassVar[str]
@@ -58,13 +46,14 @@ class ListScreen(ConsoleScreen, Generic[FoundT, FollowerT]):
         def can_replace(self, message: Message) -> bool:
             return isinstance(message, ListScreen.Changed)
 
-    def __init__(self, found: FoundT) -> None:
+    found: Any
+    follower: Any = None
+
+    def __init__(self) -> None:
         super().__init__()
-        self.found = found
-        self.follower: FollowerT | None = None
         self._has_looked = False
 
-    def follow(self, deliver: Callable[[FoundT], None]) -> FollowerT:
+    def follow(self, deliver: Callable[[Any], None]) -> Any:
         """The follower, not started yet; it calls `deliver` in its thread."""
         raise NotImplementedError
 
@@ -126,7 +115,7 @@ class ListScreen(ConsoleScreen, Generic[FoundT, FollowerT]):
     def on_list_screen_changed(self, message: Changed) -> None:
         self.accept(message.found)
 
-    def accept(self, found: FoundT) -> None:
+    def accept(self, found: Any) -> None:
         """Show what the follower found."""
         self.found, self._has_looked = found, True
         self.draw()

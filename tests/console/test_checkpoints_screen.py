@@ -51,10 +51,10 @@ def run(tmp_path: Path) -> RunDir:
     return made
 
 
-def host(run: RunDir, show: Path | None, *, read_only: bool = False) -> Host:
+def host(run: RunDir, show: Path | None) -> Host:
     screen = CheckpointsScreen()
     screen.show(show)
-    return Host(screen, console_state(run.path.parent, Path("configs"), read_only=read_only))
+    return Host(screen, console_state(run.path.parent, Path("configs")))
 
 
 def screen(app: Host) -> CheckpointsScreen:
@@ -83,7 +83,7 @@ async def dialog(app: Host, pilot: Any, kind: type) -> str:
     return "\n".join(frame(app))
 
 
-async def test_a_run_s_checkpoints_begin_with_the_newest_wherever_the_cursor_was(run: RunDir) -> None:
+async def test_one_run_begins_with_its_newest_checkpoint_and_escape_leads_back_to_all(run: RunDir) -> None:
     make_checkpoint(make_run(run.path.parent / "two"), 10)
     app = host(run, None)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -96,6 +96,17 @@ async def test_a_run_s_checkpoints_begin_with_the_newest_wherever_the_cursor_was
             screen(app).show(None)
             await filled(app, pilot, 4)
             assert (rows.selected or "").endswith(f"/{step}"), "it is still the same checkpoint"
+        screen(app).show(run.path)
+        await filled(app, pilot, 3)
+        assert "Checkpoints of one" in "\n".join(frame(app))
+        await pilot.press("escape")
+        await filled(app, pilot, 4)
+        assert "Checkpoints of all runs" in "\n".join(frame(app))
+        await pilot.press("slash", *"tw", "enter")
+        await filled(app, pilot, 1)
+        await pilot.press("escape")
+        await filled(app, pilot, 4)
+        assert not screen(app).query_one(Input).display
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -170,22 +181,6 @@ async def test_a_long_name_is_not_cut_where_there_is_room(tmp_path: Path) -> Non
         assert name in "".join(segment.text for segment in table.render_line(1))
 
 
-async def test_one_run_and_back_to_all(run: RunDir) -> None:
-    make_checkpoint(make_run(run.path.parent / "two"), 10)
-    app = host(run, run.path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 3)
-        assert "Checkpoints of one" in "\n".join(frame(app))
-        await pilot.press("escape")
-        await filled(app, pilot, 4)
-        assert "Checkpoints of all runs" in "\n".join(frame(app))
-        await pilot.press("slash", *"tw", "enter")
-        await filled(app, pilot, 1)
-        await pilot.press("escape")
-        await filled(app, pilot, 4)
-        assert not screen(app).query_one(Input).display
-
-
 async def test_nothing_to_show(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs" / "one")
     app = host(run, run.path)
@@ -199,7 +194,7 @@ async def test_nothing_to_show(tmp_path: Path) -> None:
         await filled(app, pilot, 1)
 
 
-async def test_verify_finds_a_flipped_byte(run: RunDir) -> None:
+async def test_damaged_checkpoints_are_marked_and_refused(run: RunDir) -> None:
     path = run.checkpoints / "100" / "params" / "d"
     raw = bytearray(path.read_bytes())
     raw[1234] ^= 1
@@ -217,6 +212,16 @@ async def test_verify_finds_a_flipped_byte(run: RunDir) -> None:
         await until(pilot, lambda: len(app.told) == 3)
         assert set(app.told) == {"step 100 is damaged: params/d has changed: its SHA-256 does not match"}
         assert (app.asked, app.screen) == ([], app.held)
+        # A damaged description is found without a verification.
+        app.told.clear()
+        (run.checkpoints / "150" / "meta.json").write_text("{")
+        screen(app).look_again()
+        await until(pilot, lambda: any("150" in line and "✗ no" in line and "damaged" in line for line in frame(app)))
+        await select(app, pilot, 150)
+        await pilot.press("enter", "f")
+        await until(pilot, lambda: len(app.told) == 2)
+        assert all("meta.json is damaged" in sentence for sentence in app.told)
+        assert app.asked == []
 
 
 async def test_a_verification_shows_how_far_it_is_and_ends_with_the_console(
@@ -316,22 +321,22 @@ async def test_judged_by_the_configuration_at_hand(run: RunDir) -> None:
         assert any("100" in line and "1 free" in line for line in frame(app))
 
 
-async def test_going_on_from_the_latest_asks_nothing(run: RunDir) -> None:
+async def test_what_resuming_asks_before_it_starts(run: RunDir) -> None:
+    """Nothing for the latest; else what is set aside, which settings to accept, or up to which step to train."""
     app = host(run, run.path)
     app.state.environment = {"XLA_FLAGS": "--x"}
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with app.run_test(size=(120, 40)) as pilot:
+
+        async def launched(**options: Any) -> None:
+            await until(pilot, lambda: app.asked)
+            assert app.asked == [("launch", LaunchRequest(run_dir=run.path, **options))]
+            app.asked.clear()
+
         await filled(app, pilot, 3)
         await pilot.press("enter")
-        await until(pilot, lambda: app.asked)
-        assert app.asked == [
-            ("launch", LaunchRequest(run_dir=run.path, resume="150", environment={"XLA_FLAGS": "--x"}))
-        ]
+        await launched(resume="150", environment={"XLA_FLAGS": "--x"})
+        app.state.environment = {}
 
-
-async def test_going_back_is_told_before_it_is_done(run: RunDir) -> None:
-    app = host(run, run.path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 3)
         await select(app, pilot, 100)
         await pilot.press("enter")
         text = " ".join((await dialog(app, pilot, Choose)).replace("│", " ").split())
@@ -343,52 +348,41 @@ async def test_going_back_is_told_before_it_is_done(run: RunDir) -> None:
         await pilot.press("enter")
         await dialog(app, pilot, Choose)
         await pilot.press("y")
-        await until(pilot, lambda: app.asked)
-        assert app.asked == [("launch", LaunchRequest(run_dir=run.path, resume="100"))]
+        await launched(resume="100")
 
-
-async def test_other_settings_are_accepted_by_name(run: RunDir) -> None:
-    app = host(run, run.path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 3)
         await select(app, pilot, 50)
         await pilot.press("enter")
         assert "optim.lr: 0.001 → 0.003" in await dialog(app, pilot, Choose)
         await pilot.press("y")
         await until(pilot, lambda: "Go back to step 50?" in "\n".join(frame(app)))
         await pilot.press("y")
-        await until(pilot, lambda: app.asked)
-        assert app.asked == [("launch", LaunchRequest(run_dir=run.path, resume="50", accept=("optim.lr",)))]
+        await launched(resume="50", accept=("optim.lr",))
 
-
-async def test_a_finished_run_asks_for_more_steps(run: RunDir) -> None:
-    make_checkpoint(run, 200)
-    app = host(run, run.path)
-    async with app.run_test(size=(80, 24)) as pilot:
+        make_checkpoint(run, 160, text=OTHER_WIDTH)
+        screen(app).look_again()
         await filled(app, pilot, 4)
+        await select(app, pilot, 160)
+        await pilot.press("enter")
+        text = await dialog(app, pilot, Read)
+        assert "model.model_dim" in text
+        assert "cannot change" in text
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.asked == []
+
+        make_checkpoint(run, 200)
+        screen(app).look_again()
+        await filled(app, pilot, 5)
+        await select(app, pilot, 200)
         await pilot.press("enter")
         assert "This run ends at step 200" in await dialog(app, pilot, Ask)
         await pilot.press("ctrl+u", *"200", "enter")
         assert "must be more than 200" in "\n".join(frame(app))
         await pilot.press("ctrl+u", *"300", "enter")
-        await until(pilot, lambda: app.asked)
-        request = LaunchRequest(run_dir=run.path, resume="200", overrides=("train.steps=300",))
-        assert app.asked == [("launch", request)]
+        await launched(resume="200", overrides=("train.steps=300",))
 
 
-async def test_settings_that_cannot_change_are_shown_and_nothing_is_started(run: RunDir) -> None:
-    make_checkpoint(run, 160, text=OTHER_WIDTH)
-    app = host(run, run.path)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await filled(app, pilot, 4)
-        await pilot.press("enter")
-        text = await dialog(app, pilot, Read)
-        assert "model.model_dim" in text
-        assert "cannot change" in text
-        assert app.asked == []
-
-
-async def test_a_live_run_is_neither_resumed_nor_robbed(run: RunDir) -> None:
+async def test_a_live_run_is_neither_resumed_nor_robbed_and_a_read_only_console_only_looks(run: RunDir) -> None:
     lock = RunLock(run.lock)
     lock.acquire()
     app = host(run, run.path)
@@ -403,7 +397,17 @@ async def test_a_live_run_is_neither_resumed_nor_robbed(run: RunDir) -> None:
         assert (app.asked, app.screen) == ([], app.held)
         await pilot.press("f")
         assert app.asked == [("edit", run.path, ForkOrigin(run.path, 150))], "a fork leaves it alone"
-    lock.release()
+        lock.release()
+        app.asked.clear()
+        app.told.clear()
+        app.state.read_only = True
+        for number, key in enumerate(("enter", "f", "g", "t", "d"), 1):
+            await pilot.press(key)
+            await until(pilot, lambda number=number: len(app.told) == number)
+        assert set(app.told) == {"this console is read-only"}
+        assert (app.asked, app.screen) == ([], app.held)
+        await pilot.press("v")
+        await until(pilot, lambda: any("✓ yes" in line for line in frame(app)))
 
 
 async def test_deleting_one(run: RunDir) -> None:
@@ -424,32 +428,6 @@ async def test_deleting_one(run: RunDir) -> None:
         assert app.told == ["deleted step 100 of one"]
         assert listing(app).selected == str(run.checkpoints / "50"), "the row that took its place"
         assert any("50" in line and "★" in line for line in frame(app)), "the best of those that are left"
-
-
-async def test_a_read_only_console_only_looks(run: RunDir) -> None:
-    app = host(run, run.path, read_only=True)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 3)
-        for number, key in enumerate(("enter", "f", "g", "t", "d"), 1):
-            await pilot.press(key)
-            await until(pilot, lambda number=number: len(app.told) == number)
-        assert set(app.told) == {"this console is read-only"}
-        assert (app.asked, app.screen) == ([], app.held)
-        await pilot.press("v")
-        await until(pilot, lambda: any("✓ yes" in line for line in frame(app)))
-
-
-async def test_a_damaged_description_is_listed_and_refused(run: RunDir) -> None:
-    (run.checkpoints / "150" / "meta.json").write_text("{")
-    app = host(run, run.path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 3)
-        assert any("150" in line and "✗ no" in line and "damaged" in line for line in frame(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: app.told)
-        await pilot.press("f")
-        assert all("meta.json is damaged" in sentence for sentence in app.told)
-        assert app.asked == []
 
 
 # Stands for the engine: it says that it is ready, then answers each line.

@@ -34,7 +34,7 @@ from chomp_tui.screens.configure.form import ConfigForm
 from chomp_tui.screens.configure.preflight_panel import PreflightPanel
 from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.configure.text_field import TextField
-from chomp_tui.screens.configure.yaml_editor import YamlEditor, YamlPane
+from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
@@ -325,9 +325,9 @@ async def test_a_switch_is_turned_by_one_key_or_a_click_and_can_be_left_at_its_d
         assert "shuffle: true\n" in console.screen.document.text
 
 
-async def test_an_emptied_field_is_the_default_once_it_is_left(tmp_path: Path) -> None:
+async def test_an_emptied_field_is_the_default_once_it_is_left_and_a_reference_gives_way(tmp_path: Path) -> None:
     console = Console(tmp_path)
-    async with console.app.run_test(size=(80, 24)) as pilot:
+    async with console.app.run_test(size=(120, 40)) as pilot:
         await console.open(pilot)
         await console.type(pilot, "train.batch_size", "")
         assert console.screen.document.text == SMALL
@@ -337,12 +337,9 @@ async def test_an_emptied_field_is_the_default_once_it_is_left(tmp_path: Path) -
         control = console.row("train.batch_size").control
         assert isinstance(control, Input)
         assert (control.value, control.placeholder) == ("", "8")
-
-
-async def test_a_reference_is_shown_with_its_value_and_gives_way(tmp_path: Path) -> None:
-    console = Console(tmp_path)
-    async with console.app.run_test(size=(120, 40)) as pilot:
-        await console.open(pilot)
+        await pilot.press("ctrl+z")
+        await settle(pilot, console)
+        assert console.screen.document.text == SMALL
         view = console.row("train.seq_len").view
         assert (view.text, view.resolved) == ("$variables.n", "64")
         assert "= 64" in console.text()
@@ -425,13 +422,8 @@ async def test_saving_keeps_comments_and_asks_before_it_overwrites_a_changed_fil
         await pilot.press("o")
         await until(pilot, lambda: not console.screen.draft.has_unsaved)
         assert console.file.read_text() == SMALL.replace("2000", "4000")
-
-
-async def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    console = Console(tmp_path)
-    async with console.app.run_test(size=(80, 24)) as pilot:
-        await console.open(pilot)
-        await console.type(pilot, "train.steps", "3000")
+        console.said.clear()
+        await console.type(pilot, "train.steps", "5000")
         shutil.rmtree(tmp_path / "configs")
         await pilot.press("ctrl+s")
         await until(pilot, lambda: console.said)
@@ -482,11 +474,12 @@ async def test_every_configuration_is_opened_edited_and_saved_by_one_value(tmp_p
         assert read_yaml(saved, "saved").values["optim"]["warmup_steps"] == 3
 
 
-async def test_crlf_survives_typing_in_the_editor(tmp_path: Path) -> None:
+async def test_crlf_survives_typing_in_the_editor_which_has_colours(tmp_path: Path) -> None:
     text = SMALL.replace("\n", "\r\n")
     console = Console(tmp_path, text)
     async with console.app.run_test(size=(120, 40)) as pilot:
         await console.open(pilot)
+        assert console.editor.is_syntax_aware
         console.editor.focus()
         console.editor.move_cursor((4, 15))
         await pilot.press("enter", "s", "e", "e", "d", "colon", "space", "1")
@@ -747,22 +740,16 @@ async def test_launching_can_be_given_up_and_invalid_files_are_refused_at_their_
         assert not list((tmp_path / "runs").iterdir())
 
 
-async def test_start_launches_at_once(tmp_path: Path) -> None:
-    console = Console(tmp_path)
-    async with console.app.run_test(size=(80, 24)) as pilot:
-        await console.open(pilot, start=True, resume="latest", run_dir=tmp_path / "runs" / "mine")
-        await until(pilot, lambda: console.launched)
-        assert (console.launched[0].resume, console.launched[0].run_dir) == ("latest", tmp_path / "runs" / "mine")
-
-
-async def test_a_run_that_is_resumed_without_a_file_goes_on_with_its_own_settings(tmp_path: Path) -> None:
+async def test_start_launches_at_once_and_a_run_resumed_without_a_file_keeps_its_settings(tmp_path: Path) -> None:
     console = Console(tmp_path)
     past = make_run(tmp_path, SMALL, ("train.seed=5",))
     async with console.app.run_test(size=(80, 24)) as pilot:
-        await console.app.switch_mode("configure")
+        await console.open(pilot, start=True, resume="latest", run_dir=tmp_path / "runs" / "mine")
+        await until(pilot, lambda: console.launched and not console.busy)
+        assert (console.launched[0].resume, console.launched[0].run_dir) == ("latest", tmp_path / "runs" / "mine")
         console.screen.edit(None, resume="latest", run_dir=past, overrides=("train.steps=777",), start=True)
-        await until(pilot, lambda: console.launched)
-        request = console.launched[0]
+        await until(pilot, lambda: len(console.launched) == 2)
+        request = console.launched[1]
         assert (request.resume, request.run_dir) == ("latest", past)
         overrides = ("train.seed=5", "train.steps=777")
         loaded = load_config(request.config, request.overrides)
@@ -784,22 +771,17 @@ async def test_a_directory_that_holds_a_run_is_asked_about(tmp_path: Path) -> No
         assert console.launched[0].resume == "none"
 
 
-async def test_a_read_only_console_starts_nothing(tmp_path: Path) -> None:
+async def test_a_missing_file_is_one_sentence_and_a_read_only_console_starts_nothing(tmp_path: Path) -> None:
     console = Console(tmp_path)
     console.app.state.read_only = True
     async with console.app.run_test(size=(80, 24)) as pilot:
-        await console.open(pilot)
-        await pilot.press("f5")
-        await until(pilot, lambda: console.said)
-        assert "read-only" in console.said[0]
-        assert not console.launched
-
-
-async def test_a_file_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
-    console = Console(tmp_path)
-    async with console.app.run_test(size=(80, 24)) as pilot:
         await console.open(pilot, tmp_path / "configs" / "smal.yaml")
         assert "does not exist; did you mean" in console.said[0]
+        await console.open(pilot)
+        await pilot.press("f5")
+        await until(pilot, lambda: len(console.said) == 2)
+        assert "read-only" in console.said[1]
+        assert not console.launched
 
 
 # Runs and forks ------------------------------------------------------------------------
@@ -1004,10 +986,3 @@ async def test_the_editor_works_without_its_colours(tmp_path: Path, monkeypatch:
         assert not console.editor.is_syntax_aware
         await console.type(pilot, "train.steps", "3000")
         assert console.editor.text == SMALL.replace("2000", "3000")
-
-
-async def test_the_editor_has_colours(tmp_path: Path) -> None:
-    console = Console(tmp_path)
-    async with console.app.run_test(size=(120, 40)) as pilot:
-        await console.open(pilot)
-        assert console.screen.query_one(YamlPane).editor.is_syntax_aware

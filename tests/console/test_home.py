@@ -42,8 +42,8 @@ def runs(tmp_path: Path) -> Path:
     return root
 
 
-def host(runs: Path, *, read_only: bool = False) -> Host:
-    return Host(HomeScreen(), console_state(runs, Path("configs"), read_only=read_only))
+def host(runs: Path) -> Host:
+    return Host(HomeScreen(), console_state(runs, Path("configs")))
 
 
 def home(app: Host) -> HomeScreen:
@@ -136,10 +136,8 @@ async def test_why_it_crashed_in_words(runs: Path) -> None:
         await until(pilot, lambda: WHY in "\n".join(frame(app)))
         await pilot.press("down")
         await until(pilot, lambda: "the engine ended without a last event" in "\n".join(frame(app)))
-    wide = host(runs)
-    async with wide.run_test(size=(200, 60)) as pilot:
-        await filled(wide, pilot, 3)
-        assert any("broken" in line and "a loss that is" in line for line in frame(wide))
+        await pilot.resize_terminal(200, 60)
+        await until(pilot, lambda: any("broken" in line and "a loss that is" in line for line in frame(app)))
 
 
 async def test_the_selection_stays_on_its_run_when_the_list_is_sorted_anew(runs: Path) -> None:
@@ -177,11 +175,17 @@ async def test_only_changed_rows_are_drawn_again(runs: Path, monkeypatch: pytest
         assert drawn == [1 + table.keys.index(str(runs / "killed"))]
 
 
-async def test_keys_lead_on(runs: Path) -> None:
-    make_checkpoint(RunDir(runs / "finished"), 10)
+async def test_keys_and_clicks_lead_on(runs: Path) -> None:
     app = host(runs)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 3)
+    async with app.run_test(size=(120, 40)) as pilot:
+        table = await filled(app, pilot, 3)
+        await pilot.press("r")
+        assert app.asked == []
+        assert app.told == ["finished has no checkpoint to resume from"]
+        app.told.clear()
+        make_checkpoint(RunDir(runs / "finished"), 10)
+        home(app).look_now()
+        await until(pilot, lambda: home(app).run_summary().checkpoints)  # type: ignore[union-attr]
         await pilot.press("enter", "n", "r")
         finished = runs / "finished"
         assert app.asked == [("open", finished), ("edit", finished, None), ("checkpoints", finished)]
@@ -190,21 +194,7 @@ async def test_keys_lead_on(runs: Path) -> None:
         last = max(Path("configs").glob("*.yaml"))
         assert app.asked == [("edit", last, None), ("edit", last, None)]
         assert app.told == ["select a run first (Tab moves between the lists)"]
-
-
-async def test_a_run_without_a_checkpoint_cannot_be_resumed(runs: Path) -> None:
-    app = host(runs)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 3)
-        await pilot.press("r")
-        assert app.asked == []
-        assert app.told == ["finished has no checkpoint to resume from"]
-
-
-async def test_a_second_click_opens(runs: Path) -> None:
-    app = host(runs)
-    async with app.run_test(size=(120, 40)) as pilot:
-        table = await filled(app, pilot, 3)
+        app.asked.clear()
         await pilot.click(table, offset=(20, 2))
         assert table.selected == str(runs / "broken")
         assert app.asked == []
@@ -225,10 +215,12 @@ async def test_no_runs_yet_says_how_to_start(tmp_path: Path) -> None:
         assert "No runs yet" not in "\n".join(frame(app))
 
 
-async def test_filter_by_name(runs: Path) -> None:
+async def test_filter_by_name_and_the_thread_ends_with_the_console(runs: Path) -> None:
     app = host(runs)
     async with app.run_test(size=(80, 24)) as pilot:
         table = await filled(app, pilot, 3)
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "run list"]
+        assert thread.daemon
         await pilot.press("slash", *"KIL")
         await until(pilot, lambda: [Path(key).name for key in table.keys] == ["killed"])
         await pilot.press("q")
@@ -239,6 +231,8 @@ async def test_filter_by_name(runs: Path) -> None:
         await pilot.press("escape")
         await until(pilot, lambda: len(table.keys) == 3)
         assert not home(app).query_one(Input).display
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 async def ask_to_delete(app: Host, pilot: Any) -> str:
@@ -248,12 +242,12 @@ async def ask_to_delete(app: Host, pilot: Any) -> str:
     return "\n".join(frame(app))
 
 
-async def test_delete_asks_first_and_starts_at_the_harmless_answer(runs: Path) -> None:
-    run = runs / "finished"
+async def test_delete_asks_first_and_deletes_only_what_no_engine_uses(runs: Path) -> None:
+    run = make_run(runs / "live", age=2).path
     make_checkpoint(make_run(runs / "other", age=1), 10)
     app = host(runs)
     async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 4)
+        await filled(app, pilot, 5)
         await until(pilot, lambda: home(app).run_summary().bytes is not None)  # type: ignore[union-attr]
         text = await ask_to_delete(app, pilot)
         assert "Delete other?" in text
@@ -264,49 +258,34 @@ async def test_delete_asks_first_and_starts_at_the_harmless_answer(runs: Path) -
         assert (runs / "other").exists()
         await ask_to_delete(app, pilot)
         await pilot.press("y")
-        await until(pilot, lambda: not (runs / "other").exists() and len(listing(app).keys) == 3)
-        assert sorted(path.name for path in runs.iterdir()) == ["broken", "finished", "killed"]
+        await until(pilot, lambda: not (runs / "other").exists() and len(listing(app).keys) == 4)
+        assert sorted(path.name for path in runs.iterdir()) == ["broken", "finished", "killed", "live"]
         assert app.told == [f"deleted {runs / 'other'}"]
         assert listing(app).selected == str(run)
 
-
-async def test_a_live_run_is_not_deleted(runs: Path) -> None:
-    run = make_run(runs / "live", age=1)
-    lock = RunLock(run.lock)
-    lock.acquire()
-    app = host(runs)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 4)
-        assert any("● " in line and "live" in line for line in frame(app))
-        await pilot.press("d")
-        await pilot.pause()
-        assert app.screen is app.held
-        assert app.told == [f"live is running (pid {os.getpid()}): stop it first"]
-    lock.release()
-
-
-async def test_a_run_that_came_to_life_meanwhile_is_not_deleted(runs: Path) -> None:
-    app = host(runs)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 3)
+        # A run that came to life while the question was open.
+        app.told.clear()
         await ask_to_delete(app, pilot)
-        lock = RunLock(runs / "finished" / "lock")
+        lock = RunLock(run / "lock")
         lock.acquire()
         await pilot.press("y")
         await until(pilot, lambda: app.told)
-        lock.release()
         assert "is in use by pid" in app.told[0]
-        assert (runs / "finished").exists()
+        assert run.exists()
+        home(app).look_now()
+        await until(pilot, lambda: any("● " in line and "live" in line for line in frame(app)))
 
-
-async def test_a_read_only_console_deletes_nothing(runs: Path) -> None:
-    app = host(runs, read_only=True)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 3)
-        await pilot.press("d")
-        await pilot.pause()
-        assert app.screen is app.held
-        assert app.told == ["this console is read-only"]
+        for read_only, sentence in (
+            (False, f"live is running (pid {os.getpid()}): stop it first"),
+            (True, "this console is read-only"),
+        ):
+            app.told.clear()
+            app.state.read_only = read_only
+            await pilot.press("d")
+            await pilot.pause()
+            assert app.screen is app.held
+            assert app.told == [sentence]
+        lock.release()
 
 
 async def test_where_it_lies(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,17 +319,6 @@ async def test_foreign_text_is_shown_literally(tmp_path: Path) -> None:
         assert "x�[31m[bold red]y" in text
         assert "�[2J[@click=app.quit]x[/]" in text
         assert "from step 10 of [b]base" in text
-
-
-async def test_the_thread_ends_with_the_console(runs: Path) -> None:
-    app = host(runs)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await filled(app, pilot, 3)
-        assert any(thread.name == "run list" for thread in threading.enumerate())
-        (thread,) = [thread for thread in threading.enumerate() if thread.name == "run list"]
-        assert thread.daemon
-    thread.join(10)
-    assert not thread.is_alive()
 
 
 async def test_in_the_real_console(runs: Path, tmp_path: Path) -> None:

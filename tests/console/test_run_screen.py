@@ -9,7 +9,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,46 +169,32 @@ async def test_without_colour_the_state_is_still_a_word_and_a_glyph(
 # States ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("phase", "word"),
-    [
-        ("data", "reading data"),
-        ("compile", "compiling"),
-        ("train", "training"),
-        ("eval", "evaluating"),
-        ("sample", "sampling"),
-        ("save", "saving"),
-        ("paused", "paused"),
-    ],
-)
-async def test_live_states_in_words(phase: str, word: str, tmp_path: Path) -> None:
+async def test_states_in_words_with_their_reason(tmp_path: Path) -> None:
+    """tests/console/test_status.py has all words; here each is drawn, and `live` names the runs that live."""
     run = write_run(tmp_path / "live", LIVE)
-    append(run, Phase(phase, 300))  # type: ignore[arg-type]
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, word, "300/1,000")
-        assert screen_of(app).chomp.state.live[run.path] > 0
-
-
-@pytest.mark.parametrize(
-    ("status", "word"),
-    [("completed", "completed"), ("stopped", "stopped"), ("data_exhausted", "out of text"), ("crashed", "crashed")],
-)
-async def test_ended_states_in_words_with_their_reason(status: str, word: str, tmp_path: Path) -> None:
-    run = write_run(tmp_path / "ended", FakeRun(steps=200, ending=status, reason="for a reason"))
-    app = host(tmp_path, run.path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, word, "for a reason", "ended")
-        assert run.path not in screen_of(app).chomp.state.live
-
-
-async def test_a_killed_run_is_crashed_with_a_reason(tmp_path: Path) -> None:
-    app = host(tmp_path, write_run(tmp_path / "killed", SMALL).path)
-    async with app.run_test(size=(80, 24)) as pilot:
+        for phase, word in (
+            ("data", "reading data"), ("compile", "compiling"), ("train", "training"), ("eval", "evaluating"),
+            ("train", "training"), ("sample", "sampling"), ("train", "training"), ("save", "saving"),
+            ("paused", "paused"),
+        ):  # fmt: skip
+            append(run, Phase(phase, 300))  # type: ignore[arg-type]
+            await shows(pilot, word, "300/1,000")
+            assert app.state.live[run.path] > 0
+        for status, word in (
+            ("completed", "completed"), ("stopped", "stopped"), ("data_exhausted", "out of text"),
+            ("crashed", "crashed"),
+        ):  # fmt: skip
+            ended = write_run(tmp_path / status, FakeRun(steps=200, ending=status, reason=f"for {status} reasons"))
+            screen_of(app).show_run(ended.path)
+            await shows(pilot, word, f"for {status} reasons", "ended")
+            assert ended.path not in app.state.live
+        screen_of(app).show_run(write_run(tmp_path / "killed", SMALL).path)
         await shows(pilot, "✗ crashed", "the engine ended without")
 
 
-async def test_without_a_run_it_says_what_to_do(tmp_path: Path) -> None:
+async def test_where_there_is_no_curve_a_notice_says_why_and_what_to_do(tmp_path: Path) -> None:
     app = host(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "No run selected", "1 shows the runs")
@@ -217,47 +202,48 @@ async def test_without_a_run_it_says_what_to_do(tmp_path: Path) -> None:
             await pilot.press(key)
             await pilot.press("escape")
         assert "no run selected" in app.told
-
-
-async def test_what_is_no_run_is_said(tmp_path: Path) -> None:
-    app = host(tmp_path, tmp_path / "nothing")
-    async with app.run_test(size=(80, 24)) as pilot:
+        screen_of(app).show_run(tmp_path / "nothing")
         await shows(pilot, "This run cannot be shown", "there is no run directory at")
 
-
-async def test_an_engine_that_died_before_its_first_word_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    run = RunDir(tmp_path / "broken")
-    run.path.mkdir()
-    run.log.write_text("starting\nImportError: libcuda.so.1: cannot open state object file\n")
-    app = host(tmp_path, run.path)
-    # No process can have this pid.
-    app.state.live[run.path] = 2**22 + 1
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "failed to start", "ImportError: libcuda.so.1")
-        await until(pilot, lambda: run.path not in app.state.live)
-        await pilot.press("n", "n")
-        await until(pilot, lambda: "starting" in screen_of(app).query_one(LogView).text)
-
-
-async def test_an_engine_that_failed_before_training_says_why(tmp_path: Path) -> None:
-    run = RunDir(tmp_path / "broken")
-    run.path.mkdir()
-    reason = "data.files: nothing matches /corpus/*.txt"
-    run.events.write_bytes(
-        encode(Phase("data", 0), 1.0) + encode(RunEnded("crashed", reason, 0, 3, {"startup": 1.0}), 2.0)
-    )
-    run.log.write_text("chomp: error: nothing matches\n")
-    app = host(tmp_path, run.path)
-    async with app.run_test(size=(80, 24)) as pilot:
+        refused = RunDir(tmp_path / "refused")
+        refused.path.mkdir()
+        reason = "data.files: nothing matches /corpus/*.txt"
+        refused.events.write_bytes(
+            encode(Phase("data", 0), 1.0) + encode(RunEnded("crashed", reason, 0, 3, {"startup": 1.0}), 2.0)
+        )
+        refused.log.write_text("chomp: error: nothing matches\n")
+        screen_of(app).show_run(refused.path)
         await shows(pilot, "The engine ended: crashed", reason, "chomp: error: nothing matches", "panel Log")
 
+        # An engine that died before its first event: the end of its log is shown. No process can have this pid.
+        broken = RunDir(tmp_path / "broken")
+        broken.path.mkdir()
+        broken.log.write_text("starting\nImportError: libcuda.so.1: cannot open state object file\n")
+        app.state.live[broken.path] = 2**22 + 1
+        screen_of(app).show_run(broken.path)
+        await shows(pilot, "failed to start", "ImportError: libcuda.so.1")
+        await until(pilot, lambda: broken.path not in app.state.live)
+        screen_of(app).query_one(Board).arrange_for(chosen="log")
+        await until(pilot, lambda: "starting" in screen_of(app).query_one(LogView).text)
 
-@pytest.mark.parametrize("size", [(120, 48), (160, 48)])
-async def test_memory_of_a_silent_device_leaves_room_for_the_disk(size: tuple[int, int], tmp_path: Path) -> None:
+        gone = write_run(tmp_path / "gone", SMALL)
+        screen_of(app).show_run(gone.path)
+        await shows(pilot, "300/1,000")
+        shutil.rmtree(gone.path)
+        await until(pilot, lambda: "300/1,000" not in text(app) or "no run directory" in text(app))
+
+
+@pytest.mark.parametrize("size", [(120, 40), (120, 48), (160, 48)])
+async def test_memory_of_a_silent_device_is_a_dash_and_leaves_room_for_the_disk(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
     run = write_run(tmp_path / "cpu", FakeRun(steps=300, device_memory=False, ending="stopped"))
     app = host(tmp_path, run.path)
     async with app.run_test(size=size) as pilot:
-        await shows(pilot, "not reported by this device", "host", "disk", "GiB free")
+        await shows(pilot, "not reported by this device", "host", *(["disk", "GiB free"] if size[1] > 40 else []))
+        line = next(line for line in frame(app) if "in use" in line)
+        assert "–" in line
+        assert "0.00" not in line
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -270,24 +256,18 @@ async def test_a_read_only_console_says_so_at_the_top(size: tuple[int, int], tmp
             assert ("read-only" in frame(app)[0]) is read_only
 
 
-async def test_the_time_of_a_fork_says_when_its_origins_is_in_it(tmp_path: Path) -> None:
+async def test_a_fork_names_its_origin_and_whether_its_time_includes_the_origins(tmp_path: Path) -> None:
     origin = Origin("parent", "/runs/parent", 1_200, "0" * 64, 1.0)
-    for name, fork, ending in (("ended", True, "stopped"), ("live", True, None), ("no-fork", False, "stopped")):
-        run = write_run(tmp_path / name, FakeRun(steps=200, ending=ending, live=ending is None))
-        if fork:
-            write_origin(run, origin)
-        app = host(tmp_path, run.path)
-        async with app.run_test(size=(160, 48)) as pilot:
-            await shows(pilot, name, "training   ━", *(["fork of parent at step 1,200"] if fork else []))
-            assert ("including its origin up to step 1,200" in text(app)) is (name == "ended"), name
-
-
-async def test_a_fork_names_its_origin(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "fork", FakeRun(steps=200, ending="stopped"))
-    write_origin(run, Origin("parent", "/runs/parent", 1_200, "0" * 64, 1.0))
-    app = host(tmp_path, run.path)
+    app = host(tmp_path)
     async with app.run_test(size=(160, 48)) as pilot:
-        await shows(pilot, "fork of parent at step 1,200")
+        for name, fork, ending in (("ended", True, "stopped"), ("live", True, None), ("no-fork", False, "stopped")):
+            run = write_run(tmp_path / name, FakeRun(steps=200, ending=ending, live=ending is None))
+            if fork:
+                write_origin(run, origin)
+            screen_of(app).show_run(run.path)
+            await shows(pilot, name, "training   ━")
+            await until(pilot, lambda fork=fork: ("fork of parent at step 1,200" in text(app)) is fork)
+            assert ("including its origin up to step 1,200" in text(app)) is (name == "ended"), name
 
 
 def test_status_of_an_engine_without_a_lock() -> None:
@@ -375,14 +355,6 @@ async def test_a_copied_run_looks_like_the_original(name: str, tmp_path: Path, m
         assert ("✓ completed" if name == "finished" else "✗ crashed") in seen[0][0]
 
 
-async def test_a_run_that_goes_away_says_so(tmp_path: Path) -> None:
-    app = host(tmp_path, write_run(tmp_path / "gone", SMALL).path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "300/1,000")
-        shutil.rmtree(tmp_path / "gone")
-        await until(pilot, lambda: "300/1,000" not in text(app) or "no run directory" in text(app))
-
-
 async def test_nothing_is_drawn_while_another_screen_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = write_run(tmp_path / "live", LIVE)
     app = host(tmp_path, run.path)
@@ -468,34 +440,20 @@ async def test_terms_of_the_objective_have_a_chart(size: tuple[int, int], turns:
         assert {screen_of(app).query_one(f"#{name}", LineChart).log_y for name in ("loss", "terms")} == {True}
 
 
-async def test_a_metric_that_no_panel_knows_is_drawn(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "mine", FakeRun(steps=300, total=1_000, live=True))
-    append(run, *(Step({"step": step, "loss": 2.0, "my_metric": 1.5}) for step in (310, 320)))
-    app = host(tmp_path, run.path)
-    async with app.run_test(size=(160, 48)) as pilot:
-        await shows(pilot, "training", "Terms", "my metric ")
-        assert screen_of(app).query_one("#terms", LineChart).display
-
-
-async def test_a_run_without_further_terms_has_no_place_for_them(tmp_path: Path) -> None:
+async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "plain", LIVE).path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "training", "Samples")
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "training", "300/1,000", "Samples")
         board = screen_of(app).query_one(Board)
         assert "terms" not in board.plan.tabs
         board.arrange_for(zoomed="terms")
         await shows(pilot, "training", "Samples")
         assert "Terms" not in text(app)
-
-
-async def test_a_device_that_does_not_tell_its_memory_shows_a_dash(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "cpu", FakeRun(steps=200, device_memory=False, live=True))
-    app = host(tmp_path, run.path)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await shows(pilot, "not reported by this device", "host")
-        line = next(line for line in frame(app) if "in use" in line)
-        assert "–" in line
-        assert "0.00" not in line
+        run = write_run(tmp_path / "mine", FakeRun(steps=300, total=1_000, live=True))
+        append(run, *(Step({"step": step, "loss": 2.0, "my_metric": 1.5}) for step in (310, 320)))
+        screen_of(app).show_run(run.path)
+        await shows(pilot, "training", "Terms", "my metric ")
+        assert screen_of(app).query_one("#terms", LineChart).display
 
 
 async def test_memory_in_use_peak_limit_and_the_host_s_are_drawn(tmp_path: Path) -> None:
@@ -534,29 +492,33 @@ def _gone(run: RunDir) -> None:
     run.lock.write_text("")
 
 
-@pytest.mark.parametrize(
-    ("happens", "sign", "sentence"),
-    [
-        (_spike, "▲ loss spike", "step 800: loss 20; the rows before it have 2"),
-        (_failed_save, "✗ save failed", "step 310 could not be saved: Input/output error"),
-        (_gone, "✗ gone", "the engine ended without a last event"),
-    ],
-    ids=["spike", "failed save", "gone"],
-)
-async def test_what_calls_for_a_look_is_in_the_list_of_alerts(
-    happens: Callable[[RunDir], None], sign: str, sentence: str, tmp_path: Path
-) -> None:
-    run = write_run(tmp_path / "live", LIVE)
-    happens(run)
-    app = host(tmp_path, run.path)
+async def test_alerts_are_listed_above_the_engines_warnings(tmp_path: Path) -> None:
+    """tests/console/test_alerts.py has all alerts; here some are drawn."""
+    quiet = write_run(tmp_path / "quiet", FakeRun(steps=0, ending="completed", reason="all steps done"))
+    app = host(tmp_path, quiet.path)
     async with app.run_test(size=(120, 40)) as pilot:
-        await shows(pilot, "/1,000")
-        panel = screen_of(app).query_one("#alerts")
-        screen_of(app).query_one(Board).arrange_for(zoomed="alerts")
-        await until(pilot, lambda: panel.size.height > 20)
-        await until(pilot, lambda: any(sign in line and sentence in line for line in drawn(app, panel)))
-        # The engine's own warnings stand below.
-        await shows(pilot, "Warnings of the engine: 1", "read failed twice, then went on")
+        await shows(pilot, "completed", "all steps done")
+        panel, board = screen_of(app).query_one("#alerts"), screen_of(app).query_one(Board)
+        board.arrange_for(zoomed="alerts")
+        await shows(pilot, "nothing to report")
+        for happens, sign, sentence in (
+            (_spike, "▲ loss spike", "step 800: loss 20; the rows before it have 2"),
+            (_failed_save, "✗ save failed", "step 310 could not be saved: Input/output error"),
+            (_gone, "✗ gone", "the engine ended without a last event"),
+        ):
+            run = write_run(tmp_path / happens.__name__, LIVE)
+            happens(run)
+            screen_of(app).show_run(run.path)
+            await shows(pilot, "/1,000")
+            board.arrange_for(zoomed="alerts")
+            await until(pilot, lambda: panel.size.height > 20)
+            await until(
+                pilot,
+                lambda sign=sign, sentence=sentence: any(
+                    sign in line and sentence in line for line in drawn(app, panel)
+                ),
+            )
+            await shows(pilot, "Warnings of the engine: 1", "read failed twice, then went on")
 
 
 async def test_an_engine_that_stalls_is_in_the_list_of_alerts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -585,15 +547,6 @@ async def test_a_disk_that_is_nearly_full_is_an_alert_in_the_line_and_in_the_lis
         panel = screen_of(app).query_one("#alerts")
         screen_of(app).query_one(Board).arrange_for(zoomed="alerts")
         await until(pilot, lambda: any("✗ disk" in line and sentence in line for line in drawn(app, panel)))
-
-
-async def test_a_run_without_alerts_says_so(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "done", FakeRun(steps=0, ending="completed", reason="all steps done"))
-    app = host(tmp_path, run.path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "completed", "all steps done")
-        screen_of(app).query_one(Board).arrange_for(zoomed="alerts")
-        await shows(pilot, "nothing to report")
 
 
 # Foreign text ------------------------------------------------------------------------------
@@ -628,6 +581,14 @@ async def test_chart_keys_and_that_choices_are_kept(tmp_path: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "smoothed 0.9")
         loss = screen_of(app).query_one("#loss", LineChart)
+        assert screen_of(app).focused is loss
+        await pilot.press("left")
+        assert loss.cross == 600
+        await pilot.press("left")
+        assert loss.cross is not None
+        assert loss.cross < 600
+        await pilot.press("escape")
+        assert loss.cross is None
         await pilot.press("y")
         assert loss.log_y
         assert settings.log_y
@@ -679,19 +640,6 @@ async def test_choices_outlast_a_console_that_is_left_while_they_are_written(
     assert written == [(True, "braille"), (True, "block")]
 
 
-async def test_the_crosshair_moves_when_the_chart_has_the_focus(tmp_path: Path) -> None:
-    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "smoothed 0.9")
-        loss = screen_of(app).query_one("#loss", LineChart)
-        assert screen_of(app).focused is loss
-        await pilot.press("left")
-        assert loss.cross == 600
-        await pilot.press("left")
-        assert loss.cross is not None
-        assert loss.cross < 600
-
-
 @pytest.mark.parametrize("size", SIZES)
 async def test_zoom_and_back(size: tuple[int, int], tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
@@ -726,7 +674,7 @@ async def test_tab_moves_among_panels(tmp_path: Path) -> None:
         assert {"loss", "speed", "grad", "rate", "device", "samples", "log", "checkpoints", "tiles", "time"} <= seen
 
 
-async def test_enter_on_checkpoints_and_r_open_the_checkpoints(tmp_path: Path) -> None:
+async def test_enter_on_checkpoints_and_r_open_the_checkpoints_of_an_ended_run(tmp_path: Path) -> None:
     run = write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped"))
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -737,6 +685,16 @@ async def test_enter_on_checkpoints_and_r_open_the_checkpoints(tmp_path: Path) -
         assert app.asked == [("checkpoints", run.path)]
         await pilot.press("r")
         assert app.asked == [("checkpoints", run.path)] * 2
+        app.asked.clear()
+        screen_of(app).show_run(write_run(tmp_path / "short", FakeRun(steps=10, log_every=20, ending="stopped")).path)
+        await shows(pilot, "short", "stopped")
+        await pilot.press("r")
+        assert app.told == ["short has no checkpoint to resume from"]
+        screen_of(app).show_run(write_run(tmp_path / "live", LIVE).path)
+        await shows(pilot, "● training")
+        await pilot.press("r")
+        assert "stop it before resuming" in app.told[-1]
+        assert app.asked == []
 
 
 async def test_the_mouse_does_what_these_keys_do(tmp_path: Path) -> None:
@@ -764,40 +722,41 @@ async def test_the_mouse_does_what_these_keys_do(tmp_path: Path) -> None:
         assert app.asked == [("checkpoints", run.path)]
 
 
-async def test_r_on_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
-    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=10, log_every=20, ending="stopped")).path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "stopped")
-        await pilot.press("r")
-        assert app.told == ["done has no checkpoint to resume from"]
-        assert app.asked == []
-
-
-async def test_r_on_a_live_run_says_why_not(tmp_path: Path) -> None:
-    app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "training")
-        await pilot.press("r")
-        assert app.asked == []
-        assert "stop it before resuming" in app.told[-1]
-
-
-async def test_the_log_is_filtered(tmp_path: Path) -> None:
+async def test_the_log_is_filtered_and_escape_ends_the_filter_before_it_leaves(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "smoothed 0.9")
-        await pilot.press("slash")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
-        await pilot.press(*"ERROR", "enter")
-        log = screen_of(app).query_one(LogView)
+        board, log = screen_of(app).query_one(Board), screen_of(app).query_one(LogView)
+
+        async def ask(*keys: str) -> None:
+            await pilot.press("slash")
+            await until(pilot, lambda: isinstance(app.screen, Ask))
+            await pilot.press(*keys, "enter")
+
+        # A log that is not in view keeps nobody.
+        log.filter("ERROR")
+        await pilot.press("escape")
+        assert app.asked == [("screen", "home")]
+        app.asked.clear()
+        log.filter("")
+        await ask(*"ERROR")
         await until(pilot, lambda: log.display and log.text.count("\n") < 3)
         assert "No space left" in " ".join(log.text.split())
         assert "INFO" not in log.text
         assert "Esc shows all" in str(log.border_subtitle)
-        await pilot.press("slash")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
-        await pilot.press(*["backspace"] * 5, "enter")
+        await ask(*["backspace"] * 5)
         await until(pilot, lambda: "INFO" in log.text)
+        await ask(*"ERROR")
+        await until(pilot, lambda: log.has_focus and "INFO" not in log.text)
+        await pilot.press("enter")
+        await until(pilot, lambda: board.zoomed == "log")
+        await pilot.press("escape")
+        await until(pilot, lambda: "INFO" in log.text)
+        assert (board.zoomed, app.asked) == ("log", [])
+        await pilot.press("escape")
+        assert (board.zoomed, app.asked) == (None, [])
+        await pilot.press("escape")
+        assert app.asked == [("screen", "home")]
 
 
 async def drag(pilot: Pilot[Any], at: tuple[int, int], to: tuple[int, int]) -> str:
@@ -833,35 +792,6 @@ async def test_what_is_selected_with_the_mouse_is_copied(tmp_path: Path) -> None
         top, row = next((place, line) for place, line in enumerate(frame(app)) if "124.44M" in line)
         left = row.index("parameters")
         assert await drag(pilot, (left, top), (left + 18, top)) == "parameters  124.44M"
-
-
-async def test_escape_takes_the_logs_filter_away_before_it_leaves(tmp_path: Path) -> None:
-    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "smoothed 0.9")
-        board, log = screen_of(app).query_one(Board), screen_of(app).query_one(LogView)
-        await pilot.press("slash")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
-        await pilot.press(*"ERROR", "enter")
-        await until(pilot, lambda: log.has_focus)
-        await pilot.press("enter")
-        await until(pilot, lambda: board.zoomed == "log")
-        await pilot.press("escape")
-        await until(pilot, lambda: "INFO" in log.text)
-        assert (board.zoomed, app.asked) == ("log", [])
-        await pilot.press("escape")
-        assert (board.zoomed, app.asked) == (None, [])
-        await pilot.press("escape")
-        assert app.asked == [("screen", "home")]
-
-
-async def test_a_filter_of_a_log_that_is_not_in_view_keeps_nobody(tmp_path: Path) -> None:
-    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "smoothed 0.9")
-        screen_of(app).query_one(LogView).filter("ERROR")
-        await pilot.press("escape")
-        assert app.asked == [("screen", "home")]
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 30, 200])
@@ -918,6 +848,12 @@ async def test_samples_by_step_and_prompt(tmp_path: Path) -> None:
         samples = screen_of(app).query_one(SamplesPanel)
         steps = samples.query_one(Listing)
         assert steps.selected == steps.keys[0]
+        # Who reads an older sample is not moved by a new one.
+        await pilot.press("down")
+        before = steps.selected
+        append(run, Sampled(305, "def read_lines(path):\n", "newest text", 5, 0.1))
+        await until(pilot, lambda: len(samples.of_prompt()) == len(steps.keys) > 12)
+        assert steps.selected == before
         await pilot.press("end")
         await shows(pilot, "path path path")
         await pilot.press("o")
@@ -946,21 +882,6 @@ async def test_two_steps_are_compared(size: tuple[int, int], tmp_path: Path) -> 
         await shows(pilot, "path path path", "Yield the lines", "◆ step 50", "step 600")
         await pilot.press("end", "space")
         assert samples.marked is None
-
-
-async def test_a_reader_of_old_samples_is_not_moved(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "live", LIVE)
-    app = host(tmp_path, run.path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "training")
-        await pilot.press("n")
-        await shows(pilot, "Yield the lines")
-        steps = screen_of(app).query_one(SamplesPanel).query_one(Listing)
-        await pilot.press("down")
-        before = steps.selected
-        append(run, Sampled(310, "def read_lines(path):\n", "newest text", 5, 0.1))
-        await until(pilot, lambda: len(screen_of(app).query_one(SamplesPanel).of_prompt()) == len(steps.keys) > 12)
-        assert steps.selected == before
 
 
 async def test_in_the_real_console_a_run_keeps_up_while_another_screen_is_shown(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ from chomp_tui.widgets.update_if_changed import set_title
 MOST_SAMPLES = 50
 
 
-class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
+class CheckpointsScreen(ListScreen):
     """Checkpoints, newest first; ★ marks the lowest evaluation loss of a run."""
 
     MODE = "checkpoints"
@@ -56,8 +56,12 @@ class CheckpointsScreen(ListScreen[Checkpoints, CheckpointList]):
     COLUMNS = columns(with_run=True)
     TICK_SECONDS = 5.0
 
+    found: Checkpoints
+    follower: CheckpointList | None
+
     def __init__(self) -> None:
-        super().__init__(Checkpoints())
+        super().__init__()
+        self.found = Checkpoints()
         self._run: Path | None = None
         self._from_newest = False
         self.actions = CheckpointActions(self)

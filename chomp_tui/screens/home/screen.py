@@ -39,7 +39,7 @@ FIRST_CONFIG = "quickstart.yaml"
 CURVE_LINES = 8
 
 
-class HomeScreen(ListScreen[HomeSnapshot, RunList]):
+class HomeScreen(ListScreen):
     """All runs, live ones first, and the configurations to start others from."""
 
     MODE = "home"
@@ -52,8 +52,12 @@ class HomeScreen(ListScreen[HomeSnapshot, RunList]):
     COLUMNS = RUN_COLUMNS
     TICK_SECONDS = 2.0
 
+    found: HomeSnapshot
+    follower: RunList | None
+
     def __init__(self) -> None:
-        super().__init__(HomeSnapshot())
+        super().__init__()
+        self.found = HomeSnapshot()
 
     def compose_below(self) -> Sequence[Widget]:
         return [Vertical(Listing(CONFIG_COLUMNS, head=False, id="config-list"), id="home-configs", classes="panel")]
