@@ -130,8 +130,6 @@ class ExportDialog(Dialog[str]):
         self._tick()
         try:
             summary = await export(self._checkpoint, name, folder, self._environment, self._hear)
-            # Before anything is drawn: the dialog may be closed as soon as the summary is shown.
-            self._folders = await in_thread(self._free_folders)
         except EngineError as error:
             self._writing = ""
             self._enable(True)
@@ -139,6 +137,8 @@ class ExportDialog(Dialog[str]):
             self._fail(str(error))
             return
         self._writing = ""
+        # Before anything is drawn: the dialog may be closed as soon as the summary is shown.
+        self._folders = await in_thread(self._free_folders)
         self._enable(True)
         self._say(summary)
         self.query_one(Input).value = str(self._folders[name])
