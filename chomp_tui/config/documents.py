@@ -144,7 +144,7 @@ def save(document: ConfigDocument, path: Path, *, overwrite: bool = False) -> by
         now = target.read_bytes() if target.exists() else None
         known = document.disk if path == document.path else None
         if now is not None and now != known and not overwrite:
-            raise ChangedOnDisk(f"{path} was changed by another program since it was read here")
+            raise ChangedOnDisk(f"{path} was changed elsewhere since it was read here")
         mode = target.stat().st_mode if now is not None else None
         write_whole(target, data)
         if mode is not None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import psutil
+
 from chomp.record.text import sanitize
-from chomp_tui.platform.child import Answer, ask_child
+from chomp_tui.platform.child import child_process, read_errors
 
 UNREADABLE = "the engine's answer could not be read; is another version of chomp installed?"
 
@@ -49,22 +53,27 @@ async def ask_engine(
     """Run an engine to its end and return the JSON object that it printed last, {} if none; cancelling this kills it.
 
     Args:
-        on_start, on_errors: as of `ask_child`.
+        on_start: gets its pid.
+        on_errors: gets all that it has written on its error output so far, whenever there is more.
 
     Raises:
         EngineError: it cannot be started, it failed, or it took longer than the limit.
     """
     try:
-        answer = await ask_child(
-            command, environ, limit_seconds=limit_seconds, nice=nice, on_start=on_start, on_errors=on_errors
-        )
+        async with child_process(command, environ, on_start=on_start) as process, asyncio.timeout(limit_seconds):
+            if nice:
+                with contextlib.suppress(psutil.Error):
+                    psutil.Process(process.pid).nice(nice)
+            assert process.stdout is not None
+            out, errors = await asyncio.gather(process.stdout.read(), read_errors(process, on_errors))
+            code = await process.wait()
     except (OSError, ValueError) as error:
         if isinstance(error, TimeoutError) and limit_seconds is not None:
             raise EngineError(f"no answer within {limit_seconds:.0f} s") from None
         raise EngineError(start_problem(error)) from error
-    if answer.code != 0:
-        raise EngineError(sentence(answer))
-    return printed_object(answer.out)
+    if code != 0:
+        raise EngineError(sentence(code, errors))
+    return printed_object(out.decode("utf-8", "replace"))
 
 
 def start_problem(error: OSError | ValueError) -> str:
@@ -72,16 +81,16 @@ def start_problem(error: OSError | ValueError) -> str:
     return f"the engine could not be started: {getattr(error, 'strerror', None) or error}"
 
 
-def sentence(answer: Answer) -> str:
-    """The engine's own complaint, without what libraries print around it."""
-    lines = [line for line in sanitize(answer.err).splitlines() if line.strip()]
+def sentence(code: int, errors: str) -> str:
+    """Why an engine ended with `code`: its own words on its error output, without what libraries print around them."""
+    lines = [line for line in sanitize(errors).splitlines() if line.strip()]
     own = [index for index, line in enumerate(lines) if line.startswith("error: ")]
     if own:
         return "\n".join(lines[own[-1] :]).removeprefix("error: ")
-    if answer.code < 0:
+    if code < 0:
         # Its last line is about something else: a kernel short of memory kills without a warning.
-        return f"the engine was killed by signal {-answer.code}"
-    return lines[-1] if lines else f"the engine ended with code {answer.code} and said nothing"
+        return f"the engine was killed by signal {-code}"
+    return lines[-1] if lines else f"the engine ended with code {code} and said nothing"
 
 
 def printed_object(out: str) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chomp_tui.engine.process import engine_command, helper_environment, printed_object, sentence, start_problem
-from chomp_tui.platform.child import Answer, child_process, read_errors
+from chomp_tui.platform.child import child_process, read_errors
 
 ENDS = {
     "length": "the most it may write",
@@ -63,7 +63,7 @@ class SampleSession:
                 self.process = process
                 # Both at once: a full pipe would stop the child.
                 _, errors = await asyncio.gather(self._read(process), read_errors(process))
-                problem = sentence(Answer(await process.wait(), "", errors))
+                problem = sentence(await process.wait(), errors)
         except (OSError, ValueError) as error:
             problem = start_problem(error)
         self._is_ready = self.is_writing = False

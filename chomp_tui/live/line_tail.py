@@ -52,7 +52,6 @@ class LineTail(abc.ABC, Generic[T]):
     def take(self, lines: bytes) -> None:
         """Take in whole lines."""
 
-    @abc.abstractmethod
     def settle(self) -> None:
         """Called after the last block of a look."""
 

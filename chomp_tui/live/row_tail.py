@@ -50,9 +50,6 @@ class RowTail(LineTail[Columns]):
         if is_first and self.offset < self.size:
             self.rows.expect(int(len(self.rows) * self.size / self.offset * SPARE_ROOM))
 
-    def settle(self) -> None:
-        """Nothing to do: `take` keeps the rows."""
-
     @property
     def shown(self) -> Columns:
         """The overview of a long file until all of it is read, else the rows."""

@@ -9,23 +9,11 @@ import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
-
-import psutil
 
 # Of what a child writes on its error output, the end is kept.
 MOST_ERRORS = 100_000
 PIECE_BYTES = 1 << 16
 LONGEST_LINE_BYTES = 1 << 24
-
-
-@dataclass(frozen=True)
-class Answer:
-    """How a child ended, and what it wrote on its two outputs."""
-
-    code: int
-    out: str
-    err: str
 
 
 @contextlib.asynccontextmanager
@@ -70,36 +58,6 @@ async def child_process(
     except BaseException:
         await _kill(process)
         raise
-
-
-async def ask_child(
-    command: Sequence[str],
-    environ: Mapping[str, str],
-    *,
-    limit_seconds: float | None = None,
-    nice: int = 0,
-    on_start: Callable[[int], None] = lambda pid: None,
-    on_errors: Callable[[str], None] = lambda text: None,
-) -> Answer:
-    """Run a child to its end; cancelling this kills it.
-
-    Args:
-        on_start: gets its pid.
-        on_errors: gets all that it has written on its error output so far, whenever there is more.
-
-    Raises:
-        OSError, ValueError: it cannot be started.
-        TimeoutError: it took longer than the limit.
-    """
-    async with child_process(command, environ, on_start=on_start) as process:
-        if nice:
-            with contextlib.suppress(psutil.Error):
-                psutil.Process(process.pid).nice(nice)
-        assert process.stdout is not None
-        async with asyncio.timeout(limit_seconds):
-            out, err = await asyncio.gather(process.stdout.read(), read_errors(process, on_errors))
-            code = await process.wait()
-    return Answer(code, out.decode("utf-8", "replace"), err)
 
 
 async def _kill(process: Process) -> None:

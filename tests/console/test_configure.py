@@ -413,7 +413,7 @@ async def test_saving_keeps_comments_and_asks_before_it_overwrites_a_changed_fil
         console.file.write_text("# somebody else\n")
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
-        assert "another program" in console.text()
+        assert "elsewhere" in console.text()
         await pilot.press("n")
         await pilot.pause()
         assert console.file.read_text() == "# somebody else\n"

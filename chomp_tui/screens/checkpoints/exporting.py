@@ -137,9 +137,10 @@ class ExportDialog(Dialog[str]):
             self._fail(str(error))
             return
         self._writing = ""
+        # Before anything is drawn: the dialog may be closed as soon as the summary is shown.
+        self._folders = await in_thread(self._free_folders)
         self._enable(True)
         self._say(summary)
-        self._folders = await in_thread(self._free_folders)
         self.query_one(Input).value = str(self._folders[name])
         self.query_one(OptionList).focus()
 
