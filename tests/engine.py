@@ -182,23 +182,6 @@ def run(*args: object, timeout: float = 240, module: str = "chomp", **options: A
     return subprocess.CompletedProcess(command(*args, module=module), code, *texts)
 
 
-def reference_runs(folder: Path, **options: Any) -> Callable[[str], Path]:
-    """From the name of a configuration in `folder` to its run that nothing interrupted, trained once.
-
-    Args:
-        options: how `run` starts it.
-    """
-
-    def reference(name: str) -> Path:
-        path = folder / f"{name}-reference"
-        if not path.exists():
-            done = run("train", folder / f"{name}.yaml", "--run-dir", path, **options)
-            assert done.returncode == 0, done.stderr
-        return path
-
-    return reference
-
-
 class Engine:
     """`chomp ARGS` as a child process that can be watched and struck.
 
