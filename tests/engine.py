@@ -135,6 +135,13 @@ def _server(env: Mapping[str, str]) -> ForkServer | None:
     return _servers[key]
 
 
+def write_forking_command(path: Path) -> None:
+    """Write a program for shells that does what `chomp` does, forked from a process that has imported the engine."""
+    server = _server(os.environ)
+    assert server is not None, "the environment has changed since the tests began"
+    server.write_command(path)
+
+
 def close_servers() -> None:
     while _servers:
         _servers.popitem()[1].close()
