@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from jaxlib import xla_client
@@ -80,6 +81,13 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> References:
 
     base = tmp_path_factory.getbasetemp()
     return References((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "references")
+
+
+@pytest.fixture(autouse=True)
+def environment_stays() -> Iterator[None]:
+    """Restore variables that a command sets: engines are forked only with the environment the session began with."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

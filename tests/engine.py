@@ -135,6 +135,13 @@ def _server(env: Mapping[str, str]) -> ForkServer | None:
     return _servers[key]
 
 
+def write_forking_command(path: Path) -> None:
+    """Write a program for shells that does what `chomp` does, forked from a process that has imported the engine."""
+    server = _server(os.environ)
+    assert server is not None, "the environment has changed since the tests began"
+    server.write_command(path)
+
+
 def close_servers() -> None:
     while _servers:
         _servers.popitem()[1].close()
@@ -180,23 +187,6 @@ def run(*args: object, timeout: float = 240, module: str = "chomp", **options: A
             file.seek(0)
             texts.append(io.TextIOWrapper(file).read())
     return subprocess.CompletedProcess(command(*args, module=module), code, *texts)
-
-
-def reference_runs(folder: Path, **options: Any) -> Callable[[str], Path]:
-    """From the name of a configuration in `folder` to its run that nothing interrupted, trained once.
-
-    Args:
-        options: how `run` starts it.
-    """
-
-    def reference(name: str) -> Path:
-        path = folder / f"{name}-reference"
-        if not path.exists():
-            done = run("train", folder / f"{name}.yaml", "--run-dir", path, **options)
-            assert done.returncode == 0, done.stderr
-        return path
-
-    return reference
 
 
 class Engine:

@@ -6,6 +6,7 @@ JAX backend, and refuses to fork if it has; what a child imports, reads or chang
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -22,6 +23,29 @@ ROOT = Path(__file__).parent.parent
 # What `chomp train` imports before it opens its text; pyarrow, which a text then needs, starts a thread.
 PRELOADED = ("chomp.cli.loading", "chomp.cli.train", "chomp.train.loop", "chomp.generate.load")
 STATUS = struct.Struct("i")
+# Variables that libraries read when they are imported: what has others is not forked.
+READ_AT_IMPORT = ("JAX_", "XLA_", "EQX_")
+COMMAND = """\
+#!{python} -IS
+import json, os, socket, struct, sys
+
+read = {{name: value for name, value in os.environ.items() if name.startswith({prefixes!r})}}
+if read != {read!r}:
+    os.execv({chomp!r}, ["chomp", *sys.argv[1:]])
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+reading, writing = os.pipe()
+request = {{"module": "chomp", "args": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
+body = json.dumps(request).encode()
+socket.send_fds(server, [struct.pack("i", len(body))], [0, 1, 2, writing])
+server.sendall(body)
+os.close(writing)
+server.recv(4)
+(code,) = struct.unpack("i", os.read(reading, 4))
+if code < 0:
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
 
 
 class Forked:
@@ -62,23 +86,29 @@ class ForkServer:
 
     def __init__(self, environment: Mapping[str, str]):
         self._here, there = socket.socketpair()
+        self._environment = environment
         # OpenBLAS, which NumPy brings along, would start a thread for each further core.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forks", str(there.fileno())],
-            cwd=ROOT,
-            env={**environment, "OPENBLAS_NUM_THREADS": "1"},
-            pass_fds=[there.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
+        with socket.socket(socket.AF_UNIX) as listener:
+            # An address that the kernel chooses, outside the file system.
+            listener.bind("")
+            listener.listen()
+            self._address = listener.getsockname()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.forks", str(there.fileno()), str(listener.fileno())],
+                cwd=ROOT,
+                env={**environment, "OPENBLAS_NUM_THREADS": "1"},
+                pass_fds=[there.fileno(), listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
         there.close()
 
     def start(
         self, module: str, args: list[str], *, env: Mapping[str, str], cwd: Path, streams: tuple[int, ...]
     ) -> Forked:
         """Start `python -m MODULE ARGS` with file descriptors for its three streams."""
-        reading, writing = os.pipe()
         request = {"module": module, "args": args, "env": dict(env), "cwd": str(cwd)}
+        reading, writing = os.pipe()
         body = json.dumps(request).encode()
         socket.send_fds(self._here, [STATUS.pack(len(body))], [*streams, writing])
         self._here.sendall(body)
@@ -86,39 +116,74 @@ class ForkServer:
         (pid,) = STATUS.unpack(self._here.recv(STATUS.size, socket.MSG_WAITALL))
         return Forked(pid, reading)
 
+    def write_command(self, path: Path) -> None:
+        """Write a program that does what `chomp` does, forked; with other settings of libraries it starts `chomp`."""
+        read = {name: value for name, value in self._environment.items() if name.startswith(READ_AT_IMPORT)}
+        chomp = Path(sys.executable).with_name("chomp")
+        text = COMMAND.format(
+            python=sys.executable, chomp=str(chomp), address=self._address, read=read, prefixes=READ_AT_IMPORT
+        )
+        path.write_text(text)
+        path.chmod(0o700)
+
     def close(self) -> None:
         self._here.close()
         self._process.wait(60)
 
 
-def serve(control: socket.socket) -> None:
-    """Fork as told, and tell of each child's end, until the other side is gone."""
-    children: dict[int, tuple[int, int]] = {}
-    while True:
-        for ready in select.select([control, *children], [], [])[0]:
-            if ready is not control:
-                pid, status = children.pop(ready)
-                os.close(ready)
-                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                os.write(status, STATUS.pack(code))
-                os.close(status)
-                continue
-            head, received, _, _ = socket.recv_fds(control, STATUS.size, 4)
-            if not head:
-                return
-            request = json.loads(control.recv(*STATUS.unpack(head), socket.MSG_WAITALL))
-            threads = list(Path("/proc/self/task").iterdir())
-            assert len(threads) == 1, f"no fork is safe in a process of {len(threads)} threads"
-            pid = os.fork()
-            if pid == 0:
-                control.close()
-                for fd in (*children, *(status for _, status in children.values()), received[3]):
-                    os.close(fd)
-                become(request, received[:3])
-            for fd in received[:3]:
+class Server:
+    """Forks on a client's request and sends it the exit status of the child.
+
+    The server ends with its first client, the process that started it. A child of another client is killed when that
+    client ends.
+    """
+
+    def __init__(self, control: socket.socket, listener: socket.socket):
+        self._control, self._listener = control, listener
+        self._clients = [control]
+        # By a descriptor of each child: its pid, the pipe for its status, and who started it.
+        self._children: dict[int, tuple[int, int, socket.socket]] = {}
+
+    def serve(self) -> None:
+        while self._control in self._clients:
+            for ready in select.select([self._listener, *self._clients, *self._children], [], [])[0]:
+                if ready is self._listener:
+                    self._clients.append(self._listener.accept()[0])
+                elif isinstance(ready, socket.socket):
+                    self._answer(ready)
+                else:
+                    pid, status, _ = self._children.pop(ready)
+                    os.close(ready)
+                    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                    # A client may have ended before what it started.
+                    with contextlib.suppress(BrokenPipeError):
+                        os.write(status, STATUS.pack(code))
+                    os.close(status)
+
+    def _answer(self, client: socket.socket) -> None:
+        head, received, _, _ = socket.recv_fds(client, STATUS.size, 4)
+        if not head:
+            self._clients.remove(client)
+            client.close()
+            for pid, _, owner in self._children.values():
+                if owner is client and client is not self._control:
+                    os.kill(pid, signal.SIGKILL)
+            return
+        request = json.loads(client.recv(*STATUS.unpack(head), socket.MSG_WAITALL))
+        threads = list(Path("/proc/self/task").iterdir())
+        assert len(threads) == 1, f"no fork is safe in a process of {len(threads)} threads"
+        pid = os.fork()
+        if pid == 0:
+            for other in (self._listener, *self._clients):
+                other.close()
+            for fd in (*self._children, *(status for _, status, _ in self._children.values()), received[3]):
                 os.close(fd)
-            children[os.pidfd_open(pid)] = (pid, received[3])
-            control.sendall(STATUS.pack(pid))
+            become(request, received[:3])
+        for fd in received[:3]:
+            os.close(fd)
+        self._children[os.pidfd_open(pid)] = (pid, received[3], client)
+        with contextlib.suppress(BrokenPipeError):
+            client.sendall(STATUS.pack(pid))
 
 
 def become(request: dict[str, Any], streams: list[int]) -> None:
@@ -128,6 +193,9 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
         os.close(fd)
+    # The server's own streams take its files for seekable, as /dev/null is.
+    sys.stdin, sys.stdout = os.fdopen(0, "r", closefd=False), os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["env"])
@@ -153,7 +221,7 @@ def main() -> None:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    Server(*(socket.socket(fileno=int(fd)) for fd in sys.argv[1:3])).serve()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 Run as `python -m tests.poisoned ARGS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -29,7 +31,14 @@ def poisoned(token_losses: Callable[..., Any]) -> Callable[..., Any]:
     return losses
 
 
+@contextmanager
+def poisoned_models() -> Iterator[None]:
+    with ExitStack() as patches:
+        for kind in (DummyModel, MegalodonModel):
+            patches.enter_context(mock.patch.object(kind, "token_losses", poisoned(kind.token_losses)))
+        yield
+
+
 if __name__ == "__main__":
-    for kind in (DummyModel, MegalodonModel):
-        kind.token_losses = poisoned(kind.token_losses)  # type: ignore[method-assign]
-    main()
+    with poisoned_models():
+        main()

@@ -1,4 +1,4 @@
-"""Runs that tests compare with and copy, each trained once in a session."""
+"""Folders and runs that tests compare with and copy, each made once in a session."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ Train = Callable[..., subprocess.CompletedProcess[str]]
 
 
 class References:
-    """Finished runs by configuration; the worker that needs one first trains it, the others wait.
+    """What all workers of a session share: the first that needs a thing makes it, and the others wait for it.
 
-    Tests read these runs and change only copies.
+    Tests read these files and change only copies.
 
     Attributes:
         corpus: text for configurations.
@@ -30,43 +29,38 @@ class References:
     def __init__(self, folder: Path):
         self._folder = folder
         folder.mkdir(exist_ok=True)
-        self.corpus = folder / "corpus"
-        with self._building(self.corpus) as is_new:
-            if is_new:
-                write_corpus(self.corpus)
+        self.corpus = self.folder("corpus", lambda folder: write_corpus(folder, documents=200))
         self.config = dummy_config(self.corpus, train={"generate_every": 5, "generate_max_tokens": 4})
 
-    def run(self, train: Train, config: dict[str, Any], *options: str) -> Path:
-        """The directory of the run of `config`; beside it are `config.yaml`, and `out` with what the engine printed.
-
-        Args:
-            train: starts `chomp`; runs of different ways to start it are different runs.
-            options: of `chomp train`.
-        """
-        way = f"{train.__module__}.{train.__qualname__}"
-        key = hashlib.sha256(json.dumps([config, options, way], sort_keys=True).encode()).hexdigest()[:16]
-        folder = self._folder / key
-        with self._building(folder) as is_new:
-            if is_new:
+    def folder(self, name: str, fill: Callable[[Path], object]) -> Path:
+        """A folder of that name, which `fill` has filled."""
+        folder = self._folder / name
+        with folder.with_suffix(".lock").open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.seek(0)
+            if not lock.read():
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
-                path = write_config(folder / "config.yaml", config)
-                done = train("train", path, "--run-dir", folder / "run", *options)
-                assert done.returncode == 0, done.stderr
-                (folder / "out").write_text(done.stdout)
-        return folder / "run"
+                fill(folder)
+                lock.write("made")
+        return folder
+
+    def run(self, train: Train, config: dict[str, Any], *options: str) -> Path:
+        """The directory of the finished run of `config`, beside its `config.yaml`.
+
+        Args:
+            train: starts `chomp`; what another function starts is another run.
+            options: of `chomp train`.
+        """
+
+        def fill(folder: Path) -> None:
+            path = write_config(folder / "config.yaml", config)
+            done = train("train", path, "--run-dir", folder / "run", *options)
+            assert done.returncode == 0, done.stderr
+
+        key = json.dumps([config, options, train.__module__, train.__qualname__], sort_keys=True)
+        return self.folder(hashlib.sha256(key.encode()).hexdigest()[:16], fill) / "run"
 
     def copy(self, to: Path, train: Train, config: dict[str, Any], *options: str) -> Path:
         """A copy of that run, to be changed."""
         return Path(shutil.copytree(self.run(train, config, *options), to))
-
-    @contextmanager
-    def _building(self, what: Path) -> Iterator[bool]:
-        """Whether `what` is still to be made, while no other process makes it."""
-        with what.with_suffix(".lock").open("a+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            lock.seek(0)
-            is_new = not lock.read()
-            yield is_new
-            if is_new:
-                lock.write("made")

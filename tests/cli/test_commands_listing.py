@@ -20,6 +20,7 @@ from chomp.record.lock import RunLock
 from chomp.record.manifest import seal, set_tags
 from chomp.record.status import GONE
 from tests.engine import command
+from tests.in_process import run as run_here
 
 
 def invoke(cli: Any, *args: object) -> Result:
@@ -174,13 +175,11 @@ def test_checkpoints_are_listed_and_verified(tmp_path: Path) -> None:
     checked = json.loads(invoke(checkpoints.command, run, "--verify", "--json").output)
     assert [(row["step"], row["verified"], row["problems"]) for row in checked] == [(5, True, []), (10, True, [])]
     (run / "checkpoints" / "5" / "params" / "data").write_bytes(b"y" * 2000)
-    done = subprocess.run(command("checkpoints", run, "--verify"), capture_output=True, text=True, check=False)
+    done = run_here("checkpoints", run, "--verify")
     assert done.returncode == 5
     assert "DAMAGED: params/data has changed: its SHA-256 does not match" in done.stdout
     assert done.stderr == "error: damaged: step 5; --resume latest skips them\n"
-    assert subprocess.run(command("checkpoints", run), capture_output=True, check=False).returncode == 0, (
-        "only looked at"
-    )
+    assert run_here("checkpoints", run).returncode == 0, "only looked at"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"step": 5}', '{"saved_at": "yesterday", "train_loss": "low"}'])
@@ -188,14 +187,14 @@ def test_a_damaged_description_is_listed_as_such(text: str, tmp_path: Path) -> N
     run = make_run(tmp_path / "run", started())
     folder = make_checkpoint(run, 5)
     (folder / "meta.json").write_text(text)
-    result = subprocess.run(command("checkpoints", run, "--verify"), capture_output=True, text=True, check=False)
+    result = run_here("checkpoints", run, "--verify")
     assert result.returncode == 5, result.stderr
     assert "DAMAGED: meta.json has " in result.stdout
     assert "Traceback" not in result.stderr
 
 
 def test_checkpoints_of_what_is_no_run(tmp_path: Path) -> None:
-    done = subprocess.run(command("checkpoints", tmp_path), capture_output=True, text=True, check=False)
+    done = run_here("checkpoints", tmp_path)
     assert (done.returncode, done.stderr) == (
         5,
         f"error: {tmp_path} holds no run: it has neither events.jsonl nor checkpoints/\n",
@@ -219,7 +218,7 @@ def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", started())
     (run / "events.jsonl").unlink()
     (run / "events.jsonl").mkdir()
-    done = subprocess.run(command("runs", tmp_path), capture_output=True, text=True, check=False)
+    done = run_here("runs", tmp_path)
     assert done.returncode == 1
     assert done.stderr == f"error: {run / 'events.jsonl'}: Is a directory\n"
     assert socket.gethostname() not in done.stdout

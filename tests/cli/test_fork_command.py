@@ -11,7 +11,7 @@ from chomp.config import derive, derived_section, parse_config
 from chomp.record.manifest import list_checkpoints, seal
 from chomp.record.origin import read_origin
 from chomp.record.rundir import RunDir
-from tests.engine import run
+from tests.in_process import run
 
 
 @pytest.fixture

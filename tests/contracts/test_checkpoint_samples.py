@@ -14,18 +14,18 @@ from chomp.generate.sampling import SamplingOptions, encode_prompt, write
 from chomp.record.events import Phase
 from chomp.record.manifest import list_checkpoints
 from chomp.record.samples import read_samples
-from tests.engine import Engine, assert_same_run, dummy_config, run, write_config, write_corpus
+from tests.engine import Engine, assert_same_run, dummy_config
+from tests.engine import run as run_process
+from tests.in_process import run
+from tests.references import References
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.compile
 PROMPT, TOKENS = "def ", 12
 
 
-def trained(folder: Path, name: str, *, checkpoint: dict[str, Any], **train: Any) -> Path:
+def settings(references: References, *, checkpoint: dict[str, Any], **train: Any) -> dict[str, Any]:
     train = {"generate_prompts": [PROMPT], "generate_max_tokens": TOKENS, **train}
-    config = dummy_config(write_corpus(folder / "corpus"), train=train, checkpoint=checkpoint)
-    done = run("train", write_config(folder / f"{name}.yaml", config), "--run-dir", folder / name)
-    assert done.returncode == 0, done.stderr
-    return folder / name
+    return dummy_config(references.corpus, train=train, checkpoint=checkpoint)
 
 
 def sampled_steps(run_dir: Path) -> list[int]:
@@ -33,9 +33,9 @@ def sampled_steps(run_dir: Path) -> list[int]:
     return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_each_checkpoint_that_is_kept_has_samples(tmp_path: Path) -> None:
+def test_each_checkpoint_that_is_kept_has_samples(references: References) -> None:
     keeping = {"save_every": 4, "keep_every": 6, "keep_best": 2, "max_to_keep": 1}
-    run_dir = trained(tmp_path, "kept", checkpoint=keeping, generate_every=9, eval_every=5)
+    run_dir = references.run(run, settings(references, checkpoint=keeping, generate_every=9, eval_every=5))
     steps = sampled_steps(run_dir)
     assert len(steps) == len(set(steps)), "no step twice"
     kept = [info.step for info in list_checkpoints(run_dir / "checkpoints")]
@@ -56,31 +56,33 @@ def test_each_checkpoint_that_is_kept_has_samples(tmp_path: Path) -> None:
     assert f"    │ {PROMPT}" in run("checkpoints", run_dir, "--samples").stdout
 
 
-def test_which_checkpoints_are_sampled_is_a_choice_that_leaves_training_alone(tmp_path: Path) -> None:
-    keeping = {"save_every": 5, "keep_every": 10}
-    none = trained(tmp_path, "none", checkpoint=keeping, generate_every=8, generate_for_checkpoints="none")
+def test_which_checkpoints_are_sampled_is_a_choice_that_leaves_training_alone(references: References) -> None:
+    def trained(**train: Any) -> Path:
+        return references.run(run, settings(references, checkpoint={"save_every": 5, "keep_every": 10}, **train))
+
+    none = trained(generate_every=8, generate_for_checkpoints="none")
     assert sampled_steps(none) == [8, 16, 20]
-    auto = trained(tmp_path, "auto", checkpoint=keeping)
+    auto = trained()
     assert sampled_steps(auto) == [], "nobody asked for samples"
-    every = trained(tmp_path, "all", checkpoint=keeping, generate_for_checkpoints="all")
+    every = trained(generate_for_checkpoints="all")
     assert sampled_steps(every) == [5, 10, 15, 20]
     for other in (auto, every):
         assert_same_run(none, other, 20)
 
 
-def test_a_stop_while_a_checkpoint_is_sampled(tmp_path: Path) -> None:
+@pytest.mark.process
+def test_a_stop_while_a_checkpoint_is_sampled(references: References, tmp_path: Path) -> None:
     """The samples are owed, and the attempt that resumes ends with the files of a run that was not stopped."""
-    keeping = {"save_every": 5}
     # Enough tokens that the stop comes in their midst.
-    long = {"generate_for_checkpoints": "all", "generate_max_tokens": 400, "generate_prompts": [PROMPT] * 20}
-    whole = trained(tmp_path, "whole", checkpoint=keeping, **long)
+    long = {"generate_for_checkpoints": "all", "generate_max_tokens": 400, "generate_prompts": [PROMPT] * 8}
+    whole = references.run(run_process, settings(references, checkpoint={"save_every": 5}, **long))
     stopped = tmp_path / "stopped"
-    engine = Engine(stopped, "train", tmp_path / "whole.yaml", "--run-dir", stopped)
+    engine = Engine(stopped, "train", whole.parent / "config.yaml", "--run-dir", stopped)
     assert engine.wait_for(lambda event: isinstance(event, Phase) and event.name == "sample" and event.step == 10)
     engine.signal(signal.SIGTERM)
     assert engine.finish() == 143, engine.text()
     (saved,) = [info for info in list_checkpoints(stopped / "checkpoints") if info.step == 10]
     assert saved.meta["owed"] == ["sample"]
-    assert run("train", "--run-dir", stopped, "--resume", "latest").returncode == 0
+    assert run_process("train", "--run-dir", stopped, "--resume", "latest").returncode == 0
     assert_same_run(whole, stopped, 20)
     assert (stopped / "samples.jsonl").read_bytes() == (whole / "samples.jsonl").read_bytes()

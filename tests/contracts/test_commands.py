@@ -37,6 +37,8 @@ from tests.engine import (
     write_config,
     write_corpus,
 )
+from tests.in_process import run as run_here
+from tests.references import References
 
 pytestmark = pytest.mark.process
 
@@ -55,25 +57,22 @@ def paused(event: Event) -> bool:
     return isinstance(event, Phase) and event.name == "paused"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus and a configuration whose 60 steps take about two seconds."""
-    folder = tmp_path_factory.mktemp("commands")
+@pytest.fixture
+def reference(references: References) -> Path:
+    """A run whose 60 steps take about two seconds, which nothing interrupted."""
     config = dummy_config(
-        write_corpus(folder / "corpus"),
+        references.corpus,
         model={"model_dim": 96},
         train={"steps": STEPS, "batch_size": 8, "seq_len": 256, "grad_accum": 2, "generate_max_tokens": 8},
         checkpoint={"save_every": 0},
     )
-    write_config(folder / "config.yaml", config)
-    return folder
+    return references.run(run, config)
 
 
-@pytest.fixture(scope="module")
-def reference(folder: Path) -> Path:
-    done = run("train", folder / "config.yaml", "--run-dir", folder / "reference")
-    assert done.returncode == 0, done.stderr
-    return folder / "reference"
+@pytest.fixture
+def config(reference: Path) -> Path:
+    """The configuration of that run."""
+    return reference.parent / "config.yaml"
 
 
 class Console:
@@ -93,12 +92,14 @@ class Console:
 
 
 def ctl(run_dir: Path, *args: object) -> subprocess.CompletedProcess[str]:
-    return run("ctl", run_dir, *args)
+    return run_here("ctl", run_dir, *args)
 
 
-def test_everything_asked_during_a_pause_is_done_and_changes_no_number(folder: Path, reference: Path) -> None:
-    run_dir = folder / "paused"
-    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir)
+def test_everything_asked_during_a_pause_is_done_and_changes_no_number(
+    config: Path, reference: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "paused"
+    engine = Engine(run_dir, "train", config, "--run-dir", run_dir)
     console = Console(engine, run_dir)
     assert engine.wait_for(at_step(5)) is not None, engine.text()
     pause = console.ask("pause")
@@ -157,9 +158,9 @@ def test_everything_asked_during_a_pause_is_done_and_changes_no_number(folder: P
     )
 
 
-def test_evaluation_and_samples_while_training(folder: Path, reference: Path) -> None:
-    run_dir = folder / "asked"
-    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir)
+def test_evaluation_and_samples_while_training(config: Path, reference: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "asked"
+    engine = Engine(run_dir, "train", config, "--run-dir", run_dir)
     console = Console(engine, run_dir)
     assert engine.wait_for(at_step(3)) is not None, engine.text()
     for name in ("eval", "save", "sample"):
@@ -170,9 +171,9 @@ def test_evaluation_and_samples_while_training(folder: Path, reference: Path) ->
     assert_same_run(reference, run_dir, STEPS)
 
 
-def test_stop_saves_and_a_resume_makes_the_same_run(folder: Path, reference: Path) -> None:
-    run_dir = folder / "stopped"
-    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir)
+def test_stop_saves_and_a_resume_makes_the_same_run(config: Path, reference: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "stopped"
+    engine = Engine(run_dir, "train", config, "--run-dir", run_dir)
     assert engine.wait_for(at_step(9)) is not None, engine.text()
     asked = ctl(run_dir, "stop")
     assert asked.returncode == 0, asked.stderr
@@ -188,9 +189,9 @@ def test_stop_saves_and_a_resume_makes_the_same_run(folder: Path, reference: Pat
     assert_same_run(reference, run_dir, STEPS)
 
 
-def test_abort_leaves_without_saving(folder: Path) -> None:
-    run_dir = folder / "aborted"
-    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir)
+def test_abort_leaves_without_saving(config: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "aborted"
+    engine = Engine(run_dir, "train", config, "--run-dir", run_dir)
     console = Console(engine, run_dir)
     assert engine.wait_for(at_step(5)) is not None, engine.text()
     assert console.ask("save").ok
@@ -255,10 +256,10 @@ def test_before_the_first_step_the_end_is_obeyed_and_all_else_waits(tmp_path: Pa
     assert ended.reason == "stop requested before the first step: there was nothing new to save"
 
 
-def test_a_file_that_is_not_the_engine_s_own_is_refused_and_said(folder: Path) -> None:
+def test_a_file_that_is_not_the_engine_s_own_is_refused_and_said(config: Path, tmp_path: Path) -> None:
     """Written by another user, or writable by others: not obeyed, by neither the engine nor `chomp ctl`."""
-    run_dir = folder / "foreign"
-    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir, "-o", "train.steps=1000000")
+    run_dir = tmp_path / "foreign"
+    engine = Engine(run_dir, "train", config, "--run-dir", run_dir, "-o", "train.steps=1000000")
     assert engine.wait_for(at_step(2)) is not None, engine.text()
     path = run_dir / "commands.jsonl"
     send_command(path, Command("pause"))
@@ -279,9 +280,9 @@ def test_a_file_that_is_not_the_engine_s_own_is_refused_and_said(folder: Path) -
     assert f"warning: {refused.message}" in engine.text()
 
 
-def test_an_engine_that_ends_first_is_told_from_one_that_is_busy(folder: Path) -> None:
-    run_dir = folder / "ended-first"
-    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir, "-o", "train.steps=1000000")
+def test_an_engine_that_ends_first_is_told_from_one_that_is_busy(config: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "ended-first"
+    engine = Engine(run_dir, "train", config, "--run-dir", run_dir, "-o", "train.steps=1000000")
     assert engine.wait_for(at_step(2)) is not None, engine.text()
     unanswered = ctl(run_dir, "save", "--timeout", "0")
     assert unanswered.stdout.startswith("save requested (")

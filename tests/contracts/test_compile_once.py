@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from chomp.record.events import Compiled, RunEnded, Warned
 from chomp.record.manifest import list_checkpoints
-from tests.engine import dummy_config, events_of, run, tiny_config, write_config, write_corpus
+from tests.engine import dummy_config, events_of, tiny_config, write_config, write_corpus
+from tests.engine import run as run_process
+from tests.in_process import run
 
 
 @pytest.mark.process
@@ -23,7 +23,7 @@ def test_a_second_start_takes_the_step_from_a_private_cache(tmp_path: Path) -> N
     environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     printed = []
     for number in (1, 2):
-        done = run("train", path, "--run-dir", tmp_path / f"run{number}", env=environment)
+        done = run_process("train", path, "--run-dir", tmp_path / f"run{number}", env=environment)
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout)
     hits = [event.cache_hit for n in (1, 2) for event in events_of(tmp_path / f"run{n}", Compiled)]
@@ -39,25 +39,15 @@ def test_a_second_start_takes_the_step_from_a_private_cache(tmp_path: Path) -> N
         assert recompiled == []
 
 
-WITHOUT_ROOM = """
-import chomp.train.trainer
-from chomp.__main__ import main
-
-def compile_step(*args):
-    raise MemoryError("no room for the step")
-
-chomp.train.trainer.compile_step = compile_step
-main()
-"""
-
-
-@pytest.mark.process
-def test_a_step_that_cannot_be_compiled_leaves_no_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.compile
+def test_a_step_that_cannot_be_compiled_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint of step 0 would refuse the smaller model with which the run can begin after all."""
     path = write_config(tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus", documents=5)))
     run_dir = tmp_path / "run"
-    arguments = ["train", str(path), "--run-dir", str(run_dir)]
-    failed = subprocess.run([sys.executable, "-c", WITHOUT_ROOM, *arguments], capture_output=True, text=True)
+    arguments = ["train", path, "--run-dir", run_dir]
+    with monkeypatch.context() as patch:
+        patch.setattr("chomp.train.trainer.compile_step", without_room)
+        failed = run(*arguments)
     assert failed.returncode == 1, failed.stderr
     assert "MemoryError: no room for the step" in failed.stderr
     ended = events_of(run_dir, RunEnded)[-1]
@@ -66,3 +56,7 @@ def test_a_step_that_cannot_be_compiled_leaves_no_checkpoint(tmp_path: Path) -> 
     assert list_checkpoints(run_dir / "checkpoints") == []
     done = run(*arguments, "--resume", "latest", "-o", "model.model_dim=8", "-o", "train.steps=3")
     assert done.returncode == 0, done.stderr
+
+
+def without_room(*args: object) -> None:
+    raise MemoryError("no room for the step")

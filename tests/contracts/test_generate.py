@@ -13,18 +13,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chomp.cli.generate import command
-from tests.engine import dummy_config, run, write_config, write_corpus
+from tests.engine import dummy_config
+from tests.in_process import run
+from tests.references import References
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.compile
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("generate")
-    write_config(folder / "config.yaml", dummy_config(write_corpus(folder / "corpus"), train={"steps": 4}))
-    done = run("train", folder / "config.yaml", "--run-dir", folder / "run")
-    assert done.returncode == 0, done.stderr
-    return folder / "run"
+@pytest.fixture
+def trained(references: References) -> Path:
+    return references.run(run, dummy_config(references.corpus, train={"steps": 4}))
 
 
 def generate(trained: Path, *args: object, **given: Any) -> Result:
@@ -69,6 +67,7 @@ def test_what_cannot_be_meant_is_refused(trained: Path, tmp_path: Path) -> None:
     assert (binary.exit_code, f"--prompt-file: {file} is not UTF-8 at byte 2" in binary.stderr) == (2, True)
 
 
+@pytest.mark.process
 def test_a_program_asks_line_by_line_and_may_end_a_continuation(trained: Path) -> None:
     args = [sys.executable, "-m", "chomp", "generate", str(trained), "--interactive", "--json", "--max-tokens", "9"]
     child = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from chomp.config.data import DataConfig, TokenizerConfig
 from chomp.data.sources.files import FilesSource
@@ -24,7 +26,6 @@ from tests.engine import (
     assert_same_run,
     events_of,
     optimized,
-    reference_runs,
     rows,
     run,
     slow_dummy_config,
@@ -32,6 +33,7 @@ from tests.engine import (
     write_config,
     write_corpus,
 )
+from tests.references import References
 
 pytestmark = pytest.mark.process
 
@@ -95,9 +97,13 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exact")
+@pytest.fixture
+def configs(references: References) -> Path:
+    """The folder with the configurations of all variants."""
+    return references.folder("exact", write_configs)
+
+
+def write_configs(folder: Path) -> None:
     corpus = write_corpus(folder / "corpus")
     write_stream(folder / "stream", corpus)
     source = FilesSource(DataConfig(backend="files", files=[str(corpus / "*.txt")]))
@@ -123,7 +129,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             checkpoint={"save_every": SAVE_EVERY, "max_to_keep": 3},
         )
         write_config(folder / f"{name}.yaml", config)
-    return folder
 
 
 def write_stream(folder: Path, corpus: Path) -> None:
@@ -133,16 +138,21 @@ def write_stream(folder: Path, corpus: Path) -> None:
     (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(runs: Path) -> Callable[[str], Path]:
-    # Cold, and the runs compared with them forked: string hashes differ between the two, and nothing else may.
-    return reference_runs(runs, env=optimized(), cold=True)
+def cold(*args: object) -> subprocess.CompletedProcess[str]:
+    """The runs compared with these are forked: string hashes differ between the two, and nothing else may."""
+    return run(*args, env=optimized(), cold=True)
 
 
-def kill_at(runs: Path, name: str, run_dir: Path, instant: Instant, delay_seconds: float, *, fresh: bool) -> bool:
+@pytest.fixture
+def uninterrupted(configs: Path, references: References) -> Callable[[str], Path]:
+    """From a variant's name to its run that nothing interrupted."""
+    return lambda name: references.run(cold, yaml.safe_load((configs / f"{name}.yaml").read_text()))
+
+
+def kill_at(configs: Path, name: str, run_dir: Path, instant: Instant, delay_seconds: float, *, fresh: bool) -> bool:
     """Start or resume, kill at the instant; False if the run was over before."""
     resume = () if fresh else ("--resume", "latest")
-    engine = Engine(run_dir, "train", runs / f"{name}.yaml", "--run-dir", run_dir, *resume, env=optimized())
+    engine = Engine(run_dir, "train", configs / f"{name}.yaml", "--run-dir", run_dir, *resume, env=optimized())
     event = engine.wait_for(instant)
     if event is None:
         assert engine.finish() == 0, engine.text()
@@ -152,8 +162,8 @@ def kill_at(runs: Path, name: str, run_dir: Path, instant: Instant, delay_second
     return engine.finish() == -signal.SIGKILL
 
 
-def finish_and_compare(runs: Path, name: str, run_dir: Path, reference: Path) -> None:
-    done = run("train", runs / f"{name}.yaml", "--run-dir", run_dir, "--resume", "latest", env=optimized())
+def finish_and_compare(configs: Path, name: str, run_dir: Path, reference: Path) -> None:
+    done = run("train", configs / f"{name}.yaml", "--run-dir", run_dir, "--resume", "latest", env=optimized())
     assert done.returncode == 0, done.stderr + done.stdout
     assert_same_run(reference, run_dir, STEPS)
     assert [row["step"] for row in rows(run_dir)] == list(range(1, STEPS + 1))
@@ -161,25 +171,31 @@ def finish_and_compare(runs: Path, name: str, run_dir: Path, reference: Path) ->
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_killed_and_resumed_again_and_again(name: str, runs: Path, uninterrupted: Callable[[str], Path]) -> None:
+def test_killed_and_resumed_again_and_again(
+    name: str, configs: Path, uninterrupted: Callable[[str], Path], tmp_path: Path
+) -> None:
     reference = uninterrupted(name)
-    run_dir = runs / f"{name}-killed"
+    run_dir = tmp_path / "killed"
     *_, instants = VARIANTS[name]
-    killed = [kill_at(runs, name, run_dir, instant, 0.0, fresh=number == 0) for number, instant in enumerate(instants)]
+    killed = [
+        kill_at(configs, name, run_dir, instant, 0.0, fresh=number == 0) for number, instant in enumerate(instants)
+    ]
     assert all(killed), f"the run ended before it could be killed: {killed}"
     began = len(events_of(run_dir, RunStarted))
     assert began == len(instants) - instants.count(at_data), "an attempt outlived the opening of its data"
-    finish_and_compare(runs, name, run_dir, reference)
+    finish_and_compare(configs, name, run_dir, reference)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(10))
-def test_fifty_kills_at_random_instants(seed: int, runs: Path, uninterrupted: Callable[[str], Path]) -> None:
+def test_fifty_kills_at_random_instants(
+    seed: int, configs: Path, uninterrupted: Callable[[str], Path], tmp_path: Path
+) -> None:
     """Ten runs, each killed at least five times at instants drawn at random."""
     rng = random.Random(seed)
     name = list(PAIRS)[seed % len(PAIRS)]
     reference = uninterrupted(name)
-    run_dir = runs / f"{name}-random-{seed}"
+    run_dir = tmp_path / "killed"
     kills, fresh = 0, True
     while kills < 5:
         reached = max((row["step"] for row in rows(run_dir)), default=0) if (run_dir / "metrics.jsonl").exists() else 0
@@ -193,9 +209,9 @@ def test_fifty_kills_at_random_instants(seed: int, runs: Path, uninterrupted: Ca
                 while_saving(ahead // SAVE_EVERY * SAVE_EVERY),
             ]
         instant = rng.choice(instants)
-        assert kill_at(runs, name, run_dir, instant, rng.random() * 0.02, fresh=fresh), (
+        assert kill_at(configs, name, run_dir, instant, rng.random() * 0.02, fresh=fresh), (
             "the run ended before its kills were done"
         )
         kills, fresh = kills + 1, False
-    finish_and_compare(runs, name, run_dir, reference)
+    finish_and_compare(configs, name, run_dir, reference)
     print(f"seed {seed}: {name}, {kills} kills, {len(events_of(run_dir, Checkpoint))} checkpoint events")

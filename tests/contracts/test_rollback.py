@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import yaml
 
 from chomp.record.commands import Command, send_command
 from chomp.record.events import Checkpoint, Event, NonFinite, RolledBack, RunEnded, RunStarted, Step, Warned
@@ -18,7 +19,6 @@ from tests.engine import (
     Engine,
     assert_same_run,
     events_of,
-    reference_runs,
     rows,
     run,
     saved_arrays,
@@ -28,7 +28,9 @@ from tests.engine import (
     write_config,
     write_corpus,
 )
-from tests.poisoned import POISON
+from tests.in_process import run as run_here
+from tests.poisoned import POISON, poisoned_models
+from tests.references import References
 
 pytestmark = pytest.mark.process
 
@@ -74,10 +76,13 @@ def told(run_dir: Path) -> list[RolledBack]:
     return [event for event in events_of(run_dir, RolledBack) if isinstance(event, RolledBack)]
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def configs(references: References) -> Path:
     """Configurations over a text that is read less than once, and over the same text without its bad documents."""
-    folder = tmp_path_factory.mktemp("rollback")
+    return references.folder("rollback", write_configs)
+
+
+def write_configs(folder: Path) -> None:
     for variant, (build, data, batch, numbers, _) in VARIANTS.items():
         for name, bad in (("clean", ()), ("bad", numbers)):
             corpus = write_corpus(folder / f"{name}-{variant}", documents=900)
@@ -91,12 +96,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 debug={"nonfinite": "rollback", "rollback_lr_factor": FACTOR, "rollback_steps": BEYOND},
             )
             write_config(folder / f"{name}-{variant}.yaml", config)
-    return folder
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(runs: Path) -> Callable[[str], Path]:
-    return reference_runs(runs, module="tests.poisoned")
+@pytest.fixture
+def uninterrupted(configs: Path, references: References) -> Callable[[str], Path]:
+    """From a configuration's name to its run that nothing interrupted."""
+    return lambda name: references.run(poisoned, yaml.safe_load((configs / f"{name}.yaml").read_text()))
 
 
 @pytest.mark.parametrize("variant", ["sequential", "megalodon"])
@@ -127,7 +132,7 @@ def test_the_text_goes_on_behind_the_bad_batch_and_the_rate_is_lower_for_a_while
     assert [event.topic for event in events_of(bad, Warned) if isinstance(event, Warned)] == [], "nothing recompiled"
 
 
-def test_no_batch_is_lost_but_the_bad_one(runs: Path, uninterrupted: Callable[[str], Path], tmp_path: Path) -> None:
+def test_no_batch_is_lost_but_the_bad_one(configs: Path, uninterrupted: Callable[[str], Path], tmp_path: Path) -> None:
     """Positions are functions of the batches read, so that a longer run over good text must stand at the same one."""
     bad = uninterrupted("bad-sequential")
     behind = sum(event.from_step - event.step for event in told(bad))
@@ -136,22 +141,24 @@ def test_no_batch_is_lost_but_the_bad_one(runs: Path, uninterrupted: Callable[[s
         # As long as the bad ones, so that all batches are cut at the same places.
         (corpus / f"{number:03d}.txt").write_text("def + class return\n")
     options = ("-o", f'data.files=["{corpus}/*.txt"]', "-o", f"train.steps={STEPS + behind}")
-    done = run("train", runs / "clean-sequential.yaml", "--run-dir", tmp_path / "longer", *options)
+    done = run_here("train", configs / "clean-sequential.yaml", "--run-dir", tmp_path / "longer", *options)
     assert done.returncode == 0, done.stderr
     assert saved_position(bad, STEPS) == saved_position(tmp_path / "longer", STEPS + behind)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_killed_around_a_rollback_and_resumed(variant: str, runs: Path, uninterrupted: Callable[[str], Path]) -> None:
+def test_killed_around_a_rollback_and_resumed(
+    variant: str, configs: Path, uninterrupted: Callable[[str], Path], tmp_path: Path
+) -> None:
     reference = uninterrupted(f"bad-{variant}")
     first = told(reference)[0]
     next_save = first.step + SAVE_EVERY
     assert next_save < first.until_step, "the checkpoint after the rollback carries the lower rate"
-    run_dir = runs / f"{variant}-killed"
+    run_dir = tmp_path / "killed"
 
     def kill_at(*instants: Callable[[Event], bool], fresh: bool = False) -> None:
         resume = () if fresh else ("--resume", "latest")
-        options = ("train", runs / f"bad-{variant}.yaml", "--run-dir", run_dir, *resume)
+        options = ("train", configs / f"bad-{variant}.yaml", "--run-dir", run_dir, *resume)
         engine = Engine(run_dir, *options, module="tests.poisoned")
         for instant in instants:
             assert engine.wait_for(instant) is not None, engine.text()
@@ -176,7 +183,7 @@ def test_killed_around_a_rollback_and_resumed(variant: str, runs: Path, uninterr
     kills = [(is_bad,), (is_back,), (is_back, at_row(first.step + 2)), (is_back, is_saving), (is_back, is_saved)]
     for number, kill in enumerate(VARIANTS[variant].kills):
         kill_at(*kills[kill], fresh=number == 0)
-    done = poisoned("train", runs / f"bad-{variant}.yaml", "--run-dir", run_dir, "--resume", "latest")
+    done = poisoned("train", configs / f"bad-{variant}.yaml", "--run-dir", run_dir, "--resume", "latest")
     assert done.returncode == 0, done.stderr + done.stdout
     started = events_of(run_dir, RunStarted)[-1]
     assert isinstance(started, RunStarted)
@@ -185,11 +192,12 @@ def test_killed_around_a_rollback_and_resumed(variant: str, runs: Path, uninterr
     assert_same_run(reference, run_dir, STEPS)
 
 
-def test_without_a_checkpoint_the_run_begins_again_with_the_next_text(runs: Path, tmp_path: Path) -> None:
+def test_without_a_checkpoint_the_run_begins_again_with_the_next_text(configs: Path, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", documents=900)
     poison(corpus, (45,))
     options = ("-o", f'data.files=["{corpus}/*.txt"]', "-o", "train.steps=12", "-o", "checkpoint.save_every=0")
-    done = poisoned("train", runs / "bad-sequential.yaml", "--run-dir", tmp_path / "run", *options)
+    with poisoned_models():
+        done = run_here("train", configs / "bad-sequential.yaml", "--run-dir", tmp_path / "run", *options)
     assert done.returncode == 0, done.stderr
     (back,) = told(tmp_path / "run")
     assert back.step == 0
@@ -201,12 +209,14 @@ def test_without_a_checkpoint_the_run_begins_again_with_the_next_text(runs: Path
     assert int(arrays["state/skipped"]) == 0
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_text_that_stays_bad_ends_the_run(runs: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_passed_over_and_text_that_stays_bad_ends_the_run(
+    configs: Path, tmp_path: Path
+) -> None:
     corpus = write_corpus(tmp_path / "corpus")
     run_dir = tmp_path / "run"
     options = ("-o", f'data.files=["{corpus}/*.txt"]', "-o", "train.steps=1000000", "-o", "checkpoint.save_every=0")
     options += ("-o", "debug.max_consecutive_rollbacks=2")
-    arguments = ("train", runs / "bad-sequential.yaml", "--run-dir", run_dir, *options)
+    arguments = ("train", configs / "bad-sequential.yaml", "--run-dir", run_dir, *options)
     engine = Engine(run_dir, *arguments, module="tests.poisoned")
 
     def ask(*commands: str) -> None:

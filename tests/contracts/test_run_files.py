@@ -1,4 +1,4 @@
-"""What a run leaves on disk and on the terminal, whole runs of an engine process."""
+"""What a run leaves on disk and on the terminal, whole runs of an engine."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from tests.engine import (
     dummy_config,
     events_of,
     rows,
-    run,
     saved_arrays,
     saved_position,
     steps_of,
     write_config,
     write_corpus,
 )
+from tests.engine import run as run_process
+from tests.in_process import run
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.compile
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m"
 CONTROL = re.compile("[^\n\t\x20-\x7e\xa0-\uffff]|[\u202a-\u202e]")
@@ -161,14 +162,16 @@ def test_the_time_budget_survives_a_resume_and_counts_what_was_lost(done: Path, 
     assert all(value >= 0 for value in second.values())
 
 
+@pytest.mark.process
 def test_a_terminal_that_knows_no_unicode(done: Path, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    ran = run("train", done / "config.yaml", "--run-dir", tmp_path / "run", "-o", "train.steps=3", env=env)
+    ran = run_process("train", done / "config.yaml", "--run-dir", tmp_path / "run", "-o", "train.steps=3", env=env)
     assert ran.returncode == 0, ran.stderr
     assert "switched off" not in ran.stdout
     assert "completed at step 3" in ran.stdout
 
 
+@pytest.mark.process
 def test_a_reader_that_leaves_does_not_stop_the_run(done: Path, tmp_path: Path) -> None:
     """`chomp train … | head -1`."""
     import subprocess

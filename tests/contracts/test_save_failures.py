@@ -17,7 +17,8 @@ from chomp.record.commands import Command, send_command
 from chomp.record.event_log import read_events
 from chomp.record.events import Checkpoint, Event, RunEnded, Step, Warned
 from chomp.record.manifest import list_checkpoints, verify
-from tests.engine import Engine, dummy_config, events_of, rows, run, write_config, write_corpus
+from tests.engine import Engine, dummy_config, events_of, rows, write_config, write_corpus
+from tests.in_process import run
 
 pytestmark = pytest.mark.process
 

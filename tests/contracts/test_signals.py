@@ -28,6 +28,7 @@ from tests.engine import (
     write_config,
     write_corpus,
 )
+from tests.references import References
 
 pytestmark = pytest.mark.process
 
@@ -59,12 +60,11 @@ INSTANTS: dict[str, Callable[[Event], bool]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("signals")
-    corpus = write_corpus(folder / "corpus", documents=200)
+@pytest.fixture
+def reference(references: References) -> Path:
+    """A run with every kind of work between its steps, which nothing interrupted."""
     config = dummy_config(
-        corpus,
+        references.corpus,
         model={"model_dim": 96},
         data={"max_eval_samples": 150},
         train={
@@ -79,21 +79,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         checkpoint={"save_every": 10, "max_to_keep": 3},
     )
-    write_config(folder / "config.yaml", config)
-    return folder
+    return references.run(run, config)
 
 
-@pytest.fixture(scope="module")
-def reference(folder: Path) -> Path:
-    done = run("train", folder / "config.yaml", "--run-dir", folder / "reference")
-    assert done.returncode == 0, done.stderr
-    return folder / "reference"
+@pytest.fixture
+def config(reference: Path) -> Path:
+    """The configuration of that run."""
+    return reference.parent / "config.yaml"
 
 
-def strike(folder: Path, run_dir: Path, name: str, number: int) -> None:
+def strike(config: Path, run_dir: Path, name: str, number: int) -> None:
     """Start or resume the run, send it a signal in the phase of that name, and look at what it leaves behind."""
     resume = ("--resume", "latest") if run_dir.exists() else ()
-    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir, *resume)
+    engine = Engine(run_dir, "train", config, "--run-dir", run_dir, *resume)
     if name == "paused":
         assert engine.wait_for(at_step(33)) is not None, engine.text()
         send_command(run_dir / "commands.jsonl", Command("pause"))
@@ -119,12 +117,14 @@ def strike(folder: Path, run_dir: Path, name: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.soak)])
-def test_stopped_in_every_phase_and_resumed(first: signal.Signals, folder: Path, reference: Path) -> None:
-    run_dir = folder / f"struck-{first.name}"
+def test_stopped_in_every_phase_and_resumed(
+    first: signal.Signals, config: Path, reference: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / f"struck-{first.name}"
     both = [first, *(number for number in SIGNALS if number != first)]
     for index, name in enumerate(INSTANTS):
-        strike(folder, run_dir, name, both[index % 2])
-    done = run("train", folder / "config.yaml", "--run-dir", run_dir, "--resume", "latest")
+        strike(config, run_dir, name, both[index % 2])
+    done = run("train", config, "--run-dir", run_dir, "--resume", "latest")
     assert done.returncode == 0, done.stderr
     assert_same_run(reference, run_dir, STEPS)
     assert [row["step"] for row in rows(run_dir)] == list(range(1, STEPS + 1))
@@ -265,9 +265,9 @@ def test_the_second_signal_while_step_0_is_saved(tmp_path: Path) -> None:
     assert warned == [f"{run_dir} has no checkpoint yet: starting again at step 0 in the same directory"]
 
 
-def test_hangup_does_not_stop_a_run(folder: Path, reference: Path) -> None:
-    run_dir = folder / "hung-up"
-    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir)
+def test_hangup_does_not_stop_a_run(config: Path, reference: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "hung-up"
+    engine = Engine(run_dir, "train", config, "--run-dir", run_dir)
     assert engine.wait_for(at_step(5)) is not None, engine.text()
     engine.signal(signal.SIGHUP)
     assert engine.finish() == 0, engine.text()
@@ -278,13 +278,13 @@ def test_hangup_does_not_stop_a_run(folder: Path, reference: Path) -> None:
     ]
 
 
-def test_a_terminal_that_is_closed_leaves_the_run_alive(folder: Path, reference: Path) -> None:
+def test_a_terminal_that_is_closed_leaves_the_run_alive(config: Path, reference: Path, tmp_path: Path) -> None:
     """On a terminal of its own, whose other end goes away: a hang-up, and every later write to it fails."""
-    run_dir = folder / "on-a-terminal"
+    run_dir = tmp_path / "on-a-terminal"
     terminal, other = os.openpty()
     # The leader of a new session makes the first terminal that it opens its own.
     on_terminal = ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(other)]
-    args = command("train", folder / "config.yaml", "--run-dir", run_dir)
+    args = command("train", config, "--run-dir", run_dir)
     engine = subprocess.Popen([*on_terminal, *args], stdin=subprocess.DEVNULL, start_new_session=True)
     drain_until(terminal, b"step ")
     os.close(other)
@@ -306,13 +306,13 @@ def drain_until(terminal: int, wanted: bytes, timeout: float = 120) -> None:
             seen += os.read(terminal, 4096)
 
 
-def test_a_pipe_that_nobody_reads_holds_up_nothing(folder: Path, reference: Path) -> None:
+def test_a_pipe_that_nobody_reads_holds_up_nothing(config: Path, reference: Path, tmp_path: Path) -> None:
     """A laptop closed behind an SSH connection, or Ctrl+S: the run goes on to its end without its terminal."""
-    run_dir = folder / "blocked"
+    run_dir = tmp_path / "blocked"
     reading, writing = os.pipe()
     # As small as a pipe can be, so that a few lines fill it.
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
-    engine = Engine(run_dir, "train", folder / "config.yaml", "--run-dir", run_dir, stdout=writing, stderr=writing)
+    engine = Engine(run_dir, "train", config, "--run-dir", run_dir, stdout=writing, stderr=writing)
     os.close(writing)
     try:
         assert engine.finish(120) == 0

@@ -4,49 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from chomp.analysis.heldout import open_heldout
 from chomp.export.formats import FORMATS
 from chomp.export.int8 import read
-from tests.engine import run, tiny_config, write_config, write_corpus
+from chomp.generate.load import load_trained
+from tests.engine import tiny_config
 from tests.export.test_export import LLAMA
+from tests.in_process import run
+from tests.references import References
 
-pytestmark = pytest.mark.process
 STEPS = 6
 
 
-SCORED_AGAIN = """
-import json, sys
-from pathlib import Path
-
-from chomp.export.int8 import read
-from chomp.generate.load import load_trained
-from chomp.analysis.heldout import open_heldout
-
-with open_heldout(load_trained(Path(sys.argv[1]))) as score:
-    again = score(read(Path(sys.argv[2])).params)
-print(json.dumps({"nats_per_token": again.loss, "bits_per_byte": again.bpb}))
-"""
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def finished(references: References) -> Path:
     """The directory of a small Llama's run."""
-    folder = tmp_path_factory.mktemp("llama")
     config = tiny_config(
-        write_corpus(folder / "corpus"),
+        references.corpus,
         model=LLAMA,
         train={"steps": STEPS, "log_every": STEPS},
         checkpoint={"save_every": STEPS},
     )
-    write_config(folder / "config.yaml", config)
-    done = run("train", folder / "config.yaml", "--run-dir", folder / "run")
-    assert done.returncode == 0, done.stderr
-    return folder / "run"
+    return references.run(run, config)
 
 
 @pytest.fixture
@@ -73,11 +56,10 @@ def test_int8_says_what_it_costs(finished: Path, tmp_path: Path) -> None:
     assert loss["before"] == {"nats_per_token": evaluated["loss"], "bits_per_byte": evaluated["bpb"]}
     assert (loss["tokens"], loss["bytes"]) == (evaluated["tokens"], evaluated["bytes"])
 
-    # What the reader gives back scores as was said, to the bit, in a process that compiles as the command does.
-    again = subprocess.run(
-        [sys.executable, "-c", SCORED_AGAIN, finished, tmp_path / "out"], capture_output=True, text=True, check=True
-    )
-    assert loss["after"] == json.loads(again.stdout)
+    # What the reader returns has the loss that the command printed, to the bit.
+    with open_heldout(load_trained(finished)) as score:
+        again = score(read(tmp_path / "out").params)
+    assert loss["after"] == {"nats_per_token": again.loss, "bits_per_byte": again.bpb}
     assert 0 < abs(loss["after"]["nats_per_token"] - evaluated["loss"]) < 0.05
 
     plain = run("export", finished, "--to", "int8", "--output", tmp_path / "plain", "--no-measure")

@@ -2,59 +2,44 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import dataclasses
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.engine import dummy_config, write_config, write_corpus
-
-# A stand-in for the compiled step that says who called it, and then is the compiled step.
-MEASURED = """
-import dataclasses, json, sys, traceback
-from pathlib import Path
 import chomp
-import chomp.train.trainer
-from chomp.__main__ import main
+from chomp.train.trainer import compile_step
+from tests.engine import dummy_config, write_config, write_corpus
+from tests.in_process import run
 
-ROOT = Path(chomp.__file__).parent
-compile_step = chomp.train.trainer.compile_step
-
-def compile_measured(*args):
-    compiled = compile_step(*args)
-
-    def step(state, batch):
-        frames = [
-            (Path(frame.filename).relative_to(ROOT).as_posix(), frame.name)
-            for frame in traceback.extract_stack()
-            if Path(frame.filename).is_relative_to(ROOT)
-        ]
-        print("FRAMES", json.dumps(frames), file=sys.stderr)
-        return compiled.step(state, batch)
-
-    return dataclasses.replace(compiled, step=step)
-
-chomp.train.trainer.compile_step = compile_measured
-main()
-"""
+PACKAGE = Path(chomp.__file__).parent
 
 
-@pytest.mark.process
-def test_six_frames_in_three_files(tmp_path: Path) -> None:
-    path = write_config(
-        tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus", documents=5), train={"steps": 3})
-    )
-    arguments = ["train", str(path), "--run-dir", str(tmp_path / "run")]
-    done = subprocess.run([sys.executable, "-c", MEASURED, *arguments], capture_output=True, text=True, timeout=240)
+def test_six_frames_in_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[tuple[str, str]]] = []
+
+    def compile_recording(*args: Any) -> Any:
+        """The compiled step, which records who calls it."""
+        compiled = compile_step(*args)
+
+        def step(state: Any, batch: Any) -> Any:
+            frames = [(Path(frame.filename), frame.name) for frame in traceback.extract_stack()]
+            own = [(path, name) for path, name in frames if path.is_relative_to(PACKAGE)]
+            calls.append([(path.relative_to(PACKAGE).as_posix(), name) for path, name in own])
+            return compiled.step(state, batch)
+
+        return dataclasses.replace(compiled, step=step)
+
+    monkeypatch.setattr("chomp.train.trainer.compile_step", compile_recording)
+    config = dummy_config(write_corpus(tmp_path / "corpus", documents=5), train={"steps": 3})
+    done = run("train", write_config(tmp_path / "config.yaml", config), "--run-dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    told = [json.loads(line[7:]) for line in done.stderr.splitlines() if line.startswith("FRAMES ")]
-    assert len(told) == 3
-    for frames in told:
-        # What finds and calls the command is the command line's, and not of training.
-        begin = frames.index(["cli/train.py", "command"])
-        below = frames[begin:]
-        assert below[-1] == ["train/trainer.py", "advance"]
+    assert len(calls) == 3
+    for frames in calls:
+        # What finds and calls the command belongs to the command line, and not to training.
+        below = frames[frames.index(("cli/train.py", "command")) :]
+        assert below[-1] == ("train/trainer.py", "advance")
         assert len(below) <= 6, below
         assert len({file for file, _ in below}) <= 3, below

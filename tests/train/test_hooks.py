@@ -11,15 +11,20 @@ from typing import Any
 
 import pytest
 
+from chomp.config.load import load_config
 from chomp.errors import ConfigError
-from chomp.record.commands import Command
+from chomp.record.commands import Command, send_command
 from chomp.record.events import Acknowledged
-from chomp.record.manifest import list_checkpoints
+from chomp.record.manifest import Resume, list_checkpoints
 from chomp.train.control import StopRequest, StopRequestedError, StopSwitch
 from chomp.train.hooks.base import Hook, run_hooks
+from chomp.train.loop import run_training
 from chomp.train.progress import TrainProgress
+from chomp.train.request import RunRequest
 from chomp.train.restorer import Start
+from chomp.train.trainer import Trainer
 from tests.engine import dummy_config, events_of, rows, write_config, write_corpus
+from tests.in_process import restored_state
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,62 +43,43 @@ def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
     assert (run_dir / "checkpoints" / "20" / "manifest.json").exists()
 
 
-OWN_HOOK = """
-import sys
-from chomp.cli.engine import prepare_environment
+class OwnHook(Hook):
+    """Has a command and a job; a stop during the first attempt cuts the job short."""
 
-prepare_environment()
-
-from pathlib import Path
-from chomp.config.load import load_config
-from chomp.record.commands import Command, send_command
-from chomp.train.control import StopRequest
-from chomp.train.hooks.base import Hook
-from chomp.train.loop import run_training
-from chomp.train.request import RunRequest
-
-resume = sys.argv[1]
-
-class Own(Hook):
     every, command, job = 4, "norm", "norm"
 
-    def on_start(self, trainer):
+    def __init__(self, resume: Resume):
+        self.resume, self.steps = resume, list[int]()
+
+    def on_start(self, trainer: Trainer) -> None:
         for name in ("norm", "nrom"):
             send_command(trainer.session.run.commands, Command(name, id=name))
 
-    def on_step(self, trainer):
-        if resume == "none":
+    def on_step(self, trainer: Trainer) -> None:
+        if self.resume == "none":
             trainer.session.switch.set(StopRequest("stopped by the hook", 143))
         trainer.session.switch.check()
-        print(f"own {trainer.progress.step}")
+        self.steps.append(trainer.progress.step)
 
-    def on_command(self, trainer, command):
+    def on_command(self, trainer: Trainer, command: Command) -> str:
         return f"the norm of step {trainer.progress.step}"
 
-loaded = load_config("config.yaml")
-raise SystemExit(run_training(RunRequest(loaded, Path("run"), resume=resume), hooks=[Own()]))
-"""
 
-
-@pytest.mark.process
 def test_a_hook_answers_its_command_and_is_done_again_where_a_stop_cut_it_short(tmp_path: Path) -> None:
-    write_config(tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus"), train={"steps": 10}))
-
-    def train(resume: str) -> subprocess.CompletedProcess[str]:
-        arguments = [sys.executable, "-c", OWN_HOOK, resume]
-        return subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=240)
-
-    stopped = train("none")
-    assert stopped.returncode == 143, stopped.stderr
-    (saved,) = list_checkpoints(tmp_path / "run" / "checkpoints")
-    assert (saved.step, saved.meta["owed"]) == (4, ["norm"])
-    resumed = train("latest")
-    assert resumed.returncode == 0, resumed.stderr
-    assert re.findall(r"own (\d+)", resumed.stdout) == ["4", "8", "10"]
+    config = dummy_config(write_corpus(tmp_path / "corpus"), train={"steps": 10})
+    loaded = load_config(write_config(tmp_path / "config.yaml", config))
+    first, second = OwnHook("none"), OwnHook("latest")
+    with restored_state():
+        assert run_training(RunRequest(loaded, tmp_path / "run", first.resume), [first]) == 143
+        (saved,) = list_checkpoints(tmp_path / "run" / "checkpoints")
+        assert (saved.step, saved.meta["owed"], first.steps) == (4, ["norm"], [])
+        assert run_training(RunRequest(loaded, tmp_path / "run", second.resume), [second]) == 0
+    assert second.steps == [4, 8, 10]
     answers = [(a.command, a.ok, a.message) for a in events_of(tmp_path / "run", Acknowledged)]
     unknown = "unknown command 'nrom'; known: abort, eval, pause, resume, sample, save, stop"
-    first, second = [(("norm", True, f"the norm of step {step}"), ("nrom", False, unknown)) for step in (0, 4)]
-    assert answers == [*first, *second]
+    assert answers == [
+        answer for step in (0, 4) for answer in (("norm", True, f"the norm of step {step}"), ("nrom", False, unknown))
+    ]
 
 
 class Recorder(Hook):
