@@ -317,7 +317,7 @@ def test_ctl_without_a_run(tmp_path: Path) -> None:
     other = ctl(tmp_path, "save")
     assert (other.returncode, other.stderr) == (
         5,
-        f"error: the engine of {tmp_path} was started on elsewhere; run python -m chomp ctl there\n",
+        f"error: the engine of {tmp_path} was started on elsewhere; run chomp ctl there\n",
     )
     prompt = ctl(tmp_path, "save", "--prompt", "x")
     assert prompt.returncode == 2
