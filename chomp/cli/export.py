@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from chomp.record.text import size
+
 
 @click.command("export")
 @click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
@@ -43,7 +45,6 @@ def command(
         raise click.UsageError("--no-measure is only for --to int8; no other format measures the loss")
     from chomp.cli.engine import prepare_environment
     from chomp.record.rundir import open_run_around
-    from chomp.record.text import size
 
     open_run_around(source)
     prepare_environment()

@@ -28,7 +28,7 @@ class LogPart:
 
 
 class LogTail:
-    """Reads a log from its last 200 kB on; a file that was replaced or became shorter is begun again."""
+    """Reads a log from its last `TAIL_BYTES` on; a file that was replaced or became shorter is begun again."""
 
     def __init__(self, path: Path):
         self.path = path
