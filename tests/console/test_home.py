@@ -16,7 +16,7 @@ from chomp.record.events import Step
 from chomp.record.lock import RunLock
 from chomp.record.origin import Origin, write_origin
 from chomp.record.rundir import RunDir
-from chomp.record.text import size
+from chomp.record.text import one_line, size
 from chomp_tui.app import ChompApp
 from chomp_tui.screens.home.screen import CURVE_LINES, HomeScreen
 from chomp_tui.settings import Settings
@@ -395,6 +395,10 @@ async def test_a_long_name_is_not_cut_where_there_is_room(tmp_path: Path) -> Non
 )
 def test_a_text_that_is_too_long(text: str, width: int, middle: bool, expected: str) -> None:
     assert fit_text(text, width, middle=middle) == expected
+
+
+def test_a_text_of_one_line_keeps_columns_and_steers_no_terminal() -> None:
+    assert one_line("\n  lr   3e-4\n\n    why\tnot\x1b[2J \n") == "  lr   3e-4 why not�[2J "
 
 
 @pytest.mark.parametrize("size", SIZES)
