@@ -8,7 +8,7 @@ from chomp.record.events import Acknowledged, Checkpoint, Evaluated, Event, Samp
 from chomp.record.run_view import RunView, fold_many
 from chomp.sinks.console import EtaMeter
 from chomp_tui.live.eta import elapsed_seconds, eta_seconds, progress, step_seconds
-from tests.console.runs import T0, ended, phase, row, started
+from tests.fakeruns import T0, ended, phase, row, started
 
 
 def view(*events: Event) -> RunView:

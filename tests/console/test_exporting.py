@@ -15,11 +15,11 @@ from chomp.record.rundir import RunDir
 from chomp_tui.platform.child import Answer
 from chomp_tui.screens.checkpoints import exporting
 from chomp_tui.screens.checkpoints.exporting import ExportDialog, free_folder, read_offers, summary
-from tests.console.homes import make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, frame, until
 from tests.console.test_checkpoints_screen import filled, host
 from tests.engine import dummy_config, write_config, write_corpus
 from tests.engine import run as engine
+from tests.fakeruns import make_checkpoint, make_run
 
 # Whole screens at every size, and an engine.
 

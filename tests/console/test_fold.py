@@ -22,7 +22,7 @@ from chomp.record.events import (
     Warned,
 )
 from chomp.record.run_view import MOST_SAMPLES, MOST_WARNINGS, RunView, fold, fold_many
-from tests.console.runs import T0, ended, lines, phase, row, started
+from tests.fakeruns import T0, ended, lines, phase, row, started
 
 
 def evaluated(step: int, loss: float = 2.0, t: float = T0) -> Evaluated:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chomp.record.codec import decode
 from chomp.record.events import KINDS, Event
 from chomp.record.run_view import RunView, fold, fold_many
-from tests.console.runs import T0
+from tests.fakeruns import T0
 
 HOSTILE = st.one_of(
     st.none(),

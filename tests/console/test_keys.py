@@ -29,9 +29,8 @@ from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Ask
-from tests.console.fakeruns import FakeRun, write_run
-from tests.console.homes import make_checkpoint
 from tests.console.hosting import until
+from tests.fakeruns import FakeRun, make_checkpoint, write_run
 
 # Beside the scopes of screens there are those of the whole console, of dialogs, and of what stands on a screen.
 SCREENS = [scope for scope in keys.SCOPES if scope not in ("app", "dialog", *keys.WITHIN)]

@@ -24,7 +24,7 @@ from chomp.sinks.rows import RowFiles, keep_rows_up_to
 from chomp_tui.live import line_tail, row_tail
 from chomp_tui.live.feed import Follower
 from chomp_tui.live.row_tail import RowTail, plain_block, table_block
-from tests.console.runs import T0, ended, lines, phase, row, row_lines, started, write
+from tests.fakeruns import T0, ended, lines, phase, row, row_lines, started, write
 
 
 def read_all(tail: RowTail) -> Columns:
