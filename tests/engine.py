@@ -189,6 +189,14 @@ def run(*args: object, timeout: float = 240, module: str = "chomp", **options: A
     return subprocess.CompletedProcess(command(*args, module=module), code, *texts)
 
 
+def wait_until(happened: Callable[[], object], timeout: float = 60) -> None:
+    """Wait until `happened` returns something true."""
+    deadline = time.monotonic() + timeout
+    while not happened():
+        assert time.monotonic() < deadline, f"it did not happen in {timeout} s"
+        time.sleep(0.005)
+
+
 class Engine:
     """`chomp ARGS` as a child process that can be watched and struck.
 

@@ -14,12 +14,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chomp.cli import checkpoints, runs
-from chomp.record.event_log import EventWriter
-from chomp.record.events import Phase, RunEnded, RunStarted, Step
+from chomp.record.events import Event, Phase, Step
 from chomp.record.lock import RunLock
 from chomp.record.manifest import seal, set_tags
+from chomp.record.rundir import RunDir
 from chomp.record.status import GONE
 from tests.engine import command
+from tests.fakeruns import append, ended, started
 from tests.in_process import run as run_here
 
 
@@ -27,32 +28,10 @@ def invoke(cli: Any, *args: object) -> Result:
     return CliRunner().invoke(cli, [str(arg) for arg in args])
 
 
-def started(steps: int = 100, resumed_from: int | None = None) -> RunStarted:
-    return RunStarted(
-        pid=1,
-        host="h",
-        attempt=1,
-        resumed_from=resumed_from,
-        versions={},
-        device={},
-        environment={},
-        parameters=1,
-        tokens_per_step=1,
-        total_steps=steps,
-    )
-
-
-def make_run(path: Path, *events: Any) -> Path:
+def make_run(path: Path, *events: Event) -> Path:
     path.mkdir(parents=True)
-    writer = EventWriter(path / "events.jsonl")
-    for event in events:
-        writer.write(event)
-    writer.close()
+    append(RunDir(path), *events, t=time.time())
     return path
-
-
-def ended(status: Any, reason: str = "", code: int = 0) -> RunEnded:
-    return RunEnded(status=status, reason=reason, step=5, exit_code=code, time_budget_seconds={})
 
 
 def states(folder: Path) -> dict[str, dict[str, Any]]:
@@ -73,18 +52,18 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 def test_the_state_of_every_kind_of_run(tmp_path: Path) -> None:
     step = Step(row={"step": 5, "loss": 2.5})
-    make_run(tmp_path / "done", started(), step, ended("completed"))
+    make_run(tmp_path / "done", started(), step, ended("completed", 5))
     make_run(tmp_path / "killed", started(), step)
-    make_run(tmp_path / "broken", started(), step, ended("crashed", "No space left on device", 5))
+    make_run(tmp_path / "broken", started(), step, ended("crashed", 5, "No space left on device"))
     make_run(
         tmp_path / "refused",
         started(),
         step,
-        ended("completed"),
+        ended("completed", 5),
         Phase(name="data", step=0),
-        ended("crashed", "other settings", 5),
+        ended("crashed", 5, "other settings"),
     )
-    make_run(tmp_path / "never", Phase(name="data", step=0), ended("crashed", "no such file", 3))
+    make_run(tmp_path / "never", Phase(name="data", step=0), ended("crashed", 0, "no such file"))
     make_run(tmp_path / "empty")
     away = make_run(tmp_path / "away", started(), step)
     (away / "lock").write_text(json.dumps({"pid": 7, "host": "elsewhere", "started": 1.0}))
@@ -106,9 +85,9 @@ def test_the_state_of_every_kind_of_run(tmp_path: Path) -> None:
     assert found["live"]["pid"] == os.getpid()
     assert found["away"]["reason"] == "on elsewhere; this machine cannot tell whether it still runs"
     assert found["killed"]["reason"] == GONE
-    assert (found["done"]["step"], found["done"]["total_steps"], found["done"]["loss"]) == (5, 100, 2.5)
+    assert (found["done"]["step"], found["done"]["total_steps"], found["done"]["loss"]) == (5, 1000, 2.5)
     text = invoke(runs.command, tmp_path).output
-    assert "broken   crashed      step 5/100  loss 2.5000" in text
+    assert "broken   crashed      step 5/1000  loss 2.5000" in text
     assert "No space left on device" in text
 
 
@@ -127,7 +106,7 @@ DAMAGED = {
 def test_half_written_and_foreign_event_logs(name: str, tmp_path: Path) -> None:
     make_run(tmp_path / "bad")
     (tmp_path / "bad" / "events.jsonl").write_bytes(DAMAGED[name])
-    make_run(tmp_path / "good", started(), ended("completed"))
+    make_run(tmp_path / "good", started(), ended("completed", 5))
     (tmp_path / "bad" / "config_resolved.json").write_text("{ not json")
     (tmp_path / "bad" / "lock").write_bytes(b"\xff\xff")
     found = states(tmp_path)
@@ -136,7 +115,7 @@ def test_half_written_and_foreign_event_logs(name: str, tmp_path: Path) -> None:
 
 
 def test_hostile_names_are_shown_harmlessly(tmp_path: Path) -> None:
-    make_run(tmp_path / "x\x1b[31m\x07y", started(), ended("crashed", "\x1b[2J"))
+    make_run(tmp_path / "x\x1b[31m\x07y", started(), ended("crashed", 5, "\x1b[2J"))
     result = invoke(runs.command, tmp_path)
     assert "\x1b" not in result.output
     assert "x�[31m�y" in result.output
@@ -145,7 +124,7 @@ def test_hostile_names_are_shown_harmlessly(tmp_path: Path) -> None:
 def test_a_huge_folder(tmp_path: Path) -> None:
     """300 runs and 3,000 other things; one run has 200,000 rows."""
     for number in range(300):
-        make_run(tmp_path / f"run-{number:03}", started(), ended("completed"))
+        make_run(tmp_path / f"run-{number:03}", started(), ended("completed", 5))
     for number in range(3000):
         (tmp_path / f"other-{number}").mkdir()
     row = b'{"v":1,"t":1700000000.0,"kind":"step","step":%d,"loss":2.5}\n'

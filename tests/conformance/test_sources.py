@@ -148,7 +148,8 @@ def test_training_and_evaluation_share_no_text_and_lose_none(open_source, source
     assert data.has_eval
     scored = [scored_tokens(batch.labels, batch.segment_ids) for batch in data.eval_batches()]
     # What nothing comes before is read and not scored.
-    evaluated = sorted_bytes([*scored, *(tokens[:1] for tokens in data._eval_tokens)])
+    first = [np.frombuffer(text.encode()[:1], np.uint8).astype(int) + 3 for text in data.iter_heldout_texts()]
+    evaluated = sorted_bytes([*scored, *first])
     both = sorted_bytes([evaluated + 3, *(batch.input_ids for batch in data.train_iterator())])
     whole = open_source(*source, "data.repeat=false", "data.shuffle=false")
     assert set(data.heldout_texts()).isdisjoint(text_of(whole))

@@ -78,7 +78,7 @@ class Host(App[None]):
 
 
 def frame(app: App[Any]) -> list[str]:
-    """The lines of the screen as text."""
+    """The lines of the screen as text, from Textual's compositor: the public export is SVG, without lines."""
     return [strip.text for strip in app.screen._compositor.render_strips()]
 
 

@@ -14,7 +14,7 @@ from chomp.record.rundir import RunDir
 from chomp.record.status import Liveness, Status, status
 from chomp_tui.live.alerts import Alert, alerts, newest_spike
 from chomp_tui.live.feed import RunUpdate
-from tests.console.runs import T0, ended, phase, row, started
+from tests.fakeruns import T0, ended, phase, row, started
 
 HERE = Liveness(pid=4711, since=T0 - 5)
 GB = 10**9

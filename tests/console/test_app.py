@@ -21,9 +21,9 @@ from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import load_settings
 from chomp_tui.state import ConsoleState, StartView
 from chomp_tui.widgets.dialogs import Read
-from tests.console.fakeruns import FakeRun, write_run
 from tests.console.hosting import frame, until
 from tests.console.plainuser import read_only
+from tests.fakeruns import FakeRun, write_run
 
 # Each test starts the whole console.
 

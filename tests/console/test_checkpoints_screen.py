@@ -32,8 +32,8 @@ from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
-from tests.console.homes import TEXT, make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, console_state, frame, paints, until
+from tests.fakeruns import TEXT, make_checkpoint, make_run
 
 # Every size and key of a whole screen, in hundreds of frames.
 

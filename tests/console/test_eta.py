@@ -9,7 +9,7 @@ from chomp.record.fold import fold
 from chomp.record.run_view import RunView
 from chomp.sinks.console import EtaMeter
 from chomp_tui.live.eta import elapsed_seconds, eta_seconds, progress, step_seconds
-from tests.console.runs import T0, ended, phase, row, started
+from tests.fakeruns import T0, ended, phase, row, started
 
 
 def view(*events: Event) -> RunView:

@@ -16,11 +16,11 @@ from chomp_tui.engine import export
 from chomp_tui.engine.export import free_folder, read_offers, summary
 from chomp_tui.engine.process import engine_command, printed_object
 from chomp_tui.screens.checkpoints.exporting import ExportDialog
-from tests.console.homes import make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, frame, until
 from tests.console.test_checkpoints_screen import filled, host
 from tests.engine import dummy_config, write_config, write_corpus
 from tests.engine import run as engine
+from tests.fakeruns import make_checkpoint, make_run
 
 # Whole screens at every size, and an engine.
 

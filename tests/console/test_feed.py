@@ -21,7 +21,7 @@ from chomp_tui.live import log_tail as logtail
 from chomp_tui.live.event_tail import EventTail
 from chomp_tui.live.feed import Follower, RunFeed, RunUpdate
 from chomp_tui.live.log_tail import LogTail
-from tests.console.runs import T0, ended, lines, phase, row, row_lines, started, write
+from tests.fakeruns import T0, ended, lines, phase, row, row_lines, started, write
 
 PATIENCE_SECONDS = 20.0
 

@@ -24,7 +24,7 @@ from chomp.record.events import (
 from chomp.record.fold import MOST_SAMPLES, MOST_WARNINGS, fold
 from chomp.record.run_view import RunView
 from chomp_tui.screens.run.charts import tokens_at
-from tests.console.runs import T0, ended, lines, phase, row, started
+from tests.fakeruns import T0, ended, lines, phase, row, started
 
 
 def evaluated(step: int, loss: float = 2.0, t: float = T0) -> Evaluated:

@@ -13,7 +13,7 @@ from chomp.record.codec import decode
 from chomp.record.events import KINDS, Event
 from chomp.record.fold import fold
 from chomp.record.run_view import RunView
-from tests.console.runs import T0
+from tests.fakeruns import T0
 
 HOSTILE = st.one_of(
     st.none(),

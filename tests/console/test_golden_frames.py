@@ -22,11 +22,10 @@ from chomp_tui.screens.device.screen import DeviceScreen
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState, StartView
-from tests.console.fakeruns import FakeRun, write_run
-from tests.console.homes import TEXT, make_checkpoint, make_run
 from tests.console.hosting import frame, until
 from tests.console.test_configure import FIGURES
 from tests.device.fake_nvml import fake
+from tests.fakeruns import TEXT, FakeRun, make_checkpoint, make_run, write_run
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIGS = Path(__file__).parents[2] / "configs"

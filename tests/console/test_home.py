@@ -25,8 +25,8 @@ from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.dialogs import Choose
 from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text
 from chomp_tui.widgets.run_rows import tall_curve
-from tests.console.homes import append, ended, make_checkpoint, make_run
 from tests.console.hosting import SIZES, Host, console_state, frame, paints, until
+from tests.fakeruns import append, ended, make_checkpoint, make_run
 
 # Every size and key of a whole screen, in hundreds of frames.
 

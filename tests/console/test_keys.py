@@ -30,9 +30,8 @@ from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Ask
-from tests.console.fakeruns import FakeRun, write_run
-from tests.console.homes import make_checkpoint
 from tests.console.hosting import until
+from tests.fakeruns import FakeRun, make_checkpoint, write_run
 
 SCREENS = {one.mode: one.keys for one in keys.SCREENS}
 # A chart's crosshair goes before the screen; Enter ends the typing of a name.

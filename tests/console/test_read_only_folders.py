@@ -14,10 +14,9 @@ from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import load_settings
 from chomp_tui.state import ConsoleState, StartView
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
-from tests.console.fakeruns import FakeRun, write_run
-from tests.console.homes import TEXT, ended, make_checkpoint, make_run
 from tests.console.hosting import frame, until
 from tests.console.plainuser import read_only
+from tests.fakeruns import TEXT, FakeRun, ended, make_checkpoint, make_run, write_run
 
 # Each starts the whole console.
 

@@ -26,7 +26,7 @@ from chomp_tui.live import line_tail, row_tail
 from chomp_tui.live.feed import Follower
 from chomp_tui.live.row_tail import RowTail, plain_block, table_block
 from chomp_tui.screens.run.charts import tokens_at
-from tests.console.runs import T0, ended, lines, phase, row, row_lines, started, write
+from tests.fakeruns import T0, ended, lines, phase, row, row_lines, started, write
 
 
 def read_all(tail: RowTail) -> Columns:

@@ -41,8 +41,8 @@ from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Ask
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.samples import SamplesPanel
-from tests.console.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
 from tests.console.hosting import SIZES, Host, console_state, frame, until
+from tests.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
 
 # Every size and key of a whole screen, in hundreds of frames.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from chomp.record.events import Step
 from chomp.record.lock import RunLock
 from chomp.record.summary import SummaryReader
 from chomp_tui.live.run_list import HomeSnapshot, RunList, folder_bytes, read_header
-from tests.console.homes import append, ended, make_checkpoint, make_run, started
+from tests.fakeruns import append, ended, make_checkpoint, make_run, started
 
 
 class Deliveries:
@@ -88,7 +89,7 @@ def test_the_thread_tells_of_changes_only_and_adds_up_sizes(tmp_path: Path) -> N
     runlist.start()
     listing = deliveries.wait(2)
     assert listing.runs[0].bytes == folder_bytes(run.path) > 0
-    append(run, started(300, 20))
+    append(run, started(20, total_steps=300), t=time.time())
     assert deliveries.wait(3).runs[0].total_steps == 300
     runlist.stop()
     assert len(deliveries.seen) == 3

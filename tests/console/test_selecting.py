@@ -13,8 +13,8 @@ from chomp_tui import theme
 from chomp_tui.chart.frame import Series
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.listing import Column, Listing, Row, cell
-from tests.console.fakeruns import FakeRun, write_run
 from tests.console.test_run_screen import frame, host, screen_of, shows
+from tests.fakeruns import FakeRun, write_run
 
 ROWS = [Row(str(number), {"name": cell(f"run {number}"), "state": cell("done", "good")}) for number in range(40)]
 

@@ -18,7 +18,7 @@ from chomp.record.lock import RunLock
 from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
 from chomp.record.status import COPIED, GONE, Liveness, patience_seconds, read_liveness, status
-from tests.console.runs import T0, ended, phase, row, started
+from tests.fakeruns import T0, ended, phase, row, started
 
 HERE = Liveness(pid=4711, since=T0 - 5)
 NOBODY = Liveness()

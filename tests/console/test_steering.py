@@ -25,11 +25,10 @@ from chomp_tui.engine import commands
 from chomp_tui.engine.commands import SentCommand
 from chomp_tui.live.feed import RunFeed
 from chomp_tui.widgets.dialogs import Ask, Choose
-from tests.console.fakeruns import FakeRun, append, hold, write_run
 from tests.console.hosting import Host, frame, until
-from tests.console.runs import ended, phase, row, started, write
 from tests.console.test_run_screen import LIVE, host, screen_of, shows
 from tests.engine import Engine, dummy_config, events_of, write_config, write_corpus
+from tests.fakeruns import FakeRun, append, ended, hold, phase, row, started, write, write_run
 
 TRAINING = Status("training", "●", "live", is_live=True)
 ENDED = Status("stopped", "■", "idle", "stop requested")

@@ -34,6 +34,7 @@ from tests.engine import (
     rows,
     run,
     steps_of,
+    wait_until,
     write_config,
     write_corpus,
 )
@@ -293,7 +294,7 @@ def test_an_engine_that_ends_first_is_told_from_one_that_is_busy(config: Path, t
     waiting = subprocess.Popen(
         [*engine_ctl(run_dir), "eval"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(1.5)
+    wait_until(lambda: (run_dir / "commands.jsonl").read_text().count('"eval"') == 2)
     engine.signal(signal.SIGKILL)
     engine.finish()
     _, said = waiting.communicate(timeout=30)

@@ -7,7 +7,6 @@ import re
 import resource
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from chomp.record.commands import Command, send_command
 from chomp.record.event_log import read_events
 from chomp.record.events import Checkpoint, Event, RunEnded, Step, Warned
 from chomp.record.manifest import list_checkpoints, verify
-from tests.engine import Engine, dummy_config, events_of, rows, write_config, write_corpus
+from tests.engine import Engine, dummy_config, events_of, rows, wait_until, write_config, write_corpus
 from tests.in_process import run
 
 pytestmark = pytest.mark.process
@@ -199,7 +198,8 @@ def test_lines_wait_for_a_full_disk_and_none_is_torn(disk: Disk, configure: Call
     assert engine.wait_for(lambda event: isinstance(event, Step) and event.row["step"] >= 50) is not None
     disk.fill()
     seen = (run_dir / "metrics.jsonl").stat().st_size
-    time.sleep(1.5)
+    before = engine.text().count("\nstep ")
+    wait_until(lambda: engine.text().count("\nstep ") > before + 50)
     assert engine.process.poll() is None, engine.text()
     assert (run_dir / "metrics.jsonl").stat().st_size < seen + 2 * 4096, "the disk was meant to be full"
     shown = engine.text().count("\nstep ")

@@ -15,6 +15,7 @@ from chomp.data.sources.base import StreamCursor, StreamSource
 from chomp.data.sources.build import divide_stream
 from chomp.data.tokenizers import build_tokenizer
 from chomp.errors import DataError
+from tests.engine import wait_until
 
 TEXTS = [f"document {number} " + "xyz"[number % 3] * (number * 7 % 40) for number in range(30)]
 
@@ -213,8 +214,7 @@ def test_closing_ends_a_wait_for_a_retry(stream_data):
     data = stream_data(source, "data.prefetch=2", delay=60.0)
     iterator = data.train_iterator()
     iterator.start_prefetch()
-    while source.reads < 8:
-        time.sleep(0.01)
+    wait_until(lambda: source.reads >= 8)
     begin = time.monotonic()
     data.close()
     assert time.monotonic() - begin < 2

@@ -148,6 +148,7 @@ def test_every_prompt_length_shares_the_programs_of_powers_of_two(tmp_path: Path
             return made.prefill(ids, capacity)
 
     with pytest.MonkeyPatch.context() as patch:
+        # The compiled function itself: a program that an earlier test compiled would not call the model again.
         patch.setattr("chomp.model.decoding._prefilled", lambda model, ids, capacity: Watched().prefill(ids, capacity))
         for length in range(16, 32):
             list(Continuation(made, tokenizer(), [70] * length, SamplingOptions(17), 0))

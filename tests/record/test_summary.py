@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from chomp.record.codec import decode, encode, json_line
 from chomp.record.event_log import read_events
-from chomp.record.events import Evaluated, Event, Phase, RunEnded, RunStarted, Sampled, Step, Warned
+from chomp.record.events import Evaluated, Event, Phase, RunStarted, Sampled, Step, Warned
 from chomp.record.fold import fold
 from chomp.record.lock import RunLock
 from chomp.record.manifest import seal
@@ -22,25 +23,13 @@ from chomp.record.rundir import RunDir
 from chomp.record.status import COPIED, Liveness, status
 from chomp.record.summary import SummaryReader, summarize
 from chomp.record.tail import read_tail, thinned_losses
+from tests import fakeruns
+from tests.fakeruns import ended
 
 
 def started(total: int, resumed_from: int | None, attempt: int = 1) -> RunStarted:
-    return RunStarted(
-        pid=1,
-        host="h",
-        attempt=attempt,
-        resumed_from=resumed_from,
-        versions={},
-        device={"platform": "gpu", "name": "Card", "count": 2},
-        environment={},
-        parameters=1000,
-        tokens_per_step=1,
-        total_steps=total,
-    )
-
-
-def ended(status: Any, step: int, reason: str) -> RunEnded:
-    return RunEnded(status=status, reason=reason, step=step, exit_code=0, time_budget_seconds={})
+    plain = fakeruns.started(resumed_from, attempt=attempt, total_steps=total)
+    return replace(plain, device={"platform": "gpu", "name": "Card", "count": 2})
 
 
 def story(seed: int) -> tuple[list[Event], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from chomp.record.events import (
 from chomp.record.text import count, duration, elapsed, loss, plural, row_line, sanitize, size
 from chomp.sinks import ConsoleSink
 from chomp.sinks.console import EtaMeter
+from tests import fakeruns
 
 ROW: dict[str, Any] = {
     "step": 10,
@@ -48,20 +50,8 @@ class Terminal(io.StringIO):
 
 
 def started(**changes: Any) -> RunStarted:
-    fields: dict[str, Any] = {
-        "pid": 1,
-        "host": "h",
-        "attempt": 1,
-        "resumed_from": None,
-        "versions": {},
-        "device": {"name": "cpu"},
-        "environment": {},
-        "parameters": 1_234_567,
-        "tokens_per_step": 512,
-        "total_steps": 100,
-        "data": "3 files",
-    }
-    return RunStarted(**{**fields, **changes})
+    fields: dict[str, Any] = {"parameters": 1_234_567, "tokens_per_step": 512, "data": "3 files"}
+    return replace(fakeruns.started(total_steps=100), **{**fields, **changes})
 
 
 EVERY_KIND: list[Event] = [

@@ -24,6 +24,7 @@ from chomp.train.control import (
     StopSwitch,
     run_interruptible,
 )
+from tests.engine import wait_until
 
 
 class Record:
@@ -51,13 +52,6 @@ class Record:
         )
 
 
-def until(happened: Callable[[], object], timeout: float = 5) -> None:
-    deadline = time.monotonic() + timeout
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
-
-
 def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
@@ -73,7 +67,7 @@ def record() -> Iterator[Record]:
 def test_the_first_signal_asks_for_a_stop(number: signal.Signals, record: Record) -> None:
     with record.watcher():
         send(number)
-        until(lambda: record.first)
+        wait_until(lambda: record.first)
     assert record.switch.request == StopRequest(f"{number.name} received", 128 + number)
     assert record.first == [number.name]
     assert not record.left
@@ -82,17 +76,17 @@ def test_the_first_signal_asks_for_a_stop(number: signal.Signals, record: Record
 def test_the_second_signal_ends_the_process(record: Record) -> None:
     with record.watcher():
         send(signal.SIGTERM)
-        until(lambda: record.first)
+        wait_until(lambda: record.first)
         time.sleep(0.15)
         send(signal.SIGINT)
-        until(lambda: record.left)
+        wait_until(lambda: record.left)
     assert record.second == record.left == [130]
 
 
 def test_a_signal_that_a_wrapper_passes_on_is_the_same_wish(record: Record) -> None:
     with record.watcher():
         send(signal.SIGINT)
-        until(lambda: record.first)
+        wait_until(lambda: record.first)
         send(signal.SIGINT)
         send(signal.SIGTERM)
         time.sleep(0.1)
@@ -105,7 +99,7 @@ def test_the_first_signal_after_a_stop_command_is_still_the_first(record: Record
     with record.watcher():
         time.sleep(0.15)
         send(signal.SIGINT)
-        until(lambda: record.first)
+        wait_until(lambda: record.first)
         assert not record.left
     assert record.switch.request == StopRequest("stop requested", 0)
 
@@ -116,10 +110,10 @@ def test_words_that_block_or_fail_do_not_deafen_the_watcher(record: Record, monk
     try:
         with record.watcher(on_first=lambda name: bool(never.wait()), on_second=lambda code: bool(never.wait())):
             send(signal.SIGTERM)
-            until(record.switch.is_set)
+            wait_until(record.switch.is_set)
             time.sleep(0.15)
             send(signal.SIGTERM)
-            until(lambda: record.left)
+            wait_until(lambda: record.left)
     finally:
         never.set()
     assert record.left == [143]
@@ -128,7 +122,7 @@ def test_words_that_block_or_fail_do_not_deafen_the_watcher(record: Record, monk
 def test_hangup_is_told_and_stops_nothing(record: Record) -> None:
     with record.watcher():
         send(signal.SIGHUP)
-        until(lambda: record.hangups)
+        wait_until(lambda: record.hangups)
     assert not record.switch.is_set()
 
 
@@ -275,8 +269,7 @@ def test_lines_that_are_no_commands_are_passed_over(
 
 def test_commands_from_before_the_engine_started_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "commands.jsonl"
-    send_command(path, Command("stop"))
-    time.sleep(0.01)
+    send_command(path, Command("stop", t=time.time() - 1))
     reader = CommandReader(path, since=time.time())
     send_command(path, Command("save"))
     assert [command.command for command in reader.read()] == ["save"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chomp.record.events import Event, Phase, RunEnded
 from chomp.train.clock import seconds_beyond
-from tests.console.runs import ended, started
+from tests.fakeruns import ended, started
 
 
 def arrived(t: float, last_row_t: float | None) -> Phase:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from chomp.errors import DataError
+from chomp.train.clock import TimeBudget
 from chomp.train.control import StopRequest, StopRequestedError, StopSwitch
+from chomp.train.restorer import Start
 from chomp.train.trainer import Trainer
 
 
-class SilentSource:
-    """An iterator that fails as soon as somebody stops waiting for it."""
+class FailingIterator:
+    """Fails as a stream does when a stop ends its wait."""
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
 
     def __next__(self) -> Any:
         raise DataError("the stream: stopped while waiting to retry after ConnectionError")
 
 
 def waiting_trainer(switch: StopSwitch) -> Trainer:
-    trainer = object.__new__(Trainer)
-    trainer.session = SimpleNamespace(switch=switch, budget=SimpleNamespace(measure=lambda name: nullcontext()))  # type: ignore[assignment]
-    trainer.batches = SilentSource()  # type: ignore[assignment]
-    return trainer
+    data = SimpleNamespace(train_iterator=FailingIterator, hurry=lambda: None)
+    session = SimpleNamespace(config=None, state=None, start=Start(), data=data, switch=switch, budget=TimeBudget())
+    return Trainer(session)  # type: ignore[arg-type]
 
 
 def test_a_stop_during_the_wait_is_a_stop() -> None:

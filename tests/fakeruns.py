@@ -1,6 +1,6 @@
-"""Fake run directories that look like real ones: for screens, screenshots and tests.
+"""Fake runs: single events and rows, small run directories with checkpoints, and long runs that look like real ones.
 
-`python -m tests.console.fakeruns FOLDER` writes a gallery of them: live, finished, crashed, hostile and more.
+`python -m tests.fakeruns FOLDER` writes a gallery of long ones: live, finished, crashed, hostile and more.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from chomp.config import derive, derived_section, parse_config
 from chomp.record.codec import encode, json_line
 from chomp.record.events import (
     Checkpoint,
@@ -32,7 +33,135 @@ from chomp.record.events import (
     Step,
     Warned,
 )
+from chomp.record.manifest import seal, set_tags
 from chomp.record.rundir import RunDir
+
+T0 = 1_800_000_000.0
+
+TEXT = "model: {backend: dummy, model_dim: 16}\ntrain: {steps: 200, seq_len: 32}\noptim: {lr: 3e-3, warmup_steps: 2}\n"
+
+
+# Events -------------------------------------------------------------------------------------
+
+
+def started(resumed_from: int | None = None, *, attempt: int = 1, t: float = T0, total_steps: int = 1000) -> RunStarted:
+    return RunStarted(
+        pid=4711,
+        host="box",
+        attempt=attempt,
+        resumed_from=resumed_from,
+        versions={"chomp": "0.1.0"},
+        device={"platform": "cpu", "name": "cpu", "count": 1},
+        environment={},
+        parameters=24_960,
+        tokens_per_step=256,
+        total_steps=total_steps,
+        tokens_seen=(resumed_from or 0) * 250,
+        t=t,
+    )
+
+
+def row(step: int, *, t: float | None = None, **values: Any) -> Step:
+    """The metrics row of a step that takes a second."""
+    numbers = {
+        "step": step,
+        "loss": 4.0 - step / 1000,
+        "grad_norm": 0.7162928581237793,
+        "lr": 0.0010683649452403188,
+        "tokens_seen": step * 250,
+        "tokens_per_sec": 250.5,
+        "step_time_s": 1.0,
+        "packing_mode": "sequential",
+        "packing_utilization": 0.9766,
+        "host_memory_gb": 0.263,
+    }
+    return Step(row={**numbers, **values}, t=T0 + step if t is None else t)
+
+
+def phase(name: Any, step: int = 0, *, t: float = T0) -> Phase:
+    return Phase(name=name, step=step, t=t)
+
+
+def ended(
+    status: Any = "completed", step: int = 0, reason: str = "all steps done", *, t: float = T0, **values: Any
+) -> RunEnded:
+    fields = {"exit_code": 0, "time_budget_seconds": {}}
+    return RunEnded(status=status, step=step, reason=reason, t=t, **{**fields, **values})
+
+
+def lines(events: Iterable[Event]) -> bytes:
+    """Lines of an event log; rows are in it as in version 1."""
+    return b"".join(encode(event, event.t) for event in events)
+
+
+def row_lines(events: Iterable[Event]) -> bytes:
+    """Lines of `metrics.jsonl`: the rows among these events."""
+    return b"".join(json_line({**event.row, "t": event.t}) for event in events if isinstance(event, Step))
+
+
+def write(path: Path, events: Iterable[Event], *, version: int = 2) -> Path:
+    """A run directory at `path` with these events, after those that are there; in version 1 rows are among them."""
+    path.mkdir(parents=True, exist_ok=True)
+    events = list(events)
+    with (path / "events.jsonl").open("ab") as file:
+        file.write(lines(event for event in events if version == 1 or not isinstance(event, Step)))
+    with (path / "metrics.jsonl").open("ab") as file:
+        file.write(row_lines(events if version == 2 else []))
+    return path
+
+
+def append(run: RunDir, *events: Event, t: float | None = None) -> None:
+    """Add events and rows of Unix time `t`; by default each has its own time, or now."""
+    with run.events.open("ab") as told, run.metrics.open("ab") as rows:
+        for event in events:
+            at = t or event.t or time.time()
+            if isinstance(event, Step):
+                rows.write(json_line({**event.row, "t": round(at, 3)}))
+            else:
+                told.write(encode(event, at))
+
+
+def make_run(path: Path, *, steps: int = 20, end: RunEnded | None = None, age: float = 100.0) -> RunDir:
+    """A run of which `steps` rows are written, the last event `age` seconds ago."""
+    run = RunDir(path)
+    path.mkdir(parents=True)
+    rows = [Step(row={"step": step, "loss": 6.0 - step / 10}) for step in range(1, steps + 1)]
+    scored = Evaluated(step=steps, loss=4.25, perplexity=1.0, bpb=1.0, tokens=1, seconds=1.0)
+    events = [started(total_steps=200), phase("train"), *rows, scored, *([end] if end else [])]
+    append(run, *events, t=time.time() - age)
+    run.config_original.write_text(TEXT)
+    config = parse_config(TEXT, source="t").config
+    run.config_resolved.write_text(json.dumps({**config.model_dump(), "derived": derived_section(derive(config))}))
+    return run
+
+
+def make_checkpoint(
+    run: RunDir, step: int, *, text: str = TEXT, eval_loss: float | None = None, tags: tuple[str, ...] = ()
+) -> Path:
+    """A sealed checkpoint made with the settings in `text`, and with a tokenizer's choices as an engine adds them."""
+    config = parse_config(text, source="t").config
+    settings = config.model_dump()
+    settings["model"] = {**settings["model"], "vocab_size": 384}
+    identity = {
+        **settings,
+        "derived": derived_section(derive(config)),
+        "data_fingerprint": {"sha256": "f"},
+        "tokenizer_digest": "t",
+    }
+    folder = run.checkpoints / str(step)
+    (folder / "params").mkdir(parents=True)
+    (folder / "params" / "d").write_bytes(os.urandom(4000))
+    meta = {"step": step, "saved_at": time.time() - 60, "train_loss": 5.0, "eval_loss": eval_loss, "identity": identity}
+    seal(folder, meta)
+    if tags:
+        set_tags(folder, list(tags))
+    own = run.load_resolved()
+    own["model"]["vocab_size"] = 384
+    run.config_resolved.write_text(json.dumps(own))
+    return folder
+
+
+# Long runs ----------------------------------------------------------------------------------
 
 CONFIG = """\
 # A fake configuration, for pictures.
@@ -119,17 +248,6 @@ def hold(run: RunDir) -> None:
     run.lock.write_text(
         json.dumps({"pid": me.pid, "host": socket.gethostname(), "started": me.create_time(), "locked_at": time.time()})
     )
-
-
-def append(run: RunDir, *events: Event) -> None:
-    """Write further events and rows, as an engine would; an event without a time happens now."""
-    with run.events.open("ab") as told, run.metrics.open("ab") as rows:
-        for event in events:
-            t = event.t or time.time()
-            if isinstance(event, Step):
-                rows.write(json_line({**event.row, "t": round(t, 3)}))
-            else:
-                told.write(encode(event, t))
 
 
 def fake_row(step: int, fake: FakeRun, rng: random.Random) -> dict[str, Any]:
