@@ -13,6 +13,14 @@ Count: TypeAlias = Int[Array, ""] | int
 Schedule: TypeAlias = Callable[[Count], Float[Array, ""]]
 
 
+# Share of the way down that is still left: 1 at progress 0, 0 at progress 1. `OptimConfig.decay_shape` has these names.
+SHAPES: dict[str, Callable[[Float[Array, ""]], Float[Array, ""]]] = {
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: 0.5 * (1.0 + jnp.cos(jnp.pi * progress)),
+    "sqrt": lambda progress: 1.0 - jnp.sqrt(progress),
+}
+
+
 def make_schedule(optim: OptimConfig, derived: Derived, peak_lr: float) -> Schedule:
     """Return count -> learning rate, where `count` is the number of updates already applied (0 at the first).
 
@@ -29,7 +37,7 @@ def make_schedule(optim: OptimConfig, derived: Derived, peak_lr: float) -> Sched
         peak_lr: the highest rate; Muon's group passes a scaled one.
     """
     warmup, decay = optim.warmup_steps, derived.decay_steps_effective
-    shape = "cosine" if optim.schedule == "cosine" else optim.decay_shape
+    remaining = SHAPES["cosine" if optim.schedule == "cosine" else optim.decay_shape]
     decay_start = derived.schedule_steps - decay
     floor = optim.min_lr_ratio
 
@@ -37,16 +45,7 @@ def make_schedule(optim: OptimConfig, derived: Derived, peak_lr: float) -> Sched
         done = jnp.asarray(count, jnp.float32)
         rising = (done + 1.0) / max(warmup, 1)
         progress = jnp.clip((done - decay_start) / max(decay, 1), 0.0, 1.0)
-        falling = floor + (1.0 - floor) * _remaining(shape, progress)
+        falling = floor + (1.0 - floor) * remaining(progress)
         return jnp.asarray(peak_lr, jnp.float32) * jnp.where(done < warmup, rising, falling)
 
     return schedule
-
-
-def _remaining(shape: str, progress: Float[Array, ""]) -> Float[Array, ""]:
-    """Return the share of the way down that is still left, 1 at progress 0 and 0 at progress 1."""
-    if shape == "linear":
-        return 1.0 - progress
-    if shape == "sqrt":
-        return 1.0 - jnp.sqrt(progress)
-    return 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
