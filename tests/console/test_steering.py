@@ -377,7 +377,7 @@ async def _steer(pilot: Pilot[Any], app: Host, run: Path) -> None:
     await shown(pilot, app, "‖ paused", "✓ pause: paused")
     await pilot.press("p")
     await answered(pilot, run, "resume")
-    await shown(pilot, app, "✓ go on: going on", "● training")
+    await shown(pilot, app, "✓ go on: resumed", "● training")
     await pilot.press("c")
     await answered(pilot, run, "save")
     await shown(pilot, app, "✓ save:")
