@@ -51,10 +51,10 @@ def run(tmp_path: Path) -> RunDir:
     return made
 
 
-def host(run: RunDir, show: Path | None) -> Host:
+def host(run: RunDir, show: Path | None, *, read_only: bool = False) -> Host:
     screen = CheckpointsScreen()
     screen.show(show)
-    return Host(screen, console_state(run.path.parent, Path("configs")))
+    return Host(screen, console_state(run.path.parent, Path("configs"), read_only=read_only))
 
 
 def screen(app: Host) -> CheckpointsScreen:
