@@ -127,18 +127,8 @@ def test_too_many_skips_in_a_row_end_the_run_with_an_exact_state(half: Path) -> 
     assert int(arrays["state/skipped_in_a_row"]) >= 3
     assert all_finite(half)
     position = saved_position(half, newest.step)
-    control = run(
-        "train",
-        "--run-dir",
-        half,
-        "--resume",
-        10,
-        *options[2:],
-        "-o",
-        f"train.steps={newest.step}",
-        "-o",
-        "debug.max_consecutive_nonfinite=50",
-    )
+    longer = ("-o", f"train.steps={newest.step}", "-o", "debug.max_consecutive_nonfinite=50")
+    control = run("train", "--run-dir", half, "--resume", 10, *options[2:], *longer)
     assert control.returncode == 0, control.stderr
     assert saved_position(half, newest.step) == position
     again = saved_arrays(half, newest.step)
