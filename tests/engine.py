@@ -12,16 +12,17 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
 
 from chomp.record.event_log import EventReader, read_events
-from chomp.record.events import Event, Step
+from chomp.record.events import Checkpoint, Event, Phase, Step
 from chomp.record.manifest import list_checkpoints
 from tests.forks import Forked, ForkServer
 
+E = TypeVar("E", bound=Event)
 TINY_MODEL = {
     "backend": "megalodon",
     "model_dim": 32,
@@ -36,29 +37,9 @@ TINY_MODEL = {
     "compute_dtype": "float32",
 }
 WORDS = [
-    "def",
-    "class",
-    "return",
-    "import",
-    "for",
-    "while",
-    "in",
-    "if",
-    "else",
-    "try",
-    "except",
-    "with",
-    "as",
-    "lambda",
-    "yield",
-    "pass",
-    "self",
-    "none",
-    "true",
-    "false",
-    "print",
-    "range",
-]
+    "def", "class", "return", "import", "for", "while", "in", "if", "else", "try", "except", "with", "as", "lambda",
+    "yield", "pass", "self", "none", "true", "false", "print", "range",
+]  # fmt: skip
 
 
 def write_corpus(folder: Path, *, documents: int = 60, seed: int = 0) -> Path:
@@ -189,6 +170,21 @@ def run(*args: object, timeout: float = 240, module: str = "chomp", **options: A
     return subprocess.CompletedProcess(command(*args, module=module), code, *texts)
 
 
+Instant = Callable[[Event], bool]
+
+
+def at_step(number: int) -> Instant:
+    return lambda event: isinstance(event, Step) and event.row["step"] >= number
+
+
+def at_phase(name: str, step: int = 0) -> Instant:
+    return lambda event: isinstance(event, Phase) and event.name == name and event.step >= step
+
+
+def while_saving(number: int) -> Instant:
+    return lambda event: isinstance(event, Checkpoint) and event.state == "saving" and event.step >= number
+
+
 def wait_until(happened: Callable[[], object], timeout: float = 60) -> None:
     """Wait until `happened` returns something true."""
     deadline = time.monotonic() + timeout
@@ -298,6 +294,5 @@ def steps_of(run_dir: Path) -> list[Step]:
     return [Step(row=row, t=row["t"]) for row in rows(run_dir)]
 
 
-def events_of(run_dir: Path, kind: type[Event] | Sequence[type[Event]]) -> list[Event]:
-    kinds = tuple(kind) if isinstance(kind, Sequence) else (kind,)
-    return [event for event in read_events(run_dir / "events.jsonl") if isinstance(event, kinds)]
+def events_of(run_dir: Path, kind: type[E]) -> list[E]:
+    return [event for event in read_events(run_dir / "events.jsonl") if isinstance(event, kind)]

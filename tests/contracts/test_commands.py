@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,19 @@ from chomp.record.events import (
     Acknowledged,
     Checkpoint,
     Compiled,
-    Event,
     Phase,
     RunEnded,
     RunStarted,
     Sampled,
-    Step,
     Warned,
 )
 from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import (
     Engine,
+    Instant,
     assert_same_run,
+    at_phase,
+    at_step,
     dummy_config,
     events_of,
     rows,
@@ -46,16 +46,8 @@ pytestmark = pytest.mark.process
 STEPS = 60
 
 
-def at_step(number: int) -> Callable[[Event], bool]:
-    return lambda event: isinstance(event, Step) and event.row["step"] >= number
-
-
-def answered(command: Command) -> Callable[[Event], bool]:
+def answered(command: Command) -> Instant:
     return lambda event: isinstance(event, Acknowledged) and event.id == command.id
-
-
-def paused(event: Event) -> bool:
-    return isinstance(event, Phase) and event.name == "paused"
 
 
 @pytest.fixture
@@ -106,7 +98,7 @@ def test_everything_asked_during_a_pause_is_done_and_changes_no_number(
     pause = console.ask("pause")
     assert (pause.ok, pause.message) == (True, "paused")
     began = time.monotonic()
-    assert engine.wait_for(paused) is not None
+    assert engine.wait_for(at_phase("paused")) is not None
     step = pause.step
     assert console.ask("save").message == f"saving step {step}"
     assert engine.wait_for(lambda event: isinstance(event, Checkpoint) and event.state == "committed") is not None
@@ -115,9 +107,8 @@ def test_everything_asked_during_a_pause_is_done_and_changes_no_number(
     assert console.ask("sample").message == f"wrote 1 sample at step {step}"
     assert console.ask("sample", prompt="class é \x1b[31m").ok
     sampled = events_of(run_dir, Sampled)[-1]
-    assert isinstance(sampled, Sampled)
     assert sampled.prompt == "class é \x1b[31m"
-    phases = [event.name for event in events_of(run_dir, Phase) if isinstance(event, Phase)]
+    phases = [event.name for event in events_of(run_dir, Phase)]
     assert phases[phases.index("paused") :] == [
         "paused",
         "save",
@@ -150,7 +141,6 @@ def test_everything_asked_during_a_pause_is_done_and_changes_no_number(
     assert [row["loss"] for row in found] == [row["loss"] for row in rows(reference)]
     assert_same_run(reference, run_dir, STEPS)
     ended = events_of(run_dir, RunEnded)[-1]
-    assert isinstance(ended, RunEnded)
     spent = ended.time_budget_seconds
     outside = sum(spent[name] for name in ("paused", "save", "eval", "sample"))
     assert outside >= lasted - 0.5
@@ -181,7 +171,6 @@ def test_stop_saves_and_a_resume_makes_the_same_run(config: Path, reference: Pat
     assert asked.stdout.endswith(": ending the run\n")
     assert engine.finish() == 0
     ended = events_of(run_dir, RunEnded)[-1]
-    assert isinstance(ended, RunEnded)
     assert (ended.status, ended.reason) == ("stopped", f"stop requested; step {ended.step} is saved")
     assert list_checkpoints(run_dir / "checkpoints")[-1].step == ended.step
     # The stop that ended the last attempt is older than the next engine.
@@ -200,17 +189,12 @@ def test_abort_leaves_without_saving(config: Path, tmp_path: Path) -> None:
     assert console.ask("abort").ok
     assert engine.finish() == 0
     ended = events_of(run_dir, RunEnded)[-1]
-    assert isinstance(ended, RunEnded)
     assert (ended.status, ended.reason) == ("stopped", "abort requested: nothing was saved")
     (only,) = list_checkpoints(run_dir / "checkpoints")
     assert only.step < ended.step
     assert verify(only.path) == []
     idle = ctl(run_dir, "pause")
     assert (idle.returncode, idle.stderr) == (5, f"error: no engine is running in {run_dir}\n")
-
-
-def phase(name: str) -> Callable[[Event], bool]:
-    return lambda event: isinstance(event, Phase) and event.name == name
 
 
 def test_before_the_first_step_the_end_is_obeyed_and_all_else_waits(tmp_path: Path) -> None:
@@ -225,13 +209,12 @@ def test_before_the_first_step_the_end_is_obeyed_and_all_else_waits(tmp_path: Pa
 
     def told(engine: Engine, name: str, during: str) -> RunEnded:
         """How the attempt ended that was told to in a phase."""
-        assert engine.wait_for(phase(during)) is not None, engine.text()
+        assert engine.wait_for(at_phase(during)) is not None, engine.text()
         answer = Console(engine, run_dir).ask(name)
         assert (answer.ok, answer.message, answer.step) == (True, "ending the run", 0)
         assert engine.finish() == 0, engine.text()
         assert not events_of(run_dir, Compiled), "the engine waited for the compilation"
         ended = events_of(run_dir, RunEnded)[-1]
-        assert isinstance(ended, RunEnded)
         assert (ended.status, ended.step) == ("stopped", 0)
         return ended
 
@@ -243,7 +226,7 @@ def test_before_the_first_step_the_end_is_obeyed_and_all_else_waits(tmp_path: Pa
     assert told(attempt(2), "stop", "compile").reason == "stop requested; step 0 is saved"
     assert [info.step for info in list_checkpoints(run_dir / "checkpoints")] == [0]
     patient = attempt(3)
-    assert patient.wait_for(phase("compile")) is not None, patient.text()
+    assert patient.wait_for(at_phase("compile")) is not None, patient.text()
     console = Console(patient, run_dir)
     send_command(console.path, Command("pause"))
     assert console.ask("save").message == "step 0 is already saved"
@@ -253,7 +236,6 @@ def test_before_the_first_step_the_end_is_obeyed_and_all_else_waits(tmp_path: Pa
     assert console.ask("stop").message == "ending the run"
     assert patient.finish() == 0
     ended = events_of(run_dir, RunEnded)[-1]
-    assert isinstance(ended, RunEnded)
     assert ended.reason == "stop requested before the first step: there was nothing new to save"
 
 
@@ -264,7 +246,7 @@ def test_a_file_that_is_not_the_engine_s_own_is_refused_and_said(config: Path, t
     assert engine.wait_for(at_step(2)) is not None, engine.text()
     path = run_dir / "commands.jsonl"
     send_command(path, Command("pause"))
-    assert engine.wait_for(paused) is not None
+    assert engine.wait_for(at_phase("paused")) is not None
     path.chmod(0o666)
     send_command(path, Command("abort"))
     refused = engine.wait_for(lambda event: isinstance(event, Warned))

@@ -42,7 +42,6 @@ def test_a_fork_with_the_same_settings_is_the_run_it_came_from(references: Refer
     assert_same_run(origin, fork, 40)
     assert contents(origin) == before
     (started,) = events_of(fork, RunStarted)
-    assert isinstance(started, RunStarted)
     assert (started.attempt, started.resumed_from) == (1, 20)
 
 

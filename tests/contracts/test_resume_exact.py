@@ -20,16 +20,20 @@ import yaml
 from chomp.config.data import DataConfig, TokenizerConfig
 from chomp.data.sources.files import FilesSource
 from chomp.data.tokenize_corpus import CorpusPlan, prepare
-from chomp.record.events import Checkpoint, Event, Phase, RunStarted, Step
+from chomp.record.events import Checkpoint, RunStarted
 from tests.engine import (
     Engine,
+    Instant,
     assert_same_run,
+    at_phase,
+    at_step,
     events_of,
     optimized,
     rows,
     run,
     slow_dummy_config,
     tiny_config,
+    while_saving,
     write_config,
     write_corpus,
 )
@@ -47,31 +51,7 @@ MUON: dict[str, Any] = {"name": "muon", "muon": {"lr_scale": 10.0}}
 LION: dict[str, Any] = {"name": "lion"}
 MUON_LION: dict[str, Any] = {"name": "muon", "muon": {"lr_scale": 10.0, "rest": "lion"}}
 
-Instant = Callable[[Event], bool]
-
-
-def at_data(event: Event) -> bool:
-    return isinstance(event, Phase) and event.name == "data"
-
-
-def at_compile(event: Event) -> bool:
-    return isinstance(event, Phase) and event.name == "compile"
-
-
-def at_step(number: int) -> Instant:
-    return lambda event: isinstance(event, Step) and event.row["step"] >= number
-
-
-def at_eval(number: int) -> Instant:
-    return lambda event: isinstance(event, Phase) and event.name == "eval" and event.step >= number
-
-
-def at_sample(number: int) -> Instant:
-    return lambda event: isinstance(event, Phase) and event.name == "sample" and event.step >= number
-
-
-def while_saving(number: int) -> Instant:
-    return lambda event: isinstance(event, Checkpoint) and event.state == "saving" and event.step >= number
+at_data, at_compile = at_phase("data"), at_phase("compile")
 
 
 def llama(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
@@ -82,8 +62,8 @@ def llama(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
 # the Megalodon takes longest: it meets every instant but the opening of the data, before which there is no model.
 PAIRS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any], dict[str, Any], list[Instant]]] = {
     "sequential-adamw": (tiny_config, SEQUENTIAL, ADAMW, [at_compile, while_saving(20), at_step(47)]),
-    "bin-muon": (tiny_config, BIN, MUON, [at_sample(35), at_eval(75)]),
-    "sequential-muon": (slow_dummy_config, SEQUENTIAL, MUON, [at_data, at_eval(50), at_sample(70)]),
+    "bin-muon": (tiny_config, BIN, MUON, [at_phase("sample", 35), at_phase("eval", 75)]),
+    "sequential-muon": (slow_dummy_config, SEQUENTIAL, MUON, [at_data, at_phase("eval", 50), at_phase("sample", 70)]),
     "bin-muon-lion-llama": (llama, BIN, MUON_LION, [at_step(33), at_data, while_saving(60)]),
 }
 STREAM: dict[str, Any] = {"backend": "hf", "hf_dataset": "stream", "hf_streaming": True, "shuffle_buffer_size": 16}
@@ -204,8 +184,8 @@ def test_fifty_kills_at_random_instants(
         # Near the end the next of these is the last: the run could be over before the blow.
         if reached <= STEPS - 30:
             instants += [
-                at_eval(ahead // EVAL_EVERY * EVAL_EVERY),
-                at_sample(ahead // SAMPLE_EVERY * SAMPLE_EVERY),
+                at_phase("eval", ahead // EVAL_EVERY * EVAL_EVERY),
+                at_phase("sample", ahead // SAMPLE_EVERY * SAMPLE_EVERY),
                 while_saving(ahead // SAVE_EVERY * SAVE_EVERY),
             ]
         instant = rng.choice(instants)

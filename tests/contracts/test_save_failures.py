@@ -156,7 +156,6 @@ def test_a_last_state_that_cannot_be_saved_is_exit_5_and_the_good_one_stays(
     engine.signal(signal.SIGTERM)
     assert engine.finish() == 5
     ended = events_of(run_dir, RunEnded)[-1]
-    assert isinstance(ended, RunEnded)
     assert (ended.status, ended.exit_code) == ("crashed", 5)
     before, _, why = ended.reason.partition(": ")
     assert before == f"SIGTERM received, but step {ended.step} could not be saved"

@@ -8,24 +8,27 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chomp.record.commands import Command, send_command
-from chomp.record.events import Checkpoint, Compiled, Event, Phase, RunEnded, RunStarted, Step, Warned
+from chomp.record.events import Checkpoint, Compiled, RunEnded, RunStarted, Warned
 from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import (
     Engine,
+    Instant,
     assert_same_run,
+    at_phase,
+    at_step,
     command,
     dummy_config,
     events_of,
     rows,
     run,
     wait_until,
+    while_saving,
     write_config,
     write_corpus,
 )
@@ -37,27 +40,15 @@ STEPS = 60
 SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
-def phase(name: str, step: int = 0) -> Callable[[Event], bool]:
-    return lambda event: isinstance(event, Phase) and event.name == name and event.step >= step
-
-
-def at_step(number: int) -> Callable[[Event], bool]:
-    return lambda event: isinstance(event, Step) and event.row["step"] >= number
-
-
-def saving(number: int) -> Callable[[Event], bool]:
-    return lambda event: isinstance(event, Checkpoint) and event.state == "saving" and event.step >= number
-
-
 # In the order in which one run meets them.
-INSTANTS: dict[str, Callable[[Event], bool]] = {
-    "data": phase("data"),
-    "compile": phase("compile"),
+INSTANTS: dict[str, Instant] = {
+    "data": at_phase("data"),
+    "compile": at_phase("compile"),
     "training": at_step(7),
-    "evaluation": phase("eval", 20),
-    "sampling": phase("sample", 20),
-    "saving": saving(30),
-    "paused": phase("paused"),
+    "evaluation": at_phase("eval", 20),
+    "sampling": at_phase("sample", 20),
+    "saving": while_saving(30),
+    "paused": at_phase("paused"),
 }
 
 
@@ -102,7 +93,6 @@ def strike(config: Path, run_dir: Path, name: str, number: int) -> None:
     assert code == SIGNALS[signal.Signals(number)], f"{name}: {code} {engine.text()}"
     assert "Traceback" not in engine.text()
     ended = events_of(run_dir, RunEnded)[-1]
-    assert isinstance(ended, RunEnded)
     assert (ended.status, ended.exit_code) == ("stopped", code)
     saved = list_checkpoints(run_dir / "checkpoints")
     began = [event.resumed_from for event in engine.seen if isinstance(event, RunStarted)]
@@ -147,12 +137,11 @@ def test_a_signal_during_a_long_compilation_saves_step_0_and_leaves_at_once(tmp_
         """How an attempt ended that was struck while it compiled what no cache holds."""
         cold = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / f"cache-{number}")}
         engine = Engine(run_dir, "train", path, "--run-dir", run_dir, *resume, env=cold)
-        assert engine.wait_for(phase("compile")) is not None, engine.text()
+        assert engine.wait_for(at_phase("compile")) is not None, engine.text()
         engine.signal(number)
         assert engine.finish(60) == SIGNALS[signal.Signals(number)], engine.text()
         assert not events_of(run_dir, Compiled), "the engine waited for the compilation"
         ended = events_of(run_dir, RunEnded)[-1]
-        assert isinstance(ended, RunEnded)
         assert f"stopped at step 0: {ended.reason}" in engine.text()
         (only,) = list_checkpoints(run_dir / "checkpoints")
         assert (only.step, verify(only.path)) == (0, [])
@@ -162,7 +151,7 @@ def test_a_signal_during_a_long_compilation_saves_step_0_and_leaves_at_once(tmp_
     assert (ended.status, ended.step, ended.reason) == ("stopped", 0, "SIGINT received; step 0 is saved")
     again = struck(signal.SIGTERM, "--resume", "latest")
     assert again.reason == "SIGTERM received before the first step: there was nothing new to save"
-    saved = [event.state for event in events_of(run_dir, Checkpoint) if isinstance(event, Checkpoint)]
+    saved = [event.state for event in events_of(run_dir, Checkpoint)]
     assert saved == ["saving", "committed"], "the state of step 0 is saved once"
     done = run("train", path, "--run-dir", run_dir, "--resume", "latest")
     assert done.returncode == 0, done.stderr
@@ -179,11 +168,10 @@ def test_a_signal_during_compilation_where_nothing_is_to_be_saved(tmp_path: Path
     cold = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     path = write_config(tmp_path / "config.yaml", config)
     engine = Engine(run_dir, "train", path, "--run-dir", run_dir, env=cold)
-    assert engine.wait_for(phase("compile")) is not None, engine.text()
+    assert engine.wait_for(at_phase("compile")) is not None, engine.text()
     engine.signal(signal.SIGTERM)
     assert engine.finish(60) == 143, engine.text()
     ended = events_of(run_dir, RunEnded)[-1]
-    assert isinstance(ended, RunEnded)
     assert ended.reason == "SIGTERM received; nothing was saved: checkpoint.enabled is false"
     assert list_checkpoints(run_dir / "checkpoints") == []
 
@@ -218,7 +206,7 @@ def test_the_second_signal_leaves_at_once(number: signal.Signals, tmp_path: Path
     path = write_config(tmp_path / "config.yaml", config)
     run_dir = tmp_path / "run"
     engine = Engine(run_dir, "train", path, "--run-dir", run_dir)
-    assert engine.wait_for(saving(4)) is not None, engine.text()
+    assert engine.wait_for(while_saving(4)) is not None, engine.text()
     engine.signal(number)
     # Two signals within a tenth of a second count as one.
     time.sleep(0.2)
@@ -229,7 +217,6 @@ def test_the_second_signal_leaves_at_once(number: signal.Signals, tmp_path: Path
     assert "exited at once; nothing more was saved" in engine.text()
     assert "Traceback" not in engine.text()
     ended = events_of(run_dir, RunEnded)[-1]
-    assert isinstance(ended, RunEnded)
     assert ended.status == "stopped"
     assert ended.reason == "a second signal: exited at once without saving"
     whole = list_checkpoints(run_dir / "checkpoints")
@@ -249,17 +236,17 @@ def test_the_second_signal_while_step_0_is_saved(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     cold = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     engine = Engine(run_dir, "train", path, "--run-dir", run_dir, env=cold)
-    assert engine.wait_for(phase("compile")) is not None, engine.text()
+    assert engine.wait_for(at_phase("compile")) is not None, engine.text()
     engine.signal(signal.SIGTERM)
     struck = time.monotonic()
-    assert engine.wait_for(saving(0)) is not None, engine.text()
+    assert engine.wait_for(while_saving(0)) is not None, engine.text()
     time.sleep(max(0.0, struck + 0.15 - time.monotonic()))
     engine.signal(signal.SIGINT)
     assert engine.finish(20) == 130, engine.text()
     assert "exited at once; nothing more was saved" in engine.text()
     assert list_checkpoints(run_dir / "checkpoints") == []
     resumed = Engine(run_dir, "train", path, "--run-dir", run_dir, "--resume", "latest")
-    assert resumed.wait_for(phase("compile")) is not None, resumed.text()
+    assert resumed.wait_for(at_phase("compile")) is not None, resumed.text()
     resumed.signal(signal.SIGKILL)
     resumed.finish()
     warned = [event.message for event in resumed.seen if isinstance(event, Warned)]
@@ -273,7 +260,7 @@ def test_hangup_does_not_stop_a_run(config: Path, reference: Path, tmp_path: Pat
     engine.signal(signal.SIGHUP)
     assert engine.finish() == 0, engine.text()
     assert_same_run(reference, run_dir, STEPS)
-    warned = [event for event in events_of(run_dir, Warned) if isinstance(event, Warned) and event.topic == "terminal"]
+    warned = [event for event in events_of(run_dir, Warned) if event.topic == "terminal"]
     assert [event.message for event in warned] == [
         f"the terminal was closed; the run continues; `python -m chomp ctl {run_dir} stop` stops it"
     ]
@@ -294,7 +281,6 @@ def test_a_terminal_that_is_closed_leaves_the_run_alive(config: Path, reference:
     assert events_of(run_dir, Warned), "the hang-up did not arrive"
     assert_same_run(reference, run_dir, STEPS)
     ended = events_of(run_dir, RunEnded)[-1]
-    assert isinstance(ended, RunEnded)
     assert ended.status == "completed"
 
 
