@@ -9,7 +9,7 @@ import statistics
 
 from benchmarks.sessions import line, open_trainer
 from chomp.checkpoint.items import to_items
-from chomp.record.text import size
+from chomp.record.formatting import size
 from chomp.train.machine import host_memory_gb, peak_host_memory_gb
 
 

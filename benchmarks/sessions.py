@@ -14,7 +14,7 @@ from chomp.config.load import load_config
 from chomp.record.commands import CommandReader
 from chomp.record.event_log import EventWriter
 from chomp.record.rundir import RunDir
-from chomp.sinks import ConsoleSink, Reporter, RowFiles
+from chomp.sinks import Reporter, RowFiles, TerminalSink
 from chomp.train.clock import TimeBudget
 from chomp.train.compilation import use_compilation_cache
 from chomp.train.control import CommandQueue, StopSwitch
@@ -32,7 +32,7 @@ def open_trainer(*overrides: str, config: Path = QUICKSTART) -> Iterator[Trainer
     with TemporaryDirectory() as folder:
         run = RunDir(Path(folder) / "run")
         run.path.mkdir()
-        reporter = Reporter(EventWriter(run.events), [RowFiles(run), ConsoleSink(io.StringIO())])
+        reporter = Reporter(EventWriter(run.events), [RowFiles(run), TerminalSink(io.StringIO())])
         request = RunRequest(loaded=load_config(config, overrides), run_dir=run.path)
         queue = CommandQueue(CommandReader(run.commands, since=0), reporter, StopSwitch())
         try:

@@ -178,7 +178,7 @@ def main() -> None:
 
 
 def _complain(sentence: str) -> None:
-    from chomp.record.text import sanitize
+    from chomp.record.formatting import sanitize
 
     click.echo(f"error: {sanitize(sentence)}", err=True)
 

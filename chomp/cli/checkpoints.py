@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from chomp.errors import CheckpointError
+from chomp.record.formatting import duration, sanitize, size
 from chomp.record.manifest import CheckpointInfo, find_checkpoint, list_checkpoints, read_info, set_tags, verify
 from chomp.record.rundir import open_run
 from chomp.record.samples import read_samples
-from chomp.record.text import duration, sanitize, size
 
 
 @click.command("checkpoints")

@@ -11,9 +11,9 @@ from chomp.errors import RunDirError, command_name
 from chomp.record.commands import COMMANDS, Command, permission_problem, send_command
 from chomp.record.event_log import EventReader
 from chomp.record.events import Acknowledged
+from chomp.record.formatting import sanitize
 from chomp.record.lock import live_holder, read_holder
 from chomp.record.rundir import RunDir, open_run
-from chomp.record.text import sanitize
 
 
 @click.command("ctl")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from chomp.record.text import elapsed
+from chomp.record.formatting import elapsed
 
 
 @click.command("eval")
@@ -28,7 +28,7 @@ def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
     open_run_around(source)
     prepare_environment()
-    from chomp.analysis.heldout import open_heldout
+    from chomp.analysis.scoring import open_heldout
     from chomp.generate.load import load_trained
     from chomp.train.compilation import use_compilation_cache
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from chomp.record.text import size
+from chomp.record.formatting import size
 
 
 @click.command("export")

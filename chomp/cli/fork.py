@@ -8,9 +8,9 @@ import click
 
 from chomp.errors import CheckpointError, ConfigError, command_name
 from chomp.record.fork import fork_run
+from chomp.record.formatting import sanitize
 from chomp.record.manifest import list_checkpoints, newest_good
 from chomp.record.rundir import RunDir, open_run
-from chomp.record.text import sanitize
 
 
 @click.command("fork")

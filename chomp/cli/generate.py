@@ -143,7 +143,7 @@ class Writer:
         Args:
             stays: Ctrl-C ends the continuation only.
         """
-        from chomp.record.text import elapsed, sanitize
+        from chomp.record.formatting import elapsed, sanitize
 
         start, pieces = self._begin(prompt, options, seed)
         click.echo(sanitize(start), nl=False)

@@ -48,7 +48,7 @@ def command(
 
 def describe(found: Inspection) -> str:
     """The figures as text."""
-    from chomp.record.text import count, elapsed, size
+    from chomp.record.formatting import count, elapsed, size
 
     lines = [f"parameters        {found.parameters:,}"]
     lines += [f"  {name:<22}{number:>14,}" for name, number in found.breakdown.items() if name != "total"]

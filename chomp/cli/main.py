@@ -100,7 +100,7 @@ def run(command: click.Command, args: list[str] | None = None) -> None:
 
 
 def _complain(sentence: str) -> None:
-    from chomp.record.text import sanitize
+    from chomp.record.formatting import sanitize
 
     click.echo(f"error: {sanitize(sentence)}", err=True)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from chomp.errors import command_name
-from chomp.record.text import duration, size
+from chomp.record.formatting import duration, size
 
 if TYPE_CHECKING:
     from chomp.config.data import TokenizerConfig

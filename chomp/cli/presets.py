@@ -90,7 +90,7 @@ _HEAD = (
 
 
 def _line(row: dict[str, Any]) -> str:
-    from chomp.record.text import count, size
+    from chomp.record.formatting import count, size
 
     heads = f"{row['num_heads']}/{row['num_kv_heads']}" if row["num_kv_heads"] else str(row["num_heads"])
     return (

@@ -19,7 +19,7 @@ from chomp.device import (
     shell_line,
 )
 from chomp.errors import command_name
-from chomp.record.text import size
+from chomp.record.formatting import size
 
 ABSENT = "-"
 _COMMAND = f"{command_name()} train CONFIG"

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from chomp.errors import command_name
+from chomp.record.formatting import duration, sanitize
 from chomp.record.rundir import list_runs
 from chomp.record.summary import RunSummary, summarize
-from chomp.record.text import duration, sanitize
 
 
 @click.command("runs")

@@ -21,7 +21,7 @@ from chomp.data.sources.base import Document
 from chomp.data.sources.build import Text, open_text
 from chomp.data.stream import StreamDataset
 from chomp.data.tokenizers import Tokenizer
-from chomp.record.text import plural
+from chomp.record.formatting import plural
 
 MOST_NAMED = 100
 """Documents of a batch that are named one by one."""

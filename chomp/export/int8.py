@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from chomp.analysis.heldout import open_heldout
+from chomp.analysis.scoring import open_heldout
 from chomp.checkpoint.items import fill
 from chomp.config import Config
 from chomp.config.validate import config_from_dict

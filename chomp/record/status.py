@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from chomp.record.formatting import duration
 from chomp.record.lock import live_holder, read_holder
 from chomp.record.run_view import JOBS, RunView
 from chomp.record.rundir import RunDir
-from chomp.record.text import duration
 
 Tone = Literal["live", "good", "warn", "bad", "idle"]
 

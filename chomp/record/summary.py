@@ -20,6 +20,7 @@ from chomp.record.codec import decode
 from chomp.record.columns import Columns, block_of
 from chomp.record.events import RolledBack, RunStarted, number
 from chomp.record.fold import Folding, fold
+from chomp.record.formatting import device_name
 from chomp.record.line_files import LineReader
 from chomp.record.manifest import checkpoint_steps
 from chomp.record.origin import Origin, read_origin
@@ -27,7 +28,6 @@ from chomp.record.run_view import RunView, with_rows
 from chomp.record.rundir import RunDir, open_run
 from chomp.record.status import RECENT_ROWS, Status, read_liveness, status
 from chomp.record.tail import last_rows, read_tail, thinned_losses
-from chomp.record.text import device_name
 
 CURVE_POINTS = 48
 SAMPLE_BYTES = 1 << 16

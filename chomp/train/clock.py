@@ -90,7 +90,7 @@ class WindowSpeed:
         return self.seconds / self.steps if self.steps else 0.0
 
 
-class SpeedWindow:
+class SpeedMeter:
     """Times completed steps from completion to completion by the budget's clock, without what is not a step."""
 
     def __init__(self, budget: TimeBudget):

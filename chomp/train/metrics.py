@@ -8,7 +8,7 @@ import numpy as np
 
 from chomp.config import Config
 from chomp.step.train_step import StepMetrics
-from chomp.train.clock import SpeedWindow, TimeBudget
+from chomp.train.clock import SpeedMeter, TimeBudget
 from chomp.train.machine import device_memory_gb, host_memory_gb
 from chomp.train.progress import Pending
 
@@ -46,7 +46,7 @@ class MetricsAggregator:
         self._flops_per_token = flops_per_token
         self._peak_flops = peak_flops
         self._compile_seconds: float | None = None
-        self._window = SpeedWindow(budget)
+        self._window = SpeedMeter(budget)
         self._utilizations: list[float] = []
 
     def compiled(self, seconds: float) -> None:

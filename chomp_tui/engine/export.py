@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chomp.record.formatting import plural, size
 from chomp.record.new_folder import NewFolder, free_path
 from chomp.record.rundir import RunDir
-from chomp.record.text import plural, size
 from chomp_tui.engine.process import UNREADABLE, EngineError, ask_engine, engine_command, helper_environment
 from chomp_tui.platform.background import in_thread
 

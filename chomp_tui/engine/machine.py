@@ -12,7 +12,7 @@ from typing import Literal
 import psutil
 
 from chomp.device import Gpu, Probe, visible_gpus
-from chomp.record.text import size
+from chomp.record.formatting import size
 
 # JAX's own names for it, newest first.
 _PLUGINS = ("jax-cuda13-plugin", "jax-cuda12-plugin")

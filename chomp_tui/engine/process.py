@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui.platform.child import child_process, read_errors
 
 UNREADABLE = "the engine's answer could not be read; is another version of chomp installed?"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chomp.record.formatting import size
 from chomp.record.run_view import RunView
 from chomp.record.status import GONE, Status, Tone
-from chomp.record.text import size
 
 if TYPE_CHECKING:
     from chomp_tui.live.feed import RunUpdate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chomp.record.pace import overhead_seconds_per_step
+from chomp.record.overhead import overhead_seconds_per_step
 from chomp.record.run_view import RunView
 
 RECENT_ROWS = 64

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 
 TAIL_BYTES = 200_000
 MOST_LINES = 2_000

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.listing import Column, Listing, Row

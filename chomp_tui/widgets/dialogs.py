@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui import keys
 from chomp_tui.widgets.too_small import TooSmall
 

@@ -17,7 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from chomp.record.text import one_line
+from chomp.record.formatting import one_line
 from chomp_tui.widgets.selecting import selectable
 
 TONES = ("good", "live", "warn", "bad", "idle", "muted", "accent", "strong", "curve")

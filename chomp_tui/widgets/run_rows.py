@@ -8,8 +8,8 @@ from functools import lru_cache
 
 from textual.content import Content
 
+from chomp.record.formatting import count, duration, sanitize, size
 from chomp.record.summary import RunSummary
-from chomp.record.text import count, duration, sanitize, size
 from chomp_tui.chart.sparkline import sparkline
 from chomp_tui.live.run_list import ConfigEntry
 from chomp_tui.widgets.listing import Cell, Column, Row, cell

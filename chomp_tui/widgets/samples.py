@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.events import Sampled
-from chomp.record.text import elapsed, one_line, sanitize
+from chomp.record.formatting import elapsed, one_line, sanitize
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.widgets.listing import Column, Listing, Row, cell, fit_text
 from chomp_tui.widgets.update_if_changed import same

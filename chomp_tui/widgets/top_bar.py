@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.events import Click
 from textual.widgets import Static
 
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui.keys import SCREENS, shown
 from chomp_tui.widgets.update_if_changed import set_text
 

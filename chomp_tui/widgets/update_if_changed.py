@@ -7,7 +7,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 
 
 def same(one: Content, other: object) -> bool:

@@ -20,7 +20,7 @@ from chomp.data.sources.files import FilesSource
 from chomp.data.tokenize_corpus import CorpusPlan, prepare
 from chomp.data.tokenizers import build_tokenizer
 from chomp.model.loss import scored_tokens
-from chomp.record.text import plural
+from chomp.record.formatting import plural
 
 TEXTS = [f"document {number}: " + 'réal text, "quoted"\n'[: 3 + number % 17] * (number % 5) for number in range(45)]
 EOS = 2

@@ -13,7 +13,7 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
 
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui import keys, theme
 from chomp_tui.engine.launch import LaunchRequest
 from chomp_tui.settings import Settings

@@ -14,10 +14,10 @@ import pytest
 from textual.widgets import Input
 
 from chomp.config import parse_config
+from chomp.record.formatting import size
 from chomp.record.lock import RunLock
 from chomp.record.manifest import list_checkpoints, read_info, seal
 from chomp.record.rundir import RunDir
-from chomp.record.text import size
 from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
 from chomp_tui.engine import sample

@@ -11,8 +11,8 @@ import pytest
 from rich.segment import Segment
 from textual.color import Color
 
-from chomp.record.text import count
-from chomp.record.text import size as told
+from chomp.record.formatting import count
+from chomp.record.formatting import size as told
 from chomp_tui.config.preflight import ENGINE, Report
 from chomp_tui.screens.configure.preflight_panel import PreflightPanel
 from chomp_tui.screens.configure.screen import ConfigureScreen

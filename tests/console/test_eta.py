@@ -7,7 +7,7 @@ import pytest
 from chomp.record.events import Acknowledged, Checkpoint, Evaluated, Event, Sampled
 from chomp.record.fold import fold
 from chomp.record.run_view import RunView
-from chomp.sinks.console import EtaMeter
+from chomp.sinks.terminal import EtaMeter
 from chomp_tui.live.eta import elapsed_seconds, eta_seconds, progress, step_seconds
 from tests.fakeruns import T0, ended, phase, row, started
 

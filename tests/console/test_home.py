@@ -13,10 +13,10 @@ import pytest
 from textual.widgets import Input, OptionList
 
 from chomp.record.events import Step
+from chomp.record.formatting import one_line, size
 from chomp.record.lock import RunLock
 from chomp.record.origin import Origin, write_origin
 from chomp.record.rundir import RunDir
-from chomp.record.text import one_line, size
 from chomp_tui.app import ChompApp
 from chomp_tui.screens.home.screen import CURVE_LINES, HomeScreen
 from chomp_tui.settings import Settings

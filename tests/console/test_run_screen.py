@@ -28,10 +28,10 @@ from chomp.record.status import Status
 from chomp_tui import keys
 from chomp_tui import settings as settings_module
 from chomp_tui.live.launched import Launched, status_with
-from chomp_tui.screens.run.board import Board
 from chomp_tui.screens.run.charts import SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
-from chomp_tui.screens.run.dashboard import TITLES, plan
+from chomp_tui.screens.run.dashboard import Dashboard
+from chomp_tui.screens.run.dashboard_layout import TITLES, plan
 from chomp_tui.screens.run.following import RunFollower, do_all_cores_work
 from chomp_tui.screens.run.log_view import MOST_LINES, LogView, wrapped
 from chomp_tui.screens.run.screen import RunScreen
@@ -139,7 +139,7 @@ async def test_the_small_layout_has_chart_and_one_panel(tmp_path: Path) -> None:
         await shows(pilot, "training", "300/1,000", "ETA", "last record", "tokens/s", "gradient norm", "learning rate")
         for title in ("Samples", "Log", "Checkpoints", "Memory", "Time", "Facts"):
             await pilot.press("n")
-            await until(pilot, lambda title=title: screen_of(app).query_one(Board).plan.chosen == title.lower())
+            await until(pilot, lambda title=title: screen_of(app).query_one(Dashboard).plan.chosen == title.lower())
         await shows(pilot, "path", "device", "NVIDIA GeForce RTX 5090")
         await pilot.press("N")
         await shows(pilot, "training", "compiling", "41s")
@@ -223,7 +223,7 @@ async def test_where_there_is_no_curve_a_notice_says_why_and_what_to_do(tmp_path
         screen_of(app).show_run(broken.path)
         await shows(pilot, "failed to start", "ImportError: libcuda.so.1")
         await until(pilot, lambda: broken.path not in app.state.live)
-        screen_of(app).query_one(Board).arrange_for(chosen="log")
+        screen_of(app).query_one(Dashboard).arrange_for(chosen="log")
         await until(pilot, lambda: "starting" in screen_of(app).query_one(LogView).text)
 
         gone = write_run(tmp_path / "gone", SMALL)
@@ -341,7 +341,7 @@ async def test_a_copied_run_looks_like_the_original(name: str, tmp_path: Path, m
         seen = []
         for path in (first.path, second):
             screen_of(app).show_run(path)
-            board, frames = screen_of(app).query_one(Board), []
+            board, frames = screen_of(app).query_one(Dashboard), []
             await shows(pilot, f"{path.parent.name}/one", f"{COPIED[name].steps}/", "smoothed 0.9")
             for panel in (None, "log", "checkpoints", "samples", "facts", "alerts", "time"):
                 board.arrange_for(zoomed=panel)
@@ -435,7 +435,7 @@ async def test_terms_of_the_objective_have_a_chart(size: tuple[int, int], turns:
         await shows(pilot, "terms", "z ", "mtp 1 ", "mtp 2 ")
         screen_of(app).set_focus(screen_of(app).query_one("#terms", LineChart))
         await pilot.press("enter", "y")
-        await until(pilot, lambda: screen_of(app).query_one(Board).zoomed == "terms")
+        await until(pilot, lambda: screen_of(app).query_one(Dashboard).zoomed == "terms")
         await shows(pilot, "mtp 2 ")
         assert {screen_of(app).query_one(f"#{name}", LineChart).log_y for name in ("loss", "terms")} == {True}
 
@@ -444,7 +444,7 @@ async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp
     app = host(tmp_path, write_run(tmp_path / "plain", LIVE).path)
     async with app.run_test(size=(160, 48)) as pilot:
         await shows(pilot, "training", "300/1,000", "Samples")
-        board = screen_of(app).query_one(Board)
+        board = screen_of(app).query_one(Dashboard)
         assert "terms" not in board.plan.tabs
         board.arrange_for(zoomed="terms")
         await shows(pilot, "training", "Samples")
@@ -463,7 +463,7 @@ async def test_memory_in_use_peak_limit_and_the_host_s_are_drawn(tmp_path: Path)
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "310/1,000")
-        screen_of(app).query_one(Board).arrange_for(zoomed="memory")
+        screen_of(app).query_one(Dashboard).arrange_for(zoomed="memory")
         await shows(pilot, "in use", "peak")
         rows = {line.strip("│ ").split("  ")[0]: line for line in frame(app)}
         assert "24.0 GiB" in rows["in use"]
@@ -498,7 +498,7 @@ async def test_alerts_are_listed_above_the_engines_warnings(tmp_path: Path) -> N
     app = host(tmp_path, quiet.path)
     async with app.run_test(size=(120, 40)) as pilot:
         await shows(pilot, "completed", "all steps done")
-        panel, board = screen_of(app).query_one("#alerts"), screen_of(app).query_one(Board)
+        panel, board = screen_of(app).query_one("#alerts"), screen_of(app).query_one(Dashboard)
         board.arrange_for(zoomed="alerts")
         await shows(pilot, "nothing to report")
         for happens, sign, sentence in (
@@ -528,7 +528,7 @@ async def test_an_engine_that_stalls_is_in_the_list_of_alerts(tmp_path: Path, mo
         later = time.time() + 7_200
         monkeypatch.setattr("chomp_tui.screens.run.screen.time.time", lambda: later)
         panel = screen_of(app).query_one("#alerts")
-        screen_of(app).query_one(Board).arrange_for(zoomed="alerts")
+        screen_of(app).query_one(Dashboard).arrange_for(zoomed="alerts")
         sentence = "the engine runs, but has written no event for 2h"
         await until(pilot, lambda: any("▲ silent" in line and sentence in line for line in drawn(app, panel)))
         await shows(pilot, "? silent")
@@ -545,7 +545,7 @@ async def test_a_disk_that_is_nearly_full_is_an_alert_in_the_line_and_in_the_lis
         await shows(pilot, "300/1,000")
         await until(pilot, lambda: f"✗ disk: {sentence}" in frame(app)[3])
         panel = screen_of(app).query_one("#alerts")
-        screen_of(app).query_one(Board).arrange_for(zoomed="alerts")
+        screen_of(app).query_one(Dashboard).arrange_for(zoomed="alerts")
         await until(pilot, lambda: any("✗ disk" in line and sentence in line for line in drawn(app, panel)))
 
 
@@ -565,10 +565,10 @@ async def test_hostile_text_is_only_text(size: tuple[int, int], tmp_path: Path) 
             shown = "".join(frame(app))
             assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or char == "\u202e" for char in shown)
         for panel in ("samples", "log", "alerts", "facts"):
-            screen_of(app).query_one(Board).arrange_for(zoomed=panel)
+            screen_of(app).query_one(Dashboard).arrange_for(zoomed=panel)
             await shows(pilot, "crashed")
         assert app.is_running
-        screen_of(app).query_one(Board).arrange_for(zoomed="samples")
+        screen_of(app).query_one(Dashboard).arrange_for(zoomed="samples")
         await shows(pilot, "[bold red]not markup[/] [@click=app.quit]x[/]", "wwww")
 
 
@@ -645,7 +645,7 @@ async def test_zoom_and_back(size: tuple[int, int], tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
     async with app.run_test(size=size) as pilot:
         await shows(pilot, "smoothed 0.9")
-        board = screen_of(app).query_one(Board)
+        board = screen_of(app).query_one(Dashboard)
         before = dict(board.plan.regions)
         await pilot.press("enter")
         await until(pilot, lambda: screen_of(app).query_one("#loss").size.height >= board.size.height - 2)
@@ -666,7 +666,7 @@ async def test_tab_moves_among_panels(tmp_path: Path) -> None:
         await shows(pilot, "smoothed 0.9", "Samples")
         seen = set()
         for _ in range(16):
-            panel = screen_of(app).query_one(Board).focused_panel()
+            panel = screen_of(app).query_one(Dashboard).focused_panel()
             assert panel is not None
             assert panel.display
             seen.add(panel.id)
@@ -703,7 +703,7 @@ async def test_the_mouse_does_what_these_keys_do(tmp_path: Path) -> None:
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "smoothed 0.9")
-        board, strip = screen_of(app).query_one(Board), screen_of(app).query_one(TabStrip)
+        board, strip = screen_of(app).query_one(Dashboard), screen_of(app).query_one(TabStrip)
         for name in board.plan.tabs[::-1]:
             row = frame(app)[strip.region.y]
             await pilot.click(offset=(row.index(f" {TITLES[name]} ") + 1, strip.region.y))
@@ -726,7 +726,7 @@ async def test_the_log_is_filtered_and_escape_ends_the_filter_before_it_leaves(t
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "smoothed 0.9")
-        board, log = screen_of(app).query_one(Board), screen_of(app).query_one(LogView)
+        board, log = screen_of(app).query_one(Dashboard), screen_of(app).query_one(LogView)
 
         async def ask(*keys: str) -> None:
             await pilot.press("slash")
@@ -776,7 +776,7 @@ async def test_what_is_selected_with_the_mouse_is_copied(tmp_path: Path) -> None
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "smoothed 0.9")
-        log, board = screen_of(app).query_one(LogView), screen_of(app).query_one(Board)
+        log, board = screen_of(app).query_one(LogView), screen_of(app).query_one(Dashboard)
         board.arrange_for(zoomed="log")
         await until(pilot, lambda: log.size.height > 10 and log.text)
         await until(pilot, lambda: log.scroll_offset.y == log.max_scroll_y > 0)
@@ -875,7 +875,7 @@ async def test_two_steps_are_compared(size: tuple[int, int], tmp_path: Path) -> 
         steps = samples.query_one(Listing)
         steps.focus()
         await pilot.press("enter")
-        await until(pilot, lambda: screen_of(app).query_one(Board).zoomed == "samples")
+        await until(pilot, lambda: screen_of(app).query_one(Dashboard).zoomed == "samples")
         await pilot.press("end", "space")
         assert samples.marked == steps.keys[-1]
         await pilot.press("home")
@@ -900,7 +900,7 @@ async def test_in_the_real_console_a_run_keeps_up_while_another_screen_is_shown(
         await pilot.press("4")
         await until(pilot, lambda: "310/1,000" in "\n".join(frame(app)))
         await pilot.press("enter")
-        await until(pilot, lambda: app.run_screen.query_one(Board).zoomed == "loss")
+        await until(pilot, lambda: app.run_screen.query_one(Dashboard).zoomed == "loss")
         await pilot.press("escape", "escape")
         await until(pilot, lambda: app.screen is app.screen_of("home"))
 
@@ -916,11 +916,11 @@ async def test_settings_beside_the_run_are_in_the_facts(tmp_path: Path) -> None:
     app = host(tmp_path, run.path)
     async with app.run_test(size=(200, 60)) as pilot:
         await shows(pilot, "smoothed 0.9")
-        screen_of(app).query_one(Board).arrange_for(zoomed="facts")
+        screen_of(app).query_one(Dashboard).arrange_for(zoomed="facts")
         await shows(pilot, "XLA_FLAGS", "--xla_gpu_enable_triton_gemm=false", "seq_len", "megalodon-jax")
         run.config_resolved.write_text(json.dumps([1]))
         screen_of(app).show_run(run.path)
-        screen_of(app).query_one(Board).arrange_for(zoomed="facts")
+        screen_of(app).query_one(Dashboard).arrange_for(zoomed="facts")
         await shows(pilot, "is damaged")
 
 

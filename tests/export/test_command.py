@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chomp.analysis.heldout import open_heldout
+from chomp.analysis.scoring import open_heldout
 from chomp.export.formats import FORMATS
 from chomp.export.int8 import read
 from chomp.generate.load import load_trained

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chomp.config.validate import config_from_dict
 from chomp.step.train_step import StepMetrics
-from chomp.train.clock import CATEGORIES, SpeedWindow, TimeBudget
+from chomp.train.clock import CATEGORIES, SpeedMeter, TimeBudget
 from chomp.train.hooks.log import has_row
 from chomp.train.metrics import MetricsAggregator, shortest_repr
 from chomp.train.progress import Pending
@@ -100,7 +100,7 @@ def test_earlier_attempts_are_added(clock: Clock, budget: TimeBudget) -> None:
 
 
 def test_an_empty_window_has_no_speed(budget: TimeBudget) -> None:
-    speed = SpeedWindow(budget).read()
+    speed = SpeedMeter(budget).read()
     assert (speed.steps, speed.seconds, speed.tokens_per_sec, speed.step_time_s) == (0, 0.0, 0.0, 0.0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chomp.record.text import plural
+from chomp.record.formatting import plural
 
 Document = str | np.ndarray
 """Text still to be tokenized, or int32 token ids that are used as they are."""

@@ -12,10 +12,10 @@ from textual.app import App
 from textual.message import Message
 
 from chomp.errors import ChompError
+from chomp.record.formatting import size
 from chomp.record.manifest import set_tags, verify
 from chomp.record.removal import delete_checkpoint
 from chomp.record.rundir import RunDir
-from chomp.record.text import size
 from chomp_tui.live.checkpoint_list import CheckpointRow
 from chomp_tui.platform.background import in_thread, start_thread
 from chomp_tui.screens.checkpoints.checkpoint_rows import Verification

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from textual.content import Content
 
 from chomp.config.compat import Difference
-from chomp.record.text import duration, one_line, size
+from chomp.record.formatting import duration, one_line, size
 from chomp_tui.live.checkpoint_list import CheckpointRow, names
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 from chomp_tui.widgets.run_rows import fact, loss_text

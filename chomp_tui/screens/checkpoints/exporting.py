@@ -13,8 +13,8 @@ from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker
 
+from chomp.record.formatting import duration, sanitize
 from chomp.record.rundir import RunDir
-from chomp.record.text import duration, sanitize
 from chomp_tui.engine.export import Offer, export, free_folder, list_formats
 from chomp_tui.engine.process import EngineError
 from chomp_tui.platform.background import in_thread

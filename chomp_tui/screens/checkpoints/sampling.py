@@ -11,7 +11,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, Label, Static
 
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui.engine.sample import SampleSession
 from chomp_tui.widgets.dialogs import Dialog
 from chomp_tui.widgets.update_if_changed import set_text

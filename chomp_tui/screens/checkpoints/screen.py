@@ -11,9 +11,9 @@ from textual import work
 from textual.binding import BindingType
 from textual.content import Content
 
+from chomp.record.formatting import sanitize
 from chomp.record.rundir import RunDir
 from chomp.record.samples import read_samples
-from chomp.record.text import sanitize
 from chomp_tui import keys
 from chomp_tui.config.draft import ForkOrigin
 from chomp_tui.engine.launch import LaunchRequest

@@ -18,7 +18,7 @@ from textual.widgets import Input
 from chomp.config import Setting
 from chomp.config.compat import Severity
 from chomp.config.yaml_reader import scalar
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui import keys
 from chomp_tui.config.document import FieldView
 from chomp_tui.screens.configure.text_field import TextField

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widgets import Input, Label
 
 from chomp.errors import ChompError
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui import keys
 from chomp_tui.config.document import ConfigDocument
 from chomp_tui.config.documents import Base, ChangedOnDisk, bases, from_file, save

@@ -14,7 +14,7 @@ from textual.widgets.option_list import Option
 
 from chomp.config import Setting, sections, settings
 from chomp.config.compat import Severity
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui.config.document import ConfigDocument, FieldView
 from chomp_tui.screens.configure.field import CHANGED, PROBLEM, SET, FieldRow
 

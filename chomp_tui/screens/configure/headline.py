@@ -8,7 +8,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui.config.document import Validation
 
 

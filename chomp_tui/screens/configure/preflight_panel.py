@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.config import Config
-from chomp.record.text import count, duration, one_line, sanitize, size
+from chomp.record.formatting import count, duration, one_line, sanitize, size
 from chomp_tui.config.preflight import FULL, TIGHT, Report, fit
 
 BAR_CELLS = 10

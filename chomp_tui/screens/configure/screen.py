@@ -14,7 +14,7 @@ from textual.timer import Timer
 from textual.widgets import TextArea
 
 from chomp.errors import ChompError
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui import keys
 from chomp_tui.config.document import ConfigDocument, Validation
 from chomp_tui.config.documents import NEW_NAME

@@ -21,7 +21,7 @@ from textual.widgets.option_list import Option
 from textual.widgets.text_area import LanguageDoesNotExist
 
 from chomp.config import Problem
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui.config.document import ConfigDocument, visual_lines
 
 THEME = "chomp"

@@ -10,7 +10,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from chomp.device import Decision
-from chomp.record.text import sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui.engine import flags
 
 INDENT = Content(" " * 5)

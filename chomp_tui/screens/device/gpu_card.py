@@ -10,7 +10,7 @@ from textual.geometry import Region
 from textual.widgets import Static
 
 from chomp.device import Gpu, Process
-from chomp.record.text import sanitize, size
+from chomp.record.formatting import sanitize, size
 from chomp_tui.chart.sparkline import sparkline
 from chomp_tui.engine.machine import Machine
 from chomp_tui.live.gpu_watch import KEPT_MINUTES, Trail

@@ -18,7 +18,7 @@ from textual.widgets import Static
 from chomp.device import Decision, Probe, environment_report, recommended_environment
 from chomp.device.probe import load_nvml
 from chomp.errors import command_name
-from chomp.record.text import duration, sanitize
+from chomp.record.formatting import duration, sanitize
 from chomp_tui import keys
 from chomp_tui.engine import flags
 from chomp_tui.engine.launch import prove_flags

@@ -16,9 +16,9 @@ from textual.content import Content
 from textual.widget import Widget
 
 from chomp.errors import ChompError
+from chomp.record.formatting import size
 from chomp.record.removal import delete_run
 from chomp.record.summary import RunSummary
-from chomp.record.text import size
 from chomp_tui import keys
 from chomp_tui.live.run_list import ConfigEntry, HomeSnapshot, RunList
 from chomp_tui.platform.background import in_thread

@@ -7,7 +7,7 @@ import time
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.record.text import one_line
+from chomp.record.formatting import one_line
 from chomp_tui.engine.commands import CommandStatus
 from chomp_tui.live.alerts import Alert
 from chomp_tui.live.snapshot import RunSnapshot

@@ -6,8 +6,8 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
 
+from chomp.record.formatting import duration, elapsed, size
 from chomp.record.run_view import CheckpointStatus
-from chomp.record.text import duration, elapsed, size
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.widgets.listing import Column, Listing, Row, cell
 

@@ -1,150 +1,118 @@
-"""The layout of the run view's panels for a terminal size: pure geometry."""
+"""The board: a container that places the run view's panels as `chomp_tui.screens.run.dashboard_layout` plans."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from textual.containers import Container
+from textual.geometry import NULL_OFFSET, NULL_SPACING, Size
+from textual.layout import ArrangeResult, Layout, WidgetPlacement
+from textual.message import Message
+from textual.widget import Widget
 
-from textual.geometry import Region
-
-CHARTS = ("speed", "grad", "rate", "device")
-# Panels beside the loss, in the order of the tabs.
-TITLES = {
-    "charts": "Charts",
-    "terms": "Terms",
-    "samples": "Samples",
-    "log": "Log",
-    "checkpoints": "Checkpoints",
-    "memory": "Memory",
-    "time": "Time",
-    "facts": "Facts",
-    "alerts": "Alerts",
-}
-TILES_ROWS = 15
-MEMORY_ROWS = 8
-TIME_ROWS = 11
+from chomp_tui.screens.run.dashboard_layout import PanelPlan, panels, plan
 
 
-@dataclass(frozen=True)
-class PanelPlan:
-    """A layout.
+class _Planned(Layout):
+    """Places children by the board's plan."""
 
-    Attributes:
-        regions: the part of the board that each shown panel takes; `tabs`, `notice` and `strip` are not panels.
-        tabs: the panels that take turns in one place.
-        chosen: the one of them that is there.
-    """
+    name = "planned"
 
-    regions: Mapping[str, Region]
-    tabs: tuple[str, ...] = ()
-    chosen: str = ""
-
-
-def panels(*, terms: bool) -> tuple[str, ...]:
-    """The panels that can be shown alone, in order; `terms` as for `plan`."""
-    return ("loss", *CHARTS, *(name for name in _titles(terms) if name != "charts"), "tiles")
+    def arrange(self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True) -> ArrangeResult:
+        assert isinstance(parent, Dashboard)
+        parent.pre_layout(self)
+        regions = parent.plan_for(size).regions
+        return [
+            WidgetPlacement(region, NULL_OFFSET, NULL_SPACING, child)
+            for child in children
+            if (region := regions.get(child.id or "")) is not None
+        ]
 
 
-def _titles(terms: bool) -> tuple[str, ...]:
-    return tuple(name for name in TITLES if terms or name != "terms")
+class Dashboard(Container):
+    """Shows the children that the plan has a place for; posts `Rearranged` when the layout changes."""
 
+    class Rearranged(Message):
+        """Other panels are shown, or they have other sizes."""
 
-def plan(
-    width: int, height: int, *, chosen: str, zoomed: str | None = None, notice: bool = False, terms: bool = False
-) -> PanelPlan:
-    """The layout of a board of `width` by `height` cells.
+    def __init__(self, *children: Widget, id: str) -> None:
+        super().__init__(*children, id=id)
+        self._planned = _Planned()
+        self.chosen = "charts"
+        self.zoomed: str | None = None
+        self.notice = True
+        self.terms = False
 
-    Args:
-        chosen: the panel to show where panels take turns.
-        zoomed: the panel that is shown alone.
-        notice: whether a notice takes the place of the loss chart.
-        terms: whether the run has terms of the objective to show.
-    """
-    board = Region(0, 0, max(1, width), max(1, height))
-    titles = _titles(terms)
-    if zoomed is not None and (terms or zoomed != "terms"):
-        return PanelPlan({zoomed: board}, titles, chosen)
-    if width >= 150 and height >= 38:
-        made = _wide(board, titles, chosen)
-    elif width >= 100:
-        made = _medium(board, titles, chosen)
-    else:
-        made = _narrow(board, titles, chosen)
-    if not notice:
-        return made
-    return PanelPlan(
-        {("notice" if name == "loss" else name): r for name, r in made.regions.items()}, made.tabs, made.chosen
-    )
+    @property
+    def layout(self) -> Layout:
+        """The board's own; CSS cannot change it."""
+        return self._planned
 
+    @property
+    def plan(self) -> PanelPlan:
+        """The layout for the current size."""
+        return self.plan_for(self.size)
 
-def _narrow(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
-    """Readouts in a line, the loss, tabs, one panel."""
-    strip, rest = board.split_horizontal(min(1, board.height - 1))
-    loss, below = rest.split_horizontal(max(1, -(-rest.height * 11 // 20)))
-    return _with_slot({"strip": strip, "loss": loss}, below, titles, chosen)
+    def plan_for(self, size: Size) -> PanelPlan:
+        """The layout for a size."""
+        return plan(
+            size.width, size.height, chosen=self.chosen, zoomed=self.zoomed, notice=self.notice, terms=self.terms
+        )
 
+    def arrange_for(
+        self,
+        *,
+        chosen: str | None = None,
+        zoomed: str | None = None,
+        notice: bool | None = None,
+        terms: bool | None = None,
+    ) -> None:
+        """Set the chosen tab, the panel shown alone (None for all), and whether notice and terms are shown."""
+        before = (self.chosen, self.zoomed, self.notice, self.terms)
+        self.chosen, self.zoomed = chosen or self.chosen, zoomed
+        self.notice = self.notice if notice is None else notice
+        self.terms = self.terms if terms is None else terms
+        if self.zoomed == "terms" and not self.terms:
+            self.zoomed = None
+        if before != (self.chosen, self.zoomed, self.notice, self.terms):
+            self._settle()
 
-def _medium(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
-    """The loss and one panel, beside them a column of readouts."""
-    side_width = 34 if board.width < 130 else 38
-    main, side = board.split_vertical(board.width - side_width)
-    stacked, left_out = _stack(side, (("tiles", TILES_ROWS), ("memory", MEMORY_ROWS), ("time", TIME_ROWS)))
-    loss, below = main.split_horizontal(-(-main.height * 11 // 20))
-    tabs = tuple(name for name in titles if name not in stacked or name in left_out)
-    return _with_slot({**stacked, "loss": loss}, below, tabs, chosen)
+    def focused_panel(self) -> Widget | None:
+        """The panel that has the focus."""
+        widget = self.screen.focused
+        while widget is not None and widget.parent is not self:
+            widget = widget.parent if isinstance(widget.parent, Widget) else None
+        return widget
 
+    def turn(self, by: int) -> None:
+        """Show the panel `by` places on: of the tabs, or of all panels while one is zoomed."""
+        plan = self.plan
+        names, now = (plan.tabs, plan.chosen) if self.zoomed is None else (panels(terms=self.terms), self.zoomed)
+        place = names.index(now) if now in names else 0
+        self.turn_to(names[(place + by) % len(names)])
 
-def _wide(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
-    """Everything at once; only log, facts, alerts and the like take turns."""
-    main, side = board.split_vertical(board.width - 44)
-    parts = (("tiles", TILES_ROWS), ("memory", MEMORY_ROWS), ("time", TIME_ROWS), ("checkpoints", 6))
-    stacked, left_out = _stack(side, parts)
-    loss, rest = main.split_horizontal(main.height * 42 // 100)
-    charts, below = rest.split_horizontal(max(8, main.height * 22 // 100))
-    samples, slot = below.split_vertical(below.width // 2)
-    regions = {**stacked, "loss": loss, **_charts(charts), "samples": samples}
-    turns = ("terms", "log", "checkpoints", "facts", "alerts")
-    tabs = tuple(name for name in turns if name in titles and (name not in stacked or name in left_out))
-    return _with_slot(regions, slot, tabs, chosen)
+    def turn_to(self, name: str) -> None:
+        """Show a panel, zoomed if one is zoomed, and focus it."""
+        if self.zoomed is not None:
+            self.arrange_for(zoomed=name)
+        else:
+            self.arrange_for(chosen=name)
+        wanted = self.query_one(f"#{'speed' if name == 'charts' else name}")
+        self.call_after_refresh(lambda: self._focus_in(wanted))
 
+    def _focus_in(self, panel: Widget) -> None:
+        inner = [panel, *panel.query("*")]
+        target = next((one for one in inner if isinstance(one, Widget) and one.focusable), None)
+        if target is not None:
+            self.screen.set_focus(target)
 
-def _with_slot(regions: dict[str, Region], slot: Region, tabs: tuple[str, ...], chosen: str) -> PanelPlan:
-    """Add the line of tabs and the chosen panel."""
-    chosen = chosen if chosen in tabs else tabs[0]
-    if slot.height < 3:
-        return PanelPlan(regions, tabs, chosen)
-    bar, panel = slot.split_horizontal(1)
-    regions["tabs"] = bar
-    if chosen == "charts":
-        regions.update(_charts(panel))
-    elif chosen == "memory" and panel.width >= 76:
-        regions["memory"], regions["device"] = panel.split_vertical(38)
-    else:
-        regions[chosen] = panel
-    return PanelPlan(regions, tabs, chosen)
+    def on_mount(self) -> None:
+        self._settle()
 
+    def on_resize(self) -> None:
+        self._settle()
 
-def _charts(area: Region) -> dict[str, Region]:
-    """Four charts: side by side, or two by two where they would be narrow and there is height for it."""
-    if area.width >= 4 * 24 or area.height < 14:
-        cuts = [area.x + area.width * i // 4 for i in range(5)]
-        return {name: Region(cuts[i], area.y, cuts[i + 1] - cuts[i], area.height) for i, name in enumerate(CHARTS)}
-    upper, lower = area.split_horizontal(area.height // 2)
-    halves = (*upper.split_vertical(area.width // 2), *lower.split_vertical(area.width // 2))
-    return dict(zip(CHARTS, halves, strict=True))
-
-
-def _stack(area: Region, parts: tuple[tuple[str, int], ...]) -> tuple[dict[str, Region], list[str]]:
-    """Panels of fixed heights from top to bottom, as many as fit; the last takes the rest. And those without room."""
-    regions: dict[str, Region] = {}
-    y, bottom = area.y, area.bottom
-    left_out = [name for name, _ in parts]
-    for name, rows in parts:
-        if regions and y + rows > bottom:
-            break
-        regions[name] = Region(area.x, y, area.width, rows)
-        left_out.remove(name)
-        y += rows
-    last = list(regions)[-1]
-    regions[last] = Region.from_corners(area.x, regions[last].y, area.right, bottom)
-    return regions, left_out
+    def _settle(self) -> None:
+        regions = self.plan.regions
+        for child in self.children:
+            child.display = child.id in regions
+        self.refresh(layout=True)
+        self.post_message(self.Rearranged())

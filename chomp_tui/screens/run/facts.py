@@ -7,7 +7,7 @@ from textwrap import wrap
 
 from textual.content import Content
 
-from chomp.record.text import count, device_name, elapsed, one_line
+from chomp.record.formatting import count, device_name, elapsed, one_line
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.panel import TextPanel
 

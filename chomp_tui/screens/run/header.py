@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from chomp.record.text import count, device_name, duration, one_line, sanitize
+from chomp.record.formatting import count, device_name, duration, one_line, sanitize
 from chomp_tui.live.eta import progress
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
-from chomp_tui.screens.run.rows import Rows
 from chomp_tui.widgets.listing import fit_text
 
 LEAST_BAR = 10
@@ -15,7 +14,7 @@ MOST_BAR = 60
 COLOURS = {"live": "$success", "good": "$success", "warn": "$warning", "bad": "$error", "idle": "$muted"}
 
 
-class RunHeader(Rows):
+class RunHeader(TextLines):
     """The header of the run view."""
 
     def draw(self, snapshot: RunSnapshot) -> None:

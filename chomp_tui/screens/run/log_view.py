@@ -13,7 +13,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from chomp.record.text import one_line, sanitize
+from chomp.record.formatting import one_line, sanitize
 from chomp_tui.widgets.update_if_changed import set_title
 
 MOST_LINES = 5_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from chomp.record.text import size
+from chomp.record.formatting import size
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.screens.run.panel import TextPanel, bar
 

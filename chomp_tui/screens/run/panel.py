@@ -7,7 +7,6 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 
 from chomp_tui.live.snapshot import RunSnapshot
-from chomp_tui.screens.run.rows import Rows
 
 
 class TextPanel(VerticalScroll, can_focus=True):
@@ -22,11 +21,11 @@ class TextPanel(VerticalScroll, can_focus=True):
         self.border_title = title
 
     def compose(self) -> ComposeResult:
-        yield Rows()
+        yield TextLines()
 
     def draw(self, snapshot: RunSnapshot) -> None:
         """Show a snapshot."""
-        self.query_one(Rows).show(self.text(snapshot, max(1, self.scrollable_content_region.width)))
+        self.query_one(TextLines).show(self.text(snapshot, max(1, self.scrollable_content_region.width)))
 
     def text(self, snapshot: RunSnapshot, width: int) -> Content:
         """The panel's text for a snapshot, in lines of at most `width` cells where it is laid out."""

@@ -20,17 +20,17 @@ from chomp_tui.platform.background import start_thread
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.run import charts
 from chomp_tui.screens.run.alert_bar import AlertBar, AlertList
-from chomp_tui.screens.run.board import Board
 from chomp_tui.screens.run.chart_set import ChartSet
 from chomp_tui.screens.run.charts import SMOOTHINGS, X_AXES, SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
-from chomp_tui.screens.run.dashboard import TITLES
+from chomp_tui.screens.run.dashboard import Dashboard
+from chomp_tui.screens.run.dashboard_layout import TITLES
 from chomp_tui.screens.run.facts import FactsPanel
 from chomp_tui.screens.run.following import RunFollower
 from chomp_tui.screens.run.header import RunHeader
 from chomp_tui.screens.run.log_view import LogView
+from chomp_tui.screens.run.loss_placeholder import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.memory import MemoryPanel
-from chomp_tui.screens.run.notice import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.screens.run.steering import Steering
 from chomp_tui.screens.run.tab_strip import TabStrip
@@ -80,7 +80,7 @@ class RunScreen(ConsoleScreen):
 
     def _follow(self, follower: RunFollower, path: Path) -> None:
         self.query_one(LogView).clear()
-        self.query_one(Board).arrange_for(zoomed=None, notice=True)
+        self.query_one(Dashboard).arrange_for(zoomed=None, notice=True)
         self.set_context(str(path))
         self.query_one(RunHeader).show_text(f"reading {path} …")
         follower.follow(path)
@@ -101,7 +101,7 @@ class RunScreen(ConsoleScreen):
     def compose_body(self) -> ComposeResult:
         yield RunHeader(id="run-header")
         yield AlertBar(id="run-alerts")
-        yield Board(
+        yield Dashboard(
             NoticePanel(id="notice"),
             TileStrip(id="strip"),
             LineChart("loss", id="loss"),
@@ -189,7 +189,7 @@ class RunScreen(ConsoleScreen):
             self._draw(snapshot)
 
     def _draw(self, snapshot: RunSnapshot) -> None:
-        board = self.query_one(Board)
+        board = self.query_one(Dashboard)
         notice = notice_of(snapshot)
         board.arrange_for(zoomed=board.zoomed, notice=notice is not None, terms=bool(charts.terms_of(snapshot.view)))
         if notice is not None:
@@ -210,7 +210,7 @@ class RunScreen(ConsoleScreen):
         self.charts.draw(snapshot)
 
     def _draw_tabs(self, snapshot: RunSnapshot) -> None:
-        plan = self.query_one(Board).plan
+        plan = self.query_one(Dashboard).plan
         titles = dict(TITLES)
         if snapshot.alerts:
             titles["alerts"] = f"Alerts {len(snapshot.alerts)}"
@@ -224,7 +224,7 @@ class RunScreen(ConsoleScreen):
 
     def go_back(self) -> None:
         """Show a filtered log whole again, then leave a zoomed panel, else go home."""
-        board, log = self.query_one(Board), self.query_one(LogView)
+        board, log = self.query_one(Dashboard), self.query_one(LogView)
         if log.wanted and log.display:
             log.filter("")
         elif board.zoomed is not None:
@@ -234,7 +234,7 @@ class RunScreen(ConsoleScreen):
 
     def action_zoom_panel(self) -> None:
         """Show the focused panel alone, or all again; of checkpoints, open them."""
-        board = self.query_one(Board)
+        board = self.query_one(Dashboard)
         panel = board.focused_panel()
         if isinstance(panel, RunCheckpoints):
             self.on_run_checkpoints_opened()
@@ -248,15 +248,15 @@ class RunScreen(ConsoleScreen):
             self.chomp.show_checkpoints(self._path)
 
     def on_tab_strip_chosen(self, event: TabStrip.Chosen) -> None:
-        self.query_one(Board).turn_to(event.name)
+        self.query_one(Dashboard).turn_to(event.name)
 
     def action_next_panel(self) -> None:
         """The next tab; while a panel is zoomed, the next panel."""
-        self.query_one(Board).turn(1)
+        self.query_one(Dashboard).turn(1)
 
     def action_previous_panel(self) -> None:
         """The previous tab or panel."""
-        self.query_one(Board).turn(-1)
+        self.query_one(Dashboard).turn(-1)
 
     def action_mark(self) -> None:
         """Mark the selected sample."""
@@ -274,7 +274,7 @@ class RunScreen(ConsoleScreen):
             if wanted is not None:
                 log.filter(wanted)
                 if not log.display:
-                    self.query_one(Board).turn_to("log")
+                    self.query_one(Dashboard).turn_to("log")
 
         self.app.push_screen(Ask("Show only log lines that contain", value=log.wanted, text="Empty shows all."), use)
 

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.columns import Columns
-from chomp.record.text import count, elapsed
+from chomp.record.formatting import count, elapsed
 from chomp_tui.live.snapshot import MISSING, RunSnapshot, said
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.widgets.update_if_changed import set_text

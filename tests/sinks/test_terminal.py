@@ -24,9 +24,9 @@ from chomp.record.events import (
     Step,
     Warned,
 )
-from chomp.record.text import count, duration, elapsed, loss, plural, row_line, sanitize, size
-from chomp.sinks import ConsoleSink
-from chomp.sinks.console import EtaMeter
+from chomp.record.formatting import count, duration, elapsed, loss, plural, row_line, sanitize, size
+from chomp.sinks import TerminalSink
+from chomp.sinks.terminal import EtaMeter
 from tests import fakeruns
 
 ROW: dict[str, Any] = {
@@ -76,7 +76,7 @@ EVERY_KIND: list[Event] = [
 
 
 def shown(stream: io.StringIO, *events: Event) -> str:
-    sink = ConsoleSink(stream)
+    sink = TerminalSink(stream)
     for event in events:
         sink.handle(event)
     sink.close()

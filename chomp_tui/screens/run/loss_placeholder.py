@@ -9,7 +9,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.record.text import duration, sanitize
+from chomp.record.formatting import duration, sanitize
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.widgets.update_if_changed import set_text
 

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from chomp_tui.widgets.update_if_changed import keeps_size, same
 
 
-class Rows(Widget):
+class TextLines(Widget):
     """Shows a text literally. Numbers that change in place cost their own rows; where lines wrap, all is drawn."""
 
     def __init__(self, *, id: str | None = None) -> None:

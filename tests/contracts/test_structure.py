@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contracts.house import (
+from tests.contracts.structure import (
     PACKAGES,
     ROOT,
     USERS,

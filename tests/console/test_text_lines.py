@@ -15,8 +15,7 @@ from textual.selection import SELECT_ALL, Selection
 from textual.strip import Strip
 from textual.widgets import Static
 
-from chomp_tui.screens.run import rows
-from chomp_tui.screens.run.rows import Rows
+from chomp_tui.screens.run.text_lines import TextLines
 
 WIDTH, HEIGHT = 18, 6
 LINES = st.lists(
@@ -28,22 +27,22 @@ LINES = st.lists(
 class Beside(App[None]):
     """The same text in both ways."""
 
-    CSS = f"Rows, Static {{ width: {WIDTH}; height: {HEIGHT}; }}"
+    CSS = f"TextLines, Static {{ width: {WIDTH}; height: {HEIGHT}; }}"
 
     def compose(self) -> ComposeResult:
         with Horizontal():
-            yield Rows()
+            yield TextLines()
             yield Static(markup=False)
 
     @property
-    def rows(self) -> Rows:
-        return self.query_one(Rows)
+    def rows(self) -> TextLines:
+        return self.query_one(TextLines)
 
     def show(self, text: Content) -> None:
         self.rows.show(text)
         self.query_one(Static).update(text)
 
-    def drawn(self, kind: type[Rows] | type[Static]) -> list[list[tuple[str, Any]]]:
+    def drawn(self, kind: type[TextLines] | type[Static]) -> list[list[tuple[str, Any]]]:
         strips = self.query_one(kind).render_lines(Region(0, 0, WIDTH, HEIGHT))
         return [cells(strip) for strip in strips]
 
@@ -69,7 +68,7 @@ async def test_any_texts_one_after_another_look_as_if_drawn_at_once() -> None:
         @given(LINES)
         def one_more(lines: list[tuple[str, str]]) -> None:
             app.show(text_of(lines))
-            assert app.drawn(Rows) == app.drawn(Static)
+            assert app.drawn(TextLines) == app.drawn(Static)
 
         await pilot.pause()
         one_more()
@@ -81,7 +80,7 @@ async def test_lines_that_no_longer_wrap_move_up() -> None:
         for first in ("short", "a line " * 6, "short"):
             app.show(Content(f"{first}\nsecond\nthird"))
             await pilot.pause()
-            assert app.drawn(Rows) == app.drawn(Static)
+            assert app.drawn(TextLines) == app.drawn(Static)
 
 
 async def test_only_rows_that_changed_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +92,7 @@ async def test_only_rows_that_changed_are_drawn_again(monkeypatch: pytest.Monkey
         to_strips = rows.Visual.to_strips
 
         def counted(widget: Any, visual: Any, *args: Any, **kwargs: Any) -> list[Strip]:
-            if isinstance(widget, Rows):
+            if isinstance(widget, TextLines):
                 drawn.append(str(visual))
             return to_strips(widget, visual, *args, **kwargs)
 
@@ -111,10 +110,10 @@ async def test_a_theme_recolours_rows_that_stay() -> None:
     async with app.run_test(size=(60, 12)) as pilot:
         app.show(Content.styled("one", "$error") + "\ntwo")
         await pilot.pause()
-        before = app.drawn(Rows)
+        before = app.drawn(TextLines)
         app.theme = "textual-light"
         await pilot.pause()
-        assert app.drawn(Rows) == app.drawn(Static) != before
+        assert app.drawn(TextLines) == app.drawn(Static) != before
 
 
 async def test_what_is_selected_shows_and_can_be_copied() -> None:
@@ -125,11 +124,11 @@ async def test_what_is_selected_shows_and_can_be_copied() -> None:
         for selection in (SELECT_ALL, Selection(Offset(1, 0), Offset(2, 1))):
             app.screen.selections = {app.rows: selection, app.query_one(Static): selection}
             await pilot.pause()
-            assert app.drawn(Rows) == app.drawn(Static)
+            assert app.drawn(TextLines) == app.drawn(Static)
             assert app.rows.get_selection(selection) == app.query_one(Static).get_selection(selection)
         app.screen.clear_selection()
         await pilot.pause()
-        assert app.drawn(Rows) == app.drawn(Static)
+        assert app.drawn(TextLines) == app.drawn(Static)
 
 
 async def test_a_row_says_where_it_is() -> None:

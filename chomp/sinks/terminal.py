@@ -13,8 +13,8 @@ from rich.text import Text
 
 from chomp.errors import command_name
 from chomp.record import events as ev
-from chomp.record import text
-from chomp.record.pace import overhead_seconds_per_step
+from chomp.record import formatting as fmt
+from chomp.record.overhead import overhead_seconds_per_step
 from chomp.sinks.base import Sink
 
 SAMPLE_LINES = 12
@@ -75,7 +75,7 @@ class PatientConsole(Console):
         raise BrokenPipeError("the output was closed")
 
 
-class ConsoleSink(Sink):
+class TerminalSink(Sink):
     """Prints one line per metrics row, and samples, saves and warnings.
 
     On a terminal a progress bar shows the remaining time.
@@ -114,7 +114,7 @@ class ConsoleSink(Sink):
             case ev.Step():
                 self._row(event.row)
             case ev.Evaluated():
-                self._say(text.evaluated_line(event), style="dim")
+                self._say(fmt.evaluated_line(event), style="dim")
             case ev.Sampled():
                 self._sample(event)
             case ev.Checkpoint():
@@ -123,7 +123,7 @@ class ConsoleSink(Sink):
                 self._say(f"warning: {event.message}", style="yellow")
             case ev.NonFinite():
                 self._say(
-                    f"step {event.step}: loss {text.loss(event.loss)}, gradient norm {text.loss(event.grad_norm)}; "
+                    f"step {event.step}: loss {fmt.loss(event.loss)}, gradient norm {fmt.loss(event.grad_norm)}; "
                     f"the update was not applied ({event.action})",
                     style="bold red",
                 )
@@ -137,7 +137,7 @@ class ConsoleSink(Sink):
         resumed = "" if event.resumed_from is None else f", resumed from step {event.resumed_from}"
         device = event.device.get("name", event.device.get("platform", "?"))
         self._say(
-            f"{text.count(event.parameters)} parameters on {device}, "
+            f"{fmt.count(event.parameters)} parameters on {device}, "
             f"{event.tokens_per_step:,} tokens per step, {event.total_steps:,} steps{resumed}"
         )
         if event.data:
@@ -165,17 +165,17 @@ class ConsoleSink(Sink):
     def _row(self, row: dict[str, Any]) -> None:
         eta = self._eta.update(row)
         # The bar shows the remaining time; without it the line fits eighty columns.
-        self._say(text.row_line(row, self._eta.total_steps, eta if self._progress is None else None))
+        self._say(fmt.row_line(row, self._eta.total_steps, eta if self._progress is None else None))
         if self._progress is not None and self._task is not None:
             self._progress.update(
                 self._task,
                 completed=row["step"],
-                note=f"{text.loss(row.get('loss'))} · {row['tokens_per_sec']:,.0f} tok/s · {text.duration(eta)} left",
+                note=f"{fmt.loss(row.get('loss'))} · {row['tokens_per_sec']:,.0f} tok/s · {fmt.duration(eta)} left",
             )
 
     def _sample(self, event: ev.Sampled) -> None:
         self._say(f"── sample at step {event.step} ──", style="cyan")
-        prompt, written = text.sanitize(event.prompt), text.sanitize(event.text)
+        prompt, written = fmt.sanitize(event.prompt), fmt.sanitize(event.text)
         lines = Text(prompt, style="dim") + Text(written)
         for line in lines.split("\n", allow_blank=True)[:SAMPLE_LINES]:
             self._console.print(Text("  │ ", style="cyan") + line)
@@ -183,8 +183,8 @@ class ConsoleSink(Sink):
     def _checkpoint(self, event: ev.Checkpoint) -> None:
         if event.state == "committed":
             self._say(
-                f"saved step {event.step} ({text.size(event.bytes or 0)}, {text.elapsed(event.seconds or 0)}, "
-                f"training waited {text.elapsed(event.blocked_seconds or 0)})",
+                f"saved step {event.step} ({fmt.size(event.bytes or 0)}, {fmt.elapsed(event.seconds or 0)}, "
+                f"training waited {fmt.elapsed(event.blocked_seconds or 0)})",
                 style="dim",
             )
         elif event.state in ("failed", "refused"):
@@ -198,11 +198,11 @@ class ConsoleSink(Sink):
         self._hide_bar()
         if event.status == "crashed":
             where = f"at step {event.step}: " if event.step else ""
-            print(f"error: {where}{text.sanitize(event.reason)}", file=sys.stderr, flush=True)
+            print(f"error: {where}{fmt.sanitize(event.reason)}", file=sys.stderr, flush=True)
         else:
             self._say(f"{event.status.replace('_', ' ')} at step {event.step}: {event.reason}", style="green")
         spent = "  ".join(
-            f"{name.replace('_', ' ')} {text.duration(s)}" for name, s in event.time_budget_seconds.items() if s >= 1
+            f"{name.replace('_', ' ')} {fmt.duration(s)}" for name, s in event.time_budget_seconds.items() if s >= 1
         )
         if spent:
             self._say(f"time: {spent}", style="dim")
@@ -213,7 +213,7 @@ class ConsoleSink(Sink):
             self._progress = None
 
     def _say(self, line: str, style: str = "") -> None:
-        self._console.print(Text(text.sanitize(line), style=style))
+        self._console.print(Text(fmt.sanitize(line), style=style))
 
     def close(self) -> None:
         self._hide_bar()
@@ -221,6 +221,6 @@ class ConsoleSink(Sink):
 
 def _compiled(event: ev.Compiled) -> str:
     if event.cache_hit:
-        return f"compiled from the cache in {text.elapsed(event.seconds)}"
+        return f"compiled from the cache in {fmt.elapsed(event.seconds)}"
     kept = "the next start loads it from the cache" if event.cache else "not cached: the compilation cache is off"
-    return f"compiled in {text.elapsed(event.seconds)} ({kept})"
+    return f"compiled in {fmt.elapsed(event.seconds)} ({kept})"
