@@ -7,6 +7,7 @@ from textual.content import Content
 from chomp.record.formatting import count, device_name, duration, one_line, sanitize
 from chomp_tui.live.eta import progress
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
+from chomp_tui.screens.run.text_lines import TextLines
 from chomp_tui.widgets.listing import fit_text
 
 LEAST_BAR = 10

@@ -7,6 +7,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 
 from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.screens.run.text_lines import TextLines
 
 
 class TextPanel(VerticalScroll, can_focus=True):
