@@ -93,13 +93,13 @@ RULES: tuple[Rule, ...] = (
             "hf_revision",
         )
     ),
-    Rule("data.shuffle_seed", "allowed", "what it amounts to is compared"),
+    Rule("data.shuffle_seed", "allowed", "the resulting value is compared"),
     Rule("data.tokenizer.*", "incompatible", ORDER),
     Rule("data.*", "needs_accept", NUMBERS),
     Rule("train.steps", "allowed", "a run may be made longer or shorter"),
     Rule("train.allow_cpu", "allowed", "another device is warned of, not refused"),
     *(
-        Rule(f"train.{name}", "allowed", "what it amounts to is compared")
+        Rule(f"train.{name}", "allowed", "the resulting value is compared")
         for name in ("batch_tokens", "grad_accum", "deterministic")
     ),
     Rule("train.seq_len", "incompatible", ORDER),
@@ -112,8 +112,8 @@ RULES: tuple[Rule, ...] = (
     Rule("derived.*", "allowed", "it follows from other settings"),
     Rule("data_fingerprint*", "needs_accept", "the text is not the text the checkpoint was trained on"),
     Rule("tokenizer_digest", "incompatible", "the same text would become other token ids"),
-    Rule("checkpoint.*", "allowed", "it does not touch the numbers"),
-    Rule("logging.*", "allowed", "it does not touch the numbers"),
+    Rule("checkpoint.*", "allowed", "it does not change the training"),
+    Rule("logging.*", "allowed", "it does not change the training"),
     Rule("debug.*", "allowed", "it decides about the next step that is not finite"),
 )
 

@@ -34,7 +34,7 @@ def test_latest_is_the_newest_that_is_intact(origin: RunDir, tmp_path: Path) -> 
     assert done.stderr == "skipped step 10: arrays has changed: its SHA-256 does not match\n"
     assert done.stdout.splitlines() == [
         f"{tmp_path / 'new'} starts from step 5 of {origin.path}",
-        f"train it with: python -m chomp train --run-dir {tmp_path / 'new'} --resume 5",
+        f"train it with: chomp train --run-dir {tmp_path / 'new'} --resume 5",
     ]
     assert [info.step for info in list_checkpoints(tmp_path / "new" / "checkpoints")] == [5]
 

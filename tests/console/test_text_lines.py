@@ -15,6 +15,7 @@ from textual.selection import SELECT_ALL, Selection
 from textual.strip import Strip
 from textual.widgets import Static
 
+from chomp_tui.screens.run import text_lines
 from chomp_tui.screens.run.text_lines import TextLines
 
 WIDTH, HEIGHT = 18, 6
@@ -89,14 +90,14 @@ async def test_only_rows_that_changed_are_drawn_again(monkeypatch: pytest.Monkey
         app.show(Content("loss 3.1\nspeed 5\nstep 7"))
         await pilot.pause()
         drawn: list[str] = []
-        to_strips = rows.Visual.to_strips
+        to_strips = text_lines.Visual.to_strips
 
         def counted(widget: Any, visual: Any, *args: Any, **kwargs: Any) -> list[Strip]:
             if isinstance(widget, TextLines):
                 drawn.append(str(visual))
             return to_strips(widget, visual, *args, **kwargs)
 
-        monkeypatch.setattr(rows.Visual, "to_strips", counted)
+        monkeypatch.setattr(text_lines.Visual, "to_strips", counted)
         app.rows.show(Content("loss 3.0\nspeed 5\nstep 8"))
         await pilot.pause()
         assert drawn == ["loss 3.0", "step 8"]

@@ -216,7 +216,7 @@ class RunScreen(ConsoleScreen):
             titles["alerts"] = f"Alerts {len(snapshot.alerts)}"
         self.query_one(TabStrip).show(titles, plan.tabs, plan.chosen)
 
-    def on_board_rearranged(self) -> None:
+    def on_dashboard_rearranged(self) -> None:
         self.charts.stale = True
         self.call_after_refresh(self.redraw)
 
