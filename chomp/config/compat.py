@@ -29,6 +29,7 @@ class Rule:
 
 
 SHAPES = "it changes the shapes of the saved arrays"
+TEXT_COMPARED = "the text itself is compared"
 ORDER = "the saved position in the data has no meaning under it"
 NUMBERS = "later losses would not be those of the run you are continuing"
 
@@ -83,7 +84,7 @@ RULES: tuple[Rule, ...] = (
     ),
     # Sources are judged by what they contain (`data_fingerprint`), so that a moved folder is no difference.
     *(
-        Rule(f"data.{name}", "allowed", "the text itself is compared")
+        Rule(f"data.{name}", "allowed", TEXT_COMPARED)
         for name in (
             "files",
             "local_text",

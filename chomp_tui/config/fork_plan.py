@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chomp.config import Config, derive, derived_section
-from chomp.config.compat import NOT_SETTINGS, Difference, Severity, compare, rule_for
+from chomp.config.compat import NOT_SETTINGS, TEXT_COMPARED, Difference, Severity, compare, rule_for
 
-# Settings that name the text; whether it is the same text the engine finds out.
-_SOURCES = frozenset(f"data.{name}" for name in ("files", "tokens_path", "local_text", "hf_dataset", "hf_revision"))
 WORDS: Mapping[Severity, str] = {"allowed": "free", "needs_accept": "to accept", "incompatible": "fixed"}
 
 
@@ -58,7 +56,8 @@ def plan_fork(identity: Mapping[str, Any], config: Config) -> ForkPlan:
     found = [
         one for one in found if not (one.severity == "allowed" and one.path.startswith(("derived.", "logging.run_dir")))
     ]
-    moved = [one for one in found if one.path in _SOURCES]
+    # Settings that name the text; only the engine can compare the text itself.
+    moved = [one for one in found if rule_for(one.path).why == TEXT_COMPARED]
     if moved:
         rule = rule_for("data_fingerprint")
         found.append(

@@ -1,9 +1,19 @@
 """Unknown keys and values that do not fit: the exact words."""
 
+from typing import Any, get_args, get_type_hints
+
 import pytest
 
 from chomp.config import InvalidConfig, config_from_dict, parse_config
+from chomp.config.data import DataConfig
+from chomp.config.optim import OptimConfig
 from tests.config.wrong import refusal
+
+
+def allowed(section: Any, name: str) -> tuple[str, ...]:
+    """The values of a setting that is a choice."""
+    return get_args(get_type_hints(section)[name])
+
 
 PLACES = [
     ("train:\n  stepz: 3\n", "c.yaml:2: train.stepz: unknown key; did you mean train.steps?"),
@@ -74,9 +84,9 @@ TYPES = [
     (
         "data.backend",
         "stdlb",
-        "expected one of local_text, files, hf, stdlib, tokens, got the text 'stdlb'; did you mean stdlib?",
+        f"expected one of {', '.join(allowed(DataConfig, 'backend'))}, got the text 'stdlb'; did you mean stdlib?",
     ),
-    ("optim.name", "sgd", "expected one of adamw, lion, muon, got the text 'sgd'"),
+    ("optim.name", "xyz", f"expected one of {', '.join(allowed(OptimConfig, 'name'))}, got the text 'xyz'"),
     ("logging.log_file", "''", "expected text that is not empty, got the text ''"),
     (
         "model.compute_dtype",

@@ -1,11 +1,12 @@
 """The shapes themselves, at a few points worked out by hand."""
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from chomp.config.derive import derive
-from chomp.optim.schedule import make_schedule
+from chomp.config.optim import OptimConfig
+from chomp.optim.schedule import SHAPES, make_schedule
 from tests.model.tiny import tiny_config
 
 
@@ -22,6 +23,10 @@ def test_final_decay_shapes(shape: str, quarter: float, half: float) -> None:
     assert rate(60, **optim) == 1.0
     assert rate(70, **optim) == pytest.approx(quarter, rel=1e-6)
     assert rate(80, **optim) == pytest.approx(half, rel=1e-6)
+
+
+def test_every_decay_shape_of_the_configuration_is_there() -> None:
+    assert set(SHAPES) == set(get_args(get_type_hints(OptimConfig)["decay_shape"]))
 
 
 def test_stable_phase_decays_over_the_last_fifth_unless_told() -> None:
