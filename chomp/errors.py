@@ -5,18 +5,25 @@ is wrong, where, what is allowed and what to do. The command line prints the sen
 without a traceback and exits with `exit_code`.
 """
 
+import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
 
+# What the user calls the engine, from the console that starts it.
+COMMAND_VARIABLE = "CHOMP_COMMAND"
+
 
 def command_name(program: str = "chomp") -> str:
     """How the user can call `program`: by its name, or as this process was called (`python -m chomp`, by path)."""
+    if program == "chomp" and COMMAND_VARIABLE in os.environ:
+        return os.environ[COMMAND_VARIABLE]
     called = Path(sys.argv[0])
     if called.name == "__main__.py" and called.parent.name in ("chomp", "chomp_tui"):
         return f"python -m {program.replace('-', '_')}"
     if called.name.startswith("chomp") and "/" in sys.argv[0] and shutil.which(program) is None:
-        return str(called.with_name(program))
+        return shlex.quote(str(called.with_name(program)))
     return program
 
 

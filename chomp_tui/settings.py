@@ -128,6 +128,9 @@ class SettingsSaver:
                 self._saved = choices
 
 
+HEADER = "# Settings of chomp-tui; see docs/console.md.\n"
+
+
 def _write(path: Path, changed: Mapping[str, Any]) -> None:
     from chomp.record.rundir import write_whole
     from chomp_tui.config.edits import CannotEdit, set_value
@@ -135,8 +138,12 @@ def _write(path: Path, changed: Mapping[str, Any]) -> None:
 
     try:
         text = path.read_bytes().decode("utf-8")
+        lines = [line.strip() for line in text.splitlines()]
+        if yaml.safe_load(text) is None and any(line and not line.startswith("#") for line in lines):
+            # Such as `---` or `null`, to which no key can be added.
+            text = HEADER
     except FileNotFoundError:
-        text = "# Settings of chomp-tui; see docs/console.md.\n"
+        text = HEADER
     for name, value in changed.items():
         try:
             text = set_value(text, name, Words(value) if isinstance(value, str) else Plain(shown_value(value)))

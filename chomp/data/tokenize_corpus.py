@@ -143,13 +143,14 @@ def _prepare(plan: CorpusPlan, report: Report) -> Metadata:
         if (plan.folder / name).exists() and not (plan.folder / UNFINISHED).exists():
             raise DataError(f"{plan.folder / name} exists and is not from this command; choose another folder")
     plan.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(plan.folder):
-            work = _Work(plan, identity, report)
-            work.write()
-            return work.finish()
-    except BlockingIOError:
-        raise DataError(f"another process is preparing data in {plan.folder}") from None
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(plan.folder))
+        except BlockingIOError:
+            raise DataError(f"another process is preparing data in {plan.folder}") from None
+        work = _Work(plan, identity, report)
+        work.write()
+        return work.finish()
 
 
 class _Work:

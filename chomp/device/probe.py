@@ -7,6 +7,7 @@ and `Gpu.unavailable` says why. A machine without a GPU gives an empty probe wit
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -101,7 +102,9 @@ def probe_gpus(load: Callable[[], Any] = load_nvml) -> Probe:
     try:
         return _read(nvml)
     finally:
-        nvml.nvmlShutdown()
+        # A driver that is reloaded meanwhile has nothing to shut down.
+        with contextlib.suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
 
 
 def _read(nvml: Any) -> Probe:

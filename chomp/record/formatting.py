@@ -21,7 +21,11 @@ def sanitize(text: str) -> str:
 
 def one_line(text: str) -> str:
     """`sanitize`, with each line end or tab as one space; other spaces stay, so that columns stay columns."""
-    return re.sub(r" *[\n\t]\s*", " ", sanitize(text).strip("\n\t"))
+    first, *others = re.split(r"[\n\t]+", sanitize(text).strip("\n\t"))
+    if not others:
+        return first
+    *middle, last = others
+    return " ".join([first.rstrip(" "), *(part.strip(" ") for part in middle), last.lstrip(" ")])
 
 
 def _is_harmless(char: str) -> bool:
@@ -56,12 +60,12 @@ def elapsed(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as `512 B`, `3.4 MiB` or `1.2 GiB`: powers of 1024, of memory and of files alike."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+    """Bytes as `512 B`, `3.4 MiB` or `120 GiB`, in eight characters: powers of 1024, of memory and of files alike."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(count) < 999.5 or unit == "TiB":
+            break
         count /= 1024
-    return f"{count:.1f} TiB"
+    return f"{count:.0f} {unit}" if unit == "B" or abs(count) >= 99.95 else f"{count:.1f} {unit}"
 
 
 def count(number: float) -> str:

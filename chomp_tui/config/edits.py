@@ -33,10 +33,10 @@ def set_value(text: str, path: str, wanted: Wanted) -> str:
     layout = _layout(text)
     place = layout.places.get(path)
     if place is not None:
-        return _proven(text, _replaced(text, place, wanted), layout, path)
+        return _proven(_replaced(text, place, wanted), layout, path)
     for candidate in _insertions(text, layout, path, wanted):
         try:
-            return _proven(text, candidate, layout, path)
+            return _proven(candidate, layout, path)
         except CannotEdit:
             continue
     raise _refusal(path)
@@ -60,7 +60,7 @@ def reset_value(text: str, path: str) -> str:
         if header.kind not in ("block map", "flow map") or "#" in text[header.key.end : place.key.start]:
             break
         path, place = outer, header
-    return _proven(text, _without(text, layout, place), layout, path, gone=True)
+    return _proven(_without(text, layout, place), layout, path, gone=True)
 
 
 def _layout(text: str) -> Layout:
@@ -74,8 +74,8 @@ def _refusal(path: str) -> CannotEdit:
     return CannotEdit(f"{path} cannot be changed here without touching other lines; change it in the YAML")
 
 
-def _proven(before: str, after: str, layout: Layout, path: str, *, gone: bool = False) -> str:
-    """`after`, if it differs from `before` in nothing but `path`."""
+def _proven(after: str, layout: Layout, path: str, *, gone: bool = False) -> str:
+    """`after`, if it differs from what `layout` was read from in nothing but `path`."""
     try:
         new = read_layout(after)
     except Unreadable:

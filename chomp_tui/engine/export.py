@@ -73,7 +73,7 @@ async def export(
         answer = await ask_engine(command, helper_environment(environment), on_start=pids.append, on_errors=on_errors)
     finally:
         for pid in pids:
-            # A killed child could not clear up after itself.
+            # A killed child could not clear up after itself. Not in a thread: the console may be closing.
             place.clear(pid)
     return summary(folder, answer)
 

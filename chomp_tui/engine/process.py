@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from chomp.errors import COMMAND_VARIABLE, command_name
 from chomp.record.formatting import sanitize
 from chomp_tui.platform.child import child_process, read_errors
 
@@ -30,7 +31,7 @@ def engine_command(*arguments: str) -> list[str]:
 
 def train_environment(environ: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
     """The environment of a run: `chosen` over `environ`, and no output held back, so that the log is current."""
-    return {**environ, **chosen, "PYTHONUNBUFFERED": "1"}
+    return {**environ, **chosen, COMMAND_VARIABLE: command_name(), "PYTHONUNBUFFERED": "1"}
 
 
 def helper_environment(chosen: Mapping[str, str]) -> dict[str, str]:
@@ -38,7 +39,7 @@ def helper_environment(chosen: Mapping[str, str]) -> dict[str, str]:
 
     JAX's pool of three quarters of the GPU's memory would not fit beside a run.
     """
-    return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, **chosen}
+    return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, **chosen, COMMAND_VARIABLE: command_name()}
 
 
 async def ask_engine(

@@ -65,7 +65,7 @@ class SampleSession:
                 _, errors = await asyncio.gather(self._read(process), read_errors(process))
                 problem = sentence(await process.wait(), errors)
         except (OSError, ValueError) as error:
-            problem = start_problem(error)
+            problem = start_problem(error) if self.process is None else f"the engine cannot be read: {error}"
         self._is_ready = self.is_writing = False
         self._say(problem, True)
 

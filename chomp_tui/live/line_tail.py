@@ -81,7 +81,7 @@ class LineTail(abc.ABC, Generic[T]):
         except FileNotFoundError:
             if self.offset:
                 self.forget()
-            self.size, self.caught_up, self.problem = 0, True, None
+            self.size, self.caught_up, self.problem, self.overview = 0, True, None, None
             return
         except OSError as error:
             self._give_up(error)
@@ -96,7 +96,8 @@ class LineTail(abc.ABC, Generic[T]):
             self.overview = None
 
     def _give_up(self, error: OSError) -> None:
-        self.caught_up, self.problem = True, f"{self.path} cannot be read: {error.strerror or error}"
+        self.caught_up, self.overview = True, None
+        self.problem = f"{self.path} cannot be read: {error.strerror or error}"
 
     def _read_on(self, fd: int, deadline: float) -> None:
         info = os.fstat(fd)

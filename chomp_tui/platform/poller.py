@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -10,6 +11,7 @@ from typing import Generic, TypeVar
 from chomp_tui.platform.background import start_thread
 
 News = TypeVar("News")
+log = logging.getLogger("chomp.console")
 
 
 class Poller(abc.ABC, Generic[News]):
@@ -62,8 +64,12 @@ class Poller(abc.ABC, Generic[News]):
             if self.stopped:
                 return
             if not self._paused:
-                for news in self.look():
-                    if self.stopped:
-                        return
-                    self._deliver(news)
+                try:
+                    for news in self.look():
+                        if self.stopped:
+                            return
+                        self._deliver(news)
+                except Exception:
+                    # The next look may succeed; a thread that ended would leave the screen as it is for good.
+                    log.exception("%s: a look failed", self._name)
             self._awake.wait(self._interval_seconds)

@@ -186,7 +186,7 @@ async def test_a_value_set_in_the_form_changes_the_yaml_and_the_other_way_round(
         assert control.value == "8"
 
 
-async def test_keys_edit_a_field_only_after_enter_or_a_click(tmp_path: Path) -> None:
+async def test_digits_edit_a_field_only_after_enter_or_a_click(tmp_path: Path) -> None:
     console = Console(tmp_path)
     async with console.app.run_test(size=(120, 40)) as pilot:
         await console.open(pilot)
@@ -200,9 +200,20 @@ async def test_keys_edit_a_field_only_after_enter_or_a_click(tmp_path: Path) -> 
             await pilot.press("2")
             await until(pilot, lambda: console.app.screen is console.screen)
             assert console.screen.focused is control
-        await pilot.press("backspace", "delete", "ctrl+u", "ctrl+k", "x", "minus")
-        control.post_message(Paste("99"))
+        await pilot.press("backspace", "delete", "ctrl+u", "ctrl+k", "space")
         await settle(pilot, console)
+        assert (control.value, console.screen.document.text) == ("4", SMALL)
+        for start in ("x", Paste("x")):
+            if isinstance(start, str):
+                await pilot.press(start)
+            else:
+                control.post_message(start)
+            await until(pilot, lambda: control.value == "4x")
+            assert control.is_editing, "letters and pastes begin an edit, as they cannot mean a screen"
+            await pilot.press("backspace", "enter")
+            await settle(pilot, console)
+            assert await console.form.focus_path("train.batch_size")
+            await pilot.pause()
         assert (control.value, console.screen.document.text) == ("4", SMALL)
         await pilot.press("enter", "1", "enter")
         await settle(pilot, console)

@@ -71,7 +71,7 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
         loaded = console.screen.document.check().loaded
         assert loaded is not None
         bars = [
-            "memory, estimated 1000 B",
+            "memory, estimated 1.0 KiB",
             "parameters █ 100 B",
             "optimizer ██▌ 250 B",
             "gradients ██ 200 B",

@@ -123,7 +123,7 @@ def test_a_card() -> None:
         "load      ━─────────────────────────────  4%",
         "power     ━━────────────────────────────  31 of 575 W",
         "state     38 °C · compute capability 12.0 · MIG – not supported",
-        "processes    2114   384.0 MiB  /usr/lib/xorg/Xorg",
+        "processes    2114     384 MiB  /usr/lib/xorg/Xorg",
     ]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chomp.errors import command_name
 from chomp.record.event_log import read_events
 from chomp.record.events import RunEnded
 from chomp.record.lock import live_holder
@@ -61,6 +62,7 @@ def test_a_file_whose_name_looks_like_an_option(tmp_path: Path) -> None:
 def test_the_environment_is_the_user_s_with_the_choice_in_it() -> None:
     assert train_environment({"XLA_FLAGS": "--a", "HOME": "/h"}, {"XLA_FLAGS": "--a --b"}) == {
         "XLA_FLAGS": "--a --b",
+        "CHOMP_COMMAND": command_name(),
         "HOME": "/h",
         "PYTHONUNBUFFERED": "1",
     }

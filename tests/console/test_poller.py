@@ -66,3 +66,17 @@ def test_a_stop_in_the_middle_of_a_look_delivers_nothing_more() -> None:
             thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive()
     assert seen == [1]
+
+
+def test_a_look_that_fails_is_logged_and_the_next_one_is_delivered(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse_first(news: int) -> None:
+        if news == 1:
+            raise OSError("the disk is gone")
+        counter.delivered.put(news)
+
+    counter = Counter(0.001, refuse_first)
+    counter.start()
+    assert [counter.next(), counter.next()] == [2, -2]
+    counter.stop()
+    assert "counter: a look failed" in caplog.text
+    assert "the disk is gone" in caplog.text

@@ -541,7 +541,7 @@ async def test_a_disk_that_is_nearly_full_is_an_alert_in_the_line_and_in_the_lis
     monkeypatch.setattr("chomp_tui.live.feed.shutil.disk_usage", lambda _: usage._replace(free=700_000_000))
     app = host(tmp_path, write_run(tmp_path / "live", LIVE).path)
     async with app.run_test(size=(120, 40)) as pilot:
-        sentence = "the disk is nearly full: 667.6 MiB free; a checkpoint takes 1.4 GiB"
+        sentence = "the disk is nearly full: 668 MiB free; a checkpoint takes 1.4 GiB"
         await shows(pilot, "300/1,000")
         await until(pilot, lambda: f"✗ disk: {sentence}" in frame(app)[3])
         panel = screen_of(app).query_one("#alerts")

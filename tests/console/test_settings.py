@@ -58,6 +58,17 @@ def test_only_what_changed_is_written_and_comments_stay(tmp_path: Path) -> None:
     assert path.stat().st_mtime_ns == before.st_mtime_ns, "nothing had changed"
 
 
+@pytest.mark.parametrize("text", ["---\n", "null\n", "--- # nothing yet\n"])
+def test_a_file_without_settings_takes_the_first(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "console.yaml"
+    path.write_text(text)
+    settings, wrong = load_settings(path)
+    assert wrong == []
+    settings.smoothing = 0.6
+    save_settings(settings)
+    assert load_settings(path)[0].smoothing == 0.6
+
+
 def test_two_consoles_do_not_undo_each_other(tmp_path: Path) -> None:
     path = tmp_path / "console.yaml"
     one, other = load_settings(path)[0], load_settings(path)[0]

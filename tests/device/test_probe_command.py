@@ -33,7 +33,7 @@ def test_table_and_line_to_copy(run):
     row = "0 NVIDIA GeForce RTX 5090 12.0 1.3 GiB / 31.8 GiB 4% 38 C 31 W / 575 W -"
     assert [" ".join(line.split()) for line in lines[2:4]] == [head, row]
     assert "GPU 0: mig -: not supported by this device" in lines
-    assert "GPU 0: process 2114 /usr/lib/xorg/Xorg uses 384.0 MiB" in lines
+    assert "GPU 0: process 2114 /usr/lib/xorg/Xorg uses 384 MiB" in lines
     assert f"apply: XLA_FLAGS {FLAG}" in lines
     assert "recommend: XLA_PYTHON_CLIENT_PREALLOCATE false" in lines
     assert lines[-1] == f"env XLA_FLAGS={FLAG} XLA_PYTHON_CLIENT_PREALLOCATE=false chomp train CONFIG"

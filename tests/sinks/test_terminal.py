@@ -83,6 +83,15 @@ def shown(stream: io.StringIO, *events: Event) -> str:
     return stream.getvalue()
 
 
+def test_sizes_take_eight_characters_at_most() -> None:
+    counts = (0, 999, 1000, 1023, 1024, 99.9 * 2**10, 1000 * 2**20, 1023 * 2**20, 999 * 2**30, 2**50)
+    shown = [size(count) for count in counts]
+    assert shown == [
+        "0 B", "999 B", "1.0 KiB", "1.0 KiB", "1.0 KiB", "99.9 KiB", "1.0 GiB", "1.0 GiB", "999 GiB", "1024 TiB",
+    ]  # fmt: skip
+    assert max(map(len, shown)) == 8
+
+
 def test_a_pipe_gets_plain_text_whatever_the_run_says() -> None:
     text = shown(io.StringIO(), *EVERY_KIND)
     assert not re.findall(r"[^\n\t\x20-\x7e\x80-\uffff]", text), "a control character"
@@ -154,9 +163,9 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_times_sizes_and_counts() -> None:
     assert [elapsed(s) for s in (0, 0.00075, 0.538, 0.9996, 61.3)] == ["0 ms", "0.75 ms", "538 ms", "1.00 s", "61.3 s"]
-    assert [size(n) for n in (0, 1023, 1024, 1.5 * 2**20, 2**31, 2**45)] == [
+    assert [size(n) for n in (0, 999, 1024, 1.5 * 2**20, 2**31, 2**45)] == [
         "0 B",
-        "1023 B",
+        "999 B",
         "1.0 KiB",
         "1.5 MiB",
         "2.0 GiB",

@@ -20,7 +20,7 @@ COLUMNS = (
     Column("age", "age", 6, rank=2, right=True),
     Column("eval", "eval", 7, rank=1, right=True),
     Column("train", "train", 7, rank=3, right=True),
-    Column("size", "size", 9, rank=4, right=True),
+    Column("size", "size", 8, rank=4, right=True),
     Column("intact", "intact", 6),
     Column("tags", "tags", 12, rank=5, whole=True),
     Column("fits", "settings", 18, grow=1, whole=True),
