@@ -53,7 +53,7 @@ def test_a_fork_with_another_setting_leaves_its_origin_alone(references: Referen
     forked = run("fork", origin, fork, "--step", 10)
     assert forked.stdout.splitlines() == [
         f"{fork} starts from step 10 of {origin}",
-        f"train it with: python -m chomp train --run-dir {fork} --resume 10",
+        f"train it with: chomp train --run-dir {fork} --resume 10",
     ]
     refused = run("train", "--run-dir", fork, "--resume", 10, "-o", "optim.lr=1e-4")
     assert refused.returncode == 5

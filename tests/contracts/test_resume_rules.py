@@ -200,7 +200,7 @@ def test_resume_where_no_run_is(base: Path, tmp_path: Path) -> None:
     nowhere = run("train", base / "config.yaml", "--resume", "latest")
     assert nowhere.returncode == 5
     assert nowhere.stderr == (
-        "error: --resume latest needs the run to resume: pass --run-dir RUN (`python -m chomp runs` lists them)\n"
+        "error: --resume latest needs the run to resume: pass --run-dir RUN (`chomp runs` lists them)\n"
     )
     bare = run("train", "--resume", "latest")
     assert bare.returncode == 2
@@ -225,7 +225,7 @@ def test_a_live_engine_is_named(base: Path, tmp_path: Path) -> None:
         assert second.returncode == 5
         assert second.stderr == (
             f"error: {run_dir} is in use by pid {engine.process.pid} on {socket.gethostname()}; wait for it, "
-            f"stop it with `python -m chomp ctl {run_dir} stop`, or choose another --run-dir\n"
+            f"stop it with `chomp ctl {run_dir} stop`, or choose another --run-dir\n"
         )
         assert engine.process.poll() is None
     finally:

@@ -25,7 +25,7 @@ class FailingIterator:
 
 
 def waiting_trainer(switch: StopSwitch) -> Trainer:
-    data = SimpleNamespace(train_iterator=FailingIterator, hurry=lambda: None)
+    data = SimpleNamespace(train_iterator=FailingIterator, cancel_retries=lambda: None)
     session = SimpleNamespace(config=None, state=None, start=Start(), data=data, switch=switch, budget=TimeBudget())
     return Trainer(session)  # type: ignore[arg-type]
 
