@@ -645,6 +645,8 @@ async def test_zoom_and_back(size: tuple[int, int], tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
     async with app.run_test(size=size) as pilot:
         await shows(pilot, "smoothed 0.9")
+        # The line of alerts may come after the chart, and takes a row of the board.
+        await still(pilot)
         board = screen_of(app).query_one(Dashboard)
         before = dict(board.plan.regions)
         await pilot.press("enter")
