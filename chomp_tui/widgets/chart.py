@@ -37,7 +37,7 @@ class LineChart(Widget, can_focus=True):
     def __init__(self, title: str = "", *, unit: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._settings = ChartSettings(title=title, unit=unit)
-        self._lines: tuple[Series, ...] = ()
+        self.series: tuple[Series, ...] = ()
         self._drawn: Frame | None = None
         self._left = 0
         self._drawn_for = (-1, -1, False)
@@ -63,7 +63,7 @@ class LineChart(Widget, can_focus=True):
             x_format: how to write a value of x, instead of the usual short form.
         """
         before, settings = self._extent(), self._settings
-        self._lines = tuple(lines)
+        self.series = tuple(lines)
         if x_label != settings.x_label:
             after = self._extent()
             window = settings.window.converted(before[1] - before[0], after[1] - after[0])
@@ -99,7 +99,7 @@ class LineChart(Widget, can_focus=True):
 
     def _zoom(self, factor: float) -> None:
         first, last = self._extent()
-        most = max((len(line.x) for line in self._lines), default=0)
+        most = max((len(line.x) for line in self.series), default=0)
         closest = (last - first) * min(1.0, 4 / max(most, 1))
         self._set(window=self._settings.window.zoomed(factor, first, last, closest))
         if self.cross is not None and self._frame().column_of(self.cross) is None:
@@ -107,7 +107,7 @@ class LineChart(Widget, can_focus=True):
 
     def _extent(self) -> tuple[float, float]:
         """Least and greatest x of all series; zeros without data."""
-        ends = [float(x) for line in self._lines if len(line.x) for x in (line.x[0], line.x[-1])]
+        ends = [float(x) for line in self.series if len(line.x) for x in (line.x[0], line.x[-1])]
         ends = [end for end in ends if np.isfinite(end)]
         return (min(ends), max(ends)) if ends else (0.0, 0.0)
 
@@ -145,7 +145,7 @@ class LineChart(Widget, can_focus=True):
                 self._strips.clear()
             width, height, plain = wanted
             settings = replace(self._settings, plain=plain)
-            self._drawn = frame.draw(self._lines, width, height, settings, self._left)
+            self._drawn = frame.draw(self.series, width, height, settings, self._left)
             self._left = self._drawn.left
             self._drawn_for = wanted
         return self._drawn
@@ -208,7 +208,7 @@ class LineChart(Widget, can_focus=True):
     def _sample(self, low: float, high: float, *, newest: bool) -> float | None:
         """The newest, or the oldest, x of any series from `low` up to but not including `high`."""
         found = []
-        for line in self._lines:
+        for line in self.series:
             x = np.asarray(line.x, np.float64)
             first, end = np.searchsorted(x, (low, high))
             if first < end:

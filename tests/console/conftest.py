@@ -17,6 +17,7 @@ def style_sheets_are_parsed_once() -> Iterator[None]:
     Every test starts an application, and each would parse the same thousand rules. The rules of one text with other
     variables (a theme's colours) are others.
     """
+    # Private: Textual has a cache of its own for one stylesheet only.
     parse = Stylesheet._parse_rules
     parsed: dict[tuple[Any, ...], list[RuleSet]] = {}
 

@@ -12,6 +12,7 @@ import pytest
 from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.strip import Strip
 
 from chomp.record.formatting import sanitize
 from chomp_tui import keys, theme
@@ -77,9 +78,19 @@ class Host(App[None]):
         self.held.go_back()  # type: ignore[attr-defined]
 
 
+def strips(screen: Screen[Any]) -> list[Strip]:
+    """The lines of a screen as drawn, from Textual's private compositor: the public export is SVG, without lines."""
+    return screen._compositor.render_strips()
+
+
 def frame(app: App[Any]) -> list[str]:
-    """The lines of the screen as text, from Textual's compositor: the public export is SVG, without lines."""
-    return [strip.text for strip in app.screen._compositor.render_strips()]
+    """The lines of the screen as text."""
+    return [strip.text for strip in strips(app.screen)]
+
+
+def notices(app: App[Any]) -> list[str]:
+    """The messages that pop up, from Textual's private list: it offers no public one."""
+    return [one.message for one in app._notifications]
 
 
 async def until(pilot: Pilot[Any], wanted: Callable[[], object], seconds: float = 20) -> None:

@@ -21,7 +21,7 @@ from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import load_settings
 from chomp_tui.state import ConsoleState, StartView
 from chomp_tui.widgets.dialogs import Read
-from tests.console.hosting import frame, until
+from tests.console.hosting import frame, notices, strips, until
 from tests.console.plainuser import read_only
 from tests.fakeruns import FakeRun, write_run
 
@@ -58,7 +58,7 @@ async def shows(pilot: Pilot[None], *words: str) -> None:
 
 def said(app: App[Any]) -> list[str]:
     """The passing messages that stand on the screen."""
-    return [one.message for one in app._notifications]
+    return notices(app)
 
 
 # Themes ------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def said(app: App[Any]) -> list[str]:
 
 def colours(app: App[Any]) -> tuple[set[str], set[str]]:
     """The foregrounds and the backgrounds of what is drawn, blanks left out."""
-    styles = [part.style for strip in app.screen._compositor.render_strips() for part in strip if part.text.strip()]
+    styles = [part.style for strip in strips(app.screen) for part in strip if part.text.strip()]
     found = [(style.color, style.bgcolor) for style in styles if style is not None]
     front, back = ({colour.name for pair in found if (colour := pair[place])} for place in (0, 1))
     return front, back
@@ -75,7 +75,7 @@ def colours(app: App[Any]) -> tuple[set[str], set[str]]:
 def contrasts(app: App[Any]) -> dict[str, float]:
     """What is written, and how well it can be told from what it stands on, 1 to 21 as WCAG counts."""
     found = {}
-    for part in (part for strip in app.screen._compositor.render_strips() for part in strip):
+    for part in (part for strip in strips(app.screen) for part in strip):
         if part.style and part.style.color and part.style.bgcolor and any(char.isalnum() for char in part.text):
             shades = [luminance(Color.parse(one.name)) for one in (part.style.color, part.style.bgcolor)]
             found[part.text.strip()] = (max(shades) + 0.05) / (min(shades) + 0.05)

@@ -629,6 +629,7 @@ async def test_what_is_as_before_is_not_painted_again(run: RunDir, monkeypatch: 
         await pilot.pause(0.5)
         with paints(app, monkeypatch) as seen:
             screen(app).post_message(CheckpointsScreen.Changed(screen(app).found))
+            # The interval itself would take seconds.
             screen(app)._tick()
             await pilot.pause(0.1)
             assert seen == []

@@ -40,6 +40,7 @@ from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
+from tests.console.hosting import strips
 from tests.console.test_document import FILES
 
 # Every size and key of a whole screen, in hundreds of frames.
@@ -107,6 +108,7 @@ class Console:
         """Show the screen with a document."""
         await self.app.switch_mode("configure")
         self.screen.edit(path if path or options.get("fork") else self.file, **options)
+        # Private: a document that is still to be opened shows nowhere.
         await until(pilot, lambda: self.screen._request is None and not self.busy)
         await pilot.pause()
 
@@ -138,7 +140,7 @@ class Console:
 
     def text(self) -> str:
         """All that is drawn."""
-        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+        return "\n".join(strip.text for strip in strips(self.app.screen))
 
 
 KEYS = {
@@ -163,6 +165,7 @@ async def until(pilot: Pilot[None], condition: Callable[[], Any], seconds: float
 async def settle(pilot: Pilot[None], console: Console) -> None:
     """Wait until validation has looked at the newest text."""
     await pilot.pause()
+    # Private: a validation that is still to come shows nowhere.
     await until(pilot, lambda: console.screen._timer is None)
     await pilot.pause()
 
@@ -620,6 +623,7 @@ async def test_any_of_a_thousand_past_runs_is_found_by_a_part_of_its_name(
         await pilot.press("slash", *"OTHER-99")
         await pilot.pause()
         assert len(listing.keys) == 10
+        # Private: what is drawn again looks as it did before.
         drawn, line = [], Listing._line
 
         def count(self: Listing, *args: Any, **options: Any) -> Any:
@@ -655,18 +659,18 @@ async def test_figures_come_from_the_child_and_wait_while_there_are_problems(
     console = Console(tmp_path)
     async with console.app.run_test(size=size) as pilot:
         await console.open(pilot)
-        await until(pilot, lambda: console.screen._preflight.report.limit is not None)
+        await until(pilot, lambda: console.screen.preflight.limit is not None)
         await pilot.press("f4", "f4")
         await pilot.pause()
         drawn = console.text()
         for part in ("681,664", "! tight", "80% of 1.2 KiB", "up to date", "learning rate", "about"):
             assert part in drawn, part
         await console.type(pilot, "train.steps", "minus")
-        report = console.screen._preflight.report
+        report = console.screen.preflight
         assert (report.state, report.is_outdated) == ("waiting", True)
         assert console.screen.query_one(PreflightPanel).has_class("-outdated")
         await console.type(pilot, "train.steps", "5000")
-        await until(pilot, lambda: console.screen._preflight.report.state == "done")
+        await until(pilot, lambda: console.screen.preflight.state == "done")
 
 
 async def test_colour_is_never_the_only_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -893,7 +897,7 @@ async def test_a_fork_tells_what_becomes_of_its_learning_rate(tmp_path: Path) ->
         await settle(pilot, console)
         await until(pilot, lambda: "keeps its schedule" in console.text())
         chart = console.screen.query_one("#pf-schedule", LineChart)
-        drawn = {line.name: (line.tone, list(line.x)) for line in chart._lines}
+        drawn = {line.name: (line.tone, list(line.x)) for line in chart.series}
         assert drawn == {"to step 10": ("raw", [1, 10]), "last": ("smooth", [20])}
         assert "learning rate, peak 0.001" in console.text()
         await pilot.press("f5")
@@ -990,6 +994,7 @@ async def test_every_setting_has_a_field(tmp_path: Path) -> None:
 
 
 async def test_the_editor_works_without_its_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Private: as if the optional package were not installed.
     monkeypatch.setattr("textual.widgets._text_area.TREE_SITTER", False)
     console = Console(tmp_path)
     async with console.app.run_test(size=(120, 40)) as pilot:

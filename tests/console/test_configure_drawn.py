@@ -18,6 +18,7 @@ from chomp_tui.screens.configure.preflight_panel import PreflightPanel
 from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.widgets.chart import LineChart
+from tests.console.hosting import strips
 from tests.console.test_configure import COMPILED, FIGURES, SIZES, Console, until
 
 # Whole screens at several sizes.
@@ -30,21 +31,21 @@ BRAILLE = range(0x2801, 0x2900)
 def rows(panel: PreflightPanel, part: str) -> list[str]:
     """The lines of one part of the panel as they are drawn, each without needless spaces."""
     region = panel.query_one(part).region
-    lines = [strip.text for strip in panel.screen._compositor.render_strips()]
+    lines = [strip.text for strip in strips(panel.screen)]
     cut = [line[region.x : region.right] for line in lines[region.y : region.bottom]]
     return [text for text in (" ".join(line.split()) for line in cut) if text]
 
 
 async def estimated(pilot: Any, console: Console) -> PreflightPanel:
     """The panel with the child's figures."""
-    await until(pilot, lambda: console.screen._preflight.report.limit is not None)
+    await until(pilot, lambda: console.screen.preflight.limit is not None)
     await pilot.pause()
     return console.screen.query_one(PreflightPanel)
 
 
 def tops(chart: LineChart) -> list[int]:
     """The line at which the curve runs through each column, from the left; 0 is the uppermost."""
-    lines = [strip.text for strip in chart.screen._compositor.render_strips()]
+    lines = [strip.text for strip in strips(chart.screen)]
     region = chart.region
     cut = [line[region.x : region.right] for line in lines[region.y : region.bottom]]
     found = [[row for row, line in enumerate(cut) if ord(line[column]) in BRAILLE] for column in range(region.width)]
@@ -116,9 +117,9 @@ async def test_the_panel_shows_what_the_engine_itself_says(tmp_path: Path) -> No
     console.app.built["configure"] = console.screen = ConfigureScreen(inspect=ENGINE, debounce_seconds=0)
     async with console.app.run_test(size=(200, 60)) as pilot:
         await console.open(pilot)
-        await until(pilot, lambda: console.screen._preflight.report.state in ("done", "failed"), seconds=60)
+        await until(pilot, lambda: console.screen.preflight.state in ("done", "failed"), seconds=60)
         await pilot.pause()
-        report, panel = console.screen._preflight.report, console.screen.query_one(PreflightPanel)
+        report, panel = console.screen.preflight, console.screen.query_one(PreflightPanel)
         assert report.state == "done", report.message
         said = json.loads(json.dumps(dict(report.figures)))
         loaded = console.screen.document.check().loaded
@@ -147,7 +148,7 @@ async def test_the_panel_shows_what_the_engine_itself_says(tmp_path: Path) -> No
         # Two steps of warm-up, then a cosine down to a tenth over the rest.
         schedule = said["schedule"]
         assert [step for step, _ in schedule] == list(range(1, config.train.steps + 1))
-        [line] = panel.query_one(LineChart)._lines
+        [line] = panel.query_one(LineChart).series
         assert [list(pair) for pair in zip(line.x, line.y, strict=True)] == schedule
         curve = tops(panel.query_one(LineChart))
         assert curve.index(min(curve)) < len(curve) / 4
@@ -169,7 +170,7 @@ async def test_the_compiler_is_asked_when_it_is_asked_for(tmp_path: Path) -> Non
         compiling = "… compiling the step; this may take minutes (figures of an earlier version)"
         await until(pilot, lambda: " ".join(rows(panel, "#pf-state")) == compiling)
         (tmp_path / "go").touch()
-        await until(pilot, lambda: console.screen._preflight.report.state == "done")
+        await until(pilot, lambda: console.screen.preflight.state == "done")
         await pilot.pause()
         drawn = rows(panel, "#pf-memory")
         assert drawn[drawn.index("memory, compiled (XLA) 1.0 KiB") :] == [
@@ -182,13 +183,13 @@ async def test_the_compiler_is_asked_when_it_is_asked_for(tmp_path: Path) -> Non
             "that JAX may take of the GPU",
             "fits below 75%, tight below 92%",
         ]
-        assert console.screen._preflight.report.figures["memory"]["compiled"] == COMPILED
+        assert console.screen.preflight.figures["memory"]["compiled"] == COMPILED
         # It counts for other texts of the same run, and not for another run.
         await console.type(pilot, "train.steps", "minus")
         await pilot.press("f10")
         assert "correct them before you compile it" in console.said[-1]
         await console.type(pilot, "train.steps", "5000")
-        await until(pilot, lambda: console.screen._preflight.report.state == "done")
+        await until(pilot, lambda: console.screen.preflight.state == "done")
         await pilot.pause()
         assert "memory, compiled (XLA)" not in console.text()
 
@@ -200,14 +201,14 @@ async def test_the_form_says_groups_units_and_what_the_field_at_the_cursor_is(tm
 
         def form() -> list[str]:
             region = console.form.region
-            lines = [strip.text for strip in console.screen._compositor.render_strips()]
+            lines = [strip.text for strip in strips(console.screen)]
             return [line[region.x : region.right] for line in lines[region.y : region.bottom]]
 
         async def helped(path: str) -> list[str]:
             assert await console.form.focus_path(path)
             await pilot.pause()
             region = console.form.query_one("#field-help").region
-            lines = [strip.text for strip in console.screen._compositor.render_strips()]
+            lines = [strip.text for strip in strips(console.screen)]
             cut = [line[region.x : region.right].strip(" ─") for line in lines[region.y : region.bottom]]
             return [line for line in cut if line]
 
@@ -287,7 +288,7 @@ async def test_the_editor_paints_names_values_and_comments_in_the_theme_s_colour
 
 def cells(console: Console) -> list[Segment]:
     """Every part of the screen that is drawn."""
-    return [part for strip in console.app.screen._compositor.render_strips() for part in strip]
+    return [part for strip in strips(console.app.screen) for part in strip]
 
 
 async def looked_at(folder: Path, size: tuple[int, int], theme: str = "chomp-dark") -> tuple[list[str], list[Segment]]:

@@ -24,6 +24,7 @@ from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard, card, machin
 from chomp_tui.screens.device.screen import DeviceScreen
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
+from tests.console.hosting import strips
 from tests.device.fake_nvml import READINGS, fake, probe_of
 
 # Every size and key of a whole screen, in hundreds of frames.
@@ -64,13 +65,13 @@ async def shown(
     app = made(tmp_path, name, environ or {})
     async with app.run_test(size=size) as pilot:
         await pilot.press("3")
-        await until(pilot, lambda: app.screen is app.screen_of("device") and app.screen_of("device")._probe is not None)
+        await until(pilot, lambda: app.screen is app.screen_of("device") and app.screen_of("device").probe is not None)
         yield pilot, app.screen_of("device")
 
 
 def frame(screen: DeviceScreen) -> str:
     """What stands on the terminal."""
-    return "\n".join(strip.text for strip in screen._compositor.render_strips())
+    return "\n".join(strip.text for strip in strips(screen))
 
 
 def squeezed(text: str) -> str:
@@ -89,7 +90,7 @@ async def frames(tmp_path: Path, size: tuple[int, int]) -> dict[str, str]:
             names.append(name)
             probe = probe_of(name)
             await pilot.press("r")
-            await until(pilot, lambda probe=probe: app.screen_of("device")._probe == probe)
+            await until(pilot, lambda probe=probe: app.screen_of("device").probe == probe)
             assert len(app.screen.query(GpuCard)) == len(probe.gpus), name
             seen[name] = frame(app.screen_of("device"))
     return seen
@@ -418,6 +419,7 @@ async def test_gpus_are_read_only_while_they_are_looked_at(tmp_path: Path) -> No
         assert threading.get_ident() not in loads
         await pilot.press("1")
         await pilot.pause()
+        # Private: a thread that reads the driver shows nowhere.
         assert app.screen_of("device")._watch is None
         await pilot.press("3")
         await until(pilot, lambda: len(loads) > 1)
@@ -448,6 +450,7 @@ async def test_a_driver_that_does_not_answer_is_said(tmp_path: Path, monkeypatch
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("3")
         await until(pilot, lambda: app.screen is app.screen_of("device"))
+        # The interval itself would take seconds.
         app.screen_of("device")._say_how_fresh()
         await pilot.pause()
         assert "the driver has not answered for" in frame(app.screen_of("device"))

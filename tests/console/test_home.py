@@ -421,6 +421,7 @@ async def test_what_is_as_before_is_not_painted_again(
         with paints(app, monkeypatch) as seen:
             for _ in range(2):
                 screen.post_message(HomeScreen.Changed(screen.found))
+                # The interval itself would take seconds.
                 screen._tick()
                 await pilot.pause(0.1)
             assert seen == []

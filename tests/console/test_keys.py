@@ -169,6 +169,7 @@ async def test_keys_of_a_chart_and_of_a_dialog_reach_their_actions(
 
 def bound(holder: DOMNode) -> dict[str, str]:
     """Key -> action, of a widget or screen and of all that it is made from."""
+    # Private: Textual tells publicly only of the bindings of a screen that is shown.
     return {key: found[0].action for key, found in holder._bindings.key_to_bindings.items()}
 
 

@@ -187,6 +187,7 @@ async def test_a_child_given_up_while_it_is_started_goes_with_its_children(tmp_p
         f"open({str(tmp_path / 'started')!r}, 'a').write(f'{{child.pid}}\\n')\n"
         "time.sleep(30)"
     )
+    # Private: asyncio has no public place between the start of a child and its pipes.
     connect = BaseSubprocessTransport._connect_pipes
 
     async def slow(self: Any, waiter: Any) -> None:

@@ -14,7 +14,7 @@ from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import load_settings
 from chomp_tui.state import ConsoleState, StartView
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
-from tests.console.hosting import frame, until
+from tests.console.hosting import frame, notices, until
 from tests.console.plainuser import read_only
 from tests.fakeruns import TEXT, FakeRun, ended, make_checkpoint, make_run, write_run
 
@@ -50,8 +50,8 @@ def console(opening: StartView | None = None) -> ChompApp:
 async def sentences(pilot: Pilot[None], number: int = 1) -> list[str]:
     """What was told in passing, once there are so many messages; one line each, and no number of an error."""
     app = pilot.app
-    await until(pilot, lambda: len(app._notifications) >= number)
-    found = [one.message for one in app._notifications]
+    await until(pilot, lambda: len(notices(app)) >= number)
+    found = notices(app)
     assert len(found) == number
     assert not any("\n" in one or "Errno" in one for one in found), found
     app.clear_notifications()

@@ -763,6 +763,7 @@ async def test_the_log_is_filtered_and_escape_ends_the_filter_before_it_leaves(t
 
 async def drag(pilot: Pilot[Any], at: tuple[int, int], to: tuple[int, int]) -> str:
     """Select from one place of the screen to another and press Ctrl+C; gives what the terminal is to keep."""
+    # Private: the public property cannot be emptied.
     pilot.app._clipboard = ""
     await pilot.mouse_down(offset=at)
     await pilot.hover(offset=to)
@@ -813,6 +814,7 @@ def test_a_wrapped_line_leaves_numbers_whole() -> None:
 
 def test_a_log_longer_than_is_kept_shows_its_newest_lines() -> None:
     log = LogView(id="log")
+    # Private: `show` needs a running application.
     log._append([f"line {number}" for number in range(MOST_LINES + 7)], 80)
     rows = log.text.split("\n")
     assert (len(rows), rows[0], rows[-1]) == (MOST_LINES, "line 7", f"line {MOST_LINES + 6}")
@@ -936,6 +938,7 @@ async def test_a_tick_draws_ages_only_once_they_are_old(tmp_path: Path) -> None:
         assert follower is not None
         screen.redraw = lambda: drawn.append(follower.rest_seconds)  # type: ignore[method-assign]
         for follower.rest_seconds in (3.0, 0.5):
+            # The interval itself would take seconds.
             screen._drawn_at = time.monotonic() - 2
             screen._tick()
         assert drawn == [0.5]

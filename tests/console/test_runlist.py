@@ -61,6 +61,7 @@ def test_two_live_runs_keep_their_places(tmp_path: Path) -> None:
 def test_only_changed_runs_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = make_run(tmp_path / "one"), make_run(tmp_path / "other")
     caught_up: list[str] = []
+    # Private: what is read again gives the same summary.
     original = SummaryReader._catch_up
 
     def counting(self: SummaryReader) -> None:

@@ -117,6 +117,7 @@ def test_an_interrupt_loses_nothing(open_data, corpus, monkeypatch):
     expected = [next(untouched) for _ in range(12)]
     iterator = open_data(*files(corpus)).train_iterator()
     # Between two documents of one batch, where only the packer's own step can be interrupted.
+    # Private: a packer has no public step of its own.
     packer = type(iterator._parent)
     original, calls = packer._next_document, []
 

@@ -76,7 +76,7 @@ class DeviceScreen(ConsoleScreen):
         self._environ = environ
         self._read_machine = machine
         self._watch: GpuWatch | None = None
-        self._probe: Probe | None = None
+        self.probe: Probe | None = None
         self._machine: Machine | None = None
         self._history = History()
         self._decisions: list[Decision] = []
@@ -131,8 +131,8 @@ class DeviceScreen(ConsoleScreen):
     def on_device_screen_probed(self, message: Probed) -> None:
         """Show a reading."""
         self._answered_at = time.monotonic()
-        changed = message.probe != self._probe
-        self._probe, self._machine = message.probe, message.machine
+        changed = message.probe != self.probe
+        self.probe, self._machine = message.probe, message.machine
         self._say_how_fresh()
         self._history.add(message.probe, message.machine, self._answered_at)
         self._show_readings()
@@ -144,20 +144,20 @@ class DeviceScreen(ConsoleScreen):
         silent = time.monotonic() - self._answered_at
         if silent > SILENT_SECONDS and self._watch is not None:
             self.set_context(Content.styled(f"the driver has not answered for {duration(silent)}", "$warning"))
-        elif self._probe is None or self._probe.driver is None:
+        elif self.probe is None or self.probe.driver is None:
             self.set_context("")
         else:
-            cuda = f" · CUDA {self._probe.cuda}" if self._probe.cuda and not self.has_class("-narrow") else ""
-            self.set_context(f"driver {self._probe.driver}{cuda}")
+            cuda = f" · CUDA {self.probe.cuda}" if self.probe.cuda and not self.has_class("-narrow") else ""
+            self.set_context(f"driver {self.probe.driver}{cuda}")
 
     # Showing ---------------------------------------------------------------------------
 
     def _show_readings(self) -> None:
-        if self._probe is None or self._machine is None:
+        if self.probe is None or self._machine is None:
             return
-        height = self._curve_lines(len(self._probe.gpus))
+        height = self._curve_lines(len(self.probe.gpus))
         self.query_one(MachineCard).show(self._machine, self._history.trail(None), height)
-        self._show_gpus(self._probe, height)
+        self._show_gpus(self.probe, height)
 
     def _curve_lines(self, gpus: int) -> int:
         if not (self.has_class("-wide") and self.has_class("-tall")):
@@ -193,10 +193,10 @@ class DeviceScreen(ConsoleScreen):
         set_text(widget, content)
 
     def _remarks(self) -> list[Remark]:
-        if self._probe is None or self._machine is None:
+        if self.probe is None or self._machine is None:
             return []
-        found = remarks(self._probe, self._machine, self.environment)
-        if self._probe.gpus and not self._decisions:
+        found = remarks(self.probe, self._machine, self.environment)
+        if self.probe.gpus and not self._decisions:
             found.append(Remark("idle", "These GPUs need no environment variables."))
         return found
 
