@@ -15,7 +15,7 @@ from chomp_tui.engine.process import engine_command, helper_environment, printed
 from chomp_tui.platform.child import child_process, read_errors
 
 ENDS = {
-    "length": "the most it may write",
+    "length": "the token limit",
     "end-of-text": "the end-of-text id",
     "stop": "a stop text",
     "stopped": "your key",

@@ -485,7 +485,7 @@ async def test_one_prompt_after_another_is_continued_and_shown_literally(
         # Asked for before the model is loaded, it is written once it is.
         await write(opened, pilot, "--[b]def")
         await until(pilot, lambda: "--[b]def�[2J[red]x and" in seen(app).replace("\n", ""))
-        await until(pilot, lambda: "5 tokens, 10.0 tokens/s; ended at the most it may write" in seen(app))
+        await until(pilot, lambda: "5 tokens, 10.0 tokens/s; ended at the token limit" in seen(app))
         opened.query_one("#sample-temperature", Input).value = "0"
         opened.query_one("#sample-top_k", Input).value = "7"
         await write(opened, pilot, "again")
