@@ -509,7 +509,8 @@ async def test_what_cannot_be_asked_for_is_said(run: RunDir, monkeypatch: pytest
         await write(opened, pilot, "refused")
         await until(pilot, lambda: "top_p: Input should be less than or equal to 1" in seen(app))
         await write(opened, pilot, "good")
-        await until(pilot, lambda: "5 tokens" in seen(app))
+        # The text is drawn up to a tenth of a second after the sentence about it.
+        await until(pilot, lambda: "5 tokens" in seen(app) and not opened.session.has_news)
         # A text that nothing is added to is not laid out again.
         laid_out: list[object] = []
         monkeypatch.setattr(sampling, "set_text", lambda *args: laid_out.append(args))
