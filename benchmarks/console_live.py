@@ -77,7 +77,7 @@ class Console:
         os.write(self._fd, b"q")
         deadline = time.monotonic() + 10
         while self.process.poll() is None and time.monotonic() < deadline:
-            # Whoever paints its last is not to wait for a reader; a terminal whose program has left cannot be read.
+            # A console that ends does not wait for a reader of its last output; its terminal cannot be read afterwards.
             with contextlib.suppress(OSError):
                 self._read(0.1)
         if self.process.poll() is None:

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from chomp.record.formatting import size
+
 TICK_SECONDS = 0.005
 PATIENCE_SECONDS = 300.0
 
@@ -132,8 +134,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="chomp-open-") as folder:
         write_run(Path(folder), asked.rows)
-        megabytes = (Path(folder) / "metrics.jsonl").stat().st_size / 1e6
-        print(f"{asked.rows:,} rows, {megabytes:.0f} MB", flush=True)
+        print(f"{asked.rows:,} rows, {size((Path(folder) / 'metrics.jsonl').stat().st_size)}", flush=True)
         command = [sys.executable, "-m", "benchmarks.console_open", "--child", folder]
         results = [
             json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -151,7 +152,7 @@ def report(results: list[dict[str, float]], rows: int) -> int:
     print(f"first picture  {median('first'):.2f} s, {median('first_rows'):,.0f} rows up to {median('first_step'):,.0f}")
     print(f"whole run      {median('whole'):.2f} s, {median('rows'):,.0f} rows up to step {median('step'):,.0f}")
     print(f"processor      {median('worked'):.2f} s until then, in the console's own process")
-    print(f"peak memory    {median('peak') / 1e6:.0f} MB, of which {median('before') / 1e6:.0f} MB before the run")
+    print(f"peak memory    {size(median('peak'))}, of which {size(median('before'))} before the run")
     print(f"longest wait   {median('longest_wait') * 1e3:.0f} ms of a thread that waits for keys meanwhile")
     right = all(one["rows"] == one["step"] == one["first_step"] == rows and one["completed"] for one in results)
     print("what is shown is right" if right else "WRONG: rows, step or state differ")

@@ -4,7 +4,7 @@
 
 Parameters are random numbers, saved as a checkpoint once. Each export is a process of its own, which loads them as the
 command does. Memory is resident memory with libraries, as a ratio to the bytes of the parameters: once they are loaded,
-what the peak stands above that, and the peak. Loading has a peak of its own, so that the middle figure is a bound. The
+how far the peak is above that, and the peak. Loading has a peak of its own, so that the middle figure is a bound. The
 Megalodon format takes `mega200m`, the smallest Megalodon that has a name. int8 is not scored here.
 """
 
@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple, cast
+
+from chomp.record.formatting import size
 
 FORMATS = (
     "hf", "hf:bfloat16", "gguf", "gguf:float16", "gguf:bfloat16", "gguf:q8_0", "stablehlo", "int8", "megalodon-jax",
@@ -119,11 +121,11 @@ def page(preset: str, formats: list[str], folder: Path) -> None:
         shutil.rmtree(output)
         cost = Cost(**json.loads(said))
         if not number:
-            print(f"{preset}: {cost.parameters / 1e6:.1f}M parameters, {cost.weights / 1e6:,.0f} MB")
-            print(f"{'':<16}{'load s':>8}{'export s':>10}{'files MB':>10}{'loaded':>9}{'above':>8}{'peak':>8}")
+            print(f"{preset}: {cost.parameters / 1e6:.1f}M parameters, {size(cost.weights)}")
+            print(f"{'':<16}{'load s':>8}{'export s':>10}{'files':>10}{'loaded':>9}{'above':>8}{'peak':>8}")
         ratios = [value / cost.weights for value in (cost.held, peak - cost.held, peak)]
         print(
-            f"{entry:<16}{cost.loading_seconds:8.1f}{cost.seconds:10.1f}{cost.files / 1e6:10,.0f}"
+            f"{entry:<16}{cost.loading_seconds:8.1f}{cost.seconds:10.1f}{size(cost.files):>10}"
             f"{ratios[0]:9.2f}{ratios[1]:8.2f}{ratios[2]:8.2f}",
             flush=True,
         )

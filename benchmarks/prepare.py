@@ -27,6 +27,7 @@ from chomp.data.sources.stdlib import stdlib_source
 from chomp.data.sources.tokens import TokensSource
 from chomp.data.tokenfiles import TokenFile
 from chomp.data.tokenize_corpus import CorpusPlan, prepare
+from chomp.record.formatting import size
 
 TOKENS = 1 << 27
 
@@ -51,7 +52,7 @@ def encoding(folder: Path, repeats: int) -> None:
     """Print the rate of preparation, and of the library alone."""
     source = stdlib_source()
     texts = [source[index] for index in range(len(source))]
-    size = sum(len(text.encode()) for text in texts) / 1e6
+    length = sum(len(text.encode()) for text in texts)
     vocabulary = folder / "tokenizer.json"
     vocabulary.write_text(train_bpe(texts, 4096).to_str())
     backend = tokenizers.Tokenizer.from_file(str(vocabulary))
@@ -66,7 +67,7 @@ def encoding(folder: Path, repeats: int) -> None:
 
     medians = taking_turns({"library": library, "chomp": ours}, repeats)
     for name, value in medians.items():
-        print(f"{name:<8}{size / value:8.2f} MB/s of text")
+        print(f"{name:<8}{size(length / value):>8} of text per second")
     print(f"chomp prepare-data over the library's batch encode: {medians['library'] / medians['chomp']:.3f}")
 
 
@@ -81,7 +82,7 @@ def reading(folder: Path, repeats: int) -> None:
     }
     medians = taking_turns(calls, repeats)
     for name, value in medians.items():
-        print(f"{name:<10}{TOKENS * 2 / value / 1e9:6.2f} GB/s")
+        print(f"{name:<10}{size(TOKENS * 2 / value):>9} per second")
     print(f"opening over one pass: {medians['one pass'] / medians['opening']:.3f}")
 
 

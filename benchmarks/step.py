@@ -24,6 +24,7 @@ import numpy as np
 from chomp.config import Config, derive, load_config
 from chomp.data.batch import Batch
 from chomp.model.flops import peak_flops
+from chomp.record.formatting import size
 from chomp.step.state import TrainState, init_state
 from chomp.step.train_step import compile_train_step
 from chomp.train.blueprint import build_blueprint
@@ -122,13 +123,13 @@ def build(shape: str, isolation: str, cema: str) -> tuple[Variant, Batch]:
 def report(variants: list[Variant], tokens: int) -> None:
     """Print medians, and each variant's share of the first; MFU where the device's bf16 peak is known."""
     base, peak = variants[0], peak_flops(jax.devices()[0].device_kind, "bfloat16")
-    head = f"{'way':<24} {'step ms':>9} {'x':>6} {'tokens/s':>10} {'MFU':>6} {'temp MB':>8} {'x':>6}"
+    head = f"{'way':<24} {'step ms':>9} {'x':>6} {'tokens/s':>10} {'MFU':>6} {'temp':>8} {'x':>6}"
     print(f"{head} {'compile s':>9} {'x':>6}")
     for one in variants:
         mfu = f"{one.flops_per_token * tokens / one.median / peak:.1%}" if peak else "–"
         print(
             f"{one.name:<24} {1e3 * one.median:>9.1f} {one.median / base.median:>6.2f} {tokens / one.median:>10,.0f} "
-            f"{mfu:>6} {one.temp_bytes / 1e6:>8.1f} {one.temp_bytes / base.temp_bytes:>6.2f} "
+            f"{mfu:>6} {size(one.temp_bytes):>8} {one.temp_bytes / base.temp_bytes:>6.2f} "
             f"{one.compile_seconds:>9.1f} {one.compile_seconds / base.compile_seconds:>6.2f}"
         )
 

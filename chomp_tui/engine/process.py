@@ -60,8 +60,15 @@ async def ask_engine(
     Raises:
         EngineError: it cannot be started, it failed, or it took longer than the limit.
     """
+    pid: int | None = None
+
+    def started(child: int) -> None:
+        nonlocal pid
+        pid = child
+        on_start(child)
+
     try:
-        async with child_process(command, environ, on_start=on_start) as process, asyncio.timeout(limit_seconds):
+        async with child_process(command, environ, on_start=started) as process, asyncio.timeout(limit_seconds):
             if nice:
                 with contextlib.suppress(psutil.Error):
                     psutil.Process(process.pid).nice(nice)
@@ -71,7 +78,7 @@ async def ask_engine(
     except (OSError, ValueError) as error:
         if isinstance(error, TimeoutError) and limit_seconds is not None:
             raise EngineError(f"no answer within {limit_seconds:.0f} s") from None
-        raise EngineError(start_problem(error)) from error
+        raise EngineError(start_problem(error) if pid is None else f"the engine cannot be read: {error}") from error
     if code != 0:
         raise EngineError(sentence(code, errors))
     return printed_object(out.decode("utf-8", "replace"))

@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from chomp.record.formatting import sanitize
+from chomp_tui.platform.poller import Poller
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.listing import Column, Listing, Row
@@ -47,13 +48,13 @@ class ListScreen(ConsoleScreen):
             return isinstance(message, ListScreen.Changed)
 
     found: Any
-    follower: Any = None
+    follower: Poller[Any] | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self._has_looked = False
 
-    def follow(self, deliver: Callable[[Any], None]) -> Any:
+    def follow(self, deliver: Callable[[Any], None]) -> Poller[Any]:
         """The follower, not started yet; it calls `deliver` in its thread."""
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Differences between a checkpoint and the settings at hand."""
+"""Differences between a checkpoint and the current settings."""
 
 from chomp.config import Config
 from chomp.config.compat import compare

@@ -1,4 +1,4 @@
-"""Whatever stands in a file or an override, the answer is a configuration or a `ConfigError`."""
+"""Whatever a file or an override contains, the answer is a configuration or a `ConfigError`."""
 
 import contextlib
 

@@ -36,7 +36,7 @@ class Terminal:
     ):
         self.fd, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
-        # The attributes survive the command only as long as somebody holds its end open.
+        # The attributes survive the command only as long as a process holds its end open.
         self._other = other
         self.before = termios.tcgetattr(other)
         self.output = b""

@@ -73,7 +73,7 @@ def colours(app: App[Any]) -> tuple[set[str], set[str]]:
 
 
 def contrasts(app: App[Any]) -> dict[str, float]:
-    """What is written, and how well it can be told from what it stands on, 1 to 21 as WCAG counts."""
+    """What is written, and its contrast with the background, 1 to 21 as WCAG counts."""
     found = {}
     for part in (part for strip in strips(app.screen) for part in strip):
         if part.style and part.style.color and part.style.bgcolor and any(char.isalnum() for char in part.text):
@@ -114,7 +114,7 @@ async def test_a_key_switches_between_dark_and_light_and_the_next_start_remember
 
 
 async def test_a_run_and_home_are_drawn_in_the_light_theme() -> None:
-    """Nothing of the dark theme is left on them, and what is written can be told from what it stands on."""
+    """Nothing of the dark theme is left on them, and all text has enough contrast."""
     app = console(RUN)
     only_dark = own_colours(0) - own_colours(1)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -188,7 +188,7 @@ async def test_a_picture_that_cannot_be_written_is_told_in_a_sentence(tmp_path: 
         ({"SSH_TTY": "/dev/pts/3"}, "none"),
         ({"SSH_TTY": "/dev/pts/3", "TEXTUAL_ANIMATIONS": "full"}, "full"),
     ],
-    ids=["here", "connection", "tty", "asked for"],
+    ids=["here", "connection", "tty", "by option"],
 )
 async def test_nothing_is_animated_over_ssh(
     environ: dict[str, str], level: str, monkeypatch: pytest.MonkeyPatch

@@ -133,7 +133,7 @@ async def test_all_checkpoints_at_a_glance(
         assert "2.2500" in rows[100]
         assert "accept" in rows[50]
         assert all("same" in rows[step] for step in (100, 150, 10))
-        assert all(" ? " in line for line in rows.values()), "nobody has looked at their bytes"
+        assert all(" ? " in line for line in rows.values()), "no check has read their bytes"
         if size[0] >= 120:
             assert "optim.lr" in rows[50]
             assert "5.0000" in rows[50]
@@ -430,7 +430,7 @@ async def test_deleting_one(run: RunDir) -> None:
         assert any("50" in line and "★" in line for line in frame(app)), "the best of those that are left"
 
 
-# Stands for the engine: it says that it is ready, then answers each line.
+# A fake engine: it says that it is ready, then answers each line.
 ENGINE = """
 import json, signal, sys, time
 def say(**line): print(json.dumps(line), flush=True)
@@ -482,7 +482,7 @@ async def test_one_prompt_after_another_is_continued_and_shown_literally(
     async with app.run_test(size=size) as pilot:
         opened = await sampling_dialog(app, pilot)
         assert "Write with step 150 of" in seen(app)
-        # Asked for before the model is loaded, it is written once it is.
+        # The user presses Enter before the model is loaded; the text is written once it is.
         await write(opened, pilot, "--[b]def")
         await until(pilot, lambda: "--[b]def�[2J[red]x and" in seen(app).replace("\n", ""))
         await until(pilot, lambda: "5 tokens, 10.0 tokens/s; ended at the token limit" in seen(app))

@@ -424,13 +424,13 @@ async def test_saving_keeps_comments_and_asks_before_it_overwrites_a_changed_fil
         await until(pilot, lambda: not console.screen.draft.has_unsaved)
         assert console.file.read_text() == SMALL.replace("2000", "3000")
         await console.type(pilot, "train.steps", "4000")
-        console.file.write_text("# somebody else\n")
+        console.file.write_text("# another program\n")
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
         assert "elsewhere" in console.text()
         await pilot.press("n")
         await pilot.pause()
-        assert console.file.read_text() == "# somebody else\n"
+        assert console.file.read_text() == "# another program\n"
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
         await pilot.press("o")

@@ -70,7 +70,7 @@ async def shown(
 
 
 def frame(screen: DeviceScreen) -> str:
-    """What stands on the terminal."""
+    """The text on the terminal."""
     return "\n".join(strip.text for strip in strips(screen))
 
 
@@ -199,7 +199,7 @@ def test_readings_of_the_last_minutes_stand_at_their_times() -> None:
     [gpu] = probe.gpus
     for number in (0, 1, 4):
         history.add(probe, MACHINE, 1000 + number * INTERVAL_SECONDS)
-    # Asked for in between: replaces the newest.
+    # A reading in between: replaces the newest.
     history.add(probe, replace(MACHINE, busy_percent=75.0), 1000 + 4.2 * INTERVAL_SECONDS)
     load = history.trail(None).load
     assert len(load) == KEPT_READINGS
@@ -413,7 +413,7 @@ async def test_gpus_are_read_only_while_they_are_looked_at(tmp_path: Path) -> No
     app = made(tmp_path, "h100", {}, load)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert loads == [], "nobody looks"
+        assert loads == [], "the screen is hidden"
         await pilot.press("3")
         await until(pilot, lambda: loads)
         assert threading.get_ident() not in loads

@@ -65,7 +65,7 @@ def test_evaluations_samples_and_saves_have_their_share() -> None:
     assert eta_seconds(run, T0 + 100) == pytest.approx(900 * (1 + (5 + 2 + 1) / 10))
 
 
-def test_what_somebody_asked_for_is_not_expected_again_and_the_log_says_the_same() -> None:
+def test_a_commanded_evaluation_is_not_expected_again_and_the_log_says_the_same() -> None:
     asked: list[Event] = [
         Evaluated(4, 2.0, 7.4, None, 5, 40.0, t=T0 + 44),
         Acknowledged("a1", "eval", True, "evaluated", 4, t=T0 + 44),

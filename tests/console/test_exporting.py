@@ -31,7 +31,7 @@ OFFERS = {
     "gguf": {"possible": True, "why": None, "what": "one file for llama.cpp"},
 }
 PYTHON = (sys.executable, "-c")
-# Stands for the engine: it keeps its arguments in the file `asked`, and answers --list.
+# A fake engine: it keeps its arguments in the file `asked`, and answers --list.
 RECORDER = f"""
 import json, os, pathlib, subprocess, sys, time
 arguments = sys.argv[1:]
@@ -149,7 +149,7 @@ async def test_a_folder_of_one_s_own_stays_and_is_never_written_over(
         await until(pilot, lambda: "name a folder" in seen(app))
         await pilot.press(*"taken", "enter")
         await until(pilot, lambda: "taken exists; name another folder, or delete it" in seen(app))
-        assert len(asked()) == 1, "no engine is asked for what would be refused"
+        assert len(asked()) == 1, "no engine starts for what would be refused"
         await pilot.press("shift+tab", "down")
         await pilot.pause()
         assert dialog.query_one(Input).value == "taken"

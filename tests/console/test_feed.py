@@ -1,4 +1,4 @@
-"""Following files that grow, tear, shrink, vanish, lie, and belong to somebody else."""
+"""Following files that grow, tear, shrink, vanish, lie, and belong to another user."""
 
 from __future__ import annotations
 
@@ -414,7 +414,7 @@ def test_progress_bars_show_their_last_state_and_nothing_steers_the_terminal(tmp
     assert shown[6].endswith("…")
 
 
-def test_last_words_without_a_newline_are_shown_when_nobody_goes_on(tmp_path: Path) -> None:
+def test_last_words_without_a_newline_are_shown_when_no_writer_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "train.log"
     path.write_text("begun\nKilled")
     log = LogTail(path)

@@ -210,7 +210,7 @@ def test_what_was_trained_beyond_the_checkpoint_is_lost() -> None:
     events.insert(13, Checkpoint(state="committed", step=10, seconds=0.5, t=T0 + 10.5))
     killed = fold(RunView(), events)
     assert killed.budget == {"train": 20.0}
-    # The hour between the last word of the one engine and the first of the next is nobody's work.
+    # The hour between the last word of the one engine and the first of the next is no engine's work.
     view = fold(killed, [phase("data", t=T0 + 3600), started(10, attempt=2, t=T0 + 3602)])
     assert view.budget == {"train": 10.0, "lost": 10.0, "startup": 2.0}
 

@@ -55,7 +55,7 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def drawn(app: ChompApp, size: tuple[int, int], shows: str, *keys: str) -> str:
-    """What stands on the screen once it shows `shows` and the keys were pressed."""
+    """The text on the screen once it shows `shows` and the keys were pressed."""
     figures = Path("figures.py").resolve()
     figures.write_text(f"import json\nprint(json.dumps({FIGURES!r}))\n")
     app.built["configure"] = ConfigureScreen(inspect=(sys.executable, str(figures)), debounce_seconds=0)

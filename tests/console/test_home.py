@@ -56,7 +56,7 @@ def listing(app: Host) -> Listing:
 
 
 def column(app: Host, title: str) -> list[str]:
-    """What stands in one column of the list of runs; its title and its cells end below each other."""
+    """One column of the list of runs; its title and its cells end below each other."""
     region = listing(app).region
     head, *rows = [line[region.x : region.right] for line in frame(app)[region.y : region.bottom]]
     end = head.index(title) + len(title)
@@ -370,7 +370,7 @@ def test_names_are_whole_before_anything_else_grows() -> None:
     assert widths(34, 30) == [20, 10]
     assert widths(50, 30) == [30, 16]
     assert widths(50, 4) == [4, 42]
-    assert widths(50, 12, shown[:1]) == [48], "nobody else has a use for it"
+    assert widths(50, 12, shown[:1]) == [48], "no other column has a use for it"
 
 
 async def test_a_long_name_is_not_cut_where_there_is_room(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+# Textual draws a key at the foot by this widget, which it does not export: its place is what these tests look at.
 from textual.widgets._footer import FooterKey
 
 from chomp_tui import keys

@@ -15,6 +15,8 @@ from textual.dom import DOMNode
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
+
+# A notification's widget, which Textual does not export: what it says is only to be read there.
 from textual.widgets._toast import Toast
 
 from chomp.record.rundir import RunDir

@@ -34,7 +34,7 @@ MODES = {
 }
 # The cursor, and lines that are wrapped.
 ON_AT_FIRST = {"25", "7"}
-# Takes back whatever way of spelling keys was asked for.
+# Takes back the key protocol that was requested.
 KEYBOARD_OFF = "\x1b[<u"
 
 # A thread writes with the C library's own write, as a driver or a compiler would, as long as the console runs.
@@ -114,7 +114,7 @@ def assert_restored(terminal: Terminal) -> None:
         on, off = f"\x1b[?{mode}h", f"\x1b[?{mode}l"
         assert on in terminal.text, f"{name} was never switched on: is its number another now?"
         assert terminal.text.rindex(off) > terminal.text.rindex(on), f"{name} is left on"
-    # Every mode of the terminal that was switched on, those that nobody thought of included.
+    # Every mode of the terminal that was switched on, those without a check of their own included.
     last = dict(re.findall(r"\x1b\[\?([0-9]+)([hl])", terminal.text))
     assert {mode for mode, state in last.items() if state == "h"} <= ON_AT_FIRST
     assert terminal.text.rindex(KEYBOARD_OFF) > terminal.text.rindex(ALT_SCREEN_ON)
@@ -231,7 +231,7 @@ def test_stopping_and_going_on_draws_the_screen_again(opened: Opener) -> None:
     assert_restored(terminal)
 
 
-def test_a_stop_that_nobody_announced_leaves_one_hand_on_the_terminal(opened: Opener) -> None:
+def test_an_unannounced_stop_leaves_one_program_on_the_terminal(opened: Opener) -> None:
     terminal = opened()
     terminal.until_shown("Configurations")
     console = psutil.Process(terminal.pid)

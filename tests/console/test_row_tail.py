@@ -265,7 +265,7 @@ def test_followed_at_any_instants_a_run_is_shown_as_opened_afterwards(seed: int,
             do()
     view, fresh = shown(follower), shown(Follower(tmp_path))
     assert view == fresh
-    # The same that a log of version 1, in which all stands in its order, has been shown as.
+    # The same that a log of version 1, which holds rows and events in order, has been shown as.
     old = fold(RunView(), events)
     assert view.rows == old.rows
     for name in ("step", "tokens_seen", "last_t", "phase", "started", "attempts", "ended", "checkpoints", "rollbacks"):

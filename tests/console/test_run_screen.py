@@ -735,7 +735,7 @@ async def test_the_log_is_filtered_and_escape_ends_the_filter_before_it_leaves(t
             await until(pilot, lambda: isinstance(app.screen, Ask))
             await pilot.press(*keys, "enter")
 
-        # A log that is not in view keeps nobody.
+        # A log that is not in view takes no key.
         log.filter("ERROR")
         await pilot.press("escape")
         assert app.asked == [("screen", "home")]

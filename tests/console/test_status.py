@@ -21,7 +21,7 @@ from chomp.record.status import COPIED, GONE, Liveness, patience_seconds, read_l
 from tests.fakeruns import T0, ended, phase, row, started
 
 HERE = Liveness(pid=4711, since=T0 - 5)
-NOBODY = Liveness()
+NO_ENGINE = Liveness()
 
 
 def view(*events: Event) -> RunView:
@@ -61,13 +61,13 @@ def test_a_live_engine_does_what_it_says(name: str, expected: str) -> None:
     ],
 )
 def test_an_ended_run_says_how_and_why(said: str, expected: str, tone: str) -> None:
-    state = status(view(started(), ended(said, reason="because")), NOBODY, T0 + 10)
+    state = status(view(started(), ended(said, reason="because")), NO_ENGINE, T0 + 10)
     assert (state.word, state.tone, state.reason, state.is_live) == (expected, tone, "because", False)
 
 
 def test_an_engine_that_vanished_crashed() -> None:
     for run in (view(started(), phase("train"), row(1)), view(phase("data")), view(started(), phase("paused"))):
-        state = status(run, NOBODY, T0 + 10)
+        state = status(run, NO_ENGINE, T0 + 10)
         assert (state.word, state.reason, state.is_live) == ("crashed", GONE, False)
 
 
@@ -75,11 +75,11 @@ def test_a_refused_resume_leaves_the_state() -> None:
     run = view(started(), ended("stopped", 5, reason="stop requested"), phase("data", t=T0 + 5))
     assert word(run, HERE) == "reading data"
     refused = fold(run, [ended("crashed", 0, t=T0 + 6, reason="model.dim differs")])
-    found = status(refused, NOBODY, T0 + 9)
+    found = status(refused, NO_ENGINE, T0 + 9)
     assert (found.word, found.tone, found.state) == ("stopped", "bad", "stopped")
     assert found.reason == "it was not resumed: model.dim differs"
     killed = view(started(), row(1), phase("data", t=T0 + 5), ended("crashed", 0, t=T0 + 6, reason="no GPU"))
-    found = status(killed, NOBODY, T0 + 9)
+    found = status(killed, NO_ENGINE, T0 + 9)
     assert (found.word, found.reason) == ("crashed", "it was not resumed: no GPU")
     assert status(fold(killed, [phase("data", t=T0 + 7)]), HERE, T0 + 9).reason == ""
 
@@ -104,7 +104,7 @@ def test_a_run_that_another_machine_may_hold_is_not_called_crashed() -> None:
 
 
 def test_an_empty_directory_is_not_started() -> None:
-    assert word(RunView(), NOBODY) == "not started"
+    assert word(RunView(), NO_ENGINE) == "not started"
 
 
 def test_silence_is_judged_by_the_runs_own_pace() -> None:
@@ -133,21 +133,21 @@ def test_what_a_paused_run_does_is_said_with_its_pause(job: str, said: str) -> N
 
 def test_glyphs_are_one_cell_wide_and_states_differ_in_words() -> None:
     states = [status(view(started(), phase(name)), HERE, T0) for name in ("data", "train", "eval", "paused")]
-    states += [status(view(started(), ended(name)), NOBODY, T0) for name in ("completed", "stopped", "crashed")]
-    states += [status(RunView(), NOBODY, T0), status(view(started()), Liveness(elsewhere="x"), T0)]
+    states += [status(view(started(), ended(name)), NO_ENGINE, T0) for name in ("completed", "stopped", "crashed")]
+    states += [status(RunView(), NO_ENGINE, T0), status(view(started()), Liveness(elsewhere="x"), T0)]
     assert all(cell_len(state.glyph) == 1 for state in states)
     assert len({state.word for state in states}) == len(states)
 
 
 def test_liveness_is_that_of_the_lock(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
-    assert read_liveness(run) == NOBODY
+    assert read_liveness(run) == NO_ENGINE
     lock = RunLock(run.lock)
     lock.acquire()
     assert read_liveness(run).pid == os.getpid()
     assert read_liveness(run).since == pytest.approx(psutil.Process().create_time())
     lock.release()
-    assert read_liveness(run) == NOBODY
+    assert read_liveness(run) == NO_ENGINE
     lock.acquire()
     (tmp_path / "copy").mkdir()
     shutil.copy2(run.lock, tmp_path / "copy")
@@ -158,11 +158,11 @@ def test_liveness_is_that_of_the_lock(tmp_path: Path) -> None:
     assert word(view(started(), ended("completed")), copied) == "completed"
     named = json.loads((tmp_path / "copy" / "lock").read_text())
     (tmp_path / "copy" / "lock").write_text(json.dumps({**named, "started": 5.0}))
-    assert read_liveness(RunDir(tmp_path / "copy")) == NOBODY, "an engine that is gone, be it of a copy"
+    assert read_liveness(RunDir(tmp_path / "copy")) == NO_ENGINE, "an engine that is gone, be it of a copy"
     lock.release()
     run.lock.write_text(json.dumps({"pid": os.getpid(), "host": "attic", "started": 5.0}))
     assert read_liveness(run) == Liveness(elsewhere="attic", since=5.0)
     run.lock.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": 5.0}))
-    assert read_liveness(run) == NOBODY
+    assert read_liveness(run) == NO_ENGINE
     run.lock.write_bytes(b"\x00\xff{")
-    assert read_liveness(run) == NOBODY
+    assert read_liveness(run) == NO_ENGINE

@@ -258,7 +258,7 @@ async def test_a_command_that_cannot_be_written_is_told_at_once(tmp_path: Path) 
         await shows(pilot, "save: commands.jsonl cannot be written: Is a directory")
 
 
-async def test_a_command_file_of_somebody_else_is_told(tmp_path: Path) -> None:
+async def test_a_command_file_of_another_user_is_told(tmp_path: Path) -> None:
     run = write_run(tmp_path / "live", LIVE)
     run.commands.touch()
     run.commands.chmod(0o666)

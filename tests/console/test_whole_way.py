@@ -147,7 +147,7 @@ async def test_configure_launch_steer_stop_resume_kill_fork(place: Path) -> None
 
 
 async def _select(pilot: Pilot[None], app: ChompApp, step: int) -> None:
-    """Show the checkpoints of the run at hand and select one of them."""
+    """Show the checkpoints of the shown run and select one of them."""
     await pilot.press("5")
     screen = app.checkpoints_screen
     await wait(pilot, lambda: app.screen is screen and (row := screen.row()) is not None and row.run.exists())

@@ -63,7 +63,7 @@ def test_which_checkpoints_are_sampled_is_a_choice_that_leaves_training_alone(re
     none = trained(generate_every=8, generate_for_checkpoints="none")
     assert sampled_steps(none) == [8, 16, 20]
     auto = trained()
-    assert sampled_steps(auto) == [], "nobody asked for samples"
+    assert sampled_steps(auto) == [], "no sample was configured"
     every = trained(generate_for_checkpoints="all")
     assert sampled_steps(every) == [5, 10, 15, 20]
     for other in (auto, every):

@@ -1,4 +1,4 @@
-"""`chomp generate`: prompts from everywhere, text as it comes, for people and for programs."""
+"""`chomp generate`: prompts from everywhere, streamed text, for people and for programs."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ def test_a_live_engine_is_named(base: Path, tmp_path: Path) -> None:
     ],
     ids=["other host", "reused pid", "nonsense", "zeros"],
 )
-def test_a_stale_lock_text_stops_nobody(text: str, half: Path) -> None:
+def test_a_stale_lock_text_stops_no_engine(text: str, half: Path) -> None:
     (half / "lock").write_text(text)
     done = resume(half)
     assert done.returncode == 0, done.stderr

@@ -95,7 +95,7 @@ def configure(tmp_path: Path) -> Callable[..., Path]:
 
 
 def no_half_checkpoint(run_dir: Path) -> None:
-    """All that stands in `checkpoints/` is sealed and whole."""
+    """All that `checkpoints/` holds is sealed and whole."""
     infos = list_checkpoints(run_dir / "checkpoints")
     assert [verify(info.path) for info in infos] == [[]] * len(infos)
     assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == sorted(str(info.step) for info in infos)

@@ -293,7 +293,7 @@ def drain_until(terminal: int, wanted: bytes, timeout: float = 120) -> None:
             seen += os.read(terminal, 4096)
 
 
-def test_a_pipe_that_nobody_reads_holds_up_nothing(config: Path, reference: Path, tmp_path: Path) -> None:
+def test_a_pipe_without_a_reader_holds_up_nothing(config: Path, reference: Path, tmp_path: Path) -> None:
     """A laptop closed behind an SSH connection, or Ctrl+S: the run goes on to its end without its terminal."""
     run_dir = tmp_path / "blocked"
     reading, writing = os.pipe()

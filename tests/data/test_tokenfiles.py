@@ -1,4 +1,4 @@
-"""Token files, whoever wrote them, and what cannot be one."""
+"""Token files of any program, and what cannot be one."""
 
 from __future__ import annotations
 

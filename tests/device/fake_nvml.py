@@ -1,6 +1,6 @@
 """NVML as a module that answers from a file of readings.
 
-The readings are written in the form of NVML's answers; `{"error": CODE}` stands where the
+The readings are written in the form of NVML's answers; `{"error": CODE}` takes the place where the
 driver answers with that error code.
 """
 

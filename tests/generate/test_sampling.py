@@ -1,4 +1,4 @@
-"""Text as it comes: the same as in one piece, whole characters, ends where it is told to."""
+"""Streamed text: the same as in one piece, whole characters, ends where it is told to."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def model(backend: str) -> LanguageModel:
 
 
 class Spoken:
-    """Stands for a model that says a text."""
+    """A fake model that says a text."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, ids: list[int]) -> None:
         def said(*_: object) -> Iterator[int]:

@@ -18,7 +18,7 @@ from chomp.record.line_files import MAX_WAITING_LINES, LineAppender, LineReader
 
 
 class FickleDisk:
-    """Stands in for `os.write`: takes what `room` allows, then has no space left."""
+    """Replaces `os.write`: takes what `room` allows, then has no space left."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int | None = None):
         self.room = room

@@ -83,7 +83,7 @@ def test_a_pid_that_was_given_to_another_process_is_told_apart(tmp_path: Path) -
     assert live_holder(path) is None
 
 
-def test_a_copy_of_a_lock_is_held_by_nobody(tmp_path: Path) -> None:
+def test_a_copy_of_a_lock_is_held_by_no_engine(tmp_path: Path) -> None:
     path, copy = tmp_path / "lock", tmp_path / "copy"
     lock = RunLock(path)
     lock.acquire()
@@ -115,7 +115,7 @@ def test_of_another_machine_nothing_is_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", "{}", '{"pid": "x", "host": 1}', '{"pid": 1e999, "host": "", "started": 0}']
 )
-def test_a_text_that_names_nobody(text: str, tmp_path: Path) -> None:
+def test_a_text_that_names_no_engine(text: str, tmp_path: Path) -> None:
     (tmp_path / "lock").write_text(text)
     assert read_holder(tmp_path / "lock") is None
     assert live_holder(tmp_path / "lock") is None

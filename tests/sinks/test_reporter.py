@@ -141,7 +141,7 @@ def test_a_queued_sink_hands_on_everything_in_order_and_is_closed() -> None:
     assert inner.closed == 1
 
 
-def test_closing_that_fails_is_nobody_s_loss(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_close_does_not_end_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Sour(Recorder):
         name = "sour"
 

@@ -83,7 +83,7 @@ def test_bits_per_byte_are_nats_over_bytes_of_the_predicted_text(tmp_path: Path)
     result = score(make_config(tmp_path, 4))
     assert result.bpb is not None
     assert result.bpb == pytest.approx(result.loss * result.tokens / math.log(2) / result.bytes)
-    # The end-of-text token of each document is predicted too, but stands for no byte.
+    # The end-of-text token of each document is predicted too, but is no byte of the text.
     assert result.tokens - result.bytes == 3
     assert result.perplexity == pytest.approx(math.exp(result.loss))
 

@@ -40,7 +40,7 @@ class Reader:
         return list(self._model.get_vocab().tokenize(text, False, False))
 
     def logits(self, ids: list[int], place: int) -> np.ndarray:
-        """Logits behind each of `ids`, the first of which stands at `place`."""
+        """Logits behind each of `ids`, the first of which is at `place`."""
         self._batch.set_batch(ids, place, True)
         self._context.decode(self._batch)
         return np.array([self._context.get_logits_ith(i) for i in range(len(ids))])

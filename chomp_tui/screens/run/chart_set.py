@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from textual.widget import Widget
 
-from chomp_tui.chart.frame import Series
 from chomp_tui.live.snapshot import RunSnapshot
-from chomp_tui.screens.run import charts
+from chomp_tui.screens.run.charts import CHARTS
 from chomp_tui.widgets.chart import LineChart
 
-CHARTS: dict[str, Callable[[RunSnapshot], list[Series]]] = {
-    "loss": charts.loss_lines,
-    "speed": charts.speed_lines,
-    "grad": charts.gradient_lines,
-    "rate": charts.rate_lines,
-    "device": charts.memory_lines,
-    "terms": charts.term_lines,
-}
 # Losses span decades: one key chooses for all of them.
 LOSSES = ("loss", "terms")
 
@@ -37,10 +26,10 @@ class ChartSet:
     def draw(self, snapshot: RunSnapshot) -> None:
         """Draw those that are shown, if they are stale."""
         if self.stale:
-            for name, lines in CHARTS.items():
-                chart = self._chart(name)
-                if chart.display:
-                    chart.show(lines(snapshot), x_label=snapshot.x_axis)
+            for chart in CHARTS:
+                widget = self._chart(chart.name)
+                if widget.display:
+                    widget.show(chart.series(snapshot), x_label=snapshot.x_axis)
         self.stale = False
 
     def set_marker(self, marker: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import cycle
 
 import numpy as np
@@ -15,13 +17,33 @@ from chomp_tui.live.snapshot import RunSnapshot
 SMOOTHINGS = (0.0, 0.5, 0.9, 0.98)
 NEAR = 64
 X_AXES = ("step", "tokens", "time")
-# Columns of rows that other panels show, or that only describe a row; all others are drawn as terms.
+# Columns of rows that the loss chart and the tiles show, or that only describe a row.
 SHOWN_ELSEWHERE = frozenset({
-    "step", "t", "tokens_seen", "loss", "grad_norm", "lr", "lr_muon", "tokens_per_sec", "step_time_s", "mfu",
-    "packing_utilization", "device_memory_gb", "peak_memory_gb", "device_memory_limit_gb", "host_memory_gb",
-    "eval_loss", "eval_bpb", "first_step_compile_time_s",
+    "step", "t", "tokens_seen", "loss", "lr_muon", "step_time_s", "mfu", "packing_utilization", "eval_loss", "eval_bpb",
+    "first_step_compile_time_s",
 })  # fmt: skip
 MOST_TERMS = 12
+
+
+@dataclass(frozen=True)
+class RunChart:
+    """A chart of the run view.
+
+    Attributes:
+        name: the id of its widget.
+        columns: of the rows; the chart of terms does not draw them again.
+        lines: makes the series; without it, each column is a line that is named after it.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...] = ()
+    lines: Callable[[RunSnapshot], list[Series]] | None = None
+    unit: str = ""
+
+    def series(self, snapshot: RunSnapshot) -> list[Series]:
+        """What to draw of a run."""
+        return self.lines(snapshot) if self.lines else _toned_lines(snapshot, self.columns)
 
 
 class SmoothedLoss:
@@ -81,21 +103,6 @@ def loss_lines(snapshot: RunSnapshot) -> list[Series]:
     return lines
 
 
-def speed_lines(snapshot: RunSnapshot) -> list[Series]:
-    """Tokens per second."""
-    return [_line(snapshot, "tokens/s", "tokens_per_sec")]
-
-
-def gradient_lines(snapshot: RunSnapshot) -> list[Series]:
-    """Norm of the gradient before clipping."""
-    return [_line(snapshot, "norm", "grad_norm")]
-
-
-def rate_lines(snapshot: RunSnapshot) -> list[Series]:
-    """Learning rate; Muon's is a fixed multiple of it and would flatten the curve."""
-    return [_line(snapshot, "lr", "lr")]
-
-
 def memory_lines(snapshot: RunSnapshot) -> list[Series]:
     """Memory of the device and of the host; of the host alone if the device reports none."""
     host = ("host", "host_memory_gb")
@@ -109,7 +116,7 @@ def memory_lines(snapshot: RunSnapshot) -> list[Series]:
 def terms_of(view: RunView) -> list[str]:
     """Columns of the objective's terms, and of all metrics that no other panel shows."""
     rows = view.rows
-    names = (name for name in rows.names if name not in SHOWN_ELSEWHERE and rows.has_numbers(name))
+    names = (name for name in rows.names if name not in DRAWN and rows.has_numbers(name))
     return [name for name in names if _shows(rows[name])][:MOST_TERMS]
 
 
@@ -120,12 +127,16 @@ def _shows(values: np.ndarray) -> bool:
 
 def term_lines(snapshot: RunSnapshot) -> list[Series]:
     """Terms of the objective beside the loss, without their weights, and other metrics."""
+    return _toned_lines(snapshot, terms_of(snapshot.view))
+
+
+def _toned_lines(snapshot: RunSnapshot, columns: Iterable[str]) -> list[Series]:
+    """A line for each column, named after it."""
     tones = cycle(("smooth", "second", "eval", "raw"))
-    return [_line(snapshot, _term_name(column), column, next(tones)) for column in terms_of(snapshot.view)]
-
-
-def _term_name(column: str) -> str:
-    return column.replace("_loss", "").replace("_", " ")
+    return [
+        _line(snapshot, column.replace("_loss", "").replace("_", " "), column, tone)
+        for column, tone in zip(columns, tones, strict=False)
+    ]
 
 
 def _reports(snapshot: RunSnapshot, column: str) -> bool:
@@ -135,3 +146,21 @@ def _reports(snapshot: RunSnapshot, column: str) -> bool:
 def _line(snapshot: RunSnapshot, name: str, column: str, tone: str = "smooth") -> Series:
     rows = snapshot.view.rows
     return Series(name, x_values(rows, snapshot.view, snapshot.x_axis), rows[column], tone)  # type: ignore[arg-type]
+
+
+# Charts below or beside the loss, in this order. The learning rate of Muon is a fixed multiple of the other and would
+# flatten the curve.
+SMALL_CHARTS = (
+    RunChart("speed", "tokens/s", ("tokens_per_sec",)),
+    RunChart("grad", "gradient norm", ("grad_norm",)),
+    RunChart("rate", "learning rate", ("lr",)),
+    RunChart(
+        "device",
+        "memory",
+        ("device_memory_gb", "peak_memory_gb", "device_memory_limit_gb", "host_memory_gb"),
+        memory_lines,
+        unit="GiB",
+    ),
+)
+CHARTS = (RunChart("loss", "loss", lines=loss_lines), *SMALL_CHARTS, RunChart("terms", "terms", lines=term_lines))
+DRAWN = SHOWN_ELSEWHERE.union(*(chart.columns for chart in SMALL_CHARTS))

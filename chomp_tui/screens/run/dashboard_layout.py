@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from textual.geometry import Region
 
-CHARTS = ("speed", "grad", "rate", "device")
+from chomp_tui.screens.run.charts import SMALL_CHARTS
+
+CHARTS = tuple(chart.name for chart in SMALL_CHARTS)
 # Panels beside the loss, in the order of the tabs.
 TITLES = {
     "charts": "Charts",
@@ -125,13 +127,17 @@ def _with_slot(regions: dict[str, Region], slot: Region, tabs: tuple[str, ...], 
 
 
 def _charts(area: Region) -> dict[str, Region]:
-    """Four charts: side by side, or two by two where they would be narrow and there is height for it."""
-    if area.width >= 4 * 24 or area.height < 14:
-        cuts = [area.x + area.width * i // 4 for i in range(5)]
-        return {name: Region(cuts[i], area.y, cuts[i + 1] - cuts[i], area.height) for i, name in enumerate(CHARTS)}
+    """The small charts: side by side, or in two lines where they would be narrow and there is height for it."""
+    if area.width >= len(CHARTS) * 24 or area.height < 14:
+        return _side_by_side(area, CHARTS)
     upper, lower = area.split_horizontal(area.height // 2)
-    halves = (*upper.split_vertical(area.width // 2), *lower.split_vertical(area.width // 2))
-    return dict(zip(CHARTS, halves, strict=True))
+    half = -(-len(CHARTS) // 2)
+    return _side_by_side(upper, CHARTS[:half]) | _side_by_side(lower, CHARTS[half:])
+
+
+def _side_by_side(area: Region, names: Sequence[str]) -> dict[str, Region]:
+    cuts = [area.x + area.width * i // len(names) for i in range(len(names) + 1)]
+    return {name: Region(cuts[i], area.y, cuts[i + 1] - cuts[i], area.height) for i, name in enumerate(names)}
 
 
 def _stack(area: Region, parts: tuple[tuple[str, int], ...]) -> tuple[dict[str, Region], list[str]]:
