@@ -34,8 +34,8 @@ class StepMetrics(NamedTuple):
         finite: loss and gradient norm were finite and the run was not latched by an earlier step that was not.
         skipped: steps skipped so far for not being finite.
         skipped_in_a_row: how many of the last steps were.
-        terms: further numbers by their names in metrics rows: for each further term of the objective, the mean over its
-            own tokens.
+        terms: further numbers by their names in metrics rows. The further terms of the objective are such: each is the
+            mean over its own tokens.
     """
 
     loss: Float[Array, ""]

@@ -9,7 +9,7 @@ from textual.geometry import Region
 
 from chomp_tui.screens.run.charts import SMALL_CHARTS
 
-CHARTS = tuple(chart.name for chart in SMALL_CHARTS)
+SMALL = tuple(chart.name for chart in SMALL_CHARTS)
 # Panels beside the loss, in the order of the tabs.
 TITLES = {
     "charts": "Charts",
@@ -44,7 +44,7 @@ class PanelPlan:
 
 def panels(*, terms: bool) -> tuple[str, ...]:
     """The panels that can be shown alone, in order; `terms` as for `plan`."""
-    return ("loss", *CHARTS, *(name for name in _titles(terms) if name != "charts"), "tiles")
+    return ("loss", *SMALL, *(name for name in _titles(terms) if name != "charts"), "tiles")
 
 
 def _titles(terms: bool) -> tuple[str, ...]:
@@ -128,11 +128,11 @@ def _with_slot(regions: dict[str, Region], slot: Region, tabs: tuple[str, ...], 
 
 def _charts(area: Region) -> dict[str, Region]:
     """The small charts: side by side, or in two lines where they would be narrow and there is height for it."""
-    if area.width >= len(CHARTS) * 24 or area.height < 14:
-        return _side_by_side(area, CHARTS)
+    if area.width >= len(SMALL) * 24 or area.height < 14:
+        return _side_by_side(area, SMALL)
     upper, lower = area.split_horizontal(area.height // 2)
-    half = -(-len(CHARTS) // 2)
-    return _side_by_side(upper, CHARTS[:half]) | _side_by_side(lower, CHARTS[half:])
+    half = -(-len(SMALL) // 2)
+    return _side_by_side(upper, SMALL[:half]) | _side_by_side(lower, SMALL[half:])
 
 
 def _side_by_side(area: Region, names: Sequence[str]) -> dict[str, Region]:
