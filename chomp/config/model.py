@@ -118,9 +118,10 @@ class ModelConfig(Section):
         group="memory",
         gt=0,
     )
-    cema: Literal["auto", "blockwise", "fft", "associative", "sequential"] = setting(
+    cema: Literal["auto", "blockwise", "parallel", "kernel", "fft", "associative", "sequential"] = setting(
         "auto",
-        "How the moving average is computed; `auto` is `blockwise`, chomp's own. The others are the library's: `fft` "
-        "for continuous rows, `associative` and `sequential` for isolated documents.",
+        "How the moving average is computed; `auto` is `blockwise` on CPUs and `parallel` on GPUs. These two and "
+        "`kernel` (Pallas, for GPUs) are chomp's own. The others are the library's: `fft` for continuous rows, "
+        "`associative` and `sequential` for isolated documents.",
         group="numerics",
     )

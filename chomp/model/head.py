@@ -7,13 +7,32 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from chomp.model.base import ModelInputs
+from chomp.model.loss import loss_mask
+from chomp.model.products import einsum_f32
+
 PerToken = TypeVar("PerToken")
 """Arrays `[tokens, ...]`, one or several."""
 
 
 def logits_of(hidden: Float[Array, "*lead dim"], weight: Float[Array, "vocab dim"]) -> Float[Array, "*lead vocab"]:
     """Return fp32 logits; the product is computed in the hidden states' dtype."""
-    return jnp.matmul(hidden, weight.astype(hidden.dtype).T, preferred_element_type=jnp.float32)
+    lead = hidden.shape[:-1]
+    return einsum_f32("nd,vd->nv", hidden.reshape(-1, hidden.shape[-1]), weight).reshape(*lead, -1)
+
+
+def next_token_losses(
+    hidden: Float[Array, "batch seq dim"],
+    weight: Float[Array, "vocab dim"],
+    inputs: ModelInputs,
+    chunk_size: int | None,
+) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
+    """Return `LanguageModel.token_losses` of final states; `chunk_size` as in `negative_log_likelihoods`."""
+    counted = loss_mask(inputs.labels, inputs.segment_ids)
+    targets = jnp.where(counted, inputs.labels[:, 1:], 0)
+    flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
+    losses = negative_log_likelihoods(flat, weight, targets.reshape(-1), chunk_size)
+    return jnp.where(counted, losses.reshape(counted.shape), 0.0), counted.sum(dtype=jnp.int32)
 
 
 def negative_log_likelihoods(

@@ -18,8 +18,7 @@ from megalodon_jax.layers.segments import segment_runs_and_local_positions
 from chomp.config.model import ModelConfig
 from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.flops import mean_attention_span
-from chomp.model.head import logits_of, negative_log_likelihoods
-from chomp.model.loss import loss_mask
+from chomp.model.head import logits_of, next_token_losses
 from chomp.model.residual import Residual, connection, expand_streams, merge_streams, mixing_flops
 
 INIT_STD = 0.02
@@ -288,12 +287,7 @@ class LlamaModel(LanguageModel):
         self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
         """See `LanguageModel.token_losses`."""
-        hidden = self.hidden_states(inputs, key=key)[:, :-1]
-        counted = loss_mask(inputs.labels, inputs.segment_ids)
-        targets = jnp.where(counted, inputs.labels[:, 1:], 0)
-        flat = hidden.reshape(-1, hidden.shape[-1])
-        losses = negative_log_likelihoods(flat, self.head_weight, targets.reshape(-1), self.loss_chunk_size)
-        return jnp.where(counted, losses.reshape(counted.shape), 0.0), counted.sum(dtype=jnp.int32)
+        return next_token_losses(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
 
     def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
         """See `LanguageModel.hidden_states`."""

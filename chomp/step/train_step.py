@@ -100,7 +100,8 @@ def make_train_step(model_def: ModelDef, optimizer: Optimizer, config: Config, d
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         applied = good & ~latched & (tokens > 0)
         rates = optimizer.lr(state.updates)
-        updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params, applied=applied)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params, applied=applied)
         rates, updates = _slowed(state, rates, updates)
         params = select(applied, optax.apply_updates(state.params, updates), state.params)
         counted = _counted(state, good, latched, applied, halting)
@@ -132,7 +133,12 @@ def compile_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -
     Returns:
         The compiled call, with `memory_analysis()`; any other shape is an error, not a second compilation.
     """
-    return jax.jit(train_step, donate_argnums=0).lower(state, batch).compile()
+    return lower_train_step(train_step, state, batch).compile()
+
+
+def lower_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -> jax.stages.Lowered:
+    """Trace with the state donated; arguments are those of `compile_train_step`."""
+    return jax.jit(train_step, donate_argnums=0).lower(state, batch)
 
 
 def _make_gradient_sums(
