@@ -19,7 +19,7 @@ from megalodon_jax.layers.rotary import RotaryTable
 from megalodon_jax.layers.segments import SegmentMetadata, derive_segment_metadata
 from megalodon_jax.types import AttentionCache
 
-from chomp.model.products import einsum_f32
+from chomp.model.products import einsum_f32, narrow
 
 # A half of fewer positions is not worth a matrix product of its own.
 LEAST_HALF = 8
@@ -131,7 +131,7 @@ class HalvedAttention(ChunkedAttention):
         scores = jnp.where(seen, einsum_f32("bqhd,bkhd->bhqk", q, k), -jnp.inf).astype(self.softmax_dtype)
         # A query of padding sees nothing: its weights are 0 over 0.
         weights = jnp.where(seen.any(-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0).astype(q.dtype)
-        return jnp.einsum("bhqk,bkhd->bqhd", weights, v, precision=jax.lax.DotAlgorithmPreset.BF16_BF16_F32)
+        return narrow("bhqk,bkhd->bqhd", weights, v)
 
     def _padded(self, part: Array, fill: int = 0) -> Array:
         """A row of whole chunks."""

@@ -112,7 +112,8 @@ def _backward(
     rows, kept, numbers = shapes.padded(x), shapes.padded(keep), shapes.padded_states(coefficients)
     slopes = shapes.padded(dy)
     carry = shapes.call(_carry_backward, interpret, "cema_carry_back", "rows keep numbers", "states")
-    incoming = shapes.joined(*carry(slopes, kept, numbers), kept, numbers, interpret, is_reverse=True)
+    (ends,) = carry(slopes, kept, numbers)
+    incoming = shapes.joined(ends, kept, numbers, interpret, is_reverse=True)
     inputs, outputs = "rows keep numbers states omega rows states", "rows d_numbers d_omega scratch"
     kernel = functools.partial(_gradients, barrier=not interpret)
     back = shapes.call(kernel, interpret, "cema_back", inputs, outputs)

@@ -18,7 +18,7 @@ from megalodon_jax.layers.segments import segment_runs_and_local_positions
 from chomp.config.model import ModelConfig
 from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.flops import mean_attention_span
-from chomp.model.head import logits_of, next_token_losses
+from chomp.model.head import logits_of, next_token_loss_sum, next_token_losses
 from chomp.model.residual import Residual, connection, expand_streams, merge_streams, mixing_flops
 
 INIT_STD = 0.02
@@ -288,6 +288,12 @@ class LlamaModel(LanguageModel):
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
         """See `LanguageModel.token_losses`."""
         return next_token_losses(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
+
+    def loss_sum(
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, ""], Int[Array, ""]]:
+        """See `LanguageModel.loss_sum`."""
+        return next_token_loss_sum(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
 
     def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
         """See `LanguageModel.hidden_states`."""

@@ -18,7 +18,7 @@ from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.cema import BlockwiseEMA
 from chomp.model.cema_kernel import KernelEMA
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
-from chomp.model.head import logits_of, next_token_losses
+from chomp.model.head import logits_of, next_token_loss_sum, next_token_losses
 from chomp.model.megalodon_block import GatedAttention
 from chomp.model.swap_layers import Swap, swap_layers
 from chomp.model.timenorm import DocumentNorm
@@ -114,6 +114,12 @@ class MegalodonModel(LanguageModel):
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
         """See `LanguageModel.token_losses`."""
         return next_token_losses(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
+
+    def loss_sum(
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, ""], Int[Array, ""]]:
+        """See `LanguageModel.loss_sum`."""
+        return next_token_loss_sum(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
 
     def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
         """See `LanguageModel.hidden_states`.

@@ -9,6 +9,7 @@ gradient is fp32 whatever the product is computed in. In fp32 nothing differs fr
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,33 +24,40 @@ def einsum_f32(spec: str, a: Array, b: Array) -> Array:
         b: cast to the dtype of `a`; its gradient has its own.
     """
     if a.dtype == jnp.float32:
-        return jnp.einsum(spec, a, b.astype(a.dtype), preferred_element_type=jnp.float32, precision=_precision(a))
+        return wide(spec, a, b)
     return _rounded_backward(spec, a, b)
+
+
+def narrow(spec: str, a: Array, b: Array) -> Array:
+    """A product with fp32 sums and a result in the dtype of the operands, which is that of `a`."""
+    precision: Any = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
+    if a.dtype == jnp.bfloat16:
+        precision = jax.lax.DotAlgorithmPreset.BF16_BF16_F32
+    return jnp.einsum(spec, a, b.astype(a.dtype), precision=precision).astype(a.dtype)
+
+
+def wide(spec: str, a: Array, b: Array) -> Array:
+    """A product in the dtype of `a` with fp32 sums and an fp32 result; full precision of fp32 operands."""
+    precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
+    return jnp.einsum(spec, a, b.astype(a.dtype), preferred_element_type=jnp.float32, precision=precision)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _rounded_backward(spec: str, a: Array, b: Array) -> Array:
-    return jnp.einsum(spec, a, b.astype(a.dtype), preferred_element_type=jnp.float32)
+    return wide(spec, a, b)
 
 
 def _forward(spec: str, a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _rounded_backward(spec, a, b), (a, b)
+    return wide(spec, a, b), (a, b)
 
 
 def _backward(spec: str, saved: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
     a, b = saved
     first, second, result = spec.replace("->", ",").split(",")
     slope = slope.astype(a.dtype)
-    d_a = jnp.einsum(f"{result},{second}->{first}", slope, b.astype(a.dtype), precision=_precision(a))
-    d_b = jnp.einsum(f"{result},{first}->{second}", slope, a, preferred_element_type=jnp.float32)
-    return d_a.astype(a.dtype), d_b.astype(b.dtype)
+    return narrow(f"{result},{second}->{first}", slope, b), wide(f"{result},{first}->{second}", slope, a).astype(
+        b.dtype
+    )
 
 
 _rounded_backward.defvjp(_forward, _backward)
-
-
-def _precision(a: Array) -> jax.lax.Precision | jax.lax.DotAlgorithmPreset | None:
-    """Full fp32 products of fp32 numbers; fp32 sums of bf16 ones."""
-    if a.dtype == jnp.float32:
-        return jax.lax.Precision.HIGHEST
-    return jax.lax.DotAlgorithmPreset.BF16_BF16_F32 if a.dtype == jnp.bfloat16 else None
