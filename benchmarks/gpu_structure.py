@@ -31,7 +31,7 @@ from chomp.train.blueprint import build_blueprint
 _VOCABULARY = "model.vocab_size=50304"
 _LLAMA = (
     _VOCABULARY, "model.compute_dtype=bfloat16", "train.seq_len=2048", "train.batch_size=2", "train.grad_accum=8",
-    "model.loss_chunk_size=512",
+    "model.loss_chunk_size=2048",
 )  # fmt: skip
 PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "megalodon-100m": ("configs/megalodon_100m_zyda2.yaml", (_VOCABULARY,)),

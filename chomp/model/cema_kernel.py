@@ -27,7 +27,6 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array, Complex, Float, Int
-
 from megalodon_jax.layers.segments import SegmentMetadata
 
 from chomp.model.cema import BlockwiseEMA
