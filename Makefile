@@ -27,7 +27,7 @@ define install
 	} || { echo "uv could not; now with pip"; $$pip install --quiet --editable '.$(1)'; }
 endef
 
-.PHONY: help run test verify check optimized fast soak lint types imports docs docs-check data bench bench-step clean
+.PHONY: help run test verify gpu-check compile-for-gpus check optimized fast soak lint types imports docs docs-check data bench bench-step clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,18 @@ $(VENV)/.verify: pyproject.toml $(VENV)/.dev
 
 verify: $(VENV)/.verify ## Install PyTorch and llama.cpp, then have them read exported models; Python 3.11.
 	$(BIN)/python -m pytest tests/verify/check_*.py
+
+$(VENV)/.aot: pyproject.toml $(VENV)/bin/python
+	$(call install,$(call extras,dev gpu-aot))
+	@touch $@
+
+compile-for-gpus: $(VENV)/.aot
+	$(BIN)/python -m pytest tests/verify/check_gpu_structure.py
+
+# In an environment of its own: with the CUDA wheels in it, JAX looks for a driver.
+gpu-check: ## Install the CUDA compiler (4 GB) into .venv-aot, then compile the step for GPUs; no GPU is needed.
+	@$(MAKE) --no-print-directory VENV=.venv-aot compile-for-gpus || \
+		{ echo "failed: the step's structure on GPUs is not checked, or is not as it should be; see above" >&2; exit 1; }
 
 check: test ## The same as test.
 

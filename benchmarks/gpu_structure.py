@@ -1,8 +1,8 @@
 """What the training step would make a GPU do, compiled for cards that are not in this machine.
 
-For each preset and card: kernel launches, turns of loops, waits for the host, matrix products by dtype, bytes of operands
-and results, memory, and the time that each of these alone would take at the card's published rates. The wheels of the
-extra `gpu-aot` are needed; a driver and a GPU are not. Twelve layers take one to two minutes of one core.
+For each preset and card: kernel launches, turns of loops, waits for the host, matrix products by dtype, bytes of
+operands and results, memory, and the time that each of these alone would take at the card's published rates. The wheels
+of the extra `gpu-aot` are needed; a driver and a GPU are not. Twelve layers take one to two minutes of one core.
 
     python -m benchmarks.gpu_structure [--preset NAME]... [--card NAME]... [--layers N] [-o KEY=VALUE]... [--json FILE]
 """

@@ -1,8 +1,8 @@
 """Compiling the training step for a GPU that is not in this machine.
 
 XLA compiles for a description of a device instead of a device (`jax.experimental.topologies`; JAX tests it in
-`tests/aot_test.py`). The CUDA wheels bring the compiler; no driver is needed. Kernels are not tuned, as there is nothing
-to run them on, and libraries' scratch space is not in the account: cuBLAS takes 32 MiB by default, cuDNN none of note.
+`tests/aot_test.py`). The CUDA wheels bring the compiler; no driver is needed. Kernels are not tuned, as there is no
+device to run them on, and the scratch space of cuBLAS and cuDNN is not in the account.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jax.experimental import topologies
 
 from chomp.analysis.hlo import read_module
 from chomp.analysis.structure import Structure, read_structure
-from chomp.device.cards import Card
+from chomp.device.cards import HOW_TO_INSTALL, Card
 from chomp.errors import DeviceError
 from chomp.step.train_step import lower_train_step
 from chomp.train.blueprint import Blueprint
@@ -24,7 +24,6 @@ from chomp.train.compilation import abstract_batch, memory_account
 
 PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 NO_TRITON = {"xla_gpu_enable_triton_gemm": False}
-HOW_TO_INSTALL = "install chomp's extra gpu-aot (pip install 'chomp[gpu-aot]', 4 GB); it needs no driver and no GPU"
 
 
 @dataclass(frozen=True)
@@ -74,5 +73,7 @@ def compile_for(card: Card, blueprint: Blueprint) -> CardProgram:
             program = lowered.compile(compiler_options=dict(flags))
         except jax.errors.JaxRuntimeError as error:
             raise DeviceError(f"XLA cannot compile the step for {card.name}: {error}") from error
-    module = read_module(program.runtime_executable().hlo_modules()[0].as_serialized_hlo_module_proto())
+    executable = program.runtime_executable()
+    assert executable is not None
+    module = read_module(executable.hlo_modules()[0].as_serialized_hlo_module_proto())
     return CardProgram(card, time.monotonic() - started, memory_account(program), read_structure(module), flags)

@@ -1,11 +1,11 @@
-"""What a compiled program makes a GPU do: kernel launches, loops, waits for the host, products by dtype, bytes moved."""
+"""What a compiled program makes a GPU do: launches, loops, waits for the host, products by dtype, bytes moved."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,8 +53,8 @@ class Structure:
         products: FLOPs of matrix products by how they are computed: `bf16`, `tf32` (fp32 on tensor cores), `fp32`.
         optimizer_products: the share of `products` below the optimizer's scope, in the same form.
         attention_calls: of cuDNN's attention, whose products are not in `products`.
-        bytes: operands and results of every launch, a lower bound of nothing and an upper bound of what is moved
-            where all of an operand is read; of a slice only its own bytes.
+        bytes: of operands and results of every launch; of a slice only its own. What the second-level cache keeps from
+            one launch to the next is counted all the same.
         results: how often each array shape is the result of a launch, as `(dtype, dimensions)`.
         donated: inputs whose memory an output takes over.
     """
@@ -89,7 +89,7 @@ class Structure:
         }
 
     def bounds(self, card: Card) -> dict[str, float]:
-        """Seconds that a card needs at its published rates for the products, for the bytes, and to be told of it all."""
+        """Seconds that a card needs at its published rates for the products, for the bytes, and for the launches."""
         rates = {"bf16": card.bf16_flops, "tf32": card.tf32_flops, "fp32": card.fp32_flops}
         return {
             "products": sum(flops / rates[kind] for kind, flops in self.products.items()),
@@ -108,8 +108,8 @@ class _Walk:
         self._module = module
         self._computations = {one.id: one for one in module.computations}
         self._loops: Counter[tuple[int | None, int, str]] = Counter()
-        self._products: Counter[str] = Counter()
-        self._optimizer_products: Counter[str] = Counter()
+        self._products: dict[str, float] = defaultdict(float)
+        self._optimizer_products: dict[str, float] = defaultdict(float)
         self._results: Counter[tuple[str, tuple[int, ...]]] = Counter()
         self._launches = self._turns = self._attention = 0
         self._bytes = 0.0
@@ -212,7 +212,7 @@ class _Walk:
         for each in fused.instructions:
             for place, operand in enumerate(each.operand_ids):
                 users.setdefault(operand, []).append((each, place))
-        total = 0.0
+        total: float = 0.0
         for each in fused.instructions:
             if each.opcode != "parameter":
                 continue
@@ -227,7 +227,7 @@ class _Walk:
         known = {each.id: each for each in fused.instructions}
         root = known[fused.root_id]
         results = [known[operand] for operand in root.operand_ids] if root.opcode == "tuple" else [root]
-        total = 0.0
+        total: float = 0.0
         for result in results:
             while result.opcode == "bitcast":
                 result = known[result.operand_ids[0]]

@@ -106,9 +106,15 @@ class ModelConfig(Section):
     compute_dtype: StoredDtype = setting("bfloat16", "Dtype of matrix products.", group="numerics")
     accum_dtype: Literal["float32"] = setting("float32", "Dtype in which matrix products accumulate.", group="numerics")
     attention_softmax_dtype: StoredDtype = setting("float32", "Dtype of the attention softmax.", group="numerics")
+    remat: Literal["none", "full", "dots", "attention"] = setting(
+        "none",
+        "What the backward pass computes again to save memory: `full`: whole layers, `dots`: all of a layer but its "
+        "projections, `attention`: attention alone.",
+        group="memory",
+    )
     use_checkpoint: bool = setting(
         False,
-        "Recompute activations in the backward pass: less memory, more time; needs `train.deterministic: false`.",
+        "An older name of `remat: full`.",
         group="memory",
     )
     loss_chunk_size: int | None = setting(

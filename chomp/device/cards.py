@@ -63,6 +63,7 @@ class Card:
         )
 
 
+HOW_TO_INSTALL = "install chomp's extra gpu-aot (pip install 'chomp[gpu-aot]', 4 GB); no driver and no GPU are needed"
 # XLA_CLIENT_MEM_FRACTION, unless the user sets it.
 POOL_FRACTION = 0.75
 _TERA = 1e12

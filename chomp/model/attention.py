@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -20,6 +21,7 @@ from megalodon_jax.layers.segments import SegmentMetadata, derive_segment_metada
 from megalodon_jax.types import AttentionCache
 
 from chomp.model.products import einsum_f32, narrow
+from chomp.model.remat import recompute_attention
 
 # A half of fewer positions is not worth a matrix product of its own.
 LEAST_HALF = 8
@@ -29,7 +31,12 @@ class HalvedAttention(ChunkedAttention):
     """The library's `ChunkedAttention` and its meaning, training rows computed by halves of a chunk.
 
     Left to the library: masks, sliding windows, dropout of attention, and sampling.
+
+    Attributes:
+        policy: what is kept for the backward pass, see `chomp.model.remat`.
     """
+
+    policy: str = eqx.field(static=True, default="none")
 
     def __call__(
         self,
@@ -73,11 +80,11 @@ class HalvedAttention(ChunkedAttention):
         local = jnp.broadcast_to(positions % self.chunk_size, q.shape[:2])
         q, k = self.rotary(q, k, jnp.asarray(0, jnp.int32), position_ids=local, table=_rotary_table)
         if documents is None:
-            out = self._continuous(q, k, v)
+            out = recompute_attention(self._continuous, self.policy)(q, k, v)
         else:
             # Where the query's own chunk of its document begins; padding sees nothing.
             first = jnp.where(documents.valid, here - local, 2 * (length + self.chunk_size))
-            out = self._isolated(q, k, v, first)
+            out = recompute_attention(self._isolated, self.policy)(q, k, v, first)
         return out, None, jnp.asarray(length, jnp.int32)
 
     def _continuous(self, q: Array, k: Array, v: Array) -> Array:

@@ -67,7 +67,7 @@ def _summed_forward(
     # Read by every chunk: cast once.
     head = weight.astype(hidden.dtype)
 
-    def one(sums: tuple[Array, Array], chunk: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
+    def one(sums: tuple[Array, Array], chunk: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
         total, d_weight = sums
         some, ids, counts = chunk
         logits = wide("nd,vd->nv", some, head)

@@ -19,6 +19,7 @@ from chomp.config.model import ModelConfig
 from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.flops import mean_attention_span
 from chomp.model.head import logits_of, next_token_loss_sum, next_token_losses
+from chomp.model.remat import policy_of, recompute_attention, recompute_layer
 from chomp.model.residual import Residual, connection, expand_streams, merge_streams, mixing_flops
 
 INIT_STD = 0.02
@@ -210,7 +211,7 @@ class LlamaModel(LanguageModel):
     window: int | None = eqx.field(static=True)
     streams: int = eqx.field(static=True)
     dropout: float = eqx.field(static=True)
-    recompute: bool = eqx.field(static=True)
+    policy: str = eqx.field(static=True)
     loss_chunk_size: int | None = eqx.field(static=True)
 
     def __init__(self, config: ModelConfig, *, backend: str = "cpu", key: PRNGKeyArray) -> None:
@@ -232,7 +233,7 @@ class LlamaModel(LanguageModel):
         self.window = config.attention_window
         self.streams = config.residual_streams
         self.dropout = config.dropout
-        self.recompute = config.use_checkpoint
+        self.policy = policy_of(config)
         self.loss_chunk_size = config.loss_chunk_size
 
     @property
@@ -259,14 +260,16 @@ class LlamaModel(LanguageModel):
         table = self._table(positions)
 
         def mix(attn: Attention, x: Any) -> Any:
-            return attn(x, attn.keys(x, table), table, mask, is_causal=True, window=self.window)
+            def attend(attn: Attention, x: Any) -> Any:
+                return attn(x, attn.keys(x, table), table, mask, is_causal=True, window=self.window)
+
+            return recompute_attention(attend, self.policy)(attn, x)
 
         def run(block: Block, x: Any, key: PRNGKeyArray | None) -> Any:
             first, second = (None, None) if key is None else jax.random.split(key)
             return block(x, mix, (lambda x: self._dropped(x, first), lambda x: self._dropped(x, second)))
 
-        if self.recompute:
-            run = eqx.filter_checkpoint(run)
+        run = recompute_layer(run, self.policy)
         keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
         x = expand_streams(self._dropped(self._embedded(input_ids), keys[0]), self.streams)
         for block, block_key in zip(self.blocks, keys[1:], strict=True):

@@ -9,6 +9,7 @@ from megalodon_jax import MegalodonConfig, MegalodonForCausalLM, generate
 from megalodon_jax.layers.attention import ChunkedAttention, MegalodonAttention
 from megalodon_jax.layers.complex_ema import ComplexEMA
 from megalodon_jax.layers.timestep_norm import TimestepNorm
+from megalodon_jax.model import MegalodonBlock
 from megalodon_jax.types import ModelCache
 
 from chomp.config.model import ModelConfig
@@ -20,6 +21,7 @@ from chomp.model.cema_kernel import KernelEMA
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
 from chomp.model.head import logits_of, next_token_loss_sum, next_token_losses
 from chomp.model.megalodon_block import GatedAttention
+from chomp.model.remat import RematBlock
 from chomp.model.swap_layers import Swap, swap_layers
 from chomp.model.timenorm import DocumentNorm
 
@@ -27,7 +29,7 @@ _SAME_NAME = (
     "vocab_size", "model_dim", "num_layers", "num_heads", "z_dim", "value_dim", "ffn_hidden_dim", "cema_ndim",
     "chunk_size", "attention_window", "norm_num_groups", "norm_eps", "rope_base", "swiglu", "rescale_nffn",
     "scale_emb", "share_emb", "norm_affine", "dropout", "attention_dropout", "attention_dropout_mode",
-    "hidden_dropout", "pad_token_id", "bos_token_id", "eos_token_id", "init_mode", "use_checkpoint", "output_size",
+    "hidden_dropout", "pad_token_id", "bos_token_id", "eos_token_id", "init_mode", "output_size",
 )  # fmt: skip
 """Fields that the model section and `MegalodonConfig` share by name and meaning."""
 
@@ -51,20 +53,32 @@ def own_cema(cema: str, backend: str) -> str | None:
     return cema if cema in _OWN_CEMA else None
 
 
-def computed_by_documents(network: PyTree, cema: str = "blockwise", backend: str = "cpu") -> PyTree:
+def computed_by_documents(
+    network: PyTree, cema: str = "blockwise", backend: str = "cpu", policy: str = "none"
+) -> PyTree:
     """The same network with chomp's own moving average, normalisation and attention; parameters are shared.
 
     Args:
         cema: from `own_cema`.
         backend: JAX's platform name; kernels are run as usual operations on CPUs.
+        policy: from `policy_of`; attention's part of it.
     """
     average = (
         Swap(KernelEMA, interpret=backend == "cpu")
         if cema == "kernel"
         else Swap(BlockwiseEMA, parallel=cema == "parallel")
     )
-    inner = {ComplexEMA: average, TimestepNorm: Swap(DocumentNorm), ChunkedAttention: Swap(HalvedAttention)}
+    inner = {
+        ComplexEMA: average,
+        TimestepNorm: Swap(DocumentNorm),
+        ChunkedAttention: Swap(HalvedAttention, policy=policy),
+    }
     return swap_layers(swap_layers(network, inner), {MegalodonAttention: Swap(GatedAttention)})
+
+
+def with_remat(network: PyTree, policy: str) -> PyTree:
+    """The same network whose layers are kept as a policy says."""
+    return network if policy == "none" else swap_layers(network, {MegalodonBlock: Swap(RematBlock, policy=policy)})
 
 
 def uses_associative_scan(cema: str, backend: str) -> bool:

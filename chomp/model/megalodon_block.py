@@ -1,4 +1,4 @@
-"""Megalodon's attention block as chomp computes it in training: the library's, with products of `chomp.model.products`."""
+"""Megalodon's attention block as chomp trains it: the library's, with the products of `chomp.model.products`."""
 
 from __future__ import annotations
 
