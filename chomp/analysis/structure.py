@@ -80,14 +80,6 @@ class Structure:
         total = sum(outside.values())
         return sum(outside.get(kind, 0.0) for kind in kinds) / total if total else 0.0
 
-    def squares(self, side: int) -> dict[str, int]:
-        """Results with two last dimensions of at least `side`, by shape: score matrices, masks and their gradients."""
-        return {
-            f"{dtype}{list(dims)}": count
-            for (dtype, dims), count in self.results.items()
-            if len(dims) >= 2 and min(dims[-2:]) >= side
-        }
-
     def bounds(self, card: Card) -> dict[str, float]:
         """Seconds that a card needs at its published rates for the products, for the bytes, and for the launches."""
         rates = {"bf16": card.bf16_flops, "tf32": card.tf32_flops, "fp32": card.fp32_flops}

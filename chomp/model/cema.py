@@ -27,6 +27,8 @@ from jaxtyping import Array, Bool, Complex, Float, Int
 from megalodon_jax.layers.complex_ema import FFT_RECURRENT_MIN_LENGTH, ComplexEMA
 from megalodon_jax.layers.segments import SegmentMetadata, derive_segment_metadata
 
+from chomp.model.block_scan import if_it_goes_on, states_between_blocks, turned
+
 BLOCK = 16
 """Positions in a block: the best of 8, 16 and 32, see docs/step.md."""
 
@@ -326,11 +328,6 @@ def _outer(a: Float[Array, "dim batch blocks m"], b: Float[Array, "dim batch blo
     return jnp.matmul(jnp.swapaxes(a, 1, 2), b, precision=FULL)
 
 
-def _if_it_goes_on(state: Array, goes_on: Bool[Array, " batch"] | None) -> Array:
-    """States `[D, B, 2 N]` where no document begins in a block, else 0; even of a NaN."""
-    return state if goes_on is None else jnp.where(goes_on[None, :, None], state, 0.0)
-
-
 def _block_by_block(values: Array, runs: Runs | None) -> tuple[Array, Bool[Array, "blocks batch"] | None]:
     """What a scan over blocks reads: values, the block first, and whether a document goes on through each.
 
@@ -340,22 +337,15 @@ def _block_by_block(values: Array, runs: Runs | None) -> tuple[Array, Bool[Array
     return jnp.moveaxis(values, 2, 0), None if runs is None else (runs.last == 0).T
 
 
-def _turned(state: Float[Array, "dim batch states"], real: Array, imag: Array) -> Array:
-    """A complex product of states with `[D, N]` factors."""
-    h_real, h_imag = jnp.split(state, 2, -1)
-    real, imag = real[:, None], imag[:, None]
-    return jnp.concatenate([h_real * real - h_imag * imag, h_real * imag + h_imag * real], -1)
-
-
 def _carried(inputs: Array, coefficients: Coefficients, start: Array, runs: Runs | None, parallel: bool) -> Array:
     """States before each block, `[D, B, n, 2 N]`."""
     left = _product(_only_last(inputs, runs), coefficients.feed)
     if parallel:
-        return _before_each(left, coefficients.decay, start, runs)[0]
+        return states_between_blocks(left, coefficients.decay, start, None if runs is None else runs.last)[0]
 
     def step(state: Array, block: tuple[Array, Array | None]) -> tuple[Array, Array]:
         here, goes_on = block
-        return here + _if_it_goes_on(_turned(state, *coefficients.decay), goes_on), state
+        return here + if_it_goes_on(turned(state, *coefficients.decay), goes_on), state
 
     _, states = jax.lax.scan(step, start, _block_by_block(left, runs))
     return jnp.moveaxis(states, 0, 2)
@@ -365,50 +355,20 @@ def _carried_back(d_carried: Array, decay: Array, runs: Runs | None, parallel: b
     """Gradients of what each block leaves behind, `[D, B, n, 2 N]`, and of the start."""
     zero = jnp.zeros_like(d_carried[:, :, 0])
     if parallel:
-        return _before_each(d_carried, decay * jnp.array([1.0, -1.0])[:, None, None], zero, runs, reverse=True)
+        return states_between_blocks(
+            d_carried,
+            decay * jnp.array([1.0, -1.0])[:, None, None],
+            zero,
+            None if runs is None else runs.last,
+            reverse=True,
+        )
 
     def step(d_state: Array, block: tuple[Array, Array | None]) -> tuple[Array, Array]:
         here, goes_on = block
-        return here + _if_it_goes_on(_turned(d_state, decay[0], -decay[1]), goes_on), d_state
+        return here + if_it_goes_on(turned(d_state, decay[0], -decay[1]), goes_on), d_state
 
     d_start, d_left = jax.lax.scan(step, zero, _block_by_block(d_carried, runs), reverse=True)
     return jnp.moveaxis(d_left, 0, 2), d_start
-
-
-def _before_each(
-    left: Array, decay: Array, start: Array, runs: Runs | None, *, reverse: bool = False
-) -> tuple[Array, Array]:
-    """What is carried into each block, `[D, B, n, 2 N]`, and out of the last one, by an associative scan over blocks.
-
-    Args:
-        left: `[D, B, n, 2 N]` what each block adds to what it is passed.
-        decay: `[2, D, N]` of what it is passed.
-        start: what is carried into the first.
-        reverse: from the last block to the first.
-    """
-    real, imag = jnp.split(jnp.moveaxis(left, 2, 0), 2, -1)
-    factors = [jnp.broadcast_to(part[None, :, None], real.shape) for part in decay]
-    goes_on = jnp.ones((real.shape[0], 1, 1, 1), bool) if runs is None else (runs.last == 0).T[:, None, :, None]
-    first = -1 if reverse else 0
-    begin = _if_it_goes_on(_turned(start, *decay), None if runs is None else (runs.last[:, first] == 0))
-    real, imag = (part.at[first].add(more) for part, more in zip((real, imag), jnp.split(begin, 2, -1), strict=True))
-    *_, real, imag = jax.lax.associative_scan(_one_after_another, (goes_on, *factors, real, imag), reverse=reverse)
-    after = jnp.concatenate([real, imag], -1)
-    carried = [after[1:], start[None]] if reverse else [start[None], after[:-1]]
-    return jnp.moveaxis(jnp.concatenate(carried), 0, 2), after[-1 - first]
-
-
-def _one_after_another(first: tuple[Array, ...], then: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Two maps h -> a h + b in a row, each as whether h counts, and the real and imaginary parts of a and of b."""
-    is_open, a_real, a_imag, b_real, b_imag = first
-    goes_on, c_real, c_imag, d_real, d_imag = then
-    return (
-        is_open & goes_on,
-        a_real * c_real - a_imag * c_imag,
-        a_real * c_imag + a_imag * c_real,
-        jnp.where(goes_on, c_real * b_real - c_imag * b_imag, 0.0) + d_real,
-        jnp.where(goes_on, c_real * b_imag + c_imag * b_real, 0.0) + d_imag,
-    )
 
 
 def _decay_gradient(carried: Array, d_left: Array, runs: Runs | None) -> Float[Array, "2 dim ndim"]:

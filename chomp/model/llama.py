@@ -1,8 +1,7 @@
 """A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention and SwiGLU, without biases.
 
 The architecture of Touvron et al. 2023 (arXiv 2302.13971) with grouped queries (Ainslie et al. 2023, arXiv
-2305.13245); rotary positions (Su et al. 2021, arXiv 2104.09864) turn the first half of a head's channels with its
-second half, as `transformers` does.
+2305.13245), with rotary positions (`chomp.model.rotary`).
 """
 
 import math
@@ -21,32 +20,12 @@ from chomp.model.flops import mean_attention_span
 from chomp.model.head import logits_of, next_token_loss_sum, next_token_losses
 from chomp.model.remat import policy_of, recompute_attention, recompute_layer
 from chomp.model.residual import Residual, connection, expand_streams, merge_streams, mixing_flops
+from chomp.model.rotary import RotaryTable, rotary_table, rotated
 
 INIT_STD = 0.02
 ROPE_BASE = 10_000.0
 # What cuDNN's fused attention takes (jax.nn.dot_product_attention).
 FUSED_HEAD_MULTIPLE, FUSED_HEAD_MOST = 8, 128
-
-
-class RotaryTable(NamedTuple):
-    """Cosines and sines of each position's angles, fp32, `[B, T, 1, head_dim / 2]`."""
-
-    cos: Float[Array, "batch seq 1 half"]
-    sin: Float[Array, "batch seq 1 half"]
-
-
-def rotary_table(positions: Int[Array, "batch seq"], head_dim: int, base: float) -> RotaryTable:
-    """Return the angles of positions: `position * base ** (-2 i / head_dim)` for channel pair i."""
-    rates = base ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
-    angles = positions[:, :, None, None].astype(jnp.float32) * rates
-    return RotaryTable(jnp.cos(angles), jnp.sin(angles))
-
-
-def rotated(x: Float[Array, "batch seq heads dim"], table: RotaryTable) -> Float[Array, "batch seq heads dim"]:
-    """Turn channel pairs (i, i + head_dim / 2) by their angles, in fp32; the result has the dtype of `x`."""
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = (first * table.cos - second * table.sin, second * table.cos + first * table.sin)
-    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
 
 class Linear(eqx.Module):

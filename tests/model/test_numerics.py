@@ -65,7 +65,7 @@ def test_each_policy_recomputes_and_changes_nothing(backend: str) -> None:
         kept[policy] = activation_bytes(build_blueprint(config, "cpu").model_def, config)
     for policy, (loss, grads) in found.items():
         np.testing.assert_allclose(loss, found["none"][0], rtol=1e-6)
-        assert_close(grads, found["none"][1], rtol=1e-4, atol=1e-4)
+        assert_close(jax.tree.leaves(grads), jax.tree.leaves(found["none"][1]), rtol=1e-4, atol=1e-4)
         assert policy == "none" or kept[policy] < kept["none"]
     assert kept["full"] == min(kept.values())
 

@@ -172,4 +172,5 @@ def _chunk_note(config: Config) -> Iterator[str]:
         )
 
 
+RULES = (_dimensions, _llama, _streams, _moving_average, _preset, _vocabulary, _output)
 NOTES = (_dropout_note, _chunk_note)
