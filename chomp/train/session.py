@@ -18,7 +18,7 @@ from chomp.config import Config
 from chomp.config.derive import Derived
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
-from chomp.device.environment import environment_report
+from chomp.device import cuda_packages, environment_report, probe_gpus, problems
 from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
 from chomp.model.flops import peak_flops
@@ -116,6 +116,8 @@ def _build_session(
         device = _require_device(config)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
+        for problem in problems(probe_gpus(), os.environ, cuda_packages()):
+            reporter.publish(Warned(topic="device", message=problem.message))
         # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
         tokenizer = run_interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
         planned = build_blueprint(config, device.platform, tokenizer)
