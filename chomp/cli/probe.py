@@ -54,7 +54,8 @@ def command(as_json: bool) -> None:
 def render(found: Probe, decisions: list[Decision], packages: Mapping[str, str], environ: Mapping[str, str]) -> str:
     """The probe as plain text for a terminal or a file; missing readings are `-`."""
     if not found.gpus:
-        return f"No GPU: {found.reason}."
+        none = f"No GPU: {found.reason}."
+        return "\n".join([none, "", *_packages(found, packages, environ)]) if packages else none
     lines = [f"NVIDIA driver {found.driver or ABSENT}, CUDA up to {found.cuda or ABSENT}", "", *_table(found)]
     for gpu in found.gpus:
         lines += [f"GPU {gpu.index}: {field} {ABSENT}: {why}" for field, why in gpu.unavailable.items()]

@@ -73,6 +73,14 @@ def test_no_gpu(run):
     assert run("no_driver") == "No GPU: no NVIDIA driver is installed (libnvidia-ml was not found).\n"
 
 
+def test_packages_are_shown_without_a_gpu_too(run):
+    output = run("no_driver", packages={"jax-cuda13-plugin": "0.10.2"})
+    assert output == (
+        "No GPU: no NVIDIA driver is installed (libnvidia-ml was not found).\n\n"
+        "CUDA packages:\n  jax-cuda13-plugin 0.10.2\n"
+    )
+
+
 def test_nothing_to_copy_when_all_is_set():
     environ = {"XLA_FLAGS": FLAG, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     found = probe_of("rtx5090")

@@ -32,6 +32,13 @@ def test_no_gpu_and_no_leave_to_use_the_cpu() -> None:
     assert caught.value.exit_code == 4
 
 
+def test_packages_that_keep_jax_from_the_gpu_are_named() -> None:
+    config = parse_config("train: {allow_cpu: false}", source="test").config
+    with pytest.raises(DeviceError) as caught:
+        _require_device(config, ["the driver is too old", "another reason"])
+    assert str(caught.value) == "JAX does not use the GPU: the driver is too old"
+
+
 def test_cuda_packages_are_recorded_and_what_does_not_fit_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
