@@ -99,8 +99,9 @@ def recommended_environment(
 
 
 def _installed_jax() -> tuple[int, int]:
-    major, minor, *_ = version("jax").split(".")
-    return int(major), int(minor)
+    found = re.match(r"(\d+)\.(\d+)", version("jax"))
+    assert found is not None, "a version begins with two numbers"
+    return int(found[1]), int(found[2])
 
 
 def _decide(rule: FlagRule, environ: Mapping[str, str], automatic: bool) -> Decision:

@@ -77,20 +77,28 @@ class Problem:
 
 
 def cuda_packages() -> dict[str, str]:
-    """Versions of JAX's CUDA plugin and of the installed packages that it requires; empty without a plugin."""
+    """Versions of JAX's CUDA plugins and of the installed packages that they require; empty without a plugin."""
     found: dict[str, str] = {}
     for plugin in PLUGINS:
-        try:
-            required = requires(plugin) or []
-        except PackageNotFoundError:
-            continue
-        names = [match[0] for match in map(_NAME.match, required) if match]
-        for name in (plugin, *names):
+        required = filter(None, map(_NAME.match, _required_by(plugin)))
+        for name in (plugin, _pjrt(plugin), *(match[0] for match in required)):
             try:
                 found[name] = version(name)
             except PackageNotFoundError:
                 continue  # CUDA may be installed another way
     return found
+
+
+def _required_by(plugin: str) -> list[str]:
+    try:
+        return requires(plugin) or []
+    except PackageNotFoundError:
+        return []
+
+
+def _pjrt(plugin: str) -> str:
+    """The package that JAX finds and loads; the plugin holds the kernels beside it."""
+    return plugin.replace("-plugin", "-pjrt")
 
 
 def fitting_wheels(probe: Probe) -> Choice | None:
@@ -142,7 +150,7 @@ def _refused_variables(environ: Mapping[str, str]) -> Iterator[Problem]:
 
 def _other_versions(packages: Mapping[str, str], jaxlib: str) -> Iterator[Problem]:
     for plugin in PLUGINS:
-        for name in (plugin, plugin.replace("-plugin", "-pjrt")):
+        for name in (plugin, _pjrt(plugin)):
             if name in packages and _numbers(packages[name]) != _numbers(jaxlib):
                 yield Problem(
                     f"{name} {packages[name]} does not fit jaxlib {jaxlib}, since JAX needs the same version of both; "
@@ -152,8 +160,10 @@ def _other_versions(packages: Mapping[str, str], jaxlib: str) -> Iterator[Proble
 
 
 def _two_plugins(packages: Mapping[str, str]) -> Iterator[Problem]:
-    if packages.keys() >= PLUGINS.keys():
-        yield Problem(f"{' and '.join(PLUGINS)} are both installed, and JAX can use only one; uninstall the other")
+    loaded = [_pjrt(plugin) for plugin in PLUGINS if _pjrt(plugin) in packages]
+    if len(loaded) > 1:
+        plugins = ", ".join(f"{pjrt} with {pjrt.replace('-pjrt', '-plugin')}" for pjrt in loaded)
+        yield Problem(f"JAX can use one of {' and '.join(loaded)}, and both are installed; uninstall one of: {plugins}")
 
 
 def _unfit_wheels(probe: Probe, gpus: tuple[Gpu, ...], packages: Mapping[str, str]) -> Iterator[Problem]:
@@ -164,10 +174,8 @@ def _unfit_wheels(probe: Probe, gpus: tuple[Gpu, ...], packages: Mapping[str, st
         obstacle = obstacle_to(loosest, probe.driver, _cards(gpus)) if plugin in packages else None
         if obstacle:
             extra = choose(probe.driver, _cards(gpus)).extra
-            advice = (
-                f"uninstall it and install 'chomp[{extra}]'" if extra else "no CUDA wheels fit, so runs need the CPU"
-            )
-            yield Problem(f"{plugin} is installed, but {obstacle}; {advice}")
+            advice = f"install 'chomp[{extra}]' instead" if extra else "use the CPU, since no CUDA wheels fit"
+            yield Problem(f"{plugin} is installed, but {obstacle}; uninstall it with {_pjrt(plugin)}, and {advice}")
 
 
 def _cards(gpus: Iterable[Gpu]) -> list[Card]:

@@ -332,7 +332,7 @@ def test_packages_that_do_not_fit_are_a_warning() -> None:
     assert found.tone == "warn"
     assert found.text == (
         "jax-cuda13-plugin is installed, but NVIDIA driver 550.163.01 is older than 580, which the CUDA 13 wheels "
-        "need; uninstall it and install 'chomp[cuda12]'."
+        "need; uninstall it with jax-cuda13-pjrt, and install 'chomp[cuda12]' instead."
     )
 
 

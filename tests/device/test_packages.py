@@ -9,7 +9,7 @@ from chomp.cli import engine
 from chomp.device import cuda_packages, packages, probe_gpus, problems, require_compatible
 from chomp.errors import DeviceError
 from tests.device.fake_nvml import FakeNvml, probe_of
-from tests.device.machines import DRIVERS, GTX_1080, MACHINES, MODELS, V100, branch, readings
+from tests.device.machines import DRIVERS, GTX_750, GTX_1080, MACHINES, MODELS, V100, branch, readings
 
 JAXLIB = "0.10.2"
 CUDA13 = {"jax-cuda13-plugin": JAXLIB, "jax-cuda13-pjrt": JAXLIB, "nvidia-cuda-nvrtc": "13.5.37"}
@@ -35,7 +35,7 @@ def test_the_wheels_that_make_chooses_fit(driver, model):
 def test_a_driver_too_old_for_the_installed_wheels(driver, model):
     assert messages(machine(driver, model), CUDA13) == [
         f"jax-cuda13-plugin is installed, but NVIDIA driver {driver} is older than 580, which the CUDA 13 wheels need; "
-        "uninstall it and install 'chomp[cuda12]'"
+        "uninstall it with jax-cuda13-pjrt, and install 'chomp[cuda12]' instead"
     ]
 
 
@@ -53,8 +53,15 @@ def test_a_card_before_turing_needs_an_older_cudnn(driver, model):
 def test_a_card_too_old_for_the_installed_wheels():
     assert messages(machine("580.95.05", V100), CUDA13) == [
         "jax-cuda13-plugin is installed, but Tesla V100-SXM2-16GB (compute capability 7.0) is older than 7.5, "
-        "which the CUDA 13 wheels need; uninstall it and install 'chomp[cuda12-pre-turing]'"
+        "which the CUDA 13 wheels need; uninstall it with jax-cuda13-pjrt, "
+        "and install 'chomp[cuda12-pre-turing]' instead"
     ]
+
+
+@pytest.mark.parametrize("plugin", [CUDA12, CUDA13], ids=["cuda12", "cuda13"])
+def test_a_card_too_old_for_all_wheels(plugin):
+    [message] = messages(machine("580.95.05", GTX_750), plugin | {"nvidia-cudnn-cu12": "9.10.2.21"})
+    assert message.endswith(", and use the CPU, since no CUDA wheels fit")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +97,8 @@ def test_suffixes_of_versions_do_not_count(plugin):
 
 def test_two_plugins():
     assert messages(machine("580.95.05", H100), CUDA12 | CUDA13) == [
-        "jax-cuda13-plugin and jax-cuda12-plugin are both installed, and JAX can use only one; uninstall the other"
+        "JAX can use one of jax-cuda13-pjrt and jax-cuda12-pjrt, and both are installed; "
+        "uninstall one of: jax-cuda13-pjrt with jax-cuda13-plugin, jax-cuda12-pjrt with jax-cuda12-plugin"
     ]
 
 
@@ -163,6 +171,12 @@ def test_versions_are_read_from_what_the_plugin_requires(installed, tmp_path, mo
         "jax-cuda13-pjrt": "0.10.2",
         "nvidia-cuda-nvrtc": "13.2.51",
     }
+
+
+def test_what_jax_loads_counts_without_its_plugin(installed, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    installed("jax-cuda12-pjrt", "0.10.2")
+    assert cuda_packages() == {"jax-cuda12-pjrt": "0.10.2"}
 
 
 def test_commands_end_before_jax_starts_with_a_plugin_that_does_not_fit(installed, monkeypatch):
