@@ -6,8 +6,9 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The extra with CUDA wheels, where the driver's own tool finds a GPU.
-CUDA := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda13)
+# The extra with the CUDA wheels that the driver and the GPUs support; the reason is printed. Asked once, and only by what
+# installs. `make CUDA=cuda12 run` chooses, `make CUDA= run` installs the CPU wheels.
+CUDA = $(eval CUDA := $(shell $(BIN)/python chomp/device/wheels.py))$(CUDA)
 comma := ,
 empty :=
 space := $(empty) $(empty)
