@@ -99,7 +99,7 @@ def report_for(
     blueprint = build_blueprint(config, "gpu", tokenizer)
     rows = first * blueprint.derived.grad_accum
     blueprint, program = compiled(first, blueprint.derived.grad_accum)
-    tried = {first: program.memory["total"], **_search(first, rows, program.memory["total"], card.pool_bytes, total)}
+    tried = {first: program.memory["total"], **search(first, rows, program.memory["total"], card.pool_bytes, total)}
     splits = tuple(Split(size, rows // size, memory) for size, memory in tried.items())
     fitting = [split for split in splits if split.memory is not None and split.memory <= card.pool_bytes]
     seconds = program.structure.bounds(card)
@@ -114,7 +114,7 @@ def report_for(
     )
 
 
-def _search(
+def search(
     first: int, rows: int, memory: int, limit: int, total: Callable[[int], int | None]
 ) -> dict[int, int | None]:
     """Memory of further micro-batches, tried from where a line through the first two meets the limit."""

@@ -104,7 +104,7 @@ def describe_card(found: Inspection, card: Card) -> str:
             f"  largest fit       batch_size {best.batch_size} x grad_accum {best.grad_accum}: {size(best.memory or 0)}"
         )
     else:
-        lines.append("  largest fit       none: set model.use_checkpoint, a smaller loss_chunk_size or seq_len")
+        lines.append("  largest fit       none: set model.remat, a smaller loss_chunk_size or seq_len")
     products = ", ".join(f"{kind} {flops / 1e12:.1f}" for kind, flops in structure.products.items())
     seconds = report.seconds
     lines += [
