@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from chomp.checkpoint.restore import identity
 from chomp.config import Config
 from chomp.config.derive import Derived, derive
 from chomp.data.tokenizers import Tokenizer
@@ -60,6 +59,9 @@ class Blueprint:
 
     def identity(self, data_fingerprint: dict[str, Any]) -> dict[str, Any]:
         """What a resume compares with the checkpoint's own."""
+        # With Orbax, which the step does not need.
+        from chomp.checkpoint.restore import identity
+
         assert self.tokenizer is not None
         return identity(self.config, self.derived, data_fingerprint, self.tokenizer.digest())
 
