@@ -15,7 +15,7 @@ from chomp.checkpoint.restore import continued
 from chomp.config import Config
 from chomp.config.derive import Derived
 from chomp.data.tokenizers import build_tokenizer
-from chomp.device.cards import Card
+from chomp.device.cards import HOW_TO_INSTALL, Card
 from chomp.model.flops import peak_flops
 from chomp.model.selfcheck import PathCheck, check_path
 from chomp.optim.schedule import make_schedule
@@ -92,6 +92,8 @@ def inspect(
     if origin is not None:
         kept, notes = continued(origin.meta["identity"], config, derived, origin.step)
     compiled = _compile(blueprint) if compile_program else None
+    if card is not None and not has_compiler():
+        notes += (f"not compiled for {card.name}: {HOW_TO_INSTALL}",)
     return Inspection(
         parameters=model_def.parameter_count,
         breakdown=model_def.parameter_breakdown(),
