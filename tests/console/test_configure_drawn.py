@@ -225,7 +225,7 @@ async def test_a_gpu_elsewhere_is_chosen_and_its_figures_are_drawn(tmp_path: Pat
         )
         await pilot.pause()
         drawn = " ".join(rows(panel, "#pf-memory"))
-        assert "on rtx4090, compiled in 1m01s" in drawn
+        assert "on rtx4090, compiled in 61.0 s" in drawn
         assert "largest that fits: batch_size 4 × grad_accum 2, 16.0 GiB" in drawn
         assert "41% MFU at most" in drawn
 

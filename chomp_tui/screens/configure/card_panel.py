@@ -45,7 +45,7 @@ def card_text(card: Mapping[str, Any]) -> Content:
     rows += [
         Content(f"  at least {elapsed(max(seconds.values()))} a step, {card['mfu_bound']:.0%} MFU at most"),
         Content.styled(
-            f"  products {elapsed(seconds['products'])}, bytes {size(card['moved_bytes'])} {elapsed(seconds['bytes'])}, "
+            f"  products {elapsed(seconds['products'])}, {size(card['moved_bytes'])} {elapsed(seconds['bytes'])}, "
             f"{card['launches']:,} launches {elapsed(seconds['launches'])}",
             "$muted",
         ),
