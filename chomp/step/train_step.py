@@ -132,7 +132,12 @@ def compile_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -
     Returns:
         The compiled call, with `memory_analysis()`; any other shape is an error, not a second compilation.
     """
-    return jax.jit(train_step, donate_argnums=0).lower(state, batch).compile()
+    return lower_train_step(train_step, state, batch).compile()
+
+
+def lower_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -> jax.stages.Lowered:
+    """Lower the step for these shapes, with the state donated; see `compile_train_step` for the arguments."""
+    return jax.jit(train_step, donate_argnums=0).lower(state, batch)
 
 
 def _make_gradient_sums(
