@@ -92,7 +92,7 @@ class CompiledStep:
     Attributes:
         cache_hit: it comes from JAX's persistent cache.
         memory: XLA's own account in bytes.
-        in_run, notes: as in `Obtained`.
+        in_run, digest, notes: as in `Obtained`.
     """
 
     step: Callable[..., Any]
@@ -100,6 +100,7 @@ class CompiledStep:
     cache_hit: bool
     memory: dict[str, int]
     in_run: Literal["kept", "loaded"] | None
+    digest: str | None
     notes: tuple[str, ...]
 
 
@@ -125,6 +126,7 @@ def compile_step(
         cache_hit=watch.cache_hits > hits,
         memory=memory_account(found.program),
         in_run=found.in_run,
+        digest=found.digest,
         notes=found.notes,
     )
 

@@ -60,11 +60,13 @@ class Obtained:
 
     Attributes:
         in_run: it was `loaded` from the run directory, or is `kept` there now.
+        digest: SHA-256 of the bytes in the run directory.
         notes: sentences for the user.
     """
 
     program: jax.stages.Compiled
     in_run: Literal["kept", "loaded"] | None = None
+    digest: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -107,12 +109,14 @@ class RunProgram:
 
     Attributes:
         path: its file.
-        resumed_from: the step from which this attempt continues; None for an attempt that continues nothing.
+        resumed_from: the step from which this attempt continues; 0 if no step has been computed.
+        computed_by: the digest of the program that computed this step, if that was kept.
         accepted: whether the user accepts a program with a foreign seal.
     """
 
     path: Path
-    resumed_from: int | None = None
+    resumed_from: int = 0
+    computed_by: str | None = None
     accepted: bool = False
 
     def obtain(self, lowered: jax.stages.Lowered) -> Obtained:
@@ -123,22 +127,25 @@ class RunProgram:
             self._require(header, facts)
             program = self._load(payload, lowered)
         except UnusableError as error:
-            reason = str(error)
+            reason = f"{error}: the engine compiled the step anew, its kernels may differ"
         else:
-            # Sealed anew, so that an accepted program needs no second word.
-            failure = self._keep(lambda: payload, facts) if self.accepted else ()
-            return Obtained(program, "loaded", failure)
+            other = f"the checkpoint of step {self.resumed_from} was computed by another program than {self.path}"
+            notes = self._warning(other) if header.sha256 != self.computed_by else ()
+            if self.accepted:
+                # Sealed anew, so that it needs no second word.
+                notes += self._keep(lambda: payload, facts)[1]
+            return Obtained(program, "loaded", header.sha256, notes)
         with without_cache():
             program = lowered.compile()
-        failure = self._keep(lambda: serialize(program)[0], facts)
-        return Obtained(program, None if failure else "kept", (*self._warning(reason), *failure))
+        digest, failure = self._keep(lambda: serialize(program)[0], facts)
+        return Obtained(program, "kept" if digest else None, digest, self._warning(reason) + failure)
 
     def _read(self) -> tuple[Header, bytes]:
         try:
             with self.path.open("rb") as file:
                 line, payload = file.readline(HEADER_BYTES), file.read()
         except FileNotFoundError:
-            raise UnusableError(f"this run has no compiled step ({self.path} does not exist)") from None
+            raise UnusableError(f"this run has kept no compiled step ({self.path} does not exist)") from None
         except OSError as error:
             raise UnusableError(f"{self.path} cannot be read ({error.strerror})") from None
         try:
@@ -171,31 +178,32 @@ class RunProgram:
         except (jax.errors.JaxRuntimeError, ValueError, pickle.PickleError) as error:
             raise UnusableError(f"{self.path} cannot be loaded ({_why(error)})") from None
 
-    def _warning(self, reason: str) -> Iterator[str]:
+    def _warning(self, reason: str) -> tuple[str, ...]:
         """A sentence if this attempt continues what another program computed."""
-        if self.resumed_from is not None:
-            yield (
-                f"{reason}: the engine compiled the step anew, its kernels may differ, and this run's numbers after "
-                f"step {self.resumed_from} may not be bit for bit those of an uninterrupted run"
-            )
+        if not self.resumed_from:
+            return ()
+        return (
+            f"{reason}, and this run's numbers after step {self.resumed_from} may not be bit for bit those of an "
+            "uninterrupted run",
+        )
 
-    def _keep(self, payload: Callable[[], bytes], facts: dict[str, str]) -> tuple[str, ...]:
-        """Write the program; training needs none of it, so that an error is a sentence."""
+    def _keep(self, serialized: Callable[[], bytes], facts: dict[str, str]) -> tuple[str | None, tuple[str, ...]]:
+        """Write the program and return its digest, or a sentence: training does not need the file."""
         folder = self.path.parent
         try:
-            program = payload()
-            header = Header(facts=facts, sha256=hashlib.sha256(program).hexdigest()).sealed_with(load_secret())
+            payload = serialized()
+            header = Header(facts=facts, sha256=hashlib.sha256(payload).hexdigest()).sealed_with(load_secret())
             folder.mkdir(exist_ok=True)
             # Of an engine that was killed here; the run's lock keeps others away.
             for half in folder.glob(f".{self.path.name}.*.tmp"):
                 half.unlink()
-            write_whole(self.path, header.model_dump_json().encode() + b"\n" + program)
+            write_whole(self.path, header.model_dump_json().encode() + b"\n" + payload)
         except (OSError, jax.errors.JaxRuntimeError, ValueError, NotImplementedError) as error:
-            return (
+            return None, (
                 f"the compiled step could not be kept in {folder} ({_why(error)}); training continues, and a resume "
                 "compiles the step anew",
             )
-        return ()
+        return header.sha256, ()
 
 
 @contextmanager
@@ -230,6 +238,8 @@ def load_secret() -> bytes:
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(secrets.token_bytes(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
         # Another engine may have made it meanwhile: the first one stays.
         with suppress(FileExistsError):
             path.hardlink_to(new)

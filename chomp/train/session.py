@@ -90,8 +90,12 @@ class Session:
         """Where the compiled step comes from: the run directory if it is kept there, else the compiler."""
         if not (self.saves and keeps_program(self.config.train.keep_program, jax.devices()[0].platform)):
             return compile_only
-        accepted = is_accepted(ACCEPT, self.request.accept)
-        return RunProgram(self.run.program / PROGRAM, self.start.resumed_from, accepted).obtain
+        return RunProgram(
+            self.run.program / PROGRAM,
+            resumed_from=self.start.step,
+            computed_by=self.start.meta.get("program"),
+            accepted=is_accepted(ACCEPT, self.request.accept),
+        ).obtain
 
     @cached_property
     def identity(self) -> dict[str, Any]:

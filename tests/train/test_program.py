@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 
 from chomp.device.probe import Probe
+from chomp.record.commands import Command, send_command
 from chomp.record.events import Compiled, RunStarted, Warned
+from chomp.record.manifest import list_checkpoints
 from chomp.train import program
 from chomp.train.program import describe_changes, keeps_program, load_secret
 from tests.engine import assert_same_run, dummy_config, events_of, exact_rows, tiny_config, write_config
@@ -21,10 +24,8 @@ from tests.in_process import run
 from tests.references import References
 
 KEPT = Path("program") / "train_step"
-AFTER = (
-    ": the engine compiled the step anew, its kernels may differ, and this run's numbers after step 10 may not be bit "
-    "for bit those of an uninterrupted run"
-)
+NOT_EXACT = ", and this run's numbers after step 10 may not be bit for bit those of an uninterrupted run"
+AFTER = ": the engine compiled the step anew, its kernels may differ" + NOT_EXACT
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ BYTES = "{path} is damaged: its bytes are not those that were written"
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (absent, "this run has no compiled step ({path} does not exist)"),
+        (absent, "this run has kept no compiled step ({path} does not exist)"),
         (flipped, BYTES),
         (cut, BYTES),
         (empty, FIRST_LINE),
@@ -118,8 +119,11 @@ def test_a_program_of_no_use_is_replaced_with_a_word(copy: Path, damage: Callabl
     compiled, told = resume(copy)
     assert compiled.in_run == "kept"
     assert told == [reason.format(path=path) + AFTER]
-    assert resume(copy) == (events_of(copy, Compiled)[-1], [])
-    assert events_of(copy, Compiled)[-1].in_run == "loaded"
+    compiled, told = resume(copy, step=15)
+    assert (compiled.in_run, told) == ("loaded", []), "the new program computed this checkpoint"
+    compiled, told = resume(copy)
+    assert compiled.in_run == "loaded"
+    assert told == [f"the checkpoint of step 10 was computed by another program than {path}" + NOT_EXACT]
 
 
 def test_other_software_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +145,25 @@ def test_another_step_is_another_program(copy: Path) -> None:
     compiled, told = resume(copy, "-o", "optim.lr=1e-4", "--accept", "optim.lr")
     assert compiled.in_run == "kept"
     assert told == ["the training step is another one, by its settings or by the code of chomp" + AFTER]
+
+
+def test_a_stop_while_the_first_program_is_compiled_has_nothing_to_warn_of(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint of step 0 was computed by no program."""
+
+    path, run_dir = write_config(tmp_path / "config.yaml", config), tmp_path / "run"
+
+    def stopped(*args: object) -> None:
+        send_command(run_dir / "commands.jsonl", Command("stop"))
+        threading.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("chomp.train.trainer.compile_step", stopped)
+        run("train", path, "--run-dir", run_dir)
+    assert [info.step for info in list_checkpoints(run_dir / "checkpoints")] == [0]
+    compiled, told = resume(run_dir, step=0)
+    assert (compiled.in_run, told) == ("kept", [])
 
 
 def test_a_resume_from_nothing_has_nothing_to_warn_of(copy: Path) -> None:
