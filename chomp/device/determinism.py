@@ -22,7 +22,7 @@ def strict_environment(environ: Mapping[str, str]) -> dict[str, str]:
     given = environ.get("XLA_FLAGS", "").strip()
     present = xla_flags(environ)
     missing = [f"{name}={value}" for name, value in STRICT_FLAGS.items() if name not in present]
-    # Behind the name of a file no flag can stand.
+    # XLA reads the name of a file or flags, not both.
     if not missing or (given and not given.startswith("-")):
         return {}
     return {"XLA_FLAGS": " ".join([given, *missing]).strip()}

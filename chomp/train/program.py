@@ -132,7 +132,7 @@ class RunProgram:
             other = f"the checkpoint of step {self.resumed_from} was computed by another program than {self.path}"
             notes = self._warning(other) if header.sha256 != self.computed_by else ()
             if self.accepted:
-                # Sealed anew, so that it needs no second word.
+                # With this machine's seal, the user need not accept it again.
                 notes += self._keep(lambda: payload, facts)[1]
             return Obtained(program, "loaded", header.sha256, notes)
         with without_cache():
@@ -168,8 +168,8 @@ class RunProgram:
             raise UnusableError(f"the secret that seals programs cannot be read ({_why(error)})") from None
         if not hmac.compare_digest(expected, header.seal):
             raise UnusableError(
-                f"{self.path} was written by another user or on another machine, and a program can do anything that "
-                f"you can (if you trust its author: --accept {ACCEPT})"
+                f"{self.path} was sealed by another user or on another machine, and to load it is to run its author's "
+                f"code (if you trust it, pass --accept {ACCEPT})"
             )
 
     def _load(self, payload: bytes, lowered: jax.stages.Lowered) -> jax.stages.Compiled:

@@ -15,7 +15,6 @@ import jax
 from chomp.checkpoint.retention import build_retention
 from chomp.checkpoint.store import CheckpointStore
 from chomp.config import Config
-from chomp.config.compat import is_accepted
 from chomp.config.derive import Derived
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
@@ -94,7 +93,8 @@ class Session:
             self.run.program / PROGRAM,
             resumed_from=self.start.step,
             computed_by=self.start.meta.get("program"),
-            accepted=is_accepted(ACCEPT, self.request.accept),
+            # The exact name: to accept the whole section is not to trust a program.
+            accepted=ACCEPT in self.request.accept,
         ).obtain
 
     @cached_property
