@@ -31,6 +31,7 @@ from jax.experimental.serialize_executable import deserialize_and_load, serializ
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chomp.device.environment import xla_flags
+from chomp.device.packages import cuda_packages
 from chomp.device.probe import probe_gpus
 from chomp.record.rundir import write_whole
 
@@ -291,12 +292,8 @@ def _digest(lowered: jax.stages.Lowered) -> str:
 
 
 def _cuda_facts() -> dict[str, str]:
-    """The driver, and the wheels of JAX's plugin and of CUDA; libraries from another place are not seen."""
-    found = {dist.name or "": dist.version for dist in importlib.metadata.distributions()}
-    wheels = {name: found[name] for name in sorted(found) if name.startswith(("jax-cuda", "nvidia-"))}
-    # The binding to NVML computes nothing.
-    wheels.pop("nvidia-ml-py", None)
-    return {"the driver": probe_gpus().driver or "unknown", **wheels}
+    """The driver and the CUDA packages; libraries from another place have no version here."""
+    return {"the driver": probe_gpus().driver or "unknown", **cuda_packages()}
 
 
 def _processor() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -18,8 +18,8 @@ from chomp.config import Config
 from chomp.config.derive import Derived
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
+from chomp.device import cuda_packages, environment_report, probe_gpus, problems
 from chomp.device.determinism import not_strict
-from chomp.device.environment import environment_report
 from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
 from chomp.model.flops import peak_flops
@@ -127,9 +127,12 @@ def _build_session(
     config = request.loaded.config
     check = partial(queue.check, step=0)
     with budget.measure("startup"):
-        device = _require_device(config)
+        misfits = [problem.message for problem in problems(probe_gpus(), os.environ, cuda_packages())]
+        device = _require_device(config, misfits)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
+        for message in misfits:
+            reporter.publish(Warned(topic="device", message=message))
         # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
         tokenizer = run_interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
         planned = build_blueprint(config, device.platform, tokenizer)
@@ -178,11 +181,13 @@ def _warn_of_flags(session: Session) -> None:
         session.reporter.publish(Warned(topic="determinism", message=message))
 
 
-def _require_device(config: Config) -> jax.Device:
+def _require_device(config: Config, misfits: Sequence[str] = ()) -> jax.Device:
     try:
         device = jax.devices()[0]
     except RuntimeError as error:
         raise DeviceError(f"JAX found no usable device: {str(error).splitlines()[0]}") from error
+    if device.platform == "cpu" and not config.train.allow_cpu and misfits:
+        raise DeviceError(f"JAX does not use the GPU: {misfits[0]}")
     if device.platform == "cpu" and not config.train.allow_cpu:
         raise DeviceError(
             "no GPU was found and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU, "

@@ -8,7 +8,6 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -295,13 +294,10 @@ def test_changes_are_named_in_few_words() -> None:
 
 
 @pytest.mark.pure
-def test_the_driver_and_the_wheels_of_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("numpy", "nvidia-cudnn-cu13", "nvidia-cublas", "jax-cuda13-plugin", "nvidia-ml-py", None)
-    wheels = [SimpleNamespace(name=name, version="9.1") for name in names]
-    monkeypatch.setattr(program.importlib.metadata, "distributions", lambda: wheels)
+def test_the_driver_and_the_packages_of_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "cuda_packages", lambda: {"nvidia-cublas": "13.1"})
     monkeypatch.setattr(program, "probe_gpus", lambda: Probe(driver="580.65"))
-    expected = {"the driver": "580.65", "jax-cuda13-plugin": "9.1", "nvidia-cublas": "9.1", "nvidia-cudnn-cu13": "9.1"}
-    assert program._cuda_facts() == expected
+    assert program._cuda_facts() == {"the driver": "580.65", "nvidia-cublas": "13.1"}
     # A container without NVML.
     monkeypatch.setattr(program, "probe_gpus", lambda: Probe(reason="no NVIDIA driver is installed"))
     assert program._cuda_facts()["the driver"] == "unknown"
