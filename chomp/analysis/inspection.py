@@ -85,14 +85,16 @@ def inspect(
     """
     device = jax.devices()[0]
     tokenizer = build_tokenizer(config.data.tokenizer)
-    blueprint = build_blueprint(config, device.platform if card is None else "gpu", tokenizer)
+    # cuDNN's attention cannot even be traced where its wheel is missing.
+    compiles = card is not None and has_compiler()
+    blueprint = build_blueprint(config, "gpu" if compiles else device.platform, tokenizer)
     config, derived, model_def = blueprint.config, blueprint.derived, blueprint.model_def
     flops = blueprint.flops_per_token
     kept, notes = derived, tuple[str, ...]()
     if origin is not None:
         kept, notes = continued(origin.meta["identity"], config, derived, origin.step)
     compiled = _compile(blueprint) if compile_program else None
-    if card is not None and not has_compiler():
+    if card is not None and not compiles:
         notes += (f"not compiled for {card.name}: {HOW_TO_INSTALL}",)
     return Inspection(
         parameters=model_def.parameter_count,
@@ -114,7 +116,7 @@ def inspect(
         path_check=check_path(config.model, config.train.seq_len, isolate=config.data.isolate_documents)
         if compile_program
         else None,
-        card=report_for(card, config, tokenizer, say) if card is not None and has_compiler() else None,
+        card=report_for(card, config, tokenizer, say) if card is not None and compiles else None,
     )
 
 
