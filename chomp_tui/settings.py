@@ -132,9 +132,10 @@ HEADER = "# Settings of chomp-tui; see docs/console.md.\n"
 
 
 def _write(path: Path, changed: Mapping[str, Any]) -> None:
+    from chomp.config.edits import CannotEdit, set_value
+    from chomp.config.scalars import Plain, Words
     from chomp.record.rundir import write_whole
-    from chomp_tui.config.edits import CannotEdit, set_value
-    from chomp_tui.config.field_text import Plain, Words, shown_value
+    from chomp_tui.config.field_text import shown_value
 
     try:
         text = path.read_bytes().decode("utf-8")
