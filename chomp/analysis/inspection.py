@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 
-from chomp.analysis.footprint import MemoryEstimate, estimate_memory
 from chomp.checkpoint.restore import continued
 from chomp.config import Config
 from chomp.config.derive import Derived
@@ -18,6 +17,7 @@ from chomp.optim.schedule import make_schedule
 from chomp.record.manifest import CheckpointInfo
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompiledStep, CompileWatch, compile_step
+from chomp.train.footprint import MemoryEstimate, estimate_memory
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,22 @@ def run(command: click.Command, args: list[str] | None = None) -> None:
             raise
         _complain(f"{error.filename}: {error.strerror}")
         code = 1
+    except Exception as error:
+        known = _out_of_memory(error)
+        if known is None:
+            raise
+        _complain(str(known))
+        code = known.exit_code
     leave(code)
+
+
+def _out_of_memory(error: Exception) -> ChompError | None:
+    """The sentence about a failed allocation of a command that has loaded JAX."""
+    if "jax" not in sys.modules:
+        return None
+    from chomp.train.out_of_memory import is_out_of_memory, out_of_memory
+
+    return out_of_memory(error) if is_out_of_memory(error) else None
 
 
 def _complain(sentence: str) -> None:

@@ -35,6 +35,7 @@ from chomp.train.clock import TimeBudget
 from chomp.train.compilation import CompileWatch
 from chomp.train.control import CommandQueue, StopSwitch, run_interruptible
 from chomp.train.machine import device_facts, package_versions
+from chomp.train.out_of_memory import explained
 from chomp.train.request import RunRequest
 from chomp.train.restorer import Restorer, Start
 
@@ -128,7 +129,8 @@ def _build_session(
         )
         restorer = Restorer(request, run, store, reporter, check)
         start, blueprint = restorer.find_start(planned, data.fingerprint)
-        state = run_interruptible(lambda: restorer.load_or_init(start, blueprint), check)
+        with explained("while the checkpoint was read" if start.info else "while the model was made", blueprint):
+            state = run_interruptible(lambda: restorer.load_or_init(start, blueprint), check)
         if not request.dry_run:
             restorer.settle_directory(start, blueprint)
     budget.start_from(restorer.earlier_budget(start))
