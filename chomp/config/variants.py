@@ -17,15 +17,38 @@ from chomp.config.rules.arithmetic import grad_accum, has_dropout
 from chomp.config.schema import Config
 from chomp.config.spec import flatten
 
-POLICIES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+
+@dataclass(frozen=True)
+class Policy:
+    """What the backward pass recomputes.
+
+    Attributes:
+        settings: the settings that choose it, by dotted name.
+        recomputed: share of the forward pass that is computed twice.
+    """
+
+    settings: Mapping[str, Any]
+    recomputed: float
+
+
+POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
-        "none": {"model.use_checkpoint": False},
-        "full": {"model.use_checkpoint": True},
+        "none": Policy({"model.use_checkpoint": False}, 0.0),
+        "full": Policy({"model.use_checkpoint": True}, 1.0),
     }
 )
-"""What the backward pass recomputes, by name and from least to most, with the settings of each."""
+"""All policies by name, from least recomputation to most."""
 
 HEAD_CHUNKS = (4096, 2048, 1024, 512)
+
+CHOICES = (
+    "train.batch_size",
+    "train.grad_accum",
+    *dict.fromkeys(name for policy in POLICIES.values() for name in policy.settings),
+    "train.deterministic",
+    "model.loss_chunk_size",
+)
+"""All settings in which variants differ."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +77,7 @@ class Variant:
 
 def as_written(config: Config) -> Variant:
     """The configuration itself."""
-    policy = next(name for name in reversed(list(POLICIES)) if _holds(config, POLICIES[name]))
+    policy = next(name for name in reversed(list(POLICIES)) if _holds(config, POLICIES[name].settings))
     accum = grad_accum(config)
     return Variant(config.train.batch_size, accum, policy, config.model.loss_chunk_size, {}, config)
 
@@ -102,7 +125,7 @@ def vary(config: Config, batch_size: int, policy: str, head_chunk: int | None) -
     split = {"train.batch_size": batch_size, "train.grad_accum": accum}
     if config.train.batch_tokens is not None or batch_size == config.train.batch_size:
         del split["train.grad_accum"]
-    wanted = {**split, **POLICIES[policy], "model.loss_chunk_size": head_chunk}
+    wanted = {**split, **POLICIES[policy].settings, "model.loss_chunk_size": head_chunk}
     elsewhere = {name: value for name, value in wanted.items() if not _holds(config, {name: value})}
     # Without dropout rates the training path computes the same numbers, and only it recomputes.
     extra = [{}] if has_dropout(config) else [{}, {"train.deterministic": False}]

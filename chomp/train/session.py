@@ -114,7 +114,7 @@ def _build_session(
     config = request.loaded.config
     check = partial(queue.check, step=0)
     with budget.measure("startup"):
-        device = _require_device(config)
+        device = require_device(config)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
         # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
@@ -154,7 +154,12 @@ def _build_session(
     return session
 
 
-def _require_device(config: Config) -> jax.Device:
+def require_device(config: Config) -> jax.Device:
+    """The device to train on.
+
+    Raises:
+        DeviceError: there is none, or only a CPU, which the configuration does not allow.
+    """
     try:
         device = jax.devices()[0]
     except RuntimeError as error:

@@ -10,13 +10,13 @@ from chomp.config.load import parse_config
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
 from chomp.errors import DeviceError
 from chomp.record.rundir import RunDir
-from chomp.train.session import _open_tokenizer, _require_device
+from chomp.train.session import _open_tokenizer, require_device
 
 
 def test_no_gpu_and_no_leave_to_use_the_cpu() -> None:
     config = parse_config("train: {allow_cpu: false}", source="test").config
     with pytest.raises(DeviceError) as caught:
-        _require_device(config)
+        require_device(config)
     assert str(caught.value) == (
         "no GPU was found and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU, "
         "or run `chomp probe` to see what is missing"
