@@ -84,6 +84,7 @@ class Search:
     device: dict[str, Any] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
     untried: int = 0
+    _estimates: dict[tuple[str, int | None], tuple[int, int, int]] = field(default_factory=dict)
     _totals: dict[tuple[str, int | None], tuple[int, int, int]] = field(default_factory=dict)
     _factor: float | None = None
     _is_resolved: bool = False
@@ -145,10 +146,13 @@ class Search:
         if "model" in answers and not self._is_resolved:
             self.config = self.config.model_copy(update={"model": ModelConfig.model_validate(answers["model"])})
             self._is_resolved = True
+        for each in answers.get("estimates", ()):
+            self._estimates[each["policy"], each["head_chunk"]] = each["rows"], each["state"], each["activations"]
         total = answers.get("compiled", {}).get("memory", {}).get("total")
         if total is not None:
             state, activations = answers["estimate"]["state"], answers["estimate"]["activations"]
-            self._totals[variant.policy, variant.head_chunk] = variant.batch_size, total, state
+            kept = min(total, state)
+            self._totals[variant.policy, variant.head_chunk] = variant.batch_size, kept, total - kept
             self._factor = self._factor or max(0.1, (total - state) / max(1, activations))
 
     def _judge(self, variant: Variant, answers: Mapping[str, Any]) -> Trial:
@@ -167,12 +171,15 @@ class Search:
         for trial in self.trials:
             if trial.too_large and _needs_no_more(trial.variant, variant):
                 return f"needs more than a micro-batch of {plural(trial.variant.batch_size, 'row')} that did not fit"
-        known, limit = self._totals.get((variant.policy, variant.head_chunk)), self.device.get("memory")
+        way, limit = (variant.policy, variant.head_chunk), self.device.get("memory")
+        known, factor = (
+            (self._totals[way], 1.0) if way in self._totals else (self._estimates.get(way), self._factor or 1.0)
+        )
         if known is None or limit is None:
             return None
-        rows, total, state = known
+        rows, state, activations = known
         # Only the activations grow with the micro-batch.
-        needed = min(total, state) + max(0, total - state) * variant.batch_size // rows
+        needed = state + round(activations * factor) * variant.batch_size // rows
         return f"needs about {size(needed)} of {size(limit)}" if needed > limit else None
 
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from chomp.config import Config
-from chomp.config.variants import as_written
+from chomp.config.variants import as_written, batch_sizes, head_chunks, policies, vary
 from chomp.data.batch import Batch, BatchShape, LabelRules, finish_batch
 from chomp.data.tokenizers import build_tokenizer
 from chomp.errors import ChompError
@@ -27,7 +27,7 @@ from chomp.record.formatting import one_line, size
 from chomp.step.state import init_state
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompileWatch, compile_step, use_compilation_cache
-from chomp.train.footprint import predict_variant
+from chomp.train.footprint import MemoryEstimate, predict_variant
 from chomp.train.free_memory import free_memory
 from chomp.train.out_of_memory import is_out_of_memory, requested_bytes
 from chomp.train.session import require_device
@@ -44,8 +44,8 @@ def main() -> None:
 
     The request has `config`, whether its model is `resolved`, `seconds` to measure, `memory_limit` in bytes or null,
     and `factor`, the memory of compiled activations by estimated ones. The answers, in this order: `device`, `model`
-    (the resolved section), `estimate`, `compiled`, `measured`; `failed` at the first thing that does not fit, `refused`
-    where no try could succeed.
+    (the resolved section), `estimates` of other ways unless it was resolved already, `estimate`, `compiled`,
+    `measured`; `failed` at the first thing that does not fit, `refused` for the sentence of a `ChompError`.
     """
     # What libraries print goes to the error output.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -85,8 +85,10 @@ def _attempt(request: Mapping[str, Any], tell: Tell) -> None:
     tokenizer = None if request["resolved"] else build_tokenizer(config.data.tokenizer)
     blueprint = build_blueprint(config, device.platform, tokenizer)
     tell({"model": blueprint.config.model.model_dump()})
+    if not request["resolved"]:
+        tell({"estimates": _estimates(blueprint.config, device.platform)})
     estimate = predict_variant(as_written(blueprint.config), device.platform)
-    tell({"estimate": {"state": estimate.state, "activations": estimate.activations}})
+    tell({"estimate": _parts(estimate)})
     if _is_beyond(estimate.scaled(request["factor"]), limit, "by estimate", tell):
         return
     watch = CompileWatch()
@@ -94,6 +96,22 @@ def _attempt(request: Mapping[str, Any], tell: Tell) -> None:
     tell({"compiled": {"seconds": program.seconds, "memory": program.memory}})
     if not _is_beyond(program.memory.get("total", 0), limit, "as compiled", tell):
         tell({"measured": _measure(blueprint, program.step, request["seconds"])})
+
+
+def _estimates(config: Config, platform: str) -> list[dict[str, Any]]:
+    """Memory of the largest micro-batch with each policy and chunk of the head."""
+    rows = batch_sizes(config)[0]
+    ways = [(policy, chunk) for policy in policies(config) for chunk in head_chunks(config, rows)]
+    found = [vary(config, rows, *way) for way in ways]
+    return [
+        {"policy": way.policy, "head_chunk": way.head_chunk, "rows": rows, **_parts(predict_variant(way, platform))}
+        for way in found
+        if way is not None
+    ]
+
+
+def _parts(estimate: MemoryEstimate) -> dict[str, int]:
+    return {"state": estimate.state, "activations": estimate.activations}
 
 
 def _is_beyond(needed: int, limit: int | None, how: str, tell: Tell) -> bool:

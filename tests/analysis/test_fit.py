@@ -115,6 +115,23 @@ def test_what_cannot_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(requests) < len(found)
 
 
+def test_estimates_of_the_first_try_spare_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = {(each.policy, each.head_chunk) for each in variants(llama())}
+    sizes = {way: 100 * GIB if way[0] == "none" else 2 * GIB for way in ways}
+
+    def answer(config: Config) -> dict[str, Any]:
+        estimates = [
+            {"policy": policy, "head_chunk": chunk, "rows": 8, "state": 0, "activations": size}
+            for (policy, chunk), size in sizes.items()
+        ]
+        return {"estimates": estimates, "failed": "needs more", "needs": 1} if not requests[1:] else ran(1.0, GIB)
+
+    requests = answering(monkeypatch, answer, memory=20 * GIB)
+    list(Search(llama(), 60).run())
+    # Without recomputation two rows of eight take 25 GiB, and one takes 12.5.
+    assert set(rows_tried(requests[1:])) == {(1, False), (1, True), (2, True), (4, True), (8, True)}
+
+
 def test_what_needs_more_than_a_failure_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(config: Config) -> dict[str, Any]:
         return {"failed": "out of memory"} if config.train.batch_size > 1 else ran(1.0)
@@ -244,7 +261,7 @@ def attempt(config: dict[str, Any], **request: Any) -> dict[str, Any]:
 
 def test_a_try_measures_the_step(tmp_path: Path) -> None:
     answers = attempt(dummy_config(tmp_path))
-    assert list(answers) == ["device", "model", "estimate", "compiled", "measured"]
+    assert list(answers) == ["device", "model", "estimates", "estimate", "compiled", "measured"]
     assert answers["device"]["platform"] == "cpu"
     assert answers["model"]["vocab_size"] == 384
     assert answers["measured"]["steps"] >= 1
