@@ -248,10 +248,11 @@ def ask(request: Mapping[str, Any], deadline: float) -> dict[str, Any]:
 def _converse(process: subprocess.Popen[str], request: Mapping[str, Any], answers: dict[str, Any]) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
-    # A child that is killed closes its pipes, maybe in the middle of a line.
-    with contextlib.suppress(BrokenPipeError, json.JSONDecodeError), process.stdout:
+    # A child that dies closes its pipes: maybe before it has read, maybe in the middle of a line.
+    with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
+    with contextlib.suppress(json.JSONDecodeError), process.stdout:
         for line in process.stdout:
             answers.update(json.loads(line))
     process.wait()
