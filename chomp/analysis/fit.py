@@ -128,13 +128,14 @@ class Search:
         request = {
             "config": variant.config.model_dump(),
             "resolved": self._is_resolved,
+            "others": not self._is_resolved,
             "seconds": MEASURED_SECONDS,
             "memory_limit": self.memory_limit,
             "factor": self._factor or 1.0,
         }
         answers = ask(request, deadline)
         if "refused" in answers and not self.trials:
-            raise _refusal(answers)
+            raise refusal(answers)
         if not self.trials and "device" not in answers and "late" not in answers:
             raise DeviceError(f"a step cannot be tried on this machine: {answers['failed']}")
         self._learn(variant, answers)
@@ -210,18 +211,25 @@ def _speed(trial: Trial) -> float:
     return trial.tokens_per_second or 0.0
 
 
-def _refusal(answers: Mapping[str, Any]) -> ChompError:
+def refusal(answers: Mapping[str, Any]) -> ChompError:
+    """The error of a child that refused its request, with its exit code."""
     error = ChompError(answers["refused"])
     error.exit_code = answers["exit_code"]
     return error
 
 
-def ask(request: Mapping[str, Any], deadline: float) -> dict[str, Any]:
-    """All that a child process answers; `failed` says why it ended early, `late` is set if the time limit ended it."""
+def ask(request: Mapping[str, Any], deadline: float, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """All that a child process answers; `failed` says why it ended early, `late` is set if the time limit ended it.
+
+    Args:
+        environ: of the child; this process's own if None.
+    """
     answers: dict[str, Any] = {}
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "chomp.analysis.trial"],
+            # -P: a file of the working folder with the name of a library is not imported instead of it.
+            [sys.executable, "-P", "-m", "chomp.analysis.trial"],
+            env=environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

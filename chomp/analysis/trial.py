@@ -42,9 +42,9 @@ Tell = Callable[[Mapping[str, Any]], None]
 def main() -> None:
     """Try the configuration on standard input.
 
-    The request has `config`, whether its model is `resolved`, `seconds` to measure, `memory_limit` in bytes or null,
-    and `factor`, the memory of compiled activations by estimated ones. The answers, in this order: `device`, `model`
-    (the resolved section), `estimates` of other ways unless it was resolved already, `estimate`, `compiled`,
+    The request has `config`, whether its model is `resolved`, whether `others` are to be estimated, `seconds` to
+    measure, `memory_limit` in bytes or null, and `factor`, the memory of compiled activations by estimated ones. The
+    answers, in this order: `device`, `model` (the resolved section), `estimates` of other ways, `estimate`, `compiled`,
     `measured`; `failed` at the first thing that does not fit, `refused` for the sentence of a `ChompError`.
     """
     # What libraries print goes to the error output.
@@ -85,7 +85,7 @@ def _attempt(request: Mapping[str, Any], tell: Tell) -> None:
     tokenizer = None if request["resolved"] else build_tokenizer(config.data.tokenizer)
     blueprint = build_blueprint(config, device.platform, tokenizer)
     tell({"model": blueprint.config.model.model_dump()})
-    if not request["resolved"]:
+    if request["others"]:
         tell({"estimates": _estimates(blueprint.config, device.platform)})
     estimate = predict_variant(as_written(blueprint.config), device.platform)
     tell({"estimate": _parts(estimate)})

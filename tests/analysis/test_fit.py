@@ -254,7 +254,14 @@ def test_a_child_leaves_with_its_parent() -> None:
 def attempt(config: dict[str, Any], **request: Any) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     checked = parse_config(json.dumps(config), source="test").config
-    whole = {"config": checked.model_dump(), "resolved": False, "seconds": 0.0, "memory_limit": None, "factor": 1.0}
+    whole = {
+        "config": checked.model_dump(),
+        "resolved": False,
+        "others": True,
+        "seconds": 0.0,
+        "memory_limit": None,
+        "factor": 1.0,
+    }
     trial._attempt({**whole, **request}, answers.update)
     return answers
 
