@@ -269,10 +269,10 @@ def _converse(process: subprocess.Popen[str], request: Mapping[str, Any], answer
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    """Kill a child and what it started; that may hold the pipe of a child that is gone itself."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _why(code: int, errors: IO[bytes]) -> str:

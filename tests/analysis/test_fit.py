@@ -234,6 +234,11 @@ def test_the_time_limit_ends_a_child_with_all_that_it_started(child: Callable[[s
     assert ask({}, time.monotonic() + 0.3) == {"late": True, "failed": "the time limit ended it"}
 
 
+def test_what_a_dead_child_started_does_not_hold_up_the_search(child: Callable[[str], None]) -> None:
+    child("sleep 1000 &")
+    assert ask({}, time.monotonic() + 0.5)["failed"] == "the time limit ended it"
+
+
 def test_a_child_leaves_with_its_parent() -> None:
     import subprocess
 
