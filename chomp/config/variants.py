@@ -66,7 +66,7 @@ class Variant:
     grad_accum: int
     policy: str
     head_chunk: int | None
-    settings: Mapping[str, Any] = field(hash=False)
+    settings: Mapping[str, Any] = field(compare=False)
     config: Config = field(repr=False, compare=False)
 
     @property
@@ -76,8 +76,9 @@ class Variant:
 
 
 def as_written(config: Config) -> Variant:
-    """The configuration itself."""
-    policy = next(name for name in reversed(list(POLICIES)) if _holds(config, POLICIES[name].settings))
+    """The configuration itself; settings that are those of no policy recompute most."""
+    names = list(POLICIES)[::-1]
+    policy = next((name for name in names if _holds(config, POLICIES[name].settings)), names[0])
     accum = grad_accum(config)
     return Variant(config.train.batch_size, accum, policy, config.model.loss_chunk_size, {}, config)
 
