@@ -6,8 +6,9 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The extra with CUDA wheels, where the driver's own tool finds a GPU.
-CUDA := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda13)
+# The extra with the CUDA wheels that the driver and the GPUs support; the reason is printed. Asked once, and only by what
+# installs. `make CUDA=cuda12 run` chooses, `make CUDA= run` installs the CPU wheels.
+CUDA = $(eval CUDA := $(shell $(BIN)/python chomp/device/wheels.py))$(CUDA)
 comma := ,
 empty :=
 space := $(empty) $(empty)
@@ -27,7 +28,7 @@ define install
 	} || { echo "uv could not; now with pip"; $$pip install --quiet --editable '.$(1)'; }
 endef
 
-.PHONY: help run test verify check optimized fast soak lint types imports docs docs-check data bench bench-step clean
+.PHONY: help run test verify gpu-check compile-for-gpus check optimized fast soak lint types imports docs docs-check data bench bench-step clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -69,6 +70,18 @@ $(VENV)/.verify: pyproject.toml $(VENV)/.dev
 
 verify: $(VENV)/.verify ## Install PyTorch and llama.cpp, then have them read exported models; Python 3.11.
 	$(BIN)/python -m pytest tests/verify/check_*.py
+
+$(VENV)/.aot: pyproject.toml $(VENV)/bin/python
+	$(call install,$(call extras,dev gpu-aot))
+	@touch $@
+
+compile-for-gpus: $(VENV)/.aot
+	$(BIN)/python -m pytest tests/verify/check_gpu_structure.py
+
+# In an environment of its own: with the CUDA wheels in it, JAX looks for a driver.
+gpu-check: ## Install the CUDA compiler (4 GB) into .venv-aot, then compile the step for GPUs; no GPU is needed.
+	@$(MAKE) --no-print-directory VENV=.venv-aot compile-for-gpus || \
+		{ echo "failed: the step's structure on GPUs is not checked, or is not as it should be; see above" >&2; exit 1; }
 
 check: test ## The same as test.
 

@@ -139,7 +139,14 @@ TABLE: tuple[Key, ...] = (
         priority=True,
     ),
     Key("configure", "diff", "f7", "Diff", "Show the differences from the file on disk.", footer=True, priority=True),
-    Key("configure", "compile", "f10", "Compile", "Compile the step and show the memory it needs.", priority=True),
+    Key(
+        "configure",
+        "compile",
+        "f10",
+        "Compile",
+        "Compile the step for this machine or for a GPU elsewhere, and show what it needs.",
+        priority=True,
+    ),
     Key("configure", "undo", "ctrl+z", "Undo", "Undo the last change.", priority=True),
     Key("configure", "redo", "ctrl+y", "Redo", "Redo the last undone change.", priority=True),
     Key(

@@ -21,11 +21,11 @@ POISON = "\x01"
 POISON_ID = ord(POISON) + 3
 
 
-def poisoned(token_losses: Callable[..., Any]) -> Callable[..., Any]:
+def poisoned(losses_of: Callable[..., Any]) -> Callable[..., Any]:
     def losses(
         model: LanguageModel, inputs: ModelInputs, **kwargs: Any
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
-        plain, count = token_losses(model, inputs, **kwargs)
+        plain, count = losses_of(model, inputs, **kwargs)
         return jnp.where((inputs.input_ids == POISON_ID).any(), jnp.nan, 1.0) * plain, count
 
     return losses
@@ -35,7 +35,8 @@ def poisoned(token_losses: Callable[..., Any]) -> Callable[..., Any]:
 def poisoned_models() -> Iterator[None]:
     with ExitStack() as patches:
         for kind in (DummyModel, MegalodonModel):
-            patches.enter_context(mock.patch.object(kind, "token_losses", poisoned(kind.token_losses)))
+            for name in ("token_losses", "loss_sum"):
+                patches.enter_context(mock.patch.object(kind, name, poisoned(getattr(kind, name))))
         yield
 
 

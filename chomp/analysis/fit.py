@@ -187,12 +187,13 @@ class Search:
 def expected_cost(variant: Variant) -> float:
     """Time per token beyond that of the fastest way, as a share; only the order of tries depends on it.
 
-    The shares are those of a model of 200M parameters on H200 and RTX 5090: 5 to 9 % for chunks of 512 tokens, whose
-    logits are computed twice; 7 % for a micro-batch of 2 x 2048 tokens, whose gradients are added to the sum.
+    The shares are estimates for a model of 200M parameters on H200 and RTX 5090: 3 % for chunks of 512 tokens, each of
+    which reads and writes the head's gradient; 7 % for a micro-batch of 2 x 2048 tokens, whose gradients are added to
+    the sum.
     """
     tokens = variant.batch_size * variant.config.train.seq_len
     is_whole = variant.head_chunk is None or variant.head_chunk >= tokens
-    head = 0.0 if is_whole else 0.07 * 512 / (variant.head_chunk or tokens)
+    head = 0.0 if is_whole else 0.03 * 512 / (variant.head_chunk or tokens)
     return POLICIES[variant.policy].recomputed / 3 + head + 0.07 * 4096 / tokens
 
 

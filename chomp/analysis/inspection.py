@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import jax
 
+from chomp.analysis.aot import has_compiler
+from chomp.analysis.card_report import CardReport, report_for
 from chomp.checkpoint.restore import continued
 from chomp.config import Config
 from chomp.config.derive import Derived
 from chomp.data.tokenizers import build_tokenizer
+from chomp.device.cards import HOW_TO_INSTALL, Card
 from chomp.model.flops import peak_flops
 from chomp.model.selfcheck import PathCheck, check_path
 from chomp.optim.schedule import make_schedule
@@ -48,33 +52,48 @@ class Inspection:
     notes: tuple[str, ...] = ()
     compiled_memory: dict[str, int] | None = None
     path_check: PathCheck | None = None
+    card: CardReport | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, with all that is known of the memory in one place."""
-        values = asdict(self)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["path_check"] = asdict(self.path_check) if self.path_check else None
+        values["card"] = self.card.as_dict() if self.card else None
         values["memory"] = {**self.memory.as_dict(), "compiled": values.pop("compiled_memory")}
         return values
 
 
-def inspect(config: Config, *, compile_program: bool = False, origin: CheckpointInfo | None = None) -> Inspection:
+def inspect(
+    config: Config,
+    *,
+    compile_program: bool = False,
+    origin: CheckpointInfo | None = None,
+    card: Card | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Inspection:
     """Build everything but the data and look at it.
 
     Args:
         compile_program: also compile the step ahead of time, read XLA's memory account, and try the path of the
             moving average against the library's.
         origin: the checkpoint from which a run with this configuration goes on.
+        card: also compile the step for this card, if the CUDA wheels are installed.
+        say: told before each compilation for a card.
 
     Raises:
         ChompError: the configuration cannot be built.
     """
     device = jax.devices()[0]
-    blueprint = build_blueprint(config, device.platform, build_tokenizer(config.data.tokenizer))
+    tokenizer = build_tokenizer(config.data.tokenizer)
+    blueprint = build_blueprint(config, device.platform if card is None else "gpu", tokenizer)
     config, derived, model_def = blueprint.config, blueprint.derived, blueprint.model_def
     flops = blueprint.flops_per_token
     kept, notes = derived, tuple[str, ...]()
     if origin is not None:
         kept, notes = continued(origin.meta["identity"], config, derived, origin.step)
     compiled = _compile(blueprint) if compile_program else None
+    if card is not None and not has_compiler():
+        notes += (f"not compiled for {card.name}: {HOW_TO_INSTALL}",)
     return Inspection(
         parameters=model_def.parameter_count,
         breakdown=model_def.parameter_breakdown(),
@@ -95,6 +114,7 @@ def inspect(config: Config, *, compile_program: bool = False, origin: Checkpoint
         path_check=check_path(config.model, config.train.seq_len, isolate=config.data.isolate_documents)
         if compile_program
         else None,
+        card=report_for(card, config, tokenizer, say) if card is not None and has_compiler() else None,
     )
 
 

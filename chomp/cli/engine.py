@@ -30,13 +30,17 @@ def prepare_environment() -> None:
     """Set variables that libraries read at import, and the flags of the installed GPUs; never override the user's.
 
     Raises:
-        DeviceError: the installed XLA does not accept a flag in `XLA_FLAGS`, which would abort the process.
+        DeviceError: JAX cannot start with the installed CUDA packages or the variables, or the installed XLA does not
+            accept a flag in `XLA_FLAGS`, which would abort the process.
     """
     from chomp.device.environment import changes, recommended_environment
     from chomp.device.flag_check import require_xla_flags
+    from chomp.device.packages import require_compatible
     from chomp.device.probe import probe_gpus
 
     for name, value in BEFORE_IMPORT.items():
         os.environ.setdefault(name, value)
-    os.environ.update(changes(os.environ, recommended_environment(probe_gpus(), os.environ)))
+    probe = probe_gpus()
+    os.environ.update(changes(os.environ, recommended_environment(probe, os.environ)))
+    require_compatible(probe, os.environ)
     require_xla_flags(os.environ)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from chomp.device.cards import CARDS, POOL_FRACTION, Card
+
 if TYPE_CHECKING:
     from chomp.analysis.inspection import Inspection
+
+
+# Of `MemoryEstimate` over what XLA compiles for cards; docs/gpu.md has the table.
+ESTIMATE_ERROR = "TODO"
 
 
 @click.command("inspect")
@@ -23,15 +30,29 @@ if TYPE_CHECKING:
     metavar="CHECKPOINT",
     help="Show a run that continues from this checkpoint, or from a run's newest, with the schedule that it keeps.",
 )
+@click.option(
+    "--for",
+    "card",
+    type=click.Choice(tuple(CARDS)),
+    help="Compile the step for this GPU, which need not be in this machine: memory, largest micro-batch, speed limits.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    config: Path, overrides: tuple[str, ...], compile_program: bool, origin: Path | None, as_json: bool
+    config: Path,
+    overrides: tuple[str, ...],
+    compile_program: bool,
+    origin: Path | None,
+    card: str | None,
+    as_json: bool,
 ) -> None:
     """Show parameters, tokens, schedule, FLOPs and memory of CONFIG."""
     from chomp.cli.engine import prepare_environment
     from chomp.config.load import load_config
 
     loaded = load_config(config, overrides)
+    if card is not None:
+        # The plugin of a GPU that is not here would look for a driver.
+        os.environ["JAX_PLATFORMS"] = "cpu"
     prepare_environment()
     from chomp.analysis.inspection import inspect
     from chomp.train.compilation import use_compilation_cache
@@ -42,8 +63,60 @@ def command(
 
         _, checkpoint = find_described(origin)
     use_compilation_cache()
-    found = inspect(loaded.config, compile_program=compile_program, origin=checkpoint)
-    click.echo(json.dumps(found.as_dict()) if as_json else describe(found))
+    chosen = CARDS[card] if card else None
+    found = inspect(
+        loaded.config,
+        compile_program=compile_program,
+        origin=checkpoint,
+        card=chosen,
+        say=lambda text: click.echo(text, err=True),
+    )
+    if as_json:
+        click.echo(json.dumps(found.as_dict()))
+        return
+    click.echo(describe(found))
+    if chosen is not None:
+        click.echo(describe_card(found, chosen))
+
+
+def describe_card(found: Inspection, card: Card) -> str:
+    """The step on a card as text; the estimate where it could not be compiled."""
+    from chomp.record.formatting import elapsed, size
+
+    pool = f"{size(card.pool_bytes)}, {POOL_FRACTION:.0%} of {card.device_kind}'s {size(card.memory_bytes)}"
+    report = found.card
+    if report is None:
+        verdict = "more than" if found.memory.total > card.pool_bytes else "within"
+        return (
+            f"on {card.name}, estimated: {size(found.memory.total)}, {verdict} {pool}\n"
+            f"  by shapes alone, which is {ESTIMATE_ERROR} too much for the presets (docs/gpu.md)"
+        )
+    structure, memory = report.program.structure, report.program.memory
+    lines = [
+        f"on {card.name}, compiled in {elapsed(report.program.seconds)} and not run",
+        f"  memory            {size(memory['total'])}, {'within' if report.fits else 'MORE THAN'} {pool}",
+        "                    (scratch space of cuBLAS and cuDNN is not included)",
+    ]
+    if report.largest is not None:
+        best = report.largest
+        lines.append(
+            f"  largest fit       batch_size {best.batch_size} x grad_accum {best.grad_accum}: {size(best.memory or 0)}"
+        )
+    else:
+        lines.append("  largest fit       none: set model.remat, a smaller loss_chunk_size or seq_len")
+    products = ", ".join(f"{kind} {flops / 1e12:.1f}" for kind, flops in structure.products.items())
+    seconds = report.seconds
+    lines += [
+        f"  kernel launches   {structure.launches:,} a step, {structure.host_syncs} waits for the host",
+        f"  products          {products} TFLOP: {elapsed(seconds['products'])} at the card's rates",
+        f"  bytes             {size(structure.bytes)} at most: {elapsed(seconds['bytes'])}",
+        f"  launches          {elapsed(seconds['launches'])} outside CUDA graphs",
+        f"  MFU               {report.mfu_bound:.0%} at most",
+    ]
+    if report.program.flags:
+        flags = " ".join(f"--{name}={str(on).lower()}" for name, on in report.program.flags.items())
+        lines.append(f"  flags needed      XLA_FLAGS={flags}")
+    return "\n".join(lines)
 
 
 def describe(found: Inspection) -> str:

@@ -28,7 +28,7 @@ def command(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_len: i
 
     STATE is the memory of weights, gradients and AdamW's two moments. MEMORY adds the activations of one micro-batch,
     as `chomp inspect` estimates them for the current device. All other settings have their defaults: weights in fp32,
-    products in bf16, no recomputation (model.use_checkpoint), all logits of a micro-batch at once
+    products in bf16, no recomputation (model.remat), all logits of a micro-batch at once
     (model.loss_chunk_size), documents isolated. For other settings use `chomp inspect`.
     """
     from chomp.cli.engine import prepare_environment

@@ -1,4 +1,4 @@
-"""`chomp probe`: the GPUs, the driver, and the environment they need."""
+"""`chomp probe`: the GPUs, the driver, the CUDA packages, and the environment they need."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from chomp.device import (
     Decision,
     Gpu,
     Probe,
+    cuda_packages,
     environment_report,
+    fitting_wheels,
     probe_gpus,
+    problems,
     recommended_environment,
     shell_line,
 )
@@ -49,7 +52,7 @@ _COMMAND = f"{command_name()} train CONFIG"
 def command(
     as_json: bool, config: Path | None, chosen: tuple[str, ...], overrides: tuple[str, ...], seconds: float
 ) -> None:
-    """Show the GPUs of this machine and the environment a run needs on them."""
+    """Show the GPUs of this machine, the installed CUDA packages, and the environment a run needs on them."""
     if config is not None:
         from chomp.cli.compare import compare
 
@@ -58,31 +61,38 @@ def command(
     if chosen or overrides:
         raise click.UsageError("--set and -o need --compare CONFIG.")
     found = probe_gpus()
+    packages = cuda_packages()
     decisions = recommended_environment(found, os.environ)
     if as_json:
+        wheels = fitting_wheels(found)
         values = {
             **found.to_dict(),
+            "wheels": asdict(wheels) if wheels else None,
+            "packages": packages,
+            "problems": [problem.message for problem in problems(found, os.environ, packages)],
             "environment": [asdict(decision) for decision in decisions],
             "command": shell_line(os.environ, decisions, _COMMAND),
             "in_force": environment_report(os.environ),
         }
         click.echo(json.dumps(values, indent=2, ensure_ascii=False))
     else:
-        click.echo(render(found, decisions, os.environ))
+        click.echo(render(found, decisions, packages, os.environ))
 
 
-def render(found: Probe, decisions: list[Decision], environ: Mapping[str, str]) -> str:
+def render(found: Probe, decisions: list[Decision], packages: Mapping[str, str], environ: Mapping[str, str]) -> str:
     """The probe as plain text for a terminal or a file; missing readings are `-`."""
     if not found.gpus:
-        return f"No GPU: {found.reason}."
+        none = f"No GPU: {found.reason}."
+        return "\n".join([none, "", *_packages(found, packages, environ)]) if packages else none
     lines = [f"NVIDIA driver {found.driver or ABSENT}, CUDA up to {found.cuda or ABSENT}", "", *_table(found)]
     for gpu in found.gpus:
         lines += [f"GPU {gpu.index}: {field} {ABSENT}: {why}" for field, why in gpu.unavailable.items()]
         lines += [
-            f"GPU {gpu.index}: process {process.pid} {process.name or ABSENT} uses {_bytes(process.memory_bytes)}"
+            f"GPU {gpu.index}: process {process.pid} {process.name or ABSENT} "
+            f"{'draws with' if process.draws else 'uses'} {_bytes(process.memory_bytes)}"
             for process in gpu.processes or ()
         ]
-    lines.append("")
+    lines += ["", *_packages(found, packages, environ), ""]
     if not decisions:
         return "\n".join([*lines, "These GPUs need no environment variables."])
     for decision in decisions:
@@ -95,6 +105,19 @@ def render(found: Probe, decisions: list[Decision], environ: Mapping[str, str]) 
     if line != _COMMAND:
         lines += ["", "chomp train sets the variables marked `apply`; to set all of them:", "", line]
     return "\n".join(lines)
+
+
+def _packages(found: Probe, packages: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+    if packages:
+        lines = ["CUDA packages:", *(f"  {name} {version}" for name, version in packages.items())]
+        return [*lines, *(f"problem: {problem.message}" for problem in problems(found, environ, packages))]
+    lines = ["JAX is installed without CUDA."]
+    wheels = fitting_wheels(found)
+    if wheels:
+        lines.append(wheels.why)
+    if wheels and wheels.extra:
+        lines.append(f"To install them: pip install 'chomp[{wheels.extra}]'")
+    return lines
 
 
 def _table(found: Probe) -> list[str]:

@@ -106,9 +106,15 @@ class ModelConfig(Section):
     compute_dtype: StoredDtype = setting("bfloat16", "Dtype of matrix products.", group="numerics")
     accum_dtype: Literal["float32"] = setting("float32", "Dtype in which matrix products accumulate.", group="numerics")
     attention_softmax_dtype: StoredDtype = setting("float32", "Dtype of the attention softmax.", group="numerics")
+    remat: Literal["none", "full", "dots", "attention"] = setting(
+        "none",
+        "What the backward pass computes again to save memory: `full`: whole layers, `dots`: all of a layer but its "
+        "projections, `attention`: attention alone.",
+        group="memory",
+    )
     use_checkpoint: bool = setting(
         False,
-        "Recompute activations in the backward pass: less memory, more time; needs `train.deterministic: false`.",
+        "An older name of `remat: full`.",
         group="memory",
     )
     loss_chunk_size: int | None = setting(
@@ -118,9 +124,10 @@ class ModelConfig(Section):
         group="memory",
         gt=0,
     )
-    cema: Literal["auto", "blockwise", "fft", "associative", "sequential"] = setting(
+    cema: Literal["auto", "blockwise", "parallel", "kernel", "fft", "associative", "sequential"] = setting(
         "auto",
-        "How the moving average is computed; `auto` is `blockwise`, chomp's own. The others are the library's: `fft` "
-        "for continuous rows, `associative` and `sequential` for isolated documents.",
+        "How the moving average is computed; `auto` is `blockwise` on CPUs and `parallel` on GPUs. These two and "
+        "`kernel` (Pallas, for GPUs) are chomp's own. The others are the library's: `fft` for continuous rows, "
+        "`associative` and `sequential` for isolated documents.",
         group="numerics",
     )

@@ -33,6 +33,9 @@ class MuonConfig(Section):
     momentum: float = setting(0.95, "Decay of the momentum.", ge=0, lt=1)
     nesterov: bool = setting(True, "Nesterov momentum.")
     ns_steps: int = setting(5, "Newton-Schulz iterations.", gt=0)
+    ns_dtype: Literal["float32", "bfloat16"] = setting(
+        "float32", "Newton-Schulz iterations are computed in this; `bfloat16` is faster on GPUs."
+    )
     weight_decay_mult: float = setting(1.0, "Muon's weight decay is `optim.weight_decay` times this.", ge=0)
     consistent_rms: float | None = setting(
         None, "Scale updates to this root mean square; 0.2 matches AdamW; null does not scale.", gt=0

@@ -13,7 +13,7 @@ from typing import Any
 
 from chomp.config.derive import check
 from chomp.config.problems import InvalidConfig
-from chomp.config.rules.arithmetic import grad_accum, has_dropout
+from chomp.config.rules.arithmetic import grad_accum
 from chomp.config.schema import Config
 from chomp.config.spec import flatten
 
@@ -31,10 +31,17 @@ class Policy:
     recomputed: float
 
 
+def _remat(name: str) -> Mapping[str, Any]:
+    # `use_checkpoint` is an older name of `full` that wins over `remat`.
+    return {"model.remat": name, "model.use_checkpoint": False}
+
+
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
-        "none": Policy({"model.use_checkpoint": False}, 0.0),
-        "full": Policy({"model.use_checkpoint": True}, 1.0),
+        "none": Policy(_remat("none"), 0.0),
+        "attention": Policy(_remat("attention"), 0.1),
+        "dots": Policy(_remat("dots"), 0.3),
+        "full": Policy(_remat("full"), 1.0),
     }
 )
 """All policies by name, from least recomputation to most."""
@@ -45,7 +52,6 @@ CHOICES = (
     "train.batch_size",
     "train.grad_accum",
     *dict.fromkeys(name for policy in POLICIES.values() for name in policy.settings),
-    "train.deterministic",
     "model.loss_chunk_size",
 )
 """All settings in which variants differ."""
@@ -127,17 +133,13 @@ def vary(config: Config, batch_size: int, policy: str, head_chunk: int | None) -
     if config.train.batch_tokens is not None or batch_size == config.train.batch_size:
         del split["train.grad_accum"]
     wanted = {**split, **POLICIES[policy].settings, "model.loss_chunk_size": head_chunk}
-    elsewhere = {name: value for name, value in wanted.items() if not _holds(config, {name: value})}
-    # Without dropout rates the training path computes the same numbers, and only it recomputes.
-    extra = [{}] if has_dropout(config) else [{}, {"train.deterministic": False}]
-    for settings in ({**elsewhere, **more} for more in extra):
-        changed = _with(config, settings)
-        try:
-            check(changed)
-        except InvalidConfig:
-            continue
-        return Variant(batch_size, accum, policy, head_chunk, settings, changed)
-    return None
+    settings = {name: value for name, value in wanted.items() if not _holds(config, {name: value})}
+    changed = _with(config, settings)
+    try:
+        check(changed)
+    except InvalidConfig:
+        return None
+    return Variant(batch_size, accum, policy, head_chunk, settings, changed)
 
 
 def _holds(config: Config, settings: Mapping[str, Any]) -> bool:

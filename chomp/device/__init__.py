@@ -10,6 +10,7 @@ from chomp.device.environment import (
     visible_gpus,
 )
 from chomp.device.flag_check import FlagCheck, check_xla_flags, require_xla_flags
+from chomp.device.packages import cuda_packages, fitting_wheels, problems, require_compatible
 from chomp.device.probe import Gpu, Probe, Process, probe_gpus
 from chomp.device.rules import RULES, FlagRule
 
@@ -24,9 +25,13 @@ __all__ = [
     "apply",
     "changes",
     "check_xla_flags",
+    "cuda_packages",
     "environment_report",
+    "fitting_wheels",
     "probe_gpus",
+    "problems",
     "recommended_environment",
+    "require_compatible",
     "require_xla_flags",
     "shell_line",
     "visible_gpus",

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Literal
 
 from chomp.device.probe import Gpu, Probe
@@ -30,6 +31,7 @@ class Decision:
 
     Attributes:
         rule: name of the rule that needs it.
+        variable: the rule's, or its older name where the user set that one.
         value: the flag to append, or the value to set.
         action: `apply`: done for every run; `recommend`: the user's choice; `already set`: the
             user has it; `kept`: the user wants something else.
@@ -73,28 +75,59 @@ def visible_gpus(probe: Probe, environ: Mapping[str, str]) -> tuple[Gpu, ...]:
     return tuple(gpu for gpu in probe.gpus if gpu in chosen)
 
 
+def uses_gpu(probe: Probe, environ: Mapping[str, str]) -> bool:
+    """Whether JAX may compute on a GPU: CUDA may use one, and the user's choice of platforms does not leave it out."""
+    chosen = environ.get("JAX_PLATFORMS") or environ.get("JAX_PLATFORM_NAME") or "cuda"
+    platforms = {name.strip().lower() for name in chosen.split(",")}
+    return bool(visible_gpus(probe, environ)) and not platforms.isdisjoint({"cuda", "gpu"})
+
+
 def recommended_environment(
-    probe: Probe, environ: Mapping[str, str], rules: Iterable[FlagRule] = RULES
+    probe: Probe,
+    environ: Mapping[str, str],
+    rules: Iterable[FlagRule] = RULES,
+    jax_version: tuple[int, int] | None = None,
 ) -> list[Decision]:
-    """One decision for each rule that a visible GPU meets; empty for GPUs that need nothing."""
+    """One decision for each rule that the visible GPUs meet; empty for GPUs that need nothing.
+
+    Args:
+        jax_version: major and minor; those of the installed one if None.
+    """
     gpus = visible_gpus(probe, environ)
-    return [_decide(rule, environ) for rule in rules if any(rule.applies(gpu) for gpu in gpus)]
+    jax_version = jax_version or _installed_jax()
+    return [_decide(rule, environ, rule.is_automatic(jax_version)) for rule in rules if rule.applies(gpus)]
 
 
-def _decide(rule: FlagRule, environ: Mapping[str, str]) -> Decision:
+def _installed_jax() -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", version("jax"))
+    assert found is not None, "a version begins with two numbers"
+    return int(found[1]), int(found[2])
+
+
+def _decide(rule: FlagRule, environ: Mapping[str, str], automatic: bool) -> Decision:
     # The libraries read an empty variable as an unset one.
-    current = environ.get(rule.variable) or None
-    action: Action = "apply" if rule.automatic else "recommend"
-    why = rule.why
+    old = rule.old_name if rule.old_name and environ.get(rule.old_name) else None
+    variable = old or rule.variable
+    current = environ.get(variable) or None
+    action: Action = "apply" if automatic else "recommend"
+    why = f"{rule.why}; JAX refuses the new name, {rule.variable}, beside this old one" if old else rule.why
     if rule.how == "append flag":
         if current and not current.lstrip().startswith("-"):
-            action, why = "kept", f"{rule.variable} names a file of flags, {current.strip()}; add the flag there: {why}"
+            action, why = "kept", f"{variable} names a file of flags, {current.strip()}; add the flag there: {why}"
         else:
             written = [flag for flag in _flags(current) if _flag_name(flag) == _flag_name(rule.value)]
             action = ("already set" if written[-1] == rule.value else "kept") if written else action
     elif current is not None:
-        action = "already set" if current.lower() == rule.value.lower() else "kept"
-    return Decision(rule.name, rule.variable, rule.value, action, why, rule.source, current, rule.how == "append flag")
+        action = "already set" if _same(current, rule.value) else "kept"
+    return Decision(rule.name, variable, rule.value, action, why, rule.source, current, rule.how == "append flag")
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two values are the same word, or the same number."""
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return one.lower() == other.lower()
 
 
 def _flags(value: str | None) -> list[str]:

@@ -28,11 +28,16 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class Process:
-    """A process that uses a GPU. `memory_bytes` and `name` are None where the driver hides them."""
+    """A process that uses a GPU. `memory_bytes` and `name` are None where the driver hides them.
+
+    Attributes:
+        draws: whether it uses the GPU for graphics.
+    """
 
     pid: int
     memory_bytes: int | None = None
     name: str | None = None
+    draws: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Gpu:
         utilisation_percent: share of the last sample period in which a kernel ran.
         mig: whether the GPU is split into MIG instances; None where it cannot be.
         processes: None where the driver does not list them, () when there are none.
+        desktop: whether the GPU drives a display or a process draws with it; None where the driver does not tell.
         unavailable: field name -> why it is None.
     """
 
@@ -61,6 +67,7 @@ class Gpu:
     power_limit_watts: float | None = None
     mig: bool | None = None
     processes: tuple[Process, ...] | None = None
+    desktop: bool | None = None
     unavailable: dict[str, str] = field(default_factory=dict)
 
 
@@ -129,6 +136,7 @@ def _gpu(nvml: Any, index: int) -> Gpu:
     power = reader.get("power_watts", lambda: nvml.nvmlDeviceGetPowerUsage(handle))
     limit = reader.get("power_limit_watts", lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
     mig = reader.get("mig", lambda: nvml.nvmlDeviceGetMigMode(handle))
+    drawing = _processes(reader, "desktop", lambda: nvml.nvmlDeviceGetGraphicsRunningProcesses(handle), draws=True)
     return Gpu(
         index=index,
         name=_text(reader.get("name", lambda: nvml.nvmlDeviceGetName(handle))),
@@ -143,17 +151,37 @@ def _gpu(nvml: Any, index: int) -> Gpu:
         power_watts=power / 1000 if power is not None else None,
         power_limit_watts=limit / 1000 if limit is not None else None,
         mig=bool(mig[0]) if mig is not None else None,
-        processes=_processes(reader, handle),
+        processes=_all(
+            _processes(reader, "processes", lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle)), drawing
+        ),
+        desktop=_desktop(reader, handle, drawing),
         unavailable=reader.missing,
     )
 
 
-def _processes(reader: _Reader, handle: Any) -> tuple[Process, ...] | None:
-    nvml = reader.nvml
-    found = reader.get("processes", lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+def _processes(
+    reader: _Reader, field: str, ask: Callable[[], Any], *, draws: bool = False
+) -> tuple[Process, ...] | None:
+    found = reader.get(field, ask)
     if found is None:
         return None
-    return tuple(Process(item.pid, item.usedGpuMemory, _process_name(nvml, item.pid)) for item in found)
+    return tuple(Process(item.pid, item.usedGpuMemory, _process_name(reader.nvml, item.pid), draws) for item in found)
+
+
+def _all(computing: tuple[Process, ...] | None, drawing: tuple[Process, ...] | None) -> tuple[Process, ...] | None:
+    """The processes of both lists; one that is in both is named once."""
+    if computing is None:
+        return None
+    by_pid = {process.pid: process for process in (*computing, *(drawing or ()))}
+    return tuple(by_pid.values())
+
+
+def _desktop(reader: _Reader, handle: Any, drawing: tuple[Process, ...] | None) -> bool | None:
+    displays = reader.get("desktop", lambda: reader.nvml.nvmlDeviceGetDisplayActive(handle))
+    if displays or drawing:
+        reader.missing.pop("desktop", None)
+        return True
+    return None if displays is None or drawing is None else False
 
 
 def _process_name(nvml: Any, pid: int) -> str | None:

@@ -4,19 +4,24 @@ A document's chunks begin where it does, so a query sees back as far as one chun
 (`megalodon_jax.layers.attention`) gives every chunk of queries the keys of two chunks. Here each half of a chunk gets
 the keys that it can reach, one chunk and a half; a row's first chunk has none before it. On continuous rows, where no
 chunk reaches into another one, the first half of each is spared the keys behind it. What happens to scores is the
-library's own function.
+library's own function in fp32, and the same with the products of `chomp.model.products` in bf16.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from megalodon_jax.layers.attention import ChunkedAttention, attention_single_chunk
 from megalodon_jax.layers.rotary import RotaryTable
 from megalodon_jax.layers.segments import SegmentMetadata, derive_segment_metadata
 from megalodon_jax.types import AttentionCache
+
+from chomp.model.products import einsum_f32, narrow
+from chomp.model.remat import recompute_attention
 
 # A half of fewer positions is not worth a matrix product of its own.
 LEAST_HALF = 8
@@ -26,7 +31,12 @@ class HalvedAttention(ChunkedAttention):
     """The library's `ChunkedAttention` and its meaning, training rows computed by halves of a chunk.
 
     Left to the library: masks, sliding windows, dropout of attention, and sampling.
+
+    Attributes:
+        policy: what is kept for the backward pass, see `chomp.model.remat`.
     """
+
+    policy: str = eqx.field(static=True, default="none")
 
     def __call__(
         self,
@@ -70,11 +80,11 @@ class HalvedAttention(ChunkedAttention):
         local = jnp.broadcast_to(positions % self.chunk_size, q.shape[:2])
         q, k = self.rotary(q, k, jnp.asarray(0, jnp.int32), position_ids=local, table=_rotary_table)
         if documents is None:
-            out = self._continuous(q, k, v)
+            out = recompute_attention(self._continuous, self.policy)(q, k, v)
         else:
             # Where the query's own chunk of its document begins; padding sees nothing.
             first = jnp.where(documents.valid, here - local, 2 * (length + self.chunk_size))
-            out = self._isolated(q, k, v, first)
+            out = recompute_attention(self._isolated, self.policy)(q, k, v, first)
         return out, None, jnp.asarray(length, jnp.int32)
 
     def _continuous(self, q: Array, k: Array, v: Array) -> Array:
@@ -119,8 +129,16 @@ class HalvedAttention(ChunkedAttention):
 
     def _mixed(self, q: Array, k: Array, v: Array, allowed: Bool[Array, "rows queries keys"] | None) -> Array:
         """Values mixed by attention; the last query and the last key have the same position."""
-        kinds: dict[str, Any] = {"accum_dtype": self.accum_dtype, "softmax_dtype": self.softmax_dtype}
-        return attention_single_chunk(q, k, v, qk_mask=allowed, causal=True, **kinds)
+        if q.dtype == jnp.float32:
+            kinds: dict[str, Any] = {"accum_dtype": self.accum_dtype, "softmax_dtype": self.softmax_dtype}
+            return attention_single_chunk(q, k, v, qk_mask=allowed, causal=True, **kinds)
+        queries, keys = q.shape[1], k.shape[1]
+        seen = jnp.arange(keys) <= jnp.arange(queries)[:, None] + (keys - queries)
+        seen = (seen if allowed is None else seen & allowed)[..., None, :, :]
+        scores = jnp.where(seen, einsum_f32("bqhd,bkhd->bhqk", q, k), -jnp.inf).astype(self.softmax_dtype)
+        # A query of padding sees nothing: its weights are 0 over 0.
+        weights = jnp.where(seen.any(-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0).astype(q.dtype)
+        return narrow("bhqk,bkhd->bqhd", weights, v)
 
     def _padded(self, part: Array, fill: int = 0) -> Array:
         """A row of whole chunks."""

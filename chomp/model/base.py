@@ -115,7 +115,7 @@ class LanguageModel(eqx.Module):
     def flops_per_token(self, seq_len: int) -> float:
         """Return analytic training FLOPs per token: forward, and backward at twice the forward.
 
-        Recomputation under `model.use_checkpoint` is not counted: these are the model's operations, not the
+        Recomputation under `model.remat` is not counted: these are the model's operations, not the
         machine's (Chowdhery et al. 2022, appendix B, "model FLOPs utilization").
         """
         return 3.0 * self.forward_flops_per_token(seq_len)

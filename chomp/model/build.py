@@ -18,9 +18,10 @@ from chomp.model.base import LanguageModel
 from chomp.model.dummy import DummyModel
 from chomp.model.flops import prediction_head_flops
 from chomp.model.llama import LlamaModel
-from chomp.model.megalodon import MegalodonModel, computed_by_documents, is_blockwise, megalodon_config
+from chomp.model.megalodon import MegalodonModel, computed_by_documents, megalodon_config, own_cema, with_remat
 from chomp.model.mtp import PredictionHead, WithHeads, trunk_of
 from chomp.model.paths import named_leaves
+from chomp.model.remat import policy_of
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,10 @@ def _build_megalodon(config: ModelConfig, deterministic: bool, backend: str) -> 
 
     def combine(params: PyTree) -> LanguageModel:
         # Parameters keep the library's own modules, so that checkpoints and exports do not depend on the path.
-        network = computed_by_documents(params) if is_blockwise(config.cema) else params
+        own = own_cema(config.cema, backend)
+        policy = policy_of(config)
+        network = params if own is None else computed_by_documents(params, own, backend, policy)
+        network = with_remat(network, policy)
         return MegalodonModel(network=network, loss_chunk_size=config.loss_chunk_size)
 
     return ModelDef(config, deterministic, MegalodonModel.embedding_path, make_params, combine)

@@ -17,6 +17,7 @@ make of it, so the backward pass is written out; it keeps the inputs alone and c
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -25,6 +26,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Int
 from megalodon_jax.layers.complex_ema import FFT_RECURRENT_MIN_LENGTH, ComplexEMA
 from megalodon_jax.layers.segments import SegmentMetadata, derive_segment_metadata
+
+from chomp.model.block_scan import if_it_goes_on, states_between_blocks, turned
 
 BLOCK = 16
 """Positions in a block: the best of 8, 16 and 32, see docs/step.md."""
@@ -68,9 +71,14 @@ class BlockwiseEMA(ComplexEMA):
     """The library's `ComplexEMA`, its parameters and its meaning, computed block by block.
 
     Left to the library: the state after a row of several documents, and the few tokens at a time of sampling.
+
+    Attributes:
+        block: positions in a block.
+        parallel: no loop over blocks: more work, in large pieces, for devices that wait for the host in each turn.
     """
 
     block: int = eqx.field(static=True, default=BLOCK)
+    parallel: bool = eqx.field(static=True, default=False)
 
     def __call__(
         self,
@@ -90,37 +98,53 @@ class BlockwiseEMA(ComplexEMA):
                 x, h_init, return_state, mask, segment_ids, use_associative_segment_scan,
                 _segment_metadata=_segment_metadata,
             )  # fmt: skip
-        runs = None
+        documents = None
         if segment_ids is not None:
-            metadata = _segment_metadata or derive_segment_metadata(segment_ids)
-            mask = metadata.valid if mask is None else mask & metadata.valid
-            runs = runs_in_blocks(metadata.boundaries, metadata.local_positions, self.block)
+            documents = _segment_metadata or derive_segment_metadata(segment_ids)
+            mask = documents.valid if mask is None else mask & documents.valid
         if mask is not None:
             x = jnp.where(mask[:, None, :], x, jnp.zeros((), x.dtype))
-        rows = jnp.moveaxis(x.astype(jnp.float32), 1, 2)
-        padded = jnp.pad(rows, ((0, 0), (0, -length % self.block), (0, 0)))
-        y = moving_average(padded, self.coefficients(), _split(h_init, x.shape[0], *self.gamma_real.shape), runs)
-        y = y[:, :length] + rows * self.omega.astype(jnp.float32)
+        y = self.averaged(jnp.moveaxis(x, 1, 2), h_init, documents)
         h_final = None
         if return_state:
             p, q, _ = self._coeffs()
             h_final = self._final_state_parallel(x, h_init, p, q)
-        return jnp.moveaxis(y, 2, 1).astype(x.dtype), h_final
+        return jnp.moveaxis(y, 2, 1), h_final
 
-    def coefficients(self) -> Coefficients:
-        """Work out the block's maps from the parameters, in fp32 as the library does, whatever they are kept in.
+    def averaged(
+        self,
+        x: Float[Array, "batch seq dim"],
+        h_init: Complex[Array, "batch dim ndim"] | None,
+        documents: SegmentMetadata | None,
+    ) -> Float[Array, "batch seq dim"]:
+        """y in the dtype of `x`, which is zero where nothing is to be taken in."""
+        length, rows = x.shape[1], x.astype(jnp.float32)
+        runs = None
+        if documents is not None:
+            runs = runs_in_blocks(documents.boundaries, documents.local_positions, self.block)
+        padded = jnp.pad(rows, ((0, 0), (0, -length % self.block), (0, 0)))
+        start = _split(h_init, x.shape[0], *self.gamma_real.shape)
+        y = moving_average(padded, self.coefficients(), start, runs, self.parallel)
+        return (y[:, :length] + rows * self.omega.astype(jnp.float32)).astype(x.dtype)
 
-        Powers are taken of the magnitude and of the angle, so that none loses digits and a magnitude of 0 has a
-        gradient.
-        """
+    def recurrence(self) -> tuple[Array, Array, Array, Array, Array]:
+        """p, magnitude and angle of q, and the parts of gamma, `[D, N]`, in fp32 whatever parameters are kept in."""
         alpha, delta, theta = (
             jax.nn.sigmoid(value.astype(jnp.float32)[..., 0]) for value in (self.alpha, self.delta, self.theta)
         )
         angle = theta * (2.0 * jnp.pi / self.ndim) * jnp.arange(1, self.ndim + 1, dtype=jnp.float32)
-        magnitude = 1.0 - alpha * delta
         gamma_real, gamma_imag = (
             value.astype(jnp.float32) * self.scale for value in (self.gamma_real, self.gamma_imag)
         )
+        return alpha, 1.0 - alpha * delta, angle, gamma_real, gamma_imag
+
+    def coefficients(self) -> Coefficients:
+        """Work out the block's maps from the parameters, in fp32 as the library does.
+
+        Powers are taken of the magnitude and of the angle, so that none loses digits and a magnitude of 0 has a
+        gradient.
+        """
+        alpha, magnitude, angle, gamma_real, gamma_imag = self.recurrence()
         sizes = jnp.stack([magnitude**power for power in range(self.block + 1)])
         turns = jnp.arange(self.block + 1, dtype=jnp.float32)[:, None, None] * angle
         real, imag = sizes * jnp.cos(turns), sizes * jnp.sin(turns)
@@ -157,12 +181,13 @@ def _split(state: Complex[Array, "batch dim ndim"] | None, batch: int, dim: int,
     return jnp.moveaxis(jnp.concatenate([state.real, state.imag], -1).astype(jnp.float32), 0, 1)
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def moving_average(
     x: Float[Array, "batch time dim"],
     coefficients: Coefficients,
     start: Float[Array, "dim batch states"],
     runs: Runs | None,
+    parallel: bool = False,
 ) -> Float[Array, "batch time dim"]:
     """Return y of the recurrence in fp32, `[B, T, D]`, T a whole number of blocks.
 
@@ -171,31 +196,32 @@ def moving_average(
         coefficients: the recurrence over a block.
         start: state before the first position.
         runs: where documents begin; None for one continuous row.
+        parallel: see `BlockwiseEMA`.
     """
     block = coefficients.kernel.shape[0]
-    carried = _carried(_blocks(x, block), coefficients, start, runs)
+    carried = _carried(_blocks(x, block), coefficients, start, runs, parallel)
     inward = _rows(_only_first(_product(carried, coefficients.read), runs))
     return _convolved(x, coefficients.kernel, _reach(x, block, runs)) + inward
 
 
 def _forward(
-    x: Array, coefficients: Coefficients, start: Array, runs: Runs | None
+    x: Array, coefficients: Coefficients, start: Array, runs: Runs | None, parallel: bool
 ) -> tuple[Array, tuple[Array, Coefficients, Array, Runs | None]]:
-    return moving_average(x, coefficients, start, runs), (x, coefficients, start, runs)
+    return moving_average(x, coefficients, start, runs, parallel), (x, coefficients, start, runs)
 
 
 def _backward(
-    kept: tuple[Array, Coefficients, Array, Runs | None], dy: Array
+    parallel: bool, kept: tuple[Array, Coefficients, Array, Runs | None], dy: Array
 ) -> tuple[Array, Coefficients, Array, None]:
     x, coefficients, start, runs = kept
     block = coefficients.kernel.shape[0]
     inputs, outputs = _blocks(x, block), _blocks(dy, block)
-    carried = _carried(inputs, coefficients, start, runs)
+    carried = _carried(inputs, coefficients, start, runs, parallel)
     firsts, lasts = _only_first(outputs, runs), _only_last(inputs, runs)
     d_carried = _product(firsts, jnp.swapaxes(coefficients.read, 1, 2))
-    d_left, d_start = _carried_back(d_carried, coefficients.decay, runs, start)
+    d_left, d_start = _carried_back(d_carried, coefficients.decay, runs, parallel)
     d_coefficients = Coefficients(
-        kernel=_kernel_gradient(inputs, outputs, runs),
+        kernel=_shifted_products(x, dy, block, runs) if parallel else _kernel_gradient(inputs, outputs, runs),
         feed=_outer(lasts, d_left),
         decay=_decay_gradient(carried, d_left, runs),
         read=_outer(carried, firsts),
@@ -258,6 +284,14 @@ def _kernel_gradient(inputs: Array, outputs: Array, runs: Runs | None) -> Float[
     return jnp.stack([jnp.trace(pairs, s, axis1=1, axis2=2) for s in range(pairs.shape[-1])])
 
 
+def _shifted_products(x: Array, dy: Array, block: int, runs: Runs | None) -> Float[Array, "block dim"]:
+    """The same as `_kernel_gradient`, a sum for each s, without a loop whose end depends on the documents."""
+    reach, length = _reach(x, block, runs)[..., None], x.shape[1]
+    before = jnp.pad(x, ((0, 0), (block - 1, 0), (0, 0)))
+    shifted = (before[:, block - 1 - s : block - 1 - s + length] for s in range(block))
+    return jnp.stack([(jnp.where(reach >= s, some, 0.0) * dy).sum((0, 1)) for s, some in enumerate(shifted)])
+
+
 # Between blocks ------------------------------------------------------------------------------
 
 
@@ -294,11 +328,6 @@ def _outer(a: Float[Array, "dim batch blocks m"], b: Float[Array, "dim batch blo
     return jnp.matmul(jnp.swapaxes(a, 1, 2), b, precision=FULL)
 
 
-def _if_it_goes_on(state: Array, goes_on: Bool[Array, " batch"] | None) -> Array:
-    """States `[D, B, 2 N]` where no document begins in a block, else 0; even of a NaN."""
-    return state if goes_on is None else jnp.where(goes_on[None, :, None], state, 0.0)
-
-
 def _block_by_block(values: Array, runs: Runs | None) -> tuple[Array, Bool[Array, "blocks batch"] | None]:
     """What a scan over blocks reads: values, the block first, and whether a document goes on through each.
 
@@ -308,33 +337,37 @@ def _block_by_block(values: Array, runs: Runs | None) -> tuple[Array, Bool[Array
     return jnp.moveaxis(values, 2, 0), None if runs is None else (runs.last == 0).T
 
 
-def _turned(state: Float[Array, "dim batch states"], real: Array, imag: Array) -> Array:
-    """A complex product of states with `[D, N]` factors."""
-    h_real, h_imag = jnp.split(state, 2, -1)
-    real, imag = real[:, None], imag[:, None]
-    return jnp.concatenate([h_real * real - h_imag * imag, h_real * imag + h_imag * real], -1)
-
-
-def _carried(inputs: Array, coefficients: Coefficients, start: Array, runs: Runs | None) -> Array:
+def _carried(inputs: Array, coefficients: Coefficients, start: Array, runs: Runs | None, parallel: bool) -> Array:
     """States before each block, `[D, B, n, 2 N]`."""
     left = _product(_only_last(inputs, runs), coefficients.feed)
+    if parallel:
+        return states_between_blocks(left, coefficients.decay, start, None if runs is None else runs.last)[0]
 
     def step(state: Array, block: tuple[Array, Array | None]) -> tuple[Array, Array]:
         here, goes_on = block
-        return here + _if_it_goes_on(_turned(state, *coefficients.decay), goes_on), state
+        return here + if_it_goes_on(turned(state, *coefficients.decay), goes_on), state
 
     _, states = jax.lax.scan(step, start, _block_by_block(left, runs))
     return jnp.moveaxis(states, 0, 2)
 
 
-def _carried_back(d_carried: Array, decay: Array, runs: Runs | None, start: Array) -> tuple[Array, Array]:
+def _carried_back(d_carried: Array, decay: Array, runs: Runs | None, parallel: bool) -> tuple[Array, Array]:
     """Gradients of what each block leaves behind, `[D, B, n, 2 N]`, and of the start."""
+    zero = jnp.zeros_like(d_carried[:, :, 0])
+    if parallel:
+        return states_between_blocks(
+            d_carried,
+            decay * jnp.array([1.0, -1.0])[:, None, None],
+            zero,
+            None if runs is None else runs.last,
+            reverse=True,
+        )
 
     def step(d_state: Array, block: tuple[Array, Array | None]) -> tuple[Array, Array]:
         here, goes_on = block
-        return here + _if_it_goes_on(_turned(d_state, decay[0], -decay[1]), goes_on), d_state
+        return here + if_it_goes_on(turned(d_state, decay[0], -decay[1]), goes_on), d_state
 
-    d_start, d_left = jax.lax.scan(step, jnp.zeros_like(start), _block_by_block(d_carried, runs), reverse=True)
+    d_start, d_left = jax.lax.scan(step, zero, _block_by_block(d_carried, runs), reverse=True)
     return jnp.moveaxis(d_left, 0, 2), d_start
 
 

@@ -83,6 +83,7 @@ _PEAK_BF16: tuple[tuple[str, float], ...] = (
     (r"\bA10\b", 125 * _TERA),
     (r"\bL40S\b", 362 * _TERA),
     (r"\bL4\b", 121 * _TERA),
+    (r"\bRTX PRO 6000 Blackwell Workstation Edition$", 503.8 * _TERA),
     (r"\bRTX 5090$", 209.5 * _TERA),
     (r"\bRTX 4090$", 165.2 * _TERA),
     (r"\bRTX 3090$", 71 * _TERA),

@@ -1,5 +1,6 @@
 """From hidden states to token losses without holding all logits at once."""
 
+import functools
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -7,13 +8,93 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from chomp.model.base import ModelInputs
+from chomp.model.loss import loss_mask
+from chomp.model.products import einsum_f32, narrow, wide
+
 PerToken = TypeVar("PerToken")
 """Arrays `[tokens, ...]`, one or several."""
 
 
 def logits_of(hidden: Float[Array, "*lead dim"], weight: Float[Array, "vocab dim"]) -> Float[Array, "*lead vocab"]:
     """Return fp32 logits; the product is computed in the hidden states' dtype."""
-    return jnp.matmul(hidden, weight.astype(hidden.dtype).T, preferred_element_type=jnp.float32)
+    lead = hidden.shape[:-1]
+    return einsum_f32("nd,vd->nv", hidden.reshape(-1, hidden.shape[-1]), weight).reshape(*lead, -1)
+
+
+def next_token_losses(
+    hidden: Float[Array, "batch seq dim"],
+    weight: Float[Array, "vocab dim"],
+    inputs: ModelInputs,
+    chunk_size: int | None,
+) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
+    """Return `LanguageModel.token_losses` of final states; `chunk_size` as in `negative_log_likelihoods`."""
+    counted = loss_mask(inputs.labels, inputs.segment_ids)
+    targets = jnp.where(counted, inputs.labels[:, 1:], 0)
+    flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
+    losses = negative_log_likelihoods(flat, weight, targets.reshape(-1), chunk_size)
+    return jnp.where(counted, losses.reshape(counted.shape), 0.0), counted.sum(dtype=jnp.int32)
+
+
+def next_token_loss_sum(
+    hidden: Float[Array, "batch seq dim"],
+    weight: Float[Array, "vocab dim"],
+    inputs: ModelInputs,
+    chunk_size: int | None,
+) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    """Return `LanguageModel.loss_sum` of final states; the backward pass costs no second product with the head.
+
+    Losses and gradients of a chunk are computed together, in the forward pass, as only their sum is differentiated
+    (Hsu et al. 2024, Liger Kernel, arXiv 2410.10989, section 3.2).
+    """
+    counted = loss_mask(inputs.labels, inputs.segment_ids)
+    flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
+    total = _summed(flat, weight, inputs.labels[:, 1:].reshape(-1), counted.reshape(-1), chunk_size)
+    return total, counted.sum(dtype=jnp.int32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _summed(hidden: Array, weight: Array, targets: Array, counted: Array, chunk_size: int | None) -> Array:
+    losses = negative_log_likelihoods(hidden, weight, jnp.where(counted, targets, 0), chunk_size)
+    return jnp.where(counted, losses, 0.0).sum(dtype=jnp.float32)
+
+
+def _summed_forward(
+    hidden: Array, weight: Array, targets: Array, counted: Array, chunk_size: int | None
+) -> tuple[Array, tuple[Array, Array]]:
+    tokens, dim = hidden.shape
+    size = min(chunk_size or tokens, tokens)
+    # Read by every chunk: cast once.
+    head = weight.astype(hidden.dtype)
+
+    def one(sums: tuple[Array, Array], chunk: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
+        total, d_weight = sums
+        some, ids, counts = chunk
+        logits = wide("nd,vd->nv", some, head)
+        normaliser = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+        chosen = jnp.arange(logits.shape[-1]) == ids[:, None]
+        losses = normaliser[:, 0] - jnp.where(chosen, logits, 0.0).sum(-1)
+        slopes = jnp.where(counts[:, None], jnp.exp(logits - normaliser) - chosen, 0.0).astype(hidden.dtype)
+        d_some = narrow("nv,vd->nd", slopes, head)
+        more = wide("nv,nd->vd", slopes, some)
+        return (total + jnp.where(counts, losses, 0.0).sum(dtype=jnp.float32), d_weight + more), d_some
+
+    spare = -tokens % size
+    parts = (jnp.pad(part, ((0, spare), *((0, 0),) * (part.ndim - 1))) for part in (hidden, targets, counted))
+    chunks = tuple(part.reshape(-1, size, *part.shape[1:]) for part in parts)
+    zero = (jnp.zeros((), jnp.float32), jnp.zeros(weight.shape, jnp.float32))
+    (total, d_weight), d_hidden = jax.lax.scan(one, zero, chunks)
+    return total, (d_hidden.reshape(-1, dim)[:tokens], d_weight.astype(weight.dtype))
+
+
+def _summed_backward(
+    chunk_size: int | None, saved: tuple[Array, Array], slope: Array
+) -> tuple[Array, Array, None, None]:
+    d_hidden, d_weight = saved
+    return (d_hidden * slope).astype(d_hidden.dtype), (d_weight * slope).astype(d_weight.dtype), None, None
+
+
+_summed.defvjp(_summed_forward, _summed_backward)
 
 
 def negative_log_likelihoods(

@@ -1,8 +1,7 @@
 """A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention and SwiGLU, without biases.
 
 The architecture of Touvron et al. 2023 (arXiv 2302.13971) with grouped queries (Ainslie et al. 2023, arXiv
-2305.13245); rotary positions (Su et al. 2021, arXiv 2104.09864) turn the first half of a head's channels with its
-second half, as `transformers` does.
+2305.13245), with rotary positions (`chomp.model.rotary`).
 """
 
 import math
@@ -18,35 +17,15 @@ from megalodon_jax.layers.segments import segment_runs_and_local_positions
 from chomp.config.model import ModelConfig
 from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.flops import mean_attention_span
-from chomp.model.head import logits_of, negative_log_likelihoods
-from chomp.model.loss import loss_mask
+from chomp.model.head import logits_of, next_token_loss_sum, next_token_losses
+from chomp.model.remat import policy_of, recompute_attention, recompute_layer
 from chomp.model.residual import Residual, connection, expand_streams, merge_streams, mixing_flops
+from chomp.model.rotary import RotaryTable, rotary_table, rotated
 
 INIT_STD = 0.02
 ROPE_BASE = 10_000.0
 # What cuDNN's fused attention takes (jax.nn.dot_product_attention).
 FUSED_HEAD_MULTIPLE, FUSED_HEAD_MOST = 8, 128
-
-
-class RotaryTable(NamedTuple):
-    """Cosines and sines of each position's angles, fp32, `[B, T, 1, head_dim / 2]`."""
-
-    cos: Float[Array, "batch seq 1 half"]
-    sin: Float[Array, "batch seq 1 half"]
-
-
-def rotary_table(positions: Int[Array, "batch seq"], head_dim: int, base: float) -> RotaryTable:
-    """Return the angles of positions: `position * base ** (-2 i / head_dim)` for channel pair i."""
-    rates = base ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
-    angles = positions[:, :, None, None].astype(jnp.float32) * rates
-    return RotaryTable(jnp.cos(angles), jnp.sin(angles))
-
-
-def rotated(x: Float[Array, "batch seq heads dim"], table: RotaryTable) -> Float[Array, "batch seq heads dim"]:
-    """Turn channel pairs (i, i + head_dim / 2) by their angles, in fp32; the result has the dtype of `x`."""
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = (first * table.cos - second * table.sin, second * table.cos + first * table.sin)
-    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
 
 class Linear(eqx.Module):
@@ -211,7 +190,7 @@ class LlamaModel(LanguageModel):
     window: int | None = eqx.field(static=True)
     streams: int = eqx.field(static=True)
     dropout: float = eqx.field(static=True)
-    recompute: bool = eqx.field(static=True)
+    policy: str = eqx.field(static=True)
     loss_chunk_size: int | None = eqx.field(static=True)
 
     def __init__(self, config: ModelConfig, *, backend: str = "cpu", key: PRNGKeyArray) -> None:
@@ -233,7 +212,7 @@ class LlamaModel(LanguageModel):
         self.window = config.attention_window
         self.streams = config.residual_streams
         self.dropout = config.dropout
-        self.recompute = config.use_checkpoint
+        self.policy = policy_of(config)
         self.loss_chunk_size = config.loss_chunk_size
 
     @property
@@ -260,14 +239,16 @@ class LlamaModel(LanguageModel):
         table = self._table(positions)
 
         def mix(attn: Attention, x: Any) -> Any:
-            return attn(x, attn.keys(x, table), table, mask, is_causal=True, window=self.window)
+            def attend(attn: Attention, x: Any) -> Any:
+                return attn(x, attn.keys(x, table), table, mask, is_causal=True, window=self.window)
+
+            return recompute_attention(attend, self.policy)(attn, x)
 
         def run(block: Block, x: Any, key: PRNGKeyArray | None) -> Any:
             first, second = (None, None) if key is None else jax.random.split(key)
             return block(x, mix, (lambda x: self._dropped(x, first), lambda x: self._dropped(x, second)))
 
-        if self.recompute:
-            run = eqx.filter_checkpoint(run)
+        run = recompute_layer(run, self.policy)
         keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
         x = expand_streams(self._dropped(self._embedded(input_ids), keys[0]), self.streams)
         for block, block_key in zip(self.blocks, keys[1:], strict=True):
@@ -288,12 +269,13 @@ class LlamaModel(LanguageModel):
         self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
         """See `LanguageModel.token_losses`."""
-        hidden = self.hidden_states(inputs, key=key)[:, :-1]
-        counted = loss_mask(inputs.labels, inputs.segment_ids)
-        targets = jnp.where(counted, inputs.labels[:, 1:], 0)
-        flat = hidden.reshape(-1, hidden.shape[-1])
-        losses = negative_log_likelihoods(flat, self.head_weight, targets.reshape(-1), self.loss_chunk_size)
-        return jnp.where(counted, losses.reshape(counted.shape), 0.0), counted.sum(dtype=jnp.int32)
+        return next_token_losses(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
+
+    def loss_sum(
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, ""], Int[Array, ""]]:
+        """See `LanguageModel.loss_sum`."""
+        return next_token_loss_sum(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
 
     def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
         """See `LanguageModel.hidden_states`."""

@@ -6,9 +6,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from megalodon_jax import MegalodonConfig, MegalodonForCausalLM, generate
-from megalodon_jax.layers.attention import ChunkedAttention
+from megalodon_jax.layers.attention import ChunkedAttention, MegalodonAttention
 from megalodon_jax.layers.complex_ema import ComplexEMA
 from megalodon_jax.layers.timestep_norm import TimestepNorm
+from megalodon_jax.model import MegalodonBlock
 from megalodon_jax.types import ModelCache
 
 from chomp.config.model import ModelConfig
@@ -16,41 +17,68 @@ from chomp.errors import ConfigError
 from chomp.model.attention import HalvedAttention
 from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.cema import BlockwiseEMA
+from chomp.model.cema_kernel import KernelEMA
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
-from chomp.model.head import logits_of
-from chomp.model.swap_layers import swap_layers
+from chomp.model.head import logits_of, next_token_loss_sum, next_token_losses
+from chomp.model.megalodon_block import GatedAttention
+from chomp.model.remat import RematBlock
+from chomp.model.swap_layers import Swap, swap_layers
 from chomp.model.timenorm import DocumentNorm
 
 _SAME_NAME = (
     "vocab_size", "model_dim", "num_layers", "num_heads", "z_dim", "value_dim", "ffn_hidden_dim", "cema_ndim",
     "chunk_size", "attention_window", "norm_num_groups", "norm_eps", "rope_base", "swiglu", "rescale_nffn",
     "scale_emb", "share_emb", "norm_affine", "dropout", "attention_dropout", "attention_dropout_mode",
-    "hidden_dropout", "pad_token_id", "bos_token_id", "eos_token_id", "init_mode", "use_checkpoint", "output_size",
+    "hidden_dropout", "pad_token_id", "bos_token_id", "eos_token_id", "init_mode", "output_size",
 )  # fmt: skip
 """Fields that the model section and `MegalodonConfig` share by name and meaning."""
 
 _DTYPE_FIELDS = ("param_dtype", "compute_dtype", "accum_dtype", "attention_softmax_dtype")
 
 
-_BY_DOCUMENTS: dict[type[eqx.Module], type[eqx.Module]] = {
-    ComplexEMA: BlockwiseEMA,
-    TimestepNorm: DocumentNorm,
-    ChunkedAttention: HalvedAttention,
-}
+_OWN_CEMA = ("blockwise", "parallel", "kernel")
 
 
-def is_blockwise(cema: str) -> bool:
-    """Whether the moving average is chomp's own (`chomp.model.cema`): measured in docs/step.md, `auto` is, everywhere.
+def own_cema(cema: str, backend: str) -> str | None:
+    """Which of chomp's own ways computes the moving average; None for the library's.
+
+    Measured in docs/step.md: a loop over blocks is the fastest on CPUs; a GPU waits for the host in each of its turns.
 
     Args:
         cema: the `model.cema` setting.
+        backend: JAX's platform name.
     """
-    return cema in ("auto", "blockwise")
+    if cema == "auto":
+        return "blockwise" if backend == "cpu" else "parallel"
+    return cema if cema in _OWN_CEMA else None
 
 
-def computed_by_documents(network: PyTree) -> PyTree:
-    """The same network with chomp's own moving average, normalisation and attention; parameters are shared."""
-    return swap_layers(network, _BY_DOCUMENTS)
+def computed_by_documents(
+    network: PyTree, cema: str = "blockwise", backend: str = "cpu", policy: str = "none"
+) -> PyTree:
+    """The same network with chomp's own moving average, normalisation and attention; parameters are shared.
+
+    Args:
+        cema: from `own_cema`.
+        backend: JAX's platform name; kernels are run as usual operations on CPUs.
+        policy: from `policy_of`; attention's part of it.
+    """
+    average = (
+        Swap(KernelEMA, interpret=backend == "cpu")
+        if cema == "kernel"
+        else Swap(BlockwiseEMA, parallel=cema == "parallel")
+    )
+    inner = {
+        ComplexEMA: average,
+        TimestepNorm: Swap(DocumentNorm),
+        ChunkedAttention: Swap(HalvedAttention, policy=policy),
+    }
+    return swap_layers(swap_layers(network, inner), {MegalodonAttention: Swap(GatedAttention)})
+
+
+def with_remat(network: PyTree, policy: str) -> PyTree:
+    """The same network whose layers are kept as a policy says."""
+    return network if policy == "none" else swap_layers(network, {MegalodonBlock: Swap(RematBlock, policy=policy)})
 
 
 def uses_associative_scan(cema: str, backend: str) -> bool:
@@ -89,28 +117,30 @@ class MegalodonModel(LanguageModel):
     network: MegalodonForCausalLM
     loss_chunk_size: int | None = eqx.field(static=True)
 
+    @property
+    def head_weight(self) -> Float[Array, "vocab dim"]:
+        """Weights of the output head, the embedding's if it is tied."""
+        head = self.network.lm_head
+        return self.network.model.embed.weight if head is None else head.weight
+
     def token_losses(
         self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
-        """See `LanguageModel.token_losses`.
+        """See `LanguageModel.token_losses`."""
+        return next_token_losses(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
+
+    def loss_sum(
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, ""], Int[Array, ""]]:
+        """See `LanguageModel.loss_sum`."""
+        return next_token_loss_sum(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
+
+    def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
+        """See `LanguageModel.hidden_states`.
 
         No `attention_mask` is passed: padding is either segment 0 or, in one continuous row, at the end where no
         loss token can see it, and an all-true mask triples the time to compile.
         """
-        losses, count = self.network.compute_loss(
-            inputs.input_ids,
-            inputs.labels,
-            segment_ids=inputs.segment_ids,
-            deterministic=key is None,
-            key=key,
-            reduction="none",
-            return_valid_count=True,
-            loss_chunk_size=self.loss_chunk_size,
-        )
-        return losses, count.astype(jnp.int32)
-
-    def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
-        """See `LanguageModel.hidden_states`."""
         found, _ = self.network.model(
             inputs.input_ids, segment_ids=inputs.segment_ids, deterministic=key is None, key=key
         )
@@ -118,8 +148,7 @@ class MegalodonModel(LanguageModel):
 
     def unembed(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
         """See `LanguageModel.unembed`."""
-        head = self.network.lm_head
-        return logits_of(states, self.network.model.embed.weight if head is None else head.weight)
+        return logits_of(states, self.head_weight)
 
     def logits(
         self, input_ids: Int[Array, "batch seq"], segment_ids: Int[Array, "batch seq"] | None = None

@@ -15,7 +15,7 @@ from megalodon_jax.layers.complex_ema import ComplexEMA
 from megalodon_jax.layers.timestep_norm import TimestepNorm
 
 from chomp.config.model import ModelConfig
-from chomp.model.megalodon import computed_by_documents, is_blockwise
+from chomp.model.megalodon import computed_by_documents, own_cema
 
 LONGEST = 512
 MEAN_DOCUMENT = 100
@@ -60,7 +60,9 @@ def check_path(config: ModelConfig, seq_len: int, *, isolate: bool) -> PathCheck
         seq_len: tokens in a row; no more than 512 are tried.
         isolate: `data.isolate_documents`.
     """
-    if config.backend != "megalodon" or not is_blockwise(config.cema):
+    backend = jax.default_backend()
+    own = own_cema(config.cema, backend)
+    if config.backend != "megalodon" or own is None:
         return None
     length = min(seq_len, LONGEST)
     rng = np.random.default_rng(0)
@@ -68,7 +70,8 @@ def check_path(config: ModelConfig, seq_len: int, *, isolate: bool) -> PathCheck
     begins = rng.random((1, length)) < 1 / MEAN_DOCUMENT
     segment_ids = jnp.asarray(np.cumsum(begins, 1) + 1, jnp.int32) if isolate else None
     theirs = _layer(config)
-    exact, tried = (_through(one, given, segment_ids) for one in (theirs, computed_by_documents(theirs)))
+    ours = computed_by_documents(theirs, own, backend)
+    exact, tried = (_through(one, given, segment_ids) for one in (theirs, ours))
     instead = "associative or sequential" if isolate else "fft"
     return PathCheck(_distance(tried[0], exact[0]), _distance(tried[1], exact[1]), length, instead)
 

@@ -27,10 +27,19 @@ def swap_layer(module: eqx.Module, kind: type[M], **settings: Any) -> M:
     return made
 
 
-def swap_layers(network: PyTree, kinds: Mapping[type[eqx.Module], type[eqx.Module]]) -> PyTree:
+class Swap:
+    """A subclass of a layer's class, and what its own fields are set to."""
+
+    def __init__(self, kind: type[eqx.Module], **settings: Any) -> None:
+        self.kind, self.settings = kind, settings
+
+
+def swap_layers(network: PyTree, swaps: Mapping[type[eqx.Module], Swap]) -> PyTree:
     """The same network with every part of exactly one of these classes as one of its subclass."""
     return jax.tree.map(
-        lambda part: swap_layer(part, kinds[type(part)]) if type(part) in kinds else part,
+        lambda part: (
+            swap_layer(part, swaps[type(part)].kind, **swaps[type(part)].settings) if type(part) in swaps else part
+        ),
         network,
-        is_leaf=lambda part: type(part) in kinds,
+        is_leaf=lambda part: type(part) in swaps,
     )

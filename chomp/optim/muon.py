@@ -1,10 +1,12 @@
 """Muon (Jordan 2024), scaled by each matrix's shape, beside another rule."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from chomp.config.optim import MuonConfig, OptimConfig
@@ -21,22 +23,38 @@ PROJECTIONS = (
 def build(optim: OptimConfig, embedding: Embedding) -> tuple[Group, ...]:
     """Build Muon's group for the projections, and those of `optim.muon.rest` for the rest."""
     muon = optim.muon
+    axes = by_parameter(lambda parameter: axes_of(parameter, embedding))
+    own_dtype = muon.ns_dtype == "float32"
     direction = scale_by_muon(
-        ns_steps=muon.ns_steps,
+        # Without steps the momentum is only divided by its norm.
+        ns_steps=muon.ns_steps if own_dtype else 0,
         beta=muon.momentum,
         nesterov=muon.nesterov,
-        weight_dimension_numbers=by_parameter(lambda parameter: axes_of(parameter, embedding)),
+        weight_dimension_numbers=axes,
     )
+    orthogonal = () if own_dtype else (_orthogonalised(muon.ns_steps, axes, muon.ns_dtype),)
     factors = by_parameter(lambda parameter: _shape_factor(parameter, embedding, muon.consistent_rms))
     scaled = optax.stateless(lambda grads, _: jax.tree.map(jnp.multiply, grads, factors(grads)))
     group = Group(
         "muon",
-        (conditional(direction), scaled),
+        (conditional(direction), *orthogonal, scaled),
         optim.lr * muon.lr_scale,
         optim.weight_decay * muon.weight_decay_mult,
         takes=lambda parameter: _takes(parameter, embedding, muon),
     )
     return (group, *build_groups(muon.rest, optim, embedding))
+
+
+def _orthogonalised(steps: int, axes: Any, dtype: str) -> optax.GradientTransformation:
+    """Newton-Schulz iterations in another dtype; Muon without momentum is those alone."""
+    rule = scale_by_muon(ns_steps=steps, beta=0.0, nesterov=False, weight_dimension_numbers=axes)
+
+    def orthogonalise(updates: PyTree, params: PyTree) -> PyTree:
+        rounded = optax.tree.cast(updates, dtype)
+        found, _ = rule.update(rounded, rule.init(rounded))
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), found, updates)
+
+    return optax.stateless(orthogonalise)
 
 
 def _takes(parameter: Parameter, embedding: Embedding, muon: MuonConfig) -> bool:

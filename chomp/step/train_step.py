@@ -99,12 +99,8 @@ def make_train_step(model_def: ModelDef, optimizer: Optimizer, config: Config, d
         latched = jnp.logical_and(halting, state.skipped_in_a_row > 0)
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         applied = good & ~latched & (tokens > 0)
-        rates = optimizer.lr(state.updates)
-        updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params, applied=applied)
-        rates, updates = _slowed(state, rates, updates)
-        params = select(applied, optax.apply_updates(state.params, updates), state.params)
-        counted = _counted(state, good, latched, applied, halting)
-        new_state = dataclasses.replace(counted, params=params, opt_state=opt_state)
+        updated, rates = _updated(optimizer, state, grads, applied)
+        new_state = _counted(updated, good, latched, applied, halting)
         metrics = StepMetrics(
             loss=loss,
             grad_norm=grad_norm,
@@ -132,7 +128,12 @@ def compile_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -
     Returns:
         The compiled call, with `memory_analysis()`; any other shape is an error, not a second compilation.
     """
-    return jax.jit(train_step, donate_argnums=0).lower(state, batch).compile()
+    return lower_train_step(train_step, state, batch).compile()
+
+
+def lower_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -> jax.stages.Lowered:
+    """Trace with the state donated; arguments are those of `compile_train_step`."""
+    return jax.jit(train_step, donate_argnums=0).lower(state, batch)
 
 
 def _make_gradient_sums(
@@ -170,6 +171,18 @@ def _clip_scale(norm: Float[Array, ""], limit: float) -> Float[Array, ""]:
     if limit == 0:
         return jnp.ones((), jnp.float32)
     return jnp.where(norm > limit, limit / norm, 1.0)
+
+
+def _updated(
+    optimizer: Optimizer, state: TrainState, grads: PyTree, applied: Bool[Array, ""]
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """Return the state with new parameters, where the step is applied, and the learning rates; counters stay."""
+    # The name by which `chomp.analysis.structure` knows the update rule's products.
+    with jax.named_scope("optimizer"):
+        updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params, applied=applied)
+    rates, updates = _slowed(state, optimizer.lr(state.updates), updates)
+    params = select(applied, optax.apply_updates(state.params, updates), state.params)
+    return dataclasses.replace(state, params=params, opt_state=opt_state), rates
 
 
 def _slowed(state: TrainState, rates: dict[str, Float[Array, ""]], updates: PyTree) -> tuple[Any, PyTree]:

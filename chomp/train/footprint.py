@@ -89,14 +89,12 @@ def predict(config: Config, platform: str) -> tuple[int, MemoryEstimate]:
 def predict_variant(variant: Variant, platform: str) -> MemoryEstimate:
     """Memory of one way to compute a step, with what its backward pass makes for a moment.
 
-    That is the layer that is recomputed, the gradient of the logits, and the logits themselves where they are computed
-    again by chunks.
+    That is the layer that is recomputed, and the logits of a chunk of the head with their gradient.
     """
     estimate, config = predict(variant.config, platform)[1], variant.config
     assert config.model.vocab_size is not None
     tokens = variant.batch_size * config.train.seq_len
-    chunk = min(variant.head_chunk or tokens, tokens)
-    passing = 4 * chunk * config.model.vocab_size * (1 if chunk == tokens else 2)
+    passing = 2 * 4 * min(variant.head_chunk or tokens, tokens) * config.model.vocab_size
     if variant.policy != (plain := next(iter(POLICIES))):
         unchanged = vary(config, variant.batch_size, plain, variant.head_chunk)
         assert unchanged is not None, "a policy that recomputes nothing is always allowed"

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import psutil
 
+from chomp.device.packages import cuda_packages
+
 GIB = 2**30
 PACKAGES = (
     "chomp",
@@ -28,7 +30,7 @@ PACKAGES = (
 
 def package_versions() -> dict[str, str]:
     """Installed versions of all that may change a number, and of Python."""
-    return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+    return {name: version(name) for name in PACKAGES} | cuda_packages() | {"python": platform.python_version()}
 
 
 def device_facts() -> dict[str, Any]:

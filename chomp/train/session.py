@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -18,7 +18,7 @@ from chomp.config import Config
 from chomp.config.derive import Derived
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
-from chomp.device.environment import environment_report
+from chomp.device import cuda_packages, environment_report, probe_gpus, problems
 from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
 from chomp.model.flops import peak_flops
@@ -114,9 +114,12 @@ def _build_session(
     config = request.loaded.config
     check = partial(queue.check, step=0)
     with budget.measure("startup"):
-        device = require_device(config)
+        misfits = [problem.message for problem in problems(probe_gpus(), os.environ, cuda_packages())]
+        device = require_device(config, misfits)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
+        for message in misfits:
+            reporter.publish(Warned(topic="device", message=message))
         # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
         tokenizer = run_interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
         planned = build_blueprint(config, device.platform, tokenizer)
@@ -154,8 +157,11 @@ def _build_session(
     return session
 
 
-def require_device(config: Config) -> jax.Device:
+def require_device(config: Config, misfits: Sequence[str] = ()) -> jax.Device:
     """The device to train on.
+
+    Args:
+        misfits: why JAX may not use the GPU that there is.
 
     Raises:
         DeviceError: there is none, or only a CPU, which the configuration does not allow.
@@ -164,6 +170,8 @@ def require_device(config: Config) -> jax.Device:
         device = jax.devices()[0]
     except RuntimeError as error:
         raise DeviceError(f"JAX found no usable device: {str(error).splitlines()[0]}") from error
+    if device.platform == "cpu" and not config.train.allow_cpu and misfits:
+        raise DeviceError(f"JAX does not use the GPU: {misfits[0]}")
     if device.platform == "cpu" and not config.train.allow_cpu:
         raise DeviceError(
             "no GPU was found and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU, "

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field
 from typing import Literal
 
 import psutil
 
-from chomp.device import Gpu, Probe, visible_gpus
+from chomp.device import Gpu, Probe, cuda_packages, fitting_wheels, problems, visible_gpus
+from chomp.device.packages import PLUGINS
+from chomp.device.wheels import WHEELS
 from chomp.record.formatting import size
 
-# JAX's own names for it, newest first.
-_PLUGINS = ("jax-cuda13-plugin", "jax-cuda12-plugin")
-_INSTALL = "pip install 'chomp[cuda13]'"
 _GPU_PLATFORMS = ("cuda", "gpu")
 
 
@@ -29,6 +27,7 @@ class Machine:
         memory_bytes: of the machine, or of the container if that is less.
         busy_percent: of all processors since the last reading; None in the first one.
         memory_used_bytes: what is not available; None in a container, whose own use is hidden.
+        packages: versions of that package and of the NVIDIA packages it uses.
         plugin: the installed package that lets JAX use a GPU, with its version; None without one.
     """
 
@@ -37,6 +36,7 @@ class Machine:
     plugin: str | None = None
     busy_percent: float | None = None
     memory_used_bytes: int | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,16 @@ def read_machine() -> Machine:
     memory = psutil.virtual_memory()
     limit = _container_limit()
     contained = limit is not None and limit < memory.total
+    packages = cuda_packages()
     return Machine(
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=limit if limit is not None and contained else memory.total,
-        plugin=_plugin(),
+        plugin=next((f"{name} {packages[name]}" for name in PLUGINS if name in packages), None),
         # psutil's first answer is 0.0.
         busy_percent=psutil.cpu_percent() or None,
         memory_used_bytes=None if contained else memory.total - memory.available,
+        packages=packages,
     )
-
-
-def _plugin() -> str | None:
-    for name in _PLUGINS:
-        try:
-            return f"{name} {version(name)}"
-        except PackageNotFoundError:
-            continue
-    return None
 
 
 def _container_limit() -> int | None:
@@ -100,8 +93,22 @@ def remarks(probe: Probe, machine: Machine, environ: Mapping[str, str]) -> list[
         shown = environ.get("CUDA_VISIBLE_DEVICES", "")
         return [Remark("warn", f"Runs use {cpu}, because CUDA_VISIBLE_DEVICES={shown} hides every GPU."), _allow()]
     if machine.plugin is None:
-        return [Remark("warn", f"Runs use {cpu}: JAX is installed without CUDA. Install it: {_INSTALL}"), _allow()]
-    return [_on_gpu(visible, machine.plugin), *_ambiguous(probe, environ)]
+        return [Remark("warn", f"Runs use {cpu}: JAX is installed without CUDA. {_install(probe)}"), _allow()]
+    found = problems(probe, environ, machine.packages)
+    misfits = [Remark("warn", f"{problem.message}.") for problem in found]
+    return [_on_gpu(visible, machine.plugin), *misfits, *_ambiguous(probe, environ)]
+
+
+def _install(probe: Probe) -> str:
+    """What to install for the GPUs of a probe, or why nothing fits."""
+    wheels = fitting_wheels(probe)
+    if wheels is None or wheels.extra is None:
+        return wheels.why if wheels else ""
+    return f"Install it: {_pip(wheels.extra)}"
+
+
+def _pip(extra: str) -> str:
+    return f"pip install 'chomp[{extra}]'"
 
 
 def _without_gpu(probe: Probe, machine: Machine, cpu: str, environ: Mapping[str, str]) -> list[Remark]:
@@ -110,7 +117,8 @@ def _without_gpu(probe: Probe, machine: Machine, cpu: str, environ: Mapping[str,
     else:
         said = [Remark("good", f"Runs use {cpu}."), _allow()]
     steps = ["install NVIDIA's driver"] if "no NVIDIA driver" in (probe.reason or "") else []
-    steps += [_INSTALL] if machine.plugin is None else []
+    # The newest driver comes with the newest wheels.
+    steps += [_pip(WHEELS[0].extra)] if machine.plugin is None else []
     return [*said, Remark("idle", f"For an NVIDIA GPU: {', then '.join(steps)}")] if steps else said
 
 

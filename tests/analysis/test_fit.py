@@ -64,7 +64,7 @@ def needing(rows_bytes: int, state: int, limit: int) -> Answer:
     """A device on which a row of the micro-batch takes `rows_bytes`; recomputation halves that."""
 
     def answer(config: Config) -> dict[str, Any]:
-        total = state + config.train.batch_size * rows_bytes // (2 if config.model.use_checkpoint else 1)
+        total = state + config.train.batch_size * rows_bytes // (2 if config.model.remat == "full" else 1)
         if total > limit:
             estimate = {"estimate": {"state": state, "activations": total - state}}
             compiled = {"compiled": {"seconds": 1.0, "memory": {"total": total}}}
@@ -75,7 +75,7 @@ def needing(rows_bytes: int, state: int, limit: int) -> Answer:
 
 
 def rows_tried(requests: list[dict[str, Any]]) -> list[tuple[int, bool]]:
-    return [(each["config"]["train"]["batch_size"], each["config"]["model"]["use_checkpoint"]) for each in requests]
+    return [(each["config"]["train"]["batch_size"], each["config"]["model"]["remat"] != "none") for each in requests]
 
 
 def test_the_configuration_comes_first_and_the_fastest_wins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,17 +131,6 @@ VIOLATIONS = [
         "c.yaml:2: model.output_size: 100 outputs cannot predict the 384 ids of the vocabulary; set -1",
     ),
     (
-        "model:\n  use_checkpoint: true\n",
-        "c.yaml:2: model.use_checkpoint: needs train.deterministic: false, and it is null and all dropout rates are 0, "
-        "which means true; the model recomputes activations only on its training path, and with dropout rates of 0 "
-        "that path gives the same numbers",
-    ),
-    (
-        "model:\n  use_checkpoint: true\n  dropout: 0.1\ntrain:\n  deterministic: true\n",
-        "c.yaml:2: model.use_checkpoint: needs train.deterministic: false, and it is true; the model recomputes "
-        "activations only on its training path, and with dropout rates of 0 that path gives the same numbers",
-    ),
-    (
         "data:\n  backend: files\n",
         "c.yaml:2: data.files: data.backend is files and this is empty; write a list of paths or globs, such as "
         "[texts/*.txt]",
@@ -291,8 +280,8 @@ def test_notes(text, expected):
     "text",
     [
         "{}",
-        "{model: {use_checkpoint: true}, train: {deterministic: false}}",
-        "{model: {use_checkpoint: true, dropout: 0.1}}",
+        "{model: {use_checkpoint: true}}",
+        "{model: {remat: dots, dropout: 0.1}}",
         "{model: {backend: dummy, num_heads: 3, z_dim: 7, model_dim: 10}}",
         "{data: {mask_boundary_loss: false, isolate_documents: false}}",
         "{data: {backend: stdlib, files: [a.txt], tokenizer: {kind: byte, path: t.json}}}",

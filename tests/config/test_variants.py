@@ -61,18 +61,15 @@ def test_chunks_are_smaller_than_the_micro_batch() -> None:
     assert head_chunks(configuration(LLAMA, "model.loss_chunk_size=4000"), 6) == [4000, 2048, 1024, 512]
 
 
-def test_recomputation_never_turns_dropout_on() -> None:
-    full = vary(configuration(MEGALODON), 6, "full", None)
-    assert full is not None
-    assert dict(full.settings) == {"model.use_checkpoint": True, "train.deterministic": False}
-    with_dropout = configuration(MEGALODON, "model.dropout=0.1", "train.deterministic=true")
-    assert vary(with_dropout, 6, "full", None) is None
-    trained_with = vary(configuration(MEGALODON, "model.dropout=0.1"), 6, "full", None)
-    assert trained_with is not None
-    assert dict(trained_with.settings) == {"model.use_checkpoint": True}
-    llama = vary(configuration(LLAMA), 6, "full", None)
-    assert llama is not None
-    assert dict(llama.settings) == {"model.use_checkpoint": True}
+def test_an_older_name_of_a_policy_is_known() -> None:
+    old = configuration(MEGALODON, "model.use_checkpoint=true")
+    assert as_written(old).policy == "full"
+    none = vary(old, 6, "none", None)
+    assert none is not None
+    assert dict(none.settings) == {"model.use_checkpoint": False}
+    dots = vary(configuration(MEGALODON), 6, "dots", None)
+    assert dots is not None
+    assert dict(dots.settings) == {"model.remat": "dots"}
 
 
 def test_policies_are_ordered_by_what_they_recompute() -> None:

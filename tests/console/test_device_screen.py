@@ -8,24 +8,26 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from chomp.device import Gpu, Process
+from chomp.device import Gpu, Process, probe_gpus, recommended_environment
 from chomp_tui.app import ChompApp
 from chomp_tui.engine.machine import Machine, remarks
 from chomp_tui.live.gpu_watch import INTERVAL_SECONDS, KEPT_READINGS, GpuWatch, History, Trail
 from chomp_tui.screens.device import screen as device
-from chomp_tui.screens.device.flag_rules import RuleList
+from chomp_tui.screens.device.flag_rules import RuleList, state
 from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard, card, machine_lines, past, title
 from chomp_tui.screens.device.screen import DeviceScreen
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 from tests.console.hosting import strips
-from tests.device.fake_nvml import READINGS, fake, probe_of
+from tests.device.fake_nvml import READINGS, FakeNvml, fake, probe_of
+from tests.device.machines import GTX_750, MODELS, V100, Model, readings
 
 # Every size and key of a whole screen, in hundreds of frames.
 
@@ -305,6 +307,35 @@ def test_where_runs_compute(name: str, environ: dict[str, str], machine: Machine
     assert said(name, environ, machine) == expected
 
 
+@pytest.mark.parametrize(
+    ("driver", "model", "advice"),
+    [
+        ("550.163.01", MODELS[0], "Install it: pip install 'chomp[cuda12]'"),
+        ("580.95.05", V100, "Install it: pip install 'chomp[cuda12-pre-turing]'"),
+        (
+            "580.95.05",
+            GTX_750,
+            "CPU wheels: NVIDIA GeForce GTX 750 Ti (compute capability 5.0) is older than 5.2, "
+            "which JAX's CUDA wheels need.",
+        ),
+    ],
+)
+def test_the_wheels_to_install_are_those_for_the_driver_and_the_gpu(driver: str, model: Model, advice: str) -> None:
+    probe = probe_gpus(lambda: FakeNvml(readings(driver, [model])))
+    assert remarks(probe, BARE, {})[0].text == f"Runs use {CPU}: JAX is installed without CUDA. {advice}"
+
+
+def test_packages_that_do_not_fit_are_a_warning() -> None:
+    probe = probe_gpus(lambda: FakeNvml(readings("550.163.01", MODELS[:1])))
+    packages = {"jax-cuda13-plugin": version("jaxlib")}
+    _, found = remarks(probe, replace(MACHINE, packages=packages), {})
+    assert found.tone == "warn"
+    assert found.text == (
+        "jax-cuda13-plugin is installed, but NVIDIA driver 550.163.01 is older than 580, which the CUDA 13 wheels "
+        "need; uninstall it with jax-cuda13-pjrt, and install 'chomp[cuda12]' instead."
+    )
+
+
 def test_numbers_that_mean_another_card_than_it_seems() -> None:
     assert said("unequal", {"CUDA_VISIBLE_DEVICES": "0"})[-1].startswith(
         "CUDA_VISIBLE_DEVICES=0 counts the fastest card first, this list by slot; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
@@ -317,20 +348,22 @@ def test_numbers_that_mean_another_card_than_it_seems() -> None:
 async def test_switches_change_what_runs_get_and_outlast_other_screens_and_readings(tmp_path: Path) -> None:
     async with shown(tmp_path, "rtx5090") as (pilot, screen):
         state = screen.chomp.state
-        assert "[x] XLA_FLAGS" in frame(screen)
-        assert state.environment == {}, "an engine applies this one by itself"
+        assert "[ ] XLA_FLAGS" in frame(screen)
+        assert "recommend: yours to switch on" in frame(screen)
+        assert state.environment == {}
+        await pilot.press("space")
+        assert state.environment == {"XLA_FLAGS": FLAG}
         await pilot.press("down", "space")
         assert state.environment == {"XLA_FLAGS": FLAG, PREALLOCATE: "false"}
         await pilot.press("up", "space")
-        assert state.environment == {"XLA_FLAGS": FLAG.replace("false", "true"), PREALLOCATE: "false"}
+        assert state.environment == {PREALLOCATE: "false"}
+        await pilot.press("space")
         await pilot.pause()
         text = frame(screen)
-        assert "[ ] XLA_FLAGS" in text
+        assert "[x] XLA_FLAGS" in text
         assert f"[x] {PREALLOCATE} false" in text
-        assert "off: runs get --xla_gpu_enable_triton_gemm=true instead" in text
-        assert screen.line_to_copy == (
-            f"env XLA_FLAGS=--xla_gpu_enable_triton_gemm=true {PREALLOCATE}=false chomp train CONFIG"
-        )
+        assert "on: runs started here get it" in text
+        assert screen.line_to_copy == f"env XLA_FLAGS={FLAG} {PREALLOCATE}=false chomp train CONFIG"
         assert squeezed(screen.line_to_copy) in squeezed(text)
         await pilot.press("y")
         assert pilot.app.clipboard == screen.line_to_copy
@@ -340,6 +373,23 @@ async def test_switches_change_what_runs_get_and_outlast_other_screens_and_readi
         await pilot.pause()
         assert f"[x] {PREALLOCATE} false" in frame(screen)
         assert screen.query_one(RuleList).highlighted == 1
+
+
+def test_a_flag_that_runs_get_by_themselves_is_refused_by_its_opposite() -> None:
+    triton, _ = recommended_environment(probe_of("rtx5090"), {}, jax_version=(0, 9))
+    assert state(triton, is_on=True) == "apply: every run gets it"
+    assert state(triton, is_on=False) == "off: runs get --xla_gpu_enable_triton_gemm=true instead"
+
+
+async def test_the_old_name_of_the_memory_fraction_leaves_nothing_to_choose(tmp_path: Path) -> None:
+    async with shown(tmp_path, "h100", {"XLA_PYTHON_CLIENT_MEM_FRACTION": ".8"}) as (pilot, screen):
+        text = squeezed(frame(screen))
+        assert "[–] XLA_PYTHON_CLIENT_MEM_FRACTION .9" in text
+        assert "kept as you set it: XLA_PYTHON_CLIENT_MEM_FRACTION=.8" in text
+        assert "JAX refuses the new name, XLA_CLIENT_MEM_FRACTION, beside this old one" in text
+        await pilot.press("space")
+        assert screen.chomp.state.environment == {}
+        assert screen.line_to_copy == "chomp train CONFIG"
 
 
 async def test_what_the_user_has_set_is_shown_and_stays(tmp_path: Path) -> None:
@@ -358,7 +408,7 @@ async def test_what_the_user_has_set_is_shown_and_stays(tmp_path: Path) -> None:
 
 
 async def test_cards_that_need_nothing_have_no_switches(tmp_path: Path) -> None:
-    async with shown(tmp_path, "h100") as (pilot, screen):
+    async with shown(tmp_path, "no_permission") as (pilot, screen):
         assert "These GPUs need no environment variables." in frame(screen)
         await pilot.press("space", "y", "t")
         assert screen.chomp.state.environment == {}
@@ -393,11 +443,11 @@ async def test_flags_are_tested_off_the_screen_s_thread(
         assert "testing the flags" in frame(screen)
         answer.set()
         await until(pilot, lambda: expected in frame(screen))
-        assert [flags for flags, _ in asked] == [f"--a {FLAG}"]
+        assert [flags for flags, _ in asked] == ["--a"]
         assert asked[0][1] != threading.get_ident()
         await pilot.press("space")
         await until(pilot, lambda: len(asked) == 2 and expected in frame(screen))
-        assert asked[1][0] == f"--a {FLAG.replace('false', 'true')}", "other flags are tested as they are chosen"
+        assert asked[1][0] == f"--a {FLAG}", "other flags are tested as they are chosen"
 
 
 # Reading again ---------------------------------------------------------------------------

@@ -19,11 +19,13 @@ from tests.device.fake_nvml import probe_of
 FLAG = "--xla_gpu_enable_triton_gemm=false"
 UNFLAG = "--xla_gpu_enable_triton_gemm=true"
 PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
-TRITON, MEMORY = "blackwell-triton-gemm", "blackwell-preallocate"
+TRITON, MEMORY = "blackwell-triton-gemm", "desktop-preallocate"
+# The last version with which runs get the Triton flag by themselves, and the first with which they do not.
+BEFORE, AFTER = (0, 9), (0, 10)
 
 
-def decisions(environ: dict[str, str], name: str = "rtx5090"):
-    return recommended_environment(probe_of(name), environ)
+def decisions(environ: dict[str, str], name: str = "rtx5090", jax_version: tuple[int, int] = BEFORE):
+    return recommended_environment(probe_of(name), environ, jax_version=jax_version)
 
 
 def test_what_an_engine_applies_by_itself_is_on_and_the_rest_is_off() -> None:
@@ -42,6 +44,16 @@ def test_the_variables_hold_the_whole_choice(on: set[str]) -> None:
         assert apply(after, decisions(after)) == after
         assert after["XLA_FLAGS"].split()[-1] == (FLAG if TRITON in on else UNFLAG)
         assert after.get(PREALLOCATE) == ("false" if MEMORY in on else None)
+
+
+@pytest.mark.parametrize("on", [set(), {TRITON}, {MEMORY}, {TRITON, MEMORY}], ids=["none", "triton", "memory", "both"])
+def test_what_is_only_recommended_is_off_until_it_is_chosen(on: set[str]) -> None:
+    found = decisions({}, jax_version=AFTER)
+    assert defaults(found) == frozenset()
+    assert all(is_open(decision) for decision in found)
+    chosen = chosen_environment({}, found, frozenset(on))
+    assert switched_on(found, chosen) == on
+    assert chosen == ({"XLA_FLAGS": FLAG} if TRITON in on else {}) | ({PREALLOCATE: "false"} if MEMORY in on else {})
 
 
 def test_the_user_s_flags_come_first_and_once() -> None:
@@ -77,7 +89,7 @@ def test_opposites(flag: str, other: str | None) -> None:
 
 def test_every_automatic_rule_can_be_refused() -> None:
     for rule in RULES:
-        if rule.automatic:
+        if rule.automatic_below is not None:
             assert opposite(rule.value), f"{rule.name}: its switch could not be turned off"
 
 
@@ -90,4 +102,4 @@ def test_the_line_does_in_a_shell_what_the_choice_does_here() -> None:
     assert line_to_copy({}, decisions({}), frozenset(), "chomp train c.yaml") == (
         f"env XLA_FLAGS={UNFLAG} chomp train c.yaml"
     )
-    assert line_to_copy({}, decisions({}, "h100"), frozenset(), "chomp train c.yaml") == "chomp train c.yaml"
+    assert line_to_copy({}, decisions({}, "no_driver"), frozenset(), "chomp train c.yaml") == "chomp train c.yaml"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -84,3 +85,44 @@ def test_what_is_not_installed_is_installed_first(checkout: Path) -> None:
         [make(), "--dry-run", "run"], cwd=checkout, env=environ(), capture_output=True, text=True, check=True
     )
     assert done.stdout.index("pip install") < done.stdout.index("chomp train configs/quickstart.yaml")
+
+
+@pytest.fixture
+def with_gpu(checkout: Path) -> Path:
+    """The same, not installed yet, with a Python that runs and an `nvidia-smi` that lists an old driver's card."""
+    (checkout / ".venv" / ".run").unlink()
+    (checkout / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    chooser = checkout / "chomp" / "device" / "wheels.py"
+    chooser.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "chomp" / "device" / "wheels.py", chooser)
+    driver = checkout / "driver" / "nvidia-smi"
+    driver.parent.mkdir()
+    driver.write_text(f"#!/bin/sh\necho asked >> {checkout}/asked\necho '550.163.01, 8.9, NVIDIA GeForce RTX 4090'\n")
+    driver.chmod(0o755)
+    return checkout
+
+
+def dry_run(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = f"{checkout / 'driver'}:{os.environ['PATH']}"
+    command = [make(), "--dry-run", *arguments]
+    return subprocess.run(command, cwd=checkout, env=environ(PATH=path), capture_output=True, text=True, check=True)
+
+
+@pytest.mark.parametrize(("target", "extras"), [("run", "[cuda12]"), ("fast", "[dev,cuda12]")])
+def test_the_driver_chooses_the_cuda_wheels_and_is_asked_once(target: str, extras: str, with_gpu: Path) -> None:
+    done = dry_run(with_gpu, target)
+    assert f"installing '.{extras}' into .venv" in done.stdout
+    assert done.stderr == "CUDA 12 wheels: NVIDIA driver 550.163.01 is older than 580, which the CUDA 13 wheels need.\n"
+    assert (with_gpu / "asked").read_text() == "asked\n"
+
+
+@pytest.mark.parametrize(("choice", "extras"), [("cuda13", "[cuda13]"), ("", "")])
+def test_the_user_s_choice_of_wheels_stands(choice: str, extras: str, with_gpu: Path) -> None:
+    done = dry_run(with_gpu, "run", f"CUDA={choice}")
+    assert f"installing '.{extras}' into .venv" in done.stdout
+    assert not (with_gpu / "asked").exists()
+
+
+def test_the_driver_is_not_asked_where_nothing_is_installed(with_gpu: Path) -> None:
+    dry_run(with_gpu, "help")
+    assert not (with_gpu / "asked").exists()

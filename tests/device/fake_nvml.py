@@ -88,13 +88,27 @@ class FakeNvml:
         return answer(gpu["mig"])
 
     def nvmlDeviceGetComputeRunningProcesses(self, gpu):
-        return [
-            SimpleNamespace(pid=process["pid"], usedGpuMemory=process["memory"]) for process in answer(gpu["processes"])
-        ]
+        return listed(gpu["processes"])
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, gpu):
+        return listed(gpu["graphics"])
+
+    def nvmlDeviceGetDisplayActive(self, gpu):
+        return answer(gpu["display_active"])
 
     def nvmlSystemGetProcessName(self, pid):
-        names = {process["pid"]: process["name"] for gpu in self._readings["gpus"] for process in gpu["processes"]}
+        names = {
+            process["pid"]: process["name"]
+            for gpu in self._readings["gpus"]
+            for kind in ("processes", "graphics")
+            if isinstance(gpu.get(kind), list)
+            for process in gpu[kind]
+        }
         return answer(names[pid])
+
+
+def listed(processes: Any) -> list[SimpleNamespace]:
+    return [SimpleNamespace(pid=process["pid"], usedGpuMemory=process["memory"]) for process in answer(processes)]
 
 
 def fake(name: str) -> FakeNvml:

@@ -1,50 +1,122 @@
 """From GPUs and the user's environment to decisions."""
 
 import pytest
+from jaxlib import xla_client
 
 from chomp.device import (
     RULES,
     apply,
     changes,
     environment_report,
+    probe_gpus,
     recommended_environment,
     shell_line,
     visible_gpus,
 )
-from tests.device.fake_nvml import probe_of
+from tests.device.fake_nvml import FakeNvml, probe_of
+from tests.device.machines import MACHINES, MODELS, readings
 
 FLAG = "--xla_gpu_enable_triton_gemm=false"
 PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
+FRACTION = "XLA_CLIENT_MEM_FRACTION"
+OLD_FRACTION = "XLA_PYTHON_CLIENT_MEM_FRACTION"
+# The last version with which runs get the Triton flag by themselves, and the first with which they do not.
+BEFORE, AFTER = (0, 9), (0, 10)
 
 
-def actions(name, environ):
-    return [(decision.variable, decision.action) for decision in recommended_environment(probe_of(name), environ)]
+def decide(name, environ, jax_version=None):
+    return recommended_environment(probe_of(name), environ, jax_version=jax_version)
 
 
-def test_blackwell_desktop_cards():
-    decisions = recommended_environment(probe_of("rtx5090"), {})
+def actions(name, environ, jax_version=None):
+    return [(decision.variable, decision.action) for decision in decide(name, environ, jax_version)]
+
+
+@pytest.mark.parametrize(("jax_version", "action"), [(BEFORE, "apply"), (AFTER, "recommend"), ((1, 0), "recommend")])
+def test_blackwell_desktop_cards(jax_version, action):
+    decisions = decide("rtx5090", {}, jax_version)
     assert [(d.variable, d.value, d.action) for d in decisions] == [
-        ("XLA_FLAGS", FLAG, "apply"),
+        ("XLA_FLAGS", FLAG, action),
         (PREALLOCATE, "false", "recommend"),
     ]
-    assert apply({}, decisions) == {"XLA_FLAGS": FLAG}
+    assert apply({}, decisions) == ({"XLA_FLAGS": FLAG} if action == "apply" else {})
     assert apply({}, decisions, recommended=True) == {"XLA_FLAGS": FLAG, PREALLOCATE: "false"}
 
 
-@pytest.mark.parametrize(
-    "name", ["rtx4090", "h100", "h200", "b200", "no_permission", "mig", "wsl", "no_driver", "no_gpu"]
-)
-def test_silent_on_others(name):
-    assert recommended_environment(probe_of(name), {}) == []
+def test_the_installed_jax_applies_nothing_by_itself():
+    assert apply({}, decide("rtx5090", {})) == {}
+
+
+@pytest.mark.parametrize("name", ["no_permission", "mig", "wsl", "no_driver", "no_gpu"])
+def test_silent_where_the_driver_does_not_tell(name):
+    assert decide(name, {}, BEFORE) == []
+
+
+@pytest.mark.parametrize("name", ["rtx4090", "h100", "h200", "b200"])
+def test_without_a_desktop_jax_may_take_more_memory(name):
+    [decision] = decide(name, {}, BEFORE)
+    assert (decision.variable, decision.value, decision.action) == (FRACTION, ".9", "recommend")
+
+
+@pytest.mark.parametrize(("driver", "model"), MACHINES)
+@pytest.mark.parametrize("desktop", [True, False])
+@pytest.mark.parametrize("jax_version", [BEFORE, AFTER])
+def test_every_driver_and_card(driver, model, desktop, jax_version):
+    probe = probe_gpus(lambda: FakeNvml(readings(driver, [model], desktop=desktop)))
+    found = [(d.variable, d.action) for d in recommended_environment(probe, {}, jax_version=jax_version)]
+    triton = [("XLA_FLAGS", "apply" if jax_version == BEFORE else "recommend")] if model.capability >= (12, 0) else []
+    assert found == [*triton, (PREALLOCATE if desktop else FRACTION, "recommend")]
+
+
+def test_a_desktop_on_one_of_two_cards_counts():
+    machine = readings("580.95.05", MODELS[4:6])
+    assert memory_rules(machine) == [FRACTION]
+    machine["gpus"][1]["display_active"] = 1
+    assert memory_rules(machine) == [PREALLOCATE]
+    machine["gpus"][1]["display_active"] = {"error": 3}
+    assert memory_rules(machine) == [], "what is not told is no answer"
+    assert memory_rules(machine, {"CUDA_VISIBLE_DEVICES": "0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}) == [FRACTION]
+
+
+def test_a_gpu_that_shares_the_machine_s_memory_is_left_alone():
+    machine = readings("580.95.05", MODELS[4:5])
+    machine["gpus"][0]["memory"] = {"error": 3}
+    assert memory_rules(machine) == []
+
+
+def memory_rules(machine, environ=None):
+    decisions = recommended_environment(probe_gpus(lambda: FakeNvml(machine)), environ or {})
+    return [decision.variable for decision in decisions if decision.variable != "XLA_FLAGS"]
+
+
+@pytest.mark.parametrize(("value", "action"), [(".9", "already set"), ("0.90", "already set"), (".8", "kept")])
+@pytest.mark.parametrize("name", [FRACTION, OLD_FRACTION])
+def test_the_users_fraction_stands_under_either_name(name, value, action):
+    environ = {name: value}
+    [decision] = decide("h100", environ)
+    assert (decision.variable, decision.action, decision.current) == (name, action, value)
+    assert ("JAX refuses the new name, XLA_CLIENT_MEM_FRACTION, beside this old one" in decision.why) == (
+        name == OLD_FRACTION
+    )
+    assert apply(environ, [decision], recommended=True) == environ
+    assert shell_line(environ, [decision], "chomp train c.yaml") == "chomp train c.yaml"
+
+
+def test_the_old_name_of_the_fraction_is_one_that_jax_refuses_beside_the_new_one(monkeypatch):
+    monkeypatch.setenv(FRACTION, ".9")
+    assert xla_client.generate_pjrt_gpu_plugin_options()["memory_fraction"] == 0.9
+    monkeypatch.setenv(OLD_FRACTION, ".9")
+    with pytest.raises(ValueError, match=FRACTION):
+        xla_client.generate_pjrt_gpu_plugin_options()
 
 
 def test_one_of_two_cards_is_enough():
-    assert actions("unequal", {}) == [("XLA_FLAGS", "apply"), (PREALLOCATE, "recommend")]
+    assert actions("unequal", {}, BEFORE) == [("XLA_FLAGS", "apply"), (PREALLOCATE, "recommend")]
 
 
 def test_flags_are_appended_to_the_users():
     environ = {"XLA_FLAGS": "--xla_dump_to=/tmp/x", "HOME": "/h"}
-    decisions = recommended_environment(probe_of("rtx5090"), environ)
+    decisions = decide("rtx5090", environ, BEFORE)
     assert apply(environ, decisions) == {"XLA_FLAGS": f"--xla_dump_to=/tmp/x {FLAG}", "HOME": "/h"}
     assert changes(environ, decisions) == {"XLA_FLAGS": f"--xla_dump_to=/tmp/x {FLAG}"}
     assert environ == {"XLA_FLAGS": "--xla_dump_to=/tmp/x", "HOME": "/h"}
@@ -64,7 +136,7 @@ def test_flags_are_appended_to_the_users():
 )
 def test_the_users_flag_stands(flags, action):
     environ = {"XLA_FLAGS": flags}
-    decisions = recommended_environment(probe_of("rtx5090"), environ)
+    decisions = decide("rtx5090", environ, BEFORE)
     assert decisions[0].action == action
     expected = flags if action != "apply" else f"{flags} {FLAG}".strip()
     assert apply(environ, decisions, recommended=True)["XLA_FLAGS"] == expected
@@ -114,7 +186,7 @@ def test_visible_devices(environ, indices):
 
 
 def test_a_hidden_card_needs_nothing():
-    assert actions("unequal", {"CUDA_VISIBLE_DEVICES": "GPU-4090"}) == []
+    assert actions("unequal", {"CUDA_VISIBLE_DEVICES": "GPU-4090"}) == [(FRACTION, "recommend")]
     assert actions("rtx5090", {"CUDA_VISIBLE_DEVICES": ""}) == []
 
 
@@ -151,5 +223,5 @@ def test_every_rule_says_why_and_whence():
     for rule in RULES:
         assert rule.why
         assert "http" in rule.source
-        assert rule.at_least < rule.below
+        assert (rule.at_least or (0, 0)) < (rule.below or (99, 0))
     assert len({rule.name for rule in RULES}) == len(RULES)

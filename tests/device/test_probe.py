@@ -8,6 +8,9 @@ import pytest
 from chomp.device import Gpu, Process, probe_gpus
 from chomp.device.probe import load_nvml
 from tests.device.fake_nvml import READINGS, FakeNvml, fake, probe_of
+from tests.device.machines import MODELS, readings
+
+XORG = {"pid": 2114, "memory": 2, "name": "Xorg"}
 
 
 def test_all_readings():
@@ -26,7 +29,8 @@ def test_all_readings():
             power_watts=31.25,
             power_limit_watts=575.0,
             mig=None,
-            processes=(Process(2114, 402_653_184, "/usr/lib/xorg/Xorg"),),
+            processes=(Process(2114, 402_653_184, "/usr/lib/xorg/Xorg", draws=True),),
+            desktop=True,
             unavailable={"mig": "not supported by this device"},
         ),
     )
@@ -52,7 +56,8 @@ def test_no_permission_gives_none_and_the_reason():
     assert (gpu.memory_total_bytes, gpu.memory_used_bytes, gpu.utilisation_percent, gpu.processes, gpu.mig) == (
         None,
     ) * 5
-    assert gpu.unavailable == dict.fromkeys(("memory", "utilisation_percent", "processes", "mig"), refused)
+    assert gpu.desktop is None
+    assert gpu.unavailable == dict.fromkeys(("memory", "utilisation_percent", "processes", "desktop", "mig"), refused)
     assert gpu.name == "NVIDIA H100 80GB HBM3"
 
 
@@ -77,6 +82,34 @@ def test_wsl_hides_processes():
 def test_idle_is_not_absent():
     [gpu] = probe_of("rtx4090").gpus
     assert (gpu.utilisation_percent, gpu.processes) == (0, ())
+
+
+@pytest.mark.parametrize(
+    ("display", "graphics", "desktop"),
+    [
+        (1, [], True),
+        (0, [XORG], True),
+        ({"error": 3}, [XORG], True),
+        (1, {"error": 4}, True),
+        (0, [], False),
+        (0, {"error": 4}, None),
+        ({"error": 3}, [], None),
+        ({"error": 3}, {"error": 4}, None),
+    ],
+)
+def test_a_desktop_is_a_display_or_a_process_that_draws(display, graphics, desktop):
+    machine = readings("580.95.05", MODELS[:1])
+    machine["gpus"][0] |= {"display_active": display, "graphics": graphics}
+    [gpu] = probe_gpus(lambda: FakeNvml(machine)).gpus
+    assert gpu.desktop is desktop
+    assert ("desktop" in gpu.unavailable) == (desktop is None)
+
+
+def test_a_process_that_computes_and_draws_is_listed_once():
+    machine = readings("580.95.05", MODELS[:1])
+    machine["gpus"][0] |= {"processes": [{"pid": 7, "memory": 1, "name": "train"}, XORG], "graphics": [XORG]}
+    [gpu] = probe_gpus(lambda: FakeNvml(machine)).gpus
+    assert gpu.processes == (Process(7, 1, "train"), Process(2114, 2, "Xorg", draws=True))
 
 
 def test_a_lost_gpu_does_not_hide_the_others():
@@ -117,12 +150,12 @@ def test_the_library_is_closed_again():
 
 
 def test_old_libraries_answer_in_bytes_and_names_may_hold_control_characters():
-    readings = json.loads((READINGS / "rtx5090.json").read_text())
-    readings["driver"] = b"470.1"
-    readings["gpus"][0]["processes"][0]["name"] = "a\x1b[2Jb"
-    found = probe_gpus(lambda: FakeNvml(readings))
+    recorded = json.loads((READINGS / "rtx5090.json").read_text())
+    recorded["driver"] = b"470.1"
+    recorded["gpus"][0]["graphics"][0]["name"] = "a\x1b[2Jb"
+    found = probe_gpus(lambda: FakeNvml(recorded))
     assert found.driver == "470.1"
-    assert found.gpus[0].processes == (Process(2114, 402_653_184, "a?[2Jb"),)
+    assert found.gpus[0].processes == (Process(2114, 402_653_184, "a?[2Jb", draws=True),)
 
 
 @pytest.mark.parametrize("file", sorted(READINGS.glob("*.json")), ids=lambda file: file.stem)

@@ -15,6 +15,7 @@ from megalodon_jax.layers.complex_ema import ComplexEMA
 
 from chomp.model.build import build_model
 from chomp.model.cema import BlockwiseEMA
+from chomp.model.cema_kernel import KernelEMA
 from chomp.model.megalodon import computed_by_documents
 from chomp.model.paths import named_leaves
 from chomp.model.swap_layers import swap_layer
@@ -30,14 +31,23 @@ DECAYS = {"none left": 40.0, "little left": 4.0, "usual": 0.0, "hardly any lost"
 
 Arrays = dict[str, Any]
 
+FORMS: dict[str, tuple[type[BlockwiseEMA], Arrays]] = {
+    "blockwise": (BlockwiseEMA, {}),
+    "parallel": (BlockwiseEMA, {"parallel": True}),
+    "kernel": (KernelEMA, {"interpret": True}),
+    "kernel of several chunks": (KernelEMA, {"interpret": True, "chunk": 32}),
+}
+every_form = pytest.mark.parametrize("form", FORMS)
 
-def module(logit: float = 0.0, block: int = 16) -> BlockwiseEMA:
+
+def module(logit: float = 0.0, form: str = "blockwise", **settings: Any) -> BlockwiseEMA:
     """A module with complex outputs whose decay factors lie around a logit."""
+    kind, own = FORMS[form]
     rng = np.random.default_rng(3)
     made = ComplexEMA(DIM, NDIM, key=jax.random.key(1))
     made = eqx.tree_at(lambda m: m.gamma_imag, made, jnp.asarray(rng.normal(size=(DIM, NDIM)), jnp.float32))
     made = eqx.tree_at(lambda m: (m.alpha, m.delta), made, replace_fn=lambda value: value + logit)
-    return swap_layer(made, BlockwiseEMA, block=block)
+    return swap_layer(made, kind, **own, **settings)
 
 
 def library(ema: BlockwiseEMA) -> ComplexEMA:
@@ -130,15 +140,17 @@ ROWS_OF_DOCUMENTS: dict[str, Callable[[int], np.ndarray]] = {
 }
 
 
+@every_form
 @pytest.mark.parametrize("rows", ROWS_OF_DOCUMENTS)
-def test_outputs_and_gradients_are_those_of_float64(rows: str) -> None:
+def test_outputs_and_gradients_are_those_of_float64(rows: str, form: str) -> None:
     first = ROWS_OF_DOCUMENTS[rows](70)
-    assert_same(module(), np.stack([first, documents(70, (3, 33))]).astype(np.int32))
+    assert_same(module(form=form), np.stack([first, documents(70, (3, 33))]).astype(np.int32))
 
 
+@every_form
 @pytest.mark.parametrize("decay", DECAYS)
-def test_extreme_decays_lose_nothing(decay: str) -> None:
-    assert_same(module(DECAYS[decay]), np.stack([documents(70, ()), documents(70, (3, 33))]))
+def test_extreme_decays_lose_nothing(decay: str, form: str) -> None:
+    assert_same(module(DECAYS[decay], form), np.stack([documents(70, ()), documents(70, (3, 33))]))
 
 
 @pytest.mark.compile
@@ -147,11 +159,14 @@ def test_extreme_decays_lose_nothing(decay: str) -> None:
     data=st.data(),
     length=st.sampled_from([1, 17, 48]),
     block=st.sampled_from([4, 16]),
+    form=st.sampled_from(list(FORMS)),
     decay=st.sampled_from(list(DECAYS.values())),
 )
-def test_any_boundaries_lengths_blocks_and_decays(data: st.DataObject, length: int, block: int, decay: float) -> None:
+def test_any_boundaries_lengths_blocks_and_decays(
+    data: st.DataObject, length: int, block: int, form: str, decay: float
+) -> None:
     ids = st.lists(st.integers(0, 3), min_size=length, max_size=length)
-    assert_same(module(decay, block), np.array([data.draw(ids), data.draw(ids)], np.int32))
+    assert_same(module(decay, form, block=block), np.array([data.draw(ids), data.draw(ids)], np.int32))
 
 
 @pytest.mark.parametrize("segmented", [False, True])
@@ -165,11 +180,12 @@ def test_the_library_says_the_same(segmented: bool) -> None:
         assert_close(ours[1][name], theirs[1][name], GRADIENT_ERROR, name)
 
 
-def test_bf16_inputs_give_bf16_outputs_of_fp32_sums() -> None:
+@every_form
+def test_bf16_inputs_give_bf16_outputs_of_fp32_sums(form: str) -> None:
     x, weights = inputs(70, jnp.bfloat16)
     weights = weights.astype(jnp.bfloat16).astype(jnp.float32)
     segment_ids = np.stack([documents(70, (9, 40)), documents(70, (1, 64))])
-    y, gradients = outputs_and_gradients(module(), x, weights, jnp.asarray(segment_ids))
+    y, gradients = outputs_and_gradients(module(form=form), x, weights, jnp.asarray(segment_ids))
     exact_y, exact = in_float64(module(), x, weights, segment_ids)
     assert y.dtype == gradients["x"].dtype == jnp.bfloat16
     assert_close(y, exact_y, 2**-8, "y")
@@ -201,12 +217,13 @@ def test_a_state_and_documents_are_refused_as_in_the_library() -> None:
         module()(x, jnp.zeros((ROWS, DIM, NDIM), jnp.complex64), segment_ids=jnp.ones((ROWS, 40), jnp.int32))
 
 
-def test_no_position_sees_what_comes_later_or_another_document() -> None:
+@every_form
+def test_no_position_sees_what_comes_later_or_another_document(form: str) -> None:
     """Not even as a NaN."""
     x, _ = inputs(70)
     segment_ids = jnp.asarray(np.stack([documents(70, (20, 45))] * ROWS))
-    clean, _ = module()(x, segment_ids=segment_ids)
-    spoiled, _ = module()(x.at[:, :, 30].set(jnp.nan), segment_ids=segment_ids)
+    clean, _ = module(form=form)(x, segment_ids=segment_ids)
+    spoiled, _ = module(form=form)(x.at[:, :, 30].set(jnp.nan), segment_ids=segment_ids)
     untouched = np.r_[0:30, 45:70]
     np.testing.assert_array_equal(np.asarray(clean)[..., untouched], np.asarray(spoiled)[..., untouched])
     assert np.isnan(np.asarray(spoiled)[..., 30:45]).all()

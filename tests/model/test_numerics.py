@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +9,13 @@ import pytest
 
 from chomp.model.base import ModelInputs
 from chomp.model.build import build_model
-from tests.model.tiny import model_config, packed_batch
+from chomp.train.blueprint import build_blueprint
+from chomp.train.footprint import activation_bytes
+from tests.model.tiny import model_config, packed_batch, tiny_config
 
 
-def loss_and_grads(deterministic: bool = True, **changes: Any) -> tuple[Any, Any]:
-    model_def = build_model(model_config(**changes), deterministic=deterministic)
+def loss_and_grads(deterministic: bool = True, backend: str = "megalodon", **changes: Any) -> tuple[Any, Any]:
+    model_def = build_model(model_config(backend, **changes), deterministic=deterministic)
     batch = packed_batch(2)
     rows = jax.tree.map(jnp.asarray, (batch.input_ids[0], batch.labels[0], batch.segment_ids[0]))
 
@@ -37,7 +38,7 @@ def assert_close(first: Any, second: Any, rtol: float, atol: float) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"use_checkpoint": True, "deterministic": False}, {"loss_chunk_size": 7}, {"cema": "associative"}],
+    [{"remat": "full", "deterministic": False}, {"loss_chunk_size": 7}, {"cema": "associative"}],
     ids=["recomputation", "chunked head", "associative scan"],
 )
 def test_same_loss_and_gradients(plain: tuple[Any, Any], changes: dict[str, Any]) -> None:
@@ -54,17 +55,22 @@ def test_bf16_products_give_nearly_the_fp32_loss(plain: tuple[Any, Any]) -> None
     assert {leaf.dtype.name for leaf in jax.tree.leaves(grads)} == {"float32"}
 
 
-def test_recomputation_lowers_to_more_work_only_when_training() -> None:
-    """The library recomputes only where dropout may act, so a deterministic model would silently not."""
-    batch = packed_batch(2)
+@pytest.mark.parametrize("backend", ["megalodon", "llama"])
+def test_each_policy_recomputes_and_changes_nothing(backend: str) -> None:
+    """What is kept becomes less from `none` to `full`; losses and gradients stay."""
+    found, kept = {}, {}
+    for policy in ("none", "attention", "dots", "full"):
+        found[policy] = loss_and_grads(backend=backend, remat=policy, num_layers=2)
+        config = tiny_config(backend, model={"remat": policy, "num_layers": 2})
+        kept[policy] = activation_bytes(build_blueprint(config, "cpu").model_def, config)
+    for policy, (loss, grads) in found.items():
+        np.testing.assert_allclose(loss, found["none"][0], rtol=1e-6)
+        assert_close(jax.tree.leaves(grads), jax.tree.leaves(found["none"][1]), rtol=1e-4, atol=1e-4)
+        assert policy == "none" or kept[policy] < kept["none"]
+    assert kept["full"] == min(kept.values())
 
-    def lowered(deterministic: bool) -> str:
-        model_def = build_model(model_config(use_checkpoint=True), deterministic=deterministic)
-        params = model_def.abstract()
-        rows = jax.tree.map(jnp.asarray, (batch.input_ids[0], batch.labels[0], batch.segment_ids[0]))
-        key = model_def.dropout_key(jax.random.key(0))
-        loss = eqx.filter_grad(lambda p: model_def.combine(p).loss_sum(ModelInputs(*rows), key=key)[0])
-        return str(jax.make_jaxpr(loss)(params))
 
-    assert "remat" in lowered(deterministic=False)
-    assert "remat" not in lowered(deterministic=True)
+def test_the_older_name_of_full_is_the_same_program() -> None:
+    (loss, grads), (other, others) = loss_and_grads(remat="full"), loss_and_grads(use_checkpoint=True)
+    assert loss == other
+    jax.tree.map(np.testing.assert_array_equal, grads, others)

@@ -73,6 +73,24 @@ def test_muon_s_update_is_nearly_orthogonal_and_scaled_by_width() -> None:
     assert values.max() < 1.3
 
 
+def test_muon_s_iterations_in_bf16_round_and_keep_the_direction_and_the_state() -> None:
+    rule: dict[str, Any] = {"name": "muon", "weight_decay": 0.0}
+    params, exact = made("megalodon", **rule)
+    _, rounded = made("megalodon", **rule, muon={"ns_dtype": "bfloat16"})
+    grads = gradients(params)
+    paths = [jax.tree.map(jnp.shape, jax.eval_shape(one.transform.init, params)) for one in (exact, rounded)]
+    assert jax.tree.leaves(paths[0]) == jax.tree.leaves(paths[1])
+    shares = []
+    for one, other in zip(
+        *(jax.tree.leaves(first_update(rule, params, grads)) for rule in (exact, rounded)), strict=True
+    ):
+        assert one.dtype == other.dtype
+        shares.append(float(jnp.abs(one - other).max() / jnp.abs(one).max()))
+    # bf16 has 8 bits; what Muon does not update is the same.
+    assert 2**-12 < max(shares) < 2**-3
+    assert min(shares) == 0.0
+
+
 def test_muon_s_width_scale_counts_outputs_over_inputs() -> None:
     """fc2 maps 48 to 32, so it is not enlarged; fc1 maps 32 to 48, so it is."""
     params, optimizer = made("megalodon", name="muon", weight_decay=0.0, muon={"lr_scale": 1.0})

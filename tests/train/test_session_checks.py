@@ -8,9 +8,17 @@ import pytest
 
 from chomp.config.load import parse_config
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
+from chomp.device import problems
 from chomp.errors import DeviceError
+from chomp.record.codec import decode
+from chomp.record.events import RunStarted, Warned
 from chomp.record.rundir import RunDir
+from chomp.train import machine, session
 from chomp.train.session import _open_tokenizer, require_device
+from tests.device.fake_nvml import probe_of
+from tests.in_process import run
+
+CONFIG = Path(__file__).parents[2] / "configs" / "debug_smoke.yaml"
 
 
 def test_no_gpu_and_no_leave_to_use_the_cpu() -> None:
@@ -24,12 +32,37 @@ def test_no_gpu_and_no_leave_to_use_the_cpu() -> None:
     assert caught.value.exit_code == 4
 
 
+def test_packages_that_keep_jax_from_the_gpu_are_named() -> None:
+    config = parse_config("train: {allow_cpu: false}", source="test").config
+    with pytest.raises(DeviceError) as caught:
+        require_device(config, ["the driver is too old", "another reason"])
+    assert str(caught.value) == "JAX does not use the GPU: the driver is too old"
+
+
+def test_cuda_packages_are_recorded_and_what_does_not_fit_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = {"jax-cuda13-plugin": "0.10.2", "nvidia-cuda-nvrtc": "13.2.51"}
+    monkeypatch.setattr(machine, "cuda_packages", lambda: packages)
+    monkeypatch.setattr(session, "cuda_packages", lambda: packages)
+    monkeypatch.setattr(session, "probe_gpus", lambda: probe_of("rtx5090"))
+    # The engine computes on the CPU of this machine; only its judgement is to see a GPU.
+    monkeypatch.setattr(session, "problems", lambda probe, environ, found: problems(probe, {}, found, jaxlib="0.10.2"))
+    done = run("train", CONFIG, "--run-dir", tmp_path / "run", "-o", "train.steps=3")
+    assert done.returncode == 0, done.stderr
+    events = [decode(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    [started] = [event for event in events if isinstance(event, RunStarted)]
+    assert started.versions.items() >= packages.items()
+    [warned] = [event for event in events if isinstance(event, Warned) and event.topic == "device"]
+    assert warned.message.startswith("nvidia-cuda-nvrtc 13.2.51: NVRTC 13.1 to 13.3 fails on some kernels")
+
+
 def test_a_snapshot_torn_before_the_first_checkpoint_is_not_read(tmp_path: Path) -> None:
     config = parse_config("train: {allow_cpu: true}", source="test").config
-    run = RunDir(tmp_path)
-    run.tokenizer.mkdir()
-    run.config_resolved.write_text('{"data": {"tokenizer": {}}}')
-    assert _open_tokenizer(config, run, resuming=True).vocab_size == 259
+    folder = RunDir(tmp_path)
+    folder.tokenizer.mkdir()
+    folder.config_resolved.write_text('{"data": {"tokenizer": {}}}')
+    assert _open_tokenizer(config, folder, resuming=True).vocab_size == 259
 
 
 def test_a_snapshot_replaces_what_stood_there_whole(tmp_path: Path) -> None:

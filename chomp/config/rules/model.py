@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from chomp.config.presets import MODEL_PRESETS
 from chomp.config.problems import Problem
-from chomp.config.rules.arithmetic import byte_ids, has_dropout, is_deterministic, round_up, vocab_size
+from chomp.config.rules.arithmetic import byte_ids, has_dropout, round_up, vocab_size
 from chomp.config.schema import Config
 
 
@@ -155,17 +155,6 @@ def _output(config: Config) -> Iterator[Problem]:
         )
 
 
-def _recomputation(config: Config) -> Iterator[Problem]:
-    if config.model.backend == "megalodon" and config.model.use_checkpoint and is_deterministic(config):
-        got = "true" if config.train.deterministic else "null and all dropout rates are 0, which means true"
-        yield Problem(
-            "model.use_checkpoint",
-            f"needs train.deterministic: false, and it is {got}; the model recomputes activations "
-            "only on its training path, and with dropout rates of 0 that path gives the same numbers",
-            also=("train.deterministic",),
-        )
-
-
 def _dropout_note(config: Config) -> Iterator[str]:
     if config.train.deterministic and has_dropout(config):
         yield "train.deterministic is true: the dropout rates in model are not used"
@@ -183,5 +172,5 @@ def _chunk_note(config: Config) -> Iterator[str]:
         )
 
 
-RULES = (_dimensions, _llama, _streams, _moving_average, _preset, _vocabulary, _output, _recomputation)
+RULES = (_dimensions, _llama, _streams, _moving_average, _preset, _vocabulary, _output)
 NOTES = (_dropout_note, _chunk_note)

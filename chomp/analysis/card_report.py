@@ -1,0 +1,136 @@
+"""How a configuration would train on a card that is not in this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from chomp.analysis.aot import CardProgram, compile_for
+from chomp.config import Config
+from chomp.data.tokenizers import Tokenizer
+from chomp.device.cards import Card
+from chomp.errors import DeviceError
+from chomp.train.blueprint import Blueprint, build_blueprint
+
+
+@dataclass(frozen=True)
+class Split:
+    """A micro-batch that was compiled.
+
+    Attributes:
+        batch_size: rows in it.
+        grad_accum: so many of them are a step; their product is the configuration's.
+        memory: bytes of the compiled step, None where XLA could not compile it.
+    """
+
+    batch_size: int
+    grad_accum: int
+    memory: int | None
+
+
+@dataclass(frozen=True)
+class CardReport:
+    """The compiled step, and what it means.
+
+    Attributes:
+        fits: whether the step's memory is within the pool that JAX takes by default.
+        tried: splits of the same rows per step into micro-batches, the configuration's first.
+        largest: the largest micro-batch of them that fits.
+        mfu_bound: model FLOPs utilization that none of the bounds forbids.
+    """
+
+    program: CardProgram
+    fits: bool
+    tried: tuple[Split, ...]
+    largest: Split | None
+    seconds: dict[str, float]
+    mfu_bound: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        program, structure = self.program, self.program.structure
+        return {
+            "name": program.card.name,
+            "device_kind": program.card.device_kind,
+            "memory_bytes": program.card.memory_bytes,
+            "pool_bytes": program.card.pool_bytes,
+            "compiled": program.memory,
+            "compile_seconds": round(program.seconds, 1),
+            "flags": program.flags,
+            "launches": structure.launches,
+            "host_syncs": structure.host_syncs,
+            "products": dict(structure.products),
+            "moved_bytes": structure.bytes,
+            "seconds": self.seconds,
+            "mfu_bound": self.mfu_bound,
+            "fits": self.fits,
+            "tried": [asdict(split) for split in self.tried],
+            "largest": asdict(self.largest) if self.largest else None,
+        }
+
+
+def report_for(
+    card: Card, config: Config, tokenizer: Tokenizer | None, say: Callable[[str], None] = lambda text: None
+) -> CardReport:
+    """Compile the step for a card, then look for the largest micro-batch that fits.
+
+    Args:
+        say: told before each compilation, which may take minutes.
+
+    Raises:
+        DeviceError: the CUDA wheels are missing, or XLA cannot compile the step for this card.
+    """
+
+    def compiled(batch_size: int, grad_accum: int) -> tuple[Blueprint, CardProgram]:
+        say(f"compiling for {card.name}: micro-batches of {batch_size}, {grad_accum} of them …")
+        split = {"batch_size": batch_size, "grad_accum": grad_accum}
+        changed = config.model_copy(update={"train": config.train.model_copy(update=split)})
+        blueprint = build_blueprint(changed, "gpu", tokenizer)
+        return blueprint, compile_for(card, blueprint)
+
+    def total(batch_size: int) -> int | None:
+        try:
+            return compiled(batch_size, rows // batch_size)[1].memory["total"]
+        except DeviceError:
+            return None
+
+    first = config.train.batch_size
+    blueprint = build_blueprint(config, "gpu", tokenizer)
+    rows = first * blueprint.derived.grad_accum
+    blueprint, program = compiled(first, blueprint.derived.grad_accum)
+    tried = {first: program.memory["total"], **search(first, rows, program.memory["total"], card.pool_bytes, total)}
+    splits = tuple(Split(size, rows // size, memory) for size, memory in tried.items())
+    fitting = [split for split in splits if split.memory is not None and split.memory <= card.pool_bytes]
+    seconds = program.structure.bounds(card)
+    tokens = blueprint.derived.tokens_per_step
+    return CardReport(
+        program,
+        program.memory["total"] <= card.pool_bytes,
+        splits,
+        max(fitting, key=lambda split: split.batch_size, default=None),
+        seconds,
+        blueprint.flops_per_token * tokens / card.bf16_flops / max(seconds.values()),
+    )
+
+
+def search(first: int, rows: int, memory: int, limit: int, total: Callable[[int], int | None]) -> dict[int, int | None]:
+    """Memory of further micro-batches, tried from where a line through the first two meets the limit."""
+    tried: dict[int, int | None] = {}
+    sizes = [size for size in range(1, rows + 1) if rows % size == 0]
+    second = next((size for size in sizes if (size > first) == (memory <= limit) and size != first), None)
+    if second is None:
+        return tried
+    if memory > limit:
+        second = max(size for size in sizes if size < first)
+    found = tried[second] = total(second)
+    if found is None:
+        return tried
+    slope = (found - memory) / (second - first)
+    known = {first: memory, second: found}
+    fits = [size for size in sizes if memory + slope * (size - first) <= limit]
+    for size in reversed(fits or sizes[:1]):
+        used = known[size] if size in known else tried.setdefault(size, total(size))
+        if used is not None and used <= limit:
+            break
+    return tried

@@ -1,0 +1,259 @@
+"""What a compiled program makes a GPU do: launches, loops, waits for the host, products by dtype, bytes moved."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chomp.analysis.hlo import ELEMENTS, HIGHEST_PRECISION
+from chomp.device.cards import Card
+
+# Instructions that run nothing on the device.
+_FREE = frozenset({
+    "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
+    "opt-barrier", "async-done", "copy-done",
+})  # fmt: skip
+# A loop whose number of turns is not known is counted with this many.
+UNKNOWN_TURNS = 3
+# From the host to a kernel's start, outside CUDA graphs: about 2 µs on the machines that NVIDIA publishes figures of.
+LAUNCH_SECONDS = 2.15e-6
+# Names that `jax.named_scope` gives to the update rule.
+OPTIMIZER_SCOPE = "optimizer"
+_LAYER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop that is not unrolled.
+
+    Attributes:
+        turns: None where the device decides, which makes the host wait for it in each turn.
+        executions: of the whole loop in one step.
+        name: JAX's name of the operation.
+    """
+
+    turns: int | None
+    executions: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What one call of a compiled program does.
+
+    Attributes:
+        launches: kernels and library calls; those of a loop as often as it turns.
+        loop_turns: turns of all loops, each started by the host.
+        loops: see `Loop`; several alike are listed once each.
+        products: FLOPs of matrix products by how they are computed: `bf16`, `tf32` (fp32 on tensor cores), `fp32`.
+        optimizer_products: the share of `products` below the optimizer's scope, in the same form.
+        attention_calls: of cuDNN's attention, whose products are not in `products`.
+        bytes: of operands and results of every launch; of a slice only its own. What the second-level cache keeps from
+            one launch to the next is counted all the same.
+        results: how often each array shape is the result of a launch, as `(dtype, dimensions)`.
+        donated: inputs whose memory an output takes over.
+    """
+
+    launches: int
+    loop_turns: int
+    loops: tuple[Loop, ...]
+    products: Mapping[str, float]
+    optimizer_products: Mapping[str, float]
+    attention_calls: int
+    bytes: float
+    results: Mapping[tuple[str, tuple[int, ...]], int]
+    donated: int
+
+    @property
+    def host_syncs(self) -> int:
+        """Loops in which the host waits for the device to say whether to go on."""
+        return sum(loop.executions for loop in self.loops if loop.turns is None)
+
+    def share_outside_optimizer(self, *kinds: str) -> float:
+        """Share of these kinds of products in all FLOPs of products that the optimizer does not compute."""
+        outside = {kind: flops - self.optimizer_products.get(kind, 0.0) for kind, flops in self.products.items()}
+        total = sum(outside.values())
+        return sum(outside.get(kind, 0.0) for kind in kinds) / total if total else 0.0
+
+    def bounds(self, card: Card) -> dict[str, float]:
+        """Seconds that a card needs at its published rates for the products, for the bytes, and for the launches."""
+        rates = {"bf16": card.bf16_flops, "tf32": card.tf32_flops, "fp32": card.fp32_flops}
+        return {
+            "products": sum(flops / rates[kind] for kind, flops in self.products.items()),
+            "bytes": self.bytes / card.bandwidth,
+            "launches": self.launches * LAUNCH_SECONDS,
+        }
+
+
+def read_structure(module: Any) -> Structure:
+    """Walk through a program (`chomp.analysis.hlo.read_module`) as it runs."""
+    return _Walk(module).structure()
+
+
+class _Walk:
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._computations = {one.id: one for one in module.computations}
+        self._loops: Counter[tuple[int | None, int, str]] = Counter()
+        self._products: dict[str, float] = defaultdict(float)
+        self._optimizer_products: dict[str, float] = defaultdict(float)
+        self._results: Counter[tuple[str, tuple[int, ...]]] = Counter()
+        self._launches = self._turns = self._attention = 0
+        self._bytes = 0.0
+
+    def structure(self) -> Structure:
+        self._follow(self._module.entry_computation_id, 1)
+        loops = tuple(
+            Loop(turns, executions, name)
+            for (turns, executions, name), sites in self._loops.items()
+            for _ in range(sites)
+        )
+        return Structure(
+            launches=self._launches,
+            loop_turns=self._turns,
+            loops=loops,
+            products=dict(self._products),
+            optimizer_products=dict(self._optimizer_products),
+            attention_calls=self._attention,
+            bytes=self._bytes,
+            results=dict(self._results),
+            donated=len(self._module.input_output_alias.entries),
+        )
+
+    def _follow(self, computation_id: int, times: int) -> None:
+        computation = self._computations[computation_id]
+        shapes = {one.id: one.shape for one in computation.instructions}
+        for one in computation.instructions:
+            if one.opcode in _FREE:
+                continue
+            if one.opcode == "while":
+                self._loop(one, times)
+            elif one.opcode in ("call", "conditional", "async-start"):
+                for called in one.called_computation_ids:
+                    self._follow(called, times)
+            else:
+                self._launch(one, shapes, times)
+
+    def _loop(self, one: Any, times: int) -> None:
+        count = _config(one).get("known_trip_count", {}).get("n")
+        turns = int(count) if count is not None else None
+        self._loops[turns, times, _LAYER.sub("#", one.metadata.op_name)] += 1
+        body, condition = one.called_computation_ids
+        repeated = times * (UNKNOWN_TURNS if turns is None else turns)
+        self._turns += repeated
+        self._follow(body, repeated)
+        if turns is None:
+            self._follow(condition, repeated)
+
+    def _launch(self, one: Any, shapes: Mapping[int, Any], times: int) -> None:
+        self._launches += times
+        self._bytes += times * self._moved(one, shapes)
+        for dtype, dims in _arrays(one.shape):
+            self._results[dtype, dims] += times
+        self._attention += times * one.custom_call_target.startswith("__cudnn$fmha")
+        for dot, operands in self._dots(one, shapes):
+            self._count_product(dot, operands, times)
+
+    def _dots(self, one: Any, shapes: Mapping[int, Any]) -> Iterator[tuple[Any, list[Any]]]:
+        """Matrix products of a launch, each with the shapes of its operands."""
+        if one.opcode == "dot" or "gemm" in one.custom_call_target or "matmul" in one.custom_call_target:
+            yield one, [shapes[operand] for operand in one.operand_ids]
+        for called in one.called_computation_ids if one.opcode in ("fusion", "call") else ():
+            inner = self._computations[called]
+            inner_shapes = {each.id: each.shape for each in inner.instructions}
+            for each in inner.instructions:
+                yield from self._dots(each, inner_shapes)
+
+    def _count_product(self, dot: Any, operands: list[Any], times: int) -> None:
+        if dot.opcode == "dot":
+            contracted = dot.dot_dimension_numbers.lhs_contracting_dimensions
+            precisions = list(dot.precision_config.operand_precision)
+        else:
+            gemm = _config(dot).get("gemm_backend_config", {})
+            contracted = gemm.get("dot_dimension_numbers", {}).get("lhs_contracting_dimensions", [])
+            precisions = [
+                HIGHEST_PRECISION if one == "HIGHEST" else 0
+                for one in gemm.get("precision_config", {}).get("operand_precision", [])
+            ]
+        lhs = next(iter(_arrays(operands[0])))
+        result = next(iter(_arrays(dot.shape)))
+        flops = 2.0 * math.prod(result[1]) * math.prod(lhs[1][int(axis)] for axis in contracted)
+        kind = _product_kind(lhs[0], precisions)
+        self._products[kind] += times * flops
+        if f"/{OPTIMIZER_SCOPE}/" in dot.metadata.op_name:
+            self._optimizer_products[kind] += times * flops
+
+    def _moved(self, one: Any, shapes: Mapping[int, Any]) -> float:
+        """Bytes of operands and results; of a slice, and of what is written into a slice, only those."""
+        if one.opcode in ("dynamic-slice", "slice", "gather"):
+            return 2 * _bytes(one.shape)
+        if one.opcode == "dynamic-update-slice":
+            return 2 * _bytes(shapes[one.operand_ids[1]])
+        if one.opcode != "fusion":
+            return _bytes(one.shape) + sum(_bytes(shapes[operand]) for operand in one.operand_ids)
+        inner = self._computations[one.called_computation_ids[0]]
+        return self._read_by(inner) + self._written_by(inner)
+
+    def _read_by(self, fused: Any) -> float:
+        users: dict[int, list[Any]] = {}
+        for each in fused.instructions:
+            for place, operand in enumerate(each.operand_ids):
+                users.setdefault(operand, []).append((each, place))
+        total: float = 0.0
+        for each in fused.instructions:
+            if each.opcode != "parameter":
+                continue
+            uses = users.get(each.id, [])
+            if uses and all(user.opcode in ("dynamic-slice", "slice", "gather") and not place for user, place in uses):
+                total += sum(_bytes(user.shape) for user, _ in uses)
+            elif not (uses and all(user.opcode == "dynamic-update-slice" and not place for user, place in uses)):
+                total += _bytes(each.shape)
+        return total
+
+    def _written_by(self, fused: Any) -> float:
+        known = {each.id: each for each in fused.instructions}
+        root = known[fused.root_id]
+        results = [known[operand] for operand in root.operand_ids] if root.opcode == "tuple" else [root]
+        total: float = 0.0
+        for result in results:
+            while result.opcode == "bitcast":
+                result = known[result.operand_ids[0]]
+            if result.opcode == "dynamic-update-slice":
+                result = known[result.operand_ids[1]]
+            total += _bytes(result.shape)
+        return total
+
+
+def _product_kind(dtype: str, precisions: list[int]) -> str:
+    if dtype in ("bfloat16", "float16") or dtype.startswith("float8"):
+        return "bf16"
+    return "fp32" if HIGHEST_PRECISION in precisions or dtype != "float32" else "tf32"
+
+
+def _config(instruction: Any) -> dict[str, Any]:
+    """The instruction's `backend_config`, which XLA writes as JSON; empty for kernels with a format of their own."""
+    try:
+        found = json.loads(instruction.backend_config or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _arrays(shape: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
+    if shape.tuple_shapes:
+        for one in shape.tuple_shapes:
+            yield from _arrays(one)
+    elif shape.element_type in ELEMENTS:
+        yield ELEMENTS[shape.element_type][0], tuple(shape.dimensions)
+
+
+_SIZES = dict(ELEMENTS.values())
+
+
+def _bytes(shape: Any) -> float:
+    return sum(_SIZES[dtype] * math.prod(dims) for dtype, dims in _arrays(shape))

@@ -1,0 +1,83 @@
+"""Megalodon's attention block as chomp trains it: the library's, with the products of `chomp.model.products`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from megalodon_jax.layers.attention import MegalodonAttention
+from megalodon_jax.layers.rotary import RotaryTable
+from megalodon_jax.layers.segments import SegmentMetadata
+from megalodon_jax.ops import linear_3d
+from megalodon_jax.types import LayerCache
+
+from chomp.model.products import einsum_f32
+
+
+class GatedAttention(MegalodonAttention):
+    """The library's `MegalodonAttention`, its parameters and its meaning (Ma et al. 2024, arXiv 2404.08801, section 3).
+
+    Left to the library: masks, sampling, dropout, and models that compute in fp32.
+    """
+
+    def __call__(
+        self,
+        x: Float[Array, "batch seq dim"],
+        cache: LayerCache | None = None,
+        mask: Bool[Array, "batch seq"] | None = None,
+        segment_ids: Int[Array, "batch seq"] | None = None,
+        position_ids: Int[Array, "batch seq"] | None = None,
+        return_cache: bool = False,
+        deterministic: bool = True,
+        key: PRNGKeyArray | None = None,
+        *,
+        _cache_validated: bool = False,
+        _segment_metadata: SegmentMetadata | None = None,
+        _rotary_table: RotaryTable | None = None,
+    ) -> tuple[Float[Array, "batch seq dim"], LayerCache | None]:
+        """See `MegalodonAttention.__call__`: the same arguments, results and errors."""
+        drops = not deterministic and max(self.dropout, self.hidden_dropout, self.inner.attention_dropout) > 0.0
+        left = cache is not None or return_cache or mask is not None or position_ids is not None or drops
+        if left or jnp.dtype(self.compute_dtype) == jnp.float32:
+            return super().__call__(
+                x, cache, mask, segment_ids, position_ids, return_cache, deterministic, key,
+                _cache_validated=_cache_validated, _segment_metadata=_segment_metadata, _rotary_table=_rotary_table,
+            )  # fmt: skip
+        documents: dict[str, Any] = {"segment_ids": segment_ids, "_segment_metadata": _segment_metadata}
+        batch, length, _ = x.shape
+        x = x.astype(self.compute_dtype)
+        normal, _ = self.timenorm(x, **documents)
+        average, _ = self.cema(
+            normal.transpose(0, 2, 1),
+            use_associative_segment_scan=self.use_associative_segment_scan,
+            **documents,
+        )
+        mixed = self.rmsnorm(average.transpose(0, 2, 1))
+        shared = self._linear(self.wz, mixed).reshape(batch, length, self.num_heads, self.head_dim)
+        q, k = self._queries_and_keys(shared)
+        v = jax.nn.silu(self._linear(self.wv, normal))
+        gate = jax.nn.silu(self._linear(self.wr, mixed))
+        heads = v.reshape(batch, length, self.num_heads, self.value_head_dim)
+        out, _, _ = self.inner(q, k, heads, _rotary_table=_rotary_table, **documents)
+        out = out.reshape(batch, length, self.value_dim) * gate
+        return self._linear(self.wh1, mixed) + self._linear(self.wh2, out) + x, None
+
+    def _queries_and_keys(self, shared: Float[Array, "batch seq heads dim"]) -> tuple[Array, Array]:
+        """RMS-normalised per head, then scaled and shifted for each role, in fp32."""
+        wide = shared.astype(jnp.float32)
+        normal = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.norm_eps)
+        shape = (2, self.num_heads, self.head_dim)
+        gamma, beta = (value.reshape(shape).astype(jnp.float32) for value in (self.gamma, self.beta))
+        scale = (gamma + 1.0) / jnp.sqrt(jnp.asarray(self.head_dim, jnp.float32))
+        q, k = ((normal * scale[role] + beta[role]).astype(self.compute_dtype) for role in (0, 1))
+        return q, k
+
+    def _linear(self, linear: eqx.nn.Linear, x: Float[Array, "batch seq inputs"]) -> Float[Array, "batch seq outputs"]:
+        if linear.bias is None:
+            return linear_3d(linear, x, self.compute_dtype, self.accum_dtype)
+        # The bias is added before the result is rounded.
+        y = einsum_f32("bti,oi->bto", x, linear.weight) + linear.bias.astype(self.compute_dtype)
+        return y.astype(self.compute_dtype)

@@ -1,0 +1,53 @@
+"""Which values of the forward pass are kept for the backward pass, and which are computed again (`model.remat`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+from megalodon_jax.model import MegalodonBlock
+
+from chomp.config.model import ModelConfig
+
+# Of a layer: `full` keeps its input alone, `dots` also the results of its projections.
+_OF_LAYERS = {
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+def policy_of(config: ModelConfig) -> str:
+    """The policy by name; `use_checkpoint` is an older name of `full`."""
+    return "full" if config.use_checkpoint else config.remat
+
+
+def recompute_layer(run: Callable[..., Any], policy: str) -> Callable[..., Any]:
+    """The same function of a layer, whose values are kept as the policy says."""
+    return eqx.filter_checkpoint(run, policy=_OF_LAYERS[policy]) if policy in _OF_LAYERS else run
+
+
+def recompute_attention(run: Callable[..., Any], policy: str) -> Callable[..., Any]:
+    """The same function of queries, keys and values, which are all that is kept under the policy `attention`."""
+    return eqx.filter_checkpoint(run) if policy == "attention" else run
+
+
+class RematBlock(MegalodonBlock):
+    """The library's `MegalodonBlock`, in training kept as a policy says.
+
+    Attributes:
+        policy: by name.
+    """
+
+    policy: str = eqx.field(static=True, default="full")
+
+    def __call__(self, x: Any, cache: Any = None, *args: Any, **settings: Any) -> Any:
+        """See `MegalodonBlock.__call__`."""
+        if cache is not None or settings.get("return_cache"):
+            return super().__call__(x, cache, *args, **settings)
+        return recompute_layer(_applied, self.policy)(self, x, args, settings)
+
+
+def _applied(block: MegalodonBlock, x: Any, args: Any, settings: Any) -> Any:
+    return MegalodonBlock.__call__(block, x, None, *args, **settings)
