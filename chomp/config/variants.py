@@ -78,7 +78,8 @@ class Variant:
     @property
     def options(self) -> str:
         """`-o KEY=VALUE` for each setting that differs."""
-        return " ".join(f"-o {name}={json.dumps(value)}" for name, value in self.settings.items())
+        words = {name: value if isinstance(value, str) else json.dumps(value) for name, value in self.settings.items()}
+        return " ".join(f"-o {name}={word}" for name, word in words.items())
 
 
 def as_written(config: Config) -> Variant:

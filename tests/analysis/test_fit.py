@@ -51,7 +51,7 @@ def answering(
 
 
 def ran(speed: float, total: int = GIB, state: int = GIB // 2) -> dict[str, Any]:
-    estimate = {"state": state, "activations": total}
+    estimate = {"state": state, "activations": total - state}
     measured = {"tokens_per_second": speed, "flops_per_token": 1e6, "peak_bytes": None}
     return {
         "estimate": estimate,
@@ -166,7 +166,8 @@ def test_no_try_begins_that_the_time_limit_would_cut_short(monkeypatch: pytest.M
 
 
 def test_the_compiled_memory_corrects_later_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
-    requests = answering(monkeypatch, lambda config: ran(1.0, total=3 * GIB, state=GIB))
+    estimate = {"state": GIB, "activations": 3 * GIB}
+    requests = answering(monkeypatch, lambda config: {**ran(1.0, total=3 * GIB), "estimate": estimate})
     list(Search(llama(), 60).run())
     assert requests[0]["factor"] == 1.0
     assert requests[1]["factor"] == pytest.approx(2 / 3)
