@@ -54,6 +54,7 @@ async def test_a_key_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(measured, "compare_flags", compare)
     async with shown(tmp_path, "rtx5090") as (pilot, screen):
+        screen.chomp.state.environment["XLA_FLAGS"] = FLAG
         await pilot.press("m")
         assert asked == [], "no configuration is open"
         screen.chomp.state.current_config = LOADED
@@ -82,6 +83,7 @@ async def test_the_key_stops_and_a_failure_is_said(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(measured, "compare_flags", never)
     async with shown(tmp_path, "rtx5090") as (pilot, screen):
+        screen.chomp.state.environment["XLA_FLAGS"] = FLAG
         screen.chomp.state.current_config = LOADED
         await pilot.press("m")
         await until(pilot, lambda: "measuring" in text(screen))
