@@ -53,7 +53,7 @@ def command(
     if card is not None:
         # The plugin of a GPU that is not here would look for a driver.
         os.environ["JAX_PLATFORMS"] = "cpu"
-    prepare_environment()
+    prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
     from chomp.analysis.inspection import inspect
     from chomp.train.compilation import use_compilation_cache
 

@@ -19,6 +19,7 @@ from chomp.config.derive import Derived
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, environment_report, probe_gpus, problems
+from chomp.device.determinism import not_strict
 from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
 from chomp.model.flops import peak_flops
@@ -36,6 +37,7 @@ from chomp.train.compilation import CompileWatch
 from chomp.train.control import CommandQueue, StopSwitch, run_interruptible
 from chomp.train.machine import device_facts, package_versions
 from chomp.train.out_of_memory import explained
+from chomp.train.program import ACCEPT, PROGRAM, Obtain, RunProgram, compile_only, keeps_program
 from chomp.train.request import RunRequest
 from chomp.train.restorer import Restorer, Start
 
@@ -83,6 +85,18 @@ class Session:
     def saves(self) -> bool:
         """Whether this attempt writes checkpoints."""
         return self.config.checkpoint.enabled and not self.request.dry_run
+
+    def program_source(self) -> Obtain:
+        """Where the compiled step comes from: the run directory if it is kept there, else the compiler."""
+        if not (self.saves and keeps_program(self.config.train.keep_program, jax.devices()[0].platform)):
+            return compile_only
+        return RunProgram(
+            self.run.program / PROGRAM,
+            resumed_from=self.start.step,
+            computed_by=self.start.meta.get("program"),
+            # The exact name: to accept the whole section is not to trust a program.
+            accepted=ACCEPT in self.request.accept,
+        ).obtain
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -154,7 +168,19 @@ def _build_session(
         peak_flops=peak_flops(device.device_kind, blueprint.config.model.compute_dtype),
     )
     reporter.publish(_run_started(session))
+    _warn_of_flags(session)
     return session
+
+
+def _warn_of_flags(session: Session) -> None:
+    """The user's own flags are kept, also where they are not those of the setting."""
+    differing = not_strict(os.environ) if session.config.train.strict_determinism else []
+    if differing:
+        message = (
+            f"train.strict_determinism needs {' '.join(differing)}, and XLA_FLAGS or a file that it names has another "
+            "value: the engine keeps the user's flags, and numbers on a GPU may differ from run to run"
+        )
+        session.reporter.publish(Warned(topic="determinism", message=message))
 
 
 def require_device(config: Config, misfits: Sequence[str] = ()) -> jax.Device:

@@ -13,7 +13,7 @@ import numpy as np
 from chomp.data.batch import Batch
 from chomp.data.pipeline import BatchOrigin
 from chomp.errors import DataError, NonFiniteError
-from chomp.record.events import Compiled, NonFinite, Phase, PhaseName
+from chomp.record.events import Compiled, NonFinite, Phase, PhaseName, Warned
 from chomp.step.state import TrainState, release_latch
 from chomp.step.train_step import StepMetrics
 from chomp.train.compilation import CompiledStep, compile_step
@@ -85,9 +85,12 @@ class Trainer:
         session = self.session
         session.reporter.publish(Phase(name="compile", step=self.dispatched))
         step, shape = session.blueprint.train_step(), session.blueprint.batch_shape
+        watch, obtain = session.compile_watch, session.program_source()
         with session.budget.measure("compile"):
-            program = run_interruptible(lambda: compile_step(step, self.state, shape, session.compile_watch), check)
+            program = run_interruptible(lambda: compile_step(step, self.state, shape, watch, obtain), check)
         self.program = program
+        for note in program.notes:
+            session.reporter.publish(Warned(topic="program", step=self.dispatched, message=note))
         session.reporter.publish(
             Compiled(
                 seconds=round(program.seconds, 3),
@@ -95,6 +98,7 @@ class Trainer:
                 memory=program.memory,
                 flops_per_token=session.blueprint.flops_per_token,
                 cache=jax.config.jax_compilation_cache_dir,  # type: ignore[attr-defined]
+                in_run=program.in_run,
             )
         )
 
