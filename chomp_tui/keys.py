@@ -185,6 +185,13 @@ TABLE: tuple[Key, ...] = (
         "Test in a short child process whether XLA accepts the flags.",
         footer=True,
     ),
+    Key(
+        "device",
+        "measure",
+        "m",
+        "Measure",
+        "Measure the current configuration's speed without and with the variables, or stop that.",
+    ),
     Key("device", "refresh", "r", "Refresh", "Read the GPUs again.", footer=True),
     Key("device", "copy_line", "y", "Copy line", "Copy the `env` line with these variables.", footer=True),
     Key("run", "pause", "p", "Pause", "Pause training after the current step, or continue.", footer=True),

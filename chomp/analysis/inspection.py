@@ -10,7 +10,6 @@ import jax
 
 from chomp.analysis.aot import has_compiler
 from chomp.analysis.card_report import CardReport, report_for
-from chomp.analysis.footprint import MemoryEstimate, estimate_memory
 from chomp.checkpoint.restore import continued
 from chomp.config import Config
 from chomp.config.derive import Derived
@@ -22,6 +21,7 @@ from chomp.optim.schedule import make_schedule
 from chomp.record.manifest import CheckpointInfo
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompiledStep, CompileWatch, compile_step
+from chomp.train.footprint import MemoryEstimate, estimate_memory
 
 
 @dataclass(frozen=True)

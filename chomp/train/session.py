@@ -36,6 +36,7 @@ from chomp.train.clock import TimeBudget
 from chomp.train.compilation import CompileWatch
 from chomp.train.control import CommandQueue, StopSwitch, run_interruptible
 from chomp.train.machine import device_facts, package_versions
+from chomp.train.out_of_memory import explained
 from chomp.train.program import ACCEPT, PROGRAM, Obtain, RunProgram, compile_only, keeps_program
 from chomp.train.request import RunRequest
 from chomp.train.restorer import Restorer, Start
@@ -128,7 +129,7 @@ def _build_session(
     check = partial(queue.check, step=0)
     with budget.measure("startup"):
         misfits = [problem.message for problem in problems(probe_gpus(), os.environ, cuda_packages())]
-        device = _require_device(config, misfits)
+        device = require_device(config, misfits)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
         for message in misfits:
@@ -145,7 +146,8 @@ def _build_session(
         )
         restorer = Restorer(request, run, store, reporter, check)
         start, blueprint = restorer.find_start(planned, data.fingerprint)
-        state = run_interruptible(lambda: restorer.load_or_init(start, blueprint), check)
+        with explained("while the checkpoint was read" if start.info else "while the model was made", blueprint):
+            state = run_interruptible(lambda: restorer.load_or_init(start, blueprint), check)
         if not request.dry_run:
             restorer.settle_directory(start, blueprint)
     budget.start_from(restorer.earlier_budget(start))
@@ -181,7 +183,15 @@ def _warn_of_flags(session: Session) -> None:
         session.reporter.publish(Warned(topic="determinism", message=message))
 
 
-def _require_device(config: Config, misfits: Sequence[str] = ()) -> jax.Device:
+def require_device(config: Config, misfits: Sequence[str] = ()) -> jax.Device:
+    """The device to train on.
+
+    Args:
+        misfits: why JAX may not use the GPU that there is.
+
+    Raises:
+        DeviceError: there is none, or only a CPU, which the configuration does not allow.
+    """
     try:
         device = jax.devices()[0]
     except RuntimeError as error:

@@ -13,13 +13,13 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import TextArea
 
+from chomp.config.edits import CannotEdit
 from chomp.errors import ChompError
 from chomp.record.formatting import sanitize
 from chomp_tui import keys
 from chomp_tui.config.document import ConfigDocument, Validation
 from chomp_tui.config.documents import NEW_NAME
 from chomp_tui.config.draft import Draft, ForkOrigin, OpenRequest
-from chomp_tui.config.edits import CannotEdit
 from chomp_tui.config.fork_plan import severity_of
 from chomp_tui.config.preflight import DEBOUNCE_SECONDS, ENGINE, Preflight, Report, ask
 from chomp_tui.platform.background import in_thread
