@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 # Of `MemoryEstimate` over what XLA compiles for cards; docs/gpu.md has the table.
-ESTIMATE_ERROR = "TODO"
+ESTIMATE_ERROR = "13 to 30 %"
 
 
 @click.command("inspect")
