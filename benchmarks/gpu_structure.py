@@ -25,7 +25,7 @@ from chomp.analysis.aot import CardProgram, compile_for
 from chomp.config import Config, load_config
 from chomp.device.cards import CARDS
 from chomp.errors import DeviceError
-from chomp.record.formatting import count, size
+from chomp.record.formatting import size
 from chomp.train.blueprint import build_blueprint
 
 _VOCABULARY = "model.vocab_size=50304"
@@ -89,7 +89,7 @@ def line(preset: str, found: dict[str, Any]) -> str:
     return (
         f"{preset:<15} {found['card']:<11} {found['launches']:>9,} {found['loop_turns']:>7,} {found['host_syncs']:>6,} "
         f"{outside['tf32'] + outside['fp32']:>8.1%} {sum(found['products'].values()) / 1e12:>7.2f} "
-        f"{count(found['bytes']):>8} {size(found['memory']['total']):>8} {1e3 * seconds['products']:>6.0f} ms "
+        f"{size(found['bytes']):>8} {size(found['memory']['total']):>8} {1e3 * seconds['products']:>6.0f} ms "
         f"{1e3 * seconds['bytes']:>5.0f} ms {1e3 * seconds['launches']:>4.0f} ms {found['mfu_bound']:>11.1%} "
         f"{found['compile_seconds']:>6.0f} s{' without Triton' if found['flags'] else ''}"
     )

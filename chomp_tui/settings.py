@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
+from chomp.record.user_files import user_file
 from chomp_tui import theme
 from chomp_tui.keymap import checked_keymap, nearest_hint
 
@@ -49,22 +50,7 @@ NAMES = tuple(one.name for one in fields(Settings) if one.name not in ("path", "
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
     """`chomp/console.yaml` in the user's configuration folder; None for a user without a home."""
-    return _user_file(environ, "XDG_CONFIG_HOME", ".config", "console.yaml")
-
-
-def state_file(name: str, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """`chomp/NAME` in the user's state folder; None for a user without a home."""
-    return _user_file(environ, "XDG_STATE_HOME", ".local/state", name)
-
-
-def _user_file(environ: Mapping[str, str], variable: str, below_home: str, name: str) -> Path | None:
-    folder = Path(environ.get(variable, ""))
-    if not folder.is_absolute():
-        try:
-            folder = Path.home() / below_home
-        except RuntimeError:
-            return None
-    return folder / "chomp" / name
+    return user_file(environ, "XDG_CONFIG_HOME", ".config", "console.yaml")
 
 
 def load_settings(path: Path | None = None) -> tuple[Settings, list[str]]:
@@ -132,9 +118,10 @@ HEADER = "# Settings of chomp-tui; see docs/console.md.\n"
 
 
 def _write(path: Path, changed: Mapping[str, Any]) -> None:
+    from chomp.config.edits import CannotEdit, set_value
+    from chomp.config.scalars import Plain, Words
     from chomp.record.rundir import write_whole
-    from chomp_tui.config.edits import CannotEdit, set_value
-    from chomp_tui.config.field_text import Plain, Words, shown_value
+    from chomp_tui.config.field_text import shown_value
 
     try:
         text = path.read_bytes().decode("utf-8")

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from chomp.errors import command_name
+from chomp.record.user_files import state_file
 from chomp_tui.app import ChompApp
 from chomp_tui.platform.terminal import private_terminal
-from chomp_tui.settings import state_file
 from chomp_tui.state import ConsoleState, StartView
 
 SETTLED_SECONDS = 3.0

@@ -42,6 +42,8 @@ gc.set_threshold(50_000, 20, 100)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("EQX_ON_ERROR", "off")
+# Engines make a secret there.
+os.environ["XDG_STATE_HOME"] = str(ROOT / ".pytest_cache" / "state")
 # Most of the time goes into compiling programs that run for an instant, so here and in every child they are compiled
 # with little optimisation, in half the time. What has to be as users have it runs in a child whose
 # environment is `tests.engine.optimized()`; JAX_DISABLE_MOST_OPTIMIZATIONS=0 in the environment is all of it so.

@@ -114,9 +114,7 @@ def report_for(
     )
 
 
-def search(
-    first: int, rows: int, memory: int, limit: int, total: Callable[[int], int | None]
-) -> dict[int, int | None]:
+def search(first: int, rows: int, memory: int, limit: int, total: Callable[[int], int | None]) -> dict[int, int | None]:
     """Memory of further micro-batches, tried from where a line through the first two meets the limit."""
     tried: dict[int, int | None] = {}
     sizes = [size for size in range(1, rows + 1) if rows % size == 0]

@@ -10,18 +10,18 @@ import jax
 
 from chomp.analysis.aot import has_compiler
 from chomp.analysis.card_report import CardReport, report_for
-from chomp.analysis.footprint import MemoryEstimate, estimate_memory
 from chomp.checkpoint.restore import continued
 from chomp.config import Config
 from chomp.config.derive import Derived
 from chomp.data.tokenizers import build_tokenizer
-from chomp.device.cards import Card
+from chomp.device.cards import HOW_TO_INSTALL, Card
 from chomp.model.flops import peak_flops
 from chomp.model.selfcheck import PathCheck, check_path
 from chomp.optim.schedule import make_schedule
 from chomp.record.manifest import CheckpointInfo
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompiledStep, CompileWatch, compile_step
+from chomp.train.footprint import MemoryEstimate, estimate_memory
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,17 @@ def inspect(
     """
     device = jax.devices()[0]
     tokenizer = build_tokenizer(config.data.tokenizer)
-    blueprint = build_blueprint(config, device.platform if card is None else "gpu", tokenizer)
+    # cuDNN's attention cannot even be traced where its wheel is missing.
+    compiles = card is not None and has_compiler()
+    blueprint = build_blueprint(config, "gpu" if compiles else device.platform, tokenizer)
     config, derived, model_def = blueprint.config, blueprint.derived, blueprint.model_def
     flops = blueprint.flops_per_token
     kept, notes = derived, tuple[str, ...]()
     if origin is not None:
         kept, notes = continued(origin.meta["identity"], config, derived, origin.step)
     compiled = _compile(blueprint) if compile_program else None
+    if card is not None and not compiles:
+        notes += (f"not compiled for {card.name}: {HOW_TO_INSTALL}",)
     return Inspection(
         parameters=model_def.parameter_count,
         breakdown=model_def.parameter_breakdown(),
@@ -112,7 +116,7 @@ def inspect(
         path_check=check_path(config.model, config.train.seq_len, isolate=config.data.isolate_documents)
         if compile_program
         else None,
-        card=report_for(card, config, tokenizer, say) if card is not None and has_compiler() else None,
+        card=report_for(card, config, tokenizer, say) if card is not None and compiles else None,
     )
 
 

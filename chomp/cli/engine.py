@@ -26,13 +26,17 @@ def leave_on_signals() -> None:
         signal.signal(number, leave)
 
 
-def prepare_environment() -> None:
+def prepare_environment(*, strict_determinism: bool = False) -> None:
     """Set variables that libraries read at import, and the flags of the installed GPUs; never override the user's.
+
+    Args:
+        strict_determinism: also set the flags of the setting with this name.
 
     Raises:
         DeviceError: JAX cannot start with the installed CUDA packages or the variables, or the installed XLA does not
             accept a flag in `XLA_FLAGS`, which would abort the process.
     """
+    from chomp.device.determinism import strict_environment
     from chomp.device.environment import changes, recommended_environment
     from chomp.device.flag_check import require_xla_flags
     from chomp.device.packages import require_compatible
@@ -42,5 +46,7 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
     probe = probe_gpus()
     os.environ.update(changes(os.environ, recommended_environment(probe, os.environ)))
+    if strict_determinism:
+        os.environ.update(strict_environment(os.environ))
     require_compatible(probe, os.environ)
     require_xla_flags(os.environ)

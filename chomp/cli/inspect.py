@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chomp.device.cards import CARDS, HOW_TO_INSTALL, POOL_FRACTION, Card
+from chomp.device.cards import CARDS, POOL_FRACTION, Card
 
 if TYPE_CHECKING:
     from chomp.analysis.inspection import Inspection
 
 
 # Of `MemoryEstimate` over what XLA compiles for cards; docs/gpu.md has the table.
-ESTIMATE_ERROR = "TODO"
+ESTIMATE_ERROR = "13 to 30 %"
 
 
 @click.command("inspect")
@@ -53,7 +53,7 @@ def command(
     if card is not None:
         # The plugin of a GPU that is not here would look for a driver.
         os.environ["JAX_PLATFORMS"] = "cpu"
-    prepare_environment()
+    prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
     from chomp.analysis.inspection import inspect
     from chomp.train.compilation import use_compilation_cache
 
@@ -81,7 +81,7 @@ def command(
 
 def describe_card(found: Inspection, card: Card) -> str:
     """The step on a card as text; the estimate where it could not be compiled."""
-    from chomp.record.formatting import count, elapsed, size
+    from chomp.record.formatting import elapsed, size
 
     pool = f"{size(card.pool_bytes)}, {POOL_FRACTION:.0%} of {card.device_kind}'s {size(card.memory_bytes)}"
     report = found.card
@@ -89,8 +89,7 @@ def describe_card(found: Inspection, card: Card) -> str:
         verdict = "more than" if found.memory.total > card.pool_bytes else "within"
         return (
             f"on {card.name}, estimated: {size(found.memory.total)}, {verdict} {pool}\n"
-            f"  by shapes alone, which is {ESTIMATE_ERROR} too much for the presets (docs/gpu.md)\n"
-            f"  to compile for it, {HOW_TO_INSTALL}"
+            f"  by shapes alone, which is {ESTIMATE_ERROR} too much for the presets (docs/gpu.md)"
         )
     structure, memory = report.program.structure, report.program.memory
     lines = [
@@ -110,7 +109,7 @@ def describe_card(found: Inspection, card: Card) -> str:
     lines += [
         f"  kernel launches   {structure.launches:,} a step, {structure.host_syncs} waits for the host",
         f"  products          {products} TFLOP: {elapsed(seconds['products'])} at the card's rates",
-        f"  bytes             {count(structure.bytes)} at most: {elapsed(seconds['bytes'])}",
+        f"  bytes             {size(structure.bytes)} at most: {elapsed(seconds['bytes'])}",
         f"  launches          {elapsed(seconds['launches'])} outside CUDA graphs",
         f"  MFU               {report.mfu_bound:.0%} at most",
     ]

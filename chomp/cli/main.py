@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare-data": ("chomp.cli.prepare_data", "Write text as token files, with a tokenizer trained on it."),
     "export": ("chomp.cli.export", "Export a checkpoint's model for other programs."),
     "inspect": ("chomp.cli.inspect", "Show parameters, tokens, schedule, FLOPs and memory of a configuration."),
+    "fit": ("chomp.cli.fit", "Find the fastest micro-batch, recomputation and head chunk that fit."),
     "presets": ("chomp.cli.presets", "List known model shapes with their parameters and memory."),
     "config": ("chomp.cli.config", "Check or show a configuration; print its schema."),
     "probe": ("chomp.cli.probe", "Show GPUs, driver, and the environment they need."),
@@ -96,7 +97,22 @@ def run(command: click.Command, args: list[str] | None = None) -> None:
             raise
         _complain(f"{error.filename}: {error.strerror}")
         code = 1
+    except Exception as error:
+        known = _out_of_memory(error)
+        if known is None:
+            raise
+        _complain(str(known))
+        code = known.exit_code
     leave(code)
+
+
+def _out_of_memory(error: Exception) -> ChompError | None:
+    """The sentence about a failed allocation of a command that has loaded JAX."""
+    if "jax" not in sys.modules:
+        return None
+    from chomp.train.out_of_memory import is_out_of_memory, out_of_memory
+
+    return out_of_memory(error) if is_out_of_memory(error) else None
 
 
 def _complain(sentence: str) -> None:

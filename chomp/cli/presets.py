@@ -55,7 +55,7 @@ def preset_rows(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_le
     """Yields one row per name; each takes about half a second."""
     import jax
 
-    from chomp.analysis.footprint import predict
+    from chomp.train.footprint import predict
 
     platform = jax.default_backend()
     shown = ("backend", "num_layers", "model_dim", "num_heads", "num_kv_heads", "ffn_hidden_dim", "share_emb")

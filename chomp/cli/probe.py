@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -30,8 +31,35 @@ _COMMAND = f"{command_name()} train CONFIG"
 
 @click.command("probe")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(as_json: bool) -> None:
+@click.option(
+    "--compare",
+    "config",
+    type=click.Path(path_type=Path),
+    metavar="CONFIG",
+    help="Measure the step of CONFIG without and with the recommended variables, and keep the result.",
+)
+@click.option("--set", "chosen", multiple=True, metavar="NAME=VALUE", help="With --compare: this variable instead.")
+@click.option(
+    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="With --compare: set one value."
+)
+@click.option(
+    "--seconds",
+    default=180.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --compare: time limit.",
+)
+def command(
+    as_json: bool, config: Path | None, chosen: tuple[str, ...], overrides: tuple[str, ...], seconds: float
+) -> None:
     """Show the GPUs of this machine, the installed CUDA packages, and the environment a run needs on them."""
+    if config is not None:
+        from chomp.cli.compare import compare
+
+        compare(config, overrides, chosen, seconds, as_json=as_json)
+        return
+    if chosen or overrides:
+        raise click.UsageError("--set and -o need --compare CONFIG.")
     found = probe_gpus()
     packages = cuda_packages()
     decisions = recommended_environment(found, os.environ)

@@ -45,7 +45,7 @@ def command(
     if dry_run and resume != "none":
         raise ConfigError("--dry-run starts from step 0; remove --resume")
     chosen_resume = parse_resume(resume)
-    prepare_environment()
+    prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
 
     from chomp.train.loop import run_training
     from chomp.train.request import RunRequest, require_known

@@ -99,6 +99,8 @@ RULES: tuple[Rule, ...] = (
     Rule("data.*", "needs_accept", NUMBERS),
     Rule("train.steps", "allowed", "a run may be made longer or shorter"),
     Rule("train.allow_cpu", "allowed", "another device is warned of, not refused"),
+    Rule("train.keep_program", "allowed", "another program is warned of, not refused"),
+    Rule("train.strict_determinism", "allowed", "another program is warned of, not refused"),
     *(
         Rule(f"train.{name}", "allowed", "the resulting value is compared")
         for name in ("batch_tokens", "grad_accum", "deterministic")

@@ -16,6 +16,16 @@ class TrainConfig(Section):
     deterministic: bool | None = setting(
         None, "true: no dropout; false: dropout and recomputation; null: true if all dropout rates are 0.", group="run"
     )
+    keep_program: Literal["auto", "always", "never"] = setting(
+        "auto",
+        "Keep the compiled step in the run directory for resumes, so that they run the same kernels; `auto`: on GPUs.",
+        group="run",
+    )
+    strict_determinism: bool = setting(
+        False,
+        "Set XLA's flags for GPU programs that compute the same bits at each compilation and run; slower.",
+        group="run",
+    )
 
     batch_size: int = setting(8, "Rows per micro-batch.", unit="rows", group="batch", gt=0)
     seq_len: int = setting(512, "Tokens per row.", unit="tokens", group="batch", ge=8)

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 from chomp.device.probe import Gpu, Probe
@@ -128,6 +129,19 @@ def _same(one: str, other: str) -> bool:
         return float(one) == float(other)
     except ValueError:
         return one.lower() == other.lower()
+
+
+def xla_flags(environ: Mapping[str, str]) -> dict[str, str]:
+    """The flags in `XLA_FLAGS`, or in the file that it names, by name; of two with one name XLA takes the last."""
+    text = environ.get("XLA_FLAGS", "").strip()
+    if text and not text.startswith("-"):
+        try:
+            text = Path(text).read_text()
+        except (OSError, UnicodeDecodeError):
+            # `require_xla_flags` reports it: XLA would end the process.
+            text = ""
+    pairs = (flag.partition("=") for flag in text.split() if flag.startswith("-"))
+    return {f"--{name.lstrip('-')}": value if given else "true" for name, given, value in pairs}
 
 
 def _flags(value: str | None) -> list[str]:

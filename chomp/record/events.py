@@ -68,6 +68,7 @@ _OPEN = ReadAs(lambda cs: cs.str_schema(strict=True))
 PhaseName = Annotated[Literal["data", "compile", "train", "eval", "sample", "save", "paused"], _OPEN]
 CheckpointPhase = Annotated[Literal["saving", "committed", "failed", "deleted", "refused"], _OPEN]
 EndStatus = Annotated[Literal["completed", "stopped", "data_exhausted", "crashed"], _OPEN]
+InRun = Annotated[Literal["kept", "loaded"], _OPEN]
 NonFiniteAction = Annotated[Literal["halt", "skip", "rollback"], _OPEN]
 
 
@@ -129,7 +130,8 @@ class Phase(Event):
 class Compiled(Event):
     """The training step is ready to run; bytes are those of the compiled program.
 
-    `cache` is the folder of the persistent compilation cache, None where it is off.
+    `cache` is the folder of the persistent compilation cache, None where it is off. `in_run` says that the program was
+    `loaded` from the run directory, or is `kept` there now; None for a run that does not keep it.
     """
 
     kind: ClassVar[str] = "compiled"
@@ -138,6 +140,12 @@ class Compiled(Event):
     memory: dict[str, Count] = field(default_factory=dict)
     flops_per_token: float | None = None
     cache: str | None = None
+    in_run: InRun | None = None
+
+    @property
+    def source(self) -> str:
+        """`from …`, for a program that was not compiled anew; empty for one that was."""
+        return "from the run" if self.in_run == "loaded" else "from the cache" if self.cache_hit else ""
 
 
 @dataclass(frozen=True)

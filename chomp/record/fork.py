@@ -80,6 +80,11 @@ def _build(run: RunDir, info: CheckpointInfo, building: Path) -> None:
         shutil.copyfile(run.config_original, new.config_original)
     if run.tokenizer.is_dir():
         shutil.copytree(run.tokenizer, new.tokenizer)
+    if run.program.is_dir():
+        # The fork's engine uses it if its own step is the same, and otherwise replaces it, never in place.
+        new.program.mkdir()
+        for file in run.program.glob("[!.]*"):
+            _link_or_copy(file, new.program / file.name)
     _copy_rows(run.metrics, new.metrics, info.step)
     _copy_rows(run.samples, new.samples, info.step)
     digest = hashlib.sha256((copy / MANIFEST).read_bytes()).hexdigest()

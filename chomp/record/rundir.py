@@ -66,6 +66,10 @@ class RunDir:
         return self.path / CHECKPOINTS
 
     @property
+    def program(self) -> Path:
+        return self.path / "program"
+
+    @property
     def lock(self) -> Path:
         return self.path / "lock"
 

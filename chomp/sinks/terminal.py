@@ -220,7 +220,12 @@ class TerminalSink(Sink):
 
 
 def _compiled(event: ev.Compiled) -> str:
+    if event.in_run == "loaded":
+        return f"loaded the run's compiled step in {fmt.elapsed(event.seconds)}"
     if event.cache_hit:
         return f"compiled from the cache in {fmt.elapsed(event.seconds)}"
-    kept = "the next start loads it from the cache" if event.cache else "not cached: the compilation cache is off"
-    return f"compiled in {fmt.elapsed(event.seconds)} ({kept})"
+    if event.in_run == "kept":
+        then = "a resume loads it from the run directory"
+    else:
+        then = "the next start loads it from the cache" if event.cache else "not cached: the compilation cache is off"
+    return f"compiled in {fmt.elapsed(event.seconds)} ({then})"

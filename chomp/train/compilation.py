@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from chomp.data.batch import Batch
-from chomp.step.train_step import compile_train_step
+from chomp.step.train_step import lower_train_step
+from chomp.train.program import Obtain, compile_only
 
 CACHE_BYTES = 4 * 2**30
 CACHE_HIT = "/jax/compilation_cache/cache_hits"
@@ -86,23 +87,48 @@ class CompileWatch:
 
 @dataclass(frozen=True)
 class CompiledStep:
-    """A training step as one program; `memory` is XLA's own account in bytes."""
+    """A training step as one program.
+
+    Attributes:
+        cache_hit: it comes from JAX's persistent cache.
+        memory: XLA's own account in bytes.
+        in_run, digest, notes: as in `Obtained`.
+    """
 
     step: Callable[..., Any]
     seconds: float
     cache_hit: bool
     memory: dict[str, int]
+    in_run: Literal["kept", "loaded"] | None
+    digest: str | None
+    notes: tuple[str, ...]
 
 
 def compile_step(
-    train_step: Callable[..., Any], state: Any, shape: tuple[int, int, int], watch: CompileWatch
+    train_step: Callable[..., Any],
+    state: Any,
+    shape: tuple[int, int, int],
+    watch: CompileWatch,
+    obtain: Obtain = compile_only,
 ) -> CompiledStep:
-    """Compile for batches of `shape` [accum, batch, seq], ahead of time: no later call can trace again."""
+    """Make the program for batches of `shape` [accum, batch, seq], ahead of time: no later call can trace again.
+
+    Args:
+        obtain: makes the program of the lowered step, or finds it.
+    """
     started = time.monotonic()
     hits = watch.cache_hits
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-    program = compile_train_step(train_step, abstract, abstract_batch(shape))
-    return CompiledStep(program, time.monotonic() - started, watch.cache_hits > hits, memory_account(program))
+    found = obtain(lower_train_step(train_step, abstract, abstract_batch(shape)))
+    return CompiledStep(
+        step=found.program,
+        seconds=time.monotonic() - started,
+        cache_hit=watch.cache_hits > hits,
+        memory=memory_account(found.program),
+        in_run=found.in_run,
+        digest=found.digest,
+        notes=found.notes,
+    )
 
 
 def abstract_batch(shape: tuple[int, int, int]) -> Batch:

@@ -9,7 +9,7 @@ from functools import partial
 from chomp.errors import ChompError, NonFiniteError
 from chomp.model.selfcheck import check_path
 from chomp.record.commands import CommandReader
-from chomp.record.events import Phase, Warned
+from chomp.record.events import Warned
 from chomp.train.clock import TimeBudget
 from chomp.train.compilation import use_compilation_cache
 from chomp.train.control import AbortRequestedError, CommandQueue, StopRequestedError, StopSwitch
@@ -64,7 +64,7 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
         hooks = Hooks(trainer, extra)
     try:
         trainer.compile(partial(session.queue.check, step=trainer.dispatched))
-        session.reporter.publish(Phase(name="train", step=trainer.dispatched))
+        trainer.publish_phase("train")
         hooks.start()
         executor = CommandExecutor(trainer, hooks)
         while True:
@@ -81,7 +81,7 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
         return outcome_of(error, trainer.progress.step, None)
     except Exception as error:  # noqa: BLE001 - the completed steps are saved before the error is reported
         complaint = _settle(trainer)
-        cause = complaint if complaint and isinstance(error, StopRequestedError) else error
+        cause = complaint if complaint and isinstance(error, StopRequestedError) else trainer.explained(error)
         outcome = outcome_of(cause, trainer.progress.step, session.switch.request)
         hooks.cut_short()
     finally:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import dataclass, replace
 
-from chomp.errors import ChompError
+from chomp.config import Config
+from chomp.config.compat import compare
+from chomp.config.derive import derive, derived_section
+from chomp.errors import ChompError, command_name
 from chomp.record.events import EndStatus
 from chomp.train.control import AbortRequestedError, StopRequest, StopRequestedError
+from chomp.train.out_of_memory import OutOfMemoryError, is_out_of_memory, out_of_memory
 from chomp.train.session import Session
 
 log = logging.getLogger("chomp.attempt")
@@ -42,6 +47,8 @@ def outcome_of(error: Exception, step: int, stop: StopRequest | None, *, before_
             return Outcome("stopped", reason, stop.exit_code, step)
         case ChompError():
             return Outcome("crashed", str(error), error.exit_code, step, error)
+        case _ if is_out_of_memory(error):
+            return outcome_of(out_of_memory(error, "before the first step" if before_training else ""), step, stop)
         case _:
             log.error("the engine failed", exc_info=error)
             return Outcome("crashed", f"{type(error).__name__}: {error}", 1, step, error)
@@ -51,6 +58,8 @@ def after_saving(outcome: Outcome, session: Session) -> Outcome:
     """The outcome with what became of the last save: an attempt whose last state is not on disk has failed."""
     failure = session.store.take_failure()
     if failure is None:
+        if isinstance(outcome.error, OutOfMemoryError):
+            return replace(outcome, reason=outcome.reason + _where_to_continue(session, outcome.step, outcome.error))
         if outcome.status != "stopped":
             return outcome
         return replace(outcome, reason=outcome.reason + _what_a_stop_saved(session, outcome.step))
@@ -66,3 +75,24 @@ def _what_a_stop_saved(session: Session, step: int) -> str:
     if session.store.has(step):
         return f"; step {step} is saved"
     return "; nothing was saved" + ("" if session.config.checkpoint.enabled else ": checkpoint.enabled is false")
+
+
+def _where_to_continue(session: Session, step: int, error: OutOfMemoryError) -> str:
+    """From which checkpoint a resume continues, and the command for it."""
+    if session.request.dry_run:
+        return ""
+    saved = [info.step for info in session.store.infos()]
+    if not saved:
+        return "; nothing was saved"
+    state = "is saved" if step in saved else "is lost with the memory of the failed step"
+    command = [command_name(), "train", "--run-dir", shlex.quote(str(session.run.path)), "--resume", "latest"]
+    if error.fits:
+        changed = error.fits[0]
+        command += [changed.options, *(f"--accept {name}" for name in _to_accept(session.config, changed.config))]
+    return f"; the state of step {step} {state}, and `{' '.join(command)}` continues from step {max(saved)}"
+
+
+def _to_accept(config: Config, changed: Config) -> list[str]:
+    """What a resume with `changed` must accept."""
+    before, after = ({**each.model_dump(), "derived": derived_section(derive(each))} for each in (config, changed))
+    return [difference.path for difference in compare(before, after) if difference.severity == "needs_accept"]

@@ -89,6 +89,7 @@ class Restorer:
             self._warn(sentence, topic="schedule")
         self._warn_of_accepted(judge(saved, blueprint.identity(data_fingerprint), self._request.accept))
         self._warn_of_changed_machine(start.meta)
+        self._warn_of_lost_determinism(saved, blueprint)
         require_steps_ahead(blueprint.config.train.steps, start.step)
         return start, blueprint
 
@@ -114,6 +115,14 @@ class Restorer:
         if changed:
             listed = ", ".join(f"{name} {before[name]} is now {now[name]}" for name in changed)
             self._warn(f"{listed}: later losses may differ in their last digits from those of an uninterrupted run")
+
+    def _warn_of_lost_determinism(self, saved: dict[str, Any], blueprint: Blueprint) -> None:
+        """XLA may choose other kernels for the same step."""
+        if saved.get("train", {}).get("strict_determinism") and not blueprint.config.train.strict_determinism:
+            self._warn(
+                "the run was trained with train.strict_determinism, and this attempt is not: on a GPU its numbers may "
+                "differ from run to run"
+            )
 
     def load_or_init(self, start: Start, blueprint: Blueprint) -> TrainState:
         """The state to train from; fills in the data state of a checkpoint."""

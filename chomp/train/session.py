@@ -19,6 +19,7 @@ from chomp.config.derive import Derived
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, environment_report, probe_gpus, problems
+from chomp.device.determinism import not_strict
 from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
 from chomp.model.flops import peak_flops
@@ -35,6 +36,8 @@ from chomp.train.clock import TimeBudget
 from chomp.train.compilation import CompileWatch
 from chomp.train.control import CommandQueue, StopSwitch, run_interruptible
 from chomp.train.machine import device_facts, package_versions
+from chomp.train.out_of_memory import explained
+from chomp.train.program import ACCEPT, PROGRAM, Obtain, RunProgram, compile_only, keeps_program
 from chomp.train.request import RunRequest
 from chomp.train.restorer import Restorer, Start
 
@@ -83,6 +86,18 @@ class Session:
         """Whether this attempt writes checkpoints."""
         return self.config.checkpoint.enabled and not self.request.dry_run
 
+    def program_source(self) -> Obtain:
+        """Where the compiled step comes from: the run directory if it is kept there, else the compiler."""
+        if not (self.saves and keeps_program(self.config.train.keep_program, jax.devices()[0].platform)):
+            return compile_only
+        return RunProgram(
+            self.run.program / PROGRAM,
+            resumed_from=self.start.step,
+            computed_by=self.start.meta.get("program"),
+            # The exact name: to accept the whole section is not to trust a program.
+            accepted=ACCEPT in self.request.accept,
+        ).obtain
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What a resume will compare with its own."""
@@ -114,7 +129,7 @@ def _build_session(
     check = partial(queue.check, step=0)
     with budget.measure("startup"):
         misfits = [problem.message for problem in problems(probe_gpus(), os.environ, cuda_packages())]
-        device = _require_device(config, misfits)
+        device = require_device(config, misfits)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
         for message in misfits:
@@ -131,7 +146,8 @@ def _build_session(
         )
         restorer = Restorer(request, run, store, reporter, check)
         start, blueprint = restorer.find_start(planned, data.fingerprint)
-        state = run_interruptible(lambda: restorer.load_or_init(start, blueprint), check)
+        with explained("while the checkpoint was read" if start.info else "while the model was made", blueprint):
+            state = run_interruptible(lambda: restorer.load_or_init(start, blueprint), check)
         if not request.dry_run:
             restorer.settle_directory(start, blueprint)
     budget.start_from(restorer.earlier_budget(start))
@@ -152,10 +168,30 @@ def _build_session(
         peak_flops=peak_flops(device.device_kind, blueprint.config.model.compute_dtype),
     )
     reporter.publish(_run_started(session))
+    _warn_of_flags(session)
     return session
 
 
-def _require_device(config: Config, misfits: Sequence[str] = ()) -> jax.Device:
+def _warn_of_flags(session: Session) -> None:
+    """The user's own flags are kept, also where they are not those of the setting."""
+    differing = not_strict(os.environ) if session.config.train.strict_determinism else []
+    if differing:
+        message = (
+            f"train.strict_determinism needs {' '.join(differing)}, and XLA_FLAGS or a file that it names has another "
+            "value: the engine keeps the user's flags, and numbers on a GPU may differ from run to run"
+        )
+        session.reporter.publish(Warned(topic="determinism", message=message))
+
+
+def require_device(config: Config, misfits: Sequence[str] = ()) -> jax.Device:
+    """The device to train on.
+
+    Args:
+        misfits: why JAX may not use the GPU that there is.
+
+    Raises:
+        DeviceError: there is none, or only a CPU, which the configuration does not allow.
+    """
     try:
         device = jax.devices()[0]
     except RuntimeError as error:

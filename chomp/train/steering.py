@@ -67,9 +67,9 @@ class CommandExecutor:
                 self._queue.answer(command, step, str(error), ok=False)
             except Exception as error:
                 log.exception("the command %s failed", command.command)
-                self._queue.answer(
-                    command, step, f"{command.command} failed: {type(error).__name__}: {error}", ok=False
-                )
+                cause = self._trainer.explained(error)
+                said = str(cause) if isinstance(cause, ChompError) else f"{type(cause).__name__}: {cause}"
+                self._queue.answer(command, step, f"{command.command} failed: {said}", ok=False)
             else:
                 unknown = f"unknown command {command.command!r}; known: {', '.join(sorted(COMMANDS))}"
                 self._queue.answer(command, step, unknown if message is None else message, ok=message is not None)

@@ -13,12 +13,13 @@ import numpy as np
 from chomp.data.batch import Batch
 from chomp.data.pipeline import BatchOrigin
 from chomp.errors import DataError, NonFiniteError
-from chomp.record.events import Compiled, NonFinite, Phase, PhaseName
+from chomp.record.events import Compiled, NonFinite, Phase, PhaseName, Warned
 from chomp.step.state import TrainState, release_latch
 from chomp.step.train_step import StepMetrics
 from chomp.train.compilation import CompiledStep, compile_step
 from chomp.train.control import run_interruptible
 from chomp.train.metrics import shortest_repr
+from chomp.train.out_of_memory import during
 from chomp.train.progress import Pending, TrainProgress
 from chomp.train.session import Session
 
@@ -54,6 +55,7 @@ class Trainer:
         progress: totals up to the last completed step.
         program: the compiled step; None until `compile` has made it.
         on_completed: called with each completed step and its metrics on the host.
+        phase_now: what the engine does, for the report of an error.
         between: the phase to which a hook's phase goes back: `train`, or `paused`.
     """
 
@@ -69,6 +71,7 @@ class Trainer:
             self.batches.set_state(session.start.data_state)
         self.data_state: dict[str, Any] = self.batches.get_state()
         self.on_completed: Callable[[Pending, StepMetrics], None] = lambda completed, metrics: None
+        self.phase_now: PhaseName = "compile"
         self.between: PhaseName = "train"
         self._pending: deque[Pending] = deque()
         session.switch.on_set(session.data.cancel_retries)
@@ -82,9 +85,12 @@ class Trainer:
         session = self.session
         session.reporter.publish(Phase(name="compile", step=self.dispatched))
         step, shape = session.blueprint.train_step(), session.blueprint.batch_shape
+        watch, obtain = session.compile_watch, session.program_source()
         with session.budget.measure("compile"):
-            program = run_interruptible(lambda: compile_step(step, self.state, shape, session.compile_watch), check)
+            program = run_interruptible(lambda: compile_step(step, self.state, shape, watch, obtain), check)
         self.program = program
+        for note in program.notes:
+            session.reporter.publish(Warned(topic="program", step=self.dispatched, message=note))
         session.reporter.publish(
             Compiled(
                 seconds=round(program.seconds, 3),
@@ -92,6 +98,7 @@ class Trainer:
                 memory=program.memory,
                 flops_per_token=session.blueprint.flops_per_token,
                 cache=jax.config.jax_compilation_cache_dir,  # type: ignore[attr-defined]
+                in_run=program.in_run,
             )
         )
 
@@ -102,6 +109,7 @@ class Trainer:
         if batch is None:
             return False
         assert self.program is not None
+        self.phase_now = "train"
         filled = int(np.count_nonzero(batch.segment_ids))
         self.state, metrics = self.program.step(self.state, batch)
         for scalar in jax.tree.leaves(metrics):
@@ -199,6 +207,7 @@ class Trainer:
 
     def publish_phase(self, name: PhaseName) -> None:
         """Publish that a phase begins at the last completed step."""
+        self.phase_now = name
         self.session.reporter.publish(Phase(name=name, step=self.progress.step))
 
     @contextmanager
@@ -211,6 +220,11 @@ class Trainer:
         with self.session.budget.measure(name):
             yield
         self.publish_phase(self.between)
+
+    def explained(self, error: Exception) -> Exception:
+        """`error`, or for a failed allocation the sentence about it; the completed steps are counted."""
+        compiled = self.program.memory if self.program is not None else None
+        return during(error, self.phase_now, self.progress.step, self.session.blueprint, compiled)
 
     def close(self) -> None:
         """Stop preparing batches."""

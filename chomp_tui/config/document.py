@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chomp.config import InvalidConfig, LoadedConfig, Problem, Setting, flatten, notes, parse_config, settings
+from chomp.config import InvalidConfig, LoadedConfig, Problem, Setting, edits, flatten, notes, parse_config, settings
 from chomp.config.presets import expand_preset
+from chomp.config.yaml_spans import Layout, Place, Unreadable, read_layout
 from chomp.record.formatting import sanitize
-from chomp_tui.config import edits
 from chomp_tui.config.field_text import shown_items, shown_value, shown_words, typed, typed_variable
-from chomp_tui.config.yaml_spans import Layout, Place, Unreadable, read_layout
 
 MAX_HISTORY = 500
 

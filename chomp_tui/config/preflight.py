@@ -40,6 +40,7 @@ class Question:
         environment: variables to set for the child, from the device screen.
         compiled: whether XLA compiles the step.
         origin: the checkpoint that the run continues, or the run whose newest one it continues.
+        card: the GPU, by its name in `chomp.device.cards`, for which it compiles; None for this machine's device.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Question:
     environment: tuple[tuple[str, str], ...] = ()
     compiled: bool = False
     origin: Path | None = None
+    card: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,11 @@ def ask(
     *,
     compiled: bool = False,
     origin: Path | None = None,
+    card: str | None = None,
 ) -> Question:
     """The question that a checked configuration poses."""
     key = config.model_dump_json(exclude=_APART)
-    return Question(text, tuple(overrides), key, tuple(sorted(environment.items())), compiled, origin)
+    return Question(text, tuple(overrides), key, tuple(sorted(environment.items())), compiled, origin, card)
 
 
 def fit(total: float, limit: float | None) -> Fit:
@@ -170,7 +173,9 @@ class Preflight:
         with tempfile.TemporaryDirectory(prefix="chomp-preflight-") as folder:
             path = Path(folder) / "config.yaml"
             path.write_bytes(question.text.encode("utf-8", "replace"))
-            arguments = [*self._command, str(path), "--json", *(["--compile"] if question.compiled else [])]
+            arguments = [*self._command, str(path), "--json"]
+            if question.compiled:
+                arguments += ["--for", question.card] if question.card else ["--compile"]
             for override in question.overrides:
                 arguments += ["-o", override]
             if question.origin is not None:
@@ -185,7 +190,7 @@ class Preflight:
 
 def _same(one: Question, other: Question) -> bool:
     """Whether two questions have one answer; a compiled answer also answers the plain question."""
-    compiled = one.compiled or not other.compiled
+    compiled = (one.compiled and one.card == other.card) or not other.compiled
     return compiled and (one.key, one.environment, one.origin) == (other.key, other.environment, other.origin)
 
 

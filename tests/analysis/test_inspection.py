@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from chomp.analysis.footprint import predict
 from chomp.analysis.inspection import inspect
 from chomp.cli.inspect import describe
 from chomp.config import derive, derived_section
 from chomp.config.load import parse_config
 from chomp.record.manifest import CheckpointInfo
+from chomp.train.footprint import predict
 from tests.engine import tiny_config, write_corpus
 
 

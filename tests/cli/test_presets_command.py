@@ -5,12 +5,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from chomp.analysis.footprint import MemoryEstimate
 from chomp.analysis.inspection import inspect
 from chomp.cli import presets
 from chomp.config import Config
 from chomp.config.load import parse_config
 from chomp.config.presets import MODEL_PRESETS
+from chomp.train.footprint import MemoryEstimate
 
 
 def listed(*arguments: str) -> dict[str, dict]:
@@ -23,7 +23,7 @@ def test_without_names_every_preset_is_listed(monkeypatch: pytest.MonkeyPatch) -
     def predict(config: Config, platform: str) -> tuple[int, MemoryEstimate]:
         return config.model.num_layers, MemoryEstimate(1, 2, 3, 4)
 
-    monkeypatch.setattr("chomp.analysis.footprint.predict", predict)
+    monkeypatch.setattr("chomp.train.footprint.predict", predict)
     rows = listed()
     assert list(rows) == list(MODEL_PRESETS)
     assert all(

@@ -30,3 +30,9 @@ def style_sheets_are_parsed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stylesheet, "_parse_rules", parse_once)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_measurement_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device screen shows the last result of `chomp probe --compare`, which the developer may have."""
+    monkeypatch.setattr("chomp_tui.screens.device.measured.comparison_file", lambda: None)

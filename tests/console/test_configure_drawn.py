@@ -14,10 +14,12 @@ from textual.color import Color
 from chomp.record.formatting import count
 from chomp.record.formatting import size as told
 from chomp_tui.config.preflight import ENGINE, Report
+from chomp_tui.screens.configure.card_panel import card_text
 from chomp_tui.screens.configure.preflight_panel import PreflightPanel
 from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.widgets.chart import LineChart
+from chomp_tui.widgets.dialogs import Choose
 from tests.console.hosting import strips
 from tests.console.test_configure import COMPILED, FIGURES, SIZES, Console, until
 
@@ -166,7 +168,7 @@ async def test_the_compiler_is_asked_when_it_is_asked_for(tmp_path: Path) -> Non
         answer.write_text(
             f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n{text}"
         )
-        await pilot.press("f10")
+        await pilot.press("f10", "h")
         compiling = "… compiling the step; this may take minutes (figures of an earlier version)"
         await until(pilot, lambda: " ".join(rows(panel, "#pf-state")) == compiling)
         (tmp_path / "go").touch()
@@ -186,12 +188,53 @@ async def test_the_compiler_is_asked_when_it_is_asked_for(tmp_path: Path) -> Non
         assert console.screen.preflight.figures["memory"]["compiled"] == COMPILED
         # It counts for other texts of the same run, and not for another run.
         await console.type(pilot, "train.steps", "minus")
-        await pilot.press("f10")
+        await pilot.press("f10", "enter")
         assert "correct them before you compile it" in console.said[-1]
         await console.type(pilot, "train.steps", "5000")
         await until(pilot, lambda: console.screen.preflight.state == "done")
         await pilot.pause()
         assert "memory, compiled (XLA)" not in console.text()
+
+
+CARD = {
+    "name": "rtx4090", "compiled": {"total": 9 << 30}, "pool_bytes": 17 << 30, "memory_bytes": 24 << 30, "fits": True,
+    "compile_seconds": 61.0, "largest": {"batch_size": 4, "grad_accum": 2, "memory": 16 << 30}, "mfu_bound": 0.41,
+    "seconds": {"products": 0.2, "bytes": 0.35, "launches": 0.05}, "moved_bytes": 3.5e11, "launches": 24_000,
+    "flags": {},
+}  # fmt: skip
+
+
+async def test_a_gpu_elsewhere_is_chosen_and_its_figures_are_drawn(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(200, 60)) as pilot:
+        await console.open(pilot)
+        panel = await estimated(pilot, console)
+        answer = tmp_path / "fake.py"
+        text = answer.read_text()
+        answer.write_text(
+            f"import sys; card = {CARD!r} if sys.argv[sys.argv.index('--for') + 1] == 'rtx4090' else None\n"
+            + text.replace("print(json.dumps(", "print(json.dumps({'card': card} | ", 1)
+        )
+        await pilot.press("f10")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        shown = "\n".join(strip.text for strip in strips(console.app.screen))
+        assert "NVIDIA GeForce RTX 5090, 31.8 GiB" in shown
+        await pilot.press("a")
+        await until(
+            pilot, lambda: console.screen.preflight.state == "done" and "card" in console.screen.preflight.figures
+        )
+        await pilot.pause()
+        drawn = " ".join(rows(panel, "#pf-memory"))
+        assert "on rtx4090, compiled in 61.0 s" in drawn
+        assert "largest that fits: batch_size 4 × grad_accum 2, 16.0 GiB" in drawn
+        assert "41% MFU at most" in drawn
+
+
+def test_a_card_that_is_too_small_says_what_to_change() -> None:
+    drawn = card_text({**CARD, "fits": False, "largest": None, "flags": {"xla_gpu_enable_triton_gemm": False}}).plain
+    assert "✗ 9.0 GiB of 17.0 GiB" in drawn
+    assert "no micro-batch fits: set model.remat" in drawn
+    assert "XLA_FLAGS=--xla_gpu_enable_triton_gemm=false" in drawn
 
 
 async def test_the_form_says_groups_units_and_what_the_field_at_the_cursor_is(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from chomp.config import Setting, config_from_dict, parse_config, settings
+from chomp.config.edits import CannotEdit, reset_value, set_value
+from chomp.config.scalars import Items, Plain, Words, written
 from chomp.config.yaml_reader import read_yaml
+from chomp.config.yaml_spans import Unreadable, read_layout
 from chomp_tui.config.document import ConfigDocument, merged, visual_lines
-from chomp_tui.config.edits import CannotEdit, reset_value, set_value
-from chomp_tui.config.field_text import Items, Plain, Words, shown_value, typed, written
-from chomp_tui.config.yaml_spans import Unreadable, read_layout
+from chomp_tui.config.field_text import shown_value, typed
 
 FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 SHAPES = {

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from chomp.record.user_files import state_file
 from chomp_tui import keys
 from chomp_tui.keymap import checked_keymap
-from chomp_tui.settings import Settings, default_path, load_settings, save_settings, state_file
+from chomp_tui.settings import Settings, default_path, load_settings, save_settings
 
 
 def wrong_in(tmp_path: Path, text: str) -> tuple[Settings, list[str]]:

@@ -84,10 +84,12 @@ def test_the_shared_layer_loads_neither_jax_nor_textual(package: str, tmp_path: 
         ("probe",),
         ("train", "--help"),
         ("ctl", "--help"),
+        # What it tries runs in child processes.
+        ("fit", "configs/debug_smoke.yaml", "-o", "train.batch_size=1", "-o", "train.grad_accum=1"),
     ],
     ids=" ".join,
 )
-def test_commands_that_compute_nothing_load_neither_jax_nor_textual(args: tuple[str, ...], tmp_path: Path) -> None:
+def test_commands_that_compute_nothing_here_load_neither_jax_nor_textual(args: tuple[str, ...], tmp_path: Path) -> None:
     assert loaded(command(*args), FORBIDDEN_LIGHT, tmp_path / "report") == set()
 
 

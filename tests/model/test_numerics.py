@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chomp.analysis.footprint import activation_bytes
 from chomp.model.base import ModelInputs
 from chomp.model.build import build_model
 from chomp.train.blueprint import build_blueprint
+from chomp.train.footprint import activation_bytes
 from tests.model.tiny import model_config, packed_batch, tiny_config
 
 

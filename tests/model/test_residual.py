@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chomp.analysis.footprint import activation_bytes
 from chomp.model.base import ModelInputs
 from chomp.model.build import build_model
 from chomp.model.flops import mean_attention_span
 from chomp.model.llama import LlamaModel
 from chomp.model.paths import named_leaves
 from chomp.model.residual import HyperConnection
+from chomp.train.footprint import activation_bytes
 from tests.model.tiny import SEQ, VOCAB, logits_of, model_config, packed_batch, parts, tiny_config
 
 STREAMS = pytest.mark.parametrize("streams", [2, 3, 4])

@@ -59,7 +59,7 @@ GOLDEN: list[tuple[Event, str]] = [
     (
         Compiled(seconds=1.5, cache_hit=True, memory={"total": 99}, flops_per_token=None, cache="/c"),
         '{"v":2,"t":1700000000.25,"kind":"compiled","seconds":1.5,"cache_hit":true,"memory":{"total":99},'
-        '"flops_per_token":null,"cache":"/c"}',
+        '"flops_per_token":null,"cache":"/c","in_run":null}',
     ),
     (
         Step(row={"step": 3, "loss": 2.5, "grad_norm": math.nan, "lr": 1e-3}),

@@ -132,6 +132,19 @@ def test_lines_of_a_run_in_a_pipe() -> None:
     assert "step  10/100  loss 2.5000  grad 0.5  lr 1.00e-03  51,200 tok/s" in text
 
 
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        ({"in_run": "loaded"}, "loaded the run's compiled step in 1.25 s"),
+        ({"in_run": "kept", "cache": "/c"}, "compiled in 1.25 s (a resume loads it from the run directory)"),
+        ({"cache": "/c"}, "compiled in 1.25 s (the next start loads it from the cache)"),
+        ({}, "compiled in 1.25 s (not cached: the compilation cache is off)"),
+    ],
+)
+def test_where_the_program_comes_from(facts: dict[str, Any], line: str) -> None:
+    assert shown(io.StringIO(), Compiled(seconds=1.25, cache_hit=False, **facts)).splitlines() == [line]
+
+
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_numbers_that_are_none(value: float | None) -> None:
     assert loss(value) == "non-finite"

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chomp.analysis.footprint import activation_bytes
 from chomp.data.batch import Batch
 from chomp.model.loss import loss_mask
 from chomp.model.mtp import later_mask
 from chomp.step.eval_step import make_eval_step
 from chomp.step.train_step import StepMetrics
+from chomp.train.footprint import activation_bytes
 from tests.model.tiny import loss_sum, packed_batch, parts, tiny_config
 from tests.step.running import copied, same, started
 

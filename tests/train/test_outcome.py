@@ -20,7 +20,7 @@ STOP = StopRequest("SIGTERM received", 143)
         (DataError("no text"), "crashed", "no text", 3),
         (DeviceError("no GPU"), "crashed", "no GPU", 4),
         (CheckpointError("damaged"), "crashed", "damaged", 5),
-        (MemoryError("no room"), "crashed", "MemoryError: no room", 1),
+        (ValueError("no"), "crashed", "ValueError: no", 1),
     ],
 )
 def test_an_ending_has_one_outcome(error: Exception, status: str, reason: str, exit_code: int) -> None:

@@ -14,7 +14,7 @@ from chomp.record.codec import decode
 from chomp.record.events import RunStarted, Warned
 from chomp.record.rundir import RunDir
 from chomp.train import machine, session
-from chomp.train.session import _open_tokenizer, _require_device
+from chomp.train.session import _open_tokenizer, require_device
 from tests.device.fake_nvml import probe_of
 from tests.in_process import run
 
@@ -24,7 +24,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "debug_smoke.yaml"
 def test_no_gpu_and_no_leave_to_use_the_cpu() -> None:
     config = parse_config("train: {allow_cpu: false}", source="test").config
     with pytest.raises(DeviceError) as caught:
-        _require_device(config)
+        require_device(config)
     assert str(caught.value) == (
         "no GPU was found and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU, "
         "or run `chomp probe` to see what is missing"
@@ -35,7 +35,7 @@ def test_no_gpu_and_no_leave_to_use_the_cpu() -> None:
 def test_packages_that_keep_jax_from_the_gpu_are_named() -> None:
     config = parse_config("train: {allow_cpu: false}", source="test").config
     with pytest.raises(DeviceError) as caught:
-        _require_device(config, ["the driver is too old", "another reason"])
+        require_device(config, ["the driver is too old", "another reason"])
     assert str(caught.value) == "JAX does not use the GPU: the driver is too old"
 
 

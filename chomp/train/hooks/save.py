@@ -102,6 +102,7 @@ class SaveHook(Hook):
         trainer.publish_phase("save")
         with session.budget.measure("save"):
             meta = _checkpoint_meta(session, trainer.progress, self._log.deferred_row)
+            meta["program"] = trainer.program.digest if trainer.program is not None else None
             session.store.save(step, to_items(trainer.state), trainer.data_state, meta, wait=wait)
         self._plan.restart_clock()
         return True

@@ -13,17 +13,18 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import TextArea
 
+from chomp.config.edits import CannotEdit
 from chomp.errors import ChompError
 from chomp.record.formatting import sanitize
 from chomp_tui import keys
 from chomp_tui.config.document import ConfigDocument, Validation
 from chomp_tui.config.documents import NEW_NAME
 from chomp_tui.config.draft import Draft, ForkOrigin, OpenRequest
-from chomp_tui.config.edits import CannotEdit
 from chomp_tui.config.fork_plan import severity_of
 from chomp_tui.config.preflight import DEBOUNCE_SECONDS, ENGINE, Preflight, Report, ask
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.screens.configure.card_panel import HERE, choose_device
 from chomp_tui.screens.configure.field import FieldRow
 from chomp_tui.screens.configure.file_dialogs import choose_base, diff_dialog, may_discard, save_as, save_document
 from chomp_tui.screens.configure.form import ConfigForm
@@ -259,7 +260,7 @@ class ConfigureScreen(ConsoleScreen):
         """The engine's estimate of the current configuration."""
         return self._preflight.report
 
-    def _estimate(self, check: Validation, *, compiled: bool = False) -> None:
+    def _estimate(self, check: Validation, *, compiled: bool = False, card: str | None = None) -> None:
         if check.loaded is None:
             self._preflight.hold("waiting for a valid configuration")
             return
@@ -271,6 +272,7 @@ class ConfigureScreen(ConsoleScreen):
             environment,
             compiled=compiled,
             origin=self.draft.continues,
+            card=card,
         )
         self._preflight.request(question)
 
@@ -282,13 +284,18 @@ class ConfigureScreen(ConsoleScreen):
         self._update_headline()
 
     def action_compile(self) -> None:
-        """Compile the step for XLA's memory analysis."""
+        """Ask for which device, and compile the step for its memory analysis."""
+        self.app.push_screen(choose_device(), self._compile_for)
+
+    def _compile_for(self, device: str | None) -> None:
+        if device is None:
+            return
         self.pull()
         check = self.document.check()
         if check.loaded is None:
             self.chomp.notify("the configuration has problems; correct them before you compile it")
             return
-        self._estimate(check, compiled=True)
+        self._estimate(check, compiled=True, card=None if device == HERE else device)
         if not self.query_one(PreflightPanel).display:
             self.pages.turn_to("preflight")
 

@@ -28,6 +28,7 @@ from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.device.flag_rules import RuleList, hung
 from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard
+from chomp_tui.screens.device.measured import MeasuredFlags
 from chomp_tui.widgets.update_if_changed import set_text, set_title
 
 COMMAND = f"{command_name()} train CONFIG"
@@ -95,6 +96,7 @@ class DeviceScreen(ConsoleScreen):
                 yield RuleList()
                 yield Static(id="in-force", markup=False)
                 yield Static(id="tested", markup=False)
+                yield MeasuredFlags()
                 yield Static(id="line", markup=False)
 
     # Reading ---------------------------------------------------------------------------
@@ -296,6 +298,21 @@ class DeviceScreen(ConsoleScreen):
         if self._testing == text:
             self._testing = None
         self._show_advice()
+
+    def action_measure(self) -> None:
+        """Measure the step of the current configuration without and with the variables, or stop that."""
+        measured, loaded = self.query_one(MeasuredFlags), self.chomp.state.current_config
+        variables = {name: value for name, value in self.environment.items() if self._environ.get(name) != value}
+        if measured.is_measuring:
+            measured.cancel()
+        elif self.chomp.refuse_read_only():
+            return
+        elif not variables:
+            self.chomp.notify("no variable is switched on, so there is nothing to compare")
+        elif loaded is None:
+            self.chomp.notify("open a valid configuration on the configure screen first: its step is measured")
+        else:
+            measured.measure(loaded, self._environ, variables)
 
     def action_refresh(self) -> None:
         """Read the GPUs now."""

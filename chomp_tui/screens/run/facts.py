@@ -68,7 +68,7 @@ def _run(snapshot: RunSnapshot) -> Iterator[Fact]:
     yield "data", started.data
     if view.compiled is not None:
         cache = f", cache {view.compiled.cache}" if view.compiled.cache else ", no cache"
-        how = "from the cache" if view.compiled.cache_hit else "from scratch"
+        how = view.compiled.source or "from scratch"
         yield "compiled", f"{how} in {elapsed(view.compiled.seconds)}{cache}"
     if started.accepted:
         yield "accepted", ", ".join(started.accepted)

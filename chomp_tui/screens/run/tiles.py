@@ -72,7 +72,7 @@ def _eval_note(snapshot: RunSnapshot) -> str:
 
 def _cached(snapshot: RunSnapshot) -> str:
     compiled = snapshot.view.compiled
-    return "from the cache" if compiled is not None and compiled.cache_hit else ""
+    return compiled.source if compiled is not None else ""
 
 
 class Tiles(TextPanel):

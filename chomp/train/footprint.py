@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chomp.config import Config
+from chomp.config.variants import POLICIES, Variant, vary
 from chomp.model.base import ModelInputs
 from chomp.model.build import ModelDef
 from chomp.step.objective import build_objective
@@ -41,6 +42,14 @@ class MemoryEstimate:
     @property
     def total(self) -> int:
         return self.state + self.activations
+
+    def as_compiled(self, total: int) -> float:
+        """What the compiler makes of a byte of activations, by its account of the same step."""
+        return max(0.1, (total - self.state) / max(1, self.activations))
+
+    def scaled(self, factor: float) -> int:
+        """The total with activations times `factor`, which is `as_compiled` of a similar step."""
+        return self.state + round(self.activations * factor)
 
     def as_dict(self) -> dict[str, int]:
         """By part, with the total."""
@@ -75,6 +84,29 @@ def predict(config: Config, platform: str) -> tuple[int, MemoryEstimate]:
         for field in fields(MemoryEstimate)
     }
     return count_one + more * (count_two - count_one), MemoryEstimate(**parts)
+
+
+def predict_variant(variant: Variant, platform: str) -> MemoryEstimate:
+    """Memory of one way to compute a step, with what its backward pass makes for a moment.
+
+    That is the layer that is recomputed, and the logits of a chunk of the head with their gradient.
+    """
+    estimate, config = predict(variant.config, platform)[1], variant.config
+    assert config.model.vocab_size is not None
+    tokens = variant.batch_size * config.train.seq_len
+    passing = 2 * 4 * min(variant.head_chunk or tokens, tokens) * config.model.vocab_size
+    if variant.policy != (plain := next(iter(POLICIES))):
+        unchanged = vary(config, variant.batch_size, plain, variant.head_chunk)
+        assert unchanged is not None, "a policy that recomputes nothing is always allowed"
+        passing += _layer_bytes(unchanged.config, platform)
+    return replace(estimate, activations=estimate.activations + passing)
+
+
+def _layer_bytes(config: Config, platform: str) -> int:
+    """Activations of one layer."""
+    models = (config.model.model_copy(update={"num_layers": layers}) for layers in (1, 2))
+    one, two = (predict(config.model_copy(update={"model": model}), platform)[1] for model in models)
+    return two.activations - one.activations
 
 
 def activation_bytes(model_def: ModelDef, config: Config) -> int:

@@ -10,9 +10,9 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from chomp.config.scalars import Items, Wanted, Words, written
+from chomp.config.yaml_spans import Item, Layout, Place, Unreadable, read_layout
 from chomp.errors import ChompError
-from chomp_tui.config.field_text import Items, Wanted, Words, written
-from chomp_tui.config.yaml_spans import Item, Layout, Place, Unreadable, read_layout
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _COMMENT_LINE = re.compile(r"(?:[ \t]*(?:\r\n|\n|\r))*([ \t]*)#[^\r\n]*(?:\r\n|\n|\r|\Z)")
