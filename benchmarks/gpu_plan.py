@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from chomp.device.determinism import STRICT_FLAGS
+
 CONFIG = "configs/megalodon_200m_zyda2.yaml"
 NO_TRITON = "--xla_gpu_enable_triton_gemm=false"
-STRICT = f"--xla_gpu_exclude_nondeterministic_ops=true {NO_TRITON}"
+STRICT = " ".join(f"{name}={value}" for name, value in STRICT_FLAGS.items())
 WARM_UP = 2
 """Steps of a variant that do not count."""
 # The vocabulary that the preset's tokenizer would give.

@@ -270,7 +270,7 @@ def stop(number: int, frame: object) -> NoReturn:
 
 
 def main() -> int:
-    """Measure; the exit code is 1 if a variant failed, 4 if none can run here."""
+    """Measure; the exit code is 1 if a variant failed or none was measured, 4 if none can run here."""
     asked = arguments()
     budget = Budget(asked.budget)
     signal.signal(signal.SIGTERM, stop)
@@ -298,9 +298,9 @@ def main() -> int:
             print(f"error: the benchmark cannot start: {found['error']}\n{found['stderr']}", file=sys.stderr)
             return 4
         describe(found, asked)
-        return int(
-            run_plan(chosen(asked.only), [*(TINY if asked.rehearse else ()), *asked.overrides], run, budget, save) > 0
-        )
+        overrides = [*(TINY if asked.rehearse else ()), *asked.overrides]
+        failed = run_plan(chosen(asked.only), overrides, run, budget, save)
+        return int(failed > 0 or budget.shortest is None)
 
 
 if __name__ == "__main__":

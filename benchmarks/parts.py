@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.step import ON_CPU, SHAPES, make_batch
+from benchmarks.step import SHAPES, make_batch
 from chomp.config import derive, load_config
 from chomp.model.build import build_model
 from chomp.model.megalodon import computed_by_documents
@@ -130,10 +130,10 @@ def report(shape: str, repeats: int) -> None:
 def main() -> None:
     """Measure the asked shapes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--shape", choices=ON_CPU, action="append", help=f"default: {' and '.join(ON_CPU)}")
+    parser.add_argument("--shape", choices=tuple(SHAPES), action="append", help=f"default: {' and '.join(SHAPES)}")
     parser.add_argument("--repeats", type=int, default=7, help="runs of each part, after one that is left out")
     options = parser.parse_args()
-    for shape in options.shape or ON_CPU:
+    for shape in options.shape or SHAPES:
         report(shape, options.repeats)
 
 

@@ -3,9 +3,9 @@
 All ways run in one process and take turns, so that a slow moment of the machine falls on all of them; the first,
 the library's own on continuous rows, is what the others are held against.
 
-    python -m benchmarks.step [--shape quickstart|100m|gpu100m|gpu200m] [--repeats N]
+    python -m benchmarks.step [--shape quickstart|100m] [--repeats N]
 
-The shapes that begin with `gpu` are the presets whole, in bf16: `benchmarks/gpu.sh` measures those.
+`benchmarks/gpu.sh` measures a whole preset on a GPU.
 """
 
 import argparse
@@ -44,16 +44,7 @@ SHAPES: dict[str, tuple[str, tuple[str, ...], int]] = {
         ),
         600,
     ),
-    **{
-        f"gpu{name}": (
-            f"configs/megalodon_{name}_zyda2.yaml",
-            ("model.vocab_size=50304", "train.batch_size=4", "train.grad_accum=1", "optim.name=adamw"),
-            600,
-        )
-        for name in ("100m", "200m")
-    },
 }
-ON_CPU = ("quickstart", "100m")
 WAYS = (
     ("continuous", "fft"),
     ("continuous", "blockwise"),
@@ -137,12 +128,12 @@ def report(variants: list[Variant], tokens: int) -> None:
 def main() -> None:
     """Measure the asked shapes, print a table of each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--shape", choices=tuple(SHAPES), action="append", help=f"default: {' and '.join(ON_CPU)}")
+    parser.add_argument("--shape", choices=tuple(SHAPES), action="append", help=f"default: {' and '.join(SHAPES)}")
     parser.add_argument("--repeats", type=int, default=9, help="steps of each way, one of them warm-up")
     options = parser.parse_args()
     # Compilation is measured: nothing may come from a cache, nor pay for what the first one finds cold.
     jax.config.update("jax_enable_compilation_cache", False)
-    for shape in options.shape or ON_CPU:
+    for shape in options.shape or SHAPES:
         build(shape, *WAYS[0])
         made = [build(shape, *way) for way in WAYS]
         variants, batch = [variant for variant, _ in made], made[0][1]

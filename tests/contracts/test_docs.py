@@ -50,6 +50,7 @@ NOT_RUN = {
     ("README.md", "installs packages", "make test"),
     ("README.md", "needs a terminal", "chomp-tui"),
     ("docs/data.md", "needs the hub", "chomp train configs/megalodon_100m_zyda2.yaml --dry-run"),
+    ("docs/gpu.md", "needs a GPU", "benchmarks/gpu.sh --budget 600 --results gpu-step.jsonl"),
     ("docs/gpu.md", "installs packages", "make CUDA=cuda12 run"),
     ("docs/gpu.md", "installs 4 GB", "pip install 'chomp[gpu-aot]'"),
     ("docs/training.md", "needs a GPU", "chomp inspect configs/megalodon_100m_zyda2.yaml --compile"),
