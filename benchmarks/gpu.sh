@@ -9,7 +9,7 @@
 # there. `--rehearse` runs tiny shapes on the CPU.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
 
 module=benchmarks.gpu_step packages="jax_cuda13_plugin jax_cuda12_plugin" what="JAX with CUDA"
 if [ "${1:-}" = --pack ]; then

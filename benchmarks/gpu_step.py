@@ -4,7 +4,7 @@
 
 Each variant (`benchmarks/gpu_plan.py`) runs in a process of its own. When it has ended, one line says what was measured
 or why nothing was, and the file of results gets one JSON object with every figure. A variant gets half of what is left
-of the budget, or more if the quickest one so far shows that it needs more: one that hangs does not take it all.
+of the budget, or twice what the slowest one so far took: one that hangs does not take it all.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ class Budget:
         self._clock = clock
         self._end = clock() + seconds
         self.shortest: float | None = None
+        self.longest = 0.0
 
     def left(self) -> float:
         """Seconds until the end."""
@@ -126,11 +127,12 @@ class Budget:
         left = self.left()
         if left < max(LEAST_SECONDS, self.shortest or 0.0):
             return None
-        return min(left, max(left / 2, 2 * (self.shortest or LEAST_SECONDS)))
+        return min(left, max(left / 2, 2 * max(self.longest, LEAST_SECONDS)))
 
     def took(self, seconds: float) -> None:
         """A variant was measured in so many seconds."""
         self.shortest = min(seconds, self.shortest or seconds)
+        self.longest = max(seconds, self.longest)
 
 
 def measure(variant: Variant, overrides: Sequence[str], run: Run, limit: float) -> Record:
