@@ -17,7 +17,6 @@ from chomp.errors import ConfigError
 from chomp.model.attention import HalvedAttention
 from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.cema import BlockwiseEMA
-from chomp.model.cema_kernel import KernelEMA
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
 from chomp.model.head import logits_of, next_token_loss_sum, next_token_losses
 from chomp.model.megalodon_block import GatedAttention
@@ -63,11 +62,13 @@ def computed_by_documents(
         backend: JAX's platform name; kernels are run as usual operations on CPUs.
         policy: from `policy_of`; attention's part of it.
     """
-    average = (
-        Swap(KernelEMA, interpret=backend == "cpu")
-        if cema == "kernel"
-        else Swap(BlockwiseEMA, parallel=cema == "parallel")
-    )
+    if cema == "kernel":
+        # Pallas is imported only where its kernels are used.
+        from chomp.model.cema_kernel import KernelEMA
+
+        average = Swap(KernelEMA, interpret=backend == "cpu")
+    else:
+        average = Swap(BlockwiseEMA, parallel=cema == "parallel")
     inner = {
         ComplexEMA: average,
         TimestepNorm: Swap(DocumentNorm),
