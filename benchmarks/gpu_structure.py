@@ -57,8 +57,6 @@ def configuration(preset: str, overrides: tuple[str, ...] = ()) -> Config:
 def figures(program: CardProgram, tokens: int, flops_per_token: float) -> dict[str, Any]:
     """One line of the table, as JSON."""
     structure, card = program.structure, program.card
-    bounds = structure.bounds(card)
-    slowest = max(bounds.values())
     return {
         "card": card.name,
         "launches": structure.launches,
@@ -69,8 +67,8 @@ def figures(program: CardProgram, tokens: int, flops_per_token: float) -> dict[s
         "attention_calls": structure.attention_calls,
         "bytes": structure.bytes,
         "memory": program.memory,
-        "seconds": bounds,
-        "mfu_bound": flops_per_token * tokens / card.bf16_flops / slowest,
+        "seconds": structure.bounds(card),
+        "mfu_bound": structure.mfu_bound(card, flops_per_token * tokens),
         "compile_seconds": round(program.seconds, 1),
         "flags": program.flags,
         "loops": [asdict(loop) for loop in structure.loops],

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from chomp.analysis.aot import CardProgram, compile_for
-from chomp.config import Config
-from chomp.data.tokenizers import Tokenizer
 from chomp.device.cards import Card
 from chomp.errors import DeviceError
 from chomp.train.blueprint import Blueprint, build_blueprint
@@ -70,47 +68,44 @@ class CardReport:
         }
 
 
-def report_for(
-    card: Card, config: Config, tokenizer: Tokenizer | None, say: Callable[[str], None] = lambda text: None
-) -> CardReport:
+def report_for(card: Card, blueprint: Blueprint, say: Callable[[str], None] = lambda text: None) -> CardReport:
     """Compile the step for a card, then look for the largest micro-batch that fits.
 
     Args:
+        blueprint: built for the platform `gpu`.
         say: told before each compilation, which may take minutes.
 
     Raises:
         DeviceError: the CUDA wheels are missing, or XLA cannot compile the step for this card.
     """
 
-    def compiled(batch_size: int, grad_accum: int) -> tuple[Blueprint, CardProgram]:
-        say(f"compiling for {card.name}: micro-batches of {batch_size}, {grad_accum} of them …")
-        split = {"batch_size": batch_size, "grad_accum": grad_accum}
-        changed = config.model_copy(update={"train": config.train.model_copy(update=split)})
-        blueprint = build_blueprint(changed, "gpu", tokenizer)
-        return blueprint, compile_for(card, blueprint)
+    config, first = blueprint.config, blueprint.config.train.batch_size
+    rows = first * blueprint.derived.grad_accum
+
+    def compiled(some: Blueprint) -> CardProgram:
+        accum, batch_size, _ = some.batch_shape
+        say(f"compiling for {card.name}: micro-batches of {batch_size}, {accum} of them …")
+        return compile_for(card, some)
 
     def total(batch_size: int) -> int | None:
+        split = {"batch_size": batch_size, "grad_accum": rows // batch_size}
+        changed = config.model_copy(update={"train": config.train.model_copy(update=split)})
         try:
-            return compiled(batch_size, rows // batch_size)[1].memory["total"]
+            return compiled(build_blueprint(changed, "gpu")).memory["total"]
         except DeviceError:
             return None
 
-    first = config.train.batch_size
-    blueprint = build_blueprint(config, "gpu", tokenizer)
-    rows = first * blueprint.derived.grad_accum
-    blueprint, program = compiled(first, blueprint.derived.grad_accum)
+    program = compiled(blueprint)
     tried = {first: program.memory["total"], **search(first, rows, program.memory["total"], card.pool_bytes, total)}
     splits = tuple(Split(size, rows // size, memory) for size, memory in tried.items())
     fitting = [split for split in splits if split.memory is not None and split.memory <= card.pool_bytes]
-    seconds = program.structure.bounds(card)
-    tokens = blueprint.derived.tokens_per_step
     return CardReport(
         program,
         program.memory["total"] <= card.pool_bytes,
         splits,
         max(fitting, key=lambda split: split.batch_size, default=None),
-        seconds,
-        blueprint.flops_per_token * tokens / card.bf16_flops / max(seconds.values()),
+        program.structure.bounds(card),
+        program.structure.mfu_bound(card, blueprint.flops_per_token * blueprint.derived.tokens_per_step),
     )
 
 

@@ -84,10 +84,9 @@ def inspect(
         ChompError: the configuration cannot be built.
     """
     device = jax.devices()[0]
-    tokenizer = build_tokenizer(config.data.tokenizer)
     # cuDNN's attention cannot even be traced where its wheel is missing.
     compiles = card is not None and has_compiler()
-    blueprint = build_blueprint(config, "gpu" if compiles else device.platform, tokenizer)
+    blueprint = build_blueprint(config, "gpu" if compiles else device.platform, build_tokenizer(config.data.tokenizer))
     config, derived, model_def = blueprint.config, blueprint.derived, blueprint.model_def
     flops = blueprint.flops_per_token
     kept, notes = derived, tuple[str, ...]()
@@ -116,7 +115,7 @@ def inspect(
         path_check=check_path(config.model, config.train.seq_len, isolate=config.data.isolate_documents)
         if compile_program
         else None,
-        card=report_for(card, config, tokenizer, say) if card is not None and compiles else None,
+        card=report_for(card, blueprint, say) if card is not None and compiles else None,
     )
 
 

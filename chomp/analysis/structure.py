@@ -89,6 +89,10 @@ class Structure:
             "launches": self.launches * LAUNCH_SECONDS,
         }
 
+    def mfu_bound(self, card: Card, model_flops: float) -> float:
+        """Model FLOPs utilization that none of the bounds forbids; `model_flops` are those of a step."""
+        return model_flops / card.bf16_flops / max(self.bounds(card).values())
+
 
 def read_structure(module: Any) -> Structure:
     """Walk through a program (`chomp.analysis.hlo.read_module`) as it runs."""

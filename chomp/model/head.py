@@ -1,14 +1,16 @@
 """From hidden states to token losses without holding all logits at once."""
 
+import abc
 import functools
 from collections.abc import Callable
 from typing import TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from chomp.model.base import ModelInputs
+from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.loss import loss_mask
 from chomp.model.products import einsum_f32, narrow, wide
 
@@ -22,35 +24,43 @@ def logits_of(hidden: Float[Array, "*lead dim"], weight: Float[Array, "vocab dim
     return einsum_f32("nd,vd->nv", hidden.reshape(-1, hidden.shape[-1]), weight).reshape(*lead, -1)
 
 
-def next_token_losses(
-    hidden: Float[Array, "batch seq dim"],
-    weight: Float[Array, "vocab dim"],
-    inputs: ModelInputs,
-    chunk_size: int | None,
-) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
-    """Return `LanguageModel.token_losses` of final states; `chunk_size` as in `negative_log_likelihoods`."""
-    counted = loss_mask(inputs.labels, inputs.segment_ids)
-    targets = jnp.where(counted, inputs.labels[:, 1:], 0)
-    flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
-    losses = negative_log_likelihoods(flat, weight, targets.reshape(-1), chunk_size)
-    return jnp.where(counted, losses.reshape(counted.shape), 0.0), counted.sum(dtype=jnp.int32)
+class HeadedModel(LanguageModel):
+    """A language model whose output head is one matrix; losses are those of `loss_chunk_size` tokens at once.
 
-
-def next_token_loss_sum(
-    hidden: Float[Array, "batch seq dim"],
-    weight: Float[Array, "vocab dim"],
-    inputs: ModelInputs,
-    chunk_size: int | None,
-) -> tuple[Float[Array, ""], Int[Array, ""]]:
-    """Return `LanguageModel.loss_sum` of final states; the backward pass costs no second product with the head.
-
-    Losses and gradients of a chunk are computed together, in the forward pass, as only their sum is differentiated
-    (Hsu et al. 2024, Liger Kernel, arXiv 2410.10989, section 3.2).
+    `loss_sum` costs no second product with the head in the backward pass: losses and gradients of a chunk are computed
+    together, in the forward pass, as only their sum is differentiated (Hsu et al. 2024, Liger Kernel, arXiv 2410.10989,
+    section 3.2).
     """
-    counted = loss_mask(inputs.labels, inputs.segment_ids)
-    flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
-    total = _summed(flat, weight, inputs.labels[:, 1:].reshape(-1), counted.reshape(-1), chunk_size)
-    return total, counted.sum(dtype=jnp.int32)
+
+    loss_chunk_size: eqx.AbstractVar[int | None]
+
+    @property
+    @abc.abstractmethod
+    def head_weight(self) -> Float[Array, "vocab dim"]:
+        """Weights of the output head, the embedding's if it is tied."""
+
+    def token_losses(
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
+        """See `LanguageModel.token_losses`."""
+        hidden, counted = self.hidden_states(inputs, key=key), loss_mask(inputs.labels, inputs.segment_ids)
+        targets = jnp.where(counted, inputs.labels[:, 1:], 0)
+        flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
+        losses = negative_log_likelihoods(flat, self.head_weight, targets.reshape(-1), self.loss_chunk_size)
+        return jnp.where(counted, losses.reshape(counted.shape), 0.0), counted.sum(dtype=jnp.int32)
+
+    def loss_sum(
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, ""], Int[Array, ""]]:
+        """See `LanguageModel.loss_sum`."""
+        hidden, counted = self.hidden_states(inputs, key=key), loss_mask(inputs.labels, inputs.segment_ids)
+        flat, labels = hidden[:, :-1].reshape(-1, hidden.shape[-1]), inputs.labels[:, 1:].reshape(-1)
+        total = _summed(flat, self.head_weight, labels, counted.reshape(-1), self.loss_chunk_size)
+        return total, counted.sum(dtype=jnp.int32)
+
+    def unembed(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
+        """See `LanguageModel.unembed`."""
+        return logits_of(states, self.head_weight)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))

@@ -15,9 +15,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from megalodon_jax.layers.segments import segment_runs_and_local_positions
 
 from chomp.config.model import ModelConfig
-from chomp.model.base import LanguageModel, ModelInputs
+from chomp.model.base import ModelInputs
 from chomp.model.flops import mean_attention_span
-from chomp.model.head import logits_of, next_token_loss_sum, next_token_losses
+from chomp.model.head import HeadedModel, logits_of
 from chomp.model.remat import policy_of, recompute_attention, recompute_layer
 from chomp.model.residual import Residual, connection, expand_streams, merge_streams, mixing_flops
 from chomp.model.rotary import RotaryTable, rotary_table, rotated
@@ -176,7 +176,7 @@ class KVCache(NamedTuple):
     seen: Int[Array, ""]
 
 
-class LlamaModel(LanguageModel):
+class LlamaModel(HeadedModel):
     """See the module; reads widths, `num_kv_heads`, `attention_window`, `residual_streams`, `dropout` and dtypes."""
 
     embedding_path: ClassVar[str] = "embed.weight"
@@ -217,7 +217,7 @@ class LlamaModel(LanguageModel):
 
     @property
     def head_weight(self) -> Float[Array, "vocab dim"]:
-        """Weights of the output head, the embedding's if it is tied."""
+        """See `HeadedModel.head_weight`."""
         return self.embed.weight if self.lm_head is None else self.lm_head.weight
 
     def hidden(
@@ -265,25 +265,9 @@ class LlamaModel(LanguageModel):
     def _dropped(self, x: Float[Array, "batch seq dim"], key: PRNGKeyArray | None) -> Float[Array, "batch seq dim"]:
         return x if key is None or self.dropout == 0.0 else eqx.nn.Dropout(self.dropout)(x, key=key)
 
-    def token_losses(
-        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
-    ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
-        """See `LanguageModel.token_losses`."""
-        return next_token_losses(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
-
-    def loss_sum(
-        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
-    ) -> tuple[Float[Array, ""], Int[Array, ""]]:
-        """See `LanguageModel.loss_sum`."""
-        return next_token_loss_sum(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
-
     def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
         """See `LanguageModel.hidden_states`."""
         return self.hidden(inputs.input_ids, inputs.segment_ids, key=key)
-
-    def unembed(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
-        """See `LanguageModel.unembed`."""
-        return logits_of(states, self.head_weight)
 
     def logits(
         self, input_ids: Int[Array, "batch seq"], segment_ids: Int[Array, "batch seq"] | None = None

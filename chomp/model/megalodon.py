@@ -15,10 +15,10 @@ from megalodon_jax.types import ModelCache
 from chomp.config.model import ModelConfig
 from chomp.errors import ConfigError
 from chomp.model.attention import HalvedAttention
-from chomp.model.base import LanguageModel, ModelInputs
+from chomp.model.base import ModelInputs
 from chomp.model.cema import BlockwiseEMA
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops
-from chomp.model.head import logits_of, next_token_loss_sum, next_token_losses
+from chomp.model.head import HeadedModel
 from chomp.model.megalodon_block import GatedAttention
 from chomp.model.remat import RematBlock
 from chomp.model.swap_layers import Swap, swap_layers
@@ -110,7 +110,7 @@ def megalodon_config(config: ModelConfig, backend: str) -> MegalodonConfig:
         raise ConfigError(f"The `model` section does not describe a Megalodon: {error}.") from error
 
 
-class MegalodonModel(LanguageModel):
+class MegalodonModel(HeadedModel):
     """A `MegalodonForCausalLM` behind the contract of `LanguageModel`."""
 
     embedding_path: ClassVar[str] = "model.embed.weight"
@@ -120,21 +120,9 @@ class MegalodonModel(LanguageModel):
 
     @property
     def head_weight(self) -> Float[Array, "vocab dim"]:
-        """Weights of the output head, the embedding's if it is tied."""
+        """See `HeadedModel.head_weight`."""
         head = self.network.lm_head
         return self.network.model.embed.weight if head is None else head.weight
-
-    def token_losses(
-        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
-    ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
-        """See `LanguageModel.token_losses`."""
-        return next_token_losses(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
-
-    def loss_sum(
-        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
-    ) -> tuple[Float[Array, ""], Int[Array, ""]]:
-        """See `LanguageModel.loss_sum`."""
-        return next_token_loss_sum(self.hidden_states(inputs, key=key), self.head_weight, inputs, self.loss_chunk_size)
 
     def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
         """See `LanguageModel.hidden_states`.
@@ -146,10 +134,6 @@ class MegalodonModel(LanguageModel):
             inputs.input_ids, segment_ids=inputs.segment_ids, deterministic=key is None, key=key
         )
         return found.astype(self.network.config.compute_dtype)
-
-    def unembed(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
-        """See `LanguageModel.unembed`."""
-        return logits_of(states, self.head_weight)
 
     def logits(
         self, input_ids: Int[Array, "batch seq"], segment_ids: Int[Array, "batch seq"] | None = None
