@@ -76,7 +76,7 @@ $(VENV)/.aot: pyproject.toml $(VENV)/bin/python
 	@touch $@
 
 compile-for-gpus: $(VENV)/.aot
-	$(BIN)/python -m pytest tests/verify/check_gpu_structure.py
+	$(BIN)/python -m pytest tests/aot/check_*.py
 
 # In an environment of its own: with the CUDA wheels in it, JAX looks for a driver.
 gpu-check: ## Install the CUDA compiler (4 GB) into .venv-aot, then compile the step for GPUs; no GPU is needed.
