@@ -83,7 +83,7 @@ def _summed_forward(
         logits = wide("nd,vd->nv", some, head)
         normaliser = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
         chosen = jnp.arange(logits.shape[-1]) == ids[:, None]
-        losses = normaliser[:, 0] - jnp.where(chosen, logits, 0.0).sum(-1)
+        losses = (normaliser - jnp.take_along_axis(logits, ids[:, None], axis=-1))[:, 0]
         slopes = jnp.where(counts[:, None], jnp.exp(logits - normaliser) - chosen, 0.0).astype(hidden.dtype)
         d_some = narrow("nv,vd->nd", slopes, head)
         more = wide("nv,nd->vd", slopes, some)

@@ -72,7 +72,7 @@ def computed_by_documents(
     inner = {
         ComplexEMA: average,
         TimestepNorm: Swap(DocumentNorm),
-        ChunkedAttention: Swap(HalvedAttention, policy=policy),
+        ChunkedAttention: Swap(HalvedAttention, policy=policy, halve_first=backend == "cpu"),
     }
     return swap_layers(swap_layers(network, inner), {MegalodonAttention: Swap(GatedAttention)})
 

@@ -14,7 +14,7 @@ from megalodon_jax.layers.segments import SegmentMetadata
 from megalodon_jax.ops import linear_3d
 from megalodon_jax.types import LayerCache
 
-from chomp.model.products import einsum_f32
+from chomp.model.products import projected
 
 
 class GatedAttention(MegalodonAttention):
@@ -78,6 +78,4 @@ class GatedAttention(MegalodonAttention):
     def _linear(self, linear: eqx.nn.Linear, x: Float[Array, "batch seq inputs"]) -> Float[Array, "batch seq outputs"]:
         if linear.bias is None:
             return linear_3d(linear, x, self.compute_dtype, self.accum_dtype)
-        # The bias is added before the result is rounded.
-        y = einsum_f32("bti,oi->bto", x, linear.weight) + linear.bias.astype(self.compute_dtype)
-        return y.astype(self.compute_dtype)
+        return projected(x, linear.weight, linear.bias)

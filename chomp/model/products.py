@@ -9,6 +9,7 @@ gradient is fp32 whatever the product is computed in. In fp32 nothing differs fr
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,7 +26,16 @@ def einsum_f32(spec: str, a: Array, b: Array) -> Array:
     """
     if a.dtype == jnp.float32:
         return wide(spec, a, b)
-    return _rounded_backward(spec, a, b)
+    return _rounded_backward(spec, wide, a, b)
+
+
+def projected(x: Array, weight: Array, bias: Array) -> Array:
+    """`x @ weight.T + bias` in the dtype of `x`, by token; the weight's gradient is fp32.
+
+    The product is rounded before the bias is added. An fp32 result would stay in memory up to the backward pass, at
+    twice the bytes, for half a unit in the last place less of error.
+    """
+    return _rounded_backward("bti,oi->bto", narrow, x, weight) + bias.astype(x.dtype)
 
 
 def narrow(spec: str, a: Array, b: Array) -> Array:
@@ -42,16 +52,18 @@ def wide(spec: str, a: Array, b: Array) -> Array:
     return jnp.einsum(spec, a, b.astype(a.dtype), preferred_element_type=jnp.float32, precision=precision)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _rounded_backward(spec: str, a: Array, b: Array) -> Array:
-    return wide(spec, a, b)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _rounded_backward(spec: str, product: Callable[[str, Array, Array], Array], a: Array, b: Array) -> Array:
+    return product(spec, a, b)
 
 
-def _forward(spec: str, a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
-    return wide(spec, a, b), (a, b)
+def _forward(
+    spec: str, product: Callable[[str, Array, Array], Array], a: Array, b: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return product(spec, a, b), (a, b)
 
 
-def _backward(spec: str, saved: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+def _backward(spec: str, _product: object, saved: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
     a, b = saved
     first, second, result = spec.replace("->", ",").split(",")
     slope = slope.astype(a.dtype)

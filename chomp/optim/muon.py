@@ -1,12 +1,12 @@
 """Muon (Jordan 2024), scaled by each matrix's shape, beside another rule."""
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from chomp.config.optim import MuonConfig, OptimConfig
@@ -45,14 +45,28 @@ def build(optim: OptimConfig, embedding: Embedding) -> tuple[Group, ...]:
     return (group, *build_groups(muon.rest, optim, embedding))
 
 
-def _orthogonalised(steps: int, axes: Any, dtype: str) -> optax.GradientTransformation:
-    """Newton-Schulz iterations in another dtype; Muon without momentum is those alone."""
-    rule = scale_by_muon(ns_steps=steps, beta=0.0, nesterov=False, weight_dimension_numbers=axes)
+def _orthogonalised(steps: int, axes: Callable[[PyTree], PyTree], dtype: str) -> optax.GradientTransformation:
+    """Newton-Schulz iterations in another dtype; Muon without momentum is those alone.
+
+    Matrices of one shape are iterated together: a GPU is launched once for all layers, and is filled.
+    """
 
     def orthogonalise(updates: PyTree, params: PyTree) -> PyTree:
-        rounded = optax.tree.cast(updates, dtype)
-        found, _ = rule.update(rounded, rule.init(rounded))
-        return jax.tree.map(lambda new, old: new.astype(old.dtype), found, updates)
+        matrices, tree = jax.tree.flatten(updates)
+        numbers = jax.tree.leaves(axes(updates), is_leaf=lambda node: isinstance(node, MuonDimensionNumbers))
+        kinds = [(matrix.shape, both) for matrix, both in zip(matrices, numbers, strict=True)]
+        for kind in dict.fromkeys(kinds):
+            places = [place for place, other in enumerate(kinds) if other == kind]
+            found = iterated(jnp.stack([matrices[place].astype(dtype) for place in places]), kind[1])
+            for place, new in zip(places, found, strict=True):
+                matrices[place] = new.astype(matrices[place].dtype)
+        return jax.tree.unflatten(tree, matrices)
+
+    def iterated(stack: Float[Array, "matrices rows columns"], numbers: MuonDimensionNumbers) -> Array:
+        inside = MuonDimensionNumbers(*(axis + 1 for axis in numbers))
+        rule = scale_by_muon(ns_steps=steps, beta=0.0, nesterov=False, weight_dimension_numbers=inside)
+        found: Array = rule.update(stack, rule.init(stack))[0]
+        return found
 
     return optax.stateless(orthogonalise)
 

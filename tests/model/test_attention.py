@@ -51,10 +51,10 @@ def assert_close(ours: Any, theirs: Any, tolerance: float) -> None:
         assert np.abs(one - other).max() <= tolerance * max(1e-3, np.abs(other).max())
 
 
-def assert_same(segment_ids: np.ndarray | None, length: int, chunk: int = CHUNK) -> Any:
+def assert_same(segment_ids: np.ndarray | None, length: int, chunk: int = CHUNK, **own: bool) -> Any:
     made, parts = attention(chunk), inputs(length)
     given = None if segment_ids is None else jnp.asarray(segment_ids, jnp.int32)
-    ours = output_and_gradients(swap_layer(made, HalvedAttention), parts, given)
+    ours = output_and_gradients(swap_layer(made, HalvedAttention, **own), parts, given)
     theirs = output_and_gradients(made, parts, given)
     assert int(ours[1]) == int(theirs[1]) == length
     assert_close(ours[0], theirs[0], OUTPUT_ERROR)
@@ -96,9 +96,14 @@ def documents(length: int, share: float, seed: int = 0) -> np.ndarray:
 def test_isolated_rows_are_the_library_s_and_the_definition(length: int, share: float) -> None:
     """No boundary, few, many, and one at every position; lengths beside and on the grid."""
     segment_ids = documents(length, share)
-    out = assert_same(segment_ids, length)
+    out = assert_same(segment_ids, length, halve_first=length != 96)
     expected = defined(inputs(length), segment_ids, CHUNK)
     np.testing.assert_allclose(out, expected, rtol=0, atol=OUTPUT_ERROR * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("halve_first", [True, False])
+def test_isolated_rows_of_a_chunk_that_has_no_half(halve_first: bool) -> None:
+    assert_same(documents(99, 0.05), 99, 33, halve_first=halve_first)
 
 
 @pytest.mark.parametrize(("length", "chunk"), [(96, 32), (65, 33), (47, 512)])
