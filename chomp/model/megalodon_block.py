@@ -56,14 +56,14 @@ class GatedAttention(MegalodonAttention):
             **documents,
         )
         mixed = self.rmsnorm(average.transpose(0, 2, 1))
-        shared = self._linear(self.wz, mixed).reshape(batch, length, self.num_heads, self.head_dim)
-        q, k = self._queries_and_keys(shared)
-        v = jax.nn.silu(self._linear(self.wv, normal))
-        gate = jax.nn.silu(self._linear(self.wr, mixed))
+        shared, gate, candidate = self._projected(mixed, self.wz, self.wr, self.wh1)
+        (v,) = self._projected(normal, self.wv)
+        q, k = self._queries_and_keys(shared.reshape(batch, length, self.num_heads, self.head_dim))
+        v, gate = jax.nn.silu(v), jax.nn.silu(gate)
         heads = v.reshape(batch, length, self.num_heads, self.value_head_dim)
         out, _, _ = self.inner(q, k, heads, _rotary_table=_rotary_table, **documents)
         out = out.reshape(batch, length, self.value_dim) * gate
-        return self._linear(self.wh1, mixed) + self._linear(self.wh2, out) + x, None
+        return candidate + linear_3d(self.wh2, out, self.compute_dtype, self.accum_dtype) + x, None
 
     def _queries_and_keys(self, shared: Float[Array, "batch seq heads dim"]) -> tuple[Array, Array]:
         """RMS-normalised per head, then scaled and shifted for each role, in fp32."""
@@ -75,7 +75,6 @@ class GatedAttention(MegalodonAttention):
         q, k = ((normal * scale[role] + beta[role]).astype(self.compute_dtype) for role in (0, 1))
         return q, k
 
-    def _linear(self, linear: eqx.nn.Linear, x: Float[Array, "batch seq inputs"]) -> Float[Array, "batch seq outputs"]:
-        if linear.bias is None:
-            return linear_3d(linear, x, self.compute_dtype, self.accum_dtype)
-        return projected(x, linear.weight, linear.bias)
+    def _projected(self, x: Float[Array, "batch seq dim"], *linears: eqx.nn.Linear) -> list[Array]:
+        weights, biases = ([getattr(linear, name) for linear in linears] for name in ("weight", "bias"))
+        return projected(x, weights, biases)

@@ -9,7 +9,8 @@ gradient is fp32 whatever the product is computed in. In fp32 nothing differs fr
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,13 +30,22 @@ def einsum_f32(spec: str, a: Array, b: Array) -> Array:
     return _rounded_backward(spec, wide, a, b)
 
 
-def projected(x: Array, weight: Array, bias: Array) -> Array:
-    """`x @ weight.T + bias` in the dtype of `x`, by token; the weight's gradient is fp32.
+def projected(x: Array, weights: Sequence[Array], biases: Sequence[Array]) -> list[Array]:
+    """`x @ weight.T + bias` of several layers in the dtype of `x` as one product; gradients of weights are fp32.
 
     The product is rounded before the bias is added. An fp32 result would stay in memory up to the backward pass, at
     twice the bytes, for half a unit in the last place less of error.
+
+    Args:
+        x: `[..., inputs]`.
+        weights: `[outputs, inputs]` each.
+        biases: `[outputs]` each.
     """
-    return _rounded_backward("bti,oi->bto", narrow, x, weight) + bias.astype(x.dtype)
+    weight, bias = jnp.concatenate(weights), jnp.concatenate(biases)
+    # By token, so that no operand of a gradient is transposed.
+    y = _rounded_backward("ni,oi->no", narrow, x.reshape(-1, x.shape[-1]), weight) + bias.astype(x.dtype)
+    ends = list(itertools.accumulate(len(part) for part in biases))[:-1]
+    return jnp.split(y.reshape(*x.shape[:-1], -1), ends, axis=-1)
 
 
 def narrow(spec: str, a: Array, b: Array) -> Array:
