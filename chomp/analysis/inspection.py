@@ -31,6 +31,8 @@ class Inspection:
     Of a run that goes on from a checkpoint, `continues_from` is its step, `schedule` is the one that is kept from there
     on, and `notes` are sentences on what becomes of it.
 
+    `flops_per_token` are the model's; `recomputed_flops_per_token` come on top with `model.remat`.
+
     `compiled_memory` is XLA's own account of the compiled step, in bytes, and `path_check` says how far chomp's own way
     through a layer is from the library's; both are None unless the program was compiled.
     """
@@ -41,6 +43,7 @@ class Inspection:
     total_tokens: int
     tokens_per_parameter: float
     flops_per_token: float
+    recomputed_flops_per_token: float
     total_flops: float
     peak_flops: float | None
     memory: MemoryEstimate
@@ -102,6 +105,7 @@ def inspect(
         total_tokens=derived.total_tokens,
         tokens_per_parameter=derived.total_tokens / model_def.parameter_count,
         flops_per_token=flops,
+        recomputed_flops_per_token=model_def.recomputed_flops_per_token(config.train.seq_len),
         total_flops=flops * derived.total_tokens,
         peak_flops=peak_flops(device.device_kind, config.model.compute_dtype),
         memory=estimate_memory(blueprint),

@@ -122,6 +122,13 @@ def describe_card(found: Inspection, card: Card, backend: str) -> str:
     return "\n".join(lines)
 
 
+def _recomputed(found: Inspection) -> list[str]:
+    more = found.recomputed_flops_per_token
+    if not more:
+        return []
+    return [f"FLOPs recomputed  {more:.3g}  (per token, {more / found.flops_per_token:.0%} more, by model.remat)"]
+
+
 def describe(found: Inspection) -> str:
     """The figures as text."""
     from chomp.record.formatting import count, elapsed, size
@@ -132,6 +139,7 @@ def describe(found: Inspection) -> str:
         f"tokens per step   {found.tokens_per_step:,}",
         f"tokens in total   {count(found.total_tokens)}  ({found.tokens_per_parameter:.2f} per parameter)",
         f"FLOPs per token   {found.flops_per_token:.3g}  (forward and backward, analytic)",
+        *_recomputed(found),
         f"FLOPs in total    {found.total_flops:.3g}",
         f"device            {found.device['name']}"
         + (f", {size(found.device['memory_limit'])}" if found.device["memory_limit"] else ""),

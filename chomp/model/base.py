@@ -119,3 +119,7 @@ class LanguageModel(eqx.Module):
         machine's (Chowdhery et al. 2022, appendix B, "model FLOPs utilization").
         """
         return 3.0 * self.forward_flops_per_token(seq_len)
+
+    def recomputed_flops_per_token(self, seq_len: int, policy: str) -> float:
+        """Return the forward FLOPs per token that a policy of `model.remat` computes again; 0 without layers."""
+        return 0.0

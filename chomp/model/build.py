@@ -75,6 +75,10 @@ class ModelDef:
         trunk = self.combine(self.abstract()).flops_per_token(seq_len)
         return trunk + self.mtp_heads * 3.0 * prediction_head_flops(self.config.model_dim, self.outputs)
 
+    def recomputed_flops_per_token(self, seq_len: int) -> float:
+        """Return what `model.remat` costs, see `LanguageModel.recomputed_flops_per_token`."""
+        return self.combine(self.abstract()).recomputed_flops_per_token(seq_len, policy_of(self.config))
+
     @property
     def outputs(self) -> int:
         """Width of the output head."""

@@ -327,12 +327,34 @@ class LlamaModel(HeadedModel):
     def forward_flops_per_token(self, seq_len: int) -> float:
         """Two per weight of a projection and the head, 4 D per key that a query sees, and what several streams cost."""
         vocab, dim = self.embed.weight.shape
-        block = self.blocks[0]
-        matrices = jax.tree.leaves((block.attn, block.ffn))
-        projections = 2.0 * sum(math.prod(matrix.shape) for matrix in matrices)
-        span = mean_attention_span(seq_len, seq_len, self.window)
+        return self._layers_flops(seq_len) + 2.0 * dim * vocab
+
+    def recomputed_flops_per_token(self, seq_len: int, policy: str) -> float:
+        """See `LanguageModel.recomputed_flops_per_token`; `attention` includes the projections of its input.
+
+        A layer's last product is needed by nothing in the backward pass.
+        """
+        scores, block = self._scores_flops(seq_len), self.blocks[0]
+        inputs = _products((block.attn.wq, block.attn.wk, block.attn.wv))
+        layers = len(self.blocks)
+        return {
+            "full": self._layers_flops(seq_len) - layers * _products(block.ffn.down),
+            "dots": layers * scores,
+            "attention": layers * (scores + inputs),
+        }.get(policy, 0.0)
+
+    def _layers_flops(self, seq_len: int) -> float:
+        block, dim = self.blocks[0], self.embed.weight.shape[1]
         streams = 2 * mixing_flops(self.streams, dim)
-        return len(self.blocks) * (projections + 4.0 * span * dim + streams) + 2.0 * dim * vocab
+        return len(self.blocks) * (_products((block.attn, block.ffn)) + self._scores_flops(seq_len) + streams)
+
+    def _scores_flops(self, seq_len: int) -> float:
+        return 4.0 * mean_attention_span(seq_len, seq_len, self.window) * self.embed.weight.shape[1]
+
+
+def _products(layers: Any) -> float:
+    """Two operations per weight."""
+    return 2.0 * sum(math.prod(matrix.shape) for matrix in jax.tree.leaves(layers))
 
 
 def _ring(part: Float[Array, "batch seq heads dim"], kept: Int[Array, " n"], capacity: int) -> Array:

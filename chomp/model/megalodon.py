@@ -17,7 +17,7 @@ from chomp.errors import ConfigError
 from chomp.model.attention import HalvedAttention
 from chomp.model.base import ModelInputs
 from chomp.model.cema import BlockwiseEMA
-from chomp.model.flops import mean_attention_span, megalodon_forward_flops
+from chomp.model.flops import MegalodonFlops, mean_attention_span, megalodon_forward_flops
 from chomp.model.head import HeadedModel
 from chomp.model.megalodon_block import GatedAttention
 from chomp.model.remat import RematBlock
@@ -208,6 +208,15 @@ class MegalodonModel(HeadedModel):
         Isolated documents shorten that span by an amount only the data knows; the attention term is then an upper
         bound.
         """
+        return self._flops(seq_len).total
+
+    def recomputed_flops_per_token(self, seq_len: int, policy: str) -> float:
+        """See `LanguageModel.recomputed_flops_per_token`; nothing in the backward pass needs a layer's last product."""
+        parts = self._flops(seq_len)
+        layers = parts.total - parts.head - parts.ffn / (3 if self.network.config.swiglu else 2)
+        return {"full": layers, "dots": parts.attention + parts.cema, "attention": parts.attention}.get(policy, 0.0)
+
+    def _flops(self, seq_len: int) -> MegalodonFlops:
         config = self.network.config
         span = mean_attention_span(seq_len, config.chunk_size, config.attention_window)
-        return megalodon_forward_flops(config, span).total
+        return megalodon_forward_flops(config, span)

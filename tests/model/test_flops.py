@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from chomp.model.base import ModelInputs
 from chomp.model.build import build_model
 from chomp.model.flops import mean_attention_span, megalodon_forward_flops, peak_flops
 from chomp.model.megalodon import megalodon_config
@@ -42,6 +43,36 @@ def test_parts_of_a_hand_counted_model() -> None:
     assert flops.ffn == 2 * 2 * 2 * 32 * 48
     assert flops.head == 2 * 32 * 61
     assert flops.total == flops.projections + flops.attention + flops.cema + flops.ffn + flops.head
+
+
+@pytest.mark.parametrize("backend", ["megalodon", "llama"])
+def test_recomputation_is_what_the_backward_pass_does_more(backend: str) -> None:
+    """XLA also counts norms, activations, and all keys of a chunk."""
+    config = model_config(backend, **WIDE)
+    inputs = ModelInputs(jnp.zeros((2, 64), jnp.int32), jnp.zeros((2, 64), jnp.int32))
+
+    def counted(policy: str) -> tuple[float, float]:
+        model_def = build_model(config.model_copy(update={"remat": policy}))
+        gradient = jax.jit(jax.grad(lambda params: model_def.combine(params).loss_sum(inputs)[0]))
+        cost = gradient.lower(model_def.abstract()).cost_analysis()
+        return cost["flops"] / (2 * 64), model_def.recomputed_flops_per_token(64)
+
+    (plain, nothing), (whole, said) = counted("none"), counted("full")
+    assert nothing == 0.0
+    assert 1.0 < (whole - plain) / said < 1.15
+
+
+def test_policies_by_hand() -> None:
+    def said(backend: str, policy: str) -> float:
+        return build_model(model_config(backend, **WIDE, remat=policy)).recomputed_flops_per_token(64)
+
+    scores = 2 * 2 * 32.5 * (256 + 1024)
+    assert said("megalodon", "attention") == scores
+    assert said("megalodon", "dots") == scores + 2 * (12 * 512 * 4 + 2 * 512)
+    scores = 2 * 4 * 32.5 * 512
+    assert said("llama", "dots") == scores
+    assert said("llama", "attention") == scores + 2 * 2 * 3 * 512 * 512
+    assert said("dummy", "full") == 0.0
 
 
 def test_dummy_costs_its_head() -> None:

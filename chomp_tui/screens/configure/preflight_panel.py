@@ -153,12 +153,18 @@ def figures_text(figures: Mapping[str, Any], config: Config | None) -> Content:
         _row("tokens in total", count(figures["total_tokens"])),
         _row("tokens per parameter", f"{per:.3g}"),
         _row("FLOPs in total", f"{figures['total_flops']:.2e}"),
+        *_recomputed(figures),
         *_time(figures),
         _row("device", sanitize(str(figures["device"].get("name", "?")))),
     ]
     if figures["device"].get("platform") == "cpu" and config is not None and not config.train.allow_cpu:
         rows.append(Content.styled("✗ no GPU here: training will refuse; set train.allow_cpu to use the CPU", "$error"))
     return Content("\n").join(rows)
+
+
+def _recomputed(figures: Mapping[str, Any]) -> list[Content]:
+    more = figures.get("recomputed_flops_per_token")
+    return [_row("recomputed", f"{more / figures['flops_per_token']:.0%} more")] if more else []
 
 
 def _time(figures: Mapping[str, Any]) -> list[Content]:
