@@ -71,11 +71,13 @@ class Attention(eqx.Module):
     wo: Linear
     heads: int = eqx.field(static=True)
     kv_heads: int = eqx.field(static=True)
-    fused: bool = eqx.field(static=True)
+    implementation: str = eqx.field(static=True)
+    interpret: bool = eqx.field(static=True)
 
-    def __init__(self, config: ModelConfig, *, fused: bool, key: PRNGKeyArray) -> None:
+    def __init__(self, config: ModelConfig, *, backend: str, key: PRNGKeyArray) -> None:
         """Draw weights; the output's are smaller in deep stacks, as every layer adds to the residual stream."""
-        dim, self.heads, self.kv_heads, self.fused = config.model_dim, config.num_heads, kv_heads(config), fused
+        dim, self.heads, self.kv_heads = config.model_dim, config.num_heads, kv_heads(config)
+        self.implementation, self.interpret = attention_implementation(config, backend), backend == "cpu"
         width, dtype = dim // self.heads, config.param_dtype
         keys = jax.random.split(key, 4)
         self.wq = Linear(dim, dim, dtype, key=keys[0])
@@ -97,18 +99,30 @@ class Attention(eqx.Module):
         *,
         is_causal: bool,
         window: int | None = None,
+        runs: Int[Array, "batch seq"] | None = None,
     ) -> Float[Array, "batch seq dim"]:
-        """Attend from `x` to `keys` where the mask, causality and the window allow it."""
+        """Attend from `x` to `keys` where the mask, causality and the window allow it.
+
+        Args:
+            runs: the flash kernel's form of a mask: a query sees the keys of its own run.
+        """
         query = rotated(self.wq(x).reshape(*x.shape[:2], self.heads, -1), table)
-        mixed = jax.nn.dot_product_attention(
-            query,
-            keys.k,
-            keys.v,
-            mask=mask,
-            is_causal=is_causal,
-            local_window_size=None if window is None else (window - 1, 0),
-            implementation="cudnn" if self.fused else "xla",
-        )
+        if self.implementation == "flash" and is_causal:
+            # Pallas is imported only where its kernels are used.
+            from chomp.model.flash_attention import flash_attention
+
+            assert window is None, "the rules of a configuration refuse it"
+            mixed = flash_attention(query, keys.k, keys.v, runs, interpret=self.interpret)
+        else:
+            mixed = jax.nn.dot_product_attention(
+                query,
+                keys.k,
+                keys.v,
+                mask=mask,
+                is_causal=is_causal,
+                local_window_size=None if window is None else (window - 1, 0),
+                implementation="cudnn" if self.implementation == "cudnn" else "xla",
+            )
         return self.wo(mixed.reshape(x.shape))
 
 
@@ -146,11 +160,11 @@ class Block(eqx.Module):
     ffn: FeedForward
     ffn_residual: Residual
 
-    def __init__(self, config: ModelConfig, number: int, *, fused: bool, key: PRNGKeyArray) -> None:
+    def __init__(self, config: ModelConfig, number: int, *, backend: str, key: PRNGKeyArray) -> None:
         """Draw weights of the block of this number, from 0."""
         attention_key, feed_forward_key = jax.random.split(key)
         self.attn_norm, self.ffn_norm = norm(config), norm(config)
-        self.attn = Attention(config, fused=fused, key=attention_key)
+        self.attn = Attention(config, backend=backend, key=attention_key)
         self.ffn = FeedForward(config, key=feed_forward_key)
         self.attn_residual, self.ffn_residual = (
             connection(config.residual_streams, place) for place in (2 * number, 2 * number + 1)
@@ -197,14 +211,13 @@ class LlamaModel(HeadedModel):
         """Draw parameters; `config.vocab_size` must be set.
 
         Args:
-            backend: JAX's platform name; on "gpu" attention is fused where that is possible.
+            backend: JAX's platform name, see `attention_implementation`.
         """
         assert config.vocab_size is not None
         embed_key, head_key, *keys = jax.random.split(key, config.num_layers + 2)
         shape, dtype = (config.vocab_size, config.model_dim), config.param_dtype
         self.embed = eqx.nn.Embedding(weight=(INIT_STD * jax.random.normal(embed_key, shape)).astype(dtype))
-        fused = backend == "gpu" and takes_fused_attention(config)
-        self.blocks = tuple(Block(config, i, fused=fused, key=block_key) for i, block_key in enumerate(keys))
+        self.blocks = tuple(Block(config, i, backend=backend, key=block_key) for i, block_key in enumerate(keys))
         self.norm = norm(config)
         self.lm_head = None if config.share_emb else Linear(config.model_dim, config.vocab_size, dtype, key=head_key)
         self.compute_dtype = jnp.dtype(config.compute_dtype)
@@ -232,15 +245,16 @@ class LlamaModel(HeadedModel):
         Args:
             key: seeds dropout; None trains or evaluates without it.
         """
-        mask, positions = None, jnp.broadcast_to(jnp.arange(input_ids.shape[1]), input_ids.shape)
+        mask, runs, positions = None, None, jnp.broadcast_to(jnp.arange(input_ids.shape[1]), input_ids.shape)
         if segment_ids is not None:
             runs, positions = segment_runs_and_local_positions(segment_ids)
-            mask = runs[:, None, :, None] == runs[:, None, None, :]
+            if self.blocks[0].attn.implementation != "flash":
+                mask = runs[:, None, :, None] == runs[:, None, None, :]
         table = self._table(positions)
 
         def mix(attn: Attention, x: Any) -> Any:
             def attend(attn: Attention, x: Any) -> Any:
-                return attn(x, attn.keys(x, table), table, mask, is_causal=True, window=self.window)
+                return attn(x, attn.keys(x, table), table, mask, is_causal=True, window=self.window, runs=runs)
 
             return recompute_attention(attend, self.policy)(attn, x)
 
@@ -354,6 +368,17 @@ def residual_std(config: ModelConfig) -> float:
 def norm(config: ModelConfig) -> RMSNorm:
     """A norm that changes nothing but the size yet."""
     return RMSNorm(jnp.ones(config.model_dim, config.param_dtype), config.norm_eps)
+
+
+def attention_implementation(config: ModelConfig, backend: str) -> str:
+    """Which implementation computes attention: `flash`, `cudnn` or `xla`.
+
+    Args:
+        backend: JAX's platform name; `auto` is cuDNN on "gpu" for what it takes, and XLA otherwise.
+    """
+    if config.attention == "auto":
+        return "cudnn" if backend == "gpu" and takes_fused_attention(config) else "xla"
+    return config.attention
 
 
 def takes_fused_attention(config: ModelConfig) -> bool:
