@@ -15,8 +15,14 @@ WARM_UP = 2
 """Steps of a variant that do not count."""
 # The vocabulary that the preset's tokenizer would give.
 COMMON = ("model.vocab_size=50304",)
+# The preset of this name, whose fields would not override those of the file.
+NANO = (
+    "model.backend=llama", "model.model_dim=768", "model.num_layers=12", "model.num_heads=12", "model.num_kv_heads=12",
+    "model.ffn_hidden_dim=2176", "model.norm_eps=1e-6", "model.rope_base=10000", "model.share_emb=true",
+)  # fmt: skip
 TINY = (
-    "model.vocab_size=512", "model.num_layers=1", "model.model_dim=32", "model.z_dim=16", "model.value_dim=32",
+    "model.vocab_size=512", "model.num_layers=1", "model.model_dim=32", "model.num_heads=1", "model.num_kv_heads=1",
+    "model.z_dim=16", "model.value_dim=32",
     "model.ffn_hidden_dim=32", "model.cema_ndim=4", "model.chunk_size=32", "model.norm_num_groups=4",
     "model.loss_chunk_size=64", "train.seq_len=64", "train.allow_cpu=true",
 )  # fmt: skip
@@ -25,7 +31,7 @@ TINY = (
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run the step of the 200M preset.
+    """One way to run the step of the 200M preset, or of a Llama in its place.
 
     Attributes:
         overrides: of the configuration.
@@ -57,6 +63,8 @@ PLAN: tuple[Variant, ...] = (
     Variant("2x8 kernel, no Triton GEMM", rows(2, 8, "model.cema=kernel"), NO_TRITON),
     Variant("resume", RESUMED, kind="resume"),
     Variant("resume, strict flags", RESUMED, STRICT, kind="resume"),
+    Variant("2x8 nano-125m", rows(2, 8, *NANO)),
+    Variant("2x8 nano-125m, flash", rows(2, 8, *NANO, "model.attention=flash")),
     Variant("8x2 auto, loss chunk 8192", rows(8, 2, "model.loss_chunk_size=8192")),
     Variant("8x2 auto, remat dots", rows(8, 2, "model.remat=dots")),
     Variant("8x2 auto, remat attention", rows(8, 2, "model.remat=attention")),

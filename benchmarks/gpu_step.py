@@ -1,4 +1,4 @@
-"""The training step of the 200M preset on this machine's GPU, variant by variant, within a time budget.
+"""The training step of the 200M preset and of a Llama on this machine's GPU, variant by variant, in a time budget.
 
     benchmarks/gpu.sh [--budget SECONDS] [--wheels DIR] [--results FILE] [--only WORD]... [-o KEY=VALUE]... [--rehearse]
 

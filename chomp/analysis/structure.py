@@ -12,6 +12,7 @@ from typing import Any
 
 from chomp.analysis.hlo import ELEMENTS, HIGHEST_PRECISION
 from chomp.device.cards import Card
+from chomp.model.flops import mean_attention_span
 
 # Instructions that run nothing on the device.
 _FREE = frozenset({
@@ -25,6 +26,8 @@ LAUNCH_SECONDS = 2.15e-6
 # Names that `jax.named_scope` gives to the update rule.
 OPTIMIZER_SCOPE = "optimizer"
 _LAYER = re.compile(r"\d+")
+# `jax.experimental.pallas.ops.gpu.attention` names its kernels so.
+_FLASH_KERNEL = re.compile(r"\bmha_(forward|backward)\b")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Structure:
         loops: see `Loop`; several alike are listed once each.
         products: FLOPs of matrix products by how they are computed: `bf16`, `tf32` (fp32 on tensor cores), `fp32`.
         optimizer_products: the share of `products` below the optimizer's scope, in the same form.
-        attention_calls: of cuDNN's attention, whose products are not in `products`.
+        attention_calls: of the attention kernels of cuDNN and Pallas.
         bytes: of operands and results of every launch; of a slice only its own. What the second-level cache keeps from
             one launch to the next is counted all the same.
         results: how often each array shape is the result of a launch, as `(dtype, dimensions)`.
@@ -159,7 +162,9 @@ class _Walk:
         self._bytes += times * self._moved(one, shapes)
         for dtype, dims in _arrays(one.shape):
             self._results[dtype, dims] += times
-        self._attention += times * one.custom_call_target.startswith("__cudnn$fmha")
+        if count := _attention_products(one):
+            self._attention += times
+            self._count_attention(one, count, shapes[one.operand_ids[0]], times)
         for dot, operands in self._dots(one, shapes):
             self._count_product(dot, operands, times)
 
@@ -191,6 +196,13 @@ class _Walk:
         self._products[kind] += times * flops
         if f"/{OPTIMIZER_SCOPE}/" in dot.metadata.op_name:
             self._optimizer_products[kind] += times * flops
+
+    def _count_attention(self, one: Any, count: int, query: Any, times: int) -> None:
+        """A product has two operations for each query, each of its channels, and each key up to the query."""
+        dtype, (batch, length, heads, width) = next(iter(_arrays(query)))
+        window = _config(one).get("cudnn_fmha_backend_config", {}).get("sliding_window_length") or None
+        span = mean_attention_span(length, length, window)
+        self._products[_product_kind(dtype, [])] += times * count * 2.0 * batch * length * heads * width * span
 
     def _moved(self, one: Any, shapes: Mapping[int, Any]) -> float:
         """Bytes of operands and results; of a slice, and of what is written into a slice, only those."""
@@ -231,6 +243,15 @@ class _Walk:
                 result = known[result.operand_ids[1]]
             total += _bytes(result.shape)
         return total
+
+
+def _attention_products(one: Any) -> int:
+    """How many matrix products a call of causal attention does, 0 for another: the Pallas kernel does two twice."""
+    target = one.custom_call_target
+    if target.startswith("__cudnn$fmha"):
+        return 5 if target.endswith("Backward") else 2
+    kernel = _FLASH_KERNEL.search(one.metadata.op_name) if "triton" in target else None
+    return {"forward": 2, "backward": 7}[kernel[1]] if kernel else 0
 
 
 def _product_kind(dtype: str, precisions: list[int]) -> str:

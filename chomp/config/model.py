@@ -131,3 +131,9 @@ class ModelConfig(Section):
         "`associative` and `sequential` for isolated documents.",
         group="numerics",
     )
+    attention: Literal["auto", "flash", "xla"] = setting(
+        "auto",
+        "How a Llama computes attention; `auto` is cuDNN on GPUs for what it takes, else `xla`. `flash` is a Pallas "
+        "kernel for GPUs without arrays of the length squared.",
+        group="numerics",
+    )

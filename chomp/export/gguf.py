@@ -23,7 +23,8 @@ from chomp.export.options import ExportOptions
 from chomp.export.tokenizer import tokenizer_json
 from chomp.export.weights import Rows, Weight, weights_of
 from chomp.generate.load import TrainedModel
-from chomp.model.llama import ROPE_BASE, kv_heads
+from chomp.model.llama import ROPE_BASE
+from chomp.model.llama_block import kv_heads
 
 WHAT = "one file for llama.cpp and programs built on it"
 FILE = "model.gguf"

@@ -14,7 +14,8 @@ from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import weights_of
 from chomp.generate.load import TrainedModel
-from chomp.model.llama import ROPE_BASE, kv_heads
+from chomp.model.llama import ROPE_BASE
+from chomp.model.llama_block import kv_heads
 
 WHAT = "a folder that transformers loads as LlamaForCausalLM, and every tool that reads those"
 # Parts of a layer: chomp's name, and transformers'. Rotary halves and the order of weights are the same in both.

@@ -23,6 +23,7 @@ from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import weights_of
 from chomp.generate.load import TrainedModel
+from chomp.model.build import build_model
 from chomp.model.paths import named_leaves
 
 WHAT = "the forward pass as serialised StableHLO, with its weights: runs without chomp, by jax.export"
@@ -39,12 +40,17 @@ def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
     """Write program, weights, signature and tokenizer."""
     seq_len = options.seq_len or trained.config.train.seq_len
     weights = weights_of(trained.params, options.dtype)
-    like = trained.model_def.abstract()
+    # In operations that every platform has: a kernel is for one.
+    model, instead = trained.config.model, {"attention": "xla"}
+    if model.cema == "kernel":
+        instead["cema"] = "parallel"
+    model_def = build_model(model.model_copy(update=instead), backend=jax.default_backend())
+    like = model_def.abstract()
     kinds = {path: leaf.dtype for path, leaf in named_leaves(like)}
 
     def forward(weights: dict[str, Any], ids: Any) -> Any:
         params = fill(like, {path: value.astype(kinds[path]) for path, value in weights.items()})
-        return trained.model_def.combine(params).logits(ids)
+        return model_def.combine(params).logits(ids)
 
     shapes = {path: jax.ShapeDtypeStruct(value.shape, value.dtype) for path, value in weights.items()}
     ids = jax.ShapeDtypeStruct((1, seq_len), jnp.int32)

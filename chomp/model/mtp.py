@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
 
-from chomp.model.llama import Linear
+from chomp.model.llama_block import Linear
 
 
 class PredictionHead(eqx.Module):

@@ -6,30 +6,32 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
+import jax
 import pytest
+from jax.experimental import topologies
 
 from benchmarks.gpu_structure import configuration
 from chomp.analysis.aot import CardProgram, compile_for
 from chomp.device.cards import CARDS
+from chomp.model.flash_attention import flash_attention
 from chomp.train.blueprint import build_blueprint
 
 # A length that no other dimension of the models has.
-LENGTH, ROWS, MICRO, CHUNK = 1536, 2, 2, 1024
+LENGTH, ROWS, MICRO, CHUNK, LAYERS = 1536, 2, 2, 1024, 2
 SMALL = (
-    "model.num_layers=2", f"train.seq_len={LENGTH}", f"train.batch_size={ROWS}", f"train.grad_accum={MICRO}",
+    f"model.num_layers={LAYERS}", f"train.seq_len={LENGTH}", f"train.batch_size={ROWS}", f"train.grad_accum={MICRO}",
     f"model.loss_chunk_size={CHUNK}",
 )  # fmt: skip
 MEGALODON = ("model.chunk_size=512",)
 # Each step's launches for two layers and two micro-batches, a tenth above what is measured.
-MOST_LAUNCHES = {"parallel": 1_800, "kernel": 1_630, "llama": 820}
+MOST_LAUNCHES = {"parallel": 1_800, "kernel": 1_630, "llama": 820, "flash": 820}
 
 
 @cache
 def compiled(preset: str, card: str, *overrides: str) -> tuple[CardProgram, int]:
     """The program, and how many arrays its state has."""
-    import jax
-
     blueprint = build_blueprint(configuration(preset, (*SMALL, *overrides)), "gpu")
     return compile_for(CARDS[card], blueprint), len(jax.tree.leaves(blueprint.state))
 
@@ -38,6 +40,7 @@ CASES = {
     "parallel": ("megalodon-200m", "h200", *MEGALODON),
     "kernel": ("megalodon-200m", "h200", *MEGALODON, "model.cema=kernel"),
     "llama": ("nano-125m", "h200"),
+    "flash": ("nano-125m", "h200", "model.attention=flash"),
 }
 each_case = pytest.mark.parametrize("case", CASES)
 
@@ -65,11 +68,22 @@ def test_the_whole_state_is_donated(case: str) -> None:
     assert program.memory["alias"] > 0.9 * program.memory["output"]
 
 
-@pytest.mark.parametrize("case", ["parallel", "kernel"])
-def test_no_array_has_the_length_squared(case: str) -> None:
-    """Scores, masks and their gradients are those of chunks."""
+@each_case
+def test_only_cudnn_s_attention_has_arrays_of_the_length_squared(case: str) -> None:
+    """Scores, masks and their gradients are those of chunks, or of blocks inside a kernel; cuDNN takes a mask."""
     program, _ = compiled(*CASES[case])
-    assert not [shape for _, shape in program.structure.results if shape[-2:] == (LENGTH, LENGTH)]
+    squares = [shape for _, shape in program.structure.results if shape[-2:] == (LENGTH, LENGTH)]
+    assert bool(squares) is (case == "llama")
+
+
+def test_attention_s_products_are_counted() -> None:
+    """Seven of cuDNN for a layer and micro-batch, nine of the Pallas kernel."""
+    structures = [compiled(*CASES[case])[0].structure for case in ("llama", "flash")]
+    assert [one.attention_calls for one in structures] == [2 * LAYERS * MICRO] * 2
+    product = 2 * 768 * ROWS * LENGTH * (LENGTH + 1) / 2
+    less, more = (one.products["bf16"] for one in structures)
+    assert more - less == pytest.approx(2 * LAYERS * MICRO * product, rel=1e-9)
+    assert less > 7 * LAYERS * MICRO * product
 
 
 @each_case
@@ -79,8 +93,28 @@ def test_launches_stay_few(case: str) -> None:
 
 
 @pytest.mark.parametrize("card", ["a100", "rtx4090", "rtx5090"])
-def test_the_kernels_compile_for_every_generation(card: str) -> None:
+@pytest.mark.parametrize("case", ["kernel", "flash"])
+def test_the_kernels_compile_for_every_generation(case: str, card: str) -> None:
     """Compute capabilities 8.0, 8.9 and 12.0; 9.0 is compiled above."""
-    program, _ = compiled(*("megalodon-200m", card), *MEGALODON, "model.cema=kernel", "model.num_layers=1")
+    preset, _, *overrides = CASES[case]
+    program, _ = compiled(preset, card, *overrides, "model.num_layers=1")
     assert program.structure.host_syncs == 0
     assert program.memory["total"] < program.card.pool_bytes
+
+
+@pytest.mark.parametrize("card", ["a100", "rtx4090", "rtx5090", "h200"])
+@pytest.mark.parametrize(("dtype", "width"), [("bfloat16", 128), ("float32", 64), ("float32", 128), ("bfloat16", 16)])
+def test_flash_attention_fits_every_card(card: str, dtype: str, width: int) -> None:
+    """The widest heads of each choice of blocks, and the narrowest of all; 64 in bf16 is compiled above."""
+    topology = topologies.get_topology_desc(
+        platform="cuda", target_config=CARDS[card].target_config(), topology="1x1x1"
+    )
+    place = jax.sharding.SingleDeviceSharding(topology.devices[0])
+    rows = jax.ShapeDtypeStruct((1, LENGTH, 2, width), dtype, sharding=place)
+    runs = jax.ShapeDtypeStruct((1, LENGTH), "int32", sharding=place)
+
+    def total(query: Any, key: Any, value: Any, runs: Any) -> Any:
+        return flash_attention(query, key, value, runs, interpret=False).astype("float32").sum()
+
+    program = jax.jit(jax.grad(total, (0, 1, 2))).lower(rows, rows, rows, runs).compile()
+    assert program.as_text().count("mha_backward") >= 1

@@ -18,8 +18,10 @@ import psutil
 import pytest
 
 from benchmarks.gpu_pack import ALONE, requirements
-from benchmarks.gpu_plan import PLAN, Variant, chosen
+from benchmarks.gpu_plan import CONFIG, NANO, PLAN, Variant, chosen
 from benchmarks.gpu_step import Budget, Child, arguments, line, measure, run_plan, unpacked
+from chomp.config import load_config
+from chomp.config.presets import MODEL_PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu.sh"
@@ -236,6 +238,13 @@ def test_variants_are_chosen_by_words_of_their_names() -> None:
         "resume", "resume, strict flags", "8x2 auto, remat full",
     ]  # fmt: skip
     assert len({variant.name for variant in PLAN}) == len(PLAN)
+
+
+def test_the_llama_of_the_plan_is_the_preset() -> None:
+    model = load_config(ROOT / CONFIG, NANO).config.model
+    shape = MODEL_PRESETS["nano-125m"]
+    assert {name: getattr(model, name) for name in shape} == shape
+    assert len([variant for variant in PLAN if set(NANO) <= set(variant.overrides)]) == 2
 
 
 def script(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -108,6 +108,20 @@ VIOLATIONS = [
         "change model.backend",
     ),
     (
+        "model:\n  attention: flash\n",
+        "c.yaml:2: model.attention: needs model.backend: llama, but it is megalodon; set auto, or change model.backend",
+    ),
+    (
+        "model:\n  backend: llama\n  attention_window: 64\n  attention: flash\n",
+        "c.yaml:4: model.attention: the flash kernel has no sliding window; set auto or xla, or remove "
+        "model.attention_window",
+    ),
+    (
+        "model:\n  backend: llama\n  num_heads: 1\n  attention: flash\n",
+        "c.yaml:4: model.attention: the flash kernel takes heads of 16 to 128 channels, and model.model_dim / "
+        "model.num_heads is 256; set auto or xla, or change model.num_heads",
+    ),
+    (
         "model:\n  vocab_size: 256\n",
         "c.yaml:2: model.vocab_size: 256 rows cannot hold the byte tokenizer's 259 ids (3 special and 256 bytes); "
         "remove it, or set at least 259",

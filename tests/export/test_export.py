@@ -231,6 +231,22 @@ def test_the_forward_pass_as_a_program(tmp_path: Path, architecture: dict[str, A
 
 
 @pytest.mark.parametrize(
+    "architecture",
+    [
+        {**LLAMA, "num_heads": 2, "num_layers": 1, "attention": "flash"},
+        {**MEGALODON, "num_layers": 1, "cema": "kernel"},
+    ],
+    ids=["flash", "kernel"],
+)
+def test_a_program_has_no_kernels(tmp_path: Path, architecture: dict[str, Any]) -> None:
+    """On a CPU a kernel would be a loop over its grid."""
+    export(trained(tmp_path, architecture), "stablehlo", tmp_path / "out", ExportOptions(measure=False))
+    program = jax.export.deserialize((tmp_path / "out" / "forward.stablehlo").read_bytes()).mlir_module()
+    assert "stablehlo.dot_general" in program
+    assert "stablehlo.while" not in program
+
+
+@pytest.mark.parametrize(
     ("name", "architecture", "options", "problem"),
     [
         ("hf", MEGALODON, ExportOptions(), "hf writes Llama models, and this one is a megalodon"),

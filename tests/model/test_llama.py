@@ -11,7 +11,8 @@ import pytest
 from chomp.config.presets import MODEL_PRESETS, expand_preset
 from chomp.model.base import ModelInputs
 from chomp.model.build import build_model
-from chomp.model.llama import LlamaModel, takes_fused_attention
+from chomp.model.llama import LlamaModel
+from chomp.model.llama_block import takes_fused_attention
 from chomp.model.paths import named_leaves
 from tests.model.tiny import VOCAB, logits_of, model_config, packed_batch
 

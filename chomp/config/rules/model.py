@@ -9,6 +9,9 @@ from chomp.config.problems import Problem
 from chomp.config.rules.arithmetic import byte_ids, has_dropout, round_up, vocab_size
 from chomp.config.schema import Config
 
+FLASH_WIDTHS = (16, 128)
+"""The narrowest and the widest head of `model.attention: flash`."""
+
 
 def _dimensions(config: Config) -> Iterator[Problem]:
     model = config.model
@@ -75,6 +78,33 @@ def _streams(config: Config) -> Iterator[Problem]:
             "model.residual_streams",
             f"needs model.backend: llama, but it is {model.backend}; set 1, or change model.backend",
             also=("model.backend",),
+        )
+
+
+def _attention(config: Config) -> Iterator[Problem]:
+    model = config.model
+    if model.attention != "auto" and model.backend != "llama":
+        yield Problem(
+            "model.attention",
+            f"needs model.backend: llama, but it is {model.backend}; set auto, or change model.backend",
+            also=("model.backend",),
+        )
+    if model.attention != "flash" or model.backend != "llama":
+        return
+    if model.attention_window is not None:
+        yield Problem(
+            "model.attention",
+            "the flash kernel has no sliding window; set auto or xla, or remove model.attention_window",
+            also=("model.attention_window",),
+        )
+    least, most = FLASH_WIDTHS
+    width = model.model_dim // model.num_heads
+    if not least <= width <= most:
+        yield Problem(
+            "model.attention",
+            f"the flash kernel takes heads of {least} to {most} channels, and model.model_dim / model.num_heads is "
+            f"{width}; set auto or xla, or change model.num_heads",
+            also=("model.num_heads", "model.model_dim"),
         )
 
 
@@ -172,5 +202,5 @@ def _chunk_note(config: Config) -> Iterator[str]:
         )
 
 
-RULES = (_dimensions, _llama, _streams, _moving_average, _preset, _vocabulary, _output)
+RULES = (_dimensions, _llama, _streams, _attention, _moving_average, _preset, _vocabulary, _output)
 NOTES = (_dropout_note, _chunk_note)
