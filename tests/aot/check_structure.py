@@ -26,7 +26,7 @@ SMALL = (
 )  # fmt: skip
 MEGALODON = ("model.chunk_size=512",)
 # Each step's launches for two layers and two micro-batches, a tenth above what is measured.
-MOST_LAUNCHES = {"parallel": 1_800, "kernel": 1_630, "llama": 820, "flash": 820}
+MOST_LAUNCHES = {"parallel": 1_370, "kernel": 1_140, "llama": 820, "flash": 820}
 
 
 @cache
@@ -72,8 +72,9 @@ def test_the_whole_state_is_donated(case: str) -> None:
 def test_only_cudnn_s_attention_has_arrays_of_the_length_squared(case: str) -> None:
     """Scores, masks and their gradients are those of chunks, or of blocks inside a kernel; cuDNN takes a mask."""
     program, _ = compiled(*CASES[case])
-    squares = [shape for _, shape in program.structure.results if shape[-2:] == (LENGTH, LENGTH)]
-    assert bool(squares) is (case == "llama")
+    squares = sum(times for (_, shape), times in program.structure.results.items() if shape[-2:] == (LENGTH, LENGTH))
+    # A mask for each micro-batch and, in jax 0.10, its gradient for each layer.
+    assert squares <= (MICRO * (1 + LAYERS) if case == "llama" else 0)
 
 
 def test_attention_s_products_are_counted() -> None:
