@@ -18,12 +18,11 @@ from chomp.analysis.hlo import read_module
 from chomp.analysis.structure import Structure, read_structure
 from chomp.device.cards import HOW_TO_INSTALL, Card
 from chomp.errors import DeviceError
-from chomp.step.train_step import lower_train_step
+from chomp.step.train_step import compile_lowered, lower_train_step
 from chomp.train.blueprint import Blueprint
 from chomp.train.compilation import abstract_batch, memory_account
 
 PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
-NO_TRITON = {"xla_gpu_enable_triton_gemm": False}
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,10 @@ def compile_for(card: Card, blueprint: Blueprint) -> CardProgram:
     )
     lowered = lower_train_step(blueprint.train_step(), state, batch)
     started = time.monotonic()
-    flags: dict[str, bool] = {}
     try:
-        program = lowered.compile()
-    except jax.errors.JaxRuntimeError:
-        # XLA finds no tiles for some products in its Triton kernels; cuBLAS computes those.
-        flags = NO_TRITON
-        try:
-            program = lowered.compile(compiler_options=dict(flags))
-        except jax.errors.JaxRuntimeError as error:
-            raise DeviceError(f"XLA cannot compile the step for {card.name}: {error}") from error
+        program, flags = compile_lowered(lowered)
+    except jax.errors.JaxRuntimeError as error:
+        raise DeviceError(f"XLA cannot compile the step for {card.name}: {error}") from error
     executable = program.runtime_executable()
     assert executable is not None
     module = read_module(executable.hlo_modules()[0].as_serialized_hlo_module_proto())

@@ -96,6 +96,7 @@ def inspect(
     if origin is not None:
         kept, notes = continued(origin.meta["identity"], config, derived, origin.step)
     compiled = _compile(blueprint) if compile_program else None
+    notes += compiled.notes if compiled else ()
     if card is not None and not compiles:
         notes += (f"not compiled for {card.name}: {HOW_TO_INSTALL}",)
     return Inspection(

@@ -21,6 +21,9 @@ from chomp.optim.conditional import select
 from chomp.step.objective import Counts, LossSums, Objective, build_objective
 from chomp.step.state import TrainState
 
+NO_TILES = "Couldn't find output tile sizes"
+NO_TRITON = {"xla_gpu_enable_triton_gemm": False}
+
 
 class StepMetrics(NamedTuple):
     """What one step reports, all scalars on the device.
@@ -128,12 +131,29 @@ def compile_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -
     Returns:
         The compiled call, with `memory_analysis()`; any other shape is an error, not a second compilation.
     """
-    return lower_train_step(train_step, state, batch).compile()
+    return compile_lowered(lower_train_step(train_step, state, batch))[0]
 
 
 def lower_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -> jax.stages.Lowered:
     """Trace with the state donated; arguments are those of `compile_train_step`."""
     return jax.jit(train_step, donate_argnums=0).lower(state, batch)
+
+
+def compile_lowered(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, dict[str, bool]]:
+    """Compile for the device it was lowered for.
+
+    For some products XLA finds no tiles of a Triton kernel that a GPU can run, and gives up (jax 0.10.2, compute
+    capability 8.9): cuBLAS then computes all of them.
+
+    Returns:
+        The program, and the options of the compiler without which there is none.
+    """
+    try:
+        return lowered.compile(), {}
+    except jax.errors.JaxRuntimeError as error:
+        if NO_TILES not in str(error):
+            raise
+        return lowered.compile(compiler_options=dict(NO_TRITON)), NO_TRITON
 
 
 def _make_gradient_sums(

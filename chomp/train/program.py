@@ -34,6 +34,7 @@ from chomp.device.environment import xla_flags
 from chomp.device.packages import cuda_packages
 from chomp.device.probe import probe_gpus
 from chomp.record.rundir import write_whole
+from chomp.step.train_step import compile_lowered
 
 ACCEPT = "train.keep_program"
 PROGRAM = "train_step"
@@ -76,7 +77,15 @@ Obtain = Callable[[jax.stages.Lowered], Obtained]
 
 def compile_only(lowered: jax.stages.Lowered) -> Obtained:
     """Compile, or take the program from JAX's persistent cache; keep nothing."""
-    return Obtained(lowered.compile())
+    program, options = compile_lowered(lowered)
+    return Obtained(program, notes=_needed(options))
+
+
+def _needed(options: Mapping[str, bool]) -> tuple[str, ...]:
+    flags = " ".join(f"--{name}={str(on).lower()}" for name, on in options.items())
+    return (f"XLA cannot compile {STEP} with its Triton kernels for this GPU: it is compiled with {flags}",) * bool(
+        flags
+    )
 
 
 def keeps_program(setting: Literal["auto", "always", "never"], platform: str) -> bool:
@@ -137,9 +146,9 @@ class RunProgram:
                 notes += self._keep(lambda: payload, facts)[1]
             return Obtained(program, "loaded", header.sha256, notes)
         with without_cache():
-            program = lowered.compile()
+            program, options = compile_lowered(lowered)
         digest, failure = self._keep(lambda: serialize(program)[0], facts)
-        return Obtained(program, "kept" if digest else None, digest, self._warning(reason) + failure)
+        return Obtained(program, "kept" if digest else None, digest, self._warning(reason) + failure + _needed(options))
 
     def _read(self) -> tuple[Header, bytes]:
         try:

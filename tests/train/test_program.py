@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 from chomp.device.probe import Probe
@@ -325,3 +326,27 @@ def test_the_first_line_is_for_readers_too(tmp_path: Path) -> None:
     }
     assert header.seal != header.sealed_with(b"other").seal
     assert program.Header(facts={"jax": "0.10.3"}, sha256="0").sealed_with(b"secret").seal != header.seal
+
+
+class WithoutTiles(jax.stages.Lowered):
+    """A lowered program that XLA cannot compile unless it leaves out a kind of kernel."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def compile(self, compiler_options: dict[str, bool] | None = None) -> jax.stages.Compiled:  # type: ignore[override]
+        if compiler_options != {"xla_gpu_enable_triton_gemm": False}:
+            raise jax.errors.JaxRuntimeError(self.message)
+        return jax.jit(lambda: 1.0).lower().compile()
+
+
+def test_a_step_that_triton_cannot_compile_is_compiled_without_it() -> None:
+    found = program.compile_only(WithoutTiles("INTERNAL: Couldn't find output tile sizes for fusion.7"))
+    assert found.program() == 1.0
+    assert found.in_run is None
+    assert found.notes == (
+        "XLA cannot compile the training step with its Triton kernels for this GPU: "
+        "it is compiled with --xla_gpu_enable_triton_gemm=false",
+    )
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+        program.compile_only(WithoutTiles("RESOURCE_EXHAUSTED: Out of memory"))
