@@ -63,14 +63,14 @@ def inputs(length: int, dtype: Any = jnp.float32) -> tuple[jax.Array, jax.Array]
     return jnp.asarray(x, dtype), jnp.asarray(weights, jnp.float32)
 
 
-def recurrence(values: Arrays, x: Any, segment_ids: np.ndarray) -> Any:
+def recurrence(values: Arrays, x: Any, segment_ids: Any) -> Any:
     """The formulas of `chomp.model.cema`, one position after another, in the precision of its arguments."""
     alpha, delta, theta = (jax.nn.sigmoid(values[name][..., 0]) for name in ("alpha", "delta", "theta"))
     angle = theta * (2 * math.pi / NDIM) * np.arange(1, NDIM + 1)
     q = (1 - alpha * delta) * jnp.exp(1j * angle)
     gamma = (values["gamma_real"] + 1j * values["gamma_imag"]) / math.sqrt(NDIM)
     x = jnp.where(segment_ids[:, None] > 0, x, 0)
-    begins = np.diff(segment_ids, axis=1, prepend=-1) != 0
+    begins = jnp.diff(segment_ids, axis=1, prepend=-1) != 0
 
     def step(h: Any, now: tuple[Any, Any]) -> tuple[Any, Any]:
         x_now, begin = now
@@ -78,8 +78,17 @@ def recurrence(values: Arrays, x: Any, segment_ids: np.ndarray) -> Any:
         return h, (h * gamma).real.sum(-1)
 
     start = jnp.zeros((ROWS, DIM, NDIM), q.dtype)
-    _, y = jax.lax.scan(step, start, (jnp.moveaxis(x, -1, 0), jnp.asarray(begins.T)))
+    _, y = jax.lax.scan(step, start, (jnp.moveaxis(x, -1, 0), begins.T))
     return jnp.moveaxis(y, 0, -1) + values["omega"][:, None] * x
+
+
+@jax.jit
+def recurrence_and_gradients(values: Arrays, weights: Any, segment_ids: Any) -> Any:
+    def total(given: Arrays) -> tuple[Any, Any]:
+        y = recurrence(given, given["x"], segment_ids)
+        return (y * weights).sum(), y
+
+    return jax.value_and_grad(total, has_aux=True)(values)
 
 
 def in_float64(ema: BlockwiseEMA, x: jax.Array, weights: jax.Array, segment_ids: np.ndarray) -> tuple[Any, Arrays]:
@@ -88,12 +97,7 @@ def in_float64(ema: BlockwiseEMA, x: jax.Array, weights: jax.Array, segment_ids:
         values = {name: jnp.asarray(np.asarray(getattr(ema, name)), jnp.float64) for name in NAMES}
         values["x"] = jnp.asarray(np.asarray(x, np.float64))
         wanted = jnp.asarray(np.asarray(weights), jnp.float64)
-
-        def total(given: Arrays) -> tuple[Any, Any]:
-            y = recurrence(given, given["x"], segment_ids)
-            return (y * wanted).sum(), y
-
-        (_, y), gradients = jax.value_and_grad(total, has_aux=True)(values)
+        (_, y), gradients = recurrence_and_gradients(values, wanted, jnp.asarray(segment_ids))
         return np.asarray(y), {name: np.asarray(value) for name, value in gradients.items()}
 
 
