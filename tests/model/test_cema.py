@@ -199,6 +199,16 @@ def test_bf16_inputs_give_bf16_outputs_of_fp32_sums(form: str) -> None:
         assert_close(gradients[name], exact[name], GRADIENT_ERROR, name)
 
 
+@eqx.filter_jit
+def outputs_and_state(ema: ComplexEMA, x: Any, state: Any, mask: Any) -> Any:
+    return ema(x, state, return_state=True, mask=mask)
+
+
+@eqx.filter_jit
+def gradient_of_state(ema: ComplexEMA, x: Any, state: Any) -> Any:
+    return jax.grad(lambda h: (ema(x, h)[0] ** 2).sum())(state)
+
+
 @pytest.mark.parametrize("length", [1, 31, 32, 77])
 def test_a_state_goes_in_and_comes_out(length: int) -> None:
     x, _ = inputs(length)
@@ -206,13 +216,10 @@ def test_a_state_goes_in_and_comes_out(length: int) -> None:
     state = jnp.asarray(rng.normal(size=(ROWS, DIM, NDIM)) + 1j * rng.normal(size=(ROWS, DIM, NDIM)), jnp.complex64)
     mask = jnp.asarray(rng.random((ROWS, length)) < 0.9)
     for given_state in (state, None):
-        ours = module()(x, given_state, return_state=True, mask=mask)
-        theirs = library(module())(x, given_state, return_state=True, mask=mask)
+        ours, theirs = (outputs_and_state(each, x, given_state, mask) for each in (module(), library(module())))
         assert_close(ours[0], theirs[0], OUTPUT_ERROR, "y")
         assert_close(np.abs(ours[1] - theirs[1]), 0.0, OUTPUT_ERROR, "state")
-    ours, theirs = (
-        jax.grad(lambda h, m=m: (m(x, h)[0] ** 2).sum())(state) for m in (module(), library(module()))
-    )  # fmt: skip
+    ours, theirs = (gradient_of_state(each, x, state) for each in (module(), library(module())))
     assert_close(np.abs(ours - theirs), 0.0, GRADIENT_ERROR, "gradient of the state")
 
 
