@@ -100,14 +100,17 @@ def command(*args: object, module: str = "chomp") -> list[str]:
 
 
 _servers: dict[frozenset[tuple[str, str]], ForkServer] = {}
-# The environment says what these are when it is read at import; pytest changes only its own.
+# Variables that pytest, and JAX when it is imported, set for themselves.
+_THEIR_OWN = ("PYTEST_", "TF_CPP_", "TPU_")
+# Libraries read the environment when they are imported; it changes only in these.
 _IMPORTED = dict(os.environ)
 
 
 def _server(env: Mapping[str, str]) -> ForkServer | None:
     """A fork server that imported the engine with `env`; None where a process of another environment is wanted."""
-    settings = {name: value for name, value in env.items() if not name.startswith("PYTEST_")}
-    usual = {name: value for name, value in _IMPORTED.items() if not name.startswith("PYTEST_")}
+    settings, usual = (
+        {name: value for name, value in given.items() if not name.startswith(_THEIR_OWN)} for given in (env, _IMPORTED)
+    )
     if settings not in (usual, {**usual, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}):
         return None
     key = frozenset(settings.items())

@@ -154,8 +154,8 @@ inner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 open({str(tmp_path / "pid")!r}, "w").write(str(inner.pid))
 time.sleep(600)
 """
-    found = child(text)({}, "", 10)
-    assert found["error"] == "no end within 10 s (1 steps)"
+    found = child(text)({}, "", 4)
+    assert found["error"] == "no end within 4 s (1 steps)"
     for _ in range(1000):
         if not is_running(int((tmp_path / "pid").read_text())):
             return

@@ -29,7 +29,9 @@ train:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration; tries measure it for an instant, for what is measured is not looked at."""
+    monkeypatch.setattr("chomp.analysis.fit.MEASURED_SECONDS", 0.2)
     path = tmp_path / "c.yaml"
     path.write_text(TEXT)
     return path

@@ -1,4 +1,4 @@
-"""What the screen tests share: style sheets are parsed once."""
+"""What the screen tests share: style sheets are parsed once, and waits are short."""
 
 from __future__ import annotations
 
@@ -29,6 +29,24 @@ def style_sheets_are_parsed_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stylesheet, "_parse_rules", parse_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def waits_are_short() -> Iterator[None]:
+    """Tests wait for what is drawn, not for a person.
+
+    The pilot waits after each key until the process has rested for a little more than a frame: here frames are four
+    times as fast. A followed run is looked at more often than it is where a person looks and the machine trains.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        # Private: Textual reads the frames per second once, from the environment of the process.
+        patch.setattr("textual.screen.UPDATE_PERIOD", 1 / 240)
+        patch.setattr("textual._wait.SLEEP_GRANULARITY", 1 / 200)
+        patch.setattr("textual._wait.SLEEP_IDLE", 1 / 200 / 20)
+        patch.setattr("chomp_tui.screens.run.following.REST_SECONDS", 0.05)
+        patch.setattr("chomp_tui.screens.run.following.REST_WHERE_ALL_WORK_SECONDS", 0.05)
+        patch.setattr("chomp_tui.screens.configure.screen.CHECK_SECONDS", 0.03)
         yield
 
 

@@ -40,7 +40,7 @@ def rows(panel: PreflightPanel, part: str) -> list[str]:
 
 async def estimated(pilot: Any, console: Console) -> PreflightPanel:
     """The panel with the child's figures."""
-    await until(pilot, lambda: console.screen.preflight.limit is not None)
+    await until(pilot, lambda: console.screen.preflight.limit is not None and console.screen.is_inspected)
     await pilot.pause()
     return console.screen.query_one(PreflightPanel)
 

@@ -10,14 +10,14 @@ import pytest
 
 from chomp.record.events import Compiled, RunEnded, Warned
 from chomp.record.manifest import list_checkpoints
-from tests.engine import dummy_config, events_of, tiny_config, write_config, write_corpus
+from tests.engine import dummy_config, events_of, write_config, write_corpus
 from tests.engine import run as run_process
 from tests.in_process import run
 
 
 @pytest.mark.process
 def test_a_second_start_takes_the_step_from_a_private_cache(tmp_path: Path) -> None:
-    config = tiny_config(write_corpus(tmp_path / "corpus"), train={"steps": 6, "eval_every": 3, "generate_every": 3})
+    config = dummy_config(write_corpus(tmp_path / "corpus"), train={"steps": 6, "eval_every": 3, "generate_every": 3})
     path = write_config(tmp_path / "tiny.yaml", config)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION")}
     environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache")}

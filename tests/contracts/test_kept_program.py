@@ -29,7 +29,8 @@ def warned(run_dir: Path) -> list[str]:
 
 def test_other_kernels_change_the_numbers_and_a_kept_program_does_not(references: References, tmp_path: Path) -> None:
     """The compiler of the resuming process is another one, and the environment does not say so."""
-    config = tiny_config(references.corpus, train={"steps": 20, "keep_program": "always"})
+    model = {"backend": "llama", "num_heads": 4, "num_kv_heads": 2}
+    config = tiny_config(references.corpus, model=model, train={"steps": 20, "keep_program": "always"})
     path, whole = write_config(tmp_path / "config.yaml", config), tmp_path / "whole"
     done = run_process("train", path, "--run-dir", whole, module="tests.other_kernels")
     assert done.returncode == 0, done.stderr

@@ -106,19 +106,18 @@ def uninterrupted(configs: Path, references: References) -> Callable[[str], Path
     return lambda name: references.run(poisoned, yaml.safe_load((configs / f"{name}.yaml").read_text()))
 
 
-@pytest.mark.parametrize("variant", ["sequential", "megalodon"])
 def test_the_text_goes_on_behind_the_bad_batch_and_the_rate_is_lower_for_a_while(
-    variant: str, uninterrupted: Callable[[str], Path]
+    uninterrupted: Callable[[str], Path],
 ) -> None:
-    bad, clean = uninterrupted(f"bad-{variant}"), uninterrupted(f"clean-{variant}")
+    bad, clean = uninterrupted("bad-sequential"), uninterrupted("clean-sequential")
     assert told(clean) == []
     first, *later = told(bad)
     assert later, "there were two bad documents"
     assert first.step == (first.from_step - 1) // SAVE_EVERY * SAVE_EVERY
     assert (first.in_a_row, first.count, first.lr_factor) == (1, 1, FACTOR)
     assert first.until_step == first.from_step + BEYOND
-    assert VARIANTS[variant].poisoned[0] in first.documents
-    assert VARIANTS[variant].poisoned[1] in later[0].documents
+    assert VARIANTS["sequential"].poisoned[0] in first.documents
+    assert VARIANTS["sequential"].poisoned[1] in later[0].documents
     assert first.message == (
         f"step {first.from_step}: the loss is nan and the gradient norm nan; went back to the checkpoint of step "
         f"{first.step} and continued with the next text, the learning rate times 0.25 until step {first.until_step} "
@@ -130,8 +129,6 @@ def test_the_text_goes_on_behind_the_bad_batch_and_the_rate_is_lower_for_a_while
     assert rates[: first.step] == [1.0] * first.step
     np.testing.assert_allclose(rates[first.step : last], FACTOR, rtol=1e-6)
     assert rates[last:] == [1.0] * (STEPS - last)
-    assert np.isfinite([row["loss"] for row in rows(bad)]).all()
-    assert [event.topic for event in events_of(bad, Warned)] == [], "nothing recompiled"
 
 
 def test_no_batch_is_lost_but_the_bad_one(configs: Path, uninterrupted: Callable[[str], Path], tmp_path: Path) -> None:
@@ -153,7 +150,10 @@ def test_killed_around_a_rollback_and_resumed(
     variant: str, configs: Path, uninterrupted: Callable[[str], Path], tmp_path: Path
 ) -> None:
     reference = uninterrupted(f"bad-{variant}")
-    first = told(reference)[0]
+    assert np.isfinite([row["loss"] for row in rows(reference)]).all()
+    assert [event.topic for event in events_of(reference, Warned)] == [], "nothing recompiled"
+    first, *later = told(reference)
+    assert later, "there were two bad documents"
     next_save = first.step + SAVE_EVERY
     assert next_save < first.until_step, "the checkpoint after the rollback carries the lower rate"
     run_dir = tmp_path / "killed"

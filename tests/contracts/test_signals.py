@@ -299,7 +299,8 @@ def test_a_pipe_without_a_reader_holds_up_nothing(config: Path, reference: Path,
     reading, writing = os.pipe()
     # As small as a pipe can be, so that a few lines fill it.
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
-    engine = Engine(run_dir, "train", config, "--run-dir", run_dir, stdout=writing, stderr=writing)
+    streams = {"stdout": writing, "stderr": writing}
+    engine = Engine(run_dir, "train", config, "--run-dir", run_dir, module="tests.impatient", **streams)
     os.close(writing)
     try:
         assert engine.finish(120) == 0

@@ -7,9 +7,11 @@ import itertools
 import json
 import math
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import equinox as eqx
 import gguf
 import jax
 import jax.numpy as jnp
@@ -29,10 +31,11 @@ from chomp.export.formats import export
 from chomp.export.gguf import pair_order
 from chomp.export.options import ExportOptions
 from chomp.generate.load import TrainedModel
-from chomp.model.build import build_model
+from chomp.model.build import ModelDef, build_model
 from chomp.model.resolve import resolve_model
 from chomp.record.rundir import RunDir
 from tests.export.transcribed import Layer, Shape, logits
+from tests.model.tiny import logits_of
 
 TEXT = "def f(x):\n    return 'naïve café' + x\n"
 HF = {
@@ -71,23 +74,31 @@ def tokenizer(kind: str, folder: Path) -> Tokenizer:
 
 def trained(folder: Path, model: dict[str, Any], kind: str = "byte") -> TrainedModel:
     """A model as it would come from a checkpoint; its parameters are drawn, and none is 1 or 0 by accident."""
-    made = tokenizer(kind, folder)
-    config = parse_config(json.dumps({"model": model, "train": {"seq_len": 48}}), source="test").config
-    config = config.model_copy(update={"model": resolve_model(config.model, made)})
-    model_def = build_model(config.model)
-    params = model_def.init(jax.random.key(0))
-    leaves, structure = jax.tree.flatten(params)
+    return described(folder, model, kind, drawn)
+
+
+def drawn(model_def: ModelDef) -> Any:
+    leaves, structure = jax.tree.flatten(model_def.init(jax.random.key(0)))
     keys = jax.random.split(jax.random.key(1), len(leaves))
     moved = [
         leaf + 0.1 * jax.random.normal(key, leaf.shape, leaf.dtype) for leaf, key in zip(leaves, keys, strict=True)
     ]
-    return TrainedModel(
-        RunDir(folder / "run"), cast(Any, None), config, made, model_def, jax.tree.unflatten(structure, moved)
-    )
+    return jax.tree.unflatten(structure, moved)
+
+
+def described(
+    folder: Path, model: dict[str, Any], kind: str = "byte", parameters: Callable[[ModelDef], Any] = ModelDef.abstract
+) -> TrainedModel:
+    """A model for what looks at no parameter: it has their shapes only."""
+    made = tokenizer(kind, folder)
+    config = parse_config(json.dumps({"model": model, "train": {"seq_len": 48}}), source="test").config
+    config = config.model_copy(update={"model": resolve_model(config.model, made)})
+    model_def = build_model(config.model)
+    return TrainedModel(RunDir(folder / "run"), cast(Any, None), config, made, model_def, parameters(model_def))
 
 
 def ours(model: TrainedModel, ids: np.ndarray) -> np.ndarray:
-    return np.asarray(model.model_def.combine(model.params).logits(jnp.asarray(ids[None])))[0]
+    return np.asarray(logits_of(model.model_def.combine(model.params), jnp.asarray(ids[None])))[0]
 
 
 def ids_of(model: TrainedModel) -> np.ndarray:
@@ -156,7 +167,7 @@ def test_a_megalodon_for_its_library(tmp_path: Path, kind: str) -> None:
     for one, other in zip(jax.tree.leaves(loaded), jax.tree.leaves(model.params), strict=True):
         np.testing.assert_array_equal(one, other)
     ids = ids_of(model)
-    found, _ = loaded(jnp.asarray(ids[None]), deterministic=True)
+    found, _ = eqx.filter_jit(loaded)(jnp.asarray(ids[None]), deterministic=True)
     np.testing.assert_allclose(ours(model, ids), found[0], rtol=0, atol=1e-5 * float(jnp.abs(found).max()))
     assert AutoTokenizer.from_pretrained(tmp_path / "out").encode(TEXT, add_special_tokens=False) == ids.tolist()
 
@@ -278,7 +289,7 @@ def test_what_a_format_cannot_express(
     tmp_path: Path, name: str, architecture: dict[str, Any], options: ExportOptions, problem: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        export(trained(tmp_path, architecture), name, tmp_path / "out", options)
+        export(described(tmp_path, architecture), name, tmp_path / "out", options)
     assert str(caught.value).startswith(problem)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()

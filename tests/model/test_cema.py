@@ -63,14 +63,14 @@ def inputs(length: int, dtype: Any = jnp.float32) -> tuple[jax.Array, jax.Array]
     return jnp.asarray(x, dtype), jnp.asarray(weights, jnp.float32)
 
 
-def recurrence(values: Arrays, x: Any, segment_ids: np.ndarray) -> Any:
+def recurrence(values: Arrays, x: Any, segment_ids: Any) -> Any:
     """The formulas of `chomp.model.cema`, one position after another, in the precision of its arguments."""
     alpha, delta, theta = (jax.nn.sigmoid(values[name][..., 0]) for name in ("alpha", "delta", "theta"))
     angle = theta * (2 * math.pi / NDIM) * np.arange(1, NDIM + 1)
     q = (1 - alpha * delta) * jnp.exp(1j * angle)
     gamma = (values["gamma_real"] + 1j * values["gamma_imag"]) / math.sqrt(NDIM)
     x = jnp.where(segment_ids[:, None] > 0, x, 0)
-    begins = np.diff(segment_ids, axis=1, prepend=-1) != 0
+    begins = jnp.diff(segment_ids, axis=1, prepend=-1) != 0
 
     def step(h: Any, now: tuple[Any, Any]) -> tuple[Any, Any]:
         x_now, begin = now
@@ -78,8 +78,17 @@ def recurrence(values: Arrays, x: Any, segment_ids: np.ndarray) -> Any:
         return h, (h * gamma).real.sum(-1)
 
     start = jnp.zeros((ROWS, DIM, NDIM), q.dtype)
-    _, y = jax.lax.scan(step, start, (jnp.moveaxis(x, -1, 0), jnp.asarray(begins.T)))
+    _, y = jax.lax.scan(step, start, (jnp.moveaxis(x, -1, 0), begins.T))
     return jnp.moveaxis(y, 0, -1) + values["omega"][:, None] * x
+
+
+@jax.jit
+def recurrence_and_gradients(values: Arrays, weights: Any, segment_ids: Any) -> Any:
+    def total(given: Arrays) -> tuple[Any, Any]:
+        y = recurrence(given, given["x"], segment_ids)
+        return (y * weights).sum(), y
+
+    return jax.value_and_grad(total, has_aux=True)(values)
 
 
 def in_float64(ema: BlockwiseEMA, x: jax.Array, weights: jax.Array, segment_ids: np.ndarray) -> tuple[Any, Arrays]:
@@ -88,12 +97,7 @@ def in_float64(ema: BlockwiseEMA, x: jax.Array, weights: jax.Array, segment_ids:
         values = {name: jnp.asarray(np.asarray(getattr(ema, name)), jnp.float64) for name in NAMES}
         values["x"] = jnp.asarray(np.asarray(x, np.float64))
         wanted = jnp.asarray(np.asarray(weights), jnp.float64)
-
-        def total(given: Arrays) -> tuple[Any, Any]:
-            y = recurrence(given, given["x"], segment_ids)
-            return (y * wanted).sum(), y
-
-        (_, y), gradients = jax.value_and_grad(total, has_aux=True)(values)
+        (_, y), gradients = recurrence_and_gradients(values, wanted, jnp.asarray(segment_ids))
         return np.asarray(y), {name: np.asarray(value) for name, value in gradients.items()}
 
 
@@ -195,6 +199,16 @@ def test_bf16_inputs_give_bf16_outputs_of_fp32_sums(form: str) -> None:
         assert_close(gradients[name], exact[name], GRADIENT_ERROR, name)
 
 
+@eqx.filter_jit
+def outputs_and_state(ema: ComplexEMA, x: Any, state: Any, mask: Any) -> Any:
+    return ema(x, state, return_state=True, mask=mask)
+
+
+@eqx.filter_jit
+def gradient_of_state(ema: ComplexEMA, x: Any, state: Any) -> Any:
+    return jax.grad(lambda h: (ema(x, h)[0] ** 2).sum())(state)
+
+
 @pytest.mark.parametrize("length", [1, 31, 32, 77])
 def test_a_state_goes_in_and_comes_out(length: int) -> None:
     x, _ = inputs(length)
@@ -202,13 +216,10 @@ def test_a_state_goes_in_and_comes_out(length: int) -> None:
     state = jnp.asarray(rng.normal(size=(ROWS, DIM, NDIM)) + 1j * rng.normal(size=(ROWS, DIM, NDIM)), jnp.complex64)
     mask = jnp.asarray(rng.random((ROWS, length)) < 0.9)
     for given_state in (state, None):
-        ours = module()(x, given_state, return_state=True, mask=mask)
-        theirs = library(module())(x, given_state, return_state=True, mask=mask)
+        ours, theirs = (outputs_and_state(each, x, given_state, mask) for each in (module(), library(module())))
         assert_close(ours[0], theirs[0], OUTPUT_ERROR, "y")
         assert_close(np.abs(ours[1] - theirs[1]), 0.0, OUTPUT_ERROR, "state")
-    ours, theirs = (
-        jax.grad(lambda h, m=m: (m(x, h)[0] ** 2).sum())(state) for m in (module(), library(module()))
-    )  # fmt: skip
+    ours, theirs = (gradient_of_state(each, x, state) for each in (module(), library(module())))
     assert_close(np.abs(ours - theirs), 0.0, GRADIENT_ERROR, "gradient of the state")
 
 

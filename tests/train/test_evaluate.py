@@ -133,7 +133,7 @@ def test_bits_per_byte_are_those_of_a_computation_by_hand(tmp_path: Path, backen
     nats = size = 0.0
     for text in texts:
         ids = np.asarray([*encoded_by_hand(kind, tmp_path, text), tokenizer.eos_id], np.int32)
-        logits = np.asarray(model.combine(params).logits(jax.numpy.asarray(ids[None])), np.float64)[0, :-1]
+        logits = np.asarray(tiny.logits_of(model.combine(params), jax.numpy.asarray(ids[None])), np.float64)[0, :-1]
         shares = np.exp(logits - logits.max(-1, keepdims=True))
         nats -= np.log(shares[np.arange(len(ids) - 1), ids[1:]] / shares.sum(-1)).sum()
         # Nothing precedes a document's first token, and the end-of-text id is no text.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import resource
 from collections.abc import Callable
@@ -22,11 +23,11 @@ from chomp.record.commands import Command, send_command
 from chomp.record.event_log import read_events
 from chomp.record.events import Acknowledged, RunEnded
 from chomp.record.manifest import list_checkpoints
+from chomp.train import footprint
 from chomp.train import free_memory as memory
 from chomp.train import trainer as training
 from chomp.train.blueprint import build_blueprint
 from chomp.train.compilation import CompiledStep
-from chomp.train.footprint import predict_variant
 from chomp.train.out_of_memory import is_out_of_memory, out_of_memory, requested_bytes
 from tests.engine import dummy_config, tiny_config, write_config, write_corpus
 from tests.in_process import run
@@ -132,6 +133,9 @@ train: {batch_size: 8, grad_accum: 2, seq_len: 512}
 def test_only_what_would_fit_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     blueprint = build_blueprint(parse_config(LLAMA, source="test").config, "gpu")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    # Figures depend on the way alone: each is computed once for all shares.
+    predict_variant = functools.cache(footprint.predict_variant)
+    monkeypatch.setattr("chomp.train.out_of_memory.predict_variant", predict_variant)
     now = as_written(blueprint.config)
     whole = predict_variant(now, "gpu").total
     for share, expected in (
@@ -153,7 +157,7 @@ def test_only_what_would_fit_is_offered(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_failed_is_not_offered_again_whatever_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     blueprint = build_blueprint(parse_config(LLAMA, source="test").config, "gpu")
     on_gpu(monkeypatch, {"bytes_limit": 1000 * GIB, "bytes_in_use": 0}, ())
-    compiled = {"total": predict_variant(as_written(blueprint.config), "gpu").total // 2}
+    compiled = {"total": footprint.predict_variant(as_written(blueprint.config), "gpu").total // 2}
     for error in (out_of_memory(MemoryError(), "", blueprint), out_of_memory(MemoryError(), "", blueprint, compiled)):
         assert all(variant.batch_size * variant.grad_accum == 16 for variant in error.fits)
         assert vary(blueprint.config, 4, "none", None) in error.fits

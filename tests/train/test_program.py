@@ -62,7 +62,8 @@ def test_a_resume_runs_the_kept_program_bit_for_bit(references: References, conf
 
 def test_a_program_from_the_cache_of_jax_is_not_kept(references: References, tmp_path: Path) -> None:
     """What XLA serializes of such a program loads, and fails when it is called."""
-    path = write_config(tmp_path / "config.yaml", tiny_config(references.corpus, train={"steps": 10}))
+    model = {"backend": "llama", "num_heads": 4, "num_kv_heads": 2}
+    path = write_config(tmp_path / "config.yaml", tiny_config(references.corpus, model=model, train={"steps": 10}))
     for name, keep in (("cached", "never"), ("kept", "always")):
         done = run("train", path, "--run-dir", tmp_path / name, "-o", f"train.keep_program={keep}")
         assert done.returncode == 0, done.stderr
