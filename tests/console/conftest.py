@@ -37,13 +37,14 @@ def waits_are_short() -> Iterator[None]:
     """Tests wait for what is drawn, not for a person.
 
     The pilot waits after each key until the process has rested for a little more than a frame: here frames are four
-    times as fast. A followed run is looked at more often than it is where a person looks and the machine trains.
+    times as fast, and it rests for two of them. A followed run is looked at more often than where a person looks and
+    the machine trains.
     """
     with pytest.MonkeyPatch.context() as patch:
         # Private: Textual reads the frames per second once, from the environment of the process.
         patch.setattr("textual.screen.UPDATE_PERIOD", 1 / 240)
-        patch.setattr("textual._wait.SLEEP_GRANULARITY", 1 / 200)
-        patch.setattr("textual._wait.SLEEP_IDLE", 1 / 200 / 20)
+        patch.setattr("textual._wait.SLEEP_GRANULARITY", 1 / 100)
+        patch.setattr("textual._wait.SLEEP_IDLE", 1 / 100 / 20)
         patch.setattr("chomp_tui.screens.run.following.REST_SECONDS", 0.05)
         patch.setattr("chomp_tui.screens.run.following.REST_WHERE_ALL_WORK_SECONDS", 0.05)
         patch.setattr("chomp_tui.screens.configure.screen.CHECK_SECONDS", 0.03)

@@ -17,6 +17,7 @@ from chomp_tui import keys, theme
 from chomp_tui.chart.frame import Series
 from chomp_tui.chart.smooth import ema
 from chomp_tui.widgets.chart import LineChart
+from tests.console.hosting import until
 
 STYLES = Path(theme.__file__).parent
 
@@ -100,8 +101,7 @@ async def test_a_panel_s_border_is_not_drawn_over_and_a_new_size_draws_anew() ->
         assert chart.size.width < 80
         assert len(chart.as_text().splitlines()) == chart.size.height == 22
         await pilot.resize_terminal(50, 12)
-        await pilot.pause()
-        assert len(chart.as_text().splitlines()) == chart.size.height == 10
+        await until(pilot, lambda: len(chart.as_text().splitlines()) == chart.size.height == 10)
         assert screen(chart) == chart.as_text()
 
 
