@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 # How `MemoryEstimate` compares with what XLA compiles for cards, by model.backend; docs/gpu.md has the table.
 ESTIMATE_ERROR = {
-    "megalodon": "13 to 17 % above XLA's account for the presets",
-    "llama": "four to five times XLA's account for the presets: it counts attention's scores",
+    "megalodon": "17 to 48 % above XLA's account for the presets",
+    "llama": "with model.attention: flash 8 to 25 % above XLA's account for the presets, and otherwise four to five "
+    "times as much: attention's scores are counted",
 }
 
 
