@@ -1,3 +1,3 @@
 """chomp pretrains language models on one machine."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"

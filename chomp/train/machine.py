@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import psutil
 
+from chomp import __version__
 from chomp.device.packages import cuda_packages
 
 GIB = 2**30
 PACKAGES = (
-    "chomp",
     "jax",
     "jaxlib",
     "equinox",
@@ -30,7 +30,9 @@ PACKAGES = (
 
 def package_versions() -> dict[str, str]:
     """Installed versions of all that may change a number, and of Python."""
-    return {name: version(name) for name in PACKAGES} | cuda_packages() | {"python": platform.python_version()}
+    found = {name: version(name) for name in PACKAGES}
+    # That of the code: an editable installation's metadata may be older.
+    return {"chomp": __version__} | found | cuda_packages() | {"python": platform.python_version()}
 
 
 def device_facts() -> dict[str, Any]:
