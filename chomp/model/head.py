@@ -29,10 +29,15 @@ class HeadedModel(LanguageModel):
 
     `loss_sum` costs no second product with the head in the backward pass: losses and gradients of a chunk are computed
     together, in the forward pass, as only their sum is differentiated (Hsu et al. 2024, Liger Kernel, arXiv 2410.10989,
-    section 3.2).
+    section 3.2). In fp32 it is the sum of `token_losses`, so that an older run continues with the bits that it had.
     """
 
     loss_chunk_size: eqx.AbstractVar[int | None]
+
+    @property
+    @abc.abstractmethod
+    def in_float32(self) -> bool:
+        """Whether hidden states are fp32."""
 
     @property
     @abc.abstractmethod
@@ -53,6 +58,8 @@ class HeadedModel(LanguageModel):
         self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, ""], Int[Array, ""]]:
         """See `LanguageModel.loss_sum`."""
+        if self.in_float32:
+            return super().loss_sum(inputs, key=key)
         hidden, counted = self.hidden_states(inputs, key=key), loss_mask(inputs.labels, inputs.segment_ids)
         flat, labels = hidden[:, :-1].reshape(-1, hidden.shape[-1]), inputs.labels[:, 1:].reshape(-1)
         total = _summed(flat, self.head_weight, labels, counted.reshape(-1), self.loss_chunk_size)

@@ -71,6 +71,11 @@ class LlamaModel(HeadedModel):
         self.loss_chunk_size = config.loss_chunk_size
 
     @property
+    def in_float32(self) -> bool:
+        """See `HeadedModel.in_float32`."""
+        return self.compute_dtype == jnp.float32
+
+    @property
     def head_weight(self) -> Float[Array, "vocab dim"]:
         """See `HeadedModel.head_weight`."""
         return self.embed.weight if self.lm_head is None else self.lm_head.weight

@@ -119,10 +119,33 @@ class MegalodonModel(HeadedModel):
     loss_chunk_size: int | None = eqx.field(static=True)
 
     @property
+    def in_float32(self) -> bool:
+        """See `HeadedModel.in_float32`."""
+        return jnp.dtype(self.network.config.compute_dtype) == jnp.float32
+
+    @property
     def head_weight(self) -> Float[Array, "vocab dim"]:
         """See `HeadedModel.head_weight`."""
         head = self.network.lm_head
         return self.network.model.embed.weight if head is None else head.weight
+
+    def token_losses(
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, "batch targets"], Int[Array, ""]]:
+        """See `LanguageModel.token_losses`; in fp32 the library's, with which older runs continue."""
+        if not self.in_float32:
+            return super().token_losses(inputs, key=key)
+        losses, count = self.network.compute_loss(
+            inputs.input_ids,
+            inputs.labels,
+            segment_ids=inputs.segment_ids,
+            deterministic=key is None,
+            key=key,
+            reduction="none",
+            return_valid_count=True,
+            loss_chunk_size=self.loss_chunk_size,
+        )
+        return losses, count.astype(jnp.int32)
 
     def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:
         """See `LanguageModel.hidden_states`.

@@ -69,7 +69,7 @@ def test_without_the_compiler_the_estimate_is_given_with_its_error(
     result = CliRunner().invoke(cli, ["inspect", *options])
     assert result.exit_code == 0, result.output
     assert "on rtx4090, estimated: " in result.output
-    assert "it counts attention's scores" in result.output
+    assert "attention's scores are counted" in result.output
     assert "note: not compiled for rtx4090: install chomp's extra gpu-aot" in result.output
     with pytest.raises(DeviceError, match=r"compiling for h200 needs the CUDA compiler: install chomp's extra gpu-aot"):
         aot.compile_for(CARDS["h200"], build_blueprint(tiny_config(), "gpu"))
