@@ -2,10 +2,10 @@
 
 A document's chunks begin where it does, so a query sees back as far as one chunk across the grid of a row. The library
 (`megalodon_jax.layers.attention`) gives every chunk of queries the keys of two chunks. Here each half of a chunk gets
-the keys that it can reach, one chunk and a half, all halves in one product; a row's first chunk has none before it.
-On continuous rows, where no chunk reaches into another one, the first half of each is spared the keys behind it. What
-happens to scores is the library's own function in fp32, and the same with the products of `chomp.model.products` in
-bf16.
+the keys that it can reach, one chunk and a half; a row's first chunk has none before it. In bf16 all halves are one
+product. On continuous rows, where no chunk reaches into another one, the first half of each is spared the keys behind
+it. What happens to scores is the library's own function in fp32, and the same with the products of
+`chomp.model.products` in bf16.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from megalodon_jax.layers.attention import ChunkedAttention, attention_single_chunk
 from megalodon_jax.layers.rotary import RotaryTable
 from megalodon_jax.layers.segments import SegmentMetadata, derive_segment_metadata
@@ -95,24 +95,35 @@ class HalvedAttention(ChunkedAttention):
         rows, length = q.shape[:2]
         if length <= self.chunk_size:
             return self._within(q, k, v, None)
-        q, k, v = (_blocks(part, self.chunk_size) for part in (q, k, v))
-        q, k, v = (part.reshape(-1, *part.shape[2:]) for part in (q, k, v))
+        q, k, v = (_chunks(self._padded(part), self.chunk_size) for part in (q, k, v))
         out = self._within(q, k, v, None)
         return out.reshape(rows, -1, *out.shape[2:])[:, :length]
 
     def _isolated(self, q: Array, k: Array, v: Array, first: Int[Array, "batch seq"]) -> Array:
-        """Rows in which a query sees keys from `first` on: the first chunk, then half a chunk after the other."""
-        (rows, length), half = q.shape[:2], -(-self.chunk_size // 2)
-        one = slice(0, 2 * half)
-        begin = self._within(q[:, one], k[:, one], v[:, one], first[:, one], halved=self.halve_first)
-        if length <= 2 * half:
+        """Rows in which a query sees keys from `first` on: the first chunk, then others with the one before each."""
+        (rows, length), size = q.shape[:2], self.chunk_size
+        begin = self._within(q[:, :size], k[:, :size], v[:, :size], first[:, :size], halved=self.halve_first)
+        if length <= size:
             return begin
-        q, k, v, first = (_blocks(part, half) for part in (q, k, v, first))
-        # The half itself and the two before it.
-        keys, values = (jnp.concatenate([part[:, :-2], part[:, 1:-1], part[:, 2:]], axis=2) for part in (k, v))
-        lowest = first[:, 2:] - half * jnp.arange(first.shape[1] - 2)[:, None]
-        allowed = jnp.arange(3 * half) >= lowest[..., None]
-        rest = self._mixed(*(part.reshape(-1, *part.shape[2:]) for part in (q[:, 2:], keys, values, allowed)))
+        q, k, v = (self._padded(part) for part in (q, k, v))
+        first = self._padded(first, fill=4 * (length + size))
+        base = jnp.arange(0, q.shape[1] - size, size, dtype=jnp.int32)
+        queries, lowest = (_chunks(part[:, size:], size) for part in (q, first))
+        lowest = (lowest.reshape(rows, -1, size) - base[:, None]).reshape(-1, size)
+        keys, values = (
+            jnp.concatenate([_chunks(part[:, :-size], size), _chunks(part[:, size:], size)], axis=1) for part in (k, v)
+        )
+        halves = []
+        for start, end in _halves(size):
+            seen = slice(start, size + end)
+            allowed = jnp.arange(start, size + end) >= lowest[:, start:end, None]
+            halves.append((queries[:, start:end], keys[:, seen], values[:, seen], allowed))
+        if q.dtype == jnp.float32 or size % 2:
+            # As it was, so that older runs continue with the same bits.
+            outs = [self._mixed(*half) for half in halves]
+        else:
+            outs = jnp.split(self._mixed(*map(jnp.concatenate, zip(*halves, strict=True))), len(halves))
+        rest = jnp.concatenate(outs, axis=1)
         rest = rest.reshape(rows, -1, *rest.shape[2:])
         return jnp.concatenate([begin, rest], axis=1)[:, :length]
 
@@ -139,11 +150,14 @@ class HalvedAttention(ChunkedAttention):
         weights = jnp.where(seen.any(-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0).astype(q.dtype)
         return narrow("bhqk,bkhd->bqhd", weights, v)
 
+    def _padded(self, part: Array, fill: int = 0) -> Array:
+        """A row of whole chunks."""
+        spare = -part.shape[1] % self.chunk_size
+        return jnp.pad(part, ((0, 0), (0, spare), *((0, 0),) * (part.ndim - 2)), constant_values=fill)
 
-def _blocks(part: Shaped[Array, "batch seq *rest"], size: int) -> Shaped[Array, "batch blocks size *rest"]:
-    """A row by blocks of so many positions, the last one padded with zeros."""
-    padding = ((0, 0), (0, -part.shape[1] % size), *((0, 0),) * (part.ndim - 2))
-    return jnp.pad(part, padding).reshape(part.shape[0], -1, size, *part.shape[2:])
+
+def _chunks(part: Array, size: int) -> Array:
+    return part.reshape(-1, size, *part.shape[2:])
 
 
 def _halves(length: int) -> tuple[tuple[int, int], ...]:
