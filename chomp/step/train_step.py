@@ -131,7 +131,7 @@ def compile_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -
     Returns:
         The compiled call, with `memory_analysis()`; any other shape is an error, not a second compilation.
     """
-    return compile_lowered(lower_train_step(train_step, state, batch))[0]
+    return lower_train_step(train_step, state, batch).compile()
 
 
 def lower_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -> jax.stages.Lowered:

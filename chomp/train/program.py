@@ -82,10 +82,10 @@ def compile_only(lowered: jax.stages.Lowered) -> Obtained:
 
 
 def _needed(options: Mapping[str, bool]) -> tuple[str, ...]:
+    if not options:
+        return ()
     flags = " ".join(f"--{name}={str(on).lower()}" for name, on in options.items())
-    return (f"XLA cannot compile {STEP} with its Triton kernels for this GPU: it is compiled with {flags}",) * bool(
-        flags
-    )
+    return (f"XLA cannot compile {STEP} with its Triton kernels for this GPU: it is compiled with {flags}",)
 
 
 def keeps_program(setting: Literal["auto", "always", "never"], platform: str) -> bool:
