@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from chomp.cli.options import PATH
 from chomp.config import Config, Derived, LoadedConfig, derive, derived_section, flatten, load_config, notes
 from chomp.config.json_schema import json_schema
 from chomp.config.reference import literal
@@ -15,7 +16,7 @@ from chomp.config.reference import literal
 _overrides = click.option(
     "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value; may be repeated."
 )
-_config_file = click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
+_config_file = click.argument("config_file", metavar="CONFIG", type=PATH)
 
 
 @click.group("config")

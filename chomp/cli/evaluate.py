@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from chomp.cli.options import PATH
 from chomp.record.formatting import elapsed
 
 
 @click.command("eval")
-@click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="RUN|CHECKPOINT", type=PATH)
 @click.option(
     "-o",
     "--override",

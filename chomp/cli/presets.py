@@ -53,11 +53,10 @@ def command(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_len: i
 
 def preset_rows(names: tuple[str, ...], vocab_size: int, batch_size: int, seq_len: int) -> Iterator[dict[str, Any]]:
     """Yields one row per name; each takes about half a second."""
-    import jax
-
+    from chomp.model.device import first_device
     from chomp.train.footprint import predict
 
-    platform = jax.default_backend()
+    platform = first_device().platform
     shown = ("backend", "num_layers", "model_dim", "num_heads", "num_kv_heads", "ffn_hidden_dim", "share_emb")
     for name in names:
         config = preset_config(name, vocab_size, batch_size, seq_len)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import click
 
+from chomp.cli.options import PATH
 from chomp.errors import ConfigError
 
 
 @click.command("train")
-@click.argument("config", required=False, type=click.Path(path_type=Path))
-@click.option("--config", "config_option", type=click.Path(path_type=Path), help="The same as CONFIG.")
+@click.argument("config", required=False, type=PATH)
+@click.option("--config", "config_option", type=PATH, help="The same as CONFIG.")
 @click.option(
     "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value, e.g. -o optim.lr=3e-4."
 )
-@click.option("--run-dir", type=click.Path(path_type=Path), help="Run directory; default runs/CONFIG-DATE-TIME.")
+@click.option("--run-dir", type=PATH, help="Run directory; default runs/CONFIG-DATE-TIME.")
 @click.option(
     "--resume", default="none", show_default=True, metavar="none|latest|STEP", help="Continue the run in --run-dir."
 )
