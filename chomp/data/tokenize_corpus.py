@@ -81,7 +81,7 @@ class CorpusPlan:
         settings = self.tokenizer.model_dump(exclude={"vocab_size_multiple", "auto_set_special_tokens"})
         content = b""
         if self.tokenizer.kind == "file" and self.vocab_size is None:
-            from chomp.data.fast_tokenizers import vocabulary_file
+            from chomp.data.tokenizer_files import vocabulary_file
 
             _, content = vocabulary_file(self.tokenizer)
         return {

@@ -16,6 +16,7 @@ from chomp.checkpoint.retention import build_retention
 from chomp.checkpoint.store import CheckpointStore
 from chomp.config import Config
 from chomp.config.derive import Derived
+from chomp.data.byte_offset import offset_notes
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, environment_report, probe_gpus, problems
@@ -138,9 +139,7 @@ def _build_session(
         tokenizer = run_interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
         planned = build_blueprint(config, device.platform, tokenizer)
         data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
-        if config.train.eval_every and not data.has_eval:
-            message = "train.eval_every is set, but the held-out text is too short to score: there are no evaluations"
-            reporter.publish(Warned(topic="data", message=message))
+        _warn_of_data(config, tokenizer, data, reporter)
         store = CheckpointStore(
             run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish
         )
@@ -170,6 +169,16 @@ def _build_session(
     reporter.publish(_run_started(session))
     _warn_of_flags(session)
     return session
+
+
+def _warn_of_data(config: Config, tokenizer: Tokenizer, data: DataPipeline, reporter: Reporter) -> None:
+    messages = [*tokenizer.notes, *offset_notes(config.data, tokenizer)]
+    if config.train.eval_every and not data.has_eval:
+        messages.append(
+            "train.eval_every is set, but the held-out text is too short to score: there are no evaluations"
+        )
+    for message in messages:
+        reporter.publish(Warned(topic="data", message=message))
 
 
 def _warn_of_flags(session: Session) -> None:
