@@ -15,6 +15,8 @@ from chomp.record.manifest import CheckpointInfo
 
 # Arrays are compressed, so that a checkpoint may take a little more than the one before it.
 SPACE_MARGIN = 1.1
+# Arrays are hardly ever compressed to less than this share: those of tokens that were not seen yet are zeros.
+LEAST_SHARE = 0.5
 
 
 def bytes_needed(infos: Sequence[CheckpointInfo]) -> int:
@@ -27,12 +29,13 @@ def size_of(items: Mapping[str, Any]) -> int:
     return sum(array.nbytes for array in jax.tree.leaves(items))
 
 
-def lacking_room(way: Path, folder: Path, needed: int) -> CheckpointError | None:
+def lacking_room(way: Path, folder: Path, needed: int, why: str = "") -> CheckpointError | None:
     """The error if a disk has less than `needed` bytes free; None if it has enough.
 
     Args:
         way: a path to the folder.
         folder: its path for the user.
+        why: what is said of a checkpoint, if not that it needs so many bytes.
     """
     try:
         free = shutil.disk_usage(way).free
@@ -41,7 +44,7 @@ def lacking_room(way: Path, folder: Path, needed: int) -> CheckpointError | None
         return None
     if free >= needed:
         return None
-    return CheckpointError(f"{folder} has {free:,} bytes free, and a checkpoint needs {needed:,}")
+    return CheckpointError(f"{folder} has {free:,} bytes free, and a checkpoint {why or f'needs {needed:,}'}")
 
 
 def above_size_limit(items: Mapping[str, Any]) -> CheckpointError | None:

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from orbax.checkpoint import v1 as ocp
 
 from chomp.checkpoint.reasons import reason_in_words
 from chomp.checkpoint.retention import Retention
-from chomp.checkpoint.room import above_size_limit, bytes_needed, lacking_room, size_of
+from chomp.checkpoint.room import LEAST_SHARE, above_size_limit, bytes_needed, lacking_room, size_of
 from chomp.errors import CheckpointError
 from chomp.record.events import Checkpoint
 from chomp.record.held_folder import HeldFolder, by_name
@@ -135,19 +136,26 @@ class CheckpointStore:
         except OSError as error:
             raise CheckpointError(f"cannot write checkpoints to {self.folder}: {error.strerror}") from None
 
-    def prove(self, items: Mapping[str, Any], last_step: int) -> None:
+    def prove(self, items: Mapping[str, Any], last_step: int) -> str | None:
         """Prove that checkpoints of `items` can be saved: there is room for one, and a tiny one is saved and deleted.
+
+        Returns:
+            A sentence if there may be too little room for the first one, whose size is not known exactly.
 
         Raises:
             CheckpointError: none can be saved.
         """
-        needed = bytes_needed(self.infos()) or size_of(items)
-        problem = lacking_room(self._way, self.folder, needed) or above_size_limit(items) or self._try(last_step)
+        needed, size = bytes_needed(self.infos()), size_of(items)
+        first = partial(lacking_room, self._way, self.folder, why=f"has {size:,} bytes before compression")
+        lacking = lacking_room(self._way, self.folder, needed) if needed else first(int(size * LEAST_SHARE))
+        problem = lacking or above_size_limit(items) or self._try(last_step)
         if problem is not None:
             # Of a run that has not begun, nothing stays that looks like one.
             with contextlib.suppress(OSError):
                 self._way.rmdir()
             raise CheckpointError(f"no checkpoint can be saved: {problem}; mend that, or choose another --run-dir")
+        tight = None if needed else first(size)
+        return f"there may be too little room: {tight}" if tight is not None else None
 
     def _try(self, last_step: int) -> str | None:
         """Save and delete a tiny checkpoint; the reason if that fails.

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from chomp.checkpoint.event_loops import draining_event_loops
 from chomp.errors import ChompError, NonFiniteError
 from chomp.model.selfcheck import check_path
 from chomp.record.commands import CommandReader
@@ -39,7 +40,7 @@ def run_training(request: RunRequest, hooks: Sequence[Hook] = ()) -> int:
         ChompError: nothing was started: the run directory, its lock or a tracker is at fault.
     """
     problem = use_compilation_cache()
-    with claim_run_dir(request) as claim, open_reporter(request, claim) as reporter:
+    with claim_run_dir(request) as claim, open_reporter(request, claim) as reporter, draining_event_loops():
         switch, budget = StopSwitch(), TimeBudget()
         last = LastStep(reporter, budget)
         reporter.add(last)

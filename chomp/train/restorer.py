@@ -145,7 +145,9 @@ class Restorer:
         try:
             self._store.prepare()
             if blueprint.config.checkpoint.enabled and start.step < steps:
-                run_interruptible(lambda: self._store.prove(to_items(state), steps), self._check)
+                tight = run_interruptible(lambda: self._store.prove(to_items(state), steps), self._check)
+                if tight is not None:
+                    self._warn(tight, topic="checkpoint")
             self._describe(blueprint)
             if self._request.resume != "none":
                 self._go_back_to(start)

@@ -392,20 +392,20 @@ def test_proving_leaves_nothing(saving: Saving) -> None:
 
 
 def test_no_room_for_the_first_checkpoint_is_found_by_its_size(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
-    needed = size_of(items(0))
-    assert needed == 4000 + 4 + 8
-    free, real = needed - 1, shutil.disk_usage("/")
+    size, real = size_of(items(0)), shutil.disk_usage("/")
+    assert size == 4000 + 4 + 8
+    free = size // 2 - 1
     monkeypatch.setattr(shutil, "disk_usage", lambda path: real._replace(free=free))
     with pytest.raises(CheckpointError) as caught:
         saving.store.prove(items(0), 20)
-    assert str(caught.value) == (
-        f"no checkpoint can be saved: {saving.store.folder} has {free:,} bytes free, and a checkpoint needs {needed:,};"
-        " mend that, or choose another --run-dir"
-    )
+    room = f"{saving.store.folder} has 2,005 bytes free, and a checkpoint has 4,012 bytes before compression"
+    assert str(caught.value) == f"no checkpoint can be saved: {room}; mend that, or choose another --run-dir"
     assert not saving.store.folder.exists(), "a directory without a run is free for the next attempt"
     saving.store.prepare()
-    free = needed
-    saving.store.prove(items(0), 20)
+    free = size - 1
+    assert saving.store.prove(items(0), 20) == f"there may be too little room: {room.replace('2,005', '4,011')}"
+    free = size
+    assert saving.store.prove(items(0), 20) is None
 
 
 def test_an_array_above_the_limit_of_file_sizes(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
