@@ -44,6 +44,8 @@ def command(
     loaded = load_for_training(chosen, overrides, run_dir if resume != "none" else None)
     if dry_run and resume != "none":
         raise ConfigError("--dry-run starts from step 0; remove --resume")
+    if loaded.config.checkpoint.on_signal == "stop":
+        leave_on_signals(notices=True)
     chosen_resume = parse_resume(resume)
     prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
 

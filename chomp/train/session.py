@@ -39,7 +39,7 @@ from chomp.train.control import CommandQueue, StopSwitch, run_interruptible
 from chomp.train.machine import device_facts, package_versions
 from chomp.train.out_of_memory import explained
 from chomp.train.program import ACCEPT, PROGRAM, Obtain, RunProgram, compile_only, keeps_program
-from chomp.train.request import RunRequest
+from chomp.train.request import Claim, RunRequest
 from chomp.train.restorer import Restorer, Start
 
 
@@ -49,7 +49,7 @@ class Session:
 
     request: RunRequest
     blueprint: Blueprint
-    run: RunDir
+    claim: Claim
     reporter: Reporter
     budget: TimeBudget
     queue: CommandQueue
@@ -61,6 +61,11 @@ class Session:
     eval_step: Callable[..., Any]
     compile_watch: CompileWatch
     peak_flops: float | None
+
+    @property
+    def run(self) -> RunDir:
+        """The run directory where it is now."""
+        return self.claim.run
 
     @property
     def config(self) -> Config:
@@ -107,7 +112,7 @@ class Session:
 
 @contextmanager
 def open_session(
-    request: RunRequest, run: RunDir, reporter: Reporter, budget: TimeBudget, queue: CommandQueue
+    request: RunRequest, claim: Claim, reporter: Reporter, budget: TimeBudget, queue: CommandQueue
 ) -> Iterator[Session]:
     """Build a session in a claimed run directory; its data and its compile watch are closed at the end.
 
@@ -115,7 +120,7 @@ def open_session(
         ChompError: for every mistake a user can make, before any training.
         StopRequestedError, AbortRequestedError: by a signal or a command.
     """
-    session = _build_session(request, run, reporter, budget, queue)
+    session = _build_session(request, claim, reporter, budget, queue)
     try:
         yield session
     finally:
@@ -124,9 +129,9 @@ def open_session(
 
 
 def _build_session(
-    request: RunRequest, run: RunDir, reporter: Reporter, budget: TimeBudget, queue: CommandQueue
+    request: RunRequest, claim: Claim, reporter: Reporter, budget: TimeBudget, queue: CommandQueue
 ) -> Session:
-    config = request.loaded.config
+    config, run = request.loaded.config, claim.run
     check = partial(queue.check, step=0)
     with budget.measure("startup"):
         misfits = [problem.message for problem in problems(probe_gpus(), os.environ, cuda_packages())]
@@ -141,19 +146,22 @@ def _build_session(
         data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
         _warn_of_data(config, tokenizer, data, reporter)
         store = CheckpointStore(
-            run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish
+            run.checkpoints,
+            retention=build_retention(config.checkpoint),
+            on_event=reporter.publish,
+            held=claim.held,
         )
         restorer = Restorer(request, run, store, reporter, check)
         start, blueprint = restorer.find_start(planned, data.fingerprint)
         with explained("while the checkpoint was read" if start.info else "while the model was made", blueprint):
             state = run_interruptible(lambda: restorer.load_or_init(start, blueprint), check)
         if not request.dry_run:
-            restorer.settle_directory(start, blueprint)
+            restorer.settle_directory(start, blueprint, state)
     budget.start_from(restorer.earlier_budget(start))
     session = Session(
         request=request,
         blueprint=blueprint,
-        run=run,
+        claim=claim,
         reporter=reporter,
         budget=budget,
         queue=queue,
