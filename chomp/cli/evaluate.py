@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from chomp.cli.habits import checkpoint_source
 from chomp.record.formatting import elapsed
 
 
 @click.command("eval")
-@click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
+@checkpoint_source
 @click.option(
     "-o",
     "--override",
