@@ -94,7 +94,8 @@ def test_two_layers_predict_what_inspect_finds_in_all(name: str) -> None:
 def test_a_batch_that_is_small_beside_the_model_is_predicted_too() -> None:
     asked = "{model: {preset: base-120m, vocab_size: 50257}, train: {batch_size: 1, seq_len: 256}}"
     found = inspect(parse_config(asked, source="test").config)
-    memory = listed("base-120m", "--vocab-size", "50257", "--batch-size", "1", "--seq-len", "256")["base-120m"]["memory"]
+    rows = listed("base-120m", "--vocab-size", "50257", "--batch-size", "1", "--seq-len", "256")
+    memory = rows["base-120m"]["memory"]
     assert memory == found.memory.as_dict()
     # More than the model's matrices in bf16, which the backward pass reads.
     assert memory["activations"] > 2 * 100e6
