@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from chomp.config.derive import check
 from chomp.config.overrides import BadOverride, parse_override
-from chomp.config.presets import expand_preset, preset_named, preset_text
+from chomp.config.presets import MODEL_PRESETS, expand_preset, preset_named, preset_text
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.schema import Config
 from chomp.config.spec import settings
@@ -97,7 +97,7 @@ def read_text(path: FilePath) -> str:
         preset = preset_named(str(path))
         if preset is not None:
             return preset_text(preset)
-        near = _similar_files(path)
+        near = _similar_files(path) or (nearest(path.name, tuple(MODEL_PRESETS)) if path.name == str(path) else None)
         hint = f"; did you mean {near}?" if near else "; check the path"
         raise ConfigError(f"{path}: the configuration file does not exist{hint}") from None
     except IsADirectoryError:
