@@ -60,9 +60,9 @@ train: $(VENV)/.run ## Install, then train: make train CONFIG=configs/quickstart
 CHECKPOINT ?= $(patsubst %/,%,$(firstword $(shell ls -td runs/$(basename $(notdir $(CONFIG)))*/ 2>/dev/null)))
 has_run = @test -n "$(CHECKPOINT)" || { echo "there is no run; name one: make $@ CHECKPOINT=runs/NAME" >&2; exit 2; }
 
-eval: $(VENV)/.run ## Score the newest run, or: make eval CHECKPOINT=runs/NAME.
+eval: $(VENV)/.run ## Score the newest run, or: make eval CHECKPOINT=runs/NAME DATA=val.bin.
 	$(has_run)
-	$(BIN)/chomp eval "$(CHECKPOINT)" $(ARGS)
+	$(BIN)/chomp eval "$(CHECKPOINT)" $(if $(DATA),-o data.backend=tokens -o data.tokens_eval_path="$(DATA)") $(ARGS)
 
 sample: $(VENV)/.run ## Generate text with the newest run, or: make sample CHECKPOINT=runs/NAME PROMPT="def ".
 	$(has_run)

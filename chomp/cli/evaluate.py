@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from chomp.cli.habits import checkpoint_source
+from chomp.cli.habits import checkpoint_source, says_instead
 from chomp.record.formatting import elapsed
 
 
@@ -22,6 +22,8 @@ from chomp.record.formatting import elapsed
     help="Change one value of the run's configuration, e.g. -o data.max_eval_samples=50.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@says_instead("--data", "-o data.tokens_eval_path=FILE scores another token file")
+@says_instead("--index", "the .idx file beside a .bin file is read with it; leave the option out")
 def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Score the held-out text of a run with its newest checkpoint, or with CHECKPOINT."""
     from chomp.cli.engine import prepare_environment

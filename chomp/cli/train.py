@@ -53,6 +53,8 @@ def command(
     chosen = config or config_option
     run_dir, resume = _named_run(run_dir, resume)
     loaded = load_for_training(chosen, (*overrides, *meant_overrides()), run_dir if resume != "none" else None)
+    if loaded.config.train.epochs is not None and resume == "none" and loaded.origins["train.steps"] != "default":
+        click.echo("note: train.epochs determines train.steps; the written one is not used", err=True)
     if dry_run and resume != "none":
         raise ConfigError("--dry-run starts from step 0; remove --resume")
     chosen_resume = parse_resume(resume)

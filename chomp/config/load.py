@@ -97,7 +97,7 @@ def read_text(path: FilePath) -> str:
         preset = preset_named(str(path))
         if preset is not None:
             return preset_text(preset)
-        near = _similar_files(path) or (nearest(path.name, tuple(MODEL_PRESETS)) if path.name == str(path) else None)
+        near = _similar_files(path) or preset_named(path.stem) or nearest(path.name, tuple(MODEL_PRESETS), cutoff=0.75)
         hint = f"; did you mean {near}?" if near else "; check the path"
         raise ConfigError(f"{path}: the configuration file does not exist{hint}") from None
     except IsADirectoryError:

@@ -89,8 +89,8 @@ def test_a_name_is_read_in_the_place_of_a_file(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     loaded = load_config(Path(name), ["train.steps=500"])
     assert (loaded.config.model.preset, loaded.source, loaded.config.train.steps) == ("nano-125m", name, 500)
-    with pytest.raises(ConfigError, match="does not exist; check the path"):
-        load_config(Path("configs") / name)
+    with pytest.raises(ConfigError, match="does not exist; did you mean nano-125m"):
+        load_config(Path("configs") / f"{name}.yaml")
     with pytest.raises(ConfigError, match="does not exist; did you mean nano-125m"):
         load_config(Path(name[:-1]))
 

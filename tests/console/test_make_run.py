@@ -94,6 +94,7 @@ def test_what_is_not_installed_is_installed_first(checkout: Path) -> None:
         (("eval",), "chomp eval runs/b-2"),
         (("eval", "CONFIG=configs/a.yaml"), "chomp eval runs/a-1"),
         (("eval", "CHECKPOINT=runs/x/checkpoints/5"), "chomp eval runs/x/checkpoints/5"),
+        (("eval", "DATA=val.bin"), "chomp eval runs/b-2 -o data.backend=tokens -o data.tokens_eval_path=val.bin"),
         (("sample", "PROMPT=Once upon"), "chomp generate runs/b-2 --prompt Once upon"),
     ],
 )

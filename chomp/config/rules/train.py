@@ -155,7 +155,7 @@ def _epochs_note(config: Config) -> Iterator[str]:
     train = config.train
     if train.epochs is not None:
         also = ", and the written one is not used" if "steps" in train.model_fields_set else ""
-        yield f"train.epochs is {train.epochs}: train.steps is derived from the text when the run starts{also}"
+        yield f"train.epochs is {train.epochs}: train.steps follows from the text when the run starts{also}"
 
 
 def _schedule_note(config: Config) -> Iterator[str]:
