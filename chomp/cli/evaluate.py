@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
+from chomp.cli.habits import checkpoint_source, says_instead
 from chomp.record.formatting import elapsed
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("eval")
-@click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
+@checkpoint_source
 @click.argument("more", nargs=-1, metavar="", type=FILE)
 @click.option(
     "--text",
@@ -33,6 +34,8 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Change one value of the run's configuration, e.g. -o data.max_eval_samples=50.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@says_instead("--data", "-o data.tokens_eval_path=FILE scores another token file")
+@says_instead("--index", "the .idx file beside a .bin file is read with it; leave the option out")
 def command(
     source: Path, more: tuple[Path, ...], files: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool
 ) -> None:

@@ -9,11 +9,17 @@ from typing import Any
 
 import click
 
+from chomp.cli.habits import checkpoint_source, says_instead
 from chomp.record.formatting import size
+
+_ONE_FORMAT = (
+    "each format is a folder of its own: `--to gguf --output FOLDER` writes a Llama with one residual stream, "
+    "`--to mhc --output FOLDER` one with several; no model can be both"
+)
 
 
 @click.command("export")
-@click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
+@checkpoint_source
 @click.option("--to", "name", metavar="FORMAT", help="Format, such as hf or gguf; --list shows all.")
 @click.option("-d", "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Output folder.")
 @click.option(
@@ -25,6 +31,8 @@ from chomp.record.formatting import size
 @click.option("--no-measure", is_flag=True, help="int8: do not score the held-out text before and after.")
 @click.option("--list", "only_list", is_flag=True, help="List possible formats, and why others are not possible.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@says_instead("--gguf", _ONE_FORMAT)
+@says_instead("--mhc", _ONE_FORMAT)
 def command(
     source: Path,
     name: str | None,

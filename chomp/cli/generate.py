@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from chomp.cli.habits import checkpoint_source
+
 if TYPE_CHECKING:
     from chomp.generate.load import TrainedModel
     from chomp.generate.sampling import SamplingOptions
@@ -25,7 +27,7 @@ ENDS = {
 
 
 @click.command("generate")
-@click.argument("source", metavar="RUN|CHECKPOINT", type=click.Path(path_type=Path))
+@checkpoint_source
 @click.option("--prompt", help="The prompt; without one the model starts a new document.")
 @click.option(
     "--prompt-file",
@@ -36,6 +38,8 @@ ENDS = {
 @click.option("-i", "--interactive", is_flag=True, help="Continue each input line, until Ctrl-D.")
 @click.option(
     "--max-tokens",
+    "--max-new",
+    "max_tokens",
     default=128,
     show_default=True,
     type=click.IntRange(min=1),
@@ -49,6 +53,11 @@ ENDS = {
     "--top-p",
     type=click.FloatRange(min=0, max=1, min_open=True),
     help="Sample from the most likely tokens with this total probability.",
+)
+@click.option(
+    "--max-context",
+    type=click.IntRange(min=1),
+    help="A Llama sees at most this many tokens before the one it generates; default: all.",
 )
 @click.option("--stop", "stops", multiple=True, metavar="TEXT", help="Stop before this text; may be repeated.")
 @click.option(
@@ -70,6 +79,7 @@ def command(
     temperature: float,
     top_k: int | None,
     top_p: float | None,
+    max_context: int | None,
     stops: tuple[str, ...],
     seed: int,
     as_json: bool,
@@ -90,7 +100,7 @@ def command(
     from chomp.train.compilation import use_compilation_cache
 
     use_compilation_cache()
-    writer = Writer(load_trained(source))
+    writer = Writer(load_trained(source, max_context=max_context))
     click.echo(f"step {writer.trained.info.step} of {writer.trained.run.path}", err=True)
     options = SamplingOptions(max_tokens, temperature, top_k, top_p, stops)
     if interactive and as_json:
@@ -135,6 +145,10 @@ class Writer:
     def __init__(self, trained: TrainedModel) -> None:
         """Combine the parameters with the static part of the model."""
         self.trained = trained
+        model, rows = trained.model_def.config, trained.config.train.seq_len
+        window = model.attention_window if model.backend == "llama" else None
+        # A Llama with a shorter window never sees more than it has learnt.
+        self._learnt = rows if window is None or window > rows else None
         self._model = trained.model_def.combine(trained.params)
 
     def stream(self, prompt: str, options: SamplingOptions, seed: int, *, stays: bool = False) -> None:
@@ -193,8 +207,20 @@ class Writer:
 
         tokenizer = self.trained.tokenizer
         ids = encode_prompt(tokenizer, prompt)
+        self._warn_of_length(len(ids) + options.max_new_tokens)
         self._begun = time.perf_counter()
         return tokenizer.decode(ids), Continuation(self._model, tokenizer, ids, options, seed)
+
+    def _warn_of_length(self, tokens: int) -> None:
+        """Say once that text will be longer than the model was trained on."""
+        if self._learnt is not None and tokens > self._learnt:
+            limit = "; --max-context limits what it sees" if self.trained.config.model.backend == "llama" else ""
+            click.echo(
+                f"warning: prompt and text may be {tokens} tokens long, and the model was trained on rows of "
+                f"{self._learnt} (train.seq_len){limit}",
+                err=True,
+            )
+            self._learnt = None
 
     def _summary(self, pieces: Any) -> dict[str, Any]:
         return {

@@ -107,7 +107,7 @@ RULES: tuple[Rule, ...] = (
     Rule("train.strict_determinism", "allowed", "another program is warned of, not refused"),
     *(
         Rule(f"train.{name}", "allowed", "the resulting value is compared")
-        for name in ("batch_tokens", "grad_accum", "deterministic")
+        for name in ("batch_tokens", "grad_accum", "deterministic", "epochs")
     ),
     Rule("train.seq_len", "incompatible", ORDER),
     *(Rule(f"train.{name}", "allowed", "a cadence") for name in ("log_every", "eval_every", "generate_*")),

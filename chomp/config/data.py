@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import model_validator
 
 from chomp.config.fields import MAX_SEED, Section, section, setting
 
@@ -42,8 +44,18 @@ SOURCE_SETTINGS = {
 """
 
 
+ZYDA = {"hf_dataset": "Zyphra/Zyda-2", "hf_name": "sample-100BT"}
+"""What `backend: hf` alone means."""
+
+
 class DataConfig(Section):
     """Where text comes from and how it becomes fixed-shape batches."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _zyda(cls, values: Any) -> Any:
+        is_alone = isinstance(values, dict) and values.get("backend") == "hf" and values.get("hf_dataset") is None
+        return {**values, **{name: values.get(name) or value for name, value in ZYDA.items()}} if is_alone else values
 
     backend: Literal["local_text", "files", "hf", "stdlib", "tokens"] = setting(
         "stdlib",
@@ -69,7 +81,11 @@ class DataConfig(Section):
         "else uint32.",
         group="source",
     )
-    hf_dataset: str | None = setting(None, "Dataset on the hub, or a local folder in its layout.", group="source")
+    hf_dataset: str | None = setting(
+        None,
+        "Dataset on the hub, or a local folder in its layout; null: `Zyphra/Zyda-2`, by default its sample-100BT.",
+        group="source",
+    )
     hf_name: str | None = setting(None, "Configuration (subset) of the dataset.", group="source")
     hf_split: str = setting("train", "Split to train on.", group="source")
     hf_eval_split: str | None = setting(

@@ -30,6 +30,7 @@ from chomp.data.tokenfiles import (
     METADATA,
     OFFSET,
     TOKENIZER,
+    UNFINISHED,
     Count,
     Metadata,
     SplitName,
@@ -44,7 +45,6 @@ from chomp.errors import DataError
 from chomp.record.lock import locked
 from chomp.record.rundir import fsync_folder, write_whole
 
-UNFINISHED = ".unfinished"
 JOURNAL = "journal.json"
 BATCH_CHARACTERS = 1 << 19
 """Characters encoded at once; two batches in parallel, so that no thread waits for the last document of another."""

@@ -19,7 +19,7 @@ from chomp.config.derive import Derived
 from chomp.data.byte_offset import offset_notes
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
-from chomp.device import cuda_packages, environment_report, probe_gpus, problems
+from chomp.device import cuda_packages, environment_report, probe_gpus, problems, unset_memory_variables
 from chomp.device.determinism import not_strict
 from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
@@ -36,6 +36,7 @@ from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.clock import TimeBudget
 from chomp.train.compilation import CompileWatch
 from chomp.train.control import CommandQueue, StopSwitch, run_interruptible
+from chomp.train.epochs import with_steps
 from chomp.train.machine import device_facts, package_versions
 from chomp.train.out_of_memory import explained
 from chomp.train.program import ACCEPT, PROGRAM, Obtain, RunProgram, compile_only, keeps_program
@@ -138,12 +139,13 @@ def _build_session(
         device = require_device(config, misfits)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
-        for message in misfits:
+        for message in (*misfits, *unset_memory_variables(probe_gpus(), os.environ)):
             reporter.publish(Warned(topic="device", message=message))
         # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
         tokenizer = run_interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
         planned = build_blueprint(config, device.platform, tokenizer)
         data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
+        planned = run_interruptible(lambda: with_steps(planned, data), check)
         _warn_of_data(config, tokenizer, data, reporter)
         store = CheckpointStore(
             run.checkpoints,

@@ -298,6 +298,14 @@ def test_a_preset_is_the_value_of_what_is_not_written() -> None:
     assert (view.text, view.fallback, view.is_set, view.is_default) == ("", "1024", False, False)
 
 
+def test_a_preset_is_the_value_in_every_section_that_it_brings() -> None:
+    made = document("model: {preset: NANO-125M}\noptim: {warmup_steps: 3}\n")
+    found = {path: made.view(settings()[path]).fallback for path in ("optim.name", "optim.muon.rest", "model.preset")}
+    assert found == {"optim.name": "muon", "optim.muon.rest": "lion", "model.preset": "null"}
+    made.set("optim.name", "adamw")
+    assert made.view(settings()["optim.lr"]).fallback == "3e-4"
+
+
 def test_an_override_wins_until_its_field_is_edited() -> None:
     made = document(overrides=["train.steps=700", "train.seed=1"])
     view = made.view(settings()["train.steps"])
