@@ -6,7 +6,7 @@ import numpy as np
 
 from chomp.config.data import DataConfig
 from chomp.data.byte_tokenizer import ByteTokenizer
-from chomp.data.tokenfiles import TokenFile, find_token_files, map_ids
+from chomp.data.tokenfiles import IdFile, TokenFile, find_token_files
 from chomp.data.tokenizer import Tokenizer
 
 OFFSETS = (0, 3)
@@ -33,7 +33,7 @@ def offset_notes(data: DataConfig, tokenizer: Tokenizer) -> tuple[str, ...]:
 
 
 def _note(file: TokenFile, offset: int) -> str | None:
-    ids = map_ids(file)[:SAMPLE].astype(np.int64)
+    ids = IdFile(file).read(0, SAMPLE).astype(np.int64)
     shares = {number: float(np.isin(ids - number, SPACES).mean()) for number in {offset, *OFFSETS}}
     likely = max(OFFSETS, key=shares.__getitem__)
     contradicts = shares[likely] >= USUAL_SHARE and shares[offset] < SMALL_PART * shares[likely]

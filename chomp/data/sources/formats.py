@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 import pyarrow as pa
 
+from chomp.data.lfs import is_lfs_pointer, lfs_problem
 from chomp.errors import DataError
 
 Format = Literal["text", "json", "csv", "parquet", "arrow"]
@@ -46,7 +47,6 @@ REFUSED = {
     ".orc": "ORC; write it as parquet",
 }  # fmt: skip
 """Suffixes of files that are never text, with what they are."""
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 CONTENTS = (
     (b"\x1f\x8b", "compressed by gzip; add .gz to its name"),
     (b"BZh", "compressed by bzip2; add .bz2 to its name"),
@@ -133,8 +133,8 @@ def check_pointer(path: Path, head: bytes) -> None:
     Raises:
         DataError: these are the first bytes of such a pointer.
     """
-    if head.startswith(LFS_POINTER):
-        raise DataError(f"{path} is a Git LFS pointer, not the file itself; fetch it: git lfs pull")
+    if is_lfs_pointer(head):
+        raise DataError(lfs_problem(path))
 
 
 @contextmanager
