@@ -13,7 +13,9 @@ import datasets
 import numpy as np
 import pytest
 
+from chomp.config.data import DataConfig
 from chomp.data.pipeline import DataPipeline
+from chomp.data.sources.hf import HubStream
 from chomp.errors import DataError
 
 Open = Callable[..., DataPipeline]
@@ -128,6 +130,20 @@ def test_a_file_that_is_only_touched_or_copied_over_itself_is_the_same(tmp_path:
         (folder / "copy").replace(path)
         for _ in range(20):
             next(iterator)
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "train.csv"])
+def test_a_cursor_of_an_older_version_goes_on_at_its_row(name: str, tmp_path: Path) -> None:
+    """Streams of local folders were streams of `datasets`, whose state counts batches."""
+    write_rows(tmp_path / name, "alpha")
+    older = datasets.load_dataset(str(tmp_path), split="train", streaming=True)
+    rows = iter(older)
+    before = [next(rows)["text"] for _ in range(5)]
+    stream = HubStream(DataConfig(backend="hf", hf_dataset=str(tmp_path)), "train")
+    reader = stream.open(json.dumps(older.state_dict()))
+    assert [*before, *reader] == list(stream.open(None))
+    middle = stream.open(None)
+    assert [*itertools.islice(middle, 7), *stream.open(middle.position())] == list(stream.open(None))
 
 
 def test_a_cache_that_cannot_be_written_is_named(

@@ -19,7 +19,8 @@ from chomp.data.sources.build import Text, divide, divide_stream, set_aside, set
 from chomp.data.sources.column import TextColumn
 from chomp.data.sources.formats import format_of
 from chomp.data.sources.readers import Column
-from chomp.data.sources.tables import TextTableColumn, TextTables, explained_cache, load_texts, text_tables
+from chomp.data.sources.table_stream import TableCursor, is_position
+from chomp.data.sources.tables import TextTableColumn, explained_cache, load_texts, text_tables
 from chomp.data.sources.watched import WatchedFiles
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
@@ -62,7 +63,7 @@ class HubSplit(RandomAccessSource):
         self._column: TextColumn | TextTableColumn
         local = local_tables(data, split)
         if local is not None:
-            builder, watched = local
+            builder, watched = text_tables(local, Column(data.text_key, data.on_bad_text))
             self._facts["content"] = watched.digest()
             with explained(self.name):
                 self._column = TextTableColumn(load_texts(builder, watched, split), data.text_key)
@@ -96,43 +97,49 @@ class HubStream(StreamSource):
         self.retriable = retriable_errors()
         self._data = data
         self._split = split
-        self._watched: WatchedFiles | None = None
 
     @cached_property
     def _unread(self) -> bytes:
         """The unread dataset, pickled."""
+        return pickle.dumps(load_split(self._data, self._split, streaming=True))
+
+    @cached_property
+    def _tables(self) -> tuple[list[Path], WatchedFiles] | None:
+        """The tables of a local folder, watched; None for the hub."""
         local = local_tables(self._data, self._split)
         if local is None:
-            return pickle.dumps(load_split(self._data, self._split, streaming=True))
-        builder, self._watched = local
-        with explained(self.name):
-            return pickle.dumps(builder.as_streaming_dataset(split=self._split))
+            return None
+        if "[" in self._split:
+            raise DataError(f"{self.name} is a part of a split, which cannot be streamed; set data.hf_streaming: false")
+        files = [path for paths in local.values() for path in paths]
+        return files, WatchedFiles(files)
 
     def reach(self) -> None:
-        """Connect to the hub now, not at the first document."""
-        len(self._unread)
+        """Connect to the hub, or find the files, now and not at the first document."""
+        if self._tables is None:
+            len(self._unread)
 
-    def open(self, cursor: str | None) -> "HubCursor":
+    def open(self, cursor: str | None) -> StreamCursor:
+        if self._tables is not None and is_position(cursor):
+            return TableCursor(*self._tables, Column(self._data.text_key, self._data.on_bad_text), cursor)
         with explained(self.name):
             # The cursor lives in the dataset object, so every reader needs its own; copying one
             # that another thread reads from is not safe.
             dataset = pickle.loads(self._unread)
             if cursor is not None:
                 dataset.load_state_dict(json.loads(cursor))
-            return HubCursor(dataset, self._data, self.name, self._watched)
+            return HubCursor(dataset, self._data, self.name)
 
     def fingerprint(self) -> dict[str, Any]:
-        self.reach()
         facts = split_facts(self._data, self._split)
-        return facts if self._watched is None else {**facts, "content": self._watched.digest()}
+        return facts if self._tables is None else {**facts, "content": self._tables[1].digest()}
 
 
 class HubCursor(StreamCursor):
     """One reader of a stream."""
 
-    def __init__(self, dataset: Any, data: DataConfig, name: str, watched: WatchedFiles | None):
+    def __init__(self, dataset: Any, data: DataConfig, name: str):
         self._dataset = dataset
-        self._watched = watched
         self._rows = iter(dataset)
         self._key = data.text_key
         self._name = name
@@ -141,8 +148,6 @@ class HubCursor(StreamCursor):
     def __next__(self) -> str:
         with explained(self._name):
             row = next(self._rows, None)
-        if self._watched is not None:
-            self._watched.check()
         if row is None:
             raise StopIteration
         text = row.get(self._key)
@@ -160,8 +165,8 @@ class HubCursor(StreamCursor):
         return json.dumps(self._dataset.state_dict())
 
 
-def local_tables(data: DataConfig, split: str) -> tuple[TextTables, WatchedFiles] | None:
-    """The tables of a split of a local folder; None for the hub, and for a folder with files of other kinds.
+def local_tables(data: DataConfig, split: str) -> dict[str, list[Path]] | None:
+    """The tables of a local folder, by the splits in `split`; None for the hub, and for files of other kinds.
 
     Raises:
         ConfigError: no dataset is named.
@@ -178,7 +183,7 @@ def local_tables(data: DataConfig, split: str) -> tuple[TextTables, WatchedFiles
         )
     if any(format_of(path) == "text" for name in named for path in files[name]):
         return None
-    return text_tables({name: files[name] for name in named}, Column(data.text_key, data.on_bad_text))
+    return {name: files[name] for name in named}
 
 
 def _local_files(data: DataConfig, folder: Path) -> dict[str, list[Path]]:
