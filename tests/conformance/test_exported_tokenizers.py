@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,6 +59,32 @@ def model_with(tokenizer: Tokenizer, folder: Path, architecture: dict[str, Any] 
     return TrainedModel(RunDir(folder / "run"), cast(Any, None), config, tokenizer, model_def, params)
 
 
+def drawn_texts(count: int) -> list[str]:
+    """Texts that spell special tokens, or nearly."""
+    chance = random.Random(0)
+    parts = [
+        "</s>",
+        "<s>",
+        "<pad>",
+        "<",
+        "/",
+        "s",
+        ">",
+        "</",
+        "<0x41>",
+        "0x",
+        "<u",
+        "nk>",
+        " ",
+        "x",
+        "é",
+        "fox",
+        "＜",
+        "S",
+    ]
+    return ["".join(chance.choices(parts, k=chance.randint(1, 9))) for _ in range(count)]
+
+
 @every_case
 def test_folders_read_by_both_libraries(tmp_path: Path, name: str, bos: bool) -> None:
     tokenizer = trained_tokenizer(name, bos, tmp_path)
@@ -73,7 +100,7 @@ def test_folders_read_by_both_libraries(tmp_path: Path, name: str, bos: bool) ->
         assert reader(text, add_special_tokens=False)["input_ids"] == expected[bos:]
     # What a `tokenizer.json` cannot say: its reader has to say it.
     library.encode_special_tokens = True
-    for text in SPELLED:
+    for text in (*SPELLED, *drawn_texts(200)):
         expected = tokenizer.encode_prompt(text).tolist()
         assert reader(text)["input_ids"] == library.encode(text).ids == expected
     roles = {"pad": reader.pad_token_id, "bos": reader.bos_token_id, "eos": reader.eos_token_id}
