@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from chomp.cli.habits import TrainCommand, accepts_trainer_options, meant_overrides
-from chomp.errors import ConfigError
+from chomp.errors import ConfigError, RunDirError
+
+if TYPE_CHECKING:
+    from chomp.config import LoadedConfig
 
 
 @click.command("train", cls=TrainCommand)
@@ -53,6 +58,8 @@ def command(
     chosen = config or config_option
     run_dir, resume = _named_run(run_dir, resume)
     loaded = load_for_training(chosen, (*overrides, *meant_overrides()), run_dir if resume != "none" else None)
+    if chosen is not None and resume != "none":
+        loaded = _with_preset_of_run(loaded, chosen, run_dir)
     if loaded.config.train.epochs is not None and resume == "none" and loaded.origins["train.steps"] != "default":
         click.echo("note: train.epochs determines train.steps; the written one is not used", err=True)
     if dry_run and resume != "none":
@@ -86,3 +93,33 @@ def _named_run(run_dir: Path | None, resume: str) -> tuple[Path | None, str]:
     if run_dir is not None and run_dir.expanduser().resolve() != run.resolve():
         raise ConfigError(f"--resume {resume} is of the run {run}, and --run-dir is {run_dir}; leave --run-dir out")
     return run, "latest" if run == path else path.name
+
+
+def _with_preset_of_run(loaded: LoadedConfig, path: Path, run_dir: Path | None) -> LoadedConfig:
+    """A configuration to resume with, whose preset has the values with which the run was started.
+
+    A version of chomp may bring other values under the same name.
+    """
+    from chomp.config import flatten, load_config, settings
+    from chomp.record.rundir import RunDir
+
+    folder = run_dir or loaded.config.logging.run_dir
+    if loaded.config.model.preset is None or folder is None:
+        return loaded
+    try:
+        saved = flatten(RunDir(Path(folder).expanduser()).load_resolved())
+    except RunDirError:
+        # The given configuration replaces one that is missing or damaged.
+        return loaded
+    if saved.get("model.preset") != loaded.config.model.preset:
+        return loaded
+    now = flatten(loaded.config)
+    brought = [name for name, origin in loaded.origins.items() if origin == "preset"]
+    before = {name: saved.get(name, settings()[name].default) for name in brought}
+    differing = [name for name, value in before.items() if value != now[name]]
+    if not differing:
+        return loaded
+    said = f"note: preset {saved['model.preset']} has changed, and the run keeps its own {', '.join(differing)}"
+    click.echo(said, err=True)
+    words = (f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in before.items())
+    return load_config(path, (*words, *loaded.overrides))

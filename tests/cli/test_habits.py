@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,25 @@ def test_resume_takes_the_path_of_a_run_or_a_checkpoint(train: Train, tmp_path: 
     assert "of the run runs/one, and --run-dir is runs/two" in str(
         train("c.yaml", "--resume", "runs/one", "--run-dir", "runs/two")
     )
+
+
+def test_a_resumed_run_keeps_what_its_preset_meant(train: Train, tmp_path: Path) -> None:
+    """Also what its version of chomp did not know; what the command line says wins."""
+    (tmp_path / "p.yaml").write_text("model: {preset: D20-E3-full}\n")
+    values = parse_config("optim: {lr: 2e-4}\n", source="c").config.model_dump()
+    values["model"].update(preset="d20-e3-full", backend="llama", share_emb=False)
+    del values["model"]["residual_streams"]
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    RunDir(tmp_path / "run").config_resolved.write_text(json.dumps(values))
+    request = train("p.yaml", "--run-dir", "run", "--resume", "latest", "-o", "optim.schedule=wsd")
+    assert isinstance(request, RunRequest), request
+    config = request.loaded.config
+    assert (config.model.preset, config.model.share_emb, config.model.residual_streams) == ("d20-e3-full", False, 1)
+    assert (config.optim.name, config.optim.lr, config.optim.schedule) == ("adamw", 2e-4, "wsd")
+    assert config.objective.mtp_heads == 0
+    fresh = train("p.yaml", "--run-dir", "other")
+    assert isinstance(fresh, RunRequest), fresh
+    assert (fresh.loaded.config.optim.name, fresh.loaded.config.objective.mtp_heads) == ("muon", 3)
 
 
 def test_a_checkpoint_may_be_an_option_and_must_be_one(tmp_path: Path) -> None:
