@@ -13,7 +13,7 @@ import numpy as np
 from chomp.config.data import DataConfig
 from chomp.config.derive import derive
 from chomp.config.load import parse_resolved
-from chomp.data.heldout import Selection
+from chomp.data.heldout import Documents, Selection
 from chomp.data.pipeline import DataPipeline
 from chomp.data.retry import RetryPolicy
 from chomp.data.sources.base import Document
@@ -32,23 +32,26 @@ class Coverage:
 
     Attributes:
         text: "held-out" documents of a source, or the "whole" of some files.
+        bytes: of the scored documents.
     """
 
     text: Literal["held-out", "whole"]
     documents: int
     of_documents: int | None
+    bytes: int
     of_bytes: int | None
 
-    def in_words(self, scored_bytes: int) -> str:
+    def in_words(self) -> str:
         """One line for people."""
-        if self.of_bytes is None:
+        documents, size = plural(self.documents, "document"), plural(self.bytes, "byte")
+        if self.text == "whole":
+            return f"scored: the whole of {documents}, {size}; nothing predicts the first token of each"
+        if self.of_bytes is not None:
+            scored = f"the held-out end of the only document, {self.bytes:,} of {plural(self.of_bytes, 'byte')}"
+        else:
             of = "" if self.of_documents is None else f" of {self.of_documents:,}"
-            return f"scored: {self.documents:,}{of} documents, held out; --text FILE scores whole files"
-        share = f"{scored_bytes:,} of {plural(self.of_bytes, 'byte')}"
-        if self.text == "held-out":
-            return f"scored: the held-out end of the only document, {share}; --text FILE scores whole files"
-        documents = plural(self.documents, "document")
-        return f"scored: {documents}, whole: {share} (nothing predicts the first token of a document)"
+            scored = f"{self.documents:,}{of} documents, held out, {size}"
+        return f"scored: {scored}; --text FILE... scores whole files"
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,16 @@ def _whole(files: Sequence[Path], data: DataConfig) -> Text:
 
 def _coverage(text: Text, lengths: np.ndarray, *, whole: bool) -> Coverage:
     scored = text.evaluation
-    if not whole and text.heldout_rule["rule"] != "tail":
-        return Coverage("held-out", len(scored), scored.of if isinstance(scored, Selection) else None, None)
-    parts = scored, text.train
-    size = sum(_bytes(part[index], lengths) for part in parts for index in range(len(part)))
-    return Coverage("whole" if whole else "held-out", len(scored), len(scored), size)
+    size = _size(scored, lengths)
+    if whole:
+        return Coverage("whole", len(scored), len(scored), size, size)
+    if text.heldout_rule["rule"] == "tail":
+        return Coverage("held-out", 1, 1, size, size + _size(text.train, lengths))
+    return Coverage("held-out", len(scored), scored.of if isinstance(scored, Selection) else None, size, None)
+
+
+def _size(documents: Documents, lengths: np.ndarray) -> int:
+    return sum(_bytes(documents[index], lengths) for index in range(len(documents)))
 
 
 def _bytes(document: Document, lengths: np.ndarray) -> int:

@@ -16,7 +16,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command("eval")
 @checkpoint_source
-@click.argument("more", nargs=-1, metavar="", type=FILE)
+@click.argument("more", nargs=-1, metavar="", type=click.Path(path_type=Path))
 @click.option(
     "--text",
     "files",
@@ -42,6 +42,9 @@ def command(
     """Score the held-out text of a run, or files, with its newest checkpoint or with CHECKPOINT."""
     if more and not files:
         raise click.UsageError(f"unexpected argument {more[0]}; name files to score with --text FILE...")
+    for path in more:
+        if not path.is_file():
+            raise click.UsageError(f"Invalid value for '--text': File '{path}' does not exist.")
     from chomp.cli.engine import prepare_environment
     from chomp.record.rundir import open_run_around
 
@@ -76,4 +79,4 @@ def command(
         f"({result.tokens:,} tokens, {result.bytes:,} bytes, {elapsed(result.seconds)}; "
         f"unigram baseline {result.unigram_loss:.4f})"
     )
-    click.echo(coverage.in_words(result.bytes))
+    click.echo(coverage.in_words())

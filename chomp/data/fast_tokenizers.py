@@ -78,16 +78,21 @@ class FastTokenizer(Tokenizer):
         parts = json.loads(self._content)
         self._can_cut = can_cut_lines(parts)
         self._encoder = TextEncoder(backend, parts, self._special)
-        self._refused: set[int] = set()
+        self._refused: dict[int, str] = {}
         if strict:
-            self._refused |= self._encoder.inseparable
-            self._refused |= {index for index in self.special_ids().values() if index is not None} & {unknown_id(parts)}
+            words = {index: ROLE_WORDS[role] for role, index in self.special_ids().items() if index is not None}
+            for index in self._encoder.inseparable:
+                self._refused[index] = f"it is its {words.get(index, 'special')} token; choose another token for that"
+            if (unknown := unknown_id(parts)) in words:
+                self._refused[unknown] = (
+                    f"its token for unknown text is its {words[unknown]} token; add one for unknown text"
+                )
         if lacks_unknown(parts):
             is_bpe = parts["model"]["type"] == "BPE"
             if is_bpe and strict:
-                closed, unknown = with_unknown(parts)
+                closed, number = with_unknown(parts)
                 self._encoder = TextEncoder(from_parts(closed), closed, self._special)
-                self._refused.add(unknown)
+                self._refused[number] = NO_UNKNOWN
             what = "is left out" if is_bpe and not strict else "ends the run"
             self.notes = (f"{name} has no token for unknown text: text that its vocabulary lacks {what}",)
 
@@ -135,9 +140,7 @@ class FastTokenizer(Tokenizer):
         index, (start, end) = next(
             (index, span) for index, span in self._encoder.encode_with_places(text) if index in self._refused
         )
-        word = next((ROLE_WORDS[role] for role, special in self.special_ids().items() if special == index), "special")
-        why = NO_UNKNOWN if index >= self.vocab_size else f"it would become the {word} token; give it another token"
-        return DataError(f"{self._name} cannot encode {text[start:end][:SHOWN]!r}: {why}")
+        return DataError(f"{self._name} cannot encode {text[start:end][:SHOWN]!r}: {self._refused[index]}")
 
     def _unencodable(self, texts: list[str], reason: str) -> DataError:
         """Names the first word that the library refuses to encode."""

@@ -47,11 +47,6 @@ def vocabulary_file(config: TokenizerConfig) -> tuple[Path, bytes]:
     if config.path is None:
         raise ConfigError("data.tokenizer.path is missing: `kind: file` needs the path of a tokenizer.json")
     path = Path(config.path).expanduser()
-    if path.is_dir():
-        raise DataError(
-            f"data.tokenizer.path names a folder, {path}; write the path of its tokenizer.json, or "
-            f"data.tokenizer.kind: hf and data.tokenizer.hf_name_or_path: {path}"
-        )
     try:
         return path, path.read_bytes()
     except OSError as error:

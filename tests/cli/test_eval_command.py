@@ -31,29 +31,34 @@ def test_whole_files_are_scored(finished: Path, tmp_path: Path) -> None:
     one.write_text("A line of text.\n" * 100)
     table.write_text('{"text": "first row"}\n{"text": "second row"}\n')
     row = scored(finished, "--text", one)
-    assert row["scored"] == {"text": "whole", "documents": 1, "of_documents": 1, "of_bytes": 1600}
+    assert row["scored"] == {"text": "whole", "documents": 1, "of_documents": 1, "bytes": 1600, "of_bytes": 1600}
     # The first byte has nothing before it; the end-of-text id is no byte.
     assert (row["bytes"], row["tokens"]) == (1599, 1600)
     both = scored(finished, "--text", one, table, "-o", "data.max_eval_samples=1", "-o", "data.max_doc_tokens=8")
-    assert both["scored"] == {"text": "whole", "documents": 3, "of_documents": 3, "of_bytes": 1619}
+    assert both["scored"] == {"text": "whole", "documents": 3, "of_documents": 3, "bytes": 1619, "of_bytes": 1619}
     assert both["bytes"] == 1616
     assert scored(finished, "--text", one, "--text", table)["bytes"] == 1616
     said = run("eval", finished, "--text", one).stdout
-    assert "scored: 1 document, whole: 1,599 of 1,600 bytes" in said
+    assert "scored: the whole of 1 document, 1,600 bytes; nothing predicts the first token of each" in said
 
 
 def test_held_out_text_is_a_share_of_all(finished: Path, tmp_path: Path) -> None:
     row = scored(finished)
+    heldout = row["scored"].pop("bytes")
     assert row["scored"] == {"text": "held-out", "documents": 3, "of_documents": 200, "of_bytes": None}
+    assert row["bytes"] == heldout - 3
     said = run("eval", finished).stdout
-    assert "scored: 3 of 200 documents, held out; --text FILE scores whole files" in said
+    assert f"scored: 3 of 200 documents, held out, {heldout:,} bytes; --text FILE... scores whole files" in said
     only = tmp_path / "only.txt"
     only.write_text("x" * 1700)
     row = scored(finished, "-o", f"data.files=[{only}]")
-    assert row["scored"] == {"text": "held-out", "documents": 1, "of_documents": 1, "of_bytes": 1700}
-    assert row["bytes"] < 200
+    size = row["bytes"] + 1
+    assert row["scored"] == {
+        "text": "held-out", "documents": 1, "of_documents": 1, "bytes": size, "of_bytes": 1700
+    }  # fmt: skip
+    assert 80 < size < 200
     said = run("eval", finished, "-o", f"data.files=[{only}]").stdout
-    assert f"scored: the held-out end of the only document, {row['bytes']} of 1,700 bytes; --text FILE scores" in said
+    assert f"scored: the held-out end of the only document, {size} of 1,700 bytes; --text FILE... scores" in said
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,7 @@ def test_held_out_text_is_a_share_of_all(finished: Path, tmp_path: Path) -> None
     [
         (["more.txt"], 2, "unexpected argument"),
         (["--text", "nowhere.txt"], 2, "nowhere.txt"),
+        (["--text", "more.txt", "nowhere.txt"], 2, "Invalid value for '--text': File 'nowhere.txt' does not exist."),
         (["--text", "empty.txt"], 3, "empty"),
         (["--text", "short.jsonl"], 3, "too little text to score"),
     ],

@@ -144,7 +144,13 @@ def test_a_file_for_llama_cpp(tmp_path: Path, name: str, bos: bool) -> None:
 
 @pytest.mark.parametrize(
     ("name", "architecture"),
-    [("hf", LLAMA), ("mhc", {**LLAMA, "residual_streams": 2}), ("megalodon-jax", MEGALODON), ("int8", LLAMA)],
+    [
+        ("hf", LLAMA),
+        ("mhc", {**LLAMA, "residual_streams": 2}),
+        ("megalodon-jax", MEGALODON),
+        ("stablehlo", LLAMA),
+        ("int8", LLAMA),
+    ],
 )
 def test_every_format_has_the_same_tokenizer(tmp_path: Path, name: str, architecture: dict[str, Any]) -> None:
     tokenizer = trained_tokenizer("t5-like", True, tmp_path)

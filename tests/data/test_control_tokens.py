@@ -175,9 +175,27 @@ def test_tokens_added_behind_a_vocabulary_keep_their_ids(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("vocab", "unknown", "roles", "text", "problem"),
     [
-        ({"a": 0, ".": 1}, None, {"eos_token": "."}, "a.a", "'.': it would become the end-of-text token"),
-        ({"a": 0, "|": 1, "?": 2}, "?", {"pad_token": "|"}, "a|", "'|': it would become the padding token"),
-        ({"a": 0, "<e>": 1}, "<e>", {"eos_token": "<e>"}, "aä", "'ä': it would become the end-of-text token"),
+        (
+            {"a": 0, ".": 1},
+            None,
+            {"eos_token": "."},
+            "a.a",
+            "'.': it is its end-of-text token; choose another token for that",
+        ),
+        (
+            {"a": 0, "|": 1, "?": 2},
+            "?",
+            {"pad_token": "|"},
+            "a|",
+            "'|': it is its padding token; choose another token for that",
+        ),
+        (
+            {"a": 0, "<e>": 1},
+            "<e>",
+            {"eos_token": "<e>"},
+            "aä",
+            "'ä': its token for unknown text is its end-of-text token; add one for unknown text",
+        ),
     ],
 )
 def test_text_that_cannot_be_told_from_a_special_token(
@@ -188,4 +206,4 @@ def test_text_that_cannot_be_told_from_a_special_token(
     assert tokenizer.encode("aa").tolist() == [0, 0]
     with pytest.raises(DataError) as caught:
         tokenizer.encode(text)
-    assert str(caught.value) == f"the tokenizer {path} cannot encode {problem}; give it another token"
+    assert str(caught.value) == f"the tokenizer {path} cannot encode {problem}"
