@@ -64,6 +64,8 @@ def command(
         click.echo("note: train.epochs determines train.steps; the written one is not used", err=True)
     if dry_run and resume != "none":
         raise ConfigError("--dry-run starts from step 0; remove --resume")
+    if loaded.config.checkpoint.on_signal == "stop":
+        leave_on_signals(notices=True)
     chosen_resume = parse_resume(resume)
     prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
 

@@ -64,7 +64,10 @@ class DataConfig(Section):
     )
     local_text: str | None = setting(None, "The text itself, for `backend: local_text`.", group="source")
     files: list[str] = setting(
-        [], "Paths and globs for `backend: files`: txt, jsonl, json, parquet, csv, or any text file.", group="source"
+        [],
+        "Paths and globs for `backend: files`: JSON lines, JSON, CSV, TSV, parquet, Arrow, and any text file; also "
+        "compressed (.gz, .zst, .bz2, .xz).",
+        group="source",
     )
     tokens_path: str | None = setting(
         None, "A file of token ids, or a folder of `chomp prepare-data`, for `backend: tokens`.", group="source"
@@ -126,6 +129,15 @@ class DataConfig(Section):
         None, "Cut each document after this many tokens; null never cuts.", unit="tokens", group="packing", gt=1
     )
 
+    eval_files: list[str] = setting(
+        [],
+        "Files to evaluate on, as `files`; empty holds out a part of the training text. For `files`, `local_text` and "
+        "`stdlib`.",
+        group="evaluation",
+    )
+    eval_text: str | None = setting(
+        None, "Text to evaluate on, in the configuration itself; null holds out a part.", group="evaluation"
+    )
     max_eval_samples: int = setting(
         1000, "Maximum number of documents used for evaluation.", unit="documents", group="evaluation", ge=1
     )

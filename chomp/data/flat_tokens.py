@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
-
-from chomp.data.tokenfiles import DTYPES, find_token_files, map_ids
+from chomp.data.tokenfiles import DTYPES, IdFile, find_token_files
 from chomp.errors import DataError
 from chomp.record.rundir import fsync_folder
 
@@ -26,9 +24,11 @@ def write_flat(folder: Path) -> None:
     try:
         with unfinished.open("wb") as out:
             for file in (files.train, files.val):
-                ids = map_ids(file) if file is not None else np.empty(0, DTYPES["uint32"])
+                if file is None:
+                    continue
+                ids = IdFile(file)
                 for start in range(0, len(ids), IDS_AT_ONCE):
-                    out.write(ids[start : start + IDS_AT_ONCE].astype(DTYPES["uint32"]).tobytes())
+                    out.write(ids.read(start, start + IDS_AT_ONCE).astype(DTYPES["uint32"]).tobytes())
             out.flush()
             os.fsync(out.fileno())
         unfinished.replace(folder / FLAT)

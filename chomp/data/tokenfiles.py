@@ -10,6 +10,7 @@ little-endian, where each document begins and where the last one ends, counted i
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from chomp.data.sources.formats import check_pointer
 from chomp.errors import DataError
 
 METADATA = "metadata.json"
@@ -234,15 +236,28 @@ def _foreign(folder: Path, values: Any, dtype: str) -> TokenFiles:
     )
 
 
-def map_ids(file: TokenFile) -> np.ndarray:
-    """The ids of a file, memory-mapped; its size is checked.
+class IdFile:
+    """The ids of a token file, read by position.
+
+    Reads are copies, not a memory map: a file that is cut off meanwhile would end the process by a signal.
+
+    Args:
+        file: the file; its size is checked.
 
     Raises:
-        DataError: it is missing, empty, of a size that holds no whole ids, or not as large as its metadata say.
+        DataError: it is missing, empty, a Git LFS pointer, of a size that holds no whole ids, or not as large as its
+            metadata say.
     """
-    name, width = f"the token file {file.path}", DTYPES[file.dtype].itemsize
-    try:
-        size = file.path.stat().st_size
+
+    def __init__(self, file: TokenFile):
+        self.path, self.dtype = file.path, DTYPES[file.dtype]
+        name, width = f"the token file {file.path}", self.dtype.itemsize
+        try:
+            self._file = file.path.open("rb", buffering=0)
+            size = os.fstat(self._file.fileno()).st_size
+            check_pointer(file.path, os.pread(self._file.fileno(), 64, 0))
+        except OSError as error:
+            raise DataError(f"cannot read {name}: {error.strerror}; check data.tokens_path") from None
         if size == 0:
             raise DataError(f"{name} is empty; check data.tokens_path")
         if size % width:
@@ -250,14 +265,36 @@ def map_ids(file: TokenFile) -> np.ndarray:
                 f"{name} has {size} bytes, which is not a whole number of {file.dtype} ids of {width} bytes; check "
                 f"data.tokens_dtype, or whether the file was cut off"
             )
-        if file.counted is not None and size != file.counted.tokens * width:
+        self._tokens = size // width
+        if file.counted is not None and self._tokens != file.counted.tokens:
             raise DataError(
-                f"{name} has {size // width:,} ids, but {file.path.with_name(METADATA)} says {file.counted.tokens:,}; "
+                f"{name} has {self._tokens:,} ids, but {file.path.with_name(METADATA)} says {file.counted.tokens:,}; "
                 f"it was cut off or changed: prepare the data again"
             )
-        return np.memmap(file.path, DTYPES[file.dtype], mode="r")
-    except OSError as error:
-        raise DataError(f"cannot read {name}: {error.strerror}; check data.tokens_path") from None
+
+    def __len__(self) -> int:
+        return self._tokens
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """The ids from `start` up to `stop`, or up to the end.
+
+        Raises:
+            DataError: the file became shorter, or cannot be read.
+        """
+        width = self.dtype.itemsize
+        wanted = (min(stop, self._tokens) - start) * width
+        at = start * width
+        parts: list[bytes] = []
+        try:
+            # One call reads at most 2 GiB.
+            while wanted > 0 and (part := os.pread(self._file.fileno(), wanted, at)):
+                parts.append(part)
+                wanted, at = wanted - len(part), at + len(part)
+        except OSError as error:
+            raise DataError(f"cannot read the token file {self.path}: {error.strerror}") from None
+        if wanted > 0:
+            raise DataError(f"{self.path} became shorter while it was read; restore it, then resume the run")
+        return np.frombuffer(b"".join(parts), self.dtype)
 
 
 def read_offsets(path: Path, tokens: int) -> Int64[np.ndarray, " documents"]:
@@ -274,6 +311,7 @@ def read_offsets(path: Path, tokens: int) -> Int64[np.ndarray, " documents"]:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {name}: {error.strerror}") from None
+    check_pointer(path, content)
     if len(content) % OFFSET.itemsize or len(content) < 2 * OFFSET.itemsize:
         raise DataError(f"{name} has {len(content)} bytes, which is not two or more offsets of 8 bytes")
     offsets = np.frombuffer(content, OFFSET).astype(np.int64)

@@ -119,7 +119,7 @@ class RunLock:
         Raises:
             RunDirError: another engine holds it; its pid and host are named.
         """
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             self._take(fd)
         except BaseException:
