@@ -12,7 +12,7 @@ from chomp.config import Config, Derived, LoadedConfig, derive, derived_section,
 from chomp.config.json_schema import json_schema
 from chomp.config.load import read_text
 from chomp.config.reference import literal
-from chomp.errors import ConfigError
+from chomp.errors import ChompError, ConfigError
 from chomp.record.formatting import plural
 
 _overrides = click.option(
@@ -73,7 +73,11 @@ def migrate_command(file: Path, output: Path | None) -> None:
 
     if not file.is_file():
         raise ConfigError(f"{file} is no file; name a configuration file")
-    text, changes = migrated(read_text(file))
+    text = read_text(file)
+    try:
+        text, changes = migrated(text)
+    except ChompError as error:
+        raise ConfigError(f"{file}: {error}") from None
     target = output or file.with_name(f"{file.stem}.migrated.yaml")
     try:
         with target.open("x", encoding="utf-8", newline="") as new:

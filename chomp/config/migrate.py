@@ -29,6 +29,9 @@ def migrated(text: str) -> tuple[str, list[str]]:
         ChompError: the text is not YAML, or a key cannot be changed in place.
     """
     work = _Migration(text)
+    for path, known in predecessor.BACKENDS.items():
+        if work.value(path) not in (None, *known):
+            raise ConfigError(f"{path} is {work.value(path)}, which the predecessor does not have: nothing is migrated")
     later, newest = (any(map(work.has, keys)) for keys in (predecessor.ISOLATING, predecessor.NEWEST))
     work.variables()
     _width(work)

@@ -74,6 +74,11 @@ NEWEST = (
     "checkpoint.resume_compat",
 )
 
+BACKENDS: Mapping[str, tuple[str, ...]] = {
+    "model.backend": ("megalodon", "dummy"),
+    "data.backend": ("hf", "local_text"),
+}
+
 # Defaults that are not chomp's, as YAML.
 DEFAULTS: Mapping[str, str] = {
     "data.backend": "hf",

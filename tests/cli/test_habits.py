@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from chomp.cli.habits import checkpoint_source
+from chomp.cli.train import command
 from chomp.config import parse_config
 from chomp.record.rundir import RunDir
 from chomp.train.request import RunRequest
 from tests.in_process import run
 
+ROOT = Path(__file__).parents[2]
 CONFIG = "model: {backend: dummy}\ntrain: {allow_cpu: true, steps: 50}\noptim: {warmup_steps: 5}\n"
 Train = Callable[..., "RunRequest | str"]
 
@@ -92,6 +94,13 @@ def test_another_option_names_the_way(option: str, sentence: str, train: Train) 
     assert train("c.yaml", *option.split()) == f"error: {sentence}"
 
 
+def test_the_page_lists_every_option() -> None:
+    page = (ROOT / "docs" / "migration.md").read_text()
+    hidden = [name for param in command.params if getattr(param, "hidden", False) for name in param.opts]
+    assert len(hidden) > 25
+    assert [name for name in hidden if f"`{name}`" not in page and f"`{name} " not in page] == []
+
+
 def test_half_precision_is_refused_by_the_setting(train: Train) -> None:
     said = train("c.yaml", "--precision", "fp16")
     assert "float16 is not supported" in str(said)
@@ -136,13 +145,13 @@ def test_a_checkpoint_may_be_an_option_and_must_be_one(tmp_path: Path) -> None:
     @click.command()
     @checkpoint_source
     @click.option("--other")
-    def command(source: Path, other: str | None) -> None:
+    def reading(source: Path, other: str | None) -> None:
         click.echo(f"{source} {other}")
 
     for words in (["runs/one"], ["--checkpoint", "runs/one"]):
-        assert CliRunner().invoke(command, [*words, "--other", "x"]).output == "runs/one x\n"
-    assert "Missing argument 'RUN|CHECKPOINT'." in CliRunner().invoke(command, []).output
-    assert "two checkpoints given, a and b" in CliRunner().invoke(command, ["a", "--checkpoint", "b"]).output
+        assert CliRunner().invoke(reading, [*words, "--other", "x"]).output == "runs/one x\n"
+    assert "Missing argument 'RUN|CHECKPOINT'." in CliRunner().invoke(reading, []).output
+    assert "two checkpoints given, a and b" in CliRunner().invoke(reading, ["a", "--checkpoint", "b"]).output
 
 
 @pytest.mark.parametrize("option", ["--gguf", "--mhc"])

@@ -12,6 +12,7 @@ from chomp.cli.config import command
 from chomp.config import parse_config, settings
 from chomp.config.migrate import migrated
 from chomp.config.predecessor import REMOVED, RENAMED
+from chomp.errors import ChompError, ConfigError
 from tests.config.wrong import refusal
 
 OLD = """\
@@ -114,6 +115,25 @@ def test_a_value_that_is_written_otherwise_now(old: str, setting: str, value: An
     for name in setting.split("."):
         config = getattr(config, name)
     assert config == value
+
+
+@pytest.mark.parametrize("text", ["model: {backend: llama}\n", "data: {backend: stdlib}\n"])
+def test_a_configuration_of_chomp_is_left_alone(text: str) -> None:
+    with pytest.raises(ConfigError, match="which the predecessor does not have: nothing is migrated"):
+        migrated(text)
+
+
+def test_line_ends_stay() -> None:
+    text = migrated(OLD.replace("\n", "\r\n"))[0]
+    assert text.count("\n") == text.count("\r\n")
+    assert text.split() == migrated(OLD)[0].split()
+
+
+@pytest.mark.parametrize("text", ["a: [\n", "- a\n", "\t\n", "model: &a {d_model: 3}\ndata: *a\n"])
+def test_what_is_no_configuration_is_one_sentence(text: str) -> None:
+    with pytest.raises(ChompError) as caught:
+        parse_config(migrated(text)[0], source="new")
+    assert str(caught.value)
 
 
 def test_the_table_names_no_setting_and_leads_to_settings() -> None:

@@ -10,10 +10,11 @@ import pytest
 from chomp.config import InvalidConfig, derive, parse_config
 from chomp.data.pipeline import build_data
 from chomp.data.tokenizers import build_tokenizer
+from chomp.record.event_log import read_events
+from chomp.record.events import RunStarted
 from chomp.train.blueprint import Blueprint
 from chomp.train.epochs import with_steps
-
-pytestmark = pytest.mark.pure
+from tests.in_process import run
 
 
 def planned(folder: Path, epochs: int | None, **data: Any) -> Blueprint:
@@ -28,6 +29,7 @@ def planned(folder: Path, epochs: int | None, **data: Any) -> Blueprint:
     return with_steps(plan, build_data(config, plan.derived, build_tokenizer(config.data.tokenizer)))
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize(
     ("epochs", "data", "steps"),
     [
@@ -43,6 +45,21 @@ def test_steps_are_passes_rounded_up(epochs: int | None, data: Any, steps: int, 
     assert made.derived == derive(made.config)
 
 
+@pytest.mark.pure
 def test_a_schedule_that_does_not_fit_is_refused_when_the_steps_are_known(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="3 steps of warm-up leave none of the 2 train"):
         planned(tmp_path, 1, max_doc_tokens=10)
+
+
+def test_a_run_is_as_long_as_its_text_and_a_resume_may_make_it_longer(tmp_path: Path) -> None:
+    config, words = tmp_path / "c.yaml", "one two three four five six seven " * 20
+    config.write_text(
+        f"model: {{backend: dummy, model_dim: 16}}\ndata: {{backend: local_text, local_text: '{words}'}}\n"
+        "train: {seq_len: 32, batch_size: 2, allow_cpu: true, epochs: 2}\noptim: {warmup_steps: 1}\n"
+    )
+    place = ("--run-dir", tmp_path / "run")
+    assert run("train", config, *place).returncode == 0
+    assert run("train", *place, "--resume", "latest", "-o", "train.steps=25").returncode == 0
+    started = [event for event in read_events(tmp_path / "run" / "events.jsonl") if isinstance(event, RunStarted)]
+    # The last five per cent are held out; the end-of-text id is trained on.
+    assert [event.total_steps for event in started] == [-(-2 * (len(words) - len(words) // 20 + 1) // 64), 25]
