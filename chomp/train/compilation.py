@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -29,24 +30,37 @@ CACHE_HIT = "/jax/compilation_cache/cache_hits"
 BACKEND_COMPILE = "/jax/core/compile/backend_compile_duration"
 
 
-def use_compilation_cache() -> str | None:
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
+
+
+def use_compilation_cache(warn: Callable[[str], object] = _warn) -> None:
     """Turn on JAX's persistent cache in the user's cache directory: bounded, and readable by the user alone.
 
     A directory the user chose through `JAX_COMPILATION_CACHE_DIR` is used as it is.
 
-    Returns:
-        A sentence if new programs cannot be kept; programs are then compiled anew at each start.
+    Args:
+        warn: gets a sentence if new programs cannot be kept; programs are then compiled anew at each start.
     """
+    problem = _turn_on_cache()
+    if problem is not None:
+        warn(f"compiled programs are not kept: {problem}")
+
+
+def _turn_on_cache() -> str | None:
+    """Turn it on; the reason if new programs cannot be kept."""
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     # Small programs add up at start-up: cache every one, not only those over a second.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
+        return None
     if chosen is not None:
         # Empty is off, and JAX knows places that are no folders (gs://).
         is_folder = bool(chosen) and "://" not in chosen
         return _prepare(Path(chosen), "JAX_COMPILATION_CACHE_DIR", is_ours=False) if is_folder else None
     folder = user_file(os.environ, "XDG_CACHE_HOME", ".cache", "jax")
     if folder is None:
-        return "compiled programs are not kept: this user has no home; set XDG_CACHE_HOME to a folder for caches"
+        return "this user has no home; set XDG_CACHE_HOME to a folder for caches"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     problem = _prepare(folder, "XDG_CACHE_HOME", is_ours=True)
     if problem is None:
@@ -56,7 +70,7 @@ def use_compilation_cache() -> str | None:
 
 
 def _prepare(folder: Path, variable: str, *, is_ours: bool) -> str | None:
-    """Make the cache's folder; the sentence about one that cannot be written, from which JAX only reads."""
+    """Make the cache's folder; the reason if it cannot be written: JAX then only reads what is there."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700 if is_ours else 0o777)
         if is_ours:
@@ -71,8 +85,8 @@ def _prepare(folder: Path, variable: str, *, is_ours: bool) -> str | None:
         else:
             jax.config.update("jax_compilation_cache_dir", None)
         return (
-            f"compiled programs are not kept: the cache folder {folder} cannot be written ({error.strerror}); set "
-            f"{variable} to a folder that you may write to"
+            f"the cache folder {folder} cannot be written ({error.strerror}); set {variable} to a folder that you may "
+            "write to"
         )
 
 

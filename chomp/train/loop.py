@@ -39,7 +39,8 @@ def run_training(request: RunRequest, hooks: Sequence[Hook] = ()) -> int:
     Raises:
         ChompError: nothing was started: the run directory, its lock or a tracker is at fault.
     """
-    problem = use_compilation_cache()
+    problems: list[str] = []
+    use_compilation_cache(problems.append)
     with claim_run_dir(request) as claim, open_reporter(request, claim) as reporter, draining_event_loops():
         switch, budget = StopSwitch(), TimeBudget()
         last = LastStep(reporter, budget)
@@ -48,7 +49,7 @@ def run_training(request: RunRequest, hooks: Sequence[Hook] = ()) -> int:
         queue = CommandQueue(reader, reporter, switch, partial(follow_run_dir, claim, reporter))
         with watch_signals(request.loaded.config, queue, claim, reporter, last, budget):
             try:
-                if problem is not None:
+                for problem in problems:
                     reporter.publish(Warned(topic="cache", message=problem))
                 with open_session(request, claim, reporter, budget, queue) as session:
                     outcome = train(session, hooks)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chomp.record.commands import Command, CommandReader, send_command
+from chomp.record.commands import Command, CommandReader, discard_commands_of_others, send_command
 from chomp.record.event_log import EventWriter, read_events
 from chomp.record.events import Acknowledged, Event, Warned
 from chomp.record.signals import HANDLED_SIGNALS
@@ -307,6 +307,19 @@ def test_a_file_of_another_user_is_refused(
     uid = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
     assert queue.read() == []
+
+
+def test_a_member_of_a_group_begins_with_commands_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's file could not be written to, and what it holds was meant for an earlier attempt."""
+    path = tmp_path / "commands.jsonl"
+    discard_commands_of_others(path)
+    send_command(path, Command("abort"))
+    discard_commands_of_others(path)
+    assert path.exists(), "one's own file stays"
+    uid = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+    discard_commands_of_others(path)
+    assert not path.exists()
 
 
 HOSTILE_LINES = [
