@@ -103,7 +103,7 @@ def open_heldout(trained: TrainedModel, overrides: Sequence[str] = (), files: Se
 
 def _whole(files: Sequence[Path], data: DataConfig) -> Text:
     source = FilesSource(data.model_copy(update={"backend": "files", "files": [str(path) for path in files]}))
-    return Text(source.name, source.describe(), source.fingerprint(), {"rule": "whole"}, source)
+    return Text(source.name, source.describe(), {}, {"rule": "whole"}, source)
 
 
 def _coverage(text: Text, lengths: np.ndarray, *, whole: bool) -> Coverage:
