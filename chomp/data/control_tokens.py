@@ -178,17 +178,17 @@ def unknown_id(parts: Parts) -> int | None:
     """The id of text that the vocabulary lacks, or None."""
     model = parts["model"]
     if model["type"] == "Unigram":
-        index: int | None = model["unk_id"]
+        index: int | None = model.get("unk_id")
         return index
-    return next((index for token, index in pieces_of(parts) if token == model["unk_token"]), None)
+    return next((index for token, index in pieces_of(parts) if token == model.get("unk_token")), None)
 
 
 def covers_all_text(parts: Parts) -> bool:
     """Whether the vocabulary has every byte, so that no text is unknown to it."""
     model = parts["model"]
-    if model["type"] != "BPE" or model["continuing_subword_prefix"] or model["end_of_word_suffix"]:
+    if model["type"] != "BPE" or model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         return False
-    if model["byte_fallback"] and model["vocab"].keys() >= set(BYTE_PIECES):
+    if model.get("byte_fallback") and model["vocab"].keys() >= set(BYTE_PIECES):
         return True
     is_byte_level = "ByteLevel" in component_types(parts["pre_tokenizer"]) | component_types(parts["normalizer"])
     return is_byte_level and model["vocab"].keys() >= set(pre_tokenizers.ByteLevel.alphabet())
