@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ class Coverage:
     Attributes:
         text: "held-out" documents of a source, or the "whole" of some files.
         bytes: of the scored documents.
+        cut_after: tokens after which `data.max_doc_tokens` cuts each of them; None if it does not.
     """
 
     text: Literal["held-out", "whole"]
@@ -40,6 +41,7 @@ class Coverage:
     of_documents: int | None
     bytes: int
     of_bytes: int | None
+    cut_after: int | None = None
 
     def in_words(self) -> str:
         """One line for people."""
@@ -51,6 +53,8 @@ class Coverage:
         else:
             of = "" if self.of_documents is None else f" of {self.of_documents:,}"
             scored = f"{self.documents:,}{of} documents, held out, {size}"
+        if self.cut_after is not None:
+            scored += f", each cut after {self.cut_after:,} tokens (data.max_doc_tokens)"
         return f"scored: {scored}; --text FILE... scores whole files"
 
 
@@ -94,7 +98,7 @@ def open_heldout(trained: TrainedModel, overrides: Sequence[str] = (), files: Se
             )
         step, lengths = make_eval_step(trained.model_def, isolate=isolate), tokenizer.byte_lengths()
         yield Scoring(
-            _coverage(text, lengths, whole=bool(files)),
+            replace(_coverage(text, lengths, whole=bool(files)), cut_after=config.data.max_doc_tokens),
             lambda params: evaluate(params, step, data.eval_batches(), lengths, isolate=isolate),
         )
     finally:
@@ -103,7 +107,7 @@ def open_heldout(trained: TrainedModel, overrides: Sequence[str] = (), files: Se
 
 def _whole(files: Sequence[Path], data: DataConfig) -> Text:
     source = FilesSource(data.model_copy(update={"backend": "files", "files": [str(path) for path in files]}))
-    return Text(source.name, source.describe(), source.fingerprint(), {"rule": "whole"}, source)
+    return Text(source.name, source.describe(), {}, {"rule": "whole"}, source)
 
 
 def _coverage(text: Text, lengths: np.ndarray, *, whole: bool) -> Coverage:

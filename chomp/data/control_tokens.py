@@ -178,22 +178,20 @@ def unknown_id(parts: Parts) -> int | None:
     """The id of text that the vocabulary lacks, or None."""
     model = parts["model"]
     if model["type"] == "Unigram":
-        index: int | None = model["unk_id"]
+        index: int | None = model.get("unk_id")
         return index
-    return next((index for token, index in pieces_of(parts) if token == model["unk_token"]), None)
+    return next((index for token, index in pieces_of(parts) if token == model.get("unk_token")), None)
 
 
-def lacks_unknown(parts: Parts) -> bool:
-    """Whether there is text that the model has no id for."""
+def covers_all_text(parts: Parts) -> bool:
+    """Whether the vocabulary has every byte, so that no text is unknown to it."""
     model = parts["model"]
-    if unknown_id(parts) is not None:
+    if model["type"] != "BPE" or model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         return False
-    if model["type"] != "BPE" or model["continuing_subword_prefix"] or model["end_of_word_suffix"]:
+    if model.get("byte_fallback") and model["vocab"].keys() >= set(BYTE_PIECES):
         return True
-    if model["byte_fallback"]:
-        return not model["vocab"].keys() >= set(BYTE_PIECES)
     is_byte_level = "ByteLevel" in component_types(parts["pre_tokenizer"]) | component_types(parts["normalizer"])
-    return not (is_byte_level and model["vocab"].keys() >= set(pre_tokenizers.ByteLevel.alphabet()))
+    return is_byte_level and model["vocab"].keys() >= set(pre_tokenizers.ByteLevel.alphabet())
 
 
 def with_unknown(parts: Parts) -> tuple[Parts, int]:

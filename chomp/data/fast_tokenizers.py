@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,14 @@ import numpy as np
 import tokenizers
 from jaxtyping import Int32
 
-from chomp.data.control_tokens import TextEncoder, from_parts, keep_out_of_text, lacks_unknown, unknown_id, with_unknown
+from chomp.data.control_tokens import (
+    TextEncoder,
+    covers_all_text,
+    from_parts,
+    keep_out_of_text,
+    unknown_id,
+    with_unknown,
+)
 from chomp.data.library_errors import translated
 from chomp.data.tokenizer import HIGHEST_ID, Ids, Tokenizer, utf8
 from chomp.data.vocabulary import Parts, byte_lengths, can_cut_lines
@@ -29,6 +36,7 @@ LINE_START = re.compile(r"(?<=\S\n)(?=[A-Za-z0-9])")
 SHOWN = 40
 """Characters of text that a message shows."""
 ROLE_WORDS = {"pad": "padding", "bos": "begin-of-text", "eos": "end-of-text"}
+ENDS = "ends the run"
 NO_UNKNOWN = "it has no token for unknown text; add one to the tokenizer, or take such text out"
 
 
@@ -79,22 +87,29 @@ class FastTokenizer(Tokenizer):
         self._can_cut = can_cut_lines(parts)
         self._encoder = TextEncoder(backend, parts, self._special)
         self._refused: dict[int, str] = {}
+        self._lacks_unknown = False
+        words = {index: ROLE_WORDS[role] for role, index in self.special_ids().items() if index is not None}
         if strict:
-            words = {index: ROLE_WORDS[role] for role, index in self.special_ids().items() if index is not None}
             for index in self._encoder.inseparable:
                 self._refused[index] = f"it is its {words.get(index, 'special')} token; choose another token for that"
-            if (unknown := unknown_id(parts)) in words:
-                self._refused[unknown] = (
-                    f"its token for unknown text is its {words[unknown]} token; add one for unknown text"
-                )
-        if lacks_unknown(parts):
-            is_bpe = parts["model"]["type"] == "BPE"
-            if is_bpe and strict:
-                closed, number = with_unknown(parts)
-                self._encoder = TextEncoder(from_parts(closed), closed, self._special)
-                self._refused[number] = NO_UNKNOWN
-            what = "is left out" if is_bpe and not strict else "ends the run"
-            self.notes = (f"{name} has no token for unknown text: text that its vocabulary lacks {what}",)
+        if not covers_all_text(parts):
+            self._look_for_unknown(parts, words, strict)
+
+    def _look_for_unknown(self, parts: Parts, words: Mapping[int, str], strict: bool) -> None:
+        """Find what becomes of text that the vocabulary lacks."""
+        unknown, is_bpe = unknown_id(parts), parts["model"]["type"] == "BPE"
+        if unknown is not None:
+            if strict and (word := words.get(unknown)) is not None:
+                self._refused[unknown] = f"its token for unknown text is its {word} token; add one for unknown text"
+                self.notes = (f"the token for unknown text of {self._name} is its {word} token: such text {ENDS}",)
+            return
+        self._lacks_unknown = True
+        what = "is left out" if is_bpe and not strict else ENDS
+        self.notes = (f"{self._name} has no token for unknown text: text that its vocabulary lacks {what}",)
+        if is_bpe and strict:
+            parts, number = with_unknown(parts)
+            self._encoder = TextEncoder(from_parts(parts), parts, self._special)
+            self._refused[number] = NO_UNKNOWN
 
     @classmethod
     def from_snapshot(cls, folder: Path, settings: dict[str, Any]) -> "FastTokenizer":
@@ -146,7 +161,7 @@ class FastTokenizer(Tokenizer):
         """Names the first word that the library refuses to encode."""
         text = next(filter(self._fails, texts), texts[0])
         word = next(filter(self._fails, text.split()), text)
-        why = NO_UNKNOWN if lacks_unknown(json.loads(self._content)) else reason
+        why = NO_UNKNOWN if self._lacks_unknown else reason
         return DataError(f"{self._name} cannot encode {word[:SHOWN]!r}: {why}")
 
     def _fails(self, text: str) -> bool:

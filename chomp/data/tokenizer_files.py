@@ -88,9 +88,9 @@ def tokenizer_from_hub(config: TokenizerConfig) -> FastTokenizer:
     if name.startswith((".", "/", "~")) and not path.is_dir():
         raise DataError(f"the tokenizer folder {name} does not exist; check data.tokenizer.hf_name_or_path")
     folder = path if path.is_dir() else None
-    if folder is not None:
-        _require_vocabulary(folder, config)
     with translated(partial(_unloadable, name, folder)), _quiet_transformers():
+        if folder is not None:
+            _require_vocabulary(folder, config)
         from transformers import AutoTokenizer
 
         loaded = AutoTokenizer.from_pretrained(
@@ -155,6 +155,8 @@ def _unloadable(name: str, folder: Path | None, reason: str) -> ChompError:
             _read_vocabulary(vocabulary, vocabulary.read_bytes())
     except DataError as problem:
         return problem
+    except OSError as error:
+        return DataError(f"cannot load the tokenizer {name}: {error.filename}: {error.strerror}")
     models = sorted(folder.glob("*.model"))
     if models and not vocabulary.is_file():
         call = f"AutoTokenizer.from_pretrained('{name}').save_pretrained('{name}')"
@@ -162,7 +164,10 @@ def _unloadable(name: str, folder: Path | None, reason: str) -> ChompError:
             f"{name} has no tokenizer.json, only a SentencePiece model ({models[0].name}); convert it with "
             f'`pip install sentencepiece protobuf` and `python -c "from transformers import AutoTokenizer; {call}"`'
         )
-    return DataError(f"cannot load the tokenizer {name}: {reason}; check the files in the folder")
+    return DataError(
+        f"cannot load the tokenizer {name}: {reason}; check the files in the folder, and whether "
+        f"the tokenizer needs data.tokenizer.hf_trust_remote_code"
+    )
 
 
 def _checked(

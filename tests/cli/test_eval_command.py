@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chomp.analysis.scoring import Coverage
 from tests.in_process import run
 from tests.references import References
 
@@ -31,41 +32,56 @@ def test_whole_files_are_scored(finished: Path, tmp_path: Path) -> None:
     one.write_text("A line of text.\n" * 100)
     table.write_text('{"text": "first row"}\n{"text": "second row"}\n')
     row = scored(finished, "--text", one)
-    assert row["scored"] == {"text": "whole", "documents": 1, "of_documents": 1, "bytes": 1600, "of_bytes": 1600}
+    said = {"text": "whole", "documents": 1, "of_documents": 1, "bytes": 1600, "of_bytes": 1600, "cut_after": None}
+    assert row["scored"] == said
     # The first byte has nothing before it; the end-of-text id is no byte.
     assert (row["bytes"], row["tokens"]) == (1599, 1600)
+    # Limits on held-out text are none on these files, and both ways to name several are the same.
     both = scored(finished, "--text", one, table, "-o", "data.max_eval_samples=1", "-o", "data.max_doc_tokens=8")
-    assert both["scored"] == {"text": "whole", "documents": 3, "of_documents": 3, "bytes": 1619, "of_bytes": 1619}
-    assert both["bytes"] == 1616
-    assert scored(finished, "--text", one, "--text", table)["bytes"] == 1616
-    said = run("eval", finished, "--text", one).stdout
-    assert "scored: the whole of 1 document, 1,600 bytes; nothing predicts the first token of each" in said
+    assert both["scored"] == {**said, "documents": 3, "of_documents": 3, "bytes": 1619, "of_bytes": 1619}
+    assert (both["bytes"], scored(finished, "--text", one, "--text", table)["bytes"]) == (1616, 1616)
 
 
 def test_held_out_text_is_a_share_of_all(finished: Path, tmp_path: Path) -> None:
-    row = scored(finished)
+    row = scored(finished, "-o", "data.max_doc_tokens=8")
     heldout = row["scored"].pop("bytes")
-    assert row["scored"] == {"text": "held-out", "documents": 3, "of_documents": 200, "of_bytes": None}
-    assert row["bytes"] == heldout - 3
-    said = run("eval", finished).stdout
-    assert f"scored: 3 of 200 documents, held out, {heldout:,} bytes; --text FILE... scores whole files" in said
+    assert row["scored"] == {
+        "text": "held-out", "documents": 3, "of_documents": 200, "of_bytes": None, "cut_after": 8
+    }  # fmt: skip
+    assert row["bytes"] == 3 * 7 < heldout
     only = tmp_path / "only.txt"
     only.write_text("x" * 1700)
-    row = scored(finished, "-o", f"data.files=[{only}]")
-    size = row["bytes"] + 1
-    assert row["scored"] == {
-        "text": "held-out", "documents": 1, "of_documents": 1, "bytes": size, "of_bytes": 1700
-    }  # fmt: skip
-    assert 80 < size < 200
     said = run("eval", finished, "-o", f"data.files=[{only}]").stdout
-    assert f"scored: the held-out end of the only document, {size} of 1,700 bytes; --text FILE... scores" in said
+    assert "scored: the held-out end of the only document, 85 of 1,700 bytes; --text FILE... scores whole files" in said
+
+
+@pytest.mark.parametrize(
+    ("coverage", "said"),
+    [
+        (
+            Coverage("whole", 2, 2, 1600, 1600),
+            "the whole of 2 documents, 1,600 bytes; nothing predicts the first token of each",
+        ),
+        (
+            Coverage("held-out", 3, 200, 900, None),
+            "3 of 200 documents, held out, 900 bytes; --text FILE... scores whole files",
+        ),
+        (
+            Coverage("held-out", 1000, None, 9000, None, 8),
+            "1,000 documents, held out, 9,000 bytes, each cut after 8 tokens (data.max_doc_tokens); --text FILE... "
+            "scores whole files",
+        ),
+    ],
+)
+def test_the_share_in_words(coverage: Coverage, said: str) -> None:
+    assert coverage.in_words() == f"scored: {said}"
 
 
 @pytest.mark.parametrize(
     ("words", "code", "problem"),
     [
-        (["more.txt"], 2, "unexpected argument"),
-        (["--text", "nowhere.txt"], 2, "nowhere.txt"),
+        (["more.txt"], 2, "unexpected argument more.txt; name files to score with --text FILE..."),
+        (["--text", "nowhere.txt"], 2, "'nowhere.txt' does not exist"),
         (["--text", "more.txt", "nowhere.txt"], 2, "Invalid value for '--text': File 'nowhere.txt' does not exist."),
         (["--text", "empty.txt"], 3, "empty"),
         (["--text", "short.jsonl"], 3, "too little text to score"),

@@ -115,6 +115,23 @@ def test_a_damaged_file_in_a_folder_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_kind("byte-level", tmp_path)
+    path.write_text("{")
+
+    def forbidden(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert (
+        complaint(lambda: from_folder(tmp_path)) == f"cannot load the tokenizer {tmp_path}: {path}: Permission denied"
+    )
+    assert complaint(lambda: from_file(path)) == (
+        f"cannot read the tokenizer {path}: Permission denied; check data.tokenizer.path"
+    )
+
+
 @pytest.mark.parametrize(
     ("vocab", "problem"),
     [
