@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-import pyarrow as pa
-
 from chomp.data.lfs import is_lfs_pointer, lfs_problem
 from chomp.errors import DataError
 
@@ -144,6 +142,9 @@ def reading(path: Path) -> Iterator[None]:
     Raises:
         DataError: the file cannot be read, or is damaged.
     """
+    # Arrow starts a thread when it is imported, which a program that reads only token files has no use for.
+    import pyarrow as pa
+
     try:
         yield
     except OSError as error:
@@ -177,6 +178,8 @@ def open_binary(path: Path, content: BinaryIO | None = None) -> BinaryIO:
     if compression is None:
         return raw
     if compression == ".zst":
+        import pyarrow as pa
+
         return cast("BinaryIO", io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")))
     opener: Any = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}[compression]
     return cast("BinaryIO", opener(raw, "rb"))
