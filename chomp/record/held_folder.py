@@ -68,6 +68,10 @@ class HeldFolder:
             # A file system that does not answer for a moment has moved nothing.
             return True
 
+    def leave_open(self) -> None:
+        """Keep the descriptor open until the process ends: a thread that is left behind still writes through it."""
+        self._fd = -1
+
     def close(self) -> None:
         """Let go of the folder."""
         if self._fd >= 0:

@@ -53,6 +53,14 @@ class Holder:
         return self.is_here() and is_running(self.pid, self.started)
 
 
+def is_suspended(pid: int) -> bool:
+    """Whether a process of this machine is stopped (SIGSTOP, SIGTSTP) until SIGCONT."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
+
+
 def is_running(pid: int, started: float | None = None) -> bool:
     """Whether a process runs on this machine and, if `started` (Unix time) is given, was started then; no zombie."""
     try:

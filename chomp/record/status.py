@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from chomp.record.formatting import duration
-from chomp.record.lock import live_holder, read_holder
+from chomp.record.lock import is_suspended, live_holder, read_holder
 from chomp.record.run_view import JOBS, RunView
 from chomp.record.rundir import RunDir
 
@@ -37,6 +37,7 @@ class Liveness:
         since: Unix time at which the engine that wrote the lock was started, None where the lock names none.
         is_copy: whether the engine that the lock names trains in another directory, of which this one is a copy.
         is_missing: whether there is no directory at the path.
+        is_suspended: whether the engine of `pid` is stopped until SIGCONT.
     """
 
     pid: int | None = None
@@ -44,6 +45,7 @@ class Liveness:
     since: float | None = None
     is_copy: bool = False
     is_missing: bool = False
+    is_suspended: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def read_liveness(run: RunDir) -> Liveness:
     """Read the lock file and the process table."""
     holder = live_holder(run.lock)
     if holder is not None:
-        return Liveness(pid=holder.pid, since=holder.started)
+        return Liveness(pid=holder.pid, since=holder.started, is_suspended=is_suspended(holder.pid))
     named = read_holder(run.lock)
     if named is not None and not named.is_here():
         return Liveness(elsewhere=named.host, since=named.started)
@@ -129,6 +131,8 @@ def _ended(view: RunView) -> Status:
 
 
 def _alive(view: RunView, liveness: Liveness, now: float) -> Status:
+    if liveness.is_suspended:
+        return Status("suspended", "‖", "warn", f"`kill -CONT {liveness.pid}` continues it", is_live=True)
     last_t = view.last_t or 0.0
     if view.phase is None and view.ended is not None and not _arrived_after(last_t, liveness):
         # It has written its last event and is about to exit.

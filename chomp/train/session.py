@@ -125,6 +125,9 @@ def open_session(
     try:
         yield session
     finally:
+        if session.store.is_busy():
+            # After an abort. Its descriptor's number must not become that of another folder.
+            claim.held.leave_open()
         session.data.close()
         session.compile_watch.close()
 

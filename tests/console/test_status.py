@@ -111,6 +111,12 @@ def test_a_directory_that_was_renamed_is_missing_and_not_crashed(tmp_path: Path)
         assert (state.word, state.reason, state.state, state.is_live) == ("missing", MISSING, "unreadable", False)
 
 
+def test_an_engine_that_is_stopped_is_suspended_and_not_silent() -> None:
+    run = view(started(), phase("train"), row(1))
+    state = status(run, Liveness(pid=4711, since=T0 - 5, is_suspended=True), T0 + 10**6)
+    assert (state.word, state.reason, state.is_live) == ("suspended", "`kill -CONT 4711` continues it", True)
+
+
 def test_an_empty_directory_is_not_started() -> None:
     assert word(RunView(), NO_ENGINE) == "not started"
 

@@ -12,9 +12,9 @@ import pytest
 from chomp.record.commands import Command, send_command
 from chomp.record.event_log import read_events
 from chomp.record.events import Acknowledged, Checkpoint, Event, RunEnded, Warned
-from chomp.record.lock import live_holder
 from chomp.record.manifest import list_checkpoints, verify
 from chomp.record.rundir import RunDir
+from chomp.record.status import read_liveness
 from tests.engine import Engine, dummy_config, rows, wait_until, write_config, write_corpus
 
 pytestmark = pytest.mark.process
@@ -44,6 +44,7 @@ def test_one_run_in_a_cluster(config: Path, tmp_path: Path) -> None:
     process = psutil.Process(engine.process.pid)
     engine.signal(signal.SIGTSTP)
     wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
+    assert read_liveness(RunDir(run_dir)).is_suspended
     engine.signal(signal.SIGCONT)
     count = len(rows(run_dir))
     wait_until(lambda: len(rows(run_dir)) > count)
@@ -57,7 +58,8 @@ def test_one_run_in_a_cluster(config: Path, tmp_path: Path) -> None:
     send_command(renamed / "commands.jsonl", Command("save"))
     wait_until(lambda: list_checkpoints(renamed / "checkpoints")[-1].step > steps[-1])
     assert verify(list_checkpoints(renamed / "checkpoints")[-1].path) == []
-    assert live_holder(RunDir(renamed).lock) is not None
+    assert read_liveness(RunDir(renamed)).pid == engine.process.pid
+    assert read_liveness(RunDir(run_dir)).is_missing
     events = read_events(renamed / "events.jsonl")
     assert [event.message for event in events if isinstance(event, Warned)] == [
         f"{run_dir} was renamed; the run continues in {renamed}"

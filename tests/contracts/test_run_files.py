@@ -106,6 +106,16 @@ def test_files_have_the_permissions_that_the_umask_leaves(done: Path) -> None:
     assert {path: oct(mode) for path, mode in modes.items() if mode != (0o775 if path.is_dir() else 0o664)} == {}
 
 
+def test_a_run_directory_whose_name_is_not_utf_8(done: Path) -> None:
+    run_dir = done / os.fsdecode(b"r\xe9")
+    steps = "train.steps=5", "train.steps=6"
+    for number, resume in enumerate(((), ("--resume", "latest"))):
+        ran = run("train", done / "config.yaml", "--run-dir", run_dir, *resume, "-o", steps[number])
+        assert ran.returncode == 0, ran.stderr
+    assert [info.step for info in list_checkpoints(run_dir / "checkpoints")] == [5, 6]
+    assert run("checkpoints", run_dir, "--verify").returncode == 0
+
+
 def test_the_order_of_events(done: Path) -> None:
     events = read_events(done / "run" / "events.jsonl")
     phases = [event.name for event in events if isinstance(event, Phase)]
