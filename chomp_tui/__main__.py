@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import chomp
+from chomp.cli.endings import leave, open_standard_streams, report
+from chomp.cli.options import PATH
 from chomp.errors import ChompError, ConfigError, command_name
 from chomp_tui.platform.terminal import missing_terminal
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from chomp_tui.state import ConsoleState
 
 QUICKSTART = Path("configs/quickstart.yaml")
-FOLDER = click.Path(path_type=Path)
 
 
 class NoTerminalError(ChompError):
@@ -27,8 +27,8 @@ class NoTerminalError(ChompError):
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--runs", type=FOLDER, default=Path("runs"), show_default=True, help="Folder of runs.")
-@click.option("--configs", type=FOLDER, default=Path("configs"), show_default=True, help="Folder of configurations.")
+@click.option("--runs", type=PATH, default=Path("runs"), show_default=True, help="Folder of runs.")
+@click.option("--configs", type=PATH, default=Path("configs"), show_default=True, help="Folder of configurations.")
 @click.option("--theme", metavar="NAME", help="Theme to begin with, e.g. chomp-light, nord, ansi-dark.")
 @click.version_option(chomp.__version__, prog_name="chomp-tui")
 @click.pass_context
@@ -41,9 +41,9 @@ def cli(ctx: click.Context, runs: Path, configs: Path, theme: str | None) -> Non
 
 
 @cli.command("launch")
-@click.argument("config", required=False, type=FOLDER)
+@click.argument("config", required=False, type=PATH)
 @click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value.")
-@click.option("--run-dir", type=FOLDER, help="Where the run is written; default RUNS/CONFIG-DATE-TIME.")
+@click.option("--run-dir", type=PATH, help="Where the run is written; default RUNS/CONFIG-DATE-TIME.")
 @click.option(
     "--resume", default="none", show_default=True, metavar="none|latest|STEP", help="Continue the run in --run-dir."
 )
@@ -76,7 +76,7 @@ def launch(
 
 
 @cli.command("attach")
-@click.argument("run", type=FOLDER)
+@click.argument("run", type=PATH)
 @click.option("--read-only", is_flag=True, help="Only look: nothing can be started, steered or deleted.")
 @click.pass_context
 def attach(ctx: click.Context, run: Path, read_only: bool) -> None:
@@ -159,30 +159,14 @@ def _state(options: dict[str, object], read_only: bool, notes: tuple[str, ...]) 
 
 def main() -> None:
     """The `chomp-tui` command."""
+    open_standard_streams()
     try:
-        code = cli.main(standalone_mode=False)
-    except ChompError as error:
-        _complain(str(error))
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _complain(f"{error.filename}: {error.strerror}")
-        code = 1
-    sys.stdout.flush()
+        result = cli.main(standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except BaseException as error:  # noqa: BLE001 - every error becomes a sentence and an exit code
+        code = report(error)
     # A thread that waits for a driver or a disk must not keep a closed console in the process table.
-    os._exit(code if isinstance(code, int) else 0)
-
-
-def _complain(sentence: str) -> None:
-    from chomp.record.formatting import sanitize
-
-    click.echo(f"error: {sanitize(sentence)}", err=True)
+    leave(code)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import shlex
 import signal
-import tempfile
-import time
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
 from chomp.errors import command_name
 from chomp.record.signals import NOTICE_SIGNALS
-from chomp.record.user_files import state_file
+from chomp.record.user_files import keep_traceback, state_file
 from chomp_tui.app import ChompApp
 from chomp_tui.platform.terminal import private_terminal
 from chomp_tui.state import ConsoleState, StartView
@@ -36,7 +32,7 @@ def show(state: ConsoleState, start_view: StartView) -> int:
     for line in live_lines(state.live):
         print(line)
     if error is not None:
-        print(f"chomp-tui: an error of its own closed it; runs go on. The traceback is in {_note(error)}")
+        print(f"chomp-tui: an error of its own closed it; runs go on. The traceback is in {keep_traceback(error)}")
         return 1
     return app.return_code or 0
 
@@ -65,21 +61,3 @@ def live_lines(live: Mapping[Path, int]) -> list[str]:
         for path, pid in live.items()
         if is_running(pid)
     ]
-
-
-def _note(error: BaseException) -> Path:
-    """Write the traceback to a file of its own and return its path."""
-    text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace")
-    name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    path = state_file(name)
-    from chomp.record.rundir import write_whole
-
-    try:
-        if path is None:
-            raise FileNotFoundError
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
-    except OSError:
-        path = Path(tempfile.mkdtemp(prefix="chomp-")) / name
-        path.write_bytes(text)
-    return path

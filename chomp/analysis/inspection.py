@@ -15,6 +15,7 @@ from chomp.config import Config
 from chomp.config.derive import Derived
 from chomp.data.tokenizers import build_tokenizer
 from chomp.device.cards import HOW_TO_INSTALL, Card
+from chomp.model.device import first_device
 from chomp.model.flops import peak_flops
 from chomp.model.selfcheck import PathCheck, check_path
 from chomp.optim.schedule import make_schedule
@@ -87,7 +88,7 @@ def inspect(
     Raises:
         ChompError: the configuration cannot be built.
     """
-    device = jax.devices()[0]
+    device = first_device()
     # cuDNN's attention cannot even be traced where its wheel is missing.
     compiles = card is not None and has_compiler()
     blueprint = build_blueprint(config, "gpu" if compiles else device.platform, build_tokenizer(config.data.tokenizer))

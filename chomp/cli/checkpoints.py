@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from chomp.cli.options import PATH
 from chomp.errors import CheckpointError
 from chomp.record.formatting import duration, sanitize, size
 from chomp.record.manifest import CheckpointInfo, find_checkpoint, list_checkpoints, read_info, set_tags, verify
@@ -18,7 +19,7 @@ from chomp.record.samples import read_samples
 
 
 @click.command("checkpoints")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option("--verify", "check", is_flag=True, help="Verify the SHA-256 of every file.")
 @click.option(
     "--tag", "tagged", nargs=2, type=(int, str), metavar="STEP NAME", help="Tag a checkpoint, so that it is kept."

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from chomp.cli.options import PATH
 from chomp.config import Config, Derived, LoadedConfig, derive, derived_section, flatten, load_config, notes
 from chomp.config.json_schema import json_schema
 from chomp.config.load import read_text
@@ -18,7 +19,7 @@ from chomp.record.formatting import plural
 _overrides = click.option(
     "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value; may be repeated."
 )
-_config_file = click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
+_config_file = click.argument("config_file", metavar="CONFIG", type=PATH)
 
 
 @click.group("config")
@@ -60,10 +61,8 @@ def show_command(config_file: Path, overrides: tuple[str, ...], as_json: bool) -
 
 
 @command.command("migrate")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option(
-    "-d", "--output", metavar="NEW", type=click.Path(path_type=Path), help="Default: NAME.migrated.yaml beside FILE."
-)
+@click.argument("file", metavar="FILE", type=PATH)
+@click.option("-d", "--output", metavar="NEW", type=PATH, help="Default: NAME.migrated.yaml beside FILE.")
 def migrate_command(file: Path, output: Path | None) -> None:
     """Write FILE, a configuration of the predecessor (pszemraj/chomp), anew into NEW, and check it.
 

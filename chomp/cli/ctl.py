@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from chomp.cli.options import PATH, TEXT, FiniteFloat
 from chomp.errors import RunDirError, command_name
 from chomp.record.commands import COMMANDS, Command, permission_problem, send_command
 from chomp.record.event_log import EventReader
@@ -17,14 +18,15 @@ from chomp.record.rundir import RunDir, open_run
 
 
 @click.command("ctl")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.argument("action", type=click.Choice(COMMANDS))
-@click.option("--prompt", help="For sample: the prompt.")
+@click.option("--prompt", type=TEXT, help="For sample: the prompt.")
 @click.option(
     "--timeout",
     "timeout_seconds",
     default=120.0,
     show_default=True,
+    type=FiniteFloat(min=0),
     help="Seconds to wait for the engine's answer; 0 does not wait.",
 )
 def command(run: Path, action: str, prompt: str | None, timeout_seconds: float) -> None:

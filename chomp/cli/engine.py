@@ -1,11 +1,13 @@
-"""Sets the environment before JAX is imported."""
+"""Sets the environment before JAX is imported, and imports it."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from types import FrameType
 
+from chomp.errors import ChompError, DeviceError
 from chomp.record.signals import NOTICE_SIGNALS, STOP_SIGNALS
 
 # Equinox's run-time checks are host callbacks, which keep a program out of the compilation cache.
@@ -16,6 +18,8 @@ BEFORE_IMPORT = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_VERBOSITY": "error",
 }
+# Variables that these libraries read at import begin so.
+READ_AT_IMPORT = ("JAX_", "EQX_")
 
 
 def leave_on_signals(*, notices: bool = False) -> None:
@@ -35,11 +39,12 @@ def leave_on_signals(*, notices: bool = False) -> None:
         signal.signal(number, leave if notices or number in STOP_SIGNALS else go_on)
 
 
-def prepare_environment(*, strict_determinism: bool = False) -> None:
+def prepare_environment(*, strict_determinism: bool = False, imports_jax: bool = True) -> None:
     """Set variables that libraries read at import, and the flags of the installed GPUs; never override the user's.
 
     Args:
         strict_determinism: also set the flags of the setting with this name.
+        imports_jax: then import JAX, which refuses a wrong value of some variables.
 
     Raises:
         DeviceError: JAX cannot start with the installed CUDA packages or the variables, or the installed XLA does not
@@ -59,3 +64,28 @@ def prepare_environment(*, strict_determinism: bool = False) -> None:
         os.environ.update(strict_environment(os.environ))
     require_compatible(probe, os.environ)
     require_xla_flags(os.environ)
+    if imports_jax:
+        _import_jax()
+
+
+def _import_jax() -> None:
+    try:
+        import equinox  # noqa: F401 - imports JAX
+    except Exception as error:
+        why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        chosen = [f"{name}={value}" for name, value in sorted(os.environ.items()) if _is_read(name, value)]
+        advice = f"correct or unset what is wrong among {', '.join(chosen)}" if chosen else "install chomp again"
+        raise DeviceError(f"JAX cannot be imported: {why}; {advice}") from error
+
+
+def _is_read(name: str, value: str) -> bool:
+    return name.startswith(READ_AT_IMPORT) and BEFORE_IMPORT.get(name) != value
+
+
+def out_of_memory_of(error: BaseException) -> ChompError | None:
+    """The sentence about a failed allocation of a command that has loaded JAX; None for any other error."""
+    if "jax" not in sys.modules:
+        return None
+    from chomp.train.out_of_memory import is_out_of_memory, out_of_memory
+
+    return out_of_memory(error) if is_out_of_memory(error) else None

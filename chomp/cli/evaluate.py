@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from chomp.cli.habits import checkpoint_source, says_instead
+from chomp.cli.options import PATH
 from chomp.record.formatting import elapsed
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -16,7 +17,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command("eval")
 @checkpoint_source
-@click.argument("more", nargs=-1, metavar="", type=click.Path(path_type=Path))
+@click.argument("more", nargs=-1, metavar="", type=PATH)
 @click.option(
     "--text",
     "files",

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from chomp.cli.habits import checkpoint_source, says_instead
+from chomp.cli.options import PATH
 from chomp.record.formatting import size
 
 _ONE_FORMAT = (
@@ -21,13 +22,15 @@ _ONE_FORMAT = (
 @click.command("export")
 @checkpoint_source
 @click.option("--to", "name", metavar="FORMAT", help="Format, such as hf or gguf; --list shows all.")
-@click.option("-d", "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Output folder.")
+@click.option("-d", "--output", type=PATH, metavar="FOLDER", help="Output folder.")
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16", "q8_0"]),
     help="Dtype of the weights; default: as in the checkpoint. q8_0 is for gguf only.",
 )
-@click.option("--seq-len", type=click.IntRange(min=1), help="Tokens per row (stablehlo); default: as in training.")
+@click.option(
+    "--seq-len", type=click.IntRange(1, 2**31 - 1), help="Tokens per row (stablehlo); default: as in training."
+)
 @click.option("--no-measure", is_flag=True, help="int8: do not score the held-out text before and after.")
 @click.option("--list", "only_list", is_flag=True, help="List possible formats, and why others are not possible.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from chomp.cli.options import PATH, SECONDS
 from chomp.errors import ConfigError, DeviceError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(KiB|MiB|GiB|TiB)", re.IGNORECASE)
 _POWERS = {"kib": 10, "mib": 20, "gib": 30, "tib": 40}
+MOST_UNITS = 1e6
 
 
 class MemorySize(click.ParamType):
@@ -28,19 +30,19 @@ class MemorySize(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         found = _SIZE.fullmatch(str(value).strip())
-        if found is None or float(found[1]) == 0:
+        if found is None or not 0 < float(found[1]) < MOST_UNITS:
             self.fail(f"{value!r} is not a size; write a number with KiB, MiB, GiB or TiB, e.g. 22GiB", param, ctx)
         return round(float(found[1]) * 2 ** _POWERS[found[2].lower()])
 
 
 @click.command("fit")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=PATH)
 @click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value.")
 @click.option(
     "--seconds",
     default=180.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     help="Time limit for all tries together.",
 )
 @click.option("--memory-limit", type=MemorySize(), metavar="SIZE", help="Pretend that the device has SIZE, e.g. 22GiB.")
@@ -62,7 +64,7 @@ def command(
     loaded = load_config(config, overrides)
     if write and not config.is_file():
         raise click.UsageError(f"--write needs a file, and {config} is the name of a preset; leave --write out")
-    prepare_environment()
+    prepare_environment(imports_jax=False)
     search = Search(loaded.config, seconds, memory_limit)
     if not as_json:
         click.echo(HEAD)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import click
 
+from chomp.cli.options import PATH
 from chomp.errors import CheckpointError, ConfigError, command_name
 from chomp.record.fork import fork_run
 from chomp.record.formatting import sanitize
 from chomp.record.manifest import list_checkpoints, newest_good
-from chomp.record.rundir import RunDir, open_run
+from chomp.record.rundir import RunDir, is_step, open_run
 
 
 @click.command("fork")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("new", metavar="NEW_DIR", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
+@click.argument("new", metavar="NEW_DIR", type=PATH)
 @click.option("--step", default="latest", show_default=True, metavar="STEP|latest", help="The checkpoint to fork from.")
 def command(run: Path, new: Path, step: str) -> None:
     """Create the run NEW_DIR from a checkpoint of RUN; RUN does not change."""
@@ -28,7 +29,7 @@ def command(run: Path, new: Path, step: str) -> None:
 
 
 def _parse(step: str) -> int:
-    if not step.isdecimal():
+    if not is_step(step):
         raise ConfigError(f"--step {step}: expected a step number or latest")
     return int(step)
 

@@ -8,14 +8,21 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from chomp.cli.endings import complain
+from chomp.cli.engine import out_of_memory_of
 from chomp.cli.habits import checkpoint_source
+from chomp.cli.options import TEXT, FiniteFloat
+from chomp.cli.stdin import InputFile, read_lines, read_prompt, require_input, text_of
+from chomp.config.fields import MAX_NEW_TOKENS, MAX_SEED
+from chomp.errors import ChompError, DeviceError
 
 if TYPE_CHECKING:
     from chomp.generate.load import TrainedModel
+    from chomp.generate.request import Request
     from chomp.generate.sampling import SamplingOptions
 
 ENDS = {
@@ -24,14 +31,16 @@ ENDS = {
     "stop": "a stop text",
     "stopped": "Ctrl-C",
 }
+# Tokens whose memory needs no look at what is free.
+ALWAYS_FITS = 1 << 14
 
 
 @click.command("generate")
 @checkpoint_source
-@click.option("--prompt", help="The prompt; without one the model starts a new document.")
+@click.option("--prompt", type=TEXT, help="The prompt; without one the model starts a new document.")
 @click.option(
     "--prompt-file",
-    type=click.File("rb"),
+    type=InputFile(),
     metavar="FILE",
     help="Read the prompt from a file, or from standard input: -.",
 )
@@ -42,16 +51,16 @@ ENDS = {
     "max_tokens",
     default=128,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_NEW_TOKENS),
     help="Maximum number of tokens to generate.",
 )
 @click.option(
-    "--temperature", default=1.0, show_default=True, type=click.FloatRange(min=0), help="0 picks the most likely token."
+    "--temperature", default=1.0, show_default=True, type=FiniteFloat(min=0), help="0 picks the most likely token."
 )
 @click.option("--top-k", type=click.IntRange(min=1), help="Sample from the k most likely tokens.")
 @click.option(
     "--top-p",
-    type=click.FloatRange(min=0, max=1, min_open=True),
+    type=FiniteFloat(min=0, max=1, min_open=True),
     help="Sample from the most likely tokens with this total probability.",
 )
 @click.option(
@@ -59,9 +68,15 @@ ENDS = {
     type=click.IntRange(min=1),
     help="A Llama sees at most this many tokens before the one it generates; default: all.",
 )
-@click.option("--stop", "stops", multiple=True, metavar="TEXT", help="Stop before this text; may be repeated.")
 @click.option(
-    "--seed", default=42, show_default=True, type=click.IntRange(min=0), help="The same seed generates the same text."
+    "--stop", "stops", type=TEXT, multiple=True, metavar="TEXT", help="Stop before this text; may be repeated."
+)
+@click.option(
+    "--seed",
+    default=42,
+    show_default=True,
+    type=click.IntRange(0, MAX_SEED),
+    help="The same seed generates the same text.",
 )
 @click.option(
     "--json",
@@ -73,7 +88,7 @@ ENDS = {
 def command(
     source: Path,
     prompt: str | None,
-    prompt_file: Any,
+    prompt_file: IO[bytes] | None,
     interactive: bool,
     max_tokens: int,
     temperature: float,
@@ -89,54 +104,59 @@ def command(
         raise click.UsageError("give one of --prompt, --prompt-file and --interactive")
     if "" in stops:
         raise click.UsageError("--stop: the text must not be empty")
-    text = _read_prompt(prompt_file) if prompt_file is not None else prompt or ""
-    from chomp.cli.engine import prepare_environment
-    from chomp.record.rundir import open_run_around
-
-    open_run_around(source)
-    prepare_environment()
-    from chomp.generate.load import load_trained
-    from chomp.generate.sampling import SamplingOptions
-    from chomp.train.compilation import use_compilation_cache
-
-    use_compilation_cache()
-    writer = Writer(load_trained(source, max_context=max_context))
+    if interactive:
+        require_input()
+    text = read_prompt(prompt_file) if prompt_file is not None else prompt or ""
+    writer = Writer(_load(source, max_context))
     click.echo(f"step {writer.trained.info.step} of {writer.trained.run.path}", err=True)
+    from chomp.generate.sampling import SamplingOptions
+
     options = SamplingOptions(max_tokens, temperature, top_k, top_p, stops)
     if interactive and as_json:
-        writer.serve(sys.stdin, options, seed)
+        writer.serve(read_lines(), options, seed)
     elif interactive:
-        for number, line in enumerate(_typed()):
-            writer.stream(line, options, seed + number, stays=True)
+        writer.converse(_typed(), options, seed)
     elif as_json:
         click.echo(json.dumps(writer.whole(text, options, seed)))
     else:
         writer.stream(text, options, seed)
 
 
-def _read_prompt(file: Any) -> str:
-    content: bytes = file.read()
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        name = "standard input" if file.name == "<stdin>" else file.name
-        raise click.UsageError(f"--prompt-file: {name} is not UTF-8 at byte {error.start:,}") from None
+def _load(source: Path, max_context: int | None) -> TrainedModel:
+    from chomp.cli.engine import prepare_environment
+    from chomp.record.rundir import open_run_around
+
+    open_run_around(source)
+    prepare_environment()
+    from chomp.generate.load import load_trained
+    from chomp.train.compilation import use_compilation_cache
+
+    use_compilation_cache()
+    return load_trained(source, max_context=max_context)
 
 
 def _typed() -> Iterator[str]:
-    """Lines from the keyboard or from a pipe."""
-    asks = "> " if sys.stdin.isatty() else ""
+    """Lines from the keyboard or from a pipe; one that is no text is named and left out."""
+    for line in _edited() if sys.stdin.isatty() else read_lines():
+        try:
+            yield line if isinstance(line, str) else text_of(line)
+        except ValueError as error:
+            complain(f"{error}; it is left out")
+
+
+def _edited() -> Iterator[str | bytes]:
+    """Lines from the keyboard, with line editing and history."""
+    # Imported only for a terminal.
+    import readline  # noqa: F401
+
     while True:
         try:
-            if asks:
-                # Line editing and history; imported only for a terminal.
-                import readline  # noqa: F401
-            line = input(asks)
+            yield input("> ")
+        except UnicodeDecodeError as error:
+            yield error.object
         except EOFError:
-            if asks:
-                click.echo()
+            click.echo()
             return
-        yield line
 
 
 class Writer:
@@ -164,7 +184,6 @@ class Writer:
         try:
             for piece in pieces:
                 click.echo(sanitize(piece), nl=False)
-                sys.stdout.flush()
         except KeyboardInterrupt:
             if not stays:
                 raise
@@ -174,14 +193,25 @@ class Writer:
         took = f"{said['tokens']} tokens in {elapsed(said['seconds'])}{rate}"
         click.echo(f"{took}; ended at {ENDS[said['end']]}", err=True)
 
+    def converse(self, prompts: Iterable[str], options: SamplingOptions, seed: int) -> None:
+        """Stream the continuation of each prompt; an error of one ends that one only."""
+        for number, prompt in enumerate(prompts):
+            try:
+                self.stream(prompt, options, (seed + number) % (MAX_SEED + 1), stays=True)
+            except Exception as error:
+                problem = _problem(error)
+                if problem is None:
+                    raise
+                complain(str(problem))
+
     def whole(self, prompt: str, options: SamplingOptions, seed: int) -> dict[str, Any]:
         """The whole continuation, for programs."""
         start, pieces = self._begin(prompt, options, seed)
         text = "".join(pieces)
         return {"step": self.trained.info.step, "prompt": start, "text": text, **self._summary(pieces)}
 
-    def serve(self, lines: Iterable[str], options: SamplingOptions, seed: int) -> None:
-        """Answer each input line in JSON lines: `piece`s, then the `end`, or a `problem`.
+    def serve(self, lines: Iterable[bytes], options: SamplingOptions, seed: int) -> None:
+        """Answer each input line in JSON lines: `piece`s, then the `end`; or a `problem`, after which the next follows.
 
         SIGINT ends a continuation only.
         """
@@ -191,22 +221,33 @@ class Writer:
         self._line(step=self.trained.info.step, run=str(self.trained.run.path))
         for line in lines:
             try:
-                asked = defaults.read(line)
+                asked = defaults.read(text_of(line))
             except ValueError as error:
                 self._line(problem=str(error))
                 continue
-            start, pieces = self._begin(asked.prompt, asked.options, asked.seed)
-            with contextlib.suppress(KeyboardInterrupt):
-                self._line(prompt=start)
-                for piece in pieces:
-                    self._line(piece=piece)
-            self._line(**self._summary(pieces))
+            try:
+                self._answer(asked)
+            except Exception as error:
+                problem = _problem(error)
+                if problem is None:
+                    raise
+                self._line(problem=str(problem))
+
+    def _answer(self, asked: Request) -> None:
+        start, pieces = self._begin(asked.prompt, asked.options, asked.seed)
+        with contextlib.suppress(KeyboardInterrupt):
+            self._line(prompt=start)
+            for piece in pieces:
+                self._line(piece=piece)
+        self._line(**self._summary(pieces))
 
     def _begin(self, prompt: str, options: SamplingOptions, seed: int) -> tuple[str, Any]:
         from chomp.generate.sampling import Continuation, encode_prompt
 
         tokenizer = self.trained.tokenizer
         ids = encode_prompt(tokenizer, prompt)
+        if options.max_new_tokens > ALWAYS_FITS:
+            self._require_memory(len(ids), options.max_new_tokens)
         self._warn_of_length(len(ids) + options.max_new_tokens)
         self._begun = time.perf_counter()
         return tokenizer.decode(ids), Continuation(self._model, tokenizer, ids, options, seed)
@@ -222,6 +263,18 @@ class Writer:
             )
             self._learnt = None
 
+    def _require_memory(self, prompt_length: int, max_new_tokens: int) -> None:
+        """Refuse a length whose memory the operating system would promise and not have."""
+        from chomp.model.decoding import remembered_bytes
+        from chomp.record.formatting import size
+        from chomp.train.free_memory import free_memory
+
+        needed, memory = remembered_bytes(self._model, prompt_length, max_new_tokens), free_memory()
+        if memory.free is not None and needed > memory.free:
+            raise DeviceError(
+                f"{max_new_tokens:,} tokens need {size(needed)} of memory, and {memory.sentence}; lower --max-tokens"
+            )
+
     def _summary(self, pieces: Any) -> dict[str, Any]:
         return {
             "tokens": pieces.tokens,
@@ -231,4 +284,8 @@ class Writer:
 
     def _line(self, **values: Any) -> None:
         click.echo(json.dumps(values))
-        sys.stdout.flush()
+
+
+def _problem(error: Exception) -> ChompError | None:
+    """What a user can act on in an error of one prompt; None for a fault of chomp or of the streams."""
+    return error if isinstance(error, ChompError) else out_of_memory_of(error)

@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from chomp.cli.options import PATH
+
 Command = Callable[..., Any]
 Meaning = Callable[[str], tuple[str, ...]]
 
@@ -139,8 +141,8 @@ def says_instead(name: str, sentence: str) -> Callable[[Command], Command]:
 def checkpoint_source(command: Command) -> Command:
     """The argument RUN|CHECKPOINT of a command that reads a checkpoint, passed as `source`; also as `--checkpoint`."""
 
-    @click.argument("source", metavar="RUN|CHECKPOINT", required=False, type=click.Path(path_type=Path))
-    @click.option("--checkpoint", type=click.Path(path_type=Path), hidden=True)
+    @click.argument("source", metavar="RUN|CHECKPOINT", required=False, type=PATH)
+    @click.option("--checkpoint", type=PATH, hidden=True)
     @functools.wraps(command)
     def with_source(*, source: Path | None, checkpoint: Path | None, **options: Any) -> Any:
         if source is not None and checkpoint is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from chomp.cli.options import PATH
 from chomp.device.cards import CARDS, POOL_FRACTION, Card
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ ESTIMATE_ERROR = {
 
 
 @click.command("inspect")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=PATH)
 @click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value.")
 @click.option("--compile", "compile_program", is_flag=True, help="Compile the step and show XLA's memory analysis.")
 @click.option(
     "--continue",
     "origin",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="CHECKPOINT",
     help="Show a run that continues from this checkpoint, or from a run's newest, with the schedule that it keeps.",
 )

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
-import os
-import re
-import sys
-import threading
 from typing import Any
 
 import click
 
 import chomp
-from chomp.errors import ChompError
+from chomp.cli.endings import leave, open_standard_streams, report, show_warnings
+from chomp.cli.engine import out_of_memory_of
 
 # Subcommand -> module that holds a click command of that name, and its line in the help.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -33,8 +28,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fork": ("chomp.cli.fork", "Start a new run from a checkpoint of another run."),
     "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),
 }
-
-FLUSH_SECONDS = 2.0
 
 
 class LazyGroup(click.Group):
@@ -72,73 +65,11 @@ def cli() -> None:
 
 def run(command: click.Command, args: list[str] | None = None) -> None:
     """Run a command and exit with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        # A character that the terminal cannot show is replaced; it must not end a run.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    open_standard_streams()
+    show_warnings()
     try:
         result = command.main(args=args, standalone_mode=False)
         code = result if isinstance(result, int) else 0
-    except ChompError as error:
-        _complain(str(error))
-        code = error.exit_code
-    except click.exceptions.Exit as leaving:
-        code = leaving.exit_code
-    except click.ClickException as error:
-        _show(error)
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
-    except SystemExit as leaving:
-        # click's answer when the reader of our output left (`chomp runs | head`).
-        code = leaving.code if isinstance(leaving.code, int) else 1
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _complain(f"{error.filename}: {error.strerror}")
-        code = 1
-    except Exception as error:
-        known = _out_of_memory(error)
-        if known is None:
-            raise
-        _complain(str(known))
-        code = known.exit_code
+    except BaseException as error:  # noqa: BLE001 - every error becomes a sentence and an exit code
+        code = report(out_of_memory_of(error) or error)
     leave(code)
-
-
-def _out_of_memory(error: Exception) -> ChompError | None:
-    """The sentence about a failed allocation of a command that has loaded JAX."""
-    if "jax" not in sys.modules:
-        return None
-    from chomp.train.out_of_memory import is_out_of_memory, out_of_memory
-
-    return out_of_memory(error) if is_out_of_memory(error) else None
-
-
-def _complain(sentence: str) -> None:
-    from chomp.record.formatting import sanitize
-
-    click.echo(f"error: {sanitize(sentence)}", err=True)
-
-
-def _show(error: click.ClickException) -> None:
-    """Click's message for an invalid command line, in the form of chomp's own errors."""
-    said = io.StringIO()
-    error.show(said)
-    click.echo(re.sub("^Error: ", "error: ", said.getvalue(), count=1, flags=re.MULTILINE), err=True, nl=False)
-
-
-def leave(code: int) -> None:
-    """Exit even if a thread of a native library is still running, or the terminal is closed."""
-    # A full pipe or a stopped terminal blocks the flush for ever; everything that matters is in the run directory.
-    flushing = threading.Thread(target=_flush, daemon=True)
-    flushing.start()
-    flushing.join(FLUSH_SECONDS)
-    os._exit(code)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        # The reader or the terminal may be gone.
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from chomp.cli.options import PATH, PATH_TEXT
 from chomp.errors import command_name
 from chomp.record.formatting import duration, size
 
@@ -22,26 +23,33 @@ if TYPE_CHECKING:
     from chomp.data.tokenize_corpus import CorpusProgress
 
 LINE_SECONDS = 10.0
+# Ids and document counts are 32-bit integers.
+MOST_IDS = 2**31 - 1
+MOST_WORKERS = 1024
 STAGES = {"tokenizer": "training the tokenizer", "val": "val.bin", "train": "train.bin"}
 
 
 @click.command("prepare-data")
-@click.argument("text", nargs=-1, metavar="[TEXT]...")
-@click.option("--text", "more_text", multiple=True, metavar="TEXT", help="The same as TEXT; may be repeated.")
+@click.argument("text", nargs=-1, type=PATH_TEXT, metavar="[TEXT]...")
+@click.option(
+    "--text", "more_text", type=PATH_TEXT, multiple=True, metavar="TEXT", help="The same as TEXT; may be repeated."
+)
 @click.option("--stdlib", is_flag=True, help="Use the source files of Python's standard library as text.")
-@click.option("-d", "--output", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Output folder.")
+@click.option("-d", "--output", required=True, type=PATH, metavar="FOLDER", help="Output folder.")
 @click.option(
     "--vocab-size",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_IDS),
     help="Train a byte-level BPE with this many ids on the text; the default without --tokenizer: 4096.",
 )
-@click.option("--tokenizer", help="Use an existing tokenizer: `byte`, a tokenizer.json, a folder, or a hub name.")
+@click.option(
+    "--tokenizer", type=PATH_TEXT, help="Use an existing tokenizer: `byte`, a tokenizer.json, a folder, or a hub name."
+)
 @click.option("--text-key", default="text", show_default=True, help="Column of tables (jsonl, parquet, csv).")
 @click.option(
     "--val-documents",
     default=1000,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_IDS),
     help="Maximum number of documents in val.bin; it gets at most 5 % of all.",
 )
 @click.option(
@@ -52,7 +60,7 @@ STAGES = {"tokenizer": "training the tokenizer", "val": "val.bin", "train": "tra
     help="Invalid UTF-8 or a null text: stop with an error that names the place, or replace it.",
 )
 @click.option("--flat", is_flag=True, help="Also write all ids as 32-bit integers into one file, tokens.bin.")
-@click.option("--workers", type=click.IntRange(min=1), help="Encoding threads; default: one per processor.")
+@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Encoding threads; default: one per processor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def command(
     text: tuple[str, ...],

@@ -67,12 +67,11 @@ def preset_rows(
     Args:
         vocab_size: None: each preset's own.
     """
-    import jax
-
     from chomp.config.presets import preset_vocabulary
+    from chomp.model.device import first_device
     from chomp.train.footprint import predict
 
-    platform = jax.default_backend()
+    platform = first_device().platform
     shown = ("backend", "num_layers", "model_dim", "num_heads", "num_kv_heads", "ffn_hidden_dim", "share_emb")
     for name in names:
         ids = vocab_size or preset_vocabulary(name)

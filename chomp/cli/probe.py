@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from chomp.cli.options import PATH, SECONDS
 from chomp.device import (
     Decision,
     Gpu,
@@ -34,7 +35,7 @@ _COMMAND = f"{command_name()} train CONFIG"
 @click.option(
     "--compare",
     "config",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="CONFIG",
     help="Measure the step of CONFIG without and with the recommended variables, and keep the result.",
 )
@@ -46,7 +47,7 @@ _COMMAND = f"{command_name()} train CONFIG"
     "--seconds",
     default=180.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     help="With --compare: time limit.",
 )
 def command(

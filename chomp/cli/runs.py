@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from chomp.cli.endings import complain
+from chomp.cli.options import PATH
 from chomp.errors import command_name
 from chomp.record.formatting import duration, sanitize
 from chomp.record.rundir import list_runs
@@ -16,19 +18,28 @@ from chomp.record.summary import RunSummary, summarize
 
 
 @click.command("runs")
-@click.argument("folder", required=False, default="runs", type=click.Path(path_type=Path))
+@click.argument("folder", required=False, default="runs", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def command(folder: Path, as_json: bool) -> None:
     """List the runs in FOLDER (default: runs), newest first."""
-    runs = [summarize(path) for path in list_runs(folder)]
+    runs, unreadable = _read(list_runs(folder))
+    _print(runs, folder, as_json=as_json, says_none=not unreadable)
+    for error in unreadable[:-1]:
+        complain(f"{error.filename}: {error.strerror}")
+    if unreadable:
+        raise unreadable[-1]
+
+
+def _print(runs: list[RunSummary], folder: Path, *, as_json: bool, says_none: bool) -> None:
     rows = [row_of(found) for found in runs]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    if not rows:
+    if not rows and says_none:
         click.echo(
             f"no runs in {sanitize(str(folder))}; start one with: {command_name()} train configs/quickstart.yaml"
         )
+    if not rows:
         return
     names = [sanitize(row["name"]) for row in rows]
     width = max(map(len, names))
@@ -43,6 +54,18 @@ def command(folder: Path, as_json: bool) -> None:
             f"{name:<{width}}  {found.status.word:<{states}}  step {row['step']}/{total}  {last_loss:<11}  "
             f"{len(row['checkpoints'])} checkpoints  {duration(row['age_seconds'])} ago{why}{fork}"
         )
+
+
+def _read(paths: list[Path]) -> tuple[list[RunSummary], list[OSError]]:
+    """Summaries of the runs, and the errors of those that cannot be read, which do not hide the others."""
+    runs: list[RunSummary] = []
+    unreadable: list[OSError] = []
+    for path in paths:
+        try:
+            runs.append(summarize(path))
+        except OSError as error:
+            unreadable.append(error)
+    return runs, unreadable
 
 
 def row_of(found: RunSummary) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chomp.cli.habits import TrainCommand, accepts_trainer_options, meant_overrides
+from chomp.cli.options import PATH
 from chomp.errors import ConfigError, RunDirError
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 
 @click.command("train", cls=TrainCommand)
-@click.argument("config", required=False, type=click.Path(path_type=Path))
-@click.option("--config", "config_option", type=click.Path(path_type=Path), help="The same as CONFIG.")
+@click.argument("config", required=False, type=PATH)
+@click.option("--config", "config_option", type=PATH, help="The same as CONFIG.")
 @click.option(
     "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value, e.g. -o optim.lr=3e-4."
 )
-@click.option("--run-dir", type=click.Path(path_type=Path), help="Run directory; default runs/CONFIG-DATE-TIME.")
+@click.option("--run-dir", type=PATH, help="Run directory; default runs/CONFIG-DATE-TIME.")
 @click.option(
     "--resume",
     default="none",

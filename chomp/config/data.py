@@ -73,7 +73,10 @@ class DataConfig(Section):
         None, "A file of token ids, or a folder of `chomp prepare-data`, for `backend: tokens`.", group="source"
     )
     tokens_eval_path: str | None = setting(
-        None, "A token file to evaluate on; null uses the folder's `val.bin`, or holds out documents.", group="source"
+        None,
+        "A token file to evaluate on; null uses the folder's `val.bin`, or holds out documents.",
+        group="source",
+        min_length=1,
     )
     tokens_dtype: Literal["auto", "uint8", "uint16", "uint32"] = setting(
         "auto",

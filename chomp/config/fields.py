@@ -14,6 +14,10 @@ from pydantic.config import JsonDict
 # Steps are counted in int32 on the device, seeds are uint32 there.
 MAX_STEPS = 2**31 - 1
 MAX_SEED = 2**32 - 1
+# Of one continuation: a place in it and its prompt is counted in int32.
+MAX_NEW_TOKENS = 2**24
+# Logits divided by more are all alike.
+MAX_TEMPERATURE = 1e9
 
 
 class Section(BaseModel):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from chomp.errors import ConfigError
 
+# A file with more is damaged as a whole.
+MOST_SHOWN = 40
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -41,5 +44,7 @@ class InvalidConfig(ConfigError):
 
     def __init__(self, problems: Sequence[Problem]):
         self.problems = tuple(problems)
-        lines = [str(problem) for problem in self.problems]
-        super().__init__(lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} problems", *lines]))
+        count = len(self.problems)
+        lines = [str(problem) for problem in self.problems[:MOST_SHOWN]]
+        rest = [f"and {count - MOST_SHOWN} more"] if count > MOST_SHOWN else []
+        super().__init__(lines[0] if count == 1 else "\n  ".join([f"{count} problems", *lines, *rest]))

@@ -44,7 +44,7 @@ class WandbConfig(Section):
 class LoggingConfig(Section):
     """What the run writes, and where."""
 
-    run_dir: str | None = setting(None, "Run directory; null creates `runs/CONFIG-DATE-TIME`.")
+    run_dir: str | None = setting(None, "Run directory; null creates `runs/CONFIG-DATE-TIME`.", min_length=1)
     metrics_file: str = setting("metrics.jsonl", "File of metrics rows inside the run directory.", min_length=1)
     log_file: str = setting("train.log", "File of log messages inside the run directory.", min_length=1)
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(

@@ -7,6 +7,107 @@ import difflib
 from chomp.config import predecessor
 from chomp.config.spec import children, sections, settings
 
+# What other programs of this field call a setting, in any section or in one: the key that means it here.
+ALIASES = {
+    "accumulation_steps": "train.grad_accum",
+    "adam_beta1": "optim.adam.b1",
+    "adam_beta2": "optim.adam.b2",
+    "adam_eps": "optim.adam.eps",
+    "adam_epsilon": "optim.adam.eps",
+    "beta1": "optim.adam.b1",
+    "beta2": "optim.adam.b2",
+    "bf16": "model.compute_dtype",
+    "block_size": "train.seq_len",
+    "bsz": "train.batch_size",
+    "checkpoint_every": "checkpoint.save_every",
+    "checkpoint_interval": "checkpoint.save_every",
+    "clip": "optim.grad_clip_norm",
+    "clip_grad": "optim.grad_clip_norm",
+    "clip_grad_norm": "optim.grad_clip_norm",
+    "context_length": "train.seq_len",
+    "context_size": "train.seq_len",
+    "d_ff": "model.ffn_hidden_dim",
+    "d_model": "model.model_dim",
+    "dataset": "data.hf_dataset",
+    "dataset_name": "data.hf_dataset",
+    "dtype": "model.compute_dtype",
+    "embed_dim": "model.model_dim",
+    "eval_freq": "train.eval_every",
+    "eval_interval": "train.eval_every",
+    "eval_steps": "train.eval_every",
+    "ffn_dim": "model.ffn_hidden_dim",
+    "grad_clip": "optim.grad_clip_norm",
+    "grad_clipping": "optim.grad_clip_norm",
+    "gradient_accumulation": "train.grad_accum",
+    "gradient_accumulation_steps": "train.grad_accum",
+    "gradient_checkpointing": "model.remat",
+    "gradient_clipping": "optim.grad_clip_norm",
+    "hidden_dim": "model.model_dim",
+    "hidden_size": "model.model_dim",
+    "intermediate_size": "model.ffn_hidden_dim",
+    "iterations": "train.steps",
+    "keep_last": "checkpoint.max_to_keep",
+    "learning_rate": "optim.lr",
+    "log_interval": "train.log_every",
+    "logging_steps": "train.log_every",
+    "lr_decay_iters": "optim.decay_steps",
+    "lr_decay_steps": "optim.decay_steps",
+    "lr_schedule": "optim.schedule",
+    "lr_scheduler": "optim.schedule",
+    "lr_scheduler_type": "optim.schedule",
+    "lr_warmup_steps": "optim.warmup_steps",
+    "max_grad_norm": "optim.grad_clip_norm",
+    "max_iters": "train.steps",
+    "max_length": "train.seq_len",
+    "max_lr": "optim.lr",
+    "max_new_tokens": "train.generate_max_tokens",
+    "max_seq_len": "train.seq_len",
+    "max_seq_length": "train.seq_len",
+    "max_steps": "train.steps",
+    "micro_batch_size": "train.batch_size",
+    "min_lr": "optim.min_lr_ratio",
+    "mixed_precision": "model.compute_dtype",
+    "model_name": "model.preset",
+    "n_ctx": "train.seq_len",
+    "n_embd": "model.model_dim",
+    "n_head": "model.num_heads",
+    "n_heads": "model.num_heads",
+    "n_kv_heads": "model.num_kv_heads",
+    "n_layer": "model.num_layers",
+    "n_layers": "model.num_layers",
+    "num_attention_heads": "model.num_heads",
+    "num_hidden_layers": "model.num_layers",
+    "num_iterations": "train.steps",
+    "num_key_value_heads": "model.num_kv_heads",
+    "num_steps": "train.steps",
+    "num_train_steps": "train.steps",
+    "optimizer_type": "optim.name",
+    "out_dir": "logging.run_dir",
+    "output_dir": "logging.run_dir",
+    "peak_lr": "optim.lr",
+    "per_device_train_batch_size": "train.batch_size",
+    "precision": "model.compute_dtype",
+    "random_seed": "train.seed",
+    "rms_norm_eps": "model.norm_eps",
+    "rope_theta": "model.rope_base",
+    "save_dir": "logging.run_dir",
+    "save_interval": "checkpoint.save_every",
+    "save_steps": "checkpoint.save_every",
+    "save_total_limit": "checkpoint.max_to_keep",
+    "scheduler": "optim.schedule",
+    "seq_length": "train.seq_len",
+    "sequence_length": "train.seq_len",
+    "text_column": "data.text_key",
+    "text_field": "data.text_key",
+    "tie_word_embeddings": "model.share_emb",
+    "total_steps": "train.steps",
+    "train.optimizer": "optim.name",
+    "train_files": "data.files",
+    "warmup": "optim.warmup_steps",
+    "warmup_iters": "optim.warmup_steps",
+    "wd": "optim.weight_decay",
+}
+
 
 def nearest(word: str, known: list[str] | tuple[str, ...], cutoff: float = 0.6) -> str | None:
     """The most similar of `known`, or None when none is similar."""
@@ -20,20 +121,40 @@ def _elsewhere(leaf: str, path: str) -> list[str]:
     return sorted(same, key=lambda known: -difflib.SequenceMatcher(None, path, known).ratio())
 
 
+def _alias(path: str, leaf: str) -> list[str]:
+    """The key that means what other programs call `path`, or its last part `leaf`."""
+    known = ALIASES.get(path) or ALIASES.get(leaf.lower().replace("-", "_"))
+    return [known] if known else []
+
+
+def dotted_key(path: str, value: str) -> str:
+    """What to say about a key that is written with dots.
+
+    Args:
+        path: of the key, from the top.
+        value: what it is set to, as YAML.
+    """
+    if path not in settings() and path not in sections() and not path.startswith("variables."):
+        return unknown_key(path)
+    *outer, leaf = path.split(".")
+    nested = " / ".join([*(f"{name}:" for name in outer), f"{leaf}: {value}"])
+    return f"a key has no dots; write it as a section: {nested} (a line each, indented below the one before)"
+
+
 def unknown_key(path: str) -> str:
     """What to say about a dotted key that does not exist.
 
-    A key of the same name in another section is the likeliest mistake, then a misspelling
-    beside it, then a misspelling anywhere.
+    A key of the same name in another section is the likeliest mistake, then the name that other programs use, then a
+    misspelling beside it, then a misspelling anywhere.
     """
     retired = predecessor.sentence(path)
     if retired is not None:
         return f"unknown key; {retired}; `chomp config migrate` rewrites the file"
     section, _, leaf = path.rpartition(".")
-    same = _elsewhere(leaf, path)
+    same = _elsewhere(leaf, path) or _alias(path, leaf)
     if section not in sections() and not same:
         section, leaf = _known_part(path)
-        same = _elsewhere(leaf, path)
+        same = _elsewhere(leaf, path) or _alias(path, leaf)
     if same:
         return f"unknown key; did you mean {' or '.join(same[:3])}?"
     beside = nearest(leaf, children(section))

@@ -6,6 +6,7 @@ field's declaration.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from chomp.config.problems import InvalidConfig, Problem
+from chomp.config.scalars import Words, written
 from chomp.config.schema import Config
 from chomp.config.spec import Setting, sections, settings
-from chomp.config.suggest import nearest, unknown_key
+from chomp.config.suggest import dotted_key, nearest, unknown_key
 from chomp.config.yaml_reader import Path, dotted, scalar
 
 Locate = Callable[[Path], tuple[str, int | None]]
@@ -70,13 +72,24 @@ def _problem(loc: Path, kind: str, value: Any, locate: Locate) -> Problem:
     path = dotted(loc)
     where, line = locate(loc)
     if kind == "extra_forbidden":
-        return Problem(path, unknown_key(path), where, line)
+        is_dotted = any("." in part for part in loc if isinstance(part, str))
+        message = dotted_key(path, _as_yaml(value)) if is_dotted else unknown_key(path)
+        return Problem(path, message, where, line)
     if path in sections():
         example = next(iter(sections()[path].kind.model_fields))
         message = f"expected a section with keys such as `{example}:` below it, got {describe(value)}"
         return Problem(path, message, where, line)
     setting = settings()[dotted(tuple(part for part in loc if isinstance(part, str)))]
     return Problem(path, misfit(setting, value, inside_list=isinstance(loc[-1], int)), where, line)
+
+
+def _as_yaml(value: Any) -> str:
+    """A short value as a user writes it; three dots for a long one."""
+    if isinstance(value, str):
+        text = written(Words(value), inline=False)
+    else:
+        text = json.dumps(value) if value is None or isinstance(value, bool | int | float) else ""
+    return text if 0 < len(text) <= 40 else "…"
 
 
 def misfit(setting: Setting, value: Any, *, inside_list: bool = False) -> str:

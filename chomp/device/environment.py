@@ -24,6 +24,8 @@ _REPORTED = re.compile(
 )
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|_KEY\b|AUTH", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+# Of the number of a GPU; Python refuses to read thousands.
+MOST_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def visible_gpus(probe: Probe, environ: Mapping[str, str]) -> tuple[Gpu, ...]:
         if name.startswith(("GPU-", "MIG-")):
             # A MIG instance's identifier does not name its card.
             chosen += [gpu for gpu in probe.gpus if name.startswith("MIG-") or (gpu.uuid or "").startswith(name)]
-        elif not name.isdecimal() or int(name) >= len(probe.gpus):
+        elif not name.isdecimal() or len(name) > MOST_DIGITS or int(name) >= len(probe.gpus):
             break  # CUDA ignores an invalid entry and all after it
         elif by_bus:
             chosen.append(probe.gpus[int(name)])

@@ -19,6 +19,7 @@ from chomp.config.validate import config_from_dict
 from chomp.data.tokenizers import Tokenizer, load_tokenizer
 from chomp.errors import CheckpointError, ConfigError
 from chomp.model.build import ModelDef, build_model
+from chomp.model.device import first_device
 from chomp.model.paths import named_leaves
 from chomp.record.manifest import CheckpointInfo, list_checkpoints, newest_good
 from chomp.record.rundir import RunDir, open_run_around
@@ -114,14 +115,15 @@ def load_trained(path: Path, *, on_host: bool = False, max_context: int | None =
         ConfigError: `max_context` is given and the model is no Llama.
     """
     run, info, config, tokenizer = _described(*find_checkpoint(path))
+    device = first_device()
     model = config.model if max_context is None else _with_window(config.model, max_context)
-    model_def = build_model(model, deterministic=True, backend=jax.default_backend())
+    model_def = build_model(model, deterministic=True, backend=device.platform)
     like = model_def.abstract()
     store = CheckpointStore(run.checkpoints, retention=Retention(max_to_keep=1), on_event=lambda event: None)
     if on_host:
         params = store.load_to_host(info, "params", dict(named_leaves(like)))
     else:
-        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        sharding = jax.sharding.SingleDeviceSharding(device)
         items, _ = store.load(info, {"params": with_sharding(dict(named_leaves(like)), sharding)}, verified=True)
         params = items["params"]
     return TrainedModel(run, info, config, tokenizer, model_def, fill(like, params))

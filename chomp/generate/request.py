@@ -5,9 +5,22 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from chomp.config.fields import MAX_NEW_TOKENS, MAX_SEED, MAX_TEMPERATURE
 from chomp.generate.sampling import SamplingOptions
+
+
+def _whole(text: str) -> str:
+    """Refuse half of a pair of `\\ud83d\\ude00`, which no file can hold and no tokenizer encodes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half of a surrogate pair at character {error.start:,}") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
 
 
 class Request(BaseModel):
@@ -15,13 +28,13 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    prompt: str = ""
-    max_tokens: Annotated[int, Field(ge=1)]
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    prompt: Text = ""
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
+    temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)]
     top_k: Annotated[int, Field(ge=1)] | None
     top_p: Annotated[float, Field(gt=0, le=1)] | None
-    stop: list[Annotated[str, Field(min_length=1)]]
-    seed: Annotated[int, Field(ge=0)]
+    stop: list[Annotated[Text, Field(min_length=1)]]
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
 
     @classmethod
     def defaults(cls, options: SamplingOptions, seed: int) -> Request:
@@ -43,17 +56,19 @@ class Request(BaseModel):
         """
         try:
             given = json.loads(line)
-            if not isinstance(given, dict):
-                raise ValueError("a line must be a JSON object")
-            return Request.model_validate({**self.model_dump(), **given})
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"a line must be a JSON object: {error}") from None
+        if not isinstance(given, dict):
+            raise ValueError("a line must be a JSON object")
+        try:
+            return Request.model_validate({**self.model_dump(), **given})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
                 raise ValueError(f"unknown field {place}; known are {', '.join(type(self).model_fields)}") from None
-            raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+            said = first["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{place}: {said}" if place else said) from None
 
     @property
     def options(self) -> SamplingOptions:

@@ -17,6 +17,7 @@ End = Literal["length", "end-of-text", "stop"]
 
 # Ids before the current ones that a tokenizer needs to decode them as in the whole text.
 CONTEXT_IDS = 6
+LOWEST_TEMPERATURE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class SamplingOptions:
     top_k: int | None = None
     top_p: float | None = None
     stop: tuple[str, ...] = ()
+
+    @property
+    def divisor(self) -> float:
+        """The temperature to divide logits by; 0, for the likeliest, where the quotient could overflow float32."""
+        return self.temperature if self.temperature >= LOWEST_TEMPERATURE else 0.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ def write(
         jax.numpy.asarray(prompt),
         options.max_new_tokens,
         key=jax.random.key(seed),
-        temperature=options.temperature,
+        temperature=options.divisor,
         top_k=options.top_k,
         top_p=options.top_p,
         eos_id=tokenizer.eos_id,
@@ -86,7 +92,7 @@ class Continuation:
         """Draw nothing yet."""
         self.tokens = 0
         self.end: End | None = None
-        draw = SamplingParams(options.temperature, options.top_k, options.top_p)
+        draw = SamplingParams(options.divisor, options.top_k, options.top_p)
         self._ids = tokens_as_they_come(model, prompt_ids, options.max_new_tokens, jax.random.key(seed), draw)
         self._eos_id, self._stop = tokenizer.eos_id, options.stop
         self._spelling = _Spelling(tokenizer, prompt_ids)

@@ -78,8 +78,7 @@ def tokens_as_they_come(
     """
     ids = jnp.asarray(prompt_ids, jnp.int32)[None]
     at_once = 1 << (ids.shape[1].bit_length() - 1)
-    capacity = 1 << (ids.shape[1] + max_new_tokens - 1).bit_length()
-    logits, memory = _prefilled(model, ids[:, :at_once], capacity)
+    logits, memory = _prefilled(model, ids[:, :at_once], _capacity(ids.shape[1], max_new_tokens))
     for place in range(at_once, ids.shape[1]):
         logits, memory = _advanced((model, ids[:, place]), memory)
     for left in reversed(range(max_new_tokens)):
@@ -107,3 +106,15 @@ def _drawn(
     logits: Float[Array, "1 vocab"], key: PRNGKeyArray, draw: SamplingParams
 ) -> tuple[Int[Array, " 1"], PRNGKeyArray]:
     return draw.next(logits, key)
+
+
+def remembered_bytes(model: Decoder, prompt_length: int, max_new_tokens: int) -> int:
+    """Memory that `tokens_as_they_come` keeps for one prompt and its continuation."""
+    ids = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    _, memory = eqx.filter_eval_shape(_prefilled, model, ids, _capacity(prompt_length, max_new_tokens))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(memory) if hasattr(leaf, "dtype"))
+
+
+def _capacity(prompt_length: int, max_new_tokens: int) -> int:
+    """Ids for which memory is kept: a power of two, so that prompts of many lengths share a program."""
+    return 1 << (prompt_length + max_new_tokens - 1).bit_length()

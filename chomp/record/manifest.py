@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chomp.errors import CheckpointError, ConfigError
-from chomp.record.rundir import RunDir, fsync_folder, write_whole
+from chomp.record.rundir import RunDir, fsync_folder, is_step, write_whole
 
 MANIFEST = "manifest.json"
 META = "meta.json"
@@ -107,7 +107,7 @@ def checkpoint_steps(folder: Path) -> list[int]:
 def _sealed(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return [path for path in folder.iterdir() if path.name.isdecimal() and (path / MANIFEST).exists()]
+    return [path for path in folder.iterdir() if is_step(path.name) and (path / MANIFEST).exists()]
 
 
 def read_info(folder: Path) -> CheckpointInfo:
@@ -170,7 +170,7 @@ def parse_resume(value: str) -> Resume:
     """
     if value in ("none", "latest"):
         return value
-    if value.isdecimal():
+    if is_step(value):
         return int(value)
     raise ConfigError(f"--resume {value}: expected none, latest or a step number")
 

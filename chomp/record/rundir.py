@@ -14,6 +14,8 @@ from chomp.errors import RunDirError
 from chomp.record.new_folder import free_path
 
 CHECKPOINTS = "checkpoints"
+# Of a step as text; Python refuses to read thousands.
+MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,13 @@ def open_run_around(path: Path) -> RunDir:
     Raises:
         RunDirError: there is no run.
     """
-    is_checkpoint = path.parent.name == CHECKPOINTS and path.name.isdecimal()
+    is_checkpoint = path.parent.name == CHECKPOINTS and is_step(path.name)
     return open_run(path.parent.parent if is_checkpoint else path)
+
+
+def is_step(text: str) -> bool:
+    """Whether a text is the number of a step."""
+    return text.isdecimal() and len(text) <= MOST_DIGITS
 
 
 def fresh_name(root: Path, source: str) -> Path:

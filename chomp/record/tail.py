@@ -15,7 +15,9 @@ LAST_ROWS_BYTES = 1 << 16
 # How much is read at each place of a thinned-out row file; longer than any row.
 ROW_BLOCK_BYTES = 4096
 # In a metrics row, and in the `step` event that has the same row.
-_LOSS = re.compile(rb'^\{(?:"v":\d+,"t":[\d.]+,"kind":"step",)?"step":\d+,"loss":(-?\d[-+.eE\d]*)', re.MULTILINE)
+_LOSS = re.compile(
+    rb'^\{(?:"v":\d+,"t":[\d.]+,"kind":"step",)?"step":\d+,"loss":(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)[,}]', re.MULTILINE
+)
 
 
 def read_tail(path: Path, limit: int) -> tuple[int, bytes]:

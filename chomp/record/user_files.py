@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
+
+from chomp.record.rundir import write_whole
 
 
 def state_file(name: str, environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -21,3 +26,25 @@ def user_file(environ: Mapping[str, str], variable: str, below_home: str, name: 
         except RuntimeError:
             return None
     return folder / "chomp" / name
+
+
+def keep_traceback(error: BaseException) -> Path | None:
+    """Write the traceback of an error into a new file of the state folder, else of the temporary one; None if neither.
+
+    Both outlive the folder of a dry run.
+    """
+    text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace")
+    name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    path = state_file(name)
+    try:
+        if path is None:
+            raise FileNotFoundError
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    except OSError:
+        try:
+            path = Path(tempfile.mkdtemp(prefix="chomp-")) / name
+            path.write_bytes(text)
+        except OSError:
+            return None
+    return path

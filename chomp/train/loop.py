@@ -11,6 +11,7 @@ from chomp.errors import ChompError, NonFiniteError
 from chomp.model.selfcheck import check_path
 from chomp.record.commands import CommandReader
 from chomp.record.events import Warned
+from chomp.record.user_files import keep_traceback
 from chomp.train.clock import TimeBudget
 from chomp.train.compilation import use_compilation_cache
 from chomp.train.control import AbortRequestedError, CommandQueue, StopRequestedError, StopSwitch
@@ -57,7 +58,10 @@ def run_training(request: RunRequest, hooks: Sequence[Hook] = ()) -> int:
                 outcome = outcome_of(error, last.step, switch.request, before_training=True)
             last.publish_end(outcome)
         if outcome.error is not None and not isinstance(outcome.error, ChompError):
-            tell(f"the traceback is in {claim.run.log}")
+            # The folder of a dry run is removed, and its log with it.
+            kept = keep_traceback(outcome.error) if request.dry_run else claim.run.log
+            if kept is not None:
+                tell(f"the traceback is in {kept}")
         claim.exit_code = outcome.exit_code
     return outcome.exit_code
 

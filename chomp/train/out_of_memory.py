@@ -42,7 +42,10 @@ class OutOfMemoryError(DeviceError):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on the device or on the host."""
-    if isinstance(error, jax.errors.JaxRuntimeError):
+    # A constant that cannot be made is a ValueError.
+    if isinstance(error, jax.errors.JaxRuntimeError) or (
+        isinstance(error, ValueError) and str(error).startswith("RESOURCE_EXHAUSTED")
+    ):
         text = str(error)
         return bool(_MARKS.search(text)) and not _OTHER.search(text)
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)

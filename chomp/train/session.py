@@ -23,6 +23,7 @@ from chomp.device import cuda_packages, environment_report, probe_gpus, problems
 from chomp.device.determinism import not_strict
 from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
+from chomp.model.device import first_device
 from chomp.model.flops import peak_flops
 from chomp.optim.build import Optimizer
 from chomp.record.events import Phase, RunStarted, Warned
@@ -214,18 +215,21 @@ def require_device(config: Config, misfits: Sequence[str] = ()) -> jax.Device:
     Raises:
         DeviceError: there is none, or only a CPU, which the configuration does not allow.
     """
-    try:
-        device = jax.devices()[0]
-    except RuntimeError as error:
-        raise DeviceError(f"JAX found no usable device: {str(error).splitlines()[0]}") from error
+    device = first_device()
     if device.platform == "cpu" and not config.train.allow_cpu and misfits:
         raise DeviceError(f"JAX does not use the GPU: {misfits[0]}")
     if device.platform == "cpu" and not config.train.allow_cpu:
         raise DeviceError(
-            "no GPU was found and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU, "
+            f"no GPU was found{_hidden()} and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU, "
             f"or run `{command_name()} probe` to see what is missing"
         )
     return device
+
+
+def _hidden() -> str:
+    """What may hide a GPU from JAX."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
 
 
 def _open_tokenizer(config: Config, run: RunDir, *, resuming: bool) -> Tokenizer:

@@ -201,3 +201,7 @@ def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == f"error: {run / 'events.jsonl'}: Is a directory\n"
     assert socket.gethostname() not in done.stdout
+    assert "no runs" not in done.stdout
+    make_run(tmp_path / "another", started())
+    done = run_here("runs", tmp_path)
+    assert (done.returncode, "another" in done.stdout) == (1, True)

@@ -7,6 +7,8 @@ import pytest
 from chomp.config import InvalidConfig, config_from_dict, parse_config
 from chomp.config.data import DataConfig
 from chomp.config.optim import OptimConfig
+from chomp.config.spec import sections, settings
+from chomp.config.suggest import ALIASES
 from tests.config.wrong import refusal
 
 
@@ -40,6 +42,26 @@ PLACES = [
         "c.yaml:1: qqqq: unknown key; the keys at the top are model, data, train, objective, optim, checkpoint, "
         "logging, debug, variables",
     ),
+    ("train:\n  learning_rate: 1e-3\n", "c.yaml:2: train.learning_rate: unknown key; did you mean optim.lr?"),
+    ("model:\n  n-layer: 3\n", "c.yaml:2: model.n-layer: unknown key; did you mean model.num_layers?"),
+    ("training:\n  x: 3\n", "c.yaml:1: training: unknown key; did you mean train?"),
+    ("train:\n  optimizer: lion\n", "c.yaml:2: train.optimizer: unknown key; did you mean optim.name?"),
+    (
+        "train.steps: 3\n",
+        "c.yaml:1: train.steps: a key has no dots; write it as a section: train: / steps: 3 (a line each, indented "
+        "below the one before)",
+    ),
+    (
+        "data:\n  tokenizer.kind: 'byte'\n",
+        "c.yaml:2: data.tokenizer.kind: a key has no dots; write it as a section: data: / tokenizer: / kind: byte (a "
+        "line each, indented below the one before)",
+    ),
+    (
+        "data.tokenizer: {kind: byte}\n",
+        "c.yaml:1: data.tokenizer: a key has no dots; write it as a section: data: / tokenizer: … (a line each, "
+        "indented below the one before)",
+    ),
+    ("train.stepz: 3\n", "c.yaml:1: train.stepz: unknown key; did you mean train.steps?"),
 ]  # fmt: skip
 
 TYPES = [
@@ -89,6 +111,8 @@ TYPES = [
     ),
     ("optim.name", "xyz", f"expected one of {', '.join(allowed(OptimConfig, 'name'))}, got the text 'xyz'"),
     ("logging.log_file", "''", "expected text that is not empty, got the text ''"),
+    ("logging.run_dir", "''", "expected text that is not empty, or null, got the text ''"),
+    ("data.tokens_eval_path", "''", "expected text that is not empty, or null, got the text ''"),
     (
         "model.compute_dtype",
         "float16",
@@ -108,6 +132,12 @@ TYPES = [
 @pytest.mark.parametrize(("text", "message"), PLACES)
 def test_unknown_key(text, message):
     assert refusal(text) == [message]
+
+
+def test_every_suggestion_is_a_setting():
+    assert set(ALIASES.values()) <= set(settings())
+    known = {name.rpartition(".")[2] for name in (*settings(), *sections())}
+    assert not known & set(ALIASES), "a key of the same name comes first"
 
 
 def _nested(path, value):

@@ -7,6 +7,18 @@ from tests.config.wrong import refusal
 
 VIOLATIONS = [
     (
+        "model:\n  model_dim: 1073741824\n",
+        "c.yaml:2: model.model_dim: expected a whole number of at most 536870912, got 1073741824",
+    ),
+    (
+        "train:\n  log_every: 99999999999999999999\n",
+        "c.yaml:2: train.log_every: expected a whole number of at most 2147483647, got 99999999999999999999",
+    ),
+    (
+        "model:\n  num_layers: 1001\n",
+        "c.yaml:2: model.num_layers: expected a whole number of at most 1000, got 1001",
+    ),
+    (
         "train:\n  batch_tokens: 10000\n",
         "c.yaml:2: train.batch_tokens: 10000 is not a multiple of train.batch_size x train.seq_len = 8 x 512 = 4096; "
         "8192 (grad_accum 2) and 12288 (grad_accum 3) are",

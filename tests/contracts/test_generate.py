@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chomp.cli.generate import command
+from chomp.cli.stdin import MOST_BYTES
 from chomp.generate.load import load_trained
 from tests.engine import dummy_config
 from tests.in_process import run
@@ -84,6 +85,40 @@ def test_what_cannot_be_meant_is_refused(trained: Path, tmp_path: Path) -> None:
     file.write_bytes(b"ab\xff")
     binary = generate(trained, "--prompt-file", file)
     assert (binary.exit_code, f"--prompt-file: {file} is not UTF-8 at byte 2" in binary.stderr) == (2, True)
+
+
+def test_a_bad_line_does_not_end_the_protocol(trained: Path) -> None:
+    lines = [
+        b'{"prompt": "\\ud83d"}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"seed": 99999999999999999999}',
+        b'{"max_tokens": 0}',
+        b'{"temperature": Infinity}',
+        b'{"stop": ["\\udc00"]}',
+        b" " * (MOST_BYTES + 2),
+        b'{"prompt": "b", "max_tokens": 2, "seed": 4294967295}',
+    ]
+    done = generate(trained, "--interactive", "--json", input=b"\n".join(lines))
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    problems = [line["problem"] for line in said if "problem" in line]
+    assert (done.exit_code, len(problems)) == (0, len(lines) - 1)
+    assert problems[:2] == ["prompt: half of a surrogate pair at character 0", "the line is not UTF-8 at byte 0"]
+    assert all(len(problem) < 300 and "\n" not in problem for problem in problems)
+    assert (said[-1]["tokens"], said[-1]["end"]) == (2, "length")
+
+
+def test_a_bad_line_does_not_end_a_conversation(trained: Path) -> None:
+    done = generate(trained, "--interactive", "--max-tokens", 2, input=b"one\n\xff\r\n\xed\xa0\xbd\ntwo")
+    first, second = done.stdout.splitlines()
+    assert (done.exit_code, first[:3], second[:3]) == (0, "one", "two")
+    assert done.stderr.count("error: the line is not UTF-8 at byte 0; it is left out\n") == 2
+
+
+@pytest.mark.parametrize("options", [("--temperature", 1e9), ("--temperature", 1e-40), ("--top-k", 10**40)], ids=str)
+def test_extreme_numbers_are_used(options: tuple[object, ...], trained: Path) -> None:
+    done = generate(trained, "--prompt", "a", "--max-tokens", 3, *options)
+    assert done.exit_code == 0, done.exception
 
 
 @pytest.mark.process

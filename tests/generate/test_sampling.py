@@ -19,6 +19,7 @@ from chomp.generate.request import Request
 from chomp.generate.sampling import Continuation, SamplingOptions, encode_prompt, longest_beginning, write
 from chomp.model.base import LanguageModel
 from chomp.model.build import build_model
+from chomp.model.decoding import remembered_bytes
 from tests.model.tiny import model_config
 
 TEXTS = st.text(alphabet=st.sampled_from("ab ñ€😀\u0301"), max_size=30)
@@ -112,6 +113,19 @@ def test_how_much_may_be_the_beginning_of_a_stop_text() -> None:
     assert longest_beginning("abc", ()) == 0
 
 
+@pytest.mark.parametrize("backend", ["dummy", "llama", "megalodon"])
+def test_the_memory_of_a_continuation_is_known_before_it_is_kept(backend: str) -> None:
+    made = model(backend)
+    kept = made.prefill(jax.numpy.zeros((1, 1), jax.numpy.int32), 64)[1]
+    arrays = [leaf for leaf in jax.tree.leaves(kept) if isinstance(leaf, jax.Array)]
+    assert remembered_bytes(made, 10, 50) == sum(leaf.nbytes for leaf in arrays)
+    assert remembered_bytes(made, 10, 2**24) >= remembered_bytes(made, 10, 50)
+
+
+def test_a_temperature_that_would_overflow_takes_the_likeliest() -> None:
+    assert [SamplingOptions(1, temperature).divisor for temperature in (0.0, 1e-40, 0.5)] == [0.0, 0.0, 0.5]
+
+
 def test_a_request_overrides_the_command_line() -> None:
     defaults = Request.defaults(SamplingOptions(9, 0.5, top_k=3, stop=("x",)), seed=1)
     asked = defaults.read(json.dumps({"prompt": "a", "temperature": 0, "top_k": None, "stop": ["y", "z"]}))
@@ -130,6 +144,10 @@ def test_a_request_overrides_the_command_line() -> None:
         ('{"top_p": 0}', "top_p: "),
         ('{"stop": [""]}', "stop.0: "),
         ('{"seed": "1"}', "seed: "),
+        ('{"seed": 4294967296}', "seed: Input should be less than or equal to 4294967295"),
+        ('{"seed": ' + "9" * 5000 + "}", "a line must be a JSON object"),
+        ('{"prompt": "\\udc00"}', "prompt: "),
+        ("[" * 100_000, "a line must be a JSON object"),
     ],
 )
 def test_a_request_that_cannot_be_served_is_one_sentence(line: str, problem: str) -> None:

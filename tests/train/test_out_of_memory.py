@@ -55,6 +55,7 @@ ON_GPU = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 7516192768 
         (jax.errors.JaxRuntimeError("INTERNAL: the library was not initialized: CUBLAS_STATUS_ALLOC_FAILED"), None),
         (MemoryError("Unable to allocate 11.9 GiB for an array with shape (40000, 40000)"), round(11.9 * GIB)),
         (MemoryError(), None),
+        (ValueError("RESOURCE_EXHAUSTED: Out of memory allocating 4000000000 bytes."), 4_000_000_000),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), None),
     ],
 )

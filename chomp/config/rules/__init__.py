@@ -7,10 +7,15 @@ about something that is allowed and may surprise.
 from collections.abc import Callable, Iterator
 
 from chomp.config.problems import Problem
-from chomp.config.rules import data, model, train
+from chomp.config.rules import data, model, numbers, train
 from chomp.config.schema import Config
 
-RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (*model.RULES, *data.RULES, *train.RULES)
+RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
+    *numbers.RULES,
+    *model.RULES,
+    *data.RULES,
+    *train.RULES,
+)
 NOTES: tuple[Callable[[Config], Iterator[str]], ...] = (*model.NOTES, *data.NOTES, *train.NOTES)
 
 __all__ = ["NOTES", "RULES"]

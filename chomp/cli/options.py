@@ -1,0 +1,52 @@
+"""Values of options that every command reads alike: paths that are not empty, finite numbers, text that is UTF-8."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+# Of seconds and temperatures: 30 years; timers of the operating system overflow at ten times that.
+MOST = 1e9
+
+
+class UserPath(click.Path):
+    """A path; an empty text is none, as an unset variable of a shell leaves it, and would mean the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("an empty path was given", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class FiniteFloat(click.FloatRange):
+    """A number within limits; `nan` would pass any comparison, and what follows overflows with a huge one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        if number > MOST:
+            self.fail(f"{value} is more than {MOST:,.0f}", param, ctx)
+        return number
+
+
+class Utf8Text(click.ParamType):
+    """Text of the command line; bytes that are not UTF-8 arrive there as lone surrogates."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            str(value).encode()
+        except UnicodeEncodeError as error:
+            self.fail(f"the text is not UTF-8 at character {error.start:,}", param, ctx)
+        return str(value)
+
+
+PATH = UserPath(path_type=Path)
+PATH_TEXT = UserPath()
+TEXT = Utf8Text()
+SECONDS = FiniteFloat(min=0, min_open=True)
