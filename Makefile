@@ -28,7 +28,7 @@ define install
 	} || { echo "uv could not; now with pip"; $$pip install --quiet --editable '.$(1)'; }
 endef
 
-.PHONY: help run test verify gpu-check compile-for-gpus check optimized fast soak lint types imports docs docs-check data bench bench-step clean
+.PHONY: help run train eval sample test verify gpu-check compile-for-gpus check optimized fast soak lint types imports docs docs-check data bench bench-step clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,22 @@ run: $(VENV)/.run ## Install, then train configs/quickstart.yaml: in the console
 	else \
 		exec $(BIN)/chomp train configs/quickstart.yaml; \
 	fi
+
+train: $(VENV)/.run ## Install, then train: make train CONFIG=configs/quickstart.yaml ARGS="-o train.steps=100".
+	@test -n "$(CONFIG)" || { echo "name a configuration: make train CONFIG=configs/quickstart.yaml" >&2; exit 2; }
+	$(BIN)/chomp train "$(CONFIG)" $(ARGS)
+
+# The newest run, with CONFIG the newest of that configuration.
+CHECKPOINT ?= $(patsubst %/,%,$(firstword $(shell ls -td runs/$(basename $(notdir $(CONFIG)))*/ 2>/dev/null)))
+has_run = @test -n "$(CHECKPOINT)" || { echo "there is no run; name one: make $@ CHECKPOINT=runs/NAME" >&2; exit 2; }
+
+eval: $(VENV)/.run ## Score the newest run, or: make eval CHECKPOINT=runs/NAME DATA=val.bin.
+	$(has_run)
+	$(BIN)/chomp eval "$(CHECKPOINT)" $(if $(DATA),-o data.backend=tokens -o data.tokens_eval_path="$(DATA)") $(ARGS)
+
+sample: $(VENV)/.run ## Generate text with the newest run, or: make sample CHECKPOINT=runs/NAME PROMPT="def ".
+	$(has_run)
+	$(BIN)/chomp generate "$(CHECKPOINT)" --prompt "$(PROMPT)" $(ARGS)
 
 # The checks run beside the tests; their output follows pytest's. Either failing fails the target.
 test: $(VENV)/.dev ## Install, then run the tests (without those marked soak) and every other check beside them.

@@ -13,12 +13,13 @@ prepare_environment()
 from chomp.config.load import load_config
 from chomp.record.commands import CommandReader
 from chomp.record.event_log import EventWriter
+from chomp.record.held_folder import HeldFolder
 from chomp.record.rundir import RunDir
 from chomp.sinks import Reporter, RowFiles, TerminalSink
 from chomp.train.clock import TimeBudget
 from chomp.train.compilation import use_compilation_cache
 from chomp.train.control import CommandQueue, StopSwitch
-from chomp.train.request import RunRequest
+from chomp.train.request import Claim, RunRequest
 from chomp.train.session import open_session
 from chomp.train.trainer import Trainer
 
@@ -29,14 +30,13 @@ QUICKSTART = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 def open_trainer(*overrides: str, config: Path = QUICKSTART) -> Iterator[Trainer]:
     """A compiled trainer with the sinks that a headless run has; its files are removed afterwards."""
     use_compilation_cache()
-    with TemporaryDirectory() as folder:
-        run = RunDir(Path(folder) / "run")
-        run.path.mkdir()
+    with TemporaryDirectory() as folder, HeldFolder(Path(folder)) as held:
+        run = RunDir(Path(folder))
         reporter = Reporter(EventWriter(run.events), [RowFiles(run), TerminalSink(io.StringIO())])
         request = RunRequest(loaded=load_config(config, overrides), run_dir=run.path)
         queue = CommandQueue(CommandReader(run.commands, since=0), reporter, StopSwitch())
         try:
-            with open_session(request, run, reporter, TimeBudget(), queue) as session:
+            with open_session(request, Claim(run, held), reporter, TimeBudget(), queue) as session:
                 trainer = Trainer(session)
                 trainer.compile(session.switch.check)
                 yield trainer

@@ -27,10 +27,21 @@ def command_name(program: str = "chomp") -> str:
     return program
 
 
+def printable(text: str) -> str:
+    """The text with bytes of file names that are not UTF-8 written as `\\xe9`: any terminal and any file takes it."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
 class ChompError(Exception):
     """Base of all errors that are reported as one sentence instead of a traceback."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(ChompError):

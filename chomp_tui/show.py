@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from chomp.errors import command_name
+from chomp.record.signals import NOTICE_SIGNALS
 from chomp.record.user_files import keep_traceback, state_file
 from chomp_tui.app import ChompApp
 from chomp_tui.platform.terminal import private_terminal
@@ -40,6 +41,9 @@ async def _until_closed(app: ChompApp) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.exit, None, 128 + number)
+    for number in NOTICE_SIGNALS:
+        # A cluster sends them to all processes of a job: the engines save, and the console stays.
+        loop.add_signal_handler(number, int)
     # Textual prints its errors with every local variable; ours go to a file, without them.
     app.error_console.quiet = True
     # Objects of the first screen stay: the garbage collector need not visit them again while a key waits.

@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 from chomp.cli import main
+from chomp.record.signals import HANDLED_SIGNALS
 from chomp.train.reporting import QUIET
 
 
@@ -50,7 +51,7 @@ def restored_state() -> Iterator[None]:
     """Restore what a command changes in its process: environment, signal handlers, logging and warnings."""
     loggers = [logging.getLogger(name) for name in (None, *QUIET)]
     logging_before = [(logger, logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
-    signals_before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signals_before = {number: signal.getsignal(number) for number in HANDLED_SIGNALS}
     with mock.patch.object(main, "leave", sys.exit), mock.patch.dict(os.environ), warnings.catch_warnings():
         try:
             yield

@@ -24,6 +24,7 @@ from chomp.config.model import ModelConfig
 from chomp.config.variants import POLICIES, Variant, as_written, variants
 from chomp.errors import ChompError, DeviceError
 from chomp.record.formatting import plural, size
+from chomp.record.temporary import no_temporary_folder
 
 MEASURED_SECONDS = 3.0
 # A smaller gain is noise.
@@ -226,7 +227,7 @@ def ask(request: Mapping[str, Any], deadline: float, environ: Mapping[str, str] 
         environ: of the child; this process's own if None.
     """
     answers: dict[str, Any] = {}
-    with tempfile.TemporaryFile() as errors:
+    with _errors_file() as errors:
         process = subprocess.Popen(
             # -P: a file of the working folder with the name of a library is not imported instead of it.
             [sys.executable, "-P", "-m", "chomp.analysis.trial"],
@@ -252,6 +253,14 @@ def ask(request: Mapping[str, Any], deadline: float, environ: Mapping[str, str] 
             late = time.monotonic() >= deadline
             answers |= {"late": True, "failed": "the time limit ended it"} if late else {"failed": _why(code, errors)}
     return answers
+
+
+def _errors_file() -> IO[bytes]:
+    """A file for what a child says on standard error."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise no_temporary_folder(error) from None
 
 
 def _converse(process: subprocess.Popen[str], request: Mapping[str, Any], answers: dict[str, Any]) -> None:

@@ -57,6 +57,7 @@ class Inspection:
     compiled_memory: dict[str, int] | None = None
     path_check: PathCheck | None = None
     card: CardReport | None = None
+    card_estimate: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, with all that is known of the memory in one place."""
@@ -100,6 +101,7 @@ def inspect(
     notes += compiled.notes if compiled else ()
     if card is not None and not compiles:
         notes += (f"not compiled for {card.name}: {HOW_TO_INSTALL}",)
+    memory = estimate_memory(blueprint)
     return Inspection(
         parameters=model_def.parameter_count,
         breakdown=model_def.parameter_breakdown(),
@@ -110,7 +112,7 @@ def inspect(
         recomputed_flops_per_token=model_def.recomputed_flops_per_token(config.train.seq_len),
         total_flops=flops * derived.total_tokens,
         peak_flops=peak_flops(device.device_kind, config.model.compute_dtype),
-        memory=estimate_memory(blueprint),
+        memory=memory,
         device=_device(device),
         schedule=schedule_points(config, kept, origin.step if origin is not None else None),
         optimizer=blueprint.optimizer.describe(),
@@ -122,7 +124,19 @@ def inspect(
         if compile_program
         else None,
         card=report_for(card, blueprint, say) if card is not None and compiles else None,
+        card_estimate=_by_shapes(memory, card) if card is not None and not compiles else None,
     )
+
+
+def _by_shapes(memory: MemoryEstimate, card: Card) -> dict[str, Any]:
+    """The estimate beside the memory of a card for which the step could not be compiled."""
+    return {
+        "name": card.name,
+        "memory_bytes": card.memory_bytes,
+        "pool_bytes": card.pool_bytes,
+        "estimated": memory.total,
+        "fits": memory.total <= card.pool_bytes,
+    }
 
 
 def _compile(blueprint: Blueprint) -> CompiledStep:

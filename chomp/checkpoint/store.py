@@ -5,10 +5,14 @@ A checkpoint is a folder `checkpoints/STEP/` with the items `params`, `opt`, `st
 name and renames the folder; then `chomp.record.manifest.seal` adds the description and,
 last, the manifest. Whatever happens in between, a folder without a manifest is no
 checkpoint and is cleared away by the next engine.
+
+An engine writes through the descriptor of its run directory: a save that is under way when the user renames the
+directory goes on in it, one after its removal fails, and no folder is made anew at the old path.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -16,7 +20,8 @@ import shutil
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +29,21 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from chomp.checkpoint.reasons import reason_in_words
 from chomp.checkpoint.retention import Retention
+from chomp.checkpoint.room import LEAST_SHARE, above_size_limit, bytes_needed, lacking_room, size_of
 from chomp.errors import CheckpointError
 from chomp.record.events import Checkpoint
-from chomp.record.manifest import MANIFEST, CheckpointInfo, list_checkpoints, seal, verify
+from chomp.record.held_folder import HeldFolder, by_name
+from chomp.record.manifest import MANIFEST, META, CheckpointInfo, list_checkpoints, seal, verify
 from chomp.record.new_folder import free_path
+from chomp.record.rundir import CHECKPOINTS, write_whole
 
 log = logging.getLogger("chomp.checkpoint")
 
 SET_ASIDE = "set-aside"
 UNFINISHED = re.compile(r"\d+(\.orbax-checkpoint-tmp.*)?")
 DATA_FILE = "position.json"
-# Arrays are compressed, so that a checkpoint may take a little more than the one before it.
-SPACE_MARGIN = 1.1
 # About how many parts an item is read in to save memory; each part costs about a quarter of a second.
 PARTS = 8
 
@@ -85,16 +92,33 @@ class CheckpointStore:
     One save is under way at a time. A failed save is reported through `on_event` as soon
     as it is known and kept for `take_failure`; it never raises out of a background thread
     unseen.
+
+    Args:
+        folder: where they are; for a run that this process holds, the folder `checkpoints` in `held`.
     """
 
-    def __init__(self, folder: Path, *, retention: Retention, on_event: Callable[[Checkpoint], None]):
-        # Orbax takes absolute paths only.
-        self.folder = folder.absolute()
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        retention: Retention,
+        on_event: Callable[[Checkpoint], None],
+        held: HeldFolder | None = None,
+    ):
+        self._folder = folder
+        self._held = held
+        # What Orbax and the file system are given; Orbax takes absolute paths only.
+        self._way = held.through / CHECKPOINTS if held is not None else folder.absolute()
         self._retention = retention
         self._on_event = on_event
         self._worker: threading.Thread | None = None
         self._failure: SaveFailure | None = None
         self._lock = threading.Lock()
+
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoints are now, as a user reads it."""
+        return (self._held.path / CHECKPOINTS if self._held is not None else self._folder).absolute()
 
     def prepare(self) -> None:
         """Create the folder and clear away what a killed engine left unfinished.
@@ -103,8 +127,8 @@ class CheckpointStore:
             CheckpointError: the folder cannot be written.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for path in self.folder.iterdir():
+            self._way.mkdir(parents=True, exist_ok=True)
+            for path in self._way.iterdir():
                 # Only names that a save gives: a copy that a user put here is not the engine's to remove.
                 if path.is_dir() and UNFINISHED.fullmatch(path.name) and not (path / MANIFEST).exists():
                     log.info("removing the unfinished checkpoint %s", path.name)
@@ -112,9 +136,47 @@ class CheckpointStore:
         except OSError as error:
             raise CheckpointError(f"cannot write checkpoints to {self.folder}: {error.strerror}") from None
 
+    def prove(self, items: Mapping[str, Any], last_step: int) -> str | None:
+        """Prove that checkpoints of `items` can be saved: there is room for one, and a tiny one is saved and deleted.
+
+        Returns:
+            A sentence if there may be too little room for the first one, whose size is not known exactly.
+
+        Raises:
+            CheckpointError: none can be saved.
+        """
+        needed, size = bytes_needed(self.infos()), size_of(items)
+        first = partial(lacking_room, self._way, self.folder, why=f"has {size:,} bytes before compression")
+        lacking = lacking_room(self._way, self.folder, needed) if needed else first(int(size * LEAST_SHARE))
+        problem = lacking or above_size_limit(items) or self._try(last_step)
+        if problem is not None:
+            # Of a run that has not begun, nothing stays that looks like one.
+            with contextlib.suppress(OSError):
+                self._way.rmdir()
+            raise CheckpointError(f"no checkpoint can be saved: {problem}; mend that, or choose another --run-dir")
+        tight = None if needed else first(size)
+        return f"there may be too little room: {tight}" if tight is not None else None
+
+    def _try(self, last_step: int) -> str | None:
+        """Save and delete a tiny checkpoint; the reason if that fails.
+
+        Its name is that of no step (a leading zero), and as long as the longest. A killed engine leaves it unfinished.
+        """
+        trial = self._way / f"0{last_step}"
+        try:
+            ocp.save_checkpointables(trial, {"params": {"trial": np.zeros(1)}, "data": DataState({})}, overwrite=True)
+            write_whole(trial / META, b"{}")
+            shutil.rmtree(trial)
+        except Exception as error:
+            log.error("a tiny checkpoint could not be saved", exc_info=error)
+            self._clear_away(trial.name)
+            return self._reason(error)
+        return None
+
     def infos(self) -> list[CheckpointInfo]:
         """The run's checkpoints, oldest first."""
-        return list_checkpoints(self.folder)
+        folder = self.folder
+        return [replace(info, path=folder / info.path.name) for info in list_checkpoints(self._way)]
 
     def has(self, step: int) -> bool:
         """Whether `step` is saved, according to its description."""
@@ -143,12 +205,12 @@ class CheckpointStore:
         self.wait()
         if self.has(step):
             return time.monotonic() - started
-        lacking = self._lacking_space()
-        if lacking is not None:
-            self._fail(step, lacking)
+        obstacle = self._obstacle()
+        if obstacle is not None:
+            self._fail(step, obstacle)
             return time.monotonic() - started
         self._on_event(Checkpoint(state="saving", step=step))
-        target = self.folder / str(step)
+        target = self._way / str(step)
         try:
             response = ocp.save_checkpointables_async(target, {**items, "data": DataState(data_state)}, overwrite=True)
         except Exception as error:  # noqa: BLE001 - Orbax raises many kinds; every one is reported as a failed save
@@ -163,21 +225,16 @@ class CheckpointStore:
             self.wait()
         return time.monotonic() - started if blocked is None else blocked
 
-    def _lacking_space(self) -> CheckpointError | None:
-        """The error if the disk has less space than the newest checkpoint takes; None if it has enough.
+    def _obstacle(self) -> Exception | None:
+        """Why a save need not be tried: the run directory is gone, or the disk has less room than a checkpoint takes.
 
         A disk that fills up during a save also fails the event log and the metrics.
         """
-        newest = next((info.bytes for info in reversed(self.infos()) if info.bytes), 0)
-        needed = int(newest * SPACE_MARGIN)
         try:
-            free = shutil.disk_usage(self.folder).free
-        except OSError:
-            # The save itself will say what is wrong with the folder.
-            return None
-        if free >= needed:
-            return None
-        return CheckpointError(f"{self.folder} has {free:,} bytes free, and a checkpoint needs {needed:,}")
+            self._way.mkdir(exist_ok=True)
+        except OSError as error:
+            return error
+        return lacking_room(self._way, self.folder, bytes_needed(self.infos()))
 
     def _finish(self, response: Any, target: Path, meta: dict[str, Any], started: float, blocked: float | None) -> None:
         """Complete a save that began at `started`; the caller waited `blocked` seconds, or waits still (None)."""
@@ -204,21 +261,29 @@ class CheckpointStore:
         for info in self._retention.surplus(self.infos()):
             try:
                 # Without its manifest it is no checkpoint, whatever interrupts the rest.
-                (info.path / MANIFEST).unlink()
-                shutil.rmtree(info.path)
+                (self._way / info.path.name / MANIFEST).unlink()
+                shutil.rmtree(self._way / info.path.name)
             except OSError as error:
                 log.warning("cannot delete checkpoint %d: %s", info.step, error.strerror)
                 continue
             self._on_event(Checkpoint(state="deleted", step=info.step, bytes=info.bytes))
 
     def _fail(self, step: int, error: Exception) -> None:
-        reason = reason_in_words(error)
+        reason = self._reason(error)
         log.error("saving step %d failed: %s", step, reason, exc_info=error)
-        for path in [self.folder / str(step), *self.folder.glob(f"{step}.orbax-checkpoint-tmp*")]:
-            shutil.rmtree(path, ignore_errors=True)
+        self._clear_away(str(step))
         with self._lock:
             self._failure = SaveFailure(step, reason)
         self._on_event(Checkpoint(state="failed", step=step, reason=reason))
+
+    def _reason(self, error: Exception) -> str:
+        """The reason of a failure, with the path that the user knows."""
+        return by_name(reason_in_words(error), self.folder.parent)
+
+    def _clear_away(self, name: str) -> None:
+        """Remove what is left of a failed save."""
+        for path in [self._way / name, *self._way.glob(f"{name}.orbax-checkpoint-tmp*")]:
+            shutil.rmtree(path, ignore_errors=True)
 
     def take_failure(self) -> SaveFailure | None:
         """The failure since the last call, once."""
@@ -289,12 +354,13 @@ class CheckpointStore:
 
     def _read(self, info: CheckpointInfo, wanted: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            return ocp.load_checkpointables(info.path.absolute(), dict(wanted))
+            # Orbax takes only names that are UTF-8.
+            with HeldFolder(info.path.parent) as held:
+                return ocp.load_checkpointables(held.through / info.path.name, dict(wanted))
         except Exception as error:
             log.exception("reading checkpoint %d failed", info.step)
-            raise CheckpointError(
-                f"checkpoint {info.step} ({info.path}) cannot be read: {reason_in_words(error)}"
-            ) from error
+            reason = by_name(reason_in_words(error), info.path.parent)
+            raise CheckpointError(f"checkpoint {info.step} ({info.path}) cannot be read: {reason}") from error
 
     def set_aside(self, after: int, label: str) -> list[int]:
         """Move the checkpoints of steps above `after` out of the way of a run that continues from there.
@@ -305,10 +371,10 @@ class CheckpointStore:
         if not beyond:
             return []
         # The name may be taken: attempts are counted in the event log, which a user may have cut short.
-        place = free_path(self.folder / SET_ASIDE / label)
+        place = free_path(self._way / SET_ASIDE / label)
         place.mkdir(parents=True)
         for info in beyond:
-            info.path.rename(place / info.path.name)
+            (self._way / info.path.name).rename(place / info.path.name)
         return [info.step for info in beyond]
 
 
@@ -331,26 +397,3 @@ def in_parts(sizes: Mapping[str, int]) -> list[set[str]]:
 def with_sharding(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     """`tree` of `ShapeDtypeStruct` with every leaf to be restored to `sharding`."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
-
-
-def reason_in_words(error: BaseException) -> str:
-    """One line for an error of the file system or of the libraries that write to it."""
-    texts = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in texts:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror + (f": {cause.filename}" if cause.filename else "")
-        texts.append(str(cause))
-        cause = cause.__cause__ or cause.__context__
-    whole = " ".join(texts)
-    for sign, words in (
-        ("No space left", "No space left on device"),
-        ("RESOURCE_EXHAUSTED", "No space left on device"),
-        ("Read-only file system", "Read-only file system"),
-        ("Permission denied", "Permission denied"),
-        ("File too large", "File too large: a size limit was reached"),
-    ):
-        if sign in whole:
-            return words
-    first = next((line.strip() for line in texts[0].splitlines() if line.strip()), type(error).__name__)
-    return first[:300]

@@ -81,4 +81,5 @@ def _keep(found: Comparison) -> None:
     try:
         save_comparison(found, path)
     except OSError as error:
-        click.echo(f"warning: the result was not kept: {path}: {error.strerror}", err=True)
+        way_out = "set XDG_STATE_HOME to a folder that you may write to"
+        click.echo(f"warning: the result was not kept: {path}: {error.strerror}; {way_out}", err=True)

@@ -11,7 +11,10 @@ import click
 from chomp.cli.options import PATH
 from chomp.config import Config, Derived, LoadedConfig, derive, derived_section, flatten, load_config, notes
 from chomp.config.json_schema import json_schema
+from chomp.config.load import read_text
 from chomp.config.reference import literal
+from chomp.errors import ChompError, ConfigError
+from chomp.record.formatting import plural
 
 _overrides = click.option(
     "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value; may be repeated."
@@ -21,7 +24,7 @@ _config_file = click.argument("config_file", metavar="CONFIG", type=PATH)
 
 @click.group("config")
 def command() -> None:
-    """Check a configuration, show its resolved values, print its JSON Schema."""
+    """Check a configuration, show its resolved values, rewrite a predecessor's, print the JSON Schema."""
 
 
 @command.command("check")
@@ -29,6 +32,10 @@ def command() -> None:
 @_overrides
 def check_command(config_file: Path, overrides: tuple[str, ...]) -> None:
     """Check CONFIG and print its main figures."""
+    _check(config_file, overrides)
+
+
+def _check(config_file: Path, overrides: tuple[str, ...] = ()) -> None:
     loaded = load_config(config_file, overrides)
     click.echo(f"OK {loaded.source}: {summary(loaded.config, derive(loaded.config))}")
     for note in notes(loaded.config):
@@ -53,6 +60,35 @@ def show_command(config_file: Path, overrides: tuple[str, ...], as_json: bool) -
         click.echo(resolved_yaml(loaded), nl=False)
 
 
+@command.command("migrate")
+@click.argument("file", metavar="FILE", type=PATH)
+@click.option("-d", "--output", metavar="NEW", type=PATH, help="Default: NAME.migrated.yaml beside FILE.")
+def migrate_command(file: Path, output: Path | None) -> None:
+    """Write FILE, a configuration of the predecessor (pszemraj/chomp), anew into NEW, and check it.
+
+    Comments and order stay. Each change is printed. Defaults of the predecessor that are others here are written out.
+    """
+    from chomp.config.migrate import migrated
+
+    if not file.is_file():
+        raise ConfigError(f"{file} is no file; name a configuration file")
+    text = read_text(file)
+    try:
+        text, changes = migrated(text)
+    except ChompError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    target = output or file.with_name(f"{file.stem}.migrated.yaml")
+    try:
+        with target.open("x", encoding="utf-8", newline="") as new:
+            new.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{target} exists; name another file with --output, or delete it") from None
+    for change in changes:
+        click.echo(change)
+    click.echo(f"{plural(len(changes), 'change')}, written to {target}")
+    _check(target)
+
+
 @command.command("schema")
 def schema_command() -> None:
     """Print the JSON Schema of configuration files, for editors."""
@@ -65,10 +101,11 @@ def summary(values: Config, derived: Derived) -> str:
     batch = f"{derived.grad_accum} x {train.batch_size} x {train.seq_len}"
     schedule = f"{optim.name}, warm-up {optim.warmup_steps:,}, {optim.schedule} decay {derived.decay_steps_effective:,}"
     vocabulary = f"{derived.vocab_size:,}" if derived.vocab_size is not None else "from the tokenizer"
-    return (
-        f"{values.model.backend} on {values.data.backend}; {train.steps:,} steps x {derived.tokens_per_step:,} tokens "
-        f"({batch}) = {derived.total_tokens:,} tokens; {schedule}; vocabulary {vocabulary}"
-    )
+    steps = f"{derived.tokens_per_step:,} tokens ({batch})"
+    length = f"{train.steps:,} steps x {steps} = {derived.total_tokens:,} tokens; {schedule}"
+    if train.epochs is not None:
+        length = f"{train.epochs} x the text in steps of {steps}; {optim.name}, warm-up {optim.warmup_steps:,}"
+    return f"{values.model.backend} on {values.data.backend}; {length}; vocabulary {vocabulary}"
 
 
 def resolved_yaml(loaded: LoadedConfig) -> str:

@@ -8,6 +8,7 @@ import sys
 from types import FrameType
 
 from chomp.errors import ChompError, DeviceError
+from chomp.record.signals import NOTICE_SIGNALS, STOP_SIGNALS
 
 # Equinox's run-time checks are host callbacks, which keep a program out of the compilation cache.
 # Token ids, the one thing they would guard, are checked on the host by the data pipeline.
@@ -21,14 +22,21 @@ BEFORE_IMPORT = {
 READ_AT_IMPORT = ("JAX_", "EQX_")
 
 
-def leave_on_signals() -> None:
-    """Before the engine handles signals there is nothing to save: end the process on a signal, with its exit code."""
+def leave_on_signals(*, notices: bool = False) -> None:
+    """Before the engine handles signals there is nothing to save: end the process on a signal, with its exit code.
+
+    Args:
+        notices: also on the signals of a cluster that will end the job; they do nothing otherwise.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
+    def go_on(number: int, frame: FrameType | None) -> None:
+        pass
+
+    for number in (*STOP_SIGNALS, *NOTICE_SIGNALS):
+        signal.signal(number, leave if notices or number in STOP_SIGNALS else go_on)
 
 
 def prepare_environment(*, strict_determinism: bool = False, imports_jax: bool = True) -> None:

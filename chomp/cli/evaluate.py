@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from chomp.cli.habits import checkpoint_source, says_instead
 from chomp.cli.options import PATH
 from chomp.record.formatting import elapsed
 
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
 
 @click.command("eval")
-@click.argument("source", metavar="RUN|CHECKPOINT", type=PATH)
+@checkpoint_source
+@click.argument("more", nargs=-1, metavar="", type=PATH)
+@click.option(
+    "--text",
+    "files",
+    multiple=True,
+    type=FILE,
+    metavar="FILE...",
+    help="Score the whole of these files instead: a text file is one document, a table has one in each row.",
+)
 @click.option(
     "-o",
     "--override",
@@ -22,8 +35,17 @@ from chomp.record.formatting import elapsed
     help="Change one value of the run's configuration, e.g. -o data.max_eval_samples=50.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Score the held-out text of a run with its newest checkpoint, or with CHECKPOINT."""
+@says_instead("--data", "-o data.tokens_eval_path=FILE scores another token file")
+@says_instead("--index", "the .idx file beside a .bin file is read with it; leave the option out")
+def command(
+    source: Path, more: tuple[Path, ...], files: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool
+) -> None:
+    """Score the held-out text of a run, or files, with its newest checkpoint or with CHECKPOINT."""
+    if more and not files:
+        raise click.UsageError(f"unexpected argument {more[0]}; name files to score with --text FILE...")
+    for path in more:
+        if not path.is_file():
+            raise click.UsageError(f"Invalid value for '--text': File '{path}' does not exist.")
     from chomp.cli.engine import prepare_environment
     from chomp.record.rundir import open_run_around
 
@@ -35,8 +57,9 @@ def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
     use_compilation_cache()
     trained = load_trained(source)
-    with open_heldout(trained, overrides) as score:
-        result = score(trained.params)
+    # `--text a.txt b.txt`: an option takes one value, and the others arrive as arguments.
+    with open_heldout(trained, overrides, files + more) as scoring:
+        result, coverage = scoring(trained.params), scoring.coverage
     row = {
         "step": trained.info.step,
         "loss": result.loss,
@@ -45,6 +68,7 @@ def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         "unigram_loss": result.unigram_loss,
         "tokens": result.tokens,
         "bytes": result.bytes,
+        "scored": asdict(coverage),
         "seconds": round(result.seconds, 3),
     }
     if as_json:
@@ -56,3 +80,4 @@ def command(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         f"({result.tokens:,} tokens, {result.bytes:,} bytes, {elapsed(result.seconds)}; "
         f"unigram baseline {result.unigram_loss:.4f})"
     )
+    click.echo(coverage.in_words())

@@ -9,12 +9,18 @@ from typing import Any
 
 import click
 
+from chomp.cli.habits import checkpoint_source, says_instead
 from chomp.cli.options import PATH
 from chomp.record.formatting import size
 
+_ONE_FORMAT = (
+    "each format is a folder of its own: `--to gguf --output FOLDER` writes a Llama with one residual stream, "
+    "`--to mhc --output FOLDER` one with several; no model can be both"
+)
+
 
 @click.command("export")
-@click.argument("source", metavar="RUN|CHECKPOINT", type=PATH)
+@checkpoint_source
 @click.option("--to", "name", metavar="FORMAT", help="Format, such as hf or gguf; --list shows all.")
 @click.option("-d", "--output", type=PATH, metavar="FOLDER", help="Output folder.")
 @click.option(
@@ -28,6 +34,8 @@ from chomp.record.formatting import size
 @click.option("--no-measure", is_flag=True, help="int8: do not score the held-out text before and after.")
 @click.option("--list", "only_list", is_flag=True, help="List possible formats, and why others are not possible.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@says_instead("--gguf", _ONE_FORMAT)
+@says_instead("--mhc", _ONE_FORMAT)
 def command(
     source: Path,
     name: str | None,

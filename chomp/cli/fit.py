@@ -62,6 +62,8 @@ def command(
     from chomp.config.load import load_config
 
     loaded = load_config(config, overrides)
+    if write and not config.is_file():
+        raise click.UsageError(f"--write needs a file, and {config} is the name of a preset; leave --write out")
     prepare_environment(imports_jax=False)
     search = Search(loaded.config, seconds, memory_limit)
     if not as_json:

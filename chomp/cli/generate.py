@@ -14,7 +14,8 @@ import click
 
 from chomp.cli.endings import complain
 from chomp.cli.engine import out_of_memory_of
-from chomp.cli.options import PATH, TEXT, FiniteFloat
+from chomp.cli.habits import checkpoint_source
+from chomp.cli.options import TEXT, FiniteFloat
 from chomp.cli.stdin import InputFile, read_lines, read_prompt, require_input, text_of
 from chomp.config.fields import MAX_NEW_TOKENS, MAX_SEED
 from chomp.errors import ChompError, DeviceError
@@ -35,7 +36,7 @@ ALWAYS_FITS = 1 << 14
 
 
 @click.command("generate")
-@click.argument("source", metavar="RUN|CHECKPOINT", type=PATH)
+@checkpoint_source
 @click.option("--prompt", type=TEXT, help="The prompt; without one the model starts a new document.")
 @click.option(
     "--prompt-file",
@@ -46,6 +47,8 @@ ALWAYS_FITS = 1 << 14
 @click.option("-i", "--interactive", is_flag=True, help="Continue each input line, until Ctrl-D.")
 @click.option(
     "--max-tokens",
+    "--max-new",
+    "max_tokens",
     default=128,
     show_default=True,
     type=click.IntRange(1, MAX_NEW_TOKENS),
@@ -59,6 +62,11 @@ ALWAYS_FITS = 1 << 14
     "--top-p",
     type=FiniteFloat(min=0, max=1, min_open=True),
     help="Sample from the most likely tokens with this total probability.",
+)
+@click.option(
+    "--max-context",
+    type=click.IntRange(min=1),
+    help="A Llama sees at most this many tokens before the one it generates; default: all.",
 )
 @click.option(
     "--stop", "stops", type=TEXT, multiple=True, metavar="TEXT", help="Stop before this text; may be repeated."
@@ -86,6 +94,7 @@ def command(
     temperature: float,
     top_k: int | None,
     top_p: float | None,
+    max_context: int | None,
     stops: tuple[str, ...],
     seed: int,
     as_json: bool,
@@ -98,7 +107,7 @@ def command(
     if interactive:
         require_input()
     text = read_prompt(prompt_file) if prompt_file is not None else prompt or ""
-    writer = Writer(_load(source))
+    writer = Writer(_load(source, max_context))
     click.echo(f"step {writer.trained.info.step} of {writer.trained.run.path}", err=True)
     from chomp.generate.sampling import SamplingOptions
 
@@ -113,7 +122,7 @@ def command(
         writer.stream(text, options, seed)
 
 
-def _load(source: Path) -> TrainedModel:
+def _load(source: Path, max_context: int | None) -> TrainedModel:
     from chomp.cli.engine import prepare_environment
     from chomp.record.rundir import open_run_around
 
@@ -123,7 +132,7 @@ def _load(source: Path) -> TrainedModel:
     from chomp.train.compilation import use_compilation_cache
 
     use_compilation_cache()
-    return load_trained(source)
+    return load_trained(source, max_context=max_context)
 
 
 def _typed() -> Iterator[str]:
@@ -156,6 +165,10 @@ class Writer:
     def __init__(self, trained: TrainedModel) -> None:
         """Combine the parameters with the static part of the model."""
         self.trained = trained
+        model, rows = trained.model_def.config, trained.config.train.seq_len
+        window = model.attention_window if model.backend == "llama" else None
+        # A Llama with a shorter window never sees more than it has learnt.
+        self._learnt = rows if window is None or window > rows else None
         self._model = trained.model_def.combine(trained.params)
 
     def stream(self, prompt: str, options: SamplingOptions, seed: int, *, stays: bool = False) -> None:
@@ -235,8 +248,20 @@ class Writer:
         ids = encode_prompt(tokenizer, prompt)
         if options.max_new_tokens > ALWAYS_FITS:
             self._require_memory(len(ids), options.max_new_tokens)
+        self._warn_of_length(len(ids) + options.max_new_tokens)
         self._begun = time.perf_counter()
         return tokenizer.decode(ids), Continuation(self._model, tokenizer, ids, options, seed)
+
+    def _warn_of_length(self, tokens: int) -> None:
+        """Say once that text will be longer than the model was trained on."""
+        if self._learnt is not None and tokens > self._learnt:
+            limit = "; --max-context limits what it sees" if self.trained.config.model.backend == "llama" else ""
+            click.echo(
+                f"warning: prompt and text may be {tokens} tokens long, and the model was trained on rows of "
+                f"{self._learnt} (train.seq_len){limit}",
+                err=True,
+            )
+            self._learnt = None
 
     def _require_memory(self, prompt_length: int, max_new_tokens: int) -> None:
         """Refuse a length whose memory the operating system would promise and not have."""

@@ -80,6 +80,8 @@ def command(
         click.echo(json.dumps(found.as_dict()))
         return
     click.echo(describe(found))
+    if loaded.config.train.epochs is not None:
+        click.echo(f"note: train.epochs: all figures are for {loaded.config.train.steps:,} steps", err=True)
     if chosen is not None:
         click.echo(describe_card(found, chosen, loaded.config.model.backend))
 

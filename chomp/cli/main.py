@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("chomp.cli.inspect", "Show parameters, tokens, schedule, FLOPs and memory of a configuration."),
     "fit": ("chomp.cli.fit", "Find the fastest micro-batch, recomputation and head chunk that fit."),
     "presets": ("chomp.cli.presets", "List known model shapes with their parameters and memory."),
-    "config": ("chomp.cli.config", "Check or show a configuration; print its schema."),
+    "config": ("chomp.cli.config", "Check, show or migrate a configuration; print its schema."),
     "probe": ("chomp.cli.probe", "Show GPUs, driver, and the environment they need."),
     "runs": ("chomp.cli.runs", "List runs."),
     "checkpoints": ("chomp.cli.checkpoints", "List and verify a run's checkpoints."),

@@ -31,6 +31,9 @@ STAGES = {"tokenizer": "training the tokenizer", "val": "val.bin", "train": "tra
 
 @click.command("prepare-data")
 @click.argument("text", nargs=-1, type=PATH_TEXT, metavar="[TEXT]...")
+@click.option(
+    "--text", "more_text", type=PATH_TEXT, multiple=True, metavar="TEXT", help="The same as TEXT; may be repeated."
+)
 @click.option("--stdlib", is_flag=True, help="Use the source files of Python's standard library as text.")
 @click.option("-d", "--output", required=True, type=PATH, metavar="FOLDER", help="Output folder.")
 @click.option(
@@ -56,10 +59,12 @@ STAGES = {"tokenizer": "training the tokenizer", "val": "val.bin", "train": "tra
     show_default=True,
     help="Invalid UTF-8 or a null text: stop with an error that names the place, or replace it.",
 )
+@click.option("--flat", is_flag=True, help="Also write all ids as 32-bit integers into one file, tokens.bin.")
 @click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Encoding threads; default: one per processor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def command(
     text: tuple[str, ...],
+    more_text: tuple[str, ...],
     stdlib: bool,
     output: Path,
     vocab_size: int | None,
@@ -67,6 +72,7 @@ def command(
     text_key: str,
     val_documents: int,
     on_bad_text: str,
+    flat: bool,
     workers: int | None,
     as_json: bool,
 ) -> None:
@@ -74,8 +80,10 @@ def command(
 
     FOLDER gets train.bin and val.bin, an .idx of document offsets beside each, tokenizer.json and metadata.json. Each
     document ends with the end-of-text id. After an interruption the same command continues; FOLDER is complete when
-    metadata.json exists.
+    metadata.json exists. With --flat it also gets tokens.bin: the ids of train.bin, then those of val.bin, as
+    little-endian 32-bit integers without a header, for other programs.
     """
+    text = (*text, *more_text)
     if stdlib == bool(text):
         raise click.UsageError("name text files, or pass --stdlib")
     if tokenizer is not None and vocab_size is not None:
@@ -83,6 +91,7 @@ def command(
     # The pool of the library's threads is made once, when it is first used.
     os.environ["RAYON_NUM_THREADS"] = str(workers or len(os.sched_getaffinity(0)))
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    from chomp.data.flat_tokens import write_flat
     from chomp.data.tokenize_corpus import CorpusPlan, prepare
 
     plan = CorpusPlan(
@@ -97,13 +106,15 @@ def command(
     try:
         with display.bars:
             written = prepare(plan, display.report)
+            if flat:
+                write_flat(output)
     except KeyboardInterrupt:
         click.echo(f"stopped; run the same command again to continue in {output}", err=True)
         raise
     if as_json:
         click.echo(json.dumps({"folder": str(output), **written.model_dump(exclude_none=True)}))
     else:
-        _conclude(output, written)
+        _conclude(output, written, flat=flat)
 
 
 def _source(text: tuple[str, ...], text_key: str, on_bad_text: Any) -> RandomAccessSource:
@@ -167,10 +178,14 @@ def _speed(progress: CorpusProgress) -> str:
     return f"{size(progress.fresh.bytes / seconds)}/s{tokens}"
 
 
-def _conclude(folder: Path, written: Metadata) -> None:
+def _conclude(folder: Path, written: Metadata, *, flat: bool) -> None:
+    from chomp.data.flat_tokens import FLAT
+
     for name, count in (("train", written.train), ("val", written.val)):
         ratio = f", {count.bytes / count.tokens:.3f} bytes per token" if count.tokens else ""
         click.echo(f"{name}.bin  {count.tokens:,} tokens of {count.documents:,} documents ({written.dtype}){ratio}")
+    if flat:
+        click.echo(f"{FLAT}  {written.train.tokens + written.val.tokens:,} tokens: train.bin, then val.bin (uint32)")
     tokenizer = "kind=byte" if written.tokenizer.kind == "byte" else "kind=file"
     path = "" if written.tokenizer.kind == "byte" else f" -o data.tokenizer.path={folder / 'tokenizer.json'}"
     click.echo(f"vocabulary {written.vocab_size:,} ids; tokenizer {written.tokenizer.digest[:12]}")

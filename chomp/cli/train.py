@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from chomp.cli.habits import TrainCommand, accepts_trainer_options, meant_overrides
 from chomp.cli.options import PATH
-from chomp.errors import ConfigError
+from chomp.errors import ConfigError, RunDirError
+
+if TYPE_CHECKING:
+    from chomp.config import LoadedConfig
 
 
-@click.command("train")
+@click.command("train", cls=TrainCommand)
 @click.argument("config", required=False, type=PATH)
 @click.option("--config", "config_option", type=PATH, help="The same as CONFIG.")
 @click.option(
@@ -18,12 +24,17 @@ from chomp.errors import ConfigError
 )
 @click.option("--run-dir", type=PATH, help="Run directory; default runs/CONFIG-DATE-TIME.")
 @click.option(
-    "--resume", default="none", show_default=True, metavar="none|latest|STEP", help="Continue the run in --run-dir."
+    "--resume",
+    default="none",
+    show_default=True,
+    metavar="none|latest|STEP|PATH",
+    help="Continue the run in --run-dir, or the run or checkpoint at PATH.",
 )
 @click.option(
     "--accept", multiple=True, metavar="KEY", help="Resume although this setting differs from the checkpoint's."
 )
 @click.option("--dry-run", is_flag=True, help="Build everything, compile, train one step, write nothing.")
+@accepts_trainer_options
 def command(
     config: Path | None,
     config_option: Path | None,
@@ -33,7 +44,11 @@ def command(
     accept: tuple[str, ...],
     dry_run: bool,
 ) -> int:
-    """Train CONFIG, or resume the run in --run-dir (CONFIG may then be left out)."""
+    """Train CONFIG, or resume the run in --run-dir (CONFIG may then be left out).
+
+    CONFIG is a YAML file, or the name of a preset. Options of other trainers, such as --max-steps or --batch-size, set
+    the setting that they name: docs/migration.md lists them.
+    """
     from chomp.cli.engine import leave_on_signals, prepare_environment
     from chomp.cli.loading import load_for_training
     from chomp.record.manifest import parse_resume
@@ -42,9 +57,16 @@ def command(
     if config is not None and config_option is not None:
         raise ConfigError(f"two configurations given, {config} and {config_option}; pass only one")
     chosen = config or config_option
-    loaded = load_for_training(chosen, overrides, run_dir if resume != "none" else None)
+    run_dir, resume = _named_run(run_dir, resume)
+    loaded = load_for_training(chosen, (*overrides, *meant_overrides()), run_dir if resume != "none" else None)
+    if chosen is not None and resume != "none":
+        loaded = _with_preset_of_run(loaded, chosen, run_dir)
+    if loaded.config.train.epochs is not None and resume == "none" and loaded.origins["train.steps"] != "default":
+        click.echo("note: train.epochs determines train.steps; the written one is not used", err=True)
     if dry_run and resume != "none":
         raise ConfigError("--dry-run starts from step 0; remove --resume")
+    if loaded.config.checkpoint.on_signal == "stop":
+        leave_on_signals(notices=True)
     chosen_resume = parse_resume(resume)
     prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
 
@@ -55,3 +77,50 @@ def command(
     return run_training(
         RunRequest(loaded=loaded, run_dir=run_dir, resume=chosen_resume, accept=accept, dry_run=dry_run)
     )
+
+
+def _named_run(run_dir: Path | None, resume: str) -> tuple[Path | None, str]:
+    """The run directory and where to resume: the path of a run or checkpoint in `--resume` names both."""
+    from chomp.record.rundir import open_run_around
+
+    path = Path(resume).expanduser()
+    if resume in ("none", "latest") or resume.isdecimal():
+        return run_dir, resume
+    if not path.exists():
+        if "/" not in resume:
+            return run_dir, resume
+        raise ConfigError(f"--resume {resume}: there is no run or checkpoint; pass latest, a step number, or its path")
+    run = open_run_around(path).path
+    if run_dir is not None and run_dir.expanduser().resolve() != run.resolve():
+        raise ConfigError(f"--resume {resume} is of the run {run}, and --run-dir is {run_dir}; leave --run-dir out")
+    return run, "latest" if run == path else path.name
+
+
+def _with_preset_of_run(loaded: LoadedConfig, path: Path, run_dir: Path | None) -> LoadedConfig:
+    """A configuration to resume with, whose preset has the values with which the run was started.
+
+    A version of chomp may bring other values under the same name.
+    """
+    from chomp.config import flatten, load_config, settings
+    from chomp.record.rundir import RunDir
+
+    folder = run_dir or loaded.config.logging.run_dir
+    if loaded.config.model.preset is None or folder is None:
+        return loaded
+    try:
+        saved = flatten(RunDir(Path(folder).expanduser()).load_resolved())
+    except RunDirError:
+        # The given configuration replaces one that is missing or damaged.
+        return loaded
+    if saved.get("model.preset") != loaded.config.model.preset:
+        return loaded
+    now = flatten(loaded.config)
+    brought = [name for name, origin in loaded.origins.items() if origin == "preset"]
+    before = {name: saved.get(name, settings()[name].default) for name in brought}
+    differing = [name for name, value in before.items() if value != now[name]]
+    if not differing:
+        return loaded
+    said = f"note: preset {saved['model.preset']} has changed, and the run keeps its own {', '.join(differing)}"
+    click.echo(said, err=True)
+    words = (f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in before.items())
+    return load_config(path, (*words, *loaded.overrides))

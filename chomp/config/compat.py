@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from chomp.config.spec import flatten, settings
 
+CONTENT = "data_fingerprint.*.content"
+"""Hashes of whole files, which checkpoints of older versions lack."""
 NOT_SETTINGS = ("data_fingerprint", "tokenizer_digest")
 """Parts of a checkpoint's identity that are not settings: known only once text and tokenizer are open."""
 
@@ -88,6 +90,8 @@ RULES: tuple[Rule, ...] = (
         for name in (
             "files",
             "local_text",
+            "eval_files",
+            "eval_text",
             "*path",
             "tokens_dtype",
             "hf_dataset",
@@ -103,7 +107,7 @@ RULES: tuple[Rule, ...] = (
     Rule("train.strict_determinism", "allowed", "another program is warned of, not refused"),
     *(
         Rule(f"train.{name}", "allowed", "the resulting value is compared")
-        for name in ("batch_tokens", "grad_accum", "deterministic")
+        for name in ("batch_tokens", "grad_accum", "deterministic", "epochs")
     ),
     Rule("train.seq_len", "incompatible", ORDER),
     *(Rule(f"train.{name}", "allowed", "a cadence") for name in ("log_every", "eval_every", "generate_*")),
@@ -135,12 +139,14 @@ class Difference:
 def compare(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
     """Every difference between two nested tables, each judged by the first rule that matches its path.
 
-    A setting that the checkpoint does not know yet had what is its default now; any other path that only one side has
-    counts as absent (None) on the other.
+    A setting that the checkpoint does not know yet had what is its default now, and older versions knew their text by
+    samples; any other path that only one side has counts as absent (None) on the other.
     """
     left, right = flatten(saved), flatten(now)
     differences = []
     for path in sorted(left.keys() | right.keys()):
+        if path not in left and fnmatch.fnmatchcase(path, CONTENT):
+            continue
         before, after = left.get(path, _default(path)), right.get(path)
         if before != after:
             rule = rule_for(path)

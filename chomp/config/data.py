@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import model_validator
 
 from chomp.config.fields import MAX_SEED, Section, section, setting
 
@@ -42,8 +44,18 @@ SOURCE_SETTINGS = {
 """
 
 
+ZYDA = {"hf_dataset": "Zyphra/Zyda-2", "hf_name": "sample-100BT"}
+"""What `backend: hf` alone means."""
+
+
 class DataConfig(Section):
     """Where text comes from and how it becomes fixed-shape batches."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _zyda(cls, values: Any) -> Any:
+        is_alone = isinstance(values, dict) and values.get("backend") == "hf" and values.get("hf_dataset") is None
+        return {**values, **{name: values.get(name) or value for name, value in ZYDA.items()}} if is_alone else values
 
     backend: Literal["local_text", "files", "hf", "stdlib", "tokens"] = setting(
         "stdlib",
@@ -52,7 +64,10 @@ class DataConfig(Section):
     )
     local_text: str | None = setting(None, "The text itself, for `backend: local_text`.", group="source")
     files: list[str] = setting(
-        [], "Paths and globs for `backend: files`: txt, jsonl, json, parquet, csv, or any text file.", group="source"
+        [],
+        "Paths and globs for `backend: files`: JSON lines, JSON, CSV, TSV, parquet, Arrow, and any text file; also "
+        "compressed (.gz, .zst, .bz2, .xz).",
+        group="source",
     )
     tokens_path: str | None = setting(
         None, "A file of token ids, or a folder of `chomp prepare-data`, for `backend: tokens`.", group="source"
@@ -69,7 +84,11 @@ class DataConfig(Section):
         "else uint32.",
         group="source",
     )
-    hf_dataset: str | None = setting(None, "Dataset on the hub, or a local folder in its layout.", group="source")
+    hf_dataset: str | None = setting(
+        None,
+        "Dataset on the hub, or a local folder in its layout; null: `Zyphra/Zyda-2`, by default its sample-100BT.",
+        group="source",
+    )
     hf_name: str | None = setting(None, "Configuration (subset) of the dataset.", group="source")
     hf_split: str = setting("train", "Split to train on.", group="source")
     hf_eval_split: str | None = setting(
@@ -113,6 +132,15 @@ class DataConfig(Section):
         None, "Cut each document after this many tokens; null never cuts.", unit="tokens", group="packing", gt=1
     )
 
+    eval_files: list[str] = setting(
+        [],
+        "Files to evaluate on, as `files`; empty holds out a part of the training text. For `files`, `local_text` and "
+        "`stdlib`.",
+        group="evaluation",
+    )
+    eval_text: str | None = setting(
+        None, "Text to evaluate on, in the configuration itself; null holds out a part.", group="evaluation"
+    )
     max_eval_samples: int = setting(
         1000, "Maximum number of documents used for evaluation.", unit="documents", group="evaluation", ge=1
     )

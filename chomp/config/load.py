@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from chomp.config.derive import check
 from chomp.config.overrides import BadOverride, parse_override
-from chomp.config.presets import expand_preset
+from chomp.config.presets import MODEL_PRESETS, expand_preset, preset_named, preset_text
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.schema import Config
 from chomp.config.spec import settings
@@ -48,13 +48,13 @@ def load_config(path: FilePath, overrides: Sequence[str] = ()) -> LoadedConfig:
     """Read and check a configuration file.
 
     Args:
-        path: the YAML file.
+        path: the YAML file, or the name of a preset where there is no such file.
         overrides: `KEY=VALUE` texts; the last one for a key wins.
 
     Raises:
         ConfigError: the file cannot be read; `InvalidConfig` lists what is wrong in it.
     """
-    return parse_config(_read(FilePath(path)), source=str(path), overrides=overrides)
+    return parse_config(read_text(FilePath(path)), source=str(path), overrides=overrides)
 
 
 def parse_config(text: str, *, source: str, overrides: Sequence[str] = ()) -> LoadedConfig:
@@ -67,8 +67,7 @@ def parse_config(text: str, *, source: str, overrides: Sequence[str] = ()) -> Lo
     reading.apply(overrides)
     values = reading.expand()
     written = {path for path in settings() if _has(values, path)}
-    if isinstance(values.get("model"), dict):
-        values = {**values, "model": expand_preset(values["model"])}
+    values = expand_preset(values)
     config = reading.build(values)
     origins = {path: reading.origin(path, path in written, _has(values, path)) for path in settings()}
     lines = {dotted(key): line for key, line in reading.document.lines.items()}
@@ -86,11 +85,19 @@ def parse_resolved(values: Mapping[str, Any], *, source: str, overrides: Sequenc
     return parse_config(text, source=source, overrides=overrides)
 
 
-def _read(path: FilePath) -> str:
+def read_text(path: FilePath) -> str:
+    """The text of a configuration file; a preset's name is one that sets nothing else.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        near = _similar_files(path)
+        preset = preset_named(str(path))
+        if preset is not None:
+            return preset_text(preset)
+        near = _similar_files(path) or preset_named(path.stem) or nearest(path.name, tuple(MODEL_PRESETS), cutoff=0.75)
         hint = f"; did you mean {near}?" if near else "; check the path"
         raise ConfigError(f"{path}: the configuration file does not exist{hint}") from None
     except IsADirectoryError:

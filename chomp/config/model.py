@@ -28,8 +28,8 @@ class ModelConfig(Section):
     )
     preset: ModelPreset | None = setting(
         None,
-        "A known model shape by name, with its architecture; explicit fields override the preset's. `chomp presets` "
-        "lists all.",
+        "A known model by name: its shape, and its optimizer and objective where they were published with it; explicit "
+        "fields override the preset's. `chomp presets` lists all.",
         group="architecture",
     )
 

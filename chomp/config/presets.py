@@ -1,8 +1,8 @@
-"""Known shapes, by the name `model.preset` takes.
+"""Known models, by the name `model.preset` takes: shapes, and optimizers and objectives where they were published.
 
 Each Megalodon is what `megalodon_jax.MegalodonConfig.from_upstream_NAME` (or `from_paper_7b`) builds,
 written out so that a configuration is read without importing JAX; a test compares them.
-Vocabulary and output size belong to the tokenizer and are not part of a shape.
+Vocabulary and output size belong to the tokenizer and are not part of a preset.
 """
 
 from __future__ import annotations
@@ -71,15 +71,16 @@ def _llama(layers: int, dim: int, heads: int, kv_heads: int, hidden: int, **othe
     return {**_LLAMA, **widths, "ffn_hidden_dim": hidden, **other}
 
 
-# What nanochat-rs, CharLM and a 270M trainer of 2025 call their models. Parameter counts that were printed
-# with them are not repeated: `chomp presets` counts.
+# What nanochat-rs, CharLM and a 270M trainer of 2025 call their models.
 _LLAMAS: Mapping[str, Mapping[str, Any]] = {
     "d20": _llama(6, 256, 4, 4, 768),
     "nano-125m": _llama(12, 768, 12, 12, 2176),
     "nano-1b": _llama(20, 2048, 16, 16, 5504),
-    "medium-3b": _llama(28, 2048, 32, 8, 7168),
-    "large-7b": _llama(32, 4096, 32, 8, 11_008),
-    "d20-e3-full": _llama(24, 768, 12, 12, 2688, share_emb=False),
+    # These two with as many key-value heads as heads, which gives the published 1.8 and 7.0 billion parameters.
+    "medium-3b": _llama(28, 2048, 32, 32, 7168),
+    "large-7b": _llama(32, 4096, 32, 32, 11_008),
+    # The published 244 million are those with a tied head.
+    "d20-e3-full": _llama(24, 768, 12, 12, 2688, residual_streams=2),
     "tiny-cpu": _llama(4, 256, 4, 4, 512),
     "micro": _llama(2, 128, 4, 2, 682),
     "small-50m": _llama(12, 512, 8, 2, 2728),
@@ -92,12 +93,86 @@ MODEL_PRESETS: Mapping[str, Mapping[str, Any]] = {
     **_LLAMAS,
 }
 
+# nanochat-rs: Muon at 0.02 for matrices, Lion at 1e-4 for the rest, constant for 80 % of the steps.
+_MUON_AND_LION: Mapping[str, Any] = {
+    "name": "muon",
+    "lr": 1e-4,
+    "schedule": "wsd",
+    "decay_shape": "cosine",
+    "min_lr_ratio": 0.1,
+    "muon": {"lr_scale": 200.0, "momentum": 0.95, "rest": "lion"},
+    "lion": {"b1": 0.9, "b2": 0.99},
+}
+_ADAMW: Mapping[str, Any] = {"name": "adamw", "schedule": "cosine"}
 
-def expand_preset(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The `model` section with its preset's values under the ones the user wrote.
+# The sections beside `model` that belong to a preset.
+_RECIPES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    **{
+        name: {"optim": _MUON_AND_LION} for name in ("d20", "nano-125m", "nano-1b", "medium-3b", "large-7b", "tiny-cpu")
+    },
+    # Three heads with weights 0.2, 0.1 and 0.05, here 0.35 for their mean; 35 % of the tokens are filtered out.
+    "d20-e3-full": {
+        "optim": _MUON_AND_LION,
+        "objective": {"mtp_heads": 3, "mtp_weight": 0.35, "token_filter_keep": 0.65},
+    },
+    **{name: {"optim": _ADAMW} for name in ("micro", "small-50m", "base-120m")},
+    "llama-270m": {"optim": {**_ADAMW, "lr": 3e-4}},
+}
 
+# Where it is not GPT-2's: large-7b's own, the tokenizer that nanochat-rs trains by default, and bytes.
+_VOCABULARIES: Mapping[str, int] = {
+    "large-7b": 128_000,
+    "tiny-cpu": 4096,
+    **dict.fromkeys(("micro", "small-50m", "base-120m"), 256),
+}
+
+
+def preset_vocabulary(name: str) -> int:
+    """The vocabulary size with which a preset was published."""
+    return _VOCABULARIES.get(name, 50_257)
+
+
+def preset_named(text: Any) -> str | None:
+    """The preset that is meant, in any case and with `_` for `-`; None where there is no such preset."""
+    known = {_folded(name): name for name in MODEL_PRESETS}
+    return known.get(_folded(text)) if isinstance(text, str) else None
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def expand_preset(values: Mapping[str, Any]) -> dict[str, Any]:
+    """All sections with the values of `model.preset` under those that the user wrote.
+
+    A file that names an optimizer gets no optimizer settings of the preset, whose learning rates are for its own.
     An unknown preset is left for validation to refuse.
     """
-    preset = model.get("preset")
-    shape = MODEL_PRESETS.get(preset, {}) if isinstance(preset, str) else {}
-    return {**shape, **model}
+    model = values.get("model")
+    name = preset_named(model.get("preset")) if isinstance(model, Mapping) else None
+    if name is None:
+        return dict(values)
+    brought: dict[str, Mapping[str, Any]] = {"model": MODEL_PRESETS[name], **_RECIPES.get(name, {})}
+    if isinstance(optim := values.get("optim"), Mapping) and "name" in optim:
+        brought.pop("optim", None)
+    under = {section: _under(preset, values.get(section)) for section, preset in brought.items()}
+    under["model"] = {**under["model"], "preset": name}
+    return {**values, **under}
+
+
+def _under(preset: Mapping[str, Any], written: Any) -> Any:
+    if written is None:
+        written = {}
+    if not isinstance(written, Mapping):
+        return written
+    nested = {
+        key: _under(value, written[key])
+        for key, value in preset.items()
+        if isinstance(value, Mapping) and key in written
+    }
+    return {**preset, **written, **nested}
+
+
+def preset_text(name: str) -> str:
+    """The configuration file that a preset's name in the place of a file means."""
+    return f"model:\n  preset: {name}\n"

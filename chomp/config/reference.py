@@ -46,7 +46,10 @@ parsed by the type of its key: `1e3` is 1000 for an integer key and text for a t
 longer text. `$$variables` is the literal text `$variables`. A variable may use other variables, and
 `-o variables.NAME=VALUE` changes it before it is used.
 
-**Presets.** `model.preset` fills in the shape of a published model; explicit fields override it.
+**Presets.** `model.preset` fills in the shape of a published model and, where these were published with it, the
+settings of its optimizer and objective. Explicit fields override it. A file that sets `optim.name` gets no optimizer
+settings of the preset. Names may be written in any case. In the place of a file, a preset's name means a file that sets
+nothing else: `chomp inspect nano-125m`.
 
 **Numbers and words.** `3e-4` and `10_000` are numbers. Without quotes `yes`, `no`, `on` and `off` are true and false,
 and `null`, `None` and `~` are null; quote them to keep the words.

@@ -23,6 +23,11 @@ class CheckpointConfig(Section):
         0, "Also keep this many checkpoints with the lowest evaluation loss.", unit="checkpoints", ge=0
     )
     async_save: bool = setting(True, "Write checkpoints in the background while training continues.")
+    on_signal: Literal["save", "stop"] = setting(
+        "save",
+        "On SIGUSR1, SIGUSR2 or SIGXCPU, which clusters send before they end a job: `save` and continue, or save and "
+        "`stop`.",
+    )
 
 
 class WandbConfig(Section):

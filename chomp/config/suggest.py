@@ -4,21 +4,8 @@ from __future__ import annotations
 
 import difflib
 
+from chomp.config import predecessor
 from chomp.config.spec import children, sections, settings
-
-# Keys of earlier versions that users' files may still contain.
-RETIRED = {
-    "model.softmax_dtype": "it is now called model.attention_softmax_dtype",
-    "model.gemm_backend": "the model library no longer has this option; delete the line",
-    "model.max_positions": "positions are no longer limited; delete the line",
-    "model.max_cache_len": "the cache follows model.chunk_size or model.attention_window; delete the line",
-    "model.cache_unbounded": "the cache follows model.chunk_size or model.attention_window; delete the line",
-    "data.grain_prefetch": "it is now called data.prefetch",
-    "data.tokenizer.hf_use_fast": "fast tokenizers are always used; delete the line",
-    "train.jit": "the step is always compiled; delete the line",
-    "logging.project": "it is now called logging.wandb.project",
-    "debug.nan_check": "the check is always on; set debug.nonfinite instead",
-}
 
 # What other programs of this field call a setting, in any section or in one: the key that means it here.
 ALIASES = {
@@ -160,8 +147,9 @@ def unknown_key(path: str) -> str:
     A key of the same name in another section is the likeliest mistake, then the name that other programs use, then a
     misspelling beside it, then a misspelling anywhere.
     """
-    if path in RETIRED:
-        return f"unknown key; {RETIRED[path]}"
+    retired = predecessor.sentence(path)
+    if retired is not None:
+        return f"unknown key; {retired}; `chomp config migrate` rewrites the file"
     section, _, leaf = path.rpartition(".")
     same = _elsewhere(leaf, path) or _alias(path, leaf)
     if section not in sections() and not same:

@@ -12,6 +12,14 @@ class TrainConfig(Section):
 
     seed: int = setting(0, "Seed of parameters, data order and dropout.", group="run", ge=0, le=MAX_SEED)
     steps: int = setting(1000, "Optimizer updates in the whole run.", unit="steps", group="run", gt=0, le=MAX_STEPS)
+    epochs: int | None = setting(
+        None,
+        "Passes over the training text; `steps` is then derived when the run starts, where the length of the text is "
+        "known: not for a stream.",
+        unit="passes",
+        group="run",
+        gt=0,
+    )
     allow_cpu: bool = setting(False, "Allow training on the CPU if there is no GPU.", group="run")
     deterministic: bool | None = setting(
         None, "true: no dropout; false: dropout and recomputation; null: true if all dropout rates are 0.", group="run"

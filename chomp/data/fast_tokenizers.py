@@ -1,8 +1,8 @@
-"""Tokenizers of the `tokenizers` library: a hub name or folder through transformers, or a `tokenizer.json`."""
+"""Tokenizers of the `tokenizers` library."""
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,18 @@ import numpy as np
 import tokenizers
 from jaxtyping import Int32
 
-from chomp.config.data import TokenizerConfig
-from chomp.data.tokenizer import Ids, Tokenizer, utf8
-from chomp.data.vocabulary import byte_lengths, can_cut_lines, special_ids
-from chomp.errors import ConfigError, DataError
+from chomp.data.control_tokens import (
+    TextEncoder,
+    covers_all_text,
+    from_parts,
+    keep_out_of_text,
+    unknown_id,
+    with_unknown,
+)
+from chomp.data.library_errors import translated
+from chomp.data.tokenizer import HIGHEST_ID, Ids, Tokenizer, utf8
+from chomp.data.vocabulary import Parts, byte_lengths, can_cut_lines
+from chomp.errors import DataError
 
 VOCABULARY_FILE = "tokenizer.json"
 LONG_TEXT = 1 << 20
@@ -25,22 +33,34 @@ PIECES_AT_ONCE = 64
 """Bounds the memory of encodings, which is many times that of their ids."""
 LINE_START = re.compile(r"(?<=\S\n)(?=[A-Za-z0-9])")
 """Where cutting changes no id: byte-level splitting never joins a single newline with a letter or digit after it."""
+SHOWN = 40
+"""Characters of text that a message shows."""
+ROLE_WORDS = {"pad": "padding", "bos": "begin-of-text", "eos": "end-of-text"}
+ENDS = "ends the run"
+NO_UNKNOWN = "it has no token for unknown text; add one to the tokenizer, or take such text out"
 
 
 class FastTokenizer(Tokenizer):
     """A `tokenizers.Tokenizer` with known special ids.
 
     Args:
-        backend: taken over; truncation and padding are switched off, special tokens spelled in text stay text.
+        backend: truncation and padding are switched off, special tokens spelled in text stay text.
+        name: for messages.
         kind: "hf" or "file", for the snapshot.
         pad_id, bos_id, eos_id: special ids, None where there are none.
         special: every id without text.
+        strict: refuse text that the vocabulary cannot tell from a special token, and text that a BPE without a token
+            for unknown text would leave out. Snapshots of earlier versions encode such text as they always did.
+
+    Raises:
+        ValueError: there are no ids, or ids that no vocabulary has.
     """
 
     def __init__(
         self,
         backend: tokenizers.Tokenizer,
         *,
+        name: str,
         kind: str,
         pad_id: int | None,
         bos_id: int | None,
@@ -49,17 +69,47 @@ class FastTokenizer(Tokenizer):
         add_bos: bool,
         add_eos: bool,
         vocab_size_multiple: int,
+        strict: bool = False,
     ):
         super().__init__(add_bos=add_bos, add_eos=add_eos, vocab_size_multiple=vocab_size_multiple)
         backend.no_truncation()
         backend.no_padding()
-        backend.encode_special_tokens = True
-        self._backend = backend
+        self._name = name
         self._kind = kind
         self._special = sorted(special)
-        self._can_cut = can_cut_lines(backend)
         self.pad_id, self.bos_id, self.eos_id = pad_id, bos_id, eos_id
-        self.vocab_size = 1 + max(backend.get_vocab(with_added_tokens=True).values())
+        self.vocab_size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        if not max(self._special, default=0) < self.vocab_size <= HIGHEST_ID:
+            raise ValueError(f"ids up to {self.vocab_size - 1:,}, special ones {self._special}")
+        # The file as it was given is what the snapshot and the digest are of.
+        self._content = backend.to_str().encode()
+        parts = json.loads(self._content)
+        self._can_cut = can_cut_lines(parts)
+        self._encoder = TextEncoder(backend, parts, self._special)
+        self._refused: dict[int, str] = {}
+        self._lacks_unknown = False
+        words = {index: ROLE_WORDS[role] for role, index in self.special_ids().items() if index is not None}
+        if strict:
+            for index in self._encoder.inseparable:
+                self._refused[index] = f"it is its {words.get(index, 'special')} token; choose another token for that"
+        if not covers_all_text(parts):
+            self._look_for_unknown(parts, words, strict)
+
+    def _look_for_unknown(self, parts: Parts, words: Mapping[int, str], strict: bool) -> None:
+        """Find what becomes of text that the vocabulary lacks."""
+        unknown, is_bpe = unknown_id(parts), parts["model"]["type"] == "BPE"
+        if unknown is not None:
+            if strict and (word := words.get(unknown)) is not None:
+                self._refused[unknown] = f"its token for unknown text is its {word} token; add one for unknown text"
+                self.notes = (f"the token for unknown text of {self._name} is its {word} token: such text {ENDS}",)
+            return
+        self._lacks_unknown = True
+        what = "is left out" if is_bpe and not strict else ENDS
+        self.notes = (f"{self._name} has no token for unknown text: text that its vocabulary lacks {what}",)
+        if is_bpe and strict:
+            parts, number = with_unknown(parts)
+            self._encoder = TextEncoder(from_parts(parts), parts, self._special)
+            self._refused[number] = NO_UNKNOWN
 
     @classmethod
     def from_snapshot(cls, folder: Path, settings: dict[str, Any]) -> "FastTokenizer":
@@ -67,9 +117,12 @@ class FastTokenizer(Tokenizer):
 
         Raises:
             OSError: a file is missing.
-            ValueError: a file is damaged.
+            Exception: a file is damaged, in whatever way the library says so.
         """
-        return cls(_read_vocabulary((folder / VOCABULARY_FILE).read_bytes()), **settings)
+        path = folder / VOCABULARY_FILE
+        return cls(
+            tokenizers.Tokenizer.from_str(path.read_bytes().decode("utf-8")), name=f"the tokenizer {path}", **settings
+        )
 
     def encode(self, text: str) -> Ids:
         if len(text) > LONG_TEXT and self._can_cut:
@@ -90,17 +143,43 @@ class FastTokenizer(Tokenizer):
         return [next(encoded) if len(text) <= LONG_TEXT else self.encode(text) for text in texts]
 
     def _encoded(self, texts: list[str]) -> list[Ids]:
-        # Unlike `encode_batch` this does not work out offsets, which saves a quarter of the time.
-        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
-        return [np.fromiter(ids := encoding.ids, np.int32, len(ids)) for encoding in encodings]
+        with translated(lambda reason: self._unencodable(texts, reason)):
+            found = self._encoder.encode(texts)
+        for text, ids in zip(texts, found, strict=True) if self._refused else ():
+            if np.isin(ids, list(self._refused)).any():
+                raise self._refusal(text)
+        return found
+
+    def _refusal(self, text: str) -> DataError:
+        """Names the first part of a text whose id is refused."""
+        index, (start, end) = next(
+            (index, span) for index, span in self._encoder.encode_with_places(text) if index in self._refused
+        )
+        return DataError(f"{self._name} cannot encode {text[start:end][:SHOWN]!r}: {self._refused[index]}")
+
+    def _unencodable(self, texts: list[str], reason: str) -> DataError:
+        """Names the first word that the library refuses to encode."""
+        text = next(filter(self._fails, texts), texts[0])
+        word = next(filter(self._fails, text.split()), text)
+        why = NO_UNKNOWN if self._lacks_unknown else reason
+        return DataError(f"{self._name} cannot encode {word[:SHOWN]!r}: {why}")
+
+    def _fails(self, text: str) -> bool:
+        try:
+            with translated(DataError):
+                self._encoder.encode([text])
+        except DataError:
+            return True
+        return False
 
     def decode(self, ids: Any) -> str:
         known = np.asarray(ids, np.int64).reshape(-1)
         known = known[(known >= 0) & (known < self.vocab_size) & ~np.isin(known, self._special)]
-        return str(self._backend.decode(known.tolist(), skip_special_tokens=True))
+        with translated(lambda reason: DataError(f"{self._name} cannot decode ids: {reason}; replace the tokenizer")):
+            return str(self._encoder.backend.decode(known.tolist(), skip_special_tokens=True))
 
     def byte_lengths(self) -> Int32[np.ndarray, " vocab"]:
-        return byte_lengths(self._backend, self._special, self.padded_vocab_size)
+        return byte_lengths(json.loads(self._content), self._special, self.padded_vocab_size)
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -109,11 +188,19 @@ class FastTokenizer(Tokenizer):
             "bos_id": self.bos_id,
             "eos_id": self.eos_id,
             "special": self._special,
+            # Left out where it makes no difference, so that the digest is that of earlier versions.
+            **({"strict": True} if self._refused else {}),
             **self._common_settings(),
         }
 
     def files(self) -> dict[str, bytes]:
-        return {VOCABULARY_FILE: self._backend.to_str().encode()}
+        return {VOCABULARY_FILE: self._content}
+
+    def separated(self) -> Parts:
+        """The `tokenizer.json` by which the library encodes as this tokenizer does, with `encode_special_tokens`."""
+        parts = json.loads(self._content)
+        separated = keep_out_of_text(parts, self._special, from_parts(parts).model)
+        return separated.parts if separated.cut is None else separated.cut
 
 
 def pieces(text: str) -> Iterator[str]:
@@ -125,113 +212,3 @@ def pieces(text: str) -> Iterator[str]:
         utf8(text[start:stop])
         yield text[start:stop]
         start = stop
-
-
-def tokenizer_from_file(config: TokenizerConfig) -> FastTokenizer:
-    """The tokenizer of `data.tokenizer.path`.
-
-    Raises:
-        ConfigError: no path, or a required special token is not in the file.
-        DataError: the file is missing or not a tokenizer.
-    """
-    path, content = vocabulary_file(config)
-    try:
-        backend = _read_vocabulary(content)
-    except ValueError as error:
-        raise DataError(
-            f"{path} is not a tokenizer.json: {error}; data.tokenizer.path needs a file written by the tokenizers "
-            f"library"
-        ) from None
-    roles = special_ids(backend, path.with_name("tokenizer_config.json"))
-    return _checked(backend, f"the tokenizer {path}", "file", roles, config)
-
-
-def vocabulary_file(config: TokenizerConfig) -> tuple[Path, bytes]:
-    """Where the `tokenizer.json` of `data.tokenizer.path` is, and what it holds.
-
-    Raises:
-        ConfigError: no path.
-        DataError: the file cannot be read.
-    """
-    if config.path is None:
-        raise ConfigError("data.tokenizer.path is missing: `kind: file` needs the path of a tokenizer.json")
-    path = Path(config.path).expanduser()
-    try:
-        return path, path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read the tokenizer {path}: {error.strerror}; check data.tokenizer.path") from None
-
-
-def tokenizer_from_hub(config: TokenizerConfig) -> FastTokenizer:
-    """The tokenizer of `data.tokenizer.hf_name_or_path`, through transformers.
-
-    Raises:
-        ConfigError: no name, no fast version, or a required special token is missing.
-        DataError: it cannot be found, reached or read.
-    """
-    name = config.hf_name_or_path
-    if name is None:
-        raise ConfigError("data.tokenizer.hf_name_or_path is missing: `kind: hf` needs a hub name or a local folder")
-    folder = Path(name).expanduser()
-    if name.startswith((".", "/", "~")) and not folder.is_dir():
-        raise DataError(f"the tokenizer folder {name} does not exist; check data.tokenizer.hf_name_or_path")
-    from transformers import AutoTokenizer
-
-    try:
-        loaded = AutoTokenizer.from_pretrained(
-            str(folder) if folder.is_dir() else name,
-            revision=config.hf_revision,
-            trust_remote_code=config.hf_trust_remote_code,
-            use_fast=True,
-        )
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, ImportError, RuntimeError) as error:
-        first = str(error).strip().split("\n")[0].rstrip(".")
-        raise DataError(
-            f"cannot load the tokenizer {name}: {first}; check data.tokenizer.hf_name_or_path, the network, and "
-            f"whether the tokenizer needs data.tokenizer.hf_trust_remote_code"
-        ) from error
-    if not getattr(loaded, "is_fast", False):
-        raise ConfigError(
-            f"the tokenizer {name} has no fast version (tokenizer.json), which chomp needs; choose another "
-            f"data.tokenizer.hf_name_or_path"
-        )
-    roles = {"pad": loaded.pad_token_id, "bos": loaded.bos_token_id, "eos": loaded.eos_token_id}
-    return _checked(loaded.backend_tokenizer, f"the tokenizer {name}", "hf", roles, config)
-
-
-def _read_vocabulary(content: bytes) -> tokenizers.Tokenizer:
-    """Parse a `tokenizer.json`; ValueError if it is none."""
-    json.loads(content)
-    try:
-        return tokenizers.Tokenizer.from_str(content.decode("utf-8"))
-    except Exception as error:  # the library raises plain Exception for every malformed file
-        raise ValueError(str(error)) from error
-
-
-def _checked(
-    backend: tokenizers.Tokenizer,
-    name: str,
-    kind: str,
-    roles: dict[str, int | None],
-    config: TokenizerConfig,
-) -> FastTokenizer:
-    for role, wanted in (("bos", config.add_bos), ("eos", config.add_eos)):
-        if wanted and roles[role] is None:
-            word = "begin" if role == "bos" else "end"
-            raise ConfigError(
-                f"{name} has no {word}-of-text token, but data.tokenizer.add_{role} is true; set it to false or add "
-                f"the token to the tokenizer"
-            )
-    special = {index for index, token in backend.get_added_tokens_decoder().items() if token.special}
-    special.update(index for index in roles.values() if index is not None)
-    return FastTokenizer(
-        backend,
-        kind=kind,
-        pad_id=roles["pad"],
-        bos_id=roles["bos"],
-        eos_id=roles["eos"],
-        special=list(special),
-        add_bos=config.add_bos,
-        add_eos=config.add_eos,
-        vocab_size_multiple=config.vocab_size_multiple,
-    )

@@ -60,6 +60,11 @@ class Selection:
         chosen = len(self._positions)
         return len(self._source) - chosen if self._complement else chosen
 
+    @property
+    def of(self) -> int:
+        """Number of documents of the whole source."""
+        return len(self._source)
+
     def position(self, index: int) -> int:
         """Position in the source of the selection's document number `index`."""
         if self._complement:

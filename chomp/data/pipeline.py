@@ -95,6 +95,12 @@ class DataPipeline:
         packed = pack(self.train_documents(), self._plan, self._corpus, data, self._seed if data.shuffle else None)
         return PrefetchDataset(packed, size=data.prefetch)
 
+    def count_train_tokens(self) -> int:
+        """Tokens that one pass over random-access training text packs; the text is encoded for it."""
+        train, plan = self._text.train, self._plan
+        lengths = (len(plan.encode(train[index])) for index in range(len(train)))
+        return sum(min(length, plan.max_tokens or length) for length in lengths if length >= plan.min_tokens)
+
     def train_documents(self) -> grain.IterDataset[Document]:
         """Training documents in the order in which they are packed."""
         data, seed = self._config.data, self._seed % 2**31

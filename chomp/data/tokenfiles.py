@@ -3,12 +3,14 @@
 `chomp prepare-data` writes a folder with `train.bin`, `val.bin`, an `.idx` beside each, `tokenizer.json` and, last,
 `metadata.json`. Files of other programs are read too: a flat file; one with an `.idx` (int64,
 little-endian, where each document begins and where the last one ends, counted in ids); a folder with `train.bin`,
-`val.bin` and a `metadata.json` that names a `vocab_size`, from which the width of ids follows.
+`val.bin` and a `metadata.json` that names a `vocab_size`, from which the width of ids follows, or without one where
+`data.tokens_dtype` names the width.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +19,14 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from chomp.data.sources.formats import check_pointer
 from chomp.errors import DataError
 
 METADATA = "metadata.json"
 FORMAT = "chomp-tokens"
 VERSION = 1
 TOKENIZER = "tokenizer.json"
+UNFINISHED = ".unfinished"
 OFFSET = np.dtype("<i8")
 DTYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 
@@ -115,12 +119,12 @@ def find_token_files(path: Path, dtype: str, val: Path | None = None) -> TokenFi
     """Find the token files at `path`.
 
     Args:
-        path: a file, or a folder with a `metadata.json`.
+        path: a file, or a folder.
         dtype: a key of `DTYPES`, or "auto": as the metadata say; else bytes where there is an `.idx`, else uint32.
         val: a file of its own to evaluate on.
 
     Raises:
-        DataError: a folder has no metadata, or invalid ones.
+        DataError: a folder has no metadata and `dtype` is "auto", or it has invalid ones.
     """
     found = _in_folder(path, dtype) if path.is_dir() else _beside(path, dtype)
     if val is None:
@@ -150,15 +154,37 @@ def _in_folder(folder: Path, dtype: str) -> TokenFiles:
     try:
         values = json.loads(place.read_bytes())
     except FileNotFoundError:
-        raise DataError(
-            f"{folder} has no {METADATA}: chomp prepare-data writes it last; run the command again, or "
-            f"name a token file in data.tokens_path"
-        ) from None
+        return _bare(folder, dtype)
     except (OSError, ValueError) as error:
         raise DataError(f"{place} cannot be read: {error}") from None
     if isinstance(values, dict) and "format" in values:
         return _prepared(folder, values, dtype)
     return _foreign(folder, values, dtype)
+
+
+def _bare(folder: Path, dtype: str) -> TokenFiles:
+    """`train.bin` and `val.bin` of scripts that write no metadata."""
+    train, val = folder / "train.bin", folder / "val.bin"
+    index = train.with_suffix(".idx")
+    is_whole = train.is_file() and not (folder / UNFINISHED).exists()
+    if is_whole and dtype == "auto" and not index.is_file():
+        raise DataError(
+            f"{folder} has train.bin and no {METADATA}, which would name the id type; set data.tokens_dtype to uint16 "
+            f"(nanoGPT's scripts), uint32 or uint8"
+        )
+    if not is_whole or (dtype == "auto" and not _counts_bytes(index, train)):
+        raise DataError(
+            f"{folder} has no {METADATA}: chomp prepare-data writes it last; run the command again, or "
+            f"name a token file in data.tokens_path"
+        )
+    return TokenFiles(_beside(train, dtype).train, _beside(val, dtype).train if val.is_file() else None)
+
+
+def _counts_bytes(index: Path, file: Path) -> bool:
+    """Whether an offset index ends where a file of single bytes ends."""
+    with index.open("rb") as offsets:
+        offsets.seek(max(0, index.stat().st_size - OFFSET.itemsize))
+        return int.from_bytes(offsets.read(), "little") == file.stat().st_size
 
 
 def read_metadata(folder: Path) -> Metadata:
@@ -196,24 +222,42 @@ def _foreign(folder: Path, values: Any, dtype: str) -> TokenFiles:
     """`train.bin` and `val.bin` of scripts like nanoGPT's; only the id width is read from their metadata."""
     size = values.get("vocab_size") if isinstance(values, dict) else None
     if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
-        raise DataError(f"{folder / METADATA} has no vocab_size, which determines the id type")
+        size = None
+    if size is None and dtype == "auto":
+        raise DataError(
+            f"{folder / METADATA} has no vocab_size, which determines the id type; set data.tokens_dtype to uint16 "
+            f"(nanoGPT's scripts), uint32 or uint8"
+        )
     # Those scripts write uint16 up to 65,535 and never bytes.
-    width: Any = dtype if dtype != "auto" else "uint16" if size <= (1 << 16) - 1 else "uint32"
+    width: Any = dtype if size is None or dtype != "auto" else "uint16" if size <= (1 << 16) - 1 else "uint32"
     val = folder / "val.bin"
     return TokenFiles(
         TokenFile(folder / "train.bin", width), TokenFile(val, width) if val.is_file() else None, vocab_size=size
     )
 
 
-def map_ids(file: TokenFile) -> np.ndarray:
-    """The ids of a file, memory-mapped; its size is checked.
+class IdFile:
+    """The ids of a token file, read by position.
+
+    Reads are copies, not a memory map: a file that is cut off meanwhile would end the process by a signal.
+
+    Args:
+        file: the file; its size is checked.
 
     Raises:
-        DataError: it is missing, empty, of a size that holds no whole ids, or not as large as its metadata say.
+        DataError: it is missing, empty, a Git LFS pointer, of a size that holds no whole ids, or not as large as its
+            metadata say.
     """
-    name, width = f"the token file {file.path}", DTYPES[file.dtype].itemsize
-    try:
-        size = file.path.stat().st_size
+
+    def __init__(self, file: TokenFile):
+        self.path, self.dtype = file.path, DTYPES[file.dtype]
+        name, width = f"the token file {file.path}", self.dtype.itemsize
+        try:
+            self._file = file.path.open("rb", buffering=0)
+            size = os.fstat(self._file.fileno()).st_size
+            check_pointer(file.path, os.pread(self._file.fileno(), 64, 0))
+        except OSError as error:
+            raise DataError(f"cannot read {name}: {error.strerror}; check data.tokens_path") from None
         if size == 0:
             raise DataError(f"{name} is empty; check data.tokens_path")
         if size % width:
@@ -221,14 +265,36 @@ def map_ids(file: TokenFile) -> np.ndarray:
                 f"{name} has {size} bytes, which is not a whole number of {file.dtype} ids of {width} bytes; check "
                 f"data.tokens_dtype, or whether the file was cut off"
             )
-        if file.counted is not None and size != file.counted.tokens * width:
+        self._tokens = size // width
+        if file.counted is not None and self._tokens != file.counted.tokens:
             raise DataError(
-                f"{name} has {size // width:,} ids, but {file.path.with_name(METADATA)} says {file.counted.tokens:,}; "
+                f"{name} has {self._tokens:,} ids, but {file.path.with_name(METADATA)} says {file.counted.tokens:,}; "
                 f"it was cut off or changed: prepare the data again"
             )
-        return np.memmap(file.path, DTYPES[file.dtype], mode="r")
-    except OSError as error:
-        raise DataError(f"cannot read {name}: {error.strerror}; check data.tokens_path") from None
+
+    def __len__(self) -> int:
+        return self._tokens
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """The ids from `start` up to `stop`, or up to the end.
+
+        Raises:
+            DataError: the file became shorter, or cannot be read.
+        """
+        width = self.dtype.itemsize
+        wanted = (min(stop, self._tokens) - start) * width
+        at = start * width
+        parts: list[bytes] = []
+        try:
+            # One call reads at most 2 GiB.
+            while wanted > 0 and (part := os.pread(self._file.fileno(), wanted, at)):
+                parts.append(part)
+                wanted, at = wanted - len(part), at + len(part)
+        except OSError as error:
+            raise DataError(f"cannot read the token file {self.path}: {error.strerror}") from None
+        if wanted > 0:
+            raise DataError(f"{self.path} became shorter while it was read; restore it, then resume the run")
+        return np.frombuffer(b"".join(parts), self.dtype)
 
 
 def read_offsets(path: Path, tokens: int) -> Int64[np.ndarray, " documents"]:
@@ -245,6 +311,7 @@ def read_offsets(path: Path, tokens: int) -> Int64[np.ndarray, " documents"]:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {name}: {error.strerror}") from None
+    check_pointer(path, content)
     if len(content) % OFFSET.itemsize or len(content) < 2 * OFFSET.itemsize:
         raise DataError(f"{name} has {len(content)} bytes, which is not two or more offsets of 8 bytes")
     offsets = np.frombuffer(content, OFFSET).astype(np.int64)

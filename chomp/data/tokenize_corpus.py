@@ -30,6 +30,7 @@ from chomp.data.tokenfiles import (
     METADATA,
     OFFSET,
     TOKENIZER,
+    UNFINISHED,
     Count,
     Metadata,
     SplitName,
@@ -44,7 +45,6 @@ from chomp.errors import DataError
 from chomp.record.lock import locked
 from chomp.record.rundir import fsync_folder, write_whole
 
-UNFINISHED = ".unfinished"
 JOURNAL = "journal.json"
 BATCH_CHARACTERS = 1 << 19
 """Characters encoded at once; two batches in parallel, so that no thread waits for the last document of another."""
@@ -81,7 +81,7 @@ class CorpusPlan:
         settings = self.tokenizer.model_dump(exclude={"vocab_size_multiple", "auto_set_special_tokens"})
         content = b""
         if self.tokenizer.kind == "file" and self.vocab_size is None:
-            from chomp.data.fast_tokenizers import vocabulary_file
+            from chomp.data.tokenizer_files import vocabulary_file
 
             _, content = vocabulary_file(self.tokenizer)
         return {
@@ -134,7 +134,7 @@ def _prepare(plan: CorpusPlan, report: Report) -> Metadata:
     identity = plan.identity()
     with contextlib.suppress(FileNotFoundError):
         there = read_metadata(plan.folder)
-        if there.source == identity:
+        if _same_text(there.source, identity):
             return there
         raise DataError(
             f"{plan.folder} holds tokens of another text or of other settings; choose another folder, or delete it"
@@ -151,6 +151,14 @@ def _prepare(plan: CorpusPlan, report: Report) -> Metadata:
         work = _Work(plan, identity, report)
         work.write()
         return work.finish()
+
+
+def _same_text(saved: Any, identity: dict[str, Any]) -> bool:
+    """Whether a folder holds this text; those of older versions know it by samples, without the hash of the whole."""
+    if isinstance(saved, dict) and isinstance(saved.get("source"), dict) and "content" not in saved["source"]:
+        sampled = {key: value for key, value in identity["source"].items() if key != "content"}
+        identity = {**identity, "source": sampled}
+    return bool(saved == identity)
 
 
 class _Work:
@@ -180,7 +188,7 @@ class _Work:
             journal: dict[str, Any] = json.loads((self._folder / JOURNAL).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        return journal if journal.get("identity") == json.loads(json.dumps(self._identity)) else None
+        return journal if _same_text(journal.get("identity"), json.loads(json.dumps(self._identity))) else None
 
     def _write_journal(self, journal: dict[str, Any]) -> None:
         write_whole(self._folder / JOURNAL, json.dumps(journal).encode())

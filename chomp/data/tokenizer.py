@@ -17,6 +17,9 @@ from chomp.errors import DataError
 SETTINGS_FILE = "chomp_tokenizer.json"
 """Describes the snapshot folder: which kind of tokenizer, and every setting that changes ids."""
 
+HIGHEST_ID = 1 << 24
+"""No vocabulary has that many tokens; the model has a row for each id up to the highest."""
+
 Ids = Int32[np.ndarray, " tokens"]
 
 
@@ -28,12 +31,14 @@ class Tokenizer(abc.ABC):
         padded_vocab_size: `vocab_size` rounded up to `data.tokenizer.vocab_size_multiple`.
         pad_id, bos_id, eos_id: special ids; None where the tokenizer has none.
         add_bos, add_eos: whether `encode_document` adds them.
+        notes: what a user should know of it before a run.
     """
 
     vocab_size: int
     pad_id: int | None
     bos_id: int | None
     eos_id: int | None
+    notes: tuple[str, ...] = ()
 
     def __init__(self, *, add_bos: bool, add_eos: bool, vocab_size_multiple: int):
         self.add_bos = add_bos
@@ -58,14 +63,15 @@ class Tokenizer(abc.ABC):
     def encode(self, text: str) -> Ids:
         """Ids of the text alone; text that spells a special token stays text."""
 
+    def encode_prompt(self, text: str) -> Ids:
+        """Ids of a text to be continued: as a document with this beginning has them."""
+        ids = self.encode(text)
+        return np.concatenate([np.asarray([self.bos_id], np.int32), ids]) if self.add_bos else ids
+
     def encode_document(self, text: str) -> Ids:
         """Ids of a whole document, with the configured begin and end ids."""
-        ids = self.encode(text)
-        before = [self.bos_id] if self.add_bos else []
-        after = [self.eos_id] if self.add_eos else []
-        if not before and not after:
-            return ids
-        return np.concatenate([np.asarray(before, np.int32), ids, np.asarray(after, np.int32)])
+        ids = self.encode_prompt(text)
+        return np.concatenate([ids, np.asarray([self.eos_id], np.int32)]) if self.add_eos else ids
 
     @abc.abstractmethod
     def decode(self, ids: Any) -> str:

@@ -2,13 +2,49 @@
 
 import json
 from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from chomp.config.data import TokenizerConfig
 from chomp.data.byte_tokenizer import ByteTokenizer
-from chomp.data.tokenizer import SETTINGS_FILE, Tokenizer
+from chomp.data.library_errors import translated
+from chomp.data.tokenizer import HIGHEST_ID, SETTINGS_FILE, Tokenizer
 from chomp.errors import CheckpointError
 
 __all__ = ["ByteTokenizer", "Tokenizer", "build_tokenizer", "load_tokenizer"]
+
+SpecialId = Annotated[int, Field(ge=0)] | None
+
+
+class _Settings(BaseModel):
+    """What every snapshot says of itself."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    add_bos: bool
+    add_eos: bool
+    vocab_size_multiple: int = Field(gt=0, le=HIGHEST_ID)
+
+
+class _ByteSettings(_Settings):
+    kind: Literal["byte"]
+    byte_offset: int = Field(ge=0, le=HIGHEST_ID)
+
+
+class _FastSettings(_Settings):
+    kind: Literal["hf", "file"]
+    pad_id: SpecialId
+    bos_id: SpecialId
+    eos_id: SpecialId
+    special: list[Annotated[int, Field(ge=0)]]
+    strict: bool = False
+
+    @model_validator(mode="after")
+    def _has_what_it_adds(self) -> Self:
+        if (self.add_bos and self.bos_id is None) or (self.add_eos and self.eos_id is None):
+            raise ValueError("an id that is added to documents is null")
+        return self
 
 
 def build_tokenizer(config: TokenizerConfig, snapshot: Path | None = None) -> Tokenizer:
@@ -28,7 +64,7 @@ def build_tokenizer(config: TokenizerConfig, snapshot: Path | None = None) -> To
             add_eos=config.add_eos,
             vocab_size_multiple=config.vocab_size_multiple,
         )
-    from chomp.data.fast_tokenizers import tokenizer_from_file, tokenizer_from_hub
+    from chomp.data.tokenizer_files import tokenizer_from_file, tokenizer_from_hub
 
     return tokenizer_from_hub(config) if config.kind == "hf" else tokenizer_from_file(config)
 
@@ -39,20 +75,20 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         CheckpointError: the folder or a file in it is missing or damaged.
     """
-    path = folder / SETTINGS_FILE
-    try:
-        settings = json.loads(path.read_text("utf-8"))
-        if settings["kind"] == "byte":
-            del settings["kind"]
-            settings["offset"] = settings.pop("byte_offset")
-            return ByteTokenizer(**settings)
-        from chomp.data.fast_tokenizers import FastTokenizer
 
-        return FastTokenizer.from_snapshot(folder, settings)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"the tokenizer snapshot {folder} has no {Path(error.filename).name}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"the tokenizer snapshot {folder} cannot be read ({type(error).__name__}: {error}); restore it from a copy "
-            f"of the run"
-        ) from error
+    def damaged(reason: str) -> CheckpointError:
+        return CheckpointError(
+            f"the tokenizer snapshot {folder} cannot be read: {reason}; restore it from a copy of the run"
+        )
+
+    with translated(damaged):
+        try:
+            content = (folder / SETTINGS_FILE).read_bytes()
+            if json.loads(content)["kind"] == "byte":
+                byte = _ByteSettings.model_validate_json(content).model_dump(exclude={"kind"})
+                return ByteTokenizer(offset=byte.pop("byte_offset"), **byte)
+            from chomp.data.fast_tokenizers import FastTokenizer
+
+            return FastTokenizer.from_snapshot(folder, _FastSettings.model_validate_json(content).model_dump())
+        except FileNotFoundError as error:
+            raise CheckpointError(f"the tokenizer snapshot {folder} has no {Path(error.filename).name}") from None

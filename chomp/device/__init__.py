@@ -7,6 +7,7 @@ from chomp.device.environment import (
     environment_report,
     recommended_environment,
     shell_line,
+    unset_memory_variables,
     visible_gpus,
 )
 from chomp.device.flag_check import FlagCheck, check_xla_flags, require_xla_flags
@@ -34,5 +35,6 @@ __all__ = [
     "require_compatible",
     "require_xla_flags",
     "shell_line",
+    "unset_memory_variables",
     "visible_gpus",
 ]

@@ -184,3 +184,14 @@ def environment_report(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables in force that steer XLA, JAX and CUDA; nothing that looks like a secret."""
     report = {name: value for name, value in environ.items() if _REPORTED.fullmatch(name) and not _SECRET.search(name)}
     return {name: _USERINFO.sub("***@", report[name]) for name in sorted(report)}
+
+
+def unset_memory_variables(probe: Probe, environ: Mapping[str, str]) -> list[str]:
+    """A sentence for a run that will leave a desktop without memory, because the user has not decided about it."""
+    if not uses_gpu(probe, environ):
+        return []
+    return [
+        f"{decision.variable} is not set, and {decision.value} is recommended: {decision.why}"
+        for decision in recommended_environment(probe, environ)
+        if decision.variable == "XLA_PYTHON_CLIENT_PREALLOCATE" and decision.action == "recommend"
+    ]

@@ -16,8 +16,8 @@ import numpy as np
 from chomp.config import Config
 from chomp.config.model import ModelConfig
 from chomp.data.byte_tokenizer import ByteTokenizer
-from chomp.data.fast_tokenizers import VOCABULARY_FILE
 from chomp.data.tokenizer import Tokenizer
+from chomp.data.vocabulary import Parts
 from chomp.export import llama
 from chomp.export.options import ExportOptions
 from chomp.export.tokenizer import tokenizer_json
@@ -57,18 +57,22 @@ def unsupported_reason(config: Config, tokenizer: Tokenizer, options: ExportOpti
     for name, width in (("model_dim", model.model_dim), ("ffn_hidden_dim", model.ffn_hidden_dim)):
         if options.dtype == "q8_0" and width % Q8_BLOCK:
             return f"q8_0 keeps {Q8_BLOCK} weights together, which do not divide model.{name} ({width})"
-    if not isinstance(tokenizer, ByteTokenizer) and not _splits_like_gpt2(tokenizer):
-        return "gguf is written for tokenizers that split text as GPT-2's does (byte-level), and this one does not"
+    if not isinstance(tokenizer, ByteTokenizer) and not _encodes_like_gpt2(json.loads(tokenizer_json(tokenizer))):
+        return "gguf is written for tokenizers that encode text as GPT-2's does (byte-level), and this one does not"
     return None
 
 
-def _splits_like_gpt2(tokenizer: Tokenizer) -> bool:
-    parts = json.loads(tokenizer.files()[VOCABULARY_FILE])
-    before = parts.get("pre_tokenizer") or {}
-    is_plain = (
-        before.get("type") == "ByteLevel" and before.get("use_regex", True) and not before.get("add_prefix_space")
-    )
-    return bool(is_plain and parts.get("normalizer") is None and parts["model"]["type"] == "BPE")
+def _encodes_like_gpt2(parts: Parts) -> bool:
+    """Whether llama.cpp's `gpt2` with the splitting of `gpt-2` gives the same ids."""
+    before, model = parts["pre_tokenizer"] or {}, parts["model"]
+    is_plain = before.get("type") == "ByteLevel" and before["use_regex"] and not before["add_prefix_space"]
+    if not is_plain or parts["normalizer"] is not None or model["type"] != "BPE":
+        return False
+    if model["ignore_merges"] or model["continuing_subword_prefix"] or model["end_of_word_suffix"]:
+        return False
+    # llama.cpp looks for a token in text without regard to words or to the spaces around it.
+    matched = (token for token in parts["added_tokens"] if not token["special"])
+    return not any(token["single_word"] or token["lstrip"] or token["rstrip"] for token in matched)
 
 
 def pair_order(rows: int, heads: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 from megalodon_jax import save_checkpoint
 from safetensors import SafetensorError
 
-from chomp.checkpoint.store import reason_in_words
+from chomp.checkpoint.reasons import reason_in_words
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.export.options import ExportOptions

@@ -14,9 +14,10 @@ from chomp.checkpoint.retention import Retention
 from chomp.checkpoint.store import CheckpointStore, with_sharding
 from chomp.config import Config
 from chomp.config.compat import NOT_SETTINGS
+from chomp.config.model import ModelConfig
 from chomp.config.validate import config_from_dict
 from chomp.data.tokenizers import Tokenizer, load_tokenizer
-from chomp.errors import CheckpointError
+from chomp.errors import CheckpointError, ConfigError
 from chomp.model.build import ModelDef, build_model
 from chomp.model.device import first_device
 from chomp.model.paths import named_leaves
@@ -101,19 +102,22 @@ def _described(run: RunDir, info: CheckpointInfo) -> Described:
     return Described(run, info, config, tokenizer)
 
 
-def load_trained(path: Path, *, on_host: bool = False) -> TrainedModel:
+def load_trained(path: Path, *, on_host: bool = False, max_context: int | None = None) -> TrainedModel:
     """Load parameters only; the optimizer's state is not read.
 
     Args:
         path: a run, whose newest good checkpoint is taken, or a checkpoint.
         on_host: as numpy arrays, read with little memory beside them; otherwise on the first device, sooner.
+        max_context: tokens that a Llama sees at most, if that is less than it was trained with.
 
     Raises:
         CheckpointError: there is no good checkpoint at `path`.
+        ConfigError: `max_context` is given and the model is no Llama.
     """
     run, info, config, tokenizer = _described(*find_checkpoint(path))
     device = first_device()
-    model_def = build_model(config.model, deterministic=True, backend=device.platform)
+    model = config.model if max_context is None else _with_window(config.model, max_context)
+    model_def = build_model(model, deterministic=True, backend=device.platform)
     like = model_def.abstract()
     store = CheckpointStore(run.checkpoints, retention=Retention(max_to_keep=1), on_event=lambda event: None)
     if on_host:
@@ -123,3 +127,13 @@ def load_trained(path: Path, *, on_host: bool = False) -> TrainedModel:
         items, _ = store.load(info, {"params": with_sharding(dict(named_leaves(like)), sharding)}, verified=True)
         params = items["params"]
     return TrainedModel(run, info, config, tokenizer, model_def, fill(like, params))
+
+
+def _with_window(model: ModelConfig, tokens: int) -> ModelConfig:
+    """The same weights with attention over at most `tokens` tokens."""
+    if model.backend != "llama":
+        raise ConfigError(f"--max-context limits the attention of a Llama, and this model is a {model.backend}")
+    # The flash kernel has no window.
+    return model.model_copy(
+        update={"attention_window": min(tokens, model.attention_window or tokens), "attention": "auto"}
+    )

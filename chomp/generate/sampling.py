@@ -156,7 +156,7 @@ def longest_beginning(text: str, stops: Sequence[str]) -> int:
 
 def encode_prompt(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
     """Ids of a prompt; an empty one is the begin-of-text id alone."""
-    ids: Sequence[int] = [int(i) for i in tokenizer.encode(text)]
+    ids: Sequence[int] = [int(i) for i in tokenizer.encode_prompt(text)]
     if not ids:
         start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
         ids = [start if start is not None else 0]

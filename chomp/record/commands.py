@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -28,16 +29,29 @@ class Command:
     args: dict[str, Any] = field(default_factory=dict)
 
 
-def permission_problem(path: Path) -> str | None:
+def permission_problem(path: Path, shown: Path | None = None) -> str | None:
     """Why the commands in `path` are not obeyed, or None: it must belong to its reader and be writable by it alone.
+
+    Args:
+        shown: its path for the user, if that is another.
 
     Raises:
         FileNotFoundError: no command has been sent yet.
     """
     info = path.stat()
     if info.st_uid != os.geteuid() or info.st_mode & 0o022:
-        return f"{path} is ignored: it must belong to uid {os.geteuid()} and be writable by it alone (chmod 600)"
+        return (
+            f"{shown or path} is ignored: it must belong to uid {os.geteuid()} and be writable by it alone (chmod 600)"
+        )
     return None
+
+
+def discard_commands_of_others(path: Path) -> None:
+    """Remove a command file that another user left from an earlier attempt: this user could not write to it."""
+    # In a directory that only allows its owner to remove files, the file stays, and the engine says that it ignores it.
+    with contextlib.suppress(OSError):
+        if path.stat().st_uid != os.geteuid():
+            path.unlink()
 
 
 def send_command(path: Path, command: Command) -> None:
@@ -60,17 +74,21 @@ class CommandReader:
     """Commands added since the last `read` that were written after `since` (Unix time).
 
     The file is obeyed only if the reading user owns it and no other user may write to it.
+
+    Args:
+        shown: the path that a user knows, if `path` is another.
     """
 
-    def __init__(self, path: Path, *, since: float):
+    def __init__(self, path: Path, *, since: float, shown: Path | None = None):
         self._lines = LineReader(path)
         self._path = path
+        self._shown = shown
         self._since = since
         self.problem: str | None = None
 
     def read(self) -> Iterator[Command]:
         try:
-            self.problem = permission_problem(self._path)
+            self.problem = permission_problem(self._path, self._shown)
             if self.problem or self._path.stat().st_size == self._lines.offset:
                 return
         except OSError:

@@ -79,7 +79,7 @@ def _build(run: RunDir, info: CheckpointInfo, building: Path) -> None:
     if run.config_original.exists():
         shutil.copyfile(run.config_original, new.config_original)
     if run.tokenizer.is_dir():
-        shutil.copytree(run.tokenizer, new.tokenizer)
+        shutil.copytree(run.tokenizer, new.tokenizer, copy_function=shutil.copyfile)
     if run.program.is_dir():
         # The fork's engine uses it if its own step is the same, and otherwise replaces it, never in place.
         new.program.mkdir()

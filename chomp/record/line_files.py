@@ -33,14 +33,14 @@ class LineAppender:
     end the run it describes.
 
     Args:
-        mode: of a file that is made.
+        mode: of a file that is made, less the umask.
         lazy: open the file at the first line.
 
     Raises:
         OSError: the file cannot be opened, unless `lazy`.
     """
 
-    def __init__(self, path: Path, *, mode: int = 0o644, lazy: bool = False):
+    def __init__(self, path: Path, *, mode: int = 0o666, lazy: bool = False):
         self.path = path
         self._mode = mode
         self._lock = threading.Lock()
@@ -83,7 +83,7 @@ class LineAppender:
             except OSError as error:
                 if not self._failing:
                     self._failing = True
-                    log.error("cannot write %s: %s; its lines wait in memory", self.path, error.strerror)
+                    log.error("cannot write %s: %s; its lines wait in memory", self.path.name, error.strerror)
                 return False
             if written < len(line):
                 self._waiting[0], self._torn = line[written:], True
@@ -92,7 +92,7 @@ class LineAppender:
             self._torn = False
         if self._failing:
             self._failing = False
-            log.warning("%s can be written again", self.path)
+            log.warning("%s can be written again", self.path.name)
         return True
 
     def close(self) -> None:

@@ -53,6 +53,14 @@ class Holder:
         return self.is_here() and is_running(self.pid, self.started)
 
 
+def is_suspended(pid: int) -> bool:
+    """Whether a process of this machine is stopped (SIGSTOP, SIGTSTP) until SIGCONT."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
+
+
 def is_running(pid: int, started: float | None = None) -> bool:
     """Whether a process runs on this machine and, if `started` (Unix time) is given, was started then; no zombie."""
     try:
@@ -119,7 +127,7 @@ class RunLock:
         Raises:
             RunDirError: another engine holds it; its pid and host are named.
         """
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             self._take(fd)
         except BaseException:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from chomp.record.formatting import duration
-from chomp.record.lock import live_holder, read_holder
+from chomp.record.lock import is_suspended, live_holder, read_holder
 from chomp.record.run_view import JOBS, RunView
 from chomp.record.rundir import RunDir
 
@@ -16,6 +16,7 @@ Tone = Literal["live", "good", "warn", "bad", "idle"]
 
 COPIED = "a copy: the engine still runs in the original directory"
 GONE = "the engine ended without a last event: killed, or the machine went down"
+MISSING = "there is no directory at this path: it was renamed, moved or removed"
 
 # A live engine is called silent after so many seconds without an event, by its phase: reading a corpus and compiling a
 # large model take minutes and write no events.
@@ -35,12 +36,16 @@ class Liveness:
         pid: of the engine that holds the run on this machine.
         since: Unix time at which the engine that wrote the lock was started, None where the lock names none.
         is_copy: whether the engine that the lock names trains in another directory, of which this one is a copy.
+        is_missing: whether there is no directory at the path.
+        is_suspended: whether the engine of `pid` is stopped until SIGCONT.
     """
 
     pid: int | None = None
     elsewhere: str | None = None
     since: float | None = None
     is_copy: bool = False
+    is_missing: bool = False
+    is_suspended: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,12 @@ def read_liveness(run: RunDir) -> Liveness:
     """Read the lock file and the process table."""
     holder = live_holder(run.lock)
     if holder is not None:
-        return Liveness(pid=holder.pid, since=holder.started)
+        return Liveness(pid=holder.pid, since=holder.started, is_suspended=is_suspended(holder.pid))
     named = read_holder(run.lock)
     if named is not None and not named.is_here():
         return Liveness(elsewhere=named.host, since=named.started)
     # A live engine that does not hold this lock holds that of the original.
-    return Liveness(is_copy=named is not None and named.is_alive())
+    return Liveness(is_copy=named is not None and named.is_alive(), is_missing=not run.path.is_dir())
 
 
 def status(view: RunView, liveness: Liveness, now: float) -> Status:
@@ -99,6 +104,8 @@ def status(view: RunView, liveness: Liveness, now: float) -> Status:
 
 
 def _not_alive(view: RunView, liveness: Liveness) -> Status:
+    if liveness.is_missing:
+        return Status("missing", "?", "bad", MISSING, state="unreadable")
     begun = view.started is not None or view.phase is not None
     if liveness.elsewhere is not None and (view.ended is None or _arrived_after(view.ended.t, liveness)):
         reason = f"on {liveness.elsewhere}; this machine cannot tell whether it still runs"
@@ -124,6 +131,8 @@ def _ended(view: RunView) -> Status:
 
 
 def _alive(view: RunView, liveness: Liveness, now: float) -> Status:
+    if liveness.is_suspended:
+        return Status("suspended", "‖", "warn", f"`kill -CONT {liveness.pid}` continues it", is_live=True)
     last_t = view.last_t or 0.0
     if view.phase is None and view.ended is not None and not _arrived_after(last_t, liveness):
         # It has written its last event and is about to exit.

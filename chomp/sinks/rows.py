@@ -46,7 +46,7 @@ class RowFiles(Sink):
                 keep_rows_up_to(path, step)
             except OSError as error:
                 # Readers ignore these rows: they are older than the rollback and beyond its step.
-                log.error("rows beyond step %d stay in %s: %s", step, path, error.strerror)
+                log.error("rows beyond step %d stay in %s: %s", step, path.name, error.strerror)
 
     def _append(self, path: Path, row: dict[str, object]) -> None:
         if path not in self._open:

@@ -16,23 +16,35 @@ STEP_AXIS = "step"
 NOT_SERIES = frozenset({STEP_AXIS, "packing_mode"})
 
 
-def build_trackers(config: Config, run: RunDir, values: dict[str, Any]) -> list[Sink]:
+def build_trackers(config: Config, run: RunDir, values: dict[str, Any], files: RunDir | None = None) -> list[Sink]:
     """The trackers that `logging` enables, each behind a queue of its own.
 
     Args:
         values: the resolved configuration, shown by trackers beside the curves.
+        files: the run directory as this process writes to it, if that is by another path.
 
     Raises:
         ConfigError: the package of a tracker is not installed.
     """
+    require_trackers(config)
     trackers: list[Sink] = []
     if config.logging.tensorboard:
-        _require("tensorboard", "logging.tensorboard")
-        trackers.append(QueuedSink(TensorBoardSink(run)))
+        trackers.append(QueuedSink(TensorBoardSink(files or run)))
     if config.logging.wandb.enabled:
-        _require("wandb", "logging.wandb.enabled")
         trackers.append(QueuedSink(WandbSink(config, run, values)))
     return trackers
+
+
+def require_trackers(config: Config) -> None:
+    """Refuse trackers whose package is missing.
+
+    Raises:
+        ConfigError: names the package and the setting.
+    """
+    if config.logging.tensorboard:
+        _require("tensorboard", "logging.tensorboard")
+    if config.logging.wandb.enabled:
+        _require("wandb", "logging.wandb.enabled")
 
 
 def _require(package: str, key: str) -> None:

@@ -27,11 +27,20 @@ class TimeBudget:
     """
 
     def __init__(self, earlier: Mapping[str, float] | None = None, *, now: Callable[[], float] = time.monotonic):
-        self.now = now
-        self._began = now()
+        self._clock = now
+        self._suspended_seconds = 0.0
+        self._began = self.now()
         self._measured = dict.fromkeys(CATEGORIES, 0.0)
         self._earlier = {name: float((earlier or {}).get(name, 0.0)) for name in CATEGORIES}
         self._open: tuple[str, float] | None = None
+
+    def now(self) -> float:
+        """The clock, which stands still while the process is suspended."""
+        return self._clock() - self._suspended_seconds
+
+    def suspended(self, seconds: float) -> None:
+        """The process was stopped for so long until now; callable from any thread."""
+        self._suspended_seconds += seconds
 
     def start_from(self, earlier: Mapping[str, float]) -> None:
         """Add the totals of earlier attempts, once a checkpoint is chosen."""
@@ -70,6 +79,7 @@ class TimeBudget:
         if self._open is not None:
             here[self._open[0]] += self.now() - self._open[1]
         here["train"] = max(0.0, elapsed - sum(here.values()))
+        here["paused"] += self._suspended_seconds
         return {name: round(self._earlier[name] + here[name], 3) for name in CATEGORIES}
 
 

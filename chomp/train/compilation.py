@@ -6,7 +6,10 @@ instead of compiling it; see docs/training.md.
 
 from __future__ import annotations
 
+import math
 import os
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from chomp.data.batch import Batch
+from chomp.record.user_files import user_file
 from chomp.step.train_step import lower_train_step
 from chomp.train.program import Obtain, compile_only
 
@@ -26,26 +30,64 @@ CACHE_HIT = "/jax/compilation_cache/cache_hits"
 BACKEND_COMPILE = "/jax/core/compile/backend_compile_duration"
 
 
-def use_compilation_cache() -> Path | None:
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
+
+
+def use_compilation_cache(warn: Callable[[str], object] = _warn) -> None:
     """Turn on JAX's persistent cache in the user's cache directory: bounded, and readable by the user alone.
 
     A directory the user chose through `JAX_COMPILATION_CACHE_DIR` is used as it is.
-    Returns the directory, or None where it cannot be made (training then compiles anew).
+
+    Args:
+        warn: gets a sentence if new programs cannot be kept; programs are then compiled anew at each start.
     """
+    problem = _turn_on_cache()
+    if problem is not None:
+        warn(f"compiled programs are not kept: {problem}")
+
+
+def _turn_on_cache() -> str | None:
+    """Turn it on; the reason if new programs cannot be kept."""
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     # Small programs add up at start-up: cache every one, not only those over a second.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    if chosen is not None:
-        return Path(chosen) if chosen else None
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chomp" / "jax"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
-    except OSError:
+    if not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
         return None
+    if chosen is not None:
+        # Empty is off, and JAX knows places that are no folders (gs://).
+        is_folder = bool(chosen) and "://" not in chosen
+        return _prepare(Path(chosen), "JAX_COMPILATION_CACHE_DIR", is_ours=False) if is_folder else None
+    folder = user_file(os.environ, "XDG_CACHE_HOME", ".cache", "jax")
+    if folder is None:
+        return "this user has no home; set XDG_CACHE_HOME to a folder for caches"
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
-    return folder
+    problem = _prepare(folder, "XDG_CACHE_HOME", is_ours=True)
+    if problem is None:
+        # With a limit JAX writes the time of each use.
+        jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
+    return problem
+
+
+def _prepare(folder: Path, variable: str, *, is_ours: bool) -> str | None:
+    """Make the cache's folder; the reason if it cannot be written: JAX then only reads what is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700 if is_ours else 0o777)
+        if is_ours:
+            folder.chmod(0o700)
+        # A read-only disk, or a folder of another user, shows when a file is made in it.
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        if folder.is_dir():
+            # JAX would try, and warn, at each program.
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", math.inf)
+        else:
+            jax.config.update("jax_compilation_cache_dir", None)
+        return (
+            f"the cache folder {folder} cannot be written ({error.strerror}); set {variable} to a folder that you may "
+            "write to"
+        )
 
 
 class CompileWatch:

@@ -8,9 +8,11 @@ so a watcher thread reads it and the engine learns of a signal at once, in every
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -18,14 +20,16 @@ from typing import TypeVar
 
 from chomp.record.commands import Command, CommandReader
 from chomp.record.events import Acknowledged, Warned
+from chomp.record.signals import HANDLED_SIGNALS, NOTICE_SIGNALS, STOP_SIGNALS
 from chomp.sinks import Reporter
 
 T = TypeVar("T")
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WAIT_SLICE_SECONDS = 0.05
 # Ctrl+C goes to a whole process group, and wrappers (make, uv, scripts) pass it on: the same request, twice at once.
 SAME_REQUEST_SECONDS = 0.1
+# How often the watcher looks at the clock, to know after a suspension when it began.
+BEAT_SECONDS = 0.25
 # The last messages may block, on a full pipe or a full disk; the process ends all the same.
 LAST_MESSAGES_SECONDS = 2.0
 ENDINGS = ("stop", "abort")
@@ -79,35 +83,46 @@ class StopSwitch:
             raise StopRequestedError
 
 
+@dataclass(frozen=True)
+class SignalActions:
+    """What a `SignalWatcher` calls, in threads of its own.
+
+    Attributes:
+        on_first: the first SIGINT or SIGTERM came; called with its name, to tell the user what will happen.
+        on_second: a second one came; called with the exit code just before the process ends.
+        on_notice: SIGUSR1, SIGUSR2 or SIGXCPU came; called with its number.
+        on_hangup: SIGHUP came.
+        on_suspend: SIGTSTP came; called just before the process stops.
+        on_continue: SIGCONT came; called with the seconds for which the process was stopped.
+        leave: ends the process with an exit code.
+    """
+
+    on_first: Callable[[str], None]
+    on_second: Callable[[int], None]
+    on_notice: Callable[[int], None] = lambda number: None
+    on_hangup: Callable[[], None] = lambda: None
+    on_suspend: Callable[[], None] = lambda: None
+    on_continue: Callable[[float], None] = lambda seconds: None
+    leave: Callable[[int], None] = os._exit
+
+
 class SignalWatcher:
     """Turns the first SIGINT or SIGTERM into a stop request and the second into the end of the process.
 
     SIGHUP, which a closing terminal or a broken connection sends, stops nothing: the run continues as
     it would under nohup, `chomp ctl RUN stop` still ends it, and a console can attach to it later.
+    The kernel repeats SIGXCPU every second; the first one counts. SIGTSTP (Ctrl+Z) stops the process until
+    SIGCONT, also without a shell: by default the kernel ignores it in a process group that has none.
 
     Args:
-        switch: set by the first signal.
-        on_first: called with the first signal's name, to tell the user what will happen.
-        on_second: called with the exit code just before the process ends.
-        on_hangup: called at every SIGHUP.
-        leave: ends the process with an exit code, from the watcher thread.
+        switch: set by the first SIGINT or SIGTERM.
     """
 
-    def __init__(
-        self,
-        switch: StopSwitch,
-        *,
-        on_first: Callable[[str], None],
-        on_second: Callable[[int], None],
-        on_hangup: Callable[[], None] = lambda: None,
-        leave: Callable[[int], None] = os._exit,
-    ):
+    def __init__(self, switch: StopSwitch, actions: SignalActions):
         self._switch = switch
-        self._on_first = on_first
-        self._on_second = on_second
-        self._on_hangup = on_hangup
-        self._leave = leave
+        self._actions = actions
         self._requested_at: float | None = None
+        self._is_out_of_cpu_time = False
         self._previous: dict[signal.Signals, object] = {}
         self._read_fd, self._write_fd = -1, -1
         self._old_fd = -1
@@ -116,9 +131,9 @@ class SignalWatcher:
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)
         self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        for number in (*STOP_SIGNALS, signal.SIGHUP):
-            # Under nohup SIGHUP is ignored already, and stays so.
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+        for number in HANDLED_SIGNALS:
+            # What the parent process ignores (SIGHUP under nohup) stays ignored.
+            if number in STOP_SIGNALS or signal.getsignal(number) != signal.SIG_IGN:
                 self._previous[number] = signal.signal(number, _ignore)
         threading.Thread(target=self._watch, daemon=True, name="signals").start()
         return self
@@ -133,23 +148,46 @@ class SignalWatcher:
         os.close(self._write_fd)
 
     def _watch(self) -> None:
-        while data := os.read(self._read_fd, 64):
-            for number in data:
-                if number == signal.SIGHUP:
-                    _aside(self._on_hangup)
-                elif number in STOP_SIGNALS:
-                    self._stop_requested(number)
+        before = last = time.monotonic()
+        while True:
+            ready = select.select([self._read_fd], [], [], BEAT_SECONDS)[0]
+            now = time.monotonic()
+            if ready:
+                data = os.read(self._read_fd, 64)
+                if not data:
+                    break
+                # After a suspension this thread may have woken before the signal arrived.
+                stopped = max(last - before, now - last)
+                for number in data:
+                    self._received(number, stopped)
+            before, last = last, now
         os.close(self._read_fd)
+
+    def _received(self, number: int, stopped_seconds: float) -> None:
+        actions = self._actions
+        if number in STOP_SIGNALS:
+            self._stop_requested(number)
+        elif number in NOTICE_SIGNALS:
+            if number != signal.SIGXCPU or not self._is_out_of_cpu_time:
+                _aside(lambda: actions.on_notice(number))
+            self._is_out_of_cpu_time |= number == signal.SIGXCPU
+        elif number == signal.SIGHUP:
+            _aside(actions.on_hangup)
+        elif number == signal.SIGTSTP:
+            _aside(actions.on_suspend).join(LAST_MESSAGES_SECONDS)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif number == signal.SIGCONT and stopped_seconds > 2 * BEAT_SECONDS:
+            actions.on_continue(stopped_seconds)
 
     def _stop_requested(self, number: int) -> None:
         name = signal.Signals(number).name
         if self._requested_at is None:
             self._requested_at = time.monotonic()
             self._switch.set(StopRequest(f"{name} received", 128 + number))
-            _aside(lambda: self._on_first(name))
+            _aside(lambda: self._actions.on_first(name))
         elif time.monotonic() - self._requested_at >= SAME_REQUEST_SECONDS:
-            _aside(lambda: self._on_second(128 + number)).join(LAST_MESSAGES_SECONDS)
-            self._leave(128 + number)
+            _aside(lambda: self._actions.on_second(128 + number)).join(LAST_MESSAGES_SECONDS)
+            self._actions.leave(128 + number)
 
 
 def _aside(work: Callable[[], None]) -> threading.Thread:
@@ -195,18 +233,38 @@ class CommandQueue:
 
     Attributes:
         switch: what a `stop` sets.
+        look: called at each read: finds the run directory, in which the commands are, or raises.
     """
 
-    def __init__(self, reader: CommandReader, reporter: Reporter, switch: StopSwitch):
+    def __init__(
+        self,
+        reader: CommandReader,
+        reporter: Reporter,
+        switch: StopSwitch,
+        look: Callable[[], None] = lambda: None,
+    ):
         self.switch = switch
+        self.look = look
+        self._given: deque[Command] = deque()
         self._reader = reader
         self._reporter = reporter
         self._waiting: list[Command] = []
         self._is_problem_published = False
 
+    def give(self, command: Command) -> None:
+        """Add a command of a signal; callable from any thread."""
+        self._given.append(command)
+
     def read(self) -> list[Command]:
-        """Commands that are not obeyed yet, in the order in which they arrived."""
+        """Commands that are not obeyed yet, in the order in which they arrived.
+
+        Raises:
+            RunDirError: the run directory is gone.
+        """
+        self.look()
         commands = [*self._waiting, *self._reader.read()]
+        while self._given:
+            commands.append(self._given.popleft())
         self._waiting = []
         if self._reader.problem and not self._is_problem_published:
             self._is_problem_published = True
@@ -223,6 +281,7 @@ class CommandQueue:
         Raises:
             StopRequestedError: by a signal or a `stop`.
             AbortRequestedError: by an `abort`.
+            RunDirError: the run directory is gone.
         """
         self.switch.check()
         self._waiting = self.read()

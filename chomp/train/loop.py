@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from chomp.checkpoint.event_loops import draining_event_loops
 from chomp.errors import ChompError, NonFiniteError
 from chomp.model.selfcheck import check_path
 from chomp.record.commands import CommandReader
@@ -17,7 +18,7 @@ from chomp.train.control import AbortRequestedError, CommandQueue, StopRequested
 from chomp.train.hooks.base import Hook
 from chomp.train.hooks.runner import Hooks
 from chomp.train.outcome import Outcome, after_saving, outcome_of
-from chomp.train.reporting import LastStep, open_reporter, tell, watch_signals
+from chomp.train.reporting import LastStep, follow_run_dir, open_reporter, tell, watch_signals
 from chomp.train.request import RunRequest, claim_run_dir
 from chomp.train.rollback import roll_back
 from chomp.train.session import Session, open_session
@@ -34,27 +35,31 @@ def run_training(request: RunRequest, hooks: Sequence[Hook] = ()) -> int:
         hooks: work between steps beside evaluation, metrics rows, samples and saves (docs/hooks.md).
 
     Returns:
-        The exit code: 0, 2 to 6, 130 or 143.
+        The exit code: 0, 2 to 6, or 128 and the number of the signal that stopped the run.
 
     Raises:
         ChompError: nothing was started: the run directory, its lock or a tracker is at fault.
     """
-    use_compilation_cache()
-    with claim_run_dir(request) as claim, open_reporter(request, claim.run) as reporter:
-        run, switch, budget = claim.run, StopSwitch(), TimeBudget()
+    problems: list[str] = []
+    use_compilation_cache(problems.append)
+    with claim_run_dir(request) as claim, open_reporter(request, claim) as reporter, draining_event_loops():
+        switch, budget = StopSwitch(), TimeBudget()
         last = LastStep(reporter, budget)
         reporter.add(last)
-        queue = CommandQueue(CommandReader(run.commands, since=claim.since), reporter, switch)
-        with watch_signals(switch, run, reporter, last):
+        reader = CommandReader(claim.files.commands, since=claim.since, shown=claim.run.commands)
+        queue = CommandQueue(reader, reporter, switch, partial(follow_run_dir, claim, reporter))
+        with watch_signals(request.loaded.config, queue, claim, reporter, last, budget):
             try:
-                with open_session(request, run, reporter, budget, queue) as session:
+                for problem in problems:
+                    reporter.publish(Warned(topic="cache", message=problem))
+                with open_session(request, claim, reporter, budget, queue) as session:
                     outcome = train(session, hooks)
             except Exception as error:  # noqa: BLE001 - every error becomes an outcome, which is published
                 outcome = outcome_of(error, last.step, switch.request, before_training=True)
             last.publish_end(outcome)
         if outcome.error is not None and not isinstance(outcome.error, ChompError):
             # The folder of a dry run is removed, and its log with it.
-            kept = keep_traceback(outcome.error) if request.dry_run else run.log
+            kept = keep_traceback(outcome.error) if request.dry_run else claim.run.log
             if kept is not None:
                 tell(f"the traceback is in {kept}")
         claim.exit_code = outcome.exit_code

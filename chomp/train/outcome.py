@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from chomp.config import Config
 from chomp.config.compat import compare
 from chomp.config.derive import derive, derived_section
-from chomp.errors import ChompError, command_name
+from chomp.errors import ChompError, RunDirError, command_name
 from chomp.record.events import EndStatus
 from chomp.train.control import AbortRequestedError, StopRequest, StopRequestedError
 from chomp.train.out_of_memory import OutOfMemoryError, is_out_of_memory, out_of_memory
@@ -56,17 +56,31 @@ def outcome_of(error: Exception, step: int, stop: StopRequest | None, *, before_
 
 def after_saving(outcome: Outcome, session: Session) -> Outcome:
     """The outcome with what became of the last save: an attempt whose last state is not on disk has failed."""
+    outcome = _if_lost(outcome, session)
     failure = session.store.take_failure()
     if failure is None:
+        if isinstance(outcome.error, RunDirError) and session.store.has(outcome.step):
+            saved = f"step {outcome.step} is saved in the directory that the engine opened"
+            return replace(outcome, reason=f"{outcome.reason}; {saved}")
         if isinstance(outcome.error, OutOfMemoryError):
             return replace(outcome, reason=outcome.reason + _where_to_continue(session, outcome.step, outcome.error))
         if outcome.status != "stopped":
             return outcome
         return replace(outcome, reason=outcome.reason + _what_a_stop_saved(session, outcome.step))
     reason = f"step {failure.step} could not be saved: {failure.reason}"
-    if outcome.exit_code not in (0, 130, 143):
+    if outcome.status == "crashed":
         return replace(outcome, reason=f"{outcome.reason}; {reason}")
     return Outcome("crashed", f"{outcome.reason}, but {reason}", 5, outcome.step)
+
+
+def _if_lost(outcome: Outcome, session: Session) -> Outcome:
+    """The outcome of an attempt whose files no path leads to: it has failed, however it ended."""
+    try:
+        session.queue.look()
+    except RunDirError as error:
+        if outcome.error is None:
+            return Outcome("crashed", f"{outcome.reason}, but {error}", error.exit_code, outcome.step, error)
+    return outcome
 
 
 def _what_a_stop_saved(session: Session, step: int) -> str:

@@ -34,6 +34,7 @@ from chomp.device.environment import xla_flags
 from chomp.device.packages import cuda_packages
 from chomp.device.probe import probe_gpus
 from chomp.record.rundir import write_whole
+from chomp.record.user_files import state_file
 from chomp.step.train_step import compile_lowered
 
 ACCEPT = "train.keep_program"
@@ -243,6 +244,17 @@ def load_secret() -> bytes:
     path = _secret_path()
     with suppress(FileNotFoundError):
         return _whole_secret(path)
+    try:
+        _make_secret(path)
+    except OSError as error:
+        raise OSError(
+            f"the secret that seals it cannot be written to {path.parent}: {error.strerror}; set XDG_STATE_HOME to a "
+            "folder that you may write to"
+        ) from error
+    return _whole_secret(path)
+
+
+def _make_secret(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     new = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -255,14 +267,13 @@ def load_secret() -> bytes:
             path.hardlink_to(new)
     finally:
         new.unlink(missing_ok=True)
-    return _whole_secret(path)
 
 
 def _secret_path() -> Path:
-    try:
-        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "chomp" / "program-secret"
-    except RuntimeError as error:
-        raise OSError(str(error)) from None
+    path = state_file("program-secret")
+    if path is None:
+        raise OSError("this user has no home; set XDG_STATE_HOME to a folder that you may write to")
+    return path
 
 
 def _whole_secret(path: Path) -> bytes:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from chomp.config import Config
 from chomp.errors import command_name
+from chomp.record.commands import Command
 from chomp.record.event_log import EventWriter
 from chomp.record.events import Event, Phase, RolledBack, RunEnded, RunStarted, Step, Warned
 from chomp.record.formatting import sanitize
-from chomp.record.rundir import RunDir
-from chomp.sinks import QueuedSink, Reporter, RowFiles, Sink, TerminalSink, build_trackers
+from chomp.sinks import QueuedSink, Reporter, RowFiles, Sink, TerminalSink, build_trackers, require_trackers
 from chomp.train.clock import TimeBudget
-from chomp.train.control import SignalWatcher, StopSwitch
+from chomp.train.control import CommandQueue, SignalActions, SignalWatcher, StopRequest
 from chomp.train.outcome import Outcome
-from chomp.train.request import RunRequest, cannot_write
+from chomp.train.request import Claim, RunRequest, cannot_write
+from chomp.train.uncaught import uncaught_to_log
 
 log = logging.getLogger("chomp.attempt")
 
@@ -52,32 +55,34 @@ class _PatientFileHandler(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def open_reporter(request: RunRequest, run: RunDir) -> Iterator[Reporter]:
+def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
     """The reporter of a claimed run directory, with its sinks; Python's log records go to the run's log file.
 
     Raises:
         RunDirError: the directory cannot be written.
         ConfigError: a tracker cannot be used.
     """
-    sinks = _sinks(request, run)
+    sinks = _sinks(request, claim)
     try:
-        _log_to_file(run.log, request.loaded.config.logging.level)
-        reporter = Reporter(EventWriter(run.events), sinks)
+        _log_to_file(claim.run.log, request.loaded.config.logging.level)
+        reporter = Reporter(EventWriter(claim.files.events), sinks)
     except OSError as error:
-        raise cannot_write(run, error) from error
+        raise cannot_write(claim.run, error) from error
     try:
-        yield reporter
+        with uncaught_to_log(reporter):
+            yield reporter
     finally:
         reporter.close()
 
 
-def _sinks(request: RunRequest, run: RunDir) -> list[Sink]:
+def _sinks(request: RunRequest, claim: Claim) -> list[Sink]:
     # Behind a queue: a terminal that no longer takes output (a laptop closed, Ctrl+S) blocks its writer.
     console = QueuedSink(TerminalSink())
-    if request.dry_run:
-        return [console]
     config = request.loaded.config
-    return [RowFiles(run), console, *build_trackers(config, run, config.model_dump())]
+    if request.dry_run:
+        require_trackers(config)
+        return [console]
+    return [RowFiles(claim.files), console, *build_trackers(config, claim.run, config.model_dump(), claim.files)]
 
 
 class LastStep(Sink):
@@ -116,8 +121,23 @@ class LastStep(Sink):
             )
 
 
-def watch_signals(switch: StopSwitch, run: RunDir, reporter: Reporter, last: LastStep) -> SignalWatcher:
-    """A watcher that tells the user what each signal does."""
+def follow_run_dir(claim: Claim, reporter: Reporter) -> None:
+    """Find the run directory where it is now, and tell the user if it was renamed.
+
+    Raises:
+        RunDirError: it is gone.
+    """
+    before = claim.run.path
+    if claim.held.follow():
+        reporter.publish(
+            Warned(topic="run_dir", message=f"{before} was renamed; the run continues in {claim.run.path}")
+        )
+
+
+def watch_signals(
+    config: Config, queue: CommandQueue, claim: Claim, reporter: Reporter, last: LastStep, budget: TimeBudget
+) -> SignalWatcher:
+    """A watcher that obeys signals and tells the user what each does."""
 
     def on_first(name: str) -> None:
         tell(f"{name}: saving, then exiting; a second signal exits at once without saving")
@@ -126,15 +146,34 @@ def watch_signals(switch: StopSwitch, run: RunDir, reporter: Reporter, last: Las
         tell("exited at once; nothing more was saved")
         last.publish_end(Outcome("stopped", "a second signal: exited at once without saving", exit_code, last.step))
 
+    def on_notice(number: int) -> None:
+        name = signal.Signals(number).name
+        if config.checkpoint.on_signal == "stop":
+            queue.switch.set(StopRequest(f"{name} received", 128 + number))
+            tell(f"{name}: saving, then exiting (checkpoint.on_signal: stop)")
+        else:
+            queue.give(Command("save", id=name))
+            saves = "saving" if config.checkpoint.enabled else "checkpoint.enabled is false, nothing is saved"
+            tell(f"{name}: {saves}; the run continues")
+
     def on_hangup() -> None:
+        path = claim.run.path
         reporter.publish(
             Warned(
                 topic="terminal",
-                message=f"the terminal was closed; the run continues; `{command_name()} ctl {run.path} stop` stops it",
+                message=f"the terminal was closed; the run continues; `{command_name()} ctl {path} stop` stops it",
             )
         )
 
-    return SignalWatcher(switch, on_first=on_first, on_second=on_second, on_hangup=on_hangup)
+    def on_suspend() -> None:
+        tell("suspended; SIGCONT (fg) continues")
+        if sys.stdout.isatty():
+            # The progress bar has hidden the cursor of the shell.
+            print("\x1b[?25h", end="", flush=True)
+
+    return SignalWatcher(
+        queue.switch, SignalActions(on_first, on_second, on_notice, on_hangup, on_suspend, budget.suspended)
+    )
 
 
 def tell(sentence: str) -> None:

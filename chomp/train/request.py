@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from chomp.config import sections, settings
 from chomp.config.load import LoadedConfig
 from chomp.errors import ConfigError, RunDirError, command_name
+from chomp.record.commands import discard_commands_of_others
+from chomp.record.held_folder import HeldFolder
 from chomp.record.lock import RunLock
 from chomp.record.manifest import Resume, list_checkpoints
 from chomp.record.rundir import RunDir, fresh_name
+from chomp.record.temporary import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,26 @@ class Claim:
     """A run directory whose lock this process holds.
 
     Attributes:
+        named: the run directory as the user named it.
+        held: the directory itself, which may be renamed.
         exit_code: that of the attempt so far; 2 until it has begun.
         since: Unix time of the claim: older commands were meant for an earlier attempt.
     """
 
-    run: RunDir
+    named: RunDir
+    held: HeldFolder
     exit_code: int = 2
     since: float = field(default_factory=time.time)
+
+    @property
+    def run(self) -> RunDir:
+        """The run directory where it is now."""
+        return replace(self.named, path=self.held.path)
+
+    @property
+    def files(self) -> RunDir:
+        """The run directory through its descriptor, to write to it wherever it is renamed to."""
+        return replace(self.named, path=self.held.through)
 
 
 def require_known(accept: Sequence[str]) -> None:
@@ -66,7 +81,7 @@ def claim_run_dir(request: RunRequest) -> Iterator[Claim]:
     """
     with contextlib.ExitStack() as stack:
         if request.dry_run:
-            run = RunDir(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chomp-dry-run-"))) / "run")
+            run = RunDir(stack.enter_context(temporary_folder("chomp-dry-run-")) / "run")
         else:
             run = _choose_run_dir(request)
         lock = RunLock(run.lock)
@@ -74,10 +89,12 @@ def claim_run_dir(request: RunRequest) -> Iterator[Claim]:
         ours = [path for path in (run.events, run.log, run.lock) if not path.exists()]
         try:
             run.path.mkdir(parents=True, exist_ok=True)
+            held = stack.enter_context(HeldFolder(run.path))
             lock.acquire()
         except OSError as error:
             raise cannot_write(run, error) from error
-        claim = Claim(run)
+        discard_commands_of_others(run.commands)
+        claim = Claim(run, held)
         try:
             # Checked again under the lock: another engine may have begun, and ended, since the directory was chosen.
             _require_room(request, run)

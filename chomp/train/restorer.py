@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from chomp.checkpoint.items import to_items
 from chomp.checkpoint.restore import choose, continued, judge, require_steps_ahead, restore
 from chomp.checkpoint.store import CheckpointStore
 from chomp.config.compat import Difference
@@ -133,14 +134,20 @@ class Restorer:
         # Saved between two skipped steps, its latch would hold for ever under a policy that halts.
         return state if config.debug.nonfinite == "skip" else release_latch(state)
 
-    def settle_directory(self, start: Start, blueprint: Blueprint) -> None:
+    def settle_directory(self, start: Start, blueprint: Blueprint, state: TrainState) -> None:
         """Write what describes the run, and set aside what lies beyond the step it continues from.
 
         Raises:
             RunDirError: the directory cannot be written.
+            CheckpointError: no checkpoint of `state` can be saved in it.
         """
+        steps = blueprint.config.train.steps
         try:
             self._store.prepare()
+            if blueprint.config.checkpoint.enabled and start.step < steps:
+                tight = run_interruptible(lambda: self._store.prove(to_items(state), steps), self._check)
+                if tight is not None:
+                    self._warn(tight, topic="checkpoint")
             self._describe(blueprint)
             if self._request.resume != "none":
                 self._go_back_to(start)

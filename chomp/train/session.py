@@ -16,9 +16,10 @@ from chomp.checkpoint.retention import build_retention
 from chomp.checkpoint.store import CheckpointStore
 from chomp.config import Config
 from chomp.config.derive import Derived
+from chomp.data.byte_offset import offset_notes
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
-from chomp.device import cuda_packages, environment_report, probe_gpus, problems
+from chomp.device import cuda_packages, environment_report, probe_gpus, problems, unset_memory_variables
 from chomp.device.determinism import not_strict
 from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
@@ -36,10 +37,11 @@ from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.clock import TimeBudget
 from chomp.train.compilation import CompileWatch
 from chomp.train.control import CommandQueue, StopSwitch, run_interruptible
+from chomp.train.epochs import with_steps
 from chomp.train.machine import device_facts, package_versions
 from chomp.train.out_of_memory import explained
 from chomp.train.program import ACCEPT, PROGRAM, Obtain, RunProgram, compile_only, keeps_program
-from chomp.train.request import RunRequest
+from chomp.train.request import Claim, RunRequest
 from chomp.train.restorer import Restorer, Start
 
 
@@ -49,7 +51,7 @@ class Session:
 
     request: RunRequest
     blueprint: Blueprint
-    run: RunDir
+    claim: Claim
     reporter: Reporter
     budget: TimeBudget
     queue: CommandQueue
@@ -61,6 +63,11 @@ class Session:
     eval_step: Callable[..., Any]
     compile_watch: CompileWatch
     peak_flops: float | None
+
+    @property
+    def run(self) -> RunDir:
+        """The run directory where it is now."""
+        return self.claim.run
 
     @property
     def config(self) -> Config:
@@ -107,7 +114,7 @@ class Session:
 
 @contextmanager
 def open_session(
-    request: RunRequest, run: RunDir, reporter: Reporter, budget: TimeBudget, queue: CommandQueue
+    request: RunRequest, claim: Claim, reporter: Reporter, budget: TimeBudget, queue: CommandQueue
 ) -> Iterator[Session]:
     """Build a session in a claimed run directory; its data and its compile watch are closed at the end.
 
@@ -115,47 +122,52 @@ def open_session(
         ChompError: for every mistake a user can make, before any training.
         StopRequestedError, AbortRequestedError: by a signal or a command.
     """
-    session = _build_session(request, run, reporter, budget, queue)
+    session = _build_session(request, claim, reporter, budget, queue)
     try:
         yield session
     finally:
+        if session.store.is_busy():
+            # After an abort. Its descriptor's number must not become that of another folder.
+            claim.held.leave_open()
         session.data.close()
         session.compile_watch.close()
 
 
 def _build_session(
-    request: RunRequest, run: RunDir, reporter: Reporter, budget: TimeBudget, queue: CommandQueue
+    request: RunRequest, claim: Claim, reporter: Reporter, budget: TimeBudget, queue: CommandQueue
 ) -> Session:
-    config = request.loaded.config
+    config, run = request.loaded.config, claim.run
     check = partial(queue.check, step=0)
     with budget.measure("startup"):
         misfits = [problem.message for problem in problems(probe_gpus(), os.environ, cuda_packages())]
         device = require_device(config, misfits)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
-        for message in misfits:
+        for message in (*misfits, *unset_memory_variables(probe_gpus(), os.environ)):
             reporter.publish(Warned(topic="device", message=message))
         # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
         tokenizer = run_interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
         planned = build_blueprint(config, device.platform, tokenizer)
         data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
-        if config.train.eval_every and not data.has_eval:
-            message = "train.eval_every is set, but the held-out text is too short to score: there are no evaluations"
-            reporter.publish(Warned(topic="data", message=message))
+        planned = run_interruptible(lambda: with_steps(planned, data), check)
+        _warn_of_data(config, tokenizer, data, reporter)
         store = CheckpointStore(
-            run.checkpoints, retention=build_retention(config.checkpoint), on_event=reporter.publish
+            run.checkpoints,
+            retention=build_retention(config.checkpoint),
+            on_event=reporter.publish,
+            held=claim.held,
         )
         restorer = Restorer(request, run, store, reporter, check)
         start, blueprint = restorer.find_start(planned, data.fingerprint)
         with explained("while the checkpoint was read" if start.info else "while the model was made", blueprint):
             state = run_interruptible(lambda: restorer.load_or_init(start, blueprint), check)
         if not request.dry_run:
-            restorer.settle_directory(start, blueprint)
+            restorer.settle_directory(start, blueprint, state)
     budget.start_from(restorer.earlier_budget(start))
     session = Session(
         request=request,
         blueprint=blueprint,
-        run=run,
+        claim=claim,
         reporter=reporter,
         budget=budget,
         queue=queue,
@@ -171,6 +183,16 @@ def _build_session(
     reporter.publish(_run_started(session))
     _warn_of_flags(session)
     return session
+
+
+def _warn_of_data(config: Config, tokenizer: Tokenizer, data: DataPipeline, reporter: Reporter) -> None:
+    messages = [*tokenizer.notes, *offset_notes(config.data, tokenizer)]
+    if config.train.eval_every and not data.has_eval:
+        messages.append(
+            "train.eval_every is set, but the held-out text is too short to score: there are no evaluations"
+        )
+    for message in messages:
+        reporter.publish(Warned(topic="data", message=message))
 
 
 def _warn_of_flags(session: Session) -> None:

@@ -254,9 +254,11 @@ class ConfigDocument:
         """The value of a setting that is not written: its preset's, or its default."""
         layout = self.layout()
         preset = layout.places.get("model.preset") if layout else None
-        shape = expand_preset({"preset": preset.text}) if preset else {}
-        section, _, name = setting.path.partition(".")
-        return shape[name] if section == "model" and name != "preset" and name in shape else setting.default
+        if layout is None or preset is None or setting.path == "model.preset":
+            return setting.default
+        if "optim.name" in layout.places and setting.path.startswith("optim."):
+            return setting.default
+        return flatten(expand_preset({"model": {"preset": preset.text}})).get(setting.path, setting.default)
 
     def _override_of(self, path: str) -> str | None:
         return next((one for one in reversed(self.overrides) if _key(one) == path), None)

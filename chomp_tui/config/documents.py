@@ -69,7 +69,7 @@ def read_document(path: Path, overrides: Sequence[str] = ()) -> ConfigDocument:
 
 
 def from_file(path: Path, overrides: Sequence[str] = ()) -> ConfigDocument:
-    """The document of a YAML file.
+    """The document of a YAML file, or of a preset.
 
     Raises:
         ConfigError: it cannot be read.
@@ -77,10 +77,9 @@ def from_file(path: Path, overrides: Sequence[str] = ()) -> ConfigDocument:
     try:
         raw = path.read_bytes()
         text = raw.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        # The engine names the problem.
-        load_config(path)
-        raise ConfigError(f"{path}: the configuration file cannot be read") from error
+    except (OSError, UnicodeDecodeError):
+        # The engine names the problem, or knows a preset of this name.
+        return ConfigDocument(load_config(path).text, name=str(path), overrides=overrides, is_copy=True)
     return ConfigDocument(text, name=str(path), path=path, overrides=overrides, disk=raw)
 
 

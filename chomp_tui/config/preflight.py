@@ -6,7 +6,6 @@ One child process at a time, killed when its answer is no longer needed.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,14 @@ from typing import Any, Literal
 from chomp.config import Config
 from chomp.device import probe_gpus, visible_gpus
 from chomp_tui.engine.machine import read_machine
-from chomp_tui.engine.process import UNREADABLE, EngineError, ask_engine, engine_command, helper_environment
+from chomp_tui.engine.process import (
+    UNREADABLE,
+    EngineError,
+    ask_engine,
+    configuration_file,
+    engine_command,
+    helper_environment,
+)
 from chomp_tui.platform.background import in_thread
 
 State = Literal["waiting", "computing", "done", "failed"]
@@ -170,9 +176,7 @@ class Preflight:
             self._say(state="done", figures=figures, is_outdated=False, message="", is_compiling=False, limit=limit)
 
     async def _inspect(self, question: Question) -> Mapping[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="chomp-preflight-") as folder:
-            path = Path(folder) / "config.yaml"
-            path.write_bytes(question.text.encode("utf-8", "replace"))
+        with configuration_file(question.text) as path:
             arguments = [*self._command, str(path), "--json"]
             if question.compiled:
                 arguments += ["--for", question.card] if question.card else ["--compile"]
@@ -182,10 +186,7 @@ class Preflight:
                 arguments += ["--continue", str(question.origin)]
             environ = helper_environment(dict(question.environment))
             limit = COMPILE_TIMEOUT_SECONDS if question.compiled else TIMEOUT_SECONDS
-            try:
-                return _figures(await ask_engine(arguments, environ, limit_seconds=limit, nice=NICE))
-            except EngineError as error:
-                raise EngineError(str(error).replace(str(path), "the configuration")) from error
+            return _figures(await ask_engine(arguments, environ, limit_seconds=limit, nice=NICE))
 
 
 def _same(one: Question, other: Question) -> bool:

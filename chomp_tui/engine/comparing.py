@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from chomp.config import LoadedConfig
 from chomp.device.comparison import Comparison, comparison_of
 from chomp.errors import COMMAND_VARIABLE, command_name
-from chomp_tui.engine.process import UNREADABLE, EngineError, ask_engine, engine_command
+from chomp_tui.engine.process import UNREADABLE, EngineError, ask_engine, configuration_file, engine_command
 
 
 async def compare_flags(loaded: LoadedConfig, environ: Mapping[str, str], variables: Mapping[str, str]) -> Comparison:
@@ -21,18 +19,13 @@ async def compare_flags(loaded: LoadedConfig, environ: Mapping[str, str], variab
     Raises:
         EngineError: nothing could be measured.
     """
-    with tempfile.TemporaryDirectory(prefix="chomp-compare-") as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_bytes(loaded.text.encode("utf-8", "replace"))
+    with configuration_file(loaded.text) as path:
         command = engine_command("probe", "--compare", str(path), "--json")
         for override in loaded.overrides:
             command += ["-o", override]
         for name, value in variables.items():
             command += ["--set", f"{name}={value}"]
-        try:
-            answer = await ask_engine(command, {**environ, COMMAND_VARIABLE: command_name()})
-        except EngineError as error:
-            raise EngineError(str(error).replace(str(path), "the configuration")) from error
+        answer = await ask_engine(command, {**environ, COMMAND_VARIABLE: command_name()})
     found = comparison_of(answer)
     if found is None:
         raise EngineError(UNREADABLE)

@@ -186,7 +186,7 @@ class _Made:
     def log(self, path: Path) -> int:
         """A descriptor that appends to `path`."""
         existed = path.exists()
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         if not existed:
             self._files.append(path)
         return fd

@@ -7,13 +7,15 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
 
-from chomp.errors import COMMAND_VARIABLE, command_name
+from chomp.errors import COMMAND_VARIABLE, RunDirError, command_name
 from chomp.record.formatting import sanitize
+from chomp.record.temporary import temporary_folder
 from chomp_tui.platform.child import child_process, read_errors
 
 UNREADABLE = "the engine's answer could not be read; is another version of chomp installed?"
@@ -109,3 +111,21 @@ def printed_object(out: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+@contextlib.contextmanager
+def configuration_file(text: str) -> Iterator[Path]:
+    """A configuration's text as a temporary file.
+
+    Raises:
+        EngineError: it cannot be written, or the engine says what is wrong; its sentence does not name the file.
+    """
+    try:
+        with temporary_folder("chomp-console-") as folder:
+            path = folder / "config.yaml"
+            path.write_bytes(text.encode("utf-8", "replace"))
+            yield path
+    except EngineError as error:
+        raise EngineError(str(error).replace(str(path), "the configuration")) from error
+    except (RunDirError, OSError) as error:
+        raise EngineError(f"the configuration cannot be handed to the engine: {error}") from error

@@ -74,6 +74,10 @@ class ConsoleScreen(Screen[None]):
         with contextlib.suppress(RuntimeError):
             self.post_message(message)
 
+    def action_suspend(self) -> None:
+        """Give the terminal back to the shell until the user continues the console."""
+        self.app.action_suspend_process()
+
     def go_back(self) -> None:
         """Go back one level; a screen with levels of its own closes those first."""
         self.chomp.action_show_screen("home")

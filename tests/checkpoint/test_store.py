@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,14 @@ import jax
 import numpy as np
 import pytest
 
+from chomp.checkpoint.reasons import reason_in_words
 from chomp.checkpoint.retention import Retention
-from chomp.checkpoint.store import CheckpointStore, in_parts, reason_in_words, with_sharding
+from chomp.checkpoint.room import size_of
+from chomp.checkpoint.store import CheckpointStore, in_parts, with_sharding
 from chomp.errors import CheckpointError
 from chomp.record.events import Checkpoint
-from chomp.record.manifest import list_checkpoints, set_tags, verify
+from chomp.record.held_folder import HeldFolder
+from chomp.record.manifest import list_checkpoints, seal, set_tags, verify
 
 
 class Saving:
@@ -309,3 +315,112 @@ def test_what_will_stay_is_known_when_it_is_saved(saving: Saving, tmp_path: Path
         assert best.store.will_stay(step, loss) is stays, step
     assert best.store.will_stay(20, None)
     assert not best.store.will_stay(0, None)
+
+
+class Held(Saving):
+    """The checkpoints of a run directory that this process holds, as an engine does."""
+
+    def __init__(self, run_dir: Path):
+        run_dir.mkdir()
+        self.held = HeldFolder(run_dir)
+        self.told = []
+        self.store = CheckpointStore(
+            run_dir / "checkpoints", retention=Retention(max_to_keep=2), on_event=self.told.append, held=self.held
+        )
+        self.store.prepare()
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Held]:
+    """In a directory whose name is not UTF-8, which Orbax does not take."""
+    held = Held(tmp_path / os.fsdecode(b"r\xe9"))
+    yield held
+    held.held.close()
+
+
+def test_a_name_that_is_not_utf_8(held: Held) -> None:
+    held.store.prove(items(0), 20)
+    held.save(5)
+    (info,) = held.store.infos()
+    assert (info.path, verify(info.path)) == (held.held.path / "checkpoints" / "5", [])
+    # A reader that does not hold the run directory, such as `chomp generate`.
+    reader = CheckpointStore(held.store.folder, retention=Retention(max_to_keep=1), on_event=lambda event: None)
+    assert reader.load(info, abstract())[1] == {"documents": 5}
+
+
+def test_a_directory_that_is_renamed_during_a_save(held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = held.held.path, tmp_path / "renamed"
+
+    def rename(folder: Path, meta: dict[str, Any]) -> int:
+        before.rename(after)
+        return seal(folder, meta)
+
+    monkeypatch.setattr("chomp.checkpoint.store.seal", rename)
+    held.save(1)
+    monkeypatch.undo()
+    held.held.follow()
+    held.save(2)
+    held.save(3)
+    assert held.steps() == [2, 3], held.told
+    assert [verify(info.path) for info in list_checkpoints(after / "checkpoints")] == [[], []]
+    assert held.store.set_aside(2, "before-rollback") == [3]
+    assert not before.exists(), "it was made anew"
+
+
+def test_a_directory_that_is_removed(held: Held) -> None:
+    held.save(1)
+    path = held.held.path
+    shutil.rmtree(path)
+    held.save(2)
+    failure = held.store.take_failure()
+    assert failure is not None
+    assert failure.reason == f"No such file or directory: {path / 'checkpoints'}"
+    assert not path.exists(), "it was made anew"
+
+
+def test_removed_checkpoints_are_no_reason_to_stop_saving(held: Held) -> None:
+    held.save(1)
+    shutil.rmtree(held.store.folder)
+    held.save(2)
+    assert held.steps() == [2]
+
+
+def test_proving_leaves_nothing(saving: Saving) -> None:
+    saving.store.prove(items(0), 20)
+    assert list(saving.store.folder.iterdir()) == []
+    assert saving.told == []
+
+
+def test_no_room_for_the_first_checkpoint_is_found_by_its_size(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    size, real = size_of(items(0)), shutil.disk_usage("/")
+    assert size == 4000 + 4 + 8
+    free = size // 2 - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real._replace(free=free))
+    with pytest.raises(CheckpointError) as caught:
+        saving.store.prove(items(0), 20)
+    room = f"{saving.store.folder} has 2,005 bytes free, and a checkpoint has 4,012 bytes before compression"
+    assert str(caught.value) == f"no checkpoint can be saved: {room}; mend that, or choose another --run-dir"
+    assert not saving.store.folder.exists(), "a directory without a run is free for the next attempt"
+    saving.store.prepare()
+    free = size - 1
+    assert saving.store.prove(items(0), 20) == f"there may be too little room: {room.replace('2,005', '4,011')}"
+    free = size
+    assert saving.store.prove(items(0), 20) is None
+
+
+def test_an_array_above_the_limit_of_file_sizes(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (3999, resource.RLIM_INFINITY))
+    with pytest.raises(CheckpointError, match=r"at most 3,999 bytes \(ulimit -f\).* an array of 4,000;"):
+        saving.store.prove(items(0), 20)
+
+
+def test_a_library_that_cannot_save_is_found_before_the_first_save(
+    saving: Saving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, data: bytes) -> None:
+        raise OSError(95, "Operation not supported", str(path))
+
+    monkeypatch.setattr("chomp.checkpoint.store.write_whole", fail)
+    with pytest.raises(CheckpointError, match=r"^no checkpoint can be saved: Operation not supported: /.*/020/meta"):
+        saving.store.prove(items(0), 20)
+    assert not saving.store.folder.exists()

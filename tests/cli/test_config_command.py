@@ -89,5 +89,5 @@ def test_schema_is_printed():
 
 def test_help_names_the_commands():
     output = run("--help").output
-    for name in ("check", "show", "schema"):
+    for name in ("check", "show", "migrate", "schema"):
         assert f"  {name} " in output

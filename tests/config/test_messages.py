@@ -29,7 +29,8 @@ PLACES = [
     ),
     (
         "model:\n  softmax_dtype: float32\n",
-        "c.yaml:2: model.softmax_dtype: unknown key; it is now called model.attention_softmax_dtype",
+        "c.yaml:2: model.softmax_dtype: unknown key; it is now called model.attention_softmax_dtype; `chomp config "
+        "migrate` rewrites the file",
     ),
     (
         "debug:\n  zzzzzz: 1\n",

@@ -162,8 +162,8 @@ VIOLATIONS = [
         "[texts/*.txt]",
     ),
     (
-        "data:\n  backend: hf\n",
-        "c.yaml:2: data.hf_dataset: data.backend is hf and this is empty; write a dataset's name on the hub, such as "
+        "data:\n  backend: hf\n  hf_dataset: ''\n",
+        "c.yaml:3: data.hf_dataset: data.backend is hf and this is empty; write a dataset's name on the hub, such as "
         "Zyphra/Zyda-2",
     ),
     (

@@ -11,6 +11,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from chomp.config.data import TokenizerConfig
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
 from chomp.errors import CheckpointError, ConfigError, DataError
+from chomp.generate.sampling import encode_prompt
 
 TEXTS = (
     "",
@@ -88,6 +89,7 @@ def test_documents_get_the_configured_special_ids(build, bos, eos):
         expected = [tokenizer.bos_id] * bos + tokenizer.encode(text).tolist() + [tokenizer.eos_id] * eos
         ids = tokenizer.encode_document(text)
         assert ids.tolist() == expected
+        assert list(encode_prompt(tokenizer, text)) == (expected[: len(expected) - eos] or [tokenizer.bos_id])
         assert ids.dtype == np.int32
         assert tokenizer.decode(ids) == text
     assert tokenizer.specials_per_document == bos + eos

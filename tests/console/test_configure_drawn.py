@@ -15,7 +15,7 @@ from chomp.record.formatting import count
 from chomp.record.formatting import size as told
 from chomp_tui.config.preflight import ENGINE, Report
 from chomp_tui.screens.configure.card_panel import card_text
-from chomp_tui.screens.configure.preflight_panel import PreflightPanel
+from chomp_tui.screens.configure.preflight_panel import PreflightPanel, memory_text
 from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.widgets.chart import LineChart
@@ -228,6 +228,15 @@ async def test_a_gpu_elsewhere_is_chosen_and_its_figures_are_drawn(tmp_path: Pat
         assert "on rtx4090, compiled in 61.0 s" in drawn
         assert "largest that fits: batch_size 4 × grad_accum 2, 16.0 GiB" in drawn
         assert "41% MFU at most" in drawn
+
+
+@pytest.mark.parametrize(("pool", "glyph"), [(17 << 30, "✓"), (5 << 30, "✗")])
+def test_without_the_compiler_the_estimate_is_judged_by_the_card(pool: int, glyph: str) -> None:
+    card = {"name": "rtx4090", "memory_bytes": 24 << 30, "pool_bytes": pool, "estimated": 9 << 30}
+    figures = {"memory": {"total": 9 << 30}, "card": None, "card_estimate": {**card, "fits": glyph == "✓"}}
+    drawn = memory_text(figures, None).plain
+    assert "on rtx4090, estimated by shapes" in drawn
+    assert f"{glyph} 9.0 GiB of {told(pool)} that JAX takes of 24.0 GiB" in drawn
 
 
 def test_a_card_that_is_too_small_says_what_to_change() -> None:

@@ -15,7 +15,9 @@ from chomp.config.edits import CannotEdit, reset_value, set_value
 from chomp.config.scalars import Items, Plain, Words, written
 from chomp.config.yaml_reader import read_yaml
 from chomp.config.yaml_spans import Unreadable, read_layout
+from chomp.errors import ConfigError
 from chomp_tui.config.document import ConfigDocument, merged, visual_lines
+from chomp_tui.config.documents import read_document
 from chomp_tui.config.field_text import shown_value, typed
 
 FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -296,6 +298,22 @@ def test_a_preset_is_the_value_of_what_is_not_written() -> None:
     made = document("model:\n  preset: mega200m\ndata:\n  tokenizer:\n    kind: byte\n")
     view = made.view(settings()["model.model_dim"])
     assert (view.text, view.fallback, view.is_set, view.is_default) == ("", "1024", False, False)
+
+
+def test_a_preset_s_name_is_a_new_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = read_document(Path("Nano-125M"))
+    assert (made.text, made.path, made.check().problems) == ("model:\n  preset: nano-125m\n", None, ())
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_document(Path("nowhere.yaml"))
+
+
+def test_a_preset_is_the_value_in_every_section_that_it_brings() -> None:
+    made = document("model: {preset: NANO-125M}\noptim: {warmup_steps: 3}\n")
+    found = {path: made.view(settings()[path]).fallback for path in ("optim.name", "optim.muon.rest", "model.preset")}
+    assert found == {"optim.name": "muon", "optim.muon.rest": "lion", "model.preset": "null"}
+    made.set("optim.name", "adamw")
+    assert made.view(settings()["optim.lr"]).fallback == "3e-4"
 
 
 def test_an_override_wins_until_its_field_is_edited() -> None:

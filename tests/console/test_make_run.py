@@ -87,6 +87,34 @@ def test_what_is_not_installed_is_installed_first(checkout: Path) -> None:
     assert done.stdout.index("pip install") < done.stdout.index("chomp train configs/quickstart.yaml")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [
+        (("train", "CONFIG=configs/a.yaml", "ARGS=--max-steps 5"), "chomp train configs/a.yaml --max-steps 5"),
+        (("eval",), "chomp eval runs/b-2"),
+        (("eval", "CONFIG=configs/a.yaml"), "chomp eval runs/a-1"),
+        (("eval", "CHECKPOINT=runs/x/checkpoints/5"), "chomp eval runs/x/checkpoints/5"),
+        (("eval", "DATA=val.bin"), "chomp eval runs/b-2 -o data.backend=tokens -o data.tokens_eval_path=val.bin"),
+        (("sample", "PROMPT=Once upon"), "chomp generate runs/b-2 --prompt Once upon"),
+    ],
+)
+def test_other_targets_train_and_use_the_newest_run(arguments: tuple[str, ...], called: str, checkout: Path) -> None:
+    for number, name in enumerate(("a-1", "b-2")):
+        (checkout / "runs" / name).mkdir(parents=True)
+        os.utime(checkout / "runs" / name, (1e9 + number, 1e9 + number))
+    done = subprocess.run(
+        [make(), "--silent", *arguments], cwd=checkout, env=environ(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [f"called {called}"]
+
+
+@pytest.mark.parametrize("target", ["train", "eval", "sample"])
+def test_a_target_without_its_subject_says_how_to_name_it(target: str, checkout: Path) -> None:
+    done = subprocess.run([make(), target], cwd=checkout, env=environ(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f": make {target} C" in done.stderr
+
+
 @pytest.fixture
 def with_gpu(checkout: Path) -> Path:
     """The same, not installed yet, with a Python that runs and an `nvidia-smi` that lists an old driver's card."""

@@ -190,8 +190,11 @@ async def test_states_in_words_with_their_reason(tmp_path: Path) -> None:
             screen_of(app).show_run(ended.path)
             await shows(pilot, word, f"for {status} reasons", "ended")
             assert ended.path not in app.state.live
-        screen_of(app).show_run(write_run(tmp_path / "killed", SMALL).path)
+        killed = write_run(tmp_path / "killed", SMALL)
+        append(killed, Checkpoint("saving", 310))
+        screen_of(app).show_run(killed.path)
         await shows(pilot, "✗ crashed", "the engine ended without")
+        assert "saving …" not in " ".join(frame(app))
 
 
 async def test_where_there_is_no_curve_a_notice_says_why_and_what_to_do(tmp_path: Path) -> None:

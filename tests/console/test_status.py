@@ -17,7 +17,7 @@ from chomp.record.fold import fold
 from chomp.record.lock import RunLock
 from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
-from chomp.record.status import COPIED, GONE, Liveness, patience_seconds, read_liveness, status
+from chomp.record.status import COPIED, GONE, MISSING, Liveness, patience_seconds, read_liveness, status
 from tests.fakeruns import T0, ended, phase, row, started
 
 HERE = Liveness(pid=4711, since=T0 - 5)
@@ -101,6 +101,20 @@ def test_a_run_that_another_machine_may_hold_is_not_called_crashed() -> None:
     assert "attic" in state.reason
     assert word(view(started(), ended()), there) == "completed"
     assert word(view(started(), ended()), Liveness(elsewhere="attic", since=T0 + 9)) == "elsewhere"
+
+
+def test_a_directory_that_was_renamed_is_missing_and_not_crashed(tmp_path: Path) -> None:
+    missing = read_liveness(RunDir(tmp_path / "renamed"))
+    assert missing == Liveness(is_missing=True)
+    for run in (RunView(), view(started(), phase("train"), row(1))):
+        state = status(run, missing, T0 + 10)
+        assert (state.word, state.reason, state.state, state.is_live) == ("missing", MISSING, "unreadable", False)
+
+
+def test_an_engine_that_is_stopped_is_suspended_and_not_silent() -> None:
+    run = view(started(), phase("train"), row(1))
+    state = status(run, Liveness(pid=4711, since=T0 - 5, is_suspended=True), T0 + 10**6)
+    assert (state.word, state.reason, state.is_live) == ("suspended", "`kill -CONT 4711` continues it", True)
 
 
 def test_an_empty_directory_is_not_started() -> None:

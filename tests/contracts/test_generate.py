@@ -14,11 +14,14 @@ from click.testing import CliRunner, Result
 
 from chomp.cli.generate import command
 from chomp.cli.stdin import MOST_BYTES
+from chomp.generate.load import load_trained
 from tests.engine import dummy_config
 from tests.in_process import run
 from tests.references import References
 
 pytestmark = pytest.mark.compile
+
+LLAMA = {"backend": "llama", "num_layers": 1, "num_heads": 2, "ffn_hidden_dim": 16}
 
 
 @pytest.fixture
@@ -45,6 +48,22 @@ def test_a_prompt_from_anywhere_is_continued_alike(trained: Path, tmp_path: Path
     assert "step 4 of " in ways[0].stderr
     assert "9 tokens in " in ways[0].stderr
     assert "ended at --max-tokens" in ways[0].stderr
+
+
+@pytest.mark.parametrize("backend", ["dummy", "llama"])
+def test_text_beyond_the_rows_of_training_is_warned_of_once(backend: str, references: References) -> None:
+    model = {} if backend == "dummy" else LLAMA
+    trained = references.run(run, dummy_config(references.corpus, train={"steps": 4}, model=model))
+    long = generate(trained, "--interactive", "--max-tokens", 32, input="a\nb\n")
+    said = "warning: prompt and text may be 33 tokens long, and the model was trained on rows of 32 (train.seq_len)"
+    assert long.stderr.count("warning: ") == long.stderr.count(said) == 1
+    limited = generate(trained, "--prompt", "a", "--max-new", 32, "--max-context", 8)
+    if backend == "dummy":
+        assert str(limited.exception) == "--max-context limits the attention of a Llama, and this model is a dummy"
+    else:
+        assert f"{said}; --max-context limits what it sees\n" in long.stderr
+        assert (limited.exit_code, "warning: " in limited.stderr) == (0, False)
+        assert load_trained(trained, max_context=8).model_def.config.attention_window == 8
 
 
 def test_for_a_program_it_is_one_object(trained: Path) -> None:

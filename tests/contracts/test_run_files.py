@@ -53,7 +53,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     )
     path = write_config(folder / "config.yaml", config)
-    ran = run("train", path, "--run-dir", folder / "run")
+    before = os.umask(0o002)
+    try:
+        ran = run("train", path, "--run-dir", folder / "run")
+    finally:
+        os.umask(before)
     assert ran.returncode == 0, ran.stderr
     (folder / "out").write_text(ran.stdout)
     (folder / "err").write_text(ran.stderr)
@@ -94,6 +98,22 @@ def test_files_of_a_run(done: Path) -> None:
     assert resolved["train"]["steps"] == 20
     assert resolved["model"]["vocab_size"] >= 256, "the tokenizer's size is filled in"
     assert read_holder(run_dir / "lock") is None
+
+
+def test_files_have_the_permissions_that_the_umask_leaves(done: Path) -> None:
+    run_dir = done / "run"
+    modes = {path: path.stat().st_mode & 0o777 for path in [run_dir, *run_dir.rglob("*")]}
+    assert {path: oct(mode) for path, mode in modes.items() if mode != (0o775 if path.is_dir() else 0o664)} == {}
+
+
+def test_a_run_directory_whose_name_is_not_utf_8(done: Path) -> None:
+    run_dir = done / os.fsdecode(b"r\xe9")
+    steps = "train.steps=5", "train.steps=6"
+    for number, resume in enumerate(((), ("--resume", "latest"))):
+        ran = run("train", done / "config.yaml", "--run-dir", run_dir, *resume, "-o", steps[number])
+        assert ran.returncode == 0, ran.stderr
+    assert [info.step for info in list_checkpoints(run_dir / "checkpoints")] == [5, 6]
+    assert run("checkpoints", run_dir, "--verify").returncode == 0
 
 
 def test_the_order_of_events(done: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from chomp.record.commands import Command, send_command
 from chomp.record.event_log import read_events
-from chomp.record.events import Checkpoint, Event, RunEnded, Step, Warned
+from chomp.record.events import Checkpoint, Compiled, Event, RunEnded, Step, Warned
 from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import Engine, dummy_config, events_of, rows, wait_until, write_config, write_corpus
 from tests.in_process import run
@@ -174,18 +174,18 @@ def test_a_last_state_that_cannot_be_saved_is_exit_5_and_the_good_one_stays(
 
 @pytest.mark.root
 def test_a_disk_without_room_for_the_first_checkpoint(disk: Disk, configure: Callable[..., Path]) -> None:
-    """There is no size to judge the room by yet: the save is tried, fails, and the next one is tried again."""
-    run_dir = disk.path
+    """Found before the step is compiled, by the size of the arrays; the directory stays free for a run."""
+    run_dir, path = disk.path, configure(steps=5)
     disk.fill(leave=1_000_000)
-    engine = Engine(run_dir, "train", configure(), "--run-dir", run_dir)
-    failure = engine.wait_for(failed)
-    assert isinstance(failure, Checkpoint), engine.text()
-    assert failure.reason == FULL
+    refused = run("train", path, "--run-dir", run_dir)
+    assert refused.returncode == 5
+    (sentence,) = refused.stderr.splitlines()
+    room = r"/\S+ has [\d,]+ bytes free, and a checkpoint has 3,[\d,]+ bytes before compression"
+    assert re.match(f"error: no checkpoint can be saved: {room}; mend that, or choose another --run-dir", sentence)
+    assert events_of(run_dir, Compiled) == []
     disk.free()
-    assert engine.wait_for(committed) is not None, engine.text()
-    engine.signal(signal.SIGTERM)
-    assert engine.finish() == 143, engine.text()
-    assert "Traceback" not in engine.text()
+    done = run("train", path, "--run-dir", run_dir)
+    assert done.returncode == 0, done.stderr
     no_half_checkpoint(run_dir)
 
 

@@ -271,6 +271,19 @@ def test_the_command_says_what_it_wrote_and_how_to_train_on_it(tmp_path: Path) -
     assert again["train"]["documents"] == 190
 
 
+def test_one_flat_file_holds_all_ids_for_other_programs(tmp_path: Path) -> None:
+    for number, text in enumerate(DOCUMENTS):
+        (tmp_path / f"{number}.txt").write_text(text)
+    out = tmp_path / "out"
+    done = run("--text", tmp_path / "*.txt", "-d", out, "--vocab-size", 300, "--flat")
+    assert done.exit_code == 0, done.output
+    parts = [np.fromfile(out / f"{name}.bin", "<u2") for name in ("train", "val")]
+    flat = np.fromfile(out / "tokens.bin", "<u4")
+    np.testing.assert_array_equal(flat, np.concatenate(parts))
+    assert f"tokens.bin  {len(flat):,} tokens: train.bin, then val.bin (uint32)" in done.stdout
+    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
+
+
 @pytest.mark.parametrize(
     ("args", "problem"),
     [

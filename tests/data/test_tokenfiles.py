@@ -99,6 +99,29 @@ def test_an_index_cut_off_in_an_offset(tmp_path: Path) -> None:
         read_offsets(tmp_path / "x.idx", 8)
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+def test_a_folder_without_metadata_is_read_as_the_setting_says(tmp_path: Path, dtype: Any) -> None:
+    for name, count in (("train", 90), ("val", 30)):
+        (np.arange(count) % 300).astype(dtype).tofile(tmp_path / f"{name}.bin")
+    train, val = sources(tmp_path, tokens_dtype=dtype)
+    assert (train.fingerprint()["tokens"], val.fingerprint()["tokens"]) == (90, 30)
+    assert complaint(tmp_path) == (
+        f"{tmp_path} has train.bin and no metadata.json, which would name the id type; set data.tokens_dtype to uint16 "
+        "(nanoGPT's scripts), uint32 or uint8"
+    )
+    (tmp_path / "metadata.json").write_text("{}")
+    assert "has no vocab_size, which determines the id type; set data.tokens_dtype" in complaint(tmp_path)
+    assert len(sources(tmp_path, tokens_dtype=dtype)[0]) == len(train)
+
+
+def test_a_folder_of_bytes_with_indices_needs_no_setting(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.bin").write_bytes(b"abcdefgh")
+        np.array([0, 3, 8], "<i8").tofile(tmp_path / f"{name}.idx")
+    train, val = sources(tmp_path)
+    assert (len(train), len(val), train[0].tolist()) == (2, 2, [97, 98, 99])
+
+
 def test_a_folder_that_is_not_whole(tmp_path: Path) -> None:
     folder = prepared(tmp_path)
     (folder / "metadata.json").unlink()

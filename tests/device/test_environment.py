@@ -11,6 +11,7 @@ from chomp.device import (
     probe_gpus,
     recommended_environment,
     shell_line,
+    unset_memory_variables,
     visible_gpus,
 )
 from tests.device.fake_nvml import FakeNvml, probe_of
@@ -66,6 +67,23 @@ def test_every_driver_and_card(driver, model, desktop, jax_version):
     found = [(d.variable, d.action) for d in recommended_environment(probe, {}, jax_version=jax_version)]
     triton = [("XLA_FLAGS", "apply" if jax_version == BEFORE else "recommend")] if model.capability >= (12, 0) else []
     assert found == [*triton, (PREALLOCATE if desktop else FRACTION, "recommend")]
+
+
+@pytest.mark.parametrize(
+    ("name", "environ", "warns"),
+    [
+        ("rtx5090", {}, True),
+        ("rtx5090", {PREALLOCATE: "false"}, False),
+        ("rtx5090", {PREALLOCATE: "true"}, False),
+        ("rtx5090", {"JAX_PLATFORMS": "cpu"}, False),
+        ("h100", {}, False),
+        ("no_gpu", {}, False),
+    ],
+)
+def test_a_run_warns_about_what_the_probe_recommends_for_a_desktop(name, environ, warns):
+    why = [d.why for d in decide(name, environ) if (d.variable, d.action) == (PREALLOCATE, "recommend")]
+    expected = [f"{PREALLOCATE} is not set, and false is recommended: {why[0]}"] if warns else []
+    assert unset_memory_variables(probe_of(name), environ) == expected
 
 
 def test_a_desktop_on_one_of_two_cards_counts():

@@ -23,7 +23,7 @@ FACTORIES = {
 
 def preset_config(name: str) -> ModelConfig:
     written = {"preset": name, "vocab_size": 32_000, "bos_token_id": 1, "eos_token_id": 2, "compute_dtype": "float32"}
-    return ModelConfig.model_validate(expand_preset(written))
+    return ModelConfig.model_validate(expand_preset({"model": written})["model"])
 
 
 @pytest.mark.parametrize("name", MEGALODONS)

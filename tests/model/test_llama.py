@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chomp.config.presets import MODEL_PRESETS, expand_preset
+from chomp.config.model import ModelConfig
+from chomp.config.presets import MODEL_PRESETS, expand_preset, preset_vocabulary
 from chomp.model.base import ModelInputs
 from chomp.model.build import build_model
 from chomp.model.llama import LlamaModel
@@ -17,6 +18,10 @@ from chomp.model.paths import named_leaves
 from tests.model.tiny import VOCAB, logits_of, model_config, packed_batch
 
 LLAMAS = sorted(name for name, shape in MODEL_PRESETS.items() if shape["backend"] == "llama")
+
+
+def preset(name: str, vocab_size: int) -> ModelConfig:
+    return ModelConfig.model_validate(expand_preset({"model": {"preset": name, "vocab_size": vocab_size}})["model"])
 
 
 @functools.cache
@@ -147,17 +152,30 @@ def test_greedy_continuation_is_the_full_forward_s_choice() -> None:
 
 @pytest.mark.parametrize("name", LLAMAS)
 def test_presets_have_as_many_parameters_as_their_widths_say(name: str) -> None:
-    config = model_config("llama").model_validate(expand_preset({"preset": name, "vocab_size": 50_257}))
+    config = preset(name, 50_257)
     dim, kv_dim = config.model_dim, config.model_dim // config.num_heads * (config.num_kv_heads or config.num_heads)
     layer = 2 * dim * dim + 2 * dim * kv_dim + 3 * dim * config.ffn_hidden_dim + 2 * dim
+    streams = 2 * 9 if config.residual_streams == 2 else 0
     embeddings = (1 if config.share_emb else 2) * 50_257 * dim
-    assert build_model(config).parameter_count == config.num_layers * layer + embeddings + dim
+    assert build_model(config).parameter_count == config.num_layers * (layer + streams) + embeddings + dim
 
 
-@pytest.mark.parametrize(("name", "millions"), [("d20", 17.98), ("nano-125m", 127.1), ("llama-270m", 317.3)])
-def test_some_of_them_are_known(name: str, millions: float) -> None:
-    config = model_config("llama").model_validate(expand_preset({"preset": name, "vocab_size": 50_257}))
-    assert build_model(config).parameter_count / 1e6 == pytest.approx(millions, rel=1e-3)
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("d20", 17.98),
+        ("nano-125m", 127.1),
+        ("nano-1b", 1115),
+        ("medium-3b", 1806),
+        ("large-7b", 7000),
+        ("d20-e3-full", 243.9),
+        ("tiny-cpu", 3.67),
+        ("small-50m", 58.3),
+        ("llama-270m", 317.3),
+    ],
+)
+def test_their_counts_are_those_that_are_published(name: str, millions: float) -> None:
+    assert build_model(preset(name, preset_vocabulary(name))).parameter_count / 1e6 == pytest.approx(millions, rel=1e-3)
 
 
 def test_weights_that_write_to_the_residual_stream_begin_smaller() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chomp.config import parse_resolved
 from chomp.config.validate import config_from_dict
 from chomp.errors import ConfigError
 from chomp.record.event_log import EventWriter, read_events
@@ -17,6 +18,8 @@ from chomp.record.events import Event, Phase, RolledBack, RunStarted, Sampled, S
 from chomp.record.rundir import RunDir
 from chomp.sinks import Reporter, build_trackers
 from chomp.sinks.trackers import TensorBoardSink, WandbSink, series
+from chomp.train.reporting import open_reporter
+from chomp.train.request import RunRequest
 
 ROW = {
     "step": 3,
@@ -270,3 +273,6 @@ def test_a_tracker_that_is_not_installed(
     assert str(caught.value) == (
         f"{key} needs the package {package}; install it with: pip install 'chomp[{package}]', or set {key}: false"
     )
+    trial = RunRequest(parse_resolved(config(**logging).model_dump(), source="test"), dry_run=True)
+    with pytest.raises(ConfigError, match=f"needs the package {package}"), open_reporter(trial, RunDir(tmp_path)):
+        pass

@@ -61,7 +61,7 @@ def test_a_curve_in_bf16_stays_within_a_band_of_fp32_s(backend: str) -> None:
 
 
 def gradients(cema: str, compute_dtype: str) -> Any:
-    model_def = build_model(model_config(cema=cema, compute_dtype=compute_dtype, num_layers=2))
+    model_def = build_model(model_config(cema=cema, compute_dtype=compute_dtype, num_layers=1))
     batch = packed_batch(1, rows=4)
     rows = ModelInputs(*(jnp.asarray(part[0]) for part in (batch.input_ids, batch.labels, batch.segment_ids)))
     params = model_def.init(jax.random.key(0))
@@ -80,7 +80,8 @@ def test_gradients_in_bf16_are_as_near_to_fp32_as_the_library_s() -> None:
     exact = gradients("blockwise", "float32")
     theirs = distance(gradients("sequential", "bfloat16"), exact)
     for form in ("blockwise", "parallel", "kernel"):
-        assert distance(gradients(form, "float32"), exact) < 1e-5
+        if form != "blockwise":
+            assert distance(gradients(form, "float32"), exact) < 1e-5
         assert distance(gradients(form, "bfloat16"), exact) < 1.5 * theirs < 0.1
 
 

@@ -91,6 +91,21 @@ def test_an_error_ends_a_measurement_too(clock: Clock, budget: TimeBudget) -> No
     assert (totals["sample"], totals["paused"], totals["train"]) == (3.0, 0.0, 4.0)
 
 
+def test_the_clock_stands_still_while_the_process_is_suspended(clock: Clock, budget: TimeBudget) -> None:
+    clock.turn(1)
+    meter = SpeedMeter(budget)
+    clock.turn(2)
+    clock.turn(600)
+    budget.suspended(600)
+    with budget.measure("eval"):
+        clock.turn(50)
+        budget.suspended(50)
+        clock.turn(3)
+    totals = budget.totals()
+    assert (totals["train"], totals["eval"], totals["paused"]) == (3.0, 3.0, 650.0)
+    assert meter.read().seconds == 2.0
+
+
 def test_earlier_attempts_are_added(clock: Clock, budget: TimeBudget) -> None:
     clock.turn(5)
     budget.start_from({"train": 100.0, "lost": 7.5, "a category of the future": 3.0})

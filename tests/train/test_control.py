@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from chomp.record.commands import Command, CommandReader, send_command
+from chomp.record.commands import Command, CommandReader, discard_commands_of_others, send_command
 from chomp.record.event_log import EventWriter, read_events
 from chomp.record.events import Acknowledged, Event, Warned
+from chomp.record.signals import HANDLED_SIGNALS
 from chomp.sinks import Reporter
 from chomp.train.control import (
     AbortRequestedError,
     CommandQueue,
+    SignalActions,
     SignalWatcher,
     StopRequest,
     StopRequestedError,
@@ -34,22 +36,31 @@ class Record:
         self.first: list[str] = []
         self.second: list[int] = []
         self.left: list[int] = []
+        self.noticed: list[int] = []
+        self.continued: list[float] = []
+        self.suspended = 0
         self.hangups = 0
         self.switch = StopSwitch()
 
     def hang_up(self) -> None:
         self.hangups += 1
 
+    def suspend(self) -> None:
+        self.suspended += 1
+
     def watcher(
         self, on_first: Callable[[str], None] | None = None, on_second: Callable[[int], None] | None = None
     ) -> SignalWatcher:
-        return SignalWatcher(
-            self.switch,
+        actions = SignalActions(
             on_first=on_first or self.first.append,
             on_second=on_second or self.second.append,
+            on_notice=self.noticed.append,
             on_hangup=self.hang_up,
+            on_suspend=self.suspend,
+            on_continue=self.continued.append,
             leave=self.left.append,
         )
+        return SignalWatcher(self.switch, actions)
 
 
 def send(number: int) -> None:
@@ -58,7 +69,7 @@ def send(number: int) -> None:
 
 @pytest.fixture
 def record() -> Iterator[Record]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in HANDLED_SIGNALS}
     yield Record()
     assert {number: signal.getsignal(number) for number in before} == before, "handlers were not put back"
 
@@ -138,6 +149,42 @@ def test_a_hangup_that_nohup_ignores_stays_ignored(record: Record) -> None:
     assert record.hangups == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_notice_of_a_cluster_ends_nothing_by_itself(number: signal.Signals, record: Record) -> None:
+    with record.watcher():
+        for count in (1, 2):
+            send(number)
+            wait_until(lambda: len(record.noticed) == count)  # noqa: B023 - waited for in the same turn
+        send(signal.SIGTERM)
+        wait_until(lambda: record.first)
+        assert not record.left, "a SIGTERM after a notice is the first request to stop"
+    assert record.noticed == [number, number]
+
+
+def test_the_kernel_repeats_sigxcpu_every_second(record: Record) -> None:
+    with record.watcher():
+        send(signal.SIGXCPU)
+        wait_until(lambda: record.noticed)
+        send(signal.SIGXCPU)
+        send(signal.SIGUSR1)
+        wait_until(lambda: len(record.noticed) == 2)
+    assert record.noticed == [signal.SIGXCPU, signal.SIGUSR1]
+
+
+def test_ctrl_z_stops_the_process_also_without_a_shell(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process group without a shell ignores SIGTSTP by default; SIGSTOP is obeyed by any."""
+    sent: list[int] = []
+    monkeypatch.setattr("chomp.train.control.os.kill", lambda pid, number: sent.append(number))
+    with record.watcher():
+        signal.raise_signal(signal.SIGTSTP)
+        wait_until(lambda: sent)
+        signal.raise_signal(signal.SIGCONT)
+        signal.raise_signal(signal.SIGTERM)
+        wait_until(lambda: record.first)
+    assert (sent, record.suspended) == ([signal.SIGSTOP], 1)
+    assert record.continued == [], "it was not stopped"
+
+
 def test_interruptible_work_returns_raises_and_is_left() -> None:
     switch = StopSwitch()
     assert run_interruptible(lambda: 7, switch.check) == 7
@@ -184,6 +231,27 @@ def test_commands_are_read_once_and_answered(channel: tuple[Path, CommandQueue, 
     assert isinstance(answer, Acknowledged)
     assert (answer.id, answer.command, answer.ok, answer.step) == (asked.id, "sample", True, 7)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_command_of_a_signal_waits_like_others(
+    channel: tuple[Path, CommandQueue, Callable[[], list[Event]]],
+) -> None:
+    path, queue, _ = channel
+    send_command(path, Command("pause"))
+    queue.give(Command("save", id="SIGUSR1"))
+    queue.check(0)
+    assert [command.command for command in queue.read()] == ["pause", "save"]
+    assert queue.read() == []
+
+
+def test_the_run_directory_is_looked_for_at_each_read(tmp_path: Path) -> None:
+    looks: list[int] = []
+    reporter = Reporter(EventWriter(tmp_path / "events.jsonl"), [])
+    reader = CommandReader(tmp_path / "commands.jsonl", since=0.0)
+    queue = CommandQueue(reader, reporter, StopSwitch(), lambda: looks.append(1))
+    queue.read()
+    queue.check(0)
+    assert len(looks) == 2
 
 
 @pytest.mark.parametrize(("name", "error"), [("stop", StopRequestedError), ("abort", AbortRequestedError)])
@@ -239,6 +307,19 @@ def test_a_file_of_another_user_is_refused(
     uid = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
     assert queue.read() == []
+
+
+def test_a_member_of_a_group_begins_with_commands_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's file could not be written to, and what it holds was meant for an earlier attempt."""
+    path = tmp_path / "commands.jsonl"
+    discard_commands_of_others(path)
+    send_command(path, Command("abort"))
+    discard_commands_of_others(path)
+    assert path.exists(), "one's own file stays"
+    uid = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+    discard_commands_of_others(path)
+    assert not path.exists()
 
 
 HOSTILE_LINES = [

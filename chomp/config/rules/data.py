@@ -10,6 +10,8 @@ from chomp.config.schema import Config
 
 # Padding, begin and end of text, below the bytes.
 SPECIAL_IDS = 3
+NAMED_EVALUATION = ("files", "local_text", "stdlib")
+"""Backends that read `data.eval_files` and `data.eval_text`."""
 _TOKENIZERS = {
     "hf": ("hf_name_or_path", "a hub name or a local folder"),
     "file": ("path", "the path of a tokenizer.json"),
@@ -94,6 +96,20 @@ def _boundaries(config: Config) -> Iterator[Problem]:
         )
 
 
+def _evaluation(config: Config) -> Iterator[Problem]:
+    data = config.data
+    for name in ("eval_files", "eval_text"):
+        if getattr(data, name) and data.backend not in NAMED_EVALUATION:
+            other = "data.hf_eval_split" if data.backend == "hf" else "data.tokens_eval_path"
+            yield Problem(
+                f"data.{name}",
+                f"data.backend is {data.backend}, which does not read it; name the evaluation text in {other}",
+                also=("data.backend",),
+            )
+    if data.eval_files and data.eval_text:
+        yield Problem("data.eval_text", "data.eval_files names the evaluation text already; write one of the two")
+
+
 def _packing_note(config: Config) -> Iterator[str]:
     data = config.data
     if data.packing_mode == "sequential" and data.packing_max_docs_per_bin is not None:
@@ -108,5 +124,5 @@ def _eos_note(config: Config) -> Iterator[str]:
         yield "no token separates documents: data.tokenizer.add_eos and add_bos are both false"
 
 
-RULES = (_source, _tokenizer, _byte_offset, _boundaries)
+RULES = (_source, _tokenizer, _byte_offset, _boundaries, _evaluation)
 NOTES = (_packing_note, _eos_note)

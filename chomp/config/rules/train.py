@@ -56,6 +56,9 @@ def _batch(config: Config) -> Iterator[Problem]:
 def _schedule(config: Config) -> Iterator[Problem]:
     optim, steps = config.optim, config.train.steps
     warmup = optim.warmup_steps
+    if config.train.epochs is not None:
+        # The engine derives the steps and checks again.
+        return
     if optim.schedule == "wsd":
         decay = wsd_decay_steps(config)
         if warmup + decay > steps:
@@ -79,6 +82,25 @@ def _schedule(config: Config) -> Iterator[Problem]:
             f"{warmup} steps of warm-up leave none of the {steps} train.steps for the decay; "
             f"{advice}, or set optim.decay_steps",
             also=("train.steps",),
+        )
+
+
+def _epochs(config: Config) -> Iterator[Problem]:
+    data, epochs = config.data, config.train.epochs
+    if epochs is None:
+        return
+    if data.backend == "hf" and data.hf_streaming:
+        yield Problem(
+            "train.epochs",
+            "needs a text of known length, and a stream has none; set data.hf_streaming: false to download the "
+            "dataset, or train.steps instead",
+            also=("data.hf_streaming",),
+        )
+    if epochs > 1 and not data.repeat:
+        yield Problem(
+            "train.epochs",
+            f"{epochs} passes need data.repeat: true; false ends the run after one",
+            also=("data.repeat",),
         )
 
 
@@ -129,9 +151,16 @@ def _file_names(config: Config) -> Iterator[Problem]:
         )
 
 
+def _epochs_note(config: Config) -> Iterator[str]:
+    train = config.train
+    if train.epochs is not None:
+        also = ", and the written one is not used" if "steps" in train.model_fields_set else ""
+        yield f"train.epochs is {train.epochs}: train.steps follows from the text when the run starts{also}"
+
+
 def _schedule_note(config: Config) -> Iterator[str]:
     optim, steps = config.optim, config.train.steps
-    if optim.schedule != "cosine" or optim.decay_steps is None:
+    if optim.schedule != "cosine" or optim.decay_steps is None or config.train.epochs is not None:
         return
     end = optim.warmup_steps + optim.decay_steps
     if end > steps:
@@ -170,5 +199,5 @@ def _weight_note(config: Config) -> Iterator[str]:
         yield "objective.mtp_weight is not used: objective.mtp_heads is 0"
 
 
-RULES = (_batch, _schedule, _best, _sampling, _file_names, _heads)
-NOTES = (_schedule_note, _checkpoint_note, _greedy_note, _weight_note)
+RULES = (_batch, _epochs, _schedule, _best, _sampling, _file_names, _heads)
+NOTES = (_epochs_note, _schedule_note, _checkpoint_note, _greedy_note, _weight_note)

@@ -110,19 +110,26 @@ class StreamCursor(Iterator[Document]):
 
 SAMPLE_BYTES = 1 << 16
 SAMPLES = 16
+SAMPLED_BYTES = SAMPLE_BYTES * SAMPLES
+"""Size of a file above which only samples of it enter `update_digest`."""
 
 
-def update_digest(digest: Any, path: Path) -> None:
-    """Add a file's size and content to a hash; of a file above 1 MiB, sixteen evenly spread samples."""
+def update_digest(digest: Any, path: Path) -> int:
+    """Add a file's size and content to a hash; of a file above 1 MiB, sixteen evenly spread samples.
+
+    Returns:
+        The size in bytes.
+    """
     size = path.stat().st_size
     digest.update(size.to_bytes(8, "little"))
     with path.open("rb") as file:
-        if size <= SAMPLE_BYTES * SAMPLES:
+        if size <= SAMPLED_BYTES:
             digest.update(file.read())
-            return
+            return size
         for sample in range(SAMPLES):
             file.seek((size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
             digest.update(file.read(SAMPLE_BYTES))
+    return size
 
 
 def digest_documents(documents: Sequence[Document]) -> str:

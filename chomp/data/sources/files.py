@@ -1,11 +1,13 @@
-"""`backend: files`: tables through `datasets`, everything else as text, one file a document."""
+"""`backend: files`: tables of text, and everything else as text, one file a document."""
+
+from __future__ import annotations
 
 import glob
 import hashlib
+import io
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -13,42 +15,103 @@ from typing import Any
 from chomp.config.data import DataConfig
 from chomp.data.heldout import Documents
 from chomp.data.retry import RetryPolicy
-from chomp.data.sources.badtext import OnBadText, find_bad_row, no_column, not_utf8, null_text
-from chomp.data.sources.base import Document, RandomAccessSource, update_digest
-from chomp.data.sources.build import Text, divide
-from chomp.data.sources.column import TextColumn
+from chomp.data.sources.badtext import OnBadText, not_utf8
+from chomp.data.sources.base import SAMPLED_BYTES, Document, InMemorySource, RandomAccessSource, update_digest
+from chomp.data.sources.build import Text, divide, set_aside
+from chomp.data.sources.formats import LARGEST, Format, check_head, format_of, open_binary, read_head, reading
+from chomp.data.sources.watched import DIGEST_BYTES, changed, digest_file, digest_of
 from chomp.data.tokenizer import Tokenizer
-from chomp.errors import ConfigError, DataError
-
-TABLES = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
-"""Suffixes that are tables; a file of any other name is text."""
+from chomp.errors import ConfigError, DataError, printable
 
 
 def build(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
     """Open the files of `data.files`."""
-    return divide(FilesSource(data), data)
+    return divided(FilesSource(data), data)
+
+
+def divided(source: RandomAccessSource, data: DataConfig) -> Text:
+    """Evaluate on `data.eval_files` or `data.eval_text`, else on a part of the source that is held out.
+
+    Raises:
+        DataError: the evaluation text cannot be used, or a document of it is also training text.
+    """
+    evaluation: RandomAccessSource
+    if data.eval_files:
+        evaluation = FilesSource(data, "eval_files")
+    elif data.eval_text:
+        evaluation = InMemorySource("data.eval_text", [data.eval_text], {"backend": "local_text"})
+    else:
+        return divide(source, data)
+    require_disjoint(source, evaluation)
+    return set_aside(source, evaluation, data, rule="named", digest=evaluation.fingerprint()["digest"])
+
+
+def require_disjoint(source: RandomAccessSource, evaluation: RandomAccessSource) -> None:
+    """Compare every document for training with those for evaluation, by content.
+
+    Raises:
+        DataError: one is both.
+    """
+    known = {_hash(evaluation[number]): number for number in range(len(evaluation)) if len(evaluation[number])}
+    for number in range(len(source)):
+        same = known.get(_hash(source[number]))
+        if same is not None:
+            raise DataError(
+                f"document {number + 1} of {source.name} is also document {same + 1} of {evaluation.name}: evaluation "
+                f"text must not be training text; remove it from one of them"
+            )
+
+
+def _hash(document: Document) -> bytes:
+    return digest_of(document.encode("utf-8", "surrogatepass") if isinstance(document, str) else document.tobytes())
 
 
 class TextFiles:
-    """Text files, read on access."""
+    """Text files, read on access; a content other than the one at opening is an error.
+
+    Args:
+        paths: the files.
+        on_bad: whether invalid UTF-8 is an error.
+
+    Raises:
+        DataError: a file cannot be read, or is not text.
+    """
 
     def __init__(self, paths: Sequence[Path], on_bad: OnBadText):
         self._paths = paths
         self._errors = "strict" if on_bad == "fail" else "replace"
+        # One object for all: there may be millions of files.
+        self.digests = b"".join(map(_check_text, paths))
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, index: int) -> str:
         path = self._paths[index]
-        try:
+        with reading(path):
             content = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}; check data.files") from None
+            if digest_of(content) != self.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]:
+                raise changed(path)
+            with open_binary(path, io.BytesIO(content)) as file:
+                text = file.read(LARGEST)
+        if len(text) == LARGEST:
+            raise DataError(f"{path} holds more than {LARGEST >> 30} GiB of text in one document; divide it")
         try:
-            return content.decode("utf-8", self._errors)
+            return text.decode("utf-8", self._errors)
         except UnicodeDecodeError as error:
-            raise not_utf8(path, content[error.start], error.start) from None
+            raise not_utf8(path, text[error.start], error.start) from None
+
+
+def _check_text(path: Path) -> bytes:
+    """The hash of a text file, whose first bytes are text."""
+    with reading(path):
+        if path.stat().st_size > SAMPLED_BYTES:
+            digest, head = digest_file(path), read_head(path)
+        else:
+            content = path.read_bytes()
+            digest, head = digest_of(content), read_head(path, io.BytesIO(content))
+    check_head(path, head)
+    return digest
 
 
 class FilesSource(RandomAccessSource):
@@ -56,23 +119,37 @@ class FilesSource(RandomAccessSource):
 
     Args:
         data: the section.
+        setting: the setting that names the files.
 
     Raises:
         ConfigError: no files are named.
-        DataError: a file is missing, empty, damaged or without the text column.
+        DataError: a file is missing, empty, damaged, of no readable format, or without the text column.
     """
 
-    def __init__(self, data: DataConfig):
-        self._paths = find_files(data.files)
+    def __init__(self, data: DataConfig, setting: str = "files"):
+        patterns = getattr(data, setting)
+        self._paths = find_files(patterns, f"data.{setting}")
         count = len(self._paths)
-        self.name = f"the file {self._paths[0]}" if count == 1 else f"the {count:,} files of data.files"
-        if not any(path.stat().st_size for path in self._paths):
-            raise DataError(f"{self.name} {'is' if count == 1 else 'are'} empty; add text, or change data.files")
+        self.name = printable(f"the file {self._paths[0]}") if count == 1 else f"the {count:,} files of data.{setting}"
+        if not any(_size(path) for path in self._paths):
+            raise DataError(f"{self.name} {'is' if count == 1 else 'are'} empty; add text, or change data.{setting}")
+        self._sampled = self._sampled_digest()
         self._parts: list[Documents] = []
-        for kind, paths in _by_kind(self._paths).items():
-            is_text = kind == "text"
-            self._parts.append(TextFiles(paths, data.on_bad_text) if is_text else load_table(kind, paths, data))
+        content = hashlib.sha256()
+        for kind, paths in _by_format(self._paths).items():
+            if kind == "text":
+                texts = TextFiles(paths, data.on_bad_text)
+                self._parts.append(texts)
+                content.update(texts.digests)
+            else:
+                table, digest = load_table(paths, data)
+                self._parts.append(table)
+                content.update(digest.encode())
+        self._content = content.hexdigest()
         self._starts = [0, *accumulate(map(len, self._parts))]
+        if not len(self):
+            verb = "has" if count == 1 else "have"
+            raise DataError(f"{self.name} {verb} no rows; add text, or change data.{setting}")
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -81,23 +158,39 @@ class FilesSource(RandomAccessSource):
         part = bisect_right(self._starts, index) - 1
         return self._parts[part][index - self._starts[part]]
 
-    def fingerprint(self) -> dict[str, Any]:
+    def _sampled_digest(self) -> str:
+        """A hash of names, sizes and samples, by which runs of all versions know their text."""
         digest = hashlib.sha256()
         root = Path(os.path.commonpath([path.parent for path in self._paths]))
+        self._bytes = 0
         for path in self._paths:
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-            update_digest(digest, path)
+            digest.update(os.fsencode(path.relative_to(root).as_posix()) + b"\0")
+            with reading(path):
+                self._bytes += update_digest(digest, path)
+        return digest.hexdigest()
+
+    def fingerprint(self) -> dict[str, Any]:
         return {
             "backend": "files",
             "files": len(self._paths),
-            "bytes": sum(path.stat().st_size for path in self._paths),
+            "bytes": self._bytes,
             "documents": len(self),
-            "digest": digest.hexdigest(),
+            "digest": self._sampled,
+            "content": self._content,
         }
 
 
-def find_files(patterns: Iterable[str]) -> list[Path]:
+def _size(path: Path) -> int:
+    with reading(path):
+        return path.stat().st_size
+
+
+def find_files(patterns: Iterable[str], setting: str = "data.files") -> list[Path]:
     """The files that paths and globs name, each once: in the order of the patterns, sorted within one.
+
+    Args:
+        patterns: paths and globs.
+        setting: where they come from, for messages.
 
     Raises:
         ConfigError: there are no patterns.
@@ -105,106 +198,58 @@ def find_files(patterns: Iterable[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
-        path = Path(pattern).expanduser()
-        if path.is_file():
-            matches = [path]
-        elif path.is_dir():
-            raise DataError(f"{pattern} in data.files is a folder; name its files, e.g. {pattern.rstrip('/')}/**/*.txt")
-        elif glob.has_magic(pattern):
-            hits = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
-            matches = sorted((hit for hit in hits if hit.is_file()), key=lambda hit: hit.as_posix())
-            if not matches:
-                raise DataError(f"no file matches {pattern} in data.files; relative globs start at {Path.cwd()}")
-        else:
-            raise DataError(f"the file {pattern} in data.files does not exist; relative paths start at {Path.cwd()}")
-        found.update(dict.fromkeys(match.resolve() for match in matches))
+        if not pattern.strip():
+            raise DataError(f"an empty path is among {setting}; write the path of a file")
+        with reading(Path(pattern)):
+            found.update(dict.fromkeys(_matches(pattern, setting)))
     if not found:
-        raise ConfigError("data.files is empty: `data.backend: files` needs at least one path or glob")
+        raise ConfigError(f"{setting} is empty: `data.backend: files` needs at least one path or glob")
     return list(found)
 
 
-def _by_kind(paths: Iterable[Path]) -> dict[str, list[Path]]:
-    kinds: dict[str, list[Path]] = {}
+def _matches(pattern: str, setting: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        return [path.resolve()]
+    if path.is_dir():
+        raise DataError(f"{pattern} in {setting} is a folder; name its files, e.g. {pattern.rstrip('/')}/**/*.txt")
+    if not glob.has_magic(pattern):
+        what = "is not a regular file" if path.exists() else "does not exist"
+        raise DataError(f"the file {pattern} in {setting} {what}; relative paths start at {Path.cwd()}")
+    hits = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    matches = sorted((hit for hit in hits if hit.is_file()), key=os.fsencode)
+    if not matches:
+        _require_readable(path)
+        raise DataError(f"no file matches {pattern} in {setting}; relative globs start at {Path.cwd()}")
+    return [match.resolve() for match in matches]
+
+
+def _require_readable(pattern: Path) -> None:
+    """Open the folder where a pattern begins: glob is silent about folders that may not be read."""
+    folder = next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+    if folder.exists():
+        with reading(folder), os.scandir(folder):
+            pass
+
+
+def _by_format(paths: Iterable[Path]) -> dict[Format, list[Path]]:
+    formats: dict[Format, list[Path]] = {}
     for path in paths:
-        kinds.setdefault(TABLES.get(path.suffix.lower(), "text"), []).append(path)
-    return kinds
+        formats.setdefault(format_of(path), []).append(path)
+    return formats
 
 
-def load_table(kind: str, paths: list[Path], data: DataConfig) -> TextColumn:
-    """The text column of JSON, parquet or CSV files.
+def load_table(paths: list[Path], data: DataConfig) -> tuple[Documents, str]:
+    """The text column of JSON, CSV, parquet or Arrow files, and a hash of their contents.
 
     Raises:
-        DataError: naming the file, and the row or the columns, where that can be found out.
+        DataError: naming the file, and the row, the line or the columns.
     """
-    name = str(paths[0]) if len(paths) == 1 else f"{len(paths):,} {kind} files in data.files"
     for path in paths:
-        if path.stat().st_size == 0:
+        if not _size(path):
             raise DataError(f"{path} is empty; remove it from data.files")
-    options: dict[str, Any] = {}
-    if kind == "parquet":
-        _check_parquet(paths, data.text_key)
-        options["columns"] = [data.text_key]
-    elif kind == "csv":
-        # By default the text "NA" or "null" and empty text would all turn into nulls.
-        options["keep_default_na"] = False
-        options["encoding_errors"] = "strict" if data.on_bad_text == "fail" else "replace"
-    import datasets
+    # datasets takes a second to load, which text files need not wait for.
+    from chomp.data.sources.tables import Column, TextTableColumn, load_texts, text_tables
 
-    from chomp.data.sources.hf import quiet_datasets
-
-    try:
-        with quiet_datasets():
-            files = [glob.escape(str(path)) for path in paths]
-            dataset = datasets.load_dataset(kind, data_files=files, split="train", **options)
-    except (ValueError, OSError, RuntimeError, StopIteration, datasets.exceptions.DatasetsError) as error:
-        raise _first_problem(paths, data) or _unreadable(name, error) from error
-    if any(column.startswith("__index_level_") for column in dataset.column_names):
-        raise DataError(f"{name} has rows with more cells than its header; quote text that contains commas")
-    return TextColumn(dataset, data.text_key, name, data.on_bad_text, partial(_explain_row, kind, paths, data))
-
-
-def _check_parquet(paths: Iterable[Path], key: str) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for path in paths:
-        try:
-            columns = pq.read_schema(path).names
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{path} is not a readable parquet file: {_first_line(error)}; replace it") from None
-        if key not in columns:
-            raise no_column(path, key, columns)
-
-
-def _first_problem(paths: Iterable[Path], data: DataConfig) -> DataError | None:
-    problems = (find_bad_row(path, data.text_key, data.on_bad_text) for path in paths if path.suffix != ".parquet")
-    return next((problem for problem in problems if problem is not None), None)
-
-
-def _explain_row(kind: str, paths: Sequence[Path], data: DataConfig, row: int, what: str) -> DataError:
-    """The error for row number `row` of all the files together."""
-    if kind != "parquet":
-        problem = _first_problem(paths, data)
-        if problem is not None:
-            return problem
-        return DataError(f"row {row + 1} of {paths[0].parent} is {what}; see data.on_bad_text")
-    import pyarrow.parquet as pq
-
-    for path in paths:
-        rows = pq.read_metadata(path).num_rows
-        if row < rows:
-            break
-        row -= rows
-    place = f"{path}, row {row + 1},"
-    return null_text(place, data.text_key) if what == "null" else DataError(
-        f"{place} is {what}; repair it, or set data.on_bad_text: replace"
-    )  # fmt: skip
-
-
-def _unreadable(name: str, error: BaseException) -> DataError:
-    cause = error.__cause__ or error
-    return DataError(f"{name} cannot be read: {type(cause).__name__}: {_first_line(cause)}")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or "no message").split("\n")[0]
+    builder, watched = text_tables({"train": paths}, Column(data.text_key, data.on_bad_text))
+    return TextTableColumn(load_texts(builder, watched, "train"), data.text_key), watched.digest()

@@ -2,8 +2,8 @@
 
 import errno
 import json
-import logging
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +17,11 @@ from chomp.data.sources.badtext import no_column, not_text, null_text
 from chomp.data.sources.base import RandomAccessSource, StreamCursor, StreamSource, digest_documents
 from chomp.data.sources.build import Text, divide, divide_stream, set_aside, set_aside_stream
 from chomp.data.sources.column import TextColumn
+from chomp.data.sources.formats import format_of
+from chomp.data.sources.readers import Column
+from chomp.data.sources.table_stream import TableCursor, is_position
+from chomp.data.sources.tables import TextTableColumn, explained_cache, load_texts, text_tables
+from chomp.data.sources.watched import WatchedFiles
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 
@@ -50,11 +55,19 @@ def build(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryP
 
 
 class HubSplit(RandomAccessSource):
-    """A downloaded split."""
+    """A downloaded split, or one of a local folder."""
 
     def __init__(self, data: DataConfig, split: str, retry: RetryPolicy):
         self.name = describe_split(data, split)
         self._facts = split_facts(data, split)
+        self._column: TextColumn | TextTableColumn
+        local = local_tables(data, split)
+        if local is not None:
+            builder, watched = text_tables(local, Column(data.text_key, data.on_bad_text))
+            self._facts["content"] = watched.digest()
+            with explained(self.name):
+                self._column = TextTableColumn(load_texts(builder, watched, split), data.text_key)
+            return
         dataset = retry.call(self.name, retriable_errors(), partial(load_split, data, split, streaming=False))
         self._column = TextColumn(dataset, data.text_key, self.name, data.on_bad_text, partial(self._explain, data))
 
@@ -90,11 +103,25 @@ class HubStream(StreamSource):
         """The unread dataset, pickled."""
         return pickle.dumps(load_split(self._data, self._split, streaming=True))
 
-    def reach(self) -> None:
-        """Connect to the hub now, not at the first document."""
-        len(self._unread)
+    @cached_property
+    def _tables(self) -> tuple[list[Path], WatchedFiles] | None:
+        """The tables of a local folder, watched; None for the hub."""
+        local = local_tables(self._data, self._split)
+        if local is None:
+            return None
+        if "[" in self._split:
+            raise DataError(f"{self.name} is a part of a split, which cannot be streamed; set data.hf_streaming: false")
+        files = [path for paths in local.values() for path in paths]
+        return files, WatchedFiles(files)
 
-    def open(self, cursor: str | None) -> "HubCursor":
+    def reach(self) -> None:
+        """Connect to the hub, or find the files, now and not at the first document."""
+        if self._tables is None:
+            len(self._unread)
+
+    def open(self, cursor: str | None) -> StreamCursor:
+        if self._tables is not None and is_position(cursor):
+            return TableCursor(*self._tables, Column(self._data.text_key, self._data.on_bad_text), cursor)
         with explained(self.name):
             # The cursor lives in the dataset object, so every reader needs its own; copying one
             # that another thread reads from is not safe.
@@ -104,7 +131,8 @@ class HubStream(StreamSource):
             return HubCursor(dataset, self._data, self.name)
 
     def fingerprint(self) -> dict[str, Any]:
-        return split_facts(self._data, self._split)
+        facts = split_facts(self._data, self._split)
+        return facts if self._tables is None else {**facts, "content": self._tables[1].digest()}
 
 
 class HubCursor(StreamCursor):
@@ -135,6 +163,48 @@ class HubCursor(StreamCursor):
 
     def position(self) -> str:
         return json.dumps(self._dataset.state_dict())
+
+
+def local_tables(data: DataConfig, split: str) -> dict[str, list[Path]] | None:
+    """The tables of a local folder, by the splits in `split`; None for the hub, and for files of other kinds.
+
+    Raises:
+        ConfigError: no dataset is named.
+        DataError: there is no such folder or split, or a file cannot be read.
+    """
+    folder = _folder(data)
+    if folder is None:
+        return None
+    files = _local_files(data, folder)
+    named = [name for name in re.findall(r"\w+", split) if name in files]
+    if not named:
+        raise DataError(
+            f"{describe_split(data, split)} cannot be read: there is no such split; choose one of {', '.join(files)}"
+        )
+    if any(format_of(path) == "text" for name in named for path in files[name]):
+        return None
+    return {name: files[name] for name in named}
+
+
+def _local_files(data: DataConfig, folder: Path) -> dict[str, list[Path]]:
+    """The files of each split, as `datasets` decides from their names or from the folder's `README.md`."""
+    import datasets
+
+    with explained(f"the dataset {folder}"), explained_cache():
+        found = datasets.load_dataset_builder(str(folder), name=data.hf_name).config.data_files or {}
+    return {str(name): [Path(file) for file in paths] for name, paths in found.items()}
+
+
+def _folder(data: DataConfig) -> Path | None:
+    """The local folder that `data.hf_dataset` names; None for a name on the hub."""
+    if data.hf_dataset is None:
+        raise ConfigError("data.hf_dataset is missing: `data.backend: hf` needs a hub name or a local folder")
+    folder = Path(data.hf_dataset).expanduser()
+    if folder.is_dir():
+        return folder
+    if data.hf_dataset.startswith((".", "/", "~")):
+        raise DataError(f"the dataset folder {data.hf_dataset} does not exist; check data.hf_dataset")
+    return None
 
 
 def describe_split(data: DataConfig, split: str) -> str:
@@ -189,17 +259,21 @@ def load_split(data: DataConfig, split: str, *, streaming: bool) -> Any:
         DataError: an error that a retry cannot fix.
         OSError: an error that may pass (or another of `retriable_errors`).
     """
-    if data.hf_dataset is None:
-        raise ConfigError("data.hf_dataset is missing: `data.backend: hf` needs a hub name or a local folder")
-    name = data.hf_dataset
-    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
-        raise DataError(f"the dataset folder {name} does not exist; check data.hf_dataset")
     import datasets
 
-    path = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
+    folder = _folder(data)
+    path = str(folder or data.hf_dataset)
     arguments = {"name": data.hf_name, "revision": data.hf_revision}
-    with explained(describe_split(data, split), lambda: _wrong_split(path, arguments, split)), quiet_datasets():
-        return datasets.load_dataset(path, **arguments, split=split, streaming=streaming)
+    options: dict[str, Any] = {}
+    with explained(describe_split(data, split), lambda: _wrong_split(path, arguments, split)), explained_cache():
+        if folder is not None and not streaming:
+            # datasets would find an earlier conversion by path and time.
+            content = WatchedFiles(file for files in _local_files(data, folder).values() for file in files).digest()
+            options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE) / "chomp_by_content" / content[:32])
+        elif datasets.load_dataset_builder(path, **arguments).name == "csv":
+            # Without this, pandas makes numbers of texts that look like some.
+            options["converters"] = {data.text_key: str}
+        return datasets.load_dataset(path, **arguments, **options, split=split, streaming=streaming)
 
 
 def _wrong_split(path: str, arguments: dict[str, Any], split: str) -> str | None:
@@ -259,23 +333,6 @@ def is_final(error: OSError) -> bool:
         return 400 <= status < 500 and status not in PASSING_STATUSES
     gone = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, OfflineModeIsEnabled)
     return isinstance(error, gone) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-@contextmanager
-def quiet_datasets() -> Iterator[None]:
-    """Keep `datasets` from printing progress bars and its own account of errors."""
-    import datasets
-
-    level = datasets.logging.get_verbosity()
-    bars = datasets.are_progress_bars_disabled()
-    datasets.logging.set_verbosity(logging.CRITICAL)
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(level)
-        if not bars:
-            datasets.enable_progress_bars()
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,7 +3,8 @@
 from chomp.config.data import DataConfig
 from chomp.data.retry import RetryPolicy
 from chomp.data.sources.base import InMemorySource
-from chomp.data.sources.build import Text, divide
+from chomp.data.sources.build import Text
+from chomp.data.sources.files import divided
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 
@@ -20,4 +21,4 @@ def build(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryP
         raise ConfigError("data.local_text is missing: `data.backend: local_text` needs the text itself")
     if not text.strip():
         raise DataError("data.local_text is empty: write the text to train on, or choose another data.backend")
-    return divide(InMemorySource("data.local_text", [text], {"backend": "local_text"}), data)
+    return divided(InMemorySource("data.local_text", [text], {"backend": "local_text"}), data)

@@ -9,7 +9,8 @@ from pathlib import Path
 from chomp.config.data import DataConfig
 from chomp.data.retry import RetryPolicy
 from chomp.data.sources.base import InMemorySource
-from chomp.data.sources.build import Text, divide
+from chomp.data.sources.build import Text
+from chomp.data.sources.files import divided
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import DataError
 
@@ -18,7 +19,7 @@ LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packa
 
 def build(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
     """Open the library of the running Python."""
-    return divide(stdlib_source(), data)
+    return divided(stdlib_source(), data)
 
 
 def stdlib_source(folder: Path | None = None) -> InMemorySource:

@@ -1,4 +1,4 @@
-"""`backend: tokens`: files of token ids, memory-mapped."""
+"""`backend: tokens`: files of token ids, read by position."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ from chomp.config.data import DataConfig
 from chomp.data.retry import RetryPolicy
 from chomp.data.sources.base import RandomAccessSource, update_digest
 from chomp.data.sources.build import Text, divide, set_aside
-from chomp.data.tokenfiles import TokenFile, TokenFiles, find_token_files, map_ids, read_offsets
+from chomp.data.sources.watched import WatchedFiles
+from chomp.data.tokenfiles import IdFile, TokenFile, TokenFiles, find_token_files, read_offsets
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 
@@ -52,7 +53,8 @@ class TokensSource(RandomAccessSource):
     def __init__(self, file: TokenFile, *, eos_id: int | None, vocab_size: int):
         self.name = f"the token file {file.path}"
         self._file = file
-        self._ids = map_ids(file)
+        self._ids = IdFile(file)
+        self._watched = WatchedFiles([path for path in (file.path, file.offsets) if path is not None])
         if file.offsets is not None:
             self._divided = "offsets"
             self._ends = read_offsets(file.offsets, len(self._ids))
@@ -73,11 +75,11 @@ class TokensSource(RandomAccessSource):
     def _scan(self, eos_id: int | None, vocab_size: int) -> Iterator[np.ndarray]:
         """Check every id and yield the positions behind end-of-text ids."""
         for start in range(0, len(self._ids), SCAN_TOKENS):
-            ids = self._ids[start : start + SCAN_TOKENS]
+            ids = self._ids.read(start, start + SCAN_TOKENS)
             if ids.max() >= vocab_size:
                 position = start + int((ids >= vocab_size).argmax())
                 raise DataError(
-                    f"{self.name} holds id {self._ids[position]} at position {position}, but the model's vocabulary "
+                    f"{self.name} holds id {ids[position - start]} at position {position}, but the model's vocabulary "
                     f"ends at {vocab_size - 1}; check data.tokens_dtype and data.tokenizer, or raise model.vocab_size"
                 )
             if eos_id is not None:
@@ -94,7 +96,8 @@ class TokensSource(RandomAccessSource):
 
     def __getitem__(self, index: int) -> np.ndarray:
         start = self._ends[index - 1] if index else 0
-        return self._ids[start : self._ends[index]].astype(np.int32)
+        self._watched.check()
+        return self._ids.read(int(start), int(self._ends[index])).astype(np.int32)
 
     def fingerprint(self) -> dict[str, Any]:
         digest = hashlib.sha256()
@@ -108,6 +111,7 @@ class TokensSource(RandomAccessSource):
             "documents": len(self),
             "divided": self._divided,
             "digest": digest.hexdigest(),
+            "content": self._watched.digest(),
         }
 
     def describe(self) -> str:

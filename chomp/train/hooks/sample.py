@@ -85,8 +85,8 @@ def build_prompts(config: Config, data: DataPipeline, tokenizer: Tokenizer) -> t
     length = config.train.generate_input_len or max(1, config.train.seq_len // 2)
     for text in data.iter_heldout_texts():
         # A few characters per token are enough to cut from; the whole document may be large.
-        ids = tuple(int(i) for i in tokenizer.encode(text[: length * 16])[:length])
-        if ids:
+        ids = tuple(int(i) for i in tokenizer.encode_prompt(text[: length * 16])[:length])
+        if len(ids) > tokenizer.add_bos:
             return (ids,)
     return ((tokenizer.bos_id if tokenizer.bos_id is not None else 0,),)
 

@@ -48,8 +48,9 @@ class SaveHook(Hook):
 
     def on_command(self, trainer: Trainer, command: Command) -> str:
         step = trainer.progress.step
-        if not self._session.config.checkpoint.enabled:
-            return "checkpoint.enabled is false: nothing is saved"
+        if not self._session.saves:
+            why = "this is a dry run" if self._session.request.dry_run else "checkpoint.enabled is false"
+            return f"{why}: nothing is saved"
         saved = self._save_sampled(trainer, wait=False)
         return f"saving step {step}" if saved else f"step {step} is already saved"
 

@@ -26,15 +26,24 @@ def choose_device() -> Choose:
     )
 
 
+def estimate_text(card: Mapping[str, Any]) -> Content:
+    """The estimate by shapes for a card for which the step could not be compiled here."""
+    heading = Content.styled(f"on {card['name']}, estimated by shapes", "bold")
+    return Content("\n").join([heading, _memory(card["estimated"], card)])
+
+
+def _memory(used: int, card: Mapping[str, Any]) -> Content:
+    glyph, tone = ("✓", "$success") if card["fits"] else ("✗", "$error")
+    there = f"{size(card['pool_bytes'])} that JAX takes of {size(card['memory_bytes'])}"
+    return Content.assemble((f"{glyph} ", tone), f"{size(used)} of {there}")
+
+
 def card_text(card: Mapping[str, Any]) -> Content:
     """Memory, largest micro-batch and limits of speed, as `chomp inspect --for --json` gives them."""
-    memory, pool, largest = card["compiled"]["total"], card["pool_bytes"], card["largest"]
-    glyph, tone = ("✓", "$success") if card["fits"] else ("✗", "$error")
+    largest = card["largest"]
     rows = [
         Content.styled(f"on {card['name']}, compiled in {elapsed(card['compile_seconds'])}", "bold"),
-        Content.assemble(
-            (f"{glyph} ", tone), f"{size(memory)} of {size(pool)} that JAX takes of {size(card['memory_bytes'])}"
-        ),
+        _memory(card["compiled"]["total"], card),
     ]
     if largest:
         split = f"batch_size {largest['batch_size']} × grad_accum {largest['grad_accum']}"

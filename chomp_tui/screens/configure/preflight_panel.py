@@ -13,7 +13,7 @@ from textual.widgets import Static
 from chomp.config import Config
 from chomp.record.formatting import count, duration, one_line, sanitize, size
 from chomp_tui.config.preflight import FULL, TIGHT, Report, fit
-from chomp_tui.screens.configure.card_panel import card_text
+from chomp_tui.screens.configure.card_panel import card_text, estimate_text
 
 BAR_CELLS = 10
 MAX_PARTS = 6
@@ -191,6 +191,8 @@ def memory_text(figures: Mapping[str, Any], limit: tuple[float, str] | None) -> 
     rows.append(_verdict(total, limit))
     if "card" in figures and figures["card"] is not None:
         rows.append(card_text(figures["card"]))
+    elif figures.get("card_estimate"):
+        rows.append(estimate_text(figures["card_estimate"]))
     elif not compiled:
         rows.append(Content.styled("  F10: XLA's memory analysis", "$muted"))
     return Content("\n").join(rows)

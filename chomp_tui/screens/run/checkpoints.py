@@ -46,7 +46,9 @@ class RunCheckpoints(Vertical):
     def draw(self, snapshot: RunSnapshot) -> None:
         """Show a snapshot."""
         checkpoints = sorted(snapshot.checkpoints.values(), key=lambda one: -one.step)
-        self.query_one(Listing).show([_row(one, snapshot.now) for one in checkpoints])
+        # On another machine a run may go on; here a save ends with its engine.
+        may_run = snapshot.status.is_live or snapshot.status.state == "running"
+        self.query_one(Listing).show([_row(one, snapshot.now, may_run=may_run) for one in checkpoints])
         subtitle = f"{len(snapshot.saved)} saved · Enter opens" if checkpoints else "none yet"
         # Setting it repaints the panel.
         if subtitle != self.border_subtitle:
@@ -57,8 +59,10 @@ class RunCheckpoints(Vertical):
         self.post_message(self.Opened())
 
 
-def _row(one: CheckpointStatus, now: float) -> Row:
+def _row(one: CheckpointStatus, now: float, *, may_run: bool) -> Row:
     word, tone = WORDS.get(one.state, (one.state, "muted"))
+    if one.state == "saving" and not may_run:
+        word, tone = "cut off", "bad"
     return Row(
         str(one.step),
         {

@@ -1,0 +1,84 @@
+"""A folder that a process holds open: found again when it is renamed, missed when it is gone."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+
+from chomp.errors import RunDirError
+
+DESCRIPTOR = "/proc/self/fd/%d"
+
+
+class HeldFolder:
+    """A folder by its descriptor, whatever becomes of its name.
+
+    Attributes:
+        path: its path, as given until it was found elsewhere.
+        through: a path that goes through the descriptor (`/proc/self/fd/N`). It leads to the folder wherever that is
+            renamed to, it makes no folder anew where the folder is gone, and it is short and UTF-8 whatever the name
+            is. Without /proc it is the path as given.
+
+    Raises:
+        OSError: there is no such folder, or it cannot be opened.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        by_descriptor = Path(DESCRIPTOR % self._fd)
+        self._is_by_descriptor = by_descriptor.is_dir()
+        self.through = by_descriptor if self._is_by_descriptor else path.absolute()
+
+    def __enter__(self) -> HeldFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def follow(self) -> bool:
+        """Look where the folder is; True if it was renamed since the last look.
+
+        Raises:
+            RunDirError: no path leads to it any more.
+        """
+        if self._is_at(self.path):
+            return False
+        if self._is_by_descriptor:
+            # Of a folder that is gone, the kernel says its last path and ` (deleted)`.
+            now = self.through.readlink()
+            if self._is_at(now):
+                self.path = now
+                return True
+        raise RunDirError(
+            f"the run directory {self.path} was removed, unmounted or replaced by another while the engine ran; the "
+            "engine does not write to another directory"
+        )
+
+    def _is_at(self, path: Path) -> bool:
+        try:
+            return os.path.samestat(path.stat(), os.fstat(self._fd))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            # A file system that does not answer for a moment has moved nothing.
+            return True
+
+    def leave_open(self) -> None:
+        """Keep the descriptor open until the process ends: a thread that is left behind still writes through it."""
+        self._fd = -1
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def by_name(text: str, path: Path) -> str:
+    """A message about a file in the folder at `path`, with that path and not the one through the descriptor."""
+    return re.sub(DESCRIPTOR.replace("%d", r"\d+"), lambda _: str(path), text)

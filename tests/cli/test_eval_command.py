@@ -1,0 +1,95 @@
+"""`chomp eval` says what it scores, and scores the whole of the files that it is given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chomp.analysis.scoring import Coverage
+from tests.in_process import run
+from tests.references import References
+
+pytestmark = pytest.mark.compile
+
+
+@pytest.fixture
+def finished(references: References) -> Path:
+    return references.run(run, references.config)
+
+
+def scored(finished: Path, *options: object) -> dict[str, Any]:
+    done = run("eval", finished, "--json", *options)
+    assert done.returncode == 0, done.stderr
+    row: dict[str, Any] = json.loads(done.stdout)
+    return row
+
+
+def test_whole_files_are_scored(finished: Path, tmp_path: Path) -> None:
+    one, table = tmp_path / "one.txt", tmp_path / "rows.jsonl"
+    one.write_text("A line of text.\n" * 100)
+    table.write_text('{"text": "first row"}\n{"text": "second row"}\n')
+    row = scored(finished, "--text", one)
+    said = {"text": "whole", "documents": 1, "of_documents": 1, "bytes": 1600, "of_bytes": 1600, "cut_after": None}
+    assert row["scored"] == said
+    # The first byte has nothing before it; the end-of-text id is no byte.
+    assert (row["bytes"], row["tokens"]) == (1599, 1600)
+    # Limits on held-out text are none on these files, and both ways to name several are the same.
+    both = scored(finished, "--text", one, table, "-o", "data.max_eval_samples=1", "-o", "data.max_doc_tokens=8")
+    assert both["scored"] == {**said, "documents": 3, "of_documents": 3, "bytes": 1619, "of_bytes": 1619}
+    assert (both["bytes"], scored(finished, "--text", one, "--text", table)["bytes"]) == (1616, 1616)
+
+
+def test_held_out_text_is_a_share_of_all(finished: Path, tmp_path: Path) -> None:
+    row = scored(finished, "-o", "data.max_doc_tokens=8")
+    heldout = row["scored"].pop("bytes")
+    assert row["scored"] == {
+        "text": "held-out", "documents": 3, "of_documents": 200, "of_bytes": None, "cut_after": 8
+    }  # fmt: skip
+    assert row["bytes"] == 3 * 7 < heldout
+    only = tmp_path / "only.txt"
+    only.write_text("x" * 1700)
+    said = run("eval", finished, "-o", f"data.files=[{only}]").stdout
+    assert "scored: the held-out end of the only document, 85 of 1,700 bytes; --text FILE... scores whole files" in said
+
+
+@pytest.mark.parametrize(
+    ("coverage", "said"),
+    [
+        (
+            Coverage("whole", 2, 2, 1600, 1600),
+            "the whole of 2 documents, 1,600 bytes; nothing predicts the first token of each",
+        ),
+        (
+            Coverage("held-out", 3, 200, 900, None),
+            "3 of 200 documents, held out, 900 bytes; --text FILE... scores whole files",
+        ),
+        (
+            Coverage("held-out", 1000, None, 9000, None, 8),
+            "1,000 documents, held out, 9,000 bytes, each cut after 8 tokens (data.max_doc_tokens); --text FILE... "
+            "scores whole files",
+        ),
+    ],
+)
+def test_the_share_in_words(coverage: Coverage, said: str) -> None:
+    assert coverage.in_words() == f"scored: {said}"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "problem"),
+    [
+        (["more.txt"], 2, "unexpected argument more.txt; name files to score with --text FILE..."),
+        (["--text", "nowhere.txt"], 2, "'nowhere.txt' does not exist"),
+        (["--text", "more.txt", "nowhere.txt"], 2, "Invalid value for '--text': File 'nowhere.txt' does not exist."),
+        (["--text", "empty.txt"], 3, "empty"),
+        (["--text", "short.jsonl"], 3, "too little text to score"),
+    ],
+)
+def test_files_that_cannot_be_scored(finished: Path, tmp_path: Path, words: list[str], code: int, problem: str) -> None:
+    for name, content in (("more.txt", "text"), ("empty.txt", ""), ("short.jsonl", '{"text": ""}\n')):
+        (tmp_path / name).write_text(content)
+    refused = run("eval", finished, *words, cwd=tmp_path)
+    assert refused.returncode == code
+    assert problem in refused.stderr
