@@ -216,7 +216,8 @@ def use_command_line(folder: Path, random: Random) -> Ended:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     if isinstance(command, click.Group):
-        name, command = f"{name} check", command.commands["check"]
+        inner = random.choice(sorted(command.commands))
+        name, command = f"{name} {inner}", command.commands[inner]
     words = name.split()
     for parameter in command.params:
         if (name, parameter.name) in HEAVY:
