@@ -287,6 +287,7 @@ def _valid(path: Path, arrays: Iterator[pa.Array], column: Column) -> Iterator[p
     """The arrays as large strings of valid UTF-8; the first row without text, or with another, is an error."""
     first = 1
     for array in arrays:
+        _check_layout(array)
         texts = array.cast(pa.large_string()) if array.type != pa.large_string() else array
         if texts.null_count and column.on_bad == "fail":
             raise null_text(f"{path}, row {first + texts.is_null().index(True).as_py()},", column.key)
@@ -296,6 +297,19 @@ def _valid(path: Path, arrays: Iterator[pa.Array], column: Column) -> Iterator[p
             texts = pa.array(_decoded(path, texts, first, column), pa.large_string())
         yield texts
         first += len(array)
+
+
+def _check_layout(array: pa.Array) -> None:
+    """Refuse places outside the array's text, which pyarrow would follow until the process ends."""
+    if pa.types.is_dictionary(array.type):
+        array = pa.DictionaryArray.from_arrays(array.indices, _as_bytes(array.dictionary), safe=False)
+    _as_bytes(array).validate(full=True)
+
+
+def _as_bytes(array: pa.Array) -> pa.Array:
+    """An array of texts without the promise that they are UTF-8."""
+    kinds = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+    return array.view(kinds[array.type]) if array.type in kinds else array
 
 
 def _decoded(path: Path, texts: pa.Array, first: int, column: Column) -> Iterator[str | None]:
