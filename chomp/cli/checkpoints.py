@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from chomp.cli.options import PATH
 from chomp.errors import CheckpointError
+from chomp.record.events import number
 from chomp.record.formatting import duration, sanitize, size
 from chomp.record.manifest import CheckpointInfo, find_checkpoint, list_checkpoints, read_info, set_tags, verify
 from chomp.record.rundir import open_run
@@ -71,7 +73,7 @@ def _describe(info: CheckpointInfo, check: bool) -> dict[str, Any]:
         except CheckpointError as error:
             problems = [str(error)]
     # Of a damaged description only numbers are of use.
-    meta = {key: value for key, value in info.meta.items() if isinstance(value, (int, float))}
+    meta = {key: value for key, value in info.meta.items() if math.isfinite(number(value))}
     return {
         "step": info.step,
         "path": str(info.path),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from chomp.errors import CheckpointError, ConfigError
+from chomp.record.events import number
 from chomp.record.rundir import RunDir, fsync_folder, is_step, write_whole
 
 MANIFEST = "manifest.json"
@@ -50,8 +52,8 @@ class CheckpointInfo:
         return self._number("eval_loss")
 
     def _number(self, key: str) -> float | None:
-        value = self.meta.get(key)
-        return float(value) if isinstance(value, (int, float)) else None
+        value = number(self.meta.get(key))
+        return value if math.isfinite(value) else None
 
 
 def seal(folder: Path, meta: dict[str, Any]) -> int:
@@ -209,7 +211,7 @@ def _listed_files(folder: Path) -> dict[str, dict[str, Any]]:
         for name, entry in manifest["files"].items():
             files[name] = {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
         whole = META in files and int(manifest["step"]) == int(folder.name)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         whole = False
     if not whole:
         raise CheckpointError(f"checkpoint {folder}: {MANIFEST} is damaged")

@@ -84,6 +84,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda folder: (folder / "manifest.json").write_text('{"step": 20, "files": {"meta.json": 5}}'),
         NO_MANIFEST,
     ),
+    "manifest lists infinity": (
+        lambda folder: (folder / "manifest.json").write_text(
+            '{"step": 20, "files": {"meta.json": {"bytes": 1e999, "sha256": ""}}}'
+        ),
+        NO_MANIFEST,
+    ),
     "manifest of another step": (lambda folder: of_another_step(folder / "manifest.json"), NO_MANIFEST),
     "manifest not text": (lambda folder: (folder / "manifest.json").write_bytes(b"\xff\x00"), NO_MANIFEST),
     "manifest a folder": (lambda folder: become_folder(folder / "manifest.json"), NO_MANIFEST),
