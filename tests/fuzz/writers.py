@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import json
+import lzma
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -38,10 +41,48 @@ def parquet(path: Path, texts: Sequence[str]) -> None:
     pq.write_table(pa.table({"id": list(range(len(texts))), "text": list(texts)}), path, row_group_size=4)
 
 
+def tab_separated(path: Path, texts: Sequence[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows([("id", "text"), *enumerate(texts)])
+
+
+def arrow(path: Path, texts: Sequence[str]) -> None:
+    table = pa.table({"id": list(range(len(texts))), "text": list(texts)})
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=4)
+
+
+def arrow_stream(path: Path, texts: Sequence[str]) -> None:
+    table = pa.table({"text": pa.array(texts).dictionary_encode()})
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+
+
+def compressed(write: Writer, compress: Callable[[bytes], bytes]) -> Writer:
+    """The same, compressed."""
+
+    def write_compressed(path: Path, texts: Sequence[str]) -> None:
+        write(path, texts)
+        path.write_bytes(compress(path.read_bytes()))
+
+    return write_compressed
+
+
+def zstd(content: bytes) -> bytes:
+    return bytes(pa.compress(content, "zstd", asbytes=True))
+
+
 WRITERS: dict[str, Writer] = {
     ".txt": text,
     ".jsonl": json_lines,
     ".json": json_array,
     ".csv": comma_separated,
+    ".tsv": tab_separated,
     ".parquet": parquet,
+    ".arrow": arrow,
+    ".feather": arrow_stream,
+    ".txt.gz": compressed(text, gzip.compress),
+    ".jsonl.zst": compressed(json_lines, zstd),
+    ".csv.bz2": compressed(comma_separated, bz2.compress),
+    ".json.xz": compressed(json_array, lzma.compress),
 }
