@@ -107,12 +107,6 @@ TABLE: tuple[Key, ...] = (
     Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme, and save the choice."),
     Key("app", "save_screenshot", "f8", "Screenshot", "Write the screen to an SVG file."),
     Key("app", "quit", "q", "Quit", "Close the console; runs continue, and a line shows how to attach.", footer=True),
-    # Where texts are edited it undoes a change.
-    *(
-        Key(one.mode, "suspend", "ctrl+z", "Suspend", "Suspend the console; `fg` in the shell continues it.")
-        for one in SCREENS
-        if one.mode != "configure"
-    ),
     Key("home", "open", "enter", "Open", "Watch the selected run, or edit the selected configuration.", footer=True),
     Key("home", "new", "n", "New", "Configure a new run from the selected configuration or run.", footer=True),
     Key("home", "resume", "r", "Resume", "Choose a checkpoint of the selected run and resume from it.", footer=True),
@@ -259,6 +253,12 @@ TABLE: tuple[Key, ...] = (
     Key("chart", "crosshair(-1)", "left", "Left", "Move the crosshair to the left.", name="crosshair_left"),
     Key("chart", "crosshair(1)", "right", "Right", "Move the crosshair to the right.", name="crosshair_right"),
     Key("chart", "crosshair_off", "escape", "No crosshair", "Remove the crosshair."),
+    # Where texts are edited it undoes a change.
+    *(
+        Key(one.mode, "suspend", "ctrl+z", "Suspend", "Suspend the console; `fg` in the shell continues it.")
+        for one in SCREENS
+        if one.mode != "configure"
+    ),
     Key("dialog", "cancel", "escape", "Cancel", "Close without doing anything."),
 )
 
