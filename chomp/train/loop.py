@@ -57,7 +57,8 @@ def run_training(request: RunRequest, hooks: Sequence[Hook] = ()) -> int:
                 outcome = outcome_of(error, last.step, switch.request, before_training=True)
             last.publish_end(outcome)
         if outcome.error is not None and not isinstance(outcome.error, ChompError):
-            tell(f"the traceback is in {claim.run.log}")
+            kept = f"is in {claim.run.log}"
+            tell(f"the traceback {'is kept only without --dry-run' if request.dry_run else kept}")
         claim.exit_code = outcome.exit_code
     return outcome.exit_code
 
