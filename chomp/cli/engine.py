@@ -84,7 +84,8 @@ def _is_read(name: str, value: str) -> bool:
 
 def out_of_memory_of(error: BaseException) -> ChompError | None:
     """The sentence about a failed allocation of a command that has loaded JAX; None for any other error."""
-    if "jax" not in sys.modules:
+    # Equinox is imported after JAX, unless it refuses a variable.
+    if isinstance(error, ChompError) or "equinox" not in sys.modules:
         return None
     from chomp.train.out_of_memory import is_out_of_memory, out_of_memory
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from chomp.cli.habits import checkpoint_source, says_instead
-from chomp.cli.options import PATH
+from chomp.cli.options import PATH, UserPath
 from chomp.record.formatting import elapsed
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = UserPath(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("eval")

@@ -17,7 +17,7 @@ from chomp.cli.engine import out_of_memory_of
 from chomp.cli.habits import checkpoint_source
 from chomp.cli.options import TEXT, FiniteFloat
 from chomp.cli.stdin import InputFile, read_lines, read_prompt, require_input, text_of
-from chomp.config.fields import MAX_NEW_TOKENS, MAX_SEED
+from chomp.config.fields import MAX_NEW_TOKENS, MAX_SEED, MAX_STEPS
 from chomp.errors import ChompError, DeviceError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ ALWAYS_FITS = 1 << 14
 )
 @click.option(
     "--max-context",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_STEPS),
     help="A Llama sees at most this many tokens before the one it generates; default: all.",
 )
 @click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chomp.cli.habits import TrainCommand, accepts_trainer_options, meant_overrides
-from chomp.cli.options import PATH
+from chomp.cli.options import PATH, PATH_TEXT
 from chomp.errors import ConfigError, RunDirError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--run-dir", type=PATH, help="Run directory; default runs/CONFIG-DATE-TIME.")
 @click.option(
     "--resume",
+    type=PATH_TEXT,
     default="none",
     show_default=True,
     metavar="none|latest|STEP|PATH",

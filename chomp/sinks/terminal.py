@@ -90,6 +90,8 @@ class TerminalSink(Sink):
         self._eta = EtaMeter()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        # Whether the error that ended the run is printed.
+        self.has_told = False
         # Print a pause once, although the engine re-enters it after each command.
         self._is_paused = False
 
@@ -197,8 +199,8 @@ class TerminalSink(Sink):
     def _ended(self, event: ev.RunEnded) -> None:
         self._hide_bar()
         if event.status == "crashed":
-            where = f"at step {event.step}: " if event.step else ""
-            print(f"error: {where}{fmt.sanitize(event.reason)}", file=sys.stderr, flush=True)
+            _print_error(event)
+            self.has_told = True
         else:
             self._say(f"{event.status.replace('_', ' ')} at step {event.step}: {event.reason}", style="green")
         spent = "  ".join(
@@ -217,6 +219,32 @@ class TerminalSink(Sink):
 
     def close(self) -> None:
         self._hide_bar()
+
+
+class LastWords(Sink):
+    """Prints the error that ended the run if the terminal's sink did not, as with a full disk behind standard output.
+
+    Closed after that sink.
+    """
+
+    name = "last words"
+
+    def __init__(self, terminal: TerminalSink) -> None:
+        self._terminal = terminal
+        self._ended: ev.RunEnded | None = None
+
+    def handle(self, event: ev.Event) -> None:
+        if isinstance(event, ev.RunEnded) and event.status == "crashed":
+            self._ended = event
+
+    def close(self) -> None:
+        if self._ended is not None and not self._terminal.has_told:
+            _print_error(self._ended)
+
+
+def _print_error(event: ev.RunEnded) -> None:
+    where = f"at step {event.step}: " if event.step else ""
+    print(f"error: {where}{fmt.sanitize(event.reason)}", file=sys.stderr, flush=True)
 
 
 def _compiled(event: ev.Compiled) -> str:

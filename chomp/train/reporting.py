@@ -16,7 +16,7 @@ from chomp.record.commands import Command
 from chomp.record.event_log import EventWriter
 from chomp.record.events import Event, Phase, RolledBack, RunEnded, RunStarted, Step, Warned
 from chomp.record.formatting import sanitize
-from chomp.sinks import QueuedSink, Reporter, RowFiles, Sink, TerminalSink, build_trackers, require_trackers
+from chomp.sinks import LastWords, QueuedSink, Reporter, RowFiles, Sink, TerminalSink, build_trackers, require_trackers
 from chomp.train.clock import TimeBudget
 from chomp.train.control import CommandQueue, SignalActions, SignalWatcher, StopRequest
 from chomp.train.outcome import Outcome
@@ -77,12 +77,13 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
 
 def _sinks(request: RunRequest, claim: Claim) -> list[Sink]:
     # Behind a queue: a terminal that no longer takes output (a laptop closed, Ctrl+S) blocks its writer.
-    console = QueuedSink(TerminalSink())
+    terminal = TerminalSink()
+    shown: list[Sink] = [QueuedSink(terminal), LastWords(terminal)]
     config = request.loaded.config
     if request.dry_run:
         require_trackers(config)
-        return [console]
-    return [RowFiles(claim.files), console, *build_trackers(config, claim.run, config.model_dump(), claim.files)]
+        return shown
+    return [RowFiles(claim.files), *shown, *build_trackers(config, claim.run, config.model_dump(), claim.files)]
 
 
 class LastStep(Sink):

@@ -67,6 +67,21 @@ def test_all_files_empty(complaint, tmp_path):
     )
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+def test_an_arrow_file_whose_places_lie_outside_its_text(complaint, write, kind):
+    texts = pa.array(["aaaa", "bbbb"]).cast(kind)
+    table = pa.table({"text": texts})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    places = np.array([0, 4, 8], np.int64 if kind == pa.large_string() else np.int32)
+    content = sink.getvalue().to_pybytes()
+    assert content.count(places.tobytes()) == 1
+    far = np.array([0, 4, 1 << 30], places.dtype)
+    options, path = write("a.feather", content.replace(places.tobytes(), far.tobytes()))
+    assert complaint(*options).startswith(f"{path} is damaged, or not what its name says: ")
+
+
 @pytest.mark.parametrize("repeat", ["true", "false"])
 @pytest.mark.parametrize("mode", ["sequential", "bin"])
 def test_all_too_short_corpus(open_data, write, mode, repeat):

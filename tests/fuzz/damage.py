@@ -89,7 +89,7 @@ def empty(content: bytes, random: Random) -> bytes:
 
 
 def blank(content: bytes, random: Random) -> bytes:
-    return random.choice((b"\n", b" ", b"\x00" * len(content), b"{}", b"[]"))
+    return random.choice((b"\n", b" ", b"\x00" * len(content), b"{}", b"[]", b"null"))
 
 
 BYTES: Sequence[Callable[[bytes, Random], bytes]] = (

@@ -216,7 +216,8 @@ def use_command_line(folder: Path, random: Random) -> Ended:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     if isinstance(command, click.Group):
-        name, command = f"{name} check", command.commands["check"]
+        inner = random.choice(sorted(command.commands))
+        name, command = f"{name} {inner}", command.commands[inner]
     words = name.split()
     for parameter in command.params:
         if (name, parameter.name) in HEAVY:
@@ -273,15 +274,13 @@ def nothing(folder: Path) -> None:
     """Write nothing: the input is drawn."""
 
 
-TOKENIZERS = (
+KINDS = (
+    Kind("configuration", write_configs, use_config, 200),
+    *(Kind(f"data file {suffix}", partial(write_files, suffix), use_files, 25) for suffix in WRITERS),
+    Kind("token files", write_tokens, use_tokens, 120),
     Kind("tokenizer file", write_tokenizer, partial(use_tokenizer, "file"), 60),
     Kind("tokenizer folder", write_tokenizer, partial(use_tokenizer, "folder"), 30),
-)
-KINDS = (
-    Kind("configuration", write_configs, use_config, 250),
-    *(Kind(f"data file {suffix}", partial(write_files, suffix), use_files, 25) for suffix in WRITERS),
-    Kind("token files", write_tokens, use_tokens, 150),
-    Kind("run directory", write_run, use_run, 200),
+    Kind("run directory", write_run, use_run, 150),
     Kind("checkpoint", write_checkpoint, use_checkpoint, 40, settle=seal_again),
     Kind("command line", nothing, use_command_line, 250, damages=False),
     Kind("request", nothing, use_request, 300, damages=False),

@@ -70,7 +70,7 @@ def test_a_variable_that_jax_refuses_at_its_import_is_named(monkeypatch: pytest.
     [
         ("JAX_PLATFORMS=cuda", ("train", "configs/debug_smoke.yaml", "--dry-run")),
         ("JAX_PLATFORMS=cudda", ("inspect", "configs/debug_smoke.yaml")),
-        ("JAX_ENABLE_X64=perhaps", ("presets", "tiny-cpu")),
+        ("EQX_ON_ERROR=perhaps", ("presets", "tiny-cpu")),
     ],
 )
 def test_a_command_ends_with_the_exit_code_of_a_device(variable: str, words: tuple[str, ...]) -> None:

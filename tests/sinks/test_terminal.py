@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
@@ -25,7 +26,7 @@ from chomp.record.events import (
     Warned,
 )
 from chomp.record.formatting import count, duration, elapsed, loss, plural, row_line, sanitize, size
-from chomp.sinks import TerminalSink
+from chomp.sinks import LastWords, QueuedSink, Sink, TerminalSink
 from chomp.sinks.terminal import EtaMeter
 from tests import fakeruns
 
@@ -114,6 +115,25 @@ def test_an_error_goes_to_standard_error_defused(capsys: pytest.CaptureFixture[s
         io.StringIO(), RunEnded(status="crashed", reason=f"no {HOSTILE}", step=7, exit_code=3, time_budget_seconds={})
     )
     assert capsys.readouterr().err.startswith("error: at step 7: no �[2J�]0;owned�")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_an_error_is_printed_once_whatever_becomes_of_standard_output(
+    fails: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    terminal = TerminalSink(Full() if fails else io.StringIO())
+    sinks: list[Sink] = [QueuedSink(terminal), LastWords(terminal)]
+    with contextlib.suppress(OSError):
+        for event in (started(), RunEnded(status="crashed", reason="broken", step=0, exit_code=3)):
+            for sink in reversed(sinks):
+                sink.handle(event)
+    for sink in sinks:
+        sink.close()
+    assert capsys.readouterr().err == "error: broken\n"
 
 
 def test_a_pause_is_told_of_once() -> None:
