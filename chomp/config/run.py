@@ -11,7 +11,9 @@ class CheckpointConfig(Section):
     """What is saved, how often, and what is kept."""
 
     enabled: bool = setting(True, "Save checkpoints; without them a run cannot be resumed.")
-    save_every: int = setting(500, "Steps between saves; 0: only by time and at the end.", unit="steps", ge=0)
+    save_every: int = setting(
+        500, "Steps between saves; 0: only by time, at multiples of `keep_every`, and at the end.", unit="steps", ge=0
+    )
     save_every_seconds: float = setting(
         900.0, "Also save when this time has passed since the last save; 0 never.", unit="seconds", ge=0
     )
