@@ -278,6 +278,7 @@ TOKENIZERS = (
     Kind("tokenizer folder", write_tokenizer, partial(use_tokenizer, "folder"), 30),
 )
 KINDS = (
+    *TOKENIZERS,
     Kind("configuration", write_configs, use_config, 250),
     *(Kind(f"data file {suffix}", partial(write_files, suffix), use_files, 25) for suffix in WRITERS),
     Kind("token files", write_tokens, use_tokens, 150),
