@@ -105,10 +105,10 @@ class CheckpointStore:
         on_event: Callable[[Checkpoint], None],
         held: HeldFolder | None = None,
     ):
-        self._folder = folder
+        self._folder = folder.absolute()
         self._held = held
         # What Orbax and the file system are given; Orbax takes absolute paths only.
-        self._way = held.through / CHECKPOINTS if held is not None else folder.absolute()
+        self._way = held.through / CHECKPOINTS if held is not None else self._folder
         self._retention = retention
         self._on_event = on_event
         self._worker: threading.Thread | None = None
@@ -118,7 +118,7 @@ class CheckpointStore:
     @property
     def folder(self) -> Path:
         """Where the checkpoints are now, as a user reads it."""
-        return (self._held.path / CHECKPOINTS if self._held is not None else self._folder).absolute()
+        return self._held.absolute / CHECKPOINTS if self._held is not None else self._folder
 
     def prepare(self) -> None:
         """Create the folder and clear away what a killed engine left unfinished.

@@ -65,8 +65,8 @@ class DataConfig(Section):
     local_text: str | None = setting(None, "The text itself, for `backend: local_text`.", group="source")
     files: list[str] = setting(
         [],
-        "Paths and globs for `backend: files`: JSON lines, JSON, CSV, TSV, parquet, Arrow, and any text file; also "
-        "compressed (.gz, .zst, .bz2, .xz).",
+        "Paths and globs for `backend: files`: parquet, Arrow, JSON lines, JSON, CSV, TSV, and any text file; JSON, "
+        "CSV and text also compressed (.gz, .zst, .bz2, .xz).",
         group="source",
     )
     tokens_path: str | None = setting(

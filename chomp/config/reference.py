@@ -52,7 +52,12 @@ settings of the preset. Names may be written in any case. In the place of a file
 nothing else: `chomp inspect nano-125m`.
 
 **Numbers and words.** `3e-4` and `10_000` are numbers. Without quotes `yes`, `no`, `on` and `off` are true and false,
-and `null`, `None` and `~` are null; quote them to keep the words.
+and `null`, `None` and `~` are null; quote them to keep the words. A whole number whose range has no upper end is at
+most 2³¹ − 1. Those of `model` and `train.seq_len` are at most 2²⁹; `model.num_layers`, `objective.mtp_heads` and
+`optim.muon.ns_steps` are at most 1,000.
+
+**Keys of other programs.** A file with a key such as `learning_rate` is refused. The error names the setting that
+means it.
 """
 
 

@@ -11,7 +11,9 @@ class CheckpointConfig(Section):
     """What is saved, how often, and what is kept."""
 
     enabled: bool = setting(True, "Save checkpoints; without them a run cannot be resumed.")
-    save_every: int = setting(500, "Steps between saves; 0: only by time and at the end.", unit="steps", ge=0)
+    save_every: int = setting(
+        500, "Steps between saves; 0: only as the settings below say, and at the end.", unit="steps", ge=0
+    )
     save_every_seconds: float = setting(
         900.0, "Also save when this time has passed since the last save; 0 never.", unit="seconds", ge=0
     )
@@ -20,7 +22,7 @@ class CheckpointConfig(Section):
         0, "Also save and permanently keep checkpoints at multiples of this; 0 none.", unit="steps", ge=0
     )
     keep_best: int = setting(
-        0, "Also keep this many checkpoints with the lowest evaluation loss.", unit="checkpoints", ge=0
+        0, "Also save each evaluated step, and keep this many with the lowest loss; 0 none.", unit="checkpoints", ge=0
     )
     async_save: bool = setting(True, "Write checkpoints in the background while training continues.")
     on_signal: Literal["save", "stop"] = setting(

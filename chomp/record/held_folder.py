@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -17,6 +18,7 @@ class HeldFolder:
 
     Attributes:
         path: its path, as given until it was found elsewhere.
+        absolute: the same as an absolute path, which stays known if the working directory is removed.
         through: a path that goes through the descriptor (`/proc/self/fd/N`). It leads to the folder wherever that is
             renamed to, it makes no folder anew where the folder is gone, and it is short and UTF-8 whatever the name
             is. Without /proc it is the path as given.
@@ -27,10 +29,11 @@ class HeldFolder:
 
     def __init__(self, path: Path):
         self.path = path
+        self.absolute = path.absolute()
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         by_descriptor = Path(DESCRIPTOR % self._fd)
         self._is_by_descriptor = by_descriptor.is_dir()
-        self.through = by_descriptor if self._is_by_descriptor else path.absolute()
+        self.through = by_descriptor if self._is_by_descriptor else self.absolute
 
     def __enter__(self) -> HeldFolder:
         return self
@@ -52,7 +55,7 @@ class HeldFolder:
             # Of a folder that is gone, the kernel says its last path and ` (deleted)`.
             now = self.through.readlink()
             if self._is_at(now):
-                self.path = now
+                self.path = self.absolute = now
                 return True
         raise RunDirError(
             f"the run directory {self.path} was removed, unmounted or replaced by another while the engine ran; the "
@@ -61,12 +64,17 @@ class HeldFolder:
 
     def _is_at(self, path: Path) -> bool:
         try:
-            return os.path.samestat(path.stat(), os.fstat(self._fd))
+            found = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:
             # A file system that does not answer for a moment has moved nothing.
             return True
+        try:
+            return os.path.samestat(found, os.fstat(self._fd))
+        except OSError as error:
+            # Of a folder that was removed on a server, its handle is stale.
+            return error.errno != errno.ESTALE
 
     def leave_open(self) -> None:
         """Keep the descriptor open until the process ends: a thread that is left behind still writes through it."""

@@ -232,9 +232,12 @@ VIOLATIONS = [
         "c.yaml:2: logging.metrics_file: expected a file name inside the run directory, got '../m.jsonl'; write "
         "'m.jsonl'",
     ),
-    (
-        "logging:\n  log_file: events.jsonl\n",
-        "c.yaml:2: logging.log_file: the run directory reserves 'events.jsonl'; choose another name",
+    *(
+        (
+            f"logging:\n  log_file: {name}\n",
+            f"c.yaml:2: logging.log_file: the run directory reserves {name!r}; choose another name",
+        )
+        for name in ("events.jsonl", "origin.json", "program", "wandb_id")
     ),
     (
         "logging:\n  log_file: metrics.jsonl\n",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import json
+import lzma
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,37 +32,57 @@ def json_array(path: Path, texts: Sequence[str]) -> None:
     path.write_text(json.dumps([{"id": i, "text": one} for i, one in enumerate(texts)], ensure_ascii=False), "utf-8")
 
 
-def separated(path: Path, texts: Sequence[str], *, delimiter: str = ",") -> None:
+def comma_separated(path: Path, texts: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, delimiter=delimiter).writerows([("id", "text"), *enumerate(texts)])
+        csv.writer(file).writerows([("id", "text"), *enumerate(texts)])
 
 
 def parquet(path: Path, texts: Sequence[str]) -> None:
     pq.write_table(pa.table({"id": list(range(len(texts))), "text": list(texts)}), path, row_group_size=4)
 
 
-def feather(path: Path, texts: Sequence[str]) -> None:
+def tab_separated(path: Path, texts: Sequence[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows([("id", "text"), *enumerate(texts)])
+
+
+def arrow(path: Path, texts: Sequence[str]) -> None:
     table = pa.table({"id": list(range(len(texts))), "text": list(texts)})
-    with pa.ipc.new_file(path, table.schema) as file:
-        file.write_table(table, max_chunksize=4)
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=4)
 
 
-def compressed(path: Path, texts: Sequence[str], *, codec: str) -> None:
-    json_lines(path, texts)
-    content = path.read_bytes()
-    with pa.output_stream(path, compression=codec) as file:
-        file.write(content)
+def arrow_stream(path: Path, texts: Sequence[str]) -> None:
+    table = pa.table({"text": pa.array(texts).dictionary_encode()})
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+
+
+def compressed(write: Writer, compress: Callable[[bytes], bytes]) -> Writer:
+    """The same, compressed."""
+
+    def write_compressed(path: Path, texts: Sequence[str]) -> None:
+        write(path, texts)
+        path.write_bytes(compress(path.read_bytes()))
+
+    return write_compressed
+
+
+def zstd(content: bytes) -> bytes:
+    return bytes(pa.compress(content, "zstd", asbytes=True))
 
 
 WRITERS: dict[str, Writer] = {
     ".txt": text,
     ".jsonl": json_lines,
     ".json": json_array,
-    ".csv": separated,
-    ".tsv": partial(separated, delimiter="\t"),
+    ".csv": comma_separated,
+    ".tsv": tab_separated,
     ".parquet": parquet,
-    ".feather": feather,
-    ".jsonl.gz": partial(compressed, codec="gzip"),
-    ".jsonl.bz2": partial(compressed, codec="bz2"),
-    ".jsonl.zst": partial(compressed, codec="zstd"),
+    ".arrow": arrow,
+    ".feather": arrow_stream,
+    ".txt.gz": compressed(text, gzip.compress),
+    ".jsonl.zst": compressed(json_lines, zstd),
+    ".csv.bz2": compressed(comma_separated, bz2.compress),
+    ".json.xz": compressed(json_array, lzma.compress),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -79,6 +80,31 @@ def test_a_file_system_that_does_not_answer_has_moved_nothing(
 
     monkeypatch.setattr(Path, "stat", refuse)
     assert not held.follow()
+
+
+def test_a_folder_that_was_removed_on_a_server(held: HeldFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another folder may have its name by now; the descriptor's handle is stale."""
+
+    def stale(fd: int) -> os.stat_result:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", stale)
+        with pytest.raises(RunDirError, match=GONE):
+            held.follow()
+
+
+def test_a_relative_path_after_the_working_directory_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work" / "run").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    with HeldFolder(Path("run")) as held:
+        (tmp_path / "work" / "run").rename(tmp_path / "saved")
+        (tmp_path / "work").rmdir()
+        assert held.absolute == tmp_path / "work" / "run"
+        assert held.follow()
+        assert held.absolute == held.path == tmp_path / "saved"
 
 
 def test_messages_name_the_path_that_the_user_knows(held: HeldFolder) -> None:

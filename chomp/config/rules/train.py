@@ -20,9 +20,12 @@ RESERVED_NAMES = frozenset(
         "samples.jsonl",
         "tokenizer",
         "checkpoints",
+        "program",
         "lock",
+        "origin.json",
         "tensorboard",
         "wandb",
+        "wandb_id",
     }
 )
 

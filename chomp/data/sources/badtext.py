@@ -9,6 +9,8 @@ from chomp.errors import DataError
 
 OnBadText = Literal["fail", "replace"]
 CHUNK_BYTES = 1 << 20
+MOST_NAMES, LONGEST_NAME = 20, 40
+"""Of columns in a message, and the characters of one: a file of another kind has a line of text for a header."""
 
 
 def not_utf8(path: Path | str, byte: int, offset: int) -> DataError:
@@ -28,8 +30,10 @@ def null_text(place: str, key: str) -> DataError:
 
 def no_column(name: Path | str, key: str, columns: Sequence[str]) -> DataError:
     """The error for data without the text column."""
+    listed = [one if len(one) <= LONGEST_NAME else f"{one[:LONGEST_NAME]}…" for one in sorted(columns)[:MOST_NAMES]]
+    more = f" and {len(columns) - MOST_NAMES:,} more" if len(columns) > MOST_NAMES else ""
     return DataError(
-        f"{name} has no column `{key}`: its columns are {', '.join(sorted(columns))}; set data.text_key to one of them"
+        f"{name} has no column `{key}`: its columns are {', '.join(listed)}{more}; set data.text_key to one of them"
     )
 
 

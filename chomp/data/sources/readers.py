@@ -43,6 +43,7 @@ BATCH_ROWS = 1000
 BATCH_BYTES = 1 << 24
 """Characters after which a batch of fewer rows ends."""
 BOM = b"\xef\xbb\xbf"
+AS_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
 Row = tuple[str, str | None]
 """Where a row is, for messages, and its text."""
 
@@ -287,33 +288,38 @@ def _valid(path: Path, arrays: Iterator[pa.Array], column: Column) -> Iterator[p
     """The arrays as large strings of valid UTF-8; the first row without text, or with another, is an error."""
     first = 1
     for array in arrays:
-        _check_layout(array)
-        texts = array.cast(pa.large_string()) if array.type != pa.large_string() else array
-        if texts.null_count and column.on_bad == "fail":
-            raise null_text(f"{path}, row {first + texts.is_null().index(True).as_py()},", column.key)
+        values = _as_bytes(array)
+        if values.null_count and column.on_bad == "fail":
+            raise null_text(f"{path}, row {first + values.is_null().index(True).as_py()},", column.key)
         try:
-            texts.validate(full=True)
+            texts = values.cast(pa.large_string())
         except pa.ArrowInvalid:
-            texts = pa.array(_decoded(path, texts, first, column), pa.large_string())
+            texts = pa.array(_decoded(path, values, first, column), pa.large_string())
         yield texts
         first += len(array)
 
 
-def _check_layout(array: pa.Array) -> None:
-    """Refuse places outside the array's text, which pyarrow would follow until the process ends."""
-    if pa.types.is_dictionary(array.type):
-        array = pa.DictionaryArray.from_arrays(array.indices, _as_bytes(array.dictionary), safe=False)
-    _as_bytes(array).validate(full=True)
-
-
 def _as_bytes(array: pa.Array) -> pa.Array:
-    """An array of texts without the promise that they are UTF-8."""
-    kinds = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
-    return array.view(kinds[array.type]) if array.type in kinds else array
+    """The texts as large binary, of which no offset and no index points outside: others end the process in Arrow.
+
+    Raises:
+        pa.ArrowInvalid: the array is damaged.
+    """
+    array.validate()
+    if pa.types.is_null(array.type):
+        return array.cast(pa.large_binary())
+    if pa.types.is_dictionary(array.type):
+        array = pa.DictionaryArray.from_arrays(array.indices, _as_bytes(array.dictionary))
+        array.validate(full=True)
+        return array.dictionary_decode()
+    # A view of the same buffers, of which the full validation looks at all but UTF-8.
+    values = array.cast(AS_BYTES[array.type])
+    values.validate(full=True)
+    return values.cast(pa.large_binary())
 
 
-def _decoded(path: Path, texts: pa.Array, first: int, column: Column) -> Iterator[str | None]:
-    for number, value in enumerate(texts.cast(pa.large_binary()), first):
+def _decoded(path: Path, values: pa.Array, first: int, column: Column) -> Iterator[str | None]:
+    for number, value in enumerate(values, first):
         content = value.as_py()
         try:
             yield None if content is None else content.decode("utf-8", column.errors)
