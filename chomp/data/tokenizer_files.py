@@ -33,7 +33,9 @@ def tokenizer_from_file(config: TokenizerConfig) -> FastTokenizer:
     """
     path, content = vocabulary_file(config)
     backend = _read_vocabulary(path, content)
-    roles = special_ids(backend, path.with_name("tokenizer_config.json"))
+    described = path.with_name("tokenizer_config.json")
+    with translated(lambda reason: DataError(f"{described} cannot be used: {reason}; replace the file")):
+        roles = special_ids(backend, described)
     return _checked(backend, f"the tokenizer {path}", "file", roles, config)
 
 

@@ -90,7 +90,10 @@ def test_a_folder_without_a_vocabulary(tmp_path: Path, named: dict[str, str]) ->
     )
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "7", "\x00", "[" * 100_000, '{"eos_token": 5}', '{"eos_token": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "7", "\x00", "[" * 100_000, '{"eos_token": 5}', '{"eos_token": {}}', r'{"eos_token": "\ud83d"}'],
+)
 @pytest.mark.parametrize("read", [from_file, from_folder])
 def test_a_damaged_description(tmp_path: Path, content: str, read: Callable[[Path], Tokenizer]) -> None:
     path = write_kind("byte-level", tmp_path)
