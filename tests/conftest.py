@@ -7,7 +7,7 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -16,11 +16,20 @@ import pytest
 from jaxlib import xla_client
 
 from chomp.device.flag_check import check_xla_flags
+from chomp.errors import printable
 
 if TYPE_CHECKING:
     from tests.references import References
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Libraries log names that are not UTF-8, and a worker sends its reports as UTF-8."""
+    report = yield
+    report.sections = [(title, printable(text)) for title, text in report.sections]
+    return report
 
 
 def keep_bytecode() -> None:

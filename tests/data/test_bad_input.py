@@ -1,12 +1,15 @@
 """Every mistake in the text ends in one sentence that says what is wrong, where, and what to do."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chomp.config.data import DataConfig
+from chomp.data.sources.files import FilesSource
 from chomp.errors import ConfigError, DataError
 
 
@@ -424,3 +427,31 @@ def test_half_a_surrogate_pair(complaint):
     assert str(caught.value) == (
         "text holds an unpaired surrogate U+D83D at character 2, which is not valid Unicode; repair the text"
     )
+
+
+@pytest.fixture
+def other_user():
+    """This process as a user who owns none of the files, where it is root and permissions do not count."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(before)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.txt", "locked/a.txt", "locked/*.txt"])
+def test_a_file_without_permission(name, tmp_path, other_user):
+    folder, before = tmp_path / "own", os.geteuid()
+    os.seteuid(os.getuid())
+    (folder / "locked").mkdir(parents=True)
+    if "*" not in name:
+        (folder / name).write_bytes(b"text")
+        (folder / name).chmod(0)
+    (folder / "locked").chmod(0 if "locked" in name else 0o755)
+    os.seteuid(before)
+    with pytest.raises(DataError) as caught:
+        FilesSource(DataConfig(backend="files", files=[f"{folder}/{name}"]))
+    os.seteuid(os.getuid())
+    (folder / "locked").chmod(0o755)
+    assert str(caught.value).startswith("cannot read ")
+    assert str(caught.value).endswith(": Permission denied; check data.files")
