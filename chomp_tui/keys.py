@@ -253,12 +253,6 @@ TABLE: tuple[Key, ...] = (
     Key("chart", "crosshair(-1)", "left", "Left", "Move the crosshair to the left.", name="crosshair_left"),
     Key("chart", "crosshair(1)", "right", "Right", "Move the crosshair to the right.", name="crosshair_right"),
     Key("chart", "crosshair_off", "escape", "No crosshair", "Remove the crosshair."),
-    # Where texts are edited it undoes a change.
-    *(
-        Key(one.mode, "suspend", "ctrl+z", "Suspend", "Suspend the console; `fg` in the shell continues it.")
-        for one in SCREENS
-        if one.mode != "configure"
-    ),
     Key("dialog", "cancel", "escape", "Cancel", "Close without doing anything."),
     # Where texts are edited it undoes a change.
     *(

@@ -248,7 +248,7 @@ def test_a_card_that_is_too_small_says_what_to_change() -> None:
 
 async def test_the_form_says_groups_units_and_what_the_field_at_the_cursor_is(tmp_path: Path) -> None:
     console = Console(tmp_path)
-    async with console.app.run_test(size=(120, 40)) as pilot:
+    async with console.app.run_test(size=(120, 44)) as pilot:
         await console.open(pilot, overrides=("optim.lr=1e-3",))
 
         def form() -> list[str]:

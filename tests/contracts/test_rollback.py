@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Callable
@@ -207,10 +208,13 @@ def test_without_a_checkpoint_the_run_begins_again_with_the_next_text(configs: P
 def test_a_damaged_checkpoint_is_passed_over_and_text_that_stays_bad_ends_the_run(
     configs: Path, tmp_path: Path
 ) -> None:
-    corpus = write_corpus(tmp_path / "corpus")
+    # A few hundred steps of good text, and behind it only bad text.
+    texts = ["def good(): return a, class\n" * 80] * 300 + [f"def {POISON} class return\n" * 20] * 600
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     run_dir = tmp_path / "run"
-    options = ("-o", f'data.files=["{corpus}/*.txt"]', "-o", "train.steps=1000000", "-o", "checkpoint.save_every=0")
-    options += ("-o", "debug.max_consecutive_rollbacks=2")
+    settings = (f"data.files={tmp_path}/text.jsonl", "data.shuffle=false", "train.eval_every=0", "train.steps=1000000")
+    settings += ("checkpoint.save_every=0", "debug.max_consecutive_rollbacks=2")
+    options = [word for setting in settings for word in ("-o", setting)]
     arguments = ("train", configs / "bad-sequential.yaml", "--run-dir", run_dir, *options)
     engine = Engine(run_dir, *arguments, module="tests.poisoned")
 
@@ -221,7 +225,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_text_that_stays_bad_ends_the_ru
     saved = 0
     for _ in range(2):
         assert engine.wait_for(lambda event, at=saved: isinstance(event, Step) and event.row["step"] > at) is not None
-        # Paused at once, so that nothing is read or saved before the text has become bad.
+        # Paused at once, so that nothing is saved before the newest checkpoint is damaged.
         ask("pause", "save")
         committed = engine.wait_for(lambda event: isinstance(event, Checkpoint) and event.state == "committed")
         assert isinstance(committed, Checkpoint), engine.text()
@@ -231,7 +235,6 @@ def test_a_damaged_checkpoint_is_passed_over_and_text_that_stays_bad_ends_the_ru
     good, newest = list_checkpoints(run_dir / "checkpoints")
     with (newest.path / "meta.json").open("a") as file:
         file.write("x")
-    poison(corpus, tuple(range(60)))
     ask("resume")
     assert engine.finish() == 6, engine.text()
     refused = [e for e in events_of(run_dir, Checkpoint) if e.state == "refused"]

@@ -212,7 +212,7 @@ def test_a_reader_that_leaves_does_not_stop_the_run(done: Path, tmp_path: Path) 
 def test_an_error_in_the_data_leaves_a_state_that_belongs_together(tmp_path: Path) -> None:
     """The step before the bad batch is still on the device when the text fails; it is saved under its own number."""
     (tmp_path / "stream").mkdir()
-    texts = [{"text": f"document {number} with some words in it"} for number in range(60)]
+    texts = [{"text": f"document {number} with some words in it"} for number in range(1100)]
     lines = [json.dumps(record) for record in [*texts, {"text": 5}]]
     (tmp_path / "stream" / "train.jsonl").write_text("\n".join(lines) + "\n")
     stream = {
@@ -228,7 +228,7 @@ def test_an_error_in_the_data_leaves_a_state_that_belongs_together(tmp_path: Pat
         checkpoint={"save_every": 0},
     )
     ran = run(
-        "train", write_config(tmp_path / "config.yaml", config), "--run-dir", tmp_path / "run", "-o", "train.steps=200"
+        "train", write_config(tmp_path / "config.yaml", config), "--run-dir", tmp_path / "run", "-o", "train.steps=2000"
     )
     assert ran.returncode == 3, ran.stdout + ran.stderr
     assert "Traceback" not in ran.stderr
