@@ -219,6 +219,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in PRELOADED:
         importlib.import_module(name)
+    # Tests look at what `chomp fit` and `chomp probe --compare` say, not at how fast this machine is.
+    fit = importlib.import_module("chomp.analysis.fit")
+    assert fit.MEASURED_SECONDS > 1
+    fit.MEASURED_SECONDS = 0.2
     gc.collect()
     gc.freeze()
     Server(*(socket.socket(fileno=int(fd)) for fd in sys.argv[1:3])).serve()

@@ -58,7 +58,7 @@ def llama(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     return tiny_config(corpus, **{**sections, "model": {"backend": "llama", "num_heads": 4, "num_kv_heads": 2}})
 
 
-MEGALODON_S: list[Instant] = [at_compile, while_saving(20), at_phase("sample", 35)]
+MEGALODON_S: list[Instant] = [at_compile, while_saving(20)]
 DUMMY_S: list[Instant] = [at_data, at_step(47), at_phase("eval", 50), at_phase("sample", 70)]
 
 # Model, data, optimizer, and where the run is killed: at each instant in turn, always resumed in between. A start of

@@ -159,7 +159,7 @@ def test_extreme_decays_lose_nothing(decay: str, form: str) -> None:
 
 
 @pytest.mark.compile
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     data=st.data(),
     length=st.sampled_from([1, 17, 48]),
