@@ -35,7 +35,7 @@ class TimeBudget:
         self._open: tuple[str, float] | None = None
 
     def now(self) -> float:
-        """The clock, which stands still while the process is suspended."""
+        """The clock, which stops while the process is suspended."""
         return self._clock() - self._suspended_seconds
 
     def suspended(self, seconds: float) -> None:
