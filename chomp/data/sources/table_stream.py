@@ -35,12 +35,14 @@ class TableCursor(StreamCursor):
         return islice(rows, self._row, None)
 
     def __next__(self) -> str:
-        self._watched.check()
+        # One file for each document: there may be thousands.
+        self._watched.check(self._files[self._file])
         end = object()
         while (text := next(self._rows, end)) is end:
             if self._file + 1 == len(self._files):
                 raise StopIteration
             self._file, self._row = self._file + 1, 0
+            self._watched.check(self._files[self._file])
             self._rows = self._opened()
         self._row += 1
         return str(text or "")

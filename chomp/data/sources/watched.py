@@ -60,13 +60,14 @@ class WatchedFiles:
         """SHA-256 over the contents, in the order of the files."""
         return hashlib.sha256(b"".join(self._digests.values())).hexdigest()
 
-    def check(self) -> None:
-        """Compare all files with what they were.
+    def check(self, *paths: Path) -> None:
+        """Compare files with what they were; all of them if none is named.
 
         Raises:
             DataError: one has another content, or is gone.
         """
-        for path, before in self._signatures.items():
+        for path in paths or tuple(self._signatures):
+            before = self._signatures[path]
             try:
                 now = _signature(path)
             except DataError:
