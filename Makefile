@@ -108,7 +108,7 @@ fast: $(VENV)/.dev ## Only the tests that compile nothing, draw no screen and st
 	$(BIN)/python -m pytest -m "pure and not soak" -n $(WORKERS) --dist worksteal
 
 soak: $(VENV)/.dev ## The tests left out of test, among them fifty kills at random instants.
-	$(BIN)/python -m pytest -m soak -n $(WORKERS) --dist worksteal -s
+	$(BIN)/python -m pytest -m soak -n $(WORKERS) --dist worksteal -rP
 
 lint: $(VENV)/.dev ## Style and formatting.
 	$(BIN)/ruff check .
