@@ -9,7 +9,6 @@ little-endian, where each document begins and where the last one ends, counted i
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chomp.data.sources.formats import check_pointer
 from chomp.errors import DataError
+from chomp.record.json_text import parse_json
 
 METADATA = "metadata.json"
 FORMAT = "chomp-tokens"
@@ -152,7 +152,7 @@ def _beside(path: Path, dtype: str) -> TokenFiles:
 def _in_folder(folder: Path, dtype: str) -> TokenFiles:
     place = folder / METADATA
     try:
-        values = json.loads(place.read_bytes())
+        values = parse_json(place.read_bytes())
     except FileNotFoundError:
         return _bare(folder, dtype)
     except (OSError, ValueError) as error:

@@ -42,6 +42,7 @@ from chomp.data.tokenizer import Ids, Tokenizer
 from chomp.data.tokenizers import build_tokenizer
 from chomp.data.vocabulary import named_roles
 from chomp.errors import DataError
+from chomp.record.json_text import parse_json
 from chomp.record.lock import locked
 from chomp.record.rundir import fsync_folder, write_whole
 
@@ -185,7 +186,7 @@ class _Work:
     def _read_journal(self) -> dict[str, Any] | None:
         """The journal of an earlier call for the same work, or None."""
         try:
-            journal: dict[str, Any] = json.loads((self._folder / JOURNAL).read_bytes())
+            journal: dict[str, Any] = parse_json((self._folder / JOURNAL).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
         return journal if _same_text(journal.get("identity"), json.loads(json.dumps(self._identity))) else None

@@ -1,6 +1,5 @@
 """Reads tokenizers that others made: a `tokenizer.json`, or a hub name or folder through transformers."""
 
-import json
 import logging
 import os
 import re
@@ -17,6 +16,7 @@ from chomp.data.lfs import BEGINNING, is_lfs_pointer, lfs_problem
 from chomp.data.library_errors import translated
 from chomp.data.vocabulary import id_problem, read_object, special_ids
 from chomp.errors import ChompError, ConfigError, DataError
+from chomp.record.json_text import parse_json
 
 DESCRIPTIONS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
 """JSON objects that transformers reads beside a vocabulary."""
@@ -67,7 +67,7 @@ def _read_vocabulary(path: Path, content: bytes) -> tokenizers.Tokenizer:
     if is_lfs_pointer(content):
         raise DataError(lfs_problem(path))
     with translated(problem):
-        json.loads(content)
+        parse_json(content)
         return tokenizers.Tokenizer.from_str(content.decode("utf-8"))
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Int32
 from chomp.data.lfs import is_lfs_pointer, lfs_problem
 from chomp.data.tokenizer import HIGHEST_ID
 from chomp.errors import DataError
+from chomp.record.json_text import parse_json
 
 Parts = dict[str, Any]
 """A `tokenizer.json` as the library writes it."""
@@ -94,10 +95,10 @@ def read_object(path: Path) -> dict[str, Any]:
         content = path.read_bytes()
         if is_lfs_pointer(content):
             raise DataError(lfs_problem(path))
-        value = json.loads(content)
+        value = parse_json(content)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is not valid JSON: {error}; replace the file") from None
     if not isinstance(value, dict):
         raise DataError(f"{path} holds no JSON object; replace the file")

@@ -31,6 +31,7 @@ from chomp.export.weights import Rows, Weight, weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.build import ModelDef, build_model
 from chomp.model.paths import named_leaves
+from chomp.record.json_text import parse_json
 from chomp.train.evaluate import EvalResult
 
 WHAT = "matrices in 8 bits with a scale for each row: read by chomp.export.int8.read"
@@ -175,7 +176,7 @@ def _leaf(file: Any, path: str, like: Any, is_int8: bool) -> Any:
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
-        described: dict[str, Any] = json.loads(path.read_bytes())
+        described: dict[str, Any] = parse_json(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}; give a folder of `--to int8`") from None
     except ValueError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from chomp.config.fields import MAX_NEW_TOKENS, MAX_SEED, MAX_TEMPERATURE
 from chomp.generate.sampling import SamplingOptions
+from chomp.record.json_text import parse_json
 
 
 def _whole(text: str) -> str:
@@ -55,8 +55,8 @@ class Request(BaseModel):
             ValueError: one sentence; it is no JSON object of these fields.
         """
         try:
-            given = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            given = parse_json(line)
+        except ValueError as error:
             raise ValueError(f"a line must be a JSON object: {error}") from None
         if not isinstance(given, dict):
             raise ValueError("a line must be a JSON object")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 import uuid
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from chomp.record.codec import json_line
+from chomp.record.json_text import parse_json
 from chomp.record.line_files import LineAppender, LineReader
 
 CommandName = Literal["pause", "resume", "save", "eval", "sample", "stop", "abort"]
@@ -102,7 +102,7 @@ class CommandReader:
 
 def _parse(line: bytes) -> Command | None:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         return Command(
             command=str(record["command"]),
             id=str(record["id"]),

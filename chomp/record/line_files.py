@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -10,6 +9,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from chomp.record.json_text import parse_json
 
 log = logging.getLogger("chomp.events")
 
@@ -19,8 +20,8 @@ MAX_WAITING_LINES = 10_000
 def parse_line(line: bytes | str) -> dict[str, Any] | None:
     """The JSON object in a line; None where there is none."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line)
+    except ValueError:
         return None
     return record if isinstance(record, dict) else None
 

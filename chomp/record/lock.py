@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from chomp.errors import RunDirError, command_name
+from chomp.record.json_text import parse_json
 
 # Process start times are read back at this precision at best.
 START_TIME_TOLERANCE_SECONDS = 2.0
@@ -75,7 +76,7 @@ def is_running(pid: int, started: float | None = None) -> bool:
 def read_holder(path: Path) -> Holder | None:
     """The process that wrote the lock file last; None if the file is absent, empty or damaged."""
     try:
-        record = json.loads(path.read_text())
+        record = parse_json(path.read_text())
         inode = record.get("inode")
         return Holder(
             pid=int(record["pid"]),

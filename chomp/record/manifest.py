@@ -18,6 +18,7 @@ from typing import Any
 
 from chomp.errors import CheckpointError, ConfigError
 from chomp.record.events import number
+from chomp.record.json_text import parse_json
 from chomp.record.rundir import RunDir, fsync_folder, is_step, write_whole
 
 MANIFEST = "manifest.json"
@@ -234,10 +235,10 @@ def _read_tags(folder: Path) -> list[str]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {path.parent}: {path.name} is missing") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise CheckpointError(f"checkpoint {path.parent}: {path.name} is damaged") from None
     except OSError as error:
         raise CheckpointError(f"checkpoint {path.parent}: {path.name} cannot be read: {error.strerror}") from None

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from chomp.record.json_text import parse_json
 from chomp.record.rundir import RunDir, write_whole
 
 
@@ -31,7 +32,7 @@ class Origin:
 def read_origin(run: RunDir) -> Origin | None:
     """The origin of a forked run; None for any other run, and where the file is damaged."""
     try:
-        record = json.loads(run.origin.read_bytes())
+        record = parse_json(run.origin.read_bytes())
         return Origin(
             run=str(record["run"]),
             path=str(Path(record["path"])),

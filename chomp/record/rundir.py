@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chomp.errors import RunDirError
+from chomp.record.json_text import parse_json
 from chomp.record.new_folder import free_path
 
 CHECKPOINTS = "checkpoints"
@@ -90,12 +90,12 @@ class RunDir:
     def load_resolved(self) -> dict[str, Any]:
         """The configuration the run was last started with, as saved in `config_resolved.json`."""
         try:
-            values = json.loads(self.config_resolved.read_text())
+            values = parse_json(self.config_resolved.read_text())
         except FileNotFoundError:
             raise RunDirError(f"{self.path} is not a run: it has no {self.config_resolved.name}") from None
         except OSError as error:
             raise RunDirError(f"{self.config_resolved} cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise RunDirError(
                 f"{self.config_resolved} is damaged ({error}); pass the configuration file to train again"
             ) from None

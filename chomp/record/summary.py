@@ -7,7 +7,6 @@ has many, are read from the end of `metrics.jsonl` alone.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import time
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from chomp.record.columns import Columns, block_of
 from chomp.record.events import RolledBack, RunStarted, number
 from chomp.record.fold import Folding, fold
 from chomp.record.formatting import device_name
+from chomp.record.json_text import parse_json
 from chomp.record.line_files import LineReader
 from chomp.record.manifest import checkpoint_steps
 from chomp.record.origin import Origin, read_origin
@@ -202,7 +202,7 @@ def _details(run: RunDir) -> dict[str, Any]:
 def _last_sample(path: Path) -> str:
     try:
         _, lines = read_tail(path, SAMPLE_BYTES)
-        row = json.loads(lines.splitlines()[-1])
+        row = parse_json(lines.splitlines()[-1])
         return f"{row['prompt']}{row['text']}"[:SAMPLE_CHARACTERS]
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return ""

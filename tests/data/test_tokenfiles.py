@@ -187,3 +187,9 @@ def test_metadata_that_are_none(tmp_path: Path, content: str) -> None:
 def test_ids_take_no_more_room_than_they_need() -> None:
     sizes = [256, 257, 65_536, 65_537]
     assert [narrowest(size) for size in sizes] == ["uint8", "uint16", "uint16", "uint32"]
+
+
+def test_metadata_nested_too_deep_are_no_json(tmp_path):
+    (tmp_path / "metadata.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"metadata\.json cannot be read"):
+        find_token_files(tmp_path, "auto")

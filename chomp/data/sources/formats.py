@@ -151,6 +151,9 @@ def reading(path: Path) -> Iterator[None]:
         if error.errno is not None:
             raise DataError(f"cannot read {path}: {os.strerror(error.errno)}; check data.files") from None
         raise _damaged(path, error) from None
+    except MemoryError:
+        # A damaged size asks for any amount.
+        raise DataError(f"{path} needs more memory than there is, or is damaged; replace it, or divide it") from None
     except (EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
         raise _damaged(path, error) from None
 
