@@ -96,9 +96,12 @@ def _check_resume(resume: str, run_dir: Path | None) -> None:
 
 
 def _require_file(config: Path | None) -> None:
+    if config is None or config.is_file():
+        return
+    # Presets import the configuration, for which the first frame does not wait.
     from chomp.config.presets import preset_named
 
-    if config is not None and not config.is_file() and preset_named(str(config)) is None:
+    if preset_named(str(config)) is None:
         what = "is a folder" if config.is_dir() else "does not exist"
         raise ConfigError(f"{config} {what}; name a YAML file, e.g. {QUICKSTART}")
 
