@@ -216,7 +216,7 @@ async def test_where_there_is_no_curve_a_notice_says_why_and_what_to_do(tmp_path
         )
         refused.log.write_text("chomp: error: nothing matches\n")
         screen_of(app).show_run(refused.path)
-        await shows(pilot, "The engine ended: crashed", reason, "chomp: error: nothing matches", "panel Log")
+        await shows(pilot, "Could not start", reason, "chomp: error: nothing matches", "panel Log")
 
         # An engine that died before its first event: the end of its log is shown. No process can have this pid.
         broken = RunDir(tmp_path / "broken")
@@ -270,7 +270,7 @@ async def test_a_fork_names_its_origin_and_whether_its_time_includes_the_origins
             screen_of(app).show_run(run.path)
             await shows(pilot, name, "training   ━")
             await until(pilot, lambda fork=fork: ("fork of parent at step 1,200" in text(app)) is fork)
-            assert ("including its origin up to step 1,200" in text(app)) is (name == "ended"), name
+            assert ("includes parent up to step 1,200" in text(app)) is (name == "ended"), name
 
 
 def test_status_of_an_engine_without_a_lock() -> None:
@@ -435,12 +435,12 @@ async def test_no_rows_at_all(size: tuple[int, int], tmp_path: Path) -> None:
     run = write_run(tmp_path / "empty", FakeRun(steps=0, live=True))
     app = host(tmp_path, run.path)
     async with app.run_test(size=size) as pilot:
-        await shows(pilot, "Training since", "0/10,000")
+        await shows(pilot, "waiting for the first record", "0/10,000")
         for name in TITLES:
             await pilot.press("n")
             assert name
         await pilot.press("enter", "y", "x", "plus", "left", "escape")
-        await shows(pilot, "Training since")
+        await shows(pilot, "waiting for the first record")
 
 
 @pytest.mark.parametrize(("size", "turns"), [((80, 24), 1), ((160, 48), 0)])

@@ -170,6 +170,7 @@ class RunScreen(ConsoleScreen):
             smoothing=settings.smoothing,
             x_axis=settings.x_axis,
             log_end=log_end,
+            launched_at=follower.launched_at,
         )
 
     def redraw(self) -> None:
