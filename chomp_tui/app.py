@@ -208,7 +208,7 @@ class ChompApp(App[None]):
             self.switch_mode(mode)
 
     async def action_back(self) -> None:
-        """One layer out."""
+        """Go back one level."""
         if isinstance(self.screen, ConsoleScreen):
             self.screen.go_back()
 
