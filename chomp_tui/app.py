@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from functools import partial
@@ -18,8 +19,10 @@ from textual.screen import Screen
 
 from chomp.record.formatting import sanitize
 from chomp_tui import keys, theme
+from chomp_tui.platform.background import start_thread
 from chomp_tui.platform.driver import ConsoleDriver
 from chomp_tui.platform.key_queue import KeyQueue, Typed
+from chomp_tui.platform.screenshot import aligned, to_png
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import save_settings
 from chomp_tui.state import ConsoleState, StartView
@@ -236,12 +239,27 @@ class ChompApp(App[None]):
         """Switch between dark and light."""
         self.theme = theme.opposite(dark=self.current_theme.dark)
 
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        return aligned(super().export_screenshot(title=title, simplify=simplify))
+
     def action_save_screenshot(self) -> None:
-        """Write the screen as SVG into the current folder."""
+        """Write the screen as SVG into the current folder, and as PNG where a converter is installed."""
         try:
-            self.notify(f"screenshot: {self.save_screenshot()}")
+            svg = Path(self.save_screenshot())
         except OSError as error:
             self.notify(f"the screenshot {error.filename} cannot be written: {error.strerror}", severity="error")
+            return
+        start_thread(partial(self._convert_screenshot, svg), "screenshot")
+
+    def _convert_screenshot(self, svg: Path) -> None:
+        try:
+            png = to_png(svg)
+            said = f"screenshot: {svg}" + (f" and {png.name}" if png else " (PNG needs rsvg-convert or resvg)")
+        except OSError as error:
+            said = f"screenshot: {svg}; no PNG: {error}"
+        # A console that is closing has no loop to call.
+        with contextlib.suppress(RuntimeError):
+            self.call_from_thread(self.notify, said)
 
     def _remember_theme(self, changed: object) -> None:
         settings = self.state.settings

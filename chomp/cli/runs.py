@@ -12,7 +12,7 @@ import click
 from chomp.cli.endings import complain
 from chomp.cli.options import PATH
 from chomp.errors import command_name
-from chomp.record.formatting import duration, sanitize
+from chomp.record.formatting import decimal, duration, sanitize
 from chomp.record.rundir import list_runs
 from chomp.record.summary import RunSummary, summarize
 
@@ -46,7 +46,7 @@ def _print(runs: list[RunSummary], folder: Path, *, as_json: bool, says_none: bo
     states = max(9, *(len(found.status.word) for found in runs))
     for name, found, row in zip(names, runs, rows, strict=True):
         total = row["total_steps"] if row["total_steps"] is not None else "?"
-        last_loss = "" if row["loss"] is None else f"loss {row['loss']:.4f}"
+        last_loss = "" if row["loss"] is None else f"loss {decimal(row['loss'])}"
         has_reason = found.status.reason and (found.status.tone == "bad" or found.status.state == "running")
         why = f"  {sanitize(found.status.reason)}" if has_reason else ""
         fork = f"  fork of {sanitize(found.origin.run)} step {found.origin.step}" if found.origin else ""

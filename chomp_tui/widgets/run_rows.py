@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from textual.content import Content
 
-from chomp.record.formatting import count, duration, sanitize, size
+from chomp.record.formatting import count, duration, sanitize, scientific, size
 from chomp.record.summary import RunSummary
 from chomp_tui.chart.sparkline import sparkline
 from chomp_tui.live.run_list import ConfigEntry
@@ -74,7 +74,9 @@ def loss_text(value: float | None) -> str:
     """A loss in seven cells at most; a dash where there is none."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.3g}"
+    if abs(value) < 1e5:
+        return f"{value:.{4 if abs(value) < 100 else 1}f}"
+    return scientific(value, 2)
 
 
 def progress_bar(step: int, total: int | None, cells: int = BAR_CELLS) -> Cell:
