@@ -27,6 +27,7 @@ from chomp_tui.screens.run.dashboard import Dashboard
 from chomp_tui.screens.run.dashboard_layout import TITLES
 from chomp_tui.screens.run.facts import FactsPanel
 from chomp_tui.screens.run.following import RunFollower
+from chomp_tui.screens.run.gpu_strip import GpuStrip
 from chomp_tui.screens.run.header import RunHeader
 from chomp_tui.screens.run.log_view import LogPanel, LogView
 from chomp_tui.screens.run.loss_placeholder import LOG_LINES, NO_RUN, NoticePanel, notice_of
@@ -99,6 +100,7 @@ class RunScreen(ConsoleScreen):
 
     def compose_body(self) -> ComposeResult:
         yield RunHeader(id="run-header")
+        yield GpuStrip(id="run-gpus")
         yield AlertBar(id="run-alerts")
         yield Dashboard(
             NoticePanel(id="notice"),
@@ -138,6 +140,9 @@ class RunScreen(ConsoleScreen):
     def on_screen_resume(self) -> None:
         self.charts.stale = True
         self.call_after_refresh(self.redraw)
+
+    def on_screen_suspend(self) -> None:
+        self.query_one(GpuStrip).rest()
 
     def _tick(self) -> None:
         follower = self.follower
@@ -192,6 +197,7 @@ class RunScreen(ConsoleScreen):
         elif self.focused is None:
             self.set_focus(self.query_one("#loss", LineChart))
         self.query_one(RunHeader).draw(snapshot)
+        self.query_one(GpuStrip).draw(snapshot)
         self.query_one(AlertBar).draw(snapshot, self._steering.line(snapshot))
         self._draw_tabs(snapshot)
         self._steering.offer_for(snapshot)
@@ -257,6 +263,17 @@ class RunScreen(ConsoleScreen):
         """Mark the selected sample."""
         self.query_one(SamplesPanel).mark()
 
+    def action_compare_samples(self) -> None:
+        """The selected sample beside an earlier one, or alone again."""
+        samples = self.query_one(SamplesPanel)
+        samples.compare()
+        if not samples.display or self.query_one(Dashboard).focused_panel() is not samples:
+            self.query_one(Dashboard).turn_to("samples")
+
+    def action_panel(self, name: str) -> None:
+        """One of the panels, by its digit."""
+        self.query_one(Dashboard).turn_to(name)
+
     def action_other_prompt(self) -> None:
         """The samples of the next prompt."""
         self.query_one(SamplesPanel).other_prompt()
@@ -285,6 +302,9 @@ class RunScreen(ConsoleScreen):
 
     def offers(self, action: str) -> bool:
         return self._steering.offers(action)
+
+    def label_of(self, action: str, label: str) -> str:
+        return self._steering.label_of(action, label)
 
     def action_pause(self) -> None:
         """Pause, or resume."""
