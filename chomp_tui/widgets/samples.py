@@ -131,6 +131,7 @@ class SamplesPanel(Horizontal):
         left.show(marked if beside else None, f"◆ step {marked.step:,} · " if marked else "")
         right.show(chosen, f"step {chosen.step:,} · " if chosen else "", self._nothing)
         self.query_one(Listing).display = bool(found)
+        self.set_class(not found, "-none")
         self._say_titles(len(found))
 
     def _say_titles(self, number: int) -> None:

@@ -52,7 +52,7 @@ class GpuStrip(Static):
             self.rest()
             return
         if self._watch is None:
-            self._watch = GpuWatch(load_nvml, lambda probe: self.post_message(self.Probed(probe)))
+            self._watch = GpuWatch(load_nvml, self._deliver)
             self._watch.start()
         self._show(snapshot, count)
 
@@ -61,6 +61,10 @@ class GpuStrip(Static):
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
+
+    def _deliver(self, probe: Probe) -> None:
+        """In the watching thread."""
+        self.post_message(self.Probed(probe))
 
     def on_unmount(self) -> None:
         self.rest()

@@ -174,6 +174,40 @@ class Steering:
         self._screen.sent(is_written=problem is None)
 
 
+class SteeringKeys:
+    """The actions of the run screen that steer, which it inherits."""
+
+    _steering: Steering
+
+    def offers(self, action: str) -> bool:
+        """Whether the footer shows an action now."""
+        return self._steering.offers(action)
+
+    def label_of(self, action: str, label: str) -> str:
+        """What the footer calls an action now."""
+        return self._steering.label_of(action, label)
+
+    def action_pause(self) -> None:
+        """Pause, or resume."""
+        self._steering.pause()
+
+    def action_save_now(self) -> None:
+        """Save a checkpoint."""
+        self._steering.save_now()
+
+    def action_evaluate_now(self) -> None:
+        """Evaluate."""
+        self._steering.evaluate_now()
+
+    def action_sample_now(self) -> None:
+        """Ask for a prompt, then for a sample."""
+        self._steering.sample_now()
+
+    def action_stop(self) -> None:
+        """Ask how to end the run, then end it."""
+        self._steering.stop()
+
+
 def _loss_of(snapshot: RunSnapshot) -> str:
     """How many steps are lost without saving."""
     if not snapshot.saved:
