@@ -30,7 +30,7 @@ class RunRequest:
     resume: Resume = "none"
     accept: Sequence[str] = field(default=())
     dry_run: bool = False
-    notes: NotesChange = field(default=NotesChange())
+    notes: NotesChange = field(default_factory=NotesChange)
 
 
 @dataclass
