@@ -20,6 +20,8 @@ from chomp.record.status import Status
 if TYPE_CHECKING:
     import pyarrow
 
+_WHOLE = frozenset({"step", "tokens_seen"})
+
 
 class Run:
     """A run directory, read when it is first asked; a live run is read again by making a new object.
