@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "probe": ("chomp.cli.probe", "Show GPUs, driver, and the environment they need."),
     "runs": ("chomp.cli.runs", "List runs."),
     "checkpoints": ("chomp.cli.checkpoints", "List and verify a run's checkpoints."),
+    "compare": ("chomp.cli.compare", "Compare runs: settings, results, losses at equal steps."),
+    "note": ("chomp.cli.note", "Show or change the name, note and tags of runs."),
     "fork": ("chomp.cli.fork", "Start a new run from a checkpoint of another run."),
     "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),
 }
