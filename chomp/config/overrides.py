@@ -55,6 +55,12 @@ def parse_override(text: str) -> tuple[str, Any]:
     return key, read_value(settings()[key], value)
 
 
+def shown_override(text: str) -> str:
+    """An override as an error shows it; values of `notify` are left out, since a user may put a secret there."""
+    key = text.partition("=")[0].strip()
+    return f"-o {key}=…" if key.startswith("notify.") else f"-o {text}"
+
+
 def read_value(setting: Setting, text: str) -> Any:
     """Read text as the setting's type; raises BadOverride.
 
