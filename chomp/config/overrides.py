@@ -72,7 +72,9 @@ def read_value(setting: Setting, text: str) -> Any:
         return None
     value = _READERS[setting.kind](text)
     if value is None:
-        raise BadOverride(setting.path, f"expected {setting.noun}, got {text!r}")
+        # A value of `notify` may be a secret.
+        got = "…" if setting.path.startswith("notify.") else repr(text)
+        raise BadOverride(setting.path, f"expected {setting.noun}, got {got}")
     return value
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from chomp.record import events as ev
+from chomp.record.codec import jsonable
 from chomp.record.formatting import is_finite, one_line, plural
 
 Kind = Literal[
@@ -74,7 +75,7 @@ class Notice:
     def as_json(self) -> dict[str, Any]:
         """The notice as a command or a service reads it."""
         values = {**asdict(self), "run": one_line(self.run), "reason": one_line(self.reason)[:LONGEST_REASON]}
-        return {"v": 1, **values, "title": self.title, "text": self.text}
+        return jsonable({"v": 1, **values, "title": self.title, "text": self.text})
 
 
 def test_notice() -> Notice:
