@@ -84,9 +84,13 @@ class _Watched:
         for failure in self.notifier.take_failures():
             complain(failure)
         found = self._watch.summary
-        if found is None or found.status.word == self._printed:
+        if found is None:
             return
-        self._printed = found.status.word
+        # Evaluations and saves come and go: they are no change.
+        state = "live" if found.status.tone == "live" else found.status.word
+        if state == self._printed:
+            return
+        self._printed = state
         self._print(notice if is_sent else None, as_json=as_json)
 
     def _print(self, sent: Notice | None, *, as_json: bool) -> None:
