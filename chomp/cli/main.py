@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("chomp.cli.runs", "List runs."),
     "watch": ("chomp.cli.watch", "Watch live runs; send notices that a killed engine cannot."),
     "checkpoints": ("chomp.cli.checkpoints", "List and verify a run's checkpoints."),
+    "compare": ("chomp.cli.compare", "Compare runs: settings, results, losses at equal steps."),
+    "note": ("chomp.cli.note", "Show or change the name, note and tags of runs."),
     "fork": ("chomp.cli.fork", "Start a new run from a checkpoint of another run."),
     "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),
 }

@@ -16,19 +16,21 @@ from chomp.record.commands import discard_commands_of_others
 from chomp.record.held_folder import HeldFolder
 from chomp.record.lock import RunLock
 from chomp.record.manifest import Resume, list_checkpoints
+from chomp.record.notes import NotesChange
 from chomp.record.rundir import RunDir, fresh_name
 from chomp.record.temporary import temporary_folder
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One `chomp train` command."""
+    """One `chomp train` command; `notes` are written when the attempt begins."""
 
     loaded: LoadedConfig
     run_dir: Path | None = None
     resume: Resume = "none"
     accept: Sequence[str] = field(default=())
     dry_run: bool = False
+    notes: NotesChange = field(default_factory=NotesChange)
 
 
 @dataclass
