@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ def command(
     """
     from chomp.cli.engine import leave_on_signals, prepare_environment
     from chomp.cli.loading import load_for_training
+    from chomp.record.lock import process_age_seconds
     from chomp.record.manifest import parse_resume
 
     leave_on_signals()
@@ -76,7 +78,14 @@ def command(
 
     require_known(accept)
     return run_training(
-        RunRequest(loaded=loaded, run_dir=run_dir, resume=chosen_resume, accept=accept, dry_run=dry_run)
+        RunRequest(
+            loaded=loaded,
+            run_dir=run_dir,
+            resume=chosen_resume,
+            accept=accept,
+            dry_run=dry_run,
+            began=time.monotonic() - process_age_seconds(),
+        )
     )
 
 

@@ -102,6 +102,7 @@ RULES: tuple[Rule, ...] = (
     Rule("data.tokenizer.*", "incompatible", ORDER),
     Rule("data.*", "needs_accept", NUMBERS),
     Rule("train.steps", "allowed", "a run may be made longer or shorter"),
+    Rule("train.max_seconds", "allowed", "it ends the process, not the run"),
     Rule("train.allow_cpu", "allowed", "another device is warned of, not refused"),
     Rule("train.keep_program", "allowed", "another program is warned of, not refused"),
     Rule("train.strict_determinism", "allowed", "another program is warned of, not refused"),

@@ -22,13 +22,18 @@ from chomp.record.temporary import temporary_folder
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One `chomp train` command."""
+    """One `chomp train` command.
+
+    Attributes:
+        began: when its process was started, by the monotonic clock; `train.max_seconds` counts from there.
+    """
 
     loaded: LoadedConfig
     run_dir: Path | None = None
     resume: Resume = "none"
     accept: Sequence[str] = field(default=())
     dry_run: bool = False
+    began: float = field(default_factory=time.monotonic)
 
 
 @dataclass
