@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("chomp.cli.runs", "List runs."),
     "checkpoints": ("chomp.cli.checkpoints", "List and verify a run's checkpoints."),
     "fork": ("chomp.cli.fork", "Start a new run from a checkpoint of another run."),
+    "queue": ("chomp.cli.queue", "Train one run after another: add jobs, start the runner."),
     "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),
 }
 

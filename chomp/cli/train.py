@@ -53,6 +53,7 @@ def command(
     """
     from chomp.cli.engine import leave_on_signals, prepare_environment
     from chomp.cli.loading import load_for_training
+    from chomp.config.compat import require_known
     from chomp.record.lock import process_age_seconds
     from chomp.record.manifest import parse_resume
 
@@ -74,7 +75,7 @@ def command(
     prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
 
     from chomp.train.loop import run_training
-    from chomp.train.request import RunRequest, require_known
+    from chomp.train.request import RunRequest
 
     require_known(accept)
     return run_training(
