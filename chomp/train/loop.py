@@ -103,6 +103,7 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
         outcome = outcome_of(cause, trainer.progress.step, session.switch.request)
         hooks.cut_short()
     finally:
+        hooks.close()
         trainer.close()
     _warn_of_skipped_documents(trainer)
     # A step that cannot be compiled calls for another configuration, which a checkpoint of step 0 would refuse.

@@ -14,6 +14,7 @@ from chomp.record.commands import discard_commands_of_others
 from chomp.record.held_folder import HeldFolder
 from chomp.record.lock import RunLock
 from chomp.record.manifest import Resume, list_checkpoints
+from chomp.record.notes import NotesChange
 from chomp.record.rundir import RunDir, fresh_name
 from chomp.record.temporary import temporary_folder
 
@@ -23,6 +24,7 @@ class RunRequest:
     """One `chomp train` command.
 
     Attributes:
+        notes: written when the attempt begins.
         began: when its process was started, by the monotonic clock; `train.max_seconds` counts from there.
     """
 
@@ -31,6 +33,7 @@ class RunRequest:
     resume: Resume = "none"
     accept: Sequence[str] = field(default=())
     dry_run: bool = False
+    notes: NotesChange = field(default_factory=NotesChange)
     began: float = field(default_factory=time.monotonic)
 
 
