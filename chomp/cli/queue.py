@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import datetime
 from pathlib import Path
 
@@ -272,10 +271,10 @@ def stop_command(folder: Path, with_engines: bool) -> None:
 @_queue
 def run_command(folder: Path, poll_seconds: float) -> None:
     """Run the queue in this process, for example as a service; SIGTERM ends it, and engines go on."""
-    from chomp.queue.runner import Runner
+    from chomp.sweep.service import QueueService
 
     queue = QueueFolder(folder)
-    run_queue(queue, lambda say: Runner(queue, say, environ=dict(os.environ)), lambda: None, poll_seconds)
+    run_queue(queue, lambda say: QueueService(queue, say), poll_seconds)
 
 
 def _found(folder: Path, word: str) -> tuple[QueueFolder, Listing, Job]:

@@ -32,12 +32,14 @@ class Ending:
         reason: in words.
         has_begun: whether it had begun to train, so that the run can be resumed.
         t: Unix time of the last sign of it.
+        was_told: whether the engine wrote a last event.
     """
 
     kind: Literal["completed", "time", "stopped", "failed", "killed"]
     reason: str
     has_begun: bool
     t: float
+    was_told: bool = False
 
 
 def run_of(path: Path) -> RunDir:
@@ -64,7 +66,7 @@ def read_ending(path: Path, attempt: Attempt, exit_code: int | None) -> Ending:
         elif isinstance(event, RunEnded):
             ended = event
     if ended is not None:
-        return Ending(_kind(ended), one_line(ended.reason), has_begun, ended.t)
+        return Ending(_kind(ended), one_line(ended.reason), has_begun, ended.t, was_told=True)
     t = max(t, last_row_t(run.metrics) or 0.0) if has_begun else t
     said = _last_error(run.log, attempt.log_bytes)
     if exit_code is not None and exit_code < 0:

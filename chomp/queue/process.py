@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
-from chomp.errors import RunDirError
+from chomp.errors import ChompError, RunDirError
 from chomp.queue.folder import QueueFolder
 from chomp.queue.job import QueueError
 from chomp.queue.launch import engine_command
-from chomp.queue.runner import Runner
 from chomp.record.formatting import one_line
 from chomp.record.lock import Holder, RunLock, holder_name, live_holder
 
@@ -33,17 +33,19 @@ def runner_of(folder: QueueFolder) -> Holder | None:
     return live_holder(folder.runner_lock)
 
 
-def run_queue(
-    folder: QueueFolder,
-    runner: Callable[[Callable[[str], None]], Runner],
-    drive: Callable[[], None],
-    poll_seconds: float,
-) -> None:
+class Service(Protocol):
+    """What a runner does at each look, and at its end."""
+
+    def look(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def run_queue(folder: QueueFolder, make: Callable[[Callable[[str], None]], Service], poll_seconds: float) -> None:
     """Run the queue until SIGTERM or SIGINT; engines go on without the runner.
 
     Args:
-        runner: makes the runner, with the function that writes its log.
-        drive: called before each look: adds jobs.
+        make: makes the service, with the function that writes the runner's log.
 
     Raises:
         QueueError: another runner has the queue, or the folder cannot be used.
@@ -57,19 +59,19 @@ def run_queue(
     with _locked(folder), _log_file(folder.runner_log):
         folder.drain.unlink(missing_ok=True)
         log.info("the runner starts (pid %d)", os.getpid())
-        made = runner(lambda text: log.info("%s", one_line(text)))
+        service = make(lambda text: log.info("%s", one_line(text)))
         last = ""
         while not ended.wait(poll_seconds):
             try:
-                drive()
-                made.look()
+                service.look()
                 last = ""
             except Exception as error:
                 # Whatever fails, the other jobs of a night go on at the next look; each failure is logged once.
                 if str(error) != last:
-                    known = isinstance(error, (QueueError, OSError))
+                    known = isinstance(error, (ChompError, OSError))
                     log.error("%s", error, exc_info=None if known else error)
                 last = str(error)
+        service.close()
         log.info("the runner ends; engines go on")
 
 

@@ -23,9 +23,10 @@ from chomp.queue.endings import Ending, read_ending, run_of
 from chomp.queue.folder import Listing, QueueFolder
 from chomp.queue.job import Attempt, Job, QueueError, State, Wish
 from chomp.queue.launch import LaunchRequest, RunInUseError, start
+from chomp.queue.notices import Kind
 from chomp.queue.schedule import Plan, make_plan
 from chomp.record.commands import Command, send_command
-from chomp.record.formatting import size
+from chomp.record.formatting import plural, size
 from chomp.record.held_folder import HeldFolder
 from chomp.record.lock import live_holder
 from chomp.record.rundir import RunDir, fresh_name, write_whole
@@ -39,7 +40,7 @@ LEAST_SECONDS = 1.0
 LEAST_FREE_BYTES = 64 << 20
 
 Say = Callable[[str], None]
-Tell = Callable[[str, Job | None, str], None]
+Tell = Callable[[Kind, Job, str], None]
 
 
 class Runner:
@@ -47,7 +48,7 @@ class Runner:
 
     Args:
         say: writes a line to the runner's log.
-        tell: gets what people are notified of: `failed`, `killed` or `queue_empty`, the job, a sentence.
+        tell: gets what people are notified of, with the job (for `queue_empty` the last one) and a sentence.
         environ: of engines, beside what a job sets.
         probe: reads the GPUs.
     """
@@ -57,7 +58,7 @@ class Runner:
         folder: QueueFolder,
         say: Say,
         *,
-        tell: Tell = lambda kind, job, text: None,
+        tell: Tell,
         environ: Mapping[str, str] = os.environ,
         probe: Callable[[], Probe] = probe_gpus,
     ):
@@ -112,11 +113,14 @@ class Runner:
             self._say(text)
 
     def _tell_if_empty(self) -> None:
-        states = {job.state for job in self._folder.read().jobs}
-        is_busy = bool(states & {"waiting", "running"})
+        jobs = self._folder.read().jobs
+        is_busy = any(job.state in ("waiting", "running") for job in jobs)
         if self._was_busy and not is_busy:
             self._say("the queue is empty")
-            self._tell("queue_empty", None, "the queue is empty")
+            if last := [job for job in jobs if job.attempts]:
+                done = sum(job.state == "done" for job in jobs)
+                words = f"{done} of {plural(len(jobs), 'job')} done"
+                self._tell("queue_empty", max(last, key=lambda job: job.attempts[-1].began), words)
         self._was_busy = is_busy
 
     # Devices ----------------------------------------------------------------------------------
@@ -169,6 +173,7 @@ class Runner:
             raise
         except ChompError as error:
             self._end(job, "failed", str(error))
+            self._tell("crashed", job, str(error))
         else:
             self._children[job.id] = child
             self._hold(job.id, run_dir)
@@ -287,16 +292,15 @@ class Runner:
             self._say(f"job {job.title} was removed; its run stays")
             return
         self._end(job, state, reason)
-        if ending.kind == "killed" and state == "waiting":
-            self._tell("killed", job, f"job {job.title}: {reason}")
+        # An engine that wrote a last event has sent its own notice.
+        if not ending.was_told and ending.kind in ("killed", "failed"):
+            self._tell("killed" if ending.kind == "killed" else "crashed", job, reason)
 
     def _end(self, job: Job, state: State, reason: str) -> None:
         """Write the new state of a job that does not run."""
         values = {name: getattr(job, name) for name in ("attempts", "has_begun", "used_seconds", "kills")}
         self._folder.change(job.id, state=state, reason=reason, wish=None, **values)
         self._say(f"job {job.title} {state}: {reason}")
-        if state == "failed":
-            self._tell("failed", job, f"job {job.title} failed: {reason}")
 
 
 def _after(job: Job, ending: Ending) -> tuple[State | Literal["removed"], str]:
