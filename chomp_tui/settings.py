@@ -33,6 +33,7 @@ class Settings:
         smoothing: steps that the smoothed loss averages over; 0 for none.
         x_axis: the x axis of charts.
         log_y: whether the y axis of loss charts is logarithmic.
+        bell: whether the terminal rings when a watched run ends, crashes or turns non-finite.
         kept: values that are not written: those of the file, and those of the command line.
     """
 
@@ -43,6 +44,7 @@ class Settings:
     smoothing: int = 30
     x_axis: Literal["step", "tokens", "time"] = "step"
     log_y: bool = False
+    bell: bool = True
     kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -172,7 +174,7 @@ _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         f"allowed is a number of steps up to {MAX_SMOOTHING_STEPS:,}, 0 for none",
     ),
     "x_axis": (lambda value: value in X_AXES, f"allowed are {', '.join(X_AXES)}"),
-    "log_y": (lambda value: isinstance(value, bool), "allowed are true and false"),
+    **dict.fromkeys(("log_y", "bell"), (lambda value: isinstance(value, bool), "allowed are true and false")),
 }
 
 

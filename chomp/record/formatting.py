@@ -104,6 +104,13 @@ def decimal(value: float, decimals: int = 4) -> str:
     return scientific(value) if math.isfinite(value) and abs(value) >= 1e4 else f"{value:.{decimals}f}"
 
 
+def narrow(value: float) -> str:
+    """A loss in seven cells at most: `2.0624`, `1234.5`, `1.96e19`."""
+    if not abs(value) >= 1e5 or math.isinf(value):
+        return f"{value:.{4 if abs(value) < 100 else 1}f}"
+    return scientific(value, 2)
+
+
 def loss(value: float | None) -> str:
     """A loss with four decimals, or `non-finite`."""
     return decimal(value) if is_finite(value) else "non-finite"

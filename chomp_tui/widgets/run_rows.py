@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from textual.content import Content
 
-from chomp.record.formatting import count, duration, sanitize, scientific, size
+from chomp.record.formatting import count, duration, narrow, sanitize, size
 from chomp.record.summary import RunSummary
 from chomp_tui.chart.sparkline import sparkline
 from chomp_tui.live.run_list import ConfigEntry
@@ -72,11 +72,7 @@ def steps_text(run: RunSummary) -> str:
 
 def loss_text(value: float | None) -> str:
     """A loss in seven cells at most; a dash where there is none."""
-    if value is None:
-        return "-"
-    if abs(value) < 1e5:
-        return f"{value:.{4 if abs(value) < 100 else 1}f}"
-    return scientific(value, 2)
+    return "-" if value is None else narrow(value)
 
 
 def progress_bar(step: int, total: int | None, cells: int = BAR_CELLS) -> Cell:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from textual.actions import parse
 from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widget import Widget
@@ -566,7 +567,7 @@ async def test_a_disk_that_is_nearly_full_is_an_alert_in_the_line_and_in_the_lis
     async with app.run_test(size=(120, 40)) as pilot:
         sentence = "the disk is nearly full: 668 MiB free; a checkpoint takes 1.4 GiB"
         await shows(pilot, "300/1,000")
-        await until(pilot, lambda: f"✗ disk: {sentence}" in frame(app)[3])
+        await until(pilot, lambda: f"✗ disk: {sentence}" in frame(app)[4])
         panel = screen_of(app).query_one("#alerts")
         screen_of(app).query_one(Dashboard).arrange_for(zoomed="alerts")
         await until(pilot, lambda: any("✗ disk" in line and sentence in line for line in drawn(app, panel)))
@@ -742,7 +743,7 @@ async def test_the_mouse_does_what_these_keys_do(tmp_path: Path) -> None:
         board, strip = screen_of(app).query_one(Dashboard), screen_of(app).query_one(TabStrip)
         for name in board.plan.tabs[::-1]:
             row = frame(app)[strip.region.y]
-            await pilot.click(offset=(row.index(f" {TITLES[name]} ") + 1, strip.region.y))
+            await pilot.click(offset=(row.index(f"{TITLES[name]} "), strip.region.y))
             await until(pilot, lambda name=name: board.plan.chosen == name)
             shown = screen_of(app).query_one(f"#{'speed' if name == 'charts' else name}")
             await until(pilot, lambda shown=shown: shown.display and board.focused_panel() is shown)
@@ -973,7 +974,7 @@ async def test_in_the_real_console_a_run_keeps_up_while_another_screen_is_shown(
 def test_every_run_key_has_its_action() -> None:
     for row in keys.TABLE:
         if row.scope == "run":
-            assert callable(getattr(RunScreen, f"action_{row.action.partition('(')[0]}")), row.id
+            assert callable(getattr(RunScreen, f"action_{parse(row.action)[1]}")), row.id
 
 
 async def test_settings_beside_the_run_are_in_the_facts(tmp_path: Path) -> None:

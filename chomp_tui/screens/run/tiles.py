@@ -122,4 +122,5 @@ class TileStrip(Static):
             gap = 2 if line.plain else 0
             if line.cell_length + gap + part.cell_length <= self.size.width - 2:
                 line = line + " " * gap + part
-        set_text(self, line)
+        has_numbers = len(snapshot.view.rows) or len(snapshot.view.evals)
+        set_text(self, line if has_numbers else Content.styled("no numbers yet", "$muted"))
