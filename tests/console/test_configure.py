@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from textual.events import AppBlur, AppFocus, Key, Paste
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 
 from chomp.config import derive, derived_section, load_config, settings
 from chomp.config.yaml_reader import read_yaml
@@ -952,14 +952,14 @@ async def test_a_fork_tells_what_becomes_of_its_learning_rate(tmp_path: Path) ->
 
 async def test_what_the_engine_cannot_estimate_is_started_only_after_a_question(tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
-    script.write_text("import sys\nprint('error: no text at /x', file=sys.stderr)\nsys.exit(3)\n")
+    script.write_text("import sys\nprint('error: out of luck', file=sys.stderr)\nsys.exit(1)\n")
     console = Console(tmp_path, inspect=script)
     async with console.app.run_test(size=(80, 24)) as pilot:
         await console.open(pilot)
-        await until(pilot, lambda: "✓ valid  ✗ no text at /x" in console.text())
+        await until(pilot, lambda: "✓ valid  ✗ out of luck" in console.text())
         await pilot.press("f5")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
-        assert "no text at /x" in console.text()
+        assert "out of luck" in console.text()
         await pilot.press("n")
         await until(pilot, lambda: not isinstance(console.app.screen, Choose))
         assert not console.launched
@@ -967,6 +967,32 @@ async def test_what_the_engine_cannot_estimate_is_started_only_after_a_question(
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
         await pilot.press("y")
         await until(pilot, lambda: console.launched)
+
+
+async def test_what_cannot_start_is_refused_and_leaves_no_run(tmp_path: Path) -> None:
+    script = tmp_path / "refusing.py"
+    problem = "no GPU was found and train.allow_cpu is false"
+    start = {"problems": [problem], "warnings": ["the run reads the text about 90 times"]}
+    script.write_text(
+        "import json, os, sys\n"
+        f"if os.path.exists({str(tmp_path / 'bad')!r}): print('error: no text at /x', file=sys.stderr); sys.exit(3)\n"
+        f"print(json.dumps({FIGURES!r} | {{'start': {start!r}}}))\n"
+    )
+    console = Console(tmp_path, inspect=script)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        await until(pilot, lambda: f"✓ valid  ✗ cannot start: {problem}" in console.text())
+        hints = str(console.screen.query_one("#pf-hints", Static).content)
+        assert hints == f"✗ {problem}\n! the run reads the text about 90 times"
+        for sentence in (problem, "no text at /x"):
+            await pilot.press("f5")
+            await until(pilot, lambda: isinstance(console.app.screen, Read))
+            assert sentence in console.text()
+            await pilot.press("escape")
+            await until(pilot, lambda: not console.busy)
+            (tmp_path / "bad").touch()
+        assert not console.launched
+        assert list((tmp_path / "runs").iterdir()) == []
 
 
 async def test_a_fork_that_changes_a_shape_is_refused(tmp_path: Path) -> None:

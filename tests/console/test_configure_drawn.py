@@ -72,8 +72,6 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
             "time at 40% of peak about 8s",
             "device fake",
         ]
-        loaded = console.screen.document.check().loaded
-        assert loaded is not None
         bars = [
             "memory, estimated 1.0 KiB",
             "parameters █ 100 B",
@@ -87,7 +85,7 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
             500.0: "✗ does not fit 200% of 500 B",
         }
         for limit, verdict in verdicts.items():
-            panel.show(Report("done", {**FIGURES, "memory": MEMORY}, limit=(limit, "of the GPU")), loaded.config)
+            panel.show(Report("done", {**FIGURES, "memory": MEMORY}, limit=(limit, "of the GPU")))
             await pilot.pause()
             assert rows(panel, "#pf-memory") == [
                 *bars,
@@ -96,7 +94,7 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
                 "fits below 75%, tight below 92%",
                 "F10: XLA's memory analysis",
             ]
-        panel.show(Report("done", {**FIGURES, "memory": MEMORY}), loaded.config)
+        panel.show(Report("done", {**FIGURES, "memory": MEMORY}))
         await pilot.pause()
         assert "? device memory unknown" in " ".join(rows(panel, "#pf-memory"))
         # Up for nine of nineteen steps, down to a tenth of where it began for the others.
@@ -143,8 +141,14 @@ async def test_the_panel_shows_what_the_engine_itself_says(tmp_path: Path) -> No
             f"tokens in total {count(said['total_tokens'])}",
             f"tokens per parameter {said['tokens_per_parameter']:.3g}",
             f"FLOPs in total {said['total_flops']:.2e}",
+            "tokens of the text 100",
+            "epochs 51.2",
+            f"checkpoints, at most 2 × {told(said['start']['checkpoints']['each'])}",
+            f"disk free {told(said['start']['checkpoints']['free'])}",
             f"device {said['device']['name']}",
         ]
+        assert said["start"]["problems"] == []
+        assert "! the run reads the text about 51 times (100 tokens)" in " ".join(rows(panel, "#pf-hints"))
         drawn, memory = rows(panel, "#pf-memory"), said["memory"]
         assert drawn[0] == f"memory, estimated {told(memory['total'])}"
         bars = [line.translate(str.maketrans("", "", "█▏▎▍▌▋▊▉")).split(maxsplit=1) for line in drawn[1:5]]

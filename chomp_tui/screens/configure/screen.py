@@ -12,13 +12,14 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.timer import Timer
 
+from chomp.config import LoadedConfig
 from chomp.errors import ChompError
 from chomp_tui import keys
 from chomp_tui.config.document import Validation
 from chomp_tui.config.documents import NEW_NAME
 from chomp_tui.config.draft import Draft, ForkOrigin, OpenRequest
 from chomp_tui.config.fork_plan import severity_of
-from chomp_tui.config.preflight import DEBOUNCE_SECONDS, Preflight, Report, ask
+from chomp_tui.config.preflight import DEBOUNCE_SECONDS, Preflight, Question, Report, ask
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.configure.card_panel import HERE, choose_device
 from chomp_tui.screens.configure.editing import EditingScreen
@@ -179,7 +180,7 @@ class ConfigureScreen(EditingScreen):
 
     def _update_headline(self) -> None:
         report, words = self._preflight.report, verdict(self.document.check())
-        if report.state == "failed":
+        if report.state == "failed" or report.problems:
             words = Content("  ").join([words, failure(report)])
         self.query_one(Headline).show(words, digest(report), self.draft.origin())
 
@@ -194,23 +195,29 @@ class ConfigureScreen(EditingScreen):
         if check.loaded is None:
             self._preflight.hold("waiting for a valid configuration")
             return
-        document, environment = self.document, self.chomp.state.environment
-        question = ask(
-            check.loaded.config,
+        self._preflight.request(self._question(check.loaded, compiled=compiled, card=card))
+
+    def _question(self, loaded: LoadedConfig, *, compiled: bool = False, card: str | None = None) -> Question:
+        document, state = self.document, self.chomp.state
+        return ask(
+            loaded.config,
             document.text,
             document.overrides,
-            environment,
+            state.environment,
             compiled=compiled,
             origin=self.draft.continues,
+            run_dir=self.draft.run_dir or (None if loaded.config.logging.run_dir else state.runs),
             card=card,
         )
-        self._preflight.request(question)
+
+    async def check_start(self, loaded: LoadedConfig) -> Report:
+        """A new answer of the engine on whether a run would start now."""
+        return await self._preflight.renew(self._question(loaded))
 
     def _got_report(self, report: Report) -> None:
         if not self.is_mounted:
             return
-        loaded = self.document.check().loaded
-        self.query_one(PreflightPanel).show(report, loaded.config if loaded else None)
+        self.query_one(PreflightPanel).show(report)
         self._update_headline()
 
     def action_compile(self) -> None:
