@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -59,6 +60,11 @@ class ConsoleState:
     live: dict[Path, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     current_config: LoadedConfig | None = None
+
+    @property
+    def queue(self) -> Path:
+        """The folder of the queue: beside the runs, as `chomp queue` finds it from there."""
+        return Path(os.environ.get("CHOMP_QUEUE") or self.runs.parent / "queue")
 
 
 class Console(Protocol):

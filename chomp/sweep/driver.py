@@ -25,6 +25,7 @@ from chomp.record.rundir import RunDir, open_run
 from chomp.record.summary import Stamp
 from chomp.sweep.curves import Curve, CurveReader, score_of, why_prune
 from chomp.sweep.folder import SweepFolder, Trial, TrialState, list_sweeps, prefix_checkpoint
+from chomp.sweep.importance import compute_importance
 from chomp.sweep.sampler import Sampler
 from chomp.sweep.spec import SweepError, SweepSpec, overrides_of
 
@@ -87,6 +88,10 @@ class _Sweep:
                 trials[place] = self._followed(trial, trials, spec, jobs, sampler)
         if trials != before:
             self._folder.write(trials)
+            if sum(one.state == "complete" for one in trials) != sum(one.state == "complete" for one in before):
+                importance, note = compute_importance(spec, trials)
+                if note:
+                    self._folder.write_importance(importance, note)
         while len(trials) < spec.count and not self._folder.stopped.exists():
             if sum(not trial.is_finished for trial in trials) >= spec.parallel:
                 return

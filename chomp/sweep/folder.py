@@ -17,6 +17,7 @@ from chomp.config.load import parse_config, parse_resolved, read_text
 from chomp.config.schema import Config
 from chomp.errors import RunDirError
 from chomp.queue.folder import QueueFolder
+from chomp.record.json_text import parse_json
 from chomp.record.manifest import CheckpointInfo, list_checkpoints
 from chomp.record.rundir import open_run, write_whole
 from chomp.record.summary import Stamp, stamp
@@ -121,6 +122,23 @@ class SweepFolder:
         """
         text = json.dumps([trial.model_dump(exclude_defaults=True) for trial in trials], indent=1)
         write_whole(self.path / "trials.json", text.encode())
+
+    def read_importance(self) -> tuple[dict[str, float], str]:
+        """By setting, its importance as it was computed last, and how; empty where it was not."""
+        try:
+            found = parse_json((self.path / "importance.json").read_bytes())
+            return {str(key): float(value) for key, value in found["importance"].items()}, str(found["note"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}, ""
+
+    def write_importance(self, importance: dict[str, float], note: str) -> None:
+        """Keep what was computed.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        text = json.dumps({"importance": importance, "note": note}, indent=1)
+        write_whole(self.path / "importance.json", text.encode())
 
 
 def list_sweeps(queue: QueueFolder) -> list[SweepFolder]:

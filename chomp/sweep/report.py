@@ -11,16 +11,12 @@ from typing import Any
 from chomp.queue.folder import QueueFolder
 from chomp.record.formatting import one_line, plural
 from chomp.sweep.folder import SweepFolder, Trial
-from chomp.sweep.sampler import HOW_TO_INSTALL, distributions, load_optuna
-from chomp.sweep.spec import SweepError, SweepSpec, Value
+from chomp.sweep.importance import LEAST_TRIALS
+from chomp.sweep.spec import SweepSpec, Value
 
 _PLACES = {"complete": 0, "running": 1, "pruned": 2, "waiting": 3, "asked": 3, "failed": 4}
 # Of the numbers of a range, so many groups are compared.
 GROUPS = 4
-# Below it, PED-ANOVA says more about chance than about settings.
-LEAST_TRIALS = 10
-# The share of best trials that it explains, and of how many trials at least.
-BEST_SHARE, LEAST_BEST = 0.1, 5
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,8 @@ def read_report(folder: SweepFolder) -> SweepReport:
         ConfigError: its files are damaged.
     """
     spec, trials = folder.spec(), folder.read()
-    importance, note = _importance(spec, trials)
+    importance, note = folder.read_importance()
+    complete = sum(trial.state == "complete" for trial in trials)
     return SweepReport(
         name=folder.name,
         spec=spec,
@@ -86,7 +83,7 @@ def read_report(folder: SweepFolder) -> SweepReport:
         ranking=tuple(sorted(trials, key=_rank)),
         groups={key: _groups(key, trials) for key in spec.space},
         importance=importance,
-        importance_note=note,
+        importance_note=note or f"not computed: it needs {LEAST_TRIALS} complete trials, and there are {complete}",
     )
 
 
@@ -102,7 +99,7 @@ def _groups(key: str, trials: Sequence[Trial]) -> tuple[Group, ...]:
     scored = [
         (trial.values[key], trial.score) for trial in trials if trial.state == "complete" and trial.score is not None
     ]
-    values = sorted({value for value, _ in scored}, key=lambda value: (str(type(value)), value))  # type: ignore[type-var]
+    values = sorted({value for value, _ in scored}, key=lambda value: (str(type(value)), value))
     if len(values) <= 2 * GROUPS or not all(_is_number(value) for value in values):
         parts = [[value] for value in values]
     else:
@@ -123,30 +120,6 @@ def _is_number(value: Value) -> bool:
 def value_text(value: Value) -> str:
     """A value of a setting for people."""
     return f"{value:.4g}" if isinstance(value, float) else one_line(str(value)) if value is not None else "null"
-
-
-def _importance(spec: SweepSpec, trials: Sequence[Trial]) -> tuple[dict[str, float], str]:
-    """By setting, how much it decides about the best trials (Watanabe et al. 2023, PED-ANOVA)."""
-    complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
-    if len(complete) < LEAST_TRIALS:
-        return {}, f"not computed: it needs {LEAST_TRIALS} complete trials, and there are {len(complete)}"
-    try:
-        optuna = load_optuna()
-    except SweepError:
-        return {}, f"not computed: {HOW_TO_INSTALL}"
-    wanted = distributions(optuna, spec.space)
-    if spec.method == "grid":
-        # A grid has values, and no density between them.
-        wanted = {key: optuna.distributions.CategoricalDistribution(axis.grid()) for key, axis in spec.space.items()}
-    study = optuna.create_study(direction="minimize")
-    study.add_trials(
-        [optuna.create_trial(params=one.values, distributions=wanted, value=one.score) for one in complete]
-    )
-    share = max(BEST_SHARE, min(0.5, LEAST_BEST / len(complete)))
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
-    found: dict[str, float] = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    words = f"PED-ANOVA: how much each setting decides whether a trial is among the best {share:.0%}"
-    return {key: float(value) for key, value in found.items()}, f"{words} of {len(complete)} complete trials"
 
 
 def as_dict(report: SweepReport, queue: QueueFolder) -> dict[str, Any]:
