@@ -90,7 +90,7 @@ class ChompApp(App[None]):
         yield TopBar(self.start_view.mode)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        return dict(theme.DEFAULTS)
+        return theme.variable_defaults(self.current_theme)
 
     def on_mount(self) -> None:
         settings = self.state.settings
@@ -208,7 +208,7 @@ class ChompApp(App[None]):
             self.switch_mode(mode)
 
     async def action_back(self) -> None:
-        """One layer out."""
+        """Go back one level."""
         if isinstance(self.screen, ConsoleScreen):
             self.screen.go_back()
 

@@ -44,7 +44,7 @@ class TrainConfig(Section):
         group="run",
     )
 
-    batch_size: int = setting(8, "Rows per micro-batch.", unit="rows", group="batch", gt=0)
+    batch_size: int = setting(8, "Sequences per micro-batch.", unit="sequences", group="batch", gt=0)
     seq_len: int = setting(512, "Tokens per row.", unit="tokens", group="batch", ge=8)
     grad_accum: int | None = setting(
         None, "Micro-batches per step; null: 1, or derived from `batch_tokens`.", group="batch", gt=0

@@ -19,7 +19,7 @@ SHOWN_SECONDS = 12.0
 SHOWN_FAILED_SECONDS = 60.0
 LABELS = {
     "pause": "pause",
-    "resume": "go on",
+    "resume": "resume",
     "save": "save",
     "eval": "evaluate",
     "sample": "sample",

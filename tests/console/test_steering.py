@@ -232,7 +232,7 @@ async def test_a_fork_can_go_back_to_the_checkpoint_it_began_with(tmp_path: Path
     hold(run)
     app = host(tmp_path, run.path)
     async with app.run_test(size=(160, 60)) as pilot:
-        await shows(pilot, "training", "1 saved · Enter opens", "200  origin")
+        await shows(pilot, "training", "1 saved · Enter opens", "200  parent")
         await pilot.press("S")
         await shows(pilot, "the fork began at step 200: 70 steps are lost")
         await pilot.press("escape")
@@ -377,7 +377,7 @@ async def _steer(pilot: Pilot[Any], app: Host, run: Path) -> None:
     await shown(pilot, app, "‖ paused", "✓ pause: paused")
     await pilot.press("p")
     await answered(pilot, run, "resume")
-    await shown(pilot, app, "✓ go on: resumed", "● training")
+    await shown(pilot, app, "✓ resume: resumed", "● training")
     await pilot.press("c")
     await answered(pilot, run, "save")
     await shown(pilot, app, "✓ save:")

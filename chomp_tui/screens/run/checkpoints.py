@@ -25,7 +25,7 @@ WORDS = {
     "committed": ("saved", "good"),
     "failed": ("failed", "bad"),
     "deleted": ("deleted", "muted"),
-    "origin": ("origin", "good"),
+    "origin": ("parent", "good"),
     "refused": ("damaged", "bad"),
 }
 

@@ -22,7 +22,7 @@ TITLES = {
     "facts": "Facts",
     "alerts": "Alerts",
 }
-TILES_ROWS = 15
+TILES_ROWS = 16
 MEMORY_ROWS = 8
 TIME_ROWS = 11
 

@@ -28,7 +28,7 @@ from chomp_tui.screens.run.dashboard_layout import TITLES
 from chomp_tui.screens.run.facts import FactsPanel
 from chomp_tui.screens.run.following import RunFollower
 from chomp_tui.screens.run.header import RunHeader
-from chomp_tui.screens.run.log_view import LogView
+from chomp_tui.screens.run.log_view import LogPanel, LogView
 from chomp_tui.screens.run.loss_placeholder import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.memory import MemoryPanel
 from chomp_tui.screens.run.panel import TextPanel
@@ -38,7 +38,6 @@ from chomp_tui.screens.run.tiles import Tiles, TileStrip
 from chomp_tui.screens.run.time_budget import BudgetPanel
 from chomp_tui.settings import SettingsSaver
 from chomp_tui.widgets.chart import LineChart
-from chomp_tui.widgets.dialogs import Ask
 from chomp_tui.widgets.samples import SamplesPanel
 
 # How often ages are looked at, and how much later than the next update they are drawn without one.
@@ -79,7 +78,7 @@ class RunScreen(ConsoleScreen):
             self._follow(self.follower, path)
 
     def _follow(self, follower: RunFollower, path: Path) -> None:
-        self.query_one(LogView).clear()
+        self.query_one(LogPanel).clear()
         self.query_one(Dashboard).arrange_for(zoomed=None, notice=True)
         self.set_context(str(path))
         self.query_one(RunHeader).show_text(f"reading {path} …")
@@ -107,7 +106,7 @@ class RunScreen(ConsoleScreen):
             TabStrip(id="tabs"),
             *(LineChart(chart.title, unit=chart.unit, id=chart.name) for chart in charts.CHARTS),
             SamplesPanel(id="samples"),
-            LogView(id="log"),
+            LogPanel(id="log"),
             RunCheckpoints(id="checkpoints"),
             Tiles("Now", id="tiles"),
             MemoryPanel("Memory", id="memory"),
@@ -170,6 +169,7 @@ class RunScreen(ConsoleScreen):
             smoothing=settings.smoothing,
             x_axis=settings.x_axis,
             log_end=log_end,
+            launched_at=follower.launched_at,
         )
 
     def redraw(self) -> None:
@@ -198,8 +198,8 @@ class RunScreen(ConsoleScreen):
         for panel in board.children:
             if not panel.display:
                 continue
-            if isinstance(panel, LogView):
-                panel.draw()
+            if isinstance(panel, LogPanel):
+                panel.draw(alone=board.zoomed is not None)
             elif isinstance(panel, TextPanel | SamplesPanel | RunCheckpoints | TileStrip):
                 panel.draw(snapshot)
         self.charts.draw(snapshot)
@@ -219,10 +219,10 @@ class RunScreen(ConsoleScreen):
 
     def go_back(self) -> None:
         """Show a filtered log whole again, then leave a zoomed panel, else go home."""
-        board, log = self.query_one(Dashboard), self.query_one(LogView)
-        if log.wanted and log.display:
-            log.filter("")
-        elif board.zoomed is not None:
+        board = self.query_one(Dashboard)
+        if self.query_one(LogPanel).show_all():
+            return
+        if board.zoomed is not None:
             board.arrange_for(zoomed=None)
         else:
             super().go_back()
@@ -262,16 +262,12 @@ class RunScreen(ConsoleScreen):
         self.query_one(SamplesPanel).other_prompt()
 
     def action_filter(self) -> None:
-        """Ask for a text and show only log lines with it."""
-        log = self.query_one(LogView)
-
-        def use(wanted: str | None) -> None:
-            if wanted is not None:
-                log.filter(wanted)
-                if not log.display:
-                    self.query_one(Dashboard).turn_to("log")
-
-        self.app.push_screen(Ask("Show only log lines that contain", value=log.wanted, text="Empty shows all."), use)
+        """Show only log lines with a text, typed above them."""
+        log = self.query_one(LogPanel)
+        if log.display:
+            log.ask()
+        else:
+            self.query_one(Dashboard).turn_to("log", then=log.ask)
 
     def action_resume(self) -> None:
         """Choose a checkpoint to resume from, once the run has ended."""

@@ -33,8 +33,8 @@ class BudgetPanel(TextPanel):
         cells = max(0, min(40, width - 28))
         lines, origin = [], snapshot.facts.origin
         if origin is not None and snapshot.view.is_accounted:
-            # The engine adds the time stored in the origin's checkpoint; phases alone cover only the fork.
-            lines.append(Content.styled(f"including its origin up to step {origin.step:,}", "$muted"))
+            # The engine adds the time stored in the parent's checkpoint; phases alone cover only the fork.
+            lines.append(Content.styled(f"includes parent up to step {origin.step:,}", "$muted"))
         for key, (name, colour) in NAMES.items():
             seconds = spent.get(key, 0.0)
             if seconds <= 0 and key != "train":
