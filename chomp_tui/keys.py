@@ -52,6 +52,9 @@ SCREENS: tuple[ScreenEntry, ...] = (
         "Checkpoints",
         "List checkpoints of one run or of all runs.",
     ),
+    ScreenEntry(
+        "queue", "chomp_tui.screens.queue.screen:QueueScreen", "7", "Queue", "List jobs that train in turn, and sweeps."
+    ),
 )
 
 # Parts of screens with keys of their own -> the screen that help shows them with, and what they are.
@@ -147,6 +150,7 @@ TABLE: tuple[Key, ...] = (
     Key("yaml", "edit", "enter", "Edit", "Edit the text at the cursor.", footer=True),
     Key("yaml", "leave", "escape", "Done", "End the edit.", footer=True),
     Key("configure", "launch", "f5", "Launch", "Start training with this configuration.", footer=True, priority=True),
+    Key("configure", "queue", "f12", "Queue it", "Add this configuration to the queue as a job.", priority=True),
     Key("configure", "save", "ctrl+s,f2", "Save", "Save to the opened file.", footer=True, priority=True),
     Key("configure", "save_as", "f3", "Save as", "Save under another name.", priority=True),
     Key(
@@ -293,6 +297,14 @@ TABLE: tuple[Key, ...] = (
     ),
     Key("checkpoints", "samples", "s", "Samples", "Show the samples of the selected checkpoint's step."),
     Key("checkpoints", "filter", "slash", "Filter", "Show only runs whose name contains a text."),
+    Key("queue", "open", "enter", "Open", "Open the run of the job, or the trials of the sweep.", footer=True),
+    Key("queue", "hold", "h", "Hold", "Hold the job, or release a held, failed or stopped one.", footer=True),
+    Key("queue", "move(-1)", "K", "Up", "Move the job up by one place.", footer=True, name="up"),
+    Key("queue", "move(1)", "J", "Down", "Move the job down by one place.", footer=True, name="down"),
+    Key("queue", "urgent", "u", "Urgent", "Make the job urgent: a running one gives way; again, no longer."),
+    Key("queue", "remove", "d", "Remove", "Remove the job after a confirmation; its run stays.", footer=True),
+    Key("queue", "runner", "s", "Runner", "Start the runner, or end it; engines go on.", footer=True),
+    Key("queue", "filter", "slash", "Filter", "Show only jobs whose name contains a text."),
     Key("chart", "crosshair(-1)", "left", "Left", "Move the crosshair to the left.", name="crosshair_left"),
     Key("chart", "crosshair(1)", "right", "Right", "Move the crosshair to the right.", name="crosshair_right"),
     Key(

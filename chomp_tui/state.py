@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -73,6 +74,11 @@ class ConsoleState:
         """End the helper, if there is one."""
         if "helper" in self.__dict__:
             await self.helper.close()
+
+    @property
+    def queue(self) -> Path:
+        """The folder of the queue: beside the runs, as `chomp queue` finds it from there."""
+        return Path(os.environ.get("CHOMP_QUEUE") or self.runs.parent / "queue")
 
 
 class Console(Protocol):

@@ -57,7 +57,7 @@ async def launch(screen: Launcher) -> None:
     if screen.chomp.refuse_read_only() or not await _may_start(screen, loaded):
         return
     try:
-        request = await (_fork_request(screen) if screen.draft.fork else _request(screen, loaded))
+        request = await (fork_request(screen) if screen.draft.fork else _request(screen, loaded))
     except (ChompError, OSError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         screen.chomp.notify(f"not started: {why}", severity="error")
@@ -188,7 +188,8 @@ def _write_copy(text: str, run_dir: Path, *, is_new: bool) -> Path:
 # A fork ------------------------------------------------------------------------------------
 
 
-async def _fork_request(screen: Launcher) -> LaunchRequest | None:
+async def fork_request(screen: Launcher) -> LaunchRequest | None:
+    """Fork the checkpoint, after the differences are accepted; None if they are not."""
     document, fork, plan = screen.document, screen.draft.fork, screen.draft.fork_plan()
     assert fork is not None
     if not await _accepted(screen, plan):

@@ -30,6 +30,7 @@ from chomp_tui.screens.configure.headline import Headline, context, verdict
 from chomp_tui.screens.configure.launch_flow import launch
 from chomp_tui.screens.configure.pages import Pages
 from chomp_tui.screens.configure.preflight_panel import PreflightPanel, digest, failure
+from chomp_tui.screens.configure.queue_flow import queue_it
 from chomp_tui.screens.configure.saving import save_as, save_document
 from chomp_tui.screens.configure.yaml_editor import YamlPane
 
@@ -315,6 +316,10 @@ class ConfigureScreen(EditingScreen):
             self.app.push_screen(diff_dialog(document))
         else:
             self.chomp.notify("nothing differs: the text is as it " + ("is on disk" if document.path else "began"))
+
+    def action_queue(self) -> None:
+        """Add the configuration on screen to the queue."""
+        self._do(queue_it(self), "the job is being added")
 
     def action_launch(self) -> None:
         """Start a run with the configuration on screen."""
