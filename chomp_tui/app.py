@@ -100,7 +100,7 @@ class ChompApp(App[None]):
         yield TopBar(self.start_view.mode)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        return dict(theme.DEFAULTS)
+        return theme.variable_defaults(self.current_theme)
 
     def on_mount(self) -> None:
         settings = self.state.settings

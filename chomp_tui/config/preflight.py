@@ -35,7 +35,7 @@ NICE = 10
 TIGHT, FULL = 0.75, 0.92
 ENGINE = tuple(engine_command("inspect"))
 # Sections that change none of the figures.
-_APART = {"checkpoint", "logging", "debug"}
+_APART = {"checkpoint", "logging", "debug", "notify"}
 
 
 @dataclass(frozen=True)

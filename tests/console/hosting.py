@@ -46,7 +46,7 @@ class Host(App[None]):
             self.register_theme(one)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        return dict(theme.DEFAULTS)
+        return theme.variable_defaults(self.current_theme)
 
     def on_mount(self) -> None:
         self.theme = theme.THEMES[0].name

@@ -19,12 +19,13 @@ from chomp.record.codec import json_line
 from chomp.record.columns import Columns
 from chomp.record.events import Checkpoint, Evaluated, Event, RolledBack, Step
 from chomp.record.fold import fold
+from chomp.record.row_blocks import plain_block, table_block
 from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
 from chomp.sinks.rows import RowFiles, keep_rows_up_to
 from chomp_tui.live import line_tail, row_tail
 from chomp_tui.live.feed import Follower
-from chomp_tui.live.row_tail import RowTail, plain_block, table_block
+from chomp_tui.live.row_tail import RowTail
 from chomp_tui.screens.run.charts import tokens_at
 from tests.fakeruns import T0, ended, lines, phase, row, row_lines, started, write
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from chomp.record.columns import Columns
 from chomp.record.run_view import RunView
-from chomp_tui.chart.frame import Series
+from chomp_tui.chart.series import Series
 from chomp_tui.chart.smooth import Smoother
 from chomp_tui.live.snapshot import RunSnapshot
 
