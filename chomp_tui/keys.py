@@ -100,6 +100,19 @@ class Key:
         return f"{self.scope}.{self.name or self.action}"
 
 
+# Panels of the run view by Alt and a digit, from 1.
+PANELS: Mapping[str, str] = {
+    "loss": "Loss",
+    "charts": "Charts",
+    "samples": "Samples",
+    "log": "Log",
+    "checkpoints": "Checkpoints",
+    "memory": "Memory",
+    "time": "Time",
+    "facts": "Facts",
+    "alerts": "Alerts",
+}
+
 TABLE: tuple[Key, ...] = (
     *(Key("app", f"show_screen('{one.mode}')", one.keys, one.label, one.help, name=one.mode) for one in SCREENS),
     Key("app", "help", "question_mark,f1,6", "Help", "Show all keys and the purpose of the screen.", footer=True),
@@ -212,7 +225,19 @@ TABLE: tuple[Key, ...] = (
     Key("run", "filter", "slash", "Filter log", "Show only log lines that contain a text."),
     Key("run", "mark", "space", "Mark", "Mark the selected sample to compare it with others of the same prompt."),
     Key("run", "other_prompt", "o", "Prompt", "Show the samples of the next prompt."),
+    Key("run", "compare_samples", "v", "Compare", "Show the selected sample beside an earlier one, or alone again."),
     Key("run", "resume", "r", "Resume", "Resume this run from a checkpoint after it has ended.", footer=True),
+    *(
+        Key(
+            "run",
+            f"panel('{name}')",
+            f"alt+{digit}",
+            title,
+            f"Go to the panel {title}.",
+            name=f"panel_{name}",
+        )
+        for digit, (name, title) in enumerate(PANELS.items(), 1)
+    ),
     Key("checkpoints", "resume", "enter", "Resume", "Resume in place from the selected checkpoint.", footer=True),
     Key(
         "checkpoints",
@@ -256,9 +281,8 @@ TABLE: tuple[Key, ...] = (
     Key("dialog", "cancel", "escape", "Cancel", "Close without doing anything."),
     # Where texts are edited it undoes a change.
     *(
-        Key(one.mode, "suspend", "ctrl+z", "Suspend", "Suspend the console; `fg` in the shell continues it.")
-        for one in SCREENS
-        if one.mode != "configure"
+        Key(scope, "suspend", "ctrl+z", "Suspend", "Suspend the console; `fg` in the shell continues it.")
+        for scope in (*(one.mode for one in SCREENS if one.mode != "configure"), "dialog")
     ),
 )
 
@@ -294,6 +318,7 @@ _NAMES = {
 
 
 def _spell(key: str) -> str:
-    if key.startswith("ctrl+"):
-        return f"Ctrl+{key.removeprefix('ctrl+').upper()}"
+    for modifier in ("ctrl", "alt"):
+        if key.startswith(f"{modifier}+"):
+            return f"{modifier.capitalize()}+{key.removeprefix(f'{modifier}+').upper()}"
     return key.upper() if key.startswith("f") and key[1:].isdecimal() else key.capitalize()

@@ -32,6 +32,7 @@ class Settings:
         smoothing: weight of the past in the smoothed loss, 0 to 0.99.
         x_axis: the x axis of charts.
         log_y: whether the y axis of loss charts is logarithmic.
+        bell: whether the terminal rings when a watched run ends, crashes or turns non-finite.
         kept: values that are not written: those of the file, and those of the command line.
     """
 
@@ -42,6 +43,7 @@ class Settings:
     smoothing: float = 0.9
     x_axis: Literal["step", "tokens", "time"] = "step"
     log_y: bool = False
+    bell: bool = True
     kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -171,7 +173,7 @@ _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         f"allowed is 0 to {MAX_SMOOTHING}",
     ),
     "x_axis": (lambda value: value in X_AXES, f"allowed are {', '.join(X_AXES)}"),
-    "log_y": (lambda value: isinstance(value, bool), "allowed are true and false"),
+    **dict.fromkeys(("log_y", "bell"), (lambda value: isinstance(value, bool), "allowed are true and false")),
 }
 
 

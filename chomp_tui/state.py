@@ -85,5 +85,8 @@ class Console(Protocol):
     def notify(self, message: str, *, severity: SeverityLevel = "information") -> None:
         """Show a passing message, literally."""
 
+    def call_attention(self, text: str) -> None:
+        """Make the terminal call its user."""
+
     def action_show_screen(self, mode: str) -> None:
         """Go to one of the screens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from chomp.config.fields import MAX_SEED, MAX_STEPS, Section, setting
+from chomp.config.fields import MAX_SECONDS, MAX_SEED, MAX_STEPS, Section, setting
 
 
 class TrainConfig(Section):
@@ -19,6 +19,15 @@ class TrainConfig(Section):
         unit="passes",
         group="run",
         gt=0,
+    )
+    max_seconds: float | None = setting(
+        None,
+        "End each attempt (start or resume) with a save, so that its process takes at most this time, start-up and "
+        "compilation included; null never.",
+        unit="seconds",
+        group="run",
+        gt=0,
+        le=MAX_SECONDS,
     )
     allow_cpu: bool = setting(False, "Allow training on the CPU if there is no GPU.", group="run")
     deterministic: bool | None = setting(
@@ -35,7 +44,7 @@ class TrainConfig(Section):
         group="run",
     )
 
-    batch_size: int = setting(8, "Rows per micro-batch.", unit="rows", group="batch", gt=0)
+    batch_size: int = setting(8, "Sequences per micro-batch.", unit="sequences", group="batch", gt=0)
     seq_len: int = setting(512, "Tokens per row.", unit="tokens", group="batch", ge=8)
     grad_accum: int | None = setting(
         None, "Micro-batches per step; null: 1, or derived from `batch_tokens`.", group="batch", gt=0

@@ -12,28 +12,12 @@ from chomp_tui.chart import raster, scale
 from chomp_tui.chart.canvas import Canvas, Frame
 from chomp_tui.chart.header import Entry, header
 from chomp_tui.chart.raster import Bins, Floats, Marker
-from chomp_tui.chart.roles import OF_TONE, Role, Tone, glyph
+from chomp_tui.chart.roles import Role, glyph, role_of
+from chomp_tui.chart.series import Series
 from chomp_tui.chart.window import Window, column_edges
 
 # Cells across that a plot is given before its labels are.
 LEAST_PLOT = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """One series.
-
-    Attributes:
-        x: ascending; a run's steps, tokens or seconds.
-        y: as long as x; what is not finite is a gap.
-        sparse: whether every sample gets a sign of its own, as evaluations do.
-    """
-
-    name: str
-    x: NDArray[np.generic]
-    y: NDArray[np.generic]
-    tone: Tone
-    sparse: bool = False
 
 
 @dataclass(frozen=True)
@@ -228,13 +212,13 @@ def _draw_curves(
         cells = plot.marker.cells(raster.lit(low, high, plot.height * plot.marker.down, thick=thick))
         drawn = cells != ord(" ")
         canvas.codes[area][drawn] = cells[drawn]
-        canvas.roles[area][drawn] = OF_TONE[line.tone]
+        canvas.roles[area][drawn] = role_of(line)
     for line, one in series:
-        if line.sparse or (settings.plain and line.tone == "second"):
-            sign = glyph(line.tone, settings.marker, plain=settings.plain or line.sparse)
-            _draw_signs(canvas, plot, one, heights, sign, OF_TONE[line.tone], apart=1 if line.sparse else 10)
+        if line.sparse or (settings.plain and (line.slot is not None or line.tone == "second")):
+            sign = glyph(line, settings.marker, plain=settings.plain)
+            _draw_signs(canvas, plot, one, heights, sign, role_of(line), apart=1 if line.sparse else 10)
         elif len(one.column) == 1:
-            _draw_signs(canvas, plot, one, heights, "•", OF_TONE[line.tone], apart=1)
+            _draw_signs(canvas, plot, one, heights, "•", role_of(line), apart=1)
 
 
 def _draw_signs(
@@ -268,10 +252,10 @@ def _write_header(canvas: Canvas, lines: Sequence[Series], settings: ChartSettin
     place = "" if settings.cross is None else f"{settings.x_label} {write(settings.cross)}".strip()
     entries = [
         Entry(
-            glyph(line.tone, settings.marker, plain=settings.plain or line.sparse),
+            glyph(line, settings.marker, plain=settings.plain),
             line.name,
             _value(line, settings.cross, write),
-            OF_TONE[line.tone],
+            role_of(line),
         )
         for line in lines
     ]

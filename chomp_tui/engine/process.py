@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import psutil
 
 from chomp.errors import COMMAND_VARIABLE, RunDirError, command_name
+from chomp.queue.launch import engine_command as engine_command
 from chomp.record.formatting import sanitize
 from chomp.record.temporary import temporary_folder
 from chomp_tui.platform.child import child_process, read_errors
@@ -23,17 +23,6 @@ UNREADABLE = "the engine's answer could not be read; is another version of chomp
 
 class EngineError(Exception):
     """The engine gave no answer; the text says why in one sentence."""
-
-
-def engine_command(*arguments: str) -> list[str]:
-    """`chomp ARGUMENTS` as an argument list for this very Python."""
-    # -P: a file of the working folder that is called as a library is not imported instead of it.
-    return [sys.executable, "-P", "-m", "chomp", *arguments]
-
-
-def train_environment(environ: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a run: `chosen` over `environ`, and no output held back, so that the log is current."""
-    return {**environ, **chosen, COMMAND_VARIABLE: command_name(), "PYTHONUNBUFFERED": "1"}
 
 
 def helper_environment(chosen: Mapping[str, str]) -> dict[str, str]:

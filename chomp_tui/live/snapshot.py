@@ -26,6 +26,7 @@ class RunSnapshot:
         smoothed: the smoothed training loss, a value per row.
         smoothing: weight of the past in it.
         log_end: the last lines of the log.
+        launched_at: Unix time at which the engine's process was started, None where it is not known.
     """
 
     update: RunUpdate
@@ -38,6 +39,7 @@ class RunSnapshot:
     smoothing: float = 0.0
     x_axis: str = "step"
     log_end: tuple[str, ...] = ()
+    launched_at: float | None = None
 
     @property
     def view(self) -> RunView:

@@ -20,8 +20,9 @@ from textual.widget import Widget
 from chomp_tui import keys
 from chomp_tui.chart import frame
 from chomp_tui.chart.canvas import Frame
-from chomp_tui.chart.frame import ChartSettings, Series
+from chomp_tui.chart.frame import ChartSettings
 from chomp_tui.chart.roles import Role
+from chomp_tui.chart.series import Series
 from chomp_tui.chart.window import Window
 
 
@@ -55,9 +56,18 @@ class LineChart(Widget, can_focus=True):
         x_label: str = "step",
         x_format: Callable[[float], str] | None = None,
     ) -> None:
-        """Replace the series; later ones are painted over earlier ones.
+        """Replace the series; later ones are painted over earlier ones, evaluations over all.
+
+        A chart of several runs gives each run a number and its series that `slot`:
+
+            chart.show([Series("lr 1e-3", steps, losses, slot=0), Series("lr 3e-3", other_steps, other_losses, slot=1)])
+
+        Colour, sign and stroke of a run follow from its slot alone: they stay when other runs come and go. A series
+        that is context only (the parent of a fork) has `tone="dim"`; evaluations of a run have its slot and
+        `sparse=True`. The header names every series with its newest value, or with its value at the crosshair.
 
         Args:
+            lines: any number of series, each with an x of its own.
             title: another title than before.
             x_label: what x counts, written at the axis; `time` means seconds and gets ticks at round times.
             x_format: how to write a value of x, instead of the usual short form.

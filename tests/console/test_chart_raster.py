@@ -15,10 +15,11 @@ from hypothesis.extra import numpy as arrays
 
 from chomp_tui.chart import raster
 from chomp_tui.chart.canvas import Frame
-from chomp_tui.chart.frame import ChartSettings, Series, draw
+from chomp_tui.chart.frame import ChartSettings, draw
 from chomp_tui.chart.raster import BLOCK, BRAILLE, MARKERS
 from chomp_tui.chart.roles import Role
 from chomp_tui.chart.scale import Scale
+from chomp_tui.chart.series import Series
 from chomp_tui.chart.smooth import ema
 from chomp_tui.chart.window import Window, column_edges
 

@@ -14,7 +14,7 @@ from textual.geometry import Region
 from textual.widgets import Button
 
 from chomp_tui import keys, theme
-from chomp_tui.chart.frame import Series
+from chomp_tui.chart.series import Series
 from chomp_tui.chart.smooth import ema
 from chomp_tui.widgets.chart import LineChart
 from tests.console.hosting import until

@@ -636,7 +636,7 @@ async def test_any_of_a_thousand_past_runs_is_found_by_a_part_of_its_name(
         # Twelve keys, of which each draws what is in sight and not a thousand rows.
         assert 0 < len(drawn) < 12 * 3 * 16
         assert listing.keys == [str(past)]
-        # One layer out shows all again, the next closes.
+        # Back shows all again, the next one closes.
         await pilot.press("escape")
         assert len(listing.keys) == 1002
         await pilot.press("slash", *"past", "enter", "enter")
@@ -861,11 +861,11 @@ async def test_a_fork_says_what_may_change_and_launches_with_what_was_accepted(t
         await console.open(pilot, fork=ForkOrigin(past, 20))
         drawn = console.text()
         assert "fork of past-20260101-000000 at step 20: no settings differ" in drawn
-        assert "free" in drawn
+        assert "may change" in drawn
         assert "fixed" in drawn
         await console.type(pilot, "optim.lr", "5e-4")
         await console.type(pilot, "train.steps", "4000")
-        assert "1 to accept, 1 changed freely" in console.text()
+        assert "1 to confirm, 1 compatible" in console.text()
         await pilot.press("f5")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
         assert "optim.lr" in console.text()

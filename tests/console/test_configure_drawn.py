@@ -231,7 +231,7 @@ async def test_a_gpu_elsewhere_is_chosen_and_its_figures_are_drawn(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("pool", "glyph"), [(17 << 30, "✓"), (5 << 30, "✗")])
-def test_without_the_compiler_the_estimate_is_judged_by_the_card(pool: int, glyph: str) -> None:
+def test_without_the_compiler_the_estimate_is_compared_with_the_card(pool: int, glyph: str) -> None:
     card = {"name": "rtx4090", "memory_bytes": 24 << 30, "pool_bytes": pool, "estimated": 9 << 30}
     figures = {"memory": {"total": 9 << 30}, "card": None, "card_estimate": {**card, "fits": glyph == "✓"}}
     drawn = memory_text(figures, None).plain

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from textual.actions import parse
 from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widget import Widget
@@ -33,13 +34,14 @@ from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import Dashboard
 from chomp_tui.screens.run.dashboard_layout import TITLES, plan
 from chomp_tui.screens.run.following import RunFollower, do_all_cores_work
-from chomp_tui.screens.run.log_view import MOST_LINES, LogView, wrapped
+from chomp_tui.screens.run.log_lines import rows_of, wrapped
+from chomp_tui.screens.run.log_view import MOST_LINES, LogPanel, LogView
 from chomp_tui.screens.run.screen import RunScreen
 from chomp_tui.screens.run.tab_strip import TabStrip
 from chomp_tui.settings import Settings, load_settings
 from chomp_tui.widgets.chart import LineChart
-from chomp_tui.widgets.dialogs import Ask
 from chomp_tui.widgets.listing import Listing
+from chomp_tui.widgets.name_filter import NameFilter
 from chomp_tui.widgets.samples import SamplesPanel
 from tests.console.hosting import SIZES, Host, console_state, frame, until
 from tests.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
@@ -216,7 +218,7 @@ async def test_where_there_is_no_curve_a_notice_says_why_and_what_to_do(tmp_path
         )
         refused.log.write_text("chomp: error: nothing matches\n")
         screen_of(app).show_run(refused.path)
-        await shows(pilot, "The engine ended: crashed", reason, "chomp: error: nothing matches", "panel Log")
+        await shows(pilot, "Could not start", reason, "chomp: error: nothing matches", "panel Log")
 
         # An engine that died before its first event: the end of its log is shown. No process can have this pid.
         broken = RunDir(tmp_path / "broken")
@@ -270,7 +272,7 @@ async def test_a_fork_names_its_origin_and_whether_its_time_includes_the_origins
             screen_of(app).show_run(run.path)
             await shows(pilot, name, "training   ━")
             await until(pilot, lambda fork=fork: ("fork of parent at step 1,200" in text(app)) is fork)
-            assert ("including its origin up to step 1,200" in text(app)) is (name == "ended"), name
+            assert ("includes parent up to step 1,200" in text(app)) is (name == "ended"), name
 
 
 def test_status_of_an_engine_without_a_lock() -> None:
@@ -435,12 +437,12 @@ async def test_no_rows_at_all(size: tuple[int, int], tmp_path: Path) -> None:
     run = write_run(tmp_path / "empty", FakeRun(steps=0, live=True))
     app = host(tmp_path, run.path)
     async with app.run_test(size=size) as pilot:
-        await shows(pilot, "Training since", "0/10,000")
+        await shows(pilot, "waiting for the first record", "0/10,000")
         for name in TITLES:
             await pilot.press("n")
             assert name
         await pilot.press("enter", "y", "x", "plus", "left", "escape")
-        await shows(pilot, "Training since")
+        await shows(pilot, "waiting for the first record")
 
 
 @pytest.mark.parametrize(("size", "turns"), [((80, 24), 1), ((160, 48), 0)])
@@ -563,7 +565,7 @@ async def test_a_disk_that_is_nearly_full_is_an_alert_in_the_line_and_in_the_lis
     async with app.run_test(size=(120, 40)) as pilot:
         sentence = "the disk is nearly full: 668 MiB free; a checkpoint takes 1.4 GiB"
         await shows(pilot, "300/1,000")
-        await until(pilot, lambda: f"✗ disk: {sentence}" in frame(app)[3])
+        await until(pilot, lambda: f"✗ disk: {sentence}" in frame(app)[4])
         panel = screen_of(app).query_one("#alerts")
         screen_of(app).query_one(Dashboard).arrange_for(zoomed="alerts")
         await until(pilot, lambda: any("✗ disk" in line and sentence in line for line in drawn(app, panel)))
@@ -728,7 +730,7 @@ async def test_the_mouse_does_what_these_keys_do(tmp_path: Path) -> None:
         board, strip = screen_of(app).query_one(Dashboard), screen_of(app).query_one(TabStrip)
         for name in board.plan.tabs[::-1]:
             row = frame(app)[strip.region.y]
-            await pilot.click(offset=(row.index(f" {TITLES[name]} ") + 1, strip.region.y))
+            await pilot.click(offset=(row.index(f"{TITLES[name]} "), strip.region.y))
             await until(pilot, lambda name=name: board.plan.chosen == name)
             shown = screen_of(app).query_one(f"#{'speed' if name == 'charts' else name}")
             await until(pilot, lambda shown=shown: shown.display and board.focused_panel() is shown)
@@ -744,32 +746,30 @@ async def test_the_mouse_does_what_these_keys_do(tmp_path: Path) -> None:
         assert app.asked == [("checkpoints", run.path)]
 
 
-async def test_the_log_is_filtered_and_escape_ends_the_filter_before_it_leaves(tmp_path: Path) -> None:
+async def test_the_log_is_filtered_in_place_and_escape_ends_the_filter_before_it_leaves(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
     async with app.run_test(size=(80, 24)) as pilot:
         await shows(pilot, "smoothed 0.9")
         board, log = screen_of(app).query_one(Dashboard), screen_of(app).query_one(LogView)
-
-        async def ask(*keys: str) -> None:
-            await pilot.press("slash")
-            await until(pilot, lambda: isinstance(app.screen, Ask))
-            await pilot.press(*keys, "enter")
-
+        panel = screen_of(app).query_one(LogPanel)
         # A log that is not in view takes no key.
         log.filter("ERROR")
         await pilot.press("escape")
         assert app.asked == [("screen", "home")]
         app.asked.clear()
         log.filter("")
-        await ask(*"ERROR")
+        await pilot.press("slash")
+        await until(pilot, lambda: isinstance(app.focused, NameFilter))
+        await pilot.press(*"ERROR")
         await until(pilot, lambda: log.display and log.text.count("\n") < 3)
+        assert app.screen is app.held, "the log stays in view"
         assert "No space left" in " ".join(log.text.split())
-        assert "INFO" not in log.text
-        assert "Esc shows all" in str(log.border_subtitle)
-        await ask(*["backspace"] * 5)
-        await until(pilot, lambda: "INFO" in log.text)
-        await ask(*"ERROR")
-        await until(pilot, lambda: log.has_focus and "INFO" not in log.text)
+        assert "committed" not in log.text
+        assert "Esc shows all" in str(panel.border_subtitle)
+        await pilot.press(*["backspace"] * 5)
+        await until(pilot, lambda: "committed" in log.text)
+        await pilot.press(*"ERROR", "enter")
+        await until(pilot, lambda: log.has_focus and "committed" not in log.text)
         await pilot.press("enter")
         await until(pilot, lambda: board.zoomed == "log")
         await pilot.press("escape")
@@ -830,6 +830,35 @@ def test_a_wrapped_line_keeps_its_text_and_its_width(line: str, width: int) -> N
 
 def test_a_wrapped_line_leaves_numbers_whole() -> None:
     assert wrapped("step 370/800  loss 1.6347  lr 1.87e-03", 30) == ["step 370/800  loss 1.6347  lr", "  1.87e-03"]
+
+
+RECORD = (
+    "step  370/800  loss 1.6347  grad 0.71  lr 1.87e-03  92,407 tok/s  2.7 ms  eval 1.9921 (0.812 bits/byte)  eta 3s"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "width", "rows"),
+    [
+        (RECORD, 80, ["step  370/800  loss 1.6347  eval 1.9921 (0.812 bits/byte)"]),
+        (RECORD, 40, ["step  370/800  loss 1.6347"]),
+        (RECORD, 20, ["step  370/800"]),
+        (RECORD, 8, ["step  3…"]),
+        (
+            "2026-01-02 03:04:05,678 INFO chomp.eval: step 9130: loss 2.2102",
+            80,
+            ["03:04:05 eval: step 9130: loss 2.2102"],
+        ),
+        ("2026-01-02 03:04:05 INFO chomp.eval: step 9130: loss 2.2102", 20, ["03:04:05 eval: step…"]),
+        ("2026-01-02 03:04:05 ERROR chomp.eval: it failed", 24, ["03:04:05 ERROR", "  chomp.eval: it failed"]),
+        ("step by step: loss of time", 80, ["step by step: loss of time"]),
+    ],
+)
+def test_a_line_beside_other_panels_takes_one_row_without_what_they_show(
+    line: str, width: int, rows: list[str]
+) -> None:
+    assert rows_of(line, width, brief=True) == rows
+    assert "".join("".join(rows_of(line, width, brief=False)).split()) == "".join(line.split())
 
 
 def test_a_log_longer_than_is_kept_shows_its_newest_lines() -> None:
@@ -932,7 +961,7 @@ async def test_in_the_real_console_a_run_keeps_up_while_another_screen_is_shown(
 def test_every_run_key_has_its_action() -> None:
     for row in keys.TABLE:
         if row.scope == "run":
-            assert callable(getattr(RunScreen, f"action_{row.action}")), row.id
+            assert callable(getattr(RunScreen, f"action_{parse(row.action)[1]}")), row.id
 
 
 async def test_settings_beside_the_run_are_in_the_facts(tmp_path: Path) -> None:

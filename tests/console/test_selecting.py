@@ -10,7 +10,7 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from chomp_tui import theme
-from chomp_tui.chart.frame import Series
+from chomp_tui.chart.series import Series
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.listing import Column, Listing, Row, cell
 from tests.console.test_run_screen import frame, host, screen_of, shows

@@ -116,6 +116,7 @@ def test_a_console_writes_only_what_was_chosen_in_it(tmp_path: Path) -> None:
         ("smoothing: true", "smoothing is True; allowed is 0 to 0.99"),
         ("x_axis: [step]", "x_axis is ['step']; allowed are step, tokens, time"),
         ("log_y: 1", "log_y is 1; allowed are true and false"),
+        ("bell: loud", "bell is 'loud'; allowed are true and false"),
         ("keymap: 3", "keymap: it must be a table of ids and keys"),
         ("keymap: {run.pauze: k}", "keymap: there is no run.pauze; did you mean run.pause?"),
     ],

@@ -185,7 +185,7 @@ async def _fork_with_other_settings(pilot: Pilot[None], app: ChompApp, run: RunD
         assert await app.configure_screen.query_one(ConfigForm).focus_path(path)
         await pilot.pause()
         await pilot.press("enter", "ctrl+u", *(KEYS.get(letter, letter) for letter in text))
-    await wait(pilot, lambda: "1 to accept, 1 changed freely" in " ".join(frame(app)))
+    await wait(pilot, lambda: "1 to confirm, 1 compatible" in " ".join(frame(app)))
     await pilot.press("f5")
     await wait(pilot, lambda: isinstance(app.screen, Choose) and "optim.lr: 0.003 → 0.0005" in "\n".join(frame(app)))
     await pilot.press("y")

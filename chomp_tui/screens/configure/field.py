@@ -28,8 +28,8 @@ PROBLEM, CHANGED, SET = "✗", "●", "◆"
 # Cells before a name, and those kept for the note.
 MARK_CELLS, NOTE_CELLS = 3, 12
 _VERDICTS = {
-    "allowed": ("free", "$muted"),
-    "needs_accept": ("to accept", "$warning"),
+    "allowed": ("may change", "$muted"),
+    "needs_accept": ("to confirm", "$warning"),
     "incompatible": ("fixed", "$muted"),
 }
 

@@ -179,7 +179,7 @@ async def _fork_request(screen: Launcher) -> LaunchRequest | None:
 
 
 async def _accepted(screen: Launcher, plan: ForkPlan) -> bool:
-    """Show the differences from the checkpoint; False if the fork is not possible or the user did not accept them."""
+    """Show the differences from the checkpoint; False if the fork is not possible or the user did not confirm them."""
     if plan.fixed:
         text = "A fork cannot change these settings; start a new run instead.\n\n" + _listed(plan.fixed)
         await screen.app.push_screen_wait(Read("The fork is not possible", text))
@@ -187,13 +187,13 @@ async def _accepted(screen: Launcher, plan: ForkPlan) -> bool:
         return False
     report = screen.preflight
     notes = [f"! {note}" for note in report.figures.get("notes") or () if not report.is_outdated]
-    if not plan.judged and not notes:
+    if not plan.to_confirm and not notes:
         return True
     choices = (
         Choice("cancel", "n", "No, keep editing"),
-        Choice("accept", "y", "Accept these differences and fork" if plan.judged else "Fork"),
+        Choice("accept", "y", "Confirm these changes and fork" if plan.to_confirm else "Fork"),
     )
-    text = "\n\n".join([_listed(plan.judged), *notes] if plan.judged else notes)
+    text = "\n\n".join([_listed(plan.to_confirm), *notes] if plan.to_confirm else notes)
     question = Choose("The fork trains with other settings than the checkpoint", choices, text)
     return await screen.app.push_screen_wait(question) == "accept"
 

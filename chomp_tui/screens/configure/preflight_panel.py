@@ -88,7 +88,7 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         # Imported with the first figures, so that the screen opens sooner.
         import numpy as np
 
-        from chomp_tui.chart.frame import Series
+        from chomp_tui.chart.series import Series
         from chomp_tui.widgets.chart import LineChart
 
         table = np.asarray(points, dtype=float).reshape(-1, 2)

@@ -21,7 +21,7 @@ class MemoryPanel(TextPanel):
         device = [_line("in use", in_use, limit, width), _line("peak", peak, limit, width)]
         if in_use is None and peak is None and snapshot.view.rows:
             # In place of another dash, so that the lines below stay visible.
-            device[1] = Content.styled("not reported by this device", "$muted")
+            device[1] = Content.styled(f"not reported {_where(snapshot)}", "$muted")
         lines = [
             *device,
             Content.assemble(("limit   ", "$muted"), (_memory(limit), "bold")),
@@ -49,6 +49,11 @@ def _line(label: str, value: float | None, limit: float | None, width: int) -> C
 
 def _memory(gib: float | None) -> str:
     return MISSING if gib is None else size(gib * 2**30)
+
+
+def _where(snapshot: RunSnapshot) -> str:
+    started = snapshot.view.started
+    return "on CPU" if started is not None and started.device.get("platform") == "cpu" else "by this device"
 
 
 def _program(snapshot: RunSnapshot) -> str:

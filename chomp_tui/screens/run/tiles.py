@@ -14,6 +14,9 @@ from chomp_tui.live.snapshot import MISSING, RunSnapshot, said
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.widgets.update_if_changed import set_text
 
+# The cell at which the numbers of the column end.
+NUMBER_ENDS = 25
+
 
 @dataclass(frozen=True)
 class Readout:
@@ -32,25 +35,31 @@ def readouts(snapshot: RunSnapshot) -> list[Readout]:
     eval_loss, bpb = view.evals.last("loss"), view.evals.last("bpb")
     best_step, best = best_eval(view.evals)
     lr_muon = newest("lr_muon")
-    limit = f"smoothed {snapshot.smoothing:g}" if snapshot.smoothing else "not smoothed"
+    smoothed = [Readout("smoothed loss", said(smoothed_now(snapshot), loss_digits))] if snapshot.smoothing else []
     return [
-        Readout("loss", said(loss_now(snapshot), "{:.4f}".format), limit, "loss", "bold $chart-smooth"),
-        Readout("eval loss", said(eval_loss, "{:.4f}".format), _eval_note(snapshot), "eval", "bold $chart-eval"),
+        Readout("loss", said(newest("loss"), loss_digits), "", "loss", "bold $chart-smooth"),
+        *smoothed,
+        Readout("eval loss", said(eval_loss, loss_digits), _eval_note(snapshot), "eval", "bold $chart-eval"),
         Readout("bits per byte", said(bpb, "{:.4f}".format), "", "bits/byte", "bold $chart-eval"),
-        Readout("best eval", said(best, "{:.4f}".format), f"at step {best_step:,}" if best_step else ""),
-        Readout("speed", said(newest("tokens_per_sec"), lambda value: count(round(value))), "tokens/s", "tokens/s"),
+        Readout("best eval", said(best, loss_digits), f"at step {best_step:,}" if best_step else ""),
+        Readout("tokens/s", said(newest("tokens_per_sec"), lambda value: count(round(value))), "", "tokens/s"),
         Readout("grad norm", said(newest("grad_norm"), "{:.3g}".format), "", "grad"),
         Readout("learning rate", said(newest("lr"), "{:.2e}".format), f"muon {lr_muon:.2e}" if lr_muon else "", "lr"),
         Readout("step time", said(newest("step_time_s"), elapsed), ""),
         Readout("MFU", said(newest("mfu"), "{:.1%}".format), "", "MFU"),
-        Readout("packing", said(newest("packing_utilization"), "{:.1%}".format), "of positions"),
+        Readout("packing efficiency", said(newest("packing_utilization"), "{:.1%}".format)),
         Readout("tokens seen", count(view.tokens_seen) if view.tokens_seen else MISSING, "", "tokens"),
         Readout("parameters", count(view.started.parameters) if view.started else MISSING, ""),
         Readout("compile", said(view.compiled.seconds if view.compiled else None, elapsed), _cached(snapshot)),
     ]
 
 
-def loss_now(snapshot: RunSnapshot) -> float | None:
+def loss_digits(value: float) -> str:
+    """A loss in nine cells at most."""
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
+
+
+def smoothed_now(snapshot: RunSnapshot) -> float | None:
     """The newest smoothed loss; None without rows."""
     values = snapshot.smoothed
     return float(values[-1]) if len(values) else None
@@ -81,8 +90,9 @@ class Tiles(TextPanel):
     def text(self, snapshot: RunSnapshot, width: int) -> Content:
         lines = []
         for one in readouts(snapshot):
-            value = Content.assemble((f"{one.label:<14}", "$muted"), (f"{one.value:>9}", one.style))
-            note = f"  {one.note}" if one.note and width >= 25 + len(one.note) else ""
+            # The longest label and the longest value meet in no line.
+            value = Content.assemble((one.label, "$muted"), (f"{one.value:>{NUMBER_ENDS - len(one.label)}}", one.style))
+            note = f"  {one.note}" if one.note and width >= NUMBER_ENDS + 2 + len(one.note) else ""
             lines.append(value + Content.styled(note, "$muted"))
         return Content("\n").join(lines)
 
@@ -103,4 +113,5 @@ class TileStrip(Static):
             gap = 2 if line.plain else 0
             if line.cell_length + gap + part.cell_length <= self.size.width - 2:
                 line = line + " " * gap + part
-        set_text(self, line)
+        has_numbers = len(snapshot.view.rows) or len(snapshot.view.evals)
+        set_text(self, line if has_numbers else Content.styled("no numbers yet", "$muted"))
