@@ -35,6 +35,7 @@ from chomp_tui.screens.run.log_view import LogPanel, LogView
 from chomp_tui.screens.run.loss_placeholder import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.memory import MemoryPanel
 from chomp_tui.screens.run.panel import TextPanel
+from chomp_tui.screens.run.reporting import ReportKey
 from chomp_tui.screens.run.steering import Steering, SteeringKeys
 from chomp_tui.screens.run.tab_strip import TabStrip
 from chomp_tui.screens.run.tiles import Tiles, TileStrip
@@ -48,7 +49,7 @@ TICK_SECONDS, SLACK_SECONDS = 1.0, 0.4
 SETTINGS_DELAY_SECONDS = 0.5
 
 
-class RunScreen(SteeringKeys, ConsoleScreen):
+class RunScreen(SteeringKeys, ReportKey, ConsoleScreen):
     """Watch and steer one run."""
 
     MODE = "run"
