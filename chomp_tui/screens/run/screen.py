@@ -35,7 +35,7 @@ from chomp_tui.screens.run.log_view import LogPanel, LogView
 from chomp_tui.screens.run.loss_placeholder import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.memory import MemoryPanel
 from chomp_tui.screens.run.panel import TextPanel
-from chomp_tui.screens.run.reporting import ReportKey
+from chomp_tui.screens.run.reporting import ask_report
 from chomp_tui.screens.run.steering import Steering, SteeringKeys
 from chomp_tui.screens.run.tab_strip import TabStrip
 from chomp_tui.screens.run.tiles import Tiles, TileStrip
@@ -49,7 +49,7 @@ TICK_SECONDS, SLACK_SECONDS = 1.0, 0.4
 SETTINGS_DELAY_SECONDS = 0.5
 
 
-class RunScreen(SteeringKeys, ReportKey, ConsoleScreen):
+class RunScreen(SteeringKeys, ConsoleScreen):
     """Watch and steer one run."""
 
     MODE = "run"
@@ -315,6 +315,10 @@ class RunScreen(SteeringKeys, ReportKey, ConsoleScreen):
             self.chomp.notify(f"{self._path.name} has no checkpoint to resume from", severity="warning")
         else:
             self.chomp.show_checkpoints(self._path)
+
+    def action_report(self) -> None:
+        """Ask where to write a report, then write it."""
+        ask_report(self, self.snapshot())
 
     def sent(self, *, is_written: bool) -> None:
         """A command was written, or could not be."""
