@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from functools import partial
 from importlib import import_module
@@ -17,8 +18,10 @@ from textual.drivers.linux_driver import LinuxDriver
 
 from chomp.record.formatting import sanitize
 from chomp_tui import keys, theme
+from chomp_tui.platform.background import start_thread
 from chomp_tui.platform.driver import ConsoleDriver
 from chomp_tui.platform.key_queue import KeyQueue, Typed
+from chomp_tui.platform.screenshot import aligned, to_png
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import save_settings
 from chomp_tui.state import ConsoleState, StartView
@@ -267,12 +270,27 @@ class ChompApp(App[None]):
         """Switch between dark and light."""
         self.theme = theme.opposite(dark=self.current_theme.dark)
 
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        return aligned(super().export_screenshot(title=title, simplify=simplify))
+
     def action_save_screenshot(self) -> None:
-        """Write the screen as SVG into the current folder."""
+        """Write the screen as SVG into the current folder, and as PNG where a converter is installed."""
         try:
-            self.notify(f"screenshot: {self.save_screenshot()}")
+            svg = Path(self.save_screenshot())
         except OSError as error:
             self.notify(f"the screenshot {error.filename} cannot be written: {error.strerror}", severity="error")
+            return
+        start_thread(partial(self._convert_screenshot, svg), "screenshot")
+
+    def _convert_screenshot(self, svg: Path) -> None:
+        try:
+            png = to_png(svg)
+            said = f"screenshot: {svg}" + (f" and {png.name}" if png else " (PNG needs rsvg-convert or resvg)")
+        except OSError as error:
+            said = f"screenshot: {svg}; no PNG: {error}"
+        # A console that is closing has no loop to call.
+        with contextlib.suppress(RuntimeError):
+            self.call_from_thread(self.notify, said)
 
     def _remember_theme(self, changed: object) -> None:
         settings = self.state.settings

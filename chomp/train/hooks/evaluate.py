@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from chomp.record import formatting
 from chomp.record.commands import Command
 from chomp.record.events import Evaluated
 from chomp.train.control import run_interruptible
@@ -39,7 +40,7 @@ class EvaluateHook(Hook):
         if self._session.saves:
             # A scheduled evaluation comes before the save of its step.
             self._session.store.note_evaluation(trainer.progress.step, result.loss, result.bpb)
-        return f"evaluated at step {trainer.progress.step}: loss {result.loss:.4f}"
+        return f"evaluated at step {trainer.progress.step}: loss {formatting.loss(result.loss)}"
 
     def on_rollback(self, trainer: Trainer) -> None:
         self._scheduled = None

@@ -23,7 +23,7 @@ from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.run import charts
 from chomp_tui.screens.run.alert_bar import AlertBar, AlertList
 from chomp_tui.screens.run.chart_set import ChartSet
-from chomp_tui.screens.run.charts import SMOOTHINGS, X_AXES, SmoothedLoss
+from chomp_tui.screens.run.charts import SMOOTHINGS, SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import Dashboard
 from chomp_tui.screens.run.dashboard_layout import TITLES
@@ -40,7 +40,7 @@ from chomp_tui.screens.run.steering import Steering, SteeringKeys
 from chomp_tui.screens.run.tab_strip import TabStrip
 from chomp_tui.screens.run.tiles import Tiles, TileStrip
 from chomp_tui.screens.run.time_budget import BudgetPanel
-from chomp_tui.settings import SettingsSaver
+from chomp_tui.settings import X_AXES, SettingsSaver
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.samples import SamplesPanel
 
@@ -111,7 +111,7 @@ class RunScreen(SteeringKeys, ConsoleScreen):
             NoticePanel(id="notice"),
             TileStrip(id="strip"),
             TabStrip(id="tabs"),
-            *(LineChart(chart.title, unit=chart.unit, id=chart.name) for chart in charts.CHARTS),
+            *(LineChart(chart.title, unit=chart.unit, shown=chart.shown, id=chart.name) for chart in charts.CHARTS),
             SamplesPanel(id="samples"),
             LogPanel(id="log"),
             RunCheckpoints(id="checkpoints"),
@@ -179,6 +179,7 @@ class RunScreen(SteeringKeys, ConsoleScreen):
             smoothed=self._smoothed.of(update.view.rows, settings.smoothing),
             smoothing=settings.smoothing,
             x_axis=settings.x_axis,
+            cross=self.charts.cross,
             log_end=log_end,
             launched_at=follower.launched_at,
         )
@@ -358,18 +359,30 @@ class RunScreen(SteeringKeys, ConsoleScreen):
 
     def action_zoom_in(self) -> None:
         """Show a shorter range in all charts."""
-        for chart in self.charts.all:
-            chart.zoom_in()
+        self.charts.move(LineChart.zoom_in)
 
     def action_zoom_out(self) -> None:
         """Show a longer range in all charts."""
-        for chart in self.charts.all:
-            chart.zoom_out()
+        self.charts.move(LineChart.zoom_out)
 
     def action_zoom_reset(self) -> None:
         """Show the whole run in all charts."""
-        for chart in self.charts.all:
-            chart.zoom_reset()
+        self.charts.move(LineChart.zoom_reset)
+
+    def action_pan(self, direction: int) -> None:
+        """Show earlier or later steps in all charts."""
+        self.charts.move(lambda chart: chart.pan(direction))
+
+    def action_all_values(self) -> None:
+        """Show all values in all charts, or clip extreme ones."""
+        self.charts.show_all_values()
+
+    def on_line_chart_window_moved(self, message: LineChart.WindowMoved) -> None:
+        self.charts.follow_window(message.chart)
+
+    def on_line_chart_cross_moved(self, message: LineChart.CrossMoved) -> None:
+        self.charts.follow_cross(message.chart)
+        self.redraw()
 
     def _settings_changed(self) -> None:
         self.charts.stale = True
