@@ -247,7 +247,8 @@ TABLE: tuple[Key, ...] = (
     Key("run", "filter", "slash", "Filter log", "Show only log lines that contain a text."),
     Key("run", "mark", "space", "Mark", "Mark the selected sample to compare it with others of the same prompt."),
     Key("run", "other_prompt", "o", "Prompt", "Show the samples of the next prompt."),
-    Key("run", "compare_samples", "v", "Compare", "Show the selected sample beside an earlier one, or alone again."),
+    Key("run", "compare_samples", "v", "Compare", "Show the selected sample beside an earlier one; again, all panels."),
+    Key("run", "report", "R", "Report", "Write a page about this run, to share."),
     Key("run", "resume", "r", "Resume", "Resume this run from a checkpoint after it has ended.", footer=True),
     *(
         Key(

@@ -80,7 +80,8 @@ class ConsoleCommands(Provider):
             if row.scope == "app" and row.action != "back":
                 yield Command(key, row.label, row.help, partial(self.app.run_action, f"app.{row.action}"))
             elif scope and row.scope == scope:
-                yield Command(key, row.label, row.help, partial(self.app.run_action, row.action, screen))
+                label = screen.label_of(row.action, row.label) if isinstance(screen, ConsoleScreen) else row.label
+                yield Command(key, label, row.help, partial(self.app.run_action, row.action, screen))
         for one in self.app.get_system_commands(screen):
             if one.title == "Theme":
                 yield Command("", one.title, one.help, one.callback)

@@ -37,6 +37,9 @@ class EvaluateHook(Hook):
         if not self._session.data.has_eval:
             return "there is no held-out text to evaluate on"
         result = self._evaluate(trainer)
+        if self._session.saves:
+            # A scheduled evaluation comes before the save of its step.
+            self._session.store.note_evaluation(trainer.progress.step, result.loss, result.bpb)
         return f"evaluated at step {trainer.progress.step}: loss {formatting.loss(result.loss)}"
 
     def on_rollback(self, trainer: Trainer) -> None:
