@@ -105,6 +105,9 @@ class Console(Protocol):
     def notify(self, message: str, *, severity: SeverityLevel = "information") -> None:
         """Show a passing message, literally."""
 
+    def go_to_setting(self, path: str) -> None:
+        """Show a setting in the form of the current configuration."""
+
     def call_attention(self, text: str) -> None:
         """Make the terminal call its user."""
 
