@@ -32,7 +32,7 @@ def show(state: ConsoleState, start_view: StartView) -> int:
     for line in live_lines(state.live):
         print(line)
     if error is not None:
-        print(f"chomp-tui: an error of its own closed it; runs go on. The traceback is in {keep_traceback(error)}")
+        print(f"chomp-tui: an error of its own closed it; runs continue. The traceback is in {keep_traceback(error)}")
         return 1
     return app.return_code or 0
 
@@ -57,7 +57,7 @@ def live_lines(live: Mapping[Path, int]) -> list[str]:
 
     program = command_name("chomp-tui")
     return [
-        f"{path} goes on training (pid {pid}). Watch it again: {program} attach {shlex.quote(str(path))}"
+        f"{path} is still training (pid {pid}). Watch it again: {program} attach {shlex.quote(str(path))}"
         for path, pid in live.items()
         if is_running(pid)
     ]

@@ -206,7 +206,7 @@ class FakeRun:
         phase: what a run without an end does now.
         nonfinite_at: rows, counted from 1, whose loss and gradient are not finite.
         hostile: whether texts are full of escape sequences, markup and very long lines.
-        device_memory: whether the device tells what it uses.
+        device_memory: whether the device reports its memory.
         terms: names of the objective's terms beside the loss.
     """
 

@@ -17,7 +17,7 @@ class Split:
     """A micro-batch that was compiled.
 
     Attributes:
-        batch_size: rows in it.
+        batch_size: sequences in it.
         grad_accum: so many of them are a step; their product is the configuration's.
         memory: bytes of the compiled step, None where XLA could not compile it.
     """

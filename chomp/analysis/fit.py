@@ -172,7 +172,9 @@ class Search:
         """Why this way cannot fit, by what others have shown."""
         for trial in self.trials:
             if trial.too_large and _needs_no_more(trial.variant, variant):
-                return f"needs more than a micro-batch of {plural(trial.variant.batch_size, 'row')} that did not fit"
+                return (
+                    f"needs more than a micro-batch of {plural(trial.variant.batch_size, 'sequence')} that did not fit"
+                )
         way, limit = (variant.policy, variant.head_chunk), self.device.get("memory")
         known, factor = (
             (self._totals[way], 1.0) if way in self._totals else (self._estimates.get(way), self._factor or 1.0)

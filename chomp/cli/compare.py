@@ -1,85 +1,114 @@
-"""`chomp probe --compare`."""
+"""`chomp compare`."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 
-from chomp.cli.engine import BEFORE_IMPORT
-from chomp.device import apply, probe_gpus, recommended_environment, require_xla_flags
-from chomp.device.comparison import Comparison, Side, comparison_file, save_comparison
-from chomp.errors import ConfigError, DeviceError
-from chomp.record.formatting import one_line
+from chomp.cli.options import PATH
+from chomp.cli.runs import row_of
+from chomp.record.codec import jsonable
+from chomp.record.comparison import Comparison, Window, binned_losses, common_edges, compare, setting_text
+from chomp.record.formatting import decimal, duration
+from chomp.record.run_record import X_AXES, RunRecord, load_record
+from chomp.record.same_batches import origin_of
 
-WORDS = {"before": "without", "after": "with"}
+PARTS = 8
+CELLS = 40
 
 
-def compare(path: Path, overrides: Sequence[str], chosen: Sequence[str], seconds: float, *, as_json: bool) -> None:
-    """Measure the step of a configuration without and with variables, print it, and keep the result.
+@click.command("compare")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
+@click.option("--x", "axis", type=click.Choice(X_AXES), default="step", show_default=True, help="Losses at equal x.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(runs: tuple[Path, ...], axis: str, as_json: bool) -> None:
+    """Compare two or more runs: the settings that differ, the results, and the losses at equal steps.
 
-    Args:
-        chosen: `NAME=VALUE` texts; without any, the recommended variables.
-
-    Raises:
-        ChompError: there is nothing to compare, or neither environment could be measured.
+    Of two runs that read the same batches, such as a fork and its parent, also the difference of their losses step by
+    step, with a noise band. One RUN that is a fork is compared with its parent.
     """
-    from chomp.analysis.environments import better, measure
-    from chomp.config.load import load_config
-
-    loaded = load_config(path, overrides)
-    before = {**BEFORE_IMPORT, **os.environ}
-    after = with_variables(before, chosen)
-    variables = {name: value for name, value in after.items() if before.get(name) != value}
-    if not variables:
-        raise ConfigError(
-            "there is nothing to compare: the GPUs of this machine need no variables beside yours; "
-            "name some with --set NAME=VALUE"
-        )
-    for environ in (before, after):
-        require_xla_flags(environ)
-    if not as_json:
-        click.echo("\n".join(one_line(f"with: {name}={value}") for name, value in variables.items()))
-    sides: dict[str, Side] = {}
-    device = "unknown device"
-    with contextlib.closing(measure(loaded.config, {"before": before, "after": after}, seconds)) as turns:
-        for name, side, facts in turns:
-            device = facts.get("name", device)
-            sides[name] = better(sides.get(name), side)
-            if not as_json:
-                click.echo(f"{WORDS[name]:<8} {one_line(side.words)}")
-    found = Comparison(round(time.time(), 3), device, str(path), variables, sides["before"], sides["after"])
-    if found.before.tokens_per_second is None and found.after.tokens_per_second is None:
-        raise DeviceError(f"nothing was measured: {found.words}")
-    click.echo(json.dumps({**asdict(found), "gain": found.gain}) if as_json else one_line(f"{device}: {found.words}"))
-    _keep(found)
+    records = [load_record(path) for path in runs]
+    if len(records) == 1:
+        records = _with_origin(records[0])
+    found = compare(records)
+    curves = _curves(records, axis)
+    click.echo(json.dumps(jsonable(_as_json(found, axis, curves)), indent=1) if as_json else _text(found, axis, curves))
 
 
-def with_variables(environ: Mapping[str, str], chosen: Sequence[str]) -> dict[str, str]:
-    """A copy of the environment with the chosen variables, or with all recommended ones."""
-    if not chosen:
-        return apply(environ, recommended_environment(probe_gpus(), environ), recommended=True)
-    after = dict(environ)
-    for text in chosen:
-        name, equals, value = text.partition("=")
-        if not name or not equals or "\0" in text:
-            raise ConfigError(f"--set {text}: write NAME=VALUE, e.g. --set XLA_CLIENT_MEM_FRACTION=0.9")
-        after[name] = value
-    return after
+def _with_origin(record: RunRecord) -> list[RunRecord]:
+    origin = origin_of(record.run)
+    if origin is None:
+        raise click.UsageError(f"{record.name} has no parent to compare with; name two runs or more")
+    return [load_record(origin), record]
 
 
-def _keep(found: Comparison) -> None:
-    path = comparison_file()
-    if path is None:
-        return
-    try:
-        save_comparison(found, path)
-    except OSError as error:
-        way_out = "set XDG_STATE_HOME to a folder that you may write to"
-        click.echo(f"warning: the result was not kept: {path}: {error.strerror}; {way_out}", err=True)
+def _curves(records: Sequence[RunRecord], axis: str) -> tuple[np.ndarray, list[np.ndarray]] | None:
+    """Ends of equal parts of x, and the mean loss of each run in each part."""
+    edges = common_edges(records, axis, PARTS)
+    return None if edges is None else (edges[1:], [binned_losses(one, axis, edges) for one in records])
+
+
+def _as_json(found: Comparison, axis: str, curves: tuple[np.ndarray, list[np.ndarray]] | None) -> dict[str, Any]:
+    paired = found.paired
+    return {
+        "runs": [row_of(one.summary) for one in found.runs],
+        "differences": [{"setting": one.path, "values": list(one.values)} for one in found.differences],
+        "results": [{"name": one.name, "values": list(one.values), "best": one.best} for one in found.results],
+        "curves": curves and {"x": axis, "at": curves[0].tolist(), "loss": [losses.tolist() for losses in curves[1]]},
+        "batches": found.batches
+        and {
+            "same": found.batches.holds,
+            "why": found.batches.why,
+            "after_step": found.batches.after,
+            "until_step": found.batches.until,
+        },
+        "paired": paired
+        and {
+            "verdict": paired.verdict,
+            "rows": len(paired.steps),
+            "newest": paired.newest and _window(paired.newest),
+            "windows": [_window(one) for one in paired.windows],
+        },
+    }
+
+
+def _window(window: Window) -> dict[str, Any]:
+    mean = window.mean
+    return {"first_step": window.first, "last_step": window.last, "mean": mean.value, "half_width": mean.half_width}
+
+
+def _text(found: Comparison, axis: str, curves: tuple[np.ndarray, list[np.ndarray]] | None) -> str:
+    settings = [[one.path, *map(setting_text, one.values)] for one in found.differences]
+    results = [[one.name, *one.texts] for one in found.results]
+    blocks = [_table("setting", found, settings) if settings else "no setting differs"]
+    blocks.append(_table("result", found, results))
+    if curves is None:
+        blocks.append(f"there are no losses at equal {axis}: a run does not say its {axis}")
+    else:
+        losses = [
+            [_x_text(axis, at), *("–" if np.isnan(one[place]) else decimal(one[place]) for one in curves[1])]
+            for place, at in enumerate(curves[0])
+        ]
+        blocks.append(_table(f"mean train loss up to {axis}", found, losses))
+    if found.batches is not None:
+        blocks += [found.batches.why, *([found.paired.verdict] if found.paired else [])]
+    return "\n\n".join(blocks)
+
+
+def _x_text(axis: str, at: float) -> str:
+    if axis == "time":
+        return duration(at)
+    return f"{at:.3g}" if axis == "flops" else f"{at:,.0f}"
+
+
+def _table(title: str, found: Comparison, rows: Sequence[Sequence[str]]) -> str:
+    """Lines with a column for each run; a long value loses its end."""
+    lines = [[title, *(one.name for one in found.runs)], *rows]
+    cut = [[text if len(text) <= CELLS else f"{text[: CELLS - 1]}…" for text in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cut)

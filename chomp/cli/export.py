@@ -29,7 +29,7 @@ _ONE_FORMAT = (
     help="Dtype of the weights; default: as in the checkpoint. q8_0 is for gguf only.",
 )
 @click.option(
-    "--seq-len", type=click.IntRange(1, 2**31 - 1), help="Tokens per row (stablehlo); default: as in training."
+    "--seq-len", type=click.IntRange(1, 2**31 - 1), help="Tokens per sequence (stablehlo); default: as in training."
 )
 @click.option("--no-measure", is_flag=True, help="int8: do not score the held-out text before and after.")
 @click.option("--list", "only_list", is_flag=True, help="List possible formats, and why others are not possible.")

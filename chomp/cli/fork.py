@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from chomp.cli.notes import checked_change, notes_options
 from chomp.cli.options import PATH
 from chomp.errors import CheckpointError, ConfigError, command_name
 from chomp.record.fork import fork_run
 from chomp.record.formatting import sanitize
 from chomp.record.manifest import list_checkpoints, newest_good
+from chomp.record.notes import change_notes
 from chomp.record.rundir import RunDir, is_step, open_run
 
 
@@ -18,11 +20,17 @@ from chomp.record.rundir import RunDir, is_step, open_run
 @click.argument("run", type=PATH)
 @click.argument("new", metavar="NEW_DIR", type=PATH)
 @click.option("--step", default="latest", show_default=True, metavar="STEP|latest", help="The checkpoint to fork from.")
-def command(run: Path, new: Path, step: str) -> None:
-    """Create the run NEW_DIR from a checkpoint of RUN; RUN does not change."""
+@notes_options
+def command(run: Path, new: Path, step: str, name: str | None, note: str | None, tags: tuple[str, ...]) -> None:
+    """Create the run NEW_DIR from a checkpoint of RUN; RUN does not change.
+
+    NEW_DIR gets the tags of RUN and those of --tag, but not its name and note.
+    """
+    change = checked_change(name, note, tags)
     origin = open_run(run)
     chosen = _newest_good(origin) if step == "latest" else _parse(step)
     forked = fork_run(origin, chosen, new)
+    change_notes(forked, change)
     place = sanitize(str(forked.path))
     click.echo(f"{place} starts from step {chosen} of {sanitize(str(run))}")
     click.echo(f"train it with: {command_name()} train --run-dir {place} --resume {chosen}")

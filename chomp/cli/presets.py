@@ -20,8 +20,8 @@ IDS = click.IntRange(1, MOST)
 @click.command("presets")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--vocab-size", type=IDS, help="Vocabulary size of the tokenizer; default: that of the published model.")
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Rows per micro-batch.")
-@click.option("--seq-len", default=512, show_default=True, type=click.IntRange(8), help="Tokens per row.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Sequences per micro-batch.")
+@click.option("--seq-len", default=512, show_default=True, type=click.IntRange(8), help="Tokens per sequence.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list, with the memory by part.")
 def command(names: tuple[str, ...], vocab_size: int | None, batch_size: int, seq_len: int, as_json: bool) -> None:
     """List the presets of `model.preset`, or those named, with their parameters and predicted memory.
@@ -34,6 +34,7 @@ def command(names: tuple[str, ...], vocab_size: int | None, batch_size: int, seq
     """
     from chomp.cli.engine import prepare_environment
     from chomp.config.presets import MODEL_PRESETS, preset_named
+    from chomp.record.formatting import plural
 
     chosen = []
     for name in names:
@@ -55,8 +56,7 @@ def command(names: tuple[str, ...], vocab_size: int | None, batch_size: int, seq
         notes += _notes(row)
     for note in notes:
         click.echo(note)
-    rows_said = "1 row" if batch_size == 1 else f"{batch_size} rows"
-    click.echo(f"memory: with the activations of {rows_said} of {seq_len} tokens, estimated")
+    click.echo(f"memory: with the activations of {plural(batch_size, 'sequence')} of {seq_len} tokens, estimated")
 
 
 def preset_rows(

@@ -55,7 +55,7 @@ def command(
 ) -> None:
     """Show the GPUs of this machine, the installed CUDA packages, and the environment a run needs on them."""
     if config is not None:
-        from chomp.cli.compare import compare
+        from chomp.cli.compare_environments import compare
 
         compare(config, overrides, chosen, seconds, as_json=as_json)
         return

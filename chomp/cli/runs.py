@@ -4,56 +4,103 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from chomp.cli.endings import complain
-from chomp.cli.options import PATH
+from chomp.cli.options import PATH, TEXT
 from chomp.errors import command_name
-from chomp.record.formatting import duration, sanitize
+from chomp.record.formatting import decimal, duration, one_line, plural, sanitize
 from chomp.record.rundir import list_runs
+from chomp.record.selection import cell_text, parse_filter, require_key, sorted_runs, value_of
 from chomp.record.summary import RunSummary, summarize
 
 
 @click.command("runs")
 @click.argument("folder", required=False, default="runs", type=PATH)
+@click.option(
+    "--where",
+    "where",
+    multiple=True,
+    type=TEXT,
+    metavar="EXPRESSION",
+    help="Only runs for which it holds, e.g. 'optim.lr>1e-3 state=crashed tag=base'; may be repeated.",
+)
+@click.option("--sort", type=TEXT, metavar="KEY", help="Order by a key, e.g. eval: the best, newest or least first.")
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option("--columns", type=TEXT, metavar="KEY,KEY…", help="Print these as a table, e.g. name,optim.lr,eval,bpb.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-def command(folder: Path, as_json: bool) -> None:
-    """List the runs in FOLDER (default: runs), newest first."""
+def command(
+    folder: Path, where: tuple[str, ...], sort: str | None, reverse: bool, columns: str | None, as_json: bool
+) -> None:
+    """List the runs in FOLDER (default: runs), newest first.
+
+    A KEY is a setting such as optim.lr, a number of metrics.jsonl such as grad_norm, or one of name, label, note, tag,
+    state, reason, step, steps, tokens, loss, eval (the best evaluation's loss), bpb, eval_step, last_eval, time,
+    started, parameters, checkpoints, attempts, parent, device.
+    """
     runs, unreadable = _read(list_runs(folder))
-    _print(runs, folder, as_json=as_json, says_none=not unreadable)
+    chosen = parse_filter(" ".join(where), runs, plain_words=False)
+    keys = [require_key(key.strip(), runs) for key in columns.split(",")] if columns is not None else []
+    shown_runs = [run for run in runs if chosen.holds(run)]
+    if sort is not None:
+        shown_runs = sorted_runs(shown_runs, require_key(sort, runs), reverse=reverse)
+    elif reverse:
+        shown_runs.reverse()
+    if as_json:
+        click.echo(json.dumps([_as_json(run, keys) for run in shown_runs], indent=1))
+    elif shown_runs:
+        click.echo(_table(shown_runs, keys) if keys else "\n".join(_lines(shown_runs)))
+    elif runs:
+        place = sanitize(str(folder))
+        click.echo(f"none of {plural(len(runs), 'run')} in {place} is chosen by {one_line(' '.join(where))}")
+    elif not unreadable:
+        start = f"{command_name()} train configs/quickstart.yaml"
+        click.echo(f"no runs in {sanitize(str(folder))}; start one with: {start}")
     for error in unreadable[:-1]:
         complain(f"{error.filename}: {error.strerror}")
     if unreadable:
         raise unreadable[-1]
 
 
-def _print(runs: list[RunSummary], folder: Path, *, as_json: bool, says_none: bool) -> None:
-    rows = [row_of(found) for found in runs]
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    if not rows and says_none:
-        click.echo(
-            f"no runs in {sanitize(str(folder))}; start one with: {command_name()} train configs/quickstart.yaml"
-        )
-    if not rows:
-        return
-    names = [sanitize(row["name"]) for row in rows]
+def _as_json(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:
+    row = row_of(run)
+    return {**row, "columns": {key: value_of(run, key) for key in keys}} if keys else row
+
+
+def _table(runs: Sequence[RunSummary], keys: Sequence[str]) -> str:
+    """A line for each run, below the names of the columns."""
+    lines = [list(keys), *([cell_text(run, key) or "-" for key in keys] for run in runs)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _lines(runs: Sequence[RunSummary]) -> Iterator[str]:
+    names = [" ".join([sanitize(run.name), *(f"#{tag}" for tag in run.notes.tags)]) for run in runs]
     width = max(map(len, names))
-    states = max(9, *(len(found.status.word) for found in runs))
-    for name, found, row in zip(names, runs, rows, strict=True):
-        total = row["total_steps"] if row["total_steps"] is not None else "?"
-        last_loss = "" if row["loss"] is None else f"loss {row['loss']:.4f}"
-        has_reason = found.status.reason and (found.status.tone == "bad" or found.status.state == "running")
-        why = f"  {sanitize(found.status.reason)}" if has_reason else ""
-        fork = f"  fork of {sanitize(found.origin.run)} step {found.origin.step}" if found.origin else ""
-        click.echo(
-            f"{name:<{width}}  {found.status.word:<{states}}  step {row['step']}/{total}  {last_loss:<11}  "
-            f"{len(row['checkpoints'])} checkpoints  {duration(row['age_seconds'])} ago{why}{fork}"
+    states = max(9, *(len(run.status.word) for run in runs))
+    for name, run in zip(names, runs, strict=True):
+        total = run.total_steps if run.total_steps is not None else "?"
+        last_loss = "" if run.loss is None else f"loss {decimal(run.loss)}"
+        has_reason = run.status.reason and (run.status.tone == "bad" or run.status.state == "running")
+        why = f"  {sanitize(run.status.reason)}" if has_reason else ""
+        fork = f"  fork of {sanitize(run.origin.run)} step {run.origin.step}" if run.origin else ""
+        label = f"  {run.notes.name}" if run.notes.name else ""
+        yield (
+            f"{name:<{width}}  {run.status.word:<{states}}  step {run.step}/{total}  {last_loss:<11}{_best(run)}  "
+            f"{len(run.checkpoints)} checkpoints  {duration(run.age_seconds(time.time()))} ago{why}{fork}{label}"
         )
+
+
+def _best(run: RunSummary) -> str:
+    """The best evaluation."""
+    if run.best is None:
+        return ""
+    bits = f" ({decimal(run.best.bpb, 3)} bits/byte)" if run.best.bpb is not None else ""
+    return f"  best eval {decimal(run.best.loss)}{bits} at step {run.best.step}"
 
 
 def _read(paths: list[Path]) -> tuple[list[RunSummary], list[OSError]]:
@@ -72,6 +119,9 @@ def row_of(found: RunSummary) -> dict[str, Any]:
     """One run as `--json` prints it."""
     return {
         "name": found.name,
+        "label": found.notes.name or None,
+        "note": found.notes.note or None,
+        "tags": list(found.notes.tags),
         "path": str(found.path),
         "state": found.status.state,
         "status": found.status.word,
@@ -80,6 +130,10 @@ def row_of(found: RunSummary) -> dict[str, Any]:
         "total_steps": found.total_steps,
         "loss": found.loss,
         "eval_loss": found.eval_loss,
+        "best_eval_loss": found.best.loss if found.best else None,
+        "best_eval_step": found.best.step if found.best else None,
+        "best_bpb": found.best.bpb if found.best else None,
+        "tokens_seen": found.tokens_seen,
         "age_seconds": round(found.age_seconds(time.time()), 1),
         "pid": found.pid,
         "checkpoints": list(found.checkpoints),

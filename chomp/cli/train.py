@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from chomp.cli.habits import TrainCommand, accepts_trainer_options, meant_overrides
+from chomp.cli.notes import checked_change, notes_options
 from chomp.cli.options import PATH, PATH_TEXT
 from chomp.errors import ConfigError, RunDirError
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--accept", multiple=True, metavar="KEY", help="Resume although this setting differs from the checkpoint's."
 )
+@notes_options
 @click.option("--dry-run", is_flag=True, help="Build everything, compile, train one step, write nothing.")
 @accepts_trainer_options
 def command(
@@ -44,6 +47,9 @@ def command(
     resume: str,
     accept: tuple[str, ...],
     dry_run: bool,
+    name: str | None,
+    note: str | None,
+    tags: tuple[str, ...],
 ) -> int:
     """Train CONFIG, or resume the run in --run-dir (CONFIG may then be left out).
 
@@ -52,9 +58,12 @@ def command(
     """
     from chomp.cli.engine import leave_on_signals, prepare_environment
     from chomp.cli.loading import load_for_training
+    from chomp.config.compat import require_known
+    from chomp.record.lock import process_age_seconds
     from chomp.record.manifest import parse_resume
 
     leave_on_signals()
+    notes = checked_change(name, note, tags)
     if config is not None and config_option is not None:
         raise ConfigError(f"two configurations given, {config} and {config_option}; pass only one")
     chosen = config or config_option
@@ -72,11 +81,19 @@ def command(
     prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
 
     from chomp.train.loop import run_training
-    from chomp.train.request import RunRequest, require_known
+    from chomp.train.request import RunRequest
 
     require_known(accept)
     return run_training(
-        RunRequest(loaded=loaded, run_dir=run_dir, resume=chosen_resume, accept=accept, dry_run=dry_run)
+        RunRequest(
+            loaded=loaded,
+            run_dir=run_dir,
+            resume=chosen_resume,
+            accept=accept,
+            dry_run=dry_run,
+            notes=notes,
+            began=time.monotonic() - process_age_seconds(),
+        )
     )
 
 

@@ -51,7 +51,7 @@ class Gpu:
         utilisation_percent: share of the last sample period in which a kernel ran.
         mig: whether the GPU is split into MIG instances; None where it cannot be.
         processes: None where the driver does not list them, () when there are none.
-        desktop: whether the GPU drives a display or a process draws with it; None where the driver does not tell.
+        desktop: whether the GPU drives a display or a process draws with it; None where the driver does not report it.
         unavailable: field name -> why it is None.
     """
 

@@ -39,7 +39,7 @@ class FlagRule:
     old_name: str | None = None
 
     def applies(self, gpus: Sequence[Gpu]) -> bool:
-        """Whether a run on these GPUs meets the rule; False where the driver does not tell."""
+        """Whether a run on these GPUs meets the rule; False where the driver does not report that."""
         kind = [gpu for gpu in gpus if self._has_capability(gpu)]
         if self.desktop is False:
             # The variable holds for all GPUs of a run.

@@ -25,7 +25,7 @@ _CAPABILITY = re.compile(r"(\d+)\.(\d+)")
 
 @dataclass(frozen=True)
 class Card:
-    """One GPU: its name and compute capability; the latter is None where the driver does not tell it."""
+    """One GPU: its name and compute capability; the latter is None where the driver does not report it."""
 
     name: str
     capability: tuple[int, int] | None
@@ -93,7 +93,7 @@ def choose(driver: str | None, cards: Sequence[Card]) -> Choice:
 def obstacle_to(wheels: WheelSet, driver: str | None, cards: Iterable[Card]) -> str | None:
     """Why the driver or a card cannot run the wheels, or None."""
     if driver is None or not _VERSION.match(driver):
-        return f"NVIDIA's driver does not tell its version, and the CUDA {wheels.cuda} wheels need {wheels.driver}"
+        return f"NVIDIA's driver does not report its version, and the CUDA {wheels.cuda} wheels need {wheels.driver}"
     if int(driver.partition(".")[0]) < wheels.driver:
         return f"NVIDIA driver {driver} is older than {wheels.driver}, which the CUDA {wheels.cuda} wheels need"
     return _card_too_old(wheels, cards)

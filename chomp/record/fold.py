@@ -14,6 +14,7 @@ from chomp.record.run_view import CATEGORY_OF_PHASE, EVAL_COLUMNS, JOBS, Checkpo
 
 # The newest of each are kept.
 MOST_SAMPLES = 500
+MOST_OPENED = 20
 MOST_WARNINGS = 200
 MOST_NONFINITE = 200
 MOST_ANSWERS = 100
@@ -128,9 +129,11 @@ class Folding:
             # A new engine's first event: the phase before it lasted until its own engine's last event or row.
             known = [t for t in (fields["last_t"], event.last_row_t) if t is not None]
             self._close_phase(max(known, default=None))
-            fields["opening"], fields["refused"] = event, None
+            fields["opening"], fields["refused"], fields["opened"] = event, None, ()
         else:
             self._close_phase(event.t)
+        if not any(one.name == "train" for one in fields["opened"]):
+            fields["opened"] = (*fields["opened"], event)[-MOST_OPENED:]
         fields["phase"] = event
         fields["is_paused"] = event.name == "paused" or (fields["is_paused"] and event.name in JOBS)
         fields["step"] = max(fields["step"], event.step)

@@ -23,6 +23,7 @@ from chomp.record.manifest import (
     read_info,
     verify,
 )
+from chomp.record.notes import Notes, read_notes, write_notes
 from chomp.record.origin import Origin, write_origin
 from chomp.record.rundir import RunDir, fsync_folder, named_run, open_run, write_whole
 
@@ -85,6 +86,10 @@ def _build(run: RunDir, info: CheckpointInfo, building: Path) -> None:
         new.program.mkdir()
         for file in run.program.glob("[!.]*"):
             _link_or_copy(file, new.program / file.name)
+    tags = read_notes(run).tags
+    if tags:
+        # They say what a run belongs to, and so does a fork; name and note are of one run.
+        write_notes(new, Notes(tags=tags))
     _copy_rows(run.metrics, new.metrics, info.step)
     _copy_rows(run.samples, new.samples, info.step)
     digest = hashlib.sha256((copy / MANIFEST).read_bytes()).hexdigest()

@@ -45,6 +45,7 @@ class RunView:
         forked_at: step at which the first attempt began, which is beyond 0 in a fork: rows up to it are its origin's.
         phase: what the engine does now; None before its first event and after its last.
         is_paused: whether the engine waits for `resume`, even if it evaluates, samples or saves meanwhile.
+        opened: the phases of the newest attempt up to its first step, in order.
         opening: an attempt that reads its data and has not begun yet: it may be refused, and the run stays as it was.
         refused: the end of an attempt that never began, if it is the newest event of a run that has begun.
         samples, warnings, nonfinite, rollbacks, answers: the newest of each; the counts are of all.
@@ -62,6 +63,7 @@ class RunView:
     forked_at: int = 0
     phase: ev.Phase | None = None
     is_paused: bool = False
+    opened: tuple[ev.Phase, ...] = ()
     opening: ev.Phase | None = None
     refused: ev.RunEnded | None = None
     compiled: ev.Compiled | None = None

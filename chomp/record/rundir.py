@@ -79,6 +79,10 @@ class RunDir:
     def origin(self) -> Path:
         return self.path / "origin.json"
 
+    @property
+    def notes(self) -> Path:
+        return self.path / "notes.yaml"
+
     def holds_run(self) -> bool:
         """Whether an engine has ever started here."""
         return self.events.exists() or self.is_started()

@@ -14,9 +14,13 @@ from chomp.record.rundir import RunDir
 
 Tone = Literal["live", "good", "warn", "bad", "idle"]
 
+PAUSED = "p in the run view resumes"
 COPIED = "a copy: the engine still runs in the original directory"
 GONE = "the engine ended without a last event: killed, or the machine went down"
 MISSING = "there is no directory at this path: it was renamed, moved or removed"
+
+# How the reason of a run begins that `train.max_seconds` ended.
+TIME_LIMIT = "time limit reached"
 
 # A live engine is called silent after so many seconds without an event, by its phase: reading a corpus and compiling a
 # large model take minutes and write no events.
@@ -141,7 +145,7 @@ def _alive(view: RunView, liveness: Liveness, now: float) -> Status:
         return Status("starting", "◐", "live", "starting engine (importing JAX)…", is_live=True)
     name = view.phase.name
     if name == "paused":
-        return Status("paused", "‖", "warn", "p in the run view resumes", is_live=True)
+        return Status("paused", "‖", "warn", PAUSED, is_live=True)
     silence = now - last_t
     if last_t and silence > patience_seconds(view):
         reason = f"the engine runs, but has written no event for {duration(silence)}"

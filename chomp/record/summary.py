@@ -6,13 +6,16 @@ has many, are read from the end of `metrics.jsonl` alone.
 
 from __future__ import annotations
 
-import contextlib
+import math
 import re
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from chomp.errors import ChompError
 from chomp.record.codec import decode
@@ -23,9 +26,10 @@ from chomp.record.formatting import device_name
 from chomp.record.json_text import parse_json
 from chomp.record.line_files import LineReader
 from chomp.record.manifest import checkpoint_steps
+from chomp.record.notes import Notes, read_notes
 from chomp.record.origin import Origin, read_origin
 from chomp.record.run_view import RunView, with_rows
-from chomp.record.rundir import RunDir, open_run
+from chomp.record.rundir import RunDir, named_run
 from chomp.record.status import RECENT_ROWS, Status, read_liveness, status
 from chomp.record.tail import last_rows, read_tail, thinned_losses
 
@@ -37,12 +41,28 @@ _SKIPPED = re.compile(rb'\{"v":\d+,"t":[\d.]+,"kind":"(step|sample)"')
 
 
 @dataclass(frozen=True)
+class BestEval:
+    """The evaluation of a run with the least loss.
+
+    Attributes:
+        loss: nats per token.
+        bpb: bits per UTF-8 byte; None where the tokenizer's bytes are not known.
+    """
+
+    step: int
+    loss: float
+    bpb: float | None = None
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """One run in a line.
 
     Attributes:
         loss: the newest training loss, nats per token.
         eval_loss: the newest evaluation's.
+        best: the best evaluation; of a fork, of its own evaluations.
+        tokens_seen: loss tokens up to `step`.
         last_t: Unix time of the newest event or row.
         started_t: Unix time of the newest attempt's start.
         pid: of the engine that runs on this machine.
@@ -50,6 +70,8 @@ class RunSummary:
         losses: training losses from the first to the last row, thinned out.
         sample: the newest sample, its prompt included.
         bytes: of all files, once they have been added up.
+        metrics: the numbers of the newest metrics row, by name.
+        settings: every setting of `config_resolved.json`, by dotted path; empty where it cannot be read.
     """
 
     name: str
@@ -59,6 +81,8 @@ class RunSummary:
     total_steps: int | None = None
     loss: float | None = None
     eval_loss: float | None = None
+    best: BestEval | None = None
+    tokens_seen: int = 0
     last_t: float = 0.0
     started_t: float = 0.0
     pid: int | None = None
@@ -70,6 +94,9 @@ class RunSummary:
     sample: str = ""
     origin: Origin | None = None
     bytes: int | None = None
+    notes: Notes = field(default_factory=Notes)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_live(self) -> bool:
@@ -91,26 +118,35 @@ class SummaryReader:
         self._events = RunView()
         self._row_line: bytes | None = None
         self._view = RunView()
-        self._metrics = RunDir(path).metrics
         self._stamps: tuple[Stamp, ...] = ()
+        self._settings_stamp: Stamp | tuple[()] = ()
+        self._named = RunDir(path)
+        self._settings: Mapping[str, Any] = {}
         self._details: dict[str, Any] = {}
+        self._last: RunSummary | None = None
 
     def read(self) -> RunSummary:
-        """The run as it is now.
+        """The run as it is now; the same object as before if nothing has changed.
 
         Raises:
             OSError: its event log cannot be read.
         """
         run = RunDir(self.path)
         # Taken before reading: what is added meanwhile is seen the next time.
-        stamps = tuple(map(stamp, (run.events, self._metrics, run.checkpoints, run.config_resolved, run.origin)))
+        files = (run.events, self._named.metrics, run.checkpoints, run.config_resolved, run.origin, run.notes)
+        stamps = tuple(map(stamp, files))
         if stamps != self._stamps:
             self._catch_up()
-            named = _named(run)
-            self._metrics = named.metrics
-            self._view = self._with_newest_rows()
-            self._details = _details(named)
+            self._learn_settings(run)
+            self._view, metrics = self._with_newest_rows()
+            self._details = {**_details(self._named), "metrics": metrics, "best": best_eval(self._view)}
             self._stamps = stamps
+        summary = self._summary(run)
+        if self._last is None or summary != self._last:
+            self._last = summary
+        return self._last
+
+    def _summary(self, run: RunDir) -> RunSummary:
         view, liveness = self._view, read_liveness(run)
         started, losses = view.started, self._details["losses"]
         return RunSummary(
@@ -121,14 +157,34 @@ class SummaryReader:
             total_steps=view.total_steps,
             loss=losses[-1] if losses else None,
             eval_loss=view.evals.last("loss"),
+            tokens_seen=view.tokens_seen,
             last_t=view.last_t or self.path.stat().st_mtime,
             started_t=started.t if started else 0.0,
             pid=liveness.pid,
             attempts=view.attempts,
             device=device_name(started.device) if started else "",
             parameters=(started.parameters or None) if started else None,
+            settings=self._settings,
             **self._details,
         )
+
+    def _learn_settings(self, run: RunDir) -> None:
+        """Read the settings again if their file has changed; those that cannot be read name no files."""
+        from chomp.config.spec import flatten
+
+        now = stamp(run.config_resolved)
+        if now == self._settings_stamp:
+            return
+        self._settings_stamp, self._named, self._settings = now, run, {}
+        if now is None:
+            return
+        try:
+            table = run.load_resolved()
+        except ChompError:
+            return
+        logging = table.get("logging")
+        self._named = named_run(run.path, logging) if isinstance(logging, dict) else run
+        self._settings = flatten(table)
 
     def _catch_up(self) -> None:
         """Fold the events that were added."""
@@ -151,14 +207,16 @@ class SummaryReader:
                 folding.add(event)
         self._events = folding.view()
 
-    def _with_newest_rows(self) -> RunView:
-        """The view with rows enough to know step and pace."""
+    def _with_newest_rows(self) -> tuple[RunView, Mapping[str, float]]:
+        """The view with rows enough to know step and pace, and the numbers of the newest row."""
         view = self._events
         if self._row_line is not None and (row := decode(self._row_line)) is not None:
             view = replace(fold(view, [row]), last_t=max(view.last_t or 0.0, row.t))
         # Rows without a time were written by a version whose event log has them, too.
-        rows = [row for row in last_rows(self._metrics, RECENT_ROWS) if number(row.get("t")) > 0]
-        return with_rows(view, Columns.empty().append(block_of(rows)))
+        rows = [row for row in last_rows(self._named.metrics, RECENT_ROWS) if number(row.get("t")) > 0]
+        newest = {name: number(value) for name, value in rows[-1].items()} if rows else {}
+        numbers = {name: value for name, value in newest.items() if not math.isnan(value)}
+        return with_rows(view, Columns.empty().append(block_of(rows))), numbers
 
 
 def summarize(path: Path) -> RunSummary:
@@ -182,11 +240,17 @@ def stamp(path: Path) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _named(run: RunDir) -> RunDir:
-    """The run with the names that its settings give to its files; settings that cannot be read name none."""
-    with contextlib.suppress(ChompError):
-        return open_run(run.path)
-    return run
+def best_eval(view: RunView) -> BestEval | None:
+    """The evaluation with the least loss; None where no evaluation has a finite one."""
+    losses = view.evals["loss"]
+    if not len(losses) or np.isnan(losses).all():
+        return None
+    place = int(np.nanargmin(losses))
+    bpb = view.evals["bpb"][place]
+    # With the fewest digits that are exact in the column's own precision.
+    return BestEval(
+        int(view.evals["step"][place]), float(str(losses[place])), None if np.isnan(bpb) else float(str(bpb))
+    )
 
 
 def _details(run: RunDir) -> dict[str, Any]:
@@ -196,6 +260,7 @@ def _details(run: RunDir) -> dict[str, Any]:
         "losses": thinned_losses(run.metrics, CURVE_POINTS) or thinned_losses(run.events, CURVE_POINTS),
         "sample": _last_sample(run.samples),
         "origin": read_origin(run),
+        "notes": read_notes(run),
     }
 
 

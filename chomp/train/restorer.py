@@ -17,6 +17,7 @@ from chomp.errors import CheckpointError, RunDirError
 from chomp.record.event_log import read_events
 from chomp.record.events import Checkpoint, RunStarted, Warned
 from chomp.record.manifest import CheckpointInfo
+from chomp.record.notes import change_notes
 from chomp.record.rundir import RunDir, write_whole
 from chomp.sinks import Reporter
 from chomp.sinks.rows import keep_rows_up_to
@@ -162,6 +163,7 @@ class Restorer:
             write_whole(run.config_original, loaded.text.encode())
         resolved = {**blueprint.config.model_dump(), "derived": derived_section(blueprint.derived)}
         write_whole(run.config_resolved, json.dumps(resolved, indent=2).encode())
+        change_notes(run, self._request.notes)
         if not self._has_snapshot(tokenizer):
             tokenizer.save(run.tokenizer)
 

@@ -1,11 +1,10 @@
-"""Roles of a chart's cells, and the glyphs that distinguish series without colour."""
+"""Roles of a chart's cells, and the signs that distinguish series without colour."""
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Literal
 
-Tone = Literal["raw", "smooth", "eval", "second"]
+from chomp_tui.chart.series import Series
 
 
 class Role(IntEnum):
@@ -21,19 +20,44 @@ class Role(IntEnum):
     SMOOTH = 7
     EVAL = 8
     SECOND = 9
+    DIM = 10
+    RUN0 = 11
+    RUN1 = 12
+    RUN2 = 13
+    RUN3 = 14
+    RUN4 = 15
+    RUN5 = 16
+    RUN6 = 17
+    RUN7 = 18
+    CLIP = 19
 
 
-OF_TONE: dict[str, Role] = {"raw": Role.RAW, "smooth": Role.SMOOTH, "eval": Role.EVAL, "second": Role.SECOND}
+_OF_TONE = {"raw": Role.RAW, "smooth": Role.SMOOTH, "eval": Role.EVAL, "second": Role.SECOND, "dim": Role.DIM}
+_OF_SLOT = tuple(role for role in Role if role.name.startswith("RUN"))
+# Eight, of which none is a sign of a tone; after each round of colours they shift by one, so that 64 slots differ.
+_MARKS = "●■★✚○□◇☆"
 _GLYPHS = {
-    "braille": {"raw": "⣿", "smooth": "━", "eval": "◆", "second": "×"},
-    "block": {"raw": "█", "smooth": "▬", "eval": "♦", "second": "x"},
+    "braille": {"raw": "⣿", "smooth": "━", "eval": "◆", "second": "×", "dim": "┈"},
+    "block": {"raw": "█", "smooth": "▬", "eval": "♦", "second": "x", "dim": "┈"},
 }
 
 
-def glyph(tone: str, marker: str, *, plain: bool = True) -> str:
-    """The sign of a tone in the header, and in the picture where samples are marked.
+def role_of(line: Series) -> Role:
+    """The role of a series' cells."""
+    if line.slot is None or line.tone == "dim":
+        return _OF_TONE[line.tone]
+    return _OF_SLOT[line.slot % len(_OF_SLOT)]
+
+
+def glyph(line: Series, marker: str, *, plain: bool = True) -> str:
+    """The sign of a series in the header, and in the picture where samples are marked.
 
     Args:
-        plain: whether glyphs alone must distinguish the series; with colour, every curve but the raw one is a dash.
+        plain: whether signs alone must distinguish the series; with colour, every curve but the raw one is a dash.
     """
-    return _GLYPHS[marker]["smooth" if not plain and tone in ("eval", "second") else tone]
+    if line.mark:
+        return line.mark
+    if line.slot is not None:
+        return _MARKS[(line.slot + line.slot // len(_OF_SLOT)) % len(_MARKS)]
+    tone = "smooth" if not plain and not line.sparse and line.tone in ("eval", "second") else line.tone
+    return _GLYPHS[marker][tone]

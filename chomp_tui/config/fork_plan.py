@@ -9,7 +9,7 @@ from typing import Any
 from chomp.config import Config, derive, derived_section
 from chomp.config.compat import NOT_SETTINGS, TEXT_COMPARED, Difference, Severity, compare, rule_for
 
-WORDS: Mapping[Severity, str] = {"allowed": "free", "needs_accept": "to accept", "incompatible": "fixed"}
+WORDS: Mapping[Severity, str] = {"allowed": "may change", "needs_accept": "to confirm", "incompatible": "cannot change"}
 
 
 @dataclass(frozen=True)
@@ -24,23 +24,23 @@ class ForkPlan:
         return tuple(one for one in self.differences if one.severity == "incompatible")
 
     @property
-    def judged(self) -> tuple[Difference, ...]:
-        """Differences that the user must accept by name."""
+    def to_confirm(self) -> tuple[Difference, ...]:
+        """Differences that the user must confirm."""
         return tuple(one for one in self.differences if one.severity == "needs_accept")
 
     @property
     def accept(self) -> tuple[str, ...]:
         """Names for `--accept`."""
-        return tuple(one.path for one in self.judged)
+        return tuple(one.path for one in self.to_confirm)
 
     def summary(self) -> str:
         """The verdict in a few words."""
         if not self.differences:
             return "no settings differ"
         parts = [f"{len(self.fixed)} cannot change"] if self.fixed else []
-        parts += [f"{len(self.judged)} to accept"] if self.judged else []
-        free = len(self.differences) - len(self.fixed) - len(self.judged)
-        return ", ".join([*parts, *([f"{free} changed freely"] if free else [])])
+        parts += [f"{len(self.to_confirm)} to confirm"] if self.to_confirm else []
+        free = len(self.differences) - len(self.fixed) - len(self.to_confirm)
+        return ", ".join([*parts, *([f"{free} compatible"] if free else [])])
 
 
 def severity_of(path: str) -> Severity:
@@ -49,7 +49,7 @@ def severity_of(path: str) -> Severity:
 
 
 def plan_fork(identity: Mapping[str, Any], config: Config) -> ForkPlan:
-    """Judge a configuration by a checkpoint's identity, as far as that is possible before data is opened."""
+    """Compare a configuration with a checkpoint's identity, as far as that is possible before data is opened."""
     saved = {name: value for name, value in identity.items() if name not in NOT_SETTINGS}
     found = compare(saved, {**config.model_dump(), "derived": derived_section(derive(config))})
     # Where the run is written and what follows from other settings is no choice of the user.

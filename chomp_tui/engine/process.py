@@ -33,20 +33,9 @@ class EngineError(Exception):
         self.exit_code = exit_code
 
 
-def engine_command(*arguments: str) -> list[str]:
-    """`chomp ARGUMENTS` as an argument list for this very Python."""
-    # -P: a file of the working folder that is called as a library is not imported instead of it.
-    return [sys.executable, "-P", "-m", "chomp", *arguments]
-
-
 def helper_command() -> list[str]:
     """The process that answers the console's questions, as an argument list."""
     return [sys.executable, "-P", "-m", "chomp.cli.helper"]
-
-
-def train_environment(environ: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a run: `chosen` over `environ`, and no output held back, so that the log is current."""
-    return {**environ, **chosen, COMMAND_VARIABLE: command_name(), "PYTHONUNBUFFERED": "1"}
 
 
 def helper_environment(chosen: Mapping[str, str]) -> dict[str, str]:

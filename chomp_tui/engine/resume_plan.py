@@ -17,20 +17,20 @@ class ResumePlan:
         refusal: one sentence if it cannot be done at all.
         set_aside: later steps, whose checkpoints are moved out of the way.
         fixed: differences that forbid it.
-        judged: differences that must be accepted by name.
+        to_confirm: differences that the user must confirm.
         last_step: of the run, if the checkpoint is at or behind it already: more steps are needed.
     """
 
     refusal: str | None = None
     set_aside: tuple[int, ...] = ()
     fixed: tuple[Difference, ...] = ()
-    judged: tuple[Difference, ...] = ()
+    to_confirm: tuple[Difference, ...] = ()
     last_step: int | None = None
 
     @property
     def accept(self) -> tuple[str, ...]:
         """Names for `--accept`."""
-        return tuple(item.path for item in self.judged)
+        return tuple(item.path for item in self.to_confirm)
 
 
 def plan_resume(row: CheckpointRow, rows: Sequence[CheckpointRow]) -> ResumePlan:
@@ -49,7 +49,7 @@ def plan_resume(row: CheckpointRow, rows: Sequence[CheckpointRow]) -> ResumePlan
     return ResumePlan(
         set_aside=later,
         fixed=tuple(item for item in own if item.severity == "incompatible"),
-        judged=tuple(item for item in own if item.severity == "needs_accept"),
+        to_confirm=tuple(item for item in own if item.severity == "needs_accept"),
         last_step=row.total_steps if at_end else None,
     )
 

@@ -1,4 +1,4 @@
-"""Follows the checkpoints of one run or of all in a thread, judged against settings; never touches a widget."""
+"""Follows the checkpoints of one run or of all in a thread, compared with settings; never touches a widget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chomp.config.compat import NOT_SETTINGS, Difference, compare
 from chomp.config.model import FROM_TOKENIZER
 from chomp.errors import ChompError
 from chomp.record.lock import live_holder
-from chomp.record.manifest import MANIFEST, META, TAGS, CheckpointInfo, checkpoint_steps, read_info
+from chomp.record.manifest import EVALUATION, MANIFEST, META, TAGS, CheckpointInfo, checkpoint_steps, read_info
 from chomp.record.rundir import RunDir, list_runs
 from chomp.record.summary import Stamp, stamp
 from chomp_tui.platform.poller import Poller
@@ -22,7 +22,7 @@ INTERVAL_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Reference:
-    """Settings to judge checkpoints by, and the name of their file."""
+    """Settings to compare checkpoints with, and the name of their file."""
 
     name: str
     settings: Mapping[str, Any]
@@ -131,13 +131,13 @@ class CheckpointReader:
             bytes=info.bytes,
             tags=info.tags,
             device=str(device.get("name", "")) if isinstance(device, dict) else "",
-            own=judge(identity, own) if isinstance(identity, dict) and own is not None else None,
-            hand=judge(identity, reference.settings) if isinstance(identity, dict) and reference else None,
+            own=differences(identity, own) if isinstance(identity, dict) and own is not None else None,
+            hand=differences(identity, reference.settings) if isinstance(identity, dict) and reference else None,
             total_steps=total if isinstance(total, int) else None,
         )
 
     def _info(self, path: Path) -> CheckpointInfo | str:
-        stamps = tuple(stamp(path / name) for name in (MANIFEST, META, TAGS))
+        stamps = tuple(stamp(path / name) for name in (MANIFEST, META, TAGS, EVALUATION))
         if path not in self._infos or self._infos[path][0] != stamps:
             try:
                 found: CheckpointInfo | str = read_info(path)
@@ -167,7 +167,7 @@ def settings_of(config: Config) -> dict[str, Any]:
     return settings
 
 
-def judge(identity: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Difference, ...]:
+def differences(identity: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Difference, ...]:
     """What differs between a checkpoint and settings, as far as it can be known before the text is opened."""
     saved = {name: value for name, value in identity.items() if name not in NOT_SETTINGS}
     model, wanted = saved.get("model"), settings.get("model")
@@ -204,7 +204,7 @@ class CheckpointList(Poller[Checkpoints]):
         self._last: Checkpoints | None = None
 
     def follow(self, run: Path | None, reference: Reference | None) -> None:
-        """Follow this run, or all, and judge by this configuration."""
+        """Follow this run, or all, and compare with this configuration."""
         self._subject = (run, reference)
         self.poke()
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chomp.record.columns import Block, Columns, block_of
-from chomp.record.events import LARGEST_COUNT, natural
+from chomp.record.columns import Block, Columns
+from chomp.record.events import natural
+from chomp.record.row_blocks import parse_row, plain_block, row_block, timed
 from chomp_tui.live.line_tail import LineTail
 
-# Fewer bytes are parsed line by line: that is a few rows of a live run.
-LEAST_TABLE_BYTES = 64 << 10
 # A longer line is no row.
 LONGEST_ROW_BYTES = 64 << 10
 # Rows may be shorter further on than where a file begins.
@@ -29,7 +27,8 @@ class RowTail(LineTail[Columns]):
 
     Attributes:
         rows: those that have been read.
-        after: rows up to this step are passed over: a fork has copies of its origin's.
+        after: rows up to this step are the parent's, of which a fork has copies.
+        parent_rows: those.
     """
 
     def __init__(self, path: Path, after: int = 0):
@@ -38,15 +37,15 @@ class RowTail(LineTail[Columns]):
 
     def forget(self) -> None:
         super().forget()
-        self.rows = Columns.empty()
+        self.rows, self.parent_rows = Columns.empty(), Columns.empty()
 
     def take(self, lines: bytes) -> None:
-        block = table_block(lines) if len(lines) >= LEAST_TABLE_BYTES else None
-        if block is None:
-            block, malformed = plain_block(lines)
-            self.malformed += malformed
+        block, malformed = row_block(lines)
+        self.malformed += malformed
         is_first = not len(self.rows)
-        self.rows = self.rows.append(_kept(block, self.after))
+        self.rows = self.rows.append(timed(block, self.after))
+        if self.after and len(block["step"]) and block["step"][0] <= self.after:
+            self.parent_rows = self.parent_rows.append(_up_to(block, self.after))
         if is_first and self.offset < self.size:
             self.rows.expect(int(len(self.rows) * self.size / self.offset * SPARE_ROOM))
 
@@ -57,14 +56,14 @@ class RowTail(LineTail[Columns]):
 
     def summarize(self, pieces: list[bytes]) -> Columns:
         block, _ = plain_block(b"".join(pieces))
-        return Columns.empty().append(_kept(block, self.after))
+        return Columns.empty().append(timed(block, self.after))
 
     def recover(self, fd: int, size: int) -> None:
         """Find by bisection where the file begins to differ from what was read, by the times of its rows."""
         low, high, last = 0, min(size, self.offset), None
         while low < high:
             begin, line = _line_at(fd, (low + high) // 2, high)
-            row = _parse(line)
+            row = parse_row(line)
             if row is not None and self._holds(row):
                 low, last = begin + len(line), row["step"]
             else:
@@ -83,6 +82,12 @@ class RowTail(LineTail[Columns]):
         return place < len(self.rows) and (self.rows["step"][place], self.rows["t"][place]) == (step, row.get("t"))
 
 
+def _up_to(block: Block, last: int) -> Block:
+    """The rows of a block up to a step."""
+    keeps = block["step"] <= last
+    return {name: column[keeps] for name, column in block.items()}
+
+
 def _line_at(fd: int, place: int, high: int) -> tuple[int, bytes]:
     """The line that holds the byte at `place`, with its newline, and its offset; empty where it is torn or too long."""
     base = max(0, place - LONGEST_ROW_BYTES)
@@ -90,60 +95,3 @@ def _line_at(fd: int, place: int, high: int) -> tuple[int, bytes]:
     begin = data.rfind(b"\n", 0, place - base) + 1
     end = data.find(b"\n", place - base) + 1
     return base + begin, data[begin:end]
-
-
-def _kept(block: Block, after: int) -> Block:
-    """The rows of a block that have a time and lie after a step."""
-    if "t" not in block:
-        return {"step": np.empty(0)}
-    keeps = (block["t"] > 0) & (block["step"] > after)
-    return block if keeps.all() else {name: column[keeps] for name, column in block.items()}
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        # Text that is no UTF-8 costs only itself.
-        row = json.loads(line.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
-
-
-def plain_block(lines: bytes) -> tuple[Block, int]:
-    """The rows of whole lines, each parsed by itself, and how many lines hold none."""
-    found = [_parse(line) for line in lines.split(b"\n") if line.strip()]
-    rows = [row for row in found if row is not None and natural(row.get("step")) is not None]
-    return block_of(rows), len(found) - len(rows)
-
-
-def table_block(lines: bytes) -> Block | None:
-    """The rows of whole lines, parsed together; None where one of them is no row or is no plain JSON."""
-    import pyarrow as arrow
-    from pyarrow import json as arrow_json
-
-    options = arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
-    try:
-        table = arrow_json.read_json(arrow.BufferReader(lines), options)
-        columns = dict(zip(table.column_names, table.columns, strict=True))
-    except (arrow.ArrowException, UnicodeDecodeError):
-        return None
-    steps = columns.get("step")
-    if steps is None or steps.null_count or not arrow.types.is_integer(steps.type) or len(steps) != lines.count(b"\n"):
-        return None
-    is_number = (arrow.types.is_integer, arrow.types.is_floating)
-    block = {name: _floats(column) for name, column in columns.items() if any(test(column.type) for test in is_number)}
-    in_range = (block["step"] >= 0) & (block["step"] <= LARGEST_COUNT)
-    return block if in_range.all() else None
-
-
-def _floats(column: Any) -> np.ndarray:
-    """A column of numbers, NaN where there is none or one that is not finite.
-
-    Of pyarrow's buffers, since its `to_numpy` imports pandas, which takes longer than to read 300,000 rows.
-    """
-    whole = column.combine_chunks().cast("float64", safe=False)
-    values = np.frombuffer(whole.buffers()[1], np.float64, len(whole), 8 * whole.offset)
-    missing = ~np.isfinite(values)
-    if whole.null_count:
-        missing |= np.from_dlpack(whole.is_null().cast("uint8")).astype(bool)
-    return np.where(missing, np.nan, values) if missing.any() else values

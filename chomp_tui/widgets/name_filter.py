@@ -13,8 +13,8 @@ class NameFilter(Input):
         listing: the id of the list, which gets the focus back.
     """
 
-    def __init__(self, *, listing: str, id: str) -> None:
-        super().__init__(placeholder="part of a name", id=id, compact=True)
+    def __init__(self, *, listing: str, id: str, placeholder: str = "part of a name") -> None:
+        super().__init__(placeholder=placeholder, id=id, compact=True)
         self._listing = listing
         self.display = False
 

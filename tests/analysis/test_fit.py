@@ -144,7 +144,7 @@ def test_what_needs_more_than_a_failure_is_not_tried(monkeypatch: pytest.MonkeyP
     skipped = [each for each in found if each.outcome == "skipped"]
     assert skipped
     assert {each.why for each in skipped} <= {
-        f"needs more than a micro-batch of {rows} rows that did not fit" for rows in (2, 4, 8)
+        f"needs more than a micro-batch of {rows} sequences that did not fit" for rows in (2, 4, 8)
     }
     assert len(requests) + len(skipped) == len(found)
 

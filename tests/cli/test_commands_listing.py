@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chomp.cli import checkpoints, runs
-from chomp.record.events import Event, Phase, Step
+from chomp.record.events import Evaluated, Event, Phase, Step
 from chomp.record.lock import RunLock
 from chomp.record.manifest import seal, set_tags
 from chomp.record.rundir import RunDir
@@ -205,3 +205,43 @@ def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path) -> None:
     make_run(tmp_path / "another", started())
     done = run_here("runs", tmp_path)
     assert (done.returncode, "another" in done.stdout) == (1, True)
+
+
+def test_runs_chosen_ordered_and_as_a_table(tmp_path: Path) -> None:
+    for name, loss, lr in (("a", 2.5, 1e-3), ("b", 1.5, 1e-2), ("c", None, 1e-4)):
+        events: list[Event] = [started(), Step(row={"step": 5, "loss": 2.5, "mine": 7})]
+        if loss is not None:
+            events.append(Evaluated(step=5, loss=loss, perplexity=1.0, bpb=0.5, tokens=1, seconds=1.0))
+        path = make_run(tmp_path / name, *events, ended("completed", 5))
+        (path / "config_resolved.json").write_text(json.dumps({"optim": {"lr": lr}}))
+        (path / "notes.yaml").write_text(f"name: run {name}\ntags: [base]\n" if name != "c" else "")
+    table = invoke(runs.command, tmp_path, "--sort", "eval", "--columns", "name,optim.lr,eval,tag,mine,label")
+    assert table.output.splitlines() == [
+        "name  optim.lr  eval    tag   mine  label",
+        "b     0.01      1.5000  base  7     run b",
+        "a     0.001     2.5000  base  7     run a",
+        "c     0.0001    -       -     7     -",
+    ]
+    found = json.loads(
+        invoke(
+            runs.command,
+            tmp_path,
+            "--where",
+            "tag=base optim.lr<1",
+            "--where",
+            "eval > 2",
+            "--json",
+            "--columns",
+            "mine",
+        ).output
+    )
+    assert [(row["name"], row["best_eval_loss"], row["columns"]) for row in found] == [("a", 2.5, {"mine": 7})]
+    assert "best eval 1.5000 (0.500 bits/byte) at step 5" in invoke(runs.command, tmp_path).output
+    none = invoke(runs.command, tmp_path, "--where", "state=crashed")
+    assert none.output == f"none of 3 runs in {tmp_path} is chosen by state=crashed\n"
+    for args, says in (
+        (["--sort", "evl"], "no run has 'evl'; did you mean eval?"),
+        (["--columns", "name,nope_nope"], "no run has 'nope_nope'"),
+        (["--where", "optim.lr>x"], "> compares with a number"),
+    ):
+        assert says in str(invoke(runs.command, tmp_path, *args).exception)

@@ -54,7 +54,7 @@ def test_the_table_is_of_the_presets_named_and_fits_a_terminal() -> None:
     ]  # fmt: skip
     assert second.startswith("d20 ")
     assert max(map(len, (head, first, second))) <= 80
-    assert last == "memory: with the activations of 2 rows of 512 tokens, estimated"
+    assert last == "memory: with the activations of 2 sequences of 512 tokens, estimated"
 
 
 def test_blocks_and_prediction_heads_are_counted_by_themselves() -> None:

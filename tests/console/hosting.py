@@ -46,7 +46,7 @@ class Host(App[None]):
             self.register_theme(one)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        return dict(theme.DEFAULTS)
+        return theme.variable_defaults(self.current_theme)
 
     def on_mount(self) -> None:
         self.theme = theme.THEMES[0].name
@@ -72,6 +72,12 @@ class Host(App[None]):
         if self.state.read_only:
             self.notify("this console is read-only")
         return self.state.read_only
+
+    def go_to_setting(self, path: str) -> None:
+        self.asked.append(("setting", path))
+
+    def call_attention(self, text: str) -> None:
+        self.asked.append(("attention", text))
 
     def notify(self, message: str, **options: Any) -> None:
         self.told.append(message)

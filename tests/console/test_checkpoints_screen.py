@@ -1,4 +1,4 @@
-"""The checkpoints screen: which one is worth what, whether it is intact, and what going on from it means."""
+"""The checkpoints screen: which one is worth what, its integrity, and what going on from it means."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chomp_tui.config.draft import ForkOrigin
 from chomp_tui.engine.launch import LaunchRequest
 from chomp_tui.engine.resume_plan import more_steps_problem, plan_resume
 from chomp_tui.live import checkpoint_list as checkpointlist
-from chomp_tui.live.checkpoint_list import CheckpointReader, Reference, judge, settings_of
+from chomp_tui.live.checkpoint_list import CheckpointReader, Reference, differences, settings_of
 from chomp_tui.screens.checkpoints import sampling
 from chomp_tui.screens.checkpoints.sampling import SampleDialog
 from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
@@ -130,7 +130,7 @@ async def test_all_checkpoints_at_a_glance(
         assert "★" not in rows[150]
         assert "★" in rows[100]
         assert "2.2500" in rows[100]
-        assert "accept" in rows[50]
+        assert "to confirm" in rows[50]
         assert all("same" in rows[step] for step in (100, 150, 10))
         assert all(" ? " in line for line in rows.values()), "no check has read their bytes"
         if size[0] >= 120:
@@ -165,7 +165,7 @@ async def test_the_detail_is_laid_out_for_its_panel_at_once(run: RunDir, monkeyp
     async with app.run_test(size=(160, 48)) as pilot:
         await until(pilot, lambda: app.screen_of("home").is_ready)
         await pilot.press("5")
-        await until(pilot, lambda: "intact  not verified; v compares every byte" in "\n".join(frame(app)))
+        await until(pilot, lambda: "integrity: not verified; v compares" in "\n".join(frame(app)))
         # Further lines of a fact begin behind its name.
         await until(pilot, lambda: any("│         with the manifest" in line for line in frame(app)), seconds=3)
 
@@ -270,13 +270,13 @@ async def test_what_differs_as_a_table(run: RunDir) -> None:
     async with app.run_test(size=(160, 48)) as pilot:
         await filled(app, pilot, 3)
         await select(app, pilot, 50)
-        assert "needs acceptance: optim.lr" in "\n".join(frame(app))
+        assert "to confirm before a resume: optim.lr" in "\n".join(frame(app))
         await pilot.press("i")
         text = await dialog(app, pilot, Read)
         line = next(line for line in text.splitlines() if "optim.lr" in line)
         assert "0.001" in line
         assert "0.003" in line
-        assert "to accept: later losses would not be those" in line
+        assert "to confirm: later losses would not be those" in line
         await pilot.press("escape")
         await select(app, pilot, 100)
         await pilot.press("i")
@@ -306,7 +306,7 @@ async def test_the_samples_of_a_checkpoint_are_shown_literally(run: RunDir) -> N
     assert app.told == ["one has no samples of step 150; train.generate_for_checkpoints writes some at each save"]
 
 
-async def test_judged_by_the_configuration_at_hand(run: RunDir) -> None:
+async def test_compared_with_the_current_configuration(run: RunDir) -> None:
     app = host(run, run.path)
     app.state.current_config = parse_config(OTHER_WIDTH, source="configs/wide.yaml")
     async with app.run_test(size=(120, 40)) as pilot:
@@ -316,12 +316,12 @@ async def test_judged_by_the_configuration_at_hand(run: RunDir) -> None:
         assert "cannot resume with these settings: model.model_dim cannot change" in text
         app.state.current_config = parse_config(OTHER_LENGTH, source="configs/long.yaml")
         screen(app).look_again()
-        await until(pilot, lambda: "1 setting differs, which may: train.steps" in "\n".join(frame(app)))
-        assert any("100" in line and "1 free" in line for line in frame(app))
+        await until(pilot, lambda: "1 setting differs, compatible: train.steps" in "\n".join(frame(app)))
+        assert any("100" in line and "compatible: 1 change" in line for line in frame(app))
 
 
 async def test_what_resuming_asks_before_it_starts(run: RunDir) -> None:
-    """Nothing for the latest; else what is set aside, which settings to accept, or up to which step to train."""
+    """Nothing for the latest; else what is set aside, which changes to confirm, or up to which step to train."""
     app = host(run, run.path)
     app.state.environment = {"XLA_FLAGS": "--x"}
     async with app.run_test(size=(120, 40)) as pilot:
@@ -564,12 +564,12 @@ def test_what_a_tokenizer_decides_is_no_difference(run: RunDir) -> None:
     identity = read_info(run.checkpoints / "100").meta["identity"]
     assert identity["model"]["vocab_size"] == 384
     config = parse_config(TEXT, source="t").config
-    assert judge(identity, settings_of(config)) == ()
-    (found,) = judge(
+    assert differences(identity, settings_of(config)) == ()
+    (found,) = differences(
         identity, settings_of(parse_config(TEXT.replace("16}", "16, vocab_size: 500}"), source="t").config)
     )
     assert (found.path, found.severity) == ("model.vocab_size", "incompatible")
-    assert judge(identity, run.load_resolved()) == ()
+    assert differences(identity, run.load_resolved()) == ()
 
 
 def test_what_has_not_changed_is_not_read_twice(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

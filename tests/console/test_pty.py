@@ -185,7 +185,7 @@ def test_an_error_of_its_own_is_one_sentence_and_a_file(opened: Opener, tmp_path
     assert_restored(terminal)
     [note] = (tmp_path / "s" / "chomp").glob("crash-*.log")
     said = after(terminal)
-    assert f"chomp-tui: an error of its own closed it; runs go on. The traceback is in {note}" in said.replace(
+    assert f"chomp-tui: an error of its own closed it; runs continue. The traceback is in {note}" in said.replace(
         "\r\n", ""
     )
     assert "Traceback" not in terminal.text
@@ -283,7 +283,7 @@ def test_an_engine_outlives_its_console_and_a_line_says_how_to_see_it_again(open
     terminal.press("q")
     assert terminal.wait() == 0
     assert_restored(terminal)
-    expected = f"runs/one goes on training (pid {holder.pid}). Watch it again: python -m chomp_tui attach runs/one"
+    expected = f"runs/one is still training (pid {holder.pid}). Watch it again: python -m chomp_tui attach runs/one"
     assert expected in after(terminal).replace("\r\n", "")
     step = last_step(run)
     terminal.until(lambda: last_step(run) > step)
@@ -325,4 +325,4 @@ def test_a_console_that_is_torn_away_leaves_the_engine_training(
     assert json.loads(RunDir(run).config_resolved.read_text())["train"]["steps"] == 1_000_000
     other.press("q")
     assert other.wait() == 0, other.text[-2000:]
-    assert "goes on training" not in other.text
+    assert "is still training" not in other.text

@@ -67,7 +67,8 @@ def command(*args: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "package", ["config", "config.compat", "record.run_view", "device", "record.summary", "errors", "cli.main"]
+    "package",
+    ["config", "config.compat", "record.run_view", "device", "record.summary", "errors", "cli.main", "queue.runner"],
 )
 def test_the_shared_layer_loads_neither_jax_nor_textual(package: str, tmp_path: Path) -> None:
     assert loaded(f"import chomp.{package}", FORBIDDEN_LIGHT, tmp_path / "report") == set()
@@ -96,7 +97,14 @@ def test_commands_that_compute_nothing_here_load_neither_jax_nor_textual(args: t
 def test_listing_runs_and_checkpoints_loads_no_jax(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "one"
     (run / "checkpoints").mkdir(parents=True)
-    for args in (("runs", "runs"), ("checkpoints", "runs/one"), ("checkpoints", "runs/one", "--verify", "--json")):
+    (run / "config_resolved.json").write_text("{}")
+    for args in (
+        ("report", "runs/one"),
+        ("watch", "runs/one"),
+        ("runs", "runs"),
+        ("checkpoints", "runs/one"),
+        ("checkpoints", "runs/one", "--verify", "--json"),
+    ):
         assert loaded(command(*args), FORBIDDEN_LIGHT, tmp_path / "report", folder=tmp_path) == set()
 
 

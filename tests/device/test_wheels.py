@@ -179,7 +179,7 @@ def test_a_driver_that_hangs(tmp_path, chosen, monkeypatch):
 
 def test_a_driver_without_a_version():
     assert wheels.choose(None, [wheels.Card("X", (8, 9))]).why == (
-        "CPU wheels: NVIDIA's driver does not tell its version, and the CUDA 12 wheels need 525; "
+        "CPU wheels: NVIDIA's driver does not report its version, and the CUDA 12 wheels need 525; "
         "install driver 580 to use the GPU."
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from textual.content import Content
 
 from chomp.config.compat import Difference
-from chomp.record.formatting import duration, one_line, size
+from chomp.record.formatting import duration, one_line, plural, size
 from chomp_tui.live.checkpoint_list import CheckpointRow, names
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 from chomp_tui.widgets.run_rows import fact, loss_text
@@ -21,7 +21,7 @@ COLUMNS = (
     Column("eval", "eval", 7, rank=1, right=True),
     Column("train", "train", 7, rank=3, right=True),
     Column("size", "size", 8, rank=4, right=True),
-    Column("intact", "intact", 6),
+    Column("integrity", "integrity", 9),
     Column("tags", "tags", 12, rank=5, whole=True),
     Column("fits", "settings", 18, grow=1, whole=True),
 )
@@ -58,14 +58,14 @@ def checkpoint_row(row: CheckpointRow, now: float, check: Verification | None) -
             "eval": cell(loss_text(row.eval_loss), "accent" if row.is_best else ""),
             "train": cell(loss_text(row.train_loss)),
             "size": cell(size(row.bytes), "muted"),
-            "intact": intact_cell(row, check),
+            "integrity": integrity_cell(row, check),
             "tags": cell(", ".join(row.tags), "accent"),
             "fits": cell(*fit(row)),
         },
     )
 
 
-def intact_cell(row: CheckpointRow, check: Verification | None) -> Cell:
+def integrity_cell(row: CheckpointRow, check: Verification | None) -> Cell:
     """Whether its files match the manifest, if they were verified."""
     if row.damaged is not None or (check is not None and check.problems):
         return cell("✗ no", "bad")
@@ -76,38 +76,38 @@ def intact_cell(row: CheckpointRow, check: Verification | None) -> Cell:
 
 def fit(row: CheckpointRow) -> tuple[str, str]:
     """Whether it can continue with the compared settings: a few words and their tone."""
-    differences = judged_by(row)
+    differences = compared(row)
     if row.damaged is not None:
         return "damaged", "bad"
     if differences is None:
         return "unknown", "muted"
-    fixed, judged, free = (names(differences, severity) for severity in ("incompatible", "needs_accept", "allowed"))
+    fixed, confirm, free = (names(differences, severity) for severity in ("incompatible", "needs_accept", "allowed"))
     if fixed:
-        return f"cannot {len(fixed)}: {', '.join(fixed)}", "bad"
-    if judged:
-        return f"accept {len(judged)}: {', '.join(judged)}", "warn"
-    return (f"{len(free)} free", "good") if free else ("same", "good")
+        return f"incompatible: {plural(len(fixed), 'setting')}, {', '.join(fixed)}", "bad"
+    if confirm:
+        return f"{plural(len(confirm), 'change')} to confirm: {', '.join(confirm)}", "warn"
+    return (f"compatible: {plural(len(free), 'change')}", "good") if free else ("same", "good")
 
 
-def judged_by(row: CheckpointRow) -> tuple[Difference, ...] | None:
+def compared(row: CheckpointRow) -> tuple[Difference, ...] | None:
     """The differences that the screen shows: from the current configuration, else from the run's own settings."""
     return row.hand if row.hand is not None else row.own
 
 
 def fit_sentence(row: CheckpointRow) -> str:
     """The same in a sentence."""
-    differences = judged_by(row)
+    differences = compared(row)
     if row.damaged is not None:
         return row.damaged
     if differences is None:
         return "its settings cannot be compared: a description is missing"
-    fixed, judged, free = (names(differences, severity) for severity in ("incompatible", "needs_accept", "allowed"))
+    fixed, confirm, free = (names(differences, severity) for severity in ("incompatible", "needs_accept", "allowed"))
     if fixed:
         return f"cannot resume with these settings: {', '.join(fixed)} cannot change"
-    if judged:
-        return f"needs acceptance: {', '.join(judged)}"
+    if confirm:
+        return f"to confirm before a resume: {', '.join(confirm)}"
     if free:
-        return f"{len(free)} setting{'s differ' if len(free) > 1 else ' differs'}, which may: {', '.join(free)}"
+        return f"{len(free)} setting{'s differ' if len(free) > 1 else ' differs'}, compatible: {', '.join(free)}"
     return "the same settings"
 
 
@@ -118,7 +118,7 @@ def checkpoint_detail(
     against = f" (compared with {reference})" if row.hand is not None and reference else ""
     facts = [
         ("fits", f"{fit_sentence(row)}{against}"),
-        ("intact", _intact_sentence(row, check)),
+        ("files", _integrity_sentence(row, check)),
         ("tags", f"{', '.join(row.tags)} (kept by retention)" if row.tags else ""),
         ("where", f"{row.path}, {size(row.bytes)}"),
         ("losses", f"train {loss_text(row.train_loss)}, eval {loss_text(row.eval_loss)}"),
@@ -128,12 +128,12 @@ def checkpoint_detail(
     return Content("\n").join([fact(name, text, width) for name, text in facts if text])
 
 
-def _intact_sentence(row: CheckpointRow, check: Verification | None) -> str:
+def _integrity_sentence(row: CheckpointRow, check: Verification | None) -> str:
     if check is None:
-        return "" if row.damaged else "not verified; v compares every byte with the manifest"
+        return "" if row.damaged else "integrity: not verified; v compares every byte with the manifest"
     if check.fraction is not None:
-        return f"comparing, {check.fraction:.0%}"
-    return f"DAMAGED: {'; '.join(check.problems)}" if check.problems else "every byte matches the manifest"
+        return f"integrity: comparing, {check.fraction:.0%}"
+    return f"DAMAGED: {'; '.join(check.problems)}" if check.problems else "integrity: every byte matches the manifest"
 
 
 def difference_table(differences: Sequence[Difference]) -> Content:
@@ -141,8 +141,8 @@ def difference_table(differences: Sequence[Difference]) -> Content:
     order = {"incompatible": 0, "needs_accept": 1, "allowed": 2}
     verdicts = {
         "incompatible": ("cannot change", "$error"),
-        "needs_accept": ("to accept", "$warning"),
-        "allowed": ("free", "$success"),
+        "needs_accept": ("to confirm", "$warning"),
+        "allowed": ("may change", "$success"),
     }
     rows = sorted(differences, key=lambda item: (order[item.severity], item.path))
     path_width = max(len(item.path) for item in rows)
@@ -168,5 +168,5 @@ def change_lines(differences: Sequence[Difference]) -> str:
 
 
 def _value(value: object, limit: int = 24) -> str:
-    text = one_line("null" if value is None else str(value))
+    text = one_line("unset" if value is None else str(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""Checkpoints of one run or of all: their figures, whether their files are intact; resume, fork, sample, export."""
+"""Checkpoints of one run or of all: their figures, the integrity of their files; resume, fork, sample, export."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from chomp_tui.screens.checkpoints.checkpoint_rows import (
     checkpoint_detail,
     checkpoint_row,
     columns,
+    compared,
     difference_table,
-    judged_by,
 )
 from chomp_tui.screens.checkpoints.exporting import ExportDialog
 from chomp_tui.screens.checkpoints.sampling import SampleDialog
@@ -186,10 +186,10 @@ class CheckpointsScreen(ListScreen):
         if plan.fixed:
             self.app.push_screen(Read("It cannot resume with the run's settings", difference_table(row.own or ())))
             return
-        if plan.judged and not await self._agreed(
-            "Accept these settings?",
-            f"The run was last started with other settings than this checkpoint:\n{change_lines(plan.judged)}",
-            "Accept them and resume",
+        if plan.to_confirm and not await self._agreed(
+            "Confirm these changes?",
+            f"The run was last started with other settings than this checkpoint:\n{change_lines(plan.to_confirm)}",
+            "Confirm and resume",
         ):
             return
         if plan.set_aside and not await self._agreed(
@@ -275,7 +275,7 @@ class CheckpointsScreen(ListScreen):
     def action_differences(self) -> None:
         """Show all settings that differ."""
         row = self.row()
-        differences = judged_by(row) if row else None
+        differences = compared(row) if row else None
         if row is None or differences is None:
             return
         now = self.found.reference if row.hand is not None else "the run's own settings"

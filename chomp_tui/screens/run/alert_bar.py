@@ -13,6 +13,7 @@ from chomp_tui.live.alerts import Alert
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.header import COLOURS
 from chomp_tui.screens.run.panel import TextPanel
+from chomp_tui.screens.run.startup import in_one_line, is_starting, startup_phases
 from chomp_tui.widgets.listing import fit_text
 from chomp_tui.widgets.update_if_changed import set_text
 
@@ -26,7 +27,7 @@ LEAST_ALERT = 30
 
 
 class AlertBar(Static):
-    """The newest answer to steering, then the first alert; hidden if there is neither."""
+    """The newest answer to steering, then the first alert, else how far a start is; its row is always there."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, markup=False)
@@ -35,9 +36,12 @@ class AlertBar(Static):
         """Show steering and alerts."""
         # The header already shows the reason of the state.
         alerts = tuple(one for one in snapshot.alerts if one.text not in snapshot.status.reason)
-        content = bar_text(alerts, line, (self.size.width or self.app.size.width) - 2)
+        width = (self.size.width or self.app.size.width) - 2
+        content = bar_text(alerts, line, width)
+        # Without a curve the notice in its place has the list.
+        if not content.plain and len(snapshot.view.rows) and is_starting(snapshot):
+            content = in_one_line(startup_phases(snapshot), width)
         set_text(self, content)
-        self.display = bool(content.plain)
 
 
 def bar_text(alerts: tuple[Alert, ...], line: CommandStatus | None, width: int) -> Content:

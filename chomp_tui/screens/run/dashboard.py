@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from textual.containers import Container
 from textual.geometry import NULL_OFFSET, NULL_SPACING, Size
 from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.message import Message
 from textual.widget import Widget
 
-from chomp_tui.screens.run.dashboard_layout import PanelPlan, panels, plan
+from chomp_tui.screens.run.dashboard_layout import SMALL, PanelPlan, panels, plan
 
 
 class _Planned(Layout):
@@ -89,18 +91,18 @@ class Dashboard(Container):
         place = names.index(now) if now in names else 0
         self.turn_to(names[(place + by) % len(names)])
 
-    def turn_to(self, name: str) -> None:
-        """Show a panel, zoomed if one is zoomed, and focus it."""
+    def turn_to(self, name: str, then: Callable[[], None] | None = None) -> None:
+        """Show a panel, zoomed if one is zoomed; then focus it, or do what `then` does."""
         if self.zoomed is not None:
-            self.arrange_for(zoomed=name)
-        else:
+            self.arrange_for(zoomed=SMALL[0] if name == "charts" else name)
+        elif name in self.plan.tabs:
             self.arrange_for(chosen=name)
-        wanted = self.query_one(f"#{'speed' if name == 'charts' else name}")
-        self.call_after_refresh(lambda: self._focus_in(wanted))
+        wanted = self.query_one(f"#{SMALL[0] if name == 'charts' else name}")
+        self.call_after_refresh(then or (lambda: self._focus_in(wanted)))
 
     def _focus_in(self, panel: Widget) -> None:
         inner = [panel, *panel.query("*")]
-        target = next((one for one in inner if isinstance(one, Widget) and one.focusable), None)
+        target = next((one for one in inner if isinstance(one, Widget) and one.focusable and one.display), None)
         if target is not None:
             self.screen.set_focus(target)
 

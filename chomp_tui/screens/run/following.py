@@ -71,6 +71,14 @@ class RunFollower:
         self.facts = RunFacts()
         self.rest_seconds = REST_SECONDS
 
+    @property
+    def launched_at(self) -> float | None:
+        """Unix time at which the process of the run's engine was started; None where it is not known."""
+        if self.launched is not None:
+            return self.launched.at
+        liveness = self.update.liveness if self.update is not None else None
+        return liveness.since if liveness is not None and liveness.pid is not None else None
+
     def follow(self, path: Path) -> None:
         """Follow the run at `path` from now on, and no other."""
         self.stop()

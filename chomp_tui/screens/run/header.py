@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from chomp.record.formatting import count, device_name, duration, one_line, sanitize
+from chomp.record.status import PAUSED
 from chomp_tui.live.eta import progress
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.screens.run.text_lines import TextLines
@@ -32,7 +33,7 @@ def first_line(snapshot: RunSnapshot, width: int) -> Content:
     """State, name, bar, step of total, percent, remaining time."""
     status = snapshot.status
     colour = COLOURS[status.tone]
-    state = f"{status.glyph} {status.word}"
+    state = f"{status.glyph} {status.word}{' · p resumes' if status.reason == PAUSED else ''}"
     right = progress_words(snapshot)
     room = width - len(state) - len(right) - 6
     has_bar = snapshot.view.total_steps is not None and room >= LEAST_BAR + 8
@@ -63,7 +64,7 @@ def second_line(snapshot: RunSnapshot, width: int) -> Content:
     """The reason of the state, then age, speed, times, device, origin; as many as fit."""
     parts = (
         [(fit_text(one_line(snapshot.status.reason), width), COLOURS[snapshot.status.tone])]
-        if snapshot.status.reason
+        if snapshot.status.reason not in ("", PAUSED)
         else []
     )
     parts += [(text, "$muted") for text in _facts(snapshot)]
@@ -82,7 +83,11 @@ def _facts(snapshot: RunSnapshot) -> list[str]:
         age = duration(snapshot.age_seconds)
         # For an engine on another machine the console cannot know whether it has ended.
         has_ended = view.ended is not None or snapshot.status.tone == "bad"
-        facts.append(f"ended {age} ago" if has_ended and not snapshot.status.is_live else f"last record {age} ago")
+        facts.append(
+            f"ended {age} ago"
+            if has_ended and not snapshot.status.is_live
+            else f"last {'record' if len(view.rows) else 'event'} {age} ago"
+        )
     speed = snapshot.newest("tokens_per_sec")
     if snapshot.status.is_live and speed is not None:
         facts.append(f"{count(round(speed))} tokens/s")

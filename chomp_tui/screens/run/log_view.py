@@ -6,42 +6,51 @@ from collections import deque
 from collections.abc import Iterable
 from typing import ClassVar
 
-from rich.cells import cell_len, chop_cells
 from rich.segment import Segment
+from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from chomp.record.formatting import one_line, sanitize
+from chomp.record.formatting import one_line, plural, sanitize
+from chomp_tui.screens.run.log_lines import rows_of, tone
+from chomp_tui.widgets.name_filter import NameFilter
 from chomp_tui.widgets.update_if_changed import set_title
 
 MOST_LINES = 5_000
 LONGEST_LINE = 2_000
-LEAST_TO_INDENT = 20
 # Painted rows that are kept for the next painting.
 MOST_STRIPS = 500
-TONES = (("ERROR", "bad"), ("CRITICAL", "bad"), ("Traceback", "bad"), ("WARNING", "warn"))
 
 
 class LogView(ScrollView, can_focus=True):
-    """The log panel; long lines are wrapped. Scrolled to its end it follows, End goes there."""
+    """The log; long lines are wrapped where it is alone. Scrolled to its end it follows, End goes there.
+
+    Attributes:
+        brief: whether lines are short, because other panels are shown beside it.
+    """
 
     ALLOW_SELECT = True
     COMPONENT_CLASSES: ClassVar[set[str]] = {"logview--bad", "logview--warn"}
 
     def __init__(self, *, id: str) -> None:
         self._strips: dict[int, Strip] = {}
-        super().__init__(id=id, classes="panel")
-        self.border_title = "Log"
-        self.wanted = ""
+        super().__init__(id=id)
+        self.wanted, self.brief = "", True
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
         # Shown rows: a piece of a line and the tone of the line. And how many rows each shown line takes.
         self._rows: list[tuple[str, str]] = []
         self._heights: deque[int] = deque()
         self._new: deque[str] = deque(maxlen=MOST_LINES)
-        self._state: tuple[str, int] | None = None
+        self._state: tuple[str, int, bool] | None = None
         self._follows = True
+
+    @property
+    def count(self) -> int:
+        """The lines that are shown."""
+        return len(self._heights)
 
     @property
     def text(self) -> str:
@@ -75,7 +84,7 @@ class LogView(ScrollView, can_focus=True):
     def draw(self) -> None:
         """Show what has come in."""
         width = self.scrollable_content_region.width
-        state = (self.wanted, width)
+        state = (self.wanted, width, self.brief)
         if width <= 0 or (state == self._state and not self._new):
             return
         if state != self._state or len(self._new) >= MOST_LINES:
@@ -84,12 +93,7 @@ class LogView(ScrollView, can_focus=True):
         self._state = state
         self._append(self._new, width)
         self._new.clear()
-        wanted = self.wanted
         self._resize_to(Size(width, len(self._rows)))
-        set_title(self, "Log" if not wanted else f"Log with “{_short(self.wanted)}”")
-        self.border_subtitle = f"{len(self._heights):,} line{'s' * (len(self._heights) != 1)}" + (
-            " · Esc shows all" if wanted else " · / filters"
-        )
         if self._follows:
             self.scroll_end(animate=False, x_axis=False, immediate=True)
         self.refresh(self.size.region)
@@ -108,8 +112,8 @@ class LogView(ScrollView, can_focus=True):
         wanted = self.wanted.casefold()
         for line in lines:
             if wanted in line.casefold():
-                rows, tone = wrapped(line, width), _tone(line)
-                self._rows += [(row, tone) for row in rows]
+                rows, colour = rows_of(line, width, brief=self.brief), tone(line)
+                self._rows += [(row, colour) for row in rows]
                 self._heights.append(len(rows))
         gone = sum(self._heights.popleft() for _ in range(len(self._heights) - MOST_LINES))
         del self._rows[:gone]
@@ -138,8 +142,8 @@ class LogView(ScrollView, can_focus=True):
 
     def _strip(self, index: int, width: int) -> Strip:
         base = self.rich_style
-        row, tone = self._rows[index]
-        style = base + self.get_component_rich_style(f"logview--{tone}", partial=True) if tone else base
+        row, colour = self._rows[index]
+        style = base + self.get_component_rich_style(f"logview--{colour}", partial=True) if colour else base
         parts = [Segment(row, style)]
         selection = self.text_selection
         if selection is not None and (span := selection.get_span(index)) is not None:
@@ -160,24 +164,49 @@ class LogView(ScrollView, can_focus=True):
         self.refresh()
 
 
-def _tone(line: str) -> str:
-    return next((tone for word, tone in TONES if word in line), "")
+class LogPanel(Vertical):
+    """The log under the line that filters it."""
 
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, classes="panel")
+        self.border_title = "Log"
 
-def wrapped(line: str, width: int) -> list[str]:
-    """The line in rows of at most `width` cells, broken at a space where one is near; later rows are set in."""
-    rows, indent = [], ""
-    while cell_len(indent) + cell_len(line) > width:
-        room = max(1, width - len(indent))
-        piece = chop_cells(line[: 2 * room], room)[0] or line[0]
-        # A number that is cut in two is another number.
-        space = -1 if line[len(piece) : len(piece) + 1] == " " else piece.rfind(" ")
-        if space > len(piece) // 2:
-            piece = piece[:space]
-        rows.append(indent + piece)
-        line = line[len(piece) :].lstrip(" ")
-        indent = "  " if width > LEAST_TO_INDENT else ""
-    return [*rows, indent + line] if line or not rows else rows
+    def compose(self) -> ComposeResult:
+        yield NameFilter(listing="log-lines", id="log-filter", placeholder="text in a line")
+        yield LogView(id="log-lines")
+
+    def draw(self, *, alone: bool) -> None:
+        """Show what has come in; whole lines where no other panel is shown."""
+        log = self.query_one(LogView)
+        log.brief = not alone
+        log.draw()
+        set_title(self, "Log" if not log.wanted else f"Log with “{_short(log.wanted)}”")
+        keys = "Esc shows all" if log.wanted else "/ filters" if alone else "/ filters, Enter shows whole lines"
+        subtitle = f"{plural(log.count, 'line')} · {keys}"
+        # Setting it repaints the panel.
+        if subtitle != self.border_subtitle:
+            self.border_subtitle = subtitle
+
+    def on_input_changed(self, event: NameFilter.Changed) -> None:
+        event.stop()
+        self.query_one(LogView).filter(self.query_one(NameFilter).needle)
+        self.draw(alone=not self.query_one(LogView).brief)
+
+    def ask(self) -> None:
+        """Show the line that filters, and focus it."""
+        self.query_one(NameFilter).ask()
+
+    def show_all(self) -> bool:
+        """End the filter; returns whether there was one in view."""
+        return self.display and self.query_one(NameFilter).clear_away()
+
+    def clear(self) -> None:
+        """Forget all lines, and the filter."""
+        name_filter = self.query_one(NameFilter)
+        with name_filter.prevent(NameFilter.Changed):
+            name_filter.value = ""
+        name_filter.display = False
+        self.query_one(LogView).clear()
 
 
 def _short(text: str) -> str:

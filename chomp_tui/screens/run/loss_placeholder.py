@@ -9,8 +9,9 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.record.formatting import duration, sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.screens.run.startup import StartupPhase, checklist, startup_phases
 from chomp_tui.widgets.update_if_changed import set_text
 
 LOG_LINES = 8
@@ -19,13 +20,14 @@ LONGEST_LINE = 240
 
 @dataclass(frozen=True)
 class Notice:
-    """A headline, what it means, lines of the log that explain it, and what to do."""
+    """A headline, what it means, lines of the log that explain it, what to do, and how far the start-up is."""
 
     title: str
     text: str = ""
     log: tuple[str, ...] = ()
     hint: str = ""
     is_bad: bool = False
+    phases: tuple[StartupPhase, ...] = ()
 
 
 NO_RUN = Notice(
@@ -33,7 +35,12 @@ NO_RUN = Notice(
     "Home lists the runs: select one and press Enter.",
     hint="1 shows the runs, 2 configures a new one",
 )
-STARTING = Notice("Starting engine (importing JAX)…")
+TITLES = {
+    "engine": "Starting engine (importing JAX)…",
+    "data": "Reading data…",
+    "compile": "Compiling the training step…",
+    "train": "Training, waiting for the first record…",
+}
 
 
 def notice_of(snapshot: RunSnapshot) -> Notice | None:
@@ -44,30 +51,29 @@ def notice_of(snapshot: RunSnapshot) -> Notice | None:
         return None
     if problem is not None and view.started is None and not log:
         return Notice("This run cannot be shown", problem, hint="1 shows the runs", is_bad=True)
-    if status.is_live:
+    if status.is_live or status.tone == "live":
         return _under_way(snapshot)
-    if status.tone == "live":
-        return STARTING
     if status.tone == "bad":
-        return Notice(f"The engine ended: {status.word}", status.reason, log, "the whole log is in the panel Log", True)
+        return Notice(_failure(snapshot), status.reason, log, "the whole log is in the panel Log: Alt+4", True)
     if view.ended is not None:
         return Notice(f"The run is {status.word}, without a training step", status.reason, log, "r resumes it")
     return Notice("Nothing has happened yet", problem or status.reason, log, "1 shows the runs")
 
 
+def _failure(snapshot: RunSnapshot) -> str:
+    """What went wrong, in a few words: an engine that never trained could not start."""
+    if snapshot.status.word not in ("crashed", "failed to start"):
+        return snapshot.status.word.capitalize()
+    trained = any(phase.name == "train" for phase in snapshot.view.opened)
+    return "Crashed before the first record" if trained else "Could not start"
+
+
 def _under_way(snapshot: RunSnapshot) -> Notice:
-    view = snapshot.view
-    phase = view.phase
-    if phase is None:
-        return STARTING
-    since = duration(snapshot.now - phase.t) if phase.t else ""
-    if phase.name == "data":
-        return Notice(f"Reading the data, {since}", "The engine reads, counts and splits the corpus.")
-    if phase.name == "compile":
-        return Notice(f"Compiling the training step, {since}", "A large model takes minutes the first time.")
-    if phase.name == "paused":
+    if snapshot.status.word == "paused":
         return Notice("Paused before the first record", hint="p resumes")
-    return Notice(f"Training since {since}", "The engine writes the first record after its step.")
+    phases = startup_phases(snapshot)
+    now = next((one.name for one in phases if one.state == "now"), "engine")
+    return Notice(TITLES[now], phases=phases)
 
 
 class NoticePanel(VerticalScroll, can_focus=True):
@@ -85,6 +91,8 @@ class NoticePanel(VerticalScroll, can_focus=True):
         parts = [Content.styled(sanitize(notice.title), f"bold {colour}")]
         if notice.text:
             parts.append(Content(sanitize(notice.text)))
+        if notice.phases:
+            parts.append(checklist(notice.phases, max(40, self.scrollable_content_region.width)))
         if notice.log:
             parts.append(Content.styled("\n".join(sanitize(line)[:LONGEST_LINE] for line in notice.log), "$muted"))
         if notice.hint:

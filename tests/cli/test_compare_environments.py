@@ -74,8 +74,8 @@ def test_json(asked: list[dict[str, str]]) -> None:
 def test_the_recommended_variables_are_the_default(
     asked: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chomp.cli.compare.probe_gpus", lambda: probe_of("rtx5090"))
-    monkeypatch.setattr("chomp.cli.compare.require_xla_flags", lambda environ: None)
+    monkeypatch.setattr("chomp.cli.compare_environments.probe_gpus", lambda: probe_of("rtx5090"))
+    monkeypatch.setattr("chomp.cli.compare_environments.require_xla_flags", lambda environ: None)
     done = run("probe", "--compare", CONFIG)
     assert done.returncode == 0, done.stderr
     assert "xla_gpu_enable_triton_gemm" not in asked[0].get("XLA_FLAGS", "")
