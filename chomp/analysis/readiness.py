@@ -64,6 +64,7 @@ class Duration:
         step_seconds: that were measured; overhead_seconds are those of evaluation, samples and saves, by step.
         measured_at: Unix time.
         run: where they were measured, over so many `steps`.
+        reached: the step at which `train.max_seconds` ends the attempt, start-up not counted; None if it does not.
     """
 
     seconds: float
@@ -72,6 +73,7 @@ class Duration:
     measured_at: float
     run: str
     steps: int
+    reached: int | None = None
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,14 @@ def check_start(
     warnings = [*_of_text(config, derived, text, step)] if text is not None else []
     if room is not None and room.needed > room.free:
         warnings.append(_too_little(room))
-    epochs = derived.total_tokens / text.tokens if text is not None and text.tokens else None
+    passes = derived.total_tokens / text.tokens if text is not None and text.tokens else None
+    epochs = config.train.epochs or passes
     duration = None if device is None else _duration(config, device, step)
+    if duration is not None and duration.reached is not None:
+        warnings.append(
+            f"train.max_seconds ends this attempt with a save at about step {duration.reached:,} of "
+            f"{config.train.steps:,}, start-up not counted; resume it to go on"
+        )
     return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration)
 
 
@@ -217,6 +225,7 @@ def _duration(config: Config, device: str, step: int) -> Duration | None:
     speed = load_speed(speed_file(config, device))
     if speed is None or config.train.epochs is not None:
         return None
-    left = max(0, config.train.steps - step)
-    seconds = left * (speed.step_seconds + speed.overhead_seconds)
-    return Duration(seconds, speed.step_seconds, speed.overhead_seconds, speed.t, speed.run, speed.steps)
+    left, limit = max(0, config.train.steps - step), config.train.max_seconds
+    each = speed.step_seconds + speed.overhead_seconds
+    reached = step + int(limit / each) if limit is not None and limit < left * each else None
+    return Duration(left * each, speed.step_seconds, speed.overhead_seconds, speed.t, speed.run, speed.steps, reached)
