@@ -120,7 +120,7 @@ async def test_a_run_and_home_are_drawn_in_the_light_theme() -> None:
     app = console(RUN)
     only_dark = own_colours(0) - own_colours(1)
     async with app.run_test(size=(120, 40)) as pilot:
-        await shows(pilot, "300/10,000", "smoothed 30 steps", "Memory", "Quit")
+        await shows(pilot, "300/10,000", "smoothed 30 steps", "Memory", "r Resume", "Quit")
         await pilot.press("f9")
         for key, words in (
             ("4", ("300/10,000", "smoothed 30 steps")),
@@ -159,7 +159,7 @@ async def test_a_theme_that_cannot_be_remembered_is_told_in_a_sentence(tmp_path:
 async def test_a_key_writes_a_picture_of_the_screen(tmp_path: Path) -> None:
     app = console(RUN)
     async with app.run_test(size=(120, 40)) as pilot:
-        await shows(pilot, "300/10,000", "smoothed 30 steps", "Memory", "Quit")
+        await shows(pilot, "300/10,000", "smoothed 30 steps", "Memory", "r Resume", "Quit")
         await pilot.press("f8")
         await until(pilot, lambda: said(app))
         [picture] = tmp_path.glob("*.svg")
