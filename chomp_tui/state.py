@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -75,6 +76,9 @@ class Console(Protocol):
 
     def show_checkpoints(self, run: Path | None) -> None:
         """Show the checkpoints of one run, or of all."""
+
+    def compare_runs(self, runs: Sequence[Path]) -> None:
+        """Show runs side by side; one that is a fork with its parent."""
 
     def launch(self, request: LaunchRequest) -> bool:
         """Start an engine and show its run; returns whether it was started."""

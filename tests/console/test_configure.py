@@ -197,7 +197,7 @@ async def test_digits_edit_a_field_only_after_enter_or_a_click(tmp_path: Path) -
         await pilot.pause()
         control = console.row("train.batch_size").control
         assert isinstance(control, TextField)
-        for number, entry in enumerate(SCREENS, 1):
+        for number, entry in enumerate([one for one in SCREENS if one.keys], 1):
             await pilot.press(str(number))
             await until(pilot, lambda mode=entry.mode: console.app.current_mode == mode)
             await pilot.press("2")
