@@ -14,8 +14,9 @@ from collections.abc import Callable
 import numpy as np
 from textual.app import App, ComposeResult
 
-from chomp_tui.chart.frame import Line, Settings, draw
-from chomp_tui.chart.smooth import ema
+from chomp_tui.chart.frame import ChartSettings, draw
+from chomp_tui.chart.series import Series
+from chomp_tui.chart.smooth import smoothed
 from chomp_tui.widgets.chart import LineChart
 
 COLUMNS, ROWS = 120, 30
@@ -29,7 +30,7 @@ class Host(App[None]):
         yield LineChart("loss")
 
 
-def curve(count: int) -> tuple[Line, Line, Line]:
+def curve(count: int) -> tuple[Series, Series, Series]:
     """A noisy loss with a few bad steps, its average, and an evaluation every percent."""
     generator = np.random.default_rng(0)
     steps = np.arange(1.0, count + 1)
@@ -38,9 +39,9 @@ def curve(count: int) -> tuple[Line, Line, Line]:
     loss[count // 2 : count // 2 + 3] = np.nan
     every = count // 100
     return (
-        Line("train", steps, loss, "raw"),
-        Line("smooth", steps, ema(loss, 0.98), "smooth"),
-        Line("eval", steps[every - 1 :: every], base[every - 1 :: every], "eval", sparse=True),
+        Series("train", steps, loss, "raw"),
+        Series("smooth", steps, smoothed(steps, loss, 50), "smooth"),
+        Series("eval", steps[every - 1 :: every], base[every - 1 :: every], "eval", sparse=True),
     )
 
 
@@ -70,20 +71,20 @@ async def main() -> None:
             chart.show(lines)
             await pilot.pause()
 
-            def frame(lines: tuple[Line, ...] = lines) -> None:
+            def frame(lines: tuple[Series, ...] = lines) -> None:
                 chart.show(lines)
                 chart.notify_style_update()
                 for row in range(ROWS):
                     chart.render_line(row)
 
-            zoomed = Settings(window=Settings().window.zoomed(8, 1, count, 1))
+            zoomed = ChartSettings(window=ChartSettings().window.zoomed(8, 1, count, 1))
             figures = (
-                median_ms(repeats, lambda: draw(lines[:1], COLUMNS, ROWS, Settings())),  # noqa: B023
-                median_ms(repeats, lambda: draw(lines, COLUMNS, ROWS, Settings())),  # noqa: B023
-                median_ms(repeats, lambda: draw(lines, COLUMNS, ROWS, Settings(log_y=True))),  # noqa: B023
+                median_ms(repeats, lambda: draw(lines[:1], COLUMNS, ROWS, ChartSettings())),  # noqa: B023
+                median_ms(repeats, lambda: draw(lines, COLUMNS, ROWS, ChartSettings())),  # noqa: B023
+                median_ms(repeats, lambda: draw(lines, COLUMNS, ROWS, ChartSettings(log_y=True))),  # noqa: B023
                 median_ms(repeats, lambda: draw(lines, COLUMNS, ROWS, zoomed)),  # noqa: B023
                 median_ms(repeats, frame),
-                median_ms(repeats, lambda: ema(lines[0].y, 0.98)),  # noqa: B023
+                median_ms(repeats, lambda: smoothed(lines[0].x, lines[0].y, 50)),  # noqa: B023
             )
             widths = (9, 11, 7, 7, 7, 7)
             print(
