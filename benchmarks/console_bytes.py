@@ -17,7 +17,6 @@ from benchmarks.console_open import write_run
 QUIET_SECONDS = 1.5
 IDLE_SECONDS = 15.0
 KEYS = (
-    ("n", "the next tab"),
     ("y", "a logarithmic axis"),
     ("y", "a linear axis"),
     ("+", "zoom"),
@@ -25,6 +24,9 @@ KEYS = (
     ("0", "the whole run"),
     ("\x1b[D", "the crosshair appears"),
     ("\x1b[D", "the crosshair moves by a cell"),
+    ("\x1b", "no crosshair"),
+    ("n", "the next tab"),
+    ("n", "the next tab"),
 )
 
 

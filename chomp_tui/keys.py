@@ -118,7 +118,7 @@ TABLE: tuple[Key, ...] = (
     Key("app", "help", "question_mark,f1,6", "Help", "Show all keys and the purpose of the screen.", footer=True),
     Key("app", "back", "escape", "Back", "Go back one level."),
     Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme, and save the choice."),
-    Key("app", "save_screenshot", "f8", "Screenshot", "Write the screen to an SVG file."),
+    Key("app", "save_screenshot", "f8", "Screenshot", "Write the screen to an SVG file, and to PNG where a converter is installed."),
     Key("app", "quit", "q", "Quit", "Close the console; runs continue, and a line shows how to attach.", footer=True),
     Key("home", "open", "enter", "Open", "Watch the selected run, or edit the selected configuration.", footer=True),
     Key("home", "new", "n", "New", "Configure a new run from the selected configuration or run.", footer=True),
