@@ -164,8 +164,8 @@ def main() -> None:
         for idle_seconds in (1.0, options.idle):
             first, every, share, written = measure(runs, options.runs, idle_seconds, Path(folder))
     print(
-        f"{options.runs:,} runs on Home at 160x48: first picture {first:.2f} s (target below {FIRST_SECONDS}), all rows "
-        f"{every:.2f} s (below {ALL_SECONDS}), idle {share:.2%} of a core (below {IDLE_SHARE:.0%}), "
+        f"{options.runs:,} runs on Home at 160x48: first picture {first:.2f} s (target below {FIRST_SECONDS}), all "
+        f"rows {every:.2f} s (below {ALL_SECONDS}), idle {share:.2%} of a core (below {IDLE_SHARE:.0%}), "
         f"{written:,} bytes written in {options.idle:.0f} idle seconds (0)"
     )
 

@@ -101,6 +101,19 @@ class Key:
         return f"{self.scope}.{self.name or self.action}"
 
 
+# Panels of the run view by Alt and a digit, from 1.
+PANELS: Mapping[str, str] = {
+    "loss": "Loss",
+    "charts": "Charts",
+    "samples": "Samples",
+    "log": "Log",
+    "checkpoints": "Checkpoints",
+    "memory": "Memory",
+    "time": "Time",
+    "facts": "Facts",
+    "alerts": "Alerts",
+}
+
 TABLE: tuple[Key, ...] = (
     *(
         Key("app", f"show_screen('{one.mode}')", one.keys, one.label, one.help, name=one.mode)
@@ -110,7 +123,13 @@ TABLE: tuple[Key, ...] = (
     Key("app", "help", "question_mark,f1,6", "Help", "Show all keys and the purpose of the screen.", footer=True),
     Key("app", "back", "escape", "Back", "Go back one level."),
     Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme, and save the choice."),
-    Key("app", "save_screenshot", "f8", "Screenshot", "Write the screen to an SVG file."),
+    Key(
+        "app",
+        "save_screenshot",
+        "f8",
+        "Screenshot",
+        "Write the screen to an SVG file, and to PNG where a converter is installed.",
+    ),
     Key("app", "quit", "q", "Quit", "Close the console; runs continue, and a line shows how to attach.", footer=True),
     Key("home", "open", "enter", "Open", "Watch the selected run, or edit the selected configuration.", footer=True),
     Key("home", "new", "n", "New", "Configure a new run from the selected configuration or run.", footer=True),
@@ -230,9 +249,18 @@ TABLE: tuple[Key, ...] = (
     Key("run", "log_y", "y", "Log y", "Switch loss charts between logarithmic and linear.", footer=True),
     Key("run", "smoothing", "s", "Smooth", "Change the smoothing of the training loss."),
     Key("run", "x_axis", "x", "X axis", "Plot over steps, tokens or time."),
-    Key("run", "zoom_in", "plus,equals_sign", "Zoom in", "Show a shorter range; the newest row stays visible."),
+    Key(
+        "run",
+        "zoom_in",
+        "plus,equals_sign",
+        "Zoom in",
+        "Show a shorter range around the crosshair, or at the right end.",
+    ),
     Key("run", "zoom_out", "minus", "Zoom out", "Show a longer range."),
-    Key("run", "zoom_reset", "0", "All", "Show the whole run."),
+    Key("run", "zoom_reset", "0", "Whole run", "Show the whole run."),
+    Key("run", "pan(-1)", "left_square_bracket", "Earlier", "Show earlier steps of a zoomed chart.", name="pan_left"),
+    Key("run", "pan(1)", "right_square_bracket", "Later", "Show later steps of a zoomed chart.", name="pan_right"),
+    Key("run", "all_values", "a", "All values", "Show all values, or clip the start of the run and spikes again."),
     Key("run", "marker", "b", "Blocks", "Draw charts with braille dots or with blocks, for fonts without braille."),
     Key("run", "zoom_panel", "enter", "Zoom", "Show only the focused panel, or all panels again."),
     Key("run", "next_panel", "n", "Next panel", "Show the next panel."),
@@ -240,7 +268,19 @@ TABLE: tuple[Key, ...] = (
     Key("run", "filter", "slash", "Filter log", "Show only log lines that contain a text."),
     Key("run", "mark", "space", "Mark", "Mark the selected sample to compare it with others of the same prompt."),
     Key("run", "other_prompt", "o", "Prompt", "Show the samples of the next prompt."),
+    Key("run", "compare_samples", "v", "Compare", "Show the selected sample beside an earlier one, or alone again."),
     Key("run", "resume", "r", "Resume", "Resume this run from a checkpoint after it has ended.", footer=True),
+    *(
+        Key(
+            "run",
+            f"panel('{name}')",
+            f"alt+{digit}",
+            title,
+            f"Go to the panel {title}.",
+            name=f"panel_{name}",
+        )
+        for digit, (name, title) in enumerate(PANELS.items(), 1)
+    ),
     Key("checkpoints", "resume", "enter", "Resume", "Resume in place from the selected checkpoint.", footer=True),
     Key(
         "checkpoints",
@@ -295,13 +335,44 @@ TABLE: tuple[Key, ...] = (
     Key("compare", "zoom_reset", "0", "All", "Show the whole range."),
     Key("chart", "crosshair(-1)", "left", "Left", "Move the crosshair to the left.", name="crosshair_left"),
     Key("chart", "crosshair(1)", "right", "Right", "Move the crosshair to the right.", name="crosshair_right"),
+    Key(
+        "chart",
+        "crosshair(-10)",
+        "shift+left",
+        "Far left",
+        "Move the crosshair ten cells to the left.",
+        name="crosshair_far_left",
+    ),
+    Key(
+        "chart",
+        "crosshair(10)",
+        "shift+right",
+        "Far right",
+        "Move the crosshair ten cells to the right.",
+        name="crosshair_far_right",
+    ),
+    Key(
+        "chart",
+        "crosshair_end(-1)",
+        "home",
+        "First",
+        "Move the crosshair to the first step shown.",
+        name="crosshair_first",
+    ),
+    Key(
+        "chart",
+        "crosshair_end(1)",
+        "end",
+        "Newest",
+        "Move the crosshair to the newest step shown.",
+        name="crosshair_newest",
+    ),
     Key("chart", "crosshair_off", "escape", "No crosshair", "Remove the crosshair."),
     Key("dialog", "cancel", "escape", "Cancel", "Close without doing anything."),
     # Where texts are edited it undoes a change.
     *(
-        Key(one.mode, "suspend", "ctrl+z", "Suspend", "Suspend the console; `fg` in the shell continues it.")
-        for one in SCREENS
-        if one.mode != "configure"
+        Key(scope, "suspend", "ctrl+z", "Suspend", "Suspend the console; `fg` in the shell continues it.")
+        for scope in (*(one.mode for one in SCREENS if one.mode != "configure"), "dialog")
     ),
 )
 
@@ -328,6 +399,10 @@ _NAMES = {
     "plus": "+",
     "minus": "-",
     "equals_sign": "=",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "shift+left": "Shift+←",
+    "shift+right": "Shift+→",
     "escape": "Esc",
     "enter": "Enter",
     "space": "Space",
@@ -337,6 +412,7 @@ _NAMES = {
 
 
 def _spell(key: str) -> str:
-    if key.startswith("ctrl+"):
-        return f"Ctrl+{key.removeprefix('ctrl+').upper()}"
+    for modifier in ("ctrl", "alt"):
+        if key.startswith(f"{modifier}+"):
+            return f"{modifier.capitalize()}+{key.removeprefix(f'{modifier}+').upper()}"
     return key.upper() if key.startswith("f") and key[1:].isdecimal() else key.capitalize()

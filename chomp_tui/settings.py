@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import threading
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 MARKERS = ("braille", "block")
 X_AXES = ("step", "tokens", "time")
-MAX_SMOOTHING = 0.99
+MAX_SMOOTHING_STEPS = 1_000_000
 
 # Of a column: a setting, a metric, or a fact of a run.
 KEY = re.compile(r"[A-Za-z_][\w.]{0,99}\Z")
@@ -36,9 +37,10 @@ class Settings:
         theme: name of a Textual theme.
         keymap: binding id -> keys, where they differ from the key table.
         marker: the characters of charts.
-        smoothing: weight of the past in the smoothed loss, 0 to 0.99.
+        smoothing: steps that the smoothed loss averages over; 0 for none.
         x_axis: the x axis of charts.
         log_y: whether the y axis of loss charts is logarithmic.
+        bell: whether the terminal rings when a watched run ends, crashes or turns non-finite.
         home_columns: keys of Home's columns, from left to right; without any, the standard ones.
         home_sort: the key that orders the runs; empty for live ones first, then the newest.
         home_reverse: whether in the other order.
@@ -50,9 +52,10 @@ class Settings:
     theme: str = theme.THEMES[0].name
     keymap: dict[str, str] = field(default_factory=dict)
     marker: Literal["braille", "block"] = "braille"
-    smoothing: float = 0.9
+    smoothing: int = 30
     x_axis: Literal["step", "tokens", "time"] = "step"
     log_y: bool = False
+    bell: bool = True
     home_columns: tuple[str, ...] = ()
     home_sort: str = ""
     home_reverse: bool = False
@@ -190,12 +193,13 @@ def _read(path: Path | None, wrong: list[str]) -> dict[str, Any]:
 _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "marker": (lambda value: value in MARKERS, f"allowed are {', '.join(MARKERS)}"),
     "smoothing": (
-        lambda value: type(value) in (int, float) and 0 <= value <= MAX_SMOOTHING,
-        f"allowed is 0 to {MAX_SMOOTHING}",
+        lambda value: type(value) is int and 0 <= value <= MAX_SMOOTHING_STEPS,
+        f"allowed is a number of steps up to {MAX_SMOOTHING_STEPS:,}, 0 for none",
     ),
     "x_axis": (lambda value: value in X_AXES, f"allowed are {', '.join(X_AXES)}"),
     **dict.fromkeys(
-        ("log_y", "home_reverse", "home_tree"), (lambda value: isinstance(value, bool), "allowed are true and false")
+        ("log_y", "bell", "home_reverse", "home_tree"),
+        (lambda value: isinstance(value, bool), "allowed are true and false"),
     ),
     "home_columns": (
         lambda value: isinstance(value, list) and all(isinstance(one, str) and KEY.match(one) for one in value),
@@ -213,6 +217,9 @@ def _set(settings: Settings, name: str, value: Any) -> list[str]:
     if name == "keymap":
         settings.keymap, refused = checked_keymap(value)
         return [f"keymap: {sentence}" for sentence in refused]
+    if name == "smoothing" and type(value) is float and 0 < value < 1:
+        # Written before it was a number of steps: the weight of the past from one record to the next.
+        value = round(-1 / math.log(value))
     if name not in NAMES:
         return [f"there is no setting {name}{nearest_hint(name, NAMES)}"]
     if name == "theme":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from chomp.config import LoadedConfig
     from chomp_tui.config.draft import ForkOrigin
+    from chomp_tui.engine.helper import Helper
     from chomp_tui.engine.launch import LaunchRequest
     from chomp_tui.settings import Settings
 
@@ -61,6 +63,18 @@ class ConsoleState:
     notes: tuple[str, ...] = ()
     current_config: LoadedConfig | None = None
 
+    @cached_property
+    def helper(self) -> Helper:
+        """Runs engine commands for screens and dialogs."""
+        from chomp_tui.engine.helper import Helper
+
+        return Helper()
+
+    async def close(self) -> None:
+        """End the helper, if there is one."""
+        if "helper" in self.__dict__:
+            await self.helper.close()
+
 
 class Console(Protocol):
     """The application, as screens know it."""
@@ -88,6 +102,9 @@ class Console(Protocol):
 
     def notify(self, message: str, *, severity: SeverityLevel = "information") -> None:
         """Show a passing message, literally."""
+
+    def call_attention(self, text: str) -> None:
+        """Make the terminal call its user."""
 
     def action_show_screen(self, mode: str) -> None:
         """Go to one of the screens."""

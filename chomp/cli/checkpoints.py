@@ -14,7 +14,7 @@ import click
 from chomp.cli.options import PATH
 from chomp.errors import CheckpointError
 from chomp.record.events import number
-from chomp.record.formatting import duration, sanitize, size
+from chomp.record.formatting import decimal, duration, sanitize, size
 from chomp.record.manifest import CheckpointInfo, find_checkpoint, list_checkpoints, read_info, set_tags, verify
 from chomp.record.rundir import open_run
 from chomp.record.samples import read_samples
@@ -95,7 +95,7 @@ def _line(row: dict[str, Any], check: bool) -> str:
         parts.append(f"{duration(time.time() - row['saved_at']):>6} old")
     for key, name in (("train_loss", "loss"), ("eval_loss", "eval")):
         if row[key] is not None:
-            parts.append(f"{name} {row[key]:.4f}")
+            parts.append(f"{name} {decimal(row[key])}")
     if row["tags"]:
         parts.append(f"[{', '.join(row['tags'])}]")
     if row["problems"]:

@@ -24,10 +24,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("chomp.cli.config", "Check, show or migrate a configuration; print its schema."),
     "probe": ("chomp.cli.probe", "Show GPUs, driver, and the environment they need."),
     "runs": ("chomp.cli.runs", "List runs."),
+    "watch": ("chomp.cli.watch", "Watch live runs; send notices that a killed engine cannot."),
     "checkpoints": ("chomp.cli.checkpoints", "List and verify a run's checkpoints."),
     "compare": ("chomp.cli.compare", "Compare runs: settings, results, losses at equal steps."),
     "note": ("chomp.cli.note", "Show or change the name, note and tags of runs."),
     "fork": ("chomp.cli.fork", "Start a new run from a checkpoint of another run."),
+    "queue": ("chomp.cli.queue", "Train one run after another: add jobs, start the runner."),
     "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),
 }
 

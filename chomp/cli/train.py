@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,8 @@ def command(
     """
     from chomp.cli.engine import leave_on_signals, prepare_environment
     from chomp.cli.loading import load_for_training
+    from chomp.config.compat import require_known
+    from chomp.record.lock import process_age_seconds
     from chomp.record.manifest import parse_resume
 
     leave_on_signals()
@@ -78,11 +81,19 @@ def command(
     prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
 
     from chomp.train.loop import run_training
-    from chomp.train.request import RunRequest, require_known
+    from chomp.train.request import RunRequest
 
     require_known(accept)
     return run_training(
-        RunRequest(loaded=loaded, run_dir=run_dir, resume=chosen_resume, accept=accept, dry_run=dry_run, notes=notes)
+        RunRequest(
+            loaded=loaded,
+            run_dir=run_dir,
+            resume=chosen_resume,
+            accept=accept,
+            dry_run=dry_run,
+            notes=notes,
+            began=time.monotonic() - process_age_seconds(),
+        )
     )
 
 

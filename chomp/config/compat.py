@@ -7,11 +7,13 @@ instead of surfacing as a shape error deep inside a library.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
-from chomp.config.spec import flatten, settings
+from chomp.config.spec import flatten, sections, settings
+from chomp.errors import ConfigError
 
 CONTENT = "data_fingerprint.*.content"
 """Hashes of whole files, which checkpoints of older versions lack."""
@@ -102,6 +104,7 @@ RULES: tuple[Rule, ...] = (
     Rule("data.tokenizer.*", "incompatible", ORDER),
     Rule("data.*", "needs_accept", NUMBERS),
     Rule("train.steps", "allowed", "a run may be made longer or shorter"),
+    Rule("train.max_seconds", "allowed", "it ends the process, not the run"),
     Rule("train.allow_cpu", "allowed", "another device is warned of, not refused"),
     Rule("train.keep_program", "allowed", "another program is warned of, not refused"),
     Rule("train.strict_determinism", "allowed", "another program is warned of, not refused"),
@@ -121,6 +124,7 @@ RULES: tuple[Rule, ...] = (
     Rule("tokenizer_digest", "incompatible", "the same text would become other token ids"),
     Rule("checkpoint.*", "allowed", "it does not change the training"),
     Rule("logging.*", "allowed", "it does not change the training"),
+    Rule("notify.*", "allowed", "it does not change the training"),
     Rule("debug.*", "allowed", "it decides about the next step that is not finite"),
 )
 
@@ -181,6 +185,20 @@ def blocking(differences: Iterable[Difference], accepted: Iterable[str]) -> list
 def is_accepted(path: str, names: Iterable[str]) -> bool:
     """Whether `path` is one of `names` or lies inside one of them (`data.tokenizer` covers its fields)."""
     return any(path == name or path.startswith(f"{name}.") for name in names)
+
+
+def require_known(accept: Sequence[str]) -> None:
+    """Refuse a name in `--accept` that no difference can ever have.
+
+    Raises:
+        ConfigError: with the nearest known name.
+    """
+    known = [*settings(), *sections(), "data_fingerprint"]
+    for name in accept:
+        if name not in known and not name.startswith(("derived.", "data_fingerprint.")):
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"--accept {name}: there is no such setting{hint}")
 
 
 def format_table(differences: Iterable[Difference]) -> str:

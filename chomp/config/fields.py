@@ -16,6 +16,8 @@ MAX_STEPS = 2**31 - 1
 MAX_SEED = 2**32 - 1
 # Of one continuation: a place in it and its prompt is counted in int32.
 MAX_NEW_TOKENS = 2**24
+# 30 years; timers of the operating system overflow at ten times that.
+MAX_SECONDS = 1e9
 # Logits divided by more are all alike.
 MAX_TEMPERATURE = 1e9
 

@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from typing import Any, Literal
 
 from chomp.config.derive import check
-from chomp.config.overrides import BadOverride, parse_override
+from chomp.config.overrides import BadOverride, parse_override, shown_override
 from chomp.config.presets import MODEL_PRESETS, expand_preset, preset_named, preset_text
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.schema import Config
@@ -139,7 +139,7 @@ class _Reading:
             try:
                 path, value = parse_override(text)
             except BadOverride as error:
-                self.problems.append(Problem(error.path, str(error), f"-o {text}"))
+                self.problems.append(Problem(error.path, str(error), shown_override(text)))
                 continue
             self.set_by[path] = text
             _put(self.document.values, path, value)
@@ -165,7 +165,7 @@ class _Reading:
         """Where a value was set: its override, its line, or the line of the section around it."""
         text = self.set_by.get(dotted(tuple(part for part in path if isinstance(part, str))))
         if text is not None:
-            return f"-o {text}", None
+            return shown_override(text), None
         for end in range(len(path), 0, -1):
             line = self.document.lines.get(path[:end])
             if line is not None:

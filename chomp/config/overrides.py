@@ -55,6 +55,12 @@ def parse_override(text: str) -> tuple[str, Any]:
     return key, read_value(settings()[key], value)
 
 
+def shown_override(text: str) -> str:
+    """An override as an error shows it; values of `notify` are left out, since a user may put a secret there."""
+    key = text.partition("=")[0].strip()
+    return f"-o {key}=…" if key.startswith("notify.") else f"-o {text}"
+
+
 def read_value(setting: Setting, text: str) -> Any:
     """Read text as the setting's type; raises BadOverride.
 
@@ -66,7 +72,9 @@ def read_value(setting: Setting, text: str) -> Any:
         return None
     value = _READERS[setting.kind](text)
     if value is None:
-        raise BadOverride(setting.path, f"expected {setting.noun}, got {text!r}")
+        # A value of `notify` may be a secret.
+        got = "…" if setting.path.startswith("notify.") else repr(text)
+        raise BadOverride(setting.path, f"expected {setting.noun}, got {got}")
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chomp.config.data import DataConfig
 from chomp.config.fields import Section, section
 from chomp.config.model import ModelConfig
+from chomp.config.notify import NotifyConfig
 from chomp.config.optim import OptimConfig
 from chomp.config.run import CheckpointConfig, DebugConfig, LoggingConfig
 from chomp.config.train import ObjectiveConfig, TrainConfig
@@ -21,3 +22,4 @@ class Config(Section):
     checkpoint: CheckpointConfig = section(CheckpointConfig, "Saving and keeping.")
     logging: LoggingConfig = section(LoggingConfig, "Files and trackers.")
     debug: DebugConfig = section(DebugConfig, "Guards.")
+    notify: NotifyConfig = section(NotifyConfig, "Notices to a command and to webhooks.")

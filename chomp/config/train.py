@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from chomp.config.fields import MAX_SEED, MAX_STEPS, Section, setting
+from chomp.config.fields import MAX_SECONDS, MAX_SEED, MAX_STEPS, Section, setting
 
 
 class TrainConfig(Section):
@@ -19,6 +19,15 @@ class TrainConfig(Section):
         unit="passes",
         group="run",
         gt=0,
+    )
+    max_seconds: float | None = setting(
+        None,
+        "End each attempt (start or resume) with a save, so that its process takes at most this time, start-up and "
+        "compilation included; null never.",
+        unit="seconds",
+        group="run",
+        gt=0,
+        le=MAX_SECONDS,
     )
     allow_cpu: bool = setting(False, "Allow training on the CPU if there is no GPU.", group="run")
     deterministic: bool | None = setting(

@@ -71,6 +71,9 @@ def _tidy(value: Any, path: Path) -> Any:
 def _problem(loc: Path, kind: str, value: Any, locate: Locate) -> Problem:
     path = dotted(loc)
     where, line = locate(loc)
+    if loc[0] == "notify" and isinstance(value, str):
+        # Perhaps a URL or a token.
+        value = "…"
     if kind == "extra_forbidden":
         is_dotted = any("." in part for part in loc if isinstance(part, str))
         message = dotted_key(path, _as_yaml(value)) if is_dotted else unknown_key(path)

@@ -73,6 +73,11 @@ def is_running(pid: int, started: float | None = None) -> bool:
         return False
 
 
+def process_age_seconds() -> float:
+    """Seconds since this process was started."""
+    return max(0.0, time.time() - psutil.Process().create_time())
+
+
 def read_holder(path: Path) -> Holder | None:
     """The process that wrote the lock file last; None if the file is absent, empty or damaged."""
     try:

@@ -19,6 +19,9 @@ COPIED = "a copy: the engine still runs in the original directory"
 GONE = "the engine ended without a last event: killed, or the machine went down"
 MISSING = "there is no directory at this path: it was renamed, moved or removed"
 
+# How the reason of a run begins that `train.max_seconds` ended.
+TIME_LIMIT = "time limit reached"
+
 # A live engine is called silent after so many seconds without an event, by its phase: reading a corpus and compiling a
 # large model take minutes and write no events.
 PATIENCE_SECONDS = {"data": 3600.0, "compile": 3600.0, "eval": 600.0, "sample": 600.0, "save": 600.0}

@@ -59,6 +59,17 @@ def last_row_t(path: Path) -> float | None:
     return t if t > 0 else None
 
 
+def last_save_seconds(path: Path) -> float:
+    """How long the last save took of which an event log tells near its end; 0 where it tells of none."""
+    try:
+        _, lines = read_tail(path, LAST_ROWS_BYTES)
+    except OSError:
+        return 0.0
+    found = [parse_line(line) or {} for line in lines.splitlines() if b'"committed"' in line]
+    seconds = (number(event.get("seconds")) for event in reversed(found) if event.get("kind") == "checkpoint")
+    return next((one for one in seconds if one > 0), 0.0)
+
+
 def thinned_losses(path: Path, points: int) -> tuple[float, ...]:
     """About `points` training losses spread over a file of rows or events, first to last; none without the file."""
     try:

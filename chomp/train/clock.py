@@ -72,6 +72,11 @@ class TimeBudget:
         """Seconds of this attempt that belong to no step."""
         return sum(self._measured[name] for name in OUTSIDE_STEPS)
 
+    def is_outside_steps(self) -> bool:
+        """Whether what is measured now belongs to no step; callable from any thread."""
+        measuring = self._open
+        return measuring is not None and measuring[0] in OUTSIDE_STEPS
+
     def totals(self) -> dict[str, float]:
         """Seconds by category over all attempts, rounded to milliseconds."""
         elapsed = self.now() - self._began

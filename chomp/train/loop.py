@@ -11,6 +11,7 @@ from chomp.errors import ChompError, NonFiniteError
 from chomp.model.selfcheck import check_path
 from chomp.record.commands import CommandReader
 from chomp.record.events import Warned
+from chomp.record.tail import last_save_seconds
 from chomp.record.user_files import keep_traceback
 from chomp.train.clock import TimeBudget
 from chomp.train.compilation import use_compilation_cache
@@ -23,6 +24,7 @@ from chomp.train.request import RunRequest, claim_run_dir
 from chomp.train.rollback import roll_back
 from chomp.train.session import Session, open_session
 from chomp.train.steering import CommandExecutor
+from chomp.train.time_limit import TimeLimit
 from chomp.train.trainer import RollbackDueError, Trainer
 
 log = logging.getLogger("chomp.loop")
@@ -48,7 +50,14 @@ def run_training(request: RunRequest, hooks: Sequence[Hook] = ()) -> int:
         reporter.add(last)
         reader = CommandReader(claim.files.commands, since=claim.since, shown=claim.run.commands)
         queue = CommandQueue(reader, reporter, switch, partial(follow_run_dir, claim, reporter))
-        with watch_signals(request.loaded.config, queue, claim, reporter, last, budget):
+        limit = TimeLimit(
+            request.loaded.config.train.max_seconds,
+            switch,
+            began=request.began,
+            earlier_save_seconds=last_save_seconds(claim.run.events),
+        )
+        reporter.add(limit)
+        with limit, watch_signals(request.loaded.config, queue, claim, reporter, last, budget):
             try:
                 for problem in problems:
                     reporter.publish(Warned(topic="cache", message=problem))
@@ -94,6 +103,7 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
         outcome = outcome_of(cause, trainer.progress.step, session.switch.request)
         hooks.cut_short()
     finally:
+        hooks.close()
         trainer.close()
     _warn_of_skipped_documents(trainer)
     # A step that cannot be compiled calls for another configuration, which a checkpoint of step 0 would refuse.

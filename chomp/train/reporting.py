@@ -12,11 +12,22 @@ from pathlib import Path
 
 from chomp.config import Config
 from chomp.errors import command_name
+from chomp.notify.notifier import open_notifier
 from chomp.record.commands import Command
 from chomp.record.event_log import EventWriter
 from chomp.record.events import Event, Phase, RolledBack, RunEnded, RunStarted, Step, Warned
 from chomp.record.formatting import sanitize
-from chomp.sinks import LastWords, QueuedSink, Reporter, RowFiles, Sink, TerminalSink, build_trackers, require_trackers
+from chomp.sinks import (
+    LastWords,
+    NoticeSink,
+    QueuedSink,
+    Reporter,
+    RowFiles,
+    Sink,
+    TerminalSink,
+    build_trackers,
+    require_trackers,
+)
 from chomp.train.clock import TimeBudget
 from chomp.train.control import CommandQueue, SignalActions, SignalWatcher, StopRequest
 from chomp.train.outcome import Outcome
@@ -60,14 +71,17 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
 
     Raises:
         RunDirError: the directory cannot be written.
-        ConfigError: a tracker cannot be used.
+        ConfigError: a tracker, or a receiver of notices, cannot be used.
     """
     sinks = _sinks(request, claim)
+    notifier = open_notifier(request.loaded.config.notify)
     try:
         _log_to_file(claim.run.log, request.loaded.config.logging.level)
         reporter = Reporter(EventWriter(claim.files.events), sinks)
     except OSError as error:
         raise cannot_write(claim.run, error) from error
+    if not request.dry_run:
+        reporter.add(NoticeSink(notifier, lambda: claim.run, reporter.publish))
     try:
         with uncaught_to_log(reporter):
             yield reporter

@@ -6,12 +6,10 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 
-from chomp.config import sections, settings
 from chomp.config.load import LoadedConfig
-from chomp.errors import ConfigError, RunDirError, command_name
+from chomp.errors import RunDirError, command_name
 from chomp.record.commands import discard_commands_of_others
 from chomp.record.held_folder import HeldFolder
 from chomp.record.lock import RunLock
@@ -23,7 +21,12 @@ from chomp.record.temporary import temporary_folder
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One `chomp train` command; `notes` are written when the attempt begins."""
+    """One `chomp train` command.
+
+    Attributes:
+        notes: written when the attempt begins.
+        began: when its process was started, by the monotonic clock; `train.max_seconds` counts from there.
+    """
 
     loaded: LoadedConfig
     run_dir: Path | None = None
@@ -31,6 +34,7 @@ class RunRequest:
     accept: Sequence[str] = field(default=())
     dry_run: bool = False
     notes: NotesChange = field(default_factory=NotesChange)
+    began: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -58,20 +62,6 @@ class Claim:
     def files(self) -> RunDir:
         """The run directory through its descriptor, to write to it wherever it is renamed to."""
         return replace(self.named, path=self.held.through)
-
-
-def require_known(accept: Sequence[str]) -> None:
-    """Refuse a name in `--accept` that no difference can ever have.
-
-    Raises:
-        ConfigError: with the nearest known name.
-    """
-    known = [*settings(), *sections(), "data_fingerprint"]
-    for name in accept:
-        if name not in known and not name.startswith(("derived.", "data_fingerprint.")):
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"--accept {name}: there is no such setting{hint}")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The figures of `chomp inspect` for the configuration that the user edits.
 
-One child process at a time, killed when its answer is no longer needed.
+One question to the helper at a time, given up when its answer is no longer needed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,9 @@ from typing import Any, Literal
 
 from chomp.config import Config
 from chomp.device import probe_gpus, visible_gpus
+from chomp_tui.engine.helper import Helper
 from chomp_tui.engine.machine import read_machine
-from chomp_tui.engine.process import (
-    UNREADABLE,
-    EngineError,
-    ask_engine,
-    configuration_file,
-    engine_command,
-    helper_environment,
-)
+from chomp_tui.engine.process import UNREADABLE, EngineError, configuration_file
 from chomp_tui.platform.background import in_thread
 
 State = Literal["waiting", "computing", "done", "failed"]
@@ -30,12 +24,10 @@ Fit = Literal["fits", "tight", "does not fit", "unknown"]
 DEBOUNCE_SECONDS = 0.8
 TIMEOUT_SECONDS = 180.0
 COMPILE_TIMEOUT_SECONDS = 1800.0
-NICE = 10
 # Shares of the device's memory: what the estimate leaves out (scratch space, fragmentation) fits into the rest.
 TIGHT, FULL = 0.75, 0.92
-ENGINE = tuple(engine_command("inspect"))
 # Sections that change none of the figures.
-_APART = {"checkpoint", "logging", "debug"}
+_APART = {"checkpoint", "logging", "debug", "notify"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Question:
     """One state of the configuration; equal keys have equal figures.
 
     Attributes:
-        environment: variables to set for the child, from the device screen.
+        environment: variables to set for the engine, from the device screen.
         compiled: whether XLA compiles the step.
         origin: the checkpoint that the run continues, or the run whose newest one it continues.
         card: the GPU, by its name in `chomp.device.cards`, for which it compiles; None for this machine's device.
@@ -66,7 +58,7 @@ class Report:
         figures: the newest answer, as `chomp inspect --json` gives it; {} before the first.
         is_outdated: whether the figures are of an earlier configuration.
         message: why it failed, or why it waits.
-        is_compiling: whether the child at work compiles.
+        is_compiling: whether the engine at work compiles.
         limit: bytes that the run may take on the device of the figures, and of what; None where unknown.
     """
 
@@ -105,19 +97,19 @@ class Preflight:
     """Answers the newest question; `deliver` gets a report whenever one changes, on the event loop.
 
     Args:
-        command: what is run; the configuration's file and options are added.
-        debounce_seconds: how long a question must stay unchanged before a child is started.
+        helper: answers; asked for when it is first needed.
+        debounce_seconds: how long a question must stay unchanged before it is asked.
     """
 
     def __init__(
         self,
         deliver: Callable[[Report], None],
         *,
-        command: Sequence[str] = ENGINE,
+        helper: Callable[[], Helper],
         debounce_seconds: float = DEBOUNCE_SECONDS,
     ) -> None:
         self._deliver = deliver
-        self._command = tuple(command)
+        self._helper = helper
         self._debounce_seconds = debounce_seconds
         self._task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -134,6 +126,7 @@ class Preflight:
             self._say(state="done", is_outdated=False, message="", is_compiling=False)
             return
         self._question = question
+        self._helper().warm_up(dict(question.environment))
         self._say(state="computing", is_outdated=bool(self.report.figures), message="", is_compiling=question.compiled)
         self._task = asyncio.get_running_loop().create_task(self._answer(question))
         self._ending.add(self._task)
@@ -145,13 +138,13 @@ class Preflight:
         self._say(state="waiting", is_outdated=bool(self.report.figures), message=why, is_compiling=False)
 
     def cancel(self) -> None:
-        """Give up the current question; its child is killed."""
+        """Give up the current question; the engine at work on it is killed."""
         if self._task is not None:
             self._task.cancel()
         self._task = self._question = None
 
     async def close(self) -> None:
-        """Give up and wait until every child is gone."""
+        """Give up and wait until no engine works on a question."""
         self.cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)
 
@@ -177,16 +170,15 @@ class Preflight:
 
     async def _inspect(self, question: Question) -> Mapping[str, Any]:
         with configuration_file(question.text) as path:
-            arguments = [*self._command, str(path), "--json"]
+            arguments = ["inspect", str(path), "--json"]
             if question.compiled:
                 arguments += ["--for", question.card] if question.card else ["--compile"]
             for override in question.overrides:
                 arguments += ["-o", override]
             if question.origin is not None:
                 arguments += ["--continue", str(question.origin)]
-            environ = helper_environment(dict(question.environment))
             limit = COMPILE_TIMEOUT_SECONDS if question.compiled else TIMEOUT_SECONDS
-            return _figures(await ask_engine(arguments, environ, limit_seconds=limit, nice=NICE))
+            return _figures(await self._helper().ask(arguments, dict(question.environment), limit_seconds=limit))
 
 
 def _same(one: Question, other: Question) -> bool:

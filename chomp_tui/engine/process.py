@@ -22,18 +22,20 @@ UNREADABLE = "the engine's answer could not be read; is another version of chomp
 
 
 class EngineError(Exception):
-    """The engine gave no answer; the text says why in one sentence."""
+    """The engine gave no answer; the text says why in one sentence.
+
+    Attributes:
+        exit_code: the engine's own; None if it did not end by itself.
+    """
+
+    def __init__(self, text: str, exit_code: int | None = None) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
-def engine_command(*arguments: str) -> list[str]:
-    """`chomp ARGUMENTS` as an argument list for this very Python."""
-    # -P: a file of the working folder that is called as a library is not imported instead of it.
-    return [sys.executable, "-P", "-m", "chomp", *arguments]
-
-
-def train_environment(environ: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a run: `chosen` over `environ`, and no output held back, so that the log is current."""
-    return {**environ, **chosen, COMMAND_VARIABLE: command_name(), "PYTHONUNBUFFERED": "1"}
+def helper_command() -> list[str]:
+    """The process that answers the console's questions, as an argument list."""
+    return [sys.executable, "-P", "-m", "chomp.cli.helper"]
 
 
 def helper_environment(chosen: Mapping[str, str]) -> dict[str, str]:
@@ -126,6 +128,6 @@ def configuration_file(text: str) -> Iterator[Path]:
             path.write_bytes(text.encode("utf-8", "replace"))
             yield path
     except EngineError as error:
-        raise EngineError(str(error).replace(str(path), "the configuration")) from error
+        raise EngineError(str(error).replace(str(path), "the configuration"), error.exit_code) from error
     except (RunDirError, OSError) as error:
         raise EngineError(f"the configuration cannot be handed to the engine: {error}") from error

@@ -10,7 +10,9 @@ from textual.app import ComposeResult
 from textual.binding import ActiveBinding
 from textual.content import Content
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.screen import Screen
+from textual.widget import Widget
 
 from chomp_tui.widgets.key_bar import KeyBar
 from chomp_tui.widgets.listing import Listing
@@ -26,6 +28,9 @@ class ConsoleScreen(Screen[None]):
 
     MODE: ClassVar[str] = ""
     PURPOSE: ClassVar[str] = ""
+
+    # Textual paints the whole screen anew when the focus moves; the two widgets do that themselves.
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
 
     @property
     def chomp(self) -> Console:
@@ -60,13 +65,20 @@ class ConsoleScreen(Screen[None]):
         """Whether the footer shows an action now; its key always works, if only to show why it is not possible."""
         return True
 
+    def label_of(self, action: str, label: str) -> str:
+        """What the footer calls an action now; `label` is its name in the table."""
+        return label
+
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """Those of the screen and its focus; actions that are not offered now are hidden from the footer."""
         found = super().active_bindings
         for key, active in found.items():
-            if active.node is self and not self.offers(active.binding.action):
-                found[key] = active._replace(binding=dataclasses.replace(active.binding, show=False))
+            binding = active.binding
+            if active.node is self:
+                label = self.label_of(binding.action, binding.description)
+                shown = binding.show and self.offers(binding.action)
+                found[key] = active._replace(binding=dataclasses.replace(binding, show=shown, description=label))
         return found
 
     def post_safely(self, message: Message) -> None:

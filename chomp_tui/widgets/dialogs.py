@@ -37,6 +37,10 @@ class Dialog(ModalScreen[Answer | None]):
         if self.app.screen is self:
             self.dismiss(answer)
 
+    def action_suspend(self) -> None:
+        """Give the terminal back to the shell until the user continues the console."""
+        self.app.action_suspend_process()
+
     def action_cancel(self) -> None:
         """Close without an answer."""
         self.answer(None)

@@ -52,6 +52,9 @@ class Host(App[None]):
         self.theme = theme.THEMES[0].name
         self.push_screen(self.held)
 
+    async def on_unmount(self) -> None:
+        await self.state.close()
+
     def open_run(self, path: Path) -> None:
         self.asked.append(("open", path))
 
@@ -72,6 +75,9 @@ class Host(App[None]):
         if self.state.read_only:
             self.notify("this console is read-only")
         return self.state.read_only
+
+    def call_attention(self, text: str) -> None:
+        self.asked.append(("attention", text))
 
     def notify(self, message: str, **options: Any) -> None:
         self.told.append(message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +39,7 @@ from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
+from tests.console.fakehelper import fake_helper
 from tests.console.hosting import strips
 from tests.console.test_document import FILES
 
@@ -72,7 +72,7 @@ variables: {n: 64}
 class Console:
     """The real application with a recorder in the engine's place."""
 
-    def __init__(self, tmp_path: Path, text: str = SMALL, inspect: tuple[str, ...] | None = None) -> None:
+    def __init__(self, tmp_path: Path, text: str = SMALL, inspect: Path | None = None) -> None:
         self.folder = tmp_path
         for name in ("configs", "runs"):
             (tmp_path / name).mkdir(exist_ok=True)
@@ -87,7 +87,8 @@ class Console:
             f"figures['memory']['compiled'] = {COMPILED!r} if '--compile' in sys.argv else None\n"
             "print(json.dumps(figures))\n"
         )
-        self.screen = ConfigureScreen(inspect=inspect or (sys.executable, str(fake)), debounce_seconds=0)
+        self.app.state.helper = fake_helper(inspect or fake)
+        self.screen = ConfigureScreen(debounce_seconds=0)
         self.app.built["configure"] = self.screen
         self.launched: list[LaunchRequest] = []
         self.said: list[str] = []
@@ -889,7 +890,7 @@ async def test_a_fork_tells_what_becomes_of_its_learning_rate(tmp_path: Path) ->
         f"known = {str(Path('checkpoints') / '10')!r} in sys.argv[sys.argv.index('--continue') + 1]\n"
         f"print(json.dumps({FIGURES!r} | {{'notes': [{note!r}] if known else [], 'continues_from': 10}}))\n"
     )
-    console = Console(tmp_path, inspect=(sys.executable, str(script)))
+    console = Console(tmp_path, inspect=script)
     past = make_run(tmp_path, SMALL, step=10)
     async with console.app.run_test(size=(200, 60)) as pilot:
         await console.open(pilot, fork=ForkOrigin(past, 10))
@@ -912,7 +913,7 @@ async def test_a_fork_tells_what_becomes_of_its_learning_rate(tmp_path: Path) ->
 async def test_what_the_engine_cannot_estimate_is_started_only_after_a_question(tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
     script.write_text("import sys\nprint('error: no text at /x', file=sys.stderr)\nsys.exit(3)\n")
-    console = Console(tmp_path, inspect=(sys.executable, str(script)))
+    console = Console(tmp_path, inspect=script)
     async with console.app.run_test(size=(80, 24)) as pilot:
         await console.open(pilot)
         await until(pilot, lambda: "✓ valid  ✗ no text at /x" in console.text())

@@ -7,16 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from rich.segment import Segment
 from textual.color import Color
 
 from chomp.record.formatting import count
 from chomp.record.formatting import size as told
-from chomp_tui.config.preflight import ENGINE, Report
+from chomp_tui.config.preflight import Report
+from chomp_tui.engine.helper import Helper
 from chomp_tui.screens.configure.card_panel import card_text
 from chomp_tui.screens.configure.preflight_panel import PreflightPanel, memory_text
-from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Choose
@@ -116,13 +117,16 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
 
 async def test_the_panel_shows_what_the_engine_itself_says(tmp_path: Path) -> None:
     console = Console(tmp_path, (CONFIGS / "debug_smoke.yaml").read_text())
-    console.app.built["configure"] = console.screen = ConfigureScreen(inspect=ENGINE, debounce_seconds=0)
+    console.app.state.helper = Helper()
     async with console.app.run_test(size=(200, 60)) as pilot:
         await console.open(pilot)
         await until(pilot, lambda: console.screen.preflight.state in ("done", "failed"), seconds=60)
         await pilot.pause()
         report, panel = console.screen.preflight, console.screen.query_one(PreflightPanel)
         assert report.state == "done", report.message
+        # A fork of a process with threads may hang.
+        helper = next(one for one in psutil.Process().children() if "chomp.cli.helper" in one.cmdline())
+        assert helper.num_threads() == 1
         said = json.loads(json.dumps(dict(report.figures)))
         loaded = console.screen.document.check().loaded
         assert loaded is not None

@@ -14,13 +14,13 @@ import psutil
 import pytest
 
 from chomp.errors import command_name
+from chomp.queue.launch import LaunchError, LaunchRequest, command, train_environment
 from chomp.record.event_log import read_events
 from chomp.record.events import RunEnded
 from chomp.record.lock import live_holder
 from chomp.record.rundir import open_run
 from chomp_tui.engine import launch
-from chomp_tui.engine.launch import LaunchError, LaunchRequest, command, prove_flags, start
-from chomp_tui.engine.process import train_environment
+from chomp_tui.engine.launch import prove_flags, start
 from tests.engine import dummy_config, write_config, write_corpus
 
 DEADLINE_SECONDS = 120

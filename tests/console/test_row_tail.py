@@ -26,7 +26,7 @@ from chomp.sinks.rows import RowFiles, keep_rows_up_to
 from chomp_tui.live import line_tail, row_tail
 from chomp_tui.live.feed import Follower
 from chomp_tui.live.row_tail import RowTail
-from chomp_tui.screens.run.charts import tokens_at
+from chomp_tui.live.x_axes import tokens_at
 from tests.fakeruns import T0, ended, lines, phase, row, row_lines, started, write
 
 

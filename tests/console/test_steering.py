@@ -355,7 +355,7 @@ async def test_a_real_engine_is_watched_steered_stopped_and_struck(tmp_path: Pat
     app = host(tmp_path, run)
     try:
         async with app.run_test(size=(120, 40)) as pilot:
-            await until_shown(pilot, app, "training", "smoothed 0.9", "tokens/s")
+            await until_shown(pilot, app, "training", "smoothed 30 steps", "tokens/s")
             assert app.state.live[run] == engine.process.pid
             await _steer(pilot, app, run)
             assert engine.finish() == 0

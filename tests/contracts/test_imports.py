@@ -67,7 +67,8 @@ def command(*args: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "package", ["config", "config.compat", "record.run_view", "device", "record.summary", "errors", "cli.main"]
+    "package",
+    ["config", "config.compat", "record.run_view", "device", "record.summary", "errors", "cli.main", "queue.runner"],
 )
 def test_the_shared_layer_loads_neither_jax_nor_textual(package: str, tmp_path: Path) -> None:
     assert loaded(f"import chomp.{package}", FORBIDDEN_LIGHT, tmp_path / "report") == set()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from chomp.config.compat import require_known
 from chomp.errors import ConfigError
 from chomp.record.manifest import parse_resume
-from chomp.train.request import require_known
 
 
 @pytest.mark.parametrize(("text", "value"), [("none", "none"), ("latest", "latest"), ("120", 120)])

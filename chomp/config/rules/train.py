@@ -161,6 +161,16 @@ def _epochs_note(config: Config) -> Iterator[str]:
         yield f"train.epochs is {train.epochs}: train.steps follows from the text when the run starts{also}"
 
 
+def _time_note(config: Config) -> Iterator[str]:
+    train = config.train
+    if train.max_seconds is not None:
+        saved = "is saved and can be resumed" if config.checkpoint.enabled else "is lost: checkpoint.enabled is false"
+        yield (
+            f"train.max_seconds ends each attempt after {train.max_seconds:g} s at the latest; a run that has not "
+            f"reached step {train.steps:,} {saved}, and the learning rate follows train.steps"
+        )
+
+
 def _schedule_note(config: Config) -> Iterator[str]:
     optim, steps = config.optim, config.train.steps
     if optim.schedule != "cosine" or optim.decay_steps is None or config.train.epochs is not None:
@@ -203,4 +213,4 @@ def _weight_note(config: Config) -> Iterator[str]:
 
 
 RULES = (_batch, _epochs, _schedule, _best, _sampling, _file_names, _heads)
-NOTES = (_epochs_note, _schedule_note, _checkpoint_note, _greedy_note, _weight_note)
+NOTES = (_epochs_note, _time_note, _schedule_note, _checkpoint_note, _greedy_note, _weight_note)

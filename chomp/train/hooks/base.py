@@ -64,6 +64,9 @@ class Hook:
     def poll(self, trainer: Trainer) -> None:
         """Called at every step and several times a second while the run is paused: be quick."""
 
+    def close(self) -> None:
+        """Training is over, however it ended; a last save may follow."""
+
 
 def run_hooks(trainer: Trainer, due: Sequence[Hook]) -> None:
     """Call `on_step` of each; every device step is complete.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from chomp.record import formatting
 from chomp.record.commands import Command
 from chomp.record.events import Evaluated
 from chomp.train.control import run_interruptible
@@ -36,7 +37,7 @@ class EvaluateHook(Hook):
         if not self._session.data.has_eval:
             return "there is no held-out text to evaluate on"
         result = self._evaluate(trainer)
-        return f"evaluated at step {trainer.progress.step}: loss {result.loss:.4f}"
+        return f"evaluated at step {trainer.progress.step}: loss {formatting.loss(result.loss)}"
 
     def on_rollback(self, trainer: Trainer) -> None:
         self._scheduled = None

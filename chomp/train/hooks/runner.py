@@ -8,6 +8,7 @@ from chomp.record.commands import Command
 from chomp.step.train_step import StepMetrics
 from chomp.train.hooks.base import Hook, run_hooks
 from chomp.train.hooks.evaluate import EvaluateHook
+from chomp.train.hooks.health import HealthHook
 from chomp.train.hooks.log import LogHook
 from chomp.train.hooks.sample import SampleHook
 from chomp.train.hooks.save import SaveHook
@@ -27,7 +28,7 @@ class Hooks:
         sample = SampleHook(session, plan)
         self._log = LogHook(session, evaluate)
         self._save = SaveHook(session, plan, self._log, sample)
-        self._hooks: tuple[Hook, ...] = (evaluate, self._log, sample, *extra, self._save)
+        self._hooks: tuple[Hook, ...] = (evaluate, self._log, sample, HealthHook(session), *extra, self._save)
         trainer.on_completed = self._on_completed
 
     def _on_completed(self, completed: Pending, metrics: StepMetrics) -> None:
@@ -82,6 +83,11 @@ class Hooks:
         """Publish the deferred row, unless the attempt that resumes will publish it with its evaluation."""
         if not ("eval" in self._trainer.progress.unfinished_jobs and self._trainer.session.saves):
             self._log.publish()
+
+    def close(self) -> None:
+        """Training is over."""
+        for hook in self._hooks:
+            hook.close()
 
     def save_last(self) -> None:
         """Save before leaving."""

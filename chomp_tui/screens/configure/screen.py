@@ -21,7 +21,7 @@ from chomp_tui.config.document import ConfigDocument, Validation
 from chomp_tui.config.documents import NEW_NAME
 from chomp_tui.config.draft import Draft, ForkOrigin, OpenRequest
 from chomp_tui.config.fork_plan import severity_of
-from chomp_tui.config.preflight import DEBOUNCE_SECONDS, ENGINE, Preflight, Report, ask
+from chomp_tui.config.preflight import DEBOUNCE_SECONDS, Preflight, Report, ask
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.configure.card_panel import HERE, choose_device
@@ -40,23 +40,21 @@ SIDE_COLUMNS = 116
 
 
 class ConfigureScreen(ConsoleScreen):
-    """Configure a run.
-
-    Args:
-        inspect: the command that computes the pre-flight figures.
-    """
+    """Configure a run."""
 
     MODE = "configure"
     PURPOSE = "Edit a configuration as a form or as YAML, see its pre-flight figures, and start a run with it."
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("configure")]
 
-    def __init__(self, *, inspect: Sequence[str] = ENGINE, debounce_seconds: float = DEBOUNCE_SECONDS) -> None:
+    def __init__(self, *, debounce_seconds: float = DEBOUNCE_SECONDS) -> None:
         super().__init__()
         self.draft = Draft()
         self._is_open = False
         self._request: OpenRequest | None = None
         self._timer: Timer | None = None
-        self._preflight = Preflight(self._got_report, command=inspect, debounce_seconds=debounce_seconds)
+        self._preflight = Preflight(
+            self._got_report, helper=lambda: self.chomp.state.helper, debounce_seconds=debounce_seconds
+        )
 
     @property
     def document(self) -> ConfigDocument:

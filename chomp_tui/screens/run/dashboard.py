@@ -10,7 +10,7 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.message import Message
 from textual.widget import Widget
 
-from chomp_tui.screens.run.dashboard_layout import PanelPlan, panels, plan
+from chomp_tui.screens.run.dashboard_layout import SMALL, PanelPlan, panels, plan
 
 
 class _Planned(Layout):
@@ -21,11 +21,15 @@ class _Planned(Layout):
     def arrange(self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True) -> ArrangeResult:
         assert isinstance(parent, Dashboard)
         parent.pre_layout(self)
-        regions = parent.plan_for(size).regions
+        plan = parent.plan_for(size)
+        turns = {*plan.tabs, *(SMALL if "charts" in plan.tabs else ())}
+        # Textual numbers placements from the last one on, and paints anew those whose number changes: panels that take
+        # turns come first, so that the others keep theirs.
+        ordered = sorted(children, key=lambda child: child.id not in turns)
         return [
             WidgetPlacement(region, NULL_OFFSET, NULL_SPACING, child)
-            for child in children
-            if (region := regions.get(child.id or "")) is not None
+            for child in ordered
+            if (region := plan.regions.get(child.id or "")) is not None
         ]
 
 
@@ -94,10 +98,10 @@ class Dashboard(Container):
     def turn_to(self, name: str, then: Callable[[], None] | None = None) -> None:
         """Show a panel, zoomed if one is zoomed; then focus it, or do what `then` does."""
         if self.zoomed is not None:
-            self.arrange_for(zoomed=name)
-        else:
+            self.arrange_for(zoomed=SMALL[0] if name == "charts" else name)
+        elif name in self.plan.tabs:
             self.arrange_for(chosen=name)
-        wanted = self.query_one(f"#{'speed' if name == 'charts' else name}")
+        wanted = self.query_one(f"#{SMALL[0] if name == 'charts' else name}")
         self.call_after_refresh(then or (lambda: self._focus_in(wanted)))
 
     def _focus_in(self, panel: Widget) -> None:
@@ -116,5 +120,5 @@ class Dashboard(Container):
         regions = self.plan.regions
         for child in self.children:
             child.display = child.id in regions
-        self.refresh(layout=True)
+        self.refresh(repaint=False, layout=True)
         self.post_message(self.Rearranged())

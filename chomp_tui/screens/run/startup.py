@@ -10,6 +10,7 @@ from textual.content import Content
 
 from chomp.record.formatting import duration, one_line
 from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.widgets.listing import fit_text
 
 State = Literal["done", "now", "next", "failed"]
 SIGNS: dict[State, tuple[str, str]] = {
@@ -22,6 +23,8 @@ STEPS = (
     ("compile", "compile training step", "compile"),
     ("train", "first record", "first record"),
 )
+
+LEAST_NOTE = 8
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def checklist(phases: tuple[StartupPhase, ...], width: int) -> Content:
             (f"{taken:>8}", "bold" if one.state == "now" else "$muted"),
         )  # fmt: skip
         room = width - head.cell_length - 2
-        lines.append(head + Content.styled(f"  {one.note[:room]}", "$muted") if one.note and room > 8 else head)
+        note = f"  {fit_text(one.note, room)}" if one.note and room > LEAST_NOTE else ""
+        lines.append(head + Content.styled(note, "$muted"))
     return Content("\n").join(lines)
 
 
@@ -124,8 +128,5 @@ def _note(snapshot: RunSnapshot, name: str, state: State) -> str:
     if name == "compile":
         if view.compiled is not None:
             return view.compiled.source
-        return "a large model takes minutes the first time" if state == "now" else ""
-    if name == "train" and state in ("now", "next"):
-        every = snapshot.facts.settings.get("train", {}).get("log_every")
-        return f"written every {every} steps" if every not in (None, "1") else ""
+        return "minutes for a large model" if state == "now" else ""
     return ""

@@ -1,0 +1,1 @@
+"""Notices about runs, to a command and to webhooks; no JAX."""

@@ -1,0 +1,129 @@
+"""The queue as rows: for `chomp queue list` and the console."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chomp.queue.folder import Listing, QueueFolder
+from chomp.queue.job import Job
+from chomp.queue.schedule import waits_for
+from chomp.record.formatting import duration, one_line
+from chomp.record.summary import RunSummary, summarize
+
+_FIRST = {"running": 0, "waiting": 1, "held": 1}
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One job in a line.
+
+    Attributes:
+        state: of the job; `saving` for one whose engine is asked to end.
+        when: since when it runs, what it waits for, or how it ended.
+        summary: of its run, None before its first start.
+    """
+
+    job: Job
+    state: str
+    when: str
+    summary: RunSummary | None = None
+
+    @property
+    def run(self) -> str:
+        """Name of the run's directory."""
+        return (self.job.run_dir or "").rpartition("/")[2]
+
+    @property
+    def device(self) -> str:
+        """What it trains on, or trained on last."""
+        return (
+            self.job.attempts[-1].place if self.job.attempts else f"{self.job.gpus} GPUs" if self.job.gpus > 1 else ""
+        )
+
+    @property
+    def progress(self) -> str:
+        """`step 1,200/10,000`."""
+        found = self.summary
+        if found is None or found.total_steps is None:
+            return ""
+        return f"{found.step:,}/{found.total_steps:,}"
+
+
+def rows_of(queue: QueueFolder, listing: Listing) -> list[JobRow]:
+    """All jobs: first those that run, then by their order, the ended ones last."""
+    now = datetime.now().astimezone()
+    jobs = sorted(listing.jobs, key=lambda job: (_FIRST.get(job.state, 2), not job.urgent, job.order, job.id))
+    return [JobRow(job, _state(job), describe(job, listing.jobs, now), _summary(queue, job)) for job in jobs]
+
+
+def _state(job: Job) -> str:
+    return "saving" if job.state == "running" and job.wish is not None else str(job.state)
+
+
+def _summary(queue: QueueFolder, job: Job) -> RunSummary | None:
+    if job.run_dir is None:
+        return None
+    try:
+        return summarize(queue.resolve(job.run_dir))
+    except OSError:
+        return None
+
+
+def describe(job: Job, jobs: Sequence[Job], now: datetime) -> str:
+    """Since when a job runs, what it waits for, or how it ended."""
+    if job.state == "running":
+        since = (now - job.attempts[-1].began).total_seconds() if job.attempts else 0.0
+        then = {"waiting": "then waits", "held": "then held", "removed": "then removed"}
+        more = f", {then.get(job.wish.then, job.wish.why)}" if job.wish is not None else ""
+        return f"for {duration(since)}{more}"
+    if job.state == "waiting":
+        waiting = waits_for(job, jobs, (), now)
+        return f"{waiting} · {job.reason}" if job.reason else waiting
+    return job.reason
+
+
+def job_lines(rows: Iterable[JobRow]) -> list[str]:
+    """The rows as aligned lines."""
+    cells = [
+        (
+            f"{row.job.id:>4}",
+            row.state + (" !" if row.job.urgent else ""),
+            one_line(row.job.name),
+            one_line(row.run),
+            row.progress,
+            row.device,
+            one_line(row.when),
+        )
+        for row in rows
+    ]
+    widths = [max((len(cell[place]) for cell in cells), default=0) for place in range(6)]
+    return [
+        "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[6]]).rstrip() for line in cells
+    ]
+
+
+def row_of(queue: QueueFolder, job: Job, listing: Listing) -> dict[str, Any]:
+    """One job as `--json` prints it."""
+    now = datetime.now().astimezone()
+    found = _summary(queue, job)
+    return {
+        "id": job.id,
+        "name": job.name,
+        "state": job.state,
+        "reason": job.reason or None,
+        "when": describe(job, listing.jobs, now),
+        "urgent": job.urgent,
+        "run": str(queue.resolve(job.run_dir)) if job.run_dir is not None else None,
+        "step": found.step if found else 0,
+        "total_steps": found.total_steps if found else None,
+        "loss": found.loss if found else None,
+        "eval_loss": found.eval_loss if found else None,
+        "device": job.attempts[-1].place if job.attempts else None,
+        "attempts": len(job.attempts),
+        "kills": job.kills,
+        "sweep": job.sweep,
+        "trial": job.trial,
+    }

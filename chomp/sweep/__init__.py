@@ -1,0 +1,1 @@
+"""Sweeps: jobs of the queue over a space of settings."""

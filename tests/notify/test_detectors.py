@@ -1,0 +1,101 @@
+"""Spikes and stalls: what is one, and what is none."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from chomp.notify.spike import IN_A_ROW, LEAST, SpikeDetector
+from chomp.notify.stall import StallDetector
+
+# The loss of each step of configs/quickstart.yaml, trained on a CPU.
+QUICKSTART: list[float] = json.loads((Path(__file__).parent / "quickstart_losses.json").read_text())
+
+
+def spikes(losses: Iterable[float]) -> list[int]:
+    detector = SpikeDetector()
+    return [place for place, loss in enumerate(losses) if detector.add(loss) is not None]
+
+
+def noisy(count: int, level: float = 3.0, deviation: float = 0.05, seed: int = 0) -> list[float]:
+    numbers = random.Random(seed)
+    return [level + numbers.gauss(0, deviation) for _ in range(count)]
+
+
+@pytest.mark.parametrize("extra", [0.0, 0.1, 0.3])
+def test_the_quickstart_has_no_spike_warm_up_included(extra: float) -> None:
+    numbers = random.Random(0)
+    assert len(QUICKSTART) == 800
+    assert QUICKSTART[0] > 5.5
+    assert QUICKSTART[-1] < 2
+    for _ in range(5):
+        assert spikes(loss + numbers.gauss(0, extra) for loss in QUICKSTART) == []
+
+
+@pytest.mark.parametrize("at", [160, 500, 700])
+def test_a_spike_of_the_quickstart_is_found_once(at: int) -> None:
+    losses = [loss + (2 * math.exp((at - i) / 30) if i >= at else 0) for i, loss in enumerate(QUICKSTART)]
+    [found] = spikes(losses)
+    assert at + IN_A_ROW - 1 <= found < at + 10
+
+
+@pytest.mark.parametrize(
+    ("losses", "found"),
+    [
+        (noisy(3_000), 0),
+        (noisy(300) + [9.0] * (IN_A_ROW - 1) + noisy(300), 0),
+        (noisy(300) + [9.0] * 20 + noisy(300) + [9.0] * 20, 2),
+        (noisy(LEAST - 5) + [9.0] * 4, 0),
+        ([2.0] * 300 + [2.05] * 20, 0),
+        ([2.0] * 300 + [2.2] * 20, 1),
+        ([math.nan, math.inf] * 300, 0),
+        ([value for loss in noisy(300) for value in (loss, math.nan)] + [9.0, math.nan, 9.0, 9.0], 1),
+        ([0.0] * 300 + [1e300] * 5, 1),
+        ([1e308, -1e308] * 100, 0),
+    ],
+    ids=["noise", "two", "again", "early", "small", "constant", "nothing", "gaps", "zero", "huge"],
+)
+def test_what_is_a_spike(losses: list[float], found: int) -> None:
+    assert len(spikes(losses)) == found
+
+
+def running(seconds: float, count: int = 20) -> tuple[StallDetector, float]:
+    """A detector after some steps of the same time, and the clock then."""
+    detector = StallDetector(20)
+    for step in range(count):
+        detector.completed(step * seconds, 0.0)
+    return detector, (count - 1) * seconds
+
+
+@pytest.mark.parametrize(("seconds", "patience"), [(0.01, 60), (1.0, 60), (10.0, 200)])
+def test_a_stall_is_told_once_after_many_times_the_usual_step(seconds: float, patience: float) -> None:
+    detector, now = running(seconds)
+    assert detector.check(now + patience, is_outside=False) is None
+    told = detector.check(now + patience + 1, is_outside=False)
+    assert told is not None
+    assert f"a step usually takes {seconds:g} s" in told
+    assert detector.check(now + 10 * patience, is_outside=False) is None
+    detector.completed(now + 10 * patience, 0.0)
+    assert detector.check(now + 20 * patience, is_outside=False) is not None
+
+
+def test_an_evaluation_is_no_stall_and_its_seconds_are_no_step() -> None:
+    detector, now = running(1.0)
+    for waited in (100, 200, 300):
+        assert detector.check(now + waited, is_outside=True) is None
+    assert detector.check(now + 355, is_outside=False) is None
+    detector.completed(now + 356, 355.0)
+    assert (
+        detector.check(now + 356 + 61, is_outside=False) == "no step has completed for 1m01s; a step usually takes 1 s"
+    )
+
+
+def test_the_usual_step_must_be_known_first() -> None:
+    detector, _ = running(1.0, count=3)
+    assert detector.check(1e6, is_outside=False) is None
+    assert StallDetector(20).check(1e6, is_outside=False) is None

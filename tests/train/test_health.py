@@ -1,0 +1,115 @@
+"""Warnings of a loss spike, a stall, and a disk without room."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from chomp.config.notify import NotifyConfig
+from chomp.record.events import Event, Warned
+from chomp.train.clock import TimeBudget
+from chomp.train.hooks import health
+from chomp.train.hooks.health import HealthHook
+from tests.fakeruns import make_checkpoint, make_run
+
+pytestmark = pytest.mark.pure
+
+
+class Clock:
+    """A clock in seconds, moved by the test."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def parts(run: Any = None) -> tuple[Any, list[Event], Clock]:
+    """What a hook uses of a session, what it publishes, and its clock."""
+    published: list[Event] = []
+    clock = Clock()
+    session = SimpleNamespace(
+        config=SimpleNamespace(notify=NotifyConfig()),
+        budget=TimeBudget(now=clock),
+        reporter=SimpleNamespace(publish=published.append),
+        request=SimpleNamespace(dry_run=False),
+        saves=True,
+        run=run,
+    )
+    return session, published, clock
+
+
+def complete(hook: HealthHook, clock: Clock, losses: list[float]) -> None:
+    for step, loss in enumerate(losses, 1):
+        clock.seconds += 1
+        hook.on_completed(None, SimpleNamespace(step=step), SimpleNamespace(loss=loss))  # type: ignore[arg-type]
+
+
+def test_a_spike_is_a_warning_with_its_step() -> None:
+    session, published, clock = parts()
+    complete(HealthHook(session), clock, [3.0] * 100 + [9.0] * 10)
+    assert [(event.topic, event.step) for event in published if isinstance(event, Warned)] == [("spike", 103)]
+
+
+def test_losses_before_a_rollback_do_not_count() -> None:
+    session, published, clock = parts()
+    hook = HealthHook(session)
+    complete(hook, clock, [3.0] * 100)
+    hook.on_rollback(None)  # type: ignore[arg-type]
+    complete(hook, clock, [9.0] * 40)
+    assert published == []
+
+
+def test_a_stall_is_told_by_the_thread_and_not_during_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "POLL_SECONDS", 0.001)
+    session, published, clock = parts()
+    session.config.notify = NotifyConfig(disk_checkpoints=0)
+    hook = HealthHook(session)
+    complete(hook, clock, [3.0] * 10)
+    looks: list[float] = []
+    check = hook._stall.check
+    monkeypatch.setattr(hook._stall, "check", lambda *args, **kwargs: looks.append(clock()) or check(*args, **kwargs))
+
+    def wait_for_looks() -> None:
+        seen = len(looks)
+        while len(looks) < seen + 3:
+            pass
+
+    hook.on_start(SimpleNamespace(progress=SimpleNamespace(step=10)))  # type: ignore[arg-type]
+    with session.budget.measure("eval"):
+        clock.seconds += 1_000
+        wait_for_looks()
+    assert published == []
+    clock.seconds += 100
+    wait_for_looks()
+    hook.close()
+    [event] = published
+    assert isinstance(event, Warned)
+    assert (event.topic, event.step) == ("stalled", 10)
+
+
+def test_a_disk_without_room_for_two_checkpoints_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "demo")
+    session, published, _ = parts(run)
+    hook = HealthHook(session)
+    free = 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    # Without a checkpoint its size is not known.
+    run.checkpoints.mkdir()
+    hook._check_disk(1)
+    assert published == []
+    make_checkpoint(run, 10)
+    hook._check_disk(10)
+    hook._check_disk(11)
+    free = 10**12
+    hook._check_disk(12)
+    free = 15_000
+    hook._check_disk(13)
+    assert [event.step for event in published if isinstance(event, Warned) and event.topic == "disk"] == [10, 13]
+    assert "room for 1 more checkpoint of" in published[1].message  # type: ignore[attr-defined]
+    shutil.rmtree(run.path)
+    hook._check_disk(14)
