@@ -246,6 +246,13 @@ class ChompApp(App[None]):
         if isinstance(self.screen, ConsoleScreen):
             self.screen.go_back()
 
+    def action_command_palette(self) -> None:
+        """Find a key, a run or a setting by a part of its name."""
+        from textual.command import CommandPalette
+
+        if not CommandPalette.is_open(self):
+            self.push_screen(CommandPalette(placeholder="Search for a key, a run or a setting…"))
+
     def action_help(self) -> None:
         """Show the keys."""
         screen = self.screen

@@ -145,7 +145,7 @@ class SamplesPanel(Horizontal):
         prompt = one_line((self.prompt or "")[:200]).strip() or "(empty)"
         prompt = fit_text(prompt, max(10, self.size.width - 40))
         self.border_title = Content(f"Samples · prompt{which}: {prompt}")
-        keys = "v compares, space marks" if self.marked is None else "v shows one"
+        keys = "v compares, space marks" if self.marked is None else "v ends the comparison"
         self.border_subtitle = f"{'o other prompt · ' if len(prompts) > 1 else ''}{keys}"
 
     # Choosing --------------------------------------------------------------------------

@@ -305,6 +305,9 @@ def test_a_fork_shows_its_own_rows(tmp_path: Path) -> None:
     assert len(shown(follower).rows) == 0, "it has not begun"
     write(tmp_path, [started(20, t=T0 + 500), *(row(step, t=T0 + 500 + step) for step in range(21, 25))])
     assert shown(follower).rows["step"].tolist() == [21, 22, 23, 24]
+    update = Follower(tmp_path).look()
+    assert update is not None
+    assert update.parent_rows["step"].tolist() == list(range(1, 21))
     assert shown(follower) == shown(Follower(tmp_path))
 
 

@@ -86,6 +86,11 @@ def loss_lines(snapshot: RunSnapshot) -> list[Series]:
     if len(view.evals):
         x = x_values(view.evals, view, snapshot.x_axis)
         lines.append(Series("eval", x, view.evals["loss"], "eval", sparse=True))
+    parent = snapshot.update.parent_rows
+    # By time the parent has no place: it may have trained days before.
+    if len(parent) and snapshot.x_axis != "time":
+        x = parent["tokens_seen"] if snapshot.x_axis == "tokens" else parent["step"]
+        lines.insert(0, Series("parent", x, parent["loss"], "dim"))
     return lines
 
 

@@ -35,6 +35,8 @@ from chomp_tui.screens.run.log_view import LogPanel, LogView
 from chomp_tui.screens.run.loss_placeholder import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.memory import MemoryPanel
 from chomp_tui.screens.run.panel import TextPanel
+from chomp_tui.screens.run.reporting import ask_report
+from chomp_tui.screens.run.startup import is_starting
 from chomp_tui.screens.run.steering import Steering, SteeringKeys
 from chomp_tui.screens.run.tab_strip import TabStrip
 from chomp_tui.screens.run.tiles import Tiles, TileStrip
@@ -68,6 +70,7 @@ class RunScreen(SteeringKeys, ConsoleScreen):
         self._smoothed = SmoothedLoss()
         self._news = RunNews()
         self._drawn_at = 0.0
+        self._is_starting = False
         self._saving: Timer | None = None
 
     # The run -----------------------------------------------------------------------------
@@ -154,8 +157,8 @@ class RunScreen(SteeringKeys, ConsoleScreen):
             return
         follower.check_launched()
         self._tell_news()
-        # Where an update is about to come, it brings the new ages along.
-        if time.monotonic() - self._drawn_at > follower.rest_seconds + SLACK_SECONDS:
+        # Where an update is about to come, it brings the new ages along; the times of a start count every second.
+        if self._is_starting or time.monotonic() - self._drawn_at > follower.rest_seconds + SLACK_SECONDS:
             self.redraw()
 
     # Drawing -----------------------------------------------------------------------------
@@ -203,6 +206,7 @@ class RunScreen(SteeringKeys, ConsoleScreen):
         if snapshot is None:
             return
         self._drawn_at = time.monotonic()
+        self._is_starting = is_starting(snapshot)
         with self.app.batch_update():
             self._draw(snapshot)
 
@@ -282,11 +286,16 @@ class RunScreen(SteeringKeys, ConsoleScreen):
         self.query_one(SamplesPanel).mark()
 
     def action_compare_samples(self) -> None:
-        """The selected sample beside an earlier one, or alone again."""
-        samples = self.query_one(SamplesPanel)
+        """The selected sample beside an earlier one, with no other panel; or as before."""
+        samples, snapshot = self.query_one(SamplesPanel), self.snapshot()
+        if snapshot is not None:
+            # A panel that is not shown is not drawn, and knows no samples yet.
+            samples.draw(snapshot)
         samples.compare()
-        if not samples.display or self.query_one(Dashboard).focused_panel() is not samples:
-            self.query_one(Dashboard).turn_to("samples")
+        # Two texts need the room of all panels.
+        board = self.query_one(Dashboard)
+        board.arrange_for(zoomed="samples" if samples.marked is not None else None)
+        board.turn_to("samples")
 
     def action_panel(self, name: str) -> None:
         """One of the panels, by its digit."""
@@ -315,6 +324,10 @@ class RunScreen(SteeringKeys, ConsoleScreen):
             self.chomp.notify(f"{self._path.name} has no checkpoint to resume from", severity="warning")
         else:
             self.chomp.show_checkpoints(self._path)
+
+    def action_report(self) -> None:
+        """Ask where to write a report, then write it."""
+        ask_report(self, self.snapshot())
 
     def sent(self, *, is_written: bool) -> None:
         """A command was written, or could not be."""
