@@ -10,7 +10,7 @@ from typing import Any
 from chomp.queue.folder import Listing, QueueFolder
 from chomp.queue.job import Job
 from chomp.queue.schedule import waits_for
-from chomp.record.formatting import duration, one_line
+from chomp.record.formatting import one_line
 from chomp.record.summary import RunSummary, summarize
 
 _FIRST = {"running": 0, "waiting": 1, "held": 1}
@@ -75,14 +75,19 @@ def _summary(queue: QueueFolder, job: Job) -> RunSummary | None:
 def describe(job: Job, jobs: Sequence[Job], now: datetime) -> str:
     """Since when a job runs, what it waits for, or how it ended."""
     if job.state == "running":
-        since = (now - job.attempts[-1].began).total_seconds() if job.attempts else 0.0
         then = {"waiting": "then waits", "held": "then held", "removed": "then removed"}
         more = f", {then.get(job.wish.then, job.wish.why)}" if job.wish is not None else ""
-        return f"for {duration(since)}{more}"
+        return f"{_since(job.attempts[-1].began, now) if job.attempts else ''}{more}"
     if job.state == "waiting":
         waiting = waits_for(job, jobs, (), now)
         return f"{waiting} · {job.reason}" if job.reason else waiting
     return job.reason
+
+
+def _since(began: datetime, now: datetime) -> str:
+    """`since 22:41`, with the date if that is another day's; it does not change while nothing happens."""
+    local = began.astimezone()
+    return f"since {local:%H:%M}" if local.date() == now.date() else f"since {local:%Y-%m-%d %H:%M}"
 
 
 def job_lines(rows: Iterable[JobRow]) -> list[str]:
