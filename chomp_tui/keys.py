@@ -121,7 +121,6 @@ TABLE: tuple[Key, ...] = (
         "line", "edit", "enter", "Edit", "Edit the text; Enter again, or leaving the field, ends the edit.", footer=True
     ),
     Key("configure", "launch", "f5", "Launch", "Start training with this configuration.", footer=True, priority=True),
-    Key("configure", "queue", "f12", "Queue it", "Add this configuration to the queue as a job.", True, True),
     Key("configure", "save", "ctrl+s,f2", "Save", "Save to the opened file.", footer=True, priority=True),
     Key("configure", "save_as", "f3", "Save as", "Save under another name.", priority=True),
     Key(
@@ -143,6 +142,7 @@ TABLE: tuple[Key, ...] = (
         priority=True,
     ),
     Key("configure", "diff", "f7", "Diff", "Show the differences from the file on disk.", footer=True, priority=True),
+    Key("configure", "queue", "f12", "Queue it", "Add this configuration to the queue as a job.", True, True),
     Key(
         "configure",
         "compile",

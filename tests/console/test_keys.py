@@ -41,6 +41,7 @@ TAKEN_ON_PURPOSE = {
     ("LineChart", "escape", "app.back"),
     ("NameFilter", "enter", "home.open"),
     ("NameFilter", "enter", "checkpoints.resume"),
+    ("NameFilter", "enter", "queue.open"),
 }
 # What editors bind to keys with which the configure screen does other things, wherever one types.
 LOST = {
