@@ -110,6 +110,9 @@ class ChompApp(App[None]):
         for note in self.state.notes:
             self.notify(note, severity="warning")
 
+    async def on_unmount(self) -> None:
+        await self.state.close()
+
     def _open_first(self, start_view: StartView) -> None:
         if self.return_code is not None:
             # The user has left before the first screen was built.

@@ -63,6 +63,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "pick": ("configure", "A choice in the form"),
     "switch": ("configure", "A switch in the form"),
     "open": ("configure", "What to start from"),
+    "preview": ("configure", "The data preview"),
     "chart": ("run", "A focused chart"),
 }
 WITHIN: Mapping[str, str] = {part: screen for part, (screen, _) in PARTS.items()}
@@ -151,6 +152,19 @@ TABLE: tuple[Key, ...] = (
         "Compile the step for this machine or for a GPU elsewhere, and show what it needs.",
         priority=True,
     ),
+    Key("configure", "preview", "v", "Data", "Preview a packed batch as the model receives it.", footer=True),
+    Key("preview", "batch(1)", "n", "Next batch", "Show the batch of the next step.", name="next_batch"),
+    Key("preview", "batch(-1)", "p", "Previous batch", "Show the batch of the step before.", name="previous_batch"),
+    Key("preview", "sequences(1)", "right", "More", "Show the next sequences of the batch.", name="next_sequences"),
+    Key(
+        "preview",
+        "sequences(-1)",
+        "left",
+        "Less",
+        "Show the previous sequences of the batch.",
+        name="previous_sequences",
+    ),
+    Key("preview", "tokens", "t", "Tokens", "Separate the tokens, or show the text alone."),
     Key("configure", "undo", "ctrl+z", "Undo", "Undo the last change.", priority=True),
     Key("configure", "redo", "ctrl+y", "Redo", "Redo the last undone change.", priority=True),
     Key(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from chomp.config import LoadedConfig
     from chomp_tui.config.draft import ForkOrigin
+    from chomp_tui.engine.helper import Helper
     from chomp_tui.engine.launch import LaunchRequest
     from chomp_tui.settings import Settings
 
@@ -60,6 +62,18 @@ class ConsoleState:
     live: dict[Path, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     current_config: LoadedConfig | None = None
+
+    @cached_property
+    def helper(self) -> Helper:
+        """Runs engine commands for screens and dialogs."""
+        from chomp_tui.engine.helper import Helper
+
+        return Helper()
+
+    async def close(self) -> None:
+        """End the helper, if there is one."""
+        if "helper" in self.__dict__:
+            await self.helper.close()
 
     @property
     def queue(self) -> Path:

@@ -1,6 +1,6 @@
 """The figures of `chomp inspect` for the configuration that the user edits.
 
-One child process at a time, killed when its answer is no longer needed.
+One question to the helper at a time, given up when its answer is no longer needed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,10 @@ from typing import Any, Literal
 
 from chomp.config import Config
 from chomp.device import probe_gpus, visible_gpus
+from chomp_tui.config.draft import Draft
+from chomp_tui.engine.helper import Helper
 from chomp_tui.engine.machine import read_machine
-from chomp_tui.engine.process import (
-    UNREADABLE,
-    EngineError,
-    ask_engine,
-    configuration_file,
-    engine_command,
-    helper_environment,
-)
+from chomp_tui.engine.process import UNREADABLE, EngineError, configuration_file
 from chomp_tui.platform.background import in_thread
 
 State = Literal["waiting", "computing", "done", "failed"]
@@ -30,12 +25,14 @@ Fit = Literal["fits", "tight", "does not fit", "unknown"]
 DEBOUNCE_SECONDS = 0.8
 TIMEOUT_SECONDS = 180.0
 COMPILE_TIMEOUT_SECONDS = 1800.0
-NICE = 10
 # Shares of the device's memory: what the estimate leaves out (scratch space, fragmentation) fits into the rest.
 TIGHT, FULL = 0.75, 0.92
-ENGINE = tuple(engine_command("inspect"))
+# For the answer that a launch waits for.
+LAUNCH_SECONDS = 30.0
 # Sections that change none of the figures.
-_APART = {"checkpoint", "logging", "debug", "notify"}
+_APART = {"debug"}
+# Exit codes of the engine that say that it would not start either: configuration, data, device, run directory.
+_REFUSALS = (2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,10 @@ class Question:
     """One state of the configuration; equal keys have equal figures.
 
     Attributes:
-        environment: variables to set for the child, from the device screen.
+        environment: variables to set for the engine, from the device screen.
         compiled: whether XLA compiles the step.
         origin: the checkpoint that the run continues, or the run whose newest one it continues.
+        run_dir: where the run will be written; None where the engine chooses.
         card: the GPU, by its name in `chomp.device.cards`, for which it compiles; None for this machine's device.
     """
 
@@ -55,6 +53,7 @@ class Question:
     environment: tuple[tuple[str, str], ...] = ()
     compiled: bool = False
     origin: Path | None = None
+    run_dir: Path | None = None
     card: str | None = None
 
 
@@ -66,7 +65,8 @@ class Report:
         figures: the newest answer, as `chomp inspect --json` gives it; {} before the first.
         is_outdated: whether the figures are of an earlier configuration.
         message: why it failed, or why it waits.
-        is_compiling: whether the child at work compiles.
+        is_compiling: whether the engine at work compiles.
+        is_refusal: whether the engine failed in a way in which a run would fail, too.
         limit: bytes that the run may take on the device of the figures, and of what; None where unknown.
     """
 
@@ -75,7 +75,18 @@ class Report:
     is_outdated: bool = False
     message: str = ""
     is_compiling: bool = False
+    is_refusal: bool = False
     limit: tuple[float, str] | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why a run with this configuration cannot start; empty if nothing is known."""
+        if self.state == "failed":
+            return (self.message,) if self.is_refusal else ()
+        start = self.figures.get("start")
+        if self.is_outdated or not isinstance(start, dict):
+            return ()
+        return tuple(map(str, start.get("problems") or ()))
 
 
 def ask(
@@ -86,11 +97,36 @@ def ask(
     *,
     compiled: bool = False,
     origin: Path | None = None,
+    run_dir: Path | None = None,
     card: str | None = None,
 ) -> Question:
     """The question that a checked configuration poses."""
     key = config.model_dump_json(exclude=_APART)
-    return Question(text, tuple(overrides), key, tuple(sorted(environment.items())), compiled, origin, card)
+    return Question(text, tuple(overrides), key, tuple(sorted(environment.items())), compiled, origin, run_dir, card)
+
+
+def question_about(
+    draft: Draft,
+    config: Config,
+    environment: Mapping[str, str],
+    runs: Path,
+    *,
+    compiled: bool = False,
+    card: str | None = None,
+) -> Question:
+    """The question about a draft that is valid; `runs` is the folder of a run without a directory of its own."""
+    run_dir = draft.run_dir or (None if config.logging.run_dir else runs)
+    document = draft.document
+    return ask(
+        config,
+        document.text,
+        document.overrides,
+        environment,
+        compiled=compiled,
+        origin=draft.continues,
+        run_dir=run_dir,
+        card=card,
+    )
 
 
 def fit(total: float, limit: float | None) -> Fit:
@@ -105,19 +141,19 @@ class Preflight:
     """Answers the newest question; `deliver` gets a report whenever one changes, on the event loop.
 
     Args:
-        command: what is run; the configuration's file and options are added.
-        debounce_seconds: how long a question must stay unchanged before a child is started.
+        helper: answers; asked for when it is first needed.
+        debounce_seconds: how long a question must stay unchanged before it is asked.
     """
 
     def __init__(
         self,
         deliver: Callable[[Report], None],
         *,
-        command: Sequence[str] = ENGINE,
+        helper: Callable[[], Helper],
         debounce_seconds: float = DEBOUNCE_SECONDS,
     ) -> None:
         self._deliver = deliver
-        self._command = tuple(command)
+        self._helper = helper
         self._debounce_seconds = debounce_seconds
         self._task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -133,11 +169,23 @@ class Preflight:
         if self._answered is not None and _same(self._answered, question):
             self._say(state="done", is_outdated=False, message="", is_compiling=False)
             return
+        self._begin(question, self._debounce_seconds)
+
+    async def renew(self, question: Question) -> Report:
+        """Ask at once, also what is answered, as files and disks change; a report that is not done if it takes long."""
+        self.cancel()
+        task = self._begin(question, 0.0)
+        await asyncio.wait([task], timeout=LAUNCH_SECONDS)
+        return self.report
+
+    def _begin(self, question: Question, wait_seconds: float) -> asyncio.Task[None]:
         self._question = question
+        self._helper().warm_up(dict(question.environment))
         self._say(state="computing", is_outdated=bool(self.report.figures), message="", is_compiling=question.compiled)
-        self._task = asyncio.get_running_loop().create_task(self._answer(question))
+        self._task = asyncio.get_running_loop().create_task(self._answer(question, wait_seconds))
         self._ending.add(self._task)
         self._task.add_done_callback(self._ending.discard)
+        return self._task
 
     def hold(self, why: str) -> None:
         """Ask nothing for now; what is known is out of date."""
@@ -145,13 +193,13 @@ class Preflight:
         self._say(state="waiting", is_outdated=bool(self.report.figures), message=why, is_compiling=False)
 
     def cancel(self) -> None:
-        """Give up the current question; its child is killed."""
+        """Give up the current question; the engine at work on it is killed."""
         if self._task is not None:
             self._task.cancel()
         self._task = self._question = None
 
     async def close(self) -> None:
-        """Give up and wait until every child is gone."""
+        """Give up and wait until no engine works on a question."""
         self.cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)
 
@@ -161,15 +209,16 @@ class Preflight:
             self.report = report
             self._deliver(report)
 
-    async def _answer(self, question: Question) -> None:
+    async def _answer(self, question: Question, wait_seconds: float) -> None:
         if not question.compiled:
-            await asyncio.sleep(self._debounce_seconds)
+            await asyncio.sleep(wait_seconds)
         try:
             figures = await self._inspect(question)
         except EngineError as error:
             # The same question may be asked again: a GPU that was full may have room by then.
             self._task = self._question = None
-            self._say(state="failed", message=str(error), is_compiling=False)
+            is_refusal = error.exit_code in _REFUSALS and not question.compiled
+            self._say(state="failed", message=str(error), is_compiling=False, is_refusal=is_refusal)
         else:
             limit = await in_thread(lambda: memory_limit(figures, dict(question.environment)))
             self._answered = question
@@ -177,22 +226,27 @@ class Preflight:
 
     async def _inspect(self, question: Question) -> Mapping[str, Any]:
         with configuration_file(question.text) as path:
-            arguments = [*self._command, str(path), "--json"]
+            arguments = ["inspect", str(path), "--json"]
             if question.compiled:
                 arguments += ["--for", question.card] if question.card else ["--compile"]
             for override in question.overrides:
                 arguments += ["-o", override]
             if question.origin is not None:
                 arguments += ["--continue", str(question.origin)]
-            environ = helper_environment(dict(question.environment))
+            if question.run_dir is not None:
+                arguments += ["--run-dir", str(question.run_dir)]
             limit = COMPILE_TIMEOUT_SECONDS if question.compiled else TIMEOUT_SECONDS
-            return _figures(await ask_engine(arguments, environ, limit_seconds=limit, nice=NICE))
+            return _figures(await self._helper().ask(arguments, dict(question.environment), limit_seconds=limit))
 
 
 def _same(one: Question, other: Question) -> bool:
     """Whether two questions have one answer; a compiled answer also answers the plain question."""
     compiled = (one.compiled and one.card == other.card) or not other.compiled
-    return compiled and (one.key, one.environment, one.origin) == (other.key, other.environment, other.origin)
+    return compiled and _apart_from_card(one) == _apart_from_card(other)
+
+
+def _apart_from_card(one: Question) -> tuple[object, ...]:
+    return one.key, one.environment, one.origin, one.run_dir
 
 
 def _figures(answer: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""`chomp export` in a child process: the formats that are possible for a checkpoint, and writing one of them."""
+"""`chomp export` through the helper: the formats that are possible for a checkpoint, and writing one of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 from chomp.record.formatting import plural, size
 from chomp.record.new_folder import NewFolder, free_path
 from chomp.record.rundir import RunDir
-from chomp_tui.engine.process import UNREADABLE, EngineError, ask_engine, engine_command, helper_environment
+from chomp_tui.engine.helper import Helper
+from chomp_tui.engine.process import UNREADABLE, EngineError
 from chomp_tui.platform.background import in_thread
 
 
@@ -24,17 +25,16 @@ class Offer:
     text: str
 
 
-async def list_formats(checkpoint: Path, environment: Mapping[str, str]) -> tuple[Offer, ...]:
+async def list_formats(helper: Helper, checkpoint: Path, environment: Mapping[str, str]) -> tuple[Offer, ...]:
     """The formats, possible ones first.
 
     Args:
-        environment: variables to set for the child.
+        environment: variables to set for the engine.
 
     Raises:
         EngineError: the engine does not list them.
     """
-    command = engine_command("export", "--list", "--json", "--", str(checkpoint))
-    offers = read_offers(await ask_engine(command, helper_environment(environment)))
+    offers = read_offers(await helper.ask(["export", "--list", "--json", "--", str(checkpoint)], environment))
     if not offers:
         raise EngineError(UNREADABLE)
     return offers
@@ -51,14 +51,19 @@ def read_offers(answer: Mapping[str, Any]) -> tuple[Offer, ...]:
 
 
 async def export(
-    checkpoint: Path, name: str, folder: Path, environment: Mapping[str, str], on_errors: Callable[[str], None]
+    helper: Helper,
+    checkpoint: Path,
+    name: str,
+    folder: Path,
+    environment: Mapping[str, str],
+    on_errors: Callable[[str], None],
 ) -> str:
     """Write a checkpoint's model to a new folder and return a summary; cancelling this leaves no trace.
 
     Args:
         name: of the format.
-        environment: variables to set for the child.
-        on_errors: gets all that the child has written on its error output so far, whenever there is more.
+        environment: variables to set for the engine.
+        on_errors: gets all that the engine has written on its error output so far, whenever there is more.
 
     Raises:
         EngineError: the model was not written.
@@ -67,13 +72,13 @@ async def export(
     if await in_thread(lambda: os.path.lexists(folder)):
         raise EngineError(f"{folder} exists; name another folder, or delete it")
     place = await in_thread(lambda: NewFolder.at(folder))
-    command = engine_command("export", f"--to={name}", f"--output={folder}", "--json", "--", str(checkpoint))
+    arguments = ["export", f"--to={name}", f"--output={folder}", "--json", "--", str(checkpoint)]
     pids: list[int] = []
     try:
-        answer = await ask_engine(command, helper_environment(environment), on_start=pids.append, on_errors=on_errors)
+        answer = await helper.ask(arguments, environment, on_start=pids.append, on_errors=on_errors)
     finally:
         for pid in pids:
-            # A killed child could not clear up after itself. Not in a thread: the console may be closing.
+            # A killed process could not clear up after itself. Not in a thread: the console may be closing.
             place.clear(pid)
     return summary(folder, answer)
 

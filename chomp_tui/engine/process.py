@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import psutil
 
 from chomp.errors import COMMAND_VARIABLE, RunDirError, command_name
-from chomp.queue.launch import engine_command as engine_command
 from chomp.record.formatting import sanitize
 from chomp.record.temporary import temporary_folder
 from chomp_tui.platform.child import child_process, read_errors
@@ -22,7 +22,20 @@ UNREADABLE = "the engine's answer could not be read; is another version of chomp
 
 
 class EngineError(Exception):
-    """The engine gave no answer; the text says why in one sentence."""
+    """The engine gave no answer; the text says why in one sentence.
+
+    Attributes:
+        exit_code: the engine's own; None if it did not end by itself.
+    """
+
+    def __init__(self, text: str, exit_code: int | None = None) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+def helper_command() -> list[str]:
+    """The process that answers the console's questions, as an argument list."""
+    return [sys.executable, "-P", "-m", "chomp.cli.helper"]
 
 
 def helper_environment(chosen: Mapping[str, str]) -> dict[str, str]:
@@ -115,6 +128,6 @@ def configuration_file(text: str) -> Iterator[Path]:
             path.write_bytes(text.encode("utf-8", "replace"))
             yield path
     except EngineError as error:
-        raise EngineError(str(error).replace(str(path), "the configuration")) from error
+        raise EngineError(str(error).replace(str(path), "the configuration"), error.exit_code) from error
     except (RunDirError, OSError) as error:
         raise EngineError(f"the configuration cannot be handed to the engine: {error}") from error

@@ -52,6 +52,9 @@ class Host(App[None]):
         self.theme = theme.THEMES[0].name
         self.push_screen(self.held)
 
+    async def on_unmount(self) -> None:
+        await self.state.close()
+
     def open_run(self, path: Path) -> None:
         self.asked.append(("open", path))
 

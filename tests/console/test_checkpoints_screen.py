@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 import time
 from pathlib import Path
@@ -20,7 +19,6 @@ from chomp.record.manifest import list_checkpoints, read_info, seal
 from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
-from chomp_tui.engine import sample
 from chomp_tui.engine.launch import LaunchRequest
 from chomp_tui.engine.resume_plan import more_steps_problem, plan_resume
 from chomp_tui.live import checkpoint_list as checkpointlist
@@ -32,6 +30,7 @@ from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
+from tests.console.fakehelper import fake_helper
 from tests.console.hosting import SIZES, Host, console_state, frame, paints, until
 from tests.fakeruns import TEXT, make_checkpoint, make_run
 
@@ -452,10 +451,6 @@ for line in sys.stdin:
 """
 
 
-def child(code: str) -> Any:
-    return lambda checkpoint: [sys.executable, "-c", code, str(checkpoint)]
-
-
 async def sampling_dialog(app: Host, pilot: Any) -> SampleDialog:
     await filled(app, pilot, 3)
     await pilot.press("g")
@@ -477,8 +472,8 @@ def seen(app: Host) -> str:
 async def test_one_prompt_after_another_is_continued_and_shown_literally(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(sample, "generate_command", child(ENGINE))
     app = host(run, run.path)
+    app.state.helper = fake_helper(ENGINE)
     async with app.run_test(size=size) as pilot:
         opened = await sampling_dialog(app, pilot)
         assert "Write with step 150 of" in seen(app)
@@ -498,8 +493,8 @@ async def test_one_prompt_after_another_is_continued_and_shown_literally(
 
 
 async def test_what_cannot_be_asked_for_is_said(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "generate_command", child(ENGINE))
     app = host(run, run.path)
+    app.state.helper = fake_helper(ENGINE)
     async with app.run_test(size=(80, 24)) as pilot:
         opened = await sampling_dialog(app, pilot)
         opened.query_one("#sample-top_k", Input).value = "many"
@@ -521,8 +516,8 @@ async def test_what_cannot_be_asked_for_is_said(run: RunDir, monkeypatch: pytest
 
 
 async def test_escape_ends_the_text_and_then_the_screen(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "generate_command", child(ENGINE))
     app = host(run, run.path)
+    app.state.helper = fake_helper(ENGINE)
     async with app.run_test(size=(80, 24)) as pilot:
         opened = await sampling_dialog(app, pilot)
         await write(opened, pilot, "for ever")
@@ -530,18 +525,18 @@ async def test_escape_ends_the_text_and_then_the_screen(run: RunDir, monkeypatch
         await pilot.press("escape")
         await until(pilot, lambda: "1 tokens, 2.0 tokens/s; ended at your key" in seen(app))
         assert app.screen is opened
-        process = opened.session.process
-        assert process is not None
-        assert process.returncode is None
+        call = opened.session.call
+        assert call is not None
+        assert not call.ended.done()
         await pilot.press("escape")
-        await until(pilot, lambda: process.returncode is not None)
+        await until(pilot, call.ended.done)
         assert app.screen is app.held
 
 
 async def test_an_engine_that_fails_says_why(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys; print('noise', file=sys.stderr); sys.exit('error: there is no GPU')"
-    monkeypatch.setattr(sample, "generate_command", child(code))
     app = host(run, run.path)
+    app.state.helper = fake_helper(code)
     async with app.run_test(size=(80, 24)) as pilot:
         await sampling_dialog(app, pilot)
         await until(pilot, lambda: "there is no GPU" in seen(app))
@@ -550,25 +545,18 @@ async def test_an_engine_that_fails_says_why(run: RunDir, monkeypatch: pytest.Mo
 async def test_leaving_while_the_model_is_loaded_leaves_no_process(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sample, "generate_command", child("import time; time.sleep(600)"))
     app = host(run, run.path)
+    app.state.helper = fake_helper("import time; time.sleep(600)")
     async with app.run_test(size=(80, 24)) as pilot:
         opened = await sampling_dialog(app, pilot)
         await until(pilot, lambda: "loading the model…" in seen(app))
         await write(opened, pilot, "x")
-        await until(pilot, lambda: opened.session.process is not None)
-        process = opened.session.process
-        assert process is not None
+        await until(pilot, lambda: opened.session.call is not None and opened.session.call.pid)
+        call = opened.session.call
+        assert call is not None
         await pilot.press("escape")
-        await until(pilot, lambda: process.returncode is not None)
+        await until(pilot, call.ended.done)
         assert app.screen is app.held
-
-
-def test_the_child_s_arguments(tmp_path: Path) -> None:
-    assert sample.generate_command(tmp_path / "10")[1:] == [
-        "-P",
-        "-m", "chomp", "generate", str(tmp_path / "10"), "--interactive", "--json"
-    ]  # fmt: skip
 
 
 def test_what_a_tokenizer_decides_is_no_difference(run: RunDir) -> None:

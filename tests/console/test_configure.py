@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from textual.events import AppBlur, AppFocus, Paste
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 
 from chomp.config import derive, derived_section, load_config, settings
 from chomp.config.yaml_reader import read_yaml
@@ -40,6 +39,7 @@ from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
+from tests.console.fakehelper import fake_helper
 from tests.console.hosting import strips
 from tests.console.test_document import FILES
 
@@ -72,7 +72,7 @@ variables: {n: 64}
 class Console:
     """The real application with a recorder in the engine's place."""
 
-    def __init__(self, tmp_path: Path, text: str = SMALL, inspect: tuple[str, ...] | None = None) -> None:
+    def __init__(self, tmp_path: Path, text: str = SMALL, inspect: Path | None = None) -> None:
         self.folder = tmp_path
         for name in ("configs", "runs"):
             (tmp_path / name).mkdir(exist_ok=True)
@@ -87,7 +87,8 @@ class Console:
             f"figures['memory']['compiled'] = {COMPILED!r} if '--compile' in sys.argv else None\n"
             "print(json.dumps(figures))\n"
         )
-        self.screen = ConfigureScreen(inspect=inspect or (sys.executable, str(fake)), debounce_seconds=0)
+        self.app.state.helper = fake_helper(inspect or fake)
+        self.screen = ConfigureScreen(debounce_seconds=0)
         self.app.built["configure"] = self.screen
         self.launched: list[LaunchRequest] = []
         self.said: list[str] = []
@@ -889,7 +890,7 @@ async def test_a_fork_tells_what_becomes_of_its_learning_rate(tmp_path: Path) ->
         f"known = {str(Path('checkpoints') / '10')!r} in sys.argv[sys.argv.index('--continue') + 1]\n"
         f"print(json.dumps({FIGURES!r} | {{'notes': [{note!r}] if known else [], 'continues_from': 10}}))\n"
     )
-    console = Console(tmp_path, inspect=(sys.executable, str(script)))
+    console = Console(tmp_path, inspect=script)
     past = make_run(tmp_path, SMALL, step=10)
     async with console.app.run_test(size=(200, 60)) as pilot:
         await console.open(pilot, fork=ForkOrigin(past, 10))
@@ -911,14 +912,14 @@ async def test_a_fork_tells_what_becomes_of_its_learning_rate(tmp_path: Path) ->
 
 async def test_what_the_engine_cannot_estimate_is_started_only_after_a_question(tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
-    script.write_text("import sys\nprint('error: no text at /x', file=sys.stderr)\nsys.exit(3)\n")
-    console = Console(tmp_path, inspect=(sys.executable, str(script)))
+    script.write_text("import sys\nprint('error: out of luck', file=sys.stderr)\nsys.exit(1)\n")
+    console = Console(tmp_path, inspect=script)
     async with console.app.run_test(size=(80, 24)) as pilot:
         await console.open(pilot)
-        await until(pilot, lambda: "✓ valid  ✗ no text at /x" in console.text())
+        await until(pilot, lambda: "✓ valid  ✗ out of luck" in console.text())
         await pilot.press("f5")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
-        assert "no text at /x" in console.text()
+        assert "out of luck" in console.text()
         await pilot.press("n")
         await until(pilot, lambda: not isinstance(console.app.screen, Choose))
         assert not console.launched
@@ -926,6 +927,32 @@ async def test_what_the_engine_cannot_estimate_is_started_only_after_a_question(
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
         await pilot.press("y")
         await until(pilot, lambda: console.launched)
+
+
+async def test_what_cannot_start_is_refused_and_leaves_no_run(tmp_path: Path) -> None:
+    script = tmp_path / "refusing.py"
+    problem = "no GPU was found and train.allow_cpu is false"
+    start = {"problems": [problem], "warnings": ["the run reads the text about 90 times"]}
+    script.write_text(
+        "import json, os, sys\n"
+        f"if os.path.exists({str(tmp_path / 'bad')!r}): print('error: no text at /x', file=sys.stderr); sys.exit(3)\n"
+        f"print(json.dumps({FIGURES!r} | {{'start': {start!r}}}))\n"
+    )
+    console = Console(tmp_path, inspect=script)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        await until(pilot, lambda: f"✓ valid  ✗ cannot start: {problem}" in console.text())
+        hints = str(console.screen.query_one("#pf-hints", Static).content)
+        assert hints == f"✗ {problem}\n! the run reads the text about 90 times"
+        for sentence in (problem, "no text at /x"):
+            await pilot.press("f5")
+            await until(pilot, lambda: isinstance(console.app.screen, Read))
+            assert sentence in console.text()
+            await pilot.press("escape")
+            await until(pilot, lambda: not console.busy)
+            (tmp_path / "bad").touch()
+        assert not console.launched
+        assert list((tmp_path / "runs").iterdir()) == []
 
 
 async def test_a_fork_that_changes_a_shape_is_refused(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import pytest
 from textual.widgets import Input, OptionList
 
 from chomp.record.rundir import RunDir
-from chomp_tui.engine import export
 from chomp_tui.engine.export import free_folder, read_offers, summary
-from chomp_tui.engine.process import engine_command, printed_object
+from chomp_tui.engine.helper import Helper
+from chomp_tui.engine.process import engine_command, helper_command, printed_object
 from chomp_tui.screens.checkpoints.exporting import ExportDialog
+from tests.console.fakehelper import fake_helper
 from tests.console.hosting import SIZES, Host, frame, until
 from tests.console.test_checkpoints_screen import filled, host
 from tests.engine import dummy_config, write_config, write_corpus
@@ -30,7 +31,6 @@ OFFERS = {
     "hf": {"possible": True, "why": None, "what": "a folder that transformers loads as LlamaForCausalLM, \x1b[2J[red]"},
     "gguf": {"possible": True, "why": None, "what": "one file for llama.cpp"},
 }
-PYTHON = (sys.executable, "-c")
 # A fake engine: it keeps its arguments in the file `asked`, and answers --list.
 RECORDER = f"""
 import json, os, pathlib, subprocess, sys, time
@@ -64,9 +64,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     return made
 
 
-def use(monkeypatch: pytest.MonkeyPatch, *command: str) -> None:
-    """Start a program in place of the engine."""
-    monkeypatch.setattr(export, "engine_command", lambda *arguments: [*command, *arguments])
+def use(app: Host, script: str) -> None:
+    """Run a script in place of the engine."""
+    app.state.helper = fake_helper(script)
 
 
 def asked() -> list[list[Any]]:
@@ -104,8 +104,8 @@ async def test_a_format_is_picked_and_written(
 ) -> None:
     if not colour:
         monkeypatch.setenv("NO_COLOR", "1")
-    use(monkeypatch, *PYTHON, RECORDER + WRITES)
     app = host(run, run.path)
+    use(app, RECORDER + WRITES)
     async with app.run_test(size=size) as pilot:
         dialog = await listed(app, pilot)
         text = seen(app)
@@ -140,9 +140,9 @@ async def test_a_format_is_picked_and_written(
 async def test_a_folder_of_one_s_own_stays_and_is_never_written_over(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, *PYTHON, RECORDER + WRITES)
     Path("taken").mkdir()
     app = host(run, run.path)
+    use(app, RECORDER + WRITES)
     async with app.run_test(size=(80, 24)) as pilot:
         dialog = await listed(app, pilot)
         await pilot.press("tab", "ctrl+u", "enter")
@@ -162,8 +162,8 @@ async def test_a_folder_of_one_s_own_stays_and_is_never_written_over(
 async def test_a_format_that_is_not_possible_says_why_and_starts_nothing(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, *PYTHON, RECORDER + WRITES)
     app = host(run, run.path)
+    use(app, RECORDER + WRITES)
     async with app.run_test(size=(80, 24)) as pilot:
         dialog = await listed(app, pilot)
         await pilot.press("down", "down", "enter")
@@ -185,14 +185,14 @@ async def test_a_format_that_is_not_possible_says_why_and_starts_nothing(
 async def test_an_export_that_fails_says_why_and_may_be_tried_again(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, code: str, sentence: str
 ) -> None:
-    use(monkeypatch, *PYTHON, RECORDER + code)
     app = host(run, run.path)
+    use(app, RECORDER + f"if not os.path.exists('again'):\n    {code}\n" + WRITES)
     async with app.run_test(size=(80, 24)) as pilot:
         dialog = await listed(app, pilot)
         await pilot.press("enter", "enter")
         await until(pilot, lambda: sentence in seen(app))
         await until(pilot, lambda: app.focused is dialog.query_one(Input))
-        use(monkeypatch, *PYTHON, RECORDER + WRITES)
+        Path("again").touch()
         await pilot.press("enter")
         await until(pilot, lambda: "✓ written to exported/one-150-hf" in seen(app))
         assert sentence not in seen(app)
@@ -203,8 +203,8 @@ async def test_an_export_that_fails_says_why_and_may_be_tried_again(
 async def test_escape_kills_the_child_and_what_it_started_and_leaves_nothing(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    use(monkeypatch, *PYTHON, RECORDER + HANGS + end)
     app = host(run, run.path)
+    use(app, RECORDER + HANGS + end)
     async with app.run_test(size=(80, 24)) as pilot:
         await listed(app, pilot)
         await pilot.press("enter", "enter")
@@ -221,8 +221,8 @@ async def test_escape_kills_the_child_and_what_it_started_and_leaves_nothing(
 
 
 async def test_leaving_the_console_kills_the_child_too(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, *PYTHON, RECORDER + HANGS + "time.sleep(600)")
     app = host(run, run.path)
+    use(app, RECORDER + HANGS + "time.sleep(600)")
     async with app.run_test(size=(80, 24)) as pilot:
         await listed(app, pilot)
         await pilot.press("enter", "enter")
@@ -237,8 +237,8 @@ async def test_leaving_the_console_kills_the_child_too(run: RunDir, monkeypatch:
 async def test_escape_while_the_formats_are_asked_for_leaves_no_process(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, *PYTHON, "import os, time; open('pid', 'w').write(f'{os.getpid()}\\n'); time.sleep(600)")
     app = host(run, run.path)
+    use(app, "import os, time; open('pid', 'w').write(f'{os.getpid()}\\n'); time.sleep(600)")
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app, pilot)
         await until(pilot, lambda: "asking the engine which formats are possible" in seen(app))
@@ -255,14 +255,14 @@ async def test_escape_while_the_formats_are_asked_for_leaves_no_process(
     [
         (("/nonexistent/python",), "the engine could not be started: No such file or directory"),
         ((sys.executable, "-c", "raise SystemExit('No module named chomp')"), "No module named chomp"),
-        ((sys.executable, "-c", "print('[1]')"), "the engine's answer could not be read"),
+        ("print('[1]')", "the engine's answer could not be read"),
     ],
 )
 async def test_an_engine_that_cannot_be_asked_says_so_in_one_sentence(
-    run: RunDir, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], sentence: str
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...] | str, sentence: str
 ) -> None:
-    use(monkeypatch, *command)
     app = host(run, run.path)
+    app.state.helper = Helper(command) if isinstance(command, tuple) else fake_helper(command)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app, pilot)
         await until(pilot, lambda: sentence in seen(app))
@@ -309,7 +309,8 @@ async def test_a_real_engine_exports_a_real_checkpoint(tmp_path: Path, monkeypat
 
 
 def test_an_engine_is_this_very_python_s() -> None:
-    assert engine_command("export", "--list") == [sys.executable, "-P", "-m", "chomp", "export", "--list"]
+    assert engine_command("train", "x.yaml") == [sys.executable, "-P", "-m", "chomp", "train", "x.yaml"]
+    assert helper_command() == [sys.executable, "-P", "-m", "chomp.cli.helper"]
 
 
 @pytest.mark.parametrize("out", ["", "[]", "{", "{}", '{"hf": 1}', "[" * 100_000])

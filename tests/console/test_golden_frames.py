@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from chomp_tui.screens.device.screen import DeviceScreen
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState, StartView
+from tests.console.fakehelper import fake_helper
 from tests.console.hosting import frame, until
 from tests.console.test_configure import FIGURES
 from tests.device.fake_nvml import fake
@@ -58,7 +58,8 @@ async def drawn(app: ChompApp, size: tuple[int, int], shows: str, *keys: str) ->
     """The text on the screen once it shows `shows` and the keys were pressed."""
     figures = Path("figures.py").resolve()
     figures.write_text(f"import json\nprint(json.dumps({FIGURES!r}))\n")
-    app.built["configure"] = ConfigureScreen(inspect=(sys.executable, str(figures)), debounce_seconds=0)
+    app.state.helper = fake_helper(figures)
+    app.built["configure"] = ConfigureScreen(debounce_seconds=0)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: shows in "\n".join(frame(app)))
         for key in keys:

@@ -22,12 +22,15 @@ from textual.widgets._toast import Toast
 from chomp.record.rundir import RunDir
 from chomp_tui import keys, reference
 from chomp_tui.app import ChompApp
+from chomp_tui.engine.helper import Helper
+from chomp_tui.engine.preview import PreviewSource
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.configure.field import Pick, Toggle
 from chomp_tui.screens.configure.file_dialogs import OpenList
 from chomp_tui.screens.configure.text_field import TextField
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.screens.help import HelpScreen
+from chomp_tui.screens.preview.dialog import PreviewDialog
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
@@ -68,6 +71,7 @@ def holders(made: ChompApp) -> dict[str, object]:
         "pick": Pick((), title=""),
         "switch": Toggle(),
         "open": OpenList([]),
+        "preview": PreviewDialog(Helper(), PreviewSource("", (), None, {}), "x", seq_len=8, sequences=1),
         "chart": LineChart(),
         "dialog": Ask("?"),
     }
@@ -120,11 +124,14 @@ def recorded(monkeypatch: pytest.MonkeyPatch, made: ChompApp, *scopes: str) -> l
     return calls
 
 
-async def press_all(pilot: Pilot[None], calls: list[tuple[str, object]], *scopes: str) -> None:
-    """Press every key of these scopes and see its action called, once and nothing else."""
+async def press_all(pilot: Pilot[None], calls: list[tuple[str, object]], *scopes: str, is_typing: bool = False) -> None:
+    """Press every key of these scopes and see its action called, once and nothing else.
+
+    While one types, letters are letters.
+    """
     for row in keys.TABLE:
         _, name, arguments = parse(row.action)
-        for key in row.keys.split(",") if row.scope in scopes else ():
+        for key in row.keys.split(",") if row.scope in scopes and (row.priority or not is_typing) else ():
             calls.clear()
             await pilot.press(key)
             await pilot.pause()
@@ -146,13 +153,13 @@ async def test_keys_of_the_configure_screen_count_while_one_types(
             field = next(widget for widget in made.screen.query(kind) if widget.focusable)
             field.focus()
             await until(pilot, lambda field=field: made.screen.focused is field)
-            await press_all(pilot, calls, "configure")
+            await press_all(pilot, calls, "configure", is_typing=kind is not Pick)
             assert made.screen.focused is field
         editor = made.screen.query_one(YamlEditor)
         editor.focus()
         calls.clear()
-        await pilot.press(*"1q?")
-        assert "1q?" in editor.text, "letters are letters"
+        await pilot.press(*"1q?v")
+        assert "1q?v" in editor.text, "letters are letters"
         assert calls == []
 
 

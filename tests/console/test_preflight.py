@@ -1,11 +1,9 @@
-"""The child that estimates: asked once, killed when its answer is not wanted, its failures told in one sentence."""
+"""The engine that estimates: asked once, killed when its answer is not wanted, its failures told in one sentence."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,8 @@ import pytest
 
 from chomp.config import Config, parse_config
 from chomp_tui.config.preflight import Preflight, Question, Report, ask, fit, memory_limit
+from chomp_tui.engine.helper import Helper
+from tests.console.fakehelper import fake_helper
 
 TEXT = "train:\n  steps: 2000\n"
 FIGURES = {
@@ -25,14 +25,14 @@ FIGURES = {
 }
 
 
-def fake(tmp_path: Path, body: str) -> tuple[str, ...]:
-    """A command in the engine's place; it notes how often it was started, and its pid."""
+def fake(tmp_path: Path, body: str) -> Helper:
+    """A helper with a script in the engine's place; that notes how often it was started, and its pid."""
     script = tmp_path / "fake.py"
     script.write_text(
         f"import json, os, sys, time\nopen({str(tmp_path / 'started')!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
         f"FIGURES = {FIGURES!r}\n{body}\n"
     )
-    return (sys.executable, str(script))
+    return fake_helper(script)
 
 
 def pids(tmp_path: Path) -> list[int]:
@@ -60,7 +60,8 @@ class Asked:
 
     def __init__(self, tmp_path: Path, body: str) -> None:
         self.reports: list[Report] = []
-        self.preflight = Preflight(self.reports.append, command=fake(tmp_path, body), debounce_seconds=0)
+        self.helper = fake(tmp_path, body)
+        self.preflight = Preflight(self.reports.append, helper=lambda: self.helper, debounce_seconds=0)
 
     async def settled(self) -> Report:
         await until(lambda: self.preflight.report.state in ("done", "failed"))
@@ -74,7 +75,7 @@ async def test_an_answer_is_given_once_for_each_configuration(tmp_path: Path) ->
     assert [one.state for one in asked.reports] == ["computing", "done"]
     assert report.figures == FIGURES
     # A comment, a cadence of logging's neighbours, another order: the same figures.
-    for text in (f"# why\n{TEXT}", f"{TEXT}logging:\n  level: DEBUG\n", f"{TEXT}checkpoint:\n  save_every: 7\n"):
+    for text in (f"# why\n{TEXT}", f"{TEXT}debug:\n  nonfinite: skip\n"):
         asked.preflight.request(question(text))
         assert asked.preflight.report.state == "done"
     assert len(pids(tmp_path)) == 1
@@ -85,13 +86,12 @@ async def test_an_answer_is_given_once_for_each_configuration(tmp_path: Path) ->
     assert len(pids(tmp_path)) == 2
 
 
-async def test_the_child_gets_file_overrides_environment_and_a_session_of_its_own(tmp_path: Path) -> None:
+async def test_the_engine_gets_file_overrides_environment_and_a_group_of_its_own(tmp_path: Path) -> None:
     body = (
         "import pathlib\n"
-        "FIGURES.update(argv=sys.argv[2:], text=pathlib.Path(sys.argv[1]).read_text(), nice=os.nice(0),\n"
-        "  leads=os.getsid(0) == os.getpid(), flag=os.environ['A_FLAG'],"
+        "FIGURES.update(argv=sys.argv[3:], text=pathlib.Path(sys.argv[2]).read_text(), nice=os.nice(0),\n"
+        "  leads=os.getpgid(0) == os.getpid(), flag=os.environ['A_FLAG'],"
         " pool=os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'])\n"
-        "time.sleep(0.3); FIGURES['nice'] = os.nice(0)\n"
         "print(json.dumps(FIGURES))"
     )
     asked = Asked(tmp_path, body)
@@ -115,7 +115,7 @@ async def test_the_child_gets_file_overrides_environment_and_a_session_of_its_ow
             "no text at /x",
         ),
         ("print('error: bad \\x1b[31m colour', file=sys.stderr); sys.exit(2)", "bad �[31m colour"),
-        ("print(f'error: {sys.argv[1]}:3: wrong', file=sys.stderr); sys.exit(2)", "the configuration:3: wrong"),
+        ("print(f'error: {sys.argv[2]}:3: wrong', file=sys.stderr); sys.exit(2)", "the configuration:3: wrong"),
         ("sys.exit(9)", "the engine ended with code 9 and said nothing"),
         ("os.kill(os.getpid(), 9)", "the engine was killed by signal 9"),
         ("print('hello')", "could not be read"),
@@ -133,8 +133,9 @@ async def test_a_failure_is_one_sentence(tmp_path: Path, body: str, sentence: st
     assert "Traceback" not in report.message
 
 
-async def test_a_command_that_cannot_be_started_is_a_failure(tmp_path: Path) -> None:
-    preflight = Preflight(lambda _: None, command=(str(tmp_path / "missing"),), debounce_seconds=0)
+async def test_a_helper_that_cannot_be_started_is_a_failure(tmp_path: Path) -> None:
+    helper = Helper((str(tmp_path / "missing"),))
+    preflight = Preflight(lambda _: None, helper=lambda: helper, debounce_seconds=0)
     preflight.request(question())
     await until(lambda: preflight.report.state == "failed")
     assert "could not be started" in preflight.report.message
@@ -149,8 +150,8 @@ async def test_after_a_failure_the_same_may_be_asked_again(tmp_path: Path) -> No
     await asked.preflight.close()
 
 
-async def test_a_newer_question_kills_the_child_of_the_older_one(tmp_path: Path) -> None:
-    body = "time.sleep(600) if 'steps: 2000' in open(sys.argv[1]).read() else print(json.dumps(FIGURES))"
+async def test_a_newer_question_kills_the_engine_of_the_older_one(tmp_path: Path) -> None:
+    body = "time.sleep(600) if 'steps: 2000' in open(sys.argv[2]).read() else print(json.dumps(FIGURES))"
     asked = Asked(tmp_path, body)
     asked.preflight.request(question())
     await until(lambda: len(pids(tmp_path)) == 1)
@@ -160,7 +161,7 @@ async def test_a_newer_question_kills_the_child_of_the_older_one(tmp_path: Path)
     await until(lambda: is_gone(pids(tmp_path)[0]))
 
 
-async def test_closing_kills_the_child_and_its_children_and_leaves_no_file(tmp_path: Path, monkeypatch: Any) -> None:
+async def test_closing_kills_the_engine_and_its_children_and_leaves_no_file(tmp_path: Path, monkeypatch: Any) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -178,33 +179,6 @@ async def test_closing_kills_the_child_and_its_children_and_leaves_no_file(tmp_p
     for pid in pids(tmp_path):
         await until(lambda pid=pid: is_gone(pid))  # type: ignore[misc]
     assert not list(folder.iterdir())
-
-
-async def test_a_child_given_up_while_it_is_started_goes_with_its_children(tmp_path: Path, monkeypatch: Any) -> None:
-    body = (
-        "import subprocess\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)'])\n"
-        f"open({str(tmp_path / 'started')!r}, 'a').write(f'{{child.pid}}\\n')\n"
-        "time.sleep(30)"
-    )
-    # Private: asyncio has no public place between the start of a child and its pipes.
-    connect = BaseSubprocessTransport._connect_pipes
-
-    async def slow(self: Any, waiter: Any) -> None:
-        """The loop gets to what the child writes only after the child has done a lot."""
-        await until(lambda: len(pids(tmp_path)) == 2)
-        await asyncio.sleep(0.2)
-        await connect(self, waiter)
-
-    monkeypatch.setattr(BaseSubprocessTransport, "_connect_pipes", slow)
-    asked = Asked(tmp_path, body)
-    asked.preflight.request(question())
-    await until(lambda: len(pids(tmp_path)) == 2)
-    began = time.monotonic()
-    await asked.preflight.close()
-    assert time.monotonic() - began < 20
-    for pid in pids(tmp_path):
-        await until(lambda pid=pid: is_gone(pid))  # type: ignore[misc]
 
 
 async def test_an_invalid_configuration_holds_and_the_known_answer_comes_back(tmp_path: Path) -> None:
@@ -232,6 +206,26 @@ async def test_a_compiled_answer_answers_the_plain_question_and_not_the_other_wa
     asked.preflight.request(question(environment={"XLA_FLAGS": "--x"}))
     await until(lambda: len(pids(tmp_path)) == 3)
     await asked.preflight.close()
+
+
+async def test_a_launch_asks_again_and_knows_what_cannot_start(tmp_path: Path) -> None:
+    body = (
+        f"if os.path.exists({str(tmp_path / 'gone')!r}):\n"
+        "    sys.stderr.write('error: no file matches *.txt'); sys.exit(3)\n"
+        "FIGURES['start'] = {'problems': ['no GPU was found'] * ('steps: 3000' in open(sys.argv[2]).read())}\n"
+        "print(json.dumps(FIGURES))"
+    )
+    asked = Asked(tmp_path, body)
+    assert (await asked.preflight.renew(question())).problems == ()
+    assert (await asked.preflight.renew(question("train:\n  steps: 3000\n"))).problems == ("no GPU was found",)
+    # The same question: the answer is another one, as the files are.
+    (tmp_path / "gone").touch()
+    report = await asked.preflight.renew(question("train:\n  steps: 3000\n"))
+    assert (report.state, report.problems) == ("failed", ("no file matches *.txt",))
+    assert len(pids(tmp_path)) == 3
+    # What is not known of an engine that was killed is no refusal.
+    asked.helper = fake(tmp_path, "os.kill(os.getpid(), 9)")
+    assert (await asked.preflight.renew(question())).problems == ()
 
 
 @pytest.mark.parametrize(

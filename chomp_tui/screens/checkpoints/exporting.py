@@ -16,6 +16,7 @@ from textual.worker import Worker
 from chomp.record.formatting import duration, sanitize
 from chomp.record.rundir import RunDir
 from chomp_tui.engine.export import Offer, export, free_folder, list_formats
+from chomp_tui.engine.helper import Helper
 from chomp_tui.engine.process import EngineError
 from chomp_tui.platform.background import in_thread
 from chomp_tui.widgets.dialogs import Dialog
@@ -29,17 +30,19 @@ DRAW_SECONDS = 0.2
 
 
 class ExportDialog(Dialog[str]):
-    """Asks for a format and a folder, and has the model written; Esc closes and kills the child.
+    """Asks for a format and a folder, and has the model written; Esc closes and kills the engine that writes it.
 
     Its answer is a sentence if an export was stopped, else None.
 
     Args:
+        helper: runs the engine.
         checkpoint: its folder.
-        environment: variables to set for the child.
+        environment: variables to set for the engine.
     """
 
-    def __init__(self, checkpoint: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, helper: Helper, checkpoint: Path, environment: Mapping[str, str]) -> None:
         super().__init__(classes="dialog wide exporting")
+        self._helper = helper
         self._checkpoint = checkpoint
         self._environment = environment
         self._offers: tuple[Offer, ...] = ()
@@ -69,7 +72,7 @@ class ExportDialog(Dialog[str]):
 
     async def _list(self) -> None:
         try:
-            self._offers = await list_formats(self._checkpoint, self._environment)
+            self._offers = await list_formats(self._helper, self._checkpoint, self._environment)
         except EngineError as error:
             self._fail(str(error))
             return
@@ -129,7 +132,7 @@ class ExportDialog(Dialog[str]):
         self._began, self._writing, self._said = time.monotonic(), name, ""
         self._tick()
         try:
-            summary = await export(self._checkpoint, name, folder, self._environment, self._hear)
+            summary = await export(self._helper, self._checkpoint, name, folder, self._environment, self._hear)
         except EngineError as error:
             self._writing = ""
             self._enable(True)

@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.widgets import Input, Label, Static
 
 from chomp.record.formatting import sanitize
+from chomp_tui.engine.helper import Helper
 from chomp_tui.engine.sample import SampleSession
 from chomp_tui.widgets.dialogs import Dialog
 from chomp_tui.widgets.update_if_changed import set_text
@@ -29,17 +30,18 @@ DRAW_SECONDS = 0.1
 
 
 class SampleDialog(Dialog[None]):
-    """Continues one prompt after another; Esc ends the text that is being written, then closes and kills the child.
+    """Continues one prompt after another; Esc ends the text that is being written, then closes and kills the engine.
 
     Args:
+        helper: runs the engine.
         checkpoint: its folder.
-        environment: variables to set for the child.
+        environment: variables to set for the engine.
     """
 
-    def __init__(self, checkpoint: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, helper: Helper, checkpoint: Path, environment: Mapping[str, str]) -> None:
         super().__init__(classes="dialog wide sampling")
         self._checkpoint = checkpoint
-        self.session = SampleSession(checkpoint, environment, self._say)
+        self.session = SampleSession(helper, checkpoint, environment, self._say)
 
     def compose(self) -> ComposeResult:
         run = self._checkpoint.parent.parent.name

@@ -234,7 +234,7 @@ class CheckpointsScreen(ListScreen):
         row = self.row()
         if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
-        self.app.push_screen(SampleDialog(row.path, self.chomp.state.environment))
+        self.app.push_screen(SampleDialog(self.chomp.state.helper, row.path, self.chomp.state.environment))
 
     def action_export(self) -> None:
         """Export the checkpoint's model for other programs."""
@@ -242,7 +242,7 @@ class CheckpointsScreen(ListScreen):
         if row is None or self.chomp.refuse_read_only() or self._refuse_damaged(row):
             return
         self.app.push_screen(
-            ExportDialog(row.path, self.chomp.state.environment),
+            ExportDialog(self.chomp.state.helper, row.path, self.chomp.state.environment),
             lambda stopped: self.chomp.notify(stopped) if stopped else None,
         )
 

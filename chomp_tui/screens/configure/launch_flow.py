@@ -33,6 +33,9 @@ class Launcher(Editor, Protocol):
     @property
     def preflight(self) -> Report: ...
 
+    async def check_start(self, loaded: LoadedConfig) -> Report:
+        """A new answer of the engine on whether a run would start now."""
+
     async def go_to(self, path: str) -> None:
         """Put the cursor on a setting."""
 
@@ -49,7 +52,7 @@ async def launch(screen: Launcher) -> None:
     if loaded is None:
         await screen.go_to_first_problem()
         return
-    if screen.chomp.refuse_read_only() or not await _despite(screen):
+    if screen.chomp.refuse_read_only() or not await _may_start(screen, loaded):
         return
     try:
         request = await (fork_request(screen) if screen.draft.fork else _request(screen, loaded))
@@ -61,16 +64,23 @@ async def launch(screen: Launcher) -> None:
         screen.after_launch(draft)
 
 
-async def _despite(screen: Launcher) -> bool:
-    """Ask before a start if the engine could not estimate the configuration; False to keep editing."""
-    report = screen.preflight
-    if report.state != "failed":
+async def _may_start(screen: Launcher, loaded: LoadedConfig) -> bool:
+    """Refuse what cannot start, and ask about what the engine does not answer; False to keep editing."""
+    if screen.preflight.state != "done":
+        screen.chomp.notify("checking whether the run can start…")
+    report = await screen.check_start(loaded)
+    if report.problems:
+        text = "\n\n".join(report.problems)
+        await screen.app.push_screen_wait(Read("This run cannot start", text))
+        return False
+    if report.state == "done":
         return True
     choices = (
         Choice("cancel", "n", "No, keep editing"),
         Choice("start", "y", "Start anyway"),
     )
-    question = Choose("The engine cannot estimate this configuration, and may not train it", choices, report.message)
+    why = report.message or "the engine takes long to answer"
+    question = Choose("The engine cannot estimate this configuration, and may not train it", choices, why)
     return await screen.app.push_screen_wait(question) == "start"
 
 

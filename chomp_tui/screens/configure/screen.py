@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import TextArea
 
+from chomp.config import LoadedConfig
 from chomp.config.edits import CannotEdit
 from chomp.errors import ChompError
 from chomp.record.formatting import sanitize
@@ -21,7 +22,7 @@ from chomp_tui.config.document import ConfigDocument, Validation
 from chomp_tui.config.documents import NEW_NAME
 from chomp_tui.config.draft import Draft, ForkOrigin, OpenRequest
 from chomp_tui.config.fork_plan import severity_of
-from chomp_tui.config.preflight import DEBOUNCE_SECONDS, ENGINE, Preflight, Report, ask
+from chomp_tui.config.preflight import DEBOUNCE_SECONDS, Preflight, Question, Report, question_about
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.configure.card_panel import HERE, choose_device
@@ -41,23 +42,21 @@ SIDE_COLUMNS = 116
 
 
 class ConfigureScreen(ConsoleScreen):
-    """Configure a run.
-
-    Args:
-        inspect: the command that computes the pre-flight figures.
-    """
+    """Configure a run."""
 
     MODE = "configure"
     PURPOSE = "Edit a configuration as a form or as YAML, see its pre-flight figures, and start a run with it."
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("configure")]
 
-    def __init__(self, *, inspect: Sequence[str] = ENGINE, debounce_seconds: float = DEBOUNCE_SECONDS) -> None:
+    def __init__(self, *, debounce_seconds: float = DEBOUNCE_SECONDS) -> None:
         super().__init__()
         self.draft = Draft()
         self._is_open = False
         self._request: OpenRequest | None = None
         self._timer: Timer | None = None
-        self._preflight = Preflight(self._got_report, command=inspect, debounce_seconds=debounce_seconds)
+        self._preflight = Preflight(
+            self._got_report, helper=lambda: self.chomp.state.helper, debounce_seconds=debounce_seconds
+        )
 
     @property
     def document(self) -> ConfigDocument:
@@ -250,8 +249,7 @@ class ConfigureScreen(ConsoleScreen):
 
     def _update_headline(self) -> None:
         report, words = self._preflight.report, verdict(self.document.check())
-        if report.state == "failed":
-            words = Content("  ").join([words, failure(report)])
+        words = Content("  ").join(part for part in (words, failure(report)) if part.plain)
         self.query_one(Headline).show(words, digest(report), self.draft.origin())
 
     # Figures ---------------------------------------------------------------------------
@@ -265,24 +263,20 @@ class ConfigureScreen(ConsoleScreen):
         if check.loaded is None:
             self._preflight.hold("waiting for a valid configuration")
             return
-        document, environment = self.document, self.chomp.state.environment
-        question = ask(
-            check.loaded.config,
-            document.text,
-            document.overrides,
-            environment,
-            compiled=compiled,
-            origin=self.draft.continues,
-            card=card,
-        )
-        self._preflight.request(question)
+        self._preflight.request(self._question(check.loaded, compiled=compiled, card=card))
+
+    def _question(self, loaded: LoadedConfig, *, compiled: bool = False, card: str | None = None) -> Question:
+        state = self.chomp.state
+        return question_about(self.draft, loaded.config, state.environment, state.runs, compiled=compiled, card=card)
+
+    async def check_start(self, loaded: LoadedConfig) -> Report:
+        """A new answer of the engine on whether a run would start now."""
+        return await self._preflight.renew(self._question(loaded))
 
     def _got_report(self, report: Report) -> None:
-        if not self.is_mounted:
-            return
-        loaded = self.document.check().loaded
-        self.query_one(PreflightPanel).show(report, loaded.config if loaded else None)
-        self._update_headline()
+        if self.is_mounted:
+            self.query_one(PreflightPanel).show(report)
+            self._update_headline()
 
     def action_compile(self) -> None:
         """Ask for which device, and compile the step for its memory analysis."""
@@ -299,6 +293,17 @@ class ConfigureScreen(ConsoleScreen):
         self._estimate(check, compiled=True, card=None if device == HERE else device)
         if not self.query_one(PreflightPanel).display:
             self.pages.turn_to("preflight")
+
+    def action_preview(self) -> None:
+        """Show a packed batch as the model receives it."""
+        from chomp_tui.screens.preview.dialog import preview_of
+
+        self.pull()
+        loaded = self.document.check().loaded
+        if loaded is None:
+            self.chomp.notify("the configuration has problems; correct them before you preview its data")
+        else:
+            self.app.push_screen(preview_of(self.draft, loaded.config, self.chomp.state))
 
     # Moving ----------------------------------------------------------------------------
 
