@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from chomp.config import LoadedConfig
 from chomp.device.comparison import Comparison, comparison_of
 from chomp.errors import COMMAND_VARIABLE, command_name
-from chomp_tui.engine.process import UNREADABLE, EngineError, ask_engine, configuration_file, engine_command
+from chomp.queue.launch import engine_command
+from chomp_tui.engine.process import UNREADABLE, EngineError, ask_engine, configuration_file
 
 
 async def compare_flags(loaded: LoadedConfig, environ: Mapping[str, str], variables: Mapping[str, str]) -> Comparison:

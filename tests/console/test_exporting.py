@@ -11,10 +11,11 @@ import psutil
 import pytest
 from textual.widgets import Input, OptionList
 
+from chomp.queue.launch import engine_command
 from chomp.record.rundir import RunDir
 from chomp_tui.engine.export import free_folder, read_offers, summary
 from chomp_tui.engine.helper import Helper
-from chomp_tui.engine.process import engine_command, helper_command, printed_object
+from chomp_tui.engine.process import helper_command, printed_object
 from chomp_tui.screens.checkpoints.exporting import ExportDialog
 from tests.console.fakehelper import fake_helper
 from tests.console.hosting import SIZES, Host, frame, until
