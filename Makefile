@@ -28,7 +28,7 @@ define install
 	} || { echo "uv could not; now with pip"; $$pip install --quiet --editable '.$(1)'; }
 endef
 
-.PHONY: help run train eval sample test verify gpu-check compile-for-gpus check optimized fast soak lint types imports docs docs-check data bench bench-step clean
+.PHONY: help run train eval sample test verify browser-check gpu-check compile-for-gpus check optimized fast soak lint types imports docs docs-check data bench bench-step clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -98,6 +98,9 @@ compile-for-gpus: $(VENV)/.aot
 gpu-check: ## Install the CUDA compiler (4 GB) into .venv-aot, then compile the step for GPUs; no GPU is needed.
 	@$(MAKE) --no-print-directory VENV=.venv-aot compile-for-gpus || \
 		{ echo "failed: the step's structure on GPUs is not checked, or is not as it should be; see above" >&2; exit 1; }
+
+browser-check: $(VENV)/.dev ## Open reports in Chromium or Chrome, which must be installed, as wide as a phone and as a desktop.
+	$(BIN)/python -m pytest tests/browser/check_*.py
 
 check: test ## The same as test.
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
-from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
-from textual.screen import Screen
 
 from chomp.record.formatting import sanitize
 from chomp_tui import keys, theme
+from chomp_tui.platform.background import start_thread
 from chomp_tui.platform.driver import ConsoleDriver
 from chomp_tui.platform.key_queue import KeyQueue, Typed
+from chomp_tui.platform.screenshot import aligned, to_png
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import save_settings
 from chomp_tui.state import ConsoleState, StartView
@@ -27,6 +29,7 @@ from chomp_tui.widgets.top_bar import TopBar
 
 # Screens are imported when they are first shown, so that the first frame does not wait for all of them.
 if TYPE_CHECKING:
+    from textual.command import Provider
     from textual.notifications import SeverityLevel
 
     from chomp_tui.config.draft import ForkOrigin
@@ -36,6 +39,15 @@ if TYPE_CHECKING:
     from chomp_tui.screens.run.screen import RunScreen
 
 PACKAGE = Path(__file__).parent
+# Between two looks at whether the form is there.
+READY_SECONDS = 0.05
+
+
+def _commands() -> type[Provider]:
+    """What the palette finds; imported when it is first opened."""
+    from chomp_tui.palette import ConsoleCommands
+
+    return ConsoleCommands
 
 
 class ChompApp(App[None]):
@@ -44,6 +56,7 @@ class ChompApp(App[None]):
     TITLE = "chomp"
     CSS_PATH = PACKAGE / "base.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("app")]
+    COMMANDS: ClassVar = {_commands}
     COMMAND_PALETTE_BINDING = "ctrl+p"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (150, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
@@ -159,6 +172,17 @@ class ChompApp(App[None]):
         self.switch_mode("configure")
         self.configure_screen.edit(path, fork=fork)
 
+    def go_to_setting(self, path: str) -> None:
+        """Show a setting in the form of the current configuration."""
+
+        async def show() -> None:
+            while not self.configure_screen.is_ready:
+                await asyncio.sleep(READY_SECONDS)
+            await self.configure_screen.go_to(path)
+
+        self.switch_mode("configure")
+        self.run_worker(show(), group="go-to-setting", exclusive=True)
+
     def show_checkpoints(self, run: Path | None) -> None:
         """Show the checkpoints of one run, or of all."""
         self.checkpoints_screen.show(run)
@@ -200,6 +224,13 @@ class ChompApp(App[None]):
         if all(shown.message != text for shown in self._notifications):
             super().notify(text, title=title, severity=severity, timeout=timeout, markup=markup)
 
+    def call_attention(self, text: str) -> None:
+        """Make the terminal call its user, unless the settings say no."""
+        # Private: Textual offers the bell publicly, but no other sequence.
+        driver = self._driver
+        if self.state.settings.bell and isinstance(driver, ConsoleDriver):
+            driver.call_attention(text)
+
     # Keys that work everywhere --------------------------------------------------------
 
     def action_show_screen(self, mode: str) -> None:
@@ -214,6 +245,13 @@ class ChompApp(App[None]):
         """Go back one level."""
         if isinstance(self.screen, ConsoleScreen):
             self.screen.go_back()
+
+    def action_command_palette(self) -> None:
+        """Find a key, a run or a setting by a part of its name."""
+        from textual.command import CommandPalette
+
+        if not CommandPalette.is_open(self):
+            self.push_screen(CommandPalette(placeholder="Search for a key, a run or a setting…"))
 
     def action_help(self) -> None:
         """Show the keys."""
@@ -239,12 +277,27 @@ class ChompApp(App[None]):
         """Switch between dark and light."""
         self.theme = theme.opposite(dark=self.current_theme.dark)
 
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        return aligned(super().export_screenshot(title=title, simplify=simplify))
+
     def action_save_screenshot(self) -> None:
-        """Write the screen as SVG into the current folder."""
+        """Write the screen as SVG into the current folder, and as PNG where a converter is installed."""
         try:
-            self.notify(f"screenshot: {self.save_screenshot()}")
+            svg = Path(self.save_screenshot())
         except OSError as error:
             self.notify(f"the screenshot {error.filename} cannot be written: {error.strerror}", severity="error")
+            return
+        start_thread(partial(self._convert_screenshot, svg), "screenshot")
+
+    def _convert_screenshot(self, svg: Path) -> None:
+        try:
+            png = to_png(svg)
+            said = f"screenshot: {svg}" + (f" and {png.name}" if png else " (PNG needs rsvg-convert or resvg)")
+        except OSError as error:
+            said = f"screenshot: {svg}; no PNG: {error}"
+        # A console that is closing has no loop to call.
+        with contextlib.suppress(RuntimeError):
+            self.call_from_thread(self.notify, said)
 
     def _remember_theme(self, changed: object) -> None:
         settings = self.state.settings
@@ -257,13 +310,3 @@ class ChompApp(App[None]):
             # Without a number it is a sentence already; with one its file may be a passing one.
             why = f"{settings.path} cannot be written: {error.strerror}" if error.errno else error
             self.notify(f"the theme is not remembered: {why}", severity="warning")
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: Textual's choice of themes, and every row of the key table that counts here."""
-        yield from (one for one in super().get_system_commands(screen) if one.title == "Theme")
-        scope = screen.MODE if isinstance(screen, ConsoleScreen) else ""
-        for row in keys.TABLE:
-            if row.scope == "app" and row.action != "back":
-                yield SystemCommand(row.label, row.help, lambda row=row: self.run_action(f"app.{row.action}"))
-            elif scope and row.scope == scope:
-                yield SystemCommand(row.label, row.help, lambda row=row: self.run_action(row.action, screen))

@@ -60,6 +60,8 @@ SCREENS: tuple[ScreenEntry, ...] = (
 # Parts of screens with keys of their own -> the screen that help shows them with, and what they are.
 PARTS: Mapping[str, tuple[str, str]] = {
     "line": ("configure", "A text in the form"),
+    "edit": ("configure", "A text in the form while it is edited"),
+    "yaml": ("configure", "The YAML"),
     "pick": ("configure", "A choice in the form"),
     "switch": ("configure", "A switch in the form"),
     "open": ("configure", "What to start from"),
@@ -104,6 +106,19 @@ class Key:
         return f"{self.scope}.{self.name or self.action}"
 
 
+# Panels of the run view by Alt and a digit, from 1.
+PANELS: Mapping[str, str] = {
+    "loss": "Loss",
+    "charts": "Charts",
+    "samples": "Samples",
+    "log": "Log",
+    "checkpoints": "Checkpoints",
+    "memory": "Memory",
+    "time": "Time",
+    "facts": "Facts",
+    "alerts": "Alerts",
+}
+
 TABLE: tuple[Key, ...] = (
     *(Key("app", f"show_screen('{one.mode}')", one.keys, one.label, one.help, name=one.mode) for one in SCREENS),
     Key("app", "help", "question_mark,f1,6", "Help", "Show all keys and the purpose of the screen.", footer=True),
@@ -121,6 +136,20 @@ TABLE: tuple[Key, ...] = (
     Key(
         "line", "edit", "enter", "Edit", "Edit the text; Enter again, or leaving the field, ends the edit.", footer=True
     ),
+    Key("pick", "list", "enter", "Choose", "Choose from a list; type to find a value in it.", footer=True),
+    Key("switch", "turn_over", "enter", "On/off", "Turn it on or off.", footer=True),
+    Key(
+        "switch",
+        "clear",
+        "delete,backspace",
+        "Default",
+        "After Enter: remove the setting from the file, so that its default applies.",
+        footer=True,
+    ),
+    Key("edit", "accept", "enter", "Accept", "Accept the text; an empty one restores the default.", footer=True),
+    Key("edit", "cancel", "escape", "Cancel", "Restore the value from before the edit.", footer=True),
+    Key("yaml", "edit", "enter", "Edit", "Edit the text at the cursor.", footer=True),
+    Key("yaml", "leave", "escape", "Done", "End the edit.", footer=True),
     Key("configure", "launch", "f5", "Launch", "Start training with this configuration.", footer=True, priority=True),
     Key("configure", "save", "ctrl+s,f2", "Save", "Save to the opened file.", footer=True, priority=True),
     Key("configure", "save_as", "f3", "Save as", "Save under another name.", priority=True),
@@ -165,26 +194,19 @@ TABLE: tuple[Key, ...] = (
         name="previous_sequences",
     ),
     Key("preview", "tokens", "t", "Tokens", "Separate the tokens, or show the text alone."),
-    Key("configure", "undo", "ctrl+z", "Undo", "Undo the last change.", priority=True),
-    Key("configure", "redo", "ctrl+y", "Redo", "Redo the last undone change.", priority=True),
+    Key(
+        "configure",
+        "undo",
+        "ctrl+z",
+        "Undo",
+        "Undo the last edit since the last launch; during an edit, cancel it.",
+        priority=True,
+    ),
+    Key("configure", "redo", "ctrl+y", "Redo", "Redo the edit that was undone last.", priority=True),
+    Key("configure", "external", "e", "Editor", "Edit the YAML in $VISUAL or $EDITOR.", footer=True),
+    Key("configure", "show_all", "a", "All", "Show also settings that this run does not read, or hide them again."),
     Key(
         "configure", "filter", "ctrl+f", "Find", "Show only settings whose name or help contains a text.", priority=True
-    ),
-    Key("pick", "step(1)", "right,space", "Next", "Select the next value.", name="next"),
-    Key("pick", "step(-1)", "left", "Previous", "Select the previous value.", name="previous"),
-    Key("pick", "list", "enter", "List", "Choose from a list of all values."),
-    Key(
-        "pick", "clear", "delete,backspace", "Default", "Remove the setting from the file, so that its default applies."
-    ),
-    Key("switch", "turn_over", "space,enter", "On/off", "Turn it on or off."),
-    Key("switch", "turn(True)", "right", "On", "Turn it on.", name="on"),
-    Key("switch", "turn(False)", "left", "Off", "Turn it off.", name="off"),
-    Key(
-        "switch",
-        "clear",
-        "delete,backspace",
-        "Default",
-        "Remove the setting from the file, so that its default applies.",
     ),
     Key(
         "open",
@@ -220,9 +242,18 @@ TABLE: tuple[Key, ...] = (
     Key("run", "log_y", "y", "Log y", "Switch loss charts between logarithmic and linear.", footer=True),
     Key("run", "smoothing", "s", "Smooth", "Change the smoothing of the training loss."),
     Key("run", "x_axis", "x", "X axis", "Plot over steps, tokens or time."),
-    Key("run", "zoom_in", "plus,equals_sign", "Zoom in", "Show a shorter range; the newest row stays visible."),
+    Key(
+        "run",
+        "zoom_in",
+        "plus,equals_sign",
+        "Zoom in",
+        "Show a shorter range around the crosshair, or at the right end.",
+    ),
     Key("run", "zoom_out", "minus", "Zoom out", "Show a longer range."),
-    Key("run", "zoom_reset", "0", "All", "Show the whole run."),
+    Key("run", "zoom_reset", "0", "Whole run", "Show the whole run."),
+    Key("run", "pan(-1)", "left_square_bracket", "Earlier", "Show earlier steps of a zoomed chart.", name="pan_left"),
+    Key("run", "pan(1)", "right_square_bracket", "Later", "Show later steps of a zoomed chart.", name="pan_right"),
+    Key("run", "all_values", "a", "All values", "Show all values, or clip the start of the run and spikes again."),
     Key("run", "marker", "b", "Blocks", "Draw charts with braille dots or with blocks, for fonts without braille."),
     Key("run", "zoom_panel", "enter", "Zoom", "Show only the focused panel, or all panels again."),
     Key("run", "next_panel", "n", "Next panel", "Show the next panel."),
@@ -230,7 +261,20 @@ TABLE: tuple[Key, ...] = (
     Key("run", "filter", "slash", "Filter log", "Show only log lines that contain a text."),
     Key("run", "mark", "space", "Mark", "Mark the selected sample to compare it with others of the same prompt."),
     Key("run", "other_prompt", "o", "Prompt", "Show the samples of the next prompt."),
+    Key("run", "compare_samples", "v", "Compare", "Show the selected sample beside an earlier one; again, all panels."),
+    Key("run", "report", "R", "Report", "Write a page about this run, to share."),
     Key("run", "resume", "r", "Resume", "Resume this run from a checkpoint after it has ended.", footer=True),
+    *(
+        Key(
+            "run",
+            f"panel('{name}')",
+            f"alt+{digit}",
+            title,
+            f"Go to the panel {title}.",
+            name=f"panel_{name}",
+        )
+        for digit, (name, title) in enumerate(PANELS.items(), 1)
+    ),
     Key("checkpoints", "resume", "enter", "Resume", "Resume in place from the selected checkpoint.", footer=True),
     Key(
         "checkpoints",
@@ -278,13 +322,44 @@ TABLE: tuple[Key, ...] = (
     Key("queue", "filter", "slash", "Filter", "Show only jobs whose name contains a text."),
     Key("chart", "crosshair(-1)", "left", "Left", "Move the crosshair to the left.", name="crosshair_left"),
     Key("chart", "crosshair(1)", "right", "Right", "Move the crosshair to the right.", name="crosshair_right"),
+    Key(
+        "chart",
+        "crosshair(-10)",
+        "shift+left",
+        "Far left",
+        "Move the crosshair ten cells to the left.",
+        name="crosshair_far_left",
+    ),
+    Key(
+        "chart",
+        "crosshair(10)",
+        "shift+right",
+        "Far right",
+        "Move the crosshair ten cells to the right.",
+        name="crosshair_far_right",
+    ),
+    Key(
+        "chart",
+        "crosshair_end(-1)",
+        "home",
+        "First",
+        "Move the crosshair to the first step shown.",
+        name="crosshair_first",
+    ),
+    Key(
+        "chart",
+        "crosshair_end(1)",
+        "end",
+        "Newest",
+        "Move the crosshair to the newest step shown.",
+        name="crosshair_newest",
+    ),
     Key("chart", "crosshair_off", "escape", "No crosshair", "Remove the crosshair."),
     Key("dialog", "cancel", "escape", "Cancel", "Close without doing anything."),
     # Where texts are edited it undoes a change.
     *(
-        Key(one.mode, "suspend", "ctrl+z", "Suspend", "Suspend the console; `fg` in the shell continues it.")
-        for one in SCREENS
-        if one.mode != "configure"
+        Key(scope, "suspend", "ctrl+z", "Suspend", "Suspend the console; `fg` in the shell continues it.")
+        for scope in (*(one.mode for one in SCREENS if one.mode != "configure"), "dialog")
     ),
 )
 
@@ -311,6 +386,10 @@ _NAMES = {
     "plus": "+",
     "minus": "-",
     "equals_sign": "=",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "shift+left": "Shift+←",
+    "shift+right": "Shift+→",
     "escape": "Esc",
     "enter": "Enter",
     "space": "Space",
@@ -320,6 +399,7 @@ _NAMES = {
 
 
 def _spell(key: str) -> str:
-    if key.startswith("ctrl+"):
-        return f"Ctrl+{key.removeprefix('ctrl+').upper()}"
+    for modifier in ("ctrl", "alt"):
+        if key.startswith(f"{modifier}+"):
+            return f"{modifier.capitalize()}+{key.removeprefix(f'{modifier}+').upper()}"
     return key.upper() if key.startswith("f") and key[1:].isdecimal() else key.capitalize()

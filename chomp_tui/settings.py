@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from chomp_tui.keymap import checked_keymap, nearest_hint
 
 MARKERS = ("braille", "block")
 X_AXES = ("step", "tokens", "time")
-MAX_SMOOTHING = 0.99
+MAX_SMOOTHING_STEPS = 1_000_000
 
 
 @dataclass
@@ -29,9 +30,10 @@ class Settings:
         theme: name of a Textual theme.
         keymap: binding id -> keys, where they differ from the key table.
         marker: the characters of charts.
-        smoothing: weight of the past in the smoothed loss, 0 to 0.99.
+        smoothing: steps that the smoothed loss averages over; 0 for none.
         x_axis: the x axis of charts.
         log_y: whether the y axis of loss charts is logarithmic.
+        bell: whether the terminal rings when a watched run ends, crashes or turns non-finite.
         kept: values that are not written: those of the file, and those of the command line.
     """
 
@@ -39,9 +41,10 @@ class Settings:
     theme: str = theme.THEMES[0].name
     keymap: dict[str, str] = field(default_factory=dict)
     marker: Literal["braille", "block"] = "braille"
-    smoothing: float = 0.9
+    smoothing: int = 30
     x_axis: Literal["step", "tokens", "time"] = "step"
     log_y: bool = False
+    bell: bool = True
     kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -167,11 +170,11 @@ def _read(path: Path | None, wrong: list[str]) -> dict[str, Any]:
 _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "marker": (lambda value: value in MARKERS, f"allowed are {', '.join(MARKERS)}"),
     "smoothing": (
-        lambda value: type(value) in (int, float) and 0 <= value <= MAX_SMOOTHING,
-        f"allowed is 0 to {MAX_SMOOTHING}",
+        lambda value: type(value) is int and 0 <= value <= MAX_SMOOTHING_STEPS,
+        f"allowed is a number of steps up to {MAX_SMOOTHING_STEPS:,}, 0 for none",
     ),
     "x_axis": (lambda value: value in X_AXES, f"allowed are {', '.join(X_AXES)}"),
-    "log_y": (lambda value: isinstance(value, bool), "allowed are true and false"),
+    **dict.fromkeys(("log_y", "bell"), (lambda value: isinstance(value, bool), "allowed are true and false")),
 }
 
 
@@ -180,6 +183,9 @@ def _set(settings: Settings, name: str, value: Any) -> list[str]:
     if name == "keymap":
         settings.keymap, refused = checked_keymap(value)
         return [f"keymap: {sentence}" for sentence in refused]
+    if name == "smoothing" and type(value) is float and 0 < value < 1:
+        # Written before it was a number of steps: the weight of the past from one record to the next.
+        value = round(-1 / math.log(value))
     if name not in NAMES:
         return [f"there is no setting {name}{nearest_hint(name, NAMES)}"]
     if name == "theme":

@@ -105,5 +105,11 @@ class Console(Protocol):
     def notify(self, message: str, *, severity: SeverityLevel = "information") -> None:
         """Show a passing message, literally."""
 
+    def go_to_setting(self, path: str) -> None:
+        """Show a setting in the form of the current configuration."""
+
+    def call_attention(self, text: str) -> None:
+        """Make the terminal call its user."""
+
     def action_show_screen(self, mode: str) -> None:
         """Go to one of the screens."""

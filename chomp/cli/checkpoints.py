@@ -14,7 +14,7 @@ import click
 from chomp.cli.options import PATH
 from chomp.errors import CheckpointError
 from chomp.record.events import number
-from chomp.record.formatting import duration, sanitize, size
+from chomp.record.formatting import decimal, duration, sanitize, size
 from chomp.record.manifest import CheckpointInfo, find_checkpoint, list_checkpoints, read_info, set_tags, verify
 from chomp.record.rundir import open_run
 from chomp.record.samples import read_samples
@@ -80,8 +80,8 @@ def _describe(info: CheckpointInfo, check: bool) -> dict[str, Any]:
         "bytes": info.bytes,
         "saved_at": meta.get("saved_at"),
         "train_loss": meta.get("train_loss"),
-        "eval_loss": meta.get("eval_loss"),
-        "eval_bpb": meta.get("eval_bpb"),
+        "eval_loss": info.eval_loss,
+        "eval_bpb": info.eval_bpb,
         "tokens_seen": meta.get("tokens_seen"),
         "tags": list(info.tags),
         "verified": check and not problems,
@@ -95,7 +95,7 @@ def _line(row: dict[str, Any], check: bool) -> str:
         parts.append(f"{duration(time.time() - row['saved_at']):>6} old")
     for key, name in (("train_loss", "loss"), ("eval_loss", "eval")):
         if row[key] is not None:
-            parts.append(f"{name} {row[key]:.4f}")
+            parts.append(f"{name} {decimal(row[key])}")
     if row["tags"]:
         parts.append(f"[{', '.join(row['tags'])}]")
     if row["problems"]:

@@ -14,7 +14,7 @@ from chomp.cli.options import PATH
 from chomp.cli.runs import row_of
 from chomp.record.codec import jsonable
 from chomp.record.comparison import Comparison, Window, binned_losses, common_edges, compare, setting_text
-from chomp.record.formatting import duration
+from chomp.record.formatting import decimal, duration
 from chomp.record.run_record import X_AXES, RunRecord, load_record
 from chomp.record.same_batches import origin_of
 
@@ -91,7 +91,7 @@ def _text(found: Comparison, axis: str, curves: tuple[np.ndarray, list[np.ndarra
         blocks.append(f"there are no losses at equal {axis}: a run does not say its {axis}")
     else:
         losses = [
-            [_x_text(axis, at), *("–" if np.isnan(one[place]) else f"{one[place]:.4f}" for one in curves[1])]
+            [_x_text(axis, at), *("–" if np.isnan(one[place]) else decimal(one[place]) for one in curves[1])]
             for place, at in enumerate(curves[0])
         ]
         blocks.append(_table(f"mean train loss up to {axis}", found, losses))

@@ -10,7 +10,7 @@ import click
 
 from chomp.cli.habits import checkpoint_source, says_instead
 from chomp.cli.options import PATH, UserPath
-from chomp.record.formatting import elapsed
+from chomp.record.formatting import decimal, elapsed
 
 FILE = UserPath(exists=True, dir_okay=False, path_type=Path)
 
@@ -74,10 +74,10 @@ def command(
     if as_json:
         click.echo(json.dumps(row))
         return
-    bpb = f"  {result.bpb:.4f} bits/byte" if result.bpb is not None else ""
+    bpb = f"  {decimal(result.bpb)} bits/byte" if result.bpb is not None else ""
     click.echo(
-        f"step {trained.info.step}: loss {result.loss:.4f}  perplexity {result.perplexity:.3f}{bpb}  "
+        f"step {trained.info.step}: loss {decimal(result.loss)}  perplexity {decimal(result.perplexity, 3)}{bpb}  "
         f"({result.tokens:,} tokens, {result.bytes:,} bytes, {elapsed(result.seconds)}; "
-        f"unigram baseline {result.unigram_loss:.4f})"
+        f"unigram baseline {decimal(result.unigram_loss)})"
     )
     click.echo(coverage.in_words())

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("chomp.cli.config", "Check, show or migrate a configuration; print its schema."),
     "probe": ("chomp.cli.probe", "Show GPUs, driver, and the environment they need."),
     "runs": ("chomp.cli.runs", "List runs."),
+    "report": ("chomp.cli.report", "Write a page, charts or a table about runs, to share."),
     "watch": ("chomp.cli.watch", "Watch live runs; send notices that a killed engine cannot."),
     "checkpoints": ("chomp.cli.checkpoints", "List and verify a run's checkpoints."),
     "compare": ("chomp.cli.compare", "Compare runs: settings, results, losses at equal steps."),

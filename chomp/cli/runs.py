@@ -13,7 +13,7 @@ import click
 from chomp.cli.endings import complain
 from chomp.cli.options import PATH, TEXT
 from chomp.errors import command_name
-from chomp.record.formatting import duration, one_line, plural, sanitize
+from chomp.record.formatting import decimal, duration, one_line, plural, sanitize
 from chomp.record.rundir import list_runs
 from chomp.record.selection import cell_text, parse_filter, require_key, sorted_runs, value_of
 from chomp.record.summary import RunSummary, summarize
@@ -84,7 +84,7 @@ def _lines(runs: Sequence[RunSummary]) -> Iterator[str]:
     states = max(9, *(len(run.status.word) for run in runs))
     for name, run in zip(names, runs, strict=True):
         total = run.total_steps if run.total_steps is not None else "?"
-        last_loss = "" if run.loss is None else f"loss {run.loss:.4f}"
+        last_loss = "" if run.loss is None else f"loss {decimal(run.loss)}"
         has_reason = run.status.reason and (run.status.tone == "bad" or run.status.state == "running")
         why = f"  {sanitize(run.status.reason)}" if has_reason else ""
         fork = f"  fork of {sanitize(run.origin.run)} step {run.origin.step}" if run.origin else ""
@@ -99,8 +99,8 @@ def _best(run: RunSummary) -> str:
     """The best evaluation."""
     if run.best is None:
         return ""
-    bits = f" ({run.best.bpb:.3f} bits/byte)" if run.best.bpb is not None else ""
-    return f"  best eval {run.best.loss:.4f}{bits} at step {run.best.step}"
+    bits = f" ({decimal(run.best.bpb, 3)} bits/byte)" if run.best.bpb is not None else ""
+    return f"  best eval {decimal(run.best.loss)}{bits} at step {run.best.step}"
 
 
 def _read(paths: list[Path]) -> tuple[list[RunSummary], list[OSError]]:

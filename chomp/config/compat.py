@@ -218,5 +218,5 @@ def format_table(differences: Iterable[Difference]) -> str:
 
 
 def _short(value: Any, limit: int = 28) -> str:
-    text = repr(value) if isinstance(value, str) else str(value)
+    text = "unset" if value is None else repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

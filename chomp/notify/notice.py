@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from chomp.record import events as ev
 from chomp.record.codec import jsonable
-from chomp.record.formatting import is_finite, one_line, plural
+from chomp.record.formatting import decimal, is_finite, one_line, plural
 
 Kind = Literal[
     "finished", "stopped", "crashed", "killed", "nonfinite", "spike", "stalled", "disk", "queue_empty", "test"
@@ -69,7 +69,7 @@ class Notice:
         if self.step is not None:
             parts.append(f"step {self.step:,}" + (f" of {self.total_steps:,}" if self.total_steps else ""))
         if is_finite(self.loss):
-            parts.append(f"loss {self.loss:.4f}")
+            parts.append(f"loss {decimal(self.loss)}")
         return " · ".join([*parts, one_line(self.reason)[:LONGEST_REASON], f"on {one_line(self.host)}"])
 
     def as_json(self) -> dict[str, Any]:

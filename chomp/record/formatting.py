@@ -103,16 +103,34 @@ def is_finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
+def scientific(value: float, decimals: int = 3) -> str:
+    """`1.963e19`, without the signs and zeros that only add width."""
+    mantissa, exponent = f"{value:.{decimals}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def decimal(value: float, decimals: int = 4) -> str:
+    """`2.0624`; from 10,000 on, as diverged losses are, `1.963e19`."""
+    return scientific(value) if math.isfinite(value) and abs(value) >= 1e4 else f"{value:.{decimals}f}"
+
+
+def narrow(value: float) -> str:
+    """A loss in seven cells at most: `2.0624`, `1234.5`, `1.96e19`."""
+    if not abs(value) >= 1e5 or math.isinf(value):
+        return f"{value:.{4 if abs(value) < 100 else 1}f}"
+    return scientific(value, 2)
+
+
 def loss(value: float | None) -> str:
-    """A loss with four digits, or `non-finite`."""
-    return f"{value:.4f}" if is_finite(value) else "non-finite"
+    """A loss with four decimals, or `non-finite`."""
+    return decimal(value) if is_finite(value) else "non-finite"
 
 
 def evaluated_line(event: Evaluated) -> str:
     """An evaluation as one line, with the loss of the unigram baseline."""
     line = f"evaluated {event.tokens:,} tokens in {elapsed(event.seconds)}: loss {loss(event.loss)}"
     if is_finite(event.unigram_loss):
-        line += f", unigram baseline {event.unigram_loss:.4f}"
+        line += f", unigram baseline {loss(event.unigram_loss)}"
     return line
 
 
@@ -133,8 +151,8 @@ def row_line(row: dict[str, Any], total_steps: int, eta_seconds: float | None) -
     if row.get("device_memory_gb") is not None:
         parts.append(f"mem {size(row['device_memory_gb'] * 2**30)}")
     if row.get("eval_loss") is not None:
-        bpb = f" ({row['eval_bpb']:.3f} bits/byte)" if row.get("eval_bpb") is not None else ""
-        parts.append(f"eval {row['eval_loss']:.4f}{bpb}")
+        bpb = f" ({decimal(row['eval_bpb'], 3)} bits/byte)" if row.get("eval_bpb") is not None else ""
+        parts.append(f"eval {loss(row['eval_loss'])}{bpb}")
     if eta_seconds is not None:
         parts.append(f"eta {duration(eta_seconds)}")
     return "  ".join(parts)

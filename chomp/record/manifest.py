@@ -24,10 +24,11 @@ from chomp.record.rundir import RunDir, fsync_folder, is_step, write_whole
 MANIFEST = "manifest.json"
 META = "meta.json"
 TAGS = "tags.json"
+EVALUATION = "evaluation.json"
 FORMAT_VERSION = 1
 HASH_BLOCK_BYTES = 1 << 20
-# The user may tag a checkpoint after it was written, so its tags are not sealed.
-UNSEALED = frozenset({MANIFEST, TAGS})
+# A checkpoint may be tagged and evaluated after it was written, so neither is sealed.
+UNSEALED = frozenset({MANIFEST, TAGS, EVALUATION})
 
 # What `--resume` names: `none`, `latest` or a step.
 Resume = str | int
@@ -35,13 +36,14 @@ Resume = str | int
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """One checkpoint as its own files describe it."""
+    """One checkpoint as its own files describe it; `evaluated` is an evaluation of its step after the save."""
 
     step: int
     path: Path
     bytes: int
     meta: dict[str, Any]
     tags: tuple[str, ...] = field(default=())
+    evaluated: dict[str, Any] = field(default_factory=dict)
 
     @property
     def saved_at(self) -> float:
@@ -52,9 +54,13 @@ class CheckpointInfo:
     def eval_loss(self) -> float | None:
         return self._number("eval_loss")
 
+    @property
+    def eval_bpb(self) -> float | None:
+        return self._number("eval_bpb")
+
     def _number(self, key: str) -> float | None:
-        value = number(self.meta.get(key))
-        return value if math.isfinite(value) else None
+        found = (number(table.get(key)) for table in (self.meta, self.evaluated))
+        return next((value for value in found if math.isfinite(value)), None)
 
 
 def seal(folder: Path, meta: dict[str, Any]) -> int:
@@ -124,7 +130,8 @@ def read_info(folder: Path) -> CheckpointInfo:
     if not isinstance(meta, dict):
         raise CheckpointError(f"checkpoint {folder}: {META} is damaged")
     size = sum(entry["bytes"] for entry in files.values())
-    return CheckpointInfo(step=int(folder.name), path=folder, bytes=size, meta=meta, tags=tuple(_read_tags(folder)))
+    tags, evaluated = tuple(_read_tags(folder)), _read_evaluation(folder)
+    return CheckpointInfo(step=int(folder.name), path=folder, bytes=size, meta=meta, tags=tags, evaluated=evaluated)
 
 
 def verify(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
@@ -231,6 +238,20 @@ def _read_tags(folder: Path) -> list[str]:
     except CheckpointError:
         return []
     return [str(tag) for tag in tags] if isinstance(tags, list) else []
+
+
+def set_evaluation(folder: Path, loss: float, bpb: float | None) -> None:
+    """Note an evaluation of a checkpoint's step that came after the save."""
+    write_whole(folder / EVALUATION, json.dumps({"eval_loss": loss, "eval_bpb": bpb}).encode())
+
+
+def _read_evaluation(folder: Path) -> dict[str, Any]:
+    """The evaluation after the save; empty if there was none or the file is damaged."""
+    try:
+        found = _read_json(folder / EVALUATION)
+    except CheckpointError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _read_json(path: Path) -> Any:

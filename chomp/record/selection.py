@@ -18,7 +18,7 @@ from typing import Any
 
 from chomp.errors import ConfigError
 from chomp.record.events import number
-from chomp.record.formatting import count, one_line, size
+from chomp.record.formatting import count, narrow, one_line, size
 from chomp.record.summary import RunSummary
 
 Value = Any
@@ -64,13 +64,9 @@ FIELDS: Mapping[str, Field] = {
 }
 
 
-def _loss_text(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.3g}"
-
-
 # Fields that people read in another form than programs do.
 _CELLS: Mapping[str, Callable[[Any], str]] = {
-    **dict.fromkeys(("loss", "eval", "bpb", "last_eval"), _loss_text),
+    **dict.fromkeys(("loss", "eval", "bpb", "last_eval"), narrow),
     **dict.fromkeys(("step", "steps", "eval_step"), "{:,}".format),
     **dict.fromkeys(("tokens", "parameters"), count),
     **dict.fromkeys(("time", "started"), lambda t: time.strftime("%Y-%m-%d %H:%M", time.localtime(t))),

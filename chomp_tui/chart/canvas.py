@@ -12,6 +12,8 @@ from chomp_tui.chart.roles import Role
 
 Span = tuple[str, Role]
 _ROLES = tuple(Role)
+# To move the cursor over so many cells takes as many bytes as to write them again.
+_NEAR = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +41,16 @@ class Frame:
         """The chart as plain text."""
         return "\n".join("".join(text for text, _ in row).rstrip() for row in self.rows)
 
-    def rows_unlike(self, other: Frame) -> list[int]:
-        """Rows that differ from those of a chart of the same size."""
+    def changes_from(self, other: Frame) -> list[tuple[int, int, int]]:
+        """Cells that differ from those of a chart of the same size, as (row, first column, end)."""
         mine, theirs = self.canvas, other.canvas
         changed = (mine.codes != theirs.codes) | (mine.roles != theirs.roles)
-        return np.flatnonzero(changed.any(axis=1)).tolist()
+        found: list[tuple[int, int, int]] = []
+        for row in np.flatnonzero(changed.any(axis=1)).tolist():
+            columns = np.flatnonzero(changed[row])
+            cuts = np.flatnonzero(np.diff(columns) > _NEAR) + 1
+            found += [(row, int(part[0]), int(part[-1]) + 1) for part in np.split(columns, cuts)]
+        return found
 
     def column_of(self, x: float) -> int | None:
         """The cell, counted from the plot's left edge, in which a value of x falls."""

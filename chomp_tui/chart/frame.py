@@ -9,15 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chomp_tui.chart import raster, scale
+from chomp_tui.chart.axis import Axis, axis
 from chomp_tui.chart.canvas import Canvas, Frame
-from chomp_tui.chart.header import Entry, header
-from chomp_tui.chart.raster import Bins, Floats, Marker
+from chomp_tui.chart.curves import Plot, draw_curves
+from chomp_tui.chart.header import MOST_UNNAMED, Entry, Spans, header
+from chomp_tui.chart.limits import WARM_UP, Limits, Range, limits
+from chomp_tui.chart.raster import Bins, Floats, Samples
 from chomp_tui.chart.roles import Role, glyph, role_of
 from chomp_tui.chart.series import Series
 from chomp_tui.chart.window import Window, column_edges
 
 # Cells across that a plot is given before its labels are.
 LEAST_PLOT = 8
+# A narrower heading has room for the values alone.
+_LEAST_NOTED = 40
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class ChartSettings:
         unit: of y, shown behind the title.
         x_label: what x counts; `time` makes it seconds, with ticks at round times.
         x_format: how to write an x value, instead of the usual.
+        shown: which values set the range of y: all, or those of the calm part of the curves.
         plain: whether colours are missing, so that curves must differ in shape.
         cross: x of the crosshair.
     """
@@ -39,19 +45,9 @@ class ChartSettings:
     log_y: bool = False
     marker: str = raster.BRAILLE.name
     window: Window = field(default_factory=Window)
+    shown: Range = "together"
     plain: bool = False
     cross: float | None = None
-
-
-@dataclass(frozen=True)
-class _Plot:
-    """The rectangle of cells that curves are drawn in."""
-
-    left: int
-    top: int
-    width: int
-    height: int
-    marker: Marker
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,70 +57,108 @@ class _Layout:
     left: int
     edges: Floats
     bins: Sequence[Bins]
-    heights: scale.Scale | None
-    labelled: Sequence[tuple[float, str]]
+    limits: Limits | None
+    axis: Axis | None
 
     @property
     def wanted(self) -> int:
         """Cells that the labels need."""
-        return max((len(text) + 1 for _, text in self.labelled), default=0)
+        return max((len(text) + 1 for _, text in self.axis.ticks), default=0) if self.axis is not None else 0
 
 
-def _settled(laid_out: Callable[[int], _Layout], width: int) -> _Layout:
-    """A layout with room for its labels. Labels depend on the values shown, and those on the columns of the plot.
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """Series as samples, and the rectangle for their curves."""
 
-    Without labels if there is no room for them, or no width for which the labels stay as wide.
-    """
-    layout = laid_out(0)
-    for _ in range(2):
-        if layout.wanted <= layout.left or width - layout.wanted < LEAST_PLOT:
-            break
-        layout = laid_out(layout.wanted)
-    return layout if layout.wanted <= layout.left else replace(layout, labelled=())
+    series: Sequence[Samples]
+    first: float
+    last: float
+    width: int
+    rows: int
+    settings: ChartSettings
+
+    def laid_out(self, left: int) -> _Layout:
+        """The layout with so many cells for labels."""
+        settings, marker = self.settings, raster.MARKERS[self.settings.marker]
+        edges = column_edges(self.first, self.last, (self.width - left) * marker.across, settings.window)
+        bins = [raster.binned(one, edges) for one in self.series]
+        warm = np.searchsorted(edges, self.first + (self.last - self.first) * WARM_UP)
+        found = limits(bins, float(warm), settings.shown, log=settings.log_y)
+        made = None if found is None else axis(found.low, found.high, self.rows, marker.down, log=settings.log_y)
+        return _Layout(left, edges, bins, found, made)
+
+    def settled(self, left: int) -> _Layout:
+        """A layout with room for its labels. Labels depend on the values shown, and those on the columns of the plot.
+
+        Args:
+            left: cells of the labels in the picture before: mostly they are as many again, and that is tried first.
+        """
+        if 0 < left <= self.width - LEAST_PLOT:
+            layout = self.laid_out(left)
+            if layout.wanted == left:
+                return layout
+        layout = self.laid_out(0)
+        for _ in range(2):
+            if layout.wanted <= layout.left or self.width - layout.wanted < LEAST_PLOT:
+                break
+            layout = self.laid_out(layout.wanted)
+        return layout
 
 
 def draw(lines: Sequence[Series], width: int, height: int, settings: ChartSettings, left: int = 0) -> Frame:
     """Draw a chart of exactly so many cells; never raises on any data or size.
 
     Args:
-        left: cells left of the plot in the picture before: mostly they are as many again, and that is tried first.
+        left: cells left of the plot in the picture before.
     """
     canvas = Canvas(max(width, 0), max(height, 0))
     marker = raster.MARKERS[settings.marker]
     series = [raster.samples(line.x, line.y, positive=settings.log_y) for line in lines]
-    with_header, with_axis = height >= 3, height >= 5 and width >= 8
-    rows = height - with_header - with_axis
+    heading = _heading(lines, width, settings, _most_heading_rows(len(lines), height)) if height >= 3 else []
+    with_axis = height >= 5 and width >= 8
+    rows = height - len(heading) - with_axis
     if width < 1 or rows < 1:
         return Frame(canvas, 0, None, marker.across)
-    if with_header:
-        _write_header(canvas, lines, settings)
     ends = [one.x[[0, -1]] for one in series if not one.empty]
     if not ends:
-        _say(canvas, int(with_header), rows, _why_empty(lines, settings))
+        _write(canvas, heading)
+        _say(canvas, len(heading), rows, _why_empty(lines, settings))
         return Frame(canvas, 0, None, marker.across)
     first, last = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
-
-    def laid_out(left: int) -> _Layout:
-        edges = column_edges(first, last, (width - left) * marker.across, settings.window.width)
-        bins = [raster.binned(one, edges) for one in series]
-        heights = _heights(bins, log=settings.log_y)
-        return _Layout(left, edges, bins, heights, [] if heights is None else _labelled(heights, rows))
-
-    layout = laid_out(left) if 0 < left <= width - LEAST_PLOT else None
-    if layout is None or layout.wanted != left:
-        layout = _settled(laid_out, width)
-    edges, heights = layout.edges, layout.heights
-    plot = _Plot(layout.left, int(with_header), width - layout.left, rows, marker)
-    if heights is None:
+    layout = _Data(series, first, last, width, rows, settings).settled(left)
+    plot = Plot(layout.left, len(heading), width - layout.left, rows, marker)
+    note = ""
+    if layout.axis is None:
         _say(canvas, plot.top, rows, "no values here")
     else:
-        _draw_rows(canvas, plot, heights, layout.labelled)
-        _draw_curves(canvas, plot, lines, layout.bins, heights, settings)
+        _draw_rows(canvas, plot, layout.axis)
+        draw_curves(canvas, plot, lines, layout.bins, layout.axis.scale, plain=settings.plain)
+        has_raw = any(line.tone == "raw" for line in lines)
+        counted = [one for one, line in zip(series, lines, strict=True) if not (has_raw and line.tone == "smooth")]
+        note = _clipped(counted, layout)
+    if heading and note:
+        note, heading = _with_note(lines, width, settings, heading, note)
+    _write(canvas, heading, note)
     if with_axis:
-        _draw_columns(canvas, plot, edges, lines, settings)
+        _draw_columns(canvas, plot, layout.edges, lines, settings)
     if settings.cross is not None:
-        _draw_cross(canvas, plot, edges, settings.cross)
-    return Frame(canvas, layout.left, edges, marker.across)
+        _draw_cross(canvas, plot, layout.edges, settings.cross)
+    return Frame(canvas, layout.left, layout.edges, marker.across)
+
+
+def _with_note(
+    lines: Sequence[Series], width: int, settings: ChartSettings, heading: list[Spans], note: str
+) -> tuple[str, list[Spans]]:
+    """The note in full or shortened, and a heading with room for it; the names of the series come first."""
+    for said in (note, note.removesuffix(" clipped")):
+        made = _heading(lines, width, settings, len(heading), taken=len(said) + 2)
+        if made == heading:
+            return said, made
+    return (said, made) if width >= _LEAST_NOTED else ("", heading)
+
+
+def _most_heading_rows(series: int, height: int) -> int:
+    return max(1, min(4, height // 6 - 1)) if series > MOST_UNNAMED else 1
 
 
 def _why_empty(lines: Sequence[Series], settings: ChartSettings) -> str:
@@ -140,30 +174,28 @@ def _say(canvas: Canvas, top: int, rows: int, text: str) -> None:
     canvas.put(top + (rows - 1) // 2, max(0, (width - len(text)) // 2), text, Role.MUTED)
 
 
-def _heights(bins: Sequence[Bins], *, log: bool) -> scale.Scale | None:
-    """The axis over all values shown; nothing is clipped."""
-    shown = [(one.low[one.outside :], one.high[one.outside :]) for one in bins if len(one.column) > one.outside]
-    if not shown:
-        return None
-    return scale.Scale(float(min(low.min() for low, _ in shown)), float(max(high.max() for _, high in shown)), log=log)
+def _clipped(counted: Sequence[Samples], layout: _Layout) -> str:
+    """How many samples lie above and below the plot: `▲ 12 clipped`; empty if all are shown."""
+    above = below = 0
+    if layout.axis is not None and layout.limits is not None:
+        heights = layout.axis.scale
+        for one in counted:
+            start, end = np.searchsorted(one.x, layout.edges[[0, -1]])
+            above += int(np.count_nonzero(one.y[start:end] > heights.high))
+            below += int(np.count_nonzero(one.y[start:end] < heights.low))
+    parts = [f"▲ {above:,}"] * bool(above) + [f"▼ {below:,}"] * bool(below)
+    return f"{' '.join(parts)} clipped" if parts else ""
 
 
-def _labelled(heights: scale.Scale, rows: int) -> list[tuple[float, str]]:
-    """Values and texts along the vertical axis."""
-    ticks = heights.ticks(rows)
-    return list(zip(map(float, ticks), scale.labels(ticks), strict=True))
-
-
-def _draw_rows(canvas: Canvas, plot: _Plot, heights: scale.Scale, labelled: Sequence[tuple[float, str]]) -> None:
+def _draw_rows(canvas: Canvas, plot: Plot, made: Axis) -> None:
     """Labels and faint lines of the vertical axis."""
-    at = heights.at(np.array([value for value, _ in labelled]))
-    rows = plot.top + raster.dot_rows(at, plot.height * plot.marker.down) // plot.marker.down
-    for row, (_, text) in zip(rows.tolist(), labelled, strict=True):
-        canvas.put(row, plot.left - 1 - len(text), text, Role.MUTED)
-        canvas.put(row, plot.left, "·" * plot.width, Role.GRID)
+    for row, text in made.ticks:
+        if len(text) < plot.left:
+            canvas.put(plot.top + row, plot.left - 1 - len(text), text, Role.MUTED)
+            canvas.put(plot.top + row, plot.left, "·" * plot.width, Role.GRID)
 
 
-def _draw_columns(canvas: Canvas, plot: _Plot, edges: Floats, lines: Sequence[Series], settings: ChartSettings) -> None:
+def _draw_columns(canvas: Canvas, plot: Plot, edges: Floats, lines: Sequence[Series], settings: ChartSettings) -> None:
     """Labels of the horizontal axis, and what it counts at its right end."""
     row, width = plot.top + plot.height, plot.left + plot.width
     unit = settings.x_label if len(settings.x_label) <= plot.width // 3 else ""
@@ -193,50 +225,7 @@ def _whole(x: NDArray[np.generic]) -> bool:
     return bool(np.all(some == np.rint(some)))
 
 
-def _draw_curves(
-    canvas: Canvas,
-    plot: _Plot,
-    lines: Sequence[Series],
-    bins: Sequence[Bins],
-    heights: scale.Scale,
-    settings: ChartSettings,
-) -> None:
-    """Raw series, then what joins the samples of sparse ones, other curves, and signs: each takes the whole cell."""
-    area = (slice(plot.top, plot.top + plot.height), slice(plot.left, plot.left + plot.width))
-    series = sorted(
-        zip(lines, bins, strict=True), key=lambda pair: 1 if pair[0].sparse else 2 * (pair[0].tone != "raw")
-    )
-    for line, one in series:
-        low, high = raster.strokes(one.scaled(heights), plot.width * plot.marker.across)
-        thick = settings.plain and line.tone == "smooth"
-        cells = plot.marker.cells(raster.lit(low, high, plot.height * plot.marker.down, thick=thick))
-        drawn = cells != ord(" ")
-        canvas.codes[area][drawn] = cells[drawn]
-        canvas.roles[area][drawn] = role_of(line)
-    for line, one in series:
-        if line.sparse or (settings.plain and (line.slot is not None or line.tone == "second")):
-            sign = glyph(line, settings.marker, plain=settings.plain)
-            _draw_signs(canvas, plot, one, heights, sign, role_of(line), apart=1 if line.sparse else 10)
-        elif len(one.column) == 1:
-            _draw_signs(canvas, plot, one, heights, "•", role_of(line), apart=1)
-
-
-def _draw_signs(
-    canvas: Canvas, plot: _Plot, one: Bins, heights: scale.Scale, sign: str, role: Role, *, apart: int
-) -> None:
-    """A sign at each sample, or at every so many where they would touch; the newest always has one."""
-    columns = one.column[one.outside :].astype(np.intp) // plot.marker.across
-    at = heights.at(one.last[one.outside :])
-    rows = raster.dot_rows(at, plot.height * plot.marker.down) // plot.marker.down
-    apart = max(apart, 2 if len(columns) > plot.width // 3 else 1)
-    next_free = plot.width
-    for column, row in zip(columns[::-1].tolist(), rows[::-1].tolist(), strict=True):
-        if column <= next_free - apart or next_free == plot.width:
-            canvas.put(plot.top + row, plot.left + column, sign, role)
-            next_free = column
-
-
-def _draw_cross(canvas: Canvas, plot: _Plot, edges: Floats, x: float) -> None:
+def _draw_cross(canvas: Canvas, plot: Plot, edges: Floats, x: float) -> None:
     if not edges[0] <= x < edges[-1]:
         return
     column = plot.left + int(np.searchsorted(edges, x, side="right") - 1) // plot.marker.across
@@ -246,23 +235,38 @@ def _draw_cross(canvas: Canvas, plot: _Plot, edges: Floats, x: float) -> None:
     canvas.roles[rows, column] = Role.CROSS
 
 
-def _write_header(canvas: Canvas, lines: Sequence[Series], settings: ChartSettings) -> None:
+def _heading(lines: Sequence[Series], width: int, settings: ChartSettings, rows: int, taken: int = 0) -> list[Spans]:
     """Title, unit, whether y is logarithmic; per series sign, name and value: the newest, or the crosshair's."""
     write = settings.x_format or (scale.clock if settings.x_label == "time" else scale.whole_number)
     place = "" if settings.cross is None else f"{settings.x_label} {write(settings.cross)}".strip()
-    entries = [
-        Entry(
-            glyph(line, settings.marker, plain=settings.plain),
-            line.name,
-            _value(line, settings.cross, write),
-            role_of(line),
-        )
-        for line in lines
-    ]
-    column, unit = 0, f"{settings.unit} log".strip() if settings.log_y else settings.unit
-    for text, role in header(canvas.codes.shape[1], settings.title, unit, place, entries):
-        canvas.put(0, column, text, role)
-        column += len(text)
+    unit = f"{settings.unit} log".strip() if settings.log_y else settings.unit
+    return header(width, settings.title, unit, place, _entries(lines, settings, write), rows=rows, taken=taken)
+
+
+def _entries(lines: Sequence[Series], settings: ChartSettings, write: Callable[[float], str]) -> list[Entry]:
+    """The series with their values; evaluations of a run among several are values of that run."""
+    made: list[Entry] = []
+    of_slot: dict[int, int] = {}
+    for line in lines:
+        value = _value(line, settings.cross, write)
+        if line.slot is not None and line.sparse and line.slot in of_slot:
+            place = of_slot[line.slot]
+            made[place] = replace(made[place], value=f"{made[place].value} eval {value}")
+            continue
+        if line.slot is not None:
+            of_slot.setdefault(line.slot, len(made))
+        made.append(Entry(glyph(line, settings.marker, plain=settings.plain), line.name, value, role_of(line)))
+    return made
+
+
+def _write(canvas: Canvas, heading: list[Spans], note: str = "") -> None:
+    for row, spans in enumerate(heading):
+        column = 0
+        for text, role in spans:
+            canvas.put(row, column, text, role)
+            column += len(text)
+    if heading:
+        canvas.put(0, canvas.codes.shape[1] - len(note), note, Role.CLIP)
 
 
 def _value(line: Series, cross: float | None, write: Callable[[float], str]) -> str:
@@ -272,7 +276,8 @@ def _value(line: Series, cross: float | None, write: Callable[[float], str]) -> 
         return "–"
     if cross is None:
         return scale.number(float(line.y[count - 1]))
-    distance = np.abs(np.asarray(line.x[:count], np.float64) - cross)
-    nearest = int(np.argmin(np.where(np.isnan(distance), np.inf, distance)))
+    after = min(int(np.searchsorted(line.x[:count], cross)), count - 1)
+    before = max(after - 1, 0)
+    nearest = before if abs(float(line.x[before]) - cross) <= abs(float(line.x[after]) - cross) else after
     value, x = scale.number(float(line.y[nearest])), float(line.x[nearest])
     return f"{value} @ {write(x)}" if line.sparse and x != cross else value

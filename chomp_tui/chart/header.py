@@ -23,24 +23,45 @@ class Entry:
     role: Role
 
 
-def header(width: int, title: str, unit: str, place: str, entries: Sequence[Entry]) -> Spans:
+def header(
+    width: int, title: str, unit: str, place: str, entries: Sequence[Entry], *, rows: int = 1, taken: int = 0
+) -> list[Spans]:
     """The fullest version that fits: names go first, then the first series; a crosshair's place outlives the title.
 
-    Of more than three series the values go first, unless they are those at a crosshair.
+    Of more than three series the values go first, unless they are those at a crosshair. Where there are more rows, the
+    series go on in them before any is left out.
 
     Args:
         place: the crosshair's x value; empty without one.
+        rows: the most lines; fewer are made if fewer are needed.
+        taken: cells at the right end of the first line that are not free.
     """
-    if len(entries) > MOST_UNNAMED and not place:
-        bare = [replace(entry, value="") for entry in entries]
-        full, short = (_spans(title, unit, place, some, named=True) for some in (entries, bare))
-        if _width(full) > width >= _width(short):
-            return short
+    bare = [replace(entry, value="") for entry in entries]
+    versions = [(entries, True)]
+    if rows > 1 or len(entries) > MOST_UNNAMED:
+        versions += [(entries, False), (bare, True)] if place else [(bare, True), (entries, False)]
+    for some, named in versions:
+        lines = _wrapped(width, taken, _groups(title, unit, place, some, named))
+        if lines and len(lines) <= rows:
+            return lines
     for titled, named, count in _versions(len(entries), bool(place)):
-        spans = _spans(title if titled else "", unit if titled else "", place, entries[len(entries) - count :], named)
-        if _width(spans) <= width:
-            return spans
-    return [(place, Role.CROSS) if place else (title, Role.TITLE)]
+        shown = entries[len(entries) - count :]
+        spans = _joined(_groups(title if titled else "", unit if titled else "", place, shown, named))
+        if _width(spans) <= width - taken:
+            return [spans]
+    return [[(place, Role.CROSS) if place else (title, Role.TITLE)]]
+
+
+def _wrapped(width: int, taken: int, groups: Sequence[Spans]) -> list[Spans]:
+    """Groups in as many lines as they need; none if one of them is wider than a line."""
+    lines: list[list[Spans]] = [[]]
+    for group in groups:
+        if lines[-1] and _width(_joined([*lines[-1], group])) > width - (taken if len(lines) == 1 else 0):
+            lines.append([])
+        lines[-1].append(group)
+    made = [_joined(line) for line in lines]
+    fits = all(_width(line) <= width - (taken if number == 0 else 0) for number, line in enumerate(made))
+    return made if fits else []
 
 
 def _width(spans: Spans) -> int:
@@ -57,7 +78,8 @@ def _versions(count: int, placed: bool) -> Iterator[tuple[bool, bool, int]]:
         yield not placed, False, left
 
 
-def _spans(title: str, unit: str, place: str, entries: Sequence[Entry], named: bool) -> Spans:
+def _groups(title: str, unit: str, place: str, entries: Sequence[Entry], named: bool) -> list[Spans]:
+    """What stays together: the heading, the crosshair's place, each series."""
     groups: list[Spans] = []
     if title or unit:
         heading: Spans = [(title, Role.TITLE)] if title else []
@@ -68,6 +90,10 @@ def _spans(title: str, unit: str, place: str, entries: Sequence[Entry], named: b
         space = " " if entry.value else ""
         name: Spans = [(f"{entry.name}{space}", Role.MUTED)] if named and entry.name else []
         groups.append([(f"{entry.glyph} ", entry.role), *name, (entry.value, Role.TEXT)])
+    return groups
+
+
+def _joined(groups: Sequence[Spans]) -> Spans:
     spans: Spans = []
     for group in groups:
         spans += [(_GAP, Role.BLANK), *group] if spans else group

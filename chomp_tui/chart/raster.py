@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -115,8 +116,13 @@ class Bins:
 
     def scaled(self, scale: Scale) -> Bins:
         """The same with values as heights: 0 at the bottom of the picture, 1 at its top."""
-        at = scale.at
-        return replace(self, low=at(self.low), high=at(self.high), first=at(self.first), last=at(self.last))
+        return mapped(self, scale.at)
+
+
+def mapped(bins: Bins, change: Callable[[Floats], Floats]) -> Bins:
+    """The same columns with other values."""
+    low, high, first, last = (change(one) for one in (bins.low, bins.high, bins.first, bins.last))
+    return replace(bins, low=low, high=high, first=first, last=last)
 
 
 _NONE = np.empty(0)

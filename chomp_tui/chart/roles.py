@@ -35,7 +35,7 @@ class Role(IntEnum):
 _OF_TONE = {"raw": Role.RAW, "smooth": Role.SMOOTH, "eval": Role.EVAL, "second": Role.SECOND, "dim": Role.DIM}
 _OF_SLOT = tuple(role for role in Role if role.name.startswith("RUN"))
 # Eight, of which none is a sign of a tone; after each round of colours they shift by one, so that 64 slots differ.
-_MARKS = "●▲■▼★✚○△"
+_MARKS = "●■★✚○□◇☆"
 _GLYPHS = {
     "braille": {"raw": "⣿", "smooth": "━", "eval": "◆", "second": "×", "dim": "┈"},
     "block": {"raw": "█", "smooth": "▬", "eval": "♦", "second": "x", "dim": "┈"},

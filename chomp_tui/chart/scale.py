@@ -14,7 +14,6 @@ from chomp.record.formatting import duration
 
 Floats = NDArray[np.float64]
 _SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
-_MANTISSAS = ((1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3))
 _CLOCK = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 
 
@@ -39,17 +38,6 @@ class Scale:
         # Halves cannot overflow when one is taken from the other.
         array = np.asarray(values, np.float64)
         return np.log10(array) if self.log else array / 2
-
-    def ticks(self, rows: int) -> Floats:
-        """Values to label on an axis of so many rows, ascending; never more than fit."""
-        if rows < 1:
-            return np.empty(0)
-        if not self.low < self.high:
-            return np.array([self.low])
-        most = max(1, (rows + 1) // 2)
-        if self.log:
-            return _thinned(log_ticks(self.low, self.high, rows), self, rows)
-        return nice_ticks(self.low, self.high, most, wanted=max(2, round(rows / 3)))
 
 
 @lru_cache(maxsize=256)
@@ -97,41 +85,6 @@ def _multiples(low: float, high: float, step: float, whole: bool) -> Floats:
         made = numbers / (1 / step) if step < 1 and (1 / step).is_integer() else numbers * step
     made = made[np.isfinite(made) & (made >= low) & (made <= high)]
     return made + 0.0
-
-
-def log_ticks(low: float, high: float, rows: int) -> Floats:
-    """Ticks of a logarithmic axis: mantissas of 1-2-5 and denser while there is room, else whole decades.
-
-    Where not even two of those lie between `low` and `high`, the ticks are those of a linear axis.
-    """
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    decades = math.log10(high) - math.log10(low)
-    most = max(2, round(rows * 0.45))
-    for mantissas in _MANTISSAS:
-        if decades * len(mantissas) <= most * 2 + 2:
-            made = [float(f"{mantissa}e{power}") for power in range(first, last + 1) for mantissa in mantissas]
-            inside = np.array([value for value in made if low <= value <= high])
-            if 2 <= len(inside) <= most:
-                return inside
-    stride = max(1, math.ceil(decades / most))
-    powers = [power for power in range(first, last + 1) if power % stride == 0]
-    made = [float(f"1e{power}") for power in powers]
-    inside = np.array([value for value in made if low <= value <= high])
-    if len(inside) >= 2:
-        return inside
-    return nice_ticks(low, high, max(2, (rows + 1) // 2), wanted=max(2, round(rows / 3)))
-
-
-def _thinned(ticks: Floats, scale: Scale, rows: int) -> Floats:
-    """Without those whose row touches that of the one before."""
-    kept: list[float] = []
-    row = -math.inf
-    for tick, height in zip(ticks, scale.at(ticks), strict=True):
-        here = round(float(height) * (rows - 1))
-        if here - row >= (2 if rows > 2 else 1):
-            kept.append(float(tick))
-            row = here
-    return np.array(kept)
 
 
 def clock_ticks(low: float, high: float, most: int) -> Floats:
@@ -229,7 +182,7 @@ def x_ticks(
         whole: whether fractions make no sense, as with steps.
         text: how to write a tick, instead of the usual.
     """
-    for most in range(max(1, min(12, columns // 8)), 0, -1):
+    for most in range(max(1, min(3, columns // 6), min(12, columns // 8)), 0, -1):
         ticks = clock_ticks(low, high, most) if time else nice_ticks(low, high, most, whole=whole)
         texts = (
             [text(float(tick)) for tick in ticks] if text else ([clock(t) for t in ticks] if time else labels(ticks))

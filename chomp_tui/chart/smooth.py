@@ -1,78 +1,76 @@
-"""Exponential smoothing of long series, without a Python loop over the samples."""
+"""Exponential smoothing of long series over their x, without a Python loop over the samples."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
-_BLOCK = 64
+# Small enough for the arrays of a block to stay in the processor's cache.
+_BLOCK = 8192
+# Samples of less weight are left out.
+_LEAST = 1e-30
 
 
-def ema(y: ArrayLike, weight: float) -> Floats:
-    """Bias-corrected exponential moving average.
+def smoothed(x: ArrayLike, y: ArrayLike, span: float) -> Floats:
+    """Average of each sample and those before it, each weighted by `exp(-distance / span)`.
 
-    `m = weight * m + (1 - weight) * y`, divided by `1 - weight ** n` after n samples, so that the first values are
-    averages of what there is and not pulled towards 0. A sample that is not finite gives NaN at its own place and
-    leaves the average untouched.
+    The distance is that of x (steps), so that the result does not depend on how often a run logs. The first values are
+    averages of what there is. A sample that is not finite gives NaN at its own place and is left out of the others.
 
     Args:
-        weight: in [0, 1); 0 gives the finite samples back.
+        x: ascending, as long as y.
+        span: in units of x, above 0; 0 gives the finite samples back.
     """
-    return Smoother(weight).extend(y)
+    return Smoother(span).extend(x, y)
 
 
 class Smoother:
-    """The average of `ema`, kept, so that appended samples alone need work.
+    """The average of `smoothed`, kept, so that appended samples alone need work.
 
-    `Smoother(w).extend(a)` followed by `.extend(b)` gives what `ema` gives for `a` and `b` in one array.
+    `extend` of two parts in turn gives what `smoothed` gives for both in one array.
     """
 
-    def __init__(self, weight: float):
-        if not 0 <= weight < 1:
-            raise ValueError(f"the weight of an average must be at least 0 and below 1, got {weight}")
-        self._weight = float(weight)
-        self._mean = 0.0
-        self._count = 0
+    def __init__(self, span: float):
+        if not 0 <= span < np.inf:
+            raise ValueError(f"the span of an average must be at least 0 and finite, got {span}")
+        self._span = float(span)
+        self._total = self._weight = 0.0
+        self._x: float | None = None
 
-    def extend(self, y: ArrayLike) -> Floats:
+    def extend(self, x: ArrayLike, y: ArrayLike) -> Floats:
         """The averages at these further samples."""
-        samples = np.asarray(y, dtype=np.float64)
-        smoothed = np.full(samples.shape, np.nan)
+        places, samples = np.asarray(x, np.float64), np.asarray(y, np.float64)
         usable = np.isfinite(samples)
-        values = samples[usable]
-        if not values.size:
-            return smoothed
-        with np.errstate(under="ignore"):
-            raw = _recursion((1 - self._weight) * values, self._weight, self._mean)
-            smoothed[usable] = raw / self._correction(len(values))
-        self._mean = float(raw[-1])
-        self._count += len(values)
-        return smoothed
-
-    def _correction(self, count: int) -> Floats:
-        """`1 - weight ** n` for the next `count` samples; 1 as soon as doubles cannot tell the difference."""
-        correction = np.ones(count)
-        if self._weight > 0:
-            settled = math.ceil(-40 / math.log(self._weight)) - self._count
-            n = np.arange(1, min(count, max(0, settled)) + 1) + self._count
-            correction[: len(n)] = -np.expm1(n * math.log(self._weight))
-        return correction
+        if not len(samples):
+            return np.empty(0)
+        if self._span == 0:
+            return np.where(usable, samples, np.nan)
+        gaps = np.diff(places, prepend=places[0] if self._x is None else self._x)
+        self._x = float(places[-1])
+        with np.errstate(under="ignore", over="ignore", invalid="ignore"):
+            decay = np.exp(-np.maximum(np.nan_to_num(gaps), 0) / self._span)
+        totals, weights = np.where(usable, samples, 0.0), usable.astype(np.float64)
+        for start in range(0, len(samples), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            _accumulate(decay[part], totals[part], weights[part], self._total, self._weight)
+            self._total, self._weight = float(totals[part][-1]), float(weights[part][-1])
+        with np.errstate(all="ignore"):
+            return np.where(usable, totals / weights, np.nan)
 
 
-def _recursion(values: Floats, weight: float, start: float) -> Floats:
-    """`m[i] = weight * m[i - 1] + values[i]` with `m[-1] = start`: blocks as one product, their ends recursively."""
-    count = len(values)
-    lags = np.arange(_BLOCK)[:, None] - np.arange(_BLOCK)[None, :]
-    within = np.where(lags >= 0, np.power(weight, np.maximum(lags, 0)), 0.0)
-    decay = np.power(weight, np.arange(1, _BLOCK + 1))
-    if count <= _BLOCK:
-        return within[:count, :count] @ values + start * decay[:count]
-    blocks = np.zeros((-(-count // _BLOCK), _BLOCK))
-    blocks.reshape(-1)[:count] = values
-    means = blocks @ within.T
-    ends = _recursion(np.ascontiguousarray(means[:, -1]), float(decay[-1]), start)
-    means += np.concatenate(([start], ends[:-1]))[:, None] * decay
-    return means.reshape(-1)[:count]
+def _accumulate(decay: Floats, totals: Floats, weights: Floats, total: float, weight: float) -> None:
+    """`v[i] += decay[i] * v[i - 1]` in place, for totals and weights, with the last values before the block.
+
+    Each round doubles the number of samples that are summed (Hillis and Steele, 1986).
+    """
+    reach, distance = decay.copy(), 1
+    with np.errstate(all="ignore"):
+        while distance < len(decay) and reach[distance:].max() > _LEAST:
+            # The right sides are whole before anything is written.
+            totals[distance:] += reach[distance:] * totals[:-distance]
+            weights[distance:] += reach[distance:] * weights[:-distance]
+            reach[distance:] = reach[distance:] * reach[:-distance]
+            distance *= 2
+        totals += reach * total
+        weights += reach * weight

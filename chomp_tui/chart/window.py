@@ -14,32 +14,62 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 @dataclass(frozen=True)
 class Window:
-    """All of x, or a width that ends at the newest record and moves along with it.
+    """All of x, or a part of it.
 
     Attributes:
         width: in units of x; None shows everything.
+        end: its right end; None is the newest record, with which the part moves along.
     """
 
     width: float | None = None
+    end: float | None = None
 
-    def zoomed(self, factor: float, first: float, last: float, closest: float) -> Window:
-        """Half as wide for a factor of 2, twice as wide for 0.5; never narrower than `closest`."""
+    def span(self, first: float, last: float) -> tuple[float, float]:
+        """Its ends, in data from `first` to `last`."""
+        right = last if self.end is None else min(self.end, last)
+        return (first if self.width is None else right - self.width), right
+
+    def zoomed(self, factor: float, first: float, last: float, closest: float, at: float | None = None) -> Window:
+        """Half as wide for a factor of 2, twice as wide for 0.5; never narrower than `closest`.
+
+        Args:
+            at: what stays where it is; None for the right end.
+        """
         whole = last - first
         if not (math.isfinite(whole) and whole > 0):
             return self
-        width = max(min(self.width or whole, whole) / factor, closest)
-        return Window(width) if width < whole else Window()
-
-    def converted(self, old_whole: float, new_whole: float) -> Window:
-        """The same share of x in another unit."""
-        if self.width is None or not (old_whole > 0 and math.isfinite(new_whole / old_whole)):
+        left, right = self.span(first, last)
+        width = max(min(right - left, whole) / factor, closest)
+        if not width < whole:
             return Window()
-        width = self.width * (new_whole / old_whole)
-        return Window(width) if 0 < width < new_whole else Window()
+        fixed = right if at is None or not left <= at <= right else at
+        return _placed(fixed + (right - fixed) * width / (right - left), width, first, last)
+
+    def panned(self, share: float, first: float, last: float) -> Window:
+        """Moved by a share of its width: to newer records where above 0; the newest record is followed again."""
+        if self.width is None:
+            return self
+        _, right = self.span(first, last)
+        return _placed(right + share * self.width, self.width, first, last)
+
+    def converted(self, old: tuple[float, float], new: tuple[float, float]) -> Window:
+        """The same share of x in another unit, of which `new` are the ends."""
+        whole, other = old[1] - old[0], new[1] - new[0]
+        if self.width is None or not (whole > 0 and math.isfinite(other / whole)):
+            return Window()
+        width = self.width * (other / whole)
+        if not 0 < width < other:
+            return Window()
+        return Window(width, None if self.end is None else new[0] + (self.end - old[0]) * (other / whole))
 
 
-def column_edges(first: float, last: float, columns: int, width: float | None = None) -> Floats:
-    """Edges [columns + 1] of dot columns from `first` to `last`, or for the last `width` of it.
+def _placed(right: float, width: float, first: float, last: float) -> Window:
+    right = max(right, first + width)
+    return Window(width) if right >= last else Window(width, right)
+
+
+def column_edges(first: float, last: float, columns: int, window: Window = Window()) -> Floats:
+    """Edges [columns + 1] of dot columns from `first` to `last`, or for a part of it.
 
     A column's width is rounded up to seven binary digits and its edges are multiples of that width. So while a run
     grows, columns keep their samples: a zoomed picture moves by whole columns, and a whole one is rescaled only
@@ -50,10 +80,11 @@ def column_edges(first: float, last: float, columns: int, width: float | None = 
     half = last / 2 - first / 2
     finest = 4 * math.ulp(max(abs(first), abs(last)))
     each = _rounded_up(max(half / max(columns - 1, 1) * 2, finest))
-    if width is not None:
-        narrow = _rounded_up(max(width / columns, finest))
+    if window.width is not None:
+        narrow = _rounded_up(max(window.width / columns, finest))
         if narrow / 2 * columns < half:
-            return _closed(_multiples(math.floor(last / narrow) + 1 - columns, narrow, columns), last)
+            _, right = window.span(first, last)
+            return _closed(_multiples(math.floor(right / narrow) + 1 - columns, narrow, columns), right)
     made = _closed(_multiples(math.floor(first / each), each, columns), last)
     made[0] = min(made[0], first)
     return made

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chomp.record.commands import Command, permission_problem, send_command
 from chomp.record.events import Acknowledged
-from chomp.record.run_view import RunView
+from chomp.record.run_view import CheckpointStatus, RunView
 from chomp.record.status import Status, Tone
 
 # After so many seconds without an answer, its status gives the likely reason.
@@ -113,7 +114,13 @@ def status_of(one: SentCommand, view: RunView, *, alive: bool, now: float) -> Co
         stays = SHOWN_SECONDS if answer.ok else SHOWN_FAILED_SECONDS
         sign, tone = ("✓", "good") if answer.ok else ("✗", "bad")
         text = f"{sign} {one.label}: {answer.message}"
-        return CommandStatus(text, tone, max(answer.t, one.at) + stays)  # type: ignore[arg-type]
+        # Retention deletes once the save is complete, which may be later than the answer.
+        deleted = _deleted_since(answer, view)
+        if deleted:
+            steps = ", ".join(f"{gone.step:,}" for gone in deleted)
+            text += f"; retention deleted step {steps} (tagged checkpoints stay)"
+        latest = max([answer.t, one.at, *(gone.t for gone in deleted)])
+        return CommandStatus(text, tone, latest + stays)  # type: ignore[arg-type]
     waited = max(0, int(now - one.at))
     if not alive:
         return CommandStatus(
@@ -124,6 +131,16 @@ def status_of(one: SentCommand, view: RunView, *, alive: bool, now: float) -> Co
     phase = view.phase.name if view.phase is not None else ""
     why = WHY_SLOW.get(phase, "it is busy")
     return CommandStatus(f"◌ {one.label}: not yet answered, {why} … {waited} s", "warn")
+
+
+def _deleted_since(answer: Acknowledged, view: RunView) -> list[CheckpointStatus]:
+    """The checkpoints that were deleted because of a save: between its end and that of the next."""
+    saved = view.checkpoints.get(answer.step)
+    if answer.command != "save" or saved is None or saved.state != "committed":
+        return []
+    later = [one.t for one in view.checkpoints.values() if one.state == "committed" and one.t > saved.t]
+    until = min(later, default=math.inf)
+    return [one for one in view.checkpoints.values() if one.state == "deleted" and saved.t <= one.t < until]
 
 
 def status_elsewhere(view: RunView, mine: Sequence[SentCommand], now: float) -> CommandStatus | None:

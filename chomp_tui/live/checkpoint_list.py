@@ -12,7 +12,7 @@ from chomp.config.compat import NOT_SETTINGS, Difference, compare
 from chomp.config.model import FROM_TOKENIZER
 from chomp.errors import ChompError
 from chomp.record.lock import live_holder
-from chomp.record.manifest import MANIFEST, META, TAGS, CheckpointInfo, checkpoint_steps, read_info
+from chomp.record.manifest import EVALUATION, MANIFEST, META, TAGS, CheckpointInfo, checkpoint_steps, read_info
 from chomp.record.rundir import RunDir, list_runs
 from chomp.record.summary import Stamp, stamp
 from chomp_tui.platform.poller import Poller
@@ -137,7 +137,7 @@ class CheckpointReader:
         )
 
     def _info(self, path: Path) -> CheckpointInfo | str:
-        stamps = tuple(stamp(path / name) for name in (MANIFEST, META, TAGS))
+        stamps = tuple(stamp(path / name) for name in (MANIFEST, META, TAGS, EVALUATION))
         if path not in self._infos or self._infos[path][0] != stamps:
             try:
                 found: CheckpointInfo | str = read_info(path)

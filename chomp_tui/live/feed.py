@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from chomp.errors import RunDirError
@@ -37,6 +37,7 @@ class RunUpdate:
         read_fraction: share of `events.jsonl` and `metrics.jsonl` read so far; 1.0 once the feed has caught up.
         problem: one sentence on why the run cannot be (wholly) read, else None.
         disk_free_bytes: of the disk that holds the run; None where unknown.
+        parent_rows: of a fork, the rows of its parent up to the step at which it began.
     """
 
     run: RunDir
@@ -47,6 +48,7 @@ class RunUpdate:
     read_fraction: float = 1.0
     problem: str | None = None
     disk_free_bytes: int | None = None
+    parent_rows: Columns = field(default_factory=Columns.empty)
 
 
 class RunFeed(Poller[RunUpdate]):
@@ -117,6 +119,7 @@ class Follower:
             self._fraction(),
             self._problem(),
             self._look_at_disk(),
+            self._rows.parent_rows,
         )
         self._log_changed = False
         if self._sent is not None and not _differs(self._sent, update):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chomp.record.columns import Columns
+from chomp.record.columns import Block, Columns
 from chomp.record.events import natural
 from chomp.record.row_blocks import parse_row, plain_block, row_block, timed
 from chomp_tui.live.line_tail import LineTail
@@ -27,7 +27,8 @@ class RowTail(LineTail[Columns]):
 
     Attributes:
         rows: those that have been read.
-        after: rows up to this step are passed over: a fork has copies of its origin's.
+        after: rows up to this step are the parent's, of which a fork has copies.
+        parent_rows: those.
     """
 
     def __init__(self, path: Path, after: int = 0):
@@ -36,13 +37,15 @@ class RowTail(LineTail[Columns]):
 
     def forget(self) -> None:
         super().forget()
-        self.rows = Columns.empty()
+        self.rows, self.parent_rows = Columns.empty(), Columns.empty()
 
     def take(self, lines: bytes) -> None:
         block, malformed = row_block(lines)
         self.malformed += malformed
         is_first = not len(self.rows)
         self.rows = self.rows.append(timed(block, self.after))
+        if self.after and len(block["step"]) and block["step"][0] <= self.after:
+            self.parent_rows = self.parent_rows.append(_up_to(block, self.after))
         if is_first and self.offset < self.size:
             self.rows.expect(int(len(self.rows) * self.size / self.offset * SPARE_ROOM))
 
@@ -77,6 +80,12 @@ class RowTail(LineTail[Columns]):
         step = natural(row.get("step"))
         place = int(np.searchsorted(self.rows["step"], step)) if step is not None else len(self.rows)
         return place < len(self.rows) and (self.rows["step"][place], self.rows["t"][place]) == (step, row.get("t"))
+
+
+def _up_to(block: Block, last: int) -> Block:
+    """The rows of a block up to a step."""
+    keeps = block["step"] <= last
+    return {name: column[keeps] for name, column in block.items()}
 
 
 def _line_at(fd: int, place: int, high: int) -> tuple[int, bytes]:

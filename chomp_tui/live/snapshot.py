@@ -13,6 +13,7 @@ from chomp.record.status import Status
 from chomp_tui.live.alerts import Alert
 from chomp_tui.live.feed import RunUpdate
 from chomp_tui.live.run_facts import RunFacts
+from chomp_tui.live.x_axes import nearest, x_values
 
 MISSING = "–"
 
@@ -24,7 +25,8 @@ class RunSnapshot:
     Attributes:
         now: Unix time.
         smoothed: the smoothed training loss, a value per row.
-        smoothing: weight of the past in it.
+        smoothing: steps that it averages over; 0 for none.
+        cross: x of the charts' crosshair.
         log_end: the last lines of the log.
         launched_at: Unix time at which the engine's process was started, None where it is not known.
     """
@@ -36,8 +38,9 @@ class RunSnapshot:
     eta_seconds: float | None = None
     facts: RunFacts = field(default_factory=RunFacts)
     smoothed: np.ndarray = field(default_factory=lambda: np.empty(0))
-    smoothing: float = 0.0
+    smoothing: int = 0
     x_axis: str = "step"
+    cross: float | None = None
     log_end: tuple[str, ...] = ()
     launched_at: float | None = None
 
@@ -71,6 +74,25 @@ class RunSnapshot:
     def saved(self) -> dict[int, CheckpointStatus]:
         """Those that a run can resume from."""
         return {step: one for step, one in self.checkpoints.items() if one.state in ("committed", "origin")}
+
+    @cached_property
+    def pointed(self) -> int | None:
+        """The row nearest to the crosshair; None without one."""
+        x = x_values(self.view.rows, self.view, self.x_axis)
+        return None if self.cross is None or not len(x) else nearest(x, self.cross)
+
+    def shown(self, column: str) -> float | None:
+        """The value of a column at the crosshair, or the newest."""
+        if self.pointed is None:
+            return self.newest(column)
+        return float(self.view.rows[column][self.pointed])
+
+    def shown_eval(self, column: str) -> float | None:
+        """The value of the evaluation nearest to the crosshair, or of the newest."""
+        evals = self.view.evals
+        if self.cross is None or not len(evals):
+            return evals.last(column)
+        return float(evals[column][nearest(x_values(evals, self.view, self.x_axis), self.cross)])
 
     def newest(self, column: str) -> float | None:
         """The newest value of a column of rows; None where it is missing."""

@@ -10,6 +10,8 @@ import time
 
 from textual.drivers.linux_driver import LinuxDriver
 
+from chomp_tui.platform.attention import attention
+
 POLL_SECONDS = 1.0
 
 
@@ -34,6 +36,11 @@ class ConsoleDriver(LinuxDriver):
             self.suspend_application_mode()
             self._must_signal_resume = True
         super()._sigcont_application()
+
+    def call_attention(self, text: str) -> None:
+        """Ring the bell, and show a notification where the terminal has them."""
+        self.write(attention(text, os.environ))
+        self.flush()
 
     def start_application_mode(self) -> None:
         """Take the terminal; from the first time on, its closing ends the process as SIGHUP does."""

@@ -60,13 +60,20 @@ class ConsoleScreen(Screen[None]):
         """Whether the footer shows an action now; its key always works, if only to show why it is not possible."""
         return True
 
+    def label_of(self, action: str, label: str) -> str:
+        """What the footer calls an action now; `label` is its name in the table."""
+        return label
+
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """Those of the screen and its focus; actions that are not offered now are hidden from the footer."""
         found = super().active_bindings
         for key, active in found.items():
-            if active.node is self and not self.offers(active.binding.action):
-                found[key] = active._replace(binding=dataclasses.replace(active.binding, show=False))
+            binding = active.binding
+            if active.node is self:
+                label = self.label_of(binding.action, binding.description)
+                shown = binding.show and self.offers(binding.action)
+                found[key] = active._replace(binding=dataclasses.replace(binding, show=shown, description=label))
         return found
 
     def post_safely(self, message: Message) -> None:

@@ -1,4 +1,4 @@
-"""A line chart with axes, zoom and crosshair; it redraws only changed rows."""
+"""A line chart with axes, zoom, pan and crosshair; it redraws only changed cells."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import BindingType
-from textual.events import Blur, Leave, MouseMove
+from textual.events import Blur, Leave, MouseMove, MouseScrollDown, MouseScrollUp
 from textual.geometry import Region
+from textual.message import Message
 from textual.reactive import reactive
 from textual.selection import Selection
 from textual.strip import Strip
@@ -21,23 +22,52 @@ from chomp_tui import keys
 from chomp_tui.chart import frame
 from chomp_tui.chart.canvas import Frame
 from chomp_tui.chart.frame import ChartSettings
+from chomp_tui.chart.limits import Range
 from chomp_tui.chart.roles import Role
 from chomp_tui.chart.series import Series
 from chomp_tui.chart.window import Window
 
+# A share of what is shown: one key pans by it.
+PAN_SHARE = 0.25
+WHEEL_FACTOR = 1.25
+
 
 class LineChart(Widget, can_focus=True):
-    """Series over one x axis; showing the same data again costs nothing."""
+    """Series over one x axis; showing the same data again costs nothing.
+
+    Attributes:
+        log_y: whether y is logarithmic.
+        marker: `braille` or `block`.
+        show_all: whether y spans all values, instead of those of the calm part of the curves.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("chart")]
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"chart--{role.name.lower()}" for role in Role if role is not Role.BLANK}
 
     log_y: reactive[bool] = reactive(False, init=False)
     marker: reactive[str] = reactive("braille", init=False)
+    show_all: reactive[bool] = reactive(False, init=False)
 
-    def __init__(self, title: str = "", *, unit: str = "", **kwargs: Any) -> None:
+    class CrossMoved(Message):
+        """The user has moved the crosshair to another x, or removed it; `cross` of other charts can follow."""
+
+        def __init__(self, chart: LineChart, x: float | None) -> None:
+            super().__init__()
+            self.chart = chart
+            self.x = x
+
+    class WindowMoved(Message):
+        """The user has zoomed with the wheel; `window` of other charts can follow."""
+
+        def __init__(self, chart: LineChart, window: Window) -> None:
+            super().__init__()
+            self.chart = chart
+            self.window = window
+
+    def __init__(self, title: str = "", *, unit: str = "", shown: Range = "together", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._settings = ChartSettings(title=title, unit=unit)
+        self._shown = shown
+        self._settings = ChartSettings(title=title, unit=unit, shown=shown)
         self.series: tuple[Series, ...] = ()
         self._drawn: Frame | None = None
         self._left = 0
@@ -64,7 +94,7 @@ class LineChart(Widget, can_focus=True):
 
         Colour, sign and stroke of a run follow from its slot alone: they stay when other runs come and go. A series
         that is context only (the parent of a fork) has `tone="dim"`; evaluations of a run have its slot and
-        `sparse=True`. The header names every series with its newest value, or with its value at the crosshair.
+        `sparse=True`. The header names every run with its newest values, or with those at the crosshair.
 
         Args:
             lines: any number of series, each with an x of its own.
@@ -75,29 +105,43 @@ class LineChart(Widget, can_focus=True):
         before, settings = self._extent(), self._settings
         self.series = tuple(lines)
         if x_label != settings.x_label:
-            after = self._extent()
-            window = settings.window.converted(before[1] - before[0], after[1] - after[0])
+            window = settings.window.converted(before, self._extent())
             settings = replace(settings, window=window, cross=None)
         title = settings.title if title is None else title
         self._settings = replace(settings, title=title, x_label=x_label, x_format=x_format)
         self._redraw()
 
     def zoom_in(self) -> None:
-        """Show half as much; the newest record stays at the right edge."""
-        self._zoom(2.0)
+        """Show half as much; the crosshair stays where it is, without one the right end."""
+        self._zoom(2.0, self.cross)
 
     def zoom_out(self) -> None:
         """Show twice as much."""
-        self._zoom(0.5)
+        self._zoom(0.5, self.cross)
 
     def zoom_reset(self) -> None:
         """Show everything."""
-        self._set(window=Window())
+        self.window = Window()
+
+    def pan(self, direction: int) -> None:
+        """Show what is left (-1) or right (1) of a zoomed part; at the newest record it is followed again."""
+        self.window = self.window.panned(direction * PAN_SHARE, *self._extent())
+
+    @property
+    def window(self) -> Window:
+        """The part of x that is shown."""
+        return self._settings.window
+
+    @window.setter
+    def window(self, window: Window) -> None:
+        self._set(window=window)
+        if self.cross is not None and self._frame().column_of(self.cross) is None:
+            self._set(cross=None)
 
     @property
     def zoomed(self) -> bool:
         """Whether only a part is shown."""
-        return self._settings.window.width is not None
+        return self.window.width is not None
 
     def as_text(self) -> str:
         """The chart as plain text, for the clipboard."""
@@ -107,13 +151,11 @@ class LineChart(Widget, can_focus=True):
         # Always the whole chart: a part of its cells is not readable.
         return self.as_text(), "\n"
 
-    def _zoom(self, factor: float) -> None:
+    def _zoom(self, factor: float, at: float | None) -> None:
         first, last = self._extent()
         most = max((len(line.x) for line in self.series), default=0)
         closest = (last - first) * min(1.0, 4 / max(most, 1))
-        self._set(window=self._settings.window.zoomed(factor, first, last, closest))
-        if self.cross is not None and self._frame().column_of(self.cross) is None:
-            self._set(cross=None)
+        self.window = self.window.zoomed(factor, first, last, closest, at)
 
     def _extent(self) -> tuple[float, float]:
         """Least and greatest x of all series; zeros without data."""
@@ -133,20 +175,23 @@ class LineChart(Widget, can_focus=True):
     def watch_marker(self, marker: str) -> None:
         self._set(marker=marker)
 
+    def watch_show_all(self, show_all: bool) -> None:
+        self._set(shown="all" if show_all else self._shown)
+
     # Drawing -----------------------------------------------------------------------------
 
     def _redraw(self) -> None:
-        """Draw now if the chart is on screen, and repaint the rows that differ; else when it is next painted."""
+        """Draw now if the chart is on screen, and repaint the cells that differ; else when it is next painted."""
         old, self._drawn = self._drawn, None
         if old is None or self._drawn_for != self._wanted() or not (self.is_on_screen and self.screen.is_current):
             self._strips.clear()
             self.refresh()
             return
-        changed = self._frame().rows_unlike(old)
-        for row in changed:
+        changed = self._frame().changes_from(old)
+        for row, _, _ in changed:
             self._strips.pop(row, None)
         if changed:
-            self.refresh(*(Region(0, row, self.size.width, 1) for row in changed))
+            self.refresh(*(Region(start, row, end - start, 1) for row, start, end in changed))
 
     def _frame(self) -> Frame:
         wanted = self._wanted()
@@ -196,24 +241,47 @@ class LineChart(Widget, can_focus=True):
         """x of the crosshair, None without one."""
         return self._settings.cross
 
-    def action_crosshair(self, direction: int) -> None:
-        """To the next column with a sample; over the end removes the crosshair."""
-        self._hovering = False
+    @cross.setter
+    def cross(self, x: float | None) -> None:
+        self._set(cross=x)
+
+    def action_crosshair(self, cells: int) -> None:
+        """To the next sample at least so many cells away; one step over the end removes the crosshair."""
         drawn = self._frame()
         if drawn.edges is None:
             return
         low, high = float(drawn.edges[0]), float(drawn.edges[-1])
-        if self.cross is not None and (cell := drawn.column_of(self.cross)) is not None:
-            left, right = drawn.x_between(cell) or (low, high)
-            low, high = (right, high) if direction > 0 else (low, left)
-        self._set(cross=self._sample(low, high, newest=direction < 0))
+        cell = None if self.cross is None else drawn.column_of(self.cross)
+        if cell is None:
+            self._point_at(self._sample(low, high, newest=cells < 0))
+            return
+        between = drawn.x_between(cell + cells)
+        found = None
+        if between is not None:
+            ends = (low, between[1]) if cells < 0 else (between[0], high)
+            found = self._sample(*ends, newest=cells < 0)
+        if found is None and abs(cells) > 1:
+            found = self._sample(low, high, newest=cells > 0)
+        self._point_at(found)
+
+    def action_crosshair_end(self, direction: int) -> None:
+        """To the first or the newest sample that is shown."""
+        drawn = self._frame()
+        if drawn.edges is not None:
+            self._point_at(self._sample(float(drawn.edges[0]), float(drawn.edges[-1]), newest=direction > 0))
 
     def action_crosshair_off(self) -> None:
         """Remove the crosshair."""
-        self._set(cross=None)
+        self._point_at(None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return self.cross is not None if action == "crosshair_off" else True
+
+    def _point_at(self, x: float | None, *, hovering: bool = False) -> None:
+        self._hovering = hovering
+        if x != self.cross:
+            self._set(cross=x)
+            self.post_message(self.CrossMoved(self, x))
 
     def _sample(self, low: float, high: float, *, newest: bool) -> float | None:
         """The newest, or the oldest, x of any series from `low` up to but not including `high`."""
@@ -225,15 +293,32 @@ class LineChart(Widget, can_focus=True):
                 found.append(float(x[end - 1] if newest else x[first]))
         return (max if newest else min)(found, default=None)
 
-    def on_mouse_move(self, event: MouseMove) -> None:
+    def _x_under(self, event: MouseMove | MouseScrollUp | MouseScrollDown) -> tuple[float, float] | None:
         drawn, place = self._frame(), event.get_content_offset(self)
-        between = None if place is None else drawn.x_between(place.x - drawn.left)
-        self._hovering = True
-        self._set(cross=self._sample(*between, newest=True) if between else None)
+        return None if place is None else drawn.x_between(place.x - drawn.left)
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        between = self._x_under(event)
+        self._point_at(self._sample(*between, newest=True) if between else None, hovering=True)
 
     def on_leave(self, event: Leave) -> None:
         if self._hovering:
-            self._set(cross=None)
+            self._point_at(None)
 
     def on_blur(self, event: Blur) -> None:
-        self._set(cross=None)
+        self._point_at(None)
+
+    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        self._wheel(event, WHEEL_FACTOR)
+
+    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        self._wheel(event, 1 / WHEEL_FACTOR)
+
+    def _wheel(self, event: MouseScrollUp | MouseScrollDown, factor: float) -> None:
+        """Zoom around what is under the pointer."""
+        event.stop()
+        between = self._x_under(event)
+        before = self.window
+        self._zoom(factor, None if between is None else between[0] / 2 + between[1] / 2)
+        if self.window != before:
+            self.post_message(self.WindowMoved(self, self.window))

@@ -45,6 +45,10 @@ class KeyBar(Footer):
         if screen is self.screen and screen.app.app_focus and self.is_attached:
             self._choose()
 
+    def on_mount(self) -> None:
+        # Keys may have changed while another window had the focus.
+        self.watch(self.app, "app_focus", self._choose, init=False)
+
     def on_resize(self) -> None:
         self._choose()
 
@@ -93,5 +97,5 @@ def fitting(named: set[str], needed: dict[str, int], width: int) -> list[str]:
 
 
 def _is_of_a_screen(row: Key) -> bool:
-    """Whether its key does the same wherever the focus is."""
-    return row.scope not in ("app", "dialog", *WITHIN)
+    """Whether its key does the same wherever the focus is, and is not one of a row of digits."""
+    return row.scope not in ("app", "dialog", *WITHIN) and not row.keys.startswith("alt+")

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from textual.content import Content
 
-from chomp.record.formatting import count, duration, sanitize, size
+from chomp.record.formatting import count, duration, narrow, sanitize, size
 from chomp.record.summary import RunSummary
 from chomp_tui.chart.sparkline import sparkline
 from chomp_tui.live.run_list import ConfigEntry
@@ -72,9 +72,7 @@ def steps_text(run: RunSummary) -> str:
 
 def loss_text(value: float | None) -> str:
     """A loss in seven cells at most; a dash where there is none."""
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.3g}"
+    return "-" if value is None else narrow(value)
 
 
 def progress_bar(step: int, total: int | None, cells: int = BAR_CELLS) -> Cell:

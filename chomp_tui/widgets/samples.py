@@ -10,6 +10,7 @@ from textual.widgets import Static
 from chomp.record.events import Sampled
 from chomp.record.formatting import elapsed, one_line, sanitize
 from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.live.upcoming import none_yet
 from chomp_tui.widgets.listing import Column, Listing, Row, cell, fit_text
 from chomp_tui.widgets.update_if_changed import same
 
@@ -28,9 +29,9 @@ class SampleText(VerticalScroll, can_focus=True):
     def compose(self) -> ComposeResult:
         yield Static(markup=False)
 
-    def show(self, sample: Sampled | None, title: str = "") -> None:
-        """Show a sample under a title, or nothing."""
-        content = Content("") if sample is None else sample_text(sample, title)
+    def show(self, sample: Sampled | None, title: str = "", nothing: str = "") -> None:
+        """Show a sample under a title; without one the text `nothing`."""
+        content = Content.styled(nothing, "$muted") if sample is None else sample_text(sample, title)
         if not same(content, self._shown):
             self._shown = content
             self.query_one(Static).update(content)
@@ -61,6 +62,7 @@ class SamplesPanel(Horizontal):
         self._samples: tuple[Sampled, ...] | None = None
         self.prompt: str | None = None
         self.marked: str | None = None
+        self._nothing = ""
 
     def compose(self) -> ComposeResult:
         yield Listing(COLUMNS, id="sample-steps")
@@ -80,9 +82,12 @@ class SamplesPanel(Horizontal):
 
     def draw(self, snapshot: RunSnapshot) -> None:
         """Show a snapshot; if the newest sample was selected, select the new one, with its prompt."""
-        samples = snapshot.view.samples
-        if samples is self._samples:
+        samples, nothing = snapshot.view.samples, ""
+        if not samples:
+            nothing = none_yet(snapshot, "sample", "g generates one now.")
+        if samples is self._samples and nothing == self._nothing:
             return
+        self._nothing = nothing
         steps = self.query_one(Listing)
         at_newest = not steps.keys or steps.selected == steps.keys[0]
         known, self._samples = set(self.prompts), samples
@@ -124,13 +129,15 @@ class SamplesPanel(Horizontal):
         left.display = beside
         self.set_class(beside, "-beside")
         left.show(marked if beside else None, f"◆ step {marked.step:,} · " if marked else "")
-        right.show(chosen, f"step {chosen.step:,} · " if chosen else "")
+        right.show(chosen, f"step {chosen.step:,} · " if chosen else "", self._nothing)
+        self.query_one(Listing).display = bool(found)
+        self.set_class(not found, "-none")
         self._say_titles(len(found))
 
     def _say_titles(self, number: int) -> None:
         if not number:
             self.border_title = "Samples"
-            self.border_subtitle = "none yet · g generates one"
+            self.border_subtitle = "none yet"
             return
         prompts = self.prompts
         place = prompts.index(self.prompt) + 1 if self.prompt in prompts else 0
@@ -138,7 +145,7 @@ class SamplesPanel(Horizontal):
         prompt = one_line((self.prompt or "")[:200]).strip() or "(empty)"
         prompt = fit_text(prompt, max(10, self.size.width - 40))
         self.border_title = Content(f"Samples · prompt{which}: {prompt}")
-        keys = "space marks one to compare" if self.marked is None else "space unmarks"
+        keys = "v compares, space marks" if self.marked is None else "v ends the comparison"
         self.border_subtitle = f"{'o other prompt · ' if len(prompts) > 1 else ''}{keys}"
 
     # Choosing --------------------------------------------------------------------------
@@ -151,6 +158,17 @@ class SamplesPanel(Horizontal):
         """Mark the selected sample, or unmark the marked one."""
         selected = self.query_one(Listing).selected
         self.marked = None if self.marked is not None and self.marked == selected else selected
+        self._list(to_newest=False)
+
+    def compare(self) -> None:
+        """Show the selected sample beside the one before it, or beside the next where it is the first; or alone."""
+        keys = list(self.of_prompt())
+        selected = self.query_one(Listing).selected
+        if self.marked is not None or selected not in keys or len(keys) < 2:
+            self.marked = None
+        else:
+            place = keys.index(selected)
+            self.marked = keys[place + 1] if place + 1 < len(keys) else keys[place - 1]
         self._list(to_newest=False)
 
     def other_prompt(self) -> None:

@@ -20,7 +20,7 @@ from chomp_tui.chart.raster import BLOCK, BRAILLE, MARKERS
 from chomp_tui.chart.roles import Role
 from chomp_tui.chart.scale import Scale
 from chomp_tui.chart.series import Series
-from chomp_tui.chart.smooth import ema
+from chomp_tui.chart.smooth import smoothed
 from chomp_tui.chart.window import Window, column_edges
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -109,8 +109,8 @@ def test_one_spike_among_a_million_is_seen(marker: str, log_y: bool) -> None:
     frame = draw([Series("", np.arange(1e6), y, "raw")], 80, 20, ChartSettings(marker=marker, log_y=log_y))
     cell = frame.column_of(654_321.0)
     assert cell is not None
-    assert all(row[cell] not in " ·" for row in plot(frame))
-    assert {row[cell + 3] for row in plot(frame)[:-2]} <= {" ", "·"}
+    assert sum(row[cell] not in " ·" for row in plot(frame)) >= 14
+    assert sum(row[cell + 3] not in " ·" for row in plot(frame)) == 1
 
 
 def test_a_line_without_gaps_has_no_holes() -> None:
@@ -162,20 +162,29 @@ def test_a_line_comes_in_from_the_left_of_a_zoomed_window() -> None:
 
 
 @settings(deadline=None)
-@given(st.floats(-1e300, 1e300), st.floats(0, 1e300), st.integers(1, 300), st.none() | st.floats(1e-300, 1e300))
-def test_edges_ascend_and_hold_the_newest(first: float, extent: float, columns: int, width: float | None) -> None:
+@given(
+    st.floats(-1e300, 1e300),
+    st.floats(0, 1e300),
+    st.integers(1, 300),
+    st.none() | st.floats(1e-300, 1e300),
+    st.none() | st.floats(-1e300, 1e300),
+)
+def test_edges_ascend_and_hold_the_newest(
+    first: float, extent: float, columns: int, width: float | None, end: float | None
+) -> None:
     last = first + extent
-    edges = column_edges(first, last, columns, width)
+    edges = column_edges(first, last, columns, Window(width, end))
     assert len(edges) == columns + 1
     assert np.all(edges[1:] > edges[:-1])
-    assert edges[0] <= last < edges[-1]
+    if end is None or width is None:
+        assert edges[0] <= last < edges[-1]
     if width is None:
         assert edges[0] <= first
 
 
 def test_a_zoomed_window_moves_by_whole_columns() -> None:
-    before = column_edges(0.0, 5000.0, 120, 800.0)
-    after = column_edges(0.0, 5100.0, 120, 800.0)
+    before = column_edges(0.0, 5000.0, 120, Window(800.0))
+    after = column_edges(0.0, 5100.0, 120, Window(800.0))
     shared = np.intersect1d(before, after)
     assert len(shared) > 90
     assert after[-2] <= 5100.0 < after[-1]
@@ -202,8 +211,34 @@ def test_zooming_halves_doubles_and_stops() -> None:
     assert window.zoomed(0.5, 0, 1000, 1) == Window()
     assert Window().zoomed(0.5, 0, 1000, 1) == Window()
     assert Window().zoomed(2, 5, 5, 1) == Window()
-    assert window.converted(1000, 50).width == 25
-    assert window.converted(1000, 0) == Window()
+    assert window.converted((0, 1000), (0, 50)).width == 25
+    assert window.converted((0, 1000), (0, 0)) == Window()
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1000), st.sampled_from([0.8, 1.25, 2.0]), st.floats(0.05, 0.9))
+def test_zooming_at_a_place_keeps_it_there_unless_an_end_is_reached(at: float, factor: float, share: float) -> None:
+    window = Window(1000 * share, 1000 * share / 2 + 500)
+    left, right = window.span(0, 1000)
+    zoomed = window.zoomed(factor, 0, 1000, 1, at)
+    new_left, new_right = zoomed.span(0, 1000)
+    assert 0 <= new_left < new_right <= 1000
+    if left <= at <= right and new_left > 0 and new_right < 1000:
+        assert (at - new_left) / (new_right - new_left) == pytest.approx((at - left) / (right - left), abs=1e-6)
+
+
+def test_panning_stops_at_both_ends_and_follows_the_newest_record_again() -> None:
+    window = Window(100).panned(-0.5, 0, 1000)
+    assert window.span(0, 1000) == (850, 950)
+    assert window.span(0, 2000) == (850, 950), "it stays while the run grows"
+    for _ in range(40):
+        window = window.panned(-0.5, 0, 1000)
+    assert window.span(0, 1000) == (0, 100)
+    for _ in range(40):
+        window = window.panned(0.5, 0, 1000)
+    assert window == Window(100)
+    assert Window().panned(0.5, 0, 1000) == Window()
+    assert window.panned(-2, 0, 1000).converted((0, 1000), (0, 10_000)).span(0, 10_000) == (7000, 8000)
 
 
 # Frames ------------------------------------------------------------------------------------
@@ -260,17 +295,58 @@ def test_a_zoomed_window_of_nothing_says_so() -> None:
     assert all(len(row) for row in draw(lines, 40, 10, ChartSettings(window=Window(10.0))).rows)
 
 
-def test_the_later_series_takes_the_whole_cell() -> None:
+def test_thin_curves_share_their_cells_and_a_band_leaves_a_curve_its_own() -> None:
     x = np.arange(200.0)
-    noise = np.where(np.arange(200) % 2, 1.0, -1.0)
-    lines = [Series("a", x, noise, "raw"), Series("b", x, np.zeros(200), "smooth")]
-    inside = [
-        row[draw(lines, 50, 12, ChartSettings()).left :] for row in roles(draw(lines, 50, 12, ChartSettings()))[1:-1]
-    ]
-    crossed = [row for row in inside if Role.SMOOTH in row]
+    flat = [Series("a", x, np.full(200, 0.5), "second"), Series("b", x, np.full(200, 0.52), "smooth")]
+    ends = Series("", np.array([0.0, 199.0]), np.array([0.0, 1.0]), "dim")
+    apart, both = (plot(draw(lines, 50, 10, ChartSettings(shown="all"))) for lines in ([flat[0], ends], [*flat, ends]))
+    row = next(number for number, text in enumerate(apart) if text.count(text[10]) > 40 and text[10] not in " ·")
+    assert ord(both[row][10]) & ord(apart[row][10]) == ord(apart[row][10]), "the dots below are still there"
+    noise = Series("a", x, np.where(x % 2, 1.0, -1.0), "raw")
+    frame = draw([noise, Series("b", x, np.zeros(200), "smooth")], 50, 12, ChartSettings())
+    crossed = [row[frame.left :] for row in roles(frame)[1:-1] if Role.SMOOTH in row]
     assert len(crossed) == 1
     assert Role.RAW not in crossed[0][:-2]
-    assert all(Role.RAW in row for row in inside if row is not crossed[0])
+    assert any(set(row[2:40]) <= {"⠒", "⠤"} for row in plot(frame))
+
+
+def test_runs_in_the_same_cells_take_turns_and_keep_their_colours() -> None:
+    x = np.arange(200.0)
+    runs = [Series(f"run {slot}", x, np.ones(200), slot=slot) for slot in (0, 3, 8)]
+    frame = draw(runs, 60, 8, ChartSettings())
+    [row] = [row[frame.left :] for row in roles(frame)[1:-1] if Role.RUN0 in row]
+    assert {Role.RUN0, Role.RUN3} <= set(row)
+    only = draw(runs[1:2], 60, 8, ChartSettings())
+    assert Role.RUN3 in {role for row in roles(only)[1:-1] for role in row}
+    heading = frame.text.splitlines()[0]
+    assert len({heading[heading.index(f"run {slot}") - 2] for slot in (0, 3, 8)}) == 3, (
+        "signs differ where colours do not"
+    )
+
+
+def test_a_run_s_evaluations_are_values_of_its_entry() -> None:
+    x = np.arange(200.0)
+    lines = [Series("base", x, np.ones(200), slot=0), Series("", x[::50], np.full(4, 2.0), "eval", sparse=True, slot=0)]
+    assert draw(lines, 60, 8, ChartSettings()).text.splitlines()[0] == "● base 1.0000 eval 2.0000"
+
+
+def test_evaluations_are_on_top_and_exactly_on_their_line() -> None:
+    x = np.arange(1000.0)
+    noise = 3 + np.random.default_rng(0).normal(0, 0.2, 1000)
+    evals = Series("eval", x[50::100], np.linspace(3.3, 2.8, 10), "eval", sparse=True)
+    for lines in ([evals, Series("a", x, noise, "raw"), Series("b", x, noise, "smooth")], [evals]):
+        frame = draw(lines, 80, 20, ChartSettings())
+        alone = plot(draw(lines, 80, 20, ChartSettings(plain=False)))
+        for at in evals.x:
+            cell = frame.column_of(float(at))
+            assert cell is not None
+            [row] = [number for number, text in enumerate(alone) if text[cell] == "◆"]
+            for beside in ([cell - 1] if at > 50 else []) + ([cell + 1] if at < 950 else []):
+                near = [alone[number][beside] for number in range(max(0, row - 1), min(row + 2, len(alone)))]
+                assert any(char not in " ·" for char in near)
+                assert {Role.EVAL} & {
+                    roles(frame)[number + 1][frame.left + beside] for number in range(row - 1, row + 2)
+                }
 
 
 def test_evaluations_are_signs_on_top_and_the_newest_always_shows() -> None:
@@ -298,10 +374,12 @@ def test_without_colour_every_series_has_its_own_shape() -> None:
     assert "⣿ a" in text[0]
     assert "━ b" in text[0]
     assert "× c" in text[0]
-    assert text[1].count("×") >= 3
+    assert sum(row.count("×") for row in text[1:]) >= 3
     coloured = draw(lines, 60, 13, ChartSettings()).text
     assert "×" not in coloured
-    assert text[6] != coloured.splitlines()[6], "the smooth line is thicker where colour is missing"
+    rows = [{char for char in row if ord(char) >= 0x2800} for row in text[1:]]
+    assert len([row for row in rows if row]) == 3
+    assert len({frozenset(row) for row in rows if row}) == 3, "thin, thick and dotted"
 
 
 def test_the_crosshair_shows_x_and_the_nearest_values() -> None:
@@ -358,17 +436,58 @@ def curve() -> list[Series]:
     evals = steps[99::200]
     return [
         Series("train", steps, y, "raw"),
-        Series("smooth", steps, ema(y, 0.95), "smooth"),
+        Series("smooth", steps, smoothed(steps, y, 20), "smooth"),
         Series("eval", evals, base[99::200] + 0.1, "eval", sparse=True),
     ]
 
 
+def spiking() -> list[Series]:
+    steps = np.arange(1.0, 2001.0)
+    y = curve()[0].y.copy()
+    y[1500:1560] = 2.6
+    y[800:803] = (60, 30, 8)
+    return [Series("train", steps, y, "raw"), Series("smoothed", steps, smoothed(steps, y, 20), "smooth")]
+
+
+def diverged() -> list[Series]:
+    steps = np.arange(1.0, 2001.0)
+    y = spiking()[0].y.copy()
+    y[800:803] = 2.9
+    y[1700:] = np.exp(np.linspace(1, 44, 300))
+    return [Series("train", steps, y, "raw"), Series("smoothed", steps, smoothed(steps, y, 20), "smooth")]
+
+
+def five_runs() -> list[Series]:
+    steps = np.arange(1.0, 601.0)
+    lines = []
+    for slot in range(5):
+        y = (
+            2.4
+            + 0.12 * slot
+            + 8 * np.exp(-steps / 20)
+            + 1.5 * (steps / 12 + 1) ** -0.6
+            + 0.02 * np.sin(steps * (slot + 1))
+        )
+        if slot == 4:
+            y[400:] = np.exp(np.linspace(1, 40, 200))
+        lines.append(Series(f"lr {slot + 1}e-3", steps, smoothed(steps, y, 10), slot=slot))
+        lines.append(Series("", steps[99::100], y[99::100] + 0.05, "eval", sparse=True, slot=slot))
+    return lines
+
+
 PICTURES = {
     "linear": (curve(), 72, 16, ChartSettings(title="loss")),
-    "log": (curve(), 72, 16, ChartSettings(title="loss", log_y=True)),
+    "whole": (curve(), 72, 16, ChartSettings(title="loss", shown="all")),
+    "log": (curve(), 72, 16, ChartSettings(title="loss", log_y=True, shown="all")),
     "zoomed": (curve(), 72, 12, ChartSettings(title="loss", log_y=True, window=Window(600.0))),
-    "block": (curve(), 72, 16, ChartSettings(title="loss", log_y=True, marker="block")),
-    "plain": (curve(), 72, 16, ChartSettings(title="loss", log_y=True, plain=True, cross=1201.0)),
+    "panned": (curve(), 72, 12, ChartSettings(title="loss", window=Window(100.0, 1250.0))),
+    "block": (curve(), 72, 16, ChartSettings(title="loss", log_y=True, marker="block", shown="all")),
+    "plain": (curve(), 72, 16, ChartSettings(title="loss", plain=True, cross=1201.0)),
+    "spike": (spiking(), 80, 16, ChartSettings(title="loss")),
+    "diverged": (diverged(), 80, 16, ChartSettings(title="loss")),
+    "diverged_log_all": (diverged(), 80, 16, ChartSettings(title="loss", log_y=True, shown="all")),
+    "five_runs": (five_runs(), 100, 24, ChartSettings(title="eval loss")),
+    "five_runs_plain": (five_runs(), 100, 24, ChartSettings(title="eval loss", plain=True, cross=300.0)),
     "time": (
         [Series("", np.arange(500.0) * 20, 50_000 + 1000 * np.sin(np.arange(500.0)), "second")],
         48,

@@ -65,37 +65,6 @@ def test_ticks_lie_inside_ascend_and_fit(one: float, other: float, most: int) ->
     assert all(a < b for a, b in pairwise(ticks))
 
 
-@settings(deadline=None)
-@given(st.floats(5e-324, allow_infinity=False), st.floats(5e-324, allow_infinity=False), st.integers(0, 60))
-def test_logarithmic_axes_have_room_between_their_ticks(one: float, other: float, rows: int) -> None:
-    low, high = sorted((one, other))
-    axis = Scale(low, high, log=True)
-    ticks = axis.ticks(rows)
-    assert all(low <= tick <= high for tick in ticks)
-    rows_of = [round(float(height) * (rows - 1)) for height in axis.at(ticks)]
-    assert all(b - a >= 1 for a, b in pairwise(rows_of))
-    assert len(set(scale.labels(ticks))) == len(ticks)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "rows", "wanted"),
-    [
-        (1.0, 1e8, 20, [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8]),
-        (1e-12, 1e12, 9, [1e-12, 1e-6, 1.0, 1e6, 1e12]),
-        (0.1, 100, 24, [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]),
-        (2.4, 12, 10, [3, 5, 7, 10]),
-        (2.91, 3.24, 8, [3.0, 3.1, 3.2]),
-    ],
-)
-def test_logarithmic_ticks(low: float, high: float, rows: int, wanted: list[float]) -> None:
-    np.testing.assert_allclose(Scale(low, high, log=True).ticks(rows), wanted)
-
-
-def test_a_constant_gets_its_value_as_the_only_tick() -> None:
-    assert Scale(3.25, 3.25).ticks(9).tolist() == [3.25]
-    assert Scale(0.0, 1.0).ticks(0).tolist() == []
-
-
 @pytest.mark.parametrize(
     ("ticks", "wanted"),
     [

@@ -23,7 +23,7 @@ from chomp.record.events import (
 )
 from chomp.record.fold import MOST_SAMPLES, MOST_WARNINGS, fold
 from chomp.record.run_view import RunView
-from chomp_tui.screens.run.charts import tokens_at
+from chomp_tui.live.x_axes import tokens_at
 from tests.fakeruns import T0, ended, lines, phase, row, started
 
 

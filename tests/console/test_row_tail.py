@@ -26,7 +26,7 @@ from chomp.sinks.rows import RowFiles, keep_rows_up_to
 from chomp_tui.live import line_tail, row_tail
 from chomp_tui.live.feed import Follower
 from chomp_tui.live.row_tail import RowTail
-from chomp_tui.screens.run.charts import tokens_at
+from chomp_tui.live.x_axes import tokens_at
 from tests.fakeruns import T0, ended, lines, phase, row, row_lines, started, write
 
 
@@ -305,6 +305,9 @@ def test_a_fork_shows_its_own_rows(tmp_path: Path) -> None:
     assert len(shown(follower).rows) == 0, "it has not begun"
     write(tmp_path, [started(20, t=T0 + 500), *(row(step, t=T0 + 500 + step) for step in range(21, 25))])
     assert shown(follower).rows["step"].tolist() == [21, 22, 23, 24]
+    update = Follower(tmp_path).look()
+    assert update is not None
+    assert update.parent_rows["step"].tolist() == list(range(1, 21))
     assert shown(follower) == shown(Follower(tmp_path))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from textual.actions import parse
 from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widget import Widget
@@ -130,7 +131,9 @@ async def test_a_finished_run_is_shown(size: tuple[int, int], tmp_path: Path) ->
     run = write_run(tmp_path / "finished", FakeRun(steps=400, total=400, ending="completed", reason="all steps done"))
     app = host(tmp_path, run.path)
     async with app.run_test(size=size) as pilot:
-        await shows(pilot, "✓ completed", "finished", "400/400", "100.0%", "all steps done", "smoothed 0.9", "eval")
+        await shows(
+            pilot, "✓ completed", "finished", "400/400", "100.0%", "all steps done", "smoothed 30 steps", "eval"
+        )
         assert all(len(line) <= size[0] for line in frame(app))
 
 
@@ -366,7 +369,7 @@ async def test_a_copied_run_looks_like_the_original(name: str, tmp_path: Path, m
             seen = []
             for path in (first.path, second):
                 screen_of(app).show_run(path)
-                await shows(pilot, f"{path.parent.name}/one", f"{COPIED[name].steps}/", "smoothed 0.9")
+                await shows(pilot, f"{path.parent.name}/one", f"{COPIED[name].steps}/", "smoothed 30 steps")
                 seen.append([one.replace(str(path.parent), "") for one in await panels(pilot, seconds)])
             if seen[0] == seen[1]:
                 break
@@ -564,7 +567,7 @@ async def test_a_disk_that_is_nearly_full_is_an_alert_in_the_line_and_in_the_lis
     async with app.run_test(size=(120, 40)) as pilot:
         sentence = "the disk is nearly full: 668 MiB free; a checkpoint takes 1.4 GiB"
         await shows(pilot, "300/1,000")
-        await until(pilot, lambda: f"✗ disk: {sentence}" in frame(app)[3])
+        await until(pilot, lambda: f"✗ disk: {sentence}" in frame(app)[4])
         panel = screen_of(app).query_one("#alerts")
         screen_of(app).query_one(Dashboard).arrange_for(zoomed="alerts")
         await until(pilot, lambda: any("✗ disk" in line and sentence in line for line in drawn(app, panel)))
@@ -600,7 +603,7 @@ async def test_chart_keys_and_that_choices_are_kept(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
     settings: Settings = app.state.settings  # type: ignore[attr-defined]
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed 30 steps")
         loss = screen_of(app).query_one("#loss", LineChart)
         assert screen_of(app).focused is loss
         await pilot.press("left")
@@ -613,10 +616,10 @@ async def test_chart_keys_and_that_choices_are_kept(tmp_path: Path) -> None:
         await pilot.press("y")
         assert loss.log_y
         assert settings.log_y
-        for smoothing, shown in ((0.98, "smoothed 0.98"), (0.0, "train"), (0.5, "smoothed 0.5"), (0.9, "smoothed 0.9")):
+        for smoothing in (100, 300, 1000, 0, 10, 30):
             await pilot.press("s")
             assert settings.smoothing == smoothing
-            await shows(pilot, shown)
+            await shows(pilot, f"smoothed {smoothing} steps" if smoothing else "train")
             if not smoothing:
                 assert "smoothed" not in text(app)
         for axis in ("tokens", "time", "step"):
@@ -634,9 +637,20 @@ async def test_chart_keys_and_that_choices_are_kept(tmp_path: Path) -> None:
         assert not loss.zoomed
         await pilot.press("plus", "plus", "0")
         assert not loss.zoomed
+        speed = screen_of(app).query_one("#speed", LineChart)
+        await pilot.press("plus", "plus", "left_square_bracket")
+        assert loss.window.end is not None
+        assert speed.window == loss.window
+        await pilot.press("right_square_bracket", "right_square_bracket", "0")
+        assert not loss.zoomed
+        await pilot.press("a")
+        assert loss.show_all
+        assert speed.show_all
+        await pilot.press("a")
+        assert not loss.show_all
     kept, wrong = load_settings(tmp_path / "console.yaml")
     assert not wrong
-    assert (kept.log_y, kept.smoothing, kept.x_axis, kept.marker) == (True, 0.9, "tokens", "block")
+    assert (kept.log_y, kept.smoothing, kept.x_axis, kept.marker) == (True, 30, "tokens", "block")
 
 
 async def test_choices_outlast_a_console_that_is_left_while_they_are_written(
@@ -654,7 +668,7 @@ async def test_choices_outlast_a_console_that_is_left_while_they_are_written(
 
     monkeypatch.setattr(settings_module, "save_settings", slowly)
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed 30 steps")
         await pilot.press("y")
         await until(pilot, begun.is_set)
         await pilot.press("b")
@@ -665,7 +679,7 @@ async def test_choices_outlast_a_console_that_is_left_while_they_are_written(
 async def test_zoom_and_back(size: tuple[int, int], tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
     async with app.run_test(size=size) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed 30 steps")
         # The line of alerts may come after the chart, and takes a row of the board.
         await still(pilot)
         board = screen_of(app).query_one(Dashboard)
@@ -686,7 +700,7 @@ async def test_zoom_and_back(size: tuple[int, int], tmp_path: Path) -> None:
 async def test_tab_moves_among_panels(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
     async with app.run_test(size=(200, 60)) as pilot:
-        await shows(pilot, "smoothed 0.9", "Samples")
+        await shows(pilot, "smoothed 30 steps", "Samples")
         seen = set()
         for _ in range(16):
             panel = screen_of(app).query_one(Dashboard).focused_panel()
@@ -701,7 +715,7 @@ async def test_enter_on_checkpoints_and_r_open_the_checkpoints_of_an_ended_run(t
     run = write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped"))
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed 30 steps")
         await pilot.press("n", "n", "n")
         await shows(pilot, "saved in", "1.4 GiB", "1.90 s", "No space left")
         await pilot.press("enter")
@@ -725,11 +739,11 @@ async def test_the_mouse_does_what_these_keys_do(tmp_path: Path) -> None:
     run = write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped"))
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed 30 steps")
         board, strip = screen_of(app).query_one(Dashboard), screen_of(app).query_one(TabStrip)
         for name in board.plan.tabs[::-1]:
             row = frame(app)[strip.region.y]
-            await pilot.click(offset=(row.index(f" {TITLES[name]} ") + 1, strip.region.y))
+            await pilot.click(offset=(row.index(f"{TITLES[name]} "), strip.region.y))
             await until(pilot, lambda name=name: board.plan.chosen == name)
             shown = screen_of(app).query_one(f"#{'speed' if name == 'charts' else name}")
             await until(pilot, lambda shown=shown: shown.display and board.focused_panel() is shown)
@@ -748,7 +762,7 @@ async def test_the_mouse_does_what_these_keys_do(tmp_path: Path) -> None:
 async def test_the_log_is_filtered_in_place_and_escape_ends_the_filter_before_it_leaves(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed 30 steps")
         board, log = screen_of(app).query_one(Dashboard), screen_of(app).query_one(LogView)
         panel = screen_of(app).query_one(LogPanel)
         # A log that is not in view takes no key.
@@ -797,7 +811,7 @@ async def test_what_is_selected_with_the_mouse_is_copied(tmp_path: Path) -> None
     run = write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped"))
     app = host(tmp_path, run.path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed 30 steps")
         log, board = screen_of(app).query_one(LogView), screen_of(app).query_one(Dashboard)
         board.arrange_for(zoomed="log")
         await until(pilot, lambda: log.size.height > 10 and log.text)
@@ -920,7 +934,7 @@ async def test_samples_by_step_and_prompt(tmp_path: Path) -> None:
 async def test_two_steps_are_compared(size: tuple[int, int], tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
     async with app.run_test(size=size) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed 30 steps")
         if size == (80, 24):
             await pilot.press("n")
         samples = screen_of(app).query_one(SamplesPanel)
@@ -960,14 +974,14 @@ async def test_in_the_real_console_a_run_keeps_up_while_another_screen_is_shown(
 def test_every_run_key_has_its_action() -> None:
     for row in keys.TABLE:
         if row.scope == "run":
-            assert callable(getattr(RunScreen, f"action_{row.action}")), row.id
+            assert callable(getattr(RunScreen, f"action_{parse(row.action)[1]}")), row.id
 
 
 async def test_settings_beside_the_run_are_in_the_facts(tmp_path: Path) -> None:
     run = write_run(tmp_path / "done", FakeRun(steps=200, ending="stopped"))
     app = host(tmp_path, run.path)
     async with app.run_test(size=(200, 60)) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed 30 steps")
         screen_of(app).query_one(Dashboard).arrange_for(zoomed="facts")
         await shows(pilot, "XLA_FLAGS", "--xla_gpu_enable_triton_gemm=false", "seq_len", "megalodon-jax")
         run.config_resolved.write_text(json.dumps([1]))
@@ -980,7 +994,7 @@ async def test_a_tick_draws_ages_only_once_they_are_old(tmp_path: Path) -> None:
     run = write_run(tmp_path / "live", FakeRun(steps=200, ending=None))
     app = host(tmp_path, run.path)
     async with app.run_test(size=(160, 48)) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed 30 steps")
         screen, drawn = screen_of(app), list[float]()
         follower = screen.follower
         assert follower is not None
@@ -1003,3 +1017,24 @@ def test_whether_a_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "getloadavg", unknown)
     assert do_all_cores_work()
+
+
+async def test_one_crosshair_is_on_all_charts_and_the_panel_now_shows_its_values(tmp_path: Path) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "smoothed 30 steps")
+        screen = screen_of(app)
+        loss, grad, tiles = (screen.query_one(f"#{name}") for name in ("loss", "grad", "tiles"))
+        await pilot.press("home")
+        rows = screen.follower.update.view.rows
+        assert loss.cross == grad.cross == rows["step"][0]
+        assert tiles.border_title == f"At step {rows['step'][0]:.0f}"
+        assert f"{rows['loss'][0]:.4f}" in text(app)
+        await pilot.press("shift+right")
+        assert loss.cross is not None
+        assert loss.cross > 10
+        await pilot.press("end")
+        assert tiles.border_title == "At step 600"
+        await pilot.press("escape")
+        assert loss.cross is grad.cross is None
+        assert tiles.border_title == "Now"

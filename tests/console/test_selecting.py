@@ -81,11 +81,11 @@ async def test_what_stands_beside_a_chart(tmp_path: Path) -> None:
     """A drag over several panels copies their texts and no names of widgets."""
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=60, ending="stopped")).path)
     async with app.run_test(size=(160, 48)) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed 30 steps")
         await pilot.pause(0.3)
         rows = frame(app)
-        top = next(number for number, row in enumerate(rows) if "smoothed 0.9" in row)
+        top = next(number for number, row in enumerate(rows) if "smoothed 30 steps" in row)
         copied = await drag(pilot, (6, top + 1), (6, len(rows) - 2))
-        assert "smoothed 0.9" in copied
+        assert "smoothed 30 steps" in copied
         assert "LineChart#" not in copied
         assert screen_of(app).query_one("#loss", LineChart).as_text().splitlines()[0] in copied

@@ -35,12 +35,12 @@ def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_saved_is_found_again(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "console.yaml"
-    chosen = Settings(path, "nord", {}, "block", 0.5, "tokens", True)
+    chosen = Settings(path, "nord", {}, "block", 100, "tokens", True)
     save_settings(chosen)
     assert load_settings(path) == (chosen, [])
     assert path.read_text() == (
         "# Settings of chomp-tui; see docs/console.md.\n\n"
-        "theme: nord\nmarker: block\nsmoothing: 0.5\nx_axis: tokens\nlog_y: true\n"
+        "theme: nord\nmarker: block\nsmoothing: 100\nx_axis: tokens\nlog_y: true\n"
     )
 
 
@@ -49,11 +49,11 @@ def test_only_what_changed_is_written_and_comments_stay(tmp_path: Path) -> None:
     mine = "# mine\r\n{}  # dark\r\nkeymap:   {{run.pause: 'k'}}  # near the others\r\nsmothing: 1\r\n"
     path.write_bytes(mine.format("theme: 'nord'").encode())
     settings, _ = load_settings(path)
-    settings.smoothing = 0.6
+    settings.smoothing = 60
     settings.theme = "gruvbox"
     save_settings(settings)
-    assert path.read_bytes() == mine.format("theme: 'gruvbox'").encode() + b"smoothing: 0.6\r\n"
-    assert load_settings(path)[0] == Settings(path, "gruvbox", {"run.pause": "k"}, smoothing=0.6)
+    assert path.read_bytes() == mine.format("theme: 'gruvbox'").encode() + b"smoothing: 60\r\n"
+    assert load_settings(path)[0] == Settings(path, "gruvbox", {"run.pause": "k"}, smoothing=60)
     before = path.stat()
     save_settings(settings)
     assert path.stat().st_mtime_ns == before.st_mtime_ns, "nothing had changed"
@@ -65,9 +65,9 @@ def test_a_file_without_settings_takes_the_first(tmp_path: Path, text: str) -> N
     path.write_text(text)
     settings, wrong = load_settings(path)
     assert wrong == []
-    settings.smoothing = 0.6
+    settings.smoothing = 60
     save_settings(settings)
-    assert load_settings(path)[0].smoothing == 0.6
+    assert load_settings(path)[0].smoothing == 60
 
 
 def test_two_consoles_do_not_undo_each_other(tmp_path: Path) -> None:
@@ -111,11 +111,12 @@ def test_a_console_writes_only_what_was_chosen_in_it(tmp_path: Path) -> None:
         ("path: /x", "there is no setting path"),
         ("theme: nrd", "there is no theme 'nrd'; did you mean nord?"),
         ("marker: dots", "marker is 'dots'; allowed are braille, block"),
-        ("smoothing: 1.0", "smoothing is 1.0; allowed is 0 to 0.99"),
-        ("smoothing: .nan", "smoothing is nan; allowed is 0 to 0.99"),
-        ("smoothing: true", "smoothing is True; allowed is 0 to 0.99"),
+        ("smoothing: 1.0", "smoothing is 1.0; allowed is a number of steps up to 1,000,000, 0 for none"),
+        ("smoothing: .nan", "smoothing is nan; allowed is a number of steps up to 1,000,000, 0 for none"),
+        ("smoothing: true", "smoothing is True; allowed is a number of steps up to 1,000,000, 0 for none"),
         ("x_axis: [step]", "x_axis is ['step']; allowed are step, tokens, time"),
         ("log_y: 1", "log_y is 1; allowed are true and false"),
+        ("bell: loud", "bell is 'loud'; allowed are true and false"),
         ("keymap: 3", "keymap: it must be a table of ids and keys"),
         ("keymap: {run.pauze: k}", "keymap: there is no run.pauze; did you mean run.pause?"),
     ],
@@ -145,6 +146,12 @@ def test_what_is_no_settings_file_is_said_and_never_overwritten(tmp_path: Path, 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "console.yaml").write_bytes(b"\xff\xfe\x00")
     assert load_settings(tmp_path / "console.yaml")[1] == [f"{tmp_path / 'console.yaml'} is not YAML"]
+
+
+@pytest.mark.parametrize(("weight", "steps"), [(0.9, 9), (0.98, 49), (0.5, 1)])
+def test_a_weight_of_an_earlier_version_becomes_steps(tmp_path: Path, weight: float, steps: int) -> None:
+    settings, wrong = wrong_in(tmp_path, f"smoothing: {weight}\n")
+    assert (settings.smoothing, wrong) == (steps, [])
 
 
 def test_an_empty_file_is_no_mistake(tmp_path: Path) -> None:

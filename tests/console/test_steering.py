@@ -67,6 +67,21 @@ def test_what_is_told_from_the_request_to_the_answer() -> None:
     assert (refused.text, refused.tone) == ("✗ save: no room", "bad")
 
 
+def test_a_save_that_evicts_a_checkpoint_says_so() -> None:
+    one = SentCommand("a1", "save", at=100.0)
+    early = (Checkpoint("committed", 1, t=90.0), Checkpoint("deleted", 0, t=91.0))
+    saved = (
+        answer("a1", "saving step 5", t=100.0),
+        Checkpoint("committed", 5, t=110.0),
+        Checkpoint("deleted", 1, t=111.0),
+    )
+    later = (Checkpoint("committed", 9, t=120.0), Checkpoint("deleted", 2, t=121.0))
+    for events in ((*early, *saved), (*early, *saved, *later)):
+        line = commands.status_of(one, view_of(*events), alive=True, now=112.0)
+        assert line.text == "✓ save: saving step 5; retention deleted step 1 (tagged checkpoints stay)"
+        assert line.until == 111.0 + commands.SHOWN_SECONDS
+
+
 @pytest.mark.parametrize("phase", ["data", "compile", "train", "eval", "sample", "save", "paused"])
 def test_a_slow_answer_is_explained_by_the_phase(phase: str) -> None:
     one, view = SentCommand("a1", "eval", at=100.0), view_of(Phase(phase, 0, t=90.0))  # type: ignore[arg-type]
@@ -355,7 +370,7 @@ async def test_a_real_engine_is_watched_steered_stopped_and_struck(tmp_path: Pat
     app = host(tmp_path, run)
     try:
         async with app.run_test(size=(120, 40)) as pilot:
-            await until_shown(pilot, app, "training", "smoothed 0.9", "tokens/s")
+            await until_shown(pilot, app, "training", "smoothed 30 steps", "tokens/s")
             assert app.state.live[run] == engine.process.pid
             await _steer(pilot, app, run)
             assert engine.finish() == 0

@@ -16,6 +16,7 @@ from chomp.record.events import (
     Acknowledged,
     Checkpoint,
     Compiled,
+    Evaluated,
     Phase,
     RunEnded,
     RunStarted,
@@ -104,6 +105,8 @@ def test_everything_asked_during_a_pause_is_done_and_changes_no_number(
     assert engine.wait_for(lambda event: isinstance(event, Checkpoint) and event.state == "committed") is not None
     assert console.ask("save").message == f"step {step} is already saved"
     assert console.ask("eval").message.startswith(f"evaluated at step {step}: loss ")
+    (saved,) = (one for one in list_checkpoints(run_dir / "checkpoints") if one.step == step)
+    assert saved.eval_loss == events_of(run_dir, Evaluated)[-1].loss, "the evaluation came after the save"
     assert console.ask("sample").message == f"wrote 1 sample at step {step}"
     assert console.ask("sample", prompt="class é \x1b[31m").ok
     sampled = events_of(run_dir, Sampled)[-1]

@@ -55,6 +55,7 @@ NOT_RUN = {
     ("docs/gpu.md", "installs 4 GB", "pip install 'chomp[gpu-aot]'"),
     ("docs/training.md", "needs a GPU", "chomp inspect configs/megalodon_100m_zyda2.yaml --compile"),
     ("docs/console.md", "needs a terminal", "chomp-tui"),
+    ("docs/report.md", "installs packages", "pip install 'chomp[report]'"),
     ("docs/queue.md", "leaves a runner behind", "chomp queue start"),
     ("docs/notify.md", "needs a live run", "chomp watch runs/night-1 runs/night-2"),
     ("docs/events.md", "never ends", "tail -F runs/demo/events.jsonl"),

@@ -97,7 +97,14 @@ def test_commands_that_compute_nothing_here_load_neither_jax_nor_textual(args: t
 def test_listing_runs_and_checkpoints_loads_no_jax(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "one"
     (run / "checkpoints").mkdir(parents=True)
-    for args in (("runs", "runs"), ("checkpoints", "runs/one"), ("checkpoints", "runs/one", "--verify", "--json")):
+    (run / "config_resolved.json").write_text("{}")
+    for args in (
+        ("report", "runs/one"),
+        ("watch", "runs/one"),
+        ("runs", "runs"),
+        ("checkpoints", "runs/one"),
+        ("checkpoints", "runs/one", "--verify", "--json"),
+    ):
         assert loaded(command(*args), FORBIDDEN_LIGHT, tmp_path / "report", folder=tmp_path) == set()
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from chomp.checkpoint.retention import Retention
 from chomp.errors import CheckpointError
-from chomp.record.manifest import list_checkpoints, read_info, seal, set_tags, verify
+from chomp.record.manifest import CheckpointInfo, list_checkpoints, read_info, seal, set_evaluation, set_tags, verify
 
 
 @pytest.fixture
@@ -29,6 +30,20 @@ def test_a_sealed_folder_describes_itself(checkpoint: Path) -> None:
     )
     assert list_checkpoints(checkpoint.parent) == [info]
     assert verify(checkpoint) == []
+
+
+def test_an_evaluation_after_the_save_counts_where_the_save_had_none(checkpoint: Path) -> None:
+    set_evaluation(checkpoint, 9.0, None)
+    assert read_info(checkpoint).eval_loss == 1.5
+    seal(checkpoint, {"step": 30, "eval_loss": None})
+    before = read_info(checkpoint)
+    assert (before.eval_loss, before.eval_bpb, verify(checkpoint)) == (9.0, None, [])
+    earlier = CheckpointInfo(20, checkpoint, 0, {"eval_loss": 10.0})
+    newer = CheckpointInfo(40, checkpoint, 0, {})
+    assert Retention(1, keep_best=1).surplus([earlier, before, newer]) == [earlier]
+    for damaged in (b"{", b"[]", b'{"eval_loss": "low"}'):
+        (checkpoint / "evaluation.json").write_bytes(damaged)
+        assert read_info(checkpoint).eval_loss is None
 
 
 def test_every_single_byte_counts(checkpoint: Path) -> None:

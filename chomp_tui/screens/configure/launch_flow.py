@@ -14,14 +14,16 @@ from chomp.errors import ChompError
 from chomp.record.fork import fork_run
 from chomp.record.rundir import RunDir, fresh_name, open_run, write_whole
 from chomp_tui.config.document import ConfigDocument
-from chomp_tui.config.documents import from_file
 from chomp_tui.config.draft import Draft
 from chomp_tui.config.fork_plan import ForkPlan
 from chomp_tui.config.preflight import Report
 from chomp_tui.engine.launch import LaunchRequest, reason
+from chomp_tui.live.file_watch import read_bytes
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.checkpoints.checkpoint_rows import change_lines
-from chomp_tui.screens.configure.file_dialogs import Editor, save_document
+from chomp_tui.screens.configure.file_dialogs import Editor
+from chomp_tui.screens.configure.on_disk import OVERWRITE, ask_changed, reload
+from chomp_tui.screens.configure.saving import save_document
 from chomp_tui.widgets.dialogs import Choice, Choose, Read
 
 _STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?\Z")
@@ -113,7 +115,10 @@ async def _how(screen: Launcher) -> str | None:
     path = document.path
     if path is None:
         return "copy"
-    if not document.is_modified and await in_thread(lambda: _is_as_read(path, document)):
+    on_disk = await in_thread(lambda: read_bytes(path))
+    if on_disk is not None and on_disk != document.disk:
+        return await _changed(screen, on_disk)
+    if not document.is_modified and on_disk is not None:
         return "file"
     choices = (
         Choice("save", "s", "Save and launch", f"write {path}, then start"),
@@ -124,11 +129,25 @@ async def _how(screen: Launcher) -> str | None:
     return answer if answer in ("save", "copy") else None
 
 
-def _is_as_read(path: Path, document: ConfigDocument) -> bool:
-    try:
-        return from_file(path).disk == document.disk
-    except ChompError:
-        return False
+async def _changed(screen: Launcher, on_disk: bytes) -> str | None:
+    """The file was changed on disk and the text on screen is older: train neither before the user has seen both."""
+    document = screen.document
+    if not document.is_modified:
+        if reload(screen, on_disk):
+            screen.chomp.notify(
+                f"not started: {document.name} changed on disk and was reloaded; check it and press F5 again",
+                severity="warning",
+            )
+        return None
+    answer = await ask_changed(
+        screen,
+        on_disk,
+        Choice("copy", "a", "Launch the text on screen", "the run keeps this text; the file stays"),
+        Choice(OVERWRITE.id, OVERWRITE.key, "Overwrite and launch", "write the text on screen to the file, then start"),
+    )
+    if answer == OVERWRITE.id:
+        return "file" if await save_document(screen, overwrite=True) else None
+    return answer if answer == "copy" else None
 
 
 async def _occupied(screen: Launcher, run_dir: Path) -> str | None:

@@ -94,12 +94,12 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         table = np.asarray(points, dtype=float).reshape(-1, 2)
         chart = next(iter(self.query(LineChart)), None)
         if chart is None:
-            chart = LineChart("learning rate", id="pf-schedule")
+            chart = LineChart("learning rate", shown="all", id="pf-schedule")
             self.query_one("#pf-right").mount(chart)
         steps, rates = table[:, 0], table[:, 1]
         lines = [Series("last", steps[steps > (origin or 0)], rates[steps > (origin or 0)], "smooth")]
         if origin:
-            lines.insert(0, Series(f"to step {origin:,}", steps[steps <= origin], rates[steps <= origin], "raw"))
+            lines.insert(0, Series(f"to step {origin:,}", steps[steps <= origin], rates[steps <= origin], "dim"))
         chart.show(lines, title=f"learning rate, peak {rates.max(initial=0):.3g}")
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.message import Message
+from textual.widgets import Static
 
 from chomp.record.formatting import duration, elapsed, size
 from chomp.record.run_view import CheckpointStatus
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
+from chomp_tui.live.upcoming import none_yet
 from chomp_tui.widgets.listing import Column, Listing, Row, cell
+from chomp_tui.widgets.update_if_changed import set_text
 
 COLUMNS = (
     Column("step", "step", 9, right=True),
@@ -24,7 +28,6 @@ WORDS = {
     "saving": ("saving …", "warn"),
     "committed": ("saved", "good"),
     "failed": ("failed", "bad"),
-    "deleted": ("deleted", "muted"),
     "origin": ("parent", "good"),
     "refused": ("damaged", "bad"),
 }
@@ -41,15 +44,24 @@ class RunCheckpoints(Vertical):
         self.border_title = "Checkpoints"
 
     def compose(self) -> ComposeResult:
+        yield Static(id="no-checkpoint", markup=False)
         yield Listing(COLUMNS)
 
     def draw(self, snapshot: RunSnapshot) -> None:
         """Show a snapshot."""
-        checkpoints = sorted(snapshot.checkpoints.values(), key=lambda one: -one.step)
+        # Those that retention has deleted are counted only: a cursor on one of them would lead nowhere.
+        kept = [one for one in snapshot.checkpoints.values() if one.state != "deleted"]
+        checkpoints = sorted(kept, key=lambda one: -one.step)
         # On another machine a run may go on; here a save ends with its engine.
         may_run = snapshot.status.is_live or snapshot.status.state == "running"
         self.query_one(Listing).show([_row(one, snapshot.now, may_run=may_run) for one in checkpoints])
-        subtitle = f"{len(snapshot.saved)} saved · Enter opens" if checkpoints else "none yet"
+        deleted = len(snapshot.checkpoints) - len(kept)
+        gone = f" · {deleted} deleted by retention" if deleted else ""
+        subtitle = f"{len(snapshot.saved)} saved{gone} · Enter opens" if snapshot.checkpoints else "none yet"
+        note = self.query_one("#no-checkpoint", Static)
+        note.display, self.query_one(Listing).display = not checkpoints, bool(checkpoints)
+        if not checkpoints:
+            set_text(note, Content.styled(none_yet(snapshot, "checkpoint", "c saves one now."), "$muted"))
         # Setting it repaints the panel.
         if subtitle != self.border_subtitle:
             self.border_subtitle = subtitle

@@ -10,7 +10,7 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.message import Message
 from textual.widget import Widget
 
-from chomp_tui.screens.run.dashboard_layout import PanelPlan, panels, plan
+from chomp_tui.screens.run.dashboard_layout import SMALL, PanelPlan, panels, plan
 
 
 class _Planned(Layout):
@@ -94,10 +94,10 @@ class Dashboard(Container):
     def turn_to(self, name: str, then: Callable[[], None] | None = None) -> None:
         """Show a panel, zoomed if one is zoomed; then focus it, or do what `then` does."""
         if self.zoomed is not None:
-            self.arrange_for(zoomed=name)
-        else:
+            self.arrange_for(zoomed=SMALL[0] if name == "charts" else name)
+        elif name in self.plan.tabs:
             self.arrange_for(chosen=name)
-        wanted = self.query_one(f"#{'speed' if name == 'charts' else name}")
+        wanted = self.query_one(f"#{SMALL[0] if name == 'charts' else name}")
         self.call_after_refresh(then or (lambda: self._focus_in(wanted)))
 
     def _focus_in(self, panel: Widget) -> None:

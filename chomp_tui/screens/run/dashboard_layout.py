@@ -25,6 +25,8 @@ TITLES = {
 TILES_ROWS = 16
 MEMORY_ROWS = 8
 TIME_ROWS = 11
+# A panel with fewer rows than it wants scrolls; with fewer than these it is left out.
+LEAST_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,9 @@ def _stack(area: Region, parts: tuple[tuple[str, int], ...]) -> tuple[dict[str, 
     y, bottom = area.y, area.bottom
     left_out = [name for name, _ in parts]
     for name, rows in parts:
-        if regions and y + rows > bottom:
+        if regions and y + min(rows, LEAST_ROWS) > bottom:
             break
+        rows = min(rows, bottom - y)
         regions[name] = Region(area.x, y, area.width, rows)
         left_out.remove(name)
         y += rows

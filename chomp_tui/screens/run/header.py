@@ -83,7 +83,11 @@ def _facts(snapshot: RunSnapshot) -> list[str]:
         age = duration(snapshot.age_seconds)
         # For an engine on another machine the console cannot know whether it has ended.
         has_ended = view.ended is not None or snapshot.status.tone == "bad"
-        facts.append(f"ended {age} ago" if has_ended and not snapshot.status.is_live else f"last record {age} ago")
+        facts.append(
+            f"ended {age} ago"
+            if has_ended and not snapshot.status.is_live
+            else f"last {'record' if len(view.rows) else 'event'} {age} ago"
+        )
     speed = snapshot.newest("tokens_per_sec")
     if snapshot.status.is_live and speed is not None:
         facts.append(f"{count(round(speed))} tokens/s")

@@ -54,7 +54,7 @@ def notice_of(snapshot: RunSnapshot) -> Notice | None:
     if status.is_live or status.tone == "live":
         return _under_way(snapshot)
     if status.tone == "bad":
-        return Notice(_failure(snapshot), status.reason, log, "the whole log is in the panel Log", True)
+        return Notice(_failure(snapshot), status.reason, log, "the whole log is in the panel Log: Alt+4", True)
     if view.ended is not None:
         return Notice(f"The run is {status.word}, without a training step", status.reason, log, "r resumes it")
     return Notice("Nothing has happened yet", problem or status.reason, log, "1 shows the runs")

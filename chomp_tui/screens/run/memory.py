@@ -18,13 +18,16 @@ class MemoryPanel(TextPanel):
     def text(self, snapshot: RunSnapshot, width: int) -> Content:
         limit = snapshot.newest("device_memory_limit_gb")
         in_use, peak = snapshot.newest("device_memory_gb"), snapshot.newest("peak_memory_gb")
-        device = [_line("in use", in_use, limit, width), _line("peak", peak, limit, width)]
+        device = [
+            _line("in use", in_use, limit, width),
+            _line("peak", peak, limit, width),
+            Content.assemble(("limit   ", "$muted"), (_memory(limit), "bold")),
+        ]
         if in_use is None and peak is None and snapshot.view.rows:
-            # In place of another dash, so that the lines below stay visible.
-            device[1] = Content.styled(f"not reported {_where(snapshot)}", "$muted")
+            # In place of dashes, so that the lines below stay visible.
+            device[1:] = [Content.styled(_why_none(snapshot), "$muted")]
         lines = [
             *device,
-            Content.assemble(("limit   ", "$muted"), (_memory(limit), "bold")),
             Content.assemble(("host    ", "$muted"), (_memory(snapshot.newest("host_memory_gb")), "bold")),
             Content.assemble(
                 ("step    ", "$muted"),
@@ -51,9 +54,10 @@ def _memory(gib: float | None) -> str:
     return MISSING if gib is None else size(gib * 2**30)
 
 
-def _where(snapshot: RunSnapshot) -> str:
+def _why_none(snapshot: RunSnapshot) -> str:
     started = snapshot.view.started
-    return "on CPU" if started is not None and started.device.get("platform") == "cpu" else "by this device"
+    is_cpu = started is not None and started.device.get("platform") == "cpu"
+    return "not reported on CPU" if is_cpu else "not reported by this device"
 
 
 def _program(snapshot: RunSnapshot) -> str:

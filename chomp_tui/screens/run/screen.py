@@ -10,33 +10,38 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.timer import Timer
 
-from chomp.record.status import status
+from chomp.record.status import Status, status
 from chomp_tui import keys
 from chomp_tui.live.alerts import alerts
 from chomp_tui.live.eta import eta_seconds
+from chomp_tui.live.feed import RunUpdate
 from chomp_tui.live.launched import status_with
+from chomp_tui.live.news import RunNews
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.platform.background import start_thread
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.run import charts
 from chomp_tui.screens.run.alert_bar import AlertBar, AlertList
 from chomp_tui.screens.run.chart_set import ChartSet
-from chomp_tui.screens.run.charts import SMOOTHINGS, X_AXES, SmoothedLoss
+from chomp_tui.screens.run.charts import SMOOTHINGS, SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import Dashboard
 from chomp_tui.screens.run.dashboard_layout import TITLES
 from chomp_tui.screens.run.facts import FactsPanel
 from chomp_tui.screens.run.following import RunFollower
+from chomp_tui.screens.run.gpu_strip import GpuStrip
 from chomp_tui.screens.run.header import RunHeader
 from chomp_tui.screens.run.log_view import LogPanel, LogView
 from chomp_tui.screens.run.loss_placeholder import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.memory import MemoryPanel
 from chomp_tui.screens.run.panel import TextPanel
-from chomp_tui.screens.run.steering import Steering
+from chomp_tui.screens.run.reporting import ask_report
+from chomp_tui.screens.run.startup import is_starting
+from chomp_tui.screens.run.steering import Steering, SteeringKeys
 from chomp_tui.screens.run.tab_strip import TabStrip
 from chomp_tui.screens.run.tiles import Tiles, TileStrip
 from chomp_tui.screens.run.time_budget import BudgetPanel
-from chomp_tui.settings import SettingsSaver
+from chomp_tui.settings import X_AXES, SettingsSaver
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.samples import SamplesPanel
 
@@ -45,7 +50,7 @@ TICK_SECONDS, SLACK_SECONDS = 1.0, 0.4
 SETTINGS_DELAY_SECONDS = 0.5
 
 
-class RunScreen(ConsoleScreen):
+class RunScreen(SteeringKeys, ConsoleScreen):
     """Watch and steer one run."""
 
     MODE = "run"
@@ -63,7 +68,9 @@ class RunScreen(ConsoleScreen):
         self._steering = Steering(self)
         self.charts = ChartSet(self)
         self._smoothed = SmoothedLoss()
+        self._news = RunNews()
         self._drawn_at = 0.0
+        self._is_starting = False
         self._saving: Timer | None = None
 
     # The run -----------------------------------------------------------------------------
@@ -72,7 +79,7 @@ class RunScreen(ConsoleScreen):
         """Follow the run at `path` from now on; nothing of the previous run stays."""
         self._path = path
         self._steering.forget()
-        self._smoothed = SmoothedLoss()
+        self._smoothed, self._news = SmoothedLoss(), RunNews()
         self.charts.stale = True
         if self.follower is not None:
             self._follow(self.follower, path)
@@ -89,6 +96,7 @@ class RunScreen(ConsoleScreen):
             update = message.update
             self.query_one(LogView).add(update.log_lines, restarted=update.log_restarted)
             self.charts.stale = True
+            self._tell_news()
             self.redraw()
 
     def on_run_follower_facts_read(self, message: RunFollower.FactsRead) -> None:
@@ -99,12 +107,13 @@ class RunScreen(ConsoleScreen):
 
     def compose_body(self) -> ComposeResult:
         yield RunHeader(id="run-header")
+        yield GpuStrip(id="run-gpus")
         yield AlertBar(id="run-alerts")
         yield Dashboard(
             NoticePanel(id="notice"),
             TileStrip(id="strip"),
             TabStrip(id="tabs"),
-            *(LineChart(chart.title, unit=chart.unit, id=chart.name) for chart in charts.CHARTS),
+            *(LineChart(chart.title, unit=chart.unit, shown=chart.shown, id=chart.name) for chart in charts.CHARTS),
             SamplesPanel(id="samples"),
             LogPanel(id="log"),
             RunCheckpoints(id="checkpoints"),
@@ -139,13 +148,17 @@ class RunScreen(ConsoleScreen):
         self.charts.stale = True
         self.call_after_refresh(self.redraw)
 
+    def on_screen_suspend(self) -> None:
+        self.query_one(GpuStrip).rest()
+
     def _tick(self) -> None:
         follower = self.follower
         if follower is None:
             return
         follower.check_launched()
-        # Where an update is about to come, it brings the new ages along.
-        if time.monotonic() - self._drawn_at > follower.rest_seconds + SLACK_SECONDS:
+        self._tell_news()
+        # Where an update is about to come, it brings the new ages along; the times of a start count every second.
+        if self._is_starting or time.monotonic() - self._drawn_at > follower.rest_seconds + SLACK_SECONDS:
             self.redraw()
 
     # Drawing -----------------------------------------------------------------------------
@@ -157,7 +170,7 @@ class RunScreen(ConsoleScreen):
             return None
         now, settings = time.time(), self.chomp.state.settings
         log_end = self.query_one(LogView).last_lines(LOG_LINES * 2)
-        made = status_with(status(update.view, update.liveness, now), update.view, follower.launched, log_end)
+        made = self._status(follower, update, now)
         return RunSnapshot(
             update=update,
             now=now,
@@ -168,9 +181,22 @@ class RunScreen(ConsoleScreen):
             smoothed=self._smoothed.of(update.view.rows, settings.smoothing),
             smoothing=settings.smoothing,
             x_axis=settings.x_axis,
+            cross=self.charts.cross,
             log_end=log_end,
             launched_at=follower.launched_at,
         )
+
+    def _status(self, follower: RunFollower, update: RunUpdate, now: float) -> Status:
+        log_end = self.query_one(LogView).last_lines(LOG_LINES * 2)
+        return status_with(status(update.view, update.liveness, now), update.view, follower.launched, log_end)
+
+    def _tell_news(self) -> None:
+        """Call the user if the run has ended, crashed or turned non-finite, whichever screen is shown."""
+        follower = self.follower
+        if follower is not None and (update := follower.update) is not None:
+            news = self._news.of(update, self._status(follower, update, time.time()))
+            if news is not None:
+                self.chomp.call_attention(news)
 
     def redraw(self) -> None:
         """Draw what has changed, if the screen is shown."""
@@ -180,6 +206,7 @@ class RunScreen(ConsoleScreen):
         if snapshot is None:
             return
         self._drawn_at = time.monotonic()
+        self._is_starting = is_starting(snapshot)
         with self.app.batch_update():
             self._draw(snapshot)
 
@@ -192,6 +219,7 @@ class RunScreen(ConsoleScreen):
         elif self.focused is None:
             self.set_focus(self.query_one("#loss", LineChart))
         self.query_one(RunHeader).draw(snapshot)
+        self.query_one(GpuStrip).draw(snapshot)
         self.query_one(AlertBar).draw(snapshot, self._steering.line(snapshot))
         self._draw_tabs(snapshot)
         self._steering.offer_for(snapshot)
@@ -257,6 +285,22 @@ class RunScreen(ConsoleScreen):
         """Mark the selected sample."""
         self.query_one(SamplesPanel).mark()
 
+    def action_compare_samples(self) -> None:
+        """The selected sample beside an earlier one, with no other panel; or as before."""
+        samples, snapshot = self.query_one(SamplesPanel), self.snapshot()
+        if snapshot is not None:
+            # A panel that is not shown is not drawn, and knows no samples yet.
+            samples.draw(snapshot)
+        samples.compare()
+        # Two texts need the room of all panels.
+        board = self.query_one(Dashboard)
+        board.arrange_for(zoomed="samples" if samples.marked is not None else None)
+        board.turn_to("samples")
+
+    def action_panel(self, name: str) -> None:
+        """One of the panels, by its digit."""
+        self.query_one(Dashboard).turn_to(name)
+
     def action_other_prompt(self) -> None:
         """The samples of the next prompt."""
         self.query_one(SamplesPanel).other_prompt()
@@ -281,30 +325,9 @@ class RunScreen(ConsoleScreen):
         else:
             self.chomp.show_checkpoints(self._path)
 
-    # Steering ----------------------------------------------------------------------------
-
-    def offers(self, action: str) -> bool:
-        return self._steering.offers(action)
-
-    def action_pause(self) -> None:
-        """Pause, or resume."""
-        self._steering.pause()
-
-    def action_save_now(self) -> None:
-        """Save a checkpoint."""
-        self._steering.save_now()
-
-    def action_evaluate_now(self) -> None:
-        """Evaluate."""
-        self._steering.evaluate_now()
-
-    def action_sample_now(self) -> None:
-        """Ask for a prompt, then for a sample."""
-        self._steering.sample_now()
-
-    def action_stop(self) -> None:
-        """Ask how to end the run, then end it."""
-        self._steering.stop()
+    def action_report(self) -> None:
+        """Ask where to write a report, then write it."""
+        ask_report(self, self.snapshot())
 
     def sent(self, *, is_written: bool) -> None:
         """A command was written, or could not be."""
@@ -344,18 +367,30 @@ class RunScreen(ConsoleScreen):
 
     def action_zoom_in(self) -> None:
         """Show a shorter range in all charts."""
-        for chart in self.charts.all:
-            chart.zoom_in()
+        self.charts.move(LineChart.zoom_in)
 
     def action_zoom_out(self) -> None:
         """Show a longer range in all charts."""
-        for chart in self.charts.all:
-            chart.zoom_out()
+        self.charts.move(LineChart.zoom_out)
 
     def action_zoom_reset(self) -> None:
         """Show the whole run in all charts."""
-        for chart in self.charts.all:
-            chart.zoom_reset()
+        self.charts.move(LineChart.zoom_reset)
+
+    def action_pan(self, direction: int) -> None:
+        """Show earlier or later steps in all charts."""
+        self.charts.move(lambda chart: chart.pan(direction))
+
+    def action_all_values(self) -> None:
+        """Show all values in all charts, or clip extreme ones."""
+        self.charts.show_all_values()
+
+    def on_line_chart_window_moved(self, message: LineChart.WindowMoved) -> None:
+        self.charts.follow_window(message.chart)
+
+    def on_line_chart_cross_moved(self, message: LineChart.CrossMoved) -> None:
+        self.charts.follow_cross(message.chart)
+        self.redraw()
 
     def _settings_changed(self) -> None:
         self.charts.stale = True

@@ -10,6 +10,7 @@ from textual.content import Content
 
 from chomp.record.formatting import duration, one_line
 from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.widgets.listing import fit_text
 
 State = Literal["done", "now", "next", "failed"]
 SIGNS: dict[State, tuple[str, str]] = {
@@ -22,6 +23,8 @@ STEPS = (
     ("compile", "compile training step", "compile"),
     ("train", "first record", "first record"),
 )
+
+LEAST_NOTE = 8
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def checklist(phases: tuple[StartupPhase, ...], width: int) -> Content:
             (f"{taken:>8}", "bold" if one.state == "now" else "$muted"),
         )  # fmt: skip
         room = width - head.cell_length - 2
-        lines.append(head + Content.styled(f"  {one.note[:room]}", "$muted") if one.note and room > 8 else head)
+        note = f"  {fit_text(one.note, room)}" if one.note and room > LEAST_NOTE else ""
+        lines.append(head + Content.styled(note, "$muted"))
     return Content("\n").join(lines)
 
 
@@ -96,13 +100,16 @@ def in_one_line(phases: tuple[StartupPhase, ...], width: int) -> Content:
 
 def _begins(snapshot: RunSnapshot) -> dict[str, float]:
     """Unix times at which the phases of the newest attempt began."""
-    view, launched = snapshot.view, snapshot.launched_at
-    opened = view.opened if launched is None or not view.opened or view.opened[0].t >= launched else ()
-    begins = {"engine": launched} if launched is not None else {}
+    # Until its first event, the phases are those of the attempt before it.
+    opened = () if snapshot.status.word == "starting" else snapshot.view.opened
+    begins: dict[str, float] = {}
     for phase in opened:
         if phase.t > 0:
             begins.setdefault(phase.name, phase.t)
-    if "engine" not in begins and "data" in begins:
+    launched = snapshot.launched_at
+    if launched is not None and launched <= begins.get("data", launched):
+        begins["engine"] = launched
+    elif begins:
         # The start of a process that has ended is not recorded.
         begins["engine"] = 0.0
     return begins
@@ -124,8 +131,5 @@ def _note(snapshot: RunSnapshot, name: str, state: State) -> str:
     if name == "compile":
         if view.compiled is not None:
             return view.compiled.source
-        return "a large model takes minutes the first time" if state == "now" else ""
-    if name == "train" and state in ("now", "next"):
-        every = snapshot.facts.settings.get("train", {}).get("log_every")
-        return f"written every {every} steps" if every not in (None, "1") else ""
+        return "minutes for a large model" if state == "now" else ""
     return ""

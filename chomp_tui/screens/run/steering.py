@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from textual.app import App
@@ -42,32 +42,50 @@ class SteeredScreen(Protocol):
         """A command was written, or could not be."""
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What the footer offers of a run: commands to its engine, a resume from a checkpoint, the end of a pause."""
+
+    steering: bool = False
+    resuming: bool = False
+    unpausing: bool = False
+
+
 class Steering:
     """Sends commands to the engine of the run on screen; only events report their results."""
 
     def __init__(self, screen: SteeredScreen) -> None:
         self._screen = screen
         self._sent: list[SentCommand] = []
-        self._is_live = False
-        self._is_steerable = False
+        self._offer = Offer()
 
     def offers(self, action: str) -> bool:
-        """Steering while there is an engine to steer, resuming while there is none."""
+        """Steering while there is an engine to steer, resuming while there is none but a checkpoint."""
         if action in STEERING_ACTIONS:
-            return self._is_steerable
-        return action != "resume" or not self._is_live
+            return self._offer.steering
+        return action != "resume" or self._offer.resuming
+
+    def label_of(self, action: str, label: str) -> str:
+        """What a key does now: of a paused run, `p` resumes."""
+        return "Resume" if action == "pause" and self._offer.unpausing else label
 
     def offer_for(self, snapshot: RunSnapshot) -> None:
         """Offer the actions that are possible with the run now."""
-        live = snapshot.status.tone == "live" or snapshot.status.is_live
-        steerable = snapshot.status.is_live and not self._screen.chomp.state.read_only
-        if (live, steerable) != (self._is_live, self._is_steerable):
-            self._is_live, self._is_steerable = live, steerable
+        may_change, status = not self._screen.chomp.state.read_only, snapshot.status
+        is_over = not status.is_live and status.tone != "live" and status.word != "elsewhere"
+        offer = Offer(
+            steering=status.is_live and may_change,
+            resuming=is_over and may_change and bool(snapshot.saved),
+            unpausing=commands.pause_or_resume(snapshot.view, self._sent) == "resume",
+        )
+        if offer != self._offer:
+            self._offer = offer
             self._screen.refresh_bindings()
 
     def forget(self) -> None:
-        """Drop the commands to the previous run: another run will be shown."""
-        self._sent = []
+        """Drop what is known of the previous run: another run will be shown."""
+        self._sent, self._offer = [], Offer()
+        self._screen.refresh_bindings()
 
     def line(self, snapshot: RunSnapshot) -> CommandStatus | None:
         """The status of the newest command."""
@@ -154,6 +172,40 @@ class Steering:
         if problem is not None:
             self._sent = [replace(one, problem=problem) if one.id == command.id else one for one in self._sent]
         self._screen.sent(is_written=problem is None)
+
+
+class SteeringKeys:
+    """The actions of the run screen that steer, which it inherits."""
+
+    _steering: Steering
+
+    def offers(self, action: str) -> bool:
+        """Whether the footer shows an action now."""
+        return self._steering.offers(action)
+
+    def label_of(self, action: str, label: str) -> str:
+        """What the footer calls an action now."""
+        return self._steering.label_of(action, label)
+
+    def action_pause(self) -> None:
+        """Pause, or resume."""
+        self._steering.pause()
+
+    def action_save_now(self) -> None:
+        """Save a checkpoint."""
+        self._steering.save_now()
+
+    def action_evaluate_now(self) -> None:
+        """Evaluate."""
+        self._steering.evaluate_now()
+
+    def action_sample_now(self) -> None:
+        """Ask for a prompt, then for a sample."""
+        self._steering.sample_now()
+
+    def action_stop(self) -> None:
+        """Ask how to end the run, then end it."""
+        self._steering.stop()
 
 
 def _loss_of(snapshot: RunSnapshot) -> str:

@@ -9,9 +9,13 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
 
+from chomp_tui.keys import PANELS
 from chomp_tui.widgets.update_if_changed import set_text
 
-HINT = "n next panel "
+HINT = "n next panel, Alt+digit goes to one "
+SHORT_HINT = "n next panel "
+# The digits of panels that a key reaches, small.
+DIGITS = dict(zip(PANELS, "¹²³⁴⁵⁶⁷⁸⁹", strict=True))
 
 
 class TabStrip(Static):
@@ -38,13 +42,14 @@ class TabStrip(Static):
         parts: list[Content] = []
         self._ends, end = [], 0
         for name in names:
-            text = f" {titles[name]} "
+            text = f"{DIGITS.get(name, ' ')}{titles[name]} "
             parts.append(Content.styled(text, "bold reverse" if name == chosen else "$muted"))
             end += len(text)
             self._ends.append((end, name))
         room = self.size.width - end
-        if room > len(HINT):
-            parts.append(Content.styled(HINT.rjust(room), "$muted"))
+        hint = HINT if room > len(HINT) else SHORT_HINT
+        if room > len(hint):
+            parts.append(Content.styled(hint.rjust(room), "$muted"))
         set_text(self, Content("").join(parts))
 
     def on_click(self, event: Click) -> None:

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.columns import Columns
-from chomp.record.formatting import count, elapsed
+from chomp.record.formatting import count, decimal, elapsed
 from chomp_tui.live.snapshot import MISSING, RunSnapshot, said
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.widgets.update_if_changed import set_text
@@ -31,38 +31,36 @@ class Readout:
 
 def readouts(snapshot: RunSnapshot) -> list[Readout]:
     """All numbers, the most important first."""
-    view, newest = snapshot.view, snapshot.newest
-    eval_loss, bpb = view.evals.last("loss"), view.evals.last("bpb")
+    view, newest = snapshot.view, snapshot.shown
+    eval_loss, bpb = snapshot.shown_eval("loss"), snapshot.shown_eval("bpb")
+    tokens_seen = newest("tokens_seen") or view.tokens_seen
     best_step, best = best_eval(view.evals)
     lr_muon = newest("lr_muon")
-    smoothed = [Readout("smoothed loss", said(smoothed_now(snapshot), loss_digits))] if snapshot.smoothing else []
+    smoothed = [_smoothed(snapshot)] if snapshot.smoothing else []
     return [
-        Readout("loss", said(newest("loss"), loss_digits), "", "loss", "bold $chart-smooth"),
+        Readout("loss", said(newest("loss"), decimal), "", "loss", f"bold $chart-{'raw' if smoothed else 'smooth'}"),
         *smoothed,
-        Readout("eval loss", said(eval_loss, loss_digits), _eval_note(snapshot), "eval", "bold $chart-eval"),
-        Readout("bits per byte", said(bpb, "{:.4f}".format), "", "bits/byte", "bold $chart-eval"),
-        Readout("best eval", said(best, loss_digits), f"at step {best_step:,}" if best_step else ""),
+        Readout("eval loss", said(eval_loss, decimal), _eval_note(snapshot), "eval", "bold $chart-eval"),
+        Readout("bits per byte", said(bpb, decimal), "", "bits/byte", "bold $chart-eval"),
+        Readout("best eval", said(best, decimal), f"at step {best_step:,}" if best_step else ""),
         Readout("tokens/s", said(newest("tokens_per_sec"), lambda value: count(round(value))), "", "tokens/s"),
         Readout("grad norm", said(newest("grad_norm"), "{:.3g}".format), "", "grad"),
         Readout("learning rate", said(newest("lr"), "{:.2e}".format), f"muon {lr_muon:.2e}" if lr_muon else "", "lr"),
         Readout("step time", said(newest("step_time_s"), elapsed), ""),
         Readout("MFU", said(newest("mfu"), "{:.1%}".format), "", "MFU"),
         Readout("packing efficiency", said(newest("packing_utilization"), "{:.1%}".format)),
-        Readout("tokens seen", count(view.tokens_seen) if view.tokens_seen else MISSING, "", "tokens"),
+        Readout("tokens seen", count(tokens_seen) if tokens_seen else MISSING, "", "tokens"),
         Readout("parameters", count(view.started.parameters) if view.started else MISSING, ""),
         Readout("compile", said(view.compiled.seconds if view.compiled else None, elapsed), _cached(snapshot)),
     ]
 
 
-def loss_digits(value: float) -> str:
-    """A loss in nine cells at most."""
-    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
-
-
-def smoothed_now(snapshot: RunSnapshot) -> float | None:
-    """The newest smoothed loss; None without rows."""
-    values = snapshot.smoothed
-    return float(values[-1]) if len(values) else None
+def _smoothed(snapshot: RunSnapshot) -> Readout:
+    values, row = snapshot.smoothed, -1 if snapshot.pointed is None else snapshot.pointed
+    value = float(values[row]) if len(values) else None
+    return Readout(
+        "smoothed loss", said(value, decimal), f"{snapshot.smoothing} steps", "smoothed", "bold $chart-smooth"
+    )
 
 
 def best_eval(evals: Columns) -> tuple[int, float | None]:
@@ -74,8 +72,13 @@ def best_eval(evals: Columns) -> tuple[int, float | None]:
     return int(evals["step"][index]), float(losses[index])
 
 
+def _place(snapshot: RunSnapshot) -> str:
+    """`At step 1,230` while there is a crosshair, else nothing."""
+    return "" if snapshot.pointed is None else f"At step {snapshot.view.rows['step'][snapshot.pointed]:,.0f}"
+
+
 def _eval_note(snapshot: RunSnapshot) -> str:
-    step = snapshot.view.evals.last("step")
+    step = snapshot.shown_eval("step")
     return f"at step {int(step):,}" if step is not None else ""
 
 
@@ -85,7 +88,13 @@ def _cached(snapshot: RunSnapshot) -> str:
 
 
 class Tiles(TextPanel):
-    """The column."""
+    """The column: the newest numbers, or those at the crosshair of the charts."""
+
+    def draw(self, snapshot: RunSnapshot) -> None:
+        title = _place(snapshot) or "Now"
+        if self.border_title != title:
+            self.border_title = title
+        super().draw(snapshot)
 
     def text(self, snapshot: RunSnapshot, width: int) -> Content:
         lines = []
@@ -105,7 +114,7 @@ class TileStrip(Static):
 
     def draw(self, snapshot: RunSnapshot) -> None:
         """Show as many numbers as fit."""
-        line = Content("")
+        line = Content.styled(_place(snapshot).lower(), "bold $accent")
         for one in readouts(snapshot):
             if not one.short:
                 continue
@@ -113,4 +122,5 @@ class TileStrip(Static):
             gap = 2 if line.plain else 0
             if line.cell_length + gap + part.cell_length <= self.size.width - 2:
                 line = line + " " * gap + part
-        set_text(self, line)
+        has_numbers = len(snapshot.view.rows) or len(snapshot.view.evals)
+        set_text(self, line if has_numbers else Content.styled("no numbers yet", "$muted"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from chomp.record.formatting import duration
+from chomp.record.formatting import duration, plural
 from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.live.upcoming import CADENCES, upcoming
 from chomp_tui.screens.run.panel import TextPanel, bar
 
 NAMES = {
@@ -50,4 +51,23 @@ class BudgetPanel(TextPanel):
                     (f"{duration(seconds):>8}", "$muted"),
                 )
             )
-        return Content("\n").join(lines)
+        return Content("\n").join([*lines, *_next_lines(snapshot, total)])
+
+
+def _next_lines(snapshot: RunSnapshot, total: float) -> list[Content]:
+    """The sum of all, and what the run does next."""
+    attempts = snapshot.view.attempts
+    lines = [
+        Content(""),
+        Content.assemble(
+            (f"{'total':<11}", "$muted"),
+            (duration(total), "bold"),
+            (f" in {plural(attempts, 'attempt')}" if attempts > 1 else "", "$muted"),
+        ),
+    ]
+    for job in CADENCES:
+        if (one := upcoming(snapshot, job)) is not None:
+            left = f"  in {duration(one.seconds)}" if one.seconds is not None else ""
+            step = (f"step {one.step:,}", "bold")
+            lines.append(Content.assemble((f"next {job:<12}", "$muted"), step, (left, "$muted")))
+    return lines

@@ -1,0 +1,1 @@
+"""Reports of runs to share: a page, charts as files, tables as CSV; no JAX."""

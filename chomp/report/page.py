@@ -1,0 +1,90 @@
+"""A report as one HTML page without scripts: nothing is fetched, and every text of a run is inert."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from importlib import resources
+
+import chomp
+from chomp.record.comparison import Comparison, compare, setting_text
+from chomp.record.formatting import one_line
+from chomp.record.run_record import RunRecord
+from chomp.report.charts import charts_of
+from chomp.report.html import Cell, escaped, table
+from chomp.report.sections import (
+    PRIVATE,
+    checkpoints,
+    environment,
+    heading,
+    own_settings,
+    samples,
+    time_budget,
+    warnings,
+)
+from chomp.report.svg import chart_html
+
+# The first bytes of every report, by which a later one recognises what it may replace.
+MARK = "<!doctype html>\n<!-- chomp report -->\n"
+# No script, no font, no picture and no connection, whatever the page contains.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def report_page(runs: Sequence[RunRecord], *, axis: str = "step", now: float | None = None) -> str:
+    """The page about one run, or about several side by side.
+
+    Args:
+        axis: what the charts are drawn over: step, tokens, time or flops.
+        now: Unix time of the report, this instant by default.
+    """
+    found = compare(runs)
+    charts = "".join(chart_html(chart) for chart in charts_of(runs, axis, found.paired))
+    title = ", ".join(run.summary.notes.name or run.name for run in runs)
+    parts = [_comparison(found) if len(runs) > 1 else heading(runs[0])]
+    parts.append(
+        f'<h2>Curves</h2><div class="charts">{charts}</div>' if charts else "<p>There are no metrics rows.</p>"
+    )
+    parts += [_differences(found), *_details(runs)]
+    written = time.strftime("%Y-%m-%d %H:%M", time.localtime(now))
+    style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
+    return (
+        f'{MARK}<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escaped(title)}</title>'
+        f'<style>{style}</style></head><body class="{"one" if len(runs) == 1 else "many"}">'
+        f"<h1>{escaped(title)}</h1>{''.join(parts)}"
+        f"<footer>Written by chomp {chomp.__version__} on {written}.</footer></body></html>\n"
+    )
+
+
+def _comparison(found: Comparison) -> str:
+    """Results side by side, and the verdict on two runs that read the same batches."""
+    names = [run.name for run in found.runs]
+    rows: list[list[Cell]] = [
+        [one.name, *((text, "best" if place == one.best else "") for place, text in enumerate(one.texts))]
+        for one in found.results
+    ]
+    verdict = ""
+    if found.batches is not None:
+        said = [found.batches.why, *([found.paired.verdict] if found.paired else [])]
+        verdict = f'<div class="verdict">{"".join(f"<p>{escaped(one)}</p>" for one in said)}</div>'
+    return f"{verdict}<h2>Results</h2>{table(['', *names], rows)}"
+
+
+def _differences(found: Comparison) -> str:
+    if len(found.runs) == 1:
+        return ""
+    rows = [[one.path, *map(setting_text, one.values)] for one in found.differences if not one.path.startswith(PRIVATE)]
+    if not rows:
+        return "<h2>Settings that differ</h2><p>None.</p>"
+    return f"<h2>Settings that differ</h2>{table(['', *(run.name for run in found.runs)], rows)}"
+
+
+def _details(runs: Sequence[RunRecord]) -> Iterable[str]:
+    """The rest, run by run; of several each below its name, closed."""
+    for run in runs:
+        parts = (samples(run), time_budget(run), checkpoints(run), warnings(run), own_settings(run), environment(run))
+        if len(runs) == 1:
+            yield "".join(parts)
+        else:
+            yield f"<details><summary>{escaped(one_line(run.name))}</summary>{heading(run)}{''.join(parts)}</details>"

@@ -1,0 +1,172 @@
+"""A report: everything of a run is on the page, nothing of it is more than text, and only reports are replaced."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chomp.errors import ConfigError
+from chomp.record.events import Evaluated, NonFinite
+from chomp.record.run_record import RunRecord, load_record
+from chomp.report.figures import FORMATS
+from chomp.report.page import POLICY, report_page
+from chomp.report.tables import metrics_csv
+from chomp.report.write import write_charts_of, write_report
+from tests import in_process
+from tests.fakeruns import (
+    FakeRun,
+    append,
+    ended,
+    make_checkpoint,
+    make_run,
+    phase,
+    row,
+    started,
+    write,
+    write_run,
+)
+from tests.report.pages import EVIL, Page, hostile_run
+
+FAKE = FakeRun(steps=2_000, ending="completed", nonfinite_at=(120,))
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> RunRecord:
+    run = write_run(tmp_path / "demo", FAKE)
+    append(run, NonFinite(1_200, None, None, 1, "skip"))
+    run.notes.write_text("name: baseline\nnote: a first try\ntags: [night, llama]\n")
+    return load_record(run.path)
+
+
+def test_a_page_says_everything_of_a_run(record: RunRecord) -> None:
+    text = report_page([record])
+    page = Page(text)
+    page.check()
+    assert ("content", POLICY) in page.attributes
+    for said in (
+        "baseline", "a first try", "night", "completed", "best eval loss", "Loss (nats per token)", "Learning rate",
+        "Gradient norm", "Tokens per second", "Samples", "def read_lines(path):", "Time", "waiting for data",
+        "optim.lr", "NVIDIA GeForce RTX 5090", "read failed twice, then went on", "the newest: 1,200",
+    ):  # fmt: skip
+        assert said in page.text, said
+    assert page.tags.count("figure") == 4
+    assert len(text) < 300_000
+
+
+def test_hostile_text_is_only_text(tmp_path: Path) -> None:
+    runs = [load_record(hostile_run(tmp_path))]
+    other = load_record(write_run(tmp_path / "other", FakeRun(steps=600, seed=3)).path)
+    for records in (runs, [*runs, other]):
+        page = Page(report_page(records))
+        page.check()
+        assert "<script>owned=1</script>" in page.text
+        assert EVIL[:60] in page.text
+
+
+def test_many_rows_make_a_small_page(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "long", FakeRun(steps=200_000, total=200_000, log_every=10, ending="completed"))
+    page = report_page([load_record(run.path)])
+    assert len(page) < 600_000
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [phase("data")],
+        [phase("data"), started(), ended("crashed", 0, "out of memory")],
+        [started(), row(1), row(2, loss=None, grad_norm=None)],
+        [started(), *(row(step, loss=None, lr=float("nan")) for step in range(1, 40))],
+        [started(), row(5), Evaluated(5, 3.0, 20.0, None, 10, 1.0, t=1_700_000_000.0)],
+    ],
+    ids=["begun", "crashed", "two rows", "nothing finite", "one row"],
+)
+def test_a_run_with_little_in_it_has_a_page(events: list, tmp_path: Path) -> None:  # type: ignore[type-arg]
+    path = write(tmp_path / "demo", events)
+    for axis in ("step", "tokens", "time", "flops"):
+        Page(report_page([load_record(path)], axis=axis)).check()
+
+
+def twins(folder: Path, shift: float = -0.2) -> list[RunRecord]:
+    """A run and its fork at step 100, whose loss is lower by `shift`."""
+    rng = np.random.default_rng(0)
+    losses = 3 + rng.normal(0, 0.3, 400)
+    records = []
+    for name, by in (("parent", 0.0), ("child", shift)):
+        run = make_run(folder / name, steps=0)
+        append(run, *(row(step, loss=float(losses[step - 1]) + by + rng.normal(0, 0.01)) for step in range(1, 401)))
+        make_checkpoint(run, 400)
+        records.append(load_record(run.path))
+    return records
+
+
+def test_two_runs_on_the_same_batches_have_a_verdict_and_a_chart_of_it(tmp_path: Path) -> None:
+    runs = twins(tmp_path)
+    page = Page(report_page(runs))
+    page.check()
+    assert re.search(r"child is lower than parent, beyond the noise of the steps: -0\.(19|20)", page.text)
+    assert "Settings that differ" in page.text
+    assert page.tags.count("figure") == 5
+    assert page.tags.count("details") >= 2
+
+
+def test_settings_about_receivers_are_in_no_report(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "demo", FAKE)
+    text = run.config_resolved.read_text()
+    run.config_resolved.write_text(text[:-1] + ', "notify": {"slack": {"url_env": "MY_VARIABLE"}}}')
+    other = write_run(tmp_path / "other", FAKE)
+    for paths in ([run.path], [run.path, other.path]):
+        assert "MY_VARIABLE" not in report_page([load_record(path) for path in paths])
+
+
+def test_a_table_has_every_number_of_rows_and_evaluations(record: RunRecord) -> None:
+    lines = list(csv.DictReader(io.StringIO(metrics_csv([record]))))
+    assert [int(line["step"]) for line in lines] == sorted({int(step) for step in record.view.rows["step"]})
+    assert {line["run"] for line in lines} == {"demo"}
+    by_step = {int(line["step"]): line for line in lines}
+    assert by_step[1_200]["loss"] == ""
+    evals = record.view.evals
+    for place, step in enumerate(evals["step"]):
+        assert float(by_step[int(step)]["eval_loss"]) == pytest.approx(evals["loss"][place])
+    assert float(by_step[500]["lr"]) == record.view.rows["lr"][49]
+
+
+def test_a_name_is_no_formula(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "=cmd|x", FakeRun(steps=20))
+    assert metrics_csv([load_record(run.path)]).splitlines()[1].startswith("'=cmd|x,")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_charts_are_files_of_their_format(form: str, record: RunRecord, tmp_path: Path) -> None:
+    written = write_charts_of([record], tmp_path / "charts", form)
+    assert [path.name for path in written] == [f"{key}.{form}" for key in ("loss", "lr", "grad_norm", "speed")]
+    begin = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[form]
+    assert all(path.read_bytes().startswith(begin) for path in written)
+
+
+def test_names_of_runs_are_no_formulas_of_matplotlib(tmp_path: Path) -> None:
+    runs = [load_record(write_run(tmp_path / name, FakeRun(steps=300)).path) for name in ("$\\frac{", "_hidden")]
+    write_charts_of(runs, tmp_path / "charts", "svg")
+    text = (tmp_path / "charts" / "loss.svg").read_text()
+    assert "$\\frac{: train" in text
+    assert "_hidden: train" in text
+
+
+def test_the_command_writes_what_is_wanted_and_replaces_only_reports(record: RunRecord, tmp_path: Path) -> None:
+    done = in_process.run("report", "demo", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "report.html\n")
+    again = in_process.run("report", "demo", "--x", "tokens", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "loss tokens" in Page((tmp_path / "report.html").read_text()).text
+    table = in_process.run("report", "demo", "--csv", "out/rows.csv", cwd=tmp_path)
+    assert table.stdout == "out/rows.csv\n"
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="is not a report, and is not replaced"):
+        write_report([record], tmp_path / "notes.txt")
+    denied = in_process.run("report", "demo", "--output", "notes.txt/x", cwd=tmp_path)
+    assert denied.returncode == 5
+    assert "notes.txt/x cannot be written" in denied.stderr
