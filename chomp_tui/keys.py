@@ -66,6 +66,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "pick": ("configure", "A choice in the form"),
     "switch": ("configure", "A switch in the form"),
     "open": ("configure", "What to start from"),
+    "preview": ("configure", "The data preview"),
     "chart": ("run", "A focused chart"),
 }
 WITHIN: Mapping[str, str] = {part: screen for part, (screen, _) in PARTS.items()}
@@ -184,7 +185,6 @@ TABLE: tuple[Key, ...] = (
     Key("yaml", "edit", "enter", "Edit", "Edit the text at the cursor.", footer=True),
     Key("yaml", "leave", "escape", "Done", "End the edit.", footer=True),
     Key("configure", "launch", "f5", "Launch", "Start training with this configuration.", footer=True, priority=True),
-    Key("configure", "queue", "f12", "Queue it", "Add this configuration to the queue as a job.", priority=True),
     Key("configure", "save", "ctrl+s,f2", "Save", "Save to the opened file.", footer=True, priority=True),
     Key("configure", "save_as", "f3", "Save as", "Save under another name.", priority=True),
     Key(
@@ -206,6 +206,7 @@ TABLE: tuple[Key, ...] = (
         priority=True,
     ),
     Key("configure", "diff", "f7", "Diff", "Show the differences from the file on disk.", footer=True, priority=True),
+    Key("configure", "queue", "f12", "Queue it", "Add this configuration to the queue as a job.", True, True),
     Key(
         "configure",
         "compile",
@@ -214,6 +215,19 @@ TABLE: tuple[Key, ...] = (
         "Compile the step for this machine or for a GPU elsewhere, and show what it needs.",
         priority=True,
     ),
+    Key("configure", "preview", "v", "Data", "Preview a packed batch as the model receives it.", footer=True),
+    Key("preview", "batch(1)", "n", "Next batch", "Show the batch of the next step.", name="next_batch"),
+    Key("preview", "batch(-1)", "p", "Previous batch", "Show the batch of the step before.", name="previous_batch"),
+    Key("preview", "sequences(1)", "right", "More", "Show the next sequences of the batch.", name="next_sequences"),
+    Key(
+        "preview",
+        "sequences(-1)",
+        "left",
+        "Less",
+        "Show the previous sequences of the batch.",
+        name="previous_sequences",
+    ),
+    Key("preview", "tokens", "t", "Tokens", "Separate the tokens, or show the text alone."),
     Key(
         "configure",
         "undo",

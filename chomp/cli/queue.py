@@ -14,7 +14,7 @@ from chomp.queue.adding import NewJob, add_job
 from chomp.queue.folder import Listing, QueueFolder, find_job
 from chomp.queue.job import Job, QueueError, Wish
 from chomp.queue.process import POLL_SECONDS, run_queue, runner_of, start_runner, stop_runner
-from chomp.queue.table import job_lines, row_of, rows_of
+from chomp.queue.table import RunSummaries, job_lines, row_of, rows_of
 from chomp.queue.times import parse_duration, parse_time
 from chomp.record.formatting import one_line, sanitize
 from chomp.record.rundir import open_run_around
@@ -127,7 +127,7 @@ def list_command(folder: Path, as_json: bool) -> None:
         bad = [{"id": one.id, "state": "held", "reason": one.problem} for one in listing.unreadable]
         click.echo(json.dumps({"runner": runner.pid if runner else None, "jobs": [*rows, *bad]}, indent=1))
         return
-    for line in job_lines(rows_of(queue, listing)):
+    for line in job_lines(rows_of(queue, listing, RunSummaries())):
         click.echo(line)
     for one in listing.unreadable:
         click.echo(f"{one.id:>4}  held      {one_line(one.problem)}")
