@@ -52,11 +52,16 @@ SCREENS: tuple[ScreenEntry, ...] = (
         "Checkpoints",
         "List checkpoints of one run or of all runs.",
     ),
+    ScreenEntry(
+        "queue", "chomp_tui.screens.queue.screen:QueueScreen", "7", "Queue", "List jobs that train in turn, and sweeps."
+    ),
 )
 
 # Parts of screens with keys of their own -> the screen that help shows them with, and what they are.
 PARTS: Mapping[str, tuple[str, str]] = {
     "line": ("configure", "A text in the form"),
+    "edit": ("configure", "A text in the form while it is edited"),
+    "yaml": ("configure", "The YAML"),
     "pick": ("configure", "A choice in the form"),
     "switch": ("configure", "A switch in the form"),
     "open": ("configure", "What to start from"),
@@ -130,7 +135,22 @@ TABLE: tuple[Key, ...] = (
     Key(
         "line", "edit", "enter", "Edit", "Edit the text; Enter again, or leaving the field, ends the edit.", footer=True
     ),
+    Key("pick", "list", "enter", "Choose", "Choose from a list; type to find a value in it.", footer=True),
+    Key("switch", "turn_over", "enter", "On/off", "Turn it on or off.", footer=True),
+    Key(
+        "switch",
+        "clear",
+        "delete,backspace",
+        "Default",
+        "After Enter: remove the setting from the file, so that its default applies.",
+        footer=True,
+    ),
+    Key("edit", "accept", "enter", "Accept", "Accept the text; an empty one restores the default.", footer=True),
+    Key("edit", "cancel", "escape", "Cancel", "Restore the value from before the edit.", footer=True),
+    Key("yaml", "edit", "enter", "Edit", "Edit the text at the cursor.", footer=True),
+    Key("yaml", "leave", "escape", "Done", "End the edit.", footer=True),
     Key("configure", "launch", "f5", "Launch", "Start training with this configuration.", footer=True, priority=True),
+    Key("configure", "queue", "f12", "Queue it", "Add this configuration to the queue as a job.", priority=True),
     Key("configure", "save", "ctrl+s,f2", "Save", "Save to the opened file.", footer=True, priority=True),
     Key("configure", "save_as", "f3", "Save as", "Save under another name.", priority=True),
     Key(
@@ -160,26 +180,19 @@ TABLE: tuple[Key, ...] = (
         "Compile the step for this machine or for a GPU elsewhere, and show what it needs.",
         priority=True,
     ),
-    Key("configure", "undo", "ctrl+z", "Undo", "Undo the last change.", priority=True),
-    Key("configure", "redo", "ctrl+y", "Redo", "Redo the last undone change.", priority=True),
+    Key(
+        "configure",
+        "undo",
+        "ctrl+z",
+        "Undo",
+        "Undo the last edit since the last launch; during an edit, cancel it.",
+        priority=True,
+    ),
+    Key("configure", "redo", "ctrl+y", "Redo", "Redo the edit that was undone last.", priority=True),
+    Key("configure", "external", "e", "Editor", "Edit the YAML in $VISUAL or $EDITOR.", footer=True),
+    Key("configure", "show_all", "a", "All", "Show also settings that this run does not read, or hide them again."),
     Key(
         "configure", "filter", "ctrl+f", "Find", "Show only settings whose name or help contains a text.", priority=True
-    ),
-    Key("pick", "step(1)", "right,space", "Next", "Select the next value.", name="next"),
-    Key("pick", "step(-1)", "left", "Previous", "Select the previous value.", name="previous"),
-    Key("pick", "list", "enter", "List", "Choose from a list of all values."),
-    Key(
-        "pick", "clear", "delete,backspace", "Default", "Remove the setting from the file, so that its default applies."
-    ),
-    Key("switch", "turn_over", "space,enter", "On/off", "Turn it on or off."),
-    Key("switch", "turn(True)", "right", "On", "Turn it on.", name="on"),
-    Key("switch", "turn(False)", "left", "Off", "Turn it off.", name="off"),
-    Key(
-        "switch",
-        "clear",
-        "delete,backspace",
-        "Default",
-        "Remove the setting from the file, so that its default applies.",
     ),
     Key(
         "open",
@@ -285,6 +298,14 @@ TABLE: tuple[Key, ...] = (
     ),
     Key("checkpoints", "samples", "s", "Samples", "Show the samples of the selected checkpoint's step."),
     Key("checkpoints", "filter", "slash", "Filter", "Show only runs whose name contains a text."),
+    Key("queue", "open", "enter", "Open", "Open the run of the job, or the trials of the sweep.", footer=True),
+    Key("queue", "hold", "h", "Hold", "Hold the job, or release a held, failed or stopped one.", footer=True),
+    Key("queue", "move(-1)", "K", "Up", "Move the job up by one place.", footer=True, name="up"),
+    Key("queue", "move(1)", "J", "Down", "Move the job down by one place.", footer=True, name="down"),
+    Key("queue", "urgent", "u", "Urgent", "Make the job urgent: a running one gives way; again, no longer."),
+    Key("queue", "remove", "d", "Remove", "Remove the job after a confirmation; its run stays.", footer=True),
+    Key("queue", "runner", "s", "Runner", "Start the runner, or end it; engines go on.", footer=True),
+    Key("queue", "filter", "slash", "Filter", "Show only jobs whose name contains a text."),
     Key("chart", "crosshair(-1)", "left", "Left", "Move the crosshair to the left.", name="crosshair_left"),
     Key("chart", "crosshair(1)", "right", "Right", "Move the crosshair to the right.", name="crosshair_right"),
     Key(

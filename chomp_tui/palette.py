@@ -19,7 +19,7 @@ from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.base import ConsoleScreen
 
 if TYPE_CHECKING:
-    from chomp_tui.app import ChompApp
+    from chomp_tui.state import Console
 
 KEY_CELLS = 10
 # Without a text to search for, the newest runs are listed.
@@ -55,8 +55,8 @@ class ConsoleCommands(Provider):
         self._settings: tuple[Command, ...] | None = None
 
     @property
-    def _console(self) -> ChompApp:
-        return cast("ChompApp", self.app)
+    def _console(self) -> Console:
+        return cast("Console", self.app)
 
     async def discover(self) -> Hits:
         for one in [*self._actions(), *self._open_runs(SHOWN_RUNS)]:

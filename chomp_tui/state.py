@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -74,6 +75,11 @@ class ConsoleState:
         if "helper" in self.__dict__:
             await self.helper.close()
 
+    @property
+    def queue(self) -> Path:
+        """The folder of the queue: beside the runs, as `chomp queue` finds it from there."""
+        return Path(os.environ.get("CHOMP_QUEUE") or self.runs.parent / "queue")
+
 
 class Console(Protocol):
     """The application, as screens know it."""
@@ -98,6 +104,9 @@ class Console(Protocol):
 
     def notify(self, message: str, *, severity: SeverityLevel = "information") -> None:
         """Show a passing message, literally."""
+
+    def go_to_setting(self, path: str) -> None:
+        """Show a setting in the form of the current configuration."""
 
     def call_attention(self, text: str) -> None:
         """Make the terminal call its user."""

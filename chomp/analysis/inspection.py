@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from chomp.analysis.aot import has_compiler
 from chomp.analysis.card_report import CardReport, report_for
+from chomp.analysis.readiness import Readiness, check_start
 from chomp.checkpoint.restore import continued
 from chomp.config import Config
 from chomp.config.derive import Derived
-from chomp.data.tokenizers import build_tokenizer
+from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device.cards import HOW_TO_INSTALL, Card
 from chomp.model.device import first_device
 from chomp.model.flops import peak_flops
@@ -36,6 +38,8 @@ class Inspection:
 
     `compiled_memory` is XLA's own account of the compiled step, in bytes, and `path_check` says how far chomp's own way
     through a layer is from the library's; both are None unless the program was compiled.
+
+    `start` says whether a run would start here, and what it needs.
     """
 
     parameters: int
@@ -58,11 +62,13 @@ class Inspection:
     path_check: PathCheck | None = None
     card: CardReport | None = None
     card_estimate: dict[str, Any] | None = None
+    start: Readiness | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, with all that is known of the memory in one place."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["path_check"] = asdict(self.path_check) if self.path_check else None
+        values["start"] = self.start.as_dict() if self.start else None
         values["card"] = self.card.as_dict() if self.card else None
         values["memory"] = {**self.memory.as_dict(), "compiled": values.pop("compiled_memory")}
         return values
@@ -74,6 +80,7 @@ def inspect(
     compile_program: bool = False,
     origin: CheckpointInfo | None = None,
     card: Card | None = None,
+    run_dir: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Inspection:
     """Build everything but the data and look at it.
@@ -83,6 +90,7 @@ def inspect(
             moving average against the library's.
         origin: the checkpoint from which a run with this configuration goes on.
         card: also compile the step for this card, if the CUDA wheels are installed.
+        run_dir: where the run will be written, as for `check_start`.
         say: told before each compilation for a card.
 
     Raises:
@@ -91,7 +99,7 @@ def inspect(
     device = first_device()
     # cuDNN's attention cannot even be traced where its wheel is missing.
     compiles = card is not None and has_compiler()
-    blueprint = build_blueprint(config, "gpu" if compiles else device.platform, build_tokenizer(config.data.tokenizer))
+    blueprint = build_blueprint(config, "gpu" if compiles else device.platform, _tokenizer(config, origin))
     config, derived, model_def = blueprint.config, blueprint.derived, blueprint.model_def
     flops = blueprint.flops_per_token
     kept, notes = derived, tuple[str, ...]()
@@ -120,12 +128,44 @@ def inspect(
         continues_from=origin.step if origin is not None else None,
         notes=notes,
         compiled_memory=compiled.memory if compiled else None,
-        path_check=check_path(config.model, config.train.seq_len, isolate=config.data.isolate_documents)
-        if compile_program
-        else None,
+        path_check=_check_path(config) if compile_program else None,
         card=report_for(card, blueprint, say) if card is not None and compiles else None,
         card_estimate=_by_shapes(memory, card) if card is not None and not compiles else None,
+        start=_start(blueprint, memory, device if card is None else None, run_dir, origin),
     )
+
+
+def _check_path(config: Config) -> PathCheck | None:
+    return check_path(config.model, config.train.seq_len, isolate=config.data.isolate_documents)
+
+
+def _start(
+    blueprint: Blueprint,
+    memory: MemoryEstimate,
+    device: jax.Device | None,
+    run_dir: Path | None,
+    origin: CheckpointInfo | None,
+) -> Readiness:
+    assert blueprint.tokenizer is not None
+    return check_start(
+        blueprint.config,
+        blueprint.derived,
+        blueprint.tokenizer,
+        memory,
+        device=device.device_kind if device is not None else None,
+        run_dir=run_dir,
+        step=origin.step if origin is not None else 0,
+    )
+
+
+def _tokenizer(config: Config, origin: CheckpointInfo | None) -> Tokenizer:
+    """The configured tokenizer; as in a resume, the snapshot of the run that goes on if that is the same one."""
+    if origin is not None:
+        saved = origin.meta["identity"].get("data", {}).get("tokenizer")
+        snapshot = origin.path.parent.parent / "tokenizer"
+        if saved == config.data.tokenizer.model_dump() and snapshot.is_dir():
+            return load_tokenizer(snapshot)
+    return build_tokenizer(config.data.tokenizer)
 
 
 def _by_shapes(memory: MemoryEstimate, card: Card) -> dict[str, Any]:

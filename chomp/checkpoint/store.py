@@ -35,7 +35,7 @@ from chomp.checkpoint.room import LEAST_SHARE, above_size_limit, bytes_needed, l
 from chomp.errors import CheckpointError
 from chomp.record.events import Checkpoint
 from chomp.record.held_folder import HeldFolder, by_name
-from chomp.record.manifest import MANIFEST, META, CheckpointInfo, list_checkpoints, seal, set_evaluation, verify
+from chomp.record.manifest import MANIFEST, META, CheckpointInfo, list_checkpoints, seal, verify
 from chomp.record.new_folder import free_path
 from chomp.record.rundir import CHECKPOINTS, write_whole
 
@@ -185,15 +185,6 @@ class CheckpointStore:
     def will_stay(self, step: int, eval_loss: float | None) -> bool:
         """Whether a checkpoint saved now would be kept for good."""
         return self._retention.stays(step, eval_loss, self.infos())
-
-    def note_evaluation(self, step: int, loss: float, bpb: float | None) -> None:
-        """Note an evaluation of a step that is saved, or is being saved, already; nothing for another step."""
-        self.wait()
-        if self.has(step):
-            try:
-                set_evaluation(self._way / str(step), loss, bpb)
-            except OSError as error:
-                log.warning("the evaluation of checkpoint %d cannot be noted: %s", step, error.strerror)
 
     def save(
         self, step: int, items: Mapping[str, Any], data_state: dict[str, Any], meta: dict[str, Any], *, wait: bool

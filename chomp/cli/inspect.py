@@ -41,6 +41,9 @@ ESTIMATE_ERROR = {
     type=click.Choice(tuple(CARDS)),
     help="Compile the step for this GPU, which need not be in this machine: memory, largest micro-batch, speed limits.",
 )
+@click.option(
+    "--run-dir", type=PATH, help="Where the run would be written: its disk is looked at. Default: as for chomp train."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     config: Path,
@@ -48,10 +51,12 @@ def command(
     compile_program: bool,
     origin: Path | None,
     card: str | None,
+    run_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Show parameters, tokens, schedule, FLOPs and memory of CONFIG."""
+    """Show parameters, tokens, schedule, FLOPs and memory of CONFIG, and whether a run with it would start here."""
     from chomp.cli.engine import prepare_environment
+    from chomp.config import notes
     from chomp.config.load import load_config
 
     loaded = load_config(config, overrides)
@@ -59,6 +64,11 @@ def command(
         # The plugin of a GPU that is not here would look for a driver.
         os.environ["JAX_PLATFORMS"] = "cpu"
     prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
+    if card is not None:
+        import jax
+
+        # In a process that has imported JAX before.
+        jax.config.update("jax_platforms", "cpu")
     from chomp.analysis.inspection import inspect
     from chomp.train.compilation import use_compilation_cache
 
@@ -74,12 +84,17 @@ def command(
         compile_program=compile_program,
         origin=checkpoint,
         card=chosen,
+        run_dir=run_dir,
         say=lambda text: click.echo(text, err=True),
     )
     if as_json:
         click.echo(json.dumps(found.as_dict()))
         return
     click.echo(describe(found))
+    for line in describe_start(found):
+        click.echo(line)
+    for note in notes(loaded.config):
+        click.echo(f"note: {note}")
     if loaded.config.train.epochs is not None:
         click.echo(f"note: train.epochs: all figures are for {loaded.config.train.steps:,} steps", err=True)
     if chosen is not None:
@@ -161,3 +176,32 @@ def describe(found: Inspection) -> str:
     lines += [f"note: {note}" for note in found.notes]
     lines += ["optimizer", *(f"  {line}" for line in found.optimizer.splitlines())]
     return "\n".join(lines)
+
+
+def describe_start(found: Inspection) -> list[str]:
+    """Whether a run would start, and what it needs, as lines of text."""
+    from chomp.record.formatting import age, count, duration, elapsed, plural, size
+
+    start = found.start
+    if start is None:
+        return []
+    lines = []
+    if (text := start.text) is not None:
+        parts = [plural(text.files, "file")] if text.files is not None else []
+        parts += [size(text.bytes)] if text.bytes is not None else []
+        about = "about " * text.is_estimate
+        parts += [f"{about}{count(text.tokens)} tokens"] if text.tokens is not None else [text.unknown]
+        parts += [f"{start.epochs:.3g} epochs"] if start.epochs is not None else []
+        lines.append(f"text              {text.what}: {', '.join(part for part in parts if part)}")
+    if (room := start.checkpoints) is not None:
+        lines.append(
+            f"checkpoints       at most {room.count}, {size(room.each)} each; {size(room.free)} free in {room.folder}"
+        )
+    if (time := start.duration) is not None:
+        lines.append(
+            f"time              about {duration(time.seconds)}, at {elapsed(time.step_seconds)} a step as measured in "
+            f"{time.run} {age(time.measured_at)}"
+        )
+    lines += [f"warning: {warning}" for warning in start.warnings]
+    lines += [f"cannot start: {problem}" for problem in start.problems]
+    return lines

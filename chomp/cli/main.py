@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare-data": ("chomp.cli.prepare_data", "Write text as token files, with a tokenizer trained on it."),
     "export": ("chomp.cli.export", "Export a checkpoint's model for other programs."),
     "inspect": ("chomp.cli.inspect", "Show parameters, tokens, schedule, FLOPs and memory of a configuration."),
+    "preview": ("chomp.cli.preview", "Show a packed batch as the model receives it."),
     "fit": ("chomp.cli.fit", "Find the fastest micro-batch, recomputation and head chunk that fit."),
     "presets": ("chomp.cli.presets", "List known model shapes with their parameters and memory."),
     "config": ("chomp.cli.config", "Check, show or migrate a configuration; print its schema."),
@@ -31,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "note": ("chomp.cli.note", "Show or change the name, note and tags of runs."),
     "fork": ("chomp.cli.fork", "Start a new run from a checkpoint of another run."),
     "queue": ("chomp.cli.queue", "Train one run after another: add jobs, start the runner."),
+    "sweep": ("chomp.cli.sweep", "Train a configuration with many values, and rank them."),
     "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),
 }
 

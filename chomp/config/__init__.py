@@ -1,6 +1,6 @@
 """What a user may choose: schema, loading, cross-field rules, derived numbers."""
 
-from chomp.config.derive import Derived, check, derive, derived_section, notes
+from chomp.config.derive import Derived, check, derive, derived_section, effective, notes
 from chomp.config.load import LoadedConfig, load_config, parse_config, parse_resolved
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.schema import Config
@@ -19,6 +19,7 @@ __all__ = [
     "config_from_dict",
     "derive",
     "derived_section",
+    "effective",
     "flatten",
     "load_config",
     "notes",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from chomp.config.model import ROPE_BASE
 from chomp.config.problems import InvalidConfig
 from chomp.config.rules import NOTES, RULES
 from chomp.config.rules.arithmetic import grad_accum, is_deterministic, vocab_size, wsd_decay_steps
@@ -60,6 +61,34 @@ def derive(config: Config) -> Derived:
         deterministic=is_deterministic(config),
         shuffle_seed=train.seed if config.data.shuffle_seed is None else config.data.shuffle_seed,
     )
+
+
+def prompt_tokens(config: Config) -> int:
+    """Tokens of a sample's prompt from held-out text."""
+    return config.train.generate_input_len or max(1, config.train.seq_len // 2)
+
+
+def sample_tokens(config: Config) -> int:
+    """Tokens that a sample generates."""
+    return config.train.generate_max_tokens or config.model.chunk_size + 16
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """What a configuration that passes `check` amounts to in settings that may be null, by dotted path."""
+    derived = derive(config)
+    values = {
+        "data.shuffle_seed": derived.shuffle_seed,
+        "model.vocab_size": derived.vocab_size,
+        "model.num_kv_heads": config.model.num_heads,
+        "model.rope_base": ROPE_BASE,
+        "train.batch_tokens": derived.tokens_per_step,
+        "train.deterministic": derived.deterministic,
+        "train.grad_accum": derived.grad_accum,
+        "train.generate_input_len": prompt_tokens(config),
+        "train.generate_max_tokens": sample_tokens(config),
+    }
+    # With `epochs` the number of steps is known only when the run starts.
+    return values if config.train.epochs else values | {"optim.decay_steps": derived.decay_steps_effective}
 
 
 def check(config: Config) -> None:

@@ -6,10 +6,16 @@ from these declarations.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
+
+Condition = Mapping[str, Any]
+"""Dotted paths of other settings -> the values that they must have, or `SET`."""
+SET = "*"
+"""In a condition: any value but null, false, 0 and an empty text or list."""
 
 # Steps are counted in int32 on the device, seeds are uint32 there.
 MAX_STEPS = 2**31 - 1
@@ -35,7 +41,16 @@ class Section(BaseModel):
     )
 
 
-def setting(default: Any, help: str, *, unit: str | None = None, group: str | None = None, **limits: Any) -> Any:
+def setting(
+    default: Any,
+    help: str,
+    *,
+    unit: str | None = None,
+    group: str | None = None,
+    unset: str | None = None,
+    when: Condition | Sequence[Condition] = (),
+    **limits: Any,
+) -> Any:
     """Declare a field.
 
     Args:
@@ -43,12 +58,24 @@ def setting(default: Any, help: str, *, unit: str | None = None, group: str | No
         help: one line for the reference and the form.
         unit: what the number counts, e.g. "tokens" or "steps".
         group: the heading under which a form shows the field.
+        unset: the word for null, e.g. "auto" or "off".
+        when: the run reads the field only if a condition holds: one, or one of several.
         limits: pydantic constraints (`ge`, `gt`, `le`, `lt`, `min_length`).
     """
-    extra: JsonDict = {name: value for name, value in (("unit", unit), ("group", group)) if value is not None}
-    return Field(default, description=help, json_schema_extra=extra or None, **limits)
+    words = (("unit", unit), ("group", group), ("unset", unset))
+    extra: JsonDict = {name: value for name, value in words if value is not None}
+    return Field(default, description=help, json_schema_extra={**extra, **_conditions(when)} or None, **limits)
 
 
-def section(kind: type[Section], help: str) -> Any:
-    """Declare a nested section whose default is all of its own defaults."""
-    return Field(default_factory=kind, description=help)
+def section(kind: type[Section], help: str, *, when: Condition | Sequence[Condition] = ()) -> Any:
+    """Declare a nested section whose default is all of its own defaults.
+
+    Args:
+        when: the run reads the section only if a condition holds.
+    """
+    return Field(default_factory=kind, description=help, json_schema_extra=_conditions(when) or None)
+
+
+def _conditions(when: Condition | Sequence[Condition]) -> JsonDict:
+    every = [when] if isinstance(when, Mapping) else list(when)
+    return {"when": [dict(one) for one in every]} if every else {}

@@ -11,7 +11,7 @@ _REFERENCE = {"$ref": "#/$defs/variable"}
 
 
 def json_schema() -> dict[str, Any]:
-    """Draft 2020-12 schema: types, defaults, ranges and descriptions, units as `x-unit`.
+    """Draft 2020-12 schema: types, defaults, ranges and descriptions, units as `x-unit`, conditions as `x-when`.
 
     Every value may also be `$variables.NAME`, which is text to an editor.
     """
@@ -48,6 +48,8 @@ def _field(setting: Setting) -> dict[str, Any]:
         about["x-unit"] = setting.unit
     if setting.group:
         about["x-group"] = setting.group
+    if setting.when:
+        about["x-when"] = setting.needs
     value = _value(setting)
     # Text takes a reference as it is; other types need it named as an alternative.
     return {**about, **value} if setting.kind == "text" else {**about, "anyOf": [value, _REFERENCE]}

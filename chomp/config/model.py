@@ -11,6 +11,8 @@ ModelPreset = Literal[
     "d20", "nano-125m", "nano-1b", "medium-3b", "large-7b", "d20-e3-full", "tiny-cpu",
     "micro", "small-50m", "base-120m", "llama-270m",
 ]  # fmt: skip
+ROPE_BASE = 10_000.0
+"""What `rope_base: null` means."""
 FROM_TOKENIZER = ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")
 """Settings that a tokenizer decides when a run starts, where a configuration leaves them open."""
 
@@ -31,6 +33,7 @@ class ModelConfig(Section):
         "A known model by name: its shape, and its optimizer and objective where they were published with it; explicit "
         "fields override the preset's. `chomp presets` lists all.",
         group="architecture",
+        unset="none",
     )
 
     vocab_size: int | None = setting(
@@ -39,14 +42,18 @@ class ModelConfig(Section):
         unit="tokens",
         group="architecture",
         gt=0,
+        unset="auto",
     )
     model_dim: int = setting(256, "Width of the residual stream.", group="architecture", gt=0)
-    num_layers: int = setting(4, "Blocks in the stack.", group="architecture", ge=1)
+    num_layers: int = setting(
+        4, "Blocks in the stack.", group="architecture", ge=1, when={"model.backend": ["megalodon", "llama"]}
+    )
     num_heads: int = setting(
         2,
         "Attention heads; must divide `z_dim` and `value_dim` (Megalodon) or `model_dim` (Llama).",
         group="architecture",
         gt=0,
+        when={"model.backend": ["megalodon", "llama"]},
     )
     num_kv_heads: int | None = setting(
         None,
@@ -54,6 +61,8 @@ class ModelConfig(Section):
         "query head.",
         group="architecture",
         gt=0,
+        unset="auto",
+        when={"model.backend": ["llama"]},
     )
     residual_streams: int = setting(
         1,
@@ -61,61 +70,140 @@ class ModelConfig(Section):
         group="architecture",
         ge=1,
         le=4,
+        when={"model.backend": ["llama"]},
     )
-    z_dim: int = setting(128, "Width of the shared query and key projection.", group="architecture", gt=0)
-    value_dim: int = setting(512, "Width of the value projection.", group="architecture", gt=0)
-    ffn_hidden_dim: int = setting(512, "Hidden width of the feed-forward layer.", group="architecture", gt=0)
-    cema_ndim: int = setting(16, "Complex moving-average components per channel.", group="architecture", gt=0)
+    z_dim: int = setting(
+        128,
+        "Width of the shared query and key projection.",
+        group="architecture",
+        gt=0,
+        when={"model.backend": ["megalodon"]},
+    )
+    value_dim: int = setting(
+        512, "Width of the value projection.", group="architecture", gt=0, when={"model.backend": ["megalodon"]}
+    )
+    ffn_hidden_dim: int = setting(
+        512,
+        "Hidden width of the feed-forward layer.",
+        group="architecture",
+        gt=0,
+        when={"model.backend": ["megalodon", "llama"]},
+    )
+    cema_ndim: int = setting(
+        16,
+        "Complex moving-average components per channel.",
+        group="architecture",
+        gt=0,
+        when={"model.backend": ["megalodon"]},
+    )
     chunk_size: int = setting(256, "Attention span in chunk mode.", unit="tokens", group="architecture", gt=0)
     attention_window: int | None = setting(
-        None, "Sliding attention of this width instead of chunks.", unit="tokens", group="architecture", gt=0
+        None,
+        "Sliding attention of this width instead of chunks.",
+        unit="tokens",
+        group="architecture",
+        gt=0,
+        unset="off",
+        when={"model.backend": ["megalodon", "llama"]},
     )
     norm_num_groups: int = setting(
-        32, "Groups of the timestep norm; must divide `model_dim`.", group="architecture", gt=0
+        32,
+        "Groups of the timestep norm; must divide `model_dim`.",
+        group="architecture",
+        gt=0,
+        when={"model.backend": ["megalodon"]},
     )
-    norm_eps: float = setting(1e-5, "Added to variances before the square root.", group="architecture", gt=0)
+    norm_eps: float = setting(
+        1e-5,
+        "Added to variances before the square root.",
+        group="architecture",
+        gt=0,
+        when={"model.backend": ["megalodon", "llama"]},
+    )
     norm_affine: bool = setting(
-        True, "Learned scale in RMSNorm and scale and shift in the feed-forward norm.", group="architecture"
+        True,
+        "Learned scale in RMSNorm and scale and shift in the feed-forward norm.",
+        group="architecture",
+        when={"model.backend": ["megalodon"]},
     )
-    rope_base: float | None = setting(None, "Rotary base; null means 10000.", group="architecture", gt=0)
-    swiglu: bool = setting(False, "Gated feed-forward layer.", group="architecture")
-    rescale_nffn: bool = setting(False, "Learned rescaling of the feed-forward output.", group="architecture")
-    scale_emb: bool = setting(False, "Multiply embeddings by the square root of `model_dim`.", group="architecture")
-    share_emb: bool = setting(False, "Tie the output head to the embedding.", group="architecture")
-    output_size: int = setting(-1, "Width of the output head; -1 means `vocab_size`.", group="architecture", ge=-1)
+    rope_base: float | None = setting(
+        None,
+        "Rotary base; null means 10000.",
+        group="architecture",
+        gt=0,
+        unset="auto",
+        when={"model.backend": ["megalodon", "llama"]},
+    )
+    swiglu: bool = setting(
+        False, "Gated feed-forward layer.", group="architecture", when={"model.backend": ["megalodon"]}
+    )
+    rescale_nffn: bool = setting(
+        False,
+        "Learned rescaling of the feed-forward output.",
+        group="architecture",
+        when={"model.backend": ["megalodon"]},
+    )
+    scale_emb: bool = setting(
+        False,
+        "Multiply embeddings by the square root of `model_dim`.",
+        group="architecture",
+        when={"model.backend": ["megalodon"]},
+    )
+    share_emb: bool = setting(
+        False,
+        "Tie the output head to the embedding.",
+        group="architecture",
+        when={"model.backend": ["megalodon", "llama"]},
+    )
+    output_size: int = setting(
+        -1,
+        "Width of the output head; -1 means `vocab_size`.",
+        group="architecture",
+        ge=-1,
+        when={"model.backend": ["megalodon"]},
+    )
     init_mode: Literal["gaussian", "xavier", "he", "bert"] = setting(
-        "he", "Initialiser of the projections.", group="architecture"
+        "he", "Initialiser of the projections.", group="architecture", when={"model.backend": ["megalodon"]}
     )
 
     dropout: float = setting(0.0, "Dropout on block outputs.", group="regularisation", ge=0, lt=1)
-    attention_dropout: float = setting(0.0, "Dropout inside attention.", group="regularisation", ge=0, lt=1)
-    attention_dropout_mode: Literal["post_softmax", "dropkey"] = setting(
-        "post_softmax", "Where attention dropout acts.", group="regularisation"
+    attention_dropout: float = setting(
+        0.0, "Dropout inside attention.", group="regularisation", ge=0, lt=1, when={"model.backend": ["megalodon"]}
     )
-    hidden_dropout: float = setting(0.0, "Dropout on hidden activations.", group="regularisation", ge=0, lt=1)
+    attention_dropout_mode: Literal["post_softmax", "dropkey"] = setting(
+        "post_softmax", "Where attention dropout acts.", group="regularisation", when={"model.backend": ["megalodon"]}
+    )
+    hidden_dropout: float = setting(
+        0.0, "Dropout on hidden activations.", group="regularisation", ge=0, lt=1, when={"model.backend": ["megalodon"]}
+    )
 
-    pad_token_id: int | None = setting(None, "Padding id; taken from the tokenizer when null.", group="token ids", ge=0)
+    pad_token_id: int | None = setting(
+        None, "Padding id; taken from the tokenizer when null.", group="token ids", ge=0, unset="auto"
+    )
     bos_token_id: int | None = setting(
-        None, "Begin-of-text id; taken from the tokenizer when null.", group="token ids", ge=0
+        None, "Begin-of-text id; taken from the tokenizer when null.", group="token ids", ge=0, unset="auto"
     )
     eos_token_id: int | None = setting(
-        None, "End-of-text id; taken from the tokenizer when null.", group="token ids", ge=0
+        None, "End-of-text id; taken from the tokenizer when null.", group="token ids", ge=0, unset="auto"
     )
 
     param_dtype: StoredDtype = setting("float32", "Dtype of the parameters.", group="numerics")
     compute_dtype: StoredDtype = setting("bfloat16", "Dtype of matrix products.", group="numerics")
-    accum_dtype: Literal["float32"] = setting("float32", "Dtype in which matrix products accumulate.", group="numerics")
-    attention_softmax_dtype: StoredDtype = setting("float32", "Dtype of the attention softmax.", group="numerics")
+    accum_dtype: Literal["float32"] = setting(
+        "float32", "Dtype in which matrix products accumulate.", group="numerics", when={"model.backend": ["megalodon"]}
+    )
+    attention_softmax_dtype: StoredDtype = setting(
+        "float32", "Dtype of the attention softmax.", group="numerics", when={"model.backend": ["megalodon"]}
+    )
     remat: Literal["none", "full", "dots", "attention"] = setting(
         "none",
         "What the backward pass computes again to save memory: `full`: whole layers, `dots`: all of a layer but its "
         "projections, `attention`: attention alone.",
         group="memory",
+        when={"model.backend": ["megalodon", "llama"]},
     )
     use_checkpoint: bool = setting(
-        False,
-        "An older name of `remat: full`.",
-        group="memory",
+        False, "An older name of `remat: full`.", group="memory", when={"model.backend": ["megalodon", "llama"]}
     )
     loss_chunk_size: int | None = setting(
         None,
@@ -123,6 +211,8 @@ class ModelConfig(Section):
         unit="tokens",
         group="memory",
         gt=0,
+        unset="off",
+        when={"model.backend": ["megalodon", "llama"]},
     )
     cema: Literal["auto", "blockwise", "parallel", "kernel", "fft", "associative", "sequential"] = setting(
         "auto",
@@ -130,10 +220,12 @@ class ModelConfig(Section):
         "`kernel` (Pallas, for GPUs) are chomp's own. The others are the library's: `fft` for continuous rows, "
         "`associative` and `sequential` for isolated documents.",
         group="numerics",
+        when={"model.backend": ["megalodon"]},
     )
     attention: Literal["auto", "flash", "xla"] = setting(
         "auto",
         "How a Llama computes attention; `auto` is cuDNN on GPUs for what it takes, else `xla`. `flash` is a Pallas "
         "kernel for GPUs without arrays of the length squared.",
         group="numerics",
+        when={"model.backend": ["llama"]},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from chomp.config.fields import Section, section, setting
+from chomp.config.fields import Condition, Section, section, setting
 
 ElementwiseRule = Literal["adamw", "lion"]
 """Update rules that treat every scalar alike. The rule NAME is built by `chomp.optim.NAME`."""
@@ -38,11 +38,16 @@ class MuonConfig(Section):
     )
     weight_decay_mult: float = setting(1.0, "Muon's weight decay is `optim.weight_decay` times this.", ge=0)
     consistent_rms: float | None = setting(
-        None, "Scale updates to this root mean square; 0.2 matches AdamW; null does not scale.", gt=0
+        None, "Scale updates to this root mean square; 0.2 matches AdamW; null does not scale.", gt=0, unset="off"
     )
     rest: ElementwiseRule = setting("adamw", "Update rule of the parameters that Muon does not update.")
     allow_all_2d: bool = setting(False, "Use Muon for every matrix, not only for the listed projections.")
     allow_tied_embed: bool = setting(False, "Use Muon for an embedding that is also the output head.")
+
+
+def _rule(name: str) -> list[Condition]:
+    """The run uses an elementwise rule for all parameters, or for those that Muon does not update."""
+    return [{"optim.name": [name]}, {"optim.name": ["muon"], "optim.muon.rest": [name]}]
 
 
 class OptimConfig(Section):
@@ -63,13 +68,14 @@ class OptimConfig(Section):
         unit="steps",
         group="schedule",
         ge=0,
+        unset="auto",
     )
     decay_shape: Literal["linear", "cosine", "sqrt"] = setting(
-        "linear", "Shape of the final decay in `wsd`.", group="schedule"
+        "linear", "Shape of the final decay in `wsd`.", group="schedule", when={"optim.schedule": ["wsd"]}
     )
     min_lr_ratio: float = setting(0.1, "Learning rate after decay, as a share of `lr`.", group="schedule", ge=0, le=1)
     weight_decay: float = setting(0.1, "Decoupled weight decay, on matrices only.", group="rule", ge=0)
     grad_clip_norm: float = setting(1.0, "Clip gradients to this global norm; 0 disables clipping.", group="rule", ge=0)
-    adam: AdamConfig = section(AdamConfig, "AdamW.")
-    lion: LionConfig = section(LionConfig, "Lion.")
-    muon: MuonConfig = section(MuonConfig, "Muon.")
+    adam: AdamConfig = section(AdamConfig, "AdamW.", when=_rule("adamw"))
+    lion: LionConfig = section(LionConfig, "Lion.", when=_rule("lion"))
+    muon: MuonConfig = section(MuonConfig, "Muon.", when={"optim.name": ["muon"]})

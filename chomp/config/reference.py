@@ -96,9 +96,13 @@ def _row(setting: Setting) -> str:
         f"`{literal(setting.default)}`",
         setting.range,
         setting.unit or "",
-        _cell(setting.help),
+        _cell(_meaning(setting)),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _meaning(setting: Setting) -> str:
+    return f"{setting.help} Read only with {setting.needs}." if setting.when else setting.help
 
 
 def _cell(text: str) -> str:

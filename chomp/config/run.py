@@ -12,19 +12,39 @@ class CheckpointConfig(Section):
 
     enabled: bool = setting(True, "Save checkpoints; without them a run cannot be resumed.")
     save_every: int = setting(
-        500, "Steps between saves; 0: only as the settings below say, and at the end.", unit="steps", ge=0
+        500,
+        "Steps between saves; 0: only as the settings below say, and at the end.",
+        unit="steps",
+        ge=0,
+        when={"checkpoint.enabled": [True]},
     )
     save_every_seconds: float = setting(
-        900.0, "Also save when this time has passed since the last save; 0 never.", unit="seconds", ge=0
+        900.0,
+        "Also save when this time has passed since the last save; 0 never.",
+        unit="seconds",
+        ge=0,
+        when={"checkpoint.enabled": [True]},
     )
-    max_to_keep: int = setting(2, "Number of newest checkpoints to keep.", unit="checkpoints", ge=1)
+    max_to_keep: int = setting(
+        2, "Number of newest checkpoints to keep.", unit="checkpoints", ge=1, when={"checkpoint.enabled": [True]}
+    )
     keep_every: int = setting(
-        0, "Also save and permanently keep checkpoints at multiples of this; 0 none.", unit="steps", ge=0
+        0,
+        "Also save and permanently keep checkpoints at multiples of this; 0 none.",
+        unit="steps",
+        ge=0,
+        when={"checkpoint.enabled": [True]},
     )
     keep_best: int = setting(
-        0, "Also save each evaluated step, and keep this many with the lowest loss; 0 none.", unit="checkpoints", ge=0
+        0,
+        "Also save each evaluated step, and keep this many with the lowest loss; 0 none.",
+        unit="checkpoints",
+        ge=0,
+        when={"checkpoint.enabled": [True]},
     )
-    async_save: bool = setting(True, "Write checkpoints in the background while training continues.")
+    async_save: bool = setting(
+        True, "Write checkpoints in the background while training continues.", when={"checkpoint.enabled": [True]}
+    )
     on_signal: Literal["save", "stop"] = setting(
         "save",
         "On SIGUSR1, SIGUSR2 or SIGXCPU, which clusters send before they end a job: `save` and continue, or save and "
@@ -36,17 +56,26 @@ class WandbConfig(Section):
     """Weights & Biases (install the `wandb` extra)."""
 
     enabled: bool = setting(False, "Send metrics rows to Weights & Biases.")
-    project: str = setting("chomp", "Project name.")
-    entity: str | None = setting(None, "User or team.")
-    run_name: str | None = setting(None, "Name of the run; null uses the name of the run directory.")
-    mode: Literal["online", "offline"] = setting("online", "`offline` writes files to sync later.")
-    tags: list[str] = setting([], "Tags.")
+    project: str = setting("chomp", "Project name.", when={"logging.wandb.enabled": [True]})
+    entity: str | None = setting(None, "User or team.", unset="default", when={"logging.wandb.enabled": [True]})
+    run_name: str | None = setting(
+        None,
+        "Name of the run; null uses the name of the run directory.",
+        unset="auto",
+        when={"logging.wandb.enabled": [True]},
+    )
+    mode: Literal["online", "offline"] = setting(
+        "online", "`offline` writes files to sync later.", when={"logging.wandb.enabled": [True]}
+    )
+    tags: list[str] = setting([], "Tags.", when={"logging.wandb.enabled": [True]})
 
 
 class LoggingConfig(Section):
     """What the run writes, and where."""
 
-    run_dir: str | None = setting(None, "Run directory; null creates `runs/CONFIG-DATE-TIME`.", min_length=1)
+    run_dir: str | None = setting(
+        None, "Run directory; null creates `runs/CONFIG-DATE-TIME`.", min_length=1, unset="auto"
+    )
     metrics_file: str = setting("metrics.jsonl", "File of metrics rows inside the run directory.", min_length=1)
     log_file: str = setting("train.log", "File of log messages inside the run directory.", min_length=1)
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
@@ -65,10 +94,18 @@ class DebugConfig(Section):
         "the last good checkpoint and continues with the next text.",
     )
     max_consecutive_nonfinite: int = setting(
-        10, "Under `skip`, stop after this many non-finite steps in a row.", unit="steps", gt=0
+        10,
+        "Under `skip`, stop after this many non-finite steps in a row.",
+        unit="steps",
+        gt=0,
+        when={"debug.nonfinite": ["skip"]},
     )
     rollback_lr_factor: float = setting(
-        0.5, "Under `rollback`, the factor on the learning rate after a rollback.", gt=0, le=1
+        0.5,
+        "Under `rollback`, the factor on the learning rate after a rollback.",
+        gt=0,
+        le=1,
+        when={"debug.nonfinite": ["rollback"]},
     )
     rollback_steps: int = setting(
         100,
@@ -76,7 +113,11 @@ class DebugConfig(Section):
         unit="steps",
         gt=0,
         le=MAX_STEPS // 2,
+        when={"debug.nonfinite": ["rollback"]},
     )
     max_consecutive_rollbacks: int = setting(
-        3, "Under `rollback`, stop after this many rollbacks before the factor has ended.", gt=0
+        3,
+        "Under `rollback`, stop after this many rollbacks before the factor has ended.",
+        gt=0,
+        when={"debug.nonfinite": ["rollback"]},
     )

@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from chomp.config.fields import Section
+from chomp.config.fields import SET, Section
 from chomp.config.schema import Config
 
 Kind = Literal["int", "float", "bool", "text", "list", "choice"]
@@ -34,6 +34,11 @@ class Setting:
     """One field: what it is, what it may be, what it means.
 
     `minimum` and `maximum` are included unless `above` or `below` says otherwise.
+
+    Attributes:
+        unset: the word for null.
+        when: alternatives of (path, allowed values), all of which must hold for the run to read the setting; no
+            alternatives: it always does.
     """
 
     path: str
@@ -49,6 +54,17 @@ class Setting:
     min_length: int | None = None
     unit: str | None = None
     group: str | None = None
+    unset: str = "not set"
+    when: tuple[tuple[tuple[str, tuple[Any, ...]], ...], ...] = ()
+
+    def is_read(self, values: Mapping[str, Any]) -> bool:
+        """Whether a run with these values, by dotted path, reads the setting."""
+        return not self.when or any(all(_holds(values, *part) for part in one) for one in self.when)
+
+    @property
+    def needs(self) -> str:
+        """What `is_read` needs in words: `data.backend: files or hf`; empty without conditions."""
+        return "; or ".join(" and ".join(_told(*part) for part in one) for one in self.when)
 
     @property
     def range(self) -> str:
@@ -100,9 +116,34 @@ def _unwrap(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
+def _extra(field: FieldInfo) -> Mapping[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
+def _holds(values: Mapping[str, Any], path: str, allowed: tuple[Any, ...]) -> bool:
+    return bool(values.get(path)) if allowed == (SET,) else values.get(path) in allowed
+
+
+def _told(path: str, allowed: tuple[Any, ...]) -> str:
+    if allowed == (SET,):
+        return f"{path} above 0" if settings()[path].kind in ("int", "float") else path
+    return f"{path}: {' or '.join(str(one).lower() for one in allowed)}"
+
+
+def _when(path: str, field: FieldInfo) -> tuple[tuple[tuple[str, tuple[Any, ...]], ...], ...]:
+    """The conditions of a field and of the sections around it, as alternatives."""
+    own = _extra(field).get("when", ())
+    alternatives = tuple(tuple((name, tuple(allowed)) for name, allowed in one.items()) for one in own)
+    section = path.rpartition(".")[0]
+    around = _when(section, _fields()[section]) if section else ()
+    return (
+        tuple((*outer, *inner) for outer in around or ((),) for inner in alternatives or ((),)) if own or around else ()
+    )
+
+
 def _setting(path: str, field: FieldInfo) -> Setting:
     kind, optional = _unwrap(field.annotation)
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    extra = _extra(field)
     limits = {}
     for mark in field.metadata:
         for limit in ("ge", "gt", "le", "lt", "min_length"):
@@ -127,6 +168,8 @@ def _setting(path: str, field: FieldInfo) -> Setting:
         min_length=limits.get("min_length"),
         unit=_text(extra.get("unit")),
         group=_text(extra.get("group")),
+        unset=_text(extra.get("unset")) or "not set",
+        when=_when(path, field),
     )
 
 
@@ -146,6 +189,11 @@ def _walk(kind: type[Section], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
             yield from _walk(field.annotation, f"{path}.")
 
 
+@functools.cache
+def _fields() -> Mapping[str, FieldInfo]:
+    return dict(_walk(Config, ""))
+
+
 def _is_section(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 
@@ -153,14 +201,14 @@ def _is_section(field: FieldInfo) -> bool:
 @functools.cache
 def settings() -> Mapping[str, Setting]:
     """All settings by dotted path, in the order of the schema."""
-    return {path: _setting(path, field) for path, field in _walk(Config, "") if not _is_section(field)}
+    return {path: _setting(path, field) for path, field in _fields().items() if not _is_section(field)}
 
 
 @functools.cache
 def sections() -> Mapping[str, SectionSpec]:
     """All sections by dotted path, the top level (`""`) first."""
     found = {"": SectionSpec("", Config, (Config.__doc__ or "").strip())}
-    for path, field in _walk(Config, ""):
+    for path, field in _fields().items():
         if _is_section(field):
             assert isinstance(field.annotation, type)
             found[path] = SectionSpec(path, field.annotation, field.description or "")

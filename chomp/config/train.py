@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from chomp.config.fields import MAX_SECONDS, MAX_SEED, MAX_STEPS, Section, setting
+from chomp.config.fields import MAX_SECONDS, MAX_SEED, MAX_STEPS, SET, Section, setting
 
 
 class TrainConfig(Section):
@@ -19,6 +19,7 @@ class TrainConfig(Section):
         unit="passes",
         group="run",
         gt=0,
+        unset="not set",
     )
     max_seconds: float | None = setting(
         None,
@@ -28,10 +29,14 @@ class TrainConfig(Section):
         group="run",
         gt=0,
         le=MAX_SECONDS,
+        unset="never",
     )
     allow_cpu: bool = setting(False, "Allow training on the CPU if there is no GPU.", group="run")
     deterministic: bool | None = setting(
-        None, "true: no dropout; false: dropout and recomputation; null: true if all dropout rates are 0.", group="run"
+        None,
+        "true: no dropout; false: dropout and recomputation; null: true if all dropout rates are 0.",
+        group="run",
+        unset="auto",
     )
     keep_program: Literal["auto", "always", "never"] = setting(
         "auto",
@@ -47,10 +52,10 @@ class TrainConfig(Section):
     batch_size: int = setting(8, "Sequences per micro-batch.", unit="sequences", group="batch", gt=0)
     seq_len: int = setting(512, "Tokens per row.", unit="tokens", group="batch", ge=8)
     grad_accum: int | None = setting(
-        None, "Micro-batches per step; null: 1, or derived from `batch_tokens`.", group="batch", gt=0
+        None, "Micro-batches per step; null: 1, or derived from `batch_tokens`.", group="batch", gt=0, unset="auto"
     )
     batch_tokens: int | None = setting(
-        None, "Tokens per step; `grad_accum` is then derived.", unit="tokens", group="batch", gt=0
+        None, "Tokens per step; `grad_accum` is then derived.", unit="tokens", group="batch", gt=0, unset="auto"
     )
 
     log_every: int = setting(10, "Steps between metrics rows.", unit="steps", group="cadence", gt=0)
@@ -67,21 +72,29 @@ class TrainConfig(Section):
         [], "Prompts to sample from; empty uses the start of a held-out document.", group="samples"
     )
     generate_input_len: int | None = setting(
-        None, "Length of a prompt from held-out text; null: half of `seq_len`.", unit="tokens", group="samples", gt=0
+        None,
+        "Length of a prompt from held-out text; null: half of `seq_len`.",
+        unit="tokens",
+        group="samples",
+        gt=0,
+        unset="auto",
     )
     generate_max_tokens: int | None = setting(
-        None, "Tokens per sample; null: `model.chunk_size` + 16.", unit="tokens", group="samples", gt=0
+        None, "Tokens per sample; null: `model.chunk_size` + 16.", unit="tokens", group="samples", gt=0, unset="auto"
     )
     generate_temperature: float = setting(
         1.0, "Sampling temperature; 0 picks the most likely token.", group="samples", ge=0
     )
-    generate_top_k: int | None = setting(None, "Sample from the k most likely tokens.", group="samples", gt=0)
+    generate_top_k: int | None = setting(
+        None, "Sample from the k most likely tokens.", group="samples", gt=0, unset="off"
+    )
     generate_top_p: float | None = setting(
         None,
         "Sample from the most likely tokens with this total probability (nucleus sampling).",
         group="samples",
         gt=0,
         le=1,
+        unset="off",
     )
 
 
@@ -114,4 +127,10 @@ class ObjectiveConfig(Section):
         group="later tokens",
         ge=0,
     )
-    mtp_weight: float = setting(0.3, "Weight of the mean loss of the extra heads.", group="later tokens", gt=0)
+    mtp_weight: float = setting(
+        0.3,
+        "Weight of the mean loss of the extra heads.",
+        group="later tokens",
+        gt=0,
+        when={"objective.mtp_heads": SET},
+    )

@@ -11,8 +11,8 @@ from chomp.config.data import DataConfig
 from chomp.config.derive import Derived
 from chomp.config.schema import Config
 from chomp.data.batch import Batch, BatchShape, LabelRules
-from chomp.data.heldout import Documents, Selection
-from chomp.data.packing.base import Corpus, PackDataset, PackPlan, Tokens
+from chomp.data.heldout import Documents, Selection, spread
+from chomp.data.packing.base import Corpus, PackDataset, PackIterator, PackPlan, Tokens
 from chomp.data.packing.bins import BinPackDataset
 from chomp.data.packing.sequential import SequentialPackDataset
 from chomp.data.prefetch import PrefetchDataset
@@ -91,15 +91,37 @@ class DataPipeline:
 
     def train_dataset(self) -> grain.IterDataset[Batch]:
         """The training batches as a Grain dataset; each iterator of it starts at the beginning."""
+        return PrefetchDataset(self._packed(), size=self._config.data.prefetch)
+
+    def packing_iterator(self) -> PackIterator:
+        """The same batches made on demand, by an iterator that also says where documents begin."""
+        iterator = self._packed().__iter__()
+        assert isinstance(iterator, PackIterator)
+        return iterator
+
+    def _packed(self) -> PackDataset:
         data = self._config.data
-        packed = pack(self.train_documents(), self._plan, self._corpus, data, self._seed if data.shuffle else None)
-        return PrefetchDataset(packed, size=data.prefetch)
+        return pack(self.train_documents(), self._plan, self._corpus, data, self._seed if data.shuffle else None)
 
     def count_train_tokens(self) -> int:
         """Tokens that one pass over random-access training text packs; the text is encoded for it."""
         train, plan = self._text.train, self._plan
         lengths = (len(plan.encode(train[index])) for index in range(len(train)))
         return sum(min(length, plan.max_tokens or length) for length in lengths if length >= plan.min_tokens)
+
+    def sample_lengths(self, most_documents: int, most_tokens: int) -> list[int]:
+        """Tokens of some documents for training, evenly spread over random-access text; empty for a stream."""
+        train, lengths = self._text.train, list[int]()
+        for index in spread(min(most_documents, len(train)), len(train)) if len(train) else ():
+            if sum(lengths) >= most_tokens:
+                break
+            lengths.append(len(self._plan.encode(train[int(index)])))
+        return lengths
+
+    @property
+    def train_count(self) -> int | None:
+        """Number of documents for training; None for a stream."""
+        return None if self._text.stream is not None else len(self._text.train)
 
     def train_documents(self) -> grain.IterDataset[Document]:
         """Training documents in the order in which they are packed."""

@@ -9,14 +9,13 @@ from typing import Literal
 import jax
 import numpy as np
 
+from chomp.data.spelling import Spelling
 from chomp.data.tokenizers import Tokenizer
 from chomp.model.base import LanguageModel
 from chomp.model.decoding import SamplingParams, tokens_as_they_come
 
 End = Literal["length", "end-of-text", "stop"]
 
-# Ids before the current ones that a tokenizer needs to decode them as in the whole text.
-CONTEXT_IDS = 6
 LOWEST_TEMPERATURE = 1e-6
 
 
@@ -95,7 +94,7 @@ class Continuation:
         draw = SamplingParams(options.divisor, options.top_k, options.top_p)
         self._ids = tokens_as_they_come(model, prompt_ids, options.max_new_tokens, jax.random.key(seed), draw)
         self._eos_id, self._stop = tokenizer.eos_id, options.stop
-        self._spelling = _Spelling(tokenizer, prompt_ids)
+        self._spelling = Spelling(tokenizer, prompt_ids)
 
     def __iter__(self) -> Iterator[str]:
         """Yield pieces that are not empty."""
@@ -121,31 +120,6 @@ class Continuation:
             self.tokens += 1
             yield self._spelling.add(token)
         yield self._spelling.rest()
-
-
-class _Spelling:
-    """Text of ids that come one by one; a character whose bytes are not all there yet is waited for."""
-
-    def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> None:
-        self._decode = tokenizer.decode
-        self._ids = [int(token) for token in prompt_ids[-CONTEXT_IDS:]]
-        # Ids up to here have been given out as text.
-        self._given = len(self._ids)
-
-    def add(self, token: int) -> str:
-        self._ids.append(token)
-        return self._next(waits=True)
-
-    def rest(self) -> str:
-        return self._next(waits=False)
-
-    def _next(self, *, waits: bool) -> str:
-        before, now = self._decode(self._ids[: self._given]), self._decode(self._ids)
-        if waits and now.endswith("\N{REPLACEMENT CHARACTER}") and len(self._ids) - self._given < CONTEXT_IDS:
-            return ""
-        self._ids = self._ids[-CONTEXT_IDS:]
-        self._given = len(self._ids)
-        return now[len(before) :]
 
 
 def longest_beginning(text: str, stops: Sequence[str]) -> int:

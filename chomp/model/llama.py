@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from megalodon_jax.layers.segments import segment_runs_and_local_positions
 
-from chomp.config.model import ModelConfig
+from chomp.config.model import ROPE_BASE, ModelConfig
 from chomp.model.base import ModelInputs
 from chomp.model.flops import mean_attention_span
 from chomp.model.head import HeadedModel, logits_of
@@ -21,8 +21,6 @@ from chomp.model.llama_block import INIT_STD, Attention, Block, KeyValues, Linea
 from chomp.model.remat import policy_of, recompute_attention, recompute_layer
 from chomp.model.residual import expand_streams, merge_streams, mixing_flops
 from chomp.model.rotary import RotaryTable, rotary_table
-
-ROPE_BASE = 10_000.0
 
 
 class KVCache(NamedTuple):

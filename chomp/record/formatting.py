@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -50,6 +51,15 @@ def duration(seconds: float) -> str:
     if total < 86400:
         return f"{total // 3600}h{total % 3600 // 60:02d}m"
     return f"{total // 86400}d{total % 86400 // 3600:02d}h"
+
+
+def age(t: float, now: float | None = None) -> str:
+    """How long ago a Unix time is: `3 days ago`."""
+    seconds = max(0.0, (time.time() if now is None else now) - t)
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return f"{plural(int(seconds // length), unit)} ago"
+    return "less than a minute ago"
 
 
 def elapsed(seconds: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from chomp.queue.folder import QueueFolder
 from chomp.queue.notices import QueueNotices
 from chomp.queue.runner import Runner
+from chomp.sweep.driver import SweepDriver
 
 
 class QueueService:
@@ -19,6 +20,7 @@ class QueueService:
     def __init__(self, queue: QueueFolder, say: Callable[[str], None]):
         self._queue = queue
         self._notices = QueueNotices(queue, say)
+        self._sweeps = SweepDriver(queue, say)
         self._runner = Runner(queue, say, tell=self._notices.send)
 
     def look(self) -> None:
@@ -27,6 +29,7 @@ class QueueService:
         Raises:
             ChompError, OSError: something cannot be read or written.
         """
+        self._sweeps.look()
         self._runner.look()
         self._notices.look(self._queue.read())
 

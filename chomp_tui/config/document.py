@@ -11,13 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chomp.config import InvalidConfig, LoadedConfig, Problem, Setting, edits, flatten, notes, parse_config, settings
+from chomp.config import (
+    InvalidConfig,
+    LoadedConfig,
+    Problem,
+    Setting,
+    edits,
+    effective,
+    flatten,
+    notes,
+    parse_config,
+    settings,
+)
 from chomp.config.presets import expand_preset
+from chomp.config.yaml_reader import scalar
 from chomp.config.yaml_spans import Layout, Place, Unreadable, read_layout
 from chomp.record.formatting import sanitize
-from chomp_tui.config.field_text import shown_items, shown_value, shown_words, typed, typed_variable
-
-MAX_HISTORY = 500
+from chomp_tui.config.field_text import is_null, shown_items, shown_value, shown_words, typed, typed_variable
+from chomp_tui.config.history import History
 
 
 @dataclass(frozen=True)
@@ -41,9 +52,11 @@ class FieldView:
 
     Attributes:
         text: what is written, as a user would type it; empty where nothing is.
-        fallback: the value of the setting where nothing is written.
+        fallback: the value of the setting where nothing is written, or the word for null and what it amounts to.
+        shown: the value in force by the document, null as `fallback` shows it.
         resolved: what the text amounts to where that differs (a `$variables` reference).
         is_set: whether the document writes the key.
+        is_read: whether a run with the other settings reads it.
         is_changed: whether it differs from the file.
         is_default: whether the value in force is the setting's default.
         is_long: whether the text has several lines and is edited in the YAML only.
@@ -55,14 +68,21 @@ class FieldView:
     setting: Setting
     text: str
     fallback: str
+    shown: str = ""
     resolved: str = ""
     is_set: bool = False
+    is_read: bool = True
     is_changed: bool = False
     is_default: bool = True
     is_long: bool = False
     override: str | None = None
     problems: tuple[str, ...] = ()
     line: int | None = None
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a form must show it: the run reads it, or the user has written something there."""
+        return self.is_read or self.is_set or self.is_changed or bool(self.override or self.problems)
 
 
 class ConfigDocument:
@@ -71,7 +91,7 @@ class ConfigDocument:
     Args:
         name: what the text is called in problems: the file's path, or a description.
         path: the file it is saved to; None where there is none yet.
-        disk: the file's bytes when it was read, to notice that another program wrote it.
+        disk: the file's bytes when it was read or saved last; None where there is no file.
         is_copy: whether it began as a past run's settings.
     """
 
@@ -88,24 +108,25 @@ class ConfigDocument:
         self.name = name
         self.path = path
         self.disk = disk
+        # A version of the file that the user has chosen not to take.
+        self.asked_about: bytes | None = disk
         self.is_copy = is_copy
         self._base = text
-        self._state = (text, tuple(overrides))
-        self._past: list[tuple[str, tuple[str, ...]]] = []
-        self._future: list[tuple[str, tuple[str, ...]]] = []
-        self._group: str | None = None
+        self._history = History((text, tuple(overrides)))
         self._checked: tuple[tuple[str, tuple[str, ...]], Validation] | None = None
-        self._values: dict[str, Any] = {}
+        # By the newest state that was valid, and what newer ones write into settings on which others depend.
+        self._values: dict[str, Any] = {path: setting.default for path, setting in settings().items()}
+        self._effective: dict[str, Any] = {}
 
     @property
     def text(self) -> str:
         """The YAML."""
-        return self._state[0]
+        return self._history.state[0]
 
     @property
     def overrides(self) -> tuple[str, ...]:
         """`KEY=VALUE` texts that win over the YAML, the last of a key first of all."""
-        return self._state[1]
+        return self._history.state[1]
 
     @property
     def base(self) -> str:
@@ -118,87 +139,91 @@ class ConfigDocument:
 
     # Changing --------------------------------------------------------------------------
 
-    def set(self, path: str, value_text: str, *, group: str | None = None) -> None:
+    def set(self, path: str, value_text: str, *, edit: int | None = None) -> None:
         """Write one value as it was typed; an override of it gives way.
 
         Args:
-            group: successive changes of one group are undone together.
+            edit: see `History.change`.
 
         Raises:
             CannotEdit: the value cannot be changed without touching others.
         """
         wanted = typed(settings()[path], value_text) if path in settings() else typed_variable(value_text)
-        self._change(edits.set_value(self.text, path, wanted), self._without_override(path), group)
+        self._history.change((edits.set_value(self.text, path, wanted), self._without_override(path)), edit)
 
-    def reset(self, path: str) -> None:
+    def reset(self, path: str, *, edit: int | None = None) -> None:
         """Go back to the default of one setting by taking its key out; an override of it gives way.
+
+        Args:
+            edit: see `History.change`.
 
         Raises:
             CannotEdit: the key cannot be taken out alone.
         """
-        self._change(edits.reset_value(self.text, path), self._without_override(path), None)
+        self._history.change((edits.reset_value(self.text, path), self._without_override(path)), edit)
 
-    def replace(self, text: str, *, group: str | None = None) -> None:
+    def replace(self, text: str) -> None:
         """Replace the whole text."""
-        self._change(text, self.overrides, group)
+        self._history.change((text, self.overrides))
 
-    def take_lines(self, lines: Sequence[str], *, group: str | None = None) -> None:
+    def take_lines(self, lines: Sequence[str], *, edit: int | None = None) -> None:
         """Take the lines of an editor; line ends that it does not know of stay as they are."""
-        self._change(merged(self.text, lines), self.overrides, group)
+        text = merged(self.text, lines)
+        if text != self.text:
+            self._history.change((text, self.overrides), edit)
 
-    def close_group(self) -> None:
-        """Let undo take back the next change alone."""
-        self._group = None
+    def end_edit(self) -> None:
+        """End the open edit: the next change is undone alone."""
+        self._history.end()
+
+    def cancel_edit(self, edit: int) -> bool:
+        """Go back to where an edit began; False if it has changed nothing."""
+        return self._history.cancel(edit)
+
+    def forget_history(self) -> None:
+        """Undo goes no further back than to the current text."""
+        self._history.forget()
 
     def undo(self) -> bool:
-        """Undo the last change; False where there is none."""
-        return self._travel(self._past, self._future)
+        """Undo the last edit; False where there is none."""
+        return self._history.undo()
 
     def redo(self) -> bool:
-        """Redo the change that was undone last; False where there is none."""
-        return self._travel(self._future, self._past)
-
-    def _change(self, text: str, overrides: tuple[str, ...], group: str | None) -> None:
-        if (text, overrides) == self._state:
-            return
-        if group is None or group != self._group:
-            self._past.append(self._state)
-            del self._past[:-MAX_HISTORY]
-        self._group = group
-        self._future.clear()
-        self._state = (text, overrides)
-
-    def _travel(self, source: list[tuple[str, tuple[str, ...]]], target: list[tuple[str, tuple[str, ...]]]) -> bool:
-        self._group = None
-        if not source:
-            return False
-        target.append(self._state)
-        self._state = source.pop()
-        return True
+        """Redo the edit that was undone last; False where there is none."""
+        return self._history.redo()
 
     def _without_override(self, path: str) -> tuple[str, ...]:
         return tuple(one for one in self.overrides if _key(one) != path)
 
     def saved(self, path: Path, disk: bytes) -> None:
         """Note that the text was saved to `path` as these bytes."""
-        self.path, self.name, self.disk, self._base = path, str(path), disk, disk.decode("utf-8", "replace")
-        self._group = None
+        self.path, self.name, self._base = path, str(path), disk.decode("utf-8", "replace")
+        self.disk = self.asked_about = disk
+        self._history.end()
         self._checked = None
+
+    def reloaded(self, text: str, disk: bytes) -> None:
+        """Take the text of the file, which another program has written; undo goes back to the text before."""
+        self.replace(text)
+        self._base = text
+        self.disk = self.asked_about = disk
 
     # Knowing ---------------------------------------------------------------------------
 
     def check(self) -> Validation:
         """Validate as the engine does; the answer is kept until something changes."""
-        if self._checked is None or self._checked[0] != self._state:
-            self._checked = (self._state, self._validate())
+        if self._checked is None or self._checked[0] != self._history.state:
+            self._checked = (self._history.state, self._validate())
         return self._checked[1]
 
     def _validate(self) -> Validation:
         try:
             loaded = parse_config(self.text, source=self.name, overrides=self.overrides)
         except InvalidConfig as error:
-            return Validation(None, error.problems, parses=_layout(self.text) is not None)
-        self._values = flatten(loaded.config)
+            layout = _layout(self.text)
+            self._values |= _deciding(layout) if layout else {}
+            return Validation(None, error.problems, parses=layout is not None)
+        self._values, self._effective = flatten(loaded.config), effective(loaded.config)
         return Validation(loaded, notes=notes(loaded.config))
 
     def variables(self) -> tuple[Setting, ...]:
@@ -231,10 +256,20 @@ class ConfigDocument:
         text, is_long = _field_text(self.text, place, setting) if place else ("", False)
         value, override = self._value(setting), self._override_of(setting.path)
         is_reference = place is not None and "$variables" in text and setting.path in settings()
+        is_given = bool(override or (text and not is_null(setting, text)))
+        null = setting.unset if is_given else self._null_text(setting)
+        fallback = self._fallback(setting)
+        fallback_text = null if fallback is None else shown_value(fallback)
         return FieldView(
             setting=setting,
             text=text,
-            fallback=shown_value(self._fallback(setting)),
+            fallback=fallback_text,
+            shown=fallback_text
+            if not text
+            else null
+            if is_null(setting, text) and setting.path in settings()
+            else text,
+            is_read=setting.is_read(self._values),
             resolved=shown_value(value) if is_reference and check.loaded else "",
             is_set=place is not None,
             is_changed=_raw(layout, setting.path) != _raw(base, setting.path),
@@ -250,6 +285,13 @@ class ConfigDocument:
         self.check()
         return self._values.get(setting.path, setting.default)
 
+    def _null_text(self, setting: Setting) -> str:
+        """The word for null and, if known, the value that the run uses then: `auto (=4)`."""
+        value = self._values.get(setting.path)
+        used = self._effective.get(setting.path) if value is None else value
+        is_known = used is not None and self.check().loaded is not None
+        return f"{setting.unset} (={shown_value(used)})" if is_known else setting.unset
+
     def _fallback(self, setting: Setting) -> Any:
         """The value of a setting that is not written: its preset's, or its default."""
         layout = self.layout()
@@ -262,6 +304,13 @@ class ConfigDocument:
 
     def _override_of(self, path: str) -> str | None:
         return next((one for one in reversed(self.overrides) if _key(one) == path), None)
+
+
+def _deciding(layout: Layout) -> dict[str, Any]:
+    """What a text writes into the settings that decide which others a run reads."""
+    paths = {path for setting in settings().values() for one in setting.when for path, _ in one}
+    written = {path: layout.places[path] for path in paths if path in layout.places}
+    return {path: scalar(place.text) for path, place in written.items() if place.kind == "scalar" and place.text}
 
 
 def _key(override: str) -> str:

@@ -61,6 +61,7 @@ class Draft:
         """The run has been started; the next one is a fresh one, under a name of its own."""
         self.run_dir, self.resume, self.fork, self.identity, self.continues = None, "none", None, {}, None
         self._launched_text = self.document.text
+        self.document.forget_history()
 
     def origin(self) -> str:
         """One line on what it begins with besides its file; "" for nothing."""

@@ -22,7 +22,7 @@ def typed(setting: Setting, text: str) -> Wanted:
     A value that does not fit is passed on as it is: validation says what is wrong with it.
     """
     word = text.strip()
-    if setting.optional and word.lower() in _NULLS:
+    if is_null(setting, word):
         return Plain("null")
     if _WHOLE_REFERENCE.match(word):
         return Plain(word)
@@ -31,6 +31,12 @@ def typed(setting: Setting, text: str) -> Wanted:
     if setting.kind in ("text", "choice"):
         return Words(_unquoted(text) if setting.kind == "text" else word)
     return Plain(word)
+
+
+def is_null(setting: Setting, text: str) -> bool:
+    """Whether the text of a field means null; the setting's own word for it does, too, where it can be no value."""
+    words = _NULLS if setting.kind == "text" else (*_NULLS, setting.unset)
+    return setting.optional and text.strip().lower() in words
 
 
 def typed_variable(text: str) -> Wanted:

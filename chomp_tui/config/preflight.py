@@ -26,8 +26,12 @@ TIMEOUT_SECONDS = 180.0
 COMPILE_TIMEOUT_SECONDS = 1800.0
 # Shares of the device's memory: what the estimate leaves out (scratch space, fragmentation) fits into the rest.
 TIGHT, FULL = 0.75, 0.92
+# For the answer that a launch waits for.
+LAUNCH_SECONDS = 30.0
 # Sections that change none of the figures.
-_APART = {"checkpoint", "logging", "debug", "notify"}
+_APART = {"debug"}
+# Exit codes of the engine that say that it would not start either: configuration, data, device, run directory.
+_REFUSALS = (2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Question:
         environment: variables to set for the engine, from the device screen.
         compiled: whether XLA compiles the step.
         origin: the checkpoint that the run continues, or the run whose newest one it continues.
+        run_dir: where the run will be written; None where the engine chooses.
         card: the GPU, by its name in `chomp.device.cards`, for which it compiles; None for this machine's device.
     """
 
@@ -47,6 +52,7 @@ class Question:
     environment: tuple[tuple[str, str], ...] = ()
     compiled: bool = False
     origin: Path | None = None
+    run_dir: Path | None = None
     card: str | None = None
 
 
@@ -59,6 +65,7 @@ class Report:
         is_outdated: whether the figures are of an earlier configuration.
         message: why it failed, or why it waits.
         is_compiling: whether the engine at work compiles.
+        is_refusal: whether the engine failed in a way in which a run would fail, too.
         limit: bytes that the run may take on the device of the figures, and of what; None where unknown.
     """
 
@@ -67,7 +74,18 @@ class Report:
     is_outdated: bool = False
     message: str = ""
     is_compiling: bool = False
+    is_refusal: bool = False
     limit: tuple[float, str] | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why a run with this configuration cannot start; empty if nothing is known."""
+        if self.state == "failed":
+            return (self.message,) if self.is_refusal else ()
+        start = self.figures.get("start")
+        if self.is_outdated or not isinstance(start, dict):
+            return ()
+        return tuple(map(str, start.get("problems") or ()))
 
 
 def ask(
@@ -78,11 +96,12 @@ def ask(
     *,
     compiled: bool = False,
     origin: Path | None = None,
+    run_dir: Path | None = None,
     card: str | None = None,
 ) -> Question:
     """The question that a checked configuration poses."""
     key = config.model_dump_json(exclude=_APART)
-    return Question(text, tuple(overrides), key, tuple(sorted(environment.items())), compiled, origin, card)
+    return Question(text, tuple(overrides), key, tuple(sorted(environment.items())), compiled, origin, run_dir, card)
 
 
 def fit(total: float, limit: float | None) -> Fit:
@@ -125,12 +144,23 @@ class Preflight:
         if self._answered is not None and _same(self._answered, question):
             self._say(state="done", is_outdated=False, message="", is_compiling=False)
             return
+        self._begin(question, self._debounce_seconds)
+
+    async def renew(self, question: Question) -> Report:
+        """Ask at once, also what is answered, as files and disks change; a report that is not done if it takes long."""
+        self.cancel()
+        task = self._begin(question, 0.0)
+        await asyncio.wait([task], timeout=LAUNCH_SECONDS)
+        return self.report
+
+    def _begin(self, question: Question, wait_seconds: float) -> asyncio.Task[None]:
         self._question = question
         self._helper().warm_up(dict(question.environment))
         self._say(state="computing", is_outdated=bool(self.report.figures), message="", is_compiling=question.compiled)
-        self._task = asyncio.get_running_loop().create_task(self._answer(question))
+        self._task = asyncio.get_running_loop().create_task(self._answer(question, wait_seconds))
         self._ending.add(self._task)
         self._task.add_done_callback(self._ending.discard)
+        return self._task
 
     def hold(self, why: str) -> None:
         """Ask nothing for now; what is known is out of date."""
@@ -154,15 +184,16 @@ class Preflight:
             self.report = report
             self._deliver(report)
 
-    async def _answer(self, question: Question) -> None:
+    async def _answer(self, question: Question, wait_seconds: float) -> None:
         if not question.compiled:
-            await asyncio.sleep(self._debounce_seconds)
+            await asyncio.sleep(wait_seconds)
         try:
             figures = await self._inspect(question)
         except EngineError as error:
             # The same question may be asked again: a GPU that was full may have room by then.
             self._task = self._question = None
-            self._say(state="failed", message=str(error), is_compiling=False)
+            is_refusal = error.exit_code in _REFUSALS and not question.compiled
+            self._say(state="failed", message=str(error), is_compiling=False, is_refusal=is_refusal)
         else:
             limit = await in_thread(lambda: memory_limit(figures, dict(question.environment)))
             self._answered = question
@@ -177,6 +208,8 @@ class Preflight:
                 arguments += ["-o", override]
             if question.origin is not None:
                 arguments += ["--continue", str(question.origin)]
+            if question.run_dir is not None:
+                arguments += ["--run-dir", str(question.run_dir)]
             limit = COMPILE_TIMEOUT_SECONDS if question.compiled else TIMEOUT_SECONDS
             return _figures(await self._helper().ask(arguments, dict(question.environment), limit_seconds=limit))
 
@@ -184,7 +217,11 @@ class Preflight:
 def _same(one: Question, other: Question) -> bool:
     """Whether two questions have one answer; a compiled answer also answers the plain question."""
     compiled = (one.compiled and one.card == other.card) or not other.compiled
-    return compiled and (one.key, one.environment, one.origin) == (other.key, other.environment, other.origin)
+    return compiled and _apart_from_card(one) == _apart_from_card(other)
+
+
+def _apart_from_card(one: Question) -> tuple[object, ...]:
+    return one.key, one.environment, one.origin, one.run_dir
 
 
 def _figures(answer: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chomp.record.columns import Columns
+from chomp.record.columns import Block, Columns
 from chomp.record.events import natural
 from chomp.record.row_blocks import parse_row, plain_block, row_block, timed
 from chomp_tui.live.line_tail import LineTail

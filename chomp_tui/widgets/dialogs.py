@@ -70,8 +70,12 @@ class Choose(Dialog[str]):
             yield Label(Content(sanitize(self._title)), classes="title")
             if self._text:
                 yield Static(Content(sanitize(self._text)), classes="text")
-            yield OptionList(*(Option(_choice_line(choice), id=choice.id) for choice in self._choices))
+            yield self.options()
             yield Label("a letter, or arrows and Enter; Esc cancels", classes="hint")
+
+    def options(self) -> OptionList:
+        """The list of answers."""
+        return OptionList(*(Option(_choice_line(choice), id=choice.id) for choice in self._choices))
 
     def on_mount(self) -> None:
         self.query_one(OptionList).focus()

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from chomp.config import parse_config, settings
+from chomp.config import config_from_dict, effective, flatten, parse_config, settings
+from chomp.config.fields import SET
 from chomp.config.json_schema import json_schema
 from chomp.config.reference import REFERENCE, literal, main, render
 
@@ -66,3 +67,46 @@ def test_schema_of_units_choices_and_lists():
 
 def test_schema_is_json():
     assert json.loads(json.dumps(json_schema())) == json_schema()
+
+
+def test_conditions_name_settings_and_values_that_exist():
+    conditions = [part for setting in settings().values() for one in setting.when for part in one]
+    assert len(conditions) > 80
+    for path, allowed in conditions:
+        there = settings()[path]
+        known = there.choices if there.kind == "choice" else (True, False)
+        assert allowed == (SET,) or set(allowed) <= set(known), path
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "is_read"),
+    [
+        ({}, "data.hf_name", False),
+        ({"data": {"backend": "hf"}}, "data.hf_name", True),
+        ({"optim": {"name": "muon"}}, "optim.adam.b1", True),
+        ({"optim": {"name": "muon", "muon": {"rest": "lion"}}}, "optim.adam.b1", False),
+        ({"optim": {"name": "adamw", "muon": {"rest": "lion"}}}, "optim.lion.b1", False),
+        ({"data": {"eval_files": ["x"]}}, "data.text_key", True),
+        ({"objective": {"mtp_heads": 2}}, "objective.mtp_weight", True),
+        ({}, "train.steps", True),
+    ],
+)
+def test_a_setting_is_read_only_under_its_conditions(values, path, is_read):
+    assert settings()[path].is_read(flatten(config_from_dict(values))) is is_read
+
+
+def test_a_page_a_schema_and_a_form_tell_conditions_alike():
+    needs = "data.backend: hf and data.hf_streaming: true and data.shuffle: true"
+    assert settings()["data.shuffle_buffer_size"].needs == needs
+    assert f"Window of a shuffled stream. Read only with {needs}." in render()
+    assert json_schema()["properties"]["data"]["properties"]["shuffle_buffer_size"]["x-when"] == needs
+    assert settings()["optim.lion.b1"].needs == "optim.name: lion; or optim.name: muon and optim.muon.rest: lion"
+    assert settings()["objective.mtp_weight"].needs == "objective.mtp_heads above 0"
+
+
+def test_what_null_amounts_to_is_known():
+    config = config_from_dict({"train": {"batch_size": 2, "seq_len": 64, "batch_tokens": 512}, "optim": {"lr": 1e-3}})
+    found = effective(config)
+    assert set(found) <= {path for path, setting in settings().items() if setting.optional}
+    assert (found["train.grad_accum"], found["train.generate_input_len"], found["optim.decay_steps"]) == (4, 32, 900)
+    assert "optim.decay_steps" not in effective(config_from_dict({"train": {"epochs": 1}}))

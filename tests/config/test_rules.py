@@ -292,6 +292,34 @@ NOTES = [
         "{train: {generate_temperature: 0, generate_top_k: 5}}",
         ("train.generate_temperature is 0: the most likely token is picked, top_k and top_p are not used",),
     ),
+    ("{optim: {lr: 1.5}}", ("optim.lr is 1.5: above 1 training diverges; 1e-4 to 1e-2 are usual",)),
+    (
+        "{optim: {name: muon, lr: 0.02}}",
+        (
+            "Muon's learning rate is 2 (optim.lr 0.02 x optim.muon.lr_scale 100): above 1 training diverges; 0.02 is "
+            "usual",
+        ),
+    ),
+    (
+        "{optim: {schedule: wsd, warmup_steps: 300}}",
+        ("the decay of the learning rate (200 steps) is shorter than its warm-up (300 steps)",),
+    ),
+    ("{optim: {schedule: wsd, warmup_steps: 300, decay_steps: 0}}", ()),
+    (
+        "{optim: {schedule: wsd, warmup_steps: 600, decay_steps: 0}}",
+        ("optim.warmup_steps is 600 of 1,000 steps: most of the run is warm-up",),
+    ),
+    ("{optim: {min_lr_ratio: 1}}", ("optim.min_lr_ratio is 1: the learning rate never falls",)),
+    (
+        "{optim: {weight_decay: 10}}",
+        ("optim.weight_decay is 10; 0.1 is usual, and more than 1 removes what is learnt",),
+    ),
+    (
+        "{optim: {adam: {b1: 0.99, b2: 0.9}}}",
+        ("optim.adam.b2 (0.9) is below optim.adam.b1 (0.99); they may be exchanged",),
+    ),
+    ("{optim: {name: lion, adam: {b1: 0.99, b2: 0.9}}}", ()),
+    ("{train: {eval_every: 5000}}", ("train.eval_every is 5,000, more than train.steps: it happens only at the end",)),
 ]  # fmt: skip
 
 

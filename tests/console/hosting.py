@@ -73,6 +73,9 @@ class Host(App[None]):
             self.notify("this console is read-only")
         return self.state.read_only
 
+    def go_to_setting(self, path: str) -> None:
+        self.asked.append(("setting", path))
+
     def call_attention(self, text: str) -> None:
         self.asked.append(("attention", text))
 

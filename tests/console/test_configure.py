@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.events import AppBlur, AppFocus, Paste
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from textual.events import AppBlur, AppFocus, Key, Paste
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 
 from chomp.config import derive, derived_section, load_config, settings
 from chomp.config.yaml_reader import read_yaml
@@ -27,9 +30,11 @@ from chomp_tui.config.draft import ForkOrigin
 from chomp_tui.engine.launch import LaunchRequest
 from chomp_tui.keys import SCREENS
 from chomp_tui.screens.configure import launch_flow as launching
-from chomp_tui.screens.configure.field import FieldRow, Pick, Toggle
+from chomp_tui.screens.configure.controls import Toggle
+from chomp_tui.screens.configure.field import FieldRow
 from chomp_tui.screens.configure.file_dialogs import OpenList
 from chomp_tui.screens.configure.form import ConfigForm
+from chomp_tui.screens.configure.picker import Picker
 from chomp_tui.screens.configure.preflight_panel import PreflightPanel
 from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.configure.text_field import TextField
@@ -134,9 +139,11 @@ class Console:
         await pilot.pause()
         control = self.row(path).control
         assert isinstance(control, TextField)
-        if not control.is_editing:
-            await pilot.press("enter")
-        await pilot.press("end", "ctrl+u", *(KEYS.get(letter, letter) for letter in text))
+        await pilot.press("enter")
+        if text:
+            await pilot.press(*(KEYS.get(letter, letter) for letter in text))
+        else:
+            await pilot.press("ctrl+u")
         await settle(pilot, self)
 
     def text(self) -> str:
@@ -154,6 +161,7 @@ KEYS = {
     "[": "left_square_bracket",
     "/": "slash",
 }
+KEY_CHARACTERS = {name: letter for letter, name in KEYS.items()} | {"space": " "}
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], Any], seconds: float = 20) -> None:
@@ -185,12 +193,10 @@ async def test_a_value_set_in_the_form_changes_the_yaml_and_the_other_way_round(
         console.editor.replace("8", (4, 14), (4, 15))
         await settle(pilot, console)
         assert console.screen.document.text == SMALL.replace("2000", "3000").replace("batch_size: 4", "batch_size: 8")
-        control = console.row("train.batch_size").control
-        assert isinstance(control, Input)
-        assert control.value == "8"
+        assert console.row("train.batch_size").control.value == "8"
 
 
-async def test_digits_edit_a_field_only_after_enter_or_a_click(tmp_path: Path) -> None:
+async def test_only_enter_or_a_click_begins_an_edit_and_what_leaves_the_field_ends_it(tmp_path: Path) -> None:
     console = Console(tmp_path)
     async with console.app.run_test(size=(120, 40)) as pilot:
         await console.open(pilot)
@@ -204,39 +210,65 @@ async def test_digits_edit_a_field_only_after_enter_or_a_click(tmp_path: Path) -
             await pilot.press("2")
             await until(pilot, lambda: console.app.screen is console.screen)
             assert console.screen.focused is control
-        await pilot.press("backspace", "delete", "ctrl+u", "ctrl+k", "space")
+        console.app.post_message(Paste("x"))
+        await pilot.press("x", "backspace", "delete", "ctrl+u", "ctrl+k", "space")
         await settle(pilot, console)
         assert (control.value, console.screen.document.text) == ("4", SMALL)
-        for start in ("x", Paste("x")):
-            if isinstance(start, str):
-                await pilot.press(start)
-            else:
-                control.post_message(start)
-            await until(pilot, lambda: control.value == "4x")
-            assert control.is_editing, "letters and pastes begin an edit, as they cannot mean a screen"
-            await pilot.press("backspace", "enter")
-            await settle(pilot, console)
-            assert await console.form.focus_path("train.batch_size")
-            await pilot.pause()
-        assert (control.value, console.screen.document.text) == ("4", SMALL)
-        await pilot.press("enter", "1", "enter")
+        # The whole value is selected: what is typed replaces it, and an arrow keeps it.
+        await pilot.press("enter", "8", "enter", "enter", "right", "1", "enter")
         await settle(pilot, console)
-        assert console.screen.document.text == SMALL.replace("size: 4", "size: 41")
-        assert console.form.current == "train.seq_len", "the next field has the focus and is not edited"
+        assert console.screen.document.text == SMALL.replace("size: 4", "size: 81")
+        assert console.form.current == "train.batch_size"
         await pilot.press("4")
         await until(pilot, lambda: console.app.current_mode == "run")
         await pilot.press("2")
         await until(pilot, lambda: console.app.screen is console.screen)
-        assert await pilot.click(control, offset=(5, 0))
+        # A launch ends the edit: a digit typed after it leads to a screen.
+        await pilot.press("enter", "9", "f5")
+        await until(pilot, lambda: isinstance(console.app.screen, Choose))
+        await pilot.press("escape")
+        await until(pilot, lambda: console.app.screen is console.screen)
+        await pilot.press("1")
+        await until(pilot, lambda: console.app.current_mode == "home")
+        await pilot.press("2")
+        await until(pilot, lambda: console.app.screen is console.screen)
+        assert console.screen.document.text == SMALL.replace("size: 4", "size: 9")
+        await pilot.press("enter", "7", "escape")
+        await settle(pilot, console)
+        assert (control.value, control.is_editing) == ("9", False)
+        assert console.screen.focused is control
+        assert await pilot.click(control, offset=(0, 0))
         # A terminal window that loses the focus and gets it back leaves the edit as it was.
         for event in (AppBlur(), AppFocus()):
             console.app.post_message(event)
             await pilot.pause()
-        await pilot.press("backspace")
+        console.app.post_message(Paste("5\n6"))
+        await pilot.press("up")
         await settle(pilot, console)
-        assert console.screen.document.text == SMALL
-        await pilot.press("up", "5")
-        await until(pilot, lambda: console.app.current_mode == "checkpoints")
+        assert console.screen.document.text == SMALL.replace("size: 4", "size: 5"), "the first line of a paste"
+        assert not control.is_editing
+
+
+MOVES = ("up", "down", "left", "right", "tab", "shift+tab", "home", "end", "pageup", "pagedown", "f4", "ctrl+f")
+EDITS = ("space", "backspace", "delete", "ctrl+u", "ctrl+k", "ctrl+w", "ctrl+x", "ctrl+v", "ctrl+z", "ctrl+y")
+PRESSES = (*MOVES, *MOVES, *EDITS, "escape", "f7", "f10", "minus", "full_stop", "slash", *"22222", *"01345", *"axveky")
+
+
+@hypothesis_settings(deadline=None, max_examples=3, suppress_health_check=list(HealthCheck))
+@given(pressed=st.lists(st.sampled_from(PRESSES), min_size=60, max_size=90))
+async def test_no_keys_without_enter_change_a_setting(tmp_path_factory: Any, pressed: list[str]) -> None:
+    console = Console(tmp_path_factory.mktemp("keys"))
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot, overrides=("optim.lr=1",))
+        await console.form.focus_path("train.batch_size")
+        for key in pressed:
+            console.app.post_message(Key(key, KEY_CHARACTERS.get(key, key if len(key) == 1 else None)))
+        console.app.post_message(Paste("7"))
+        # Private: keys that are still to take effect show nowhere.
+        await until(pilot, lambda: not console.app._keys._waiting and not console.app.message_queue_size)
+        await pilot.pause()
+        assert (console.screen.document.text, console.screen.document.overrides) == (SMALL, ("optim.lr=1",))
+        assert list(console.editor.document.lines) == SMALL.split("\n")
 
 
 async def test_one_history_spans_form_and_yaml(tmp_path: Path) -> None:
@@ -248,6 +280,7 @@ async def test_one_history_spans_form_and_yaml(tmp_path: Path) -> None:
         console.editor.replace("8", (4, 14), (4, 15))
         await settle(pilot, console)
         await console.type(pilot, "train.steps", "4000")
+        await pilot.press("enter")
         texts = [console.screen.document.text]
         for _ in range(3):
             await pilot.press("ctrl+z")
@@ -257,7 +290,6 @@ async def test_one_history_spans_form_and_yaml(tmp_path: Path) -> None:
         form, both = SMALL.replace("2000", "3000"), SMALL.replace("2000", "3000").replace("size: 4", "size: 8")
         assert texts == [both.replace("3000", "4000"), both, form, SMALL]
         control = console.row("train.steps").control
-        assert isinstance(control, Input)
         assert control.value == "2000"
         await pilot.press("ctrl+y", "ctrl+y", "ctrl+y")
         await pilot.pause()
@@ -269,29 +301,37 @@ async def test_every_kind_of_control_writes_its_value(tmp_path: Path) -> None:
     console = Console(tmp_path)
     async with console.app.run_test(size=(120, 40)) as pilot:
         await console.open(pilot)
+
+        async def pick(path: str, *keys: str) -> None:
+            await console.form.focus_path(path)
+            await pilot.press("enter")
+            await until(pilot, lambda: isinstance(console.app.screen, Picker))
+            await pilot.press(*keys)
+            await until(pilot, lambda: console.app.screen is console.screen)
+            await settle(pilot, console)
+
         await console.form.focus_path("train.allow_cpu")
-        await pilot.press("space")
-        await console.form.focus_path("optim.name")
-        await pilot.press("right")
-        await console.form.focus_path("data.packing_mode")
         await pilot.press("enter")
-        assert isinstance(console.app.screen, Choose)
-        await pilot.press("2")
-        await settle(pilot, console)
+        await pick("optim.name", *"li", "enter")
+        await pick("data.packing_mode", "down", "down", "enter")
         await console.type(pilot, "train.generate_prompts", "a,b c")
         await console.type(pilot, "logging.wandb.run_name", "yes")
+        await pilot.press("enter")
+        await settle(pilot, console)
         loaded = console.screen.document.check().loaded
         assert loaded is not None
         config = loaded.config
         assert (config.train.allow_cpu, config.optim.name, config.data.packing_mode) == (True, "lion", "bin")
         assert (config.train.generate_prompts, config.logging.wandb.run_name) == (["a", "b c"], "yes")
-        await console.form.focus_path("optim.name")
-        await pilot.press("delete")
-        await settle(pilot, console)
+        # A list opens on the current value.
+        text = console.screen.document.text
+        await pick("optim.name", "enter")
+        await pick("data.packing_mode", "escape")
+        assert console.screen.document.text == text
+        await pick("optim.name", *"default", "enter")
         assert "optim" not in console.screen.document.text
-        pick = console.row("optim.name").control
-        assert isinstance(pick, Pick)
-        assert (pick.value, pick.fallback) == ("", "adamw")
+        control = console.row("optim.name").control
+        assert (control.value, control.shown) == ("", "adamw")
 
 
 async def test_a_switch_is_turned_by_one_key_or_a_click_and_can_be_left_at_its_default(tmp_path: Path) -> None:
@@ -319,24 +359,23 @@ async def test_a_switch_is_turned_by_one_key_or_a_click_and_can_be_left_at_its_d
 
         path = "train.allow_cpu"
         assert await after(path) == ("[x] on", True, True)
-        assert await after(path, "space") == ("[ ] off", False, True)
+        assert await after(path, "enter") == ("[ ] off", False, True)
         assert await after(path, "enter") == ("[x] on", True, True)
-        assert await after(path, "left", "left") == ("[ ] off", False, True)
-        assert await after(path, "right", "right") == ("[x] on", True, True)
-        assert await after(path, "delete") == ("[ ] off", False, False)
+        assert await after(path, "space", "right", "up", "down", "delete") == ("[x] on", True, True)
+        assert await after(path, "enter", "delete") == ("[ ] off", False, False)
         assert await pilot.click(console.row(path).control)
         assert await after(path) == ("[x] on", True, True)
         # Three values: neither on nor off is the default.
         path = "train.deterministic"
-        assert await after(path) == ("[–] null", None, False)
-        assert await after(path, "space") == ("[x] on", True, True)
-        assert await after(path, "space") == ("[ ] off", False, True)
-        assert await after(path, "backspace") == ("[–] null", None, False)
+        assert await after(path) == ("[–] auto (=true)", None, False)
+        assert await after(path, "enter") == ("[x] on", True, True)
+        assert await after(path, "enter") == ("[ ] off", False, True)
+        assert await after(path, "backspace") == ("[–] auto (=true)", None, False)
         # A variable is shown with its value, and gives way.
         console.editor.load_text("data:\n  shuffle: $variables.s\nvariables: {s: off}\n")
         await settle(pilot, console)
-        assert await after("data.shuffle") == ("[ ] off …      = false", False, True)
-        assert await after("data.shuffle", "space") == ("[x] on", True, True)
+        assert await after("data.shuffle") == ("[ ] off  $variables… = false", False, True)
+        assert await after("data.shuffle", "enter") == ("[x] on", True, True)
         assert "shuffle: true\n" in console.screen.document.text
 
 
@@ -350,8 +389,7 @@ async def test_an_emptied_field_is_the_default_once_it_is_left_and_a_reference_g
         await settle(pilot, console)
         assert console.screen.document.text == SMALL.replace("  batch_size: 4\n", "")
         control = console.row("train.batch_size").control
-        assert isinstance(control, Input)
-        assert (control.value, control.placeholder) == ("", "8")
+        assert (control.value, control.shown) == ("", "8")
         await pilot.press("ctrl+z")
         await settle(pilot, console)
         assert console.screen.document.text == SMALL
@@ -428,8 +466,10 @@ async def test_saving_keeps_comments_and_asks_before_it_overwrites_a_changed_fil
         console.file.write_text("# another program\n")
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
-        assert "elsewhere" in console.text()
-        await pilot.press("n")
+        assert "small.yaml changed on disk" in console.text()
+        assert "-# another program" in console.text()
+        # The answer that is selected first writes nothing.
+        await pilot.press("enter")
         await pilot.pause()
         assert console.file.read_text() == "# another program\n"
         await pilot.press("f2")
@@ -497,6 +537,7 @@ async def test_crlf_survives_typing_in_the_editor_which_has_colours(tmp_path: Pa
         assert console.editor.is_syntax_aware
         console.editor.focus()
         console.editor.move_cursor((4, 15))
+        await pilot.press("x", "enter")
         await pilot.press("enter", "s", "e", "e", "d", "colon", "space", "1")
         await settle(pilot, console)
         assert console.screen.document.text == text.replace("size: 4\r\n", "size: 4\r\n  seed: 1\r\n")
@@ -547,10 +588,9 @@ async def test_finding_shows_settings_of_all_sections(tmp_path: Path) -> None:
         await until(pilot, lambda: [row.setting.path for row in console.form.rows()][:1] == ["train.seed"])
         await pilot.press("w", "a", "r", "m", "u", "p", "underscore")
         await until(pilot, lambda: [row.setting.path for row in console.form.rows()][:1] == ["optim.warmup_steps"])
-        await pilot.press("enter", "enter", "ctrl+u", "7", "enter")
+        await pilot.press("enter", "7", "enter")
         await settle(pilot, console)
         assert "warmup_steps: 7" in console.screen.document.text
-        # There is no field behind it.
         assert console.form.current == "optim.warmup_steps"
         await pilot.press("escape")
         await until(pilot, lambda: not console.form.has_class("-finding"))
@@ -912,14 +952,14 @@ async def test_a_fork_tells_what_becomes_of_its_learning_rate(tmp_path: Path) ->
 
 async def test_what_the_engine_cannot_estimate_is_started_only_after_a_question(tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
-    script.write_text("import sys\nprint('error: no text at /x', file=sys.stderr)\nsys.exit(3)\n")
+    script.write_text("import sys\nprint('error: out of luck', file=sys.stderr)\nsys.exit(1)\n")
     console = Console(tmp_path, inspect=script)
     async with console.app.run_test(size=(80, 24)) as pilot:
         await console.open(pilot)
-        await until(pilot, lambda: "✓ valid  ✗ no text at /x" in console.text())
+        await until(pilot, lambda: "✓ valid  ✗ out of luck" in console.text())
         await pilot.press("f5")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
-        assert "no text at /x" in console.text()
+        assert "out of luck" in console.text()
         await pilot.press("n")
         await until(pilot, lambda: not isinstance(console.app.screen, Choose))
         assert not console.launched
@@ -927,6 +967,32 @@ async def test_what_the_engine_cannot_estimate_is_started_only_after_a_question(
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
         await pilot.press("y")
         await until(pilot, lambda: console.launched)
+
+
+async def test_what_cannot_start_is_refused_and_leaves_no_run(tmp_path: Path) -> None:
+    script = tmp_path / "refusing.py"
+    problem = "no GPU was found and train.allow_cpu is false"
+    start = {"problems": [problem], "warnings": ["the run reads the text about 90 times"]}
+    script.write_text(
+        "import json, os, sys\n"
+        f"if os.path.exists({str(tmp_path / 'bad')!r}): print('error: no text at /x', file=sys.stderr); sys.exit(3)\n"
+        f"print(json.dumps({FIGURES!r} | {{'start': {start!r}}}))\n"
+    )
+    console = Console(tmp_path, inspect=script)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        await until(pilot, lambda: f"✓ valid  ✗ cannot start: {problem}" in console.text())
+        hints = str(console.screen.query_one("#pf-hints", Static).content)
+        assert hints == f"✗ {problem}\n! the run reads the text about 90 times"
+        for sentence in (problem, "no text at /x"):
+            await pilot.press("f5")
+            await until(pilot, lambda: isinstance(console.app.screen, Read))
+            assert sentence in console.text()
+            await pilot.press("escape")
+            await until(pilot, lambda: not console.busy)
+            (tmp_path / "bad").touch()
+        assert not console.launched
+        assert list((tmp_path / "runs").iterdir()) == []
 
 
 async def test_a_fork_that_changes_a_shape_is_refused(tmp_path: Path) -> None:
@@ -984,6 +1050,7 @@ async def test_every_setting_has_a_field(tmp_path: Path) -> None:
     console = Console(tmp_path)
     async with console.app.run_test(size=(80, 24)) as pilot:
         await console.open(pilot)
+        await pilot.press("a")
         listing = console.form.query_one("#sections", OptionList)
         shown = []
         for option in listing.options:

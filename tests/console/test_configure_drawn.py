@@ -72,8 +72,6 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
             "time at 40% of peak about 8s",
             "device fake",
         ]
-        loaded = console.screen.document.check().loaded
-        assert loaded is not None
         bars = [
             "memory, estimated 1.0 KiB",
             "parameters █ 100 B",
@@ -87,7 +85,7 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
             500.0: "✗ does not fit 200% of 500 B",
         }
         for limit, verdict in verdicts.items():
-            panel.show(Report("done", {**FIGURES, "memory": MEMORY}, limit=(limit, "of the GPU")), loaded.config)
+            panel.show(Report("done", {**FIGURES, "memory": MEMORY}, limit=(limit, "of the GPU")))
             await pilot.pause()
             assert rows(panel, "#pf-memory") == [
                 *bars,
@@ -96,7 +94,7 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
                 "fits below 75%, tight below 92%",
                 "F10: XLA's memory analysis",
             ]
-        panel.show(Report("done", {**FIGURES, "memory": MEMORY}), loaded.config)
+        panel.show(Report("done", {**FIGURES, "memory": MEMORY}))
         await pilot.pause()
         assert "? device memory unknown" in " ".join(rows(panel, "#pf-memory"))
         # Up for nine of nineteen steps, down to a tenth of where it began for the others.
@@ -143,8 +141,14 @@ async def test_the_panel_shows_what_the_engine_itself_says(tmp_path: Path) -> No
             f"tokens in total {count(said['total_tokens'])}",
             f"tokens per parameter {said['tokens_per_parameter']:.3g}",
             f"FLOPs in total {said['total_flops']:.2e}",
+            "tokens of the text 100",
+            "epochs 51.2",
+            f"checkpoints, at most 2 × {told(said['start']['checkpoints']['each'])}",
+            f"disk free {told(said['start']['checkpoints']['free'])}",
             f"device {said['device']['name']}",
         ]
+        assert said["start"]["problems"] == []
+        assert "! the run reads the text about 51 times (100 tokens)" in " ".join(rows(panel, "#pf-hints"))
         drawn, memory = rows(panel, "#pf-memory"), said["memory"]
         assert drawn[0] == f"memory, estimated {told(memory['total'])}"
         bars = [line.translate(str.maketrans("", "", "█▏▎▍▌▋▊▉")).split(maxsplit=1) for line in drawn[1:5]]
@@ -277,33 +281,33 @@ async def test_the_form_says_groups_units_and_what_the_field_at_the_cursor_is(tm
         by_name = {next(word for word in words if word not in ("●", "◆")): words for words in named if len(words) > 1}
         assert by_name["steps"] == ["◆", "steps", "2000", "steps"]
         assert by_name["batch_size"] == ["◆", "batch_size", "4", "rows"]
-        assert by_name["batch_tokens"][:3] == ["batch_tokens", "null", "tokens"]
+        assert by_name["batch_tokens"][:4] == ["batch_tokens", "auto", "(=256)", "tokens"]
+        assert by_name["grad_accum"][:3] == ["grad_accum", "auto", "(=1)"]
         assert await helped("train.steps") == [
             "train.steps  a whole number above 0 and at most 2147483647, in",
             "steps",
             "Optimizer updates in the whole run.",
-            "default 1000 (leave it empty) · line 3",
+            "default 1000 · line 3",
         ]
         assert await helped("train.seq_len") == [
             "train.seq_len  a whole number of at least 8, in tokens",
             "Tokens per row.",
-            "default 512 (leave it empty) · line 4",
+            "default 512 · line 4",
         ]
         assert await helped("data.shuffle") == [
             "data.shuffle  true or false",
             "Visit documents in a random order that changes each pass.",
-            "default true (leave it empty) · not written",
+            "default true · not written",
         ]
         assert await helped("optim.name") == [
             "optim.name  one of adamw, lion, muon",
             "Update rule.",
-            "default adamw (leave it empty) · not written",
+            "default adamw · not written",
         ]
         assert await helped("optim.lr") == [
             "optim.lr  a number above 0",
             "Peak learning rate.",
-            "default 3e-4 (leave it empty) · -o optim.lr=1e-3 wins; editing the",
-            "field drops it",
+            "default 3e-4 · -o optim.lr=1e-3 wins; editing the field drops it",
         ]
         assert (await helped("variables.n"))[0] == "variables.n  any value"
 
@@ -357,7 +361,7 @@ async def looked_at(folder: Path, size: tuple[int, int], theme: str = "chomp-dar
         await console.open(pilot)
         await estimated(pilot, console)
         await console.form.focus_path("train.allow_cpu")
-        await pilot.press("space")
+        await pilot.press("enter")
         await console.type(pilot, "train.steps", "minus")
         drawn, parts = [], []
         for key in ("", "f4", "f4"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from chomp.config.yaml_spans import Unreadable, read_layout
 from chomp.errors import ConfigError
 from chomp_tui.config.document import ConfigDocument, merged, visual_lines
 from chomp_tui.config.documents import read_document
+from chomp_tui.config.draft import Draft
 from chomp_tui.config.field_text import shown_value, typed
+from chomp_tui.config.history import History
 
 FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 SHAPES = {
@@ -263,10 +266,11 @@ def document(text: str = SMALL, **kwargs: Any) -> ConfigDocument:
 def test_typing_in_one_field_is_one_step_back() -> None:
     made = document()
     for value in ("3", "30", "300"):
-        made.set("train.steps", value, group="field:train.steps")
-    made.close_group()
-    made.set("train.steps", "4", group="field:train.steps")
-    made.take_lines([*visual_lines(made.text)[:-1], "  seed: 1", ""], group="yaml:5")
+        made.set("train.steps", value, edit=1)
+        made.take_lines(visual_lines(made.text), edit=2)
+    made.set("train.steps", "4", edit=3)
+    made.end_edit()
+    made.take_lines([*visual_lines(made.text)[:-1], "  seed: 1", ""], edit=4)
     assert made.text == SMALL.replace("2000", "4") + "  seed: 1\n"
     texts = []
     while made.undo():
@@ -276,6 +280,95 @@ def test_typing_in_one_field_is_one_step_back() -> None:
     assert made.text == SMALL.replace("2000", "300")
     made.set("train.steps", "5")
     assert not made.redo()
+
+
+def test_edits_of_one_field_are_never_merged_and_those_before_a_launch_are_out_of_reach() -> None:
+    made = document()
+    for edit, value in enumerate(("3", "30")):
+        made.set("train.steps", value, edit=edit)
+        made.end_edit()
+    assert made.undo()
+    assert made.text == SMALL.replace("2000", "3")
+    assert made.redo()
+    # An edit that ends where it began is no step, and a cancelled one leaves none.
+    made.set("train.steps", "301", edit=7)
+    made.set("train.steps", "30", edit=7)
+    made.end_edit()
+    made.set("train.steps", "9", edit=8)
+    assert made.cancel_edit(8)
+    assert not made.cancel_edit(8)
+    assert made.text == SMALL.replace("2000", "30")
+    assert made.undo()
+    assert made.text == SMALL.replace("2000", "3")
+    Draft(made).was_launched()
+    assert not made.undo()
+    assert not made.redo()
+    made.set("train.steps", "4", edit=8)
+    assert made.undo()
+    assert made.text == SMALL.replace("2000", "3")
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.one_of(st.none(), st.integers(1, 3)))))
+def test_undo_passes_through_the_states_between_edits_and_redo_comes_back(
+    changes: list[tuple[str, int | None]],
+) -> None:
+    history, between, last = History("start"), ["start"], None
+    for state, edit in changes:
+        if edit is None or edit != last:
+            between.append(history.state)
+        history.change(state, edit)
+        last = edit
+    end = history.state
+    seen = [end]
+    while history.undo():
+        seen.append(history.state)
+    assert seen[-1] == "start"
+    assert all(one != other for one, other in pairwise(seen))
+    assert set(seen[1:]) <= set(between)
+    while history.redo():
+        pass
+    assert history.state == end
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "shown"),
+    [
+        ("debug: {}", "train.grad_accum", "auto (=1)"),
+        ("train: {batch_tokens: 8192}", "train.grad_accum", "auto (=2)"),
+        ("train: {grad_accum: null}", "train.grad_accum", "auto (=1)"),
+        ("train: {grad_accum: 3}", "train.grad_accum", "3"),
+        ("debug: {}", "optim.decay_steps", "auto (=900)"),
+        ("data: {backend: hf}", "data.hf_dataset", "auto (=Zyphra/Zyda-2)"),
+        ("debug: {}", "train.generate_top_k", "off"),
+        ("debug: {}", "train.steps", "1000"),
+        ("debug: {}", "train.deterministic", "auto (=true)"),
+        ("model: {preset: mega200m}", "model.num_layers", "12"),
+    ],
+)
+def test_what_is_not_written_is_shown_as_what_the_run_uses(text: str, path: str, shown: str) -> None:
+    assert document(text).view(settings()[path]).shown == shown
+
+
+def test_the_word_for_null_can_be_typed() -> None:
+    made = document("train: {grad_accum: 3}\nlogging: {wandb: {run_name: x}}\n")
+    made.set("train.grad_accum", "auto")
+    made.set("logging.wandb.run_name", "auto")
+    assert made.text == "train: {grad_accum: null}\nlogging: {wandb: {run_name: auto}}\n"
+
+
+def test_a_setting_that_the_run_does_not_read_is_needed_once_it_is_written_or_wrong() -> None:
+    made = document("data:\n  backend: stdlib\n")
+    needed = {path for path, setting in settings().items() if made.view(setting).is_needed}
+    assert {"data.backend", "data.eval_files", "data.shuffle"} < needed
+    assert not needed & {"data.hf_name", "data.tokens_path", "optim.muon.rest", "model.attention"}
+    made.set("data.hf_name", "x")
+    assert made.view(settings()["data.hf_name"]).is_needed
+    # Not valid before the files are named: the choice counts already.
+    made.set("data.backend", "files")
+    assert made.check().loaded is None
+    assert made.view(settings()["data.text_key"]).is_read
+    assert made.view(settings()["data.files"]).problems
+    assert not made.view(settings()["data.hf_name"]).is_read
 
 
 def test_a_view_tells_reference_default_change_and_line() -> None:
@@ -311,7 +404,7 @@ def test_a_preset_s_name_is_a_new_document(tmp_path: Path, monkeypatch: pytest.M
 def test_a_preset_is_the_value_in_every_section_that_it_brings() -> None:
     made = document("model: {preset: NANO-125M}\noptim: {warmup_steps: 3}\n")
     found = {path: made.view(settings()[path]).fallback for path in ("optim.name", "optim.muon.rest", "model.preset")}
-    assert found == {"optim.name": "muon", "optim.muon.rest": "lion", "model.preset": "null"}
+    assert found == {"optim.name": "muon", "optim.muon.rest": "lion", "model.preset": "none"}
     made.set("optim.name", "adamw")
     assert made.view(settings()["optim.lr"]).fallback == "3e-4"
 

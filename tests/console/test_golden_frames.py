@@ -32,7 +32,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 QUICKSTART = StartView(mode="configure", config=Path("configs/quickstart.yaml"))
 DAY_SECONDS = 86_400
 # Of a log's lines and of alerts, in the local time of this machine.
-STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+STAMP = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d")
 SOME_STAMP = "2026-01-02 03:04:05"
 
 
@@ -82,7 +82,7 @@ async def settled(pilot: Pilot[None]) -> str:
     await until(pilot, stays)
     await pilot.pause(0.3)
     await until(pilot, stays)
-    return STAMP.sub(SOME_STAMP, "\n".join(line.rstrip() for line in lines) + "\n")
+    return STAMP.sub(lambda found: SOME_STAMP[-len(found[0]) :], "\n".join(line.rstrip() for line in lines) + "\n")
 
 
 def compare(name: str, text: str) -> None:

@@ -44,12 +44,12 @@ async def test_a_value_that_is_typed_over_in_one_piece(tmp_path: Path) -> None:
         assert console.screen.query_one(ConfigForm).current == "train.steps"
 
 
-async def test_what_follows_enter_goes_into_the_next_field_and_f5_starts_with_all_of_it(tmp_path: Path) -> None:
+async def test_what_follows_an_arrow_goes_into_the_next_field_and_f5_starts_with_all_of_it(tmp_path: Path) -> None:
     console = Console(tmp_path)
     async with console.app.run_test(size=(120, 40)) as pilot:
         await console.open(pilot)
         await at(pilot, console, "train.batch_size")
-        clump(console.app, "enter", "backspace", "8", "enter", "enter", *["backspace"] * 12, *"32", "f5")
+        clump(console.app, "enter", "backspace", "8", "down", "enter", *"32", "f5")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
         # Save, and start with the file.
         await pilot.press("s")
@@ -70,7 +70,7 @@ async def test_a_value_that_is_typed_and_taken_back_before_it_was_checked(tmp_pa
             set_value(path, text, **options)
 
         document.set = remember  # type: ignore[method-assign]
-        clump(console.app, "enter", "9", "backspace")
+        clump(console.app, "enter", "end", "9", "backspace")
         await until(pilot, lambda: given == ["20009", "2000"])
         assert "steps: 2000 " in document.text
 
@@ -82,7 +82,7 @@ async def test_the_yaml_takes_keys_in_their_order(tmp_path: Path) -> None:
         editor = console.screen.query_one(YamlEditor)
         editor.focus()
         editor.move_cursor((0, 0))
-        clump(console.app, "#", "x", "backspace", "y", "enter", "z", "left", "w")
+        clump(console.app, "enter", "#", "x", "backspace", "y", "enter", "z", "left", "w")
         await until(pilot, lambda: editor.text.startswith("#y\nwz"))
 
 

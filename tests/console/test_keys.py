@@ -16,7 +16,7 @@ from textual.command import CommandPalette
 from textual.dom import DOMNode
 from textual.pilot import Pilot
 from textual.screen import Screen
-from textual.widgets import Input, OptionList
+from textual.widgets import OptionList
 
 # A notification's widget, which Textual does not export: what it says is only to be read there.
 from textual.widgets._toast import Toast
@@ -25,10 +25,10 @@ from chomp.record.rundir import RunDir
 from chomp_tui import keys, reference
 from chomp_tui.app import ChompApp
 from chomp_tui.screens.base import ConsoleScreen
-from chomp_tui.screens.configure.field import Pick, Toggle
+from chomp_tui.screens.configure.controls import Pick, Toggle
 from chomp_tui.screens.configure.file_dialogs import OpenList
 from chomp_tui.screens.configure.form import ConfigForm
-from chomp_tui.screens.configure.text_field import TextField
+from chomp_tui.screens.configure.text_field import FieldEditor, TextField
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
@@ -42,6 +42,8 @@ SCREENS = {one.mode: one.keys for one in keys.SCREENS}
 # A chart's crosshair goes before the screen; Enter ends the typing of a name.
 TAKEN_ON_PURPOSE = {
     ("LineChart", "escape", "app.back"),
+    # During an edit only; Esc leads out of the screen once it has ended.
+    ("YamlEditor", "escape", "app.back"),
     ("NameFilter", "enter", "home.open"),
     ("NameFilter", "enter", "checkpoints.resume"),
     ("NameFilter", "enter", "run.zoom_panel"),
@@ -72,6 +74,8 @@ def holders(made: ChompApp) -> dict[str, object]:
         "app": made,
         **{mode: made.screen_of(mode) for mode in SCREENS},
         "line": TextField(),
+        "edit": FieldEditor("", ""),
+        "yaml": YamlEditor(),
         "pick": Pick((), title=""),
         "switch": Toggle(),
         "open": OpenList([]),
@@ -149,7 +153,7 @@ async def test_keys_of_the_configure_screen_count_while_one_types(
 ) -> None:
     async with shown("configure", tmp_path) as (made, pilot):
         calls = recorded(monkeypatch, made, "app", "configure")
-        for kind in (YamlEditor, Input, Pick):
+        for kind in (YamlEditor, TextField, Pick, Toggle):
             field = next(widget for widget in made.screen.query(kind) if widget.focusable)
             field.focus()
             await until(pilot, lambda field=field: made.screen.focused is field)
@@ -158,8 +162,8 @@ async def test_keys_of_the_configure_screen_count_while_one_types(
         editor = made.screen.query_one(YamlEditor)
         editor.focus()
         calls.clear()
-        await pilot.press(*"1q?")
-        assert "1q?" in editor.text, "letters are letters"
+        await pilot.press("enter", *"1qea?")
+        assert "1qea?" in editor.text, "letters are letters"
         assert calls == []
 
 

@@ -75,7 +75,7 @@ async def test_an_answer_is_given_once_for_each_configuration(tmp_path: Path) ->
     assert [one.state for one in asked.reports] == ["computing", "done"]
     assert report.figures == FIGURES
     # A comment, a cadence of logging's neighbours, another order: the same figures.
-    for text in (f"# why\n{TEXT}", f"{TEXT}logging:\n  level: DEBUG\n", f"{TEXT}checkpoint:\n  save_every: 7\n"):
+    for text in (f"# why\n{TEXT}", f"{TEXT}debug:\n  nonfinite: skip\n"):
         asked.preflight.request(question(text))
         assert asked.preflight.report.state == "done"
     assert len(pids(tmp_path)) == 1
@@ -206,6 +206,26 @@ async def test_a_compiled_answer_answers_the_plain_question_and_not_the_other_wa
     asked.preflight.request(question(environment={"XLA_FLAGS": "--x"}))
     await until(lambda: len(pids(tmp_path)) == 3)
     await asked.preflight.close()
+
+
+async def test_a_launch_asks_again_and_knows_what_cannot_start(tmp_path: Path) -> None:
+    body = (
+        f"if os.path.exists({str(tmp_path / 'gone')!r}):\n"
+        "    sys.stderr.write('error: no file matches *.txt'); sys.exit(3)\n"
+        "FIGURES['start'] = {'problems': ['no GPU was found'] * ('steps: 3000' in open(sys.argv[2]).read())}\n"
+        "print(json.dumps(FIGURES))"
+    )
+    asked = Asked(tmp_path, body)
+    assert (await asked.preflight.renew(question())).problems == ()
+    assert (await asked.preflight.renew(question("train:\n  steps: 3000\n"))).problems == ("no GPU was found",)
+    # The same question: the answer is another one, as the files are.
+    (tmp_path / "gone").touch()
+    report = await asked.preflight.renew(question("train:\n  steps: 3000\n"))
+    assert (report.state, report.problems) == ("failed", ("no file matches *.txt",))
+    assert len(pids(tmp_path)) == 3
+    # What is not known of an engine that was killed is no refusal.
+    asked.helper = fake(tmp_path, "os.kill(os.getpid(), 9)")
+    assert (await asked.preflight.renew(question())).problems == ()
 
 
 @pytest.mark.parametrize(

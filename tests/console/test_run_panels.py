@@ -55,7 +55,7 @@ async def test_the_footer_names_what_a_key_does_now_and_the_dashboard_stays_wher
             append(run, Checkpoint("deleted", step))
         run.lock.write_text("")
         await shows(pilot, "✗ crashed")
-        await until(pilot, lambda: "p " not in frame(app)[-1])
+        await until(pilot, lambda: "p Pause" not in frame(app)[-1])
         assert "Resume" not in frame(app)[-1]
         append(run, Checkpoint("committed", 100, 10, 1.0, 0.1))
         await shows(pilot, "r Resume")

@@ -7,7 +7,7 @@ about something that is allowed and may surprise.
 from collections.abc import Callable, Iterator
 
 from chomp.config.problems import Problem
-from chomp.config.rules import data, model, notify, numbers, train
+from chomp.config.rules import data, doubtful, model, notify, numbers, train
 from chomp.config.schema import Config
 
 RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
@@ -17,6 +17,6 @@ RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     *train.RULES,
     *notify.RULES,
 )
-NOTES: tuple[Callable[[Config], Iterator[str]], ...] = (*model.NOTES, *data.NOTES, *train.NOTES)
+NOTES: tuple[Callable[[Config], Iterator[str]], ...] = (*model.NOTES, *data.NOTES, *train.NOTES, *doubtful.NOTES)
 
 __all__ = ["NOTES", "RULES"]

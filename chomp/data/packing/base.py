@@ -86,6 +86,9 @@ class PackIterator(grain.DatasetIterator[Batch]):
         DataError: from `__next__`, for anything that goes wrong below. Once failed, the iterator
             keeps raising the same error until `set_state`, so that no text is skipped by retrying.
             After an interrupt the next call makes the interrupted batch again.
+
+    Attributes:
+        starts: flat positions in the newest batch at which a document, or a part of one that was cut, begins.
     """
 
     def __init__(self, parent: grain.DatasetIterator, plan: PackPlan, corpus: Corpus):
@@ -98,6 +101,7 @@ class PackIterator(grain.DatasetIterator[Batch]):
         self._skipped = 0
         self._skipped_in_a_row = 0
         self._longest_skipped = 0
+        self.starts = np.zeros(0, np.intp)
 
     @abc.abstractmethod
     def _next_batch(self) -> Batch | None:

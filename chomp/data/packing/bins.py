@@ -114,7 +114,8 @@ class BinPackIterator(PackIterator):
                 self._finish_group()
         if not row:
             return None
-        return finish_batch(ids, np.asarray(starts, np.intp), filled, shape, self._plan.rules)
+        self.starts = np.asarray(starts, np.intp)
+        return finish_batch(ids, self.starts, filled, shape, self._plan.rules)
 
     def _load_group(self) -> bool:
         """Read and place the current group if that is still to be done; False when text has run out."""

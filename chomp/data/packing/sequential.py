@@ -46,10 +46,9 @@ class SequentialPackIterator(PackIterator):
                 self._finish_document()
         if not filled:
             return None
+        self.starts = np.asarray(starts, np.intp)
         per_row = np.clip(filled - shape.seq * np.arange(shape.rows), 0, shape.seq)
-        return finish_batch(
-            ids.reshape(shape.rows, shape.seq), np.asarray(starts, np.intp), per_row, shape, self._plan.rules
-        )
+        return finish_batch(ids.reshape(shape.rows, shape.seq), self.starts, per_row, shape, self._plan.rules)
 
     def _current(self) -> Tokens | None:
         """Tokens of the document in progress, read (again) if need be; None when text has run out."""

@@ -91,6 +91,31 @@ def read_texts(path: Path, kind: Format, column: Column) -> Iterator[pa.Array]:
         yield from READERS[kind](path, column)
 
 
+def parquet_rows(path: Path) -> int:
+    """The number of rows of a parquet file, by its description.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    with reading(path), path.open("rb") as file:
+        return int(_parquet_file(path, file).metadata.num_rows)
+
+
+def first_texts(path: Path, key: str, size: int) -> list[str]:
+    """The first texts of a parquet file, up to about so many characters.
+
+    Raises:
+        DataError: naming the file and what is wrong with it.
+    """
+    texts: list[str] = []
+    for value in next(read_texts(path, "parquet", Column(key, "replace")), ()):
+        if size <= 0:
+            break
+        texts.append(value.as_py() or "")
+        size -= len(texts[-1])
+    return texts
+
+
 # JSON and CSV: by the standard library, row by row ---------------------------------------
 
 
@@ -238,15 +263,19 @@ def _batches(rows: Iterator[Row]) -> Iterator[pa.Array]:
 
 def _parquet(path: Path, column: Column) -> Iterator[pa.Array]:
     with path.open("rb") as file:
-        _check_not_pointer(path, file)
-        try:
-            table = pq.ParquetFile(file)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).split("\n")[0]
-            raise DataError(f"{path} is not a readable parquet file: {reason}; replace it") from None
+        table = _parquet_file(path, file)
         _require_text(path, table.schema_arrow, column)
         batches = table.iter_batches(batch_size=BATCH_ROWS, columns=[column.key])
         yield from _valid(path, (batch.column(0) for batch in batches), column)
+
+
+def _parquet_file(path: Path, file: BinaryIO) -> pq.ParquetFile:
+    _check_not_pointer(path, file)
+    try:
+        return pq.ParquetFile(file)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).split("\n")[0]
+        raise DataError(f"{path} is not a readable parquet file: {reason}; replace it") from None
 
 
 def _arrow(path: Path, column: Column) -> Iterator[pa.Array]:

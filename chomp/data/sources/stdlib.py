@@ -37,7 +37,7 @@ def stdlib_source(folder: Path | None = None) -> InMemorySource:
     root = folder or Path(sysconfig.get_path("stdlib"))
     documents: dict[str, None] = {}
     names = hashlib.sha256()
-    for path in _python_files(root):
+    for path in python_files(root):
         try:
             text = path.read_bytes().decode("utf-8")
         except UnicodeDecodeError:
@@ -53,7 +53,8 @@ def stdlib_source(folder: Path | None = None) -> InMemorySource:
     return InMemorySource("Python's standard library", list(documents), facts)
 
 
-def _python_files(root: Path) -> list[Path]:
+def python_files(root: Path) -> list[Path]:
+    """The source files of a library, in the order of their paths."""
     files: list[Path] = []
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if name not in LEFT_OUT]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from chomp.record import formatting
 from chomp.record.commands import Command
 from chomp.record.events import Evaluated
+from chomp.record.manifest import set_evaluation
 from chomp.train.control import run_interruptible
 from chomp.train.evaluate import EvalResult, evaluate
 from chomp.train.hooks.base import Hook
 from chomp.train.session import Session
 from chomp.train.trainer import Trainer
+
+log = logging.getLogger("chomp.train")
 
 
 class EvaluateHook(Hook):
@@ -38,9 +42,19 @@ class EvaluateHook(Hook):
             return "there is no held-out text to evaluate on"
         result = self._evaluate(trainer)
         if self._session.saves:
-            # A scheduled evaluation comes before the save of its step.
-            self._session.store.note_evaluation(trainer.progress.step, result.loss, result.bpb)
+            self._note_beside_checkpoint(trainer.progress.step, result)
         return f"evaluated at step {trainer.progress.step}: loss {formatting.loss(result.loss)}"
+
+    def _note_beside_checkpoint(self, step: int, result: EvalResult) -> None:
+        """Write the losses beside the checkpoint of this step; a scheduled evaluation comes before the save."""
+        store = self._session.store
+        store.wait()
+        for info in store.infos():
+            if info.step == step and info.meta:
+                try:
+                    set_evaluation(info.path, result.loss, result.bpb)
+                except OSError as error:
+                    log.warning("the evaluation of checkpoint %d cannot be noted: %s", step, error.strerror)
 
     def on_rollback(self, trainer: Trainer) -> None:
         self._scheduled = None

@@ -13,6 +13,7 @@ from chomp.train.hooks.log import LogHook
 from chomp.train.hooks.sample import SampleHook
 from chomp.train.hooks.save import SaveHook
 from chomp.train.hooks.save_plan import SavePlan
+from chomp.train.hooks.speed import SpeedHook
 from chomp.train.progress import Pending
 from chomp.train.trainer import Trainer
 
@@ -28,7 +29,9 @@ class Hooks:
         sample = SampleHook(session, plan)
         self._log = LogHook(session, evaluate)
         self._save = SaveHook(session, plan, self._log, sample)
-        self._hooks: tuple[Hook, ...] = (evaluate, self._log, sample, HealthHook(session), *extra, self._save)
+        self._hooks: tuple[Hook, ...] = (
+            evaluate, self._log, sample, HealthHook(session), *extra, SpeedHook(session), self._save,
+        )  # fmt: skip
         trainer.on_completed = self._on_completed
 
     def _on_completed(self, completed: Pending, metrics: StepMetrics) -> None:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from chomp.config import Config
+from chomp.config.derive import prompt_tokens, sample_tokens
 from chomp.data.pipeline import DataPipeline
 from chomp.data.tokenizers import Tokenizer
 from chomp.errors import ConfigError
@@ -82,7 +83,7 @@ def build_prompts(config: Config, data: DataPipeline, tokenizer: Tokenizer) -> t
     """The configured prompts, or the beginning of a held-out document; the same at every step, to be compared."""
     if config.train.generate_prompts:
         return tuple(encode_prompt(tokenizer, text) for text in config.train.generate_prompts)
-    length = config.train.generate_input_len or max(1, config.train.seq_len // 2)
+    length = prompt_tokens(config)
     for text in data.iter_heldout_texts():
         # A few characters per token are enough to cut from; the whole document may be large.
         ids = tuple(int(i) for i in tokenizer.encode_prompt(text[: length * 16])[:length])
@@ -95,7 +96,7 @@ def sampling_options(config: Config) -> SamplingOptions:
     """How samples are drawn during training."""
     train = config.train
     return SamplingOptions(
-        max_new_tokens=train.generate_max_tokens or config.model.chunk_size + 16,
+        max_new_tokens=sample_tokens(config),
         temperature=train.generate_temperature,
         top_k=train.generate_top_k,
         top_p=train.generate_top_p,

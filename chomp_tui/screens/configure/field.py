@@ -2,136 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-from textual import events
-from textual.binding import BindingType
+from rich.cells import cell_len
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
-from textual.reactive import reactive
 from textual.widget import Widget
-from textual.widgets import Input
 
 from chomp.config import Setting
 from chomp.config.compat import Severity
-from chomp.config.yaml_reader import scalar
 from chomp.record.formatting import sanitize
-from chomp_tui import keys
 from chomp_tui.config.document import FieldView
+from chomp_tui.screens.configure.controls import Control, Pick, Toggle
 from chomp_tui.screens.configure.text_field import TextField
-from chomp_tui.widgets.dialogs import Choice, Choose
 
 PROBLEM, CHANGED, SET = "✗", "●", "◆"
-# Cells before a name, and those kept for the note.
+# Cells before a name, and the most for the note.
 MARK_CELLS, NOTE_CELLS = 3, 12
+# Lines of a long value while it is edited.
+MOST_LINES = 8
 _VERDICTS = {
     "allowed": ("may change", "$muted"),
     "needs_accept": ("to confirm", "$warning"),
     "incompatible": ("fixed", "$muted"),
 }
-
-
-class Control(Widget, can_focus=True):
-    """Shows one of a few words and posts `Picked` when the user picks another; the row then updates it."""
-
-    value: reactive[str] = reactive("")
-    fallback: reactive[str] = reactive("")
-
-    @dataclass
-    class Picked(Message):
-        """The user picked a word; empty for the default."""
-
-        picked_in: Control
-        value: str
-
-        @property
-        def control(self) -> Control:
-            return self.picked_in
-
-    def pick(self, word: str) -> None:
-        """Post that the user picked a word."""
-        self.post_message(self.Picked(self, word))
-
-    def action_clear(self) -> None:
-        """Reset to the default."""
-        self.pick("")
-
-
-class Pick(Control):
-    """A choice on one line: arrows and Space step through the words, Enter lists them, Delete resets to the default."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("pick")]
-
-    def __init__(self, options: Sequence[str], *, title: str) -> None:
-        super().__init__()
-        self.options = tuple(options)
-        self._title = title
-
-    def render(self) -> Content:
-        """The current word, dim if it is the default."""
-        word = sanitize(self.value or self.fallback)
-        style = "" if self.value else "$muted"
-        return Content.assemble((word, style), (" ▾", "$muted")) if not self.has_focus else Content(f"{word} ▾")
-
-    def action_step(self, by: int) -> None:
-        """Pick the next word, or the previous one."""
-        now = self.value or self.fallback
-        at = self.options.index(now) + by if now in self.options else 0
-        self.pick(self.options[at % len(self.options)])
-
-    def action_list(self) -> None:
-        """Show all words."""
-        letters = "123456789abcdefghijkl"
-        choices = [Choice(word, letter, word) for word, letter in zip(self.options, letters, strict=False)]
-
-        def chosen(word: str | None) -> None:
-            if word is not None:
-                self.pick(word)
-
-        self.app.push_screen(Choose(self._title, choices), chosen)
-
-    def on_click(self, event: events.Click) -> None:
-        event.stop()
-        self.action_list()
-
-
-class Toggle(Control):
-    """A switch: Space, Enter and a click toggle it, the arrows turn it on and off, Delete resets to the default."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("switch")]
-    # The value, if the text is a reference to a variable.
-    resolved: reactive[str] = reactive("")
-
-    @property
-    def is_on(self) -> bool | None:
-        """On or off; None for `null` and for a wrong word."""
-        # By the rules of the file, in which `yes` and `off` are booleans.
-        state = scalar(self.resolved or self.value or self.fallback)
-        return state if isinstance(state, bool) else None
-
-    def render(self) -> Content:
-        """A box and a word, readable without colour; dim if it is the default."""
-        is_on, text = self.is_on, sanitize(self.value or self.fallback)
-        mark, word = ("[–]", text) if is_on is None else ("[x]", "on") if is_on else ("[ ]", "off")
-        tone = "$muted" if not self.value else "$success" if is_on else "" if is_on is False else "$warning"
-        note = f"  {text}" if self.resolved else ""
-        whole = Content.assemble((f"{mark} {word}", tone), (note, "$muted"))
-        return Content(whole.plain) if self.has_focus else whole
-
-    def action_turn_over(self) -> None:
-        """Toggle it; if it is neither on nor off, turn it on."""
-        self.action_turn(not self.is_on)
-
-    def action_turn(self, on: bool) -> None:
-        """Turn it on or off."""
-        self.pick("true" if on else "false")
-
-    def on_click(self, event: events.Click) -> None:
-        event.stop()
-        self.action_turn_over()
 
 
 class FieldRow(Widget):
@@ -140,23 +35,23 @@ class FieldRow(Widget):
     Args:
         full_name: show the dotted path in place of its last part.
         severity: what a change means for the forked checkpoint.
-        name_cells: width of the name column.
     """
 
     @dataclass
     class Edited(Message):
-        """The user typed or picked a value."""
+        """The user has typed or picked a value; empty for the default.
+
+        Attributes:
+            edit: see `History.change`; None for a whole edit.
+            is_over: whether the edit has ended.
+            is_cancelled: whether it counts for nothing.
+        """
 
         row: FieldRow
-        path: str
         value: str
-
-    @dataclass
-    class Cleared(Message):
-        """The user reset a setting to its default."""
-
-        row: FieldRow
-        path: str
+        edit: int | None = None
+        is_over: bool = True
+        is_cancelled: bool = False
 
     @dataclass
     class Entered(Message):
@@ -164,20 +59,14 @@ class FieldRow(Widget):
 
         row: FieldRow
 
-    @dataclass
-    class Left(Message):
-        """The row lost the focus."""
-
-        row: FieldRow
-
-    def __init__(
-        self, view: FieldView, *, full_name: bool = False, severity: Severity | None = None, name_cells: int = 25
-    ) -> None:
+    def __init__(self, view: FieldView, *, full_name: bool = False, severity: Severity | None = None) -> None:
         super().__init__()
         self.view = view
-        self._name_cells = name_cells
+        self._name_cells = 0
         self._full_name = full_name
         self._severity = severity
+        # Whether the control has lines of its own below the name.
+        self._is_below = False
 
     @property
     def setting(self) -> Setting:
@@ -187,85 +76,94 @@ class FieldRow(Widget):
         yield _control(self.setting)
 
     def on_mount(self) -> None:
-        self.control.styles.margin = (0, NOTE_CELLS + 1, 0, MARK_CELLS + self._name_cells + 1)
         self.show(self.view)
 
+    def on_resize(self) -> None:
+        self._arrange()
+
     @property
-    def control(self) -> Control | TextField:
+    def control(self) -> Control:
         """The widget that takes the focus."""
         control = self.children[0]
-        assert isinstance(control, (Control, TextField))
+        assert isinstance(control, Control)
         return control
 
-    def show(self, view: FieldView, *, force: bool = True) -> None:
-        """Draw a setting's current state.
-
-        Args:
-            force: also replace the text that the user is typing.
-        """
+    def show(self, view: FieldView) -> None:
+        """Draw a setting's current state."""
         problems_before = self._lines()
         self.view = view
-        control = self.control
-        if isinstance(control, Control):
-            control.value, control.fallback = view.text, view.fallback
-            if isinstance(control, Toggle):
-                control.resolved = view.resolved
-        else:
-            self._fill(control, view, force=force)
+        self.control.show(view)
         self.set_class(bool(view.problems), "-wrong")
+        self._arrange()
         self.refresh(layout=self._lines() != problems_before)
 
-    def _fill(self, control: TextField, view: FieldView, *, force: bool) -> None:
-        control.placeholder = view.fallback
-        control.disabled = view.is_long
-        text = _long_text(view.text) if view.is_long else view.text
-        if (force or not control.has_focus) and control.value != text:
-            with control.prevent(Input.Changed):
-                control.value = text
+    @property
+    def wanted_cells(self) -> int:
+        """Width of the name."""
+        return cell_len(self._label())
+
+    def _label(self) -> str:
+        return sanitize(self.setting.path if self._full_name else self.setting.path.rpartition(".")[2])
+
+    def widen(self, name_cells: int) -> None:
+        """Set the width of the name column."""
+        if name_cells != self._name_cells:
+            self._name_cells = name_cells
+            self._arrange()
+            self.refresh()
 
     # Input -----------------------------------------------------------------------------
 
-    def on_input_changed(self, event: Input.Changed) -> None:
+    def on_text_field_typed(self, event: TextField.Typed) -> None:
         event.stop()
+        self._arrange()
         # An empty field means the default only once the user leaves it.
-        if event.value.strip():
-            self.post_message(self.Edited(self, self.setting.path, event.value))
+        if event.text.strip() or event.is_over:
+            self.post_message(self.edited(event))
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self._settle(event.value)
-        # Not beyond the last field: Textual would focus the YAML, and the next keys would edit it.
-        beside = self.parent.children if self.parent is not None else ()
-        rows = [row for row in beside if isinstance(row, FieldRow)]
-        for following in rows[rows.index(self) + 1 :][:1]:
-            following.control.focus()
-
-    def on_input_blurred(self, event: Input.Blurred) -> None:
-        event.stop()
-        self._settle(event.value)
-
-    def _settle(self, value: str) -> None:
-        if not value.strip() and not self.view.is_long and (self.view.is_set or self.view.override):
-            self.post_message(self.Cleared(self, self.setting.path))
+    def edited(self, typed: TextField.Typed) -> Edited:
+        """What was typed, as a change of the setting."""
+        self._arrange()
+        return self.Edited(self, typed.text, typed.edit, typed.is_over, typed.is_cancelled)
 
     def on_control_picked(self, event: Control.Picked) -> None:
         event.stop()
-        if event.value:
-            self.post_message(self.Edited(self, self.setting.path, event.value))
-        else:
-            self.post_message(self.Cleared(self, self.setting.path))
+        self.post_message(self.Edited(self, event.value))
 
     def on_descendant_focus(self) -> None:
+        self._arrange()
         self.post_message(self.Entered(self))
-
-    def on_descendant_blur(self) -> None:
-        self.post_message(self.Left(self))
 
     # Drawing ---------------------------------------------------------------------------
 
+    def _arrange(self) -> None:
+        """Place the control: beside the name, or below it while a value is edited that is too long there."""
+        control, note = self.control, self._note()[0]
+        left, right = MARK_CELLS + self._name_cells + 1, cell_len(note) + 1 if note else 0
+        editor = control.editor if isinstance(control, TextField) else None
+        # The cursor needs a cell behind the text.
+        room = self.content_size.width - left - right - 1
+        self._is_below = editor is not None and (self._is_below or cell_len(editor.text) > room)
+        margin = (1, 1, 0, MARK_CELLS) if self._is_below else (0, right, 0, left)
+        if control.styles.margin != margin:
+            control.styles.margin = margin
+        self.set_class(self._is_below, "-below")
+        lines = self._control_lines()
+        if control.styles.height is None or control.styles.height.value != lines:
+            control.styles.height = lines
+            self.refresh(layout=True)
+            if self._is_below:
+                self.call_after_refresh(self.scroll_visible, animate=False)
+
+    def _control_lines(self) -> int:
+        if not self._is_below or not isinstance(self.control, TextField) or self.control.editor is None:
+            return 1
+        width = max(1, self.content_size.width - MARK_CELLS - 2)
+        return min(MOST_LINES, len(Content(f"{sanitize(self.control.editor.text)} ").wrap(width)))
+
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """One line, and those of the problems."""
-        return 1 + self._lines(width)
+        """The lines of the name, the control and the problems."""
+        return self._is_below + self._control_lines() + self._lines(width)
 
     def _lines(self, width: int | None = None) -> int:
         columns = max(10, (width or self.size.width or 60) - 4)
@@ -279,21 +177,21 @@ class FieldRow(Widget):
         view, width = self.view, self.size.width
         mark = (PROBLEM, "$error") if view.problems else (CHANGED, "$accent") if view.is_changed else (" ", "")
         kept = (SET, "$primary") if not view.is_default else (" ", "")
-        name = sanitize(self.setting.path if self._full_name else self.setting.path.rpartition(".")[2])
         style = "$error" if view.problems else "" if view.is_set or view.override else "$muted"
-        left = Content.assemble(mark, kept, " ", (name, style))
+        left = Content.assemble(mark, kept, " ", (self._label(), style))
         note, tone = self._note()
-        room = max(0, width - left.cell_length - len(note))
+        room = max(0, width - left.cell_length - cell_len(note))
         line = Content.assemble(left, " " * room, (note, tone))
+        above = [Content("")] * (self._is_below + self._control_lines() - 1)
         below = [
             Content.styled(f"    {row.plain}", "$error")
             for text in self._below()
             for row in Content(text).wrap(max(10, width - 4))
         ]
-        return Content("\n").join([line, *below])
+        return Content("\n").join([line, *above, *below])
 
     def _note(self) -> tuple[str, str]:
-        """At the right: the override, the value of a reference, what a change means for a fork, or the unit."""
+        """At the right: the override, what a change means for a fork, the value of a reference, or the unit."""
         view = self.view
         if view.override:
             return _clip(f"-o {sanitize(view.override.partition('=')[2])}"), "$warning"
@@ -303,10 +201,10 @@ class FieldRow(Widget):
             return word, "$error" if changed else tone
         if view.resolved:
             return _clip(f"= {sanitize(view.resolved)}"), "$muted"
-        return view.setting.unit or "", "$muted"
+        return (view.setting.unit or "") if view.is_read else "not read", "$muted"
 
 
-def _control(setting: Setting) -> Control | TextField:
+def _control(setting: Setting) -> Control:
     """A switch for booleans, a choice for a few words, a text field for all else."""
     # A switch shows `null` only as its default.
     if setting.kind == "bool" and (not setting.optional or setting.default is None):
@@ -314,12 +212,8 @@ def _control(setting: Setting) -> Control | TextField:
     words = setting.choices if setting.kind == "choice" else ("true", "false") if setting.kind == "bool" else ()
     if not words:
         return TextField()
-    return Pick((*words, "null") if setting.optional else words, title=setting.path)
+    return Pick((*words, "null") if setting.optional else words, title=setting.path, unset=setting.unset)
 
 
 def _clip(text: str, limit: int = NOTE_CELLS) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _long_text(text: str) -> str:
-    return f"{text.count(chr(92) + 'n') + text.count(chr(10)) + 1} lines: edit in the YAML (F4)"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
@@ -15,20 +15,15 @@ from textual.widgets.option_list import Option
 from chomp.config import Setting, sections, settings
 from chomp.config.compat import Severity
 from chomp.record.formatting import sanitize
-from chomp_tui.config.document import ConfigDocument, FieldView
+from chomp_tui.config.document import ConfigDocument
+from chomp_tui.screens.configure.controls import Control
 from chomp_tui.screens.configure.field import CHANGED, PROBLEM, SET, FieldRow
+from chomp_tui.screens.configure.field_pane import FieldPane, Folded, Heading, help_text
+from chomp_tui.screens.configure.text_field import FieldEditor, TextField
 
-VARIABLES = "variables"
+VARIABLES, FOUND = "variables", "?"
 MAX_FOUND = 40
 LEGEND = f"{CHANGED} differs from the file   {SET} not the default   {PROBLEM} problem"
-
-
-class FieldPane(VerticalScroll, can_focus=False):
-    """The rows of one section, or of a search."""
-
-    def __init__(self, section: str, rows: Sequence[Widget] = ()) -> None:
-        super().__init__(*rows)
-        self.section = section
 
 
 class ConfigForm(Vertical):
@@ -47,6 +42,7 @@ class ConfigForm(Vertical):
         self._shown = ""
         self._severity: Callable[[str], Severity] | None = None
         self._help_for: Setting | None = None
+        self._shows_all = False
 
     def compose(self) -> ComposeResult:
         yield Input(placeholder="part of a name or of its help; Esc closes", id="find", compact=True)
@@ -60,7 +56,7 @@ class ConfigForm(Vertical):
 
     async def show_document(self, document: ConfigDocument, severity: Callable[[str], Severity] | None = None) -> None:
         """Show another document from its first section on."""
-        self._document, self._severity = document, severity
+        self._document, self._severity, self._shown = document, severity, ""
         self._panes.clear()
         self.close_filter()
         await self.query_one("#fields").remove_children()
@@ -68,15 +64,19 @@ class ConfigForm(Vertical):
         listing = self.query_one("#sections", OptionList)
         listing.clear_options()
         listing.add_options([Option(self._section_line(name), id=name) for name in names])
-        self._shown = ""
         start = "train" if "train" in names else names[0]
         listing.highlighted = names.index(start)
         await self.open_section(start)
         self.update_views()
 
     def _sections(self) -> list[str]:
-        names = [name for name in sections() if name and any(self._settings(name))]
+        names = [name for name in sections() if name and self._has_rows(name)]
         return [*([VARIABLES] if self._document and self._document.variables() else []), *names]
+
+    def _has_rows(self, section: str) -> bool:
+        assert self._document is not None
+        always = self._shows_all or section == self._shown
+        return any(always or self._document.view(setting).is_needed for setting in self._settings(section))
 
     def _settings(self, section: str) -> Iterator[Setting]:
         if section == VARIABLES:
@@ -97,40 +97,61 @@ class ConfigForm(Vertical):
             for one in self._panes.values():
                 one.display = one is pane
             if pane is None:
-                pane = self._panes[name] = FieldPane(name, self._rows(list(self._settings(name))))
+                rows = self._rows(list(self._settings(name)))
+                pane = self._panes[name] = FieldPane(*rows, Folded(classes="folded"))
                 await self.query_one("#fields").mount(pane)
+                pane.fold(show_all=self._shows_all)
                 self._update_help()
             else:
-                self.update_views(force=True)
+                self.update_views()
 
     def _rows(self, chosen: Sequence[Setting], *, full_name: bool = False) -> list[Widget]:
         """Rows under the headings of their groups, each group once."""
-        assert self._document is not None
         groups: dict[str | None, list[Setting]] = {}
         for setting in chosen:
             groups.setdefault(None if full_name else setting.group, []).append(setting)
-        cells = max((len(_name(setting, full_name)) for setting in chosen), default=0)
         rows: list[Widget] = []
         for group, members in groups.items():
-            if group and len(groups) > 1:
-                rows.append(Static(Content(group), classes="group"))
-            for setting in members:
-                severity = self._severity(setting.path) if self._severity and setting.path in settings() else None
-                view = self._document.view(setting)
-                rows.append(FieldRow(view, full_name=full_name, severity=severity, name_cells=cells))
+            if group:
+                rows.append(Heading(group))
+            rows += [self._row(setting, full_name=full_name) for setting in members]
         return rows
+
+    def _row(self, setting: Setting, *, full_name: bool) -> FieldRow:
+        assert self._document is not None
+        severity = self._severity(setting.path) if self._severity and setting.path in settings() else None
+        return FieldRow(self._document.view(setting), full_name=full_name, severity=severity)
 
     def rows(self) -> list[FieldRow]:
         """The visible rows."""
         pane = self._panes.get(self._shown)
-        return [child for child in pane.children if isinstance(child, FieldRow)] if pane else []
+        return [row for row in pane.rows() if row.display] if pane else []
 
-    def update_views(self, *, force: bool = False) -> None:
-        """Draw the document; while its text does not parse, keep the last version, greyed.
+    def show_all(self, shows_all: bool | None = None) -> None:
+        """Show also settings that the run does not read, or only the others.
 
         Args:
-            force: also replace the text that the user is typing.
+            shows_all: None changes it.
         """
+        self._shows_all = not self._shows_all if shows_all is None else shows_all
+        self.update_views()
+
+    @property
+    def is_editing(self) -> bool:
+        """Whether a text is edited."""
+        return any(isinstance(row.control, TextField) and row.control.is_editing for row in self.rows())
+
+    def take_edit(self) -> FieldRow.Edited | None:
+        """End the edit of a field, and give what was typed; None without one."""
+        for row in self.rows():
+            control = row.control
+            typed = control.take() if isinstance(control, TextField) else None
+            if typed is not None:
+                return row.edited(typed)
+        return None
+
+    def update_views(self) -> None:
+        """Draw the document; while its text does not parse, keep the last version, greyed."""
         document = self._document
         if document is None:
             return
@@ -141,10 +162,13 @@ class ConfigForm(Vertical):
             why = f"{check.problems[0].message}. The form shows the last version that could be read."
             self.query_one("#stale", Static).update(Content(sanitize(why)))
             return
-        for row in self.rows():
+        pane = self._panes.get(self._shown)
+        for row in pane.rows() if pane else ():
             view = document.view(row.setting)
-            if force or view != row.view:
-                row.show(view, force=force)
+            if view != row.view:
+                row.show(view)
+        if pane:
+            pane.fold(show_all=self._shows_all or self._shown == FOUND)
         self._update_sections()
         self._update_help()
 
@@ -185,7 +209,7 @@ class ConfigForm(Vertical):
         find = self.query_one("#find", Input)
         with find.prevent(Input.Changed):
             find.value = ""
-        pane = self._panes.pop("?", None)
+        pane = self._panes.pop(FOUND, None)
         if pane is not None:
             pane.remove()
         return True
@@ -205,9 +229,9 @@ class ConfigForm(Vertical):
             return
         pool = [*(self._document.variables() if self._document else ()), *settings().values()]
         found = [one for one in pool if all(word in f"{one.path} {one.help}".lower() for word in words)]
-        pane = self._panes.get("?")
+        pane = self._panes.get(FOUND)
         if pane is None:
-            pane = self._panes["?"] = FieldPane("?")
+            pane = self._panes[FOUND] = FieldPane()
             await self.query_one("#fields").mount(pane)
         rows: list[Widget] = self._rows(found[:MAX_FOUND], full_name=True)
         if not found:
@@ -215,14 +239,19 @@ class ConfigForm(Vertical):
         with self.app.batch_update():
             await pane.remove_children()
             await pane.mount_all(rows)
-            self._shown = "?"
+            pane.fold(show_all=True)
+            self._shown = FOUND
             for one in self._panes.values():
                 one.display = one is pane
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Go to the first setting that was found; a text is edited at once."""
         if event.input.id == "find":
             event.stop()
             self.focus_field()
+            control = self.rows()[0].control if self.rows() else None
+            if isinstance(control, TextField):
+                await control.action_edit()
 
     # Focus -----------------------------------------------------------------------------
 
@@ -266,11 +295,15 @@ class ConfigForm(Vertical):
         if path not in {setting.path for setting in self._settings(section)}:
             return False
         self.close_filter()
+        if section not in self._sections():
+            self.show_all(True)
         names = self._sections()
         if section not in names:
             return False
         self.query_one("#sections", OptionList).highlighted = names.index(section)
         await self.open_section(section)
+        if path not in {row.setting.path for row in self.rows()}:
+            self.show_all(True)
         row = next(row for row in self.rows() if row.setting.path == path)
         row.control.focus()
         # A section that was built just now has no layout yet to scroll in.
@@ -283,11 +316,16 @@ class ConfigForm(Vertical):
         return next((row.setting.path for row in self.rows() if row.has_focus_within), None)
 
     def on_key(self, event: events.Key) -> None:
-        """Up and down go through the fields; right goes from the sections into them."""
+        """Up and down go through the fields; right goes from the sections into them, and left back."""
         focused = self.screen.focused
+        if isinstance(focused, FieldEditor) and focused.is_wrapped:
+            return
         if event.key == "right" and focused is self.query_one("#sections"):
             event.stop()
             self.focus_field()
+        elif event.key == "left" and isinstance(focused, Control) and not self.has_class("-finding"):
+            event.stop()
+            self.focus_sections()
         elif event.key in ("up", "down"):
             rows = self.rows()
             at = next((i for i, row in enumerate(rows) if row.has_focus_within), None)
@@ -318,26 +356,5 @@ class ConfigForm(Vertical):
                 head = "Settings with all these words in their name or help; Enter goes to the first, Esc closes."
             text = Content.assemble((head, ""), "\n", (LEGEND, "$muted"))
         else:
-            text = _help(document.view(setting))
+            text = help_text(document.view(setting))
         self.query_one("#field-help", Static).update(text)
-
-
-def _name(setting: Setting, full_name: bool) -> str:
-    return setting.path if full_name else setting.path.rpartition(".")[2]
-
-
-def _help(view: FieldView) -> Content:
-    """A setting's meaning, its allowed values, and the source of its value."""
-    setting = view.setting
-    kind = setting.expected if setting.path in settings() else "any value"
-    unit = f", in {setting.unit}" if setting.unit and setting.kind != "choice" else ""
-    came = f"line {view.line}" if view.line else "not written"
-    if view.override:
-        came = f"-o {sanitize(view.override)} wins; editing the field drops it"
-    default = f"default {sanitize(view.fallback)} (leave it empty)" if setting.path in settings() else "a variable"
-    return Content.assemble(
-        (sanitize(setting.path), "bold $primary"),
-        (f"  {kind}{unit}", "$muted"),
-        f"\n{sanitize(setting.help)}\n",
-        (f"{default} · {came}", "$muted"),
-    )

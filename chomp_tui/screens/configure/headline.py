@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.formatting import sanitize
-from chomp_tui.config.document import Validation
+from chomp_tui.config.document import ConfigDocument, Validation
 
 
 class Headline(Vertical):
@@ -44,6 +44,15 @@ class Headline(Vertical):
         space = width - left.cell_length - right.cell_length
         line = Content.assemble(left, " " * space, right) if space >= 2 else left.truncate(width, ellipsis=True)
         self.query_one("#verdict", Static).update(line)
+
+
+def context(document: ConfigDocument, width: int) -> Content:
+    """The name of the document, and whether it is modified, for the top of a screen."""
+    if width < 100:
+        mark, name = "● ", document.path.name if document.path else document.name
+    else:
+        mark, name = "● modified  ", document.name
+    return Content.styled(mark if document.is_modified else "", "$warning") + Content(sanitize(name))
 
 
 def verdict(check: Validation) -> Content:

@@ -14,14 +14,16 @@ from chomp.errors import ChompError
 from chomp.record.fork import fork_run
 from chomp.record.rundir import RunDir, fresh_name, open_run, write_whole
 from chomp_tui.config.document import ConfigDocument
-from chomp_tui.config.documents import from_file
 from chomp_tui.config.draft import Draft
 from chomp_tui.config.fork_plan import ForkPlan
 from chomp_tui.config.preflight import Report
 from chomp_tui.engine.launch import LaunchRequest, reason
+from chomp_tui.live.file_watch import read_bytes
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.checkpoints.checkpoint_rows import change_lines
-from chomp_tui.screens.configure.file_dialogs import Editor, save_document
+from chomp_tui.screens.configure.file_dialogs import Editor
+from chomp_tui.screens.configure.on_disk import OVERWRITE, ask_changed, reload
+from chomp_tui.screens.configure.saving import save_document
 from chomp_tui.widgets.dialogs import Choice, Choose, Read
 
 _STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?\Z")
@@ -32,6 +34,9 @@ class Launcher(Editor, Protocol):
 
     @property
     def preflight(self) -> Report: ...
+
+    async def check_start(self, loaded: LoadedConfig) -> Report:
+        """A new answer of the engine on whether a run would start now."""
 
     async def go_to(self, path: str) -> None:
         """Put the cursor on a setting."""
@@ -49,10 +54,10 @@ async def launch(screen: Launcher) -> None:
     if loaded is None:
         await screen.go_to_first_problem()
         return
-    if screen.chomp.refuse_read_only() or not await _despite(screen):
+    if screen.chomp.refuse_read_only() or not await _may_start(screen, loaded):
         return
     try:
-        request = await (_fork_request(screen) if screen.draft.fork else _request(screen, loaded))
+        request = await (fork_request(screen) if screen.draft.fork else _request(screen, loaded))
     except (ChompError, OSError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         screen.chomp.notify(f"not started: {why}", severity="error")
@@ -61,16 +66,23 @@ async def launch(screen: Launcher) -> None:
         screen.after_launch(draft)
 
 
-async def _despite(screen: Launcher) -> bool:
-    """Ask before a start if the engine could not estimate the configuration; False to keep editing."""
-    report = screen.preflight
-    if report.state != "failed":
+async def _may_start(screen: Launcher, loaded: LoadedConfig) -> bool:
+    """Refuse what cannot start, and ask about what the engine does not answer; False to keep editing."""
+    if screen.preflight.state != "done":
+        screen.chomp.notify("checking whether the run can start…")
+    report = await screen.check_start(loaded)
+    if report.problems:
+        text = "\n\n".join(report.problems)
+        await screen.app.push_screen_wait(Read("This run cannot start", text))
+        return False
+    if report.state == "done":
         return True
     choices = (
         Choice("cancel", "n", "No, keep editing"),
         Choice("start", "y", "Start anyway"),
     )
-    question = Choose("The engine cannot estimate this configuration, and may not train it", choices, report.message)
+    why = report.message or "the engine takes long to answer"
+    question = Choose("The engine cannot estimate this configuration, and may not train it", choices, why)
     return await screen.app.push_screen_wait(question) == "start"
 
 
@@ -103,7 +115,10 @@ async def _how(screen: Launcher) -> str | None:
     path = document.path
     if path is None:
         return "copy"
-    if not document.is_modified and await in_thread(lambda: _is_as_read(path, document)):
+    on_disk = await in_thread(lambda: read_bytes(path))
+    if on_disk is not None and on_disk != document.disk:
+        return await _changed(screen, on_disk)
+    if not document.is_modified and on_disk is not None:
         return "file"
     choices = (
         Choice("save", "s", "Save and launch", f"write {path}, then start"),
@@ -114,11 +129,25 @@ async def _how(screen: Launcher) -> str | None:
     return answer if answer in ("save", "copy") else None
 
 
-def _is_as_read(path: Path, document: ConfigDocument) -> bool:
-    try:
-        return from_file(path).disk == document.disk
-    except ChompError:
-        return False
+async def _changed(screen: Launcher, on_disk: bytes) -> str | None:
+    """The file was changed on disk and the text on screen is older: train neither before the user has seen both."""
+    document = screen.document
+    if not document.is_modified:
+        if reload(screen, on_disk):
+            screen.chomp.notify(
+                f"not started: {document.name} changed on disk and was reloaded; check it and press F5 again",
+                severity="warning",
+            )
+        return None
+    answer = await ask_changed(
+        screen,
+        on_disk,
+        Choice("copy", "a", "Launch the text on screen", "the run keeps this text; the file stays"),
+        Choice(OVERWRITE.id, OVERWRITE.key, "Overwrite and launch", "write the text on screen to the file, then start"),
+    )
+    if answer == OVERWRITE.id:
+        return "file" if await save_document(screen, overwrite=True) else None
+    return answer if answer == "copy" else None
 
 
 async def _occupied(screen: Launcher, run_dir: Path) -> str | None:
@@ -159,7 +188,8 @@ def _write_copy(text: str, run_dir: Path, *, is_new: bool) -> Path:
 # A fork ------------------------------------------------------------------------------------
 
 
-async def _fork_request(screen: Launcher) -> LaunchRequest | None:
+async def fork_request(screen: Launcher) -> LaunchRequest | None:
+    """Fork the checkpoint, after the differences are accepted; None if they are not."""
     document, fork, plan = screen.document, screen.draft.fork, screen.draft.fork_plan()
     assert fork is not None
     if not await _accepted(screen, plan):

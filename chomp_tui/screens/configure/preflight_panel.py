@@ -10,8 +10,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.config import Config
-from chomp.record.formatting import count, duration, one_line, sanitize, size
+from chomp.record.formatting import age, count, duration, elapsed, one_line, plural, sanitize, size
 from chomp_tui.config.preflight import FULL, TIGHT, Report, fit
 from chomp_tui.screens.configure.card_panel import card_text, estimate_text
 
@@ -44,6 +43,7 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         self._schedule: object = None
         self._hints: tuple[str, ...] = ()
         self._notes: tuple[str, ...] = ()
+        self._problems: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
         yield Static("", id="pf-state")
@@ -53,21 +53,19 @@ class PreflightPanel(VerticalScroll, can_focus=True):
                 yield Static("", id="pf-memory")
         yield Static("", id="pf-hints")
 
-    def show(self, report: Report, config: Config | None) -> None:
-        """Draw a report.
-
-        Args:
-            config: the current configuration, if it is valid.
-        """
+    def show(self, report: Report) -> None:
+        """Draw a report."""
         self.query_one("#pf-state", Static).update(state_line(report))
         figures = report.figures
         self.set_class(report.is_outdated, "-outdated")
         self.query_one("#pf-body").display = bool(figures)
         if figures:
-            self.query_one("#pf-figures", Static).update(figures_text(figures, config))
+            self.query_one("#pf-figures", Static).update(figures_text(figures))
             self.query_one("#pf-memory", Static).update(memory_text(figures, report.limit))
             self._show_schedule(figures.get("schedule") or [], figures.get("continues_from"))
-        self._notes = tuple(map(str, figures.get("notes") or ()))
+        warnings = (figures.get("start") or {}).get("warnings") or ()
+        self._notes = tuple(map(str, (*(figures.get("notes") or ()), *warnings)))
+        self._problems = () if report.state == "failed" else report.problems
         self._say_hints()
 
     def show_hints(self, notes: Sequence[str]) -> None:
@@ -76,7 +74,8 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         self._say_hints()
 
     def _say_hints(self) -> None:
-        rows = [Content.assemble(("! ", "$warning"), sanitize(note)) for note in (*self._notes, *self._hints)]
+        rows = [Content.styled(f"✗ {sanitize(problem)}", "$error") for problem in self._problems]
+        rows += [Content.assemble(("! ", "$warning"), sanitize(note)) for note in (*self._notes, *self._hints)]
         self.query_one("#pf-hints", Static).update(Content("\n").join(rows))
         self.query_one("#pf-hints").display = bool(rows)
 
@@ -120,10 +119,10 @@ def state_line(report: Report) -> Content:
 
 
 def failure(report: Report) -> Content:
-    """Why the engine could not estimate the configuration; most likely it cannot train it either."""
-    if report.state != "failed":
-        return Content("")
-    return Content.styled(f"✗ {one_line(report.message)}", "$error")
+    """Why a run cannot start, or why the engine could not estimate the configuration."""
+    if report.state == "failed":
+        return Content.styled(f"✗ {one_line(report.message)}", "$error")
+    return Content.styled(f"✗ cannot start: {one_line(report.problems[0])}" if report.problems else "", "$error")
 
 
 def digest(report: Report) -> Content:
@@ -139,7 +138,7 @@ def digest(report: Report) -> Content:
     return parts.stylize("$muted") if report.is_outdated else parts
 
 
-def figures_text(figures: Mapping[str, Any], config: Config | None) -> Content:
+def figures_text(figures: Mapping[str, Any]) -> Content:
     """Size and length of the run as aligned rows."""
     rows = [_row("parameters", f"{figures['parameters']:,}", strong=True)]
     parts = [(name, number) for name, number in figures.get("breakdown", {}).items() if name != "total" and number]
@@ -154,11 +153,10 @@ def figures_text(figures: Mapping[str, Any], config: Config | None) -> Content:
         _row("tokens per parameter", f"{per:.3g}"),
         _row("FLOPs in total", f"{figures['total_flops']:.2e}"),
         *_recomputed(figures),
+        *_start(figures),
         *_time(figures),
         _row("device", sanitize(str(figures["device"].get("name", "?")))),
     ]
-    if figures["device"].get("platform") == "cpu" and config is not None and not config.train.allow_cpu:
-        rows.append(Content.styled("✗ no GPU here: training will refuse; set train.allow_cpu to use the CPU", "$error"))
     return Content("\n").join(rows)
 
 
@@ -167,7 +165,29 @@ def _recomputed(figures: Mapping[str, Any]) -> list[Content]:
     return [_row("recomputed", f"{more / figures['flops_per_token']:.0%} more")] if more else []
 
 
+def _start(figures: Mapping[str, Any]) -> list[Content]:
+    """What a run reads and writes."""
+    start = figures.get("start") or {}
+    text, room, rows = start.get("text") or {}, start.get("checkpoints"), []
+    if text.get("files") is not None:
+        rows.append(_row("text", f"{plural(text['files'], 'file')}, {size(text['bytes'])}"))
+    if text.get("tokens") is not None:
+        about = "about " * bool(text.get("is_estimate"))
+        rows.append(_row("tokens of the text", f"{about}{count(text['tokens'])}"))
+    if start.get("epochs") is not None:
+        rows.append(_row("epochs", f"{start['epochs']:.3g}"))
+    if room:
+        rows.append(_row("checkpoints, at most", f"{room['count']} × {size(room['each'])}"))
+        rows.append(_row("disk free", size(room["free"])))
+    return rows
+
+
 def _time(figures: Mapping[str, Any]) -> list[Content]:
+    measured = (figures.get("start") or {}).get("duration")
+    if measured:
+        step, run = elapsed(measured["step_seconds"]), one_line(measured["run"])
+        source = f"  {step} a step in {run}, {age(measured['measured_at'])}"
+        return [_row("time, as measured", f"about {duration(measured['seconds'])}"), Content.styled(source, "$muted")]
     peak = figures.get("peak_flops")
     if not peak:
         return []

@@ -11,27 +11,27 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import TextArea
 
-from chomp.config.edits import CannotEdit
+from chomp.config import LoadedConfig
 from chomp.errors import ChompError
-from chomp.record.formatting import sanitize
 from chomp_tui import keys
-from chomp_tui.config.document import ConfigDocument, Validation
+from chomp_tui.config.document import Validation
 from chomp_tui.config.documents import NEW_NAME
 from chomp_tui.config.draft import Draft, ForkOrigin, OpenRequest
 from chomp_tui.config.fork_plan import severity_of
-from chomp_tui.config.preflight import DEBOUNCE_SECONDS, Preflight, Report, ask
+from chomp_tui.config.preflight import DEBOUNCE_SECONDS, Preflight, Question, Report, ask
 from chomp_tui.platform.background import in_thread
-from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.configure.card_panel import HERE, choose_device
-from chomp_tui.screens.configure.field import FieldRow
-from chomp_tui.screens.configure.file_dialogs import choose_base, diff_dialog, may_discard, save_as, save_document
+from chomp_tui.screens.configure.editing import EditingScreen
+from chomp_tui.screens.configure.external import edit_outside
+from chomp_tui.screens.configure.file_dialogs import choose_base, diff_dialog, may_discard
 from chomp_tui.screens.configure.form import ConfigForm
-from chomp_tui.screens.configure.headline import Headline, verdict
+from chomp_tui.screens.configure.headline import Headline, context, verdict
 from chomp_tui.screens.configure.launch_flow import launch
 from chomp_tui.screens.configure.pages import Pages
 from chomp_tui.screens.configure.preflight_panel import PreflightPanel, digest, failure
+from chomp_tui.screens.configure.queue_flow import queue_it
+from chomp_tui.screens.configure.saving import save_as, save_document
 from chomp_tui.screens.configure.yaml_editor import YamlPane
 
 CHECK_SECONDS = 0.15
@@ -39,7 +39,7 @@ CHECK_SECONDS = 0.15
 SIDE_COLUMNS = 116
 
 
-class ConfigureScreen(ConsoleScreen):
+class ConfigureScreen(EditingScreen):
     """Configure a run."""
 
     MODE = "configure"
@@ -48,18 +48,12 @@ class ConfigureScreen(ConsoleScreen):
 
     def __init__(self, *, debounce_seconds: float = DEBOUNCE_SECONDS) -> None:
         super().__init__()
-        self.draft = Draft()
         self._is_open = False
         self._request: OpenRequest | None = None
         self._timer: Timer | None = None
         self._preflight = Preflight(
             self._got_report, helper=lambda: self.chomp.state.helper, debounce_seconds=debounce_seconds
         )
-
-    @property
-    def document(self) -> ConfigDocument:
-        """The configuration that is edited."""
-        return self.draft.document
 
     @property
     def pages(self) -> Pages:
@@ -114,6 +108,7 @@ class ConfigureScreen(ConsoleScreen):
         self.draft = draft
         form = self.query_one(ConfigForm)
         self.query_one(YamlPane).load(draft.document)
+        self.file_watch.watch(draft.document.path)
         await form.show_document(draft.document, severity_of if draft.fork else None)
         self._check()
         if self.is_current:
@@ -128,72 +123,34 @@ class ConfigureScreen(ConsoleScreen):
 
     async def on_mount(self) -> None:
         self.pages.turn_to("form")
+        self.file_watch.start()
         if self._request is None:
             await self._show(self.draft)
         else:
             self.run_worker(self._open_requested(), group="open", exclusive=True)
 
     async def on_unmount(self) -> None:
+        self.file_watch.stop()
         await self._preflight.close()
 
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width >= SIDE_COLUMNS, "-side")
         self.call_after_refresh(self._update_context)
 
+    def on_screen_suspend(self) -> None:
+        if self._is_open:
+            self.settle()
+        self.file_watch.pause(True)
+
     def on_screen_resume(self) -> None:
+        self.file_watch.pause(False)
+        self.call_after_refresh(self.meet_disk)
         if self.is_mounted and self.document.check().loaded is not None:
             self._estimate(self.document.check())
 
     # Editing ---------------------------------------------------------------------------
 
-    def pull(self) -> None:
-        """Copy the editor's newest text into the document."""
-        editor = self.query_one(YamlPane).editor
-        self.document.take_lines(editor.document.lines, group=f"yaml:{editor.cursor_location[0]}")
-
-    def on_field_row_edited(self, event: FieldRow.Edited) -> None:
-        event.stop()
-        self._from_form(event.row, lambda: self.document.set(event.path, event.value, group=f"field:{event.path}"))
-
-    def on_field_row_cleared(self, event: FieldRow.Cleared) -> None:
-        event.stop()
-        self._from_form(event.row, lambda: self.document.reset(event.path))
-
-    def _from_form(self, row: FieldRow, change: Any) -> None:
-        self.pull()
-        try:
-            change()
-        except CannotEdit as error:
-            self.chomp.notify(str(error), severity="warning")
-            row.show(self.document.view(row.setting))
-            return
-        pane = self.query_one(YamlPane)
-        pane.show_document(self.document)
-        line = self.document.line_of(row.setting.path)
-        if line is not None:
-            pane.go_to(line)
-        self._check_soon()
-
-    def on_field_row_left(self, event: FieldRow.Left) -> None:
-        event.stop()
-        self.document.close_group()
-        row = event.row
-        if self.document.check().parses:
-            row.show(self.document.view(row.setting))
-
-    def on_field_row_entered(self, event: FieldRow.Entered) -> None:
-        line = self.document.line_of(event.row.setting.path)
-        if line is not None:
-            self.query_one(YamlPane).go_to(line)
-
-    def on_text_area_changed(self, event: TextArea.Changed) -> None:
-        event.stop()
-        before = self.document.text
-        self.pull()
-        if self.document.text != before:
-            self._check_soon()
-
-    def _check_soon(self) -> None:
+    def check_soon(self) -> None:
         """Validate once the user pauses."""
         self._update_context()
         self._cancel_check()
@@ -204,50 +161,27 @@ class ConfigureScreen(ConsoleScreen):
             self._timer.stop()
             self._timer = None
 
-    def _check(self, *, force: bool = False) -> None:
+    def _check(self) -> None:
         """Validate, and update everything on screen."""
         self._cancel_check()
         check = self.document.check()
         is_opened = self.document.is_modified or self.document.name != NEW_NAME
         self.chomp.state.current_config = check.loaded if is_opened else None
-        self.query_one(ConfigForm).update_views(force=force)
+        self.query_one(ConfigForm).update_views()
         self.query_one(YamlPane).show_problems(check.problems)
         self.query_one(PreflightPanel).show_hints(check.notes)
         self._estimate(check)
         self._update_context()
         self._update_headline()
 
-    def action_undo(self) -> None:
-        """Undo the last change, made in either view."""
-        self._travel(self.document.undo, "nothing to undo")
-
-    def action_redo(self) -> None:
-        """Redo the last undone change."""
-        self._travel(self.document.redo, "nothing to redo")
-
-    def _travel(self, move: Any, nothing: str) -> None:
-        self.pull()
-        if not move():
-            self.chomp.notify(nothing)
-            return
-        self.query_one(YamlPane).show_document(self.document)
-        self._check(force=True)
-
     # Status ----------------------------------------------------------------------------
 
     def _update_context(self) -> None:
-        name, path = self.document.name, self.document.path
-        if self.size.width < 100:
-            mark, name = "● ", path.name if path else name
-        else:
-            mark = "● modified  "
-        self.set_context(
-            Content.styled(mark if self.document.is_modified else "", "$warning") + Content(sanitize(name))
-        )
+        self.set_context(context(self.document, self.size.width))
 
     def _update_headline(self) -> None:
         report, words = self._preflight.report, verdict(self.document.check())
-        if report.state == "failed":
+        if report.state == "failed" or report.problems:
             words = Content("  ").join([words, failure(report)])
         self.query_one(Headline).show(words, digest(report), self.draft.origin())
 
@@ -262,27 +196,34 @@ class ConfigureScreen(ConsoleScreen):
         if check.loaded is None:
             self._preflight.hold("waiting for a valid configuration")
             return
-        document, environment = self.document, self.chomp.state.environment
-        question = ask(
-            check.loaded.config,
+        self._preflight.request(self._question(check.loaded, compiled=compiled, card=card))
+
+    def _question(self, loaded: LoadedConfig, *, compiled: bool = False, card: str | None = None) -> Question:
+        document, state = self.document, self.chomp.state
+        return ask(
+            loaded.config,
             document.text,
             document.overrides,
-            environment,
+            state.environment,
             compiled=compiled,
             origin=self.draft.continues,
+            run_dir=self.draft.run_dir or (None if loaded.config.logging.run_dir else state.runs),
             card=card,
         )
-        self._preflight.request(question)
+
+    async def check_start(self, loaded: LoadedConfig) -> Report:
+        """A new answer of the engine on whether a run would start now."""
+        return await self._preflight.renew(self._question(loaded))
 
     def _got_report(self, report: Report) -> None:
         if not self.is_mounted:
             return
-        loaded = self.document.check().loaded
-        self.query_one(PreflightPanel).show(report, loaded.config if loaded else None)
+        self.query_one(PreflightPanel).show(report)
         self._update_headline()
 
     def action_compile(self) -> None:
         """Ask for which device, and compile the step for its memory analysis."""
+        self.settle()
         self.app.push_screen(choose_device(), self._compile_for)
 
     def _compile_for(self, device: str | None) -> None:
@@ -309,13 +250,22 @@ class ConfigureScreen(ConsoleScreen):
 
     async def go_to_first_problem(self) -> None:
         """Notify of the first problem, and put the cursor there."""
+        self.chomp.notify(f"not started: {self.document.check().problems[0]}", severity="error")
+        await self.show_first_problem()
+
+    async def show_first_problem(self) -> None:
+        """Put the cursor on the first problem."""
         check = self.document.check()
         first = check.problems[0]
-        self.chomp.notify(f"not started: {first}", severity="error")
         if check.parses and first.path:
             await self.go_to(first.path)
         else:
             self.pages.go_to_place(first)
+
+    @property
+    def line(self) -> int:
+        """The line of the cursor in the YAML, from 1."""
+        return self.query_one(YamlPane).editor.cursor_location[0] + 1
 
     def on_yaml_pane_chosen(self, event: YamlPane.Chosen) -> None:
         event.stop()
@@ -342,7 +292,8 @@ class ConfigureScreen(ConsoleScreen):
     def document_changed(self) -> None:
         """Show the document, whose file or text was replaced."""
         self.query_one(YamlPane).show_document(self.document)
-        self._check(force=True)
+        self.file_watch.watch(self.document.path)
+        self._check()
 
     def after_launch(self, draft: Draft) -> None:
         """A run was started: pause estimates, and choose a new run directory for the next one."""
@@ -359,16 +310,28 @@ class ConfigureScreen(ConsoleScreen):
 
     def action_diff(self) -> None:
         """Show the differences from the file."""
-        self.pull()
+        self.settle()
         document = self.document
         if document.is_modified or document.overrides:
             self.app.push_screen(diff_dialog(document))
         else:
             self.chomp.notify("nothing differs: the text is as it " + ("is on disk" if document.path else "began"))
 
+    def action_queue(self) -> None:
+        """Add the configuration on screen to the queue."""
+        self._do(queue_it(self), "the job is being added")
+
     def action_launch(self) -> None:
         """Start a run with the configuration on screen."""
         self._do(launch(self), "the run is being prepared")
+
+    def action_external(self) -> None:
+        """Edit the YAML in the user's own editor."""
+        self._do(edit_outside(self), "the editor is open")
+
+    def action_show_all(self) -> None:
+        """Show also settings that the run does not read, or hide them again."""
+        self.query_one(ConfigForm).show_all()
 
     def action_open_file(self) -> None:
         """Start from another file, or from a past run."""
@@ -384,10 +347,10 @@ class ConfigureScreen(ConsoleScreen):
 
         A running task is not cancelled for another: its thread would continue and leave an incomplete run.
         """
-        busy = next((one for one in self.workers if one.group == "asking" and not one.is_finished), None)
+        busy = self.busy
         if busy is not None:
             work.close()
             self.chomp.notify(f"one moment: {busy.name}")
             return
-        self.pull()
+        self.settle()
         self.run_worker(work, name=what, group="asking")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -12,19 +14,26 @@ from rich.text import Text
 from textual import events
 from textual._text_area_theme import TextAreaTheme
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.strip import Strip
-from textual.widgets import OptionList, TextArea
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 from textual.widgets.text_area import LanguageDoesNotExist
 
 from chomp.config import Problem
 from chomp.record.formatting import sanitize
+from chomp_tui import keys
 from chomp_tui.config.document import ConfigDocument, visual_lines
+from chomp_tui.config.history import new_edit
+from chomp_tui.screens.configure.literal_text import LiteralTextArea
 
 THEME = "chomp"
+RESTING, EDITING = "Enter edits", "editing, Esc ends"
+# A change after a pause is undone alone.
+PAUSE_SECONDS = 2.0
 # Tree-sitter's token types -> the theme's variable for their colour.
 _COLOURS = {
     "yaml.field": "primary",
@@ -40,8 +49,19 @@ _COLOURS = {
 _INDENT = re.compile(r"[ ]*")
 
 
-class YamlEditor(TextArea):
-    """A text editor for one configuration; lines with a problem carry a mark beside their number."""
+class YamlEditor(LiteralTextArea):
+    """A text editor for one configuration; lines with a problem carry a mark beside their number.
+
+    It changes nothing until Enter or a click begins an edit; Esc, or leaving it, ends that.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("yaml")]
+
+    @dataclass
+    class Turned(Message):
+        """An edit has begun or ended."""
+
+        is_editing: bool
 
     def __init__(self) -> None:
         super().__init__(
@@ -51,8 +71,10 @@ class YamlEditor(TextArea):
             tab_behavior="indent",
             compact=True,
             max_checkpoints=1,
+            read_only=True,
         )
         self.indent_width = 2
+        self._edit, self._edited_row, self._edited_at = 0, -1, 0.0
         self._wrong: frozenset[int] = frozenset()
 
     def on_mount(self) -> None:
@@ -101,8 +123,7 @@ class YamlEditor(TextArea):
             self.refresh()
 
     def get_line(self, line_index: int) -> Text:
-        # Control characters are replaced one for one, so that columns stay.
-        line = Text(sanitize(self.document.get_line(line_index)), end="", no_wrap=True)
+        line = super().get_line(line_index)
         if line_index + 1 in self._wrong:
             line.stylize(Style(underline=True))
         return line
@@ -116,10 +137,48 @@ class YamlEditor(TextArea):
         mark = Strip([Segment("✗", Style(color=colour, bold=True) + Style(bgcolor=self.rich_style.bgcolor))], 1)
         return Strip.join([strip.crop(0, at), mark, strip.crop(at + 1)])
 
+    # Editing ---------------------------------------------------------------------------
+
+    def action_edit(self) -> None:
+        """Begin an edit at the cursor."""
+        self._turn(is_editing=True)
+
+    def action_leave(self) -> None:
+        """End the edit."""
+        self._turn(is_editing=False)
+
+    def _turn(self, *, is_editing: bool) -> None:
+        if self.read_only is is_editing:
+            self.read_only = not is_editing
+            self._edited_row = -1
+            self.post_message(self.Turned(is_editing))
+            self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Enter begins an edit and Esc ends it, each only where it can."""
+        if action in ("edit", "leave"):
+            return self.read_only is (action == "edit")
+        return super().check_action(action, parameters)
+
+    def edit_number(self) -> int:
+        """The edit to which a change at the cursor belongs: another one on another line, or after a pause."""
+        now, row = time.monotonic(), self.cursor_location[0]
+        if row != self._edited_row or now - self._edited_at > PAUSE_SECONDS:
+            self._edit = new_edit()
+        self._edited_row, self._edited_at = row, now
+        return self._edit
+
+    def on_blur(self) -> None:
+        if self.app.app_focus:
+            self.action_leave()
+
+    def on_mouse_down(self) -> None:
+        self.action_edit()
+
     def on_key(self, event: events.Key) -> None:
         """A new line begins where the one above does, one step deeper below a section's name."""
         if event.key == "escape":
-            # Textual's editor would focus the next widget; here Esc goes on to the screen.
+            # Textual's editor would focus the next widget; here Esc goes on to its binding, or to the screen.
             event.prevent_default()
         elif event.key == "enter" and not self.read_only:
             row, column = self.selection.end
@@ -135,6 +194,7 @@ class YamlPane(Vertical):
     """The editor and, below it, the problems."""
 
     BORDER_TITLE = "YAML"
+    BORDER_SUBTITLE = RESTING
 
     @dataclass
     class Chosen(Message):
@@ -154,6 +214,10 @@ class YamlPane(Vertical):
     def editor(self) -> YamlEditor:
         """The text."""
         return self.query_one(YamlEditor)
+
+    def on_yaml_editor_turned(self, event: YamlEditor.Turned) -> None:
+        event.stop()
+        self.border_subtitle = EDITING if event.is_editing else RESTING
 
     def load(self, document: ConfigDocument) -> None:
         """Show another document, from its top on."""

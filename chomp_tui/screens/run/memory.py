@@ -25,7 +25,7 @@ class MemoryPanel(TextPanel):
         ]
         if in_use is None and peak is None and snapshot.view.rows:
             # In place of dashes, so that the lines below stay visible.
-            device = [Content.assemble(("in use  ", "$muted"), f"{MISSING}  ", (_why_none(snapshot), "$muted"))]
+            device[1:] = [Content.styled(_why_none(snapshot), "$muted")]
         lines = [
             *device,
             Content.assemble(("host    ", "$muted"), (_memory(snapshot.newest("host_memory_gb")), "bold")),

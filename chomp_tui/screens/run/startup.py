@@ -100,13 +100,16 @@ def in_one_line(phases: tuple[StartupPhase, ...], width: int) -> Content:
 
 def _begins(snapshot: RunSnapshot) -> dict[str, float]:
     """Unix times at which the phases of the newest attempt began."""
-    view, launched = snapshot.view, snapshot.launched_at
-    opened = view.opened if launched is None or not view.opened or view.opened[0].t >= launched else ()
-    begins = {"engine": launched} if launched is not None else {}
+    # Until its first event, the phases are those of the attempt before it.
+    opened = () if snapshot.status.word == "starting" else snapshot.view.opened
+    begins: dict[str, float] = {}
     for phase in opened:
         if phase.t > 0:
             begins.setdefault(phase.name, phase.t)
-    if "engine" not in begins and "data" in begins:
+    launched = snapshot.launched_at
+    if launched is not None and launched <= begins.get("data", launched):
+        begins["engine"] = launched
+    elif begins:
         # The start of a process that has ended is not recorded.
         begins["engine"] = 0.0
     return begins

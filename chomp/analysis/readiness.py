@@ -1,0 +1,222 @@
+"""Whether a run will start on this machine, and what it will need: found out before it is launched.
+
+Each check calls what the engine itself calls at its start, so that both say the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from chomp.analysis.text_size import TextSize, measure_text
+from chomp.checkpoint.room import LEAST_SHARE
+from chomp.config import Config
+from chomp.config.derive import Derived
+from chomp.data.tokenizer import Tokenizer
+from chomp.device import cuda_packages, probe_gpus, problems
+from chomp.errors import ChompError
+from chomp.record.formatting import count, plural, size
+from chomp.record.speeds import load_speed, speed_file
+from chomp.sinks.trackers import require_trackers
+from chomp.train.footprint import MemoryEstimate
+from chomp.train.session import require_device
+
+T = TypeVar("T")
+
+# Above this many passes, more passes hardly lower the loss any further (Muennighoff et al. 2023, arXiv:2305.16264).
+MOST_EPOCHS = 16
+# A token costs about three times as much in training as in evaluation: forward, and backward twice that.
+TRAINING_COST = 3
+
+
+@dataclass(frozen=True)
+class CheckpointRoom:
+    """What the checkpoints of a run take, and the disk has.
+
+    Attributes:
+        count: that are kept at the end at most; one more exists while it is saved.
+        each: bytes of one before compression.
+        folder: where the run is written, or the nearest folder that exists.
+        free: bytes on its disk.
+    """
+
+    count: int
+    each: int
+    folder: str
+    free: int
+
+    @property
+    def needed(self) -> int:
+        """Bytes at most, while the last one is saved."""
+        return (self.count + 1) * self.each
+
+
+@dataclass(frozen=True)
+class Duration:
+    """How long the run takes by the last measured speed of such steps on this machine.
+
+    Attributes:
+        seconds: of the steps that are left.
+        step_seconds: that were measured; overhead_seconds are those of evaluation, samples and saves, by step.
+        measured_at: Unix time.
+        run: where they were measured, over so many `steps`.
+    """
+
+    seconds: float
+    step_seconds: float
+    overhead_seconds: float
+    measured_at: float
+    run: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """The answer.
+
+    Attributes:
+        problems: why the run cannot start, one sentence each; empty if nothing is known.
+        warnings: what is doubtful.
+        epochs: passes over the training text; None where its length is not known.
+    """
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    text: TextSize | None
+    epochs: float | None
+    checkpoints: CheckpointRoom | None
+    duration: Duration | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self)
+
+
+def check_start(
+    config: Config,
+    derived: Derived,
+    tokenizer: Tokenizer,
+    memory: MemoryEstimate,
+    *,
+    device: str | None,
+    run_dir: Path | None = None,
+    step: int = 0,
+) -> Readiness:
+    """Look at device, text, trackers and disk.
+
+    Args:
+        config: its model is resolved.
+        device: the name of the device's kind; None for one that is not in this machine.
+        run_dir: where the run will be written; None for the folder that the configuration names, or `runs`.
+        step: of the checkpoint from which the run continues.
+    """
+    found: list[str] = []
+    if device is not None:
+        _try(
+            lambda: require_device(
+                config, [one.message for one in problems(probe_gpus(), os.environ, cuda_packages())]
+            ),
+            found,
+        )
+    _try(lambda: require_trackers(config), found)
+    text = _try(lambda: measure_text(config.data, tokenizer), found)
+    folder = run_dir or Path(config.logging.run_dir or "runs").expanduser()
+    room = _room(config, memory.parameters + memory.optimizer, folder, found)
+    warnings = [*_of_text(config, derived, text, step)] if text is not None else []
+    if room is not None and room.needed > room.free:
+        warnings.append(_too_little(room))
+    epochs = derived.total_tokens / text.tokens if text is not None and text.tokens else None
+    duration = None if device is None else _duration(config, device, step)
+    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration)
+
+
+def _try(check: Callable[[], T], found: list[str]) -> T | None:
+    """What a check gives; its error becomes a problem."""
+    try:
+        return check()
+    except ChompError as error:
+        found.append(str(error))
+        return None
+
+
+def _of_text(config: Config, derived: Derived, text: TextSize, step: int) -> list[str]:
+    train, warnings = config.train, []
+    trained = derived.total_tokens
+    if text.tokens and train.epochs is None:
+        epochs = trained / text.tokens
+        if not config.data.repeat and epochs > 1:
+            steps = max(1, text.tokens // derived.tokens_per_step)
+            warnings.append(
+                f"data.repeat is false: the text ends after about {steps:,} of {train.steps:,} steps, at "
+                f"{count(text.tokens)} tokens"
+            )
+        elif epochs > MOST_EPOCHS:
+            warnings.append(
+                f"the run reads the text about {epochs:,.0f} times ({count(text.tokens)} tokens); above {MOST_EPOCHS} "
+                "passes the held-out loss hardly falls any further"
+            )
+    if text.eval_tokens and train.eval_every and train.epochs is None:
+        between = train.eval_every * derived.tokens_per_step
+        if text.eval_tokens > trained:
+            warnings.append(
+                f"one evaluation scores about {count(text.eval_tokens)} tokens, and the whole run trains on "
+                f"{count(trained)}; lower data.max_eval_samples"
+            )
+        elif text.eval_tokens > TRAINING_COST * between:
+            warnings.append(
+                f"evaluation takes longer than training: about {count(text.eval_tokens)} tokens every "
+                f"{count(between)}; raise train.eval_every, or lower data.max_eval_samples"
+            )
+    return warnings
+
+
+def _room(config: Config, each: int, run_dir: Path, found: list[str]) -> CheckpointRoom | None:
+    folder = next((one for one in (run_dir.absolute(), *run_dir.absolute().parents) if one.exists()), Path("/"))
+    if not folder.is_dir():
+        found.append(f"{folder} is a file; a folder for the run is needed")
+        return None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        found.append(f"the run cannot be written: {folder} may not be written to; choose another run directory")
+        return None
+    if not config.checkpoint.enabled:
+        return None
+    room = CheckpointRoom(most_checkpoints(config), each, str(folder), shutil.disk_usage(folder).free)
+    if room.free < each * LEAST_SHARE:
+        found.append(
+            f"no checkpoint can be saved: {folder} has {size(room.free)} free, and a checkpoint has {size(each)} "
+            "before compression; free some space, or choose another run directory"
+        )
+    return room
+
+
+def most_checkpoints(config: Config) -> int:
+    """How many checkpoints a run keeps at most, those that a user tags not counted."""
+    options, steps = config.checkpoint, config.train.steps
+    kept = options.max_to_keep + options.keep_best + (steps // options.keep_every if options.keep_every else 0)
+    if options.save_every_seconds > 0:
+        return kept
+    saves = sum(steps // every for every in (options.save_every, options.keep_every) if every) + 1
+    if options.keep_best and config.train.eval_every:
+        saves += steps // config.train.eval_every
+    return min(kept, saves)
+
+
+def _too_little(room: CheckpointRoom) -> str:
+    return (
+        f"the checkpoints need up to {size(room.needed)} ({plural(room.count, 'checkpoint')} of {size(room.each)} and "
+        f"one more while it is saved), and {room.folder} has {size(room.free)} free; lower checkpoint.max_to_keep, or "
+        "keep fewer with checkpoint.keep_every"
+    )
+
+
+def _duration(config: Config, device: str, step: int) -> Duration | None:
+    speed = load_speed(speed_file(config, device))
+    if speed is None or config.train.epochs is not None:
+        return None
+    left = max(0, config.train.steps - step)
+    seconds = left * (speed.step_seconds + speed.overhead_seconds)
+    return Duration(seconds, speed.step_seconds, speed.overhead_seconds, speed.t, speed.run, speed.steps)

@@ -1,0 +1,106 @@
+"""`chomp sweep`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from chomp.cli.options import PATH, FiniteFloat
+from chomp.errors import ChompError, command_name
+from chomp.queue.folder import QueueFolder
+from chomp.queue.process import POLL_SECONDS, start_runner
+from chomp.record.formatting import sanitize
+from chomp.sweep.folder import find_sweep, list_sweeps, open_sweep
+from chomp.sweep.report import as_dict, read_report, report_lines
+from chomp.sweep.sampler import load_optuna
+
+_queue = click.option(
+    "--queue",
+    "folder",
+    type=PATH,
+    default="queue",
+    show_default=True,
+    envvar="CHOMP_QUEUE",
+    help="Folder of the jobs; also CHOMP_QUEUE.",
+)
+
+
+class _StartByDefault(click.Group):
+    """A group whose first argument may be a file: `chomp sweep FILE` is `chomp sweep start FILE`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["start", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("sweep", cls=_StartByDefault)
+def command() -> None:
+    """Train a configuration with many values: chomp sweep SWEEP.yaml starts or continues a sweep."""
+
+
+@command.command("start")
+@click.argument("file", metavar="SWEEP.yaml", type=PATH)
+@click.option("--no-runner", is_flag=True, help="Do not start the queue's runner.")
+@click.option("--poll-seconds", default=POLL_SECONDS, type=FiniteFloat(min=0.01), hidden=True)
+@_queue
+def start_command(folder: Path, file: Path, no_runner: bool, poll_seconds: float) -> None:
+    """Start the sweep in SWEEP.yaml, or continue it. Its trials are jobs of the queue."""
+    queue = QueueFolder(folder)
+    sweep, is_new = open_sweep(queue, file)
+    spec = sweep.spec()
+    if spec.method != "grid":
+        load_optuna()
+    click.echo(f"sweep {sweep.name} {'starts' if is_new else 'continues'}: {spec.count} trials by {spec.method}")
+    if no_runner:
+        click.echo(f"the runner of {folder} carries it on; start it with: {command_name()} queue start", err=True)
+        return
+    pid = start_runner(queue, poll_seconds)
+    click.echo(f"the runner works (pid {pid}); `{command_name()} sweep show {sweep.name}` shows the ranking")
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@_queue
+def list_command(folder: Path, as_json: bool) -> None:
+    """List the sweeps beside the queue."""
+    reports = []
+    for sweep in list_sweeps(QueueFolder(folder)):
+        try:
+            reports.append(read_report(sweep))
+        except ChompError as error:
+            click.echo(f"{sanitize(sweep.name)}: {sanitize(str(error))}", err=True)
+    if as_json:
+        rows = [{"name": one.name, "state": one.state, "trials": one.spec.count} for one in reports]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for report in reports:
+        click.echo(f"{sanitize(report.name)}  {report.headline}")
+    if not reports:
+        click.echo(f"no sweeps; docs/sweeps.md shows how to write one for: {command_name()} sweep SWEEP.yaml")
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_queue
+def show_command(folder: Path, name: str, as_json: bool) -> None:
+    """Print the ranking of the sweep NAME, its settings one by one, and their importance."""
+    queue = QueueFolder(folder)
+    report = read_report(find_sweep(queue, name))
+    if as_json:
+        click.echo(json.dumps(as_dict(report, queue), indent=1))
+        return
+    for line in report_lines(report):
+        click.echo(line)
+
+
+@command.command("stop")
+@click.argument("name")
+@_queue
+def stop_command(folder: Path, name: str) -> None:
+    """Add no more trials of the sweep NAME; those in the queue go on."""
+    find_sweep(QueueFolder(folder), name).stopped.touch()
+    click.echo(f"sweep {sanitize(name)} adds no more trials; start it again to continue")

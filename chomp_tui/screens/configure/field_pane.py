@@ -1,0 +1,73 @@
+"""The rows of one section of the form, and the help for one of them."""
+
+from __future__ import annotations
+
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from chomp.config import settings
+from chomp.record.formatting import sanitize
+from chomp_tui.config.document import FieldView
+from chomp_tui.screens.configure.field import FieldRow
+from chomp_tui.widgets.update_if_changed import set_text
+
+
+class FieldPane(VerticalScroll, can_focus=False):
+    """The rows of one section, or of a search."""
+
+    def rows(self) -> list[FieldRow]:
+        """All rows, also those that are folded away."""
+        return [child for child in self.children if isinstance(child, FieldRow)]
+
+    def fold(self, *, show_all: bool) -> None:
+        """Show rows that the run reads, or all of them, under their headings; a line counts the others."""
+        rows = self.rows()
+        shown = [row for row in rows if show_all or row.view.is_needed]
+        for row in rows:
+            row.display = row in shown
+        groups = list(dict.fromkeys(row.setting.group for row in shown))
+        for heading in self.query_children(Heading):
+            heading.display = len(groups) > 1 and heading.group in groups
+            heading.set_class(heading.group == groups[0] if groups else False, "-first")
+        cells = max((row.wanted_cells for row in shown), default=0)
+        for row in shown:
+            row.widen(cells)
+        for line in self.query_children(Folded):
+            line.count(len(rows) - len(shown))
+
+
+class Heading(Static):
+    """The name of a group of settings."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(Content(group), classes="group")
+        self.group = group
+
+
+class Folded(Static):
+    """How many settings are folded away."""
+
+    def count(self, number: int) -> None:
+        """Show it."""
+        self.display = number > 0
+        set_text(self, Content.styled(f"{number} more not read by this run: press a", "$muted"))
+
+
+def help_text(view: FieldView) -> Content:
+    """A setting's meaning, its allowed values, and the source of its value."""
+    setting = view.setting
+    kind = setting.expected.removesuffix(", or null") if setting.path in settings() else "any value"
+    unit = f", in {setting.unit}" if setting.unit and setting.kind != "choice" else ""
+    came = f"line {view.line}" if view.line else "not written"
+    if view.override:
+        came = f"-o {sanitize(view.override)} wins; editing the field drops it"
+    if not view.is_read:
+        came += f" · not read: needs {setting.needs}"
+    default = f"default {sanitize(view.fallback)}" if setting.path in settings() else "a variable"
+    return Content.assemble(
+        (sanitize(setting.path), "bold $primary"),
+        (f"  {kind}{unit}", "$muted"),
+        f"\n{sanitize(setting.help)}\n",
+        (f"{default} · {came}", "$muted"),
+    )

@@ -1,0 +1,107 @@
+"""From the configuration on screen to a job of the queue."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from chomp.errors import ChompError
+from chomp.queue.adding import NewJob, add_job
+from chomp.queue.folder import Listing, QueueFolder, find_job
+from chomp.queue.job import QueueError
+from chomp.queue.process import runner_of
+from chomp.queue.times import parse_duration, parse_time
+from chomp_tui.platform.background import in_thread
+from chomp_tui.screens.configure.launch_flow import Launcher, fork_request
+from chomp_tui.widgets.dialogs import Ask
+
+_WORDS = ("name", "at", "after", "for", "gpus")
+_HELP = (
+    "Enter adds it behind the other jobs. Or write what applies, for example: name base · at 22:00 · for 8h · "
+    "after 3 · gpus 2 · urgent"
+)
+
+
+async def queue_it(screen: Launcher) -> None:
+    """Add the text on screen to the queue, or notify why not; the file need not be saved."""
+    draft, document = screen.draft, screen.document
+    if document.check().loaded is None:
+        await screen.go_to_first_problem()
+        return
+    if screen.chomp.refuse_read_only():
+        return
+    queue = QueueFolder(screen.chomp.state.queue)
+    try:
+        listing = await in_thread(queue.read)
+        answer = await screen.app.push_screen_wait(
+            Ask("Add to the queue", text=_HELP, check=lambda text: problem_of(text, listing))
+        )
+        if answer is None:
+            return
+        new = NewJob(
+            config=document.path or Path(document.name),
+            text=document.text,
+            overrides=document.overrides,
+            runs=screen.chomp.state.runs,
+            run_dir=draft.run_dir,
+            resume=draft.resume,
+            environment=dict(screen.chomp.state.environment),
+            **options_of(answer, listing),
+        )
+        if draft.fork is not None:
+            request = await fork_request(screen)
+            if request is None:
+                return
+            new = replace(new, run_dir=request.run_dir, resume=request.resume, accept=request.accept)
+        job = await in_thread(lambda: add_job(queue, new))
+        works = await in_thread(lambda: runner_of(queue) is not None)
+    except ChompError as error:
+        screen.chomp.notify(f"not added: {error}", severity="error")
+        return
+    hint = "" if works else "; no runner works: 7 shows the queue, where s starts one"
+    screen.chomp.notify(f"job {job.title} added{hint}")
+
+
+def problem_of(text: str, listing: Listing) -> str | None:
+    """What is wrong with the words of a dialog, in one sentence."""
+    try:
+        options_of(text, listing)
+    except ChompError as error:
+        return str(error)
+    return None
+
+
+def options_of(text: str, listing: Listing) -> dict[str, Any]:
+    """What the words of a dialog say of a job: `at 22:00 for 8h after 3 urgent`.
+
+    Raises:
+        QueueError: a word is unknown, or what follows it is wrong.
+    """
+    words = re.split(r"[\s·]+", text.strip())
+    found: dict[str, Any] = {}
+    while words and (word := words.pop(0)):
+        if word == "urgent":
+            found["urgent"] = True
+        elif word not in _WORDS:
+            raise QueueError(f"{word!r} is unknown; allowed are {', '.join(_WORDS)} and urgent")
+        elif not words:
+            raise QueueError(f"{word} needs a value behind it")
+        else:
+            value = words.pop(0)
+            match word:
+                case "name":
+                    found["name"] = value
+                case "at":
+                    found["not_before"] = parse_time(value, datetime.now().astimezone())
+                case "for":
+                    found["for_seconds"] = parse_duration(value)
+                case "after":
+                    found["after"] = (*found.get("after", ()), find_job(listing, value))
+                case "gpus" if value.isdecimal():
+                    found["gpus"] = int(value)
+                case _:
+                    raise QueueError(f"gpus {value}: expected a whole number")
+    return found

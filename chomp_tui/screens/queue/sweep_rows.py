@@ -1,0 +1,134 @@
+"""Sweeps and their trials as cells of lists, and a sweep's settings side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from textual.content import Content
+
+from chomp.record.formatting import one_line, sanitize
+from chomp.sweep.folder import Trial
+from chomp.sweep.report import SweepReport, value_text
+from chomp.sweep.spec import Axis
+from chomp_tui.widgets.listing import Column, Row, cell
+from chomp_tui.widgets.run_rows import fact, loss_text
+
+SWEEP_COLUMNS = (
+    Column("name", "sweep", 20, middle=True, whole=True),
+    Column("state", "state", 24, grow=1, rank=1),
+    Column("best", "best", 30, grow=1, rank=2),
+)
+# The best trials have their places in the view by setting; the others are dots.
+PLACES = 9
+LABEL_CELLS = 18
+BAR_CELLS = 12
+_TONES = {"complete": "good", "running": "live", "pruned": "muted", "failed": "bad", "waiting": "idle", "asked": "idle"}
+
+
+def sweep_row(report: SweepReport) -> Row:
+    """A sweep as a line of the list."""
+    best = report.ranking[0] if report.ranking and report.ranking[0].state == "complete" else None
+    words = "" if best is None else f"{report.spec.metric} {loss_text(best.score)} · {values_text(best)}"
+    tone = {"done": "good", "stopped": "idle"}.get(report.state, "live")
+    return Row(report.name, {"name": cell(report.name), "state": cell(report.headline, tone), "best": cell(words)})
+
+
+def broken_row(name: str, problem: str) -> Row:
+    """A sweep that cannot be read."""
+    return Row(name, {"name": cell(name), "state": cell(problem, "bad")})
+
+
+def values_text(trial: Trial) -> str:
+    """The values of a trial in a line."""
+    return "  ".join(f"{_short(key)}={value_text(value)}" for key, value in trial.values.items())
+
+
+def trial_columns(report: SweepReport) -> tuple[Column, ...]:
+    """Columns of the ranking: place, score, and each setting of the space."""
+    settings = tuple(
+        Column(key, _short(key), max(8, len(_short(key))), rank=3 + place, right=True)
+        for place, key in enumerate(report.spec.space)
+    )
+    return (
+        Column("place", "", 3, right=True),
+        Column("score", report.spec.metric, 13, right=True),
+        Column("step", "step", 8, rank=2, right=True),
+        Column("state", "state", 9, rank=1),
+        *settings,
+        Column("reason", "why", 12, grow=1, rank=20),
+    )
+
+
+def _short(key: str) -> str:
+    return one_line(key.rpartition(".")[2])
+
+
+def trial_row(trial: Trial, place: int) -> Row:
+    """A trial as a line of the ranking; `place` counts from 1."""
+    tone = _TONES[trial.state]
+    cells = {
+        "place": cell(str(place), "accent" if place <= PLACES and trial.state == "complete" else "muted"),
+        "score": cell(loss_text(trial.score), "strong" if place == 1 else ""),
+        "step": cell(f"{trial.step:,}", "muted"),
+        "state": cell(trial.state, tone),
+        "reason": cell(trial.reason, "bad" if trial.state == "failed" else "muted"),
+    }
+    cells |= {key: cell(value_text(value)) for key, value in trial.values.items()}
+    return Row(str(trial.number), cells)
+
+
+def sweep_detail(report: SweepReport, selected: Trial | None, width: int) -> Content:
+    """Where the best trials lie in each setting, and how much each setting matters."""
+    lines: list[Content] = []
+    if selected is not None and selected.reason:
+        lines += [fact(f"trial {selected.number}", selected.reason, width), Content("")]
+    marked = f", ▲ is trial {selected.number}" if selected is not None else ""
+    lines += [Content.styled(f"settings · 1 is the best trial{marked}", "$muted")]
+    for key, axis in report.spec.space.items():
+        lines += strip(key, axis, report.ranking, selected, width)
+    lines += [Content(""), Content.styled("importance", "$muted")]
+    for key, share in report.importance.items():
+        bar = "━" * max(1, round(share * BAR_CELLS))
+        lines.append(Content.assemble((f"{share:4.0%} ", "bold"), (f"{bar:<{BAR_CELLS}} ", "$accent"), sanitize(key)))
+    lines.append(Content.styled(report.importance_note, "$muted"))
+    return Content("\n").join(lines)
+
+
+def strip(key: str, axis: Axis, ranking: Sequence[Trial], selected: Trial | None, width: int) -> list[Content]:
+    """One setting as a line on which each trial stands at its value, the best ones by their places."""
+    low, high = _ends(axis)
+    room = max(10, width - len(low) - len(high) - 2)
+    cells, tones = ["─"] * room, ["$muted"] * room
+    for place, trial in reversed(list(enumerate(ranking, 1))):
+        at = round(_share(axis, trial.values.get(key)) * (room - 1))
+        is_best = trial.state == "complete" and place <= PLACES
+        cells[at], tones[at] = (str(place), "bold $accent") if is_best else ("·", "$foreground")
+    line = Content.styled(f"{low} ", "$muted")
+    line += Content("").join([Content.styled(one, tone) for one, tone in zip(cells, tones, strict=True)])
+    lines = [Content.styled(sanitize(key), "bold"), line + Content.styled(f" {high}", "$muted")]
+    if selected is not None:
+        at = round(_share(axis, selected.values.get(key)) * (room - 1)) + len(low) + 1
+        lines.append(Content(" " * at + f"▲ {value_text(selected.values.get(key))}"))
+    return lines
+
+
+def _ends(axis: Axis) -> tuple[str, str]:
+    if axis.choice is not None:
+        return value_text(axis.choice[0]), value_text(axis.choice[-1])
+    low, high = axis.limits or (0.0, 1.0)
+    return value_text(low), value_text(high)
+
+
+def _share(axis: Axis, value: object) -> float:
+    """Where a value lies between the ends of its setting, from 0 to 1."""
+    if axis.choice is not None:
+        place = axis.choice.index(value) if value in axis.choice else 0
+        return place / max(1, len(axis.choice) - 1)
+    low, high = axis.limits or (0.0, 1.0)
+    if not isinstance(value, (int, float)):
+        return 0.0
+    number = float(value)
+    if axis.log is not None:
+        low, high, number = math.log(low), math.log(high), math.log(max(number, low))
+    return min(1.0, max(0.0, (number - low) / (high - low)))
