@@ -2,9 +2,9 @@
 
 python docs/screenshots.py [--run RUN]
 
-Without `--run` the quickstart is trained first, which takes a few minutes. The console's screens are drawn by Textual as
-SVG, which `rsvg-convert` turns into PNG: renderers differ in the width of braille characters, a PNG is the same
-everywhere. The report is drawn by Chromium. On Debian: apt-get install librsvg2-bin fonts-dejavu-core chromium.
+Without `--run` the quickstart is trained first, which takes a few minutes. Textual draws the console's screens as SVG,
+`rsvg-convert` makes PNG of them, which look the same everywhere; Chromium draws the report. On Debian: apt-get install
+librsvg2-bin fonts-dejavu-core chromium.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from chomp_tui.app import ChompApp
+from chomp_tui.platform.screenshot import aligned
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState, StartView
 
@@ -74,7 +75,7 @@ def program(*names: str) -> str:
 def keep(app: ChompApp, name: str) -> None:
     """Write the screen as a PNG file."""
     path = IMAGES / f"{name}.png"
-    drawn = app.export_screenshot(title="chomp").encode()
+    drawn = aligned(app.export_screenshot(title="chomp")).encode()
     subprocess.run([program("rsvg-convert"), "--width", str(PIXELS), "--output", path], input=drawn, check=True)
     print(path)
 
