@@ -66,7 +66,8 @@ def _line(line: Line, across: Range, up: Range) -> str:
 
 
 def _dash(line: Line) -> str:
-    dash = DASHES[line.slot % SLOTS]
+    # The ninth run has the colour of the first, and another stroke.
+    dash = DASHES[(line.slot + line.slot // SLOTS) % len(DASHES)]
     return f' stroke-dasharray="{dash}"' if dash else ""
 
 
