@@ -250,7 +250,7 @@ class ChompApp(App[None]):
         """Find a key, a run or a setting by a part of its name."""
         from textual.command import CommandPalette
 
-        if not CommandPalette.is_open(self):
+        if not CommandPalette.is_open(cast("App[object]", self)):
             self.push_screen(CommandPalette(placeholder="Search for a key, a run or a setting…"))
 
     def action_help(self) -> None:

@@ -255,7 +255,7 @@ TABLE: tuple[Key, ...] = (
             "run",
             f"panel('{name}')",
             f"alt+{digit}",
-            title,
+            f"{title} panel",
             f"Go to the panel {title}.",
             name=f"panel_{name}",
         )
