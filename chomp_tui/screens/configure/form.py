@@ -18,7 +18,7 @@ from chomp.record.formatting import sanitize
 from chomp_tui.config.document import ConfigDocument
 from chomp_tui.screens.configure.controls import Control
 from chomp_tui.screens.configure.field import CHANGED, PROBLEM, SET, FieldRow
-from chomp_tui.screens.configure.field_pane import FieldPane, Folded, Heading, help_text
+from chomp_tui.screens.configure.field_pane import FieldPane, Heading, help_text
 from chomp_tui.screens.configure.text_field import FieldEditor, TextField
 
 VARIABLES, FOUND = "variables", "?"
@@ -98,9 +98,9 @@ class ConfigForm(Vertical):
                 one.display = one is pane
             if pane is None:
                 rows = self._rows(list(self._settings(name)))
-                pane = self._panes[name] = FieldPane(*rows, Folded(classes="folded"))
+                pane = self._panes[name] = FieldPane(*rows)
                 await self.query_one("#fields").mount(pane)
-                pane.fold(show_all=self._shows_all)
+                self._fold(pane)
                 self._update_help()
             else:
                 self.update_views()
@@ -139,13 +139,12 @@ class ConfigForm(Vertical):
     @property
     def is_editing(self) -> bool:
         """Whether a text is edited."""
-        return any(isinstance(row.control, TextField) and row.control.is_editing for row in self.rows())
+        return any(field.is_editing for field in self.query(TextField))
 
     def take_edit(self) -> FieldRow.Edited | None:
         """End the edit of a field, and give what was typed; None without one."""
-        for row in self.rows():
-            control = row.control
-            typed = control.take() if isinstance(control, TextField) else None
+        for row in self.query(FieldRow):
+            typed = next((field.take() for field in row.query_children(TextField)), None)
             if typed is not None:
                 return row.edited(typed)
         return None
@@ -168,9 +167,16 @@ class ConfigForm(Vertical):
             if view != row.view:
                 row.show(view)
         if pane:
-            pane.fold(show_all=self._shows_all or self._shown == FOUND)
+            self._fold(pane)
         self._update_sections()
         self._update_help()
+
+    def _fold(self, pane: FieldPane) -> None:
+        """Fold away what the run does not read, and say so at the border."""
+        hidden = pane.fold(show_all=self._shows_all or self._shown == FOUND)
+        text = f"{hidden} not read, a shows them" if hidden else "a hides what is not read" if self._shows_all else ""
+        if text != (self.border_subtitle or ""):
+            self.border_subtitle = text
 
     def _update_sections(self) -> None:
         listing = self.query_one("#sections", OptionList)
@@ -239,8 +245,8 @@ class ConfigForm(Vertical):
         with self.app.batch_update():
             await pane.remove_children()
             await pane.mount_all(rows)
-            pane.fold(show_all=True)
             self._shown = FOUND
+            self._fold(pane)
             for one in self._panes.values():
                 one.display = one is pane
 
@@ -266,13 +272,14 @@ class ConfigForm(Vertical):
         event.stop()
         self.focus_field()
 
-    async def leave_filter(self) -> bool:
-        """Close the search and show the section that was open before; False if there was no search."""
-        if not self.close_filter():
-            return False
-        await self._show_chosen_section()
-        self.focus_sections()
-        return True
+    async def leave_filter(self) -> None:
+        """Close the search; show the section of the setting that had the cursor, or the one that was open before."""
+        path = self.current
+        if path is not None:
+            await self.focus_path(path)
+        elif self.close_filter():
+            await self._show_chosen_section()
+            self.focus_sections()
 
     async def _show_chosen_section(self) -> None:
         option = self.query_one("#sections", OptionList).highlighted_option
