@@ -82,8 +82,6 @@ async def test_a_file_that_changes_on_disk_is_reloaded_or_asked_about_and_never_
         assert console.app.screen is console.screen
         await pilot.press("enter")
         await settle(pilot, console)
-        watch.poke()
-        console.screen.meet_disk()
         await until(pilot, lambda: isinstance(console.app.screen, Changed))
         await until(pilot, lambda: "-# another" in console.text())
         assert "\x1b" not in console.text()

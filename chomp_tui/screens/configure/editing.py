@@ -18,7 +18,7 @@ from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.configure.field import FieldRow
 from chomp_tui.screens.configure.form import ConfigForm
 from chomp_tui.screens.configure.on_disk import meet
-from chomp_tui.screens.configure.yaml_editor import YamlPane
+from chomp_tui.screens.configure.yaml_editor import YamlEditor, YamlPane
 
 
 class EditingScreen(ConsoleScreen):
@@ -90,6 +90,7 @@ class EditingScreen(ConsoleScreen):
         if edited.is_over:
             document.end_edit()
             row.show(document.view(row.setting))
+            self.meet_disk()
         self.check_soon()
 
     def on_field_row_entered(self, event: FieldRow.Entered) -> None:
@@ -135,6 +136,14 @@ class EditingScreen(ConsoleScreen):
         event.stop()
         self._on_disk = event.found
         self.meet_disk()
+
+    def on_yaml_editor_turned(self, event: YamlEditor.Turned) -> None:
+        event.stop()
+        self.meet_disk()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.worker.is_finished:
+            self.meet_disk()
 
     def meet_disk(self) -> None:
         """Take note of a file that has changed, once the user neither types nor answers a question."""

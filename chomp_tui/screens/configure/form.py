@@ -16,7 +16,7 @@ from chomp.config import Setting, sections, settings
 from chomp.config.compat import Severity
 from chomp.record.formatting import sanitize
 from chomp_tui.config.document import ConfigDocument
-from chomp_tui.screens.configure.controls import Control
+from chomp_tui.screens.configure.controls import Control, Pick
 from chomp_tui.screens.configure.field import CHANGED, PROBLEM, SET, FieldRow
 from chomp_tui.screens.configure.field_pane import FieldPane, Heading, help_text
 from chomp_tui.screens.configure.text_field import FieldEditor, TextField
@@ -234,12 +234,12 @@ class ConfigForm(Vertical):
             await self._show_chosen_section()
             return
         pool = [*(self._document.variables() if self._document else ()), *settings().values()]
-        found = [one for one in pool if all(word in f"{one.path} {one.help}".lower() for word in words)]
+        found = sorted(filter(None, (_rank(one, words) for one in pool)), key=lambda ranked: ranked[0])
         pane = self._panes.get(FOUND)
         if pane is None:
             pane = self._panes[FOUND] = FieldPane()
             await self.query_one("#fields").mount(pane)
-        rows: list[Widget] = self._rows(found[:MAX_FOUND], full_name=True)
+        rows: list[Widget] = self._rows([one for _, one in found[:MAX_FOUND]], full_name=True)
         if not found:
             rows = [Static(Content("No setting has that in its name or help."), classes="muted")]
         with self.app.batch_update():
@@ -251,13 +251,15 @@ class ConfigForm(Vertical):
                 one.display = one is pane
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Go to the first setting that was found; a text is edited at once."""
+        """Go to the first setting that was found, and edit it at once; a switch stays as it is."""
         if event.input.id == "find":
             event.stop()
             self.focus_field()
             control = self.rows()[0].control if self.rows() else None
             if isinstance(control, TextField):
                 await control.action_edit()
+            elif isinstance(control, Pick):
+                control.action_list()
 
     # Focus -----------------------------------------------------------------------------
 
@@ -360,8 +362,18 @@ class ConfigForm(Vertical):
         if setting is None:
             head = section.help if section else "Values that settings refer to as $variables.NAME."
             if self.has_class("-finding"):
-                head = "Settings with all these words in their name or help; Enter goes to the first, Esc closes."
+                head = "Settings with all these words in their name or help; Enter edits the first, Esc closes."
             text = Content.assemble((head, ""), "\n", (LEGEND, "$muted"))
         else:
             text = help_text(document.view(setting))
         self.query_one("#field-help", Static).update(text)
+
+
+def _rank(setting: Setting, words: list[str]) -> tuple[int, Setting] | None:
+    """A setting that has all words in its name or help; those whose name is or has them come first."""
+    path, last = setting.path.lower(), setting.path.lower().rpartition(".")[2]
+    if not all(word in f"{path} {setting.help.lower()}" for word in words):
+        return None
+    if words[-1] in (last, path):
+        return 0, setting
+    return (1 if last.startswith(words[-1]) else 2 if all(word in path for word in words) else 3), setting
