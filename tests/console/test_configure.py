@@ -341,6 +341,12 @@ async def test_settings_that_the_run_does_not_read_are_folded_away_and_long_valu
         # One that is named is shown, read or not.
         await console.screen.go_to("data.hf_name")
         await until(pilot, lambda: console.form.current == "data.hf_name")
+        await pilot.press("a", "ctrl+f", *"optim.name", "enter", *"muon", "enter")
+        await settle(pilot, console)
+        assert "optim.muon" in {option.id for option in console.form.query_one("#sections", OptionList).options}
+        console.form.query_one("#find").focus()
+        await pilot.press("escape")
+        await until(pilot, lambda: "hf_name" not in shown() and "backend" in shown())
 
 
 async def test_one_history_spans_form_and_yaml(tmp_path: Path) -> None:
@@ -848,6 +854,9 @@ async def test_unsaved_changes_are_saved_or_kept_with_the_run(tmp_path: Path, ke
         assert console.file.read_text() == (new if saved else SMALL)
         # The run holds the text, so leaving loses nothing; the file still differs.
         await until(pilot, lambda: not console.screen.draft.has_unsaved)
+        await pilot.press("ctrl+z")
+        assert console.said[-1] == "nothing to undo since the last launch"
+        assert console.screen.document.text == new
         assert console.screen.document.is_modified is not saved
 
 

@@ -112,7 +112,8 @@ class EditingScreen(ConsoleScreen):
             edited.is_cancelled = True
             self._apply(edited)
         else:
-            self._travel(self.document.undo, "nothing to undo")
+            since = " since the last launch" if self.draft.is_launched else ""
+            self._travel(self.document.undo, f"nothing to undo{since}")
 
     def action_redo(self) -> None:
         """Redo the last undone edit."""

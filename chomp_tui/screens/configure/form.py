@@ -182,10 +182,11 @@ class ConfigForm(Vertical):
         listing = self.query_one("#sections", OptionList)
         names = self._sections()
         if names != [option.id for option in listing.options]:
+            option = listing.highlighted_option
+            chosen = option.id if option is not None and option.id in names else names[0]
             listing.clear_options()
             listing.add_options([Option(self._section_line(name), id=name) for name in names])
-            if self._shown in names:
-                listing.highlighted = names.index(self._shown)
+            listing.highlighted = names.index(self._shown if self._shown in names else chosen)
             return
         for name, option in zip(names, listing.options, strict=True):
             line = self._section_line(name)
