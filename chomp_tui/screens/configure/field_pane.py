@@ -11,6 +11,9 @@ from chomp.record.formatting import sanitize
 from chomp_tui.config.document import FieldView
 from chomp_tui.screens.configure.field import FieldRow
 
+# Of a choice, words that its help names.
+MOST_NAMED = 8
+
 
 class FieldPane(VerticalScroll, can_focus=False):
     """The rows of one section, or of a search."""
@@ -47,6 +50,8 @@ def help_text(view: FieldView) -> Content:
     """A setting's meaning, its allowed values, and the source of its value."""
     setting = view.setting
     kind = setting.expected.removesuffix(", or null") if setting.path in settings() else "any value"
+    if len(setting.choices) > MOST_NAMED:
+        kind = f"one of {len(setting.choices)} words: Enter lists them"
     unit = f", in {setting.unit}" if setting.unit and setting.kind != "choice" else ""
     came = f"line {view.line}" if view.line else "not written"
     if view.override:
