@@ -19,6 +19,7 @@ from chomp.config.derive import Derived
 from chomp.data.tokenizer import Tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
 from chomp.errors import ChompError
+from chomp.notify.channels import build_channels
 from chomp.record.formatting import count, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
@@ -106,7 +107,7 @@ def check_start(
     run_dir: Path | None = None,
     step: int = 0,
 ) -> Readiness:
-    """Look at device, text, trackers and disk.
+    """Look at device, text, trackers, receivers of notices, and disk.
 
     Args:
         config: its model is resolved.
@@ -123,6 +124,7 @@ def check_start(
             found,
         )
     _try(lambda: require_trackers(config), found)
+    _try(lambda: build_channels(config.notify), found)
     text = _try(lambda: measure_text(config.data, tokenizer), found)
     folder = run_dir or Path(config.logging.run_dir or "runs").expanduser()
     room = _room(config, memory.parameters + memory.optimizer, folder, found)

@@ -56,6 +56,7 @@ def text_of(config: Config) -> TextSize:
         ({"data": {"backend": "hf", "hf_dataset": "a/b/c"}}, "a/b/c is no name on the hub"),
         ({"data": {"backend": "hf", "hf_dataset": "a/b"}}, "HF_HUB_OFFLINE is set"),
         ({"logging": {"wandb": {"enabled": True}}}, "logging.wandb.enabled needs the package wandb"),
+        ({"notify": {"ntfy": {"url_env": "NOT_SET"}}}, "the environment variable NOT_SET is not set"),
         ({"logging": {"run_dir": "good.txt/run"}}, "good.txt is a file; a folder for the run is needed"),
     ],
 )
