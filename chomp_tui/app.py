@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +18,7 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 
 from chomp.record.formatting import sanitize
-from chomp_tui import keys, theme
+from chomp_tui import keys, scopes, theme
 from chomp_tui.platform.background import start_thread
 from chomp_tui.platform.driver import ConsoleDriver
 from chomp_tui.platform.key_queue import KeyQueue, Typed
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from chomp_tui.config.draft import ForkOrigin
     from chomp_tui.engine.launch import LaunchRequest
     from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
+    from chomp_tui.screens.compare.screen import CompareScreen
     from chomp_tui.screens.configure.screen import ConfigureScreen
     from chomp_tui.screens.run.screen import RunScreen
 
@@ -69,13 +71,13 @@ class ChompApp(App[None]):
         for one in theme.THEMES:
             self.register_theme(one)
         self.built: dict[str, ConsoleScreen] = {}
-        for entry in keys.SCREENS:
+        for entry in scopes.SCREENS:
             self.add_mode(entry.mode, partial(self.screen_of, entry.mode))
 
     def screen_of(self, mode: str) -> ConsoleScreen:
         """The screen of a mode, built when it is first wanted."""
         if mode not in self.built:
-            module, name = next(entry for entry in keys.SCREENS if entry.mode == mode).screen.split(":")
+            module, name = next(entry for entry in scopes.SCREENS if entry.mode == mode).screen.split(":")
             screen: ConsoleScreen = getattr(import_module(module), name)()
             # Textual styles a screen anew when it is first shown; this one is mounted with the current styles anyway.
             screen._css_update_count = self._css_update_count
@@ -188,6 +190,11 @@ class ChompApp(App[None]):
         self.checkpoints_screen.show(run)
         self.switch_mode("checkpoints")
 
+    def compare_runs(self, runs: Sequence[Path]) -> None:
+        """Show runs side by side; one that is a fork with its parent."""
+        cast("CompareScreen", self.screen_of("compare")).show_runs(runs)
+        self.switch_mode("compare")
+
     def launch(self, request: LaunchRequest) -> bool:
         """Start an engine and show its run; on failure show the reason and stay."""
         from chomp_tui.engine.launch import LaunchError, start
@@ -250,7 +257,7 @@ class ChompApp(App[None]):
         """Find a key, a run or a setting by a part of its name."""
         from textual.command import CommandPalette
 
-        if not CommandPalette.is_open(self):
+        if not CommandPalette.is_open(cast("App[object]", self)):
             self.push_screen(CommandPalette(placeholder="Search for a key, a run or a setting…"))
 
     def action_help(self) -> None:

@@ -9,72 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chomp_tui.scopes import SCREENS
+
 if TYPE_CHECKING:
     from textual.binding import Binding
-
-
-@dataclass(frozen=True)
-class ScreenEntry:
-    """A screen of the console.
-
-    Attributes:
-        mode: its name in code; the scope of its own keys.
-        screen: `module:Class`; imported when the screen is first shown.
-        keys: the keys that show it from everywhere.
-        label: its name on the screen.
-        help: one sentence for help, palette and documentation.
-    """
-
-    mode: str
-    screen: str
-    keys: str
-    label: str
-    help: str
-
-
-SCREENS: tuple[ScreenEntry, ...] = (
-    ScreenEntry("home", "chomp_tui.screens.home.screen:HomeScreen", "1", "Home", "List runs and configurations."),
-    ScreenEntry(
-        "configure",
-        "chomp_tui.screens.configure.screen:ConfigureScreen",
-        "2",
-        "Configure",
-        "Edit a configuration and check it.",
-    ),
-    ScreenEntry(
-        "device", "chomp_tui.screens.device.screen:DeviceScreen", "3", "Device", "Show GPUs and the flags they need."
-    ),
-    ScreenEntry("run", "chomp_tui.screens.run.screen:RunScreen", "4", "Run", "Watch and steer a run."),
-    ScreenEntry(
-        "checkpoints",
-        "chomp_tui.screens.checkpoints.screen:CheckpointsScreen",
-        "5",
-        "Checkpoints",
-        "List checkpoints of one run or of all runs.",
-    ),
-    ScreenEntry(
-        "queue", "chomp_tui.screens.queue.screen:QueueScreen", "7", "Queue", "List jobs that train in turn, and sweeps."
-    ),
-)
-
-# Parts of screens with keys of their own -> the screen that help shows them with, and what they are.
-PARTS: Mapping[str, tuple[str, str]] = {
-    "line": ("configure", "A text in the form"),
-    "edit": ("configure", "A text in the form while it is edited"),
-    "yaml": ("configure", "The YAML"),
-    "pick": ("configure", "A choice in the form"),
-    "switch": ("configure", "A switch in the form"),
-    "open": ("configure", "What to start from"),
-    "preview": ("configure", "The data preview"),
-    "chart": ("run", "A focused chart"),
-}
-WITHIN: Mapping[str, str] = {part: screen for part, (screen, _) in PARTS.items()}
-SCOPES: Mapping[str, str] = {
-    "app": "Everywhere",
-    **{one.mode: one.label for one in SCREENS},
-    **{part: title for part, (_, title) in PARTS.items()},
-    "dialog": "Dialogs",
-}
 
 
 @dataclass(frozen=True)
@@ -120,18 +58,51 @@ PANELS: Mapping[str, str] = {
 }
 
 TABLE: tuple[Key, ...] = (
-    *(Key("app", f"show_screen('{one.mode}')", one.keys, one.label, one.help, name=one.mode) for one in SCREENS),
+    *(
+        Key("app", f"show_screen('{one.mode}')", one.keys, one.label, one.help, name=one.mode)
+        for one in SCREENS
+        if one.keys
+    ),
     Key("app", "help", "question_mark,f1,6", "Help", "Show all keys and the purpose of the screen.", footer=True),
     Key("app", "back", "escape", "Back", "Go back one level."),
     Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme, and save the choice."),
-    Key("app", "save_screenshot", "f8", "Screenshot", "Write the screen to an SVG file."),
+    Key(
+        "app",
+        "save_screenshot",
+        "f8",
+        "Screenshot",
+        "Write the screen to an SVG file, and to PNG where a converter is installed.",
+    ),
     Key("app", "quit", "q", "Quit", "Close the console; runs continue, and a line shows how to attach.", footer=True),
     Key("home", "open", "enter", "Open", "Watch the selected run, or edit the selected configuration.", footer=True),
     Key("home", "new", "n", "New", "Configure a new run from the selected configuration or run.", footer=True),
+    Key("home", "mark", "space", "Mark", "Mark the selected run, to compare, tag or delete several.", footer=True),
+    Key("home", "compare", "c", "Compare", "Compare the marked runs, or a fork with its parent.", footer=True),
+    Key("home", "sort", "s", "Sort", "Order the runs by the next column.", footer=True),
+    Key(
+        "home",
+        "filter",
+        "slash",
+        "Filter",
+        "Show only runs with a text or for which conditions hold.",
+        footer=True,
+    ),
     Key("home", "resume", "r", "Resume", "Choose a checkpoint of the selected run and resume from it.", footer=True),
+    Key(
+        "home",
+        "delete",
+        "d",
+        "Delete",
+        "Delete the marked runs, or the selected one, after asking.",
+        footer=True,
+    ),
+    Key("home", "columns", "k", "Columns", "Choose columns: facts, settings, metrics."),
+    Key("home", "reverse", "S", "Reverse", "Turn the order round."),
+    Key("home", "tree", "f", "Forks", "Show forks below their parents, or in the common order."),
+    Key("home", "notes", "e", "Notes", "Edit name, note and tags of the selected run."),
+    Key("home", "tag", "t", "Tag", "Add tags to the marked runs, or remove them."),
+    Key("home", "mark_all", "a", "Mark all", "Mark all runs shown, or none."),
     Key("home", "open_folder", "o", "Folder", "Show the path of the selected run; on a desktop, open the folder."),
-    Key("home", "delete", "d", "Delete", "Delete the selected run after a confirmation.", footer=True),
-    Key("home", "filter", "slash", "Filter", "Show only names that contain a text.", footer=True),
     # Before the screen's own keys, so that a narrow footer shows it.
     Key(
         "line", "edit", "enter", "Edit", "Edit the text; Enter again, or leaving the field, ends the edit.", footer=True
@@ -151,7 +122,6 @@ TABLE: tuple[Key, ...] = (
     Key("yaml", "edit", "enter", "Edit", "Edit the text at the cursor.", footer=True),
     Key("yaml", "leave", "escape", "Done", "End the edit.", footer=True),
     Key("configure", "launch", "f5", "Launch", "Start training with this configuration.", footer=True, priority=True),
-    Key("configure", "queue", "f12", "Queue it", "Add this configuration to the queue as a job.", priority=True),
     Key("configure", "save", "ctrl+s,f2", "Save", "Save to the opened file.", footer=True, priority=True),
     Key("configure", "save_as", "f3", "Save as", "Save under another name.", priority=True),
     Key(
@@ -173,6 +143,7 @@ TABLE: tuple[Key, ...] = (
         priority=True,
     ),
     Key("configure", "diff", "f7", "Diff", "Show the differences from the file on disk.", footer=True, priority=True),
+    Key("configure", "queue", "f12", "Queue it", "Add this configuration to the queue as a job.", True, True),
     Key(
         "configure",
         "compile",
@@ -262,7 +233,7 @@ TABLE: tuple[Key, ...] = (
             "run",
             f"panel('{name}')",
             f"alt+{digit}",
-            title,
+            f"{title} panel",
             f"Go to the panel {title}.",
             name=f"panel_{name}",
         )
@@ -305,6 +276,21 @@ TABLE: tuple[Key, ...] = (
     ),
     Key("checkpoints", "samples", "s", "Samples", "Show the samples of the selected checkpoint's step."),
     Key("checkpoints", "filter", "slash", "Filter", "Show only runs whose name contains a text."),
+    Key("compare", "x_axis", "x", "X axis", "Plot over steps, tokens, training time or FLOPs.", footer=True),
+    Key("compare", "evaluations", "e", "Evals only", "Show only evaluations, or also training losses.", footer=True),
+    Key("compare", "log_y", "y", "Log y", "Switch the losses between logarithmic and linear.", footer=True),
+    Key("compare", "difference", "d", "Difference", "Show the difference of two runs, or curves.", footer=True),
+    Key(
+        "compare",
+        "baseline",
+        "b",
+        "Baseline",
+        "Make the next run the first one.",
+        footer=True,
+    ),
+    Key("compare", "zoom_in", "plus,equals_sign", "Zoom in", "Show a shorter range."),
+    Key("compare", "zoom_out", "minus", "Zoom out", "Show a longer range."),
+    Key("compare", "zoom_reset", "0", "All", "Show the whole range."),
     Key("queue", "open", "enter", "Open", "Open the run of the job, or the trials of the sweep.", footer=True),
     Key("queue", "hold", "h", "Hold", "Hold the job, or release a held, failed or stopped one.", footer=True),
     Key("queue", "move(-1)", "K", "Up", "Move the job up by one place.", footer=True, name="up"),

@@ -19,6 +19,7 @@ from chomp.config.derive import Derived
 from chomp.data.tokenizer import Tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
 from chomp.errors import ChompError
+from chomp.notify.channels import build_channels
 from chomp.record.formatting import count, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
@@ -64,7 +65,6 @@ class Duration:
         step_seconds: that were measured; overhead_seconds are those of evaluation, samples and saves, by step.
         measured_at: Unix time.
         run: where they were measured, over so many `steps`.
-        reached: the step at which `train.max_seconds` ends the attempt, start-up not counted; None if it does not.
     """
 
     seconds: float
@@ -73,7 +73,6 @@ class Duration:
     measured_at: float
     run: str
     steps: int
-    reached: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def check_start(
     run_dir: Path | None = None,
     step: int = 0,
 ) -> Readiness:
-    """Look at device, text, trackers and disk.
+    """Look at device, text, trackers, receivers of notices, and disk.
 
     Args:
         config: its model is resolved.
@@ -125,6 +124,7 @@ def check_start(
             found,
         )
     _try(lambda: require_trackers(config), found)
+    _try(lambda: build_channels(config.notify), found)
     text = _try(lambda: measure_text(config.data, tokenizer), found)
     folder = run_dir or Path(config.logging.run_dir or "runs").expanduser()
     room = _room(config, memory.parameters + memory.optimizer, folder, found)
@@ -134,10 +134,10 @@ def check_start(
     passes = derived.total_tokens / text.tokens if text is not None and text.tokens else None
     epochs = config.train.epochs or passes
     duration = None if device is None else _duration(config, device, step)
-    if duration is not None and duration.reached is not None:
+    if duration is not None and (reached := steps_in_time(config, duration, step)) < config.train.steps:
         warnings.append(
-            f"train.max_seconds ends this attempt with a save at about step {duration.reached:,} of "
-            f"{config.train.steps:,}, start-up not counted; resume it to go on"
+            f"train.max_seconds: {config.train.max_seconds:g} ends this attempt at about step {reached:,} of "
+            f"{config.train.steps:,}, less the time of start-up and compilation, at the measured speed"
         )
     return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration)
 
@@ -221,11 +221,18 @@ def _too_little(room: CheckpointRoom) -> str:
     )
 
 
+def steps_in_time(config: Config, measured: Duration, step: int) -> int:
+    """The last step that an attempt which continues from `step` reaches within `train.max_seconds`."""
+    if config.train.max_seconds is None:
+        return config.train.steps
+    each = measured.step_seconds + measured.overhead_seconds
+    return min(config.train.steps, step + int(config.train.max_seconds / each))
+
+
 def _duration(config: Config, device: str, step: int) -> Duration | None:
     speed = load_speed(speed_file(config, device))
     if speed is None or config.train.epochs is not None:
         return None
-    left, limit = max(0, config.train.steps - step), config.train.max_seconds
-    each = speed.step_seconds + speed.overhead_seconds
-    reached = step + int(limit / each) if limit is not None and limit < left * each else None
-    return Duration(left * each, speed.step_seconds, speed.overhead_seconds, speed.t, speed.run, speed.steps, reached)
+    left = max(0, config.train.steps - step)
+    seconds = left * (speed.step_seconds + speed.overhead_seconds)
+    return Duration(seconds, speed.step_seconds, speed.overhead_seconds, speed.t, speed.run, speed.steps)

@@ -42,7 +42,7 @@ class RunView:
 
     Attributes:
         first_started_at: Unix time of the first attempt's `run_started`.
-        forked_at: step at which the first attempt began, which is beyond 0 in a fork: rows up to it are its origin's.
+        forked_at: step at which the first attempt began, which is beyond 0 in a fork: rows up to it are its parent's.
         phase: what the engine does now; None before its first event and after its last.
         is_paused: whether the engine waits for `resume`, even if it evaluates, samples or saves meanwhile.
         opened: the phases of the newest attempt up to its first step, in order.
@@ -51,7 +51,7 @@ class RunView:
         samples, warnings, nonfinite, rollbacks, answers: the newest of each; the counts are of all.
         ended: how the newest attempt that began ended, None while it runs or if it was killed.
         spent: seconds by category of all that is over, see `budget`.
-        is_accounted: whether the engine's own account is in `spent`; that of a fork includes its origin's.
+        is_accounted: whether the engine's own account is in `spent`; that of a fork includes its parent's.
         last_t: Unix time of the newest event.
     """
 

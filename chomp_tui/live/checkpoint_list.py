@@ -37,7 +37,7 @@ class CheckpointRow:
         is_best: whether its evaluation is the lowest of its run.
         pid: of the engine that writes the run now.
         own: differences from the settings that the run was last started with; None where one of both is unreadable.
-        hand: differences from the current configuration; None where there is none.
+        current: differences from the current configuration; None where there is none.
         total_steps: of the run as it was last started.
     """
 
@@ -55,7 +55,7 @@ class CheckpointRow:
     is_best: bool = False
     pid: int | None = None
     own: tuple[Difference, ...] | None = None
-    hand: tuple[Difference, ...] | None = None
+    current: tuple[Difference, ...] | None = None
     total_steps: int | None = None
 
     @property
@@ -132,7 +132,7 @@ class CheckpointReader:
             tags=info.tags,
             device=str(device.get("name", "")) if isinstance(device, dict) else "",
             own=differences(identity, own) if isinstance(identity, dict) and own is not None else None,
-            hand=differences(identity, reference.settings) if isinstance(identity, dict) and reference else None,
+            current=differences(identity, reference.settings) if isinstance(identity, dict) and reference else None,
             total_steps=total if isinstance(total, int) else None,
         )
 

@@ -9,7 +9,8 @@ from textual.events import Click
 from textual.widgets import Static
 
 from chomp.record.formatting import sanitize
-from chomp_tui.keys import SCREENS, shown
+from chomp_tui.keys import shown
+from chomp_tui.scopes import SCREENS
 from chomp_tui.widgets.update_if_changed import set_text
 
 
@@ -41,7 +42,9 @@ class TopBar(Horizontal):
     def compose(self) -> ComposeResult:
         yield Static(Content.styled("chomp", "bold"), classes="brand")
         for entry in SCREENS:
-            yield Tab(entry.mode, f"{shown(entry.keys)} {entry.label}", active=entry.mode == self._active)
+            if entry.keys or entry.mode == self._active:
+                label = f"{shown(entry.keys)} {entry.label}".strip()
+                yield Tab(entry.mode, label, active=entry.mode == self._active)
         if self._read_only:
             yield Static("read-only", classes="read-only")
         yield Static("", id="context")

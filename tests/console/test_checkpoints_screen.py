@@ -167,7 +167,7 @@ async def test_the_detail_is_laid_out_for_its_panel_at_once(run: RunDir, monkeyp
         await pilot.press("5")
         await until(pilot, lambda: "integrity: not verified; v compares" in "\n".join(frame(app)))
         # Further lines of a fact begin behind its name.
-        await until(pilot, lambda: any("│         with the manifest" in line for line in frame(app)), seconds=3)
+        await until(pilot, lambda: any("│         every byte with" in line for line in frame(app)), seconds=3)
 
 
 async def test_a_long_name_is_not_cut_where_there_is_room(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from textual.widgets import OptionList
 from textual.widgets._toast import Toast
 
 from chomp.record.rundir import RunDir
-from chomp_tui import keys, reference
+from chomp_tui import keys, reference, scopes
 from chomp_tui.app import ChompApp
 from chomp_tui.engine.helper import Helper
 from chomp_tui.engine.preview import PreviewSource
@@ -41,7 +41,7 @@ from chomp_tui.widgets.dialogs import Ask
 from tests.console.hosting import frame, until
 from tests.fakeruns import FakeRun, make_checkpoint, write_run
 
-SCREENS = {one.mode: one.keys for one in keys.SCREENS}
+SCREENS = {one.mode: one.keys for one in scopes.SCREENS}
 # A chart's crosshair goes before the screen; Enter ends the typing of a name.
 TAKEN_ON_PURPOSE = {
     ("LineChart", "escape", "app.back"),
@@ -49,6 +49,7 @@ TAKEN_ON_PURPOSE = {
     ("YamlEditor", "escape", "app.back"),
     ("NameFilter", "enter", "home.open"),
     ("NameFilter", "enter", "checkpoints.resume"),
+    ("NameFilter", "enter", "queue.open"),
     ("NameFilter", "enter", "run.zoom_panel"),
 }
 # What editors bind to keys with which the configure screen does other things, wherever one types.
@@ -100,6 +101,14 @@ def test_no_key_means_two_things_on_one_screen(scope: str) -> None:
         assert not set(one.keys.split(",")) & set(other.keys.split(",")), (one.id, other.id)
 
 
+async def go(made: ChompApp, pilot: Pilot[None], scope: str) -> None:
+    """Show a screen by its key; to the one without a key another screen leads."""
+    if SCREENS[scope]:
+        await pilot.press(SCREENS[scope])
+    else:
+        made.compare_runs([Path("none"), Path("other")])
+
+
 @asynccontextmanager
 async def shown(scope: str, tmp_path: Path) -> AsyncIterator[tuple[ChompApp, Pilot[None]]]:
     """The whole console at one screen, where there is a run to select, to watch and to go on with."""
@@ -113,7 +122,7 @@ async def shown(scope: str, tmp_path: Path) -> AsyncIterator[tuple[ChompApp, Pil
             made.open_run(folder)
             await until(pilot, lambda: isinstance(made.screen.focused, LineChart))
         else:
-            await pilot.press(SCREENS[scope])
+            await go(made, pilot, scope)
         holder = holders(made)[scope]
         assert isinstance(holder, ConsoleScreen)
         await until(pilot, lambda: made.screen is holder and holder.is_ready)
@@ -240,7 +249,7 @@ def test_every_row_is_bound_to_an_action_that_exists(row: keys.Key, tmp_path: Pa
 async def test_help_shows_every_key_of_the_screen_first(scope: str, tmp_path: Path) -> None:
     made = app(tmp_path)
     async with made.run_test(size=(120, 60)) as pilot:
-        await pilot.press(SCREENS[scope])
+        await go(made, pilot, scope)
         await until(pilot, lambda: made.screen is holders(made)[scope])
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(made.screen, HelpScreen))
@@ -256,8 +265,8 @@ async def test_help_shows_every_key_of_the_screen_first(scope: str, tmp_path: Pa
         assert max((text.index(help) for help in own), default=0) < min(
             text.index(help) for help in others if help not in own
         )
-        parts = [text.index(keys.SCOPES[part]) for part, screen in keys.WITHIN.items() if screen == scope]
-        assert all(place < text.index(keys.SCOPES["app"]) for place in parts)
+        parts = [text.index(scopes.SCOPES[part]) for part, screen in scopes.WITHIN.items() if screen == scope]
+        assert all(place < text.index(scopes.SCOPES["app"]) for place in parts)
         await pilot.press("escape")
         await until(pilot, lambda: made.screen is holders(made)[scope])
 
@@ -265,8 +274,8 @@ async def test_help_shows_every_key_of_the_screen_first(scope: str, tmp_path: Pa
 async def test_the_key_of_each_screen_reaches_it(tmp_path: Path) -> None:
     made = app(tmp_path)
     async with made.run_test(size=(80, 24)) as pilot:
-        for scope, key in SCREENS.items():
-            await pilot.press(key)
+        for scope in SCREENS:
+            await go(made, pilot, scope)
             await until(pilot, lambda scope=scope: made.screen is holders(made)[scope])
 
 

@@ -91,7 +91,7 @@ def fit(row: CheckpointRow) -> tuple[str, str]:
 
 def compared(row: CheckpointRow) -> tuple[Difference, ...] | None:
     """The differences that the screen shows: from the current configuration, else from the run's own settings."""
-    return row.hand if row.hand is not None else row.own
+    return row.current if row.current is not None else row.own
 
 
 def fit_sentence(row: CheckpointRow) -> str:
@@ -115,7 +115,7 @@ def checkpoint_detail(
     row: CheckpointRow, now: float, check: Verification | None, reference: str | None, width: int
 ) -> Content:
     """The facts of a checkpoint, most important first, in lines of `width` cells."""
-    against = f" (compared with {reference})" if row.hand is not None and reference else ""
+    against = f" (compared with {reference})" if row.current is not None and reference else ""
     facts = [
         ("fits", f"{fit_sentence(row)}{against}"),
         ("files", _integrity_sentence(row, check)),

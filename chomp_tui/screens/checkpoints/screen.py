@@ -278,7 +278,7 @@ class CheckpointsScreen(ListScreen):
         differences = compared(row) if row else None
         if row is None or differences is None:
             return
-        now = self.found.reference if row.hand is not None else "the run's own settings"
+        now = self.found.reference if row.current is not None else "the run's own settings"
         if not differences:
             self.chomp.notify(f"step {row.step:,} of {row.run.name} and {now}: nothing differs")
             return

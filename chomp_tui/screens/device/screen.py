@@ -36,6 +36,8 @@ COMMAND = f"{command_name()} train CONFIG"
 SILENT_SECONDS = 5 * INTERVAL_SECONDS
 # Lines of each curve of the last minutes, by how many GPUs share a high and wide screen.
 CURVE_LINES = (6, 4, 2)
+# What a machine without a GPU shows beside its two curves.
+MACHINE_ROWS = 13
 
 
 class DeviceScreen(ConsoleScreen):
@@ -162,6 +164,10 @@ class DeviceScreen(ConsoleScreen):
         self._show_gpus(self.probe, height)
 
     def _curve_lines(self, gpus: int) -> int:
+        if not gpus and self.has_class("-tall") and not self.has_class("-narrow"):
+            # The machine's own card has the room that GPUs would take.
+            room = self.size.height if self.has_class("-wide") else self.size.height * 45 // 100
+            return max(2, (room - MACHINE_ROWS) // 2)
         if not (self.has_class("-wide") and self.has_class("-tall")):
             return 0
         return CURVE_LINES[gpus] if gpus < len(CURVE_LINES) else 1
@@ -198,8 +204,9 @@ class DeviceScreen(ConsoleScreen):
         if self.probe is None or self._machine is None:
             return []
         found = remarks(self.probe, self._machine, self.environment)
-        if self.probe.gpus and not self._decisions:
-            found.append(Remark("idle", "These GPUs need no environment variables."))
+        if not self._decisions:
+            whose = "These GPUs need" if self.probe.gpus else "Runs on the CPU need"
+            found.append(Remark("idle", f"{whose} no environment variables."))
         return found
 
     def _in_force(self) -> Content:

@@ -33,7 +33,7 @@ class LogView(ScrollView, can_focus=True):
     """
 
     ALLOW_SELECT = True
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"logview--bad", "logview--warn"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"logview--bad", "logview--warn", "logview--none"}
 
     def __init__(self, *, id: str) -> None:
         self._strips: dict[int, Strip] = {}
@@ -133,12 +133,20 @@ class LogView(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         index, width = self.scroll_offset.y + y, self.size.width
         if index >= len(self._rows):
+            if y == 0 and not self._rows:
+                return self._nothing(width)
             return Strip.blank(width, self.rich_style)
         strip = self._strips.get(index)
         # Textual paints a known strip faster when it has only moved up a row.
         if strip is None or strip.cell_length != width:
             strip = self._strips[index] = self._strip(index, width)
         return strip
+
+    def _nothing(self, width: int) -> Strip:
+        """What to read where there is no line."""
+        text = "No line contains that." if self.wanted else "The engine has printed nothing yet."
+        style = self.rich_style + self.get_component_rich_style("logview--none", partial=True)
+        return Strip([Segment(text, style)]).adjust_cell_length(width, self.rich_style)
 
     def _strip(self, index: int, width: int) -> Strip:
         base = self.rich_style
