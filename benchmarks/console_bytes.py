@@ -57,7 +57,7 @@ def measure(run: Path, rows: int, updates: int) -> None:
         taken.append(settled_bytes(console))
     print(f"  an update                   {statistics.median(taken):>9,.0f}   most {max(taken):,}")
     idle = console.drain(IDLE_SECONDS)
-    print(f"  a minute without news       {idle * 60 / IDLE_SECONDS:>9,.0f}")
+    print(f"  a minute of a silent engine {idle * 60 / IDLE_SECONDS:>9,.0f}")
     for key, words in KEYS:
         console.press(key.encode())
         print(f"  {words:<27} {settled_bytes(console):>9,}")

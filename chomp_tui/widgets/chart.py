@@ -215,7 +215,7 @@ class LineChart(Widget, can_focus=True):
     ) -> LineChart:
         """As of any widget; where only the border can have changed, as when the focus moves, only that is painted."""
         if not regions and repaint and not layout and not recompose and self._is_painted():
-            regions = self._border_regions()
+            regions = tuple(self._border_regions())
             repaint = bool(regions)
         super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
         return self
