@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 PAGES = (
     "start", "loop", "saves", "step", "parts", "llama", "data", "prepare", "decode", "export",
-    "console_start", "console_tick", "chart", "console_open", "console_live",
+    "console_start", "console_home", "console_tick", "chart", "console_open", "console_bytes", "console_live",
 )  # fmt: skip
 
 

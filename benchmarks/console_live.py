@@ -57,9 +57,13 @@ class Console:
             got += self._read(left)
         return got
 
+    def press(self, key: bytes) -> None:
+        """Send a key."""
+        os.write(self._fd, key)
+
     def paint_seconds(self, key: bytes) -> float:
         """Seconds from pressing a key to the first byte that is painted after it."""
-        os.write(self._fd, key)
+        self.press(key)
         pressed = time.perf_counter()
         if not self._read(2.0):
             raise RuntimeError(f"nothing was painted within 2 s of {key!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from chomp_tui.config.draft import ForkOrigin
     from chomp_tui.engine.launch import LaunchRequest
     from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
+    from chomp_tui.screens.compare.screen import CompareScreen
     from chomp_tui.screens.configure.screen import ConfigureScreen
     from chomp_tui.screens.run.screen import RunScreen
 
@@ -187,6 +189,11 @@ class ChompApp(App[None]):
         """Show the checkpoints of one run, or of all."""
         self.checkpoints_screen.show(run)
         self.switch_mode("checkpoints")
+
+    def compare_runs(self, runs: Sequence[Path]) -> None:
+        """Show runs side by side; one that is a fork with its parent."""
+        cast("CompareScreen", self.screen_of("compare")).show_runs(runs)
+        self.switch_mode("compare")
 
     def launch(self, request: LaunchRequest) -> bool:
         """Start an engine and show its run; on failure show the reason and stay."""

@@ -20,7 +20,7 @@ class ScreenEntry:
     Attributes:
         mode: its name in code; the scope of its own keys.
         screen: `module:Class`; imported when the screen is first shown.
-        keys: the keys that show it from everywhere.
+        keys: the keys that show it from everywhere; none for a screen that another one leads to.
         label: its name on the screen.
         help: one sentence for help, palette and documentation.
     """
@@ -52,6 +52,7 @@ SCREENS: tuple[ScreenEntry, ...] = (
         "Checkpoints",
         "List checkpoints of one run or of all runs.",
     ),
+    ScreenEntry("compare", "chomp_tui.screens.compare.screen:CompareScreen", "", "Compare", "Compare runs."),
     ScreenEntry(
         "queue", "chomp_tui.screens.queue.screen:QueueScreen", "7", "Queue", "List jobs that train in turn, and sweeps."
     ),
@@ -119,18 +120,51 @@ PANELS: Mapping[str, str] = {
 }
 
 TABLE: tuple[Key, ...] = (
-    *(Key("app", f"show_screen('{one.mode}')", one.keys, one.label, one.help, name=one.mode) for one in SCREENS),
+    *(
+        Key("app", f"show_screen('{one.mode}')", one.keys, one.label, one.help, name=one.mode)
+        for one in SCREENS
+        if one.keys
+    ),
     Key("app", "help", "question_mark,f1,6", "Help", "Show all keys and the purpose of the screen.", footer=True),
     Key("app", "back", "escape", "Back", "Go back one level."),
     Key("app", "toggle_theme", "f9", "Light/dark", "Switch between the dark and the light theme, and save the choice."),
-    Key("app", "save_screenshot", "f8", "Screenshot", "Write the screen to an SVG file."),
+    Key(
+        "app",
+        "save_screenshot",
+        "f8",
+        "Screenshot",
+        "Write the screen to an SVG file, and to PNG where a converter is installed.",
+    ),
     Key("app", "quit", "q", "Quit", "Close the console; runs continue, and a line shows how to attach.", footer=True),
     Key("home", "open", "enter", "Open", "Watch the selected run, or edit the selected configuration.", footer=True),
     Key("home", "new", "n", "New", "Configure a new run from the selected configuration or run.", footer=True),
+    Key("home", "mark", "space", "Mark", "Mark the selected run, to compare, tag or delete several.", footer=True),
+    Key("home", "compare", "c", "Compare", "Compare the marked runs, or a fork with its parent.", footer=True),
+    Key("home", "sort", "s", "Sort", "Order the runs by the next column.", footer=True),
+    Key(
+        "home",
+        "filter",
+        "slash",
+        "Filter",
+        "Show only runs with a text or for which conditions hold.",
+        footer=True,
+    ),
     Key("home", "resume", "r", "Resume", "Choose a checkpoint of the selected run and resume from it.", footer=True),
+    Key(
+        "home",
+        "delete",
+        "d",
+        "Delete",
+        "Delete the marked runs, or the selected one, after asking.",
+        footer=True,
+    ),
+    Key("home", "columns", "k", "Columns", "Choose columns: facts, settings, metrics."),
+    Key("home", "reverse", "S", "Reverse", "Turn the order round."),
+    Key("home", "tree", "f", "Forks", "Show forks below their parents, or in the common order."),
+    Key("home", "notes", "e", "Notes", "Edit name, note and tags of the selected run."),
+    Key("home", "tag", "t", "Tag", "Add tags to the marked runs, or remove them."),
+    Key("home", "mark_all", "a", "Mark all", "Mark all runs shown, or none."),
     Key("home", "open_folder", "o", "Folder", "Show the path of the selected run; on a desktop, open the folder."),
-    Key("home", "delete", "d", "Delete", "Delete the selected run after a confirmation.", footer=True),
-    Key("home", "filter", "slash", "Filter", "Show only names that contain a text.", footer=True),
     # Before the screen's own keys, so that a narrow footer shows it.
     Key(
         "line", "edit", "enter", "Edit", "Edit the text; Enter again, or leaving the field, ends the edit.", footer=True
@@ -298,6 +332,21 @@ TABLE: tuple[Key, ...] = (
     ),
     Key("checkpoints", "samples", "s", "Samples", "Show the samples of the selected checkpoint's step."),
     Key("checkpoints", "filter", "slash", "Filter", "Show only runs whose name contains a text."),
+    Key("compare", "x_axis", "x", "X axis", "Plot over steps, tokens, training time or FLOPs.", footer=True),
+    Key("compare", "evaluations", "e", "Evals only", "Show only evaluations, or also training losses.", footer=True),
+    Key("compare", "log_y", "y", "Log y", "Switch the losses between logarithmic and linear.", footer=True),
+    Key("compare", "difference", "d", "Difference", "Show the difference of two runs, or curves.", footer=True),
+    Key(
+        "compare",
+        "baseline",
+        "b",
+        "Baseline",
+        "Make the next run the first one.",
+        footer=True,
+    ),
+    Key("compare", "zoom_in", "plus,equals_sign", "Zoom in", "Show a shorter range."),
+    Key("compare", "zoom_out", "minus", "Zoom out", "Show a longer range."),
+    Key("compare", "zoom_reset", "0", "All", "Show the whole range."),
     Key("queue", "open", "enter", "Open", "Open the run of the job, or the trials of the sweep.", footer=True),
     Key("queue", "hold", "h", "Hold", "Hold the job, or release a held, failed or stopped one.", footer=True),
     Key("queue", "move(-1)", "K", "Up", "Move the job up by one place.", footer=True, name="up"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -17,9 +18,15 @@ from chomp.record.user_files import user_file
 from chomp_tui import theme
 from chomp_tui.keymap import checked_keymap, nearest_hint
 
+if TYPE_CHECKING:
+    from chomp.config.scalars import Wanted
+
 MARKERS = ("braille", "block")
 X_AXES = ("step", "tokens", "time")
 MAX_SMOOTHING_STEPS = 1_000_000
+
+# Of a column: a setting, a metric, or a fact of a run.
+KEY = re.compile(r"[A-Za-z_][\w.]{0,99}\Z")
 
 
 @dataclass
@@ -34,6 +41,10 @@ class Settings:
         x_axis: the x axis of charts.
         log_y: whether the y axis of loss charts is logarithmic.
         bell: whether the terminal rings when a watched run ends, crashes or turns non-finite.
+        home_columns: keys of Home's columns, from left to right; without any, the standard ones.
+        home_sort: the key that orders the runs; empty for live ones first, then the newest.
+        home_reverse: whether in the other order.
+        home_tree: whether forks are below their parents.
         kept: values that are not written: those of the file, and those of the command line.
     """
 
@@ -45,6 +56,10 @@ class Settings:
     x_axis: Literal["step", "tokens", "time"] = "step"
     log_y: bool = False
     bell: bool = True
+    home_columns: tuple[str, ...] = ()
+    home_sort: str = ""
+    home_reverse: bool = False
+    home_tree: bool = False
     kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -122,9 +137,7 @@ HEADER = "# Settings of chomp-tui; see docs/console.md.\n"
 
 def _write(path: Path, changed: Mapping[str, Any]) -> None:
     from chomp.config.edits import CannotEdit, set_value
-    from chomp.config.scalars import Plain, Words
     from chomp.record.rundir import write_whole
-    from chomp_tui.config.field_text import shown_value
 
     try:
         text = path.read_bytes().decode("utf-8")
@@ -136,11 +149,21 @@ def _write(path: Path, changed: Mapping[str, Any]) -> None:
         text = HEADER
     for name, value in changed.items():
         try:
-            text = set_value(text, name, Words(value) if isinstance(value, str) else Plain(shown_value(value)))
+            text = set_value(text, name, _written(value))
         except CannotEdit as error:
             raise OSError(f"{path}: {error}") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.encode())
+
+
+def _written(value: Any) -> Wanted:
+    """A value as it is put into the file."""
+    from chomp.config.scalars import Items, Plain, Words
+    from chomp_tui.config.field_text import shown_value
+
+    if isinstance(value, tuple):
+        return Items(value)
+    return Words(value) if isinstance(value, str) else Plain(shown_value(value))
 
 
 def _read(path: Path | None, wrong: list[str]) -> dict[str, Any]:
@@ -174,7 +197,18 @@ _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         f"allowed is a number of steps up to {MAX_SMOOTHING_STEPS:,}, 0 for none",
     ),
     "x_axis": (lambda value: value in X_AXES, f"allowed are {', '.join(X_AXES)}"),
-    **dict.fromkeys(("log_y", "bell"), (lambda value: isinstance(value, bool), "allowed are true and false")),
+    **dict.fromkeys(
+        ("log_y", "bell", "home_reverse", "home_tree"),
+        (lambda value: isinstance(value, bool), "allowed are true and false"),
+    ),
+    "home_columns": (
+        lambda value: isinstance(value, list) and all(isinstance(one, str) and KEY.match(one) for one in value),
+        "allowed is a list of keys such as [name, eval, optim.lr]",
+    ),
+    "home_sort": (
+        lambda value: isinstance(value, str) and (not value or KEY.match(value) is not None),
+        "allowed is a key such as eval or optim.lr",
+    ),
 }
 
 
@@ -197,7 +231,7 @@ def _set(settings: Settings, name: str, value: Any) -> list[str]:
         fits, allowed = _ALLOWED[name]
         if not fits(value):
             return [f"{name} is {value!r}; {allowed}"]
-    setattr(settings, name, value)
+    setattr(settings, name, tuple(dict.fromkeys(value)) if isinstance(value, list) else value)
     return []
 
 

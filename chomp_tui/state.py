@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -95,6 +96,9 @@ class Console(Protocol):
 
     def show_checkpoints(self, run: Path | None) -> None:
         """Show the checkpoints of one run, or of all."""
+
+    def compare_runs(self, runs: Sequence[Path]) -> None:
+        """Show runs side by side; one that is a fork with its parent."""
 
     def launch(self, request: LaunchRequest) -> bool:
         """Start an engine and show its run; returns whether it was started."""

@@ -107,7 +107,7 @@ def read_notes(run: RunDir) -> Notes:
         return Notes()
     try:
         # Every scalar is a text, also `name: 12` or `tags: [3e-4]`.
-        table = yaml.load(content.decode("utf-8", "replace"), Loader=yaml.BaseLoader)
+        table = yaml.load(content.decode("utf-8", "replace"), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
     except (yaml.YAMLError, ValueError, RecursionError):
         return Notes()
     if not isinstance(table, dict):

@@ -30,7 +30,7 @@ from chomp.record.notes import Notes, read_notes
 from chomp.record.origin import Origin, read_origin
 from chomp.record.run_view import RunView, with_rows
 from chomp.record.rundir import RunDir, named_run
-from chomp.record.status import RECENT_ROWS, Status, read_liveness, status
+from chomp.record.status import RECENT_ROWS, Liveness, Status, read_liveness, status
 from chomp.record.tail import last_rows, read_tail, thinned_losses
 
 CURVE_POINTS = 48
@@ -134,20 +134,23 @@ class SummaryReader:
         run = RunDir(self.path)
         # Taken before reading: what is added meanwhile is seen the next time.
         files = (run.events, self._named.metrics, run.checkpoints, run.config_resolved, run.origin, run.notes)
-        stamps = tuple(map(stamp, files))
+        liveness = read_liveness(run)
+        is_live = liveness.pid is not None
+        stamps = (*map(stamp, files), (is_live,))
         if stamps != self._stamps:
             self._catch_up()
             self._learn_settings(run)
-            self._view, metrics = self._with_newest_rows()
+            # The pace of rows matters only where more are to come.
+            self._view, metrics = self._with_newest_rows(RECENT_ROWS if is_live else 1)
             self._details = {**_details(self._named), "metrics": metrics, "best": best_eval(self._view)}
             self._stamps = stamps
-        summary = self._summary(run)
+        summary = self._summary(run, liveness)
         if self._last is None or summary != self._last:
             self._last = summary
         return self._last
 
-    def _summary(self, run: RunDir) -> RunSummary:
-        view, liveness = self._view, read_liveness(run)
+    def _summary(self, run: RunDir, liveness: Liveness) -> RunSummary:
+        view = self._view
         started, losses = view.started, self._details["losses"]
         return RunSummary(
             name=run.name,
@@ -207,13 +210,13 @@ class SummaryReader:
                 folding.add(event)
         self._events = folding.view()
 
-    def _with_newest_rows(self) -> tuple[RunView, Mapping[str, float]]:
-        """The view with rows enough to know step and pace, and the numbers of the newest row."""
+    def _with_newest_rows(self, most: int) -> tuple[RunView, Mapping[str, float]]:
+        """The view with so many rows, which say step and pace, and the numbers of the newest row."""
         view = self._events
         if self._row_line is not None and (row := decode(self._row_line)) is not None:
             view = replace(fold(view, [row]), last_t=max(view.last_t or 0.0, row.t))
         # Rows without a time were written by a version whose event log has them, too.
-        rows = [row for row in last_rows(self._named.metrics, RECENT_ROWS) if number(row.get("t")) > 0]
+        rows = [row for row in last_rows(self._named.metrics, most) if number(row.get("t")) > 0]
         newest = {name: number(value) for name, value in rows[-1].items()} if rows else {}
         numbers = {name: value for name, value in newest.items() if not math.isnan(value)}
         return with_rows(view, Columns.empty().append(block_of(rows))), numbers

@@ -43,6 +43,8 @@ def axis(low: float, high: float, rows: int, down: int, *, log: bool = False) ->
         return Axis(Scale(low, high, log=log))
     if rows < _LEAST_ROWS:
         return _tight(Scale(low, high, log=log), rows, down)
+    if log and not (low > 1e-300 and high < 1e300):
+        return Axis(Scale(low, high, log=True))
     if not log:
         rungs = _rungs(low, high, rows, down)
         return Axis(Scale(low, high)) if rungs is None else rungs.axis(rows, down)

@@ -152,9 +152,10 @@ def _with_note(
     """The note in full or shortened, and a heading with room for it; the names of the series come first."""
     for said in (note, note.removesuffix(" clipped")):
         made = _heading(lines, width, settings, len(heading), taken=len(said) + 2)
-        if made == heading:
+        fits = sum(len(text) for text, _ in made[0]) + len(said) + 2 <= width
+        if fits and made == heading:
             return said, made
-    return (said, made) if width >= _LEAST_NOTED else ("", heading)
+    return (said, made) if fits and width >= _LEAST_NOTED else ("", heading)
 
 
 def _most_heading_rows(series: int, height: int) -> int:

@@ -14,10 +14,10 @@ from chomp_tui.chart.raster import Bins, Floats
 # all: nothing is clipped. together: the series are one quantity, and one of them may leave the range of the others.
 # apart: each is a quantity of its own, and the calm part of each is shown.
 Range = Literal["all", "together", "apart"]
-# The first part of a run is warm-up. Values further from the middle half of the others than three times its width are
+# The first part of a run is warm-up. Values further from the middle half of the others than twice its width are
 # extreme (Tukey, Exploratory Data Analysis, 1977: "far out").
 WARM_UP = 0.1
-REACH = 3.0
+REACH = 2.0
 # Fewer columns say nothing about what is usual; less gain is not worth a clipped value.
 LEAST_COLUMNS = 8
 LEAST_GAIN = 1.5

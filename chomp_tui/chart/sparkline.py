@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from chomp_tui.chart import raster
+from chomp_tui.chart.limits import WARM_UP, limits
 from chomp_tui.chart.raster import Floats
 from chomp_tui.chart.scale import Scale
 
+_FINE = 120
 _EIGHTHS = np.array([ord(char) for char in " ▁▂▃▄▅▆▇█"], np.uint32)
 
 
@@ -26,7 +28,7 @@ def sparkline(
     Args:
         marker: `braille` draws the line through all values, `block` bars up to the highest value of each column.
         log: logarithmic; values that are not above 0 are gaps then.
-        ends: values at the bottom and at the top, at least as far apart as all others; None for the least and the most.
+        ends: values at the bottom and at the top; None for the range of the calm part. What lies beyond is cut off.
     """
     y = np.asarray(values, np.float64).reshape(-1)
     if width < 1 or height < 1:
@@ -36,8 +38,14 @@ def sparkline(
     bins = raster.binned(series, _edges(len(y), width * across))
     if not len(bins.column):
         return "\n".join([" " * width] * height)
-    scale = Scale(*(ends or (float(bins.low.min()), float(bins.high.max()))), log=log)
+    if ends is None:
+        # The columns are few: what is calm is looked for in finer ones.
+        fine = raster.binned(series, _edges(len(y), max(width * across, _FINE)))
+        found = limits([fine], _FINE * WARM_UP, "together", log=log)
+        ends = (found.low, found.high) if found is not None else (0.0, 0.0)
+    scale = Scale(*ends, log=log)
     scaled = bins.scaled(scale)
+    scaled = raster.mapped(scaled, lambda at: np.clip(at, 0.0, 1.0))
     low, high = raster.strokes(scaled, width * across)
     if marker == raster.BRAILLE.name:
         cells = raster.BRAILLE.cells(raster.lit(low, high, height * raster.BRAILLE.down))
@@ -53,8 +61,11 @@ def _edges(count: int, columns: int) -> Floats:
 
 
 def _bars(heights: Floats, rows: int) -> raster.Codes:
-    """Eighth blocks [rows, columns] up to heights between 0 and 1; the lowest bar is one eighth high."""
+    """Eighth blocks [rows, columns] up to heights between 0 and 1; the lowest bar is one eighth high.
+
+    The highest leaves one eighth free, so that it does not touch what is above it.
+    """
     shown = np.isfinite(heights)
-    eighths = np.where(shown, 1 + np.rint(np.where(shown, heights, 0.0) * (rows * 8 - 1)), 0)
+    eighths = np.where(shown, 1 + np.rint(np.where(shown, heights, 0.0) * (rows * 8 - 2)), 0)
     below = np.arange(rows - 1, -1, -1)[:, None] * 8
     return _EIGHTHS[np.clip(eighths - below, 0, 8).astype(np.intp)]

@@ -9,13 +9,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chomp.record.rundir import list_runs
+from chomp.record.rundir import RunDir
 from chomp.record.status import Status
 from chomp.record.summary import RunSummary, Stamp, SummaryReader, stamp
 from chomp_tui.platform.poller import Poller
 
 INTERVAL_SECONDS = 2.0
 SIZE_EVERY_SECONDS = 30.0
+# A first look tells what it has read after so long, and from then on at these intervals.
+FIRST_SECONDS = 0.05
+TELL_SECONDS = 0.5
+# A run that is not active is looked at once in so many looks.
+TURNS = 40
+# Fewer unread runs are read before anything is told.
+FEW = 20
+UNREAD = Status("reading", "…", "idle", state="unread")
 HEADER_BYTES = 4096
 _HEADER_KEY = re.compile(r"^#\s?(?P<key>[A-Z][A-Za-z ]*?)\s{2,}(?P<text>\S.*)$")
 
@@ -36,25 +44,49 @@ class HomeSnapshot:
 
     Attributes:
         runs: live ones first, then by the age of the last event.
+        unread: how many of the runs have not been read yet: only their names are known.
         problem: one sentence if a folder cannot be read.
     """
 
     runs: tuple[RunSummary, ...] = ()
     configs: tuple[ConfigEntry, ...] = ()
+    unread: int = 0
     problem: str | None = None
 
 
 @dataclass
-class _Sizes:
-    """Bytes of a run, and when and of which state of it they were added up."""
+class _Known:
+    """A run directory that was found.
 
-    count: int
-    at: float
-    of: Stamp
+    Attributes:
+        changed: when an entry of the directory was last added, renamed or removed; `read_at` is that of the last read.
+        summary: as last read, with its size; only its name and time before.
+        is_read: whether it was read.
+        bytes: of all its files, None before they were added up; `sized_at` is when that was.
+        grew: whether the run has changed since.
+    """
+
+    path: Path
+    reader: SummaryReader
+    changed: int
+    summary: RunSummary
+    read_at: int = -1
+    is_read: bool = False
+    bytes: int | None = None
+    sized_at: float = 0.0
+    grew: bool = True
+
+    @property
+    def is_active(self) -> bool:
+        """Whether an engine may be writing to it."""
+        return self.summary.is_live or self.summary.status.state == "running"
 
 
 class RunList(Poller[HomeSnapshot]):
     """Follows a folder of runs and one of configurations.
+
+    A thousand runs that have ended cost next to nothing: a look reads the runs that are active, those whose directory
+    has a changed entry (an engine that starts replaces files), and a few of the others in turn.
 
     Args:
         runs: the folder of runs; it may not exist.
@@ -74,57 +106,135 @@ class RunList(Poller[HomeSnapshot]):
         super().__init__(deliver, interval_seconds=interval_seconds, name="run list")
         self._runs = runs
         self._configs = configs
-        self._readers: dict[Path, SummaryReader] = {}
-        self._sizes: dict[Path, _Sizes] = {}
+        self._known: dict[str, _Known] = {}
+        # Other folders, by the time of their last change.
+        self._others: dict[str, int] = {}
+        self._turn = 0
+        self._all = False
         self._headers: dict[Path, tuple[Stamp, ConfigEntry]] = {}
         self._last: HomeSnapshot | None = None
 
+    def poke(self) -> None:
+        """Look at every run now."""
+        self._all = True
+        super().poke()
+
     def look(self) -> Iterator[HomeSnapshot]:
-        found = self.read()
-        if found != self._last:
-            yield found
-        # Sizes take long: what is known already is not kept waiting.
-        for run in found.runs:
-            size = None if self.stopped else self._new_size(run)
-            if size is not None:
-                runs = tuple(replace(one, bytes=size) if one.path == run.path else one for one in found.runs)
-                found = replace(found, runs=runs)
-                yield found
-        self._last = found
+        problem = self._scan()
+        configs = self._read_configs()
+        if sum(not one.is_read for one in self._known.values()) > FEW:
+            yield from self._news(configs, problem)
+        told_at, waits = time.monotonic(), FIRST_SECONDS
+        # Reading takes long the first time, and adding up sizes: what is known already is told meanwhile.
+        for work in (self._read, self._add_up):
+            for _ in work():
+                if self.stopped:
+                    return
+                if time.monotonic() - told_at > waits:
+                    yield from self._news(configs, problem)
+                    told_at, waits = time.monotonic(), TELL_SECONDS
+            yield from self._news(configs, problem)
+
+    def _news(self, configs: tuple[ConfigEntry, ...], problem: str | None) -> Iterator[HomeSnapshot]:
+        found = sorted((one.summary for one in self._known.values()), key=_order)
+        unread = sum(not one.is_read for one in self._known.values())
+        snapshot = HomeSnapshot(tuple(found), configs, unread, problem)
+        if snapshot != self._last:
+            self._last = snapshot
+            yield snapshot
 
     def read(self) -> HomeSnapshot:
-        """Both folders as they are now; only runs whose files have changed are read again."""
-        problem = None
-        try:
-            paths = list_runs(self._runs)
-        except OSError as error:
-            paths, problem = [], f"{self._runs} cannot be read: {error.strerror}"
-        for gone in self._readers.keys() - set(paths):
-            del self._readers[gone]
-            self._sizes.pop(gone, None)
-        summaries = [summary for path in paths if (summary := self._summary(path)) is not None]
-        return HomeSnapshot(tuple(sorted(summaries, key=_order)), self._read_configs(), problem)
+        """Both folders as they are now, all runs read."""
+        problem = self._scan()
+        self._all = True
+        for _ in self._read():
+            pass
+        return next(self._news(self._read_configs(), problem), self._last or HomeSnapshot())
 
-    def _summary(self, path: Path) -> RunSummary | None:
-        reader = self._readers.setdefault(path, SummaryReader(path))
+    def _scan(self) -> str | None:
+        """Learn which runs there are; returns what is wrong with the folder."""
+        there: set[str] = set()
         try:
-            summary = reader.read()
+            with os.scandir(self._runs) as entries:
+                for entry in entries:
+                    if not entry.name.startswith(".") and self._is_run(entry):
+                        there.add(entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            there.clear()
+        except OSError as error:
+            return f"{self._runs} cannot be read: {error.strerror}"
+        for gone in self._known.keys() - there:
+            del self._known[gone]
+        return None
+
+    def _is_run(self, entry: os.DirEntry[str]) -> bool:
+        """Whether a folder is a run; one that was no run is looked into again only when an entry of it has changed."""
+        try:
+            if not entry.is_dir():
+                return False
+            changed = entry.stat().st_mtime_ns
+            known = self._known.get(entry.name)
+            if known is not None:
+                known.changed, is_same = changed, known.changed == changed
+                if is_same:
+                    return True
+            if self._others.get(entry.name) == changed:
+                return False
+            if not RunDir(Path(entry.path)).holds_run():
+                self._others[entry.name] = changed
+                return False
+        except OSError:
+            # A folder of another user, or one that was just deleted.
+            return False
+        if known is None:
+            path = Path(entry.path)
+            named = RunSummary(entry.name, path, UNREAD, last_t=_changed(path / "events.jsonl") / 1e9)
+            self._known[entry.name] = _Known(path, SummaryReader(path), changed, named)
+        return True
+
+    def _read(self) -> Iterator[None]:
+        """Read the runs that may have changed, the newest first; pauses after each."""
+        self._turn += 1
+        every, self._all = self._all, False
+        due = [
+            one
+            for place, one in enumerate(self._known.values())
+            if every or one.is_active or one.changed != one.read_at or place % TURNS == self._turn % TURNS
+        ]
+        due.sort(key=lambda one: one.summary.last_t, reverse=True)
+        for one in due:
+            summary = self._summary(one)
+            if summary is None:
+                self._known.pop(one.path.name, None)
+            else:
+                one.grew |= summary is not one.summary
+                one.summary, one.read_at, one.is_read = summary, one.changed, True
+            yield
+
+    def _summary(self, known: _Known) -> RunSummary | None:
+        try:
+            summary = known.reader.read()
         except FileNotFoundError:
             return None
         except OSError as error:
-            reason = f"{error.filename or path} cannot be read: {error.strerror}"
-            return RunSummary(path.name, path, Status("unreadable", "!", "bad", reason, state="unreadable"))
-        size = self._sizes.get(path)
-        return replace(summary, bytes=size.count) if size else summary
+            reason = f"{error.filename or known.path} cannot be read: {error.strerror}"
+            status = Status("unreadable", "!", "bad", reason, state="unreadable")
+            summary = RunSummary(known.path.name, known.path, status)
+        if known.bytes is not None:
+            summary = replace(summary, bytes=known.bytes)
+        return known.summary if summary == known.summary else summary
 
-    def _new_size(self, run: RunSummary) -> int | None:
-        """Add up a run's size, unless that was done lately; None where it is as shown."""
-        known, state = self._sizes.get(run.path), stamp(run.path / "events.jsonl")
-        if known is not None and (known.of == state or time.monotonic() - known.at < SIZE_EVERY_SECONDS):
-            return None
-        size = folder_bytes(run.path)
-        self._sizes[run.path] = _Sizes(size, time.monotonic(), state)
-        return size if size != run.bytes else None
+    def _add_up(self) -> Iterator[None]:
+        """Add up the sizes of runs that have changed since it was done, unless that was lately; pauses after each."""
+        for one in list(self._known.values()):
+            if not (one.is_read and one.grew):
+                continue
+            if one.bytes is not None and time.monotonic() - one.sized_at < SIZE_EVERY_SECONDS:
+                continue
+            one.grew, one.bytes, one.sized_at = False, folder_bytes(one.path), time.monotonic()
+            if one.bytes != one.summary.bytes:
+                one.summary = replace(one.summary, bytes=one.bytes)
+            yield
 
     def _read_configs(self) -> tuple[ConfigEntry, ...]:
         try:
@@ -138,6 +248,14 @@ class RunList(Poller[HomeSnapshot]):
                 self._headers[path] = (state, read_header(path))
             entries.append(self._headers[path][1])
         return tuple(entries)
+
+
+def _changed(path: Path) -> int:
+    """When a file, or an entry of a folder, last changed; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _order(run: RunSummary) -> tuple[bool, float]:

@@ -10,7 +10,9 @@ from textual.app import ComposeResult
 from textual.binding import ActiveBinding
 from textual.content import Content
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.screen import Screen
+from textual.widget import Widget
 
 from chomp_tui.widgets.key_bar import KeyBar
 from chomp_tui.widgets.listing import Listing
@@ -26,6 +28,9 @@ class ConsoleScreen(Screen[None]):
 
     MODE: ClassVar[str] = ""
     PURPOSE: ClassVar[str] = ""
+
+    # Textual paints the whole screen anew when the focus moves; the two widgets do that themselves.
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
 
     @property
     def chomp(self) -> Console:

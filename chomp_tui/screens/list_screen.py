@@ -25,8 +25,8 @@ from chomp_tui.widgets.update_if_changed import set_text, set_title
 class ListScreen(ConsoleScreen):
     """A list with details of the selected row.
 
-    Subclasses give `LIST` (the list's id), `COLUMNS`, `TICK_SECONDS` (between two updates of the ages), and implement
-    `follow`, `rows`, `empty_text` and `detail`.
+    Subclasses give `LIST` (the list's id), `COLUMNS`, `TICK_SECONDS` (between two updates of the ages), `FILTER` (what
+    to type into the filter), and implement `follow`, `detail`, and `rows` and `empty_text`, or `chosen`.
 
     Attributes:
         found: what the follower delivered last; its `problem` is one sentence if nothing can be read.
@@ -36,6 +36,7 @@ class ListScreen(ConsoleScreen):
     LIST: ClassVar[str]
     COLUMNS: ClassVar[tuple[Column, ...]]
     TICK_SECONDS: ClassVar[float]
+    FILTER: ClassVar[str] = "part of a name"
 
     class Changed(Message):
         """The follower found something new."""
@@ -81,12 +82,17 @@ class ListScreen(ConsoleScreen):
     def compose_body(self) -> ComposeResult:
         with Container(id=self.MODE):
             with Vertical(id="list-panel", classes="panel"):
-                yield NameFilter(listing=self.LIST, id="list-filter")
+                yield NameFilter(listing=self.LIST, id="list-filter", placeholder=self.FILTER)
+                yield from self.compose_above()
                 yield Static("", id="list-empty")
                 yield Listing(self.COLUMNS, id=self.LIST)
             with VerticalScroll(id="list-detail", classes="panel", can_focus=False):
                 yield Detail(id="list-facts")
             yield from self.compose_below()
+
+    def compose_above(self) -> Sequence[Widget]:
+        """Lines between the filter and the list."""
+        return ()
 
     def compose_below(self) -> Sequence[Widget]:
         """Further panels."""
@@ -123,28 +129,39 @@ class ListScreen(ConsoleScreen):
 
     def on_resize(self) -> None:
         # The content depends on the width, and Textual sets the screen's width classes after this event.
-        self.call_after_refresh(self._tick)
+        self.call_after_refresh(self._redraw)
 
-    def _tick(self) -> None:
+    def _redraw(self) -> None:
         if self.is_current and self._has_looked:
             self.draw()
 
+    def _tick(self) -> None:
+        if self.is_current and self._has_looked:
+            self.tick(time.time())
+
+    def tick(self, now: float) -> None:
+        """Update what changes with the clock alone; `now` is Unix time."""
+        self.draw()
+
     def draw(self) -> None:
         """Update list and details."""
-        every, name_filter = self.rows(time.time()), self.query_one(NameFilter)
-        rows = [row for name, row in every if name_filter.lets_through(name)]
+        rows, instead = self.chosen(time.time())
         self.listing.show(rows)
         self.listing.display = bool(rows)
         empty = self.query_one("#list-empty", Static)
         empty.display = not rows
         if not rows:
-            if self.found.problem:
-                set_text(empty, Content.styled(sanitize(self.found.problem), "$error"))
-            elif every:
-                set_text(empty, Content(f"no run has “{sanitize(name_filter.needle)}” in its name; Esc shows all"))
-            else:
-                set_text(empty, self.empty_text())
+            problem = self.found.problem
+            set_text(empty, Content.styled(sanitize(problem), "$error") if problem else instead)
         self.draw_detail()
+
+    def chosen(self, now: float) -> tuple[Sequence[Row], Content]:
+        """The rows that the filter lets through, and what to show in place of none."""
+        every, name_filter = self.rows(now), self.query_one(NameFilter)
+        rows = [row for name, row in every if name_filter.lets_through(name)]
+        if not every:
+            return rows, self.empty_text()
+        return rows, Content(f"no run has “{sanitize(name_filter.needle)}” in its name; Esc shows all")
 
     def draw_detail(self) -> None:
         """Update the details of the selected row."""

@@ -74,6 +74,7 @@ class LineChart(Widget, can_focus=True):
         self._drawn_for = (-1, -1, False)
         self._strips: dict[int, Strip] = {}
         self._palette: tuple[Style, ...] = ()
+        self._painted: tuple[Style, ...] = ()
         self._hovering = False
 
     # Data and settings -------------------------------------------------------------------
@@ -209,6 +210,34 @@ class LineChart(Widget, can_focus=True):
         """Columns, rows, and whether colours are missing."""
         return self.size.width, self.size.height, self.app.no_color or self.app.native_ansi_color
 
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> LineChart:
+        """As of any widget; where only the border can have changed, as when the focus moves, only that is painted."""
+        if not regions and repaint and not layout and not recompose and self._is_painted():
+            regions = tuple(self._border_regions())
+            repaint = bool(regions)
+        super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+        return self
+
+    def _is_painted(self) -> bool:
+        """Whether the cells on the screen are those that would be painted now."""
+        if self._drawn is None or not self._painted or not self.is_attached or self._drawn_for != self._wanted():
+            return False
+        return self._painted == self._colours()
+
+    def _border_regions(self) -> list[Region]:
+        """All around the content, in its coordinates."""
+        gutter, (width, height) = self.gutter, self.size
+        left, right, top, bottom = -gutter.left, width + gutter.right, -gutter.top, height + gutter.bottom
+        edges = (
+            Region.from_corners(left, top, right, 0),
+            Region.from_corners(left, height, right, bottom),
+            Region.from_corners(left, 0, 0, height),
+            Region.from_corners(width, 0, right, height),
+        )
+        return [edge for edge in edges if edge]
+
     def notify_style_update(self) -> None:
         self._strips.clear()
         self._palette = ()
@@ -221,18 +250,18 @@ class LineChart(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         if y not in self._strips:
             canvas = (self._drawn or self._frame()).canvas
-            palette, width = self._palette or self._colours(), self.size.width
+            self._painted = self._palette = self._palette or self._colours()
+            palette, width = self._palette, self.size.width
             segments = [Segment(text, palette[role]) for text, role in canvas.row(y)] if y < canvas.height else []
             self._strips[y] = Strip(segments).adjust_cell_length(width, palette[Role.BLANK])
         return self._strips[y]
 
     def _colours(self) -> tuple[Style, ...]:
-        """Style of each role; kept until styles change, as working one out is slow."""
+        """Style of each role; those of a paint are kept until styles change, as working one out is slow."""
         parts = [
             self.get_component_rich_style(f"chart--{role.name.lower()}") for role in Role if role is not Role.BLANK
         ]
-        self._palette = (self.rich_style, *parts)
-        return self._palette
+        return (self.rich_style, *parts)
 
     # Crosshair ---------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ TONES = ("good", "live", "warn", "bad", "idle", "muted", "accent", "strong", "cu
 # Texts with their tones; the tone "" is plain.
 Cell = tuple[tuple[str, str], ...]
 MARK = "▸ "
+EXTRA = 4
 GAP = 2
 
 
@@ -41,6 +42,7 @@ class Column:
         middle: whether a text that is too long loses its middle instead of its end.
         whole: whether it follows its longest text: it leaves to others what it does not need, and what is left over
             goes to it first.
+        comfort: cells that it has, if its longest text needs them, before columns of rank EXTRA or more get any.
     """
 
     key: str
@@ -51,6 +53,7 @@ class Column:
     right: bool = False
     middle: bool = False
     whole: bool = False
+    comfort: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,11 @@ def fit_columns(
     chosen: set[str] = set()
     for column in sorted(columns, key=lambda column: column.rank):
         wider = [other for other in columns if other.key in chosen or other is column]
+        if column.rank >= EXTRA:
+            wider = [_comfortable(other, longest) for other in wider]
         if not chosen or _needed(wider) <= width:
             chosen.add(column.key)
-    # The choice depends on the width alone, so that no column appears or disappears with a text.
+    # Apart from comfort the choice depends on the width alone, so that columns do not come and go with texts.
     shown = [_narrowed(column, longest) for column in columns if column.key in chosen]
     spare = max(0, width - _needed(shown))
     widths = {column.key: column.width for column in shown}
@@ -91,6 +96,10 @@ def fit_columns(
     for column in growing:
         widths[column.key] += spare * column.grow // shares if shares else 0
     return [(column, widths[column.key]) for column in shown]
+
+
+def _comfortable(column: Column, longest: Mapping[str, int]) -> Column:
+    return replace(column, width=max(column.width, min(column.comfort, longest.get(column.key, 0))))
 
 
 def _narrowed(column: Column, longest: Mapping[str, int]) -> Column:
@@ -177,6 +186,18 @@ class Listing(ScrollView, can_focus=True):
         def control(self) -> Listing:
             return self.listing
 
+    class HeadClicked(Message):
+        """The title of a column was clicked."""
+
+        def __init__(self, listing: Listing, column: str) -> None:
+            super().__init__()
+            self.listing = listing
+            self.column = column
+
+        @property
+        def control(self) -> Listing:
+            return self.listing
+
     def __init__(self, columns: Sequence[Column], *, head: bool = True, id: str | None = None) -> None:
         super().__init__(id=id)
         self._columns = tuple(columns)
@@ -214,13 +235,28 @@ class Listing(ScrollView, can_focus=True):
         self.virtual_size = Size(self.size.width, len(self._rows) + self._head)
         for index in range(max(len(old), len(self._rows))):
             before, after = _at(old, index), _at(self._rows, index)
-            if before != after:
+            if before is not after and before != after:
                 self.refresh_line(index + self._head)
         if self._index(self._selected) is None:
             self._select_index(min(place or 0, len(self._rows) - 1) if self._rows else None)
         elif self._index(self._selected) != place:
             # It moved: keep it in view.
             self._reveal()
+
+    @property
+    def keys_in_view(self) -> list[str]:
+        """The keys of the rows in view."""
+        top = self.scroll_offset.y
+        return [row.key for row in self._rows[top : top + max(0, self.size.height - self._head)]]
+
+    def update(self, rows: Iterable[Row]) -> None:
+        """Replace rows that are there by newer ones with the same keys."""
+        newer = {row.key: row for row in rows}
+        for index, row in enumerate(self._rows) if newer else ():
+            after = newer.get(row.key, row)
+            if after is not row and after != row:
+                self._rows[index] = after
+                self.refresh_line(index + self._head)
 
     def select(self, key: str) -> bool:
         """Select a row by its key; False if there is none."""
@@ -272,6 +308,10 @@ class Listing(ScrollView, can_focus=True):
 
     def on_click(self, event: Click) -> None:
         offset = event.get_content_offset(self)
+        if self._head and offset is not None and offset.y == 0:
+            event.stop()
+            self._click_head(offset.x)
+            return
         index = offset.y - self._head + self.scroll_offset.y if offset is not None and offset.y >= self._head else -1
         if not 0 <= index < len(self._rows):
             return
@@ -279,6 +319,15 @@ class Listing(ScrollView, can_focus=True):
         if self._rows[index].key == self._selected and event.chain > 1:
             self.post_message(self.Opened(self, self._rows[index].key))
         self._select_index(index)
+
+    def _click_head(self, x: int) -> None:
+        end = len(MARK)
+        for column, width in fit_columns(self._columns, self.scrollable_content_region.width, self._longest):
+            end += width
+            if x < end:
+                self.post_message(self.HeadClicked(self, column.key))
+                return
+            end += GAP
 
     # Drawing ---------------------------------------------------------------------------
 
@@ -328,7 +377,8 @@ class Listing(ScrollView, can_focus=True):
     def _cell(self, content: Cell, width: int, base: Style, column: Column) -> list[Segment]:
         left, parts = width, []
         for text, tone in content:
-            fitted = fit_text(text, left, middle=column.middle)
+            # Of several texts, the later ones explain the first.
+            fitted = fit_text(text, left, middle=column.middle and len(content) == 1)
             left -= cell_len(fitted)
             style = base + self.get_component_rich_style(f"listing--{tone}", partial=True) if tone else base
             parts.append(Segment(fitted, style))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
-from functools import lru_cache
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from textual.content import Content
 
 from chomp.record.formatting import count, duration, narrow, sanitize, size
+from chomp.record.selection import cell_text
 from chomp.record.summary import RunSummary
 from chomp_tui.chart.sparkline import sparkline
 from chomp_tui.live.run_list import ConfigEntry
@@ -17,46 +19,121 @@ from chomp_tui.widgets.listing import Cell, Column, Row, cell
 BAR_CELLS = 8
 CURVE_CELLS = 13
 FACT_CELLS = 8
+# Of a column for a setting or a metric.
+LEAST_CELLS, MOST_CELLS = 6, 14
+NAME_WIDTH = 20
 
-RUN_COLUMNS = (
-    Column("state", "state", 13),
-    Column("name", "run", 29, grow=2, middle=True, whole=True),
-    Column("step", "step", 13, rank=1, right=True, whole=True),
-    Column("bar", "", BAR_CELLS, rank=7),
-    Column("loss", "loss", 7, rank=1, right=True),
-    Column("eval", "eval", 7, rank=6, right=True),
-    Column("curve", "loss curve", CURVE_CELLS, rank=3),
-    Column("age", "age", 6, rank=2, right=True),
-    Column("size", "size", 8, rank=4, right=True),
-    Column("reason", "why", 19, grow=1, rank=5),
-)
+# By key, see `chomp.record.selection`; `bar` and `curve` are pictures. Evaluations have room at every width.
+COLUMNS: Mapping[str, Column] = {
+    column.key: column
+    for column in (
+        Column("state", "state", 13, rank=1),
+        Column("name", "run", NAME_WIDTH, grow=2, middle=True, whole=True, comfort=36),
+        Column("step", "step", 11, rank=1, right=True, whole=True),
+        Column("eval", "eval", 7, right=True),
+        Column("bpb", "bpb", 6, rank=1, right=True),
+        Column("eval_step", "at step", 7, rank=7, right=True),
+        Column("loss", "loss", 7, rank=3, right=True),
+        Column("time", "when", 6, rank=2, right=True),
+        Column("curve", "loss curve", CURVE_CELLS, rank=4),
+        Column("size", "size", 8, rank=6, right=True),
+        Column("bar", "", BAR_CELLS, rank=8),
+        Column("reason", "why", 19, grow=1, rank=5),
+    )
+}
+STANDARD = tuple(COLUMNS)
+PICTURES = ("bar", "curve")
 CONFIG_COLUMNS = (
     Column("name", "file", 25, middle=True, whole=True),
     Column("purpose", "purpose", 12, grow=1, rank=1),
 )
 
 
-def run_row(run: RunSummary, now: float) -> Row:
+def run_columns(keys: Sequence[str], sort: str = "", *, descends: bool = False) -> tuple[Column, ...]:
+    """The columns of these keys, the standard ones without any; an arrow marks the one that orders the rows.
+
+    A column that the user has added has room after name, state, step and evaluation, before all others.
+    """
+    made = [COLUMNS[key] if key in COLUMNS else _added(key) for key in keys or STANDARD]
+    arrow = "↓" if descends else "↑"
+    return tuple(replace(one, title=f"{one.title} {arrow}") if one.key == sort else one for one in made)
+
+
+def _added(key: str) -> Column:
+    title = key if len(key) <= MOST_CELLS - 2 else key.rpartition(".")[2][: MOST_CELLS - 2]
+    return Column(key, title, max(LEAST_CELLS, len(title) + 2), rank=1, right=True, whole=True)
+
+
+@dataclass(frozen=True)
+class Place:
+    """How a run is shown in the list.
+
+    Attributes:
+        depth: forks between it and the first run of its tree, in the tree of forks.
+        is_marked: whether the user has marked it.
+        is_best: whether no other run in the list has a better evaluation.
+    """
+
+    depth: int = 0
+    is_marked: bool = False
+    is_best: bool = False
+
+
+def run_row(run: RunSummary, keys: Sequence[str], place: Place, now: float) -> Row:
     """A run as a line of the list; `now` is Unix time."""
-    age = cell(duration(run.age_seconds(now)), "muted")
-    return Row(str(run.path), {**_lasting_cells(run), "age": age})
+    cells = {key: _CELLS[key](run) if key in _CELLS else _value_cell(run, key) for key in keys or STANDARD}
+    return Row(str(run.path), {**cells, "name": _name(run, place), "time": _when(run, now), "eval": _eval(run, place)})
 
 
-@lru_cache(maxsize=4096)
-def _lasting_cells(run: RunSummary) -> Mapping[str, Cell]:
-    """The cells that change only with the run itself."""
-    status = run.status
-    return {
-        "state": cell(f"{status.glyph} {status.word}", status.tone),
-        "name": cell(run.name, "strong" if run.is_live else ""),
-        "step": cell(steps_text(run)),
-        "bar": progress_bar(run.step, run.total_steps),
-        "loss": cell(loss_text(run.loss)),
-        "eval": cell(loss_text(run.eval_loss), "accent"),
-        "curve": cell(curve(run), "curve"),
-        "size": cell(size(run.bytes) if run.bytes is not None else "…", "muted"),
-        "reason": cell(status.reason, "bad" if status.tone == "bad" else "muted"),
-    }
+def _value_cell(run: RunSummary, key: str) -> Cell:
+    text = cell_text(run, key)
+    return cell(text or "-", "" if text else "muted")
+
+
+_CELLS: Mapping[str, Callable[[RunSummary], Cell]] = {
+    "state": lambda run: cell(f"{run.status.glyph} {run.status.word}", run.status.tone),
+    "step": lambda run: cell(steps_text(run)),
+    "bar": lambda run: progress_bar(run.step, run.total_steps),
+    "loss": lambda run: cell(loss_text(run.loss)),
+    "curve": lambda run: cell(curve(run), "curve"),
+    "size": lambda run: cell(size(run.bytes) if run.bytes is not None else "…", "muted"),
+    "reason": lambda run: cell(run.status.reason, "bad" if run.status.tone == "bad" else "muted"),
+}
+
+
+def _name(run: RunSummary, place: Place) -> Cell:
+    """Mark, place in the tree, names and tags."""
+    parts = [(f"{'  ' * (place.depth - 1)}└ ", "muted")] if place.depth else []
+    if place.is_marked:
+        parts.append(("◆ ", "accent"))
+    parts += cell(run.name, "strong" if run.is_live else "")
+    if run.notes.name:
+        parts += cell(f"  {run.notes.name}", "muted")
+    return (*parts, *((f" #{tag}", "curve") for tag in run.notes.tags))
+
+
+def _eval(run: RunSummary, place: Place) -> Cell:
+    if run.best is None:
+        return cell("-", "muted")
+    return cell(loss_text(run.best.loss), "good" if place.is_best else "accent")
+
+
+def _when(run: RunSummary, now: float) -> Cell:
+    """The age of a live run's newest event; of any other run the time or date of it, which does not change."""
+    if run.is_live or not run.last_t:
+        return cell(duration(run.age_seconds(now)) if run.last_t else "-", "muted")
+    return cell(when_text(run.last_t, now), "muted")
+
+
+def when_text(t: float, now: float) -> str:
+    """A time of today as `14:05`, another day of this year as `Nov 28`, else the year and month."""
+    then, today = time.localtime(t), time.localtime(now)
+    if then[:3] == today[:3]:
+        return time.strftime("%H:%M", then)
+    return f"{_MONTHS[then.tm_mon - 1]} {then.tm_mday}" if then.tm_year == today.tm_year else f"{then.tm_year}"
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def config_row(entry: ConfigEntry) -> Row:
@@ -104,6 +181,10 @@ def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Cont
     elif run.is_live:
         head += Content(f"  pid {run.pid}, last event {duration(run.age_seconds(now))} ago")
     facts = [
+        ("name", run.notes.name),
+        ("tags", " ".join(f"#{tag}" for tag in run.notes.tags)),
+        ("note", run.notes.note),
+        ("eval", _evaluations(run)),
         ("saved", _checkpoints(run)),
         ("forked", f"from step {run.origin.step:,} of {run.origin.run} ({run.origin.path})" if run.origin else ""),
         ("where", f"{run.path}{f', {size(run.bytes)}' if run.bytes is not None else ''}"),
@@ -115,6 +196,14 @@ def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Cont
         span = f"{loss_text(run.losses[0])} → {loss_text(run.losses[-1])}"
         lines[1:1] = [Content(""), Content.styled(chart, "$chart-smooth"), fact("loss", span, width), Content("")]
     return Content("\n").join(lines)
+
+
+def _evaluations(run: RunSummary) -> str:
+    if run.best is None:
+        return ""
+    bits = f", {run.best.bpb:.4f} bits per byte" if run.best.bpb is not None else ""
+    newest = f"; newest {loss_text(run.eval_loss)}" if run.eval_loss is not None else ""
+    return f"best {run.best.loss:.4f} at step {run.best.step:,}{bits}{newest}"
 
 
 def tall_curve(run: RunSummary, width: int, height: int) -> str:

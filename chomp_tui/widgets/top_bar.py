@@ -41,7 +41,9 @@ class TopBar(Horizontal):
     def compose(self) -> ComposeResult:
         yield Static(Content.styled("chomp", "bold"), classes="brand")
         for entry in SCREENS:
-            yield Tab(entry.mode, f"{shown(entry.keys)} {entry.label}", active=entry.mode == self._active)
+            if entry.keys or entry.mode == self._active:
+                label = f"{shown(entry.keys)} {entry.label}".strip()
+                yield Tab(entry.mode, label, active=entry.mode == self._active)
         if self._read_only:
             yield Static("read-only", classes="read-only")
         yield Static("", id="context")

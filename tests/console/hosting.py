@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,6 +63,9 @@ class Host(App[None]):
 
     def show_checkpoints(self, run: Path | None) -> None:
         self.asked.append(("checkpoints", run))
+
+    def compare_runs(self, runs: Sequence[Path]) -> None:
+        self.asked.append(("compare", *runs))
 
     def launch(self, request: LaunchRequest) -> bool:
         self.asked.append(("launch", request))

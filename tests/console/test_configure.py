@@ -204,7 +204,7 @@ async def test_only_enter_or_a_click_begins_an_edit_and_what_leaves_the_field_en
         await pilot.pause()
         control = console.row("train.batch_size").control
         assert isinstance(control, TextField)
-        for number, entry in enumerate(SCREENS, 1):
+        for number, entry in enumerate([one for one in SCREENS if one.keys], 1):
             await pilot.press(str(number))
             await until(pilot, lambda mode=entry.mode: console.app.current_mode == mode)
             await pilot.press("2")

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,28 +89,28 @@ async def test_the_state_of_every_run_at_a_glance(
         assert "✗ crashed" in rows["killed"]
         for line in rows.values():
             assert "20/200" in line
-            assert "4.0000" in line
+            assert "4.2500" in line, "the best evaluation, at every width"
         if size[0] >= 120:
-            assert all("4.2500" in line for line in rows.values())
+            assert all("4.0000" in line for line in rows.values())
             assert all("▁" in line and "█" in line for line in rows.values())
         assert any("quickstart.yaml" in line for line in text)
         assert app.no_color is not colour
 
 
-async def test_a_wide_list_has_the_size_and_the_age_of_every_run(runs: Path) -> None:
-    make_checkpoint(make_run(runs / "saved", age=7_300), 10)
+async def test_a_wide_list_has_the_size_and_the_time_of_every_run(runs: Path) -> None:
+    make_checkpoint(make_run(runs / "saved", age=400 * 86_400), 10)
     app = host(runs)
     async with app.run_test(size=(260, 60)) as pilot:
         await filled(app, pilot, 4)
         await until(pilot, lambda: not any("…" in line for line in column(app, "size")))
-        sizes, ages = column(app, "size"), column(app, "age")
+        sizes, times = column(app, "size"), column(app, "when")
         names = [Path(key).name for key in listing(app).keys]
         taken = [sum(one.stat().st_size for one in (runs / name).rglob("*") if one.is_file()) for name in names]
         assert sizes == [size(number) for number in taken]
         assert names[-1] == "saved"
         assert len(set(sizes)) > 1
-        assert ages[-1] == "2h01m"
-        assert all(re.fullmatch(r"1m\d\ds|5\ds", age) for age in ages[:-1]), ages
+        assert times[-1] == str(time.localtime(time.time() - 400 * 86_400).tm_year)
+        assert all(re.fullmatch(r"\d\d:\d\d|[A-Z][a-z]{2} \d+", one) for one in times[:-1]), times
 
 
 async def test_the_detail_is_laid_out_anew_when_its_panel_gets_another_width(
@@ -225,7 +226,7 @@ async def test_filter_by_name_and_the_thread_ends_with_the_console(runs: Path) -
         await until(pilot, lambda: [Path(key).name for key in table.keys] == ["killed"])
         await pilot.press("q")
         assert home(app).query_one(Input).value == "KILq", "letters are letters while one types"
-        await until(pilot, lambda: "no run has “KILq” in its name" in "\n".join(frame(app)))
+        await until(pilot, lambda: "none of 3 runs is chosen by “KILq”; Esc shows all" in "\n".join(frame(app)))
         await pilot.press("backspace", "enter", "enter")
         assert app.asked == [("open", runs / "killed")]
         await pilot.press("escape")
@@ -299,7 +300,7 @@ async def test_where_it_lies(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert app.told == [f"{runs / 'finished'} (copied, where the terminal allows it)"]
         assert app.clipboard == str(runs / "finished")
         monkeypatch.setenv("DISPLAY", ":0")
-        monkeypatch.setattr("chomp_tui.screens.home.screen.shutil.which", lambda name: f"/usr/bin/{name}")
+        monkeypatch.setattr("chomp_tui.screens.home.open_folder.shutil.which", lambda name: f"/usr/bin/{name}")
         monkeypatch.setattr(subprocess, "Popen", lambda args, **_: opened.append(args))
         await pilot.press("o")
         assert opened == [["/usr/bin/xdg-open", str(runs / "finished")]]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from textual._compositor import ChopsUpdate
 from textual.actions import parse
 from textual.geometry import Region
 from textual.pilot import Pilot
@@ -43,7 +44,7 @@ from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.name_filter import NameFilter
 from chomp_tui.widgets.samples import SamplesPanel
-from tests.console.hosting import SIZES, Host, console_state, frame, until
+from tests.console.hosting import SIZES, Host, console_state, frame, paints, until
 from tests.fakeruns import HOSTILE, FakeRun, append, fake_events, write_run
 
 # Every size and key of a whole screen, in hundreds of frames.
@@ -1038,3 +1039,24 @@ async def test_one_crosshair_is_on_all_charts_and_the_panel_now_shows_its_values
         await pilot.press("escape")
         assert loss.cross is grad.cross is None
         assert tiles.border_title == "Now"
+
+
+async def test_another_tab_rewrites_neither_the_screen_nor_the_loss_chart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "smoothed 30 steps")
+        await pilot.pause(0.3)
+        loss = screen_of(app).query_one("#loss", LineChart)
+        inside = loss.content_region
+        for key in ("n", "n", "tab"):
+            with paints(app, monkeypatch) as seen:
+                await pilot.press(key)
+                await pilot.pause(0.2)
+            assert seen
+            for update in seen:
+                assert isinstance(update, ChopsUpdate), "not the whole screen"
+                for row, start, end in update.spans:
+                    is_beside = row not in inside.line_range or end <= inside.x or start >= inside.right
+                    assert is_beside, f"{key} rewrote the chart's row {row}"

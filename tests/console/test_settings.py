@@ -182,7 +182,7 @@ def test_two_keys_may_change_places() -> None:
     [
         ({"run.pause": "c"}, "run.pause: c is taken by run.save_now"),
         ({"run.pause": "q"}, "run.pause: q is taken by app.quit"),
-        ({"app.help": "c"}, "app.help: c is taken by run.save_now"),
+        ({"app.help": "c"}, "app.help: c is taken by home.compare"),
         ({"run.pause": "left"}, "run.pause: ← is taken by chart.crosshair_left"),
         *(
             ({"configure.save": key}, f"configure.save: {key} could no longer be typed into a field; {ADVICE}")

@@ -32,8 +32,18 @@ def test_it_has_exactly_the_size_asked_for(values: np.ndarray, width: int, heigh
 
 
 def test_bars_rise_with_the_values() -> None:
-    assert sparkline(np.arange(8), 8, "block") == "▁▂▃▄▅▆▇█"
-    assert sparkline(np.arange(16), 16, "block", height=2) == "        ▁▂▃▄▅▆▇█\n▁▂▃▄▅▆▇█████████"
+    assert sparkline(np.arange(7), 7, "block") == "▁▂▃▄▅▆▇"
+    assert sparkline(np.arange(15), 15, "block", height=2) == "        ▁▂▃▄▅▆▇\n▁▂▃▄▅▆▇████████", "rows do not touch"
+
+
+def test_neither_the_start_nor_a_spike_flattens_the_rest() -> None:
+    steps = np.arange(1.0, 401.0)
+    values = 2.4 + 8 * np.exp(-steps / 10) + 1.5 * (steps / 7 + 1) ** -0.6
+    assert len({*sparkline(values, 13, "block")}) >= 5
+    values[300] = 1e19
+    text = sparkline(values, 13, "block")
+    assert len({*text}) >= 5
+    assert text[0] == text[9] == "▇"
 
 
 def test_braille_follows_the_line() -> None:

@@ -1,56 +1,67 @@
-"""The home screen: runs and configurations."""
+"""The home screen: runs as a leaderboard, and configurations."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
+from textual.widgets import Static
 
-from chomp.errors import ChompError
-from chomp.record.formatting import size
-from chomp.record.removal import delete_run
+from chomp.errors import ConfigError
+from chomp.record.formatting import plural, sanitize
+from chomp.record.selection import FIELDS, Filter, parse_filter
 from chomp.record.summary import RunSummary
 from chomp_tui import keys
 from chomp_tui.live.run_list import ConfigEntry, HomeSnapshot, RunList
-from chomp_tui.platform.background import in_thread
+from chomp_tui.platform.background import start_thread
+from chomp_tui.screens.home.columns_dialog import ChooseColumns
+from chomp_tui.screens.home.deleting import ask_and_delete
+from chomp_tui.screens.home.first_steps import FIRST_CONFIG, first_steps
+from chomp_tui.screens.home.notes_dialog import edit_notes, edit_tags
+from chomp_tui.screens.home.open_folder import open_folder
+from chomp_tui.screens.home.ranking import Ranked, best_of, ranked
 from chomp_tui.screens.list_screen import ListScreen
-from chomp_tui.widgets.dialogs import confirm
+from chomp_tui.settings import SettingsSaver
 from chomp_tui.widgets.listing import Listing, Row
+from chomp_tui.widgets.name_filter import NameFilter
 from chomp_tui.widgets.run_rows import (
     CONFIG_COLUMNS,
-    RUN_COLUMNS,
+    PICTURES,
+    STANDARD,
+    Place,
     config_detail,
     config_row,
+    run_columns,
     run_detail,
     run_row,
     tall_curve,
 )
+from chomp_tui.widgets.update_if_changed import set_text
 
-FIRST_CONFIG = "quickstart.yaml"
 CURVE_LINES = 8
+# Runs beyond which a low screen has fewer lines for configurations.
+MANY = 6
 
 
 class HomeScreen(ListScreen):
-    """All runs, live ones first, and the configurations to start others from."""
+    """All runs, live ones first or by any column, and the configurations to start others from."""
 
     MODE = "home"
     PURPOSE = (
-        "Runs of this folder, live ones first, and configurations to start new ones from. Tab moves between the two "
-        "lists. For a crashed run the reason is shown."
+        "Runs of this folder, and configurations to start new ones from; Tab moves between the two lists. Sort by any "
+        "column, filter by text or by conditions such as state=crashed tag=base optim.lr>1e-3, mark runs to compare, "
+        "tag or delete them. For a crashed run the reason is shown."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("home")]
     LIST = "run-list"
-    COLUMNS = RUN_COLUMNS
+    COLUMNS = run_columns(())
     TICK_SECONDS = 2.0
+    FILTER = "text, or conditions: tag=base state=crashed eval<3 optim.lr>1e-3"
 
     found: HomeSnapshot
     follower: RunList | None
@@ -58,13 +69,27 @@ class HomeScreen(ListScreen):
     def __init__(self) -> None:
         super().__init__()
         self.found = HomeSnapshot()
+        self._marked: set[str] = set()
+        self._filter = Filter()
+        self._shown: list[Ranked] = []
+        # By key: what a row was made of, and the row.
+        self._made: dict[str, tuple[RunSummary, Place, Row]] = {}
+
+    def compose_above(self) -> Sequence[Widget]:
+        return [Static("", id="filter-says")]
 
     def compose_below(self) -> Sequence[Widget]:
         return [Vertical(Listing(CONFIG_COLUMNS, head=False, id="config-list"), id="home-configs", classes="panel")]
 
     def on_mount(self) -> None:
+        self._saver = SettingsSaver(self.chomp.state.settings)
         self.query_one("#list-panel").border_title = "Runs"
         self.query_one("#home-configs").border_title = "Configurations"
+        self.query_one("#filter-says").display = False
+        self._show_columns()
+
+    def on_unmount(self) -> None:
+        self._saver.save()
 
     def follow(self, deliver: Callable[[HomeSnapshot], None]) -> RunList:
         return RunList(self.chomp.state.runs, self.chomp.state.configs, deliver)
@@ -72,36 +97,97 @@ class HomeScreen(ListScreen):
     # What is shown ---------------------------------------------------------------------
 
     def accept(self, found: HomeSnapshot) -> None:
-        is_first = not self.is_ready
+        is_first, grows = not self.is_ready, self.found.unread > 0
+        at_top = not self._shown or self.listing.selected == str(self._shown[0].run.path)
+        self._marked &= {str(run.path) for run in found.runs}
         super().accept(found)
         if is_first and not found.runs:
             self._offer_first()
+        # Until all runs are read, their order changes below a cursor that the user has not moved.
+        if grows and at_top and self._shown:
+            self.listing.select(str(self._shown[0].run.path))
 
     def _offer_first(self) -> None:
         configs = self.query_one("#config-list", Listing)
         for entry in self.found.configs:
             if entry.path.name == FIRST_CONFIG:
                 configs.select(str(entry.path))
-        configs.focus()
+        if self.found.configs:
+            configs.focus()
 
-    def rows(self, now: float) -> list[tuple[str, Row]]:
-        return [(run.name, run_row(run, now)) for run in self.found.runs]
+    def chosen(self, now: float) -> tuple[Sequence[Row], Content]:
+        settings = self.chomp.state.settings
+        wrong = self._read_filter()
+        self._shown = ranked(
+            self.found.runs,
+            self._filter,
+            sort=settings.home_sort,
+            reverse=settings.home_reverse,
+            tree=settings.home_tree,
+        )
+        best = best_of(self._shown)
+        made = {}
+        for one in self._shown:
+            key = str(one.run.path)
+            place = Place(one.depth, key in self._marked, one.run is best)
+            before = self._made.get(key)
+            is_same = before is not None and before[0] is one.run and before[1] == place and not one.run.is_live
+            made[key] = before if is_same and before else (one.run, place, self._row(one.run, place, now))
+        self._made = made
+        self._say_filter(wrong)
+        if not self.found.runs:
+            state = self.chomp.state
+            return [], first_steps(state.runs, state.configs, [entry.path.name for entry in self.found.configs])
+        needle = sanitize(self.query_one(NameFilter).needle)
+        none = f"none of {plural(len(self.found.runs), 'run')} is chosen by “{needle}”; Esc shows all"
+        return [row for _, _, row in made.values()], Content(none)
+
+    def _row(self, run: RunSummary, place: Place, now: float) -> Row:
+        return run_row(run, self.chomp.state.settings.home_columns, place, now)
+
+    def _read_filter(self) -> str:
+        """Take over what the filter says; returns what is wrong with it, and keeps the last one that was right."""
+        try:
+            self._filter = parse_filter(self.query_one(NameFilter).needle, self.found.runs)
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    def _say_filter(self, wrong: str) -> None:
+        says = self.query_one("#filter-says", Static)
+        says.display = self.query_one(NameFilter).display
+        if wrong:
+            set_text(says, Content.styled(sanitize(wrong), "$error"))
+        else:
+            set_text(says, Content.styled(f"{len(self._shown):,} of {plural(len(self.found.runs), 'run')}", "$muted"))
 
     def draw(self) -> None:
         self.query_one("#config-list", Listing).show([config_row(entry) for entry in self.found.configs])
+        self.query_one("#home-configs").display = bool(self.found.configs)
+        self.set_class(not self.found.runs, "-without-runs").set_class(len(self.found.runs) > MANY, "-many-runs")
         super().draw()
-        live = sum(run.is_live for run in self.found.runs)
-        total = len(self.found.runs)
-        where = "" if self.has_class("-narrow") else f" · {self.chomp.state.runs}"
-        self.set_context(f"{total} run{'s' * (total != 1)}, {live} live{where}")
+        self.set_context(self._summary())
 
-    def empty_text(self) -> Content:
-        return Content.assemble(
-            ("No runs yet", "bold"),
-            f" in {self.chomp.state.runs}.\n\nChoose a configuration below and press Enter: ",
-            (FIRST_CONFIG, "bold"),
-            " trains anywhere in a few minutes, without network. F5 starts it.",
-        )
+    def _summary(self) -> str:
+        total = len(self.found.runs)
+        if self.found.unread:
+            return f"reading {total - self.found.unread:,} of {total:,} runs"
+        live = sum(run.is_live for run in self.found.runs)
+        marked = f", {len(self._marked):,} marked" if self._marked else ""
+        where = "" if self.has_class("-narrow") else f" · {self.chomp.state.runs}"
+        return f"{plural(total, 'run')}, {live} live{marked}{where}"
+
+    def tick(self, now: float) -> None:
+        """Only live runs have an age that changes."""
+        rows = []
+        for key in self.listing.keys_in_view:
+            run, place, _ = self._made.get(key, (None, Place(), None))
+            if run is not None and run.is_live:
+                rows.append(self._row(run, place, now))
+        self.listing.update(rows)
+        selected = self.run_summary()
+        if selected is not None and selected.is_live:
+            self.draw_detail()
 
     def detail(self, width: int) -> tuple[str, Content]:
         config = self.config() if self._configs_focused else None
@@ -125,8 +211,8 @@ class HomeScreen(ListScreen):
 
     def run_summary(self) -> RunSummary | None:
         """The selected run."""
-        key = self.selected(self.LIST)
-        return next((run for run in self.found.runs if str(run.path) == key), None)
+        made = self._made.get(self.selected(self.LIST) or "")
+        return made[0] if made else None
 
     def config(self) -> ConfigEntry | None:
         """The selected configuration."""
@@ -139,6 +225,103 @@ class HomeScreen(ListScreen):
             self.chomp.notify("select a run first (Tab moves between the lists)", severity="warning")
         else:
             act(run)
+
+    def _with_runs(self, act: Callable[[Sequence[RunSummary]], None]) -> None:
+        """Act on the marked runs, in the order in which they are shown, or on the selected one if none is marked."""
+        marked = [run for run in self._in_order() if str(run.path) in self._marked]
+        if marked:
+            act(marked)
+        else:
+            self._with_run(lambda run: act([run]))
+
+    def _in_order(self) -> list[RunSummary]:
+        """The runs shown, then those that the filter hides."""
+        shown = [one.run for one in self._shown]
+        hidden = {str(run.path) for run in shown}
+        return [*shown, *(run for run in self.found.runs if str(run.path) not in hidden)]
+
+    # Marks -----------------------------------------------------------------------------
+
+    def action_mark(self) -> None:
+        """Mark the selected run or unmark it, and go to the next."""
+        if self._configs_focused or self.run_summary() is None:
+            return
+        self._marked ^= {self.listing.selected or ""}
+        self.draw()
+        self.listing.action_move(1)
+
+    def action_mark_all(self) -> None:
+        """Mark all runs shown, or none if all are marked."""
+        shown = {str(one.run.path) for one in self._shown}
+        self._marked = set() if shown <= self._marked else self._marked | shown
+        self.draw()
+
+    def action_compare(self) -> None:
+        """Compare the marked runs, or a fork with its parent."""
+        self._with_runs(lambda runs: self.chomp.compare_runs([run.path for run in runs]))
+
+    # Order and columns -----------------------------------------------------------------
+
+    def action_sort(self) -> None:
+        """Order by the next column."""
+        settings = self.chomp.state.settings
+        shown = settings.home_columns or STANDARD
+        ways = list(dict.fromkeys(["", *(key for key in ("eval", "bpb", *shown) if key not in PICTURES)]))
+        place = ways.index(settings.home_sort) if settings.home_sort in ways else -1
+        self._order(ways[(place + 1) % len(ways)], reverse=False)
+
+    def action_reverse(self) -> None:
+        """Turn the order round."""
+        settings = self.chomp.state.settings
+        self._order(settings.home_sort, reverse=not settings.home_reverse)
+
+    def on_listing_head_clicked(self, event: Listing.HeadClicked) -> None:
+        settings = self.chomp.state.settings
+        if event.column not in PICTURES:
+            again = event.column == settings.home_sort
+            self._order(event.column, reverse=again and not settings.home_reverse)
+
+    def _order(self, key: str, *, reverse: bool) -> None:
+        settings = self.chomp.state.settings
+        settings.home_sort, settings.home_reverse = key, reverse
+        self._keep_settings()
+        self.draw()
+        if self._shown:
+            self.listing.select(str(self._shown[0].run.path))
+        if not key:
+            self.chomp.notify("live runs first, then the newest")
+
+    def action_tree(self) -> None:
+        """Show forks below their parents, or in the common order."""
+        settings = self.chomp.state.settings
+        settings.home_tree = not settings.home_tree
+        self._keep_settings()
+        self.draw()
+        self.chomp.notify("forks are below their parents" if settings.home_tree else "forks are in the common order")
+
+    def action_columns(self) -> None:
+        """Choose the columns."""
+        settings = self.chomp.state.settings
+
+        def answered(columns: tuple[str, ...] | None) -> None:
+            if columns is not None:
+                settings.home_columns = columns
+                self._made.clear()
+                self._keep_settings()
+                self.draw()
+
+        self.app.push_screen(ChooseColumns(self.found.runs, settings.home_columns), answered)
+
+    def _keep_settings(self) -> None:
+        self._show_columns()
+        self._saver.changed()
+        start_thread(self._saver.save, "save-settings")
+
+    def _show_columns(self) -> None:
+        settings = self.chomp.state.settings
+        field = FIELDS.get(settings.home_sort)
+        descends = (field is not None and field.descends) != settings.home_reverse
+        self.listing.show_columns(run_columns(settings.home_columns, settings.home_sort, descends=descends))
 
     # Keys ------------------------------------------------------------------------------
 
@@ -173,54 +356,32 @@ class HomeScreen(ListScreen):
 
     def action_open_folder(self) -> None:
         """Show the run's folder."""
-        self._with_run(lambda run: self._open_folder(run.path.absolute()))
+        self._with_run(lambda run: open_folder(self.app, self.chomp, run.path.absolute()))
 
-    def _open_folder(self, path: Path) -> None:
-        opener = shutil.which("xdg-open")
-        if opener and os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
-            quiet = subprocess.DEVNULL
-            subprocess.Popen([opener, str(path)], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
-            self.chomp.notify(f"opened {path}")
-        else:
-            self.app.copy_to_clipboard(str(path))
-            self.chomp.notify(f"{path} (copied, where the terminal allows it)")
+    def action_notes(self) -> None:
+        """Edit name, note and tags of the run."""
+        if not self.chomp.refuse_read_only():
+            self._with_run(lambda run: edit_notes(self.app, self.chomp, run, self.look_now))
 
-    # Deleting --------------------------------------------------------------------------
+    def action_tag(self) -> None:
+        """Add tags to the marked runs, or remove them."""
+        if not self.chomp.refuse_read_only():
+            self._with_runs(lambda runs: edit_tags(self.app, self.chomp, runs, self.look_now))
 
     def action_delete(self) -> None:
-        """Delete the run, after asking."""
+        """Delete the marked runs, or the selected one, after asking."""
         if not self.chomp.refuse_read_only():
-            self._with_run(self._ask_delete)
-
-    def _ask_delete(self, run: RunSummary) -> None:
-        if run.is_live:
-            self.chomp.notify(f"{run.name} is running (pid {run.pid}): stop it first", severity="warning")
-            return
-        number = len(run.checkpoints)
-        what = (
-            f"{number} checkpoint{'s' * (number != 1)}, {size(run.bytes) if run.bytes is not None else 'size unknown'}"
-        )
-        warning = f"\n{run.status.reason}" if run.status.state == "running" else ""
-        question = confirm(
-            f"Delete {run.name}?", text=f"{run.path}\n{what}. It cannot be brought back.{warning}", yes="Delete it"
-        )
-
-        def answered(answer: str | None) -> None:
-            if answer == "yes":
-                self.app.run_worker(self._delete(run.path))
-
-        self.app.push_screen(question, answered)
-
-    async def _delete(self, path: Path) -> None:
-        try:
-            await in_thread(lambda: delete_run(path))
-        except ChompError as error:
-            self.chomp.notify(str(error), severity="error")
-        else:
-            self.chomp.notify(f"deleted {path}")
-        self.look_now()
+            self._with_runs(lambda runs: ask_and_delete(self.app, self.chomp, runs, self.look_now))
 
     def look_now(self) -> None:
         """Look at the folders now instead of at the next interval."""
         if self.follower is not None:
             self.follower.poke()
+
+    def go_back(self) -> None:
+        name_filter = self.query_one(NameFilter)
+        if not name_filter.display and self._marked:
+            self._marked.clear()
+            self.draw()
+        else:
+            super().go_back()

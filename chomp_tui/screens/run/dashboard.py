@@ -21,11 +21,15 @@ class _Planned(Layout):
     def arrange(self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True) -> ArrangeResult:
         assert isinstance(parent, Dashboard)
         parent.pre_layout(self)
-        regions = parent.plan_for(size).regions
+        plan = parent.plan_for(size)
+        turns = {*plan.tabs, *(SMALL if "charts" in plan.tabs else ())}
+        # Textual numbers placements from the last one on, and paints anew those whose number changes: panels that take
+        # turns come first, so that the others keep theirs.
+        ordered = sorted(children, key=lambda child: child.id not in turns)
         return [
             WidgetPlacement(region, NULL_OFFSET, NULL_SPACING, child)
-            for child in children
-            if (region := regions.get(child.id or "")) is not None
+            for child in ordered
+            if (region := plan.regions.get(child.id or "")) is not None
         ]
 
 
@@ -116,5 +120,5 @@ class Dashboard(Container):
         regions = self.plan.regions
         for child in self.children:
             child.display = child.id in regions
-        self.refresh(layout=True)
+        self.refresh(repaint=False, layout=True)
         self.post_message(self.Rearranged())

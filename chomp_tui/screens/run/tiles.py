@@ -58,9 +58,7 @@ def readouts(snapshot: RunSnapshot) -> list[Readout]:
 def _smoothed(snapshot: RunSnapshot) -> Readout:
     values, row = snapshot.smoothed, -1 if snapshot.pointed is None else snapshot.pointed
     value = float(values[row]) if len(values) else None
-    return Readout(
-        "smoothed loss", said(value, decimal), f"{snapshot.smoothing} steps", "smoothed", "bold $chart-smooth"
-    )
+    return Readout("smoothed loss", said(value, decimal), f"{snapshot.smoothing} steps", "", "bold $chart-smooth")
 
 
 def best_eval(evals: Columns) -> tuple[int, float | None]:

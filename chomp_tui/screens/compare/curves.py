@@ -1,0 +1,71 @@
+"""From compared runs to the series of their charts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chomp.record.comparison import Comparison, Paired
+from chomp.record.run_record import RunRecord
+from chomp_tui.chart.series import Series
+
+# The training loss is averaged over this share of the rows of the longest run.
+SPAN_SHARE = 1 / 50
+X_LABELS = {"step": "step", "tokens": "tokens", "time": "time", "flops": "FLOPs"}
+
+
+def span_of(comparison: Comparison) -> int:
+    """Rows over which the training losses are averaged."""
+    return max(1, round(max(len(run.own_rows) for run in comparison.runs) * SPAN_SHARE))
+
+
+def loss_series(comparison: Comparison, axis: str, span: int, *, with_training: bool) -> list[Series]:
+    """The training loss of each run, averaged over some rows, and its evaluations."""
+    lines = []
+    for slot, run in enumerate(comparison.runs):
+        rows = run.own_rows
+        if with_training and len(rows):
+            x = run.x_of(axis, rows["step"])
+            lines.append(_known(Series(run.name, x, running_mean(rows["loss"], span), "smooth", slot=slot)))
+        evals = run.view.evals
+        if len(evals):
+            x = run.x_of(axis, evals["step"])
+            lines.append(_known(Series(run.name, x, evals["loss"], "eval", sparse=True, slot=slot)))
+    return lines
+
+
+def _known(line: Series) -> Series:
+    """The series without the samples whose x is not known."""
+    known = np.isfinite(line.x)
+    if known.all():
+        return line
+    return Series(line.name, line.x[known], line.y[known], line.tone, line.sparse, line.slot)
+
+
+def running_mean(values: np.ndarray, span: int) -> np.ndarray:
+    """The mean of each value and those before it, `span` at most; values that are not finite are left out."""
+    finite = np.isfinite(values)
+    sums = np.cumsum(np.where(finite, values, 0.0), dtype=np.float64)
+    counts = np.cumsum(finite)
+    before = np.maximum(np.arange(len(values)) - span, -1)
+    earlier = before >= 0
+    sums_before = np.where(earlier, sums[before], 0.0)
+    counts_before = np.where(earlier, counts[before], 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(finite, (sums - sums_before) / (counts - counts_before), np.nan)
+
+
+def difference_series(paired: Paired, second: RunRecord, axis: str) -> list[Series]:
+    """The mean difference over some rows with its band, and the line of no difference."""
+    if not paired.windows:
+        x = second.x_of(axis, paired.steps)
+        return [_known(Series("difference", x, paired.differences, "raw"))] if len(x) else []
+    ends = [window.last for window in paired.windows]
+    x = second.x_of(axis, np.array([paired.windows[0].first, *ends]))
+    means = np.array([paired.windows[0].mean.value, *(window.mean.value for window in paired.windows)])
+    half = np.array([paired.windows[0].mean.half_width, *(window.mean.half_width for window in paired.windows)])
+    return [
+        _known(Series("zero", x, np.zeros(len(x)), "dim")),
+        _known(Series("95 % low", x, means - half, "second")),
+        _known(Series("95 % high", x, means + half, "second")),
+        _known(Series("mean", x, means, "smooth")),
+    ]
