@@ -19,7 +19,6 @@ from chomp_tui.live.launched import status_with
 from chomp_tui.live.news import RunNews
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.platform.background import start_thread
-from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.run import charts
 from chomp_tui.screens.run.alert_bar import AlertBar, AlertList
 from chomp_tui.screens.run.chart_set import ChartSet
@@ -35,7 +34,7 @@ from chomp_tui.screens.run.log_view import LogPanel, LogView
 from chomp_tui.screens.run.loss_placeholder import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.memory import MemoryPanel
 from chomp_tui.screens.run.panel import TextPanel
-from chomp_tui.screens.run.reporting import ask_report
+from chomp_tui.screens.run.reporting import ReportingScreen
 from chomp_tui.screens.run.startup import is_starting
 from chomp_tui.screens.run.steering import Steering, SteeringKeys
 from chomp_tui.screens.run.tab_strip import TabStrip
@@ -50,7 +49,7 @@ TICK_SECONDS, SLACK_SECONDS = 1.0, 0.4
 SETTINGS_DELAY_SECONDS = 0.5
 
 
-class RunScreen(SteeringKeys, ConsoleScreen):
+class RunScreen(SteeringKeys, ReportingScreen):
     """Watch and steer one run."""
 
     MODE = "run"
@@ -324,10 +323,6 @@ class RunScreen(SteeringKeys, ConsoleScreen):
             self.chomp.notify(f"{self._path.name} has no checkpoint to resume from", severity="warning")
         else:
             self.chomp.show_checkpoints(self._path)
-
-    def action_report(self) -> None:
-        """Ask where to write a report, then write it."""
-        ask_report(self, self.snapshot())
 
     def sent(self, *, is_written: bool) -> None:
         """A command was written, or could not be."""
