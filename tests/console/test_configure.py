@@ -28,7 +28,7 @@ from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
 from chomp_tui.engine.launch import LaunchRequest
-from chomp_tui.keys import SCREENS
+from chomp_tui.scopes import SCREENS
 from chomp_tui.screens.configure import launch_flow as launching
 from chomp_tui.screens.configure.controls import Toggle
 from chomp_tui.screens.configure.field import FieldRow
