@@ -155,15 +155,8 @@ TABLE: tuple[Key, ...] = (
     Key("configure", "preview", "v", "Data", "Preview a packed batch as the model receives it.", footer=True),
     Key("preview", "batch(1)", "n", "Next batch", "Show the batch of the next step.", name="next_batch"),
     Key("preview", "batch(-1)", "p", "Previous batch", "Show the batch of the step before.", name="previous_batch"),
-    Key("preview", "sequences(1)", "right", "More", "Show the next sequences of the batch.", name="next_sequences"),
-    Key(
-        "preview",
-        "sequences(-1)",
-        "left",
-        "Less",
-        "Show the previous sequences of the batch.",
-        name="previous_sequences",
-    ),
+    Key("preview", "sequences(1)", "right", "Later", "Show the next sequences of the batch.", name="later"),
+    Key("preview", "sequences(-1)", "left", "Earlier", "Show the sequences of the batch before.", name="earlier"),
     Key("preview", "tokens", "t", "Tokens", "Separate the tokens, or show the text alone."),
     Key(
         "configure",

@@ -1,4 +1,4 @@
-"""The screens of the console, and every scope of keys: a screen, a part of one, dialogs, everywhere."""
+"""Where keys work: the screens of the console, and the parts of screens that have keys of their own."""
 
 from __future__ import annotations
 

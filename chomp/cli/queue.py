@@ -55,6 +55,8 @@ def command() -> None:
 @click.option(
     "--restarts", default=3, show_default=True, type=click.IntRange(min=0), help="Resume so often after it was killed."
 )
+@click.option("--note", type=TEXT, default="", help="A note on the run.")
+@click.option("--tag", "tags", multiple=True, type=TEXT, metavar="TAG", help="A tag of the run; may be repeated.")
 @click.option("--hold", "is_held", is_flag=True, help="Do not start it before it is released.")
 @_queue
 def add_command(
@@ -71,6 +73,8 @@ def add_command(
     resume: str,
     accept: tuple[str, ...],
     restarts: int,
+    note: str,
+    tags: tuple[str, ...],
     is_held: bool,
 ) -> None:
     """Add a job that trains CONFIG, or continues a run.
@@ -95,6 +99,8 @@ def add_command(
             gpus=gpus,
             urgent=urgent,
             restarts=restarts,
+            note=note,
+            tags=tags,
         ),
     )
     if is_held:

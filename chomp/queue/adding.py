@@ -14,6 +14,7 @@ from chomp.errors import command_name
 from chomp.queue.folder import QueueFolder
 from chomp.queue.job import Job, QueueError
 from chomp.record.manifest import parse_resume
+from chomp.record.notes import Notes, NotesChange
 from chomp.record.rundir import RunDir, open_run
 
 # Of a folder that any file system takes and no shell misreads.
@@ -31,6 +32,7 @@ class NewJob:
         run_dir: the run's directory; None for a free name.
         name: of the job, and of a new run's directory.
         folder: the engine's working directory.
+        note: of the run, with its `tags`.
     """
 
     config: Path | None = None
@@ -49,6 +51,8 @@ class NewJob:
     urgent: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     folder: Path = field(default_factory=Path.cwd)
+    note: str = ""
+    tags: tuple[str, ...] = ()
     sweep: str | None = None
     trial: int | None = None
 
@@ -62,6 +66,7 @@ def add_job(queue: QueueFolder, new: NewJob) -> Job:
         QueueError: its run directory is taken, or the job cannot be written.
     """
     require_known(new.accept)
+    NotesChange(note=new.note, add_tags=new.tags).of(Notes())
     text, source, named = _configuration(new)
     run_dir = _run_dir(queue, new, Path(named) if named is not None else None)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-.")
@@ -82,6 +87,8 @@ def add_job(queue: QueueFolder, new: NewJob) -> Job:
         "urgent": new.urgent,
         "environment": dict(new.environment),
         "folder": queue.shorten(new.folder),
+        "note": new.note,
+        "tags": list(new.tags),
         "sweep": new.sweep,
         "trial": new.trial,
     }

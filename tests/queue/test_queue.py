@@ -132,6 +132,7 @@ def test_jobs_are_found_by_number_or_name_and_moved(queue: QueueFolder) -> None:
         ({"name": "taken"}, "is the run directory of job 1"),
         ({"overrides": ("logging.run_dir=taken-by-config",)}, "is the run directory of job 2"),
         ({"after": (7,)}, "--after 7: there is no such job"),
+        ({"tags": ("a b",)}, "tag"),
         ({"accept": ("optim.lrr",)}, "did you mean optim.lr"),
         ({"config": None, "resume": "latest", "run_dir": Path("nowhere")}, "there is no run directory"),
     ],
@@ -384,7 +385,7 @@ def test_what_becomes_of_a_job(scene: Scene, events: list[Event], code: int, sta
 
 
 def test_a_killed_job_is_resumed_so_often_and_no_more(scene: Scene) -> None:
-    add(scene.queue, restarts=2, resume="none")
+    add(scene.queue, restarts=2, tags=("night",))
     scene.writes(started(), code=-9)
     for _ in range(8):
         scene.runner.look()
@@ -392,6 +393,7 @@ def test_a_killed_job_is_resumed_so_often_and_no_more(scene: Scene) -> None:
     assert (found.state, found.kills, len(found.attempts)) == ("failed", 3, 3)
     assert "2 restarts are allowed" in found.reason
     assert [request.resume for request in scene.requests] == ["none", "latest", "latest"]
+    assert [request.tags for request in scene.requests] == [("night",), (), ()]
     assert scene.told == ["killed", "killed", "killed", "queue_empty"]
     # The user gives it another try.
     scene.queue.change(1, state="waiting", kills=0)
