@@ -28,7 +28,7 @@ define install
 	} || { echo "uv could not; now with pip"; $$pip install --quiet --editable '.$(1)'; }
 endef
 
-.PHONY: help run train eval sample test verify browser-check gpu-check compile-for-gpus check optimized fast soak lint types imports docs docs-check data bench bench-step clean
+.PHONY: help run train eval sample test verify browser-check gpu-check compile-for-gpus check optimized fast soak lint types imports docs docs-check pictures data bench bench-step clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -130,6 +130,9 @@ docs: $(VENV)/.dev ## Write the generated pages anew.
 docs-check: $(VENV)/.dev ## Fail if a generated page is not current.
 	$(BIN)/python -m chomp.config.reference --check
 	$(BIN)/python -m chomp_tui.reference --check
+
+pictures: $(VENV)/.dev ## Draw the pictures of the pages anew; RUN=runs/NAME spares the training. Needs rsvg-convert and Chromium.
+	$(BIN)/python docs/screenshots.py $(if $(RUN),--run "$(RUN)")
 
 data: $(VENV)/.run ## Write Python's own library as token files below data/, with a tokenizer trained on it.
 	$(BIN)/chomp prepare-data --stdlib --vocab-size 4096 --output data/stdlib

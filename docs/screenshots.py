@@ -1,8 +1,10 @@
-"""Makes the pictures of docs/console.md and README.md from a run of the quickstart.
+"""Makes the pictures of README.md and docs/ from a run of the quickstart, as PNG: `make pictures`.
 
 python docs/screenshots.py [--run RUN]
 
-Without `--run` the quickstart is trained first, which takes a few minutes.
+Without `--run` the quickstart is trained first, which takes a few minutes. Textual draws the console's screens as SVG,
+`rsvg-convert` makes PNG of them, which look the same everywhere; Chromium draws the report. On Debian: apt-get install
+librsvg2-bin fonts-dejavu-core chromium.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,12 +23,15 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from chomp_tui.app import ChompApp
+from chomp_tui.platform.screenshot import aligned
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState, StartView
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 SIZE = (120, 36)
+PIXELS = 1600
+PAGE = (1000, 940)
 PATIENCE_SECONDS = 120
 
 
@@ -58,10 +64,32 @@ def console(opening: StartView) -> ChompApp:
     return ChompApp(ConsoleState(Settings(path=Path("console.yaml"))), opening)
 
 
+def program(*names: str) -> str:
+    """The first of these programs that is installed."""
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        raise SystemExit(f"error: {' or '.join(names)} is not installed; see the beginning of docs/screenshots.py")
+    return found
+
+
 def keep(app: ChompApp, name: str) -> None:
-    """Write the screen as an SVG file."""
-    (IMAGES / f"{name}.svg").write_text(app.export_screenshot(title="chomp"), encoding="utf-8")
-    print(IMAGES / f"{name}.svg")
+    """Write the screen as a PNG file."""
+    path = IMAGES / f"{name}.png"
+    drawn = aligned(app.export_screenshot(title="chomp")).encode()
+    subprocess.run([program("rsvg-convert"), "--width", str(PIXELS), "--output", path], input=drawn, check=True)
+    print(path)
+
+
+def keep_page(name: str) -> None:
+    """Write the top of a report as a PNG file."""
+    path = IMAGES / f"{name}.png"
+    page = Path(f"{name}.html")
+    subprocess.run([sys.executable, "-m", "chomp", "report", str(RUN), "--output", str(page)], check=True)
+    options = ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--force-device-scale-factor=1.5")
+    place = f"--screenshot={path}", f"--window-size={PAGE[0]},{PAGE[1]}", page.absolute().as_uri()
+    browser = program("chromium", "chromium-browser", "google-chrome")
+    subprocess.run([browser, *options, "--user-data-dir=browser", *place], check=True, capture_output=True)
+    print(path)
 
 
 async def picture_run() -> None:
@@ -93,6 +121,11 @@ async def picture_checkpoints() -> None:
         keep(app, "checkpoints")
 
 
+async def picture_report() -> None:
+    """The report of the run."""
+    keep_page("report")
+
+
 def main() -> None:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -101,7 +134,7 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         settle(Path(folder), options.run.resolve() if options.run is not None else None)
-        for picture in (picture_run, picture_configure, picture_checkpoints):
+        for picture in (picture_run, picture_configure, picture_checkpoints, picture_report):
             asyncio.run(picture())
 
 

@@ -19,6 +19,7 @@ from chomp.config.derive import Derived
 from chomp.data.tokenizer import Tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
 from chomp.errors import ChompError
+from chomp.notify.channels import build_channels
 from chomp.record.formatting import count, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
@@ -106,7 +107,7 @@ def check_start(
     run_dir: Path | None = None,
     step: int = 0,
 ) -> Readiness:
-    """Look at device, text, trackers and disk.
+    """Look at device, text, trackers, receivers of notices, and disk.
 
     Args:
         config: its model is resolved.
@@ -123,6 +124,7 @@ def check_start(
             found,
         )
     _try(lambda: require_trackers(config), found)
+    _try(lambda: build_channels(config.notify), found)
     text = _try(lambda: measure_text(config.data, tokenizer), found)
     folder = run_dir or Path(config.logging.run_dir or "runs").expanduser()
     room = _room(config, memory.parameters + memory.optimizer, folder, found)
@@ -131,6 +133,11 @@ def check_start(
         warnings.append(_too_little(room))
     epochs = derived.total_tokens / text.tokens if text is not None and text.tokens else None
     duration = None if device is None else _duration(config, device, step)
+    if duration is not None and (reached := steps_in_time(config, duration, step)) < config.train.steps:
+        warnings.append(
+            f"train.max_seconds: {config.train.max_seconds:g} ends this attempt at about step {reached:,} of "
+            f"{config.train.steps:,}, less the time of start-up and compilation, at the measured speed"
+        )
     return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration)
 
 
@@ -211,6 +218,14 @@ def _too_little(room: CheckpointRoom) -> str:
         f"one more while it is saved), and {room.folder} has {size(room.free)} free; lower checkpoint.max_to_keep, or "
         "keep fewer with checkpoint.keep_every"
     )
+
+
+def steps_in_time(config: Config, measured: Duration, step: int) -> int:
+    """The last step that an attempt which continues from `step` reaches within `train.max_seconds`."""
+    if config.train.max_seconds is None:
+        return config.train.steps
+    each = measured.step_seconds + measured.overhead_seconds
+    return min(config.train.steps, step + int(config.train.max_seconds / each))
 
 
 def _duration(config: Config, device: str, step: int) -> Duration | None:

@@ -14,7 +14,7 @@ from chomp.queue.adding import NewJob, add_job
 from chomp.queue.folder import Listing, QueueFolder, find_job
 from chomp.queue.job import Job, QueueError, Wish
 from chomp.queue.process import POLL_SECONDS, run_queue, runner_of, start_runner, stop_runner
-from chomp.queue.table import job_lines, row_of, rows_of
+from chomp.queue.table import RunSummaries, job_lines, row_of, rows_of
 from chomp.queue.times import parse_duration, parse_time
 from chomp.record.formatting import one_line, sanitize
 from chomp.record.rundir import open_run_around
@@ -55,6 +55,8 @@ def command() -> None:
 @click.option(
     "--restarts", default=3, show_default=True, type=click.IntRange(min=0), help="Resume so often after it was killed."
 )
+@click.option("--note", type=TEXT, default="", help="A note on the run.")
+@click.option("--tag", "tags", multiple=True, type=TEXT, metavar="TAG", help="A tag of the run; may be repeated.")
 @click.option("--hold", "is_held", is_flag=True, help="Do not start it before it is released.")
 @_queue
 def add_command(
@@ -71,6 +73,8 @@ def add_command(
     resume: str,
     accept: tuple[str, ...],
     restarts: int,
+    note: str,
+    tags: tuple[str, ...],
     is_held: bool,
 ) -> None:
     """Add a job that trains CONFIG, or continues a run.
@@ -95,6 +99,8 @@ def add_command(
             gpus=gpus,
             urgent=urgent,
             restarts=restarts,
+            note=note,
+            tags=tags,
         ),
     )
     if is_held:
@@ -127,7 +133,7 @@ def list_command(folder: Path, as_json: bool) -> None:
         bad = [{"id": one.id, "state": "held", "reason": one.problem} for one in listing.unreadable]
         click.echo(json.dumps({"runner": runner.pid if runner else None, "jobs": [*rows, *bad]}, indent=1))
         return
-    for line in job_lines(rows_of(queue, listing)):
+    for line in job_lines(rows_of(queue, listing, RunSummaries())):
         click.echo(line)
     for one in listing.unreadable:
         click.echo(f"{one.id:>4}  held      {one_line(one.problem)}")

@@ -24,7 +24,7 @@ WORDS: Mapping[str, str] = {
     "nonfinite": "loss not finite",
     "spike": "loss spike",
     "stalled": "stalled",
-    "disk": "disk almost full",
+    "disk": "disk problem",
     "queue_empty": "queue empty",
     "test": "test notice",
 }

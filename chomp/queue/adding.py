@@ -14,6 +14,7 @@ from chomp.errors import command_name
 from chomp.queue.folder import QueueFolder
 from chomp.queue.job import Job, QueueError
 from chomp.record.manifest import parse_resume
+from chomp.record.notes import Notes, NotesChange
 from chomp.record.rundir import RunDir, open_run
 
 # Of a folder that any file system takes and no shell misreads.
@@ -31,6 +32,7 @@ class NewJob:
         run_dir: the run's directory; None for a free name.
         name: of the job, and of a new run's directory.
         folder: the engine's working directory.
+        note: of the run, with its `tags`.
     """
 
     config: Path | None = None
@@ -49,6 +51,8 @@ class NewJob:
     urgent: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     folder: Path = field(default_factory=Path.cwd)
+    note: str = ""
+    tags: tuple[str, ...] = ()
     sweep: str | None = None
     trial: int | None = None
 
@@ -62,8 +66,9 @@ def add_job(queue: QueueFolder, new: NewJob) -> Job:
         QueueError: its run directory is taken, or the job cannot be written.
     """
     require_known(new.accept)
-    text, source = _configuration(new)
-    run_dir = _run_dir(queue, new)
+    NotesChange(note=new.note, add_tags=new.tags).of(Notes())
+    text, source, named = _configuration(new)
+    run_dir = _run_dir(queue, new, Path(named) if named is not None else None)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-.")
     values: dict[str, Any] = {
         "name": new.name or (run_dir.name if run_dir is not None else stem),
@@ -82,41 +87,43 @@ def add_job(queue: QueueFolder, new: NewJob) -> Job:
         "urgent": new.urgent,
         "environment": dict(new.environment),
         "folder": queue.shorten(new.folder),
+        "note": new.note,
+        "tags": list(new.tags),
         "sweep": new.sweep,
         "trial": new.trial,
     }
     return queue.add(values)
 
 
-def _configuration(new: NewJob) -> tuple[str | None, str]:
-    """The text to train and the path that it is from; None where a run goes on with its own settings."""
-    if new.text is not None:
+def _configuration(new: NewJob) -> tuple[str | None, str, str | None]:
+    """The text to train, the path that it is from, and the run directory that it names.
+
+    The text is None where a run goes on with its own settings.
+    """
+    if new.text is not None or new.config is not None:
         source = str(new.config or "configuration.yaml")
-        parse_config(new.text, source=source, overrides=new.overrides)
-        return new.text, source
-    if new.config is not None:
-        text = read_text(new.config)
-        parse_config(text, source=str(new.config), overrides=new.overrides)
-        return text, str(new.config)
+        text = new.text if new.text is not None else read_text(Path(source))
+        return text, source, parse_config(text, source=source, overrides=new.overrides).config.logging.run_dir
     if new.run_dir is None or new.resume == "none":
         raise QueueError(f"no configuration given; write {command_name()} queue add CONFIG, or --resume RUN")
     run = open_run(new.run_dir)
     parse_resolved(run.load_resolved(), source=str(run.config_resolved), overrides=new.overrides)
-    return None, run.name
+    return None, run.name, None
 
 
-def _run_dir(queue: QueueFolder, new: NewJob) -> Path | None:
-    """The run's directory where the user names it, or names the job."""
+def _run_dir(queue: QueueFolder, new: NewJob, named: Path | None) -> Path | None:
+    """The run's directory where the user names it or the job, or where the configuration does (`named`)."""
     if new.name is not None and not _NAME.fullmatch(new.name):
         raise QueueError(f"--name {new.name!r}: a name has letters, digits, dots, dashes and underscores, 100 at most")
     parse_resume(new.resume)
-    path = new.run_dir or (new.runs / new.name if new.name is not None else None)
+    path = new.run_dir or (new.runs / new.name if new.name is not None else named)
     if path is None:
         return None
-    if new.resume == "none" and RunDir(path.expanduser()).is_started():
+    path = path.expanduser()
+    if new.resume == "none" and RunDir(path).is_started():
         raise QueueError(f"{path} already holds a run, which is never overwritten; choose another name")
     for job in queue.read().jobs:
-        is_taken = job.run_dir is not None and queue.resolve(job.run_dir) == path.expanduser().absolute()
+        is_taken = job.run_dir is not None and queue.resolve(job.run_dir) == path.absolute()
         if is_taken and (new.resume == "none" or not job.is_ended):
             raise QueueError(f"{path} is the run directory of job {job.title}; choose another name")
-    return path.expanduser()
+    return path

@@ -343,7 +343,8 @@ def find_job(listing: Listing, word: str) -> int:
     Raises:
         QueueError: there is none, or there are several.
     """
-    if word.isdecimal():
+    known = {job.id for job in listing.jobs} | {one.id for one in listing.unreadable}
+    if word.isdecimal() and len(word) < 10 and int(word) in known:
         return int(word)
     found: Sequence[Job] = [job for job in listing.jobs if job.name == word]
     if len(found) == 1:

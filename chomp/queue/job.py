@@ -88,6 +88,7 @@ class Job(_Record):
         run_dir: the run's directory; None until the first start chooses a free name in `runs`.
         config: text of the configuration file when the job was added; None to use the settings of the resumed run.
         source: path of that file.
+        note: of the run, with its `tags`.
         sweep: the sweep whose trial number `trial` this is.
     """
 
@@ -116,6 +117,8 @@ class Job(_Record):
     overrides: list[str] = []
     resume: str = "none"
     accept: list[str] = []
+    note: str = ""
+    tags: list[str] = []
     environment: dict[str, str] = {}
     attempts: list[Attempt] = []
     config: str | None = None

@@ -33,6 +33,7 @@ class LaunchRequest:
         resume: `none`, `latest` or a step.
         environment: variables to set.
         folder: working directory of the engine; None for this process's own.
+        note: and `tags`, of a new run.
     """
 
     run_dir: Path
@@ -42,6 +43,8 @@ class LaunchRequest:
     accept: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    note: str = ""
+    tags: tuple[str, ...] = ()
 
 
 def engine_command(*arguments: str) -> list[str]:
@@ -77,6 +80,10 @@ def command(request: LaunchRequest) -> list[str]:
     args = train_command(request.config, overrides=request.overrides, run_dir=request.run_dir, resume=request.resume)
     for name in request.accept:
         args += ["--accept", name]
+    if request.note:
+        args += ["--note", request.note]
+    for tag in request.tags:
+        args += ["--tag", tag]
     return args
 
 

@@ -116,7 +116,7 @@ class Runner:
         jobs = self._folder.read().jobs
         is_busy = any(job.state in ("waiting", "running") for job in jobs)
         if self._was_busy and not is_busy:
-            self._say("the queue is empty")
+            self._say("no job waits or runs any more")
             if last := [job for job in jobs if job.attempts]:
                 done = sum(job.state == "done" for job in jobs)
                 words = f"{done} of {plural(len(jobs), 'job')} done"
@@ -220,6 +220,8 @@ class Runner:
             accept=tuple(job.accept),
             environment=job.environment | ({"JAX_PLATFORMS": "cpu"} if job.gpus == 0 else engine_environment(devices)),
             folder=self._folder.resolve(job.folder),
+            note="" if continues else job.note,
+            tags=() if continues else tuple(job.tags),
         )
 
     def _hold(self, number: int, run_dir: Path) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from chomp.queue.folder import Listing, QueueFolder
 from chomp.queue.job import Job
 from chomp.queue.schedule import waits_for
-from chomp.record.formatting import duration, one_line
-from chomp.record.summary import RunSummary, summarize
+from chomp.record.formatting import one_line
+from chomp.record.summary import RunSummary, SummaryReader
 
 _FIRST = {"running": 0, "waiting": 1, "held": 1}
 
@@ -52,37 +53,50 @@ class JobRow:
         return f"{found.step:,}/{found.total_steps:,}"
 
 
-def rows_of(queue: QueueFolder, listing: Listing) -> list[JobRow]:
+@dataclass
+class RunSummaries:
+    """Summaries of runs; each is read again only as far as its files have grown."""
+
+    _readers: dict[Path, SummaryReader] = field(default_factory=dict)
+
+    def of(self, queue: QueueFolder, job: Job) -> RunSummary | None:
+        """The summary of a job's run; None where there is no run."""
+        if job.run_dir is None:
+            return None
+        path = queue.resolve(job.run_dir)
+        try:
+            return self._readers.setdefault(path, SummaryReader(path)).read()
+        except OSError:
+            return None
+
+
+def rows_of(queue: QueueFolder, listing: Listing, summaries: RunSummaries) -> list[JobRow]:
     """All jobs: first those that run, then by their order, the ended ones last."""
     now = datetime.now().astimezone()
     jobs = sorted(listing.jobs, key=lambda job: (_FIRST.get(job.state, 2), not job.urgent, job.order, job.id))
-    return [JobRow(job, _state(job), describe(job, listing.jobs, now), _summary(queue, job)) for job in jobs]
+    return [JobRow(job, _state(job), describe(job, listing.jobs, now), summaries.of(queue, job)) for job in jobs]
 
 
 def _state(job: Job) -> str:
     return "saving" if job.state == "running" and job.wish is not None else str(job.state)
 
 
-def _summary(queue: QueueFolder, job: Job) -> RunSummary | None:
-    if job.run_dir is None:
-        return None
-    try:
-        return summarize(queue.resolve(job.run_dir))
-    except OSError:
-        return None
-
-
 def describe(job: Job, jobs: Sequence[Job], now: datetime) -> str:
     """Since when a job runs, what it waits for, or how it ended."""
     if job.state == "running":
-        since = (now - job.attempts[-1].began).total_seconds() if job.attempts else 0.0
         then = {"waiting": "then waits", "held": "then held", "removed": "then removed"}
         more = f", {then.get(job.wish.then, job.wish.why)}" if job.wish is not None else ""
-        return f"for {duration(since)}{more}"
+        return f"{_since(job.attempts[-1].began, now) if job.attempts else ''}{more}"
     if job.state == "waiting":
         waiting = waits_for(job, jobs, (), now)
         return f"{waiting} · {job.reason}" if job.reason else waiting
     return job.reason
+
+
+def _since(began: datetime, now: datetime) -> str:
+    """`since 22:41`, with the date if that is another day's; it does not change while nothing happens."""
+    local = began.astimezone()
+    return f"since {local:%H:%M}" if local.date() == now.date() else f"since {local:%Y-%m-%d %H:%M}"
 
 
 def job_lines(rows: Iterable[JobRow]) -> list[str]:
@@ -108,7 +122,7 @@ def job_lines(rows: Iterable[JobRow]) -> list[str]:
 def row_of(queue: QueueFolder, job: Job, listing: Listing) -> dict[str, Any]:
     """One job as `--json` prints it."""
     now = datetime.now().astimezone()
-    found = _summary(queue, job)
+    found = RunSummaries().of(queue, job)
     return {
         "id": job.id,
         "name": job.name,

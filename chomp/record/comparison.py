@@ -17,6 +17,7 @@ from chomp.record.step_noise import LEAST_VALUES, Mean, mean_of
 
 MISSING = "–"
 SCHEDULE = "derived.optim."
+OF_SCHEDULE = frozenset({"train.steps", "optim.warmup_steps", "optim.decay_steps", "optim.schedule"})
 _COUNT = "{:,}".format
 # Of a run's place on the disk, not of its training.
 _PLACES = frozenset({"logging.run_dir"})
@@ -104,18 +105,19 @@ def differing_settings(runs: Sequence[RunRecord]) -> tuple[Difference, ...]:
     """The settings that are not the same in all runs, in the order of the configuration.
 
     A setting that an older run does not know yet had what is its default now. Numbers that follow from settings are
-    left out, except those of the schedule: a resumed run keeps them although other settings suggest others.
+    left out, except those of the schedule where no setting explains them: a resumed run keeps its schedule.
     """
     known = settings()
     order = {path: place for place, path in enumerate(known)}
     paths = {
         path for run in runs for path in run.settings if not path.startswith("derived.") or path.startswith(SCHEDULE)
     } - _PLACES
-    found = []
+    found: list[Difference] = []
     for path in sorted(paths, key=lambda path: (order.get(path, len(order)), path)):
         default = known[path].default if path in known else None
         values = tuple(run.settings.get(path, default) for run in runs if run.settings)
-        if any(value != values[0] for value in values):
+        explained = path.startswith(SCHEDULE) and any(one.path in OF_SCHEDULE for one in found)
+        if any(value != values[0] for value in values) and not explained:
             found.append(Difference(path, tuple(run.settings.get(path, default) for run in runs)))
     return tuple(found)
 

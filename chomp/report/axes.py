@@ -13,7 +13,7 @@ from chomp.record.formatting import count, duration
 # Values before this share of x do not set the range: a loss begins far above where it stays.
 SETTLING_SHARE = 0.05
 LEAST_SETTLED = 20
-# The share of settled values that the range leaves out at each end.
+# The share of settled values, the greatest, that the range leaves out.
 TAIL = 0.005
 MARGIN = 0.05
 
@@ -43,13 +43,13 @@ def whole_range(values: Iterable[np.ndarray]) -> Range | None:
 
 
 def value_range(lines: Iterable[tuple[np.ndarray, np.ndarray]], *, from_zero: bool = False) -> Range | None:
-    """A range of y that shows almost all values after the first part of x; None where no value is finite."""
+    """A range of y that shows all values after the first part of x but the greatest; None where no value is finite."""
     settled = [_settled(x, y) for x, y in lines]
     found = np.concatenate(settled) if settled else np.empty(0)
     if not len(found):
         return None
-    low, high = np.quantile(found, (TAIL, 1 - TAIL))
-    wide = _widened(float(low), float(high))
+    low, high = float(found.min()), float(np.quantile(found, 1 - TAIL))
+    wide = _widened(low, high)
     pad = MARGIN * (wide.high - wide.low)
     return Range(0.0 if from_zero and low >= 0 else wide.low - pad, wide.high + pad)
 

@@ -16,6 +16,8 @@ from chomp.report.html import Cell, escaped, pairs, table
 # Names of machines and receivers are the user's own affair.
 PRIVATE = ("notify.", "logging.")
 MOST_WARNINGS = 50
+MOST_EARLIER_SAMPLES = 100
+LONGEST_SAMPLE = 10_000
 MOST_SETTINGS = 500
 TIMES = {
     "train": "training",
@@ -95,7 +97,7 @@ def samples(run: RunRecord) -> str:
     if not written:
         return ""
     newest = [one for one in written if one.step == written[-1].step]
-    earlier = [one for one in written if one.step != written[-1].step]
+    earlier = [one for one in written if one.step != written[-1].step][-MOST_EARLIER_SAMPLES:]
     closed = (
         f"<details><summary>{len(earlier):,} earlier samples</summary>{_samples(reversed(earlier))}</details>"
         if earlier
@@ -107,9 +109,14 @@ def samples(run: RunRecord) -> str:
 def _samples(written: Iterable[Sampled]) -> str:
     return "".join(
         f'<p class="muted">step {one.step:,}</p>'
-        f'<pre class="sample" dir="ltr"><b>{escaped(one.prompt)}</b>{escaped(one.text)}</pre>'
+        f'<pre class="sample" dir="ltr"><b>{_cut(one.prompt)}</b>{_cut(one.text)}</pre>'
         for one in written
     )
+
+
+def _cut(text: str) -> str:
+    """A text as HTML; a very long one loses its end."""
+    return escaped(text if len(text) <= LONGEST_SAMPLE else f"{text[:LONGEST_SAMPLE]}…")
 
 
 def time_budget(run: RunRecord) -> str:

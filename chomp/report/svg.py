@@ -22,6 +22,9 @@ DASHES = ("", "8 4", "2 3", "12 3 2 3", "5 2", "1 4", "10 6", "4 1")
 def chart_html(chart: Chart) -> str:
     """The chart with axes, marks and legend; empty where no value can be shown."""
     across = whole_range(line.x for line in chart.lines)
+    if across is not None:
+        # Room for the dot of the last evaluation.
+        across = Range(across.low, across.high + (across.high - across.low) / 100)
     pairs = [(line.x, edge) for line in chart.lines for edge in (line.y, line.low) if edge is not None]
     up = whole_range(y for _, y in pairs) if chart.is_whole else value_range(pairs, from_zero=chart.from_zero)
     if across is None or up is None:
@@ -63,7 +66,8 @@ def _line(line: Line, across: Range, up: Range) -> str:
 
 
 def _dash(line: Line) -> str:
-    dash = DASHES[line.slot % SLOTS]
+    # The ninth run has the colour of the first, and another stroke.
+    dash = DASHES[(line.slot + line.slot // SLOTS) % len(DASHES)]
     return f' stroke-dasharray="{dash}"' if dash else ""
 
 

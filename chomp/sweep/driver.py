@@ -131,6 +131,7 @@ class _Sweep:
             "restarts": spec.restarts,
             "for_seconds": spec.for_seconds,
             "folder": self._queue.around,
+            "tags": (self._folder.name,),
             "sweep": self._folder.name,
             "trial": trial.number,
         }

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from chomp.record.json_text import parse_json
 from chomp.record.manifest import CheckpointInfo, list_checkpoints
 from chomp.record.rundir import open_run, write_whole
 from chomp.record.summary import Stamp, stamp
-from chomp.sweep.spec import SweepError, SweepSpec, Value, overrides_of, parse_sweep, read_sweep
+from chomp.sweep.spec import NAME, SweepError, SweepSpec, Value, overrides_of, parse_sweep, read_sweep
 
 TrialState = Literal["asked", "waiting", "running", "complete", "pruned", "failed"]
 UNFINISHED: tuple[TrialState, ...] = ("asked", "waiting", "running")
@@ -171,7 +172,12 @@ def open_sweep(queue: QueueFolder, path: Path) -> tuple[SweepFolder, bool]:
         SweepError: another sweep has its name.
     """
     spec, text = read_sweep(path)
-    sweep = SweepFolder(queue.around / SWEEPS / (spec.name or path.stem))
+    name = spec.name or path.stem
+    if not re.fullmatch(NAME, name):
+        raise SweepError(
+            f"{path}: its name {name!r} cannot be that of runs; choose one with name: (letters, digits, . _ -)"
+        )
+    sweep = SweepFolder(queue.around / SWEEPS / name)
     base = read_text(path.parent / spec.config) if spec.config is not None else ""
     _check(queue, spec, base, path)
     is_new = not (sweep.path / "sweep.yaml").exists()

@@ -20,6 +20,8 @@ from chomp.errors import ConfigError
 from chomp.queue.times import parse_duration
 
 Value = bool | int | float | str | None
+# Of a sweep, its runs and their tag.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"
 # More are a mistake in the space.
 MOST_TRIALS = 10_000
 
@@ -124,7 +126,7 @@ class SweepSpec(_Record):
         metric: what is lowest in the best trial: at its last evaluation, or with `best_` at its best.
     """
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")
+    name: str | None = Field(None, pattern=NAME)
     config: str | None = None
     overrides: tuple[str, ...] = ()
     space: dict[str, Axis] = Field(min_length=1)

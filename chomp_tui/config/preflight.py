@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from chomp.config import Config
 from chomp.device import probe_gpus, visible_gpus
+from chomp_tui.config.draft import Draft
 from chomp_tui.engine.helper import Helper
 from chomp_tui.engine.machine import read_machine
 from chomp_tui.engine.process import UNREADABLE, EngineError, configuration_file
@@ -102,6 +103,30 @@ def ask(
     """The question that a checked configuration poses."""
     key = config.model_dump_json(exclude=_APART)
     return Question(text, tuple(overrides), key, tuple(sorted(environment.items())), compiled, origin, run_dir, card)
+
+
+def question_about(
+    draft: Draft,
+    config: Config,
+    environment: Mapping[str, str],
+    runs: Path,
+    *,
+    compiled: bool = False,
+    card: str | None = None,
+) -> Question:
+    """The question about a draft that is valid; `runs` is the folder of a run without a directory of its own."""
+    run_dir = draft.run_dir or (None if config.logging.run_dir else runs)
+    document = draft.document
+    return ask(
+        config,
+        document.text,
+        document.overrides,
+        environment,
+        compiled=compiled,
+        origin=draft.continues,
+        run_dir=run_dir,
+        card=card,
+    )
 
 
 def fit(total: float, limit: float | None) -> Fit:

@@ -78,6 +78,8 @@ class Call:
         """The helper is gone."""
         if not self.ended.done():
             self.ended.set_exception(EngineError(why))
+            # Of a call that was given up nothing asks for it.
+            self.ended.exception()
 
 
 class _Running:

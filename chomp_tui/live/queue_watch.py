@@ -9,7 +9,7 @@ from pathlib import Path
 from chomp.errors import ChompError
 from chomp.queue.folder import QueueFolder, Unreadable
 from chomp.queue.process import runner_of
-from chomp.queue.table import JobRow, rows_of
+from chomp.queue.table import JobRow, RunSummaries, rows_of
 from chomp.sweep.folder import list_sweeps
 from chomp.sweep.report import SweepReport, read_report
 from chomp_tui.platform.poller import Poller
@@ -41,6 +41,7 @@ class QueueWatch(Poller[QueueSnapshot]):
     def __init__(self, path: Path, deliver: Callable[[QueueSnapshot], None]) -> None:
         super().__init__(deliver, interval_seconds=LOOK_SECONDS, name="queue")
         self._queue = QueueFolder(path)
+        self._summaries = RunSummaries()
         self._last: QueueSnapshot | None = None
 
     def look(self) -> Iterator[QueueSnapshot]:
@@ -60,7 +61,7 @@ class QueueWatch(Poller[QueueSnapshot]):
                 except ChompError as error:
                     broken[sweep.name] = str(error)
             runner = runner_of(self._queue)
-            jobs = tuple(rows_of(self._queue, listing))
+            jobs = tuple(rows_of(self._queue, listing, self._summaries))
         except ChompError as error:
             return QueueSnapshot(problem=str(error))
         return QueueSnapshot(jobs, listing.unreadable, tuple(reports), broken, runner.pid if runner else None)

@@ -52,19 +52,16 @@ CONFIG_COLUMNS = (
 def run_columns(keys: Sequence[str], sort: str = "", *, descends: bool = False) -> tuple[Column, ...]:
     """The columns of these keys, the standard ones without any; an arrow marks the one that orders the rows.
 
-    Columns that the user chose have room in their order, after state, name and evaluation.
+    A column that the user has added has room after name, state, step and evaluation, before all others.
     """
-    made = [COLUMNS[key] for key in STANDARD] if not keys else [_chosen(key, at) for at, key in enumerate(keys)]
+    made = [COLUMNS[key] if key in COLUMNS else _added(key) for key in keys or STANDARD]
     arrow = "↓" if descends else "↑"
     return tuple(replace(one, title=f"{one.title} {arrow}") if one.key == sort else one for one in made)
 
 
-def _chosen(key: str, place: int) -> Column:
-    if key in COLUMNS:
-        return replace(COLUMNS[key], rank=0 if key in ("name", "eval") else place + 1)
+def _added(key: str) -> Column:
     title = key if len(key) <= MOST_CELLS - 2 else key.rpartition(".")[2][: MOST_CELLS - 2]
-    width = max(LEAST_CELLS, len(title) + 2)
-    return Column(key, title, width, rank=place + 1, right=True, whole=True)
+    return Column(key, title, max(LEAST_CELLS, len(title) + 2), rank=1, right=True, whole=True)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ def text_of(config: Config) -> TextSize:
         ({"data": {"backend": "hf", "hf_dataset": "a/b/c"}}, "a/b/c is no name on the hub"),
         ({"data": {"backend": "hf", "hf_dataset": "a/b"}}, "HF_HUB_OFFLINE is set"),
         ({"logging": {"wandb": {"enabled": True}}}, "logging.wandb.enabled needs the package wandb"),
+        ({"notify": {"ntfy": {"url_env": "NOT_SET"}}}, "the environment variable NOT_SET is not set"),
         ({"logging": {"run_dir": "good.txt/run"}}, "good.txt is a file; a folder for the run is needed"),
     ],
 )
@@ -180,6 +181,9 @@ def test_the_time_is_that_of_the_last_measured_speed(tmp_path: Path, monkeypatch
     found = checked(config, step=40).duration
     assert found is not None
     assert (found.seconds, found.run, found.steps) == (pytest.approx(18.0), "mine", 500)
+    in_time = checked(config_of(train={"steps": 100, "max_seconds": 15.0}), step=40).warnings
+    assert any("ends this attempt at about step 90 of 100, less the time of start-up" in text for text in in_time)
+    assert checked(config_of(train={"steps": 100, "max_seconds": 18.5}), step=40).warnings == checked(config).warnings
     # Neither the length nor the learning rate makes a step slower, but these do.
     assert checked(config_of(train={"steps": 9}, optim={"lr": 1e-5, "warmup_steps": 1})).duration is not None
     for other in ({"train": {"batch_size": 4}}, {"model": {"num_layers": 3}}, {"data": {"isolate_documents": False}}):

@@ -382,4 +382,4 @@ async def test_one_key_shows_all_values() -> None:
         assert "clipped" in screen(app.held)
         app.held.show_all = True
         assert "clipped" not in screen(app.held)
-        assert "10 ·" in screen(app.held)
+        assert "\n10 " in screen(app.held)

@@ -22,8 +22,10 @@ from textual.widgets import OptionList
 from textual.widgets._toast import Toast
 
 from chomp.record.rundir import RunDir
-from chomp_tui import keys, reference
+from chomp_tui import keys, reference, scopes
 from chomp_tui.app import ChompApp
+from chomp_tui.engine.helper import Helper
+from chomp_tui.engine.preview import PreviewSource
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.configure.controls import Pick, Toggle
 from chomp_tui.screens.configure.file_dialogs import OpenList
@@ -31,6 +33,7 @@ from chomp_tui.screens.configure.form import ConfigForm
 from chomp_tui.screens.configure.text_field import FieldEditor, TextField
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.screens.help import HelpScreen
+from chomp_tui.screens.preview.dialog import PreviewDialog
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
@@ -38,7 +41,7 @@ from chomp_tui.widgets.dialogs import Ask
 from tests.console.hosting import frame, until
 from tests.fakeruns import FakeRun, make_checkpoint, write_run
 
-SCREENS = {one.mode: one.keys for one in keys.SCREENS}
+SCREENS = {one.mode: one.keys for one in scopes.SCREENS}
 # A chart's crosshair goes before the screen; Enter ends the typing of a name.
 TAKEN_ON_PURPOSE = {
     ("LineChart", "escape", "app.back"),
@@ -46,6 +49,7 @@ TAKEN_ON_PURPOSE = {
     ("YamlEditor", "escape", "app.back"),
     ("NameFilter", "enter", "home.open"),
     ("NameFilter", "enter", "checkpoints.resume"),
+    ("NameFilter", "enter", "queue.open"),
     ("NameFilter", "enter", "run.zoom_panel"),
 }
 # What editors bind to keys with which the configure screen does other things, wherever one types.
@@ -79,6 +83,7 @@ def holders(made: ChompApp) -> dict[str, object]:
         "pick": Pick((), title=""),
         "switch": Toggle(),
         "open": OpenList([]),
+        "preview": PreviewDialog(Helper(), PreviewSource("", (), None, {}), "x", seq_len=8, sequences=1),
         "chart": LineChart(),
         "dialog": Ask("?"),
     }
@@ -139,11 +144,14 @@ def recorded(monkeypatch: pytest.MonkeyPatch, made: ChompApp, *scopes: str) -> l
     return calls
 
 
-async def press_all(pilot: Pilot[None], calls: list[tuple[str, object]], *scopes: str) -> None:
-    """Press every key of these scopes and see its action called, once and nothing else."""
+async def press_all(pilot: Pilot[None], calls: list[tuple[str, object]], *scopes: str, is_typing: bool = False) -> None:
+    """Press every key of these scopes and see its action called, once and nothing else.
+
+    While one types, letters are letters.
+    """
     for row in keys.TABLE:
         _, name, arguments = parse(row.action)
-        for key in row.keys.split(",") if row.scope in scopes else ():
+        for key in row.keys.split(",") if row.scope in scopes and (row.priority or not is_typing) else ():
             calls.clear()
             await pilot.press(key)
             await pilot.pause()
@@ -165,13 +173,13 @@ async def test_keys_of_the_configure_screen_count_while_one_types(
             field = next(widget for widget in made.screen.query(kind) if widget.focusable)
             field.focus()
             await until(pilot, lambda field=field: made.screen.focused is field)
-            await press_all(pilot, calls, "configure")
+            await press_all(pilot, calls, "configure", is_typing=kind is not Pick)
             assert made.screen.focused is field
         editor = made.screen.query_one(YamlEditor)
         editor.focus()
         calls.clear()
-        await pilot.press("enter", *"1qea?")
-        assert "1qea?" in editor.text, "letters are letters"
+        await pilot.press("enter", *"1qeav?")
+        assert "1qeav?" in editor.text, "letters are letters"
         assert calls == []
 
 
@@ -257,8 +265,8 @@ async def test_help_shows_every_key_of_the_screen_first(scope: str, tmp_path: Pa
         assert max((text.index(help) for help in own), default=0) < min(
             text.index(help) for help in others if help not in own
         )
-        parts = [text.index(keys.SCOPES[part]) for part, screen in keys.WITHIN.items() if screen == scope]
-        assert all(place < text.index(keys.SCOPES["app"]) for place in parts)
+        parts = [text.index(scopes.SCOPES[part]) for part, screen in scopes.WITHIN.items() if screen == scope]
+        assert all(place < text.index(scopes.SCOPES["app"]) for place in parts)
         await pilot.press("escape")
         await until(pilot, lambda: made.screen is holders(made)[scope])
 

@@ -155,6 +155,11 @@ def use_run(folder: Path, random: Random) -> Ended:
             lambda: by_command("checkpoints", one, "--verify", "--samples"),
             lambda: by_command("checkpoints", one, "--json"),
             lambda: by_command("ctl", one, "pause", "--timeout", 0),
+            lambda: by_command(
+                "report", one, "--output", folder.with_name("report.html"), "--csv", folder.with_name("rows.csv")
+            ),
+            lambda: by_command("report", one, runs / "two", "--output", folder.with_name("report.html"), "--x", "time"),
+            lambda: by_command("watch", one),
             lambda: by_function(lambda: load_from_run(one)),
             lambda: by_function(lambda: newest_good(list_checkpoints(one / "checkpoints"))),
         )

@@ -129,4 +129,4 @@ def test_a_night_of_six_jobs(night: Night) -> None:
     assert stop_runner(night.queue, print, with_engines=True)
     winner = next(process for process in processes if process is not refused)
     assert winner.wait(30) == 0
-    assert "the queue is empty" in night.queue.runner_log.read_text()
+    assert "no job waits or runs any more" in night.queue.runner_log.read_text()

@@ -28,7 +28,7 @@ from chomp.queue.job import Job, QueueError, Wish
 from chomp.queue.launch import LaunchError, LaunchRequest, RunInUseError
 from chomp.queue.runner import Runner
 from chomp.queue.schedule import make_plan, waits_for
-from chomp.queue.table import job_lines, rows_of
+from chomp.queue.table import RunSummaries, job_lines, rows_of
 from chomp.queue.times import parse_duration, parse_time
 from chomp.record.events import Event, RunEnded
 from chomp.record.rundir import RunDir
@@ -130,19 +130,25 @@ def test_jobs_are_found_by_number_or_name_and_moved(queue: QueueFolder) -> None:
         ({"name": "../x"}, "a name has letters"),
         ({"name": "there"}, "already holds a run"),
         ({"name": "taken"}, "is the run directory of job 1"),
+        ({"overrides": ("logging.run_dir=taken-by-config",)}, "is the run directory of job 2"),
         ({"after": (7,)}, "--after 7: there is no such job"),
+        ({"tags": ("a b",)}, "tag"),
         ({"accept": ("optim.lrr",)}, "did you mean optim.lr"),
         ({"config": None, "resume": "latest", "run_dir": Path("nowhere")}, "there is no run directory"),
     ],
 )
 def test_a_job_that_cannot_train_is_refused_when_it_is_added(
-    queue: QueueFolder, options: dict[str, Any], problem: str
+    queue: QueueFolder, options: dict[str, Any], problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(queue, name="taken")
+    # The directory that a configuration names is that of its run, as for `chomp train`.
+    add(queue, overrides=(f"logging.run_dir={queue.around / 'taken-by-config'}",))
+    assert the(queue, 2).run_dir == "taken-by-config"
+    monkeypatch.chdir(queue.around)
     (queue.around / "runs" / "there" / "checkpoints").mkdir(parents=True)
     with pytest.raises(ChompError, match=problem):
         add(queue, **options)
-    assert len(queue.read().jobs) == 1
+    assert len(queue.read().jobs) == 2
 
 
 def test_other_users_may_not_write_commands(queue: QueueFolder) -> None:
@@ -379,7 +385,7 @@ def test_what_becomes_of_a_job(scene: Scene, events: list[Event], code: int, sta
 
 
 def test_a_killed_job_is_resumed_so_often_and_no_more(scene: Scene) -> None:
-    add(scene.queue, restarts=2, resume="none")
+    add(scene.queue, restarts=2, tags=("night",))
     scene.writes(started(), code=-9)
     for _ in range(8):
         scene.runner.look()
@@ -387,6 +393,7 @@ def test_a_killed_job_is_resumed_so_often_and_no_more(scene: Scene) -> None:
     assert (found.state, found.kills, len(found.attempts)) == ("failed", 3, 3)
     assert "2 restarts are allowed" in found.reason
     assert [request.resume for request in scene.requests] == ["none", "latest", "latest"]
+    assert [request.tags for request in scene.requests] == [("night",), (), ()]
     assert scene.told == ["killed", "killed", "killed", "queue_empty"]
     # The user gives it another try.
     scene.queue.change(1, state="waiting", kills=0)
@@ -540,7 +547,7 @@ def test_a_wish_is_sent_as_a_stop_and_decides_what_follows(scene: Scene, then: A
     scene.runner.look()
     sent = [json.loads(line)["command"] for line in run.commands.read_text().splitlines()]
     assert sent == ["stop"]
-    assert rows_of(scene.queue, scene.queue.read())[0].state == "saving"
+    assert rows_of(scene.queue, scene.queue.read(), RunSummaries())[0].state == "saving"
     append(run, started(), ended("stopped", "stop requested"), t=time.time())
     run.lock.write_text("")
     os.close(lock)
@@ -559,7 +566,7 @@ def test_hostile_names_stay_inert_and_a_removed_job_frees_those_behind_it(queue:
     queue.job_file(1).write_text(
         yaml.safe_dump({**values, "name": "\x1b]0;x\x07", "state": "done", "reason": "\x1b[2J"})
     )
-    assert "\x1b" not in "".join(job_lines(rows_of(queue, queue.read())))
+    assert "\x1b" not in "".join(job_lines(rows_of(queue, queue.read(), RunSummaries())))
     queue.remove(1)
     assert the(queue, 2).after == []
 

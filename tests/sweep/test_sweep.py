@@ -364,6 +364,8 @@ def test_a_sweep_that_changed_is_not_continued(stage: Stage) -> None:
     with pytest.raises(ChompError, match="must be above 0: trials are ranked by their evaluations"):
         stage.open(GRID, "other.yaml")
     (stage.path / "base.yaml").write_text(BASE)
+    with pytest.raises(ChompError, match="its name 'my rates' cannot be that of runs"):
+        stage.open(GRID, "my rates.yaml")
     (stage.path / "runs" / "taken-1").mkdir(parents=True)
     with pytest.raises(ChompError, match="is there already"):
         stage.open(GRID, "taken.yaml")

@@ -65,7 +65,7 @@ def difference_series(paired: Paired, second: RunRecord, axis: str) -> list[Seri
     half = np.array([paired.windows[0].mean.half_width, *(window.mean.half_width for window in paired.windows)])
     return [
         _known(Series("zero", x, np.zeros(len(x)), "dim")),
-        _known(Series("95 % band", x, means - half, "second")),
-        _known(Series("", x, means + half, "second")),
-        _known(Series("mean difference", x, means, "smooth")),
+        _known(Series("95 % low", x, means - half, "second")),
+        _known(Series("95 % high", x, means + half, "second")),
+        _known(Series("mean", x, means, "smooth")),
     ]

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from chomp.record.formatting import plural, sanitize
+from chomp.record.formatting import sanitize
 from chomp_tui import keys
 from chomp_tui.live.comparison_feed import Compared, ComparisonFeed
 from chomp_tui.screens.base import ConsoleScreen
@@ -141,7 +141,7 @@ class CompareScreen(ConsoleScreen):
         if found is not None:
             listing.show_columns(table.columns(found, self.chomp.state.settings.marker))
             listing.show(table.rows(found))
-            self.set_context(f"{plural(len(found.runs), 'run')} by {X_LABELS[self._axis]}")
+            self.set_context(f"by {X_LABELS[self._axis]}")
 
     def _draw_charts(self, found: Comparison | None) -> None:
         paired = found.paired if found is not None else None

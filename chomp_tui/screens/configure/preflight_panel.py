@@ -47,11 +47,12 @@ class PreflightPanel(VerticalScroll, can_focus=True):
 
     def compose(self) -> ComposeResult:
         yield Static("", id="pf-state")
+        # Above the figures: what keeps a run from starting must not be scrolled away.
+        yield Static("", id="pf-hints")
         with Vertical(id="pf-body"):
             yield Static("", id="pf-figures")
             with Vertical(id="pf-right"):
                 yield Static("", id="pf-memory")
-        yield Static("", id="pf-hints")
 
     def show(self, report: Report) -> None:
         """Draw a report."""

@@ -14,6 +14,7 @@ from chomp.queue.folder import Listing, QueueFolder, find_job
 from chomp.queue.job import QueueError
 from chomp.queue.process import runner_of
 from chomp.queue.times import parse_duration, parse_time
+from chomp.record.rundir import fresh_name
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.configure.launch_flow import Launcher, fork_request
 from chomp_tui.widgets.dialogs import Ask
@@ -28,7 +29,8 @@ _HELP = (
 async def queue_it(screen: Launcher) -> None:
     """Add the text on screen to the queue, or notify why not; the file need not be saved."""
     draft, document = screen.draft, screen.document
-    if document.check().loaded is None:
+    loaded = document.check().loaded
+    if loaded is None:
         await screen.go_to_first_problem()
         return
     if screen.chomp.refuse_read_only():
@@ -46,7 +48,7 @@ async def queue_it(screen: Launcher) -> None:
             text=document.text,
             overrides=document.overrides,
             runs=screen.chomp.state.runs,
-            run_dir=draft.run_dir,
+            run_dir=draft.run_dir or (_beside(screen) if document.is_copy and loaded.config.logging.run_dir else None),
             resume=draft.resume,
             environment=dict(screen.chomp.state.environment),
             **options_of(answer, listing),
@@ -63,6 +65,12 @@ async def queue_it(screen: Launcher) -> None:
         return
     hint = "" if works else "; no runner works: 7 shows the queue, where s starts one"
     screen.chomp.notify(f"job {job.title} added{hint}")
+
+
+def _beside(screen: Launcher) -> Path:
+    """A new directory for the copy of a past run's configuration, which names the directory of that run."""
+    name = screen.document.name.removeprefix("copy of ").replace(" ", "-")
+    return fresh_name(screen.chomp.state.runs, f"{name}.yaml")
 
 
 def problem_of(text: str, listing: Listing) -> str | None:

@@ -19,7 +19,7 @@ from chomp_tui.config.document import Validation
 from chomp_tui.config.documents import NEW_NAME
 from chomp_tui.config.draft import Draft, ForkOrigin, OpenRequest
 from chomp_tui.config.fork_plan import severity_of
-from chomp_tui.config.preflight import DEBOUNCE_SECONDS, Preflight, Question, Report, ask
+from chomp_tui.config.preflight import DEBOUNCE_SECONDS, Preflight, Question, Report, question_about
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.configure.card_panel import HERE, choose_device
 from chomp_tui.screens.configure.editing import EditingScreen
@@ -181,8 +181,7 @@ class ConfigureScreen(EditingScreen):
 
     def _update_headline(self) -> None:
         report, words = self._preflight.report, verdict(self.document.check())
-        if report.state == "failed" or report.problems:
-            words = Content("  ").join([words, failure(report)])
+        words = Content("  ").join(part for part in (words, failure(report)) if part.plain)
         self.query_one(Headline).show(words, digest(report), self.draft.origin())
 
     # Figures ---------------------------------------------------------------------------
@@ -199,27 +198,17 @@ class ConfigureScreen(EditingScreen):
         self._preflight.request(self._question(check.loaded, compiled=compiled, card=card))
 
     def _question(self, loaded: LoadedConfig, *, compiled: bool = False, card: str | None = None) -> Question:
-        document, state = self.document, self.chomp.state
-        return ask(
-            loaded.config,
-            document.text,
-            document.overrides,
-            state.environment,
-            compiled=compiled,
-            origin=self.draft.continues,
-            run_dir=self.draft.run_dir or (None if loaded.config.logging.run_dir else state.runs),
-            card=card,
-        )
+        state = self.chomp.state
+        return question_about(self.draft, loaded.config, state.environment, state.runs, compiled=compiled, card=card)
 
     async def check_start(self, loaded: LoadedConfig) -> Report:
         """A new answer of the engine on whether a run would start now."""
         return await self._preflight.renew(self._question(loaded))
 
     def _got_report(self, report: Report) -> None:
-        if not self.is_mounted:
-            return
-        self.query_one(PreflightPanel).show(report)
-        self._update_headline()
+        if self.is_mounted:
+            self.query_one(PreflightPanel).show(report)
+            self._update_headline()
 
     def action_compile(self) -> None:
         """Ask for which device, and compile the step for its memory analysis."""
@@ -237,6 +226,17 @@ class ConfigureScreen(EditingScreen):
         self._estimate(check, compiled=True, card=None if device == HERE else device)
         if not self.query_one(PreflightPanel).display:
             self.pages.turn_to("preflight")
+
+    def action_preview(self) -> None:
+        """Show a packed batch as the model receives it."""
+        from chomp_tui.screens.preview.dialog import preview_of
+
+        self.pull()
+        loaded = self.document.check().loaded
+        if loaded is None:
+            self.chomp.notify("the configuration has problems; correct them before you preview its data")
+        else:
+            self.app.push_screen(preview_of(self.draft, loaded.config, self.chomp.state))
 
     # Moving ----------------------------------------------------------------------------
 

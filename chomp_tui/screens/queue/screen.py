@@ -88,12 +88,13 @@ class QueueScreen(ListScreen):
         self.query_one("#queue-sweeps").display = report is None and bool(sweeps.keys)
         self.listing.show_columns(JOB_COLUMNS if report is None else trial_columns(report))
         super().draw()
-        title = "Jobs" if report is None else f"Sweep {report.name} · {report.headline}"
+        runner = f"runner {self.found.runner}" if self.found.runner else "no runner: s starts it"
+        title = f"Jobs · {runner}" if report is None else f"Sweep {report.name} · {report.headline}"
         set_title(self.query_one("#list-panel"), title)
+        self.query_one("#queue").set_class(report is not None, "-sweep")
         running = sum(row.job.state == "running" for row in self.found.jobs)
         waiting = sum(row.job.state == "waiting" for row in self.found.jobs)
-        runner = f"runner {self.found.runner}" if self.found.runner else "no runner · s starts it"
-        self.set_context(f"{running} running, {waiting} waiting · {runner}")
+        self.set_context(f"{running} running, {waiting} waiting")
 
     def empty_text(self) -> Content:
         if self._sweep is not None:
@@ -107,10 +108,10 @@ class QueueScreen(ListScreen):
     def detail(self, width: int) -> tuple[str, Content]:
         report = self.report()
         if report is not None:
-            return "Settings", sweep_detail(report, self.trial(), width)
+            return "Settings", sweep_detail(report, self.trial(), width, compact=self.has_class("-short"))
         sweep = self.selected_sweep() if self._sweeps_focused else None
         if sweep is not None:
-            return f"sweep {sweep.name}", sweep_detail(sweep, None, width)
+            return f"sweep {sweep.name}", sweep_detail(sweep, None, width, compact=self.has_class("-short"))
         row = self.row()
         return (f"job {row.job.title}", job_detail(row, width)) if row is not None else ("", Content(""))
 
@@ -133,8 +134,9 @@ class QueueScreen(ListScreen):
         return next((report for report in self.found.sweeps if report.name == key), None)
 
     def row(self) -> JobRow | None:
-        """The selected job."""
-        key = self.selected(self.LIST) if self._sweep is None else None
+        """The selected job, or that of the selected trial."""
+        trial = self.trial()
+        key = self.selected(self.LIST) if self._sweep is None else str(trial.job) if trial is not None else None
         return next((row for row in self.found.jobs if str(row.job.id) == key), None)
 
     def trial(self) -> Trial | None:
@@ -153,10 +155,11 @@ class QueueScreen(ListScreen):
         if self._sweeps_focused and sweep is not None:
             self._sweep = sweep.name
             self.draw()
+            self.listing.action_edge(0)
             self.listing.focus()
             return
         row, trial = self.row(), self.trial()
-        run_dir = row.job.run_dir if row is not None else trial.run_dir if trial is not None else None
+        run_dir = trial.run_dir if trial is not None else row.job.run_dir if row is not None else None
         path = self.queue.resolve(run_dir) if run_dir is not None else None
         if path is not None and path.is_dir():
             self.chomp.open_run(_near(path))
@@ -201,11 +204,11 @@ class QueueScreen(ListScreen):
     @work(group="remove", exclusive=True)
     async def action_remove(self) -> None:
         """Remove the job, after asking."""
-        key = self.selected(self.LIST) if self._sweep is None else None
-        if key is None or self.chomp.refuse_read_only():
-            return
         row = self.row()
         job = row.job if row is not None else None
+        key = str(job.id) if job is not None else self.selected(self.LIST) if self._sweep is None else None
+        if key is None or self.chomp.refuse_read_only():
+            return
         saves = "Its engine saves first. " if job is not None and job.state == "running" else ""
         question = confirm(f"Remove job {job.title if job else key}?", text=f"{saves}Its run stays.", yes="Remove it")
         if await self.app.push_screen_wait(question) == "yes":

@@ -47,7 +47,7 @@ def values_text(trial: Trial) -> str:
 def trial_columns(report: SweepReport) -> tuple[Column, ...]:
     """Columns of the ranking: place, score, and each setting of the space."""
     settings = tuple(
-        Column(key, _short(key), max(8, len(_short(key))), rank=3 + place, right=True)
+        Column(key, _short(key), max(9, len(_short(key))), rank=3 + place, right=True)
         for place, key in enumerate(report.spec.space)
     )
     return (
@@ -78,39 +78,60 @@ def trial_row(trial: Trial, place: int) -> Row:
     return Row(str(trial.number), cells)
 
 
-def sweep_detail(report: SweepReport, selected: Trial | None, width: int) -> Content:
-    """Where the best trials lie in each setting, and how much each setting matters."""
-    lines: list[Content] = []
-    if selected is not None and selected.reason:
-        lines += [fact(f"trial {selected.number}", selected.reason, width), Content("")]
-    marked = f", ▲ is trial {selected.number}" if selected is not None else ""
-    lines += [Content.styled(f"settings · 1 is the best trial{marked}", "$muted")]
-    for key, axis in report.spec.space.items():
-        lines += strip(key, axis, report.ranking, selected, width)
-    lines += [Content(""), Content.styled("importance", "$muted")]
-    for key, share in report.importance.items():
-        bar = "━" * max(1, round(share * BAR_CELLS))
-        lines.append(Content.assemble((f"{share:4.0%} ", "bold"), (f"{bar:<{BAR_CELLS}} ", "$accent"), sanitize(key)))
+def sweep_detail(report: SweepReport, selected: Trial | None, width: int, *, compact: bool) -> Content:
+    """Where the best trials lie in each setting, and how much each setting matters.
+
+    Args:
+        compact: one line for a setting.
+    """
+    if compact:
+        names = max(len(_short(key)) for key in report.spec.space)
+        lines = [
+            Content.assemble((f"{_short(key):<{names}} ", "bold"), strip(key, axis, report.ranking, width - names - 6))
+            + Content.styled(f" {report.importance[key]:4.0%}" if key in report.importance else "", "$muted")
+            for key, axis in report.spec.space.items()
+        ]
+    else:
+        marked = f", ▲ is trial {selected.number}" if selected is not None else ""
+        lines = [Content.styled(f"settings · 1 is the best trial{marked}", "$muted")]
+        for key, axis in report.spec.space.items():
+            lines += [Content.styled(sanitize(key), "bold"), strip(key, axis, report.ranking, width)]
+            if selected is not None:
+                lines.append(_pointer(key, axis, selected, width))
+        lines += [Content(""), Content.styled("importance", "$muted")]
+        for key, share in report.importance.items():
+            bar = f"{'━' * max(1, round(share * BAR_CELLS)):<{BAR_CELLS}} "
+            lines.append(Content.assemble((f"{share:4.0%} ", "bold"), (bar, "$accent"), sanitize(key)))
     lines.append(Content.styled(report.importance_note, "$muted"))
+    if selected is not None and selected.reason:
+        lines += [Content(""), fact(f"trial {selected.number}", selected.reason, width)]
     return Content("\n").join(lines)
 
 
-def strip(key: str, axis: Axis, ranking: Sequence[Trial], selected: Trial | None, width: int) -> list[Content]:
-    """One setting as a line on which each trial stands at its value, the best ones by their places."""
+def strip(key: str, axis: Axis, ranking: Sequence[Trial], width: int) -> Content:
+    """One setting as a line on which each trial has a mark at its value, the best ones by their places."""
     low, high = _ends(axis)
-    room = max(10, width - len(low) - len(high) - 2)
+    room = _room(axis, width)
     cells, tones = ["─"] * room, ["$muted"] * room
     for place, trial in reversed(list(enumerate(ranking, 1))):
         at = round(_share(axis, trial.values.get(key)) * (room - 1))
         is_best = trial.state == "complete" and place <= PLACES
         cells[at], tones[at] = (str(place), "bold $accent") if is_best else ("·", "$foreground")
-    line = Content.styled(f"{low} ", "$muted")
-    line += Content("").join([Content.styled(one, tone) for one, tone in zip(cells, tones, strict=True)])
-    lines = [Content.styled(sanitize(key), "bold"), line + Content.styled(f" {high}", "$muted")]
-    if selected is not None:
-        at = round(_share(axis, selected.values.get(key)) * (room - 1)) + len(low) + 1
-        lines.append(Content(" " * at + f"▲ {value_text(selected.values.get(key))}"))
-    return lines
+    marks = [Content.styled(one, tone) for one, tone in zip(cells, tones, strict=True)]
+    return Content("").join([Content.styled(f"{low} ", "$muted"), *marks, Content.styled(f" {high}", "$muted")])
+
+
+def _pointer(key: str, axis: Axis, trial: Trial, width: int) -> Content:
+    """Below the strip of a setting, where a trial is."""
+    at = round(_share(axis, trial.values.get(key)) * (_room(axis, width) - 1)) + len(_ends(axis)[0]) + 1
+    text = value_text(trial.values.get(key))
+    # To the left of the mark where there is no room at its right.
+    return Content(" " * at + f"▲ {text}" if at + len(text) + 2 <= width else f"{text} ▲".rjust(at + 1))
+
+
+def _room(axis: Axis, width: int) -> int:
+    low, high = _ends(axis)
+    return max(10, width - len(low) - len(high) - 2)
 
 
 def _ends(axis: Axis) -> tuple[str, str]:

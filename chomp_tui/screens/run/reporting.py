@@ -13,26 +13,34 @@ from chomp_tui.widgets.dialogs import Ask
 FILE = "report.html"
 
 
-def ask_report(screen: ConsoleScreen, snapshot: RunSnapshot | None) -> None:
-    """Ask where to write a report of the run, then write it."""
-    if snapshot is None:
-        screen.chomp.notify("no run selected", severity="warning")
-        return
-    if screen.chomp.refuse_read_only():
-        return
-    run = snapshot.update.run.path
-    question = Ask(
-        f"Write a report of {snapshot.update.run.name}",
-        value=str(run / FILE),
-        text="One HTML page with curves, samples and settings. It replaces only an earlier report.",
-        check=lambda text: None if text.strip() else "type the path of a file",
-    )
+class ReportingScreen(ConsoleScreen):
+    """A screen that shows a run, with the action that writes a report of it."""
 
-    def write(place: str | None) -> None:
-        if place is not None:
-            screen.app.run_worker(_write(screen, run, Path(place.strip()).expanduser()))
+    def snapshot(self) -> RunSnapshot | None:
+        """The run at this moment; None before anything was read."""
+        raise NotImplementedError
 
-    screen.app.push_screen(question, write)
+    def action_report(self) -> None:
+        """Ask where to write a report, then write it."""
+        snapshot = self.snapshot()
+        if snapshot is None:
+            self.chomp.notify("no run selected", severity="warning")
+            return
+        if self.chomp.refuse_read_only():
+            return
+        run = snapshot.update.run.path
+        question = Ask(
+            f"Write a report of {snapshot.update.run.name}",
+            value=str(run / FILE),
+            text="One HTML page with curves, samples and settings. It replaces only an earlier report.",
+            check=lambda text: None if text.strip() else "type the path of a file",
+        )
+
+        def write(place: str | None) -> None:
+            if place is not None:
+                self.app.run_worker(_write(self, run, Path(place.strip()).expanduser()))
+
+        self.app.push_screen(question, write)
 
 
 async def _write(screen: ConsoleScreen, run: Path, place: Path) -> None:

@@ -32,7 +32,7 @@ from chomp_tui.screens.run.log_view import LogPanel, LogView
 from chomp_tui.screens.run.loss_placeholder import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.memory import MemoryPanel
 from chomp_tui.screens.run.panel import TextPanel
-from chomp_tui.screens.run.reporting import ask_report
+from chomp_tui.screens.run.reporting import ReportingScreen
 from chomp_tui.screens.run.startup import is_starting
 from chomp_tui.screens.run.steering import Steering, SteeringKeys
 from chomp_tui.screens.run.tab_strip import TabStrip
@@ -45,7 +45,7 @@ from chomp_tui.widgets.samples import SamplesPanel
 TICK_SECONDS, SLACK_SECONDS = 1.0, 0.4
 
 
-class RunScreen(SteeringKeys, ChartKeys):
+class RunScreen(SteeringKeys, ChartKeys, ReportingScreen):
     """Watch and steer one run."""
 
     MODE = "run"
@@ -313,10 +313,6 @@ class RunScreen(SteeringKeys, ChartKeys):
             self.chomp.notify(f"{self._path.name} has no checkpoint to resume from", severity="warning")
         else:
             self.chomp.show_checkpoints(self._path)
-
-    def action_report(self) -> None:
-        """Ask where to write a report, then write it."""
-        ask_report(self, self.snapshot())
 
     def sent(self, *, is_written: bool) -> None:
         """A command was written, or could not be."""
