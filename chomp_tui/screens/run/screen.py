@@ -79,6 +79,7 @@ class RunScreen(SteeringKeys, ChartKeys, ReportingScreen):
 
     def _follow(self, follower: RunFollower, path: Path) -> None:
         self.query_one(LogPanel).clear()
+        self.charts.move(LineChart.zoom_reset)
         self.query_one(Dashboard).arrange_for(zoomed=None, notice=True)
         self.set_context(str(path))
         self.query_one(RunHeader).show_text(f"reading {path} …")
