@@ -204,8 +204,8 @@ async def test_only_enter_or_a_click_begins_an_edit_and_what_leaves_the_field_en
         await pilot.pause()
         control = console.row("train.batch_size").control
         assert isinstance(control, TextField)
-        for number, entry in enumerate([one for one in SCREENS if one.keys], 1):
-            await pilot.press(str(number))
+        for entry in (one for one in SCREENS if one.keys):
+            await pilot.press(entry.keys)
             await until(pilot, lambda mode=entry.mode: console.app.current_mode == mode)
             await pilot.press("2")
             await until(pilot, lambda: console.app.screen is console.screen)
@@ -314,11 +314,8 @@ async def test_settings_that_the_run_does_not_read_are_folded_away_and_long_valu
         assert {"backend", "tokens_path", "eval_files"} <= shown()
         assert not shown() & {"hf_dataset", "files", "text_key"}
         assert " not read, a shows them " in console.text()
-        assert not {"adam", "lion", "muon"} & shown()
-        assert [option.id for option in console.form.query_one("#sections", OptionList).options if option.id] == [
-            "variables", "model", "data", "data.tokenizer", "train", "objective", "optim", "optim.adam", "checkpoint",
-            "logging", "logging.wandb", "debug",
-        ]  # fmt: skip
+        listing = console.form.query_one("#sections", OptionList)
+        assert {option.id for option in listing.options} & {"optim.adam", "optim.lion", "optim.muon"} == {"optim.adam"}
         before = drawn("data.tokens_path")
         assert before.count("\n") == 0
         assert before.rstrip().endswith("not read")
@@ -1023,7 +1020,7 @@ async def test_a_fork_tells_what_becomes_of_its_learning_rate(tmp_path: Path) ->
         await until(pilot, lambda: "keeps its schedule" in console.text())
         chart = console.screen.query_one("#pf-schedule", LineChart)
         drawn = {line.name: (line.tone, list(line.x)) for line in chart.series}
-        assert drawn == {"to step 10": ("raw", [1, 10]), "last": ("smooth", [20])}
+        assert drawn == {"to step 10": ("dim", [1, 10]), "last": ("smooth", [20])}
         assert "learning rate, peak 0.001" in console.text()
         await pilot.press("f5")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
