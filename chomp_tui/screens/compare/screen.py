@@ -174,7 +174,7 @@ class CompareScreen(ConsoleScreen):
             return Content.styled("Mark two runs alone to compare them step by step.", "$muted")
         why = Content.styled(found.batches.why, "$muted")
         if found.paired is None:
-            return Content.assemble("no difference step by step: ", why)
+            return Content.assemble("not compared step by step: ", why)
         return Content.assemble((found.paired.verdict, "bold"), "\n", why)
 
     def _chart(self, name: str) -> LineChart:
