@@ -144,7 +144,6 @@ TABLE: tuple[Key, ...] = (
         priority=True,
     ),
     Key("configure", "diff", "f7", "Diff", "Show the differences from the file on disk.", footer=True, priority=True),
-    Key("configure", "queue", "f12", "Queue it", "Add this configuration to the queue as a job.", True, True),
     Key(
         "configure",
         "compile",
@@ -154,6 +153,7 @@ TABLE: tuple[Key, ...] = (
         priority=True,
     ),
     Key("configure", "preview", "v", "Data", "Preview a packed batch as the model receives it.", footer=True),
+    Key("configure", "queue", "f12", "Queue it", "Add this configuration to the queue as a job.", True, True),
     Key("preview", "batch(1)", "n", "Next batch", "Show the batch of the next step.", name="next_batch"),
     Key("preview", "batch(-1)", "p", "Previous batch", "Show the batch of the step before.", name="previous_batch"),
     Key("preview", "sequences(1)", "right", "Later", "Show the next sequences of the batch.", name="later"),

@@ -41,7 +41,9 @@ def make_plan(jobs: Sequence[Job], slots: Sequence[Slot], alive: Collection[int]
     for job in sorted(due, key=lambda job: (not job.urgent, job.order, job.id)):
         kind = needs_gpu(job, slots)
         number = job.gpus if kind else 1
-        fitting = [slot for slot in free if slot.is_gpu == kind]
+        # A run that continues where it was keeps its numbers also where GPUs differ.
+        before = job.attempts[-1].devices if job.attempts else []
+        fitting = sorted((slot for slot in free if slot.is_gpu == kind), key=lambda slot: slot.device not in before)
         if kind in blocked:
             continue
         if len(fitting) >= number:

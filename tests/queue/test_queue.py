@@ -224,6 +224,9 @@ def gpus(*busy: str) -> list[Slot]:
         ([running(1, "GPU-0"), running(2, "GPU-1"), job(3, urgent=True)], gpus("job 1", "job 2"), {}, [2]),
         ([running(1, "GPU-0"), running(2, "GPU-1"), job(3, urgent=True, gpus=2)], gpus("job 1", "job 2"), {}, [2, 1]),
         ([running(1, "GPU-0"), job(3, urgent=True)], gpus("job 1", ""), {3: ["GPU-1"]}, []),
+        ([job(1), job(2, attempts=[{"began": NOON, "devices": ["GPU-0"]}], order=0.5)], gpus("", ""),
+         {2: ["GPU-0"], 1: ["GPU-1"]}, []),
+        ([job(2, attempts=[{"began": NOON, "devices": ["GPU-1"]}])], gpus("", ""), {2: ["GPU-1"]}, []),
         # One is giving way already, an urgent one gives way to none, and what others hold is not the queue's.
         ([running(1, "GPU-0", wish={"then": "waiting"}), running(2, "GPU-1"), job(3, urgent=True)],
          gpus("job 1", "job 2"), {}, []),

@@ -21,8 +21,6 @@ SWEEP_COLUMNS = (
 )
 # The best trials have their places in the view by setting; the others are dots.
 PLACES = 9
-LABEL_CELLS = 18
-BAR_CELLS = 12
 _TONES = {"complete": "good", "running": "live", "pruned": "muted", "failed": "bad", "waiting": "idle", "asked": "idle"}
 
 
@@ -95,14 +93,13 @@ def sweep_detail(report: SweepReport, selected: Trial | None, width: int, *, com
         marked = f", ▲ is trial {selected.number}" if selected is not None else ""
         lines = [Content.styled(f"settings · 1 is the best trial{marked}", "$muted")]
         for key, axis in report.spec.space.items():
-            lines += [Content.styled(sanitize(key), "bold"), strip(key, axis, report.ranking, width)]
+            matters = f"   importance {report.importance[key]:.0%}" if key in report.importance else ""
+            head = Content.styled(sanitize(key), "bold") + Content.styled(matters, "$accent")
+            lines += [head, strip(key, axis, report.ranking, width)]
             if selected is not None:
                 lines.append(_pointer(key, axis, selected, width))
-        lines += [Content(""), Content.styled("importance", "$muted")]
-        for key, share in report.importance.items():
-            bar = f"{'━' * max(1, round(share * BAR_CELLS)):<{BAR_CELLS}} "
-            lines.append(Content.assemble((f"{share:4.0%} ", "bold"), (bar, "$accent"), sanitize(key)))
-    lines.append(Content.styled(report.importance_note, "$muted"))
+        lines.append(Content(""))
+    lines.append(Content.styled(f"importance: {report.importance_note}", "$muted"))
     if selected is not None and selected.reason:
         lines += [Content(""), fact(f"trial {selected.number}", selected.reason, width)]
     return Content("\n").join(lines)
