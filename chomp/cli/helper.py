@@ -240,6 +240,8 @@ def _become(streams: tuple[int, int, int], lifeline: int) -> None:
     sys.stdin = os.fdopen(0, "r", encoding="utf-8", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", buffering=1, errors="backslashreplace", closefd=False)
+    # Also where the console was started with interrupts ignored: they end a text that is being generated.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.unfreeze()
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True, name="lifeline").start()
 
