@@ -18,7 +18,7 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 
 from chomp.record.formatting import sanitize
-from chomp_tui import keys, theme
+from chomp_tui import keys, scopes, theme
 from chomp_tui.platform.background import start_thread
 from chomp_tui.platform.driver import ConsoleDriver
 from chomp_tui.platform.key_queue import KeyQueue, Typed
@@ -71,13 +71,13 @@ class ChompApp(App[None]):
         for one in theme.THEMES:
             self.register_theme(one)
         self.built: dict[str, ConsoleScreen] = {}
-        for entry in keys.SCREENS:
+        for entry in scopes.SCREENS:
             self.add_mode(entry.mode, partial(self.screen_of, entry.mode))
 
     def screen_of(self, mode: str) -> ConsoleScreen:
         """The screen of a mode, built when it is first wanted."""
         if mode not in self.built:
-            module, name = next(entry for entry in keys.SCREENS if entry.mode == mode).screen.split(":")
+            module, name = next(entry for entry in scopes.SCREENS if entry.mode == mode).screen.split(":")
             screen: ConsoleScreen = getattr(import_module(module), name)()
             # Textual styles a screen anew when it is first shown; this one is mounted with the current styles anyway.
             screen._css_update_count = self._css_update_count

@@ -9,73 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chomp_tui.scopes import SCREENS
+
 if TYPE_CHECKING:
     from textual.binding import Binding
-
-
-@dataclass(frozen=True)
-class ScreenEntry:
-    """A screen of the console.
-
-    Attributes:
-        mode: its name in code; the scope of its own keys.
-        screen: `module:Class`; imported when the screen is first shown.
-        keys: the keys that show it from everywhere; none for a screen that another one leads to.
-        label: its name on the screen.
-        help: one sentence for help, palette and documentation.
-    """
-
-    mode: str
-    screen: str
-    keys: str
-    label: str
-    help: str
-
-
-SCREENS: tuple[ScreenEntry, ...] = (
-    ScreenEntry("home", "chomp_tui.screens.home.screen:HomeScreen", "1", "Home", "List runs and configurations."),
-    ScreenEntry(
-        "configure",
-        "chomp_tui.screens.configure.screen:ConfigureScreen",
-        "2",
-        "Configure",
-        "Edit a configuration and check it.",
-    ),
-    ScreenEntry(
-        "device", "chomp_tui.screens.device.screen:DeviceScreen", "3", "Device", "Show GPUs and the flags they need."
-    ),
-    ScreenEntry("run", "chomp_tui.screens.run.screen:RunScreen", "4", "Run", "Watch and steer a run."),
-    ScreenEntry(
-        "checkpoints",
-        "chomp_tui.screens.checkpoints.screen:CheckpointsScreen",
-        "5",
-        "Checkpoints",
-        "List checkpoints of one run or of all runs.",
-    ),
-    ScreenEntry("compare", "chomp_tui.screens.compare.screen:CompareScreen", "", "Compare", "Compare runs."),
-    ScreenEntry(
-        "queue", "chomp_tui.screens.queue.screen:QueueScreen", "7", "Queue", "List jobs that train in turn, and sweeps."
-    ),
-)
-
-# Parts of screens with keys of their own -> the screen that help shows them with, and what they are.
-PARTS: Mapping[str, tuple[str, str]] = {
-    "line": ("configure", "A text in the form"),
-    "edit": ("configure", "A text in the form while it is edited"),
-    "yaml": ("configure", "The YAML"),
-    "pick": ("configure", "A choice in the form"),
-    "switch": ("configure", "A switch in the form"),
-    "open": ("configure", "What to start from"),
-    "preview": ("configure", "The data preview"),
-    "chart": ("run", "A focused chart"),
-}
-WITHIN: Mapping[str, str] = {part: screen for part, (screen, _) in PARTS.items()}
-SCOPES: Mapping[str, str] = {
-    "app": "Everywhere",
-    **{one.mode: one.label for one in SCREENS},
-    **{part: title for part, (_, title) in PARTS.items()},
-    "dialog": "Dialogs",
-}
 
 
 @dataclass(frozen=True)
@@ -218,15 +155,8 @@ TABLE: tuple[Key, ...] = (
     Key("configure", "queue", "f12", "Queue it", "Add this configuration to the queue as a job.", True, True),
     Key("preview", "batch(1)", "n", "Next batch", "Show the batch of the next step.", name="next_batch"),
     Key("preview", "batch(-1)", "p", "Previous batch", "Show the batch of the step before.", name="previous_batch"),
-    Key("preview", "sequences(1)", "right", "More", "Show the next sequences of the batch.", name="next_sequences"),
-    Key(
-        "preview",
-        "sequences(-1)",
-        "left",
-        "Less",
-        "Show the previous sequences of the batch.",
-        name="previous_sequences",
-    ),
+    Key("preview", "sequences(1)", "right", "Later", "Show the next sequences of the batch.", name="later"),
+    Key("preview", "sequences(-1)", "left", "Earlier", "Show the sequences of the batch before.", name="earlier"),
     Key("preview", "tokens", "t", "Tokens", "Separate the tokens, or show the text alone."),
     Key(
         "configure",

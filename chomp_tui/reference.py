@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from chomp_tui import keys
+from chomp_tui.scopes import SCOPES
 
 PAGE = Path("docs/console.md")
 BEGIN = "<!-- keys: written by `make docs` -->"
@@ -19,7 +20,7 @@ END = "<!-- end of keys -->"
 def render() -> str:
     """The part of the page between its two marks, marks included."""
     parts = [BEGIN]
-    for scope, title in keys.SCOPES.items():
+    for scope, title in SCOPES.items():
         rows = [row for row in keys.TABLE if row.scope == scope]
         parts += ["", f"### {title}", "", "| Key | What it does | Id |", "| --- | --- | --- |"]
         parts += [f"| {keys.shown(row.keys)} | {row.help} | `{row.id}` |" for row in rows]

@@ -112,7 +112,7 @@ def differing_settings(runs: Sequence[RunRecord]) -> tuple[Difference, ...]:
     paths = {
         path for run in runs for path in run.settings if not path.startswith("derived.") or path.startswith(SCHEDULE)
     } - _PLACES
-    found = []
+    found: list[Difference] = []
     for path in sorted(paths, key=lambda path: (order.get(path, len(order)), path)):
         default = known[path].default if path in known else None
         values = tuple(run.settings.get(path, default) for run in runs if run.settings)

@@ -52,6 +52,11 @@ class Draft:
         """Whether there are changes that no file holds."""
         return self.document.is_modified and self.document.text != self._launched_text
 
+    @property
+    def is_launched(self) -> bool:
+        """Whether a run was started from it."""
+        return self._launched_text is not None
+
     def fork_plan(self) -> ForkPlan:
         """How the settings differ from those of the checkpoint that is forked."""
         loaded = self.document.check().loaded

@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.widgets import Label, Static
 
 from chomp_tui import keys
+from chomp_tui.scopes import SCOPES, WITHIN
 from chomp_tui.widgets.dialogs import Dialog
 
 # Widest and narrowest column of help sentences, and the cells that the box's edges and the gap take.
@@ -43,16 +44,16 @@ class HelpScreen(Dialog[None]):
     @property
     def text(self) -> Content:
         """The whole page."""
-        parts_of_it = [part for part, screen in keys.WITHIN.items() if screen == self._scope]
+        parts_of_it = [part for part, screen in WITHIN.items() if screen == self._scope]
         first = [scope for scope in (self._scope, *parts_of_it, "app") if scope]
-        order = [*first, *(scope for scope in keys.SCOPES if scope not in first)]
+        order = [*first, *(scope for scope in SCOPES if scope not in first)]
         named = {row.id: keys.shown(self._keymap.get(row.id, row.keys)) for row in keys.TABLE}
         key_cells = max(map(cell_len, named.values()))
         room = self.app.size.width * 9 // 10 - key_cells - EDGE_CELLS
         help_cells = max(LEAST_HELP_CELLS, min(MOST_HELP_CELLS, room))
         parts: list[Content | str] = [self._purpose, "\n"] if self._purpose else []
         for scope in order:
-            parts += ["\n", Content.styled(keys.SCOPES[scope], "bold $accent"), "\n"]
+            parts += ["\n", Content.styled(SCOPES[scope], "bold $accent"), "\n"]
             for row in keys.TABLE:
                 if row.scope == scope:
                     line, *more = Content(row.help).wrap(help_cells)

@@ -11,7 +11,8 @@ from textual.screen import Screen
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
-from chomp_tui.keys import TABLE, WITHIN, Key
+from chomp_tui.keys import TABLE, Key
+from chomp_tui.scopes import WITHIN
 
 HELP = "app.help"
 # From so many cells on, keys that are not of the first ones are named, too.

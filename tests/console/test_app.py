@@ -17,8 +17,8 @@ from textual.pilot import Pilot
 
 from chomp_tui import keys, theme
 from chomp_tui.app import ChompApp
-from chomp_tui.keys import SCREENS
 from chomp_tui.palette import ConsoleCommands
+from chomp_tui.scopes import SCREENS
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import load_settings
 from chomp_tui.state import ConsoleState, StartView

@@ -28,13 +28,13 @@ from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
 from chomp_tui.engine.launch import LaunchRequest
-from chomp_tui.keys import SCREENS
+from chomp_tui.scopes import SCREENS
 from chomp_tui.screens.configure import launch_flow as launching
 from chomp_tui.screens.configure.controls import Toggle
 from chomp_tui.screens.configure.field import FieldRow
 from chomp_tui.screens.configure.file_dialogs import OpenList
 from chomp_tui.screens.configure.form import ConfigForm
-from chomp_tui.screens.configure.picker import Picker
+from chomp_tui.screens.configure.picker import Option, Picker, found
 from chomp_tui.screens.configure.preflight_panel import PreflightPanel
 from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.configure.text_field import TextField
@@ -254,7 +254,7 @@ EDITS = ("space", "backspace", "delete", "ctrl+u", "ctrl+k", "ctrl+w", "ctrl+x",
 PRESSES = (*MOVES, *MOVES, *EDITS, "escape", "f7", "f10", "minus", "full_stop", "slash", *"22222", *"01345", *"axveky")
 
 
-@hypothesis_settings(deadline=None, max_examples=3, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(deadline=None, max_examples=2, suppress_health_check=list(HealthCheck))
 @given(pressed=st.lists(st.sampled_from(PRESSES), min_size=60, max_size=90))
 async def test_no_keys_without_enter_change_a_setting(tmp_path_factory: Any, pressed: list[str]) -> None:
     console = Console(tmp_path_factory.mktemp("keys"))
@@ -269,6 +269,85 @@ async def test_no_keys_without_enter_change_a_setting(tmp_path_factory: Any, pre
         await pilot.pause()
         assert (console.screen.document.text, console.screen.document.overrides) == (SMALL, ("optim.lr=1",))
         assert list(console.editor.document.lines) == SMALL.split("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "current", "shown", "best"),
+    [
+        ("", "hf", ["stdlib", "files", "hf", "stdlib", "tokens"], "hf"),
+        ("", "", ["stdlib", "files", "hf", "stdlib", "tokens"], ""),
+        ("T", "hf", ["stdlib", "stdlib", "tokens"], "tokens"),
+        ("lib", "hf", ["stdlib", "stdlib"], ""),
+        ("def", "hf", ["stdlib"], ""),
+        ("x", "hf", [], None),
+    ],
+)
+def test_a_list_finds_what_is_typed(text: str, current: str, shown: list[str], best: str | None) -> None:
+    options = [Option("", "stdlib", "default"), *(Option(word, word) for word in ("files", "hf", "stdlib", "tokens"))]
+    found_options, at = found(options, text, current)
+    assert [option.label for option in found_options] == shown
+    assert (None if at is None else found_options[at].value) == best
+
+
+LONG = "/data/corpora/a-long-name-of-a-folder/another-long-name/of-a-folder/part-*.parquet"
+
+
+async def test_settings_that_the_run_does_not_read_are_folded_away_and_long_values_are_whole_while_edited(
+    tmp_path: Path,
+) -> None:
+    console = Console(tmp_path, f"{SMALL}data:\n  backend: stdlib\n  tokens_path: {LONG}\n")
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+
+        def shown() -> set[str]:
+            return {row.setting.path.rpartition(".")[2] for row in console.form.rows()}
+
+        def drawn(path: str) -> str:
+            region = console.row(path).region
+            return "\n".join(
+                line[region.x : region.right] for line in console.text().splitlines()[region.y : region.bottom]
+            )
+
+        await console.form.focus_path("data.tokens_path")
+        await pilot.pause()
+        # What is written stays in sight, and loses its middle.
+        assert {"backend", "tokens_path", "eval_files"} <= shown()
+        assert not shown() & {"hf_dataset", "files", "text_key"}
+        assert " not read, a shows them " in console.text()
+        assert not {"adam", "lion", "muon"} & shown()
+        assert [option.id for option in console.form.query_one("#sections", OptionList).options if option.id] == [
+            "variables", "model", "data", "data.tokenizer", "train", "objective", "optim", "optim.adam", "checkpoint",
+            "logging", "logging.wandb", "debug",
+        ]  # fmt: skip
+        before = drawn("data.tokens_path")
+        assert before.count("\n") == 0
+        assert before.rstrip().endswith("not read")
+        assert "/data/" in before
+        assert "…" in before
+        assert "parquet" in before
+        await pilot.press("enter")
+        await until(pilot, lambda: LONG in "".join(line.strip() for line in drawn("data.tokens_path").splitlines()[1:]))
+        await pilot.press("escape")
+        await until(pilot, lambda: drawn("data.tokens_path") == before)
+        await pilot.press("a")
+        await until(pilot, lambda: {"hf_dataset", "files", "text_key"} <= shown())
+        assert "optim.lion" in {option.id for option in console.form.query_one("#sections", OptionList).options}
+        await pilot.press("a")
+        await until(pilot, lambda: not shown() & {"hf_dataset", "files"})
+        # A choice shows the settings that it needs, valid or not.
+        console.editor.load_text(f"{SMALL}data:\n  backend: files\n")
+        await settle(pilot, console)
+        assert {"files", "text_key"} <= shown()
+        assert "hf_dataset" not in shown()
+        # One that is named is shown, read or not.
+        await console.screen.go_to("data.hf_name")
+        await until(pilot, lambda: console.form.current == "data.hf_name")
+        await pilot.press("a", "ctrl+f", *"optim.name", "enter", *"muon", "enter")
+        await settle(pilot, console)
+        assert "optim.muon" in {option.id for option in console.form.query_one("#sections", OptionList).options}
+        console.form.query_one("#find").focus()
+        await pilot.press("escape")
+        await until(pilot, lambda: "hf_name" not in shown() and "backend" in shown())
 
 
 async def test_one_history_spans_form_and_yaml(tmp_path: Path) -> None:
@@ -594,7 +673,9 @@ async def test_finding_shows_settings_of_all_sections(tmp_path: Path) -> None:
         assert console.form.current == "optim.warmup_steps"
         await pilot.press("escape")
         await until(pilot, lambda: not console.form.has_class("-finding"))
-        assert console.form.rows()[0].setting.path.startswith("train.")
+        # The setting that had the cursor keeps it, in its section.
+        await until(pilot, lambda: console.form.current == "optim.warmup_steps")
+        assert console.form.rows()[0].setting.path == "optim.name"
 
 
 async def test_escape_goes_out_one_layer_at_a_time_and_edits_stay(tmp_path: Path) -> None:
@@ -774,6 +855,9 @@ async def test_unsaved_changes_are_saved_or_kept_with_the_run(tmp_path: Path, ke
         assert console.file.read_text() == (new if saved else SMALL)
         # The run holds the text, so leaving loses nothing; the file still differs.
         await until(pilot, lambda: not console.screen.draft.has_unsaved)
+        await pilot.press("ctrl+z")
+        assert console.said[-1] == "nothing to undo since the last launch"
+        assert console.screen.document.text == new
         assert console.screen.document.is_modified is not saved
 
 

@@ -113,7 +113,9 @@ async def test_figures_memory_by_part_verdicts_and_the_learning_rate_are_drawn(t
         assert "1.000e-5" in chart, "where it ends"
 
 
-async def test_the_panel_shows_what_the_engine_itself_says(tmp_path: Path) -> None:
+async def test_the_panel_shows_what_the_engine_itself_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where no speed was measured yet.
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     console = Console(tmp_path, (CONFIGS / "debug_smoke.yaml").read_text())
     console.app.state.helper = Helper()
     async with console.app.run_test(size=(200, 60)) as pilot:

@@ -106,6 +106,8 @@ STEADY = StartView(mode="run", run=Path("runs/steady"))
         ("home", (80, 24), StartView(), "steady", ()),
         ("help", (80, 24), STEADY, "10,000/10,000", ("f1",)),
         ("configure", (80, 24), QUICKSTART, "! tight", ()),
+        ("configure_edit", (120, 40), QUICKSTART, "! tight", (*"2", "ctrl+f", *"prompts", "enter")),
+        ("configure_all", (200, 60), QUICKSTART, "! tight", ("up", "up", "a", "right", "down")),
         ("configure_wide", (160, 48), QUICKSTART, "! tight", ("tab", "down", "down")),
         ("help_wide", (160, 48), QUICKSTART, "! tight", ("f1",)),
     ],

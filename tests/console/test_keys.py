@@ -22,7 +22,7 @@ from textual.widgets import OptionList
 from textual.widgets._toast import Toast
 
 from chomp.record.rundir import RunDir
-from chomp_tui import keys, reference
+from chomp_tui import keys, reference, scopes
 from chomp_tui.app import ChompApp
 from chomp_tui.engine.helper import Helper
 from chomp_tui.engine.preview import PreviewSource
@@ -41,7 +41,7 @@ from chomp_tui.widgets.dialogs import Ask
 from tests.console.hosting import frame, until
 from tests.fakeruns import FakeRun, make_checkpoint, write_run
 
-SCREENS = {one.mode: one.keys for one in keys.SCREENS}
+SCREENS = {one.mode: one.keys for one in scopes.SCREENS}
 # A chart's crosshair goes before the screen; Enter ends the typing of a name.
 TAKEN_ON_PURPOSE = {
     ("LineChart", "escape", "app.back"),
@@ -265,8 +265,8 @@ async def test_help_shows_every_key_of_the_screen_first(scope: str, tmp_path: Pa
         assert max((text.index(help) for help in own), default=0) < min(
             text.index(help) for help in others if help not in own
         )
-        parts = [text.index(keys.SCOPES[part]) for part, screen in keys.WITHIN.items() if screen == scope]
-        assert all(place < text.index(keys.SCOPES["app"]) for place in parts)
+        parts = [text.index(scopes.SCOPES[part]) for part, screen in scopes.WITHIN.items() if screen == scope]
+        assert all(place < text.index(scopes.SCOPES["app"]) for place in parts)
         await pilot.press("escape")
         await until(pilot, lambda: made.screen is holders(made)[scope])
 

@@ -120,7 +120,7 @@ async def test_a_configuration_is_neither_saved_nor_started_and_stays_on_the_scr
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.configure_screen.is_ready)
         document = app.configure_screen.document
-        await pilot.press("f4", "ctrl+home", *"#kept", "enter", "f2")
+        await pilot.press("f4", "enter", "ctrl+home", *"#kept", "enter", "f2")
         path = Path("configs/tiny.yaml")
         assert await sentences(pilot) == [f"{path} cannot be written: {DENIED}; save under another name with F3"]
         assert document.is_modified

@@ -221,15 +221,25 @@ async def test_two_consoles_on_one_run_agree(place: Path) -> None:
         assert live_holder(only_run().lock) is not None
 
 
-async def test_what_fails_in_the_engine_comes_back_to_the_screen(place: Path) -> None:
-    """The form cannot know that no file matches: the engine says so, and the console shows its sentence."""
+async def test_what_cannot_start_is_refused_and_what_fails_later_comes_back_to_the_screen(place: Path) -> None:
+    """No file matches: pre-flight knows. What every row of a table holds only the engine finds out."""
     app = console(
         StartView(mode="configure", config=Path("configs/tiny.yaml"), overrides=("data.files=[nowhere/*.txt]",))
     )
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         await pilot.press("f5")
-        await wait(pilot, lambda: app.screen is app.run_screen and "nowhere/*.txt" in " ".join(frame(app)))
+        await wait(pilot, lambda: "This run cannot start" in "\n".join(frame(app)))
+        assert "nowhere/*.txt" in " ".join(frame(app))
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+    Path("numbers.jsonl").write_text('{"text": "good"}\n{"text": 3}\n')
+    app = console(
+        StartView(mode="configure", config=Path("configs/tiny.yaml"), overrides=("data.files=[numbers.jsonl]",))
+    )
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await pilot.press("f5")
+        await wait(pilot, lambda: app.screen is app.run_screen and "numbers.jsonl" in " ".join(frame(app)))
         # The sentence comes from a file of the run, which the engine writes before its process ends.
         await wait(pilot, lambda: not app.state.live)
 

@@ -18,7 +18,7 @@ from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.configure.field import FieldRow
 from chomp_tui.screens.configure.form import ConfigForm
 from chomp_tui.screens.configure.on_disk import meet
-from chomp_tui.screens.configure.yaml_editor import YamlPane
+from chomp_tui.screens.configure.yaml_editor import YamlEditor, YamlPane
 
 
 class EditingScreen(ConsoleScreen):
@@ -90,6 +90,7 @@ class EditingScreen(ConsoleScreen):
         if edited.is_over:
             document.end_edit()
             row.show(document.view(row.setting))
+            self.meet_disk()
         self.check_soon()
 
     def on_field_row_entered(self, event: FieldRow.Entered) -> None:
@@ -111,7 +112,8 @@ class EditingScreen(ConsoleScreen):
             edited.is_cancelled = True
             self._apply(edited)
         else:
-            self._travel(self.document.undo, "nothing to undo")
+            since = " since the last launch" if self.draft.is_launched else ""
+            self._travel(self.document.undo, f"nothing to undo{since}")
 
     def action_redo(self) -> None:
         """Redo the last undone edit."""
@@ -135,6 +137,14 @@ class EditingScreen(ConsoleScreen):
         event.stop()
         self._on_disk = event.found
         self.meet_disk()
+
+    def on_yaml_editor_turned(self, event: YamlEditor.Turned) -> None:
+        event.stop()
+        self.meet_disk()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.worker.is_finished:
+            self.meet_disk()
 
     def meet_disk(self) -> None:
         """Take note of a file that has changed, once the user neither types nor answers a question."""

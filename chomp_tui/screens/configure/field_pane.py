@@ -10,7 +10,9 @@ from chomp.config import settings
 from chomp.record.formatting import sanitize
 from chomp_tui.config.document import FieldView
 from chomp_tui.screens.configure.field import FieldRow
-from chomp_tui.widgets.update_if_changed import set_text
+
+# Of a choice, words that its help names.
+MOST_NAMED = 8
 
 
 class FieldPane(VerticalScroll, can_focus=False):
@@ -20,8 +22,8 @@ class FieldPane(VerticalScroll, can_focus=False):
         """All rows, also those that are folded away."""
         return [child for child in self.children if isinstance(child, FieldRow)]
 
-    def fold(self, *, show_all: bool) -> None:
-        """Show rows that the run reads, or all of them, under their headings; a line counts the others."""
+    def fold(self, *, show_all: bool) -> int:
+        """Show rows that the run reads, or all of them, under their headings; returns how many are not shown."""
         rows = self.rows()
         shown = [row for row in rows if show_all or row.view.is_needed]
         for row in rows:
@@ -33,8 +35,7 @@ class FieldPane(VerticalScroll, can_focus=False):
         cells = max((row.wanted_cells for row in shown), default=0)
         for row in shown:
             row.widen(cells)
-        for line in self.query_children(Folded):
-            line.count(len(rows) - len(shown))
+        return len(rows) - len(shown)
 
 
 class Heading(Static):
@@ -45,19 +46,12 @@ class Heading(Static):
         self.group = group
 
 
-class Folded(Static):
-    """How many settings are folded away."""
-
-    def count(self, number: int) -> None:
-        """Show it."""
-        self.display = number > 0
-        set_text(self, Content.styled(f"{number} more not read by this run: press a", "$muted"))
-
-
 def help_text(view: FieldView) -> Content:
     """A setting's meaning, its allowed values, and the source of its value."""
     setting = view.setting
     kind = setting.expected.removesuffix(", or null") if setting.path in settings() else "any value"
+    if len(setting.choices) > MOST_NAMED:
+        kind = f"one of {len(setting.choices)} words: Enter lists them"
     unit = f", in {setting.unit}" if setting.unit and setting.kind != "choice" else ""
     came = f"line {view.line}" if view.line else "not written"
     if view.override:

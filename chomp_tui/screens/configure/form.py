@@ -16,9 +16,9 @@ from chomp.config import Setting, sections, settings
 from chomp.config.compat import Severity
 from chomp.record.formatting import sanitize
 from chomp_tui.config.document import ConfigDocument
-from chomp_tui.screens.configure.controls import Control
+from chomp_tui.screens.configure.controls import Control, Pick
 from chomp_tui.screens.configure.field import CHANGED, PROBLEM, SET, FieldRow
-from chomp_tui.screens.configure.field_pane import FieldPane, Folded, Heading, help_text
+from chomp_tui.screens.configure.field_pane import FieldPane, Heading, help_text
 from chomp_tui.screens.configure.text_field import FieldEditor, TextField
 
 VARIABLES, FOUND = "variables", "?"
@@ -98,9 +98,9 @@ class ConfigForm(Vertical):
                 one.display = one is pane
             if pane is None:
                 rows = self._rows(list(self._settings(name)))
-                pane = self._panes[name] = FieldPane(*rows, Folded(classes="folded"))
+                pane = self._panes[name] = FieldPane(*rows)
                 await self.query_one("#fields").mount(pane)
-                pane.fold(show_all=self._shows_all)
+                self._fold(pane)
                 self._update_help()
             else:
                 self.update_views()
@@ -139,13 +139,12 @@ class ConfigForm(Vertical):
     @property
     def is_editing(self) -> bool:
         """Whether a text is edited."""
-        return any(isinstance(row.control, TextField) and row.control.is_editing for row in self.rows())
+        return any(field.is_editing for field in self.query(TextField))
 
     def take_edit(self) -> FieldRow.Edited | None:
         """End the edit of a field, and give what was typed; None without one."""
-        for row in self.rows():
-            control = row.control
-            typed = control.take() if isinstance(control, TextField) else None
+        for row in self.query(FieldRow):
+            typed = next((field.take() for field in row.query_children(TextField)), None)
             if typed is not None:
                 return row.edited(typed)
         return None
@@ -168,18 +167,26 @@ class ConfigForm(Vertical):
             if view != row.view:
                 row.show(view)
         if pane:
-            pane.fold(show_all=self._shows_all or self._shown == FOUND)
+            self._fold(pane)
         self._update_sections()
         self._update_help()
+
+    def _fold(self, pane: FieldPane) -> None:
+        """Fold away what the run does not read, and say so at the border."""
+        hidden = pane.fold(show_all=self._shows_all or self._shown == FOUND)
+        text = f"{hidden} not read, a shows them" if hidden else "a hides what is not read" if self._shows_all else ""
+        if text != (self.border_subtitle or ""):
+            self.border_subtitle = text
 
     def _update_sections(self) -> None:
         listing = self.query_one("#sections", OptionList)
         names = self._sections()
         if names != [option.id for option in listing.options]:
+            option = listing.highlighted_option
+            chosen = option.id if option is not None and option.id in names else names[0]
             listing.clear_options()
             listing.add_options([Option(self._section_line(name), id=name) for name in names])
-            if self._shown in names:
-                listing.highlighted = names.index(self._shown)
+            listing.highlighted = names.index(self._shown if self._shown in names else chosen)
             return
         for name, option in zip(names, listing.options, strict=True):
             line = self._section_line(name)
@@ -228,30 +235,32 @@ class ConfigForm(Vertical):
             await self._show_chosen_section()
             return
         pool = [*(self._document.variables() if self._document else ()), *settings().values()]
-        found = [one for one in pool if all(word in f"{one.path} {one.help}".lower() for word in words)]
+        found = sorted(filter(None, (_rank(one, words) for one in pool)), key=lambda ranked: ranked[0])
         pane = self._panes.get(FOUND)
         if pane is None:
             pane = self._panes[FOUND] = FieldPane()
             await self.query_one("#fields").mount(pane)
-        rows: list[Widget] = self._rows(found[:MAX_FOUND], full_name=True)
+        rows: list[Widget] = self._rows([one for _, one in found[:MAX_FOUND]], full_name=True)
         if not found:
             rows = [Static(Content("No setting has that in its name or help."), classes="muted")]
         with self.app.batch_update():
             await pane.remove_children()
             await pane.mount_all(rows)
-            pane.fold(show_all=True)
             self._shown = FOUND
+            self._fold(pane)
             for one in self._panes.values():
                 one.display = one is pane
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Go to the first setting that was found; a text is edited at once."""
+        """Go to the first setting that was found, and edit it at once; a switch stays as it is."""
         if event.input.id == "find":
             event.stop()
             self.focus_field()
             control = self.rows()[0].control if self.rows() else None
             if isinstance(control, TextField):
                 await control.action_edit()
+            elif isinstance(control, Pick):
+                control.action_list()
 
     # Focus -----------------------------------------------------------------------------
 
@@ -266,13 +275,14 @@ class ConfigForm(Vertical):
         event.stop()
         self.focus_field()
 
-    async def leave_filter(self) -> bool:
-        """Close the search and show the section that was open before; False if there was no search."""
-        if not self.close_filter():
-            return False
-        await self._show_chosen_section()
-        self.focus_sections()
-        return True
+    async def leave_filter(self) -> None:
+        """Close the search; show the section of the setting that had the cursor, or the one that was open before."""
+        path = self.current
+        if path is not None:
+            await self.focus_path(path)
+        elif self.close_filter():
+            await self._show_chosen_section()
+            self.focus_sections()
 
     async def _show_chosen_section(self) -> None:
         option = self.query_one("#sections", OptionList).highlighted_option
@@ -353,8 +363,18 @@ class ConfigForm(Vertical):
         if setting is None:
             head = section.help if section else "Values that settings refer to as $variables.NAME."
             if self.has_class("-finding"):
-                head = "Settings with all these words in their name or help; Enter goes to the first, Esc closes."
+                head = "Settings with all these words in their name or help; Enter edits the first, Esc closes."
             text = Content.assemble((head, ""), "\n", (LEGEND, "$muted"))
         else:
             text = help_text(document.view(setting))
         self.query_one("#field-help", Static).update(text)
+
+
+def _rank(setting: Setting, words: list[str]) -> tuple[int, Setting] | None:
+    """A setting that has all words in its name or help; those whose name is or has them come first."""
+    path, last = setting.path.lower(), setting.path.lower().rpartition(".")[2]
+    if not all(word in f"{path} {setting.help.lower()}" for word in words):
+        return None
+    if words[-1] in (last, path):
+        return 0, setting
+    return (1 if last.startswith(words[-1]) else 2 if all(word in path for word in words) else 3), setting

@@ -27,10 +27,18 @@ class FieldEditor(LiteralTextArea):
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("edit")]
 
     def __init__(self, text: str, placeholder: str) -> None:
-        super().__init__(text, soft_wrap=True, compact=True, placeholder=placeholder, highlight_cursor_line=False)
+        super().__init__(text, soft_wrap=True, compact=True, highlight_cursor_line=False)
+        self.placeholder = Content(placeholder)
 
     def on_mount(self) -> None:
         self.select_all()
+
+    def reuse(self, text: str, placeholder: str) -> None:
+        """Begin another edit."""
+        self.placeholder = Content(placeholder)
+        self.load_text(text)
+        self.select_all()
+        self.display = True
 
     def on_key(self, event: events.Key) -> None:
         if event.key == "enter":
@@ -93,7 +101,8 @@ class TextField(Control):
     def __init__(self) -> None:
         super().__init__()
         self._is_long = False
-        self._edit = 0
+        # Of the newest edit: its number, its newest text, and whether the user has typed at all.
+        self._edit, self._newest, self._is_typed = 0, "", False
 
     def show(self, view: FieldView) -> None:
         super().show(view)
@@ -114,9 +123,13 @@ class TextField(Control):
         """Start an edit."""
         if self.is_editing or self._is_long:
             return
-        self._edit = new_edit()
-        editor = FieldEditor(self.value, self.fallback)
-        await self.mount(editor)
+        self._edit, self._newest, self._is_typed = new_edit(), self.value, False
+        editor = next(iter(self.query_children(FieldEditor)), None)
+        if editor is None:
+            editor = FieldEditor(self.value, self.fallback)
+            await self.mount(editor)
+        else:
+            editor.reuse(self.value, self.fallback)
         self.is_editing = True
         # At once: the next key may be here already.
         self.screen.set_focus(editor)
@@ -127,8 +140,10 @@ class TextField(Control):
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         event.stop()
-        if event.text_area is self.editor:
-            self.post_message(self.Typed(self, event.text_area.text, self._edit))
+        text = event.text_area.text
+        if self.is_editing and text != self._newest:
+            self._newest, self._is_typed = text, True
+            self.post_message(self.Typed(self, text, self._edit))
 
     def take(self) -> Typed | None:
         """End the edit, and give its text; None without one."""
@@ -138,8 +153,10 @@ class TextField(Control):
         self.is_editing = False
         if self.screen.focused is editor:
             self.screen.set_focus(self)
-        editor.remove()
-        return self.Typed(self, editor.text, self._edit, is_over=True)
+        # It is not removed: behind a dialog that opens now, Textual still draws it.
+        editor.display = False
+        is_typed = self._is_typed or editor.text != self._newest
+        return self.Typed(self, editor.text, self._edit, is_over=True, is_cancelled=not is_typed)
 
     def end(self) -> None:
         """End the edit and post its text."""

@@ -216,7 +216,6 @@ class YamlPane(Vertical):
         return self.query_one(YamlEditor)
 
     def on_yaml_editor_turned(self, event: YamlEditor.Turned) -> None:
-        event.stop()
         self.border_subtitle = EDITING if event.is_editing else RESTING
 
     def load(self, document: ConfigDocument) -> None:
