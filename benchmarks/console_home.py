@@ -141,7 +141,7 @@ def measure(runs: Path, count: int, idle_seconds: float, home: Path) -> tuple[fl
         stack.callback(console.close)
         newest = f"run-{count - 1:04d}".encode()
         first = console.until(lambda seen: newest in seen) - usual
-        every = console.until(lambda seen: f"{count:,} runs".encode() in seen) - usual
+        every = console.until(lambda seen: f"{count:,} runs, ".encode() in seen) - usual
         console.read(SETTLE_SECONDS)
         process = psutil.Process(console.pid)
         before = sum(process.cpu_times()[:2])

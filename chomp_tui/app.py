@@ -19,6 +19,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 from chomp.record.formatting import sanitize
 from chomp_tui import keys, scopes, theme
+from chomp_tui.key_names import as_read
 from chomp_tui.platform.background import start_thread
 from chomp_tui.platform.driver import ConsoleDriver
 from chomp_tui.platform.key_queue import KeyQueue, Typed
@@ -110,7 +111,7 @@ class ChompApp(App[None]):
     def on_mount(self) -> None:
         settings = self.state.settings
         self.theme = settings.theme if settings.theme in self.available_themes else theme.THEMES[0].name
-        self.set_keymap(dict(settings.keymap))
+        self.set_keymap({id: as_read(chosen) for id, chosen in settings.keymap.items()})
         if os.environ.keys() & {"SSH_CONNECTION", "SSH_TTY"} and "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"
         self.theme_changed_signal.subscribe(self, self._remember_theme)

@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from chomp_tui import keys
+from chomp_tui.key_names import shown
 
 # Scopes whose keys are active at the same time.
 _TOGETHER = frozenset({("chart", "run"), ("run", "chart")})
@@ -48,7 +49,7 @@ def checked_keymap(value: Any) -> tuple[dict[str, str], list[str]]:
             refused.append(str(error))
     while clash := _clash(keymap):
         mine, key, other = clash
-        refused.append(f"{mine}: {keys.shown(key)} is taken by {other}")
+        refused.append(f"{mine}: {shown(key)} is taken by {other}")
         del keymap[mine]
     return keymap, refused
 
@@ -73,7 +74,7 @@ def _keys(id_: str, written: Any) -> str:
     own = {*rows[id_].keys.split(","), *(["ctrl+q"] if id_ == "app.quit" else [])}
     for part in spelled:
         if part in _TAKEN and part not in own:
-            raise ValueError(f"{id_}: {keys.shown(part)} {_TAKEN[part]}")
+            raise ValueError(f"{id_}: {shown(part)} {_TAKEN[part]}")
     return ",".join(spelled)
 
 

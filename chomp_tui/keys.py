@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chomp_tui.key_names import as_read
 from chomp_tui.scopes import SCREENS
 
 if TYPE_CHECKING:
@@ -348,37 +349,15 @@ def bindings(scope: str) -> list[Binding]:
     from textual.binding import Binding
 
     return [
-        Binding(row.keys, row.action, row.label, show=row.footer, priority=row.priority, id=row.id, tooltip=row.help)
+        Binding(
+            as_read(row.keys),
+            row.action,
+            row.label,
+            show=row.footer,
+            priority=row.priority,
+            id=row.id,
+            tooltip=row.help,
+        )
         for row in TABLE
         if row.scope == scope
     ]
-
-
-def shown(keys: str) -> str:
-    """Key names as displayed: `? or F1`."""
-    return " or ".join(_NAMES.get(key, key if len(key) == 1 else _spell(key)) for key in keys.split(","))
-
-
-_NAMES = {
-    "question_mark": "?",
-    "slash": "/",
-    "plus": "+",
-    "minus": "-",
-    "equals_sign": "=",
-    "left_square_bracket": "[",
-    "right_square_bracket": "]",
-    "shift+left": "Shift+←",
-    "shift+right": "Shift+→",
-    "escape": "Esc",
-    "enter": "Enter",
-    "space": "Space",
-    "left": "←",
-    "right": "→",
-}
-
-
-def _spell(key: str) -> str:
-    for modifier in ("ctrl", "alt"):
-        if key.startswith(f"{modifier}+"):
-            return f"{modifier.capitalize()}+{key.removeprefix(f'{modifier}+').upper()}"
-    return key.upper() if key.startswith("f") and key[1:].isdecimal() else key.capitalize()

@@ -15,6 +15,7 @@ from textual.content import Content
 from chomp.record.formatting import one_line
 from chomp.record.rundir import list_runs
 from chomp_tui import keys
+from chomp_tui.key_names import shown
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.base import ConsoleScreen
 
@@ -76,7 +77,7 @@ class ConsoleCommands(Provider):
         screen, keymap = self.screen, self._console.state.settings.keymap
         scope = screen.MODE if isinstance(screen, ConsoleScreen) else ""
         for row in sorted(keys.TABLE, key=lambda row: row.scope == "app"):
-            key = keys.shown(keymap.get(row.id, row.keys).split(",")[0])
+            key = shown(keymap.get(row.id, row.keys).split(",")[0])
             if row.scope == "app" and row.action != "back":
                 yield Command(key, row.label, row.help, partial(self.app.run_action, f"app.{row.action}"))
             elif scope and row.scope == scope:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from chomp_tui import keys
+from chomp_tui.key_names import shown
 from chomp_tui.scopes import SCOPES
 
 PAGE = Path("docs/console.md")
@@ -23,7 +24,7 @@ def render() -> str:
     for scope, title in SCOPES.items():
         rows = [row for row in keys.TABLE if row.scope == scope]
         parts += ["", f"### {title}", "", "| Key | What it does | Id |", "| --- | --- | --- |"]
-        parts += [f"| {keys.shown(row.keys)} | {row.help} | `{row.id}` |" for row in rows]
+        parts += [f"| {shown(row.keys)} | {row.help} | `{row.id}` |" for row in rows]
     return "\n".join([*parts, "", END])
 
 

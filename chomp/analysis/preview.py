@@ -172,7 +172,13 @@ class Previewer:
     def _restart(self) -> None:
         self._iterator: PackIterator = self._data.packing_iterator()
         if self._state is not None:
-            self._iterator.set_state(self._state)
+            try:
+                self._iterator.set_state(self._state)
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(
+                    "the checkpoint's position in the text is of other settings of data than these; preview a new run "
+                    "with them, or restore them"
+                ) from error
         self._read = 0
         self._batch: Batch | None = None
 
@@ -268,7 +274,7 @@ class Previewer:
             text_documents=self._data.train_count,
             text_lengths=Lengths.of(self._sample),
             epoch_tokens=epoch_tokens,
-            epochs=self._derived.total_tokens / epoch_tokens if epoch_tokens else None,
+            epochs=self._config.train.epochs or (self._derived.total_tokens / epoch_tokens if epoch_tokens else None),
             isolated=self._config.data.isolate_documents,
         )
 

@@ -131,7 +131,8 @@ def check_start(
     warnings = [*_of_text(config, derived, text, step)] if text is not None else []
     if room is not None and room.needed > room.free:
         warnings.append(_too_little(room))
-    epochs = derived.total_tokens / text.tokens if text is not None and text.tokens else None
+    passes = derived.total_tokens / text.tokens if text is not None and text.tokens else None
+    epochs = config.train.epochs or passes
     duration = None if device is None else _duration(config, device, step)
     if duration is not None and (reached := steps_in_time(config, duration, step)) < config.train.steps:
         warnings.append(

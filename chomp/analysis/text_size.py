@@ -18,6 +18,8 @@ from chomp.errors import ConfigError, DataError
 
 SAMPLED_FILES = 16
 SAMPLED_BYTES = 1 << 15
+# A row group of a parquet file is read as a whole.
+SAMPLED_TABLES = 4
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ def _bytes(paths: Sequence[Path]) -> int:
     return total
 
 
-def _spread(paths: Sequence[Path]) -> list[Path]:
-    return [paths[index] for index in spread(min(SAMPLED_FILES, len(paths)), len(paths))]
+def _spread(paths: Sequence[Path], most: int = SAMPLED_FILES) -> list[Path]:
+    return [paths[index] for index in spread(min(most, len(paths)), len(paths))]
 
 
 def _head(path: Path) -> str:
@@ -149,7 +151,7 @@ def _of_parquet(paths: Sequence[Path], key: str, tokenizer: Tokenizer) -> TextSi
     from chomp.data.sources.readers import first_texts, parquet_rows
 
     rows = sum(map(parquet_rows, paths))
-    texts = [text for path in _spread(paths) for text in first_texts(path, key, SAMPLED_BYTES)]
+    texts = [text for path in _spread(paths, SAMPLED_TABLES) for text in first_texts(path, key, SAMPLED_BYTES)]
     size = _bytes(paths)
     if not texts:
         return TextSize("data.files", len(paths), size, rows, unknown="the samples have no text")

@@ -57,12 +57,14 @@ class _Command:
 
     Attributes:
         text_input: writes to its standard input; None if it reads the null device.
+        unwritten: text for it that its pipe has no room for yet.
         outputs: its open outputs, by descriptor: their name in answers, and a decoder.
     """
 
     id: int
     pid: int
     text_input: int | None
+    unwritten: bytes = b""
     outputs: dict[int, tuple[str, Any]] = field(default_factory=dict)
 
 
@@ -98,8 +100,11 @@ class Server:
                     if not self._read_requests():
                         self._kill_all()
                         return
-                elif key.data in self._commands:
-                    self._read_output(self._commands[key.data], key.fd)
+                elif (command := self._commands.get(key.data)) is not None:
+                    if key.fd == command.text_input:
+                        self._write_input(command)
+                    else:
+                        self._read_output(command, key.fd)
             self._reap()
             if ready or self._commands:
                 idle_since = time.monotonic()
@@ -133,9 +138,21 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(command.pid, request["signal"])
         elif command.text_input is not None:
-            # It may have ended meanwhile.
-            with contextlib.suppress(BrokenPipeError):
-                os.write(command.text_input, request["text"].encode())
+            if not command.unwritten:
+                self._selector.register(command.text_input, selectors.EVENT_WRITE, number)
+            command.unwritten += request["text"].encode()
+
+    def _write_input(self, command: _Command) -> None:
+        """Write what there is room for: a command that reads nothing must not hold up the others."""
+        assert command.text_input is not None
+        try:
+            written = os.write(command.text_input, command.unwritten)
+        except BrokenPipeError:
+            # It has ended meanwhile.
+            written = len(command.unwritten)
+        command.unwritten = command.unwritten[written:]
+        if not command.unwritten:
+            self._selector.unregister(command.text_input)
 
     def _start(self, number: int, arguments: list[str], *, has_input: bool) -> None:
         child_input, our_input = os.pipe() if has_input else (os.open(os.devnull, os.O_RDONLY), None)
@@ -155,7 +172,10 @@ class Server:
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)
         decoder = codecs.getincrementaldecoder("utf-8")
-        command = _Command(number, pid, our_input, {out: ("out", decoder("replace")), err: ("err", decoder("replace"))})
+        if our_input is not None:
+            os.set_blocking(our_input, False)
+        outputs = {out: ("out", decoder("replace")), err: ("err", decoder("replace"))}
+        command = _Command(number, pid, our_input, outputs=outputs)
         self._commands[number] = command
         for fd in command.outputs:
             self._selector.register(fd, selectors.EVENT_READ, number)
@@ -191,6 +211,8 @@ class Server:
     def _forget(self, command: _Command, code: int) -> None:
         del self._commands[command.id]
         if command.text_input is not None:
+            if command.unwritten:
+                self._selector.unregister(command.text_input)
             os.close(command.text_input)
         self._say(id=command.id, code=code)
 

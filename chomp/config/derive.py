@@ -10,7 +10,7 @@ from typing import Any
 
 from chomp.config.model import ROPE_BASE
 from chomp.config.problems import InvalidConfig
-from chomp.config.rules import NOTES, RULES
+from chomp.config.rules import NOTES, RULES, doubtful
 from chomp.config.rules.arithmetic import grad_accum, is_deterministic, vocab_size, wsd_decay_steps
 from chomp.config.schema import Config
 
@@ -105,6 +105,11 @@ def check(config: Config) -> None:
 def notes(config: Config) -> tuple[str, ...]:
     """What is allowed but may surprise, one sentence each."""
     return tuple(note for rule in NOTES for note in rule(config))
+
+
+def doubts(config: Config) -> tuple[str, ...]:
+    """Those of the notes that name values which are hardly ever meant."""
+    return tuple(note for rule in doubtful.NOTES for note in rule(config))
 
 
 def derived_section(derived: Derived) -> dict[str, dict[str, Any]]:

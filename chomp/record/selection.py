@@ -225,6 +225,8 @@ def shown(value: Value) -> str:
 def cell_text(run: RunSummary, key: str) -> str:
     """What a run has under a key, as a cell of a table; empty where it has nothing."""
     value = value_of(run, key)
+    if isinstance(value, float) and key not in _CELLS:
+        return f"{value:.4g}"
     if value is None or key not in _CELLS:
         return shown(value[-1:] if key == "state" else value)
     return _CELLS[key](value)

@@ -15,7 +15,7 @@ import jax
 from chomp.checkpoint.retention import build_retention
 from chomp.checkpoint.store import CheckpointStore
 from chomp.config import Config
-from chomp.config.derive import Derived
+from chomp.config.derive import Derived, doubts
 from chomp.data.byte_offset import offset_notes
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
@@ -150,7 +150,7 @@ def _build_session(
         planned = build_blueprint(config, device.platform, tokenizer)
         data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
         planned = run_interruptible(lambda: with_steps(planned, data), check)
-        _warn_of_data(config, tokenizer, data, reporter)
+        _warn_of_data(planned.config, tokenizer, data, reporter)
         store = CheckpointStore(
             run.checkpoints,
             retention=build_retention(config.checkpoint),
@@ -193,6 +193,8 @@ def _warn_of_data(config: Config, tokenizer: Tokenizer, data: DataPipeline, repo
         )
     for message in messages:
         reporter.publish(Warned(topic="data", message=message))
+    for message in doubts(config):
+        reporter.publish(Warned(topic="config", message=message))
 
 
 def _warn_of_flags(session: Session) -> None:

@@ -47,6 +47,11 @@ def header(
     for titled, named, count in _versions(len(entries), bool(place)):
         shown = entries[len(entries) - count :]
         spans = _joined(_groups(title if titled else "", unit if titled else "", place, shown, named))
+        if _width(spans) > width - taken and len(entries) == 1 and titled and not named:
+            # Other charts show the place, too.
+            spans = _joined(_groups(title, unit, "", entries, named=False))
+        elif place and entries and not count:
+            spans = _joined(_groups("", "", "", entries[-1:], named=False))
         if _width(spans) <= width - taken:
             return [spans]
     return [[(place, Role.CROSS) if place else (title, Role.TITLE)]]

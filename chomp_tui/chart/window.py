@@ -26,8 +26,11 @@ class Window:
 
     def span(self, first: float, last: float) -> tuple[float, float]:
         """Its ends, in data from `first` to `last`."""
-        right = last if self.end is None else min(self.end, last)
-        return (first if self.width is None else right - self.width), right
+        if self.width is None:
+            return first, last
+        # The end may be that of other data.
+        right = last if self.end is None else max(min(self.end, last), min(first + self.width, last))
+        return right - self.width, right
 
     def zoomed(self, factor: float, first: float, last: float, closest: float, at: float | None = None) -> Window:
         """Half as wide for a factor of 2, twice as wide for 0.5; never narrower than `closest`.

@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.widgets import Label, Static
 
 from chomp_tui import keys
+from chomp_tui.key_names import shown
 from chomp_tui.scopes import SCOPES, WITHIN
 from chomp_tui.widgets.dialogs import Dialog
 
@@ -47,7 +48,7 @@ class HelpScreen(Dialog[None]):
         parts_of_it = [part for part, screen in WITHIN.items() if screen == self._scope]
         first = [scope for scope in (self._scope, *parts_of_it, "app") if scope]
         order = [*first, *(scope for scope in SCOPES if scope not in first)]
-        named = {row.id: keys.shown(self._keymap.get(row.id, row.keys)) for row in keys.TABLE}
+        named = {row.id: shown(self._keymap.get(row.id, row.keys)) for row in keys.TABLE}
         key_cells = max(map(cell_len, named.values()))
         room = self.app.size.width * 9 // 10 - key_cells - EDGE_CELLS
         help_cells = max(LEAST_HELP_CELLS, min(MOST_HELP_CELLS, room))

@@ -24,7 +24,7 @@ TONES = ("good", "live", "warn", "bad", "idle", "muted", "accent", "strong", "cu
 # Texts with their tones; the tone "" is plain.
 Cell = tuple[tuple[str, str], ...]
 MARK = "▸ "
-EXTRA = 4
+EXTRA = 5
 GAP = 2
 
 

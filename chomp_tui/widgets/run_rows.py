@@ -29,16 +29,16 @@ COLUMNS: Mapping[str, Column] = {
     for column in (
         Column("state", "state", 13, rank=1),
         Column("name", "run", NAME_WIDTH, grow=2, middle=True, whole=True, comfort=36),
-        Column("step", "step", 11, rank=1, right=True, whole=True),
+        Column("step", "step", 11, rank=2, right=True, whole=True),
         Column("eval", "eval", 7, right=True),
         Column("bpb", "bpb", 6, rank=1, right=True),
-        Column("eval_step", "at step", 7, rank=7, right=True),
-        Column("loss", "loss", 7, rank=3, right=True),
-        Column("time", "when", 6, rank=2, right=True),
-        Column("curve", "loss curve", CURVE_CELLS, rank=4),
-        Column("size", "size", 8, rank=6, right=True),
-        Column("bar", "", BAR_CELLS, rank=8),
-        Column("reason", "why", 19, grow=1, rank=5),
+        Column("eval_step", "at step", 7, rank=8, right=True),
+        Column("loss", "loss", 7, rank=4, right=True),
+        Column("time", "when", 6, rank=3, right=True),
+        Column("curve", "loss curve", CURVE_CELLS, rank=5),
+        Column("size", "size", 8, rank=7, right=True),
+        Column("bar", "", BAR_CELLS, rank=9),
+        Column("reason", "why", 19, grow=1, rank=6),
     )
 }
 STANDARD = tuple(COLUMNS)
@@ -52,7 +52,7 @@ CONFIG_COLUMNS = (
 def run_columns(keys: Sequence[str], sort: str = "", *, descends: bool = False) -> tuple[Column, ...]:
     """The columns of these keys, the standard ones without any; an arrow marks the one that orders the rows.
 
-    A column that the user has added has room after name, state, step and evaluation, before all others.
+    A column that the user has added has room after name, evaluation and state, before all others.
     """
     made = [COLUMNS[key] if key in COLUMNS else _added(key) for key in keys or STANDARD]
     arrow = "↓" if descends else "↑"

@@ -9,7 +9,7 @@ from textual.events import Click
 from textual.widgets import Static
 
 from chomp.record.formatting import sanitize
-from chomp_tui.keys import shown
+from chomp_tui.key_names import shown
 from chomp_tui.scopes import SCREENS
 from chomp_tui.widgets.update_if_changed import set_text
 

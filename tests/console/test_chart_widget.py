@@ -10,6 +10,7 @@ import pytest
 from rich.style import Style
 from textual.app import App, ComposeResult
 from textual.containers import Vertical
+from textual.events import MouseScrollDown, MouseScrollUp
 from textual.geometry import Region
 from textual.widgets import Button
 
@@ -339,3 +340,46 @@ async def test_a_hidden_chart_draws_when_it_is_shown() -> None:
         await pilot.pause()
         assert screen(chart) == chart.as_text()
         assert "800" in screen(chart)
+
+
+async def test_the_wheel_zooms_at_the_pointer_and_tells_which_part_is_shown() -> None:
+    moved: list[LineChart.WindowMoved] = []
+
+    class Listening(Host):
+        def on_line_chart_window_moved(self, message: LineChart.WindowMoved) -> None:
+            moved.append(message)
+
+    app = Listening()
+    async with app.run_test(size=(80, 24)) as pilot:
+        chart = app.held
+        chart.show(curve(1000))
+        await pilot.pause()
+        pointer = {"button": 0, "shift": False, "meta": False, "ctrl": False, "delta_x": 0}
+        up = MouseScrollUp(chart, 40, 10, delta_y=-1, screen_x=40, screen_y=10, **pointer)
+        down = MouseScrollDown(chart, 40, 10, delta_y=1, screen_x=40, screen_y=10, **pointer)
+        under = chart._frame().x_between(40 - chart._frame().left)
+        assert under is not None
+        for _ in range(4):
+            chart.post_message(up)
+            await pilot.pause()
+        left, right = chart.window.span(1, 1000)
+        assert left < under[0] < right
+        assert 300 < right - left < 500
+        assert [one.window for one in moved][-1] == chart.window
+        chart.pan(-1)
+        assert chart.window.span(1, 1000)[1] < right
+        for _ in range(8):
+            chart.post_message(down)
+            await pilot.pause()
+        assert not chart.zoomed
+
+
+async def test_one_key_shows_all_values() -> None:
+    app = Host()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.held.show(curve())
+        await pilot.pause()
+        assert "clipped" in screen(app.held)
+        app.held.show_all = True
+        assert "clipped" not in screen(app.held)
+        assert "\n10 " in screen(app.held)

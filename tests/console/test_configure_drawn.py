@@ -282,7 +282,7 @@ async def test_the_form_says_groups_units_and_what_the_field_at_the_cursor_is(tm
         assert ["batch_size" in words for words in named].index(True) > named.index(["batch"])
         by_name = {next(word for word in words if word not in ("●", "◆")): words for words in named if len(words) > 1}
         assert by_name["steps"] == ["◆", "steps", "2000", "steps"]
-        assert by_name["batch_size"] == ["◆", "batch_size", "4", "rows"]
+        assert by_name["batch_size"] == ["◆", "batch_size", "4", "sequences"]
         assert by_name["batch_tokens"][:4] == ["batch_tokens", "auto", "(=256)", "tokens"]
         assert by_name["grad_accum"][:3] == ["grad_accum", "auto", "(=1)"]
         assert await helped("train.steps") == [

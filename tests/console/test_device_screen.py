@@ -217,7 +217,7 @@ def test_readings_of_the_last_minutes_stand_at_their_times() -> None:
 def test_curves_of_the_last_minutes() -> None:
     trail = Trail((math.nan,) * 6 + (0.0,) * 7 + (0.5,) * 7 + (1.0,) * 7, (math.nan,) * 27)
     assert past(trail, "load", 42, 2).plain.splitlines()[2:] == [
-        "load                   ▁▁▁▁▁▁▁███████ 100%",
+        "load                          ▇▇▇▇▇▇▇ 100%",
         "                ▁▁▁▁▁▁▁██████████████   0%",
         "          5 minutes ago           now",
     ]

@@ -84,6 +84,20 @@ async def test_lines_go_in_and_out_while_a_command_runs_and_a_signal_reaches_it(
     await helper.close()
 
 
+async def test_text_that_a_command_does_not_read_holds_up_no_other_command() -> None:
+    helper = fake_helper(
+        "import sys, time\nif sys.argv[1] == 'deaf': time.sleep(600)\n"
+        "print('{\"read\": %d}' % len(sys.stdin.readline()))\n"
+    )
+    async with helper.call(["deaf"], {}, has_input=True) as deaf:
+        deaf.write("x" * 1_000_000 + "\n")
+        async with helper.call(["good"], {}, has_input=True) as good:
+            good.write("y" * 1_000_000 + "\n")
+            assert await good.ended == 0
+        assert good.out == '{"read": 1000001}\n'
+    await helper.close()
+
+
 async def test_a_helper_that_was_killed_takes_its_commands_along_and_is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

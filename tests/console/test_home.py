@@ -92,7 +92,7 @@ async def test_the_state_of_every_run_at_a_glance(
             assert "4.2500" in line, "the best evaluation, at every width"
         if size[0] >= 120:
             assert all("4.0000" in line for line in rows.values())
-            assert all("▁" in line and "█" in line for line in rows.values())
+            assert all(set(line) & set("▁▂▃▄▅▆▇█") for line in rows.values())
         assert any("quickstart.yaml" in line for line in text)
         assert app.no_color is not colour
 

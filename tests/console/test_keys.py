@@ -9,11 +9,15 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+
+# Private: what a terminal sends becomes keys there.
+from textual._xterm_parser import XTermParser
 from textual.actions import parse
 from textual.app import App
 from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.dom import DOMNode
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import OptionList
@@ -22,7 +26,7 @@ from textual.widgets import OptionList
 from textual.widgets._toast import Toast
 
 from chomp.record.rundir import RunDir
-from chomp_tui import keys, reference, scopes
+from chomp_tui import key_names, keys, reference, scopes
 from chomp_tui.app import ChompApp
 from chomp_tui.engine.helper import Helper
 from chomp_tui.engine.preview import PreviewSource
@@ -236,6 +240,13 @@ def test_keys_are_safe_in_tmux_and_on_plain_terminals() -> None:
             assert re.fullmatch(r"alt\+[1-9]", key) or not key.startswith(("alt+", "ctrl+shift+")), row.id
 
 
+def test_alt_and_a_digit_as_terminals_send_it_is_bound() -> None:
+    for row in keys.TABLE:
+        for key in (key for key in row.keys.split(",") if key.startswith("alt+")):
+            read = [event.key for event in XTermParser().feed(f"\x1b{key[-1]}") if isinstance(event, Key)]
+            assert set(read) <= {*key_names.as_read(row.keys).split(",")}, (row.id, read)
+
+
 @pytest.mark.parametrize("row", keys.TABLE, ids=lambda row: row.id)
 def test_every_row_is_bound_to_an_action_that_exists(row: keys.Key, tmp_path: Path) -> None:
     holder = holders(app(tmp_path))[row.scope]
@@ -259,7 +270,7 @@ async def test_help_shows_every_key_of_the_screen_first(scope: str, tmp_path: Pa
         text = " ".join(screen.text.plain.split())
         for row in keys.TABLE:
             assert row.help in text, row.id
-            assert keys.shown(row.keys) in text, row.id
+            assert key_names.shown(row.keys) in text, row.id
         own = [row.help for row in keys.TABLE if row.scope == scope]
         others = [row.help for row in keys.TABLE if row.scope not in (scope, "app")]
         assert max((text.index(help) for help in own), default=0) < min(
@@ -305,7 +316,7 @@ async def test_the_palette_names_keys_finds_runs_and_leads_to_settings(tmp_path:
         names = [str(prompt).split("\n")[0] for prompt in listed]
         for row in keys.TABLE:
             if row.scope in ("run", "app") and row.action not in ("back", "marker"):
-                key = keys.shown(row.keys.split(",")[0])
+                key = key_names.shown(row.keys.split(",")[0])
                 assert any(name.split() == [*key.split(), *row.label.split()] for name in names), row.id
         assert any(name.split() == ["B", "Blocks"] for name in names), "as the user has remapped it"
         await pilot.press(*"a night")

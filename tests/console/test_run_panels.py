@@ -22,7 +22,7 @@ from tests.fakeruns import FakeRun, append, write_run
 async def test_digits_lead_to_panels_and_v_compares_two_samples(size: tuple[int, int], tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "done", FakeRun(steps=600, ending="stopped")).path)
     async with app.run_test(size=size) as pilot:
-        await shows(pilot, "smoothed 0.9")
+        await shows(pilot, "smoothed")
         board = screen_of(app).query_one(Dashboard)
         for digit, name in enumerate(PANELS, 1):
             await pilot.press(f"alt+{digit}")

@@ -167,9 +167,9 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_keys_are_spelled_as_textual_does() -> None:
-    keymap, refused = checked_keymap({"run.pause": "?", "run.filter": "f2, F", "app.help": "h", "home.new": 7})
+    keymap, refused = checked_keymap({"run.pause": "?", "run.filter": "f2, F", "app.help": "w", "home.new": 9})
     assert refused == []
-    assert keymap == {"run.pause": "question_mark", "run.filter": "f2,F", "app.help": "h", "home.new": "7"}
+    assert keymap == {"run.pause": "question_mark", "run.filter": "f2,F", "app.help": "w", "home.new": "9"}
 
 
 def test_two_keys_may_change_places() -> None:

@@ -19,6 +19,8 @@ log = logging.getLogger("chomp.speed")
 # The first steps wait for caches and for the first batches.
 LEFT_OUT = 3
 LEAST_STEPS = 10
+# Categories of the time budget that come on top of the steps.
+OVERHEAD = ("eval", "sample", "save")
 # Seconds of training after which it is kept first; then each time after twice as long, at most after the latter.
 FIRST_SECONDS, LONGEST_SECONDS = 10.0, 600.0
 
@@ -31,7 +33,7 @@ class SpeedHook(Hook):
         self._meter = SpeedMeter(session.budget)
         self._left_out = LEFT_OUT
         self._wait_seconds = FIRST_SECONDS
-        self._began = 0.0
+        self._began = self._spent = 0.0
 
     def is_due(self, step: int, last: int) -> bool:
         return step == last
@@ -40,7 +42,7 @@ class SpeedHook(Hook):
         if self._left_out:
             self._left_out -= 1
             self._meter.restart()
-            self._began = self._session.budget.now()
+            self._began, self._spent = self._session.budget.now(), self._overhead()
             return
         self._meter.completed(int(metrics.tokens))
         if self._session.budget.now() - self._began >= self._wait_seconds:
@@ -53,17 +55,20 @@ class SpeedHook(Hook):
     def on_rollback(self, trainer: Trainer) -> None:
         self._left_out = LEFT_OUT
 
+    def _overhead(self) -> float:
+        totals = self._session.budget.totals()
+        return sum(totals[name] for name in OVERHEAD)
+
     def _keep(self) -> None:
         measured = self._meter.read()
         if measured.steps < LEAST_STEPS or self._session.request.dry_run:
             return
-        elapsed = self._session.budget.now() - self._began
         speed = MeasuredSpeed(
             t=round(time.time(), 3),
             run=self._session.run.name,
             steps=measured.steps,
             step_seconds=measured.step_time_s,
-            overhead_seconds=max(0.0, elapsed / measured.steps - measured.step_time_s),
+            overhead_seconds=(self._overhead() - self._spent) / measured.steps,
         )
         try:
             keep_speed(speed_file(self._session.config, device_facts()["name"]), speed)

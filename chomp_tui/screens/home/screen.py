@@ -146,12 +146,15 @@ class HomeScreen(ListScreen):
         return run_row(run, self.chomp.state.settings.home_columns, place, now)
 
     def _read_filter(self) -> str:
-        """Take over what the filter says; returns what is wrong with it, and keeps the last one that was right."""
-        try:
-            self._filter = parse_filter(self.query_one(NameFilter).needle, self.found.runs)
-        except ConfigError as error:
-            return str(error)
-        return ""
+        """Take over what the filter says; returns what is wrong with it, which the condition that is typed often is."""
+        needle, wrong = self.query_one(NameFilter).needle, ""
+        for text in (needle, needle.rpartition(" ")[0]):
+            try:
+                self._filter = parse_filter(text, self.found.runs)
+                break
+            except ConfigError as error:
+                wrong = wrong or str(error)
+        return wrong
 
     def _say_filter(self, wrong: str) -> None:
         says = self.query_one("#filter-says", Static)

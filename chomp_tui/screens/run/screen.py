@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.timer import Timer
 
 from chomp.record.status import Status, status
 from chomp_tui import keys
@@ -18,11 +17,10 @@ from chomp_tui.live.feed import RunUpdate
 from chomp_tui.live.launched import status_with
 from chomp_tui.live.news import RunNews
 from chomp_tui.live.snapshot import RunSnapshot
-from chomp_tui.platform.background import start_thread
 from chomp_tui.screens.run import charts
 from chomp_tui.screens.run.alert_bar import AlertBar, AlertList
-from chomp_tui.screens.run.chart_set import ChartSet
-from chomp_tui.screens.run.charts import SMOOTHINGS, SmoothedLoss
+from chomp_tui.screens.run.chart_keys import ChartKeys
+from chomp_tui.screens.run.charts import SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import Dashboard
 from chomp_tui.screens.run.dashboard_layout import TITLES
@@ -40,16 +38,14 @@ from chomp_tui.screens.run.steering import Steering, SteeringKeys
 from chomp_tui.screens.run.tab_strip import TabStrip
 from chomp_tui.screens.run.tiles import Tiles, TileStrip
 from chomp_tui.screens.run.time_budget import BudgetPanel
-from chomp_tui.settings import X_AXES, SettingsSaver
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.samples import SamplesPanel
 
 # How often ages are looked at, and how much later than the next update they are drawn without one.
 TICK_SECONDS, SLACK_SECONDS = 1.0, 0.4
-SETTINGS_DELAY_SECONDS = 0.5
 
 
-class RunScreen(SteeringKeys, ReportingScreen):
+class RunScreen(SteeringKeys, ChartKeys, ReportingScreen):
     """Watch and steer one run."""
 
     MODE = "run"
@@ -65,12 +61,10 @@ class RunScreen(SteeringKeys, ReportingScreen):
         self._path: Path | None = None
         self.follower: RunFollower | None = None
         self._steering = Steering(self)
-        self.charts = ChartSet(self)
         self._smoothed = SmoothedLoss()
         self._news = RunNews()
         self._drawn_at = 0.0
         self._is_starting = False
-        self._saving: Timer | None = None
 
     # The run -----------------------------------------------------------------------------
 
@@ -85,6 +79,7 @@ class RunScreen(SteeringKeys, ReportingScreen):
 
     def _follow(self, follower: RunFollower, path: Path) -> None:
         self.query_one(LogPanel).clear()
+        self.charts.move(LineChart.zoom_reset)
         self.query_one(Dashboard).arrange_for(zoomed=None, notice=True)
         self.set_context(str(path))
         self.query_one(RunHeader).show_text(f"reading {path} …")
@@ -126,10 +121,7 @@ class RunScreen(SteeringKeys, ReportingScreen):
 
     def on_mount(self) -> None:
         state = self.chomp.state
-        self.charts.set_marker(state.settings.marker)
-        self.charts.set_log_y(state.settings.log_y)
         self.set_interval(TICK_SECONDS, self._tick)
-        self._saver = SettingsSaver(state.settings)
         self.follower = RunFollower(self.post_safely, state.live)
         if self._path is not None:
             self._follow(self.follower, self._path)
@@ -141,7 +133,6 @@ class RunScreen(SteeringKeys, ReportingScreen):
         follower, self.follower = self.follower, None
         if follower is not None:
             follower.stop()
-        self._saver.save()
 
     def on_screen_resume(self) -> None:
         self.charts.stale = True
@@ -330,71 +321,3 @@ class RunScreen(SteeringKeys, ReportingScreen):
             self.redraw()
         elif self.follower is not None:
             self.follower.poke()
-
-    # Charts ------------------------------------------------------------------------------
-
-    def action_log_y(self) -> None:
-        """Logarithmic or linear."""
-        settings = self.chomp.state.settings
-        settings.log_y = not settings.log_y
-        self.charts.set_log_y(settings.log_y)
-        self._save_soon()
-
-    def action_smoothing(self) -> None:
-        """The next amount of smoothing."""
-        settings = self.chomp.state.settings
-        settings.smoothing = next((one for one in SMOOTHINGS if one > settings.smoothing), SMOOTHINGS[0])
-        self._settings_changed()
-
-    def action_x_axis(self) -> None:
-        """The next x axis."""
-        settings = self.chomp.state.settings
-        place = X_AXES.index(settings.x_axis) if settings.x_axis in X_AXES else 0
-        settings.x_axis = X_AXES[(place + 1) % len(X_AXES)]  # type: ignore[assignment]
-        self._settings_changed()
-
-    def action_marker(self) -> None:
-        """Braille dots or blocks."""
-        settings = self.chomp.state.settings
-        settings.marker = "block" if settings.marker == "braille" else "braille"
-        self.charts.set_marker(settings.marker)
-        self._save_soon()
-
-    def action_zoom_in(self) -> None:
-        """Show a shorter range in all charts."""
-        self.charts.move(LineChart.zoom_in)
-
-    def action_zoom_out(self) -> None:
-        """Show a longer range in all charts."""
-        self.charts.move(LineChart.zoom_out)
-
-    def action_zoom_reset(self) -> None:
-        """Show the whole run in all charts."""
-        self.charts.move(LineChart.zoom_reset)
-
-    def action_pan(self, direction: int) -> None:
-        """Show earlier or later steps in all charts."""
-        self.charts.move(lambda chart: chart.pan(direction))
-
-    def action_all_values(self) -> None:
-        """Show all values in all charts, or clip extreme ones."""
-        self.charts.show_all_values()
-
-    def on_line_chart_window_moved(self, message: LineChart.WindowMoved) -> None:
-        self.charts.follow_window(message.chart)
-
-    def on_line_chart_cross_moved(self, message: LineChart.CrossMoved) -> None:
-        self.charts.follow_cross(message.chart)
-        self.redraw()
-
-    def _settings_changed(self) -> None:
-        self.charts.stale = True
-        self.redraw()
-        self._save_soon()
-
-    def _save_soon(self) -> None:
-        """Write the settings soon, once for several keys in a row."""
-        if self._saving is not None:
-            self._saving.stop()
-        self._saving = self.set_timer(SETTINGS_DELAY_SECONDS, lambda: start_thread(self._saver.save, "save-settings"))
-        self._saver.changed()
