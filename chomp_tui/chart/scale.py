@@ -147,7 +147,7 @@ def _close(text: str, value: float) -> bool:
     """Whether a label reads as the tick's value."""
     factor = next((unit for unit, suffix in _SUFFIXES if text.endswith(suffix)), 1.0)
     read = float(text.rstrip("TBMk")) * factor
-    return math.isclose(read, value, rel_tol=1e-9, abs_tol=1e-300)
+    return math.isclose(read, value, rel_tol=1e-12, abs_tol=1e-300)
 
 
 def number(value: float) -> str:
