@@ -19,6 +19,8 @@ LARGEST_FILE = 1 << 22
 class QueueError(ChompError):
     """The queue cannot do what the user commands."""
 
+    exit_code = 2
+
 
 class JobFileError(QueueError):
     """A job's file holds no job; the text names the file and what is wrong in it."""

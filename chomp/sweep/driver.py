@@ -7,6 +7,7 @@ and a job says of which trial it is. A runner that is killed between any two ste
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from chomp.sweep.folder import SweepFolder, Trial, TrialState, list_sweeps, pref
 from chomp.sweep.importance import compute_importance
 from chomp.sweep.sampler import Sampler
 from chomp.sweep.spec import SweepError, SweepSpec, overrides_of
+
+log = logging.getLogger("chomp.queue.sweep")
 
 _PRUNED = "pruned at step"
 
@@ -55,10 +58,21 @@ class SweepDriver:
                     sweep = self._sweeps[folder.name] = _Sweep(self._queue, folder, self._say)
                 sweep.look(jobs)
             except (ChompError, OSError) as error:
-                text = f"sweep {folder.name}: {error}"
-                if text not in self._said:
-                    self._said.add(text)
-                    self._say(text)
+                self._complain(folder.name, str(error))
+            except Exception as error:
+                # Optuna raises many kinds for a damaged journal; jobs and other sweeps go on.
+                problem = f"{type(error).__name__}: {error}; a file in {folder.path} may be damaged"
+                if self._complain(folder.name, problem):
+                    log.exception("sweep %s", folder.name)
+
+    def _complain(self, name: str, problem: str) -> bool:
+        """Say what is wrong with a sweep, once; whether it is new."""
+        text = f"sweep {name}: {problem}"
+        is_new = text not in self._said
+        if is_new:
+            self._said.add(text)
+            self._say(text)
+        return is_new
 
 
 class _Sweep:

@@ -115,8 +115,14 @@ def _labels(values: tuple[float, ...]) -> list[str]:
                 return texts
     if len(values) == 1:
         return [number(values[0])]
-    short = [f"{value:.6g}" for value in values]
-    return short if len(set(short)) == len(set(values)) else [repr(value) for value in values]
+    for digits in range(6, 16):
+        texts = [f"{value:.{digits}g}" for value in values]
+        if len(set(texts)) == len(set(values)) and all(
+            float(text) == value or math.isclose(float(text), value, rel_tol=1e-12)
+            for text, value in zip(texts, values, strict=True)
+        ):
+            return texts
+    return [repr(value) for value in values]
 
 
 def _plain(value: float, largest: float, digits: int) -> str:
@@ -141,7 +147,7 @@ def _close(text: str, value: float) -> bool:
     """Whether a label reads as the tick's value."""
     factor = next((unit for unit, suffix in _SUFFIXES if text.endswith(suffix)), 1.0)
     read = float(text.rstrip("TBMk")) * factor
-    return math.isclose(read, value, rel_tol=1e-9, abs_tol=1e-300)
+    return math.isclose(read, value, rel_tol=1e-12, abs_tol=1e-300)
 
 
 def number(value: float) -> str:

@@ -18,7 +18,7 @@ INTERVAL_SECONDS = 2.0
 SIZE_EVERY_SECONDS = 30.0
 # A first look tells what it has read after so long, and from then on at these intervals.
 FIRST_SECONDS = 0.05
-TELL_SECONDS = 0.5
+TELL_SECONDS = 1.0
 # A run that is not active is looked at once in so many looks.
 TURNS = 40
 # Fewer unread runs are read before anything is told.

@@ -314,12 +314,8 @@ async def test_settings_that_the_run_does_not_read_are_folded_away_and_long_valu
         assert {"backend", "tokens_path", "eval_files"} <= shown()
         assert not shown() & {"hf_dataset", "files", "text_key"}
         assert " not read, a shows them " in console.text()
-        assert not {"adam", "lion", "muon"} & shown()
-        assert [option.id for option in console.form.query_one("#sections", OptionList).options if option.id] == [
-            "variables", "model", "data", "data.tokenizer", "train", "objective", "optim", "optim.adam", "checkpoint",
-            "logging", "logging.wandb", "debug", "notify", "notify.webhook", "notify.ntfy",
-            "notify.slack", "notify.discord",
-        ]  # fmt: skip
+        listing = console.form.query_one("#sections", OptionList)
+        assert {option.id for option in listing.options} & {"optim.adam", "optim.lion", "optim.muon"} == {"optim.adam"}
         before = drawn("data.tokens_path")
         assert before.count("\n") == 0
         assert before.rstrip().endswith("not read")
@@ -546,7 +542,7 @@ async def test_saving_keeps_comments_and_asks_before_it_overwrites_a_changed_fil
         console.file.write_text("# another program\n")
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
-        assert "small.yaml changed on disk" in console.text()
+        await until(pilot, lambda: "small.yaml changed on disk" in console.text())
         assert "-# another program" in console.text()
         # The answer that is selected first writes nothing.
         await pilot.press("enter")
@@ -653,7 +649,7 @@ async def test_a_diff_without_a_difference_is_a_message(has_file: bool, tmp_path
         await console.type(pilot, "train.steps", "3000")
         await pilot.press("f7")
         await until(pilot, lambda: isinstance(console.app.screen, Read))
-        assert f"--- as it {'is on disk' if has_file else 'began'}" in console.text()
+        await until(pilot, lambda: f"--- as it {'is on disk' if has_file else 'began'}" in console.text())
 
 
 async def test_finding_shows_settings_of_all_sections(tmp_path: Path) -> None:
@@ -707,7 +703,7 @@ async def test_another_file_is_opened_after_a_question_about_unsaved_changes(tmp
         await console.type(pilot, "train.steps", "3000")
         await pilot.press("f6")
         await until(pilot, lambda: isinstance(console.app.screen, OpenList))
-        assert "another.yaml" in console.text()
+        await until(pilot, lambda: "another.yaml" in console.text())
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
         await pilot.press("n")
@@ -905,7 +901,7 @@ async def test_a_directory_that_holds_a_run_is_asked_about(tmp_path: Path) -> No
         await console.open(pilot, run_dir=taken)
         await pilot.press("f5")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
-        assert "already holds a run" in console.text()
+        await until(pilot, lambda: "already holds a run" in console.text())
         await pilot.press("n")
         await until(pilot, lambda: console.launched)
         assert console.launched[0].run_dir != taken
@@ -994,7 +990,7 @@ async def test_a_fork_says_what_may_change_and_launches_with_what_was_accepted(t
         assert "1 to confirm, 1 compatible" in console.text()
         await pilot.press("f5")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
-        assert "optim.lr" in console.text()
+        await until(pilot, lambda: "optim.lr" in console.text())
         await pilot.press("y")
         await until(pilot, lambda: console.launched)
         request = console.launched[0]
@@ -1028,7 +1024,7 @@ async def test_a_fork_tells_what_becomes_of_its_learning_rate(tmp_path: Path) ->
         assert "learning rate, peak 0.001" in console.text()
         await pilot.press("f5")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
-        assert "keeps its schedule" in console.text()
+        await until(pilot, lambda: "keeps its schedule" in console.text())
         assert not console.launched
         await pilot.press("y")
         await until(pilot, lambda: console.launched)
@@ -1044,7 +1040,7 @@ async def test_what_the_engine_cannot_estimate_is_started_only_after_a_question(
         await until(pilot, lambda: "✓ valid  ✗ out of luck" in console.text())
         await pilot.press("f5")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
-        assert "out of luck" in console.text()
+        await until(pilot, lambda: "out of luck" in console.text())
         await pilot.press("n")
         await until(pilot, lambda: not isinstance(console.app.screen, Choose))
         assert not console.launched
@@ -1089,7 +1085,7 @@ async def test_a_fork_that_changes_a_shape_is_refused(tmp_path: Path) -> None:
         assert "1 cannot change" in console.text()
         await pilot.press("f5")
         await until(pilot, lambda: isinstance(console.app.screen, Read))
-        assert "model.num_layers" in console.text()
+        await until(pilot, lambda: "model.num_layers" in console.text())
         await pilot.press("escape")
         await until(pilot, lambda: not console.busy)
         assert console.form.current == "model.num_layers"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -25,7 +23,6 @@ from chomp.record.status import Status
 from chomp.record.summary import BestEval, RunSummary
 from chomp_tui.app import ChompApp
 from chomp_tui.live.comparison_feed import Compared, ComparisonFeed
-from chomp_tui.screens.compare.curves import running_mean
 from chomp_tui.screens.compare.screen import CompareScreen
 from chomp_tui.screens.home.columns_dialog import candidates, turned_over
 from chomp_tui.screens.home.notes_dialog import tag_change
@@ -227,11 +224,6 @@ def test_when_a_run_ended_does_not_change_with_the_clock() -> None:
 def test_tags_are_added_and_removed() -> None:
     change = tag_change("base, +x -old")
     assert (change.add_tags, change.remove_tags) == (("base", "x"), ("old",))
-
-
-def test_a_running_mean_leaves_out_what_is_not_finite() -> None:
-    values = [1.0, math.nan, 3.0, 5.0]
-    assert running_mean(np.array(values), 2)[[0, 2, 3]].tolist() == [1.0, 3.0, 4.0]
 
 
 def test_a_comparison_is_read_again_only_when_a_run_has_changed(thirty: Path) -> None:

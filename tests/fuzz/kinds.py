@@ -232,7 +232,13 @@ def use_command_line(folder: Path, random: Random) -> Ended:
         elif random.random() < 0.4:
             values = [random.choice(WORDS) for _ in range(0 if parameter.is_flag else parameter.nargs)]
             words += [parameter.opts[0], *values]
-    return by_command(*words)
+    # A runner would outlive the test, or run in it until a signal comes.
+    with (
+        mock.patch("chomp.cli.queue.start_runner", return_value=1),
+        mock.patch("chomp.cli.sweep.start_runner", return_value=1),
+        mock.patch("chomp.cli.queue.run_queue"),
+    ):
+        return by_command(*words)
 
 
 def use_request(folder: Path, random: Random) -> Ended:

@@ -526,6 +526,41 @@ def test_a_file_that_says_running_by_hand_or_waits_while_its_engine_lives(scene:
     assert len(scene.requests) == 1
 
 
+def test_each_gpu_trains_one_job(scene: Scene) -> None:
+    cards = tuple(Gpu(number, name="card", uuid=f"GPU-{number}", processes=()) for number in range(2))
+    runner = Runner(scene.queue, scene.said.append, tell=lambda *told: None, environ={}, probe=lambda: Probe(cards))
+    locks = {}
+
+    def train(request: LaunchRequest) -> Child:
+        request.run_dir.mkdir(parents=True)
+        return Child()
+
+    scene.engine = train
+    for options in ({}, {}, {}, {"gpus": 0}):
+        add(scene.queue, **options)
+    # The engines live: they hold their locks, as if inherited.
+    start = scene.start
+
+    def keep(request: LaunchRequest, environ: Any, inherited: tuple[int, ...]) -> Child:
+        locks[request.run_dir] = os.dup(inherited[0])
+        return start(request, environ, inherited)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runner_module, "start", keep)
+        runner.look()
+        runner.look()
+        given = [request.environment for request in scene.requests]
+        assert given == [{"CUDA_VISIBLE_DEVICES": "GPU-0"}, {"CUDA_VISIBLE_DEVICES": "GPU-1"}, {"JAX_PLATFORMS": "cpu"}]
+        assert [one.state for one in scene.queue.read().jobs] == ["running", "running", "waiting", "running"]
+        os.close(locks.pop(scene.requests[1].run_dir))
+        scene.queue.change(2, wish=Wish(then="held"))
+        runner.look()
+    assert scene.requests[-1].environment == {"CUDA_VISIBLE_DEVICES": "GPU-1"}
+    assert the(scene.queue, 3).attempts[0].place == "GPU 1"
+    for lock in locks.values():
+        os.close(lock)
+
+
 @pytest.mark.parametrize(
     ("then", "state"), [("held", "held"), ("waiting", "waiting"), ("done", "done"), ("removed", None)]
 )

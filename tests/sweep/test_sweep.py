@@ -375,8 +375,11 @@ def test_a_damaged_sweep_is_named_once_and_the_others_go_on(stage: Stage) -> Non
     damaged = stage.open(GRID)
     stage.open(GRID, "zz.yaml")
     (damaged.path / "trials.json").write_text('[{"number": "x"}]')
+    journal = stage.open(f"{GRID}method: tpe\ntrials: 2\n", "journal.yaml").journal
+    journal.write_text('{"op_code": "x"}\n{"worker')
     stage.look()
     stage.look()
+    assert len([text for text in stage.said if text.startswith("sweep journal: ") and "may be damaged" in text]) == 1
     assert [job.sweep for job in stage.jobs()] == ["zz"]
     assert len([text for text in stage.said if "trials.json cannot be read" in text]) == 1
 

@@ -41,6 +41,7 @@ class SampleDialog(Dialog[None]):
     def __init__(self, helper: Helper, checkpoint: Path, environment: Mapping[str, str]) -> None:
         super().__init__(classes="dialog wide sampling")
         self._checkpoint = checkpoint
+        self._is_refused = False
         self.session = SampleSession(helper, checkpoint, environment, self._say)
 
     def compose(self) -> ComposeResult:
@@ -67,6 +68,7 @@ class SampleDialog(Dialog[None]):
     def on_input_submitted(self) -> None:
         if self.session.is_writing:
             return
+        self._is_refused = False
         request: dict[str, Any] = {"prompt": self.query_one("#sample-prompt", Input).value}
         for name, label, _, kind in OPTIONS:
             text = self.query_one(f"#sample-{name}", Input).value.strip()
@@ -74,6 +76,7 @@ class SampleDialog(Dialog[None]):
                 request |= {name: kind(text)} if text else {}
             except ValueError:
                 self._say(f"{label}: {text} is no {'whole ' * (kind is int)}number", True)
+                self._is_refused = True
                 return
         self.session.write(request)
 
@@ -99,7 +102,7 @@ class SampleDialog(Dialog[None]):
             panel.scroll_end(animate=False)
 
     def _say(self, text: str, bad: bool) -> None:
-        # Not `is_mounted`: that is true only after `on_mount`.
-        if self.is_attached:
+        # Not `is_mounted`: that is true only after `on_mount`. What is wrong stays when the model is loaded.
+        if self.is_attached and (bad or not self._is_refused):
             said = Content.styled(sanitize(text), "$error" if bad else "$muted")
             set_text(self.query_one("#sample-state", Label), said)

@@ -7,25 +7,27 @@ import numpy as np
 from chomp.record.comparison import Comparison, Paired
 from chomp.record.run_record import RunRecord
 from chomp_tui.chart.series import Series
+from chomp_tui.chart.smooth import smoothed
 
-# The training loss is averaged over this share of the rows of the longest run.
+# The training loss is averaged over this share of the steps of the longest run.
 SPAN_SHARE = 1 / 50
 X_LABELS = {"step": "step", "tokens": "tokens", "time": "time", "flops": "FLOPs"}
 
 
 def span_of(comparison: Comparison) -> int:
-    """Rows over which the training losses are averaged."""
-    return max(1, round(max(len(run.own_rows) for run in comparison.runs) * SPAN_SHARE))
+    """Steps over which the training losses are averaged."""
+    steps = [run.own_rows["step"] for run in comparison.runs if len(run.own_rows)]
+    return max(1, round(max((float(one[-1] - one[0]) for one in steps), default=0.0) * SPAN_SHARE))
 
 
 def loss_series(comparison: Comparison, axis: str, span: int, *, with_training: bool) -> list[Series]:
-    """The training loss of each run, averaged over some rows, and its evaluations."""
+    """The training loss of each run, averaged over some steps, and its evaluations."""
     lines = []
     for slot, run in enumerate(comparison.runs):
         rows = run.own_rows
         if with_training and len(rows):
             x = run.x_of(axis, rows["step"])
-            lines.append(_known(Series(run.name, x, running_mean(rows["loss"], span), "smooth", slot=slot)))
+            lines.append(_known(Series(run.name, x, smoothed(rows["step"], rows["loss"], span), "smooth", slot=slot)))
         evals = run.view.evals
         if len(evals):
             x = run.x_of(axis, evals["step"])
@@ -39,19 +41,6 @@ def _known(line: Series) -> Series:
     if known.all():
         return line
     return Series(line.name, line.x[known], line.y[known], line.tone, line.sparse, line.slot)
-
-
-def running_mean(values: np.ndarray, span: int) -> np.ndarray:
-    """The mean of each value and those before it, `span` at most; values that are not finite are left out."""
-    finite = np.isfinite(values)
-    sums = np.cumsum(np.where(finite, values, 0.0), dtype=np.float64)
-    counts = np.cumsum(finite)
-    before = np.maximum(np.arange(len(values)) - span, -1)
-    earlier = before >= 0
-    sums_before = np.where(earlier, sums[before], 0.0)
-    counts_before = np.where(earlier, counts[before], 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(finite, (sums - sums_before) / (counts - counts_before), np.nan)
 
 
 def difference_series(paired: Paired, second: RunRecord, axis: str) -> list[Series]:

@@ -152,7 +152,7 @@ class CompareScreen(ConsoleScreen):
         if found is None:
             return
         span = span_of(found)
-        mean = f", mean of {span} rows" if span > 1 else ""
+        mean = f", smoothed {span} steps" if span > 1 else ""
         title = f"Train loss{mean}, and evaluations" if self._with_training else "Evaluations"
         set_title(self.query_one("#compare-loss-panel"), title)
         lines = loss_series(found, self._axis, span, with_training=self._with_training)
@@ -174,7 +174,7 @@ class CompareScreen(ConsoleScreen):
             return Content.styled("Mark two runs alone to compare them step by step.", "$muted")
         why = Content.styled(found.batches.why, "$muted")
         if found.paired is None:
-            return Content.assemble("no difference step by step: ", why)
+            return Content.assemble("not compared step by step: ", why)
         return Content.assemble((found.paired.verdict, "bold"), "\n", why)
 
     def _chart(self, name: str) -> LineChart:

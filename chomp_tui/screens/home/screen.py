@@ -91,6 +91,10 @@ class HomeScreen(ListScreen):
     def on_unmount(self) -> None:
         self._saver.save()
 
+    def on_screen_resume(self) -> None:
+        # A run may have been resumed meanwhile, and runs that have ended are not looked at each time.
+        self.look_now()
+
     def follow(self, deliver: Callable[[HomeSnapshot], None]) -> RunList:
         return RunList(self.chomp.state.runs, self.chomp.state.configs, deliver)
 
