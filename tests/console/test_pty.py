@@ -134,7 +134,7 @@ def test_keys_that_are_typed_ahead_count(opened: Opener, tmp_path: Path) -> None
 
 def test_leaving_restores_the_terminal(opened: Opener) -> None:
     terminal = opened()
-    terminal.until_shown("Configurations")
+    terminal.until_shown("No runs yet")
     assert terminal.attributes() != terminal.before
     terminal.press("q")
     assert terminal.wait() == 0
@@ -151,7 +151,7 @@ def test_leaving_before_the_first_screen_is_there(opened: Opener) -> None:
 
 def test_no_byte_of_native_code_reaches_the_screen(opened: Opener, tmp_path: Path) -> None:
     terminal = opened(before=NATIVE)
-    terminal.until_shown("Configurations")
+    terminal.until_shown("No runs yet")
     log = tmp_path / "s" / "chomp" / "console.log"
     terminal.until(lambda: log.exists() and log.read_text().count("NATIVE-ERR") > 20)
     terminal.press("3")
@@ -168,7 +168,7 @@ def test_no_byte_of_native_code_reaches_the_screen(opened: Opener, tmp_path: Pat
 
 def test_the_size_is_the_terminal_s(opened: Opener) -> None:
     terminal = opened(size=(133, 41))
-    terminal.until_shown("Configurations")
+    terminal.until_shown("No runs yet")
     terminal.until(lambda: "\x1b[41;" in terminal.text)
     assert "\x1b[42;" not in terminal.text
     terminal.press("q")
@@ -177,7 +177,7 @@ def test_the_size_is_the_terminal_s(opened: Opener) -> None:
 
 def test_an_error_of_its_own_is_one_sentence_and_a_file(opened: Opener, tmp_path: Path) -> None:
     terminal = opened(before=CRASH)
-    terminal.until_shown("Configurations")
+    terminal.until_shown("No runs yet")
     terminal.press("3")
     terminal.until_shown("Runs started here")
     terminal.press("y")
@@ -195,7 +195,7 @@ def test_an_error_of_its_own_is_one_sentence_and_a_file(opened: Opener, tmp_path
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=str)
 def test_a_signal_ends_it_like_a_key(number: int, code: int, opened: Opener) -> None:
     terminal = opened()
-    terminal.until_shown("Configurations")
+    terminal.until_shown("No runs yet")
     os.kill(terminal.pid, number)
     assert terminal.wait() == code
     assert_restored(terminal)
@@ -204,7 +204,7 @@ def test_a_signal_ends_it_like_a_key(number: int, code: int, opened: Opener) -> 
 def test_a_terminal_that_closes_ends_a_console_that_ignores_the_hang_up(opened: Opener) -> None:
     """Under `nohup`: it would read the end of its input in a loop."""
     terminal = opened(before="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); ")
-    terminal.until_shown("Configurations")
+    terminal.until_shown("No runs yet")
     assert terminal.hang_up() == 128 + signal.SIGHUP
 
 
@@ -218,14 +218,14 @@ def stop(terminal: Terminal, number: int) -> None:
 
 def test_stopping_and_going_on_draws_the_screen_again(opened: Opener) -> None:
     terminal = opened()
-    terminal.until_shown("Configurations")
+    terminal.until_shown("No runs yet")
     for _ in range(2):
         stop(terminal, signal.SIGTSTP)
         assert ALT_SCREEN_OFF in terminal.text
         assert terminal.attributes() == terminal.before
         terminal.forget()
         os.kill(terminal.pid, signal.SIGCONT)
-        terminal.until_shown("Configurations")
+        terminal.until_shown("No runs yet")
     terminal.press("q")
     assert terminal.wait() == 0
     assert_restored(terminal)
@@ -233,14 +233,14 @@ def test_stopping_and_going_on_draws_the_screen_again(opened: Opener) -> None:
 
 def test_an_unannounced_stop_leaves_one_program_on_the_terminal(opened: Opener) -> None:
     terminal = opened()
-    terminal.until_shown("Configurations")
+    terminal.until_shown("No runs yet")
     console = psutil.Process(terminal.pid)
     threads = console.num_threads()
     for _ in range(3):
         stop(terminal, signal.SIGSTOP)
         terminal.forget()
         os.kill(terminal.pid, signal.SIGCONT)
-        terminal.until_shown("Configurations")
+        terminal.until_shown("No runs yet")
         assert terminal.attributes() != terminal.before
     # Threads of other work come and go.
     terminal.until(lambda: console.num_threads() <= threads)
