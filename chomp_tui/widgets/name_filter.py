@@ -18,6 +18,10 @@ class NameFilter(Input):
         self._listing = listing
         self.display = False
 
+    def allow_focus(self) -> bool:
+        # A screen focuses the first widget that allows it, also one that is hidden, which would take all keys.
+        return self.display and super().allow_focus()
+
     def lets_through(self, name: str) -> bool:
         """Whether a row with this name is shown."""
         return self.needle.lower() in name.lower()

@@ -14,8 +14,10 @@ from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import load_settings
 from chomp_tui.state import ConsoleState, StartView
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
+from tests.console.fakehelper import fake_helper
 from tests.console.hosting import frame, notices, until
 from tests.console.plainuser import read_only
+from tests.console.test_configure import FIGURES
 from tests.fakeruns import TEXT, FakeRun, ended, make_checkpoint, make_run, write_run
 
 # Each starts the whole console.
@@ -44,7 +46,10 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 def console(opening: StartView | None = None) -> ChompApp:
-    return ChompApp(ConsoleState(load_settings(Path("console.yaml").absolute())[0]), opening)
+    app = ChompApp(ConsoleState(load_settings(Path("console.yaml").absolute())[0]), opening)
+    # Pre-flight finds nothing; what is told here is what a start itself runs into.
+    app.state.helper = fake_helper(f"import json; print(json.dumps({FIGURES!r}))")
+    return app
 
 
 async def sentences(pilot: Pilot[None], number: int = 1) -> list[str]:
