@@ -55,8 +55,12 @@ def console(opening: StartView | None = None) -> ChompApp:
 async def sentences(pilot: Pilot[None], number: int = 1) -> list[str]:
     """What was told in passing, once there are so many messages; one line each, and no number of an error."""
     app = pilot.app
-    await until(pilot, lambda: len(notices(app)) >= number)
-    found = notices(app)
+
+    def told() -> list[str]:
+        return [one for one in notices(app) if not one.startswith("checking whether")]
+
+    await until(pilot, lambda: len(told()) >= number)
+    found = told()
     assert len(found) == number
     assert not any("\n" in one or "Errno" in one for one in found), found
     app.clear_notifications()
