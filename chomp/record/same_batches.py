@@ -83,7 +83,8 @@ def _differing(first: RunRecord, second: RunRecord) -> list[str]:
         by_settings = not has_identity and path.startswith("data.") and rule_for(path).why == TEXT_COMPARED
         if (_decides(path) or by_settings) and left.get(path) != right.get(path):
             found.append(_said(path, left, right))
-    return found
+    # A fingerprint has several parts, and one sentence.
+    return list(dict.fromkeys(found))
 
 
 def _said(path: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> str:

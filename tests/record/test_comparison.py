@@ -161,7 +161,7 @@ def test_other_text_ends_a_pair(tmp_path: Path) -> None:
     assert found.paired.steps[-1] == 80
     # Another fingerprint is other text, whatever the settings say.
     for meta in runs[1].checkpoints.glob("*/meta.json"):
-        meta.write_text(meta.read_text().replace('"sha256": "f"', '"sha256": "g"'))
+        meta.write_text(meta.read_text().replace('"sha256": "f"', '"sha256": "g", "documents": 2'))
     found = compare([load_record(run.path) for run in runs])
     assert found.batches is not None
     assert found.batches.why == "they read different batches: the text is not the same"
