@@ -17,6 +17,8 @@ import click
 from chomp.errors import ChompError
 
 FLUSH_SECONDS = 2.0
+# Of an error's line that repeats what the user gave, so that what is wrong with it stays on the screen.
+LINE_HEAD, LINE_TAIL = 2000, 500
 
 
 class _StandardStream(io.FileIO):
@@ -116,7 +118,7 @@ def complain(sentence: str) -> None:
     from chomp.record.formatting import sanitize
 
     with contextlib.suppress(OSError):
-        click.echo(f"error: {sanitize(sentence)}", err=True)
+        click.echo(_shortened(f"error: {sanitize(sentence)}"), err=True)
 
 
 def _show(error: click.ClickException) -> None:
@@ -124,7 +126,14 @@ def _show(error: click.ClickException) -> None:
     said = io.StringIO()
     error.show(said)
     with contextlib.suppress(OSError):
-        click.echo(re.sub("^Error: ", "error: ", said.getvalue(), count=1, flags=re.MULTILINE), err=True, nl=False)
+        text = re.sub("^Error: ", "error: ", said.getvalue(), count=1, flags=re.MULTILINE)
+        click.echo(_shortened(text), err=True, nl=False)
+
+
+def _shortened(text: str) -> str:
+    """The text with the middle of too long lines left out."""
+    long_middle = rf"^(.{{{LINE_HEAD}}}).{{2,}}(.{{{LINE_TAIL}}})$"
+    return re.sub(long_middle, r"\1…\2", text, flags=re.MULTILINE)
 
 
 def leave(code: int) -> None:

@@ -29,6 +29,10 @@ ROOT = Path(__file__).parents[2]
         (ConfigError("train.steps: no"), 2, "error: train.steps: no\n"),
         (CheckpointError("a\x1b[2J"), 5, "error: a�[2J\n"),
         (click.UsageError("give one"), 2, "error: give one\n"),
+        *(
+            (kind("x" * 9000 + ": no"), 2, f"error: {'x' * 1993}…{'x' * 496}: no\n")
+            for kind in (ConfigError, click.UsageError)
+        ),
         (click.Abort(), 130, ""),
         (KeyboardInterrupt(), 130, ""),
         (SystemExit(1), 1, ""),
