@@ -49,6 +49,8 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     wild = FakeRun(steps=900, ending="crashed", reason="step 900: the loss is nan", nonfinite_at=(90,))
     write_run(tmp_path / "runs" / "wild", wild, now=now - 5.5 * DAY_SECONDS)
+    # The days on which they ended are others each day.
+    monkeypatch.setattr("chomp_tui.widgets.run_rows.when_text", lambda t, now: "Nov 26")
     monkeypatch.chdir(tmp_path)
     usage = shutil.disk_usage(tmp_path)._replace(free=500 * 10**9)
     monkeypatch.setattr("chomp_tui.live.feed.shutil.disk_usage", lambda _: usage)
