@@ -130,7 +130,7 @@ def _require_terminal(instead: str, config: Path | None = None) -> None:
 
 def _train_here(config: Path | None, overrides: tuple[str, ...], run_dir: Path | None, resume: str) -> None:
     """Become `chomp train`: same terminal, same signals, same exit code."""
-    from chomp_tui.engine.launch import train_command
+    from chomp.queue.launch import train_command
 
     args = train_command(config, overrides=overrides, run_dir=run_dir, resume=resume)
     os.execv(args[0], args)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from textual.command import Provider
     from textual.notifications import SeverityLevel
 
+    from chomp.queue.launch import LaunchRequest
     from chomp_tui.config.draft import ForkOrigin
-    from chomp_tui.engine.launch import LaunchRequest
     from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
     from chomp_tui.screens.compare.screen import CompareScreen
     from chomp_tui.screens.configure.screen import ConfigureScreen
@@ -198,7 +198,8 @@ class ChompApp(App[None]):
 
     def launch(self, request: LaunchRequest) -> bool:
         """Start an engine and show its run; on failure show the reason and stay."""
-        from chomp_tui.engine.launch import LaunchError, start
+        from chomp.queue.launch import LaunchError
+        from chomp_tui.engine.launch import start
         from chomp_tui.widgets.dialogs import Read
 
         if self.refuse_read_only():

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from textual.notifications import SeverityLevel
 
     from chomp.config import LoadedConfig
+    from chomp.queue.launch import LaunchRequest
     from chomp_tui.config.draft import ForkOrigin
     from chomp_tui.engine.helper import Helper
-    from chomp_tui.engine.launch import LaunchRequest
     from chomp_tui.settings import Settings
 
 

@@ -50,3 +50,13 @@ PATH = UserPath(path_type=Path)
 PATH_TEXT = UserPath()
 TEXT = Utf8Text()
 SECONDS = FiniteFloat(min=0, min_open=True)
+
+queue_option = click.option(
+    "--queue",
+    "folder",
+    type=PATH,
+    default="queue",
+    show_default=True,
+    envvar="CHOMP_QUEUE",
+    help="Folder of the jobs; also CHOMP_QUEUE.",
+)

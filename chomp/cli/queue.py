@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from chomp.cli.options import PATH, PATH_TEXT, TEXT, FiniteFloat
+from chomp.cli.options import PATH, PATH_TEXT, TEXT, FiniteFloat, queue_option
 from chomp.errors import ConfigError, command_name
 from chomp.queue.adding import NewJob, add_job
 from chomp.queue.folder import Listing, QueueFolder, find_job
@@ -22,15 +22,6 @@ from chomp.record.tail import read_tail
 
 LOG_BYTES = 1 << 20
 
-_queue = click.option(
-    "--queue",
-    "folder",
-    type=PATH,
-    default="queue",
-    show_default=True,
-    envvar="CHOMP_QUEUE",
-    help="Folder of the jobs; also CHOMP_QUEUE.",
-)
 _jobs = click.argument("words", metavar="JOB...", nargs=-1, required=True)
 _job = click.argument("word", metavar="JOB")
 
@@ -58,7 +49,7 @@ def command() -> None:
 @click.option("--note", type=TEXT, default="", help="A note on the run.")
 @click.option("--tag", "tags", multiple=True, type=TEXT, metavar="TAG", help="A tag of the run; may be repeated.")
 @click.option("--hold", "is_held", is_flag=True, help="Do not start it before it is released.")
-@_queue
+@queue_option
 def add_command(
     folder: Path,
     config: Path | None,
@@ -123,7 +114,7 @@ def _resumed(run_dir: Path | None, resume: str) -> tuple[Path | None, str]:
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_queue
+@queue_option
 def list_command(folder: Path, as_json: bool) -> None:
     """List the jobs: first those that run, then by their order, then those that have ended."""
     queue = QueueFolder(folder)
@@ -145,7 +136,7 @@ def list_command(folder: Path, as_json: bool) -> None:
 
 @command.command("show")
 @_job
-@_queue
+@queue_option
 def show_command(folder: Path, word: str) -> None:
     """Print what the file of JOB says, without the text of its configuration, and what it waits for."""
     queue, listing, job = _found(folder, word)
@@ -157,7 +148,7 @@ def show_command(folder: Path, word: str) -> None:
 @command.command("log")
 @click.argument("word", metavar="[JOB]", required=False)
 @click.option("-n", "lines", default=20, show_default=True, type=click.IntRange(min=1), help="Lines from the end.")
-@_queue
+@queue_option
 def log_command(folder: Path, word: str | None, lines: int) -> None:
     """Print the end of the runner's log, or of the log of JOB's run."""
     from chomp.queue.endings import run_of
@@ -178,7 +169,7 @@ def log_command(folder: Path, word: str | None, lines: int) -> None:
 
 @command.command("hold")
 @_jobs
-@_queue
+@queue_option
 def hold_command(folder: Path, words: tuple[str, ...]) -> None:
     """Keep jobs from starting; one that runs saves and waits until it is released."""
     for queue, _, job in [_found(folder, word) for word in words]:
@@ -195,7 +186,7 @@ def hold_command(folder: Path, words: tuple[str, ...]) -> None:
 
 @command.command("release")
 @_jobs
-@_queue
+@queue_option
 def release_command(folder: Path, words: tuple[str, ...]) -> None:
     """Let jobs start that are held, have failed or were stopped; one that had begun continues from its last save."""
     for queue, _, job in [_found(folder, word) for word in words]:
@@ -208,7 +199,7 @@ def release_command(folder: Path, words: tuple[str, ...]) -> None:
 @command.command("move")
 @_job
 @click.argument("place", type=click.IntRange(min=1))
-@_queue
+@queue_option
 def move_command(folder: Path, word: str, place: int) -> None:
     """Put JOB at PLACE among the jobs that have not ended; 1 is the first."""
     queue, _, job = _found(folder, word)
@@ -220,7 +211,7 @@ def move_command(folder: Path, word: str, place: int) -> None:
 @click.argument("words", metavar="JOB...", nargs=-1)
 @click.option("--ended", is_flag=True, help="Remove all jobs that are done, have failed or were stopped.")
 @click.option("--stop", "with_engine", is_flag=True, help="Let a running job save first.")
-@_queue
+@queue_option
 def remove_command(folder: Path, words: tuple[str, ...], ended: bool, with_engine: bool) -> None:
     """Remove jobs from the queue; their runs stay."""
     queue = QueueFolder(folder)
@@ -244,7 +235,7 @@ def remove_command(folder: Path, words: tuple[str, ...], ended: bool, with_engin
 
 @command.command("start")
 @click.option("--poll-seconds", default=POLL_SECONDS, type=FiniteFloat(min=0.01), hidden=True)
-@_queue
+@queue_option
 def start_command(folder: Path, poll_seconds: float) -> None:
     """Start the runner in the background; it survives logout. After a reboot, start it again."""
     queue = QueueFolder(folder)
@@ -256,7 +247,7 @@ def start_command(folder: Path, poll_seconds: float) -> None:
 
 @command.command("stop")
 @click.option("--jobs", "with_engines", is_flag=True, help="First let running jobs save and wait.")
-@_queue
+@queue_option
 def stop_command(folder: Path, with_engines: bool) -> None:
     """End the runner; engines that run go on, and the next runner looks after them."""
     last = ""
@@ -274,7 +265,7 @@ def stop_command(folder: Path, with_engines: bool) -> None:
 
 @command.command("run")
 @click.option("--poll-seconds", default=POLL_SECONDS, type=FiniteFloat(min=0.01), hidden=True)
-@_queue
+@queue_option
 def run_command(folder: Path, poll_seconds: float) -> None:
     """Run the queue in this process, for example as a service; SIGTERM ends it, and engines go on."""
     from chomp.sweep.service import QueueService

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from chomp.cli.options import PATH, FiniteFloat
+from chomp.cli.options import PATH, FiniteFloat, queue_option
 from chomp.errors import ChompError, command_name
 from chomp.queue.folder import QueueFolder
 from chomp.queue.process import POLL_SECONDS, start_runner
@@ -15,16 +15,6 @@ from chomp.record.formatting import sanitize
 from chomp.sweep.folder import find_sweep, list_sweeps, open_sweep
 from chomp.sweep.report import as_dict, read_report, report_lines
 from chomp.sweep.sampler import load_optuna
-
-_queue = click.option(
-    "--queue",
-    "folder",
-    type=PATH,
-    default="queue",
-    show_default=True,
-    envvar="CHOMP_QUEUE",
-    help="Folder of the jobs; also CHOMP_QUEUE.",
-)
 
 
 class _StartByDefault(click.Group):
@@ -45,7 +35,7 @@ def command() -> None:
 @click.argument("file", metavar="SWEEP.yaml", type=PATH)
 @click.option("--no-runner", is_flag=True, help="Do not start the queue's runner.")
 @click.option("--poll-seconds", default=POLL_SECONDS, type=FiniteFloat(min=0.01), hidden=True)
-@_queue
+@queue_option
 def start_command(folder: Path, file: Path, no_runner: bool, poll_seconds: float) -> None:
     """Start the sweep in SWEEP.yaml, or continue it. Its trials are jobs of the queue."""
     queue = QueueFolder(folder)
@@ -63,7 +53,7 @@ def start_command(folder: Path, file: Path, no_runner: bool, poll_seconds: float
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-@_queue
+@queue_option
 def list_command(folder: Path, as_json: bool) -> None:
     """List the sweeps beside the queue."""
     reports = []
@@ -85,7 +75,7 @@ def list_command(folder: Path, as_json: bool) -> None:
 @command.command("show")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_queue
+@queue_option
 def show_command(folder: Path, name: str, as_json: bool) -> None:
     """Print the ranking of the sweep NAME, its settings one by one, and their importance."""
     queue = QueueFolder(folder)
@@ -99,7 +89,7 @@ def show_command(folder: Path, name: str, as_json: bool) -> None:
 
 @command.command("stop")
 @click.argument("name")
-@_queue
+@queue_option
 def stop_command(folder: Path, name: str) -> None:
     """Add no more trials of the sweep NAME; those in the queue go on."""
     find_sweep(QueueFolder(folder), name).stopped.touch()

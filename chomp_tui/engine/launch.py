@@ -6,11 +6,7 @@ from collections.abc import Mapping
 
 from chomp.device import check_xla_flags
 from chomp.queue import launch
-from chomp.queue.launch import LaunchError as LaunchError
-from chomp.queue.launch import LaunchRequest as LaunchRequest
-from chomp.queue.launch import reason as reason
-from chomp.queue.launch import train_command as train_command
-from chomp.queue.launch import train_environment
+from chomp.queue.launch import LaunchError, LaunchRequest, reason, train_environment
 from chomp_tui.platform.background import start_thread
 
 # By text of flags, why the installed XLA refuses them, None where it accepts them.

@@ -14,9 +14,9 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.strip import Strip
 
+from chomp.queue.launch import LaunchRequest
 from chomp.record.formatting import sanitize
 from chomp_tui import keys, theme
-from chomp_tui.engine.launch import LaunchRequest
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 

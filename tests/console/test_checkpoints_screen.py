@@ -13,13 +13,13 @@ import pytest
 from textual.widgets import Input
 
 from chomp.config import parse_config
+from chomp.queue.launch import LaunchRequest
 from chomp.record.formatting import size
 from chomp.record.lock import RunLock
 from chomp.record.manifest import list_checkpoints, read_info, seal
 from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
-from chomp_tui.engine.launch import LaunchRequest
 from chomp_tui.engine.resume_plan import more_steps_problem, plan_resume
 from chomp_tui.live import checkpoint_list as checkpointlist
 from chomp_tui.live.checkpoint_list import CheckpointReader, Reference, differences, settings_of

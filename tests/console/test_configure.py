@@ -22,12 +22,12 @@ from textual.widgets import Input, OptionList, Static
 from chomp.config import derive, derived_section, load_config, settings
 from chomp.config.yaml_reader import read_yaml
 from chomp.config.yaml_spans import read_layout
+from chomp.queue.launch import LaunchRequest
 from chomp.record.fork import fork_run
 from chomp.record.manifest import seal
 from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
-from chomp_tui.engine.launch import LaunchRequest
 from chomp_tui.scopes import SCREENS
 from chomp_tui.screens.configure import launch_flow as launching
 from chomp_tui.screens.configure.controls import Toggle

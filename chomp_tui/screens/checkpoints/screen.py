@@ -11,12 +11,12 @@ from textual import work
 from textual.binding import BindingType
 from textual.content import Content
 
+from chomp.queue.launch import LaunchRequest
 from chomp.record.formatting import sanitize
 from chomp.record.rundir import RunDir
 from chomp.record.samples import read_samples
 from chomp_tui import keys
 from chomp_tui.config.draft import ForkOrigin
-from chomp_tui.engine.launch import LaunchRequest
 from chomp_tui.engine.resume_plan import going_back_text, more_steps_problem, plan_resume
 from chomp_tui.live.checkpoint_list import CheckpointList, CheckpointRow, Checkpoints, Reference, settings_of
 from chomp_tui.platform.background import in_thread

@@ -11,13 +11,13 @@ from typing import Protocol
 from chomp.config import LoadedConfig
 from chomp.config.compat import Difference
 from chomp.errors import ChompError
+from chomp.queue.launch import LaunchRequest, reason
 from chomp.record.fork import fork_run
 from chomp.record.rundir import RunDir, fresh_name, open_run, write_whole
 from chomp_tui.config.document import ConfigDocument
 from chomp_tui.config.draft import Draft
 from chomp_tui.config.fork_plan import ForkPlan
 from chomp_tui.config.preflight import Report
-from chomp_tui.engine.launch import LaunchRequest, reason
 from chomp_tui.live.file_watch import read_bytes
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.checkpoints.checkpoint_rows import change_lines
