@@ -124,6 +124,7 @@ RULES: tuple[Rule, ...] = (
     Rule("tokenizer_digest", "incompatible", "the same text would become other token ids"),
     Rule("checkpoint.*", "allowed", "it does not change the training"),
     Rule("logging.*", "allowed", "it does not change the training"),
+    Rule("parallel.*", "allowed", "the same rows are trained on any number of devices; a change is warned of"),
     Rule("notify.*", "allowed", "it does not change the training"),
     Rule("debug.*", "allowed", "it decides about the next step that is not finite"),
 )

@@ -7,6 +7,7 @@ from chomp.config.fields import Section, section
 from chomp.config.model import ModelConfig
 from chomp.config.notify import NotifyConfig
 from chomp.config.optim import OptimConfig
+from chomp.config.parallel import ParallelConfig
 from chomp.config.run import CheckpointConfig, DebugConfig, LoggingConfig
 from chomp.config.train import ObjectiveConfig, TrainConfig
 
@@ -19,6 +20,7 @@ class Config(Section):
     train: TrainConfig = section(TrainConfig, "Length, batch, cadences.")
     objective: ObjectiveConfig = section(ObjectiveConfig, "What is minimised.")
     optim: OptimConfig = section(OptimConfig, "Update rule and schedule.")
+    parallel: ParallelConfig = section(ParallelConfig, "Devices and processes.")
     checkpoint: CheckpointConfig = section(CheckpointConfig, "Saving and keeping.")
     logging: LoggingConfig = section(LoggingConfig, "Files and trackers.")
     debug: DebugConfig = section(DebugConfig, "Guards.")

@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PRNGKeyArray, PyTree
 from megalodon_jax import MegalodonForCausalLM
+from megalodon_jax.model import MegalodonBlock
 
 from chomp.config.model import ModelConfig
 from chomp.errors import ConfigError
@@ -18,9 +19,10 @@ from chomp.model.base import LanguageModel
 from chomp.model.dummy import DummyModel
 from chomp.model.flops import prediction_head_flops
 from chomp.model.llama import LlamaModel
+from chomp.model.llama_block import Block
 from chomp.model.megalodon import MegalodonModel, computed_by_documents, megalodon_config, own_cema, with_remat
 from chomp.model.mtp import PredictionHead, WithHeads, trunk_of
-from chomp.model.paths import named_leaves
+from chomp.model.paths import dotted, named_leaves
 from chomp.model.remat import policy_of
 
 
@@ -34,6 +36,8 @@ class ModelDef:
         embedding_path: dotted path of the token embedding among the parameters.
         make_params: key -> parameters, traced, never run as it is.
         combine: parameters (arrays or their shapes) -> a model that can be called, without its extra heads.
+        layer: class of the layers, each of which gathers its own parameters where devices share them; the others are
+            gathered for the whole pass.
         mtp_heads: extra heads among the parameters (`chomp.model.mtp`).
     """
 
@@ -42,6 +46,7 @@ class ModelDef:
     embedding_path: str
     make_params: Callable[[PRNGKeyArray], PyTree]
     combine: Callable[[PyTree], LanguageModel]
+    layer: type | tuple[type, ...] = ()
     mtp_heads: int = 0
 
     def init(self, key: PRNGKeyArray) -> PyTree:
@@ -51,6 +56,15 @@ class ModelDef:
     def dropout_key(self, key: PRNGKeyArray) -> PRNGKeyArray | None:
         """Return what training passes to the model: `key`, or None where the model runs without dropout."""
         return None if self.deterministic else key
+
+    def gathered_dtype(self, path: Any, leaf: Any) -> Any:
+        """Return the dtype in which devices that share a parameter gather it: that in which the model multiplies it.
+
+        Weights of linear layers and the embedding are cast to `compute_dtype` where they are read; the rest is read in
+        its own dtype.
+        """
+        is_weight = leaf.ndim == 2 and dotted(path).rpartition(".")[2] == "weight"
+        return self.config.compute_dtype if is_weight else leaf.dtype
 
     def abstract(self) -> PyTree:
         """Return the parameters' shapes and dtypes as `jax.ShapeDtypeStruct` without running anything."""
@@ -170,7 +184,7 @@ def _build_llama(config: ModelConfig, deterministic: bool, backend: str) -> Mode
     def make_params(key: PRNGKeyArray) -> PyTree:
         return LlamaModel(config, backend=backend, key=key)
 
-    return ModelDef(config, deterministic, LlamaModel.embedding_path, make_params, _identity)
+    return ModelDef(config, deterministic, LlamaModel.embedding_path, make_params, _identity, layer=Block)
 
 
 def _identity(params: Any) -> LanguageModel:
@@ -193,4 +207,4 @@ def _build_megalodon(config: ModelConfig, deterministic: bool, backend: str) -> 
         network = with_remat(network, policy)
         return MegalodonModel(network=network, loss_chunk_size=config.loss_chunk_size)
 
-    return ModelDef(config, deterministic, MegalodonModel.embedding_path, make_params, combine)
+    return ModelDef(config, deterministic, MegalodonModel.embedding_path, make_params, combine, layer=MegalodonBlock)

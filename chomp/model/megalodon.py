@@ -23,6 +23,7 @@ from chomp.model.megalodon_block import GatedAttention
 from chomp.model.remat import RematBlock
 from chomp.model.swap_layers import Swap, swap_layers
 from chomp.model.timenorm import DocumentNorm
+from chomp.parallel.gather import has_shards
 
 _SAME_NAME = (
     "vocab_size", "model_dim", "num_layers", "num_heads", "z_dim", "value_dim", "ffn_hidden_dim", "cema_ndim",
@@ -79,7 +80,8 @@ def computed_by_documents(
 
 def with_remat(network: PyTree, policy: str) -> PyTree:
     """The same network whose layers are kept as a policy says."""
-    return network if policy == "none" else swap_layers(network, {MegalodonBlock: Swap(RematBlock, policy=policy)})
+    keeps_all = policy == "none" and not has_shards(network)
+    return network if keeps_all else swap_layers(network, {MegalodonBlock: Swap(RematBlock, policy=policy)})
 
 
 def uses_associative_scan(cema: str, backend: str) -> bool:

@@ -10,6 +10,7 @@ import jax
 from megalodon_jax.model import MegalodonBlock
 
 from chomp.config.model import ModelConfig
+from chomp.parallel.gather import has_shards, keep_but_gathered, whole
 
 # Of a layer: `full` keeps its input alone, `dots` also the results of its projections.
 _OF_LAYERS = {
@@ -24,8 +25,21 @@ def policy_of(config: ModelConfig) -> str:
 
 
 def recompute_layer(run: Callable[..., Any], policy: str) -> Callable[..., Any]:
-    """The same function of a layer, whose values are kept as the policy says."""
-    return eqx.filter_checkpoint(run, policy=_OF_LAYERS[policy]) if policy in _OF_LAYERS else run
+    """The same function of a layer, its first argument, whose values are kept as the policy says.
+
+    Parameters that devices share are gathered for the layer, and again in the backward pass.
+    """
+
+    def gathered(layer: Any, *args: Any) -> Any:
+        return run(whole(layer), *args)
+
+    def recomputed(layer: Any, *args: Any) -> Any:
+        shared = has_shards(layer)
+        kept = _OF_LAYERS.get(policy, keep_but_gathered if shared else None)
+        inner = gathered if shared else run
+        return (inner if kept is None else eqx.filter_checkpoint(inner, policy=kept))(layer, *args)
+
+    return recomputed
 
 
 def recompute_attention(run: Callable[..., Any], policy: str) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
 from chomp.model.build import ModelDef
 from chomp.optim.build import Optimizer
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 
 _KEY_KIND = "threefry2x32"
 
@@ -44,15 +45,23 @@ class TrainState(eqx.Module):
         return jax.random.fold_in(jax.random.wrap_key_data(self.rng, impl=_KEY_KIND), self.step)
 
 
-def init_state(model_def: ModelDef, optimizer: Optimizer, seed: int) -> TrainState:
-    """Draw parameters and start the optimizer in one compiled call on the default device.
+def init_state(
+    model_def: ModelDef, optimizer: Optimizer, seed: int, placement: Placement = ONE_DEVICE
+) -> TrainState:
+    """Draw parameters and start the optimizer in one compiled call; the bits are the same on every mesh.
 
     Args:
         model_def: from `build_model`.
         optimizer: from `build_optimizer` for the same model.
         seed: any non-negative integer below 2**32; `train.seed`.
+        placement: where the arrays lie; each device draws its own part.
     """
-    return jax.jit(lambda words: _start(model_def, optimizer, words))(_seed_words(seed))
+    if placement.mesh is None:
+        return jax.jit(lambda words: _start(model_def, optimizer, words))(_seed_words(seed))
+    shardings = placement.shardings(abstract_state(model_def, optimizer))
+    words = np.asarray(_seed_words(seed))
+    # A number of the program: an argument would be an array of one process.
+    return jax.jit(lambda: _start(model_def, optimizer, jnp.asarray(words)), out_shardings=shardings)()
 
 
 def abstract_state(model_def: ModelDef, optimizer: Optimizer) -> TrainState:

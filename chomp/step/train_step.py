@@ -18,6 +18,9 @@ from chomp.model.base import ModelInputs, model_inputs
 from chomp.model.build import ModelDef
 from chomp.optim.build import Optimizer
 from chomp.optim.conditional import select
+from chomp.parallel.gather import tied, whole
+from chomp.parallel.mesh import ONE_DEVICE, Placement
+from chomp.parallel.sums import gradient_sums_on_mesh
 from chomp.step.objective import Counts, LossSums, Objective, build_objective
 from chomp.step.state import TrainState
 
@@ -62,7 +65,13 @@ class GradientSums(NamedTuple):
 TrainStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
 
 
-def make_train_step(model_def: ModelDef, optimizer: Optimizer, config: Config, derived: Derived) -> TrainStep:
+def make_train_step(
+    model_def: ModelDef,
+    optimizer: Optimizer,
+    config: Config,
+    derived: Derived,
+    placement: Placement = ONE_DEVICE,
+) -> TrainStep:
     """Return (state, batch) -> (state, metrics); tracing it twice raises `RuntimeError`.
 
     The gradient is that of the objective (`chomp.step.objective`): without further terms, of the mean loss over all
@@ -83,10 +92,13 @@ def make_train_step(model_def: ModelDef, optimizer: Optimizer, config: Config, d
         model_def: the model; its `deterministic` decides about dropout.
         optimizer: for the same model.
         config: `objective`, `optim.grad_clip_norm`, `data.isolate_documents` and `debug.nonfinite` are read.
-        derived: `grad_accum`, the batch's leading axis.
+        derived: `grad_accum`, the batch's leading axis on one device.
+        placement: the mesh, over which the rows of each micro-batch are shared out.
     """
     objective, isolate = build_objective(config.objective, model_def), config.data.isolate_documents
-    sum_gradients = _make_gradient_sums(objective, derived.grad_accum)
+    sum_gradients: Callable[..., Any] = _make_gradient_sums(objective, model_def)
+    if placement.mesh is not None:
+        sum_gradients = gradient_sums_on_mesh(sum_gradients, placement, model_def.gathered_dtype)
     clip_norm, halting = config.optim.grad_clip_norm, config.debug.nonfinite != "skip"
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
@@ -135,8 +147,14 @@ def compile_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -
 
 
 def lower_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -> jax.stages.Lowered:
-    """Trace with the state donated; arguments are those of `compile_train_step`."""
-    return jax.jit(train_step, donate_argnums=0).lower(state, batch)
+    """Trace with the state donated; arguments are those of `compile_train_step`.
+
+    On a mesh their shapes carry shardings, and the new state lies where the old one did.
+    """
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    on_mesh = isinstance(shardings.step, jax.sharding.NamedSharding)
+    out = {"out_shardings": (shardings, shardings.step)} if on_mesh else {}
+    return jax.jit(train_step, donate_argnums=0, **out).lower(state, batch)
 
 
 def compile_lowered(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, dict[str, bool]]:
@@ -157,7 +175,7 @@ def compile_lowered(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, d
 
 
 def _make_gradient_sums(
-    objective: Objective, grad_accum: int
+    objective: Objective, model_def: ModelDef
 ) -> Callable[[PyTree, ModelInputs, Counts, PRNGKeyArray], GradientSums]:
     """Return (params, inputs, counts, key) -> sums over all micro-batches, with fp32 gradients.
 
@@ -167,7 +185,7 @@ def _make_gradient_sums(
 
     def one(params: PyTree, inputs: ModelInputs, counts: Counts, key: PRNGKeyArray) -> GradientSums:
         def sums(params: PyTree) -> tuple[Float[Array, ""], LossSums]:
-            return objective.sums(params, inputs, counts, key)
+            return objective.sums(whole(params, but=model_def.layer), inputs, counts, key)
 
         (_, measured), grads = jax.value_and_grad(sums, has_aux=True)(params)
         return GradientSums(measured, jax.tree.map(lambda grad: grad.astype(jnp.float32), grads))
@@ -175,12 +193,13 @@ def _make_gradient_sums(
     def sum_gradients(params: PyTree, inputs: ModelInputs, counts: Counts, key: PRNGKeyArray) -> GradientSums:
         def add(sums: GradientSums, item: tuple[Int[Array, ""], ModelInputs]) -> tuple[GradientSums, None]:
             index, micro = item
-            return jax.tree.map(jnp.add, sums, one(params, micro, counts, jax.random.fold_in(key, index))), None
+            own_key = jax.random.fold_in(key, index)
+            return jax.tree.map(jnp.add, sums, one(tied(params, micro), micro, counts, own_key)), None
 
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
         terms = {name: jnp.zeros((), jnp.float32) for name in counts if name != "loss"}
         measured = LossSums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), terms)
-        sums, _ = jax.lax.scan(add, GradientSums(measured, zeros), (jnp.arange(grad_accum), inputs))
+        sums, _ = jax.lax.scan(add, GradientSums(measured, zeros), (jnp.arange(len(inputs.labels)), inputs))
         return sums
 
     return sum_gradients

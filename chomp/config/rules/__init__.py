@@ -7,7 +7,7 @@ about something that is allowed and may surprise.
 from collections.abc import Callable, Iterator
 
 from chomp.config.problems import Problem
-from chomp.config.rules import data, doubtful, model, notify, numbers, train
+from chomp.config.rules import data, doubtful, model, notify, numbers, parallel, train
 from chomp.config.schema import Config
 
 RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
@@ -15,6 +15,7 @@ RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     *model.RULES,
     *data.RULES,
     *train.RULES,
+    *parallel.RULES,
     *notify.RULES,
 )
 NOTES: tuple[Callable[[Config], Iterator[str]], ...] = (*model.NOTES, *data.NOTES, *train.NOTES, *doubtful.NOTES)

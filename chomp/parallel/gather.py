@@ -1,0 +1,123 @@
+"""Parameters that several devices share, made whole where a layer reads them.
+
+Inside `jax.shard_map` a device holds its part of each large parameter. A layer calls `whole` on itself before it
+computes: the parts are gathered in the dtype in which the layer multiplies, and the gradient of the whole parameter is
+summed over the devices in fp32 while it is cut into parts again (reduce-scatter). Nothing here happens on one device,
+where no parameter is a `Shard`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+T = TypeVar("T")
+
+AXIS = "fsdp"
+"""Axis of the mesh along which devices share parameters."""
+
+# What lies between a gathered parameter and the products that read it. None of it is kept for the backward pass, in
+# which a layer's parameters are gathered again: kept, they would together be the whole model.
+_GATHERED = frozenset({"all_gather", "convert_element_type", "transpose", "reshape", "concatenate", "squeeze"})
+
+
+class Shard(eqx.Module):
+    """One device's part of a parameter.
+
+    Attributes:
+        part: the whole but for `axis`, of which it has one part of as many as there are devices along `AXIS`.
+        axis: which axis of the parameter is cut.
+        count: parts there are.
+        dtype: in which it is gathered.
+    """
+
+    part: Array
+    axis: int = eqx.field(static=True)
+    count: int = eqx.field(static=True)
+    dtype: Any = eqx.field(static=True)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the whole parameter."""
+        return tuple(size * (self.count if axis == self.axis else 1) for axis, size in enumerate(self.part.shape))
+
+    @property
+    def ndim(self) -> int:
+        """Axes of the whole parameter."""
+        return self.part.ndim
+
+
+def is_shard(node: Any) -> bool:
+    """Whether a node of a tree is a `Shard`."""
+    return isinstance(node, Shard)
+
+
+def has_shards(tree: PyTree) -> bool:
+    """Whether any parameter in `tree` is a `Shard`."""
+    return any(map(is_shard, jax.tree.leaves(tree, is_leaf=is_shard)))
+
+
+def whole(tree: T, but: type | tuple[type, ...] = ()) -> T:
+    """The same tree with each `Shard` gathered; parts that are instances of `but` are left to gather themselves."""
+    if not has_shards(tree):
+        return tree
+
+    def gathered(node: Any) -> Any:
+        return _gathered(node.part, node.axis, node.dtype) if is_shard(node) else node
+
+    found: T = jax.tree.map(gathered, tree, is_leaf=lambda node: is_shard(node) or isinstance(node, but))
+    return found
+
+
+def tied(params: T, item: PyTree) -> T:
+    """Parameters of a turn of a loop: their parts are gathered in that turn, and not before the loop for all turns.
+
+    Args:
+        item: what only that turn has.
+    """
+    return jax.lax.optimization_barrier((params, item))[0] if has_shards(params) else params
+
+
+def keep_but_gathered(primitive: Any, *_: Any, **__: Any) -> bool:
+    """A policy of `jax.checkpoint`: all values are kept for the backward pass but gathered parameters."""
+    return primitive.name not in _GATHERED
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _gathered(part: Array, axis: int, dtype: Any) -> Array:
+    # Back to its own dtype, which costs nothing: the layer's cast to `dtype` undoes it. Gradients then have it too.
+    return jax.lax.all_gather(part.astype(dtype), AXIS, axis=axis, tiled=True).astype(part.dtype)
+
+
+def _forward(part: Array, axis: int, dtype: Any) -> tuple[Array, None]:
+    return _gathered(part, axis, dtype), None
+
+
+def _backward(axis: int, dtype: Any, _: None, slope: Array) -> tuple[Array]:
+    summed = jax.lax.psum_scatter(slope.astype(jnp.float32), AXIS, scatter_dimension=axis, tiled=True)
+    return (summed.astype(slope.dtype),)
+
+
+_gathered.defvjp(_forward, _backward)
+
+
+def shards(params: PyTree, axes: PyTree, count: int, dtype_of: Callable[[Any, Any], Any]) -> PyTree:
+    """Parameters inside `jax.shard_map` with each that is cut as a `Shard`.
+
+    Args:
+        params: this device's parts.
+        axes: of the same structure, the axis that is cut, or -1.
+        count: parts there are.
+        dtype_of: (path, leaf) -> the dtype in which it is gathered.
+    """
+
+    def one(path: Any, leaf: Array, axis: int) -> Any:
+        return leaf if axis < 0 else Shard(leaf, axis, count, dtype_of(path, leaf))
+
+    return jax.tree_util.tree_map_with_path(one, params, axes)
