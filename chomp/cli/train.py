@@ -11,7 +11,7 @@ import click
 
 from chomp.cli.habits import TrainCommand, accepts_trainer_options, meant_overrides
 from chomp.cli.notes import checked_change, notes_options
-from chomp.cli.options import PATH, PATH_TEXT
+from chomp.cli.options import PATH, PATH_TEXT, devices_option
 from chomp.errors import ConfigError, RunDirError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--accept", multiple=True, metavar="KEY", help="Resume although this setting differs from the checkpoint's."
 )
+@devices_option
 @notes_options
 @click.option("--dry-run", is_flag=True, help="Build everything, compile, train one step, write nothing.")
 @accepts_trainer_options
@@ -46,6 +47,7 @@ def command(
     run_dir: Path | None,
     resume: str,
     accept: tuple[str, ...],
+    devices: tuple[str, ...],
     dry_run: bool,
     name: str | None,
     note: str | None,
@@ -78,7 +80,7 @@ def command(
     if loaded.config.checkpoint.on_signal == "stop":
         leave_on_signals(notices=True)
     chosen_resume = parse_resume(resume)
-    prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
+    prepare_environment(strict_determinism=loaded.config.train.strict_determinism, devices=devices)
 
     from chomp.train.loop import run_training
     from chomp.train.request import RunRequest
@@ -90,6 +92,7 @@ def command(
             run_dir=run_dir,
             resume=chosen_resume,
             accept=accept,
+            devices=devices,
             dry_run=dry_run,
             notes=notes,
             began=time.monotonic() - process_age_seconds(),

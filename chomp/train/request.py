@@ -24,6 +24,7 @@ class RunRequest:
     """One `chomp train` command.
 
     Attributes:
+        devices: those to compute on, as `chosen_devices` takes them.
         notes: written when the attempt begins.
         began: when its process was started, by the monotonic clock; `train.max_seconds` counts from there.
     """
@@ -32,6 +33,7 @@ class RunRequest:
     run_dir: Path | None = None
     resume: Resume = "none"
     accept: Sequence[str] = field(default=())
+    devices: Sequence[str] = ()
     dry_run: bool = False
     notes: NotesChange = field(default_factory=NotesChange)
     began: float = field(default_factory=time.monotonic)
