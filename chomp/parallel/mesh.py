@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import PyTree
 
 from chomp.config.schema import Config
@@ -26,10 +26,11 @@ class Placement:
     """Where the arrays of a run lie; on one device there is no mesh and all is as JAX places it.
 
     Attributes:
-        mesh: axes `data` and `fsdp`; None on one device.
+        mesh: axes `data` and `fsdp`; None on one device. Of devices that are not here it is abstract, and sizes alone
+            are known.
     """
 
-    mesh: Mesh | None = None
+    mesh: Mesh | AbstractMesh | None = None
 
     @property
     def data(self) -> int:
@@ -107,6 +108,11 @@ class Placement:
 
 
 ONE_DEVICE = Placement()
+
+
+def placement_of(data: int, fsdp: int) -> Placement:
+    """A mesh of this shape whose devices need not be here: for what arrays of it take on a device."""
+    return Placement(AbstractMesh((data, fsdp), AXES)) if data * fsdp > 1 else ONE_DEVICE
 
 
 def place_on(config: Config, devices: Sequence[jax.Device]) -> Placement:
