@@ -20,10 +20,11 @@ from chomp.data.tokenizer import Tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
 from chomp.errors import ChompError
 from chomp.notify.channels import build_channels
-from chomp.record.formatting import count, plural, size
+from chomp.parallel.mesh import ONE_DEVICE, Placement, micro_batches
+from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
-from chomp.train.footprint import MemoryEstimate
+from chomp.train.footprint import rows_at_once
 from chomp.train.session import require_device
 
 T = TypeVar("T")
@@ -76,6 +77,23 @@ class Duration:
 
 
 @dataclass(frozen=True)
+class MeshPlan:
+    """How several devices share a step.
+
+    Attributes:
+        devices: in words.
+        data: copies of the parameters; fsdp: devices that share one.
+        rows: that each device computes at once; grad_accum: so many times in a step.
+    """
+
+    devices: str
+    data: int
+    fsdp: int
+    rows: int
+    grad_accum: int
+
+
+@dataclass(frozen=True)
 class Readiness:
     """The answer.
 
@@ -83,6 +101,7 @@ class Readiness:
         problems: why the run cannot start, one sentence each; empty if nothing is known.
         warnings: what is doubtful.
         epochs: passes over the training text; None where its length is not known.
+        mesh: None on one device.
     """
 
     problems: tuple[str, ...]
@@ -91,6 +110,7 @@ class Readiness:
     epochs: float | None
     checkpoints: CheckpointRoom | None
     duration: Duration | None
+    mesh: MeshPlan | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -101,9 +121,10 @@ def check_start(
     config: Config,
     derived: Derived,
     tokenizer: Tokenizer,
-    memory: MemoryEstimate,
+    state_bytes: int,
     *,
     device: str | None,
+    placement: Placement = ONE_DEVICE,
     run_dir: Path | None = None,
     step: int = 0,
 ) -> Readiness:
@@ -111,7 +132,9 @@ def check_start(
 
     Args:
         config: its model is resolved.
+        state_bytes: what a checkpoint saves.
         device: the name of the device's kind; None for one that is not in this machine.
+        placement: the mesh.
         run_dir: where the run will be written; None for the folder that the configuration names, or `runs`.
         step: of the checkpoint from which the run continues.
     """
@@ -127,19 +150,24 @@ def check_start(
     _try(lambda: build_channels(config.notify), found)
     text = _try(lambda: measure_text(config.data, tokenizer), found)
     folder = run_dir or Path(config.logging.run_dir or "runs").expanduser()
-    room = _room(config, memory.parameters + memory.optimizer, folder, found)
+    room = _room(config, state_bytes, folder, found)
     warnings = [*_of_text(config, derived, text, step)] if text is not None else []
     if room is not None and room.needed > room.free:
         warnings.append(_too_little(room))
     passes = derived.total_tokens / text.tokens if text is not None and text.tokens else None
     epochs = config.train.epochs or passes
-    duration = None if device is None else _duration(config, device, step)
+    devices = device_words({"name": device or "device", "count": placement.count, "mesh": placement.shape})
+    duration = None if device is None else _duration(config, devices, step)
     if duration is not None and (reached := steps_in_time(config, duration, step)) < config.train.steps:
         warnings.append(
             f"train.max_seconds: {config.train.max_seconds:g} ends this attempt at about step {reached:,} of "
             f"{config.train.steps:,}, less the time of start-up and compilation, at the measured speed"
         )
-    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration)
+    mesh = None
+    if placement.count > 1:
+        accum = micro_batches(config, placement.count)
+        mesh = MeshPlan(devices, placement.data, placement.fsdp, rows_at_once(config, placement.count), accum)
+    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, mesh)
 
 
 def _try(check: Callable[[], T], found: list[str]) -> T | None:

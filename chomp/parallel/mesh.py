@@ -12,10 +12,12 @@ import numpy as np
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import PyTree
 
+from chomp.config.rules.arithmetic import grad_accum
 from chomp.config.schema import Config
 from chomp.data.batch import Batch
 from chomp.errors import ConfigError
 from chomp.parallel.gather import AXIS
+from chomp.record.formatting import plural
 
 AXES = ("data", AXIS)
 # Smaller arrays are on every device: to gather them would take longer than to read them.
@@ -47,6 +49,11 @@ class Placement:
     def count(self) -> int:
         """Devices."""
         return self.data * self.fsdp
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """The axes with their sizes."""
+        return {"data": self.data, AXIS: self.fsdp}
 
     def devices(self) -> list[jax.Device]:
         """All of them, those of other processes included."""
@@ -146,23 +153,29 @@ def placement_of(data: int, fsdp: int) -> Placement:
     return Placement(AbstractMesh((data, fsdp), AXES)) if data * fsdp > 1 else ONE_DEVICE
 
 
-def place_on(config: Config, devices: Sequence[jax.Device]) -> Placement:
-    """The mesh of the `parallel` section over these devices.
+def plan_mesh(config: Config, devices: int) -> Placement:
+    """The mesh of the `parallel` section over so many devices, which need not be here.
 
     Raises:
         ConfigError: the axes do not multiply to the number of devices, the rows of a step cannot be shared out, or a
             setting is defined for one device alone.
     """
-    data, fsdp = mesh_shape(config, len(devices))
-    if data * fsdp == 1:
-        return ONE_DEVICE
-    if config.objective.token_filter_keep < 1:
+    data, fsdp = mesh_shape(config, devices)
+    if config.objective.token_filter_keep < 1 and devices > 1:
         raise ConfigError(
             f"objective.token_filter_keep is {config.objective.token_filter_keep:g}, which ranks the tokens of a whole "
-            f"micro-batch, and {data * fsdp} devices share one; set it to 1, or train on one device "
-            "(-o parallel.data=1, --devices 0)"
+            f"micro-batch, and {devices} devices share one; set it to 1, or train on one device (--devices 0)"
         )
-    return Placement(Mesh(np.asarray(devices[: data * fsdp]).reshape(data, fsdp), AXES))
+    micro_batches(config, devices)
+    return placement_of(data, fsdp)
+
+
+def place_on(config: Config, devices: Sequence[jax.Device]) -> Placement:
+    """The mesh of the `parallel` section over these devices; errors are those of `plan_mesh`."""
+    planned = plan_mesh(config, len(devices))
+    if planned.mesh is None:
+        return ONE_DEVICE
+    return Placement(Mesh(np.asarray(devices).reshape(planned.data, planned.fsdp), AXES))
 
 
 def mesh_shape(config: Config, devices: int) -> tuple[int, int]:
@@ -191,30 +204,37 @@ def mesh_shape(config: Config, devices: int) -> tuple[int, int]:
     )
 
 
-def micro_batches(rows: int, devices: int, most: int) -> int:
-    """Micro-batches in which each device computes its share of a step's rows, at most `most` rows at once.
+def micro_batches(config: Config, devices: int) -> int:
+    """Micro-batches in which each device computes its share of a step's rows, at most `train.batch_size` rows at once.
 
     The least number that shares the rows out evenly; on one device it is `train.grad_accum`.
 
-    Args:
-        rows: `train.grad_accum * train.batch_size`.
-        most: `train.batch_size`.
-
     Raises:
-        ConfigError: the rows cannot be shared out; names the nearest numbers of devices and rows that can.
+        ConfigError: the rows cannot be shared out; names the options with which they can.
     """
+    most, accum = config.train.batch_size, grad_accum(config)
+    rows = most * accum
     if rows % devices:
-        fewer = next(count for count in range(devices - 1, 0, -1) if rows % count == 0)
-        below, above = rows // devices * devices, -(-rows // devices) * devices
-        counts = _listed([count for count in (below, above) if count])
-        raise ConfigError(
-            f"a step has {rows} rows (train.grad_accum x train.batch_size), which {devices} devices cannot share "
-            f"evenly; {counts} rows fit, or {fewer} of the devices (--devices)"
-        )
+        raise ConfigError(_not_shared(config, devices))
     share = rows // devices
     return next(count for count in range(1, share + 1) if share % count == 0 and share // count <= most)
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    *first, last = map(str, numbers)
+def _not_shared(config: Config, devices: int) -> str:
+    train, accum = config.train, grad_accum(config)
+    rows = train.batch_size * accum
+    fewer = next(count for count in range(devices - 1, 0, -1) if rows % count == 0)
+    unit = devices // math.gcd(devices, train.batch_size)
+    near = [count for count in (accum // unit * unit, -(-accum // unit) * unit) if count]
+    written = "train.batch_tokens" if train.batch_tokens is not None else "train.grad_accum"
+    each = train.batch_size * train.seq_len if train.batch_tokens is not None else 1
+    options = _listed([f"-o {written}={count * each} ({count * train.batch_size} rows)" for count in near])
+    return (
+        f"a step has {rows} rows (train.batch_size {train.batch_size} x {accum}), which {devices} devices cannot share "
+        f"evenly: use {plural(fewer, 'device')} with --devices {','.join(map(str, range(fewer)))}, or {options}"
+    )
+
+
+def _listed(choices: Sequence[object]) -> str:
+    *first, last = map(str, choices)
     return f"{', '.join(first)} or {last}" if first else last

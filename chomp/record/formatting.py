@@ -93,6 +93,19 @@ def device_name(device: Mapping[str, Any]) -> str:
     return f"{number} × {name}" if isinstance(number, int) and number > 1 else name
 
 
+def device_words(device: Mapping[str, Any]) -> str:
+    """`16 × NVIDIA H100, data 2 × fsdp 8, 2 processes on 2 hosts`; of one device its name."""
+    words = [device_name(device)]
+    mesh, processes = device.get("mesh"), device.get("processes")
+    if isinstance(mesh, Mapping):
+        axes = [f"{axis} {size}" for axis, size in mesh.items() if isinstance(size, int) and size > 1]
+        words += [" × ".join(axes)] if axes else []
+    if isinstance(processes, list) and len(processes) > 1:
+        hosts = {str(each.get("host")) for each in processes if isinstance(each, Mapping)}
+        words.append(f"{len(processes)} processes on {plural(len(hosts), 'host')}")
+    return ", ".join(words)
+
+
 def plural(number: int, noun: str) -> str:
     """`1 document` or `4,211 documents`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"

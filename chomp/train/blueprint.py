@@ -67,7 +67,7 @@ class Blueprint:
         Raises:
             ConfigError: the devices cannot share the rows evenly.
         """
-        return micro_batches(self.rows, self.placement.count, self.config.train.batch_size)
+        return micro_batches(self.config, self.placement.count)
 
     @property
     def flops_per_token(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -20,9 +21,9 @@ from chomp.model.build import ModelDef
 from chomp.parallel.gather import shards, whole
 from chomp.parallel.mesh import ONE_DEVICE, Placement, micro_batches, placement_of
 from chomp.parallel.sums import cut_axes
+from chomp.record.formatting import size
 from chomp.step.objective import build_objective
 from chomp.train.blueprint import Blueprint, build_blueprint
-from chomp.train.compilation import abstract_batch
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,25 @@ class MemoryEstimate:
         return {**parts, "total": self.total}
 
 
-def estimate_memory(blueprint: Blueprint, placement: Placement = ONE_DEVICE) -> MemoryEstimate:
-    """Add up what training keeps on each device of a mesh, which need not be here."""
-    model_def = blueprint.model_def
-    params = model_def.abstract()
+def estimate_memory(blueprint: Blueprint, placement: Placement | None = None) -> MemoryEstimate:
+    """Add up what training keeps on each device.
+
+    Args:
+        placement: another mesh than the blueprint's, whose devices need not be here.
+    """
+    model_def, placement = blueprint.model_def, placement or blueprint.placement
+    activations = activation_bytes(model_def, blueprint.config, placement)
+    return replace(_state_memory(blueprint, placement), activations=activations)
+
+
+def _state_memory(blueprint: Blueprint, placement: Placement) -> MemoryEstimate:
+    params = blueprint.model_def.abstract()
     return MemoryEstimate(
         parameters=bytes_on_device(blueprint.state.params, placement),
         optimizer=bytes_on_device(blueprint.state.opt_state, placement),
         gradients=bytes_on_device(_in_fp32(params), placement),
-        activations=activation_bytes(model_def, blueprint.config, placement),
-        gathered=_gathered_bytes(model_def, params, placement),
+        activations=0,
+        gathered=_gathered_bytes(blueprint.model_def, params, placement),
     )
 
 
@@ -101,33 +111,57 @@ def predict(config: Config, platform: str, placement: Placement = ONE_DEVICE) ->
     return count_one + more * (count_two - count_one), MemoryEstimate(**parts)
 
 
-def predict_variant(variant: Variant, platform: str) -> MemoryEstimate:
+def predict_variant(variant: Variant, platform: str, placement: Placement = ONE_DEVICE) -> MemoryEstimate:
     """Memory of one way to compute a step, with what its backward pass makes for a moment.
 
     That is the layer that is recomputed, and the logits of a chunk of the head with their gradient.
     """
-    estimate, config = predict(variant.config, platform)[1], variant.config
+    estimate, config = predict(variant.config, platform, placement)[1], variant.config
     assert config.model.vocab_size is not None
-    tokens = variant.batch_size * config.train.seq_len
+    tokens = rows_at_once(config, placement.count) * config.train.seq_len
     passing = 2 * 4 * min(variant.head_chunk or tokens, tokens) * config.model.vocab_size
     if variant.policy != (plain := next(iter(POLICIES))):
         unchanged = vary(config, variant.batch_size, plain, variant.head_chunk)
         assert unchanged is not None, "a policy that recomputes nothing is always allowed"
-        passing += _layer_bytes(unchanged.config, platform)
+        passing += _layer_bytes(unchanged.config, platform, placement)
     return replace(estimate, activations=estimate.activations + passing)
 
 
-def _layer_bytes(config: Config, platform: str) -> int:
+def _layer_bytes(config: Config, platform: str, placement: Placement) -> int:
     """Activations of one layer."""
     models = (config.model.model_copy(update={"num_layers": layers}) for layers in (1, 2))
-    one, two = (predict(config.model_copy(update={"model": model}), platform)[1] for model in models)
+    one, two = (predict(config.model_copy(update={"model": model}), platform, placement)[1] for model in models)
     return two.activations - one.activations
+
+
+def least_fsdp(devices: int, limit: int, total: Callable[[Placement], int]) -> tuple[int, int] | None:
+    """The least `parallel.fsdp` that divides so many devices and with which training fits each, and its bytes there.
+
+    Args:
+        limit: bytes of a device.
+        total: bytes that training takes on each device of a mesh.
+    """
+    for fsdp in (count for count in range(1, devices + 1) if devices % count == 0):
+        if (needed := total(placement_of(devices // fsdp, fsdp))) <= limit:
+            return fsdp, needed
+    return None
+
+
+def fsdp_advice(config: Config, devices: int, least: tuple[int, int] | None) -> str:
+    """What `least_fsdp` found, as the end of a sentence about a mesh of which each device holds too much."""
+    if least is None:
+        return f"even parallel.fsdp={devices} does not fit {devices} devices by estimate"
+    fsdp, needed = least
+    data = "" if config.parallel.data == -1 else "-o parallel.data=-1 "
+    return (
+        f"parallel.fsdp of at least {fsdp} fits by estimate "
+        f"({data}-o parallel.fsdp={fsdp}, {size(needed)} on each device)"
+    )
 
 
 def rows_at_once(config: Config, devices: int) -> int:
     """Rows of a micro-batch that each device computes."""
-    rows = config.train.batch_size * grad_accum(config)
-    return rows // devices // micro_batches(rows, devices, config.train.batch_size)
+    return config.train.batch_size * grad_accum(config) // devices // micro_batches(config, devices)
 
 
 def activation_bytes(model_def: ModelDef, config: Config, placement: Placement = ONE_DEVICE) -> int:
@@ -154,7 +188,8 @@ def activation_bytes(model_def: ModelDef, config: Config, placement: Placement =
         return residuals(shards(params, axes, placement.fsdp, model_def.gathered_dtype), *batch)
 
     row = jax.ShapeDtypeStruct(shape, jnp.int32)
-    on_device, parameters = residuals, whole_params
+    on_device: Callable[..., Any] = residuals
+    parameters = whole_params
     if placement.fsdp > 1:
         everywhere = PartitionSpec()
         specs = jax.tree.map(lambda leaf: placement.spec(leaf.shape), whole_params)
@@ -185,7 +220,7 @@ def _parts(tree: Any, placement: Placement) -> Any:
 
     def part(leaf: Any) -> Any:
         axis = placement.cut_axis(leaf.shape)
-        shape = [size // placement.fsdp if place == axis else size for place, size in enumerate(leaf.shape)]
+        shape = [long // placement.fsdp if place == axis else long for place, long in enumerate(leaf.shape)]
         return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
 
     return jax.tree.map(part, tree)

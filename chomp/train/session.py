@@ -23,7 +23,7 @@ from chomp.device import cuda_packages, environment_report, probe_gpus, problems
 from chomp.device.determinism import not_strict
 from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
-from chomp.model.device import first_device
+from chomp.model.device import chosen_devices, first_device
 from chomp.model.flops import peak_flops
 from chomp.optim.build import Optimizer
 from chomp.parallel.mesh import place_on
@@ -148,7 +148,7 @@ def _build_session(
             reporter.publish(Warned(topic="device", message=message))
         # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
         tokenizer = run_interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
-        planned = build_blueprint(config, device.platform, tokenizer, place_on(config, jax.devices()))
+        planned = build_blueprint(config, device.platform, tokenizer, place_on(config, chosen_devices(request.devices)))
         require_shared_rows(planned)
         data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
         planned = run_interruptible(lambda: with_steps(planned, data), check)
@@ -271,7 +271,7 @@ def _run_started(session: Session) -> RunStarted:
         attempt=start.attempt,
         resumed_from=start.resumed_from,
         versions=package_versions(),
-        device=device_facts(),
+        device=device_facts(session.blueprint.placement),
         environment=environment_report(os.environ),
         parameters=session.model_def.parameter_count,
         tokens_per_step=session.derived.tokens_per_step,
