@@ -81,12 +81,12 @@ class MeshPlan:
     """How several devices share a step.
 
     Attributes:
-        devices: in words.
+        devices: how many.
         data: copies of the parameters; fsdp: devices that share one.
         rows: that each device computes at once; grad_accum: so many times in a step.
     """
 
-    devices: str
+    devices: int
     data: int
     fsdp: int
     rows: int
@@ -166,7 +166,7 @@ def check_start(
     mesh = None
     if placement.count > 1:
         accum = micro_batches(config, placement.count)
-        mesh = MeshPlan(devices, placement.data, placement.fsdp, rows_at_once(config, placement.count), accum)
+        mesh = MeshPlan(placement.count, placement.data, placement.fsdp, rows_at_once(config, placement.count), accum)
     return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, mesh)
 
 

@@ -153,7 +153,7 @@ def describe_card(found: Inspection, card: Card, backend: str) -> str:
     for kind, traffic in structure.collectives.items():
         lines.append(f"  {kind:<18}{size(traffic.bytes)} sent by each card a step, in {traffic.calls:,} calls")
     if "collectives" in seconds:
-        lines.append(f"  link              {elapsed(seconds['collectives'])} at {size(card.link)}/s each way")
+        lines.append(f"  exchange          {elapsed(seconds['collectives'])} at {size(card.link)}/s each way")
     lines.append(f"  MFU               {report.program.mfu_bound:.0%} at most")
     if report.program.flags:
         flags = " ".join(f"--{name}={str(on).lower()}" for name, on in report.program.flags.items())
@@ -208,7 +208,8 @@ def describe_start(found: Inspection) -> list[str]:
     lines = []
     if (mesh := start.mesh) is not None:
         lines.append(
-            f"mesh              {mesh.devices}: each computes {plural(mesh.rows, 'row')} of a step at once, "
+            f"mesh              {plural(mesh.devices, 'device')}, data {mesh.data} x fsdp {mesh.fsdp}: each computes "
+            f"{plural(mesh.rows, 'row')} of a step at once, "
             f"{'once' if mesh.grad_accum == 1 else f'{mesh.grad_accum} times'}"
         )
     if (text := start.text) is not None:
