@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from chomp.analysis.aot import CardProgram, compile_for
+from chomp.config.mesh import micro_batches
 from chomp.device.cards import Card
 from chomp.errors import DeviceError
-from chomp.parallel.mesh import micro_batches
 from chomp.train.blueprint import Blueprint, build_blueprint
 
 

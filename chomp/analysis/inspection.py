@@ -197,7 +197,7 @@ def _start(
         blueprint.tokenizer,
         bytes_on_device(blueprint.state),
         device=device.device_kind if device is not None else None,
-        placement=blueprint.placement,
+        mesh=(blueprint.placement.data, blueprint.placement.fsdp),
         run_dir=run_dir,
         step=origin.step if origin is not None else 0,
     )

@@ -16,15 +16,14 @@ from chomp.analysis.text_size import TextSize, measure_text
 from chomp.checkpoint.room import LEAST_SHARE
 from chomp.config import Config
 from chomp.config.derive import Derived
+from chomp.config.mesh import micro_batches, rows_at_once
 from chomp.data.tokenizer import Tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
 from chomp.errors import ChompError
 from chomp.notify.channels import build_channels
-from chomp.parallel.mesh import ONE_DEVICE, Placement, micro_batches
 from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
-from chomp.train.footprint import rows_at_once
 from chomp.train.session import require_device
 
 T = TypeVar("T")
@@ -124,7 +123,7 @@ def check_start(
     state_bytes: int,
     *,
     device: str | None,
-    placement: Placement = ONE_DEVICE,
+    mesh: tuple[int, int] = (1, 1),
     run_dir: Path | None = None,
     step: int = 0,
 ) -> Readiness:
@@ -134,7 +133,7 @@ def check_start(
         config: its model is resolved.
         state_bytes: what a checkpoint saves.
         device: the name of the device's kind; None for one that is not in this machine.
-        placement: the mesh.
+        mesh: the sizes of its axes `data` and `fsdp`.
         run_dir: where the run will be written; None for the folder that the configuration names, or `runs`.
         step: of the checkpoint from which the run continues.
     """
@@ -156,18 +155,19 @@ def check_start(
         warnings.append(_too_little(room))
     passes = derived.total_tokens / text.tokens if text is not None and text.tokens else None
     epochs = config.train.epochs or passes
-    devices = device_words({"name": device or "device", "count": placement.count, "mesh": placement.shape})
-    duration = None if device is None else _duration(config, devices, step)
+    data, fsdp = mesh
+    devices = data * fsdp
+    words = device_words({"name": device, "count": devices, "mesh": {"data": data, "fsdp": fsdp}})
+    duration = None if device is None else _duration(config, words, step)
     if duration is not None and (reached := steps_in_time(config, duration, step)) < config.train.steps:
         warnings.append(
             f"train.max_seconds: {config.train.max_seconds:g} ends this attempt at about step {reached:,} of "
             f"{config.train.steps:,}, less the time of start-up and compilation, at the measured speed"
         )
-    mesh = None
-    if placement.count > 1:
-        accum = micro_batches(config, placement.count)
-        mesh = MeshPlan(placement.count, placement.data, placement.fsdp, rows_at_once(config, placement.count), accum)
-    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, mesh)
+    plan = None
+    if devices > 1:
+        plan = MeshPlan(devices, data, fsdp, rows_at_once(config, devices), micro_batches(config, devices))
+    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, plan)
 
 
 def _try(check: Callable[[], T], found: list[str]) -> T | None:

@@ -14,12 +14,12 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from chomp.config import Config
-from chomp.config.rules.arithmetic import grad_accum
+from chomp.config.mesh import rows_at_once
 from chomp.config.variants import POLICIES, Variant, vary
 from chomp.model.base import ModelInputs
 from chomp.model.build import ModelDef
 from chomp.parallel.gather import shards, whole
-from chomp.parallel.mesh import ONE_DEVICE, Placement, micro_batches, placement_of
+from chomp.parallel.mesh import ONE_DEVICE, Placement, placement_of
 from chomp.parallel.sums import cut_axes
 from chomp.record.formatting import size
 from chomp.step.objective import build_objective
@@ -157,11 +157,6 @@ def fsdp_advice(config: Config, devices: int, least: tuple[int, int] | None) -> 
         f"parallel.fsdp of at least {fsdp} fits by estimate "
         f"({data}-o parallel.fsdp={fsdp}, {size(needed)} on each device)"
     )
-
-
-def rows_at_once(config: Config, devices: int) -> int:
-    """Rows of a micro-batch that each device computes."""
-    return config.train.batch_size * grad_accum(config) // devices // micro_batches(config, devices)
 
 
 def activation_bytes(model_def: ModelDef, config: Config, placement: Placement = ONE_DEVICE) -> int:

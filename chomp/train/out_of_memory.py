@@ -10,11 +10,12 @@ from contextlib import contextmanager
 
 import jax
 
+from chomp.config.mesh import rows_at_once
 from chomp.config.variants import Variant, as_written, batch_sizes, head_chunks, policies, vary
 from chomp.errors import DeviceError
 from chomp.record.formatting import size
 from chomp.train.blueprint import Blueprint
-from chomp.train.footprint import fsdp_advice, least_fsdp, predict_variant, rows_at_once
+from chomp.train.footprint import fsdp_advice, least_fsdp, predict_variant
 from chomp.train.free_memory import FreeMemory, free_memory
 
 log = logging.getLogger("chomp.memory")

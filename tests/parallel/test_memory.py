@@ -12,10 +12,11 @@ import jax
 import pytest
 
 from chomp.config import Config, parse_config
+from chomp.config.mesh import micro_batches, rows_at_once
 from chomp.errors import ConfigError
-from chomp.parallel.mesh import ONE_DEVICE, Placement, micro_batches, placement_of, plan_mesh
+from chomp.parallel.mesh import ONE_DEVICE, Placement, placement_of, plan_mesh
 from chomp.train.blueprint import build_blueprint
-from chomp.train.footprint import bytes_on_device, estimate_memory, fsdp_advice, least_fsdp, rows_at_once
+from chomp.train.footprint import bytes_on_device, estimate_memory, fsdp_advice, least_fsdp
 from tests.parallel.compiled_memory import configuration
 
 GIB = 2**30
@@ -86,19 +87,19 @@ def test_devices_compute_at_most_a_micro_batch_at_once(accum: int, devices: int,
         (
             {"grad_accum": 8},
             3,
-            "a step has 16 rows (train.batch_size 2 x 8), which 3 devices cannot share evenly: use 2 devices with "
+            "a step has 16 rows (train.batch_size 2 x 8), which 3 devices cannot share evenly: use 2 of them with "
             "--devices 0,1, or -o train.grad_accum=6 (12 rows) or -o train.grad_accum=9 (18 rows)",
         ),
         (
             {"grad_accum": 1, "batch_size": 1},
             8,
-            "a step has 1 rows (train.batch_size 1 x 1), which 8 devices cannot share evenly: use 1 device with "
+            "a step has 1 rows (train.batch_size 1 x 1), which 8 devices cannot share evenly: use 1 of them with "
             "--devices 0, or -o train.grad_accum=8 (8 rows)",
         ),
         (
             {"batch_tokens": 640, "grad_accum": None},
             4,
-            "a step has 10 rows (train.batch_size 2 x 5), which 4 devices cannot share evenly: use 2 devices with "
+            "a step has 10 rows (train.batch_size 2 x 5), which 4 devices cannot share evenly: use 2 of them with "
             "--devices 0,1, or -o train.batch_tokens=512 (8 rows) or -o train.batch_tokens=768 (12 rows)",
         ),
     ],
