@@ -53,6 +53,21 @@ def gpu_environment(chosen: Sequence[str], probe: Probe, environ: Mapping[str, s
     return {VARIABLE: ",".join(_entry(name, there, environ) for name in chosen)}
 
 
+def choices(probe: Probe, environ: Mapping[str, str]) -> list[tuple[str, Gpu]]:
+    """The GPUs that a run may use, each with its number for `--devices`; none where it is not sure which is which."""
+    if not uses_gpu(probe, environ):
+        return []
+    by_name = {name: gpu for gpu in probe.gpus for name in (gpu.uuid or "", _identifier(gpu), *_numbers(gpu, probe))}
+    found = [by_name.get(entry) for entry, _ in _entries(probe, environ)]
+    known = [(str(number), gpu) for number, gpu in enumerate(found) if gpu is not None]
+    return known if len(known) == len(found) else []
+
+
+def _numbers(gpu: Gpu, probe: Probe) -> list[str]:
+    """The number by which CUDA_VISIBLE_DEVICES means a GPU: of unequal cards it may be another one's."""
+    return [str(gpu.index)] if len({one.name for one in probe.gpus}) == 1 else []
+
+
 def _entries(probe: Probe, environ: Mapping[str, str]) -> list[tuple[str, str]]:
     """What CUDA_VISIBLE_DEVICES may list, with the name of each where it is sure."""
     limited = environ.get(VARIABLE)

@@ -21,17 +21,25 @@ def chosen_devices(chosen: Sequence[str] = ()) -> list[jax.Device]:
     """The devices to compute on, those of all processes; the first call starts JAX's backend.
 
     Args:
-        chosen: numbers of devices of each process, as `--devices` names them; empty for all. A GPU that was not chosen
-            is not visible here (`gpu_environment` in `chomp.device.choice`), so they choose among those of a CPU.
+        chosen: numbers of devices of each process, as `--devices` names them; empty for all of one kind, that of the
+            first. A GPU that was not chosen is not visible here (`gpu_environment` in `chomp.device.choice`), so they
+            choose among those of a CPU.
 
     Raises:
-        DeviceError: JAX cannot start with the variables of this process, or on this machine, or a device is not there.
+        DeviceError: JAX cannot start with the variables of this process, or on this machine, or a device is not there,
+            or the chosen ones are of several kinds.
     """
     try:
         found = jax.devices()
     except Exception as error:
         raise DeviceError(f"JAX found no usable device: {_why(error)}{_chosen_by(os.environ)}") from error
-    if not chosen or found[0].platform != "cpu":
+    alike = [device for device in found if device.device_kind == found[0].device_kind]
+    if not chosen:
+        return alike
+    if found[0].platform != "cpu":
+        if len(alike) < len(found):
+            kinds = ", ".join(dict.fromkeys(device.device_kind for device in found))
+            raise DeviceError(f"--devices {','.join(chosen)}: one run computes on devices of one kind, not {kinds}")
         return found
     by_process: dict[int, list[jax.Device]] = {}
     for device in found:
@@ -42,6 +50,17 @@ def chosen_devices(chosen: Sequence[str] = ()) -> list[jax.Device]:
             there = f"JAX has {plural(count, 'device')} on the CPU, {'0' if count == 1 else f'0 to {count - 1}'}"
             raise DeviceError(f"--devices {name}: there is no such device; {there}")
     return [own[int(name)] for own in by_process.values() for name in chosen]
+
+
+def unused_devices() -> str | None:
+    """A sentence where a run without `--devices` leaves some out, because they are of another kind than the first."""
+    used, there = chosen_devices(), len(jax.devices())
+    if len(used) == there:
+        return None
+    return (
+        f"{len(used)} of {there} GPUs are used, those of the kind {used[0].device_kind}: one run computes on devices "
+        "of one kind; --devices chooses others"
+    )
 
 
 def _chosen_by(environ: Mapping[str, str]) -> str:

@@ -23,7 +23,7 @@ from chomp.device import cuda_packages, environment_report, probe_gpus, problems
 from chomp.device.determinism import not_strict
 from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
-from chomp.model.device import chosen_devices, first_device
+from chomp.model.device import chosen_devices, first_device, unused_devices
 from chomp.model.flops import peak_flops
 from chomp.optim.build import Optimizer
 from chomp.parallel.mesh import place_on
@@ -144,7 +144,8 @@ def _build_session(
         device = require_device(config, misfits)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
-        for message in (*misfits, *unset_memory_variables(probe_gpus(), os.environ)):
+        unused = unused_devices() if not request.devices else None
+        for message in (*misfits, *unset_memory_variables(probe_gpus(), os.environ), *([unused] if unused else [])):
             reporter.publish(Warned(topic="device", message=message))
         # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
         tokenizer = run_interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)

@@ -258,10 +258,7 @@ BARE = Machine(16, 64 << 30)
             "unequal",
             {},
             MACHINE,
-            [
-                "A run uses one GPU, the first of the 2 that CUDA shows it (jax-cuda13-plugin 0.10.2); "
-                "CUDA_VISIBLE_DEVICES chooses another."
-            ],
+            ["A run uses the GPUs of one kind among the 2 that CUDA shows it (jax-cuda13-plugin 0.10.2)."],
         ),
         (
             "unequal",

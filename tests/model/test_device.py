@@ -12,7 +12,7 @@ import pytest
 
 from chomp.cli import engine
 from chomp.errors import DeviceError
-from chomp.model.device import chosen_devices, first_device
+from chomp.model.device import chosen_devices, first_device, unused_devices
 
 ROOT = Path(__file__).parents[2]
 ADVICE = "; correct or unset the variable"
@@ -88,8 +88,8 @@ def test_a_command_ends_with_the_exit_code_of_a_device(variable: str, words: tup
     assert "Traceback" not in done.stderr
 
 
-def device(process_index: int, platform: str = "cpu") -> Mock:
-    return Mock(spec=jax.Device, process_index=process_index, platform=platform)
+def device(process_index: int, platform: str = "cpu", kind: str = "cpu") -> Mock:
+    return Mock(spec=jax.Device, process_index=process_index, platform=platform, device_kind=kind)
 
 
 def test_devices_of_a_cpu_are_chosen_by_number_in_each_process(monkeypatch):
@@ -103,6 +103,19 @@ def test_devices_of_a_cpu_are_chosen_by_number_in_each_process(monkeypatch):
 
 
 def test_gpus_that_were_not_chosen_are_not_visible(monkeypatch):
-    visible = [device(0, "gpu")]
+    visible = [device(0, "gpu", "H100") for _ in range(2)]
     monkeypatch.setattr(jax, "devices", lambda: visible)
-    assert chosen_devices(("5",)) == visible
+    assert chosen_devices(("5",)) == chosen_devices() == visible
+    assert unused_devices() is None
+
+
+def test_one_run_computes_on_devices_of_one_kind(monkeypatch):
+    fast, old = device(0, "gpu", "RTX 4090"), device(0, "gpu", "GT 1030")
+    monkeypatch.setattr(jax, "devices", lambda: [fast, old])
+    assert chosen_devices() == [fast]
+    assert unused_devices() == (
+        "1 of 2 GPUs are used, those of the kind RTX 4090: one run computes on devices of one kind; "
+        "--devices chooses others"
+    )
+    with pytest.raises(DeviceError, match="--devices 0,1: one run computes on devices of one kind, not RTX 4090, GT"):
+        chosen_devices(("0", "1"))
