@@ -96,14 +96,22 @@ def device_name(device: Mapping[str, Any]) -> str:
 def device_words(device: Mapping[str, Any]) -> str:
     """`16 × NVIDIA H100, data 2 × fsdp 8, 2 processes on 2 hosts`; of one device its name."""
     words = [device_name(device)]
-    mesh, processes = device.get("mesh"), device.get("processes")
+    mesh = device.get("mesh")
     if isinstance(mesh, Mapping):
         axes = [f"{axis} {size}" for axis, size in mesh.items() if isinstance(size, int) and size > 1]
         words += [" × ".join(axes)] if axes else []
-    if isinstance(processes, list) and len(processes) > 1:
-        hosts = {str(each.get("host")) for each in processes if isinstance(each, Mapping)}
-        words.append(f"{len(processes)} processes on {plural(len(hosts), 'host')}")
+    hosts = hosts_of(device)
+    if len(hosts) > 1:
+        words.append(f"{len(hosts)} processes on {plural(len(set(hosts)), 'host')}")
     return ", ".join(words)
+
+
+def hosts_of(device: Mapping[str, Any]) -> list[str]:
+    """The host of each process from `run_started`'s `device`; none of a run on one device, or of an older version."""
+    processes = device.get("processes")
+    if not isinstance(processes, list):
+        return []
+    return [str(each.get("host")) for each in processes if isinstance(each, Mapping)]
 
 
 def plural(number: int, noun: str) -> str:
