@@ -96,7 +96,8 @@ class Restorer:
         return start, blueprint
 
     def _choose(self) -> CheckpointInfo | None:
-        info, refused = run_interruptible(lambda: choose(self._store.infos(), self._request.resume), self._check)
+        store, resume = self._store, self._request.resume
+        info, refused = run_interruptible(lambda: choose(store.common_infos(), resume, store.verify), self._check)
         for refusal in refused:
             self._reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
         if refused and info is not None:
@@ -131,7 +132,7 @@ class Restorer:
         config = blueprint.config
         if start.info is None:
             return init_state(blueprint.model_def, blueprint.optimizer, config.train.seed)
-        state, start.data_state = restore(self._store, start.info, blueprint.state)
+        state, start.data_state = restore(start.info, blueprint.state)
         # Saved between two skipped steps, its latch would hold for ever under a policy that halts.
         return state if config.debug.nonfinite == "skip" else release_latch(state)
 
