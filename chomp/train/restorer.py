@@ -21,7 +21,7 @@ from chomp.record.notes import change_notes
 from chomp.record.rundir import RunDir, write_whole
 from chomp.sinks import Reporter
 from chomp.sinks.rows import keep_rows_up_to
-from chomp.step.state import TrainState, init_state, release_latch
+from chomp.step.state import TrainState, release_latch
 from chomp.train.blueprint import Blueprint
 from chomp.train.clock import seconds_beyond
 from chomp.train.control import run_interruptible
@@ -131,8 +131,8 @@ class Restorer:
         """The state to train from; fills in the data state of a checkpoint."""
         config = blueprint.config
         if start.info is None:
-            return init_state(blueprint.model_def, blueprint.optimizer, config.train.seed)
-        state, start.data_state = restore(start.info, blueprint.state)
+            return blueprint.first_state()
+        state, start.data_state = restore(start.info, blueprint.state, blueprint.placement)
         # Saved between two skipped steps, its latch would hold for ever under a policy that halts.
         return state if config.debug.nonfinite == "skip" else release_latch(state)
 

@@ -10,7 +10,7 @@ from chomp.config.run import DebugConfig
 from chomp.errors import NonFiniteError
 from chomp.record.events import Checkpoint, RolledBack
 from chomp.record.manifest import CheckpointInfo
-from chomp.step.state import TrainState, init_state, slow_down
+from chomp.step.state import TrainState, slow_down
 from chomp.train.control import run_interruptible
 from chomp.train.progress import Rollbacks, TrainProgress
 from chomp.train.session import Session
@@ -72,8 +72,8 @@ def _last_good(session: Session) -> CheckpointInfo | None:
 
 def _state_of(session: Session, info: CheckpointInfo | None) -> TrainState:
     if info is None:
-        return init_state(session.model_def, session.optimizer, session.config.train.seed)
-    return restore(info, session.blueprint.state)[0]
+        return session.blueprint.first_state()
+    return restore(info, session.blueprint.state, session.blueprint.placement)[0]
 
 
 def _rolled_back(step: int, due: RollbackDueError, rollbacks: Rollbacks, last: int) -> RolledBack:

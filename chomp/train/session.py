@@ -26,6 +26,7 @@ from chomp.model.build import ModelDef
 from chomp.model.device import first_device
 from chomp.model.flops import peak_flops
 from chomp.optim.build import Optimizer
+from chomp.parallel.mesh import place_on
 from chomp.record.events import Phase, RunStarted, Warned
 from chomp.record.manifest import list_checkpoints
 from chomp.record.rundir import RunDir
@@ -147,7 +148,8 @@ def _build_session(
             reporter.publish(Warned(topic="device", message=message))
         # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
         tokenizer = run_interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
-        planned = build_blueprint(config, device.platform, tokenizer)
+        planned = build_blueprint(config, device.platform, tokenizer, place_on(config, jax.devices()))
+        require_shared_rows(planned)
         data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
         planned = run_interruptible(lambda: with_steps(planned, data), check)
         _warn_of_data(planned.config, tokenizer, data, reporter)
@@ -176,13 +178,21 @@ def _build_session(
         store=store,
         start=start,
         state=state,
-        eval_step=make_eval_step(blueprint.model_def, isolate=config.data.isolate_documents),
+        eval_step=make_eval_step(
+            blueprint.model_def, isolate=config.data.isolate_documents, placement=blueprint.placement
+        ),
         compile_watch=CompileWatch(),
-        peak_flops=peak_flops(device.device_kind, blueprint.config.model.compute_dtype),
+        peak_flops=_peak_flops(device, blueprint),
     )
     reporter.publish(_run_started(session))
     _warn_of_flags(session)
     return session
+
+
+def _peak_flops(device: jax.Device, blueprint: Blueprint) -> float | None:
+    """The peak rate of all devices of the run."""
+    peak = peak_flops(device.device_kind, blueprint.config.model.compute_dtype)
+    return None if peak is None else peak * blueprint.placement.count
 
 
 def _warn_of_data(config: Config, tokenizer: Tokenizer, data: DataPipeline, reporter: Reporter) -> None:
@@ -206,6 +216,15 @@ def _warn_of_flags(session: Session) -> None:
             "value: the engine keeps the user's flags, and numbers on a GPU may differ from run to run"
         )
         session.reporter.publish(Warned(topic="determinism", message=message))
+
+
+def require_shared_rows(blueprint: Blueprint) -> None:
+    """Refuse a number of devices that cannot share the rows of a step evenly.
+
+    Raises:
+        ConfigError: with the numbers that can.
+    """
+    _ = blueprint.accum
 
 
 def require_device(config: Config, misfits: Sequence[str] = ()) -> jax.Device:

@@ -74,6 +74,7 @@ class Trainer:
         self.phase_now: PhaseName = "compile"
         self.between: PhaseName = "train"
         self._pending: deque[Pending] = deque()
+        self._placement, self._accum = session.blueprint.placement, session.blueprint.accum
         session.switch.on_set(session.data.cancel_retries)
 
     def compile(self, check: Callable[[], None]) -> None:
@@ -87,7 +88,9 @@ class Trainer:
         step, shape = session.blueprint.train_step(), session.blueprint.batch_shape
         watch, obtain = session.compile_watch, session.program_source()
         with session.budget.measure("compile"):
-            program = run_interruptible(lambda: compile_step(step, self.state, shape, watch, obtain), check)
+            program = run_interruptible(
+                lambda: compile_step(step, self.state, shape, watch, obtain, self._placement), check
+            )
         self.program = program
         for note in program.notes:
             session.reporter.publish(Warned(topic="program", step=self.dispatched, message=note))
@@ -111,7 +114,7 @@ class Trainer:
         assert self.program is not None
         self.phase_now = "train"
         filled = int(np.count_nonzero(batch.segment_ids))
-        self.state, metrics = self.program.step(self.state, batch)
+        self.state, metrics = self.program.step(self.state, self._placement.place(batch, self._accum))
         for scalar in jax.tree.leaves(metrics):
             scalar.copy_to_host_async()
         self.dispatched += 1

@@ -76,10 +76,11 @@ class EvaluateHook(Hook):
             result = evaluate(
                 trainer.state.params,
                 self._eval_step,
-                session.data.eval_batches(),
+                session.data.eval_batches(session.blueprint.placement.count),
                 self._byte_lengths,
                 isolate=session.config.data.isolate_documents,
                 check_stop=session.switch.check,
+                placement=session.blueprint.placement,
             )
             progress.eval_step, progress.eval_loss, progress.eval_bpb = progress.step, result.loss, result.bpb
             session.reporter.publish(

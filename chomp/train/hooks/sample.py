@@ -58,7 +58,8 @@ class SampleHook(Hook):
 
     def _sample(self, trainer: Trainer, prompts: tuple[Prompt, ...]) -> None:
         session, step = self._session, trainer.progress.step
-        model = session.model_def.combine(trainer.state.params)
+        placement, model_def = session.blueprint.placement, session.model_def
+        model = model_def.combine(placement.gathered(trainer.state.params, model_def.gathered_dtype))
         with trainer.phase("sample"):
             for number, ids in enumerate(prompts):
                 started = time.monotonic()
