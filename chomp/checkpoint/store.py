@@ -34,7 +34,7 @@ from chomp.checkpoint.data_item import DataState
 from chomp.checkpoint.reasons import reason_in_words
 from chomp.checkpoint.retention import Retention
 from chomp.checkpoint.room import above_size_limit, bytes_needed, judge_room, lacking_room, size_of
-from chomp.checkpoint.together import ALONE, FailedPartError, Meeting, Peers, complete_together, led, verify_together
+from chomp.checkpoint.together import ALONE, FailedPartError, Meeting, Peers, Together
 from chomp.errors import CheckpointError
 from chomp.record.events import Checkpoint
 from chomp.record.held_folder import HeldFolder, by_name
@@ -79,19 +79,18 @@ class CheckpointStore:
     ):
         self._folder = folder.absolute()
         self._held = held
-        self._peers = peers or ALONE
+        self._together = Together(peers or ALONE, self._reason)
         # What Orbax and the file system are given; Orbax takes absolute paths only, equal in all processes.
         self._way = self._folder
         if held is not None:
-            through = held.through if self._peers.count == 1 else held.through_high_number()
+            through = held.through_high_number() if self._together.several else held.through
             self._way = through / CHECKPOINTS
         self._retention = retention
         self._on_event = on_event
         self._worker: threading.Thread | None = None
         self._failure: SaveFailure | None = None
         self._lock = threading.Lock()
-        # Of several processes: how often they have met, and steps whose save failed while a process may still write.
-        self._met = 0
+        # Of several processes: steps whose save failed while a process may still write, and why.
         self._left: dict[int, str] = {}
 
     @property
@@ -99,17 +98,13 @@ class CheckpointStore:
         """Where the checkpoints are now, as a user reads it."""
         return self._held.absolute / CHECKPOINTS if self._held is not None else self._folder
 
-    @property
-    def _leads(self) -> bool:
-        return self._peers.index == 0
-
     def prepare(self) -> None:
         """Create the folder and clear away what a killed engine left unfinished.
 
         Raises:
             CheckpointError: the folder cannot be written.
         """
-        led(self._peers, self._prepare)
+        self._together.led(self._prepare)
 
     def _prepare(self) -> None:
         try:
@@ -132,30 +127,16 @@ class CheckpointStore:
             CheckpointError: none can be saved.
         """
         size = size_of(items)
-        room = led(self._peers, lambda: judge_room(self._way, self.folder, bytes_needed(self.infos()), size))
-        problem = room["problem"] or self._above_limit(items) or self._try(last_step, items)
+        room = self._together.led(lambda: judge_room(self._way, self.folder, bytes_needed(self.infos()), size))
+        problem = (
+            room["problem"] or self._together.first_problem(above_size_limit(items)) or self._try(last_step, items)
+        )
         if problem is not None:
             # Of a run that has not begun, nothing stays that looks like one.
             with contextlib.suppress(OSError):
                 self._way.rmdir()
             raise CheckpointError(f"no checkpoint can be saved: {problem}; mend that, or choose another --run-dir")
         return room["doubt"]
-
-    def _above_limit(self, items: Mapping[str, Any]) -> str | None:
-        own = above_size_limit(items)
-        if self._peers.count == 1:
-            return str(own) if own is not None else None
-
-        def require() -> bool:
-            if own is not None:
-                raise own
-            return True
-
-        try:
-            self._meeting("limit").hold(require, all)
-        except FailedPartError as error:
-            return str(error)
-        return None
 
     def _try(self, last_step: int, items: Mapping[str, Any]) -> str | None:
         """Save and delete a tiny checkpoint; the reason if that fails.
@@ -164,7 +145,7 @@ class CheckpointStore:
         """
         trial = self._way / f"0{last_step}"
         # Of several processes each takes part, for which Orbax needs an array that all of them hold.
-        array = np.zeros(1) if self._peers.count == 1 else items["state"]["rng"]
+        array = items["state"]["rng"] if self._together.several else np.zeros(1)
         try:
             self._save_trial(trial, {"params": {"trial": array}, "data": self._data_item({})})
         except Exception as error:
@@ -174,13 +155,13 @@ class CheckpointStore:
         return None
 
     def _save_trial(self, trial: Path, items: Mapping[str, Any]) -> None:
-        if self._peers.count == 1:
+        if not self._together.several:
             ocp.save_checkpointables(trial, dict(items), overwrite=True)
             write_whole(trial / META, b"{}")
             shutil.rmtree(trial)
             return
         response = ocp.save_checkpointables_async(trial, dict(items), overwrite=True)
-        self._complete(self._meeting("save"), response, trial, {"step": 0})
+        self._complete(self._together.meeting("save"), response, trial, {"step": 0})
         self._clear_away(trial.name)
 
     def infos(self) -> list[CheckpointInfo]:
@@ -190,26 +171,25 @@ class CheckpointStore:
 
     def common_infos(self) -> list[CheckpointInfo]:
         """The run's checkpoints, oldest first, as the leader sees them."""
-        if self._peers.count == 1:
+        if not self._together.several:
             return self.infos()
         folder = self.folder
-        told = led(self._peers, lambda: [{**asdict(info), "path": None} for info in self.infos()])
+        told = self._together.led(lambda: [{**asdict(info), "path": None} for info in self.infos()])
         return [
             CheckpointInfo(**{**info, "path": folder / str(info["step"]), "tags": tuple(info["tags"])}) for info in told
         ]
 
     def verify(self, path: Path) -> list[str]:
         """What is wrong with the bytes of the checkpoint at `path`, of which each process reads a part."""
-        self._met += 1
-        return verify_together(self._peers, self._met, path)
+        return self._together.verify(path)
 
     def has(self, step: int) -> bool:
         """Whether `step` is saved, according to its description."""
-        return led(self._peers, lambda: any(info.step == step and bool(info.meta) for info in self.infos()))
+        return self._together.led(lambda: any(info.step == step and bool(info.meta) for info in self.infos()))
 
     def will_stay(self, step: int, eval_loss: float | None) -> bool:
         """Whether a checkpoint saved now would be kept for good."""
-        return led(self._peers, lambda: self._retention.stays(step, eval_loss, self.infos()))
+        return self._together.led(lambda: self._retention.stays(step, eval_loss, self.infos()))
 
     def save(
         self, step: int, items: Mapping[str, Any], data_state: dict[str, Any], meta: dict[str, Any], *, wait: bool
@@ -230,7 +210,7 @@ class CheckpointStore:
         self.wait()
         if self.has(step):
             return time.monotonic() - started
-        obstacle = led(self._peers, lambda: self._obstacle(step))
+        obstacle = self._together.led(lambda: self._obstacle(step))
         if obstacle is not None:
             self._report_failure(step, obstacle)
             return time.monotonic() - started
@@ -242,11 +222,11 @@ class CheckpointStore:
             )
         except Exception as error:
             self._fail(step, error)
-            if self._peers.count > 1:
+            if self._together.several:
                 # The other processes wait for this one in Orbax: it must leave, which ends the run.
                 raise CheckpointError(f"step {step} could not be saved: {self._reason(error)}") from error
             return time.monotonic() - started
-        meeting = self._meeting("save")
+        meeting = self._together.meeting("save")
         blocked = None if wait else time.monotonic() - started
         self._worker = threading.Thread(
             target=self._finish,
@@ -260,12 +240,7 @@ class CheckpointStore:
         return time.monotonic() - started if blocked is None else blocked
 
     def _data_item(self, data_state: dict[str, Any]) -> DataState:
-        return DataState(data_state, writes=self._leads)
-
-    def _meeting(self, topic: str) -> Meeting[Any]:
-        """A meeting of the processes; all of them hold the same ones in the same order."""
-        self._met += 1
-        return Meeting(self._peers, topic, self._met, self._reason)
+        return DataState(data_state, writes=self._together.leads)
 
     def _obstacle(self, step: int) -> str | None:
         """Why a save need not be tried: the run directory is gone, or the disk has less room than a checkpoint takes.
@@ -285,10 +260,10 @@ class CheckpointStore:
 
     def _complete(self, meeting: Meeting[FileTable], response: Any, target: Path, meta: dict[str, Any]) -> int:
         """Wait for a save and seal it; its bytes."""
-        if self._peers.count == 1:
+        if not self._together.several:
             response.result()
             return seal(target, meta)
-        return complete_together(meeting, self._peers, response.result, target, meta)
+        return self._together.complete(meeting, response, target, meta)
 
     def _finish(
         self,
@@ -305,7 +280,7 @@ class CheckpointStore:
             size = self._complete(meeting, response, target, meta)
         except Exception as error:  # noqa: BLE001 - as above; a thread has no caller to raise to
             self._fail(step, error)
-            if self._peers.count > 1:
+            if self._together.several:
                 self._left[step] = self._reason(error)
             return
         seconds = time.monotonic() - started
@@ -318,7 +293,7 @@ class CheckpointStore:
                 blocked_seconds=round(seconds if blocked is None else blocked, 4),
             )
         )
-        if self._leads:
+        if self._together.leads:
             self._delete_surplus()
 
     def _delete_surplus(self) -> None:
@@ -350,7 +325,7 @@ class CheckpointStore:
 
     def _clear_away(self, name: str) -> None:
         """Remove what is left of a failed save."""
-        if not self._leads:
+        if not self._together.leads:
             return
         for path in [self._way / name, *self._way.glob(f"{name}.orbax-checkpoint-tmp*")]:
             shutil.rmtree(path, ignore_errors=True)
@@ -380,7 +355,7 @@ class CheckpointStore:
 
         They lie in `set-aside/LABEL` then, or under that name with a number if it is taken.
         """
-        return led(self._peers, lambda: self._set_aside(after, label))
+        return self._together.led(lambda: self._set_aside(after, label))
 
     def _set_aside(self, after: int, label: str) -> list[int]:
         beyond = [info for info in self.infos() if info.step > after]

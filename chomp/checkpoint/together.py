@@ -40,9 +40,6 @@ class Peers(Protocol):
     count: int
     members: Sequence[Any]
 
-    def share(self, value: Any) -> Any:
-        """The leader's JSON-able value, in all processes, which call this in the same order."""
-
     def say(self, name: str, value: Any) -> None:
         """Tell all processes a JSON-able value under a name, or replace what this one said under it."""
 
@@ -56,9 +53,6 @@ class Alone:
     index = 0
     count = 1
     members: Sequence[Any] = ()
-
-    def share(self, value: Any) -> Any:
-        return value
 
     def say(self, name: str, value: Any) -> None:
         raise AssertionError("one process has no peers")
@@ -109,7 +103,7 @@ class Meeting(Generic[T]):
         except FailedPartError as error:
             if leads:
                 self._peers.say(self._answer, {"number": self._number, "error": str(error)})
-        return self._once(lambda: self._said(self._answer).get(0))
+        return self._once(lambda: self._said(self._answer) or None)[0]
 
     def unless_failed(self, wait_for: Callable[[], None]) -> None:
         """Wait with `wait_for`, or raise as soon as another process fails; `wait_for` is then left behind."""
@@ -174,68 +168,92 @@ def _pauses() -> Iterator[float]:
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def led(peers: Peers, work: Callable[[], T]) -> T:
-    """What the leader's `work` returns, which is JSON-able; the other processes do not call it.
+class Together:
+    """The processes of a run at their checkpoints; one process asks no other.
 
-    Raises:
-        CheckpointError: in all processes, if `work` raises it.
+    All methods are called by all processes in the same order, by one thread at a time.
+
+    Attributes:
+        leads: whether this process writes all but its own arrays.
+        several: whether there are other processes.
     """
-    if peers.count == 1:
-        return work()
-    told: dict[str, Any] = {}
-    if peers.index == 0:
+
+    def __init__(self, peers: Peers, reason_of: Callable[[Exception], str]):
+        self._peers, self._reason_of, self._met = peers, reason_of, 0
+        self.leads, self.several = peers.index == 0, peers.count > 1
+
+    def meeting(self, topic: str) -> Meeting[Any]:
+        """The next meeting."""
+        self._met += 1
+        return Meeting(self._peers, topic, self._met, self._reason_of)
+
+    def led(self, work: Callable[[], T]) -> T:
+        """What `work` returns in the leader, JSON-able, in all processes; the others do not call it.
+
+        Raises:
+            CheckpointError: in all processes, if `work` raises it.
+        """
+        if not self.several:
+            return work()
         try:
-            told = {"result": work()}
-        except CheckpointError as error:
-            told = {"error": str(error)}
-    told = peers.share(told)
-    if "error" in told:
-        raise CheckpointError(told["error"])
-    return told["result"]
+            result: T = self.meeting("led").hold(lambda: work() if self.leads else None, lambda parts: parts[0])
+        except FailedPartError as error:
+            raise CheckpointError(str(error)) from error
+        return result
 
+    def first_problem(self, own: Exception | None) -> str | None:
+        """The problem of a process that has one."""
+        if not self.several:
+            return str(own) if own is not None else None
 
-def verify_together(peers: Peers, number: int, folder: Path) -> list[str]:
-    """What is wrong with a checkpoint's bytes, in all processes; each hashes its share of them.
+        def require() -> bool:
+            if own is not None:
+                raise own
+            return True
 
-    Args:
-        number: of the meeting.
-    """
-    if peers.count == 1:
-        return verify(folder)
-    found = Meeting[list[str]](peers, "verify", number).hold(
-        lambda: verify(folder, part=peers.index, parts=peers.count),
-        lambda parts: [problem for part in parts for problem in part],
-    )
-    # What is wrong with the manifest, each of them says.
-    return list(dict.fromkeys(found))
+        try:
+            self.meeting("problem").hold(require, all)
+        except FailedPartError as error:
+            return str(error)
+        return None
 
+    def verify(self, folder: Path) -> list[str]:
+        """What is wrong with a checkpoint's bytes, in all processes; each hashes its share of them."""
+        if not self.several:
+            return verify(folder)
+        found = self.meeting("verify").hold(
+            lambda: verify(folder, part=self._peers.index, parts=self._peers.count),
+            lambda parts: [problem for part in parts for problem in part],
+        )
+        # What is wrong with the manifest, each of them says.
+        return list(dict.fromkeys(found))
 
-def complete_together(
-    meeting: Meeting[FileTable], peers: Peers, written: Callable[[], None], folder: Path, meta: dict[str, Any]
-) -> int:
-    """Complete a save of all processes: wait until all have written their parts, hash this one's, and seal.
+    def complete(self, meeting: Meeting[FileTable], response: Any, folder: Path, meta: dict[str, Any]) -> int:
+        """Complete a save of all processes: wait until all have written their parts, hash this one's, and seal.
 
-    Args:
-        meeting: on this save.
-        peers: the processes.
-        written: returns when Orbax has completed the save, which may take minutes if another process has failed.
-        folder: where the checkpoint then is.
-        meta: its metadata.
+        In a thread of its own, while others may meet on other topics.
 
-    Returns:
-        Bytes of the checkpoint.
+        Args:
+            meeting: on this save.
+            response: Orbax's; waiting for it may take minutes if another process has failed.
+            folder: where the checkpoint then is.
+            meta: its metadata.
 
-    Raises:
-        FailedPartError: in all processes, if any of them failed; nothing is sealed.
-    """
+        Returns:
+            Bytes of the checkpoint.
 
-    def own_part() -> FileTable:
-        meeting.unless_failed(written)
-        if peers.index == 0:
-            describe(folder, meta)
-        return hash_files(folder, [file for file in files_of(folder) if _owner(file, peers.count) == peers.index])
+        Raises:
+            FailedPartError: in all processes, if any of them failed; nothing is sealed.
+        """
+        index, count = self._peers.index, self._peers.count
 
-    return int(meeting.hold(own_part, lambda tables: _sealed(folder, meta["step"], tables)))
+        def own_part() -> FileTable:
+            meeting.unless_failed(response.result)
+            if index == 0:
+                describe(folder, meta)
+            return hash_files(folder, [file for file in files_of(folder) if _owner(file, count) == index])
+
+        return int(meeting.hold(own_part, lambda tables: _sealed(folder, meta["step"], tables)))
 
 
 def _owner(file: str, count: int) -> int:
