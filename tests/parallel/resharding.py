@@ -1,0 +1,124 @@
+"""Attempts of one run on different meshes, in this process or as one of several: each prints what it computed, as JSON.
+
+`python -m tests.parallel.resharding CORPUS CHECKPOINTS ATTEMPT… [INDEX PORT]`; an attempt is DATAxFSDP:FROM:TO:LABEL,
+which trains on the first DATA x FSDP devices from the checkpoint of step FROM (0: from the start) to step TO, and saves
+steps 10 and 30 if it has a label, in CHECKPOINTS/LABEL; FROM is then read from the label before.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from chomp.checkpoint.items import to_items
+from chomp.checkpoint.restore import choose, restore
+from chomp.checkpoint.retention import Retention
+from chomp.checkpoint.store import CheckpointStore
+from chomp.config.validate import config_from_dict
+from chomp.data.pipeline import DataPipeline, build_data
+from chomp.data.tokenizers import build_tokenizer
+from chomp.parallel.mesh import place_on
+from chomp.train.blueprint import Blueprint, build_blueprint
+from chomp.train.compilation import CompileWatch, compile_step
+from tests.engine import dummy_config
+
+# Wide enough that most matrices are cut.
+MODEL = {
+    "backend": "llama", "model_dim": 64, "num_layers": 1, "num_heads": 2, "num_kv_heads": 2, "ffn_hidden_dim": 128,
+    "compute_dtype": "float32",
+}  # fmt: skip
+SAVED = (10, 30)
+
+
+class Trained:
+    """The run on one mesh, its program compiled once."""
+
+    def __init__(self, corpus: Path, data: int, fsdp: int):
+        values = dummy_config(corpus, train={"batch_size": 4, "grad_accum": 2})
+        config = config_from_dict({**values, "model": MODEL, "parallel": {"data": data, "fsdp": fsdp}})
+        tokenizer = build_tokenizer(config.data.tokenizer)
+        placement = place_on(config, jax.devices()[: data * fsdp])
+        self.blueprint: Blueprint = build_blueprint(config, "cpu", tokenizer, placement)
+        self.data: DataPipeline = build_data(self.blueprint.config, self.blueprint.derived, tokenizer)
+        made = self.blueprint.train_step(), self.blueprint.state, self.blueprint.batch_shape
+        self.step = compile_step(*made, CompileWatch(), placement=placement).step
+
+    def attempt(self, source: CheckpointStore | None, first: int, last: int, saves: CheckpointStore | None) -> Any:
+        """Losses, digests of the batches, and that of the last state; of several processes, of this one's part."""
+        state, batches = self.blueprint.first_state(), self.data.train_iterator()
+        first_bits = digest(state)
+        if first:
+            assert source is not None
+            info, _ = choose(source.common_infos(), first, source.verify)
+            assert info is not None
+            state, position = restore(info, self.blueprint.state, self.blueprint.placement)
+            batches.set_state(position)
+        losses, read, tokens = [], [], 0
+        for step in range(first + 1, last + 1):
+            batch = next(batches)
+            read.append(digest(batch))
+            state, metrics = self.step(state, self.blueprint.placement.place(batch, self.blueprint.accum))
+            losses.append(float(metrics.loss))
+            tokens += int(metrics.tokens)
+            if saves is not None and step in SAVED:
+                saves.save(step, to_items(state), batches.get_state(), {"step": step}, wait=False)
+        if saves is not None:
+            saves.wait()
+            assert saves.take_failure() is None
+        batches.close()
+        return {"losses": losses, "batches": read, "tokens": tokens, "first": first_bits, "last": digest(state)}
+
+
+def digest(tree: Any) -> str:
+    """Of all bits of a tree, as far as they are in this process."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        parts = leaf.addressable_shards if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable else None
+        for array in [leaf] if parts is None else [part.data for part in parts]:
+            found.update(np.asarray(array).tobytes())
+    return found.hexdigest()
+
+
+def store(folder: Path, peers: Any = None) -> CheckpointStore:
+    made = CheckpointStore(folder, retention=Retention(9), on_event=lambda event: None, peers=peers)
+    made.prepare()
+    return made
+
+
+def attempts(corpus: Path, checkpoints: Path, asked: list[str], peers: Any = None) -> None:
+    trained = functools.cache(functools.partial(Trained, corpus))
+    source: CheckpointStore | None = None
+    for each in asked:
+        mesh, first, last, label = each.split(":")
+        data, fsdp = map(int, mesh.split("x"))
+        saves = store(checkpoints / label, peers) if label else None
+        if source is None and int(first):
+            source = store(checkpoints / "fsdp8", peers)
+        found = trained(data, fsdp).attempt(source, int(first), int(last), saves)
+        print(json.dumps({each: found}), flush=True)
+        source = saves or source
+
+
+def main(corpus: str, checkpoints: str, *rest: str) -> None:
+    asked, place = [each for each in rest if ":" in each], [each for each in rest if ":" not in each]
+    peers = None
+    if place:
+        from tests.parallel.saving import Peers
+
+        index, port = map(int, place)
+        jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=index)
+        peers = Peers(index)
+    attempts(Path(corpus), Path(checkpoints), asked, peers)
+    if place:
+        jax.distributed.shutdown()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
