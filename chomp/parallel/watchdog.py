@@ -20,9 +20,9 @@ from chomp.parallel.abort import Aborts
 from chomp.parallel.beacon import Beacon, Heard, Limits, Slowest, find_lost, slowest
 from chomp.parallel.key_values import StoreLostError
 from chomp.parallel.members import Member
-from chomp.parallel.world import TOGETHER_SECONDS, Processes
+from chomp.parallel.world import FAILED, LOST, STOP, TOGETHER_SECONDS, Processes
 
-LOST = ProcessLostError.exit_code
+EXIT_CODE = ProcessLostError.exit_code
 
 log = logging.getLogger("chomp.watchdog")
 
@@ -38,6 +38,7 @@ class Watchdog:
     """The two threads of a process: one speaks with the store, which may never answer; the other judges.
 
     Args:
+        beacon: what this process tells of itself.
         on_lost: called once, in a thread, with the reason for which the run cannot go on; it must not wait for the main
             thread.
         on_stop: called with what another process has told of a stop.
@@ -47,12 +48,13 @@ class Watchdog:
     def __init__(
         self,
         world: Processes,
+        beacon: Beacon,
         limits: Limits,
         on_lost: Callable[[str], None],
         on_stop: Callable[[Any], None],
         leave: Callable[[int], object] = os._exit,
     ):
-        self.beacon = Beacon()
+        self.beacon = beacon
         self._world = world
         self._limits = limits
         self._on_lost = on_lost
@@ -69,14 +71,15 @@ class Watchdog:
         self._heard: dict[Member, Heard] = {member: Heard(heard_at=now, progress_at=now) for member in watched}
         self._aborts = Aborts(self._is_store_gone)
 
-    def __enter__(self) -> Watchdog:
+    def start(self) -> None:
+        """Speak, listen and judge from now on."""
         self._world.verdict_seconds = self._limits.lost_after_seconds + MAIN_THREAD_SECONDS
         self._aborts.catch()
         for work, name in ((self._speak, "beacon"), (self._watch, "watchdog")):
             threading.Thread(target=work, daemon=True, name=name).start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """The run is over: end nothing any more, unless its end has begun."""
         self._over.set()
 
     def slowest(self) -> Slowest | None:
@@ -106,18 +109,18 @@ class Watchdog:
             if text is not None:
                 heard.take(text, now)
         self._answered_at = now
-        for kind in ("stop", "failed", "lost"):
-            self._take(kind, self._world.notes(kind))
+        for name, said in self._world.news().items():
+            self._take(name, said)
 
-    def _take(self, kind: str, notes: dict[int, Any]) -> None:
-        others = {index: note for index, note in notes.items() if index != self._world.index}
-        if kind == "stop" and others:
+    def _take(self, name: str, said: dict[int, Any]) -> None:
+        others = {index: each for index, each in said.items() if index != self._world.index}
+        if name == STOP and others:
             self._on_stop(others[min(others)])
-        elif kind == "failed":
+        elif name == FAILED:
             if others and self._failed_at is None:
                 self._failed_at = time.monotonic()
-            self._failed = notes
-        elif kind == "lost" and others:
+            self._failed = said
+        elif name == LOST and others:
             self._verdict = others[0]["sentence"], others[0]["exit_code"]
 
     def _watch(self) -> None:
@@ -148,12 +151,12 @@ class Watchdog:
         if failure is not None:
             return failure
         if self._aborts.is_lost or self._store_error is not None:
-            return f"{leader} is gone, and its connections with it; {last}", LOST
+            return f"{leader} is gone, and its connections with it; {last}", EXIT_CODE
         silent = now - self._answered_at
         if silent > self._limits.lost(self._heard[leader].beacon.phase):
-            return f"{leader} did not answer for {silent:.0f} s; {last}", LOST
+            return f"{leader} did not answer for {silent:.0f} s; {last}", EXIT_CODE
         found = find_lost(self._heard, self._limits, now)
-        return None if found is None else (found, LOST)
+        return None if found is None else (found, EXIT_CODE)
 
     def _judge_failures(self, now: float) -> tuple[str, int] | None:
         """The first process that failed alone; what all meet alike, each ends by itself."""
@@ -164,7 +167,7 @@ class Watchdog:
             return None
         told = self._failed[min(others)]
         # Before training, what is wrong is wrong for all of them.
-        exit_code = int(told["exit_code"]) if self.beacon.phase == "start" else LOST
+        exit_code = int(told["exit_code"]) if self.beacon.phase == "start" else EXIT_CODE
         return f"{self._world.members[min(others)]} failed: {told['sentence']}", exit_code
 
     def _is_store_gone(self) -> bool:
@@ -189,6 +192,6 @@ class Watchdog:
 
     def _tell_others(self, sentence: str, exit_code: int) -> None:
         try:
-            self._world.store.set("notes/lost/0", json.dumps({"sentence": sentence, "exit_code": exit_code}))
+            self._world.store.set(f"said/{LOST}/0", json.dumps({"sentence": sentence, "exit_code": exit_code}))
         except StoreLostError as error:
             log.warning("the other processes could not be told: %s", error)

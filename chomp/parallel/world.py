@@ -30,6 +30,8 @@ LEAVE_SECONDS = 10
 POLL_SECONDS = 0.5
 # How long a failing process waits for the others to fail with it: what all meet alike, they may end alike, and save.
 TOGETHER_SECONDS = 3.0
+# Names under which processes say why they stop, why they fail, and what was lost.
+STOP, FAILED, LOST = "news/stop", "news/failed", "news/lost"
 
 
 class World:
@@ -86,8 +88,20 @@ class World:
         """
         return [wish]
 
-    def note(self, kind: str, value: Any) -> None:
-        """Tell the other processes now, wherever they are; the watchdog of each passes it on."""
+    def say(self, name: str, value: Any) -> None:
+        """Tell all processes a JSON value under a name, or replace what this one said under it.
+
+        Raises:
+            ProcessLostError: a process was lost meanwhile.
+        """
+
+    def heard(self, name: str) -> dict[int, Any]:
+        """What processes have said under a name so far, by process; does not wait for any.
+
+        Raises:
+            ProcessLostError: a process was lost meanwhile.
+        """
+        return {}
 
     def fails_with_all(self, failure: dict[str, Any]) -> bool:
         """Tell why this process fails; whether all processes fail at the same place, so that they may save together.
@@ -153,19 +167,39 @@ class Processes(World):
             self._guarded(lambda read=read: self.store.delete(read))
         return list(self._share(f"{folder}/all", [wish, *others]))
 
-    def note(self, kind: str, value: Any) -> None:
-        self._set(f"notes/{kind}/{self.index}", json.dumps(value))
+    def say(self, name: str, value: Any) -> None:
+        self._set(f"said/{name}/{self.index}", json.dumps(value))
 
-    def notes(self, kind: str) -> dict[int, Any]:
-        """What processes have told under `kind`, by process."""
-        return {int(index): json.loads(text) for index, text in self.store.under(f"notes/{kind}").items()}
+    def heard(self, name: str) -> dict[int, Any]:
+        self.check()
+        return self._guarded(lambda: self.read(name))
+
+    def read(self, name: str) -> dict[int, Any]:
+        """The same, also after a process was lost.
+
+        Raises:
+            StoreLostError: the store does not answer.
+        """
+        return {int(index): json.loads(text) for index, text in self.store.under(f"said/{name}").items()}
+
+    def news(self) -> dict[str, dict[int, Any]]:
+        """What processes have said so far that concerns the others at once, by name and process.
+
+        Raises:
+            StoreLostError: the store does not answer.
+        """
+        found: dict[str, dict[int, Any]] = {}
+        for key, text in self.store.under("said/news").items():
+            name, _, index = key.rpartition("/")
+            found.setdefault(f"news/{name}", {})[int(index)] = json.loads(text)
+        return found
 
     def fails_with_all(self, failure: dict[str, Any]) -> bool:
         try:
-            self.note("failed", failure)
+            self.say(FAILED, failure)
             deadline = time.monotonic() + TOGETHER_SECONDS
             while time.monotonic() < deadline and self.lost is None:
-                told = self.notes("failed")
+                told = self.read(FAILED)
                 if len(told) == self.count:
                     steps = {each["step"] for each in told.values() if each["settled"]}
                     return len(steps) == 1 and all(each["settled"] for each in told.values())
