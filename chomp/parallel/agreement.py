@@ -56,20 +56,24 @@ class Agreement:
         shape = jax.ShapeDtypeStruct(self._shape, np.int32, sharding=self._sharding)
         self._reduce = jax.jit(lambda bits: bits.max(axis=0), out_shardings=everywhere).lower(shape).compile()
 
-    def turn(self, wish: Callable[[], Wish]) -> Wish:
-        """What all do before the next step, from the wishes of the turn before; one process does what it finds to do.
+    def read(self) -> Wish:
+        """What all do before the next step, as asked before the last one; one process does all that it finds to do."""
+        if not self._is_alone:
+            self.agreed = _read(self._asked)
+            self._asked = None
+        return self.agreed
+
+    def ask(self, wish: Callable[[], Wish]) -> None:
+        """Ask what all do before the step after the next one.
 
         Args:
             wish: what this process wants; called in a run of several processes only.
         """
-        if self._is_alone:
-            return self.agreed
-        before, self._asked = self._asked, self._ask(wish())
-        self.agreed = _read(before)
-        return self.agreed
+        if not self._is_alone:
+            self._asked = self._ask(wish())
 
     def now(self, wish: Callable[[], Wish]) -> Wish:
-        """What all do, from the wishes of this turn: waits for all processes."""
+        """What all do now; waits for all processes."""
         if self._is_alone:
             return self.agreed
         return _read(self._ask(wish()))

@@ -20,7 +20,7 @@ from chomp.parallel.abort import Aborts
 from chomp.parallel.beacon import Beacon, Heard, Limits, Slowest, find_lost, slowest
 from chomp.parallel.key_values import StoreLostError
 from chomp.parallel.members import Member
-from chomp.parallel.world import FAILED, LOST, STOP, TOGETHER_SECONDS, Processes
+from chomp.parallel.world import FAILED, LAST_WORDS_SECONDS, LOST, STOP, TOGETHER_SECONDS, Processes
 
 EXIT_CODE = ProcessLostError.exit_code
 
@@ -30,8 +30,6 @@ BEAT_SECONDS = 0.5
 JUDGE_SECONDS = 0.2
 # The main thread may be in a collective that never ends.
 MAIN_THREAD_SECONDS = 2.0
-# So that the others read what the leader says before the store goes with it.
-LAST_WORDS_SECONDS = 2.0
 
 
 class Watchdog:
@@ -147,10 +145,11 @@ class Watchdog:
         last = f"its last completed step is {self._heard[leader].beacon.step}"
         if self._verdict is not None:
             return self._verdict
-        failure = self._judge_failures(now)
+        is_gone = self._aborts.is_lost or self._store_error is not None
+        failure = self._judge_failures(now, at_once=is_gone)
         if failure is not None:
             return failure
-        if self._aborts.is_lost or self._store_error is not None:
+        if is_gone:
             return f"{leader} is gone, and its connections with it; {last}", EXIT_CODE
         silent = now - self._answered_at
         if silent > self._limits.lost(self._heard[leader].beacon.phase):
@@ -158,12 +157,17 @@ class Watchdog:
         found = find_lost(self._heard, self._limits, now)
         return None if found is None else (found, EXIT_CODE)
 
-    def _judge_failures(self, now: float) -> tuple[str, int] | None:
-        """The first process that failed alone; what all meet alike, each ends by itself."""
+    def _judge_failures(self, now: float, *, at_once: bool) -> tuple[str, int] | None:
+        """The first process that failed alone; what all meet alike, each ends by itself.
+
+        Args:
+            at_once: do not wait for others to fail alike.
+        """
         others = [index for index in self._failed if index != self._world.index]
         if self._failed_at is None or len(self._failed) == self._world.count or not others:
             return None
-        if now - self._failed_at < TOGETHER_SECONDS + BEAT_SECONDS or self._world.index in self._failed:
+        is_early = now - self._failed_at < TOGETHER_SECONDS + BEAT_SECONDS and not at_once
+        if is_early or self._world.index in self._failed:
             return None
         told = self._failed[min(others)]
         # Before training, what is wrong is wrong for all of them.

@@ -8,6 +8,7 @@ alone: the leader decides and shares, or all meet and see the wishes of all.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -24,12 +25,14 @@ from chomp.parallel.launch import Launch
 from chomp.parallel.members import Member
 
 T = TypeVar("T")
+log = logging.getLogger("chomp.world")
 
 JOIN_SECONDS = 300
 LEAVE_SECONDS = 10
 POLL_SECONDS = 0.5
 # How long a failing process waits for the others to fail with it: what all meet alike, they may end alike, and save.
 TOGETHER_SECONDS = 3.0
+LAST_WORDS_SECONDS = 2.0
 # Names under which processes say why they stop, why they fail, and what was lost.
 STOP, FAILED, LOST = "news/stop", "news/failed", "news/lost"
 
@@ -41,10 +44,12 @@ class World:
         index: number of this process.
         count: processes of the run.
         members: all of them.
+        is_parted: this process ends alone, so that it waits for the others no more.
     """
 
     index = 0
     count = 1
+    is_parted = False
 
     def __init__(self) -> None:
         self.members: tuple[Member, ...] = (Member(0, socket.gethostname(), os.getpid()),)
@@ -202,10 +207,12 @@ class Processes(World):
                 told = self.read(FAILED)
                 if len(told) == self.count:
                     steps = {each["step"] for each in told.values() if each["settled"]}
-                    return len(steps) == 1 and all(each["settled"] for each in told.values())
+                    self.is_parted = len(steps) != 1 or not all(each["settled"] for each in told.values())
+                    return not self.is_parted
                 time.sleep(0.1)
-        except (StoreLostError, ProcessLostError):
-            pass
+        except (StoreLostError, ProcessLostError) as error:
+            log.warning("the other processes could not be told of the failure: %s", error)
+        self.is_parted = True
         return False
 
     def check(self) -> None:
@@ -215,6 +222,7 @@ class Processes(World):
     def end(self, sentence: str, exit_code: int = ProcessLostError.exit_code) -> None:
         """The run cannot go on; ends every wait of this process, and tells the others."""
         if self.lost is None:
+            self.is_parted = True
             self.lost = ProcessLostError(sentence)
             self.lost.exit_code = exit_code
             self._is_lost.set()
@@ -227,8 +235,14 @@ class Processes(World):
         return self.lost or error
 
     def leave(self) -> None:
-        if self.lost is None:
-            jax.distributed.shutdown()
+        if not self.is_parted:
+            try:
+                jax.distributed.shutdown()
+            except jax.errors.JaxRuntimeError as error:
+                log.warning("the processes did not leave together: %s", first_line(error))
+        elif self.is_leader:
+            # The others read why; then the store goes with this process.
+            time.sleep(LAST_WORDS_SECONDS)
 
     def _set(self, key: str, text: str) -> None:
         self.check()

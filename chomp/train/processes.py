@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -16,12 +16,16 @@ from chomp.parallel.key_values import StoreLostError
 from chomp.parallel.watchdog import Watchdog
 from chomp.parallel.world import STOP, Processes, World
 from chomp.record.events import Event, Phase
-from chomp.sinks import Sink
-from chomp.train.control import StopRequest, StopSwitch
+from chomp.sinks import Reporter, Sink
+from chomp.train.control import (
+    AbortRequestedError,
+    StoppedReadingError,
+    StopRequest,
+    StopRequestedError,
+    StopSwitch,
+)
 
 log = logging.getLogger("chomp.processes")
-
-ABORT = "abort"
 
 
 class RunProcesses:
@@ -29,13 +33,12 @@ class RunProcesses:
 
     Attributes:
         beacon: what this process tells of itself.
-        on_lost: called with a sentence, in a thread, when the run cannot go on.
     """
 
     def __init__(self, world: World, settings: ParallelConfig):
         self.world = world
         self.beacon = Beacon()
-        self.on_lost: Callable[[str], None] = log.error
+        self._on_lost: Callable[[str], None] = log.error
         self._switch: StopSwitch | None = None
         self._watchdog: Watchdog | None = None
         if isinstance(world, Processes):
@@ -51,24 +54,49 @@ class RunProcesses:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Tell the others of an error that ends this process before training; leave them."""
-        if isinstance(error, ChompError) and not isinstance(error, ProcessLostError):
-            self.fails_with_all(error, settled=False)
+        if isinstance(error, Exception) and not isinstance(error, ProcessLostError):
+            self._fails_with_all(error, settled=False)
         if self._watchdog is not None:
             self._watchdog.stop()
         self.world.leave()
 
-    def follow(self, switch: StopSwitch) -> None:
-        """Pass stop requests on from now on."""
-        self._switch = switch
-        if not self.world.is_alone:
-            switch.on_set(lambda: threading.Thread(target=self._pass_on, daemon=True, name="stop-news").start())
+    def follow(self, switch: StopSwitch, reporter: Reporter, on_lost: Callable[[str], None]) -> None:
+        """From now on pass stop requests on, and tell the others in which phase this process is."""
+        if self.world.is_alone:
+            return
+        self._switch, self._on_lost = switch, on_lost
+        reporter.add(PhaseSink(self.beacon))
+        switch.on_set(lambda: threading.Thread(target=self._pass_on, daemon=True, name="stop-news").start())
 
-    def fails_with_all(self, error: Exception, *, settled: bool) -> bool:
-        """Tell why this process ends; whether all end at the same step for a reason that all met.
+    def before_training(self, error: Exception) -> Exception:
+        """The error that ends the attempt before its first step, after the others were told of it."""
+        if self.world.is_alone or isinstance(error, StopRequestedError | AbortRequestedError | ProcessLostError):
+            return error
+        cause = self.world.cause_of(error)
+        if not isinstance(cause, ProcessLostError):
+            self._fails_with_all(cause, settled=False)
+        return cause
+
+    def end_with_all(self, cause: Exception, *, settled: bool) -> bool:
+        """Whether all processes end at this step for a reason that all meet; the others are told of this one's.
 
         Args:
             settled: this process has a whole state of its last completed step.
         """
+        # An agreed stop; a stop that found a process waiting for text was its alone.
+        agreed = isinstance(cause, StopRequestedError) and not isinstance(cause, StoppedReadingError)
+        if self.world.is_alone or agreed:
+            return True
+        return self._fails_with_all(cause, settled=settled)
+
+    def common_exit_code(self, exit_code: int) -> int:
+        """The exit code of all processes that end the run together: the leader's, or of another that fails."""
+        if self.world.is_alone or self.world.is_parted:
+            return exit_code
+        codes = self.world.meet(exit_code)
+        return codes[0] or max(codes)
+
+    def _fails_with_all(self, error: Exception, *, settled: bool) -> bool:
         exit_code = error.exit_code if isinstance(error, ChompError) else 1
         said = str(error) if isinstance(error, ChompError) else f"{type(error).__name__}: {error}"
         return self.world.fails_with_all(
@@ -87,7 +115,7 @@ class RunProcesses:
         }
 
     def _lost(self, sentence: str) -> None:
-        self.on_lost(sentence)
+        self._on_lost(sentence)
 
     def _stop_elsewhere(self, request: Any) -> None:
         if self._switch is not None and not self._switch.is_set():
