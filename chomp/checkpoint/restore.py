@@ -6,15 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-
 from chomp.checkpoint.items import from_items, to_items
-from chomp.checkpoint.store import CheckpointStore, with_sharding
+from chomp.checkpoint.store import CheckpointStore
 from chomp.config import Config
 from chomp.config.compat import Difference, blocking, compare, format_table
 from chomp.config.derive import Derived, derived_section
 from chomp.errors import CheckpointError
 from chomp.optim.schedule import make_schedule
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.record.manifest import CheckpointInfo, DamagedCheckpoint, Resume, newest_good, verify
 from chomp.step.state import TrainState, slow_down
 
@@ -162,17 +161,19 @@ def decay_behind(saved: dict[str, Any], config: Config, derived: Derived, step: 
     )
 
 
-def restore(store: CheckpointStore, info: CheckpointInfo, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+def restore(
+    store: CheckpointStore, info: CheckpointInfo, like: TrainState, placement: Placement = ONE_DEVICE
+) -> tuple[TrainState, dict[str, Any]]:
     """The state in a checkpoint whose bytes are verified, and the data state beside it.
 
     Args:
         like: shapes of the state, from `abstract_state`.
+        placement: where its arrays go, whatever mesh it was saved from.
 
     Raises:
         CheckpointError: it cannot be read.
     """
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    items, data_state = store.load(info, with_sharding(to_items(like), sharding), verified=True)
+    items, data_state = store.load(info, placement.abstract(to_items(like)), verified=True)
     # After a rollback the learning rate is reduced for a while, which the arrays do not record.
     rollbacks = info.meta.get("rollbacks", {})
     state = from_items(items, like)

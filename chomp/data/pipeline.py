@@ -135,15 +135,19 @@ class DataPipeline:
             documents = WindowShuffleIterDataset(documents, window_size=data.shuffle_buffer_size, seed=seed)
         return documents
 
-    def eval_batches(self) -> Iterator[Batch]:
-        """The held-out documents as batches `[1, batch, seq]`: always the same, the end padded.
+    def eval_batches(self, devices: int = 1) -> Iterator[Batch]:
+        """The held-out documents as batches `[1, batch, seq]`: always the same rows, the end padded.
 
         Every token is a target once, but for the first of each document.
+
+        Args:
+            devices: how many share a batch, which has `train.batch_size` rows for each.
         """
         if self._eval_tokens is None:
             self._eval_tokens = [self._plan.encode(document) for document in self._heldout]
         corpus = Corpus(f"the evaluation text of {self._text.name}", len(self._eval_tokens))
-        plan = replace(self._plan, shape=self._plan.shape._replace(accum=1), overlap=True)
+        shape = self._plan.shape
+        plan = replace(self._plan, shape=shape._replace(accum=1, batch=devices * shape.batch), overlap=True)
         documents = in_order(self._eval_tokens, repeat=False, shuffle_seed=None)
         yield from SequentialPackDataset(documents, plan, corpus)
 

@@ -13,6 +13,7 @@ from chomp.config.optim import OptimConfig
 from chomp.optim.conditional import conditional
 from chomp.optim.groups import Group, Parameter, build_groups, by_parameter, embedding_of, parameters_of
 from chomp.optim.schedule import Count, Schedule, make_schedule
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class Optimizer:
         return "\n".join(lines)
 
 
-def build_optimizer(optim: OptimConfig, derived: Derived, params: PyTree, *, embedding_path: str) -> Optimizer:
+def build_optimizer(
+    optim: OptimConfig, derived: Derived, params: PyTree, *, embedding_path: str, placement: Placement = ONE_DEVICE
+) -> Optimizer:
     """Build the optimizer of a model.
 
     Args:
@@ -73,8 +76,9 @@ def build_optimizer(optim: OptimConfig, derived: Derived, params: PyTree, *, emb
         derived: numbers the schedule needs.
         params: the model's parameters or their shapes (`ModelDef.abstract()`).
         embedding_path: `ModelDef.embedding_path`.
+        placement: the mesh on which the step computes.
     """
-    groups = build_groups(optim.name, optim, embedding_of(params, embedding_path))
+    groups = build_groups(optim.name, optim, embedding_of(params, embedding_path), placement)
 
     def group_of(parameter: Parameter) -> str:
         return next(group.name for group in groups if group.takes(parameter))

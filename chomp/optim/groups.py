@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from chomp.config.optim import OptimConfig
 from chomp.model.paths import dotted, named_leaves
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,19 @@ class Group:
     takes: Callable[[Parameter], bool] = lambda _: True
 
 
-def build_groups(name: str, optim: OptimConfig, embedding: Embedding) -> tuple[Group, ...]:
+def build_groups(
+    name: str, optim: OptimConfig, embedding: Embedding, placement: Placement = ONE_DEVICE
+) -> tuple[Group, ...]:
     """Build the groups of the rule called `name`, the last of which takes all parameters that are left.
 
-    The rule is the module `chomp.optim.NAME`; its `build(optim, embedding)` reads its own section of `optim`.
+    The rule is the module `chomp.optim.NAME`; its `build(optim, embedding, placement)` reads its own section of
+    `optim`.
+
+    Args:
+        placement: the mesh on which the step computes; a rule that reads more of an array than one number at a time
+            says how devices share that work.
     """
-    groups: tuple[Group, ...] = importlib.import_module(f"chomp.optim.{name}").build(optim, embedding)
+    groups: tuple[Group, ...] = importlib.import_module(f"chomp.optim.{name}").build(optim, embedding, placement)
     return groups
 
 

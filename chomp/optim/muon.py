@@ -1,7 +1,6 @@
 """Muon (Jordan 2024), scaled by each matrix's shape, beside another rule."""
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,9 @@ from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from chomp.config.optim import MuonConfig, OptimConfig
 from chomp.optim.conditional import conditional
+from chomp.optim.dealt import Axes, dealt_muon
 from chomp.optim.groups import Embedding, Group, Parameter, build_groups, by_parameter
+from chomp.parallel.mesh import Placement
 
 PROJECTIONS = (
     "attn.wz", "attn.wv", "attn.wr", "attn.wh1", "attn.wh2", "ffn.fc1", "ffn.fc2", "ffn.fc3", "lm_head",
@@ -20,19 +21,14 @@ PROJECTIONS = (
 """Linear layers whose weight matrices Muon takes: the last names of a parameter's path before `weight`."""
 
 
-def build(optim: OptimConfig, embedding: Embedding) -> tuple[Group, ...]:
+def build(optim: OptimConfig, embedding: Embedding, placement: Placement) -> tuple[Group, ...]:
     """Build Muon's group for the projections, and those of `optim.muon.rest` for the rest."""
     muon = optim.muon
     axes = by_parameter(lambda parameter: axes_of(parameter, embedding))
-    own_dtype = muon.ns_dtype == "float32"
-    direction = scale_by_muon(
-        # Without steps the momentum is only divided by its norm.
-        ns_steps=muon.ns_steps if own_dtype else 0,
-        beta=muon.momentum,
-        nesterov=muon.nesterov,
-        weight_dimension_numbers=axes,
-    )
-    orthogonal = () if own_dtype else (_orthogonalised(muon.ns_steps, axes, muon.ns_dtype),)
+    on_mesh = placement.mesh is not None
+    direction = dealt_muon(muon, axes, placement) if on_mesh else _momentum(muon, axes)
+    # Without a state, but with a place in the nesting of the optimizer's state.
+    orthogonal = () if muon.ns_dtype == "float32" else (_orthogonalised(muon, axes, done=on_mesh),)
     factors = by_parameter(lambda parameter: _shape_factor(parameter, embedding, muon.consistent_rms))
     scaled = optax.stateless(lambda grads, _: jax.tree.map(jnp.multiply, grads, factors(grads)))
     group = Group(
@@ -42,14 +38,28 @@ def build(optim: OptimConfig, embedding: Embedding) -> tuple[Group, ...]:
         optim.weight_decay * muon.weight_decay_mult,
         takes=lambda parameter: _takes(parameter, embedding, muon),
     )
-    return (group, *build_groups(muon.rest, optim, embedding))
+    return (group, *build_groups(muon.rest, optim, embedding, placement))
 
 
-def _orthogonalised(steps: int, axes: Callable[[PyTree], PyTree], dtype: str) -> optax.GradientTransformation:
+def _momentum(muon: MuonConfig, axes: Axes) -> optax.GradientTransformation:
+    """Muon in fp32; in another dtype its momentum, divided by its norm, which is all that no steps do."""
+    return scale_by_muon(
+        ns_steps=muon.ns_steps if muon.ns_dtype == "float32" else 0,
+        beta=muon.momentum,
+        nesterov=muon.nesterov,
+        weight_dimension_numbers=axes,
+    )
+
+
+def _orthogonalised(muon: MuonConfig, axes: Axes, *, done: bool) -> optax.GradientTransformation:
     """Newton-Schulz iterations in another dtype; Muon without momentum is those alone.
 
     Matrices of one shape are iterated together: a GPU is launched once for all layers, and is filled.
+
+    Args:
+        done: the rule before has iterated already.
     """
+    steps, dtype = muon.ns_steps, muon.ns_dtype
 
     def orthogonalise(updates: PyTree, params: PyTree) -> PyTree:
         matrices, tree = jax.tree.flatten(updates)
@@ -68,7 +78,7 @@ def _orthogonalised(steps: int, axes: Callable[[PyTree], PyTree], dtype: str) ->
         found: Array = rule.update(stack, rule.init(stack))[0]
         return found
 
-    return optax.stateless(orthogonalise)
+    return optax.identity() if done else optax.stateless(orthogonalise)
 
 
 def _takes(parameter: Parameter, embedding: Embedding, muon: MuonConfig) -> bool:

@@ -15,10 +15,10 @@ MOST_NAMED = 3
 # What is compared, the error that a difference is, and what a user does about it.
 KINDS: dict[str, tuple[type[ChompError], str]] = {
     "processes": (ConfigError, "start every process with the same --processes"),
-    "version": (DeviceError, "install the same versions on every host"),
-    "config": (ConfigError, "start every process with the same configuration and overrides"),
+    "versions": (DeviceError, "install the same versions on every host"),
+    "configuration": (ConfigError, "start every process with the same configuration and overrides"),
     "tokenizer": (DataError, "give every host the same tokenizer files"),
-    "data": (DataError, "give every host the same text"),
+    "text": (DataError, "give every host the same text"),
     "devices": (DeviceError, "give every process the same number of the same devices"),
 }
 
@@ -57,13 +57,13 @@ def raise_difference(world: World, kind: str, complaints: Mapping[int, list[list
     """
     error, advice = KINDS[kind]
     index, found = min(complaints.items())
-    named = "; ".join(f"{name} is {_shown(theirs)}, not {_shown(leaders)}" for name, leaders, theirs in found[:MOST_NAMED])
+    named = "; ".join(
+        f"{name} is {_shown(theirs)}, not {_shown(leaders)}" for name, leaders, theirs in found[:MOST_NAMED]
+    )
     more = f" (and {len(found) - MOST_NAMED} more)" if len(found) > MOST_NAMED else ""
     others = [str(world.members[other]) for other in sorted(complaints) if other != index]
     also = f"; {', '.join(others[:MOST_NAMED])} differ{'s' * (len(others) == 1)} too" if others else ""
-    raise error(
-        f"{world.members[index]} differs from {world.members[0]} in its {kind}: {named}{more}{also}; {advice}"
-    )
+    raise error(f"{world.members[index]} differs from {world.members[0]} in its {kind}: {named}{more}{also}; {advice}")
 
 
 def _shown(value: Any) -> str:

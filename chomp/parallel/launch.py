@@ -52,12 +52,11 @@ def find_launch(
     Raises:
         ConfigError: an option is missing, or the environment does not say enough.
     """
-    given = (coordinator, processes, process)
     if processes == 1 and coordinator is None and process in (None, 0):
         return Launch()
-    if all(value is not None for value in given):
-        return _by_hand(*given)
-    if any(value is not None for value in given):
+    if coordinator is not None and processes is not None and process is not None:
+        return _by_hand(coordinator, processes, process)
+    if any(value is not None for value in (coordinator, processes, process)):
         raise ConfigError(f"several processes by hand need all of {BY_HAND}; --processes 1 alone means one process")
     for found in (_slurm, _open_mpi, _kubernetes):
         launch = found(environment, visible_gpus)
@@ -168,4 +167,3 @@ def _kubernetes(environment: Mapping[str, str], visible_gpus: Callable[[], int])
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(f"Kubernetes does not tell this pod of the others ({first}); pass {by_hand}") from error
     return Launch(coordinator, count, index, None, "Kubernetes")
-

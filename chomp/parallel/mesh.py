@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 from jaxtyping import PyTree
 
 from chomp.config.schema import Config
+from chomp.data.batch import Batch
 from chomp.errors import ConfigError
 from chomp.parallel.gather import AXIS
 
@@ -78,18 +79,26 @@ class Placement:
 
     def abstract(self, tree: PyTree) -> PyTree:
         """The shapes of a tree with where each array lies, as compilers and readers of checkpoints take them."""
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.sharding(leaf.shape)), tree)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.sharding(leaf.shape)), tree
+        )
 
     def rows(self) -> PartitionSpec:
         """How a batch `[accum, rows, seq]` is cut: each device has its own rows of each micro-batch."""
         return PartitionSpec(None, AXES)
+
+    def abstract_rows(self, batch: PyTree) -> PyTree:
+        """The shapes of such a batch with where its rows lie."""
+        assert self.mesh is not None
+        sharding = NamedSharding(self.mesh, self.rows())
+        return jax.tree.map(lambda field: jax.ShapeDtypeStruct(field.shape, field.dtype, sharding=sharding), batch)
 
     def put(self, value: Any) -> jax.Array:
         """A small value, equal in all processes, on every device."""
         array = np.asarray(value)
         return jax.make_array_from_callback(array.shape, self.sharding(), lambda index: array[index])
 
-    def place(self, batch: Any, accum: int) -> Any:
+    def place(self, batch: Batch, accum: int) -> Any:
         """A host's batch `[accum, batch, seq]` as the step takes it; each process places the rows of its own devices.
 
         Args:
@@ -97,13 +106,35 @@ class Placement:
         """
         if self.mesh is None:
             return batch
-        sharding = NamedSharding(self.mesh, self.rows())
+        shaped = jax.tree.map(lambda field: field.reshape(accum, -1, field.shape[-1]), batch)
+        return jax.tree.map(lambda field: self._cut(field, self.rows()), shaped)
 
-        def placed(field: np.ndarray) -> jax.Array:
-            whole = field.reshape(accum, -1, field.shape[-1])
-            return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+    def place_rows(self, rows: Batch) -> Any:
+        """Rows `[rows, seq]` of an evaluation, as many as the devices can share, each on its device."""
+        return rows if self.mesh is None else jax.tree.map(lambda field: self._cut(field, PartitionSpec(AXES)), rows)
 
-        return jax.tree.map(placed, batch)
+    def _cut(self, array: np.ndarray, spec: PartitionSpec) -> jax.Array:
+        assert self.mesh is not None
+        return jax.make_array_from_callback(array.shape, NamedSharding(self.mesh, spec), lambda index: array[index])
+
+    def gathered(self, params: PyTree, dtype_of: Callable[[Any, Any], Any]) -> PyTree:
+        """Parameters whole on the first device of each process, in the dtypes in which they are read, for sampling.
+
+        All processes call it.
+
+        Args:
+            dtype_of: (path, leaf) -> dtype.
+        """
+        if self.mesh is None:
+            return params
+        everywhere = jax.tree.map(lambda _: self.sharding(), params)
+        whole = jax.jit(
+            lambda params: jax.tree_util.tree_map_with_path(
+                lambda path, leaf: leaf.astype(dtype_of(path, leaf)), params
+            ),
+            out_shardings=everywhere,
+        )(params)
+        return jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, whole)
 
 
 ONE_DEVICE = Placement()

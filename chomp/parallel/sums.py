@@ -58,25 +58,26 @@ def gradient_sums_on_mesh(sums: Callable[..., Any], placement: Placement, dtype_
     return on_mesh
 
 
-def eval_sums_on_mesh(sums: Callable[..., Any], placement: Placement, dtype_of: DtypeOf, outputs: PyTree) -> Any:
-    """(params, batch) -> sums over a batch `[rows, seq]`, of which each device scores its own rows.
+def eval_sums_on_mesh(sums: Callable[..., Any], placement: Placement, dtype_of: DtypeOf) -> Callable[..., Any]:
+    """(params, batch) -> numbers of a batch `[rows, seq]`, of which each device scores its own rows.
 
     Args:
-        sums: the same on one device; its parameters may be `Shard`.
-        outputs: of the structure of its result, whether each is one for each row; the others are added up.
+        sums: the same on one device; its parameters may be `Shard`. Scalars of its result are added up over devices,
+            other arrays have a first axis of rows.
     """
 
     def on_device(axes: PyTree, params: PyTree, batch: PyTree) -> PyTree:
         found = sums(shards(params, axes, placement.fsdp, dtype_of), batch)
-        return jax.tree.map(lambda by_row, value: value if by_row else jax.lax.psum(value, AXES), outputs, found)
+        return jax.tree.map(lambda value: value if value.ndim else jax.lax.psum(value, AXES), found)
 
     def on_mesh(params: PyTree, batch: PyTree) -> PyTree:
         specs = jax.tree.map(lambda leaf: placement.spec(leaf.shape), params)
+        numbers = jax.eval_shape(sums, params, batch)
         return jax.shard_map(
             lambda *given: on_device(cut_axes(params, placement), *given),
             mesh=placement.mesh,
             in_specs=(specs, PartitionSpec(AXES)),
-            out_specs=jax.tree.map(lambda by_row: PartitionSpec(AXES) if by_row else PartitionSpec(), outputs),
+            out_specs=jax.tree.map(lambda value: PartitionSpec(AXES) if value.ndim else PartitionSpec(), numbers),
             check_vma=False,
         )(params, batch)
 
@@ -86,5 +87,3 @@ def eval_sums_on_mesh(sums: Callable[..., Any], placement: Placement, dtype_of: 
 def cut_axes(params: PyTree, placement: Placement) -> PyTree:
     """Which axis of each parameter is cut, -1 for none."""
     return jax.tree.map(lambda leaf: placement.cut_axis(leaf.shape), params)
-
-

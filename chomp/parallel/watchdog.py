@@ -98,9 +98,11 @@ class Watchdog:
     def _exchange(self, number: int) -> None:
         store, index = self._world.store, self._world.index
         store.set(f"beacons/{index}/beacon", self.beacon.encode(number))
-        texts = store.under("beacons") if self._world.is_leader else {
-            f"0/{name}": text for name, text in store.under("beacons/0").items()
-        }
+        texts = (
+            store.under("beacons")
+            if self._world.is_leader
+            else {f"0/{name}": text for name, text in store.under("beacons/0").items()}
+        )
         now = time.monotonic()
         for member, heard in self._heard.items():
             text = texts.get(f"{member.index}/beacon")

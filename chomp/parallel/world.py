@@ -14,7 +14,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import jax
 from jax._src import distributed
@@ -119,9 +120,9 @@ class World:
     def check(self) -> None:
         """Raise `ProcessLostError` if the watchdog has found a process lost."""
 
-    def cause_of(self, error: Exception) -> Exception:
-        """The loss of a process if that is what `error` comes from; else `error`."""
-        return error
+    def loss_behind(self, error: Exception) -> ProcessLostError | None:
+        """The loss of a process if that is what `error` comes from."""
+        return None
 
     def leave(self) -> None:
         """The run is over, well or not."""
@@ -158,7 +159,8 @@ class Processes(World):
         return json.loads(self._await(key))
 
     def decide(self, make: Callable[[], T]) -> T:
-        return self.share(make() if self.is_leader else None)  # type: ignore[arg-type]
+        value: Any = make() if self.is_leader else None
+        return cast(T, self.share(value))
 
     def meet(self, wish: Any = None) -> list[Any]:
         self._met += 1
@@ -169,7 +171,7 @@ class Processes(World):
         others = [json.loads(self._await(f"{folder}/{index}")) for index in range(1, self.count)]
         # Who is here has read all that was shared before.
         for read in ("shares", f"meetings/{self._met - 1}"):
-            self._guarded(lambda read=read: self.store.delete(read))
+            self._guarded(partial(self.store.delete, read))
         return list(self._share(f"{folder}/all", [wish, *others]))
 
     def say(self, name: str, value: Any) -> None:
@@ -227,12 +229,11 @@ class Processes(World):
             self.lost.exit_code = exit_code
             self._is_lost.set()
 
-    def cause_of(self, error: Exception) -> Exception:
+    def loss_behind(self, error: Exception) -> ProcessLostError | None:
         # What a collective raises whose other side is gone: which process that is, the watchdog knows a little later.
-        if isinstance(error, ChompError) or not _may_come_from_others(error):
-            return error
-        self._is_lost.wait(self.verdict_seconds)
-        return self.lost or error
+        if not isinstance(error, ChompError) and _may_come_from_others(error):
+            self._is_lost.wait(self.verdict_seconds)
+        return self.lost
 
     def leave(self) -> None:
         if not self.is_parted:

@@ -55,5 +55,4 @@ def make_eval_step(model_def: ModelDef, *, isolate: bool, placement: Placement =
 
     if placement.mesh is None:
         return jax.jit(eval_step)
-    by_row = EvalSums(loss=False, tokens=False, row_loss=True, row_tokens=True)
-    return jax.jit(eval_sums_on_mesh(eval_step, placement, model_def.gathered_dtype, by_row))
+    return jax.jit(eval_sums_on_mesh(eval_step, placement, model_def.gathered_dtype))

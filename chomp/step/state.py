@@ -45,9 +45,7 @@ class TrainState(eqx.Module):
         return jax.random.fold_in(jax.random.wrap_key_data(self.rng, impl=_KEY_KIND), self.step)
 
 
-def init_state(
-    model_def: ModelDef, optimizer: Optimizer, seed: int, placement: Placement = ONE_DEVICE
-) -> TrainState:
+def init_state(model_def: ModelDef, optimizer: Optimizer, seed: int, placement: Placement = ONE_DEVICE) -> TrainState:
     """Draw parameters and start the optimizer in one compiled call; the bits are the same on every mesh.
 
     Args:
@@ -71,14 +69,22 @@ def abstract_state(model_def: ModelDef, optimizer: Optimizer) -> TrainState:
 
 def release_latch(state: TrainState) -> TrainState:
     """Let a state that stopped on a non-finite step move again: a new attempt starts with none skipped in a row."""
-    return dataclasses.replace(state, skipped_in_a_row=jnp.zeros_like(state.skipped_in_a_row))
+    return dataclasses.replace(state, skipped_in_a_row=_like(state.skipped_in_a_row, np.int32(0)))
 
 
 def slow_down(state: TrainState, factor: float, until: int) -> TrainState:
     """Multiply learning rates by `factor` up to and with step `until`; shapes stay, so nothing retraces."""
     return dataclasses.replace(
-        state, lr_factor=jnp.asarray(np.float32(factor)), lr_factor_until=jnp.asarray(np.int32(until))
+        state, lr_factor=_like(state.step, np.float32(factor)), lr_factor_until=_like(state.step, np.int32(until))
     )
+
+
+def _like(scalar: Array, value: np.generic) -> Array:
+    """A number where `scalar` lies, also where that is on devices of other processes."""
+    if not isinstance(scalar.sharding, jax.sharding.NamedSharding):
+        return jnp.asarray(value)
+    array = np.asarray(value)
+    return jax.make_array_from_callback((), scalar.sharding, lambda index: array[index])
 
 
 def _seed_words(seed: int) -> UInt32[Array, " words"]:

@@ -152,9 +152,9 @@ def lower_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -> 
     On a mesh their shapes carry shardings, and the new state lies where the old one did.
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
-    on_mesh = isinstance(shardings.step, jax.sharding.NamedSharding)
-    out = {"out_shardings": (shardings, shardings.step)} if on_mesh else {}
-    return jax.jit(train_step, donate_argnums=0, **out).lower(state, batch)
+    if isinstance(shardings.step, jax.sharding.NamedSharding):
+        return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, shardings.step)).lower(state, batch)
+    return jax.jit(train_step, donate_argnums=0).lower(state, batch)
 
 
 def compile_lowered(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, dict[str, bool]]:

@@ -13,7 +13,8 @@ from chomp.data.tokenizers import Tokenizer
 from chomp.model.build import ModelDef, build_model
 from chomp.model.resolve import resolve_model
 from chomp.optim.build import Optimizer, build_optimizer
-from chomp.step.state import TrainState, abstract_state
+from chomp.parallel.mesh import ONE_DEVICE, Placement, micro_batches
+from chomp.step.state import TrainState, abstract_state, init_state
 from chomp.step.train_step import TrainStep, make_train_step
 
 
@@ -23,19 +24,25 @@ class Blueprint:
 
     Attributes:
         tokenizer: None where sizes alone matter; `config.model.vocab_size` is then set by hand.
+        placement: the mesh; one device where only what one device computes matters.
     """
 
     config: Config
     derived: Derived
     model_def: ModelDef
     tokenizer: Tokenizer | None = None
+    placement: Placement = ONE_DEVICE
 
     @cached_property
     def optimizer(self) -> Optimizer:
         """The update rule; its schedule is that of `derived`."""
         model_def = self.model_def
         return build_optimizer(
-            self.config.optim, self.derived, model_def.abstract(), embedding_path=model_def.embedding_path
+            self.config.optim,
+            self.derived,
+            model_def.abstract(),
+            embedding_path=model_def.embedding_path,
+            placement=self.placement,
         )
 
     @cached_property
@@ -45,8 +52,22 @@ class Blueprint:
 
     @property
     def batch_shape(self) -> tuple[int, int, int]:
-        """`[accum, batch, seq]`."""
-        return self.derived.grad_accum, self.config.train.batch_size, self.config.train.seq_len
+        """`[accum, batch, seq]` of the step; on a mesh `batch` is the rows of all devices in a micro-batch."""
+        return self.accum, self.rows // self.accum, self.config.train.seq_len
+
+    @property
+    def rows(self) -> int:
+        """Rows of a step, which never depend on the number of devices."""
+        return self.derived.grad_accum * self.config.train.batch_size
+
+    @property
+    def accum(self) -> int:
+        """Micro-batches in which a step computes its rows on the devices that there are.
+
+        Raises:
+            ConfigError: the devices cannot share the rows evenly.
+        """
+        return micro_batches(self.rows, self.placement.count, self.config.train.batch_size)
 
     @property
     def flops_per_token(self) -> float:
@@ -55,7 +76,11 @@ class Blueprint:
 
     def train_step(self) -> TrainStep:
         """The step, to be compiled once."""
-        return make_train_step(self.model_def, self.optimizer, self.config, self.derived)
+        return make_train_step(self.model_def, self.optimizer, self.config, self.derived, self.placement)
+
+    def first_state(self) -> TrainState:
+        """The state at step 0."""
+        return init_state(self.model_def, self.optimizer, self.config.train.seed, self.placement)
 
     def identity(self, data_fingerprint: dict[str, Any]) -> dict[str, Any]:
         """What a resume compares with the checkpoint's own."""
@@ -70,12 +95,15 @@ class Blueprint:
         return dataclasses.replace(self, derived=derived)
 
 
-def build_blueprint(config: Config, platform: str, tokenizer: Tokenizer | None = None) -> Blueprint:
+def build_blueprint(
+    config: Config, platform: str, tokenizer: Tokenizer | None = None, placement: Placement = ONE_DEVICE
+) -> Blueprint:
     """Resolve the model for its tokenizer and build everything but the data.
 
     Args:
         platform: JAX's name of the device's kind, which decides how some layers are computed.
         tokenizer: None where `config.model` is resolved already.
+        placement: the mesh.
 
     Raises:
         ConfigError: the model does not fit its tokenizer, or its widths do not fit together.
@@ -91,4 +119,4 @@ def build_blueprint(config: Config, platform: str, tokenizer: Tokenizer | None =
         backend=platform,
         mtp_heads=config.objective.mtp_heads,
     )
-    return Blueprint(config, derived, model_def, tokenizer)
+    return Blueprint(config, derived, model_def, tokenizer, placement)

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from chomp.data.batch import Batch
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.record.user_files import user_file
 from chomp.step.train_step import lower_train_step
 from chomp.train.program import Obtain, compile_only
@@ -152,16 +153,21 @@ def compile_step(
     shape: tuple[int, int, int],
     watch: CompileWatch,
     obtain: Obtain = compile_only,
+    placement: Placement = ONE_DEVICE,
 ) -> CompiledStep:
     """Make the program for batches of `shape` [accum, batch, seq], ahead of time: no later call can trace again.
 
     Args:
         obtain: makes the program of the lowered step, or finds it.
+        placement: where the arrays of the state and the rows of a batch lie.
     """
     started = time.monotonic()
     hits = watch.cache_hits
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-    found = obtain(lower_train_step(train_step, abstract, abstract_batch(shape)))
+    batch = abstract_batch(shape)
+    if placement.mesh is not None:
+        abstract, batch = placement.abstract(abstract), placement.abstract_rows(batch)
+    found = obtain(lower_train_step(train_step, abstract, batch))
     return CompiledStep(
         step=found.program,
         seconds=time.monotonic() - started,

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
@@ -264,33 +265,6 @@ def leave_together(world: World, switch: StopSwitch, leaving: Exception | None =
         raise StopRequestedError
 
 
-class Interruptible:
-    """Runs work that a stop may cut short, in all processes of the run or in none.
-
-    Args:
-        check: raises to interrupt.
-    """
-
-    def __init__(self, world: World, switch: StopSwitch, check: Callable[[], None]):
-        self._world = world
-        self._switch = switch
-        self._check = check
-
-    def __call__(self, work: Callable[[], T]) -> T:
-        """Run `work` in a thread and return its result, or leave it behind, as `run_interruptible` does.
-
-        Raises:
-            StopRequestedError, AbortRequestedError: in all processes, if any of them is to leave.
-        """
-        try:
-            result = run_interruptible(work, self._check)
-        except (StopRequestedError, AbortRequestedError) as error:
-            leave_together(self._world, self._switch, error)
-            raise
-        leave_together(self._world, self._switch)
-        return result
-
-
 class CommandQueue:
     """The commands that wait for the next step boundary, and the answers to them.
 
@@ -394,3 +368,33 @@ class CommandQueue:
             return AbortRequestedError()
         self.switch.set(StopRequest("stop requested", 0))
         return StopRequestedError()
+
+
+class Interruptible:
+    """Runs work that a stop may cut short, in all processes of the run or in none.
+
+    Args:
+        queue: with the stop switch and the commands that interrupt.
+    """
+
+    def __init__(self, queue: CommandQueue):
+        self._queue = queue
+
+    def __call__(self, work: Callable[[], T], step: int | None = 0) -> T:
+        """Run `work` in a thread and return its result, or leave it behind, as `run_interruptible` does.
+
+        Args:
+            step: the last completed one, for the answer to a command; None where commands do not interrupt.
+
+        Raises:
+            StopRequestedError, AbortRequestedError: in all processes, if any of them is to leave.
+        """
+        queue = self._queue
+        check = queue.switch.check if step is None else partial(queue.check, step=step)
+        try:
+            result = run_interruptible(work, check)
+        except (StopRequestedError, AbortRequestedError) as error:
+            leave_together(queue.world, queue.switch, error)
+            raise
+        leave_together(queue.world, queue.switch)
+        return result

@@ -12,6 +12,7 @@ import numpy as np
 
 from chomp.data.batch import Batch
 from chomp.model.loss import scored_tokens
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def evaluate(
     *,
     isolate: bool,
     check_stop: Callable[[], None] = lambda: None,
+    placement: Placement = ONE_DEVICE,
 ) -> EvalResult:
     """Score every held-out token once, except the first of each document.
 
@@ -49,6 +51,7 @@ def evaluate(
         batches: `[1, batch, seq]`, the tail padded.
         byte_lengths: UTF-8 bytes by token id.
         check_stop: called before each batch; may raise to leave.
+        placement: the mesh whose devices share the rows of a batch.
     """
     started = time.monotonic()
     loss, tokens = 0.0, 0
@@ -56,7 +59,7 @@ def evaluate(
     for batch in batches:
         check_stop()
         rows = Batch(*(field[0] for field in batch))
-        sums = eval_step(params, rows)
+        sums = eval_step(params, placement.place_rows(rows))
         scored = scored_tokens(rows.labels, rows.segment_ids, isolate)
         occurrences += np.bincount(scored, minlength=len(occurrences))
         # Added in double precision: thousands of fp32 sums would round in the fifth digit.

@@ -20,8 +20,8 @@ from chomp.train.hooks.base import Hook
 from chomp.train.hooks.runner import Hooks
 from chomp.train.lost_run import end_of_lost
 from chomp.train.outcome import Outcome, after_saving, outcome_of
-from chomp.train.reporting import LastStep, follow_run_dir, open_reporter, tell, watch_signals
 from chomp.train.processes import RunProcesses
+from chomp.train.reporting import LastStep, follow_run_dir, open_reporter, tell, watch_signals
 from chomp.train.request import RunRequest, claim_run_dir
 from chomp.train.rollback import roll_back
 from chomp.train.session import Session, open_session
@@ -109,10 +109,11 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
         return outcome_of(error, trainer.progress.step, None)
     except ProcessLostError:
         raise
-    except Exception as found:  # noqa: BLE001 - the completed steps are saved before the error is reported
-        error = session.world.cause_of(found)
-        if isinstance(error, ProcessLostError):
-            raise error from found
+    except Exception as error:
+        # The completed steps are saved before the error is reported.
+        lost = session.world.loss_behind(error)
+        if lost is not None:
+            raise lost from error
         complaint = _settle(trainer)
         cause = complaint if complaint and isinstance(error, StopRequestedError) else trainer.explained(error)
         outcome = outcome_of(cause, trainer.progress.step, session.switch.request)

@@ -72,10 +72,10 @@ class RunProcesses:
         """The error that ends the attempt before its first step, after the others were told of it."""
         if self.world.is_alone or isinstance(error, StopRequestedError | AbortRequestedError | ProcessLostError):
             return error
-        cause = self.world.cause_of(error)
-        if not isinstance(cause, ProcessLostError):
-            self._fails_with_all(cause, settled=False)
-        return cause
+        lost = self.world.loss_behind(error)
+        if lost is None:
+            self._fails_with_all(error, settled=False)
+        return lost or error
 
     def end_with_all(self, cause: Exception, *, settled: bool) -> bool:
         """Whether all processes end at this step for a reason that all meet; the others are told of this one's.

@@ -80,7 +80,7 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
     try:
         if not world.is_alone:
             send_libraries_to(log_file, errors=not world.is_leader)
-        sinks = _sinks(request, claim) if world.is_leader else [EndOnStandardError()]
+        sinks = _sinks(request, claim)
         notifier = open_notifier(request.loaded.config.notify)
         _log_to_file(log_file, request.loaded.config.logging.level)
         reporter = Reporter(EventWriter(claim.files.events) if world.is_leader else NoEvents(), sinks)
@@ -127,6 +127,8 @@ def send_libraries_to(path: Path, *, errors: bool) -> None:
 
 
 def _sinks(request: RunRequest, claim: Claim) -> list[Sink]:
+    if not request.world.is_leader:
+        return [EndOnStandardError()]
     # Behind a queue: a terminal that no longer takes output (a laptop closed, Ctrl+S) blocks its writer.
     terminal = TerminalSink()
     shown: list[Sink] = [QueuedSink(terminal), LastWords(terminal)]

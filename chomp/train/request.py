@@ -20,7 +20,6 @@ from chomp.record.notes import NotesChange
 from chomp.record.rundir import RunDir, fresh_name
 from chomp.record.temporary import temporary_folder
 
-
 # Network file systems show what another host has written after some seconds.
 SHARED_WITHIN_SECONDS = 30.0
 # At most so many processes are named in a sentence.
@@ -128,8 +127,8 @@ def _require_seen(path: Path, world: World, seen: list[bool]) -> None:
     if blind:
         named = ", ".join(map(str, blind[:MOST_NAMED])) + (" and others" if len(blind) > MOST_NAMED else "")
         raise RunDirError(
-            f"{named} did not see within {SHARED_WITHIN_SECONDS:.0f} s what {world.members[0]} wrote to the run directory "
-            f"{path}; choose a --run-dir on a file system that all hosts share, under the same path"
+            f"{named} did not see within {SHARED_WITHIN_SECONDS:.0f} s what {world.members[0]} wrote to the run "
+            f"directory {path}; choose a --run-dir on a file system that all hosts share, under the same path"
         )
 
 

@@ -78,10 +78,11 @@ class EvaluateHook(Hook):
             result = evaluate(
                 trainer.state.params,
                 self._eval_step,
-                session.data.eval_batches(),
+                session.data.eval_batches(session.blueprint.placement.count),
                 self._byte_lengths,
                 isolate=session.config.data.isolate_documents,
                 check_stop=trainer.check_stop,
+                placement=session.blueprint.placement,
             )
             progress.eval_step, progress.eval_loss, progress.eval_bpb = progress.step, result.loss, result.bpb
             session.reporter.publish(
@@ -104,5 +105,5 @@ class EvaluateHook(Hook):
             return run_interruptible(lambda: session.eval_step(params, rows), session.switch.check)
         # What all devices compute together cannot be left by one process.
         if self._program is None:
-            self._program = session.interruptible(lambda: session.eval_step.lower(params, rows).compile())
+            self._program = session.interruptible(lambda: session.eval_step.lower(params, rows).compile(), None)
         return self._program(params, rows)
