@@ -97,7 +97,8 @@ class Restorer:
         return start, blueprint
 
     def _choose(self) -> CheckpointInfo | None:
-        info, refused = self._interruptible(lambda: choose(self._store.infos(), self._request.resume))
+        store, resume = self._store, self._request.resume
+        info, refused = self._interruptible(lambda: choose(store.common_infos(), resume, store.verify))
         for refusal in refused:
             self._reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
         if refused and info is not None:
@@ -132,7 +133,7 @@ class Restorer:
         config = blueprint.config
         if start.info is None:
             return blueprint.first_state()
-        state, start.data_state = restore(self._store, start.info, blueprint.state, blueprint.placement)
+        state, start.data_state = restore(start.info, blueprint.state, blueprint.placement)
         # Saved between two skipped steps, its latch would hold for ever under a policy that halts.
         return state if config.debug.nonfinite == "skip" else release_latch(state)
 

@@ -58,18 +58,19 @@ def _last_good(session: Session) -> CheckpointInfo | None:
     """The newest intact checkpoint; newer ones that are damaged are reported, and all newer ones set aside."""
     with session.budget.measure("save"):
         session.store.wait()
-    info, refused = session.interruptible(lambda: choose(session.store.infos(), "latest"), None)
+    store = session.store
+    info, refused = session.interruptible(lambda: choose(store.common_infos(), "latest", store.verify), None)
     for refusal in refused:
         session.reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
     if info is not None:
-        session.store.set_aside(info.step, SET_ASIDE)
+        store.set_aside(info.step, SET_ASIDE)
     return info
 
 
 def _state_of(session: Session, info: CheckpointInfo | None) -> TrainState:
     if info is None:
         return session.blueprint.first_state()
-    return restore(session.store, info, session.blueprint.state, session.blueprint.placement)[0]
+    return restore(info, session.blueprint.state, session.blueprint.placement)[0]
 
 
 def _rolled_back(step: int, due: RollbackDueError, rollbacks: Rollbacks, last: int) -> RolledBack:
