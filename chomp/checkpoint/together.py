@@ -33,12 +33,14 @@ class Peers(Protocol):
     Attributes:
         index: which process this is; the leader is 0.
         count: how many there are.
-        members: all of them, as messages name them.
     """
 
     index: int
     count: int
-    members: Sequence[Any]
+
+    @property
+    def members(self) -> Sequence[Any]:
+        """All of them, as messages name them."""
 
     def say(self, name: str, value: Any) -> None:
         """Tell all processes a JSON-able value under a name, or replace what this one said under it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     "--accept", multiple=True, metavar="KEY", help="Resume although this setting differs from the checkpoint's."
 )
 @notes_options
+@click.option("--coordinator", metavar="HOST:PORT", help="Several processes by hand: where process 0 listens.")
+@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="How many processes the run has.")
+@click.option("--process", type=click.IntRange(min=0), metavar="I", help="Which of them this is, from 0.")
 @click.option("--dry-run", is_flag=True, help="Build everything, compile, train one step, write nothing.")
 @accepts_trainer_options
 def command(
@@ -46,6 +50,9 @@ def command(
     run_dir: Path | None,
     resume: str,
     accept: tuple[str, ...],
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
     dry_run: bool,
     name: str | None,
     note: str | None,
@@ -53,12 +60,18 @@ def command(
 ) -> int:
     """Train CONFIG, or resume the run in --run-dir (CONFIG may then be left out).
 
+    Several processes, on one host or many, are started with the same command: under SLURM, Open MPI or Kubernetes as
+    they are, by hand with --coordinator, --processes and --process (docs/scale.md).
+
     CONFIG is a YAML file, or the name of a preset. Options of other trainers, such as --max-steps or --batch-size, set
     the setting that they name: docs/migration.md lists them.
     """
     from chomp.cli.engine import leave_on_signals, prepare_environment
     from chomp.cli.loading import load_for_training
     from chomp.config.compat import require_known
+    from chomp.device import probe_gpus
+    from chomp.device.environment import visible_gpus
+    from chomp.parallel.launch import find_launch
     from chomp.record.lock import process_age_seconds
     from chomp.record.manifest import parse_resume
 
@@ -80,10 +93,14 @@ def command(
     chosen_resume = parse_resume(resume)
     prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
 
+    from chomp.parallel.world import join
     from chomp.train.loop import run_training
     from chomp.train.request import RunRequest
 
     require_known(accept)
+    launch = find_launch(
+        coordinator, processes, process, os.environ, lambda: len(visible_gpus(probe_gpus(), os.environ))
+    )
     return run_training(
         RunRequest(
             loaded=loaded,
@@ -93,6 +110,7 @@ def command(
             dry_run=dry_run,
             notes=notes,
             began=time.monotonic() - process_age_seconds(),
+            world=join(launch, loaded.config.parallel.lost_after_seconds),
         )
     )
 
