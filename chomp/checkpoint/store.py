@@ -34,8 +34,9 @@ from chomp.checkpoint.data_item import DataState
 from chomp.checkpoint.reasons import reason_in_words
 from chomp.checkpoint.retention import Retention
 from chomp.checkpoint.room import above_size_limit, bytes_needed, judge_room, lacking_room, size_of
-from chomp.checkpoint.together import ALONE, FailedPartError, Meeting, Peers, Together
+from chomp.checkpoint.together import FailedPartError, Meeting, Together
 from chomp.errors import CheckpointError
+from chomp.parallel.world import World
 from chomp.record.events import Checkpoint
 from chomp.record.held_folder import HeldFolder, by_name
 from chomp.record.manifest import MANIFEST, META, CheckpointInfo, FileTable, list_checkpoints, seal
@@ -65,7 +66,7 @@ class CheckpointStore:
 
     Args:
         folder: where they are; for a run that this process holds, the folder `checkpoints` in `held`.
-        peers: the processes of the run, which call the methods of their stores in the same order.
+        world: the processes of the run, which call the methods of their stores in the same order.
     """
 
     def __init__(
@@ -75,11 +76,11 @@ class CheckpointStore:
         retention: Retention,
         on_event: Callable[[Checkpoint], None],
         held: HeldFolder | None = None,
-        peers: Peers | None = None,
+        world: World | None = None,
     ):
         self._folder = folder.absolute()
         self._held = held
-        self._together = Together(peers or ALONE, self._reason)
+        self._together = Together(world or World(), self._reason)
         # What Orbax and the file system are given; Orbax takes absolute paths only, equal in all processes.
         self._way = self._folder
         if held is not None:
@@ -183,9 +184,13 @@ class CheckpointStore:
         """What is wrong with the bytes of the checkpoint at `path`, of which each process reads a part."""
         return self._together.verify(path)
 
+    def sees(self, step: int) -> bool:
+        """Whether this process sees `step` saved, according to its description."""
+        return any(info.step == step and bool(info.meta) for info in self.infos())
+
     def has(self, step: int) -> bool:
-        """Whether `step` is saved, according to its description."""
-        return self._together.led(lambda: any(info.step == step and bool(info.meta) for info in self.infos()))
+        """The same as the leader sees it; all processes ask."""
+        return self._together.led(lambda: self.sees(step))
 
     def will_stay(self, step: int, eval_loss: float | None) -> bool:
         """Whether a checkpoint saved now would be kept for good."""

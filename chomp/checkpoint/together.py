@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from chomp.errors import CheckpointError
+from chomp.parallel.world import World
 from chomp.record.manifest import FileTable, describe, files_of, hash_files, list_in_manifest, verify
 
 T = TypeVar("T")
@@ -25,45 +26,6 @@ R = TypeVar("R")
 LONGEST_PAUSE_SECONDS = 0.5
 # Orbax gives each process folders and files of its own; all others are the leader's.
 OF_PROCESS = re.compile(r"(?:ocdbt\.)?process_(\d+)")
-
-
-class Peers(Protocol):
-    """What the processes of a run tell each other (`chomp.parallel.world.World`).
-
-    Attributes:
-        index: which process this is; the leader is 0.
-        count: how many there are.
-    """
-
-    index: int
-    count: int
-
-    @property
-    def members(self) -> Sequence[Any]:
-        """All of them, as messages name them."""
-
-    def say(self, name: str, value: Any) -> None:
-        """Tell all processes a JSON-able value under a name, or replace what this one said under it."""
-
-    def heard(self, name: str) -> dict[int, Any]:
-        """What processes have said under a name so far, by their index; does not wait."""
-
-
-class Alone:
-    """The one process of a run."""
-
-    index = 0
-    count = 1
-    members: Sequence[Any] = ()
-
-    def say(self, name: str, value: Any) -> None:
-        raise AssertionError("one process has no peers")
-
-    def heard(self, name: str) -> dict[int, Any]:
-        raise AssertionError("one process has no peers")
-
-
-ALONE = Alone()
 
 
 class FailedPartError(Exception):
@@ -76,14 +38,14 @@ class Meeting(Generic[T]):
     What is said replaces what was said at the meeting before, on the same topic: a process that is here has been there.
 
     Args:
-        peers: the processes.
+        world: the processes.
         topic: meetings on one topic follow each other.
         number: of the meeting; the same in all processes, and no earlier one's.
         reason_of: the reason of an error, for the user.
     """
 
-    def __init__(self, peers: Peers, topic: str, number: int, reason_of: Callable[[Exception], str] = str):
-        self._peers, self._number, self._reason_of = peers, number, reason_of
+    def __init__(self, world: World, topic: str, number: int, reason_of: Callable[[Exception], str] = str):
+        self._world, self._number, self._reason_of = world, number, reason_of
         self._parts, self._answer = f"checkpoint/{topic}/parts", f"checkpoint/{topic}/answer"
 
     def hold(self, part: Callable[[], T], combined: Callable[[list[T]], Any]) -> Any:
@@ -96,7 +58,7 @@ class Meeting(Generic[T]):
         Raises:
             FailedPartError: in all processes, if one could not do its part or the leader could not combine them.
         """
-        leads = self._peers.index == 0
+        leads = self._world.is_leader
         try:
             self._say(self._parts, part)
             if leads:
@@ -104,7 +66,7 @@ class Meeting(Generic[T]):
                 self._say(self._answer, lambda: combined(parts))
         except FailedPartError as error:
             if leads:
-                self._peers.say(self._answer, {"number": self._number, "error": str(error)})
+                self._world.say(self._answer, {"number": self._number, "error": str(error)})
         return self._once(lambda: self._said(self._answer) or None)[0]
 
     def unless_failed(self, wait_for: Callable[[], None]) -> None:
@@ -120,7 +82,7 @@ class Meeting(Generic[T]):
                 done.set_result(None)
 
         threading.Thread(target=settle, daemon=True, name="checkpoint-parts").start()
-        where = self._parts if self._peers.index == 0 else self._answer
+        where = self._parts if self._world.is_leader else self._answer
         for pause in _pauses():
             if wait([done], timeout=pause).done:
                 break
@@ -134,8 +96,8 @@ class Meeting(Generic[T]):
         except FailedPartError:
             raise
         except Exception as error:  # noqa: BLE001 - of every kind; all processes raise it
-            said = {"error": f"{self._peers.members[self._peers.index]}: {self._reason_of(error)}"}
-        self._peers.say(where, {"number": self._number, **said})
+            said = {"error": f"{self._world.members[self._world.index]}: {self._reason_of(error)}"}
+        self._world.say(where, {"number": self._number, **said})
 
     def _said(self, where: str) -> dict[int, Any]:
         """What has been said at this meeting, by process.
@@ -143,7 +105,7 @@ class Meeting(Generic[T]):
         Raises:
             FailedPartError: one has said that it failed.
         """
-        told = {index: said for index, said in self._peers.heard(where).items() if said["number"] == self._number}
+        told = {index: said for index, said in self._world.heard(where).items() if said["number"] == self._number}
         for said in told.values():
             if "error" in said:
                 raise FailedPartError(said["error"])
@@ -151,7 +113,7 @@ class Meeting(Generic[T]):
 
     def _all_parts(self) -> list[T] | None:
         said = self._said(self._parts)
-        return [said[index] for index in range(self._peers.count)] if len(said) == self._peers.count else None
+        return [said[index] for index in range(self._world.count)] if len(said) == self._world.count else None
 
     def _once(self, look: Callable[[], R | None]) -> R:
         """What `look` finds, as soon as it finds anything."""
@@ -180,14 +142,14 @@ class Together:
         several: whether there are other processes.
     """
 
-    def __init__(self, peers: Peers, reason_of: Callable[[Exception], str]):
-        self._peers, self._reason_of, self._met = peers, reason_of, 0
-        self.leads, self.several = peers.index == 0, peers.count > 1
+    def __init__(self, world: World, reason_of: Callable[[Exception], str]):
+        self._world, self._reason_of, self._met = world, reason_of, 0
+        self.leads, self.several = world.is_leader, not world.is_alone
 
     def meeting(self, topic: str) -> Meeting[Any]:
         """The next meeting."""
         self._met += 1
-        return Meeting(self._peers, topic, self._met, self._reason_of)
+        return Meeting(self._world, topic, self._met, self._reason_of)
 
     def led(self, work: Callable[[], T]) -> T:
         """What `work` returns in the leader, JSON-able, in all processes; the others do not call it.
@@ -224,7 +186,7 @@ class Together:
         if not self.several:
             return verify(folder)
         found = self.meeting("verify").hold(
-            lambda: verify(folder, part=self._peers.index, parts=self._peers.count),
+            lambda: verify(folder, part=self._world.index, parts=self._world.count),
             lambda parts: [problem for part in parts for problem in part],
         )
         # What is wrong with the manifest, each of them says.
@@ -247,7 +209,7 @@ class Together:
         Raises:
             FailedPartError: in all processes, if any of them failed; nothing is sealed.
         """
-        index, count = self._peers.index, self._peers.count
+        index, count = self._world.index, self._world.count
 
         def own_part() -> FileTable:
             meeting.unless_failed(response.result)

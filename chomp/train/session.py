@@ -190,7 +190,7 @@ def _build_session(
             retention=build_retention(config.checkpoint),
             on_event=reporter.publish,
             held=claim.held,
-            peers=world,
+            world=world,
         )
         restorer = Restorer(request, run, store, reporter, interruptible)
         start, blueprint = restorer.find_start(planned, data.fingerprint)

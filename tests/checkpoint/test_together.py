@@ -13,6 +13,8 @@ import pytest
 
 from chomp.checkpoint.together import FailedPartError, Together
 from chomp.errors import CheckpointError
+from chomp.parallel.members import Member
+from chomp.parallel.world import World
 from chomp.record import manifest
 from chomp.record.manifest import MANIFEST, seal, verify
 
@@ -44,14 +46,18 @@ class Board:
             return {index: json.loads(text) for index, text in self._said.get(name, {}).items()}
 
 
-class Peer:
-    """One of them (`chomp.checkpoint.together.Peers`)."""
+def who(index: int) -> str:
+    return f"process {index} (pid 10{index} on host{index})"
+
+
+class Process(World):
+    """One of them."""
 
     count = COUNT
-    members = tuple(f"process {index} (host{index})" for index in range(COUNT))
 
     def __init__(self, board: Board, index: int):
         self.board, self.index = board, index
+        self.members = tuple(Member(number, f"host{number}", 100 + number) for number in range(COUNT))
 
     def say(self, name: str, value: Any) -> None:
         self.board.say(name, self.index, value)
@@ -66,7 +72,7 @@ def all_do(work: Callable[[int, Together], Any]) -> list[Any]:
 
     def one(index: int) -> Any:
         try:
-            return work(index, Together(Peer(board, index), str))
+            return work(index, Together(Process(board, index), str))
         except (FailedPartError, CheckpointError) as error:
             return error
 
@@ -131,7 +137,7 @@ def test_a_failure_of_one_is_that_of_all(failing: int, tmp_path: Path) -> None:
         ended = all_do(save)
     finally:
         never.set()
-    assert {str(error) for error in ended} == {f"process {failing} (host{failing}): No space left on device"}
+    assert {str(error) for error in ended} == {f"{who(failing)}: No space left on device"}
     assert all(isinstance(error, FailedPartError) for error in ended)
     assert not (folder / MANIFEST).exists()
 
@@ -144,8 +150,8 @@ def test_a_folder_that_is_not_shared(tmp_path: Path) -> None:
     (tmp_path / "2" / "5" / "process_2").write_text("of its own")
     for error in all_do(save):
         assert str(error) == (
-            "process 0 (host0): processes do not see the same files (process_2); the run directory must be on a file "
-            "system that all hosts share"
+            f"{who(0)}: processes do not see the same files (process_2); the run directory must be on a file system that "
+            "all hosts share"
         )
 
 
@@ -186,11 +192,11 @@ def test_the_leader_decides() -> None:
         answers: list[Any] = [at.led(lambda: {"of": index}) for _ in range(20)]
         assert answers == [{"of": 0}] * 20
         assert at.led(lambda: None) is None
-        assert at.first_problem(CheckpointError("too small") if index == 2 else None) == "process 2 (host2): too small"
+        assert at.first_problem(CheckpointError("too small") if index == 2 else None) == f"{who(2)}: too small"
         assert at.first_problem(None) is None
         at.led(fail)
         return answers
 
     for error in all_do(decide):
         assert isinstance(error, CheckpointError)
-        assert str(error) == "process 0 (host0): cannot write checkpoints to /x: Permission denied"
+        assert str(error) == f"{who(0)}: cannot write checkpoints to /x: Permission denied"

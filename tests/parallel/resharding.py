@@ -25,9 +25,11 @@ from chomp.config.validate import config_from_dict
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.tokenizers import build_tokenizer
 from chomp.parallel.mesh import place_on
+from chomp.parallel.world import World
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompileWatch, compile_step
 from tests.engine import dummy_config
+from tests.parallel.saving import join
 
 # Wide enough that most matrices are cut.
 MODEL = {
@@ -86,21 +88,21 @@ def digest(tree: Any) -> str:
     return found.hexdigest()
 
 
-def store(folder: Path, peers: Any = None) -> CheckpointStore:
-    made = CheckpointStore(folder, retention=Retention(9), on_event=lambda event: None, peers=peers)
+def store(folder: Path, world: World | None = None) -> CheckpointStore:
+    made = CheckpointStore(folder, retention=Retention(9), on_event=lambda event: None, world=world)
     made.prepare()
     return made
 
 
-def attempts(corpus: Path, checkpoints: Path, asked: list[str], peers: Any = None) -> None:
+def attempts(corpus: Path, checkpoints: Path, asked: list[str], world: World | None = None) -> None:
     trained = functools.cache(functools.partial(Trained, corpus))
     source: CheckpointStore | None = None
     for each in asked:
         mesh, first, last, label = each.split(":")
         data, fsdp = map(int, mesh.split("x"))
-        saves = store(checkpoints / label, peers) if label else None
+        saves = store(checkpoints / label, world) if label else None
         if source is None and int(first):
-            source = store(checkpoints / "fsdp8", peers)
+            source = store(checkpoints / "fsdp8", world)
         found = trained(data, fsdp).attempt(source, int(first), int(last), saves)
         print(json.dumps({each: found}), flush=True)
         source = saves or source
@@ -108,16 +110,9 @@ def attempts(corpus: Path, checkpoints: Path, asked: list[str], peers: Any = Non
 
 def main(corpus: str, checkpoints: str, *rest: str) -> None:
     asked, place = [each for each in rest if ":" in each], [each for each in rest if ":" not in each]
-    peers = None
-    if place:
-        from tests.parallel.saving import Peers
-
-        index, port = map(int, place)
-        jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=index)
-        peers = Peers(index)
-    attempts(Path(corpus), Path(checkpoints), asked, peers)
-    if place:
-        jax.distributed.shutdown()
+    world = join(*map(int, place)) if place else World()
+    attempts(Path(corpus), Path(checkpoints), asked, world)
+    world.leave()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ from jax.sharding import Mesh
 from chomp.checkpoint.reading import load
 from chomp.checkpoint.retention import Retention
 from chomp.checkpoint.store import CheckpointStore
+from chomp.parallel.key_values import KeyValues
 from chomp.parallel.mesh import AXES, Placement
+from chomp.parallel.world import Processes, World
 from chomp.record.events import Checkpoint
 from chomp.record.held_folder import HeldFolder
 
@@ -40,22 +42,13 @@ def items(step: int, placement: Placement) -> dict[str, Any]:
     }
 
 
-class Peers:
-    """What they tell each other."""
-
-    def __init__(self, index: int):
-        self.index, self.count, self.members = index, 2, [f"process {number} (here)" for number in range(2)]
-        self._client = distributed.global_state.client
-
-    def say(self, name: str, value: Any) -> None:
-        self._client.key_value_set(f"{name}/{self.index}", json.dumps(value), allow_overwrite=True)
-
-    def heard(self, name: str) -> dict[int, Any]:
-        return {int(key[-1]): json.loads(text) for key, text in self._client.key_value_dir_get(f"{name}/")}
+def join(index: int, port: int) -> World:
+    jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=index)
+    return Processes(KeyValues(distributed.global_state.client), index, 2)
 
 
 def main(index: int, port: int, folder: Path) -> None:
-    jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=index)
+    world = join(index, port)
     devices = np.asarray(jax.devices())
     placement = Placement(Mesh(devices.reshape(1, len(devices)), AXES))
     told: list[Checkpoint] = []
@@ -66,7 +59,7 @@ def main(index: int, port: int, folder: Path) -> None:
         retention=Retention(1),
         on_event=told.append,
         held=HeldFolder(folder),
-        peers=Peers(index),
+        world=world,
     )
     store.prepare()
     assert store.prove(items(0, placement), 20) is None
@@ -97,7 +90,7 @@ def main(index: int, port: int, folder: Path) -> None:
         "busy": store.is_busy(),
     }
     print(json.dumps(said), flush=True)
-    jax.distributed.shutdown()
+    world.leave()
     for number in spare:
         os.close(number)
 

@@ -17,8 +17,6 @@ from chomp.parallel.mesh import ONE_DEVICE
 from chomp.record.manifest import list_checkpoints, listed_names, verify
 from tests.parallel.saving import SHAPES, arrays
 
-FULL = "process 1 (here): File too large: a size limit was reached"
-
 
 def free_port() -> int:
     with socket.socket() as server:
@@ -33,11 +31,12 @@ def test_two_processes_save_and_one_reads(tmp_path: Path) -> None:
         subprocess.Popen([*command, str(index), str(port), str(tmp_path)], env=env, stdout=subprocess.PIPE, text=True)
         for index in range(2)
     ]
+    full = f"process 1 (pid {processes[1].pid} on {socket.gethostname()}): File too large: a size limit was reached"
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     leader, other = (json.loads(output.splitlines()[-1]) for output in outputs)
     # A save that one cannot write fails in both, and the next one succeeds; the leader alone deletes.
-    again = f"an earlier save of it failed, and a process may still write to it ({FULL})"
+    again = f"an earlier save of it failed, and a process may still write to it ({full})"
     states = [
         ["saving", 1],
         ["committed", 1],
@@ -49,7 +48,7 @@ def test_two_processes_save_and_one_reads(tmp_path: Path) -> None:
     ]
     assert leader == {
         "states": [*states, ["deleted", 1]],
-        "failures": [None, FULL, again],
+        "failures": [None, full, again],
         "position": {"documents": 3},
         "problems": [],
         "busy": True,
