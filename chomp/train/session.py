@@ -44,7 +44,7 @@ from chomp.train.epochs import with_steps
 from chomp.train.machine import device_facts, package_versions
 from chomp.train.out_of_memory import explained
 from chomp.train.processes import RunProcesses
-from chomp.train.program import ACCEPT, PROGRAM, Obtain, RunProgram, compile_only, keeps_program
+from chomp.train.program import ACCEPT, PROGRAM, Obtain, RunProgram, compile_in_each, compile_only, keeps_program
 from chomp.train.request import Claim, RunRequest
 from chomp.train.restorer import Restorer, Start
 
@@ -111,18 +111,17 @@ class Session:
 
     def program_source(self) -> Obtain:
         """Where the compiled step comes from: the run directory if it is kept there, else the compiler."""
-        if not (
-            self.world.is_alone
-            and self.saves
-            and keeps_program(self.config.train.keep_program, jax.devices()[0].platform)
-        ):
+        if not (self.saves and keeps_program(self.config.train.keep_program, jax.devices()[0].platform)):
             return compile_only
+        if not self.world.is_alone:
+            return compile_in_each(self.start.step)
         return RunProgram(
             self.run.program / PROGRAM,
             resumed_from=self.start.step,
             computed_by=self.start.meta.get("program"),
             # The exact name: to accept the whole section is not to trust a program.
             accepted=ACCEPT in self.request.accept,
+            placement=self.blueprint.placement,
         ).obtain
 
     @cached_property

@@ -150,8 +150,8 @@ def test_a_folder_that_is_not_shared(tmp_path: Path) -> None:
     (tmp_path / "2" / "5" / "process_2").write_text("of its own")
     for error in all_do(save):
         assert str(error) == (
-            f"{who(0)}: processes do not see the same files (process_2); the run directory must be on a file system that "
-            "all hosts share"
+            f"{who(0)}: processes do not see the same files (process_2); the run directory must be on a file "
+            "system that all hosts share"
         )
 
 

@@ -7,7 +7,6 @@ steps 10 and 30 if it has a label, in CHECKPOINTS/LABEL; FROM is then read from 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import sys
@@ -28,6 +27,7 @@ from chomp.parallel.mesh import place_on
 from chomp.parallel.world import World
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompileWatch, compile_step
+from chomp.train.program import RunProgram, compile_only
 from tests.engine import dummy_config
 from tests.parallel.saving import join
 
@@ -40,9 +40,13 @@ SAVED = (10, 30)
 
 
 class Trained:
-    """The run on one mesh, its program compiled once."""
+    """The run on one mesh, its program kept in a folder, and loaded from there the next time.
 
-    def __init__(self, corpus: Path, data: int, fsdp: int):
+    Attributes:
+        in_run: whether it was kept or loaded.
+    """
+
+    def __init__(self, corpus: Path, data: int, fsdp: int, programs: Path | None = None):
         values = dummy_config(corpus, train={"batch_size": 4, "grad_accum": 2})
         config = config_from_dict({**values, "model": MODEL, "parallel": {"data": data, "fsdp": fsdp}})
         tokenizer = build_tokenizer(config.data.tokenizer)
@@ -50,7 +54,10 @@ class Trained:
         self.blueprint: Blueprint = build_blueprint(config, "cpu", tokenizer, placement)
         self.data: DataPipeline = build_data(self.blueprint.config, self.blueprint.derived, tokenizer)
         made = self.blueprint.train_step(), self.blueprint.state, self.blueprint.batch_shape
-        self.step = compile_step(*made, CompileWatch(), placement=placement).step
+        path = programs / f"{data}x{fsdp}" if programs is not None else None
+        obtain = RunProgram(path, placement=placement).obtain if path is not None else compile_only
+        compiled = compile_step(*made, CompileWatch(), obtain, placement)
+        self.step, self.in_run = compiled.step, compiled.in_run
 
     def attempt(self, source: CheckpointStore | None, first: int, last: int, saves: CheckpointStore | None) -> Any:
         """Losses, digests of the batches, and that of the last state; of several processes, of this one's part."""
@@ -75,7 +82,8 @@ class Trained:
             saves.wait()
             assert saves.take_failure() is None
         batches.close()
-        return {"losses": losses, "batches": read, "tokens": tokens, "first": first_bits, "last": digest(state)}
+        said = {"losses": losses, "batches": read, "tokens": tokens, "first": first_bits, "last": digest(state)}
+        return said | {"in_run": self.in_run}
 
 
 def digest(tree: Any) -> str:
@@ -95,7 +103,7 @@ def store(folder: Path, world: World | None = None) -> CheckpointStore:
 
 
 def attempts(corpus: Path, checkpoints: Path, asked: list[str], world: World | None = None) -> None:
-    trained = functools.cache(functools.partial(Trained, corpus))
+    programs = checkpoints.parent / "programs" if world is None or world.is_alone else None
     source: CheckpointStore | None = None
     for each in asked:
         mesh, first, last, label = each.split(":")
@@ -103,7 +111,7 @@ def attempts(corpus: Path, checkpoints: Path, asked: list[str], world: World | N
         saves = store(checkpoints / label, world) if label else None
         if source is None and int(first):
             source = store(checkpoints / "fsdp8", world)
-        found = trained(data, fsdp).attempt(source, int(first), int(last), saves)
+        found = Trained(corpus, data, fsdp, programs).attempt(source, int(first), int(last), saves)
         print(json.dumps({each: found}), flush=True)
         source = saves or source
 

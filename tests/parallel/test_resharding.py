@@ -65,6 +65,10 @@ def test_another_mesh_continues_the_run(eight: dict[str, Any]) -> None:
     # The same mesh continues to the same bits.
     assert eight[SAME]["losses"] == whole["losses"][10:]
     assert eight[SAME]["last"] == whole["last"]
+    # So does the kept program, which the first attempt on a mesh has compiled.
+    assert {name: found["in_run"] for name, found in eight.items()} == {
+        WHOLE: "kept", SAME: "loaded", FOUR: "kept", ONE: "kept", BACK: "loaded",
+    }  # fmt: skip
 
 
 def test_another_number_of_processes_continues_the_run(folder: Path, eight: dict[str, Any]) -> None:
