@@ -253,7 +253,8 @@ class CheckpointStore:
         A disk that fills up during a save also fails the event log and the metrics.
         """
         if step in self._left:
-            return f"an earlier save of it failed, and a process may still write to it ({self._left[step]})"
+            # A process may still write to its folder.
+            return self._left[step]
         for earlier in self._left:
             self._clear_away(str(earlier))
         try:
