@@ -17,6 +17,7 @@ from chomp.errors import ConfigError, RunDirError
 
 if TYPE_CHECKING:
     from chomp.config import LoadedConfig
+    from chomp.parallel.world import World
 
 
 @click.command("train", cls=TrainCommand)
@@ -60,18 +61,13 @@ def command(
 ) -> int:
     """Train CONFIG, or resume the run in --run-dir (CONFIG may then be left out).
 
-    Several processes, on one host or many, are started with the same command: under SLURM, Open MPI or Kubernetes as
-    they are, by hand with --coordinator, --processes and --process (docs/scale.md).
+    Several processes, on one host or many, are started with the same command: docs/scale.md.
 
     CONFIG is a YAML file, or the name of a preset. Options of other trainers, such as --max-steps or --batch-size, set
     the setting that they name: docs/migration.md lists them.
     """
     from chomp.cli.engine import leave_on_signals, prepare_environment
-    from chomp.cli.loading import load_for_training
     from chomp.config.compat import require_known
-    from chomp.device import probe_gpus
-    from chomp.device.environment import visible_gpus
-    from chomp.parallel.launch import find_launch
     from chomp.record.lock import process_age_seconds
     from chomp.record.manifest import parse_resume
 
@@ -81,11 +77,7 @@ def command(
         raise ConfigError(f"two configurations given, {config} and {config_option}; pass only one")
     chosen = config or config_option
     run_dir, resume = _named_run(run_dir, resume)
-    loaded = load_for_training(chosen, (*overrides, *meant_overrides()), run_dir if resume != "none" else None)
-    if chosen is not None and resume != "none":
-        loaded = _with_preset_of_run(loaded, chosen, run_dir)
-    if loaded.config.train.epochs is not None and resume == "none" and loaded.origins["train.steps"] != "default":
-        click.echo("note: train.epochs determines train.steps; the written one is not used", err=True)
+    loaded = _load(chosen, (*overrides, *meant_overrides()), run_dir, resume)
     if dry_run and resume != "none":
         raise ConfigError("--dry-run starts from step 0; remove --resume")
     if loaded.config.checkpoint.on_signal == "stop":
@@ -93,14 +85,10 @@ def command(
     chosen_resume = parse_resume(resume)
     prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
 
-    from chomp.parallel.world import join
     from chomp.train.loop import run_training
     from chomp.train.request import RunRequest
 
     require_known(accept)
-    launch = find_launch(
-        coordinator, processes, process, os.environ, lambda: len(visible_gpus(probe_gpus(), os.environ))
-    )
     return run_training(
         RunRequest(
             loaded=loaded,
@@ -110,9 +98,34 @@ def command(
             dry_run=dry_run,
             notes=notes,
             began=time.monotonic() - process_age_seconds(),
-            world=join(launch, loaded.config.parallel.lost_after_seconds),
+            world=_world(coordinator, processes, process, loaded),
         )
     )
+
+
+def _load(path: Path | None, overrides: tuple[str, ...], run_dir: Path | None, resume: str) -> LoadedConfig:
+    """The configuration that is given, or that of the run."""
+    from chomp.cli.loading import load_for_training
+
+    loaded = load_for_training(path, overrides, run_dir if resume != "none" else None)
+    if path is not None and resume != "none":
+        loaded = _with_preset_of_run(loaded, path, run_dir)
+    if loaded.config.train.epochs is not None and resume == "none" and loaded.origins["train.steps"] != "default":
+        click.echo("note: train.epochs determines train.steps; the written one is not used", err=True)
+    return loaded
+
+
+def _world(coordinator: str | None, processes: int | None, process: int | None, loaded: LoadedConfig) -> World:
+    """The processes of the run, which this one has joined."""
+    from chomp.device import probe_gpus
+    from chomp.device.environment import visible_gpus
+    from chomp.parallel.launch import find_launch
+    from chomp.parallel.world import join
+
+    launch = find_launch(
+        coordinator, processes, process, os.environ, lambda: len(visible_gpus(probe_gpus(), os.environ))
+    )
+    return join(launch, loaded.config.parallel.lost_after_seconds)
 
 
 def _named_run(run_dir: Path | None, resume: str) -> tuple[Path | None, str]:

@@ -91,7 +91,7 @@ def find_lost(heard: Mapping[Member, Heard], limits: Limits, now: float) -> str 
     for member, one in heard.items():
         silent, beacon = now - one.heard_at, one.beacon
         if silent > limits.lost(beacon.phase):
-            return f"{member} was not heard of for {silent:.0f} s; its last completed step is {beacon.step}"
+            return f"{member} was not heard of for {silent:.0f} s, last heard at step {beacon.step}"
     stuck = {
         member: one
         for member, one in heard.items()
@@ -105,8 +105,8 @@ def find_lost(heard: Mapping[Member, Heard], limits: Limits, now: float) -> str 
     member, one = slowest[0], stuck[slowest[0]]
     what = f"made no progress for {now - one.progress_at:.0f} s in the phase {one.beacon.phase!r}"
     if len(slowest) == len(heard) > 1:
-        return f"all processes are alive, and none {what}; the last completed step is {one.beacon.step}"
-    return f"{member} is alive and {what}; its last completed step is {one.beacon.step}"
+        return f"all processes are alive, and none {what}, last heard at step {one.beacon.step}"
+    return f"{member} is alive and {what}, last heard at step {one.beacon.step}"
 
 
 @dataclass(frozen=True)

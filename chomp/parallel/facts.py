@@ -14,7 +14,7 @@ from chomp.parallel.world import World
 MOST_NAMED = 3
 # What is compared, the error that a difference is, and what a user does about it.
 KINDS: dict[str, tuple[type[ChompError], str]] = {
-    "processes": (ConfigError, "start every process with the same --processes"),
+    "number of processes": (ConfigError, "start every process with the same --processes"),
     "versions": (DeviceError, "install the same versions on every host"),
     "configuration": (ConfigError, "start every process with the same configuration and overrides"),
     "tokenizer": (DataError, "give every host the same tokenizer files"),

@@ -144,7 +144,7 @@ class Watchdog:
     def _judge(self, now: float) -> tuple[str, int] | None:
         """Why the run cannot go on, and the exit code; None where it can."""
         leader = self._world.members[0]
-        last = f"its last completed step is {self._heard[leader].beacon.step}"
+        last = f"last heard at step {self._heard[leader].beacon.step}"
         if self._verdict is not None:
             return self._verdict
         is_gone = self._aborts.is_lost or self._store_error is not None
@@ -152,10 +152,10 @@ class Watchdog:
         if failure is not None:
             return failure
         if is_gone:
-            return f"{leader} is gone, and its connections with it; {last}", EXIT_CODE
+            return f"{leader} is gone, and its connections with it, {last}", EXIT_CODE
         silent = now - self._answered_at
         if silent > self._limits.lost(self._heard[leader].beacon.phase):
-            return f"{leader} did not answer for {silent:.0f} s; {last}", EXIT_CODE
+            return f"{leader} did not answer for {silent:.0f} s, {last}", EXIT_CODE
         found = find_lost(self._heard, self._limits, now)
         return None if found is None else (found, EXIT_CODE)
 
@@ -186,13 +186,12 @@ class Watchdog:
         return True
 
     def _end(self, sentence: str, exit_code: int) -> None:
-        self._world.end(sentence, exit_code)
+        # In threads: the store may not answer, nor a disk.
         if self._world.is_leader:
-            # In a thread: the store may not answer.
-            threading.Thread(
-                target=self._tell_others, args=(sentence, exit_code), daemon=True, name="last-words"
-            ).start()
-        self._on_lost(sentence)
+            _aside(lambda: self._tell_others(sentence, exit_code))
+        _aside(lambda: self._on_lost(sentence)).join(LAST_WORDS_SECONDS)
+        # From here on the main thread may end the process, where it does not hang.
+        self._world.end(sentence, exit_code)
         time.sleep(max(MAIN_THREAD_SECONDS, LAST_WORDS_SECONDS if self._world.is_leader else 0.0))
         self._leave(exit_code)
 
@@ -201,3 +200,9 @@ class Watchdog:
             self._world.store.set(f"said/{LOST}/0", json.dumps({"sentence": sentence, "exit_code": exit_code}))
         except StoreLostError as error:
             log.warning("the other processes could not be told: %s", error)
+
+
+def _aside(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True, name="last-words")
+    thread.start()
+    return thread

@@ -65,11 +65,6 @@ class World:
         """Whether there is no other process."""
         return self.count == 1
 
-    @property
-    def hostnames(self) -> list[str]:
-        """The host of each process."""
-        return [member.host for member in self.members]
-
     def share(self, value: T) -> T:
         """The leader's value, a JSON value, in every process; all call it in the same order.
 

@@ -170,19 +170,13 @@ def _build_session(
     with budget.measure("startup"):
         misfits = [problem.message for problem in problems(probe_gpus(), os.environ, cuda_packages())]
         device = require_device(config, misfits)
-        require_equal(world, "devices", {"their kind": device.device_kind, "their number": jax.local_device_count()})
+        facts = {"kind": jax.local_devices()[0].device_kind, "count": jax.local_device_count()}
+        require_equal(world, "devices", facts)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
         for message in (*misfits, *unset_memory_variables(probe_gpus(), os.environ)):
             reporter.publish(Warned(topic="device", message=message))
-        # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
-        tokenizer = interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"))
-        planned = build_blueprint(config, device.platform, tokenizer, place_on(config, jax.devices()))
-        require_shared_rows(planned)
-        data = interruptible(lambda: build_data(planned.config, planned.derived, tokenizer))
-        require_equal(world, "tokenizer", {"its digest": tokenizer.digest()})
-        require_equal(world, "text", data.fingerprint)
-        planned = interruptible(lambda: with_steps(planned, data))
+        planned, tokenizer, data = _open_text(request, run, device.platform, interruptible)
         _warn_of_data(planned.config, tokenizer, data, reporter)
         store = CheckpointStore(
             run.checkpoints,
@@ -222,6 +216,24 @@ def _build_session(
     return session
 
 
+def _open_text(
+    request: RunRequest, run: RunDir, platform: str, interruptible: Interruptible
+) -> tuple[Blueprint, Tokenizer, DataPipeline]:
+    """What is trained, and on what; reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
+
+    Raises:
+        DataError: a process reads other text, or has another tokenizer, than the leader.
+    """
+    config, world = request.loaded.config, request.world
+    tokenizer = interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"))
+    require_equal(world, "tokenizer", {"its digest": tokenizer.digest()})
+    planned = build_blueprint(config, platform, tokenizer, place_on(config, jax.devices()))
+    require_shared_rows(planned)
+    data = interruptible(lambda: build_data(planned.config, planned.derived, tokenizer))
+    require_equal(world, "text", data.fingerprint)
+    return interruptible(lambda: with_steps(planned, data)), tokenizer, data
+
+
 def _peak_flops(device: jax.Device, blueprint: Blueprint) -> float | None:
     """The peak rate of all devices of the run."""
     peak = peak_flops(device.device_kind, blueprint.config.model.compute_dtype)
@@ -234,7 +246,7 @@ def require_same_programs(world: World, config: Config) -> None:
     Raises:
         ConfigError, DeviceError: names a process and what differs.
     """
-    require_equal(world, "processes", {"--processes": world.count})
+    require_equal(world, "number of processes", {"--processes": world.count})
     require_equal(world, "versions", package_versions())
     require_equal(world, "configuration", flatten(config))
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chomp.config import parse_config
+from chomp.parallel.world import World
 from chomp.record.rundir import RunDir
 from chomp.record.speeds import MeasuredSpeed, load_speed, speed_file
 from chomp.train.clock import TimeBudget
@@ -30,6 +31,7 @@ class Training:
             config=self.config,
             run=RunDir(Path("runs/mine")),
             request=SimpleNamespace(dry_run=dry_run),
+            world=World(),
         )
         self.hook = SpeedHook(session)
 
