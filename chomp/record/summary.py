@@ -22,7 +22,7 @@ from chomp.record.codec import decode
 from chomp.record.columns import Columns, block_of
 from chomp.record.events import RolledBack, RunStarted, number
 from chomp.record.fold import Folding, fold
-from chomp.record.formatting import device_name
+from chomp.record.formatting import device_words
 from chomp.record.json_text import parse_json
 from chomp.record.line_files import LineReader
 from chomp.record.manifest import checkpoint_steps
@@ -165,7 +165,7 @@ class SummaryReader:
             started_t=started.t if started else 0.0,
             pid=liveness.pid,
             attempts=view.attempts,
-            device=device_name(started.device) if started else "",
+            device=device_words(started.device) if started else "",
             parameters=(started.parameters or None) if started else None,
             settings=self._settings,
             **self._details,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from chomp.config import Config
 from chomp.errors import command_name
 from chomp.notify.notifier import open_notifier
 from chomp.record.commands import Command
-from chomp.record.event_log import EventWriter
+from chomp.record.event_log import EventWriter, NoEvents
 from chomp.record.events import Event, Phase, RolledBack, RunEnded, RunStarted, Step, Warned
 from chomp.record.formatting import sanitize
 from chomp.sinks import (
@@ -73,14 +75,18 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
         RunDirError: the directory cannot be written.
         ConfigError: a tracker, or a receiver of notices, cannot be used.
     """
-    sinks = _sinks(request, claim)
-    notifier = open_notifier(request.loaded.config.notify)
+    world = request.world
+    log_file = claim.run.log if world.is_leader else of_process(claim.run.log, world.index)
     try:
-        _log_to_file(claim.run.log, request.loaded.config.logging.level)
-        reporter = Reporter(EventWriter(claim.files.events), sinks)
+        if not world.is_alone:
+            send_libraries_to(log_file, errors=not world.is_leader)
+        sinks = _sinks(request, claim)
+        notifier = open_notifier(request.loaded.config.notify)
+        _log_to_file(log_file, request.loaded.config.logging.level)
+        reporter = Reporter(EventWriter(claim.files.events) if world.is_leader else NoEvents(), sinks)
     except OSError as error:
         raise cannot_write(claim.run, error) from error
-    if not request.dry_run:
+    if world.is_leader and not request.dry_run:
         reporter.add(NoticeSink(notifier, lambda: claim.run, reporter.publish))
     try:
         with uncaught_to_log(reporter):
@@ -89,7 +95,40 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
         reporter.close()
 
 
+class EndOnStandardError(Sink):
+    """All that a process which is not the leader shows: what ended it."""
+
+    name = "end"
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, RunEnded) and event.status == "crashed":
+            log.error("%s", event.reason)
+            print(f"error: {sanitize(event.reason)}", file=sys.stderr, flush=True)
+
+
+def of_process(log_file: Path, index: int) -> Path:
+    """The log file of a process that is not the leader: `train.3.log`."""
+    return log_file.with_name(f"{log_file.stem}.{index}{log_file.suffix}")
+
+
+def send_libraries_to(path: Path, *, errors: bool) -> None:
+    """Let native libraries that print (Gloo, NCCL) print to a log file; Python's own streams stay where they are.
+
+    Args:
+        errors: also what they print on standard error.
+    """
+    with path.open("ab") as file:
+        for number, name in ((1, "stdout"), (2, "stderr"))[: 1 + errors]:
+            stream = getattr(sys, name)
+            stream.flush()
+            kept = os.fdopen(os.dup(number), "w", buffering=1, encoding=stream.encoding, errors=stream.errors)
+            os.dup2(file.fileno(), number)
+            setattr(sys, name, kept)
+
+
 def _sinks(request: RunRequest, claim: Claim) -> list[Sink]:
+    if not request.world.is_leader:
+        return [EndOnStandardError()]
     # Behind a queue: a terminal that no longer takes output (a laptop closed, Ctrl+S) blocks its writer.
     terminal = TerminalSink()
     shown: list[Sink] = [QueuedSink(terminal), LastWords(terminal)]
@@ -109,6 +148,7 @@ class LastStep(Sink):
         self._reporter = reporter
         self._budget = budget
         self._has_ended = False
+        self._ending = threading.Lock()
         self.step = 0
 
     def handle(self, event: Event) -> None:
@@ -123,8 +163,9 @@ class LastStep(Sink):
                 self.step = max(self.step, event.row["step"])
 
     def publish_end(self, outcome: Outcome) -> None:
-        if not self._has_ended:
-            self._has_ended = True
+        with self._ending:
+            is_first, self._has_ended = not self._has_ended, True
+        if is_first:
             self._reporter.publish(
                 RunEnded(
                     status=outcome.status,

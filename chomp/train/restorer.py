@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +13,7 @@ from chomp.config.compat import Difference
 from chomp.config.derive import derived_section
 from chomp.data.tokenizers import Tokenizer, load_tokenizer
 from chomp.errors import CheckpointError, RunDirError
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.record.event_log import read_events
 from chomp.record.events import Checkpoint, RunStarted, Warned
 from chomp.record.manifest import CheckpointInfo
@@ -24,7 +24,7 @@ from chomp.sinks.rows import keep_rows_up_to
 from chomp.step.state import TrainState, release_latch
 from chomp.train.blueprint import Blueprint
 from chomp.train.clock import seconds_beyond
-from chomp.train.control import run_interruptible
+from chomp.train.control import Interruptible
 from chomp.train.machine import device_facts, package_versions
 from chomp.train.request import RunRequest
 
@@ -58,13 +58,13 @@ class Restorer:
     """The steps from a locked run directory to the state that training starts with."""
 
     def __init__(
-        self, request: RunRequest, run: RunDir, store: CheckpointStore, reporter: Reporter, check: Callable[[], None]
+        self, request: RunRequest, run: RunDir, store: CheckpointStore, reporter: Reporter, interruptible: Interruptible
     ) -> None:
         self._request = request
         self._run = run
         self._store = store
         self._reporter = reporter
-        self._check = check
+        self._interruptible = interruptible
 
     def find_start(self, blueprint: Blueprint, data_fingerprint: dict[str, Any]) -> tuple[Start, Blueprint]:
         """Choose and judge the checkpoint; its arrays are not read yet.
@@ -75,7 +75,9 @@ class Restorer:
         Raises:
             CheckpointError: there is no checkpoint to continue from, or it may not be continued.
         """
-        attempts = sum(isinstance(event, RunStarted) for event in read_events(self._run.events))
+        attempts = self._request.world.decide(
+            lambda: sum(isinstance(event, RunStarted) for event in read_events(self._run.events))
+        )
         start = Start(attempt=attempts + 1)
         if self._request.resume == "none":
             return start, blueprint
@@ -90,13 +92,14 @@ class Restorer:
         for sentence in sentences:
             self._warn(sentence, topic="schedule")
         self._warn_of_accepted(judge(saved, blueprint.identity(data_fingerprint), self._request.accept))
-        self._warn_of_changed_machine(start.meta)
+        self._warn_of_changed_machine(start.meta, blueprint.placement)
         self._warn_of_lost_determinism(saved, blueprint)
         require_steps_ahead(blueprint.config.train.steps, start.step)
         return start, blueprint
 
     def _choose(self) -> CheckpointInfo | None:
-        info, refused = run_interruptible(lambda: choose(self._store.infos(), self._request.resume), self._check)
+        store, resume = self._store, self._request.resume
+        info, refused = self._interruptible(lambda: choose(store.common_infos(), resume, store.verify))
         for refusal in refused:
             self._reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
         if refused and info is not None:
@@ -109,10 +112,10 @@ class Restorer:
                 was, now = difference.saved, difference.now
                 self._warn(f"accepted: {difference.path} was {was!r}, is now {now!r}")
 
-    def _warn_of_changed_machine(self, meta: dict[str, Any]) -> None:
-        """Another device or library may round differently: the run continues, but not bit for bit."""
-        before = {**meta.get("versions", {}), "device": meta.get("device", {}).get("name")}
-        now = {**package_versions(), "device": device_facts()["name"]}
+    def _warn_of_changed_machine(self, meta: dict[str, Any], placement: Placement) -> None:
+        """Another device, mesh or library may round differently: the run continues, but not bit for bit."""
+        before = {**meta.get("versions", {}), **_machine(meta.get("device", {}))}
+        now = {**package_versions(), **_machine(device_facts(placement))}
         changed = [name for name in now if name in before and before[name] != now[name]]
         if changed:
             listed = ", ".join(f"{name} {before[name]} is now {now[name]}" for name in changed)
@@ -131,7 +134,7 @@ class Restorer:
         config = blueprint.config
         if start.info is None:
             return blueprint.first_state()
-        state, start.data_state = restore(self._store, start.info, blueprint.state, blueprint.placement)
+        state, start.data_state = restore(start.info, blueprint.state, blueprint.placement)
         # Saved between two skipped steps, its latch would hold for ever under a policy that halts.
         return state if config.debug.nonfinite == "skip" else release_latch(state)
 
@@ -146,10 +149,11 @@ class Restorer:
         try:
             self._store.prepare()
             if blueprint.config.checkpoint.enabled and start.step < steps:
-                tight = run_interruptible(lambda: self._store.prove(to_items(state), steps), self._check)
+                tight = self._interruptible(lambda: self._store.prove(to_items(state), steps))
                 if tight is not None:
                     self._warn(tight, topic="checkpoint")
-            self._describe(blueprint)
+            if self._request.world.is_leader:
+                self._describe(blueprint)
             if self._request.resume != "none":
                 self._go_back_to(start)
         except OSError as error:
@@ -182,6 +186,8 @@ class Restorer:
             steps = ", ".join(map(str, moved))
             place = self._run.checkpoints / "set-aside"
             self._warn(f"checkpoints beyond step {start.step} (step {steps}) were moved to {place}")
+        if not self._request.world.is_leader:
+            return
         # Jobs that a stop cut short are done again, and their rows are written again.
         keep_rows_up_to(self._run.metrics, start.step - ("eval" in start.unfinished_jobs))
         keep_rows_up_to(self._run.samples, start.step - ("sample" in start.unfinished_jobs))
@@ -196,3 +202,9 @@ class Restorer:
 
     def _warn(self, message: str, topic: str = "resume") -> None:
         self._reporter.publish(Warned(topic=topic, message=message))
+
+
+def _machine(device: dict[str, Any]) -> dict[str, Any]:
+    """What may round differently; a checkpoint without a mesh was computed by one device."""
+    mesh = device.get("mesh") or ONE_DEVICE.shape
+    return {"device": device.get("name"), "mesh": " x ".join(f"{axis} {size}" for axis, size in mesh.items())}

@@ -246,7 +246,7 @@ def test_memory_that_lacks_for_the_compilation(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("chomp.train.restorer.init_state", "error: out of memory while the model was made: "),
+        ("chomp.train.blueprint.init_state", "error: out of memory while the model was made: "),
         ("chomp.train.session.build_data", "error: out of memory before the first step: "),
     ],
 )
