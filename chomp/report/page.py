@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 
 import chomp
+from chomp.curves import DEFAULT_SPAN
 from chomp.record.comparison import Comparison, compare, setting_text
 from chomp.record.formatting import one_line
 from chomp.record.run_record import RunRecord
@@ -30,15 +31,18 @@ MARK = "<!doctype html>\n<!-- chomp report -->\n"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def report_page(runs: Sequence[RunRecord], *, axis: str = "step", now: float | None = None) -> str:
+def report_page(
+    runs: Sequence[RunRecord], *, axis: str = "step", smoothing: int = DEFAULT_SPAN, now: float | None = None
+) -> str:
     """The page about one run, or about several side by side.
 
     Args:
         axis: what the charts are drawn over: step, tokens, time or flops.
+        smoothing: steps that the loss of one run is averaged over; 0 for none.
         now: Unix time of the report, this instant by default.
     """
     found = compare(runs)
-    charts = "".join(chart_html(chart) for chart in charts_of(runs, axis, found.paired))
+    charts = "".join(chart_html(chart) for chart in charts_of(runs, axis, found.paired, smoothing))
     title = ", ".join(run.summary.notes.name or run.name for run in runs)
     parts = [_comparison(found) if len(runs) > 1 else heading(runs[0])]
     parts.append(

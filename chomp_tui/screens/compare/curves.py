@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from chomp.curves.smooth import shared_span, smoothed
 from chomp.record.comparison import Comparison, Paired
 from chomp.record.run_record import RunRecord
 from chomp_tui.chart.series import Series
-from chomp_tui.chart.smooth import smoothed
 
-# The training loss is averaged over this share of the steps of the longest run.
-SPAN_SHARE = 1 / 50
 X_LABELS = {"step": "step", "tokens": "tokens", "time": "time", "flops": "FLOPs"}
 
 
 def span_of(comparison: Comparison) -> int:
     """Steps over which the training losses are averaged."""
-    steps = [run.own_rows["step"] for run in comparison.runs if len(run.own_rows)]
-    return max(1, round(max((float(one[-1] - one[0]) for one in steps), default=0.0) * SPAN_SHARE))
+    return shared_span(run.own_rows["step"] for run in comparison.runs)
 
 
 def loss_series(comparison: Comparison, axis: str, span: int, *, with_training: bool) -> list[Series]:

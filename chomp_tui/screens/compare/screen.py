@@ -152,7 +152,7 @@ class CompareScreen(ConsoleScreen):
         if found is None:
             return
         span = span_of(found)
-        mean = f", smoothed {span} steps" if span > 1 else ""
+        mean = f", smoothed {span} steps" if span else ""
         title = f"Train loss{mean}, and evaluations" if self._with_training else "Evaluations"
         set_title(self.query_one("#compare-loss-panel"), title)
         lines = loss_series(found, self._axis, span, with_training=self._with_training)

@@ -38,24 +38,24 @@ class ReportingScreen(ConsoleScreen):
 
         def write(place: str | None) -> None:
             if place is not None:
-                self.app.run_worker(_write(self, run, Path(place.strip()).expanduser()))
+                self.app.run_worker(_write(self, run, Path(place.strip()).expanduser(), snapshot.smoothing))
 
         self.app.push_screen(question, write)
 
 
-async def _write(screen: ConsoleScreen, run: Path, place: Path) -> None:
+async def _write(screen: ConsoleScreen, run: Path, place: Path, smoothing: int) -> None:
     """Write the report in a thread, and tell the user where it is."""
     try:
-        written = await in_thread(lambda: _report(run, place))
+        written = await in_thread(lambda: _report(run, place, smoothing))
     except (ChompError, OSError) as error:
         screen.chomp.notify(f"no report was written: {error}", severity="error")
         return
     screen.chomp.notify(f"wrote {written}")
 
 
-def _report(run: Path, place: Path) -> Path:
+def _report(run: Path, place: Path, smoothing: int) -> Path:
     # Imported here: the console's first frame does not wait for it.
     from chomp.record.run_record import load_record
     from chomp.report.write import write_report
 
-    return write_report([load_record(run)], place)
+    return write_report([load_record(run)], place, smoothing=smoothing)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from collections.abc import Iterable
 
-Floats = NDArray[np.float64]
+import numpy as np
+from numpy.typing import ArrayLike
+
+from chomp.curves.scale import Floats
+
+# The losses of several runs are averaged over this share of the steps of the longest.
+_SHARED = 1 / 50
 # Small enough for the arrays of a block to stay in the processor's cache.
 _BLOCK = 8192
 # Samples of less weight are left out.
@@ -23,6 +28,13 @@ def smoothed(x: ArrayLike, y: ArrayLike, span: float) -> Floats:
         span: in units of x, above 0; 0 gives the finite samples back.
     """
     return Smoother(span).extend(x, y)
+
+
+def shared_span(steps: Iterable[Floats]) -> int:
+    """Steps that the losses of several runs, given by their steps, are averaged over; 0 for none if all are short."""
+    longest = max((float(one[-1] - one[0]) for one in steps if len(one)), default=0.0)
+    span = round(longest * _SHARED)
+    return span if span > 1 else 0
 
 
 class Smoother:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chomp_tui.chart.smooth import Smoother, smoothed
+from chomp.curves.smooth import Smoother, smoothed
 
 SPANS = (0.0, 1.0, 30.0, 1000.0)
 

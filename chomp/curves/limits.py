@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from chomp_tui.chart.raster import Bins, Floats
+from chomp.curves.bins import Bins
+from chomp.curves.scale import Floats
 
 # all: nothing is clipped. together: the series are one quantity, and one of them may leave the range of the others.
 # apart: each is a quantity of its own, and the calm part of each is shown.
@@ -54,6 +55,16 @@ def limits(bins: Sequence[Bins], warm_columns: float, shown: Range, *, log: bool
         if high / 2 - low / 2 > LEAST_GAIN * (calm_high / 2 - calm_low / 2):
             return Limits(10**calm_low, 10**calm_high) if log else Limits(calm_low, calm_high)
     return Limits(least, greatest)
+
+
+def clipped(values: Iterable[Floats], low: float, high: float) -> str:
+    """How many values are above and below a range: `▲ 12 clipped`; empty if it shows all."""
+    above = below = 0
+    for one in values:
+        above += int(np.count_nonzero(one > high))
+        below += int(np.count_nonzero(one < low))
+    parts = [f"▲ {above:,}"] * bool(above) + [f"▼ {below:,}"] * bool(below)
+    return f"{' '.join(parts)} clipped" if parts else ""
 
 
 def _even(values: Floats, log: bool) -> Floats:

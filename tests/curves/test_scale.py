@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chomp_tui.chart import scale
-from chomp_tui.chart.scale import Scale
+from chomp.curves import scale
+from chomp.curves.scale import Scale
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
