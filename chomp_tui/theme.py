@@ -81,6 +81,14 @@ _LIGHT = Theme(
     },
 )
 THEMES = (_DARK, _LIGHT)
+# The colour of each tone of a state, see `Tone` in chomp/record/status.py.
+TONES = {
+    "live": "$success",
+    "good": "$success",
+    "warn": "$warning",
+    "bad": "$error",
+    "idle": "$muted",
+}
 # WCAG 2.2 asks for 3 between a graphic and its background; the grid is behind the curves and fainter.
 LEAST_CONTRAST, GRID_CONTRAST = 3.0, 1.2
 

@@ -18,9 +18,11 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from chomp.record.formatting import one_line
+from chomp_tui.theme import TONES
 from chomp_tui.widgets.selecting import selectable
 
-TONES = ("good", "live", "warn", "bad", "idle", "muted", "accent", "strong", "curve")
+# Colours of tones: of states, and of other texts; `strong` is bold.
+COLOURS = {**TONES, "muted": "$muted", "accent": "$accent", "curve": "$chart-smooth"}
 # Texts with their tones; the tone "" is plain.
 Cell = tuple[tuple[str, str], ...]
 MARK = "▸ "
@@ -143,7 +145,8 @@ class Listing(ScrollView, can_focus=True):
         "listing--head",
         "listing--cursor",
         "listing--mark",
-        *(f"listing--{tone}" for tone in TONES),
+        "listing--strong",
+        *(f"listing--{tone}" for tone in COLOURS),
     }
     DEFAULT_CSS = """
     Listing { overflow-x: hidden; overflow-y: auto; background: $surface; scrollbar-size-vertical: 1; }
@@ -151,16 +154,9 @@ class Listing(ScrollView, can_focus=True):
     Listing > .listing--cursor { background: $panel; }
     Listing > .listing--mark { color: $accent; text-style: bold; }
     Listing:focus > .listing--cursor { background: $primary 30%; text-style: bold; }
-    Listing > .listing--good { color: $success; }
-    Listing > .listing--live { color: $success; text-style: bold; }
-    Listing > .listing--warn { color: $warning; }
-    Listing > .listing--bad { color: $error; }
-    Listing > .listing--idle { color: $muted; }
-    Listing > .listing--muted { color: $muted; }
-    Listing > .listing--accent { color: $accent; }
+    Listing > .listing--live { text-style: bold; }
     Listing > .listing--strong { text-style: bold; }
-    Listing > .listing--curve { color: $chart-smooth; }
-    """
+    """ + "\n".join(f"Listing > .listing--{tone} {{ color: {one}; }}" for tone, one in COLOURS.items())
 
     class Selected(Message):
         """Another row is selected, or none (None)."""

@@ -6,9 +6,9 @@ from textual.content import Content
 
 from chomp.queue.folder import Unreadable
 from chomp.queue.table import JobRow
-from chomp.record.formatting import duration, sanitize
+from chomp.record.formatting import duration
 from chomp_tui.widgets.listing import Column, Row, cell
-from chomp_tui.widgets.run_rows import fact, loss_text, progress_bar
+from chomp_tui.widgets.looks import facts, look, loss_cell, progress_bar, reason_cell, status_cell, status_line
 
 JOB_COLUMNS = (
     Column("id", "job", 4, right=True),
@@ -21,35 +21,23 @@ JOB_COLUMNS = (
     Column("device", "device", 6, rank=5, whole=True),
     Column("when", "when", 20, grow=3, rank=1),
 )
-# Glyph and tone by state.
-_STATES = {
-    "running": ("●", "live"),
-    "saving": ("◐", "live"),
-    "waiting": ("…", "idle"),
-    "held": ("‖", "warn"),
-    "done": ("✓", "good"),
-    "failed": ("✗", "bad"),
-    "stopped": ("■", "idle"),
-}
-_COLOURS = {"live": "$success", "good": "$success", "warn": "$warning", "bad": "$error"}
 
 
 def job_row(row: JobRow) -> Row:
     """A job as a line of the list."""
-    glyph, tone = _STATES[row.state]
-    found = row.summary
+    status, found = look(row.state, row.when), row.summary
     return Row(
         str(row.job.id),
         {
             "id": cell(str(row.job.id), "muted"),
-            "state": cell(f"{glyph} {row.state}{' !' if row.job.urgent else ''}", tone),
+            "state": status_cell(status, " !" if row.job.urgent else ""),
             "name": cell(row.job.name, "strong" if row.job.state == "running" else ""),
             "step": cell(row.progress or "-"),
             "bar": progress_bar(found.step, found.total_steps) if found is not None else (),
-            "loss": cell(loss_text(found.loss if found is not None else None)),
-            "eval": cell(loss_text(found.eval_loss if found is not None else None), "accent"),
+            "loss": loss_cell(found.loss if found is not None else None),
+            "eval": loss_cell(found.eval_loss if found is not None else None, "accent"),
             "device": cell(row.device, "muted"),
-            "when": cell(row.when, "bad" if tone == "bad" else "muted"),
+            "when": reason_cell(status),
         },
     )
 
@@ -58,7 +46,7 @@ def unreadable_row(found: Unreadable) -> Row:
     """A file that holds no job as a line of the list."""
     cells = {
         "id": cell(str(found.id), "muted"),
-        "state": cell("‖ held", "warn"),
+        "state": status_cell(look("held")),
         "name": cell("?"),
         "when": cell(found.problem, "bad"),
     }
@@ -68,10 +56,6 @@ def unreadable_row(found: Unreadable) -> Row:
 def job_detail(row: JobRow, width: int) -> Content:
     """The facts of a job, most important first."""
     job = row.job
-    glyph, tone = _STATES[row.state]
-    head = Content.styled(f"{glyph} {row.state}", f"bold {_COLOURS.get(tone, '$muted')}")
-    if row.when:
-        head += Content(f"  {sanitize(row.when)}")
     limits = [
         f"at most {duration(job.for_seconds)}" if job.for_seconds is not None else "",
         f"not before {job.not_before:%Y-%m-%d %H:%M}" if job.not_before is not None else "",
@@ -79,7 +63,7 @@ def job_detail(row: JobRow, width: int) -> Content:
         f"{job.gpus} GPUs" if job.gpus > 1 else "on the CPU" if job.gpus == 0 else "",
         "urgent" if job.urgent else "",
     ]
-    facts = [
+    named = [
         ("run", job.run_dir or ""),
         ("config", job.source),
         ("sets", "  ".join(f"-o {text}" for text in job.overrides)),
@@ -90,4 +74,4 @@ def job_detail(row: JobRow, width: int) -> Content:
         ("try" if place else "tries", f"{one.began:%m-%d %H:%M} on {one.place}: {one.how or 'runs'}")
         for place, one in enumerate(reversed(job.attempts[-3:]))
     ]
-    return Content("\n").join([head, *(fact(name, text, width) for name, text in [*facts, *tries] if text)])
+    return facts([*named, *tries], width, [status_line(look(row.state, row.when))])
