@@ -39,16 +39,20 @@ def ask_for_report(screen: ConsoleScreen, snapshot: RunSnapshot | None) -> None:
 async def _write(chomp: Console, run: Path, place: Path, smoothing: int) -> None:
     """Write the report in a thread, and tell the user where it is."""
     try:
-        written = await in_thread(lambda: _report(run, place, smoothing))
+        written = await in_thread(lambda: _report(run, place, smoothing, chomp.state.queue))
     except (ChompError, OSError) as error:
         chomp.notify(f"no report was written: {error}", severity="error")
         return
     chomp.notify(f"wrote {written}")
 
 
-def _report(run: Path, place: Path, smoothing: int) -> Path:
+def _report(run: Path, place: Path, smoothing: int, queue: Path) -> Path:
     # Imported here: the console's first frame does not wait for it.
+    from chomp.queue.folder import QueueFolder
+    from chomp.queue.table import jobs_of_runs
     from chomp.record.run_record import load_record
     from chomp.report.write import write_report
 
-    return write_report([load_record(run)], place, smoothing=smoothing)
+    record = load_record(run)
+    jobs = jobs_of_runs(QueueFolder(queue), [record.run.path])
+    return write_report([record], place, smoothing=smoothing, jobs=jobs)
