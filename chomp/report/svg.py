@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-from chomp.curves.scale import Scale, labels, nice_ticks, x_ticks
+from chomp.curves.scale import Scale, labels, nice_ticks, number, x_ticks
 from chomp.record.formatting import one_line
 from chomp.report.charts import AXIS_TITLES, COLUMNS, Chart, Line
 
@@ -142,4 +142,4 @@ def _last(line: Line) -> str:
     """The newest value, for a line that has one."""
     if line.role in ("band", "zero") or not len(line.y) or not np.isfinite(line.y[-1]):
         return ""
-    return f"<b>{float(line.y[-1]):.5g}</b>"
+    return f"<b>{number(float(line.y[-1]))}</b>"
