@@ -124,7 +124,8 @@ def _source(text: tuple[str, ...], text_key: str, on_bad_text: Any) -> RandomAcc
 
     if not text:
         return stdlib_source()
-    return FilesSource(DataConfig(backend="files", files=list(text), text_key=text_key, on_bad_text=on_bad_text))
+    data = DataConfig(backend="files", text_key=text_key, on_bad_text=on_bad_text)
+    return FilesSource(data, text, "the command line")
 
 
 def _tokenizer(name: str | None) -> TokenizerConfig:

@@ -169,7 +169,7 @@ def test_a_shard_without_rows_adds_nothing(tmp_path: Path) -> None:
         ("a.md", "naïve text".encode("utf-16"), "is encoded as UTF-16; convert it, e.g. by iconv -f UTF-16 -t UTF-8"),
         ("a.jsonl", '{"text": "a"}\n'.encode("utf-16-le"), "is encoded as UTF-16; convert it"),
         ("a.txt", b"\x7fELF\x02\x01\x01" + bytes(50), "is a program"),
-        ("a.rs", b"\x01\x00\x00\x00" * 30, "is binary: 90 of its first 120 bytes are zero; take it out of data.files"),
+        ("a.rs", b"\x01\x00\x00\x00" * 30, "is binary: 90 of its first 120 bytes are zero; leave it out"),
         ("a.zip", b"any", "is an archive; unpack it"),
         ("a.tar.gz", b"any", "is an archive; unpack it"),
         ("a.parquet.gz", b"any", "is a compressed parquet file; unpack it"),
