@@ -83,6 +83,10 @@ class RunDir:
     def notes(self) -> Path:
         return self.path / "notes.yaml"
 
+    @property
+    def notices(self) -> Path:
+        return self.path / "notices.jsonl"
+
     def holds_run(self) -> bool:
         """Whether an engine has ever started here."""
         return self.events.exists() or self.is_started()

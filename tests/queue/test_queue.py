@@ -344,9 +344,7 @@ class Scene:
 def scene(queue: QueueFolder, monkeypatch: pytest.MonkeyPatch) -> Scene:
     said: list[str] = []
     told: list[str] = []
-    runner = Runner(
-        queue, said.append, tell=lambda kind, job, text: told.append(kind), environ={}, probe=lambda: Probe()
-    )
+    runner = Runner(queue, said.append, tell=lambda kind, *_: told.append(kind), environ={}, probe=lambda: Probe())
     made = Scene(queue, runner, said, told)
     monkeypatch.setattr(runner_module, "start", made.start)
     return made
