@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 
 from chomp.cli.habits import says_instead, the_checkpoint
 from chomp.cli.options import PATH, UserPath
-from chomp.record.formatting import decimal, elapsed
+from chomp.record.formatting import decimal, elapsed, progress_line
 
 FILE = UserPath(exists=True, dir_okay=False, path_type=Path)
 
@@ -52,12 +53,15 @@ def command(
     open_run_around(source)
     prepare_environment()
     from chomp.analysis.scoring import open_heldout
+    from chomp.data.progress import listening
     from chomp.generate.load import load_trained
     from chomp.train.compilation import use_compilation_cache
 
     use_compilation_cache()
     trained = load_trained(source)
-    with open_heldout(trained, overrides, files + more) as scoring:
+    with contextlib.ExitStack() as stack:
+        with listening(lambda event: click.echo(progress_line(event), err=True)):
+            scoring = stack.enter_context(open_heldout(trained, overrides, files + more))
         result, coverage = scoring(trained.params), scoring.coverage
     row = {
         "step": trained.info.step,

@@ -17,8 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from chomp.config.data import DataConfig
+from chomp.data import progress
 from chomp.data.sources.files import FilesSource
 from chomp.errors import DataError
+from chomp.record.events import Progress
+from chomp.record.formatting import progress_line
 
 TEXTS = ["00017", "TRUE", "null", "2024-01-02", "1e5", 'said "a, b"\nand\tleft', "naïve 文", "", " NA ", "0x1F"]
 ROWS = [{"id": number if number % 2 else f"s{number}", "text": text} for number, text in enumerate(TEXTS)]
@@ -240,3 +243,22 @@ def test_memory_of_a_compressed_table_is_bounded(tmp_path: Path) -> None:
     assert len(source) == 20_000
     assert str(source[19_999]).startswith("19999 x")
     assert pool.bytes_allocated() - before < 20 << 20
+
+
+def test_a_long_conversion_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "MOST_SECONDS", 0.0)
+    lines, table = tmp_path / "far.jsonl", tmp_path / "far.parquet"
+    lines.write_text("".join(json.dumps({"text": f"far {number}"}) + "\n" for number in range(2500)))
+    pq.write_table(pa.table({"text": ["far"] * 50}), table)
+    told: list[Progress] = []
+    with progress.listening(told.append):
+        opened(lines)
+        opened(table)
+    assert told[0].what == "hashing files"
+    assert told[0].total == lines.stat().st_size
+    assert [progress_line(one).removeprefix("converting tables: ") for one in told if one.unit == "rows"] == [
+        "1,000 rows", "2,000 rows", "2,500 rows", "50 of 50 rows",
+    ]  # fmt: skip
+    opened(lines)
+    assert told[-1].done == 50, "nothing listens any more"
