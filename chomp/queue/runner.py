@@ -83,6 +83,8 @@ class Runner:
         Raises:
             QueueError: the folder cannot be read or written.
         """
+        # Of the look before: meanwhile a sweep may have added its next trial.
+        self._tell_if_empty()
         listing = self._folder.read()
         self._name_problems(listing)
         for job in listing.jobs:
@@ -93,7 +95,6 @@ class Runner:
         if any(job.state == "waiting" for job in listing.jobs) and not self._is_draining():
             plan = make_plan(listing.jobs, self._devices(listing, engines), engines.keys(), _now())
             self._carry_out(plan)
-        self._tell_if_empty()
 
     def _is_draining(self) -> bool:
         return self._folder.drain.exists()
