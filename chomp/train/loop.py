@@ -71,7 +71,7 @@ def run_training(request: RunRequest, hooks: Sequence[Hook] = ()) -> int:
             kept = keep_traceback(outcome.error) if request.dry_run else claim.run.log
             if kept is not None:
                 tell(f"the traceback is in {kept}")
-        claim.exit_code = outcome.exit_code
+        claim.exit_code, claim.step = outcome.exit_code, outcome.step
     return outcome.exit_code
 
 

@@ -18,6 +18,7 @@ from chomp.config import Config
 from chomp.config.derive import Derived, doubts
 from chomp.data.byte_offset import offset_notes
 from chomp.data.pipeline import DataPipeline, build_data
+from chomp.data.progress import listening
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, environment_report, probe_gpus, problems, unset_memory_variables
 from chomp.device.determinism import not_strict
@@ -148,7 +149,8 @@ def _build_session(
         # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
         tokenizer = run_interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
         planned = build_blueprint(config, device.platform, tokenizer)
-        data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
+        with listening(reporter.publish):
+            data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
         planned = run_interruptible(lambda: with_steps(planned, data), check)
         _warn_of_data(planned.config, tokenizer, data, reporter)
         store = CheckpointStore(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from chomp.queue.folder import Unreadable
+from chomp.queue.job import Job
 from chomp.queue.table import JobRow
 from chomp.record.formatting import duration
 from chomp_tui.widgets.listing import Column, Row, cell
@@ -68,10 +69,16 @@ def job_detail(row: JobRow, width: int) -> Content:
         ("config", job.source),
         ("sets", "  ".join(f"-o {text}" for text in job.overrides)),
         ("limits", " · ".join(text for text in limits if text)),
-        ("sweep", f"trial {job.trial} of {job.sweep}" if job.sweep is not None else ""),
+        ("sweep", _part_of_sweep(job)),
     ]
     tries = [
         ("try" if place else "tries", f"{one.began:%m-%d %H:%M} on {one.place}: {one.how or 'runs'}")
         for place, one in enumerate(reversed(job.attempts[-3:]))
     ]
     return facts([*named, *tries], width, [status_line(look(row.state, row.when))])
+
+
+def _part_of_sweep(job: Job) -> str:
+    if job.sweep is None:
+        return ""
+    return f"{f'trial {job.trial}' if job.trial is not None else 'prefix'} of {job.sweep}"

@@ -9,7 +9,7 @@ from textual.content import Content
 
 from chomp.record.formatting import one_line, sanitize
 from chomp.sweep.folder import Trial
-from chomp.sweep.report import SweepReport, value_text
+from chomp.sweep.report import SweepReport, prefix_line, value_text
 from chomp.sweep.spec import Axis
 from chomp_tui.widgets.listing import Column, Row, cell
 from chomp_tui.widgets.looks import fact, look, loss_cell, loss_text, reason_cell
@@ -99,6 +99,9 @@ def sweep_detail(report: SweepReport, selected: Trial | None, width: int, *, com
             if selected is not None:
                 lines.append(_pointer(key, axis, selected, width))
         lines.append(Content(""))
+    if report.prefix is not None:
+        tone = "$error" if report.prefix.state == "failed" else "$muted"
+        lines.append(Content.styled(prefix_line(report.prefix), tone))
     lines.append(Content.styled(f"importance: {report.importance_note}", "$muted"))
     if selected is not None and selected.reason:
         lines += [Content(""), fact(f"trial {selected.number}", selected.reason, width)]
