@@ -64,7 +64,7 @@ class SweepReport:
         """Its state and counts in a line."""
         counts = {state: sum(trial.state == state for trial in self.ranking) for state in _PLACES}
         said = [f"{number} {state}" for state, number in counts.items() if number and state != "asked"]
-        return f"{self.state}: {', '.join(said) or 'no trial yet'} of {plural(self.spec.count, 'trial')}"
+        return f"{self.state}: {', '.join(said) or 'no trial yet'} of {self.spec.count}"
 
 
 def read_report(folder: SweepFolder) -> SweepReport:

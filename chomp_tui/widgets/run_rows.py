@@ -6,6 +6,7 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from textual.content import Content
 
@@ -186,7 +187,7 @@ def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Cont
         ("note", run.notes.note),
         ("eval", _evaluations(run)),
         ("saved", _checkpoints(run)),
-        ("forked", f"from step {run.origin.step:,} of {run.origin.run} ({run.origin.path})" if run.origin else ""),
+        ("forked", _origin(run)),
         ("where", f"{run.path}{f', {size(run.bytes)}' if run.bytes is not None else ''}"),
         ("engine", _engine(run)),
         ("sample", " ".join(run.sample.split())),
@@ -196,6 +197,15 @@ def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Cont
         span = f"{loss_text(run.losses[0])} → {loss_text(run.losses[-1])}"
         lines[1:1] = [Content(""), Content.styled(chart, "$chart-smooth"), fact("loss", span, width), Content("")]
     return Content("\n").join(lines)
+
+
+def _origin(run: RunSummary) -> str:
+    """What it was forked from; the place only of a run that lies elsewhere."""
+    if run.origin is None:
+        return ""
+    place = Path(run.origin.path)
+    is_beside = place.parent == run.path.absolute().parent
+    return f"from step {run.origin.step:,} of {run.origin.run}" + ("" if is_beside else f" ({place})")
 
 
 def _evaluations(run: RunSummary) -> str:

@@ -8,18 +8,18 @@ from chomp.queue.folder import Unreadable
 from chomp.queue.table import JobRow
 from chomp.record.formatting import duration, sanitize
 from chomp_tui.widgets.listing import Column, Row, cell
-from chomp_tui.widgets.run_rows import fact, loss_text, progress_bar
+from chomp_tui.widgets.run_rows import fact, loss_text, progress_bar, tall_curve
 
 JOB_COLUMNS = (
-    Column("id", "job", 4, right=True),
+    Column("id", "job", 3, right=True),
     Column("state", "state", 11),
     Column("name", "name", 16, grow=2, middle=True, whole=True),
     Column("step", "step", 13, rank=2, right=True, whole=True),
     Column("bar", "", 8, rank=7),
     Column("loss", "loss", 7, rank=4, right=True),
-    Column("eval", "eval", 7, rank=3, right=True),
+    Column("eval", "eval", 7, rank=1, right=True),
     Column("device", "device", 6, rank=5, whole=True),
-    Column("when", "when", 20, grow=3, rank=1),
+    Column("when", "when", 12, grow=3, rank=1),
 )
 # Glyph and tone by state.
 _STATES = {
@@ -38,6 +38,7 @@ def job_row(row: JobRow) -> Row:
     """A job as a line of the list."""
     glyph, tone = _STATES[row.state]
     found = row.summary
+    scored = found.eval_loss if found is not None else None
     return Row(
         str(row.job.id),
         {
@@ -47,7 +48,7 @@ def job_row(row: JobRow) -> Row:
             "step": cell(row.progress or "-"),
             "bar": progress_bar(found.step, found.total_steps) if found is not None else (),
             "loss": cell(loss_text(found.loss if found is not None else None)),
-            "eval": cell(loss_text(found.eval_loss if found is not None else None), "accent"),
+            "eval": cell(loss_text(scored), "muted" if scored is None else "accent"),
             "device": cell(row.device, "muted"),
             "when": cell(row.when, "bad" if tone == "bad" else "muted"),
         },
@@ -65,8 +66,8 @@ def unreadable_row(found: Unreadable) -> Row:
     return Row(str(found.id), cells)
 
 
-def job_detail(row: JobRow, width: int) -> Content:
-    """The facts of a job, most important first."""
+def job_detail(row: JobRow, width: int, curve_lines: int) -> Content:
+    """The facts of a job, most important first, and the losses of its run in so many lines."""
     job = row.job
     glyph, tone = _STATES[row.state]
     head = Content.styled(f"{glyph} {row.state}", f"bold {_COLOURS.get(tone, '$muted')}")
@@ -87,7 +88,9 @@ def job_detail(row: JobRow, width: int) -> Content:
         ("sweep", f"trial {job.trial} of {job.sweep}" if job.sweep is not None else ""),
     ]
     tries = [
-        ("try" if place else "tries", f"{one.began:%m-%d %H:%M} on {one.place}: {one.how or 'runs'}")
+        ("" if place else "tries", f"{one.began:%m-%d %H:%M} on {one.place}: {one.how or 'runs'}")
         for place, one in enumerate(reversed(job.attempts[-3:]))
     ]
-    return Content("\n").join([head, *(fact(name, text, width) for name, text in [*facts, *tries] if text)])
+    drawn = tall_curve(row.summary, width, curve_lines) if row.summary is not None and curve_lines and width else ""
+    curve = [Content(""), Content.styled(drawn, "$chart-smooth")] if drawn else []
+    return Content("\n").join([head, *(fact(name, text, width) for name, text in [*facts, *tries] if text), *curve])
