@@ -24,6 +24,7 @@ _DARK = Theme(
     variables={
         "border": "#3b4261",
         "border-blurred": "#2a2e42",
+        "scrollbar-background": "#1a1b26",
         "footer-key-foreground": "#ff9e64",
         "footer-description-foreground": "#9aa5ce",
         "footer-background": "#1f2335",

@@ -70,7 +70,7 @@ class SweepReport:
         said = [f"{number} {state}" for state, number in counts.items() if number and state != "asked"]
         if self.prefix is not None and not self.ranking:
             said = [f"prefix {self.prefix.state} at step {self.prefix.step:,}; no trial yet"]
-        return f"{self.state}: {', '.join(said) or 'no trial yet'} of {plural(self.spec.count, 'trial')}"
+        return f"{self.state}: {', '.join(said) or 'no trial yet'} of {self.spec.count}"
 
 
 def read_report(folder: SweepFolder) -> SweepReport:

@@ -87,7 +87,8 @@ def fit_columns(
     shown = [_narrowed(column, longest) for column in columns if column.key in chosen]
     spare = max(0, width - _needed(shown))
     widths = {column.key: column.width for column in shown}
-    for column in shown:
+    # A number that is cut is another number; a name that is cut is still one.
+    for column in sorted(shown, key=lambda column: not column.right):
         if column.whole:
             more = min(spare, max(0, longest.get(column.key, 0) - column.width))
             widths[column.key] += more
@@ -371,9 +372,12 @@ class Listing(ScrollView, can_focus=True):
         return Strip(parts).adjust_cell_length(width, base)
 
     def _cell(self, content: Cell, width: int, base: Style, column: Column) -> list[Segment]:
-        left, parts = width, []
+        left = width
+        parts: list[Segment] = []
         for text, tone in content:
-            # Of several texts, the later ones explain the first.
+            # Of several texts, the later ones explain the first; after one that is cut there is none.
+            if parts and parts[-1].text.endswith("…"):
+                break
             fitted = fit_text(text, left, middle=column.middle and len(content) == 1)
             left -= cell_len(fitted)
             style = base + self.get_component_rich_style(f"listing--{tone}", partial=True) if tone else base

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from textual.content import Content
 
@@ -179,12 +180,21 @@ def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Cont
         ("note", run.notes.note),
         ("eval", _evaluations(run)),
         ("saved", _checkpoints(run)),
-        ("forked", f"from step {run.origin.step:,} of {run.origin.run} ({run.origin.path})" if run.origin else ""),
+        ("forked", _origin(run)),
         ("where", f"{run.path}{f', {size(run.bytes)}' if run.bytes is not None else ''}"),
         ("engine", _engine(run)),
         ("sample", " ".join(run.sample.split())),
     ]
     return facts(named, width, head)
+
+
+def _origin(run: RunSummary) -> str:
+    """What it was forked from; the place only of a run that lies elsewhere."""
+    if run.origin is None:
+        return ""
+    place = Path(run.origin.path)
+    is_beside = place.parent == run.path.absolute().parent
+    return f"from step {run.origin.step:,} of {run.origin.run}" + ("" if is_beside else f" ({place})")
 
 
 def _evaluations(run: RunSummary) -> str:

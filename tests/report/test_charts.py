@@ -28,7 +28,7 @@ def test_the_smoothed_loss_is_the_console_s(tmp_path: Path) -> None:
     np.testing.assert_array_equal(alone.y, SmoothedLoss().of(runs[0].view.rows, span))
     found = compare(runs)
     span = span_of(found)
-    shown = [line for line in loss_series(found, "step", span, with_training=True) if line.tone == "smooth"]
+    shown = [line for line in loss_series(found, "step", span, 80, with_training=True) if line.tone == "smooth"]
     for line, console in zip(smoothed_lines(charts_of(runs)[0]), shown, strict=True):
         assert f"smoothed {span} steps" in line.name
         np.testing.assert_array_equal(line.y, console.y)

@@ -216,7 +216,7 @@ def test_a_grid_is_added_few_at_a_time_and_ranked(stage: Stage) -> None:
         (2, "complete", 3.0), (0, "complete", 4.0), (4, "complete", 4.5), (5, "complete", 4.5),
         (1, "failed", 5.0), (3, "failed", None),
     ]  # fmt: skip
-    assert report.headline == "done: 4 complete, 2 failed of 6 trials"
+    assert report.headline == "done: 4 complete, 2 failed of 6"
     assert [(group.label, group.best) for group in report.groups["optim.lr"]] == [("0.001", 3.0), ("0.003", 4.5)]
     said = as_dict(report, stage.queue)
     assert said["ranking"][0]["run"] == str(stage.path / "runs" / "lr-2")
@@ -462,7 +462,7 @@ def test_a_stopped_sweep_adds_no_trials(stage: Stage) -> None:
     sweep.stopped.touch()
     stage.look()
     assert stage.jobs() == []
-    assert read_report(sweep).headline == "stopped: no trial yet of 6 trials"
+    assert read_report(sweep).headline == "stopped: no trial yet of 6"
     stage.open(GRID)
     stage.look()
     assert len(stage.jobs()) == 1

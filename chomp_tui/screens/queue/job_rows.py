@@ -10,17 +10,18 @@ from chomp.queue.table import JobRow
 from chomp.record.formatting import duration
 from chomp_tui.widgets.listing import Column, Row, cell
 from chomp_tui.widgets.looks import facts, look, loss_cell, progress_bar, reason_cell, status_cell, status_line
+from chomp_tui.widgets.run_rows import tall_curve
 
 JOB_COLUMNS = (
-    Column("id", "job", 4, right=True),
+    Column("id", "job", 3, right=True),
     Column("state", "state", 11),
     Column("name", "name", 16, grow=2, middle=True, whole=True),
     Column("step", "step", 13, rank=2, right=True, whole=True),
     Column("bar", "", 8, rank=7),
     Column("loss", "loss", 7, rank=4, right=True),
-    Column("eval", "eval", 7, rank=3, right=True),
+    Column("eval", "eval", 7, rank=1, right=True),
     Column("device", "device", 6, rank=5, whole=True),
-    Column("when", "when", 20, grow=3, rank=1),
+    Column("when", "when", 12, grow=3, rank=1),
 )
 
 
@@ -54,8 +55,8 @@ def unreadable_row(found: Unreadable) -> Row:
     return Row(str(found.id), cells)
 
 
-def job_detail(row: JobRow, width: int) -> Content:
-    """The facts of a job, most important first."""
+def job_detail(row: JobRow, width: int, curve_lines: int) -> Content:
+    """The facts of a job, most important first, and the losses of its run in so many lines."""
     job = row.job
     limits = [
         f"at most {duration(job.for_seconds)}" if job.for_seconds is not None else "",
@@ -72,10 +73,12 @@ def job_detail(row: JobRow, width: int) -> Content:
         ("sweep", _part_of_sweep(job)),
     ]
     tries = [
-        ("try" if place else "tries", f"{one.began:%m-%d %H:%M} on {one.place}: {one.how or 'runs'}")
+        ("" if place else "tries", f"{one.began:%m-%d %H:%M} on {one.place}: {one.how or 'runs'}")
         for place, one in enumerate(reversed(job.attempts[-3:]))
     ]
-    return facts([*named, *tries], width, [status_line(look(row.state, row.when))])
+    drawn = tall_curve(row.summary, width, curve_lines) if row.summary is not None and curve_lines and width else ""
+    curve = [Content(""), Content.styled(drawn, "$chart-smooth")] if drawn else []
+    return Content("\n").join([facts([*named, *tries], width, [status_line(look(row.state, row.when))]), *curve])
 
 
 def _part_of_sweep(job: Job) -> str:

@@ -90,8 +90,8 @@ def sweep_detail(report: SweepReport, selected: Trial | None, width: int, *, com
             for key, axis in report.spec.space.items()
         ]
     else:
-        marked = f", ▲ is trial {selected.number}" if selected is not None else ""
-        lines = [Content.styled(f"settings · 1 is the best trial{marked}", "$muted")]
+        marked = ", ▲ the selected one" if selected is not None else ""
+        lines = [Content.styled(f"1 is the best trial{marked}", "$muted")]
         for key, axis in report.spec.space.items():
             matters = f"   importance {report.importance[key]:.0%}" if key in report.importance else ""
             head = Content.styled(sanitize(key), "bold") + Content.styled(matters, "$accent")
