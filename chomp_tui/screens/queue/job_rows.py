@@ -28,6 +28,7 @@ JOB_COLUMNS = (
 def job_row(row: JobRow) -> Row:
     """A job as a line of the list."""
     status, found = look(row.state, row.when), row.summary
+    scored = found.eval_loss if found is not None else None
     return Row(
         str(row.job.id),
         {
@@ -37,7 +38,7 @@ def job_row(row: JobRow) -> Row:
             "step": cell(row.progress or "-"),
             "bar": progress_bar(found.step, found.total_steps) if found is not None else (),
             "loss": loss_cell(found.loss if found is not None else None),
-            "eval": loss_cell(found.eval_loss if found is not None else None, "accent"),
+            "eval": loss_cell(scored, "muted" if scored is None else "accent"),
             "device": cell(row.device, "muted"),
             "when": reason_cell(status),
         },
