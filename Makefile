@@ -13,7 +13,8 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 extras = [$(subst $(space),$(comma),$(strip $(1) $(CUDA)))]
-WORKERS ?= 2
+# One more than the two cores: a worker that waits for a screen or an engine leaves its core to another.
+WORKERS ?= 3
 # Tests that mount a small disk to fill it up are left out for everybody else, and that is said.
 NOT_ROOT := $(shell test "$$(id -u)" = 0 || echo ' and not root')
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 from textual.app import App, ComposeResult
 
+from chomp.curves.smooth import smoothed
 from chomp_tui.chart.frame import ChartSettings, draw
 from chomp_tui.chart.series import Series
-from chomp_tui.chart.smooth import smoothed
 from chomp_tui.widgets.chart import LineChart
 
 COLUMNS, ROWS = 120, 30

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from chomp.curves import DEFAULT_SPAN
 from chomp.record.user_files import user_file
 from chomp_tui import theme
 from chomp_tui.keymap import checked_keymap, nearest_hint
@@ -52,7 +53,7 @@ class Settings:
     theme: str = theme.THEMES[0].name
     keymap: dict[str, str] = field(default_factory=dict)
     marker: Literal["braille", "block"] = "braille"
-    smoothing: int = 30
+    smoothing: int = DEFAULT_SPAN
     x_axis: Literal["step", "tokens", "time"] = "step"
     log_y: bool = False
     bell: bool = True

@@ -24,6 +24,7 @@ _DARK = Theme(
     variables={
         "border": "#3b4261",
         "border-blurred": "#2a2e42",
+        "scrollbar-background": "#1a1b26",
         "footer-key-foreground": "#ff9e64",
         "footer-description-foreground": "#9aa5ce",
         "footer-background": "#1f2335",
@@ -81,6 +82,14 @@ _LIGHT = Theme(
     },
 )
 THEMES = (_DARK, _LIGHT)
+# The colour of each tone of a state, see `Tone` in chomp/record/status.py.
+TONES = {
+    "live": "$success",
+    "good": "$success",
+    "warn": "$warning",
+    "bad": "$error",
+    "idle": "$muted",
+}
 # WCAG 2.2 asks for 3 between a graphic and its background; the grid is behind the curves and fainter.
 LEAST_CONTRAST, GRID_CONTRAST = 3.0, 1.2
 

@@ -3,8 +3,9 @@
 python docs/screenshots.py [--run RUN]
 
 Without `--run` the quickstart is trained first, which takes a few minutes. Textual draws the console's screens as SVG,
-`rsvg-convert` makes PNG of them, which look the same everywhere; Chromium draws the report. On Debian: apt-get install
-librsvg2-bin fonts-dejavu-core chromium.
+`rsvg-convert` makes PNG of them, which look the same everywhere; Chromium draws the report. The pictures of many
+runs and of the queue show the written runs of the golden frames. On Debian: apt-get install librsvg2-bin
+fonts-dejavu-core chromium.
 """
 
 from __future__ import annotations
@@ -20,17 +21,25 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
 from textual.pilot import Pilot
 
 from chomp_tui.app import ChompApp
 from chomp_tui.platform.screenshot import aligned
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState, StartView
+from chomp_tui.widgets.listing import Listing
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from tests.console.gallery import write_gallery  # noqa: E402 - the checkout is no installed package
+
 IMAGES = ROOT / "docs" / "images"
 SIZE = (120, 36)
+MANY, WIDE = (110, 28), (150, 40)
 PIXELS = 1600
+# Of a picture's palette: flat colours and the edges of letters.
+COLOURS = 160
 PAGE = (1000, 940)
 PATIENCE_SECONDS = 120
 
@@ -77,6 +86,13 @@ def keep(app: ChompApp, name: str) -> None:
     path = IMAGES / f"{name}.png"
     drawn = aligned(app.export_screenshot(title="chomp")).encode()
     subprocess.run([program("rsvg-convert"), "--width", str(PIXELS), "--output", path], input=drawn, check=True)
+    shrink(path)
+
+
+def shrink(path: Path) -> None:
+    """Write a PNG file anew with few colours, a quarter as large."""
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
     print(path)
 
 
@@ -89,7 +105,7 @@ def keep_page(name: str) -> None:
     place = f"--screenshot={path}", f"--window-size={PAGE[0]},{PAGE[1]}", page.absolute().as_uri()
     browser = program("chromium", "chromium-browser", "google-chrome")
     subprocess.run([browser, *options, "--user-data-dir=browser", *place], check=True, capture_output=True)
-    print(path)
+    shrink(path)
 
 
 async def picture_run() -> None:
@@ -126,6 +142,34 @@ async def picture_report() -> None:
     keep_page("report")
 
 
+async def picture_leaderboard() -> None:
+    """Home with several runs, two of them marked, ordered by evaluation."""
+    app = console(StartView())
+    async with app.run_test(size=MANY) as pilot:
+        await until(pilot, lambda: any(one.keys for one in app.screen.query("#run-list").results(Listing)))
+        await pilot.press("s", "home", "space", "down", "space")
+        await pilot.pause(1)
+        keep(app, "leaderboard")
+
+
+async def picture_compare() -> None:
+    """A fork against its parent."""
+    app = console(StartView())
+    async with app.run_test(size=WIDE) as pilot:
+        app.compare_runs([Path("runs/steady"), Path("runs/steady-lower-lr")])
+        await until(pilot, lambda: app.screen is app.screen_of("compare") and app.screen_of("compare").is_ready)
+        keep(app, "compare")
+
+
+async def picture_queue() -> None:
+    """The queue with a sweep."""
+    app = console(StartView())
+    async with app.run_test(size=MANY) as pilot:
+        await pilot.press("7")
+        await until(pilot, lambda: any(one.keys for one in app.screen.query("#sweep-list").results(Listing)))
+        keep(app, "queue")
+
+
 def main() -> None:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -135,6 +179,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         settle(Path(folder), options.run.resolve() if options.run is not None else None)
         for picture in (picture_run, picture_configure, picture_checkpoints, picture_report):
+            asyncio.run(picture())
+    with tempfile.TemporaryDirectory() as folder:
+        write_gallery(Path(folder))
+        os.chdir(folder)
+        for picture in (picture_leaderboard, picture_compare, picture_queue):
             asyncio.run(picture())
 
 

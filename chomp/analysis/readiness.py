@@ -8,23 +8,24 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from chomp.analysis.text_size import TextSize, measure_text
 from chomp.checkpoint.room import LEAST_SHARE
 from chomp.config import Config
-from chomp.config.derive import Derived
-from chomp.config.mesh import micro_batches, rows_at_once
+from chomp.config.derive import Derived, derive, doubts
+from chomp.config.mesh import mesh_for, micro_batches, rows_at_once
 from chomp.data.tokenizer import Tokenizer
+from chomp.data.tokenizers import build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
-from chomp.errors import ChompError
+from chomp.errors import ChompError, DeviceError
 from chomp.notify.channels import build_channels
+from chomp.queue.devices import slots
 from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
-from chomp.train.session import require_device
 
 T = TypeVar("T")
 
@@ -119,8 +120,8 @@ class Readiness:
 def check_start(
     config: Config,
     derived: Derived,
-    tokenizer: Tokenizer,
-    state_bytes: int,
+    tokenizer: Tokenizer | None,
+    state_bytes: int | None,
     *,
     device: str | None,
     mesh: tuple[int, int] = (1, 1),
@@ -131,7 +132,8 @@ def check_start(
 
     Args:
         config: its model is resolved.
-        state_bytes: what a checkpoint saves.
+        tokenizer: None to leave out the text.
+        state_bytes: what a checkpoint saves; None where that is not known.
         device: the name of the device's kind; None for one that is not in this machine.
         mesh: the sizes of its axes `data` and `fsdp`.
         run_dir: where the run will be written; None for the folder that the configuration names, or `runs`.
@@ -139,6 +141,8 @@ def check_start(
     """
     found: list[str] = []
     if device is not None:
+        from chomp.train.session import require_device
+
         _try(
             lambda: require_device(
                 config, [one.message for one in problems(probe_gpus(), os.environ, cuda_packages())]
@@ -147,7 +151,7 @@ def check_start(
         )
     _try(lambda: require_trackers(config), found)
     _try(lambda: build_channels(config.notify), found)
-    text = _try(lambda: measure_text(config.data, tokenizer), found)
+    text = _try(lambda: measure_text(config.data, tokenizer), found) if tokenizer is not None else None
     folder = run_dir or Path(config.logging.run_dir or "runs").expanduser()
     room = _room(config, state_bytes, folder, found)
     warnings = [*_of_text(config, derived, text, step)] if text is not None else []
@@ -168,6 +172,39 @@ def check_start(
     if devices > 1:
         plan = MeshPlan(devices, data, fsdp, rows_at_once(config, devices), micro_batches(config, devices))
     return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, plan)
+
+
+def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapshot: Path | None = None) -> Readiness:
+    """Whether a job of the queue would start on this machine, as far as that is known without JAX.
+
+    Args:
+        gpus: how many it needs; 0 trains on the CPU.
+        run_dir: as for `check_start`.
+        snapshot: the tokenizer of the run that it continues.
+    """
+    found: list[str] = []
+    _try(lambda: _require_gpus(config, gpus), found)
+    has_snapshot = snapshot is not None and snapshot.is_dir()
+    tokenizer = _try(
+        lambda: load_tokenizer(snapshot) if has_snapshot and snapshot else build_tokenizer(config.data.tokenizer), found
+    )
+    mesh = _try(lambda: mesh_for(config, max(1, gpus)), found) or (1, 1)
+    ready = check_start(config, derive(config), tokenizer, None, device=None, mesh=mesh, run_dir=run_dir)
+    return replace(ready, problems=(*found, *ready.problems), warnings=(*doubts(config), *ready.warnings))
+
+
+def _require_gpus(config: Config, gpus: int) -> None:
+    """Compare what a job needs with the devices that the queue's runner sees.
+
+    Raises:
+        DeviceError: they are too few, or only a CPU, which the configuration does not allow.
+    """
+    here = sum(slot.is_gpu for slot in slots(probe_gpus(), os.environ, {}, {}))
+    if here and gpus > here:
+        raise DeviceError(f"--gpus {gpus} are more than this machine has: {here}")
+    if not config.train.allow_cpu and not (here and gpus):
+        why = "--gpus 0 trains on the CPU" if here else "no GPU was found"
+        raise DeviceError(f"{why} and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU")
 
 
 def _try(check: Callable[[], T], found: list[str]) -> T | None:
@@ -210,7 +247,7 @@ def _of_text(config: Config, derived: Derived, text: TextSize, step: int) -> lis
     return warnings
 
 
-def _room(config: Config, each: int, run_dir: Path, found: list[str]) -> CheckpointRoom | None:
+def _room(config: Config, each: int | None, run_dir: Path, found: list[str]) -> CheckpointRoom | None:
     folder = next((one for one in (run_dir.absolute(), *run_dir.absolute().parents) if one.exists()), Path("/"))
     if not folder.is_dir():
         found.append(f"{folder} is a file; a folder for the run is needed")
@@ -218,7 +255,7 @@ def _room(config: Config, each: int, run_dir: Path, found: list[str]) -> Checkpo
     if not os.access(folder, os.W_OK | os.X_OK):
         found.append(f"the run cannot be written: {folder} may not be written to; choose another run directory")
         return None
-    if not config.checkpoint.enabled:
+    if not config.checkpoint.enabled or each is None:
         return None
     room = CheckpointRoom(most_checkpoints(config), each, str(folder), shutil.disk_usage(folder).free)
     if room.free < each * LEAST_SHARE:

@@ -75,7 +75,7 @@ def open_heldout(trained: TrainedModel, overrides: Sequence[str] = (), files: Se
 
     Args:
         overrides: `KEY=VALUE` texts, for other text or limits than the run's.
-        files: to score instead, whole, as `data.files` reads them.
+        files: to score instead, whole, as `data.files` is read.
 
     Raises:
         DataError: there is no text to score.
@@ -106,7 +106,7 @@ def open_heldout(trained: TrainedModel, overrides: Sequence[str] = (), files: Se
 
 
 def _whole(files: Sequence[Path], data: DataConfig) -> Text:
-    source = FilesSource(data.model_copy(update={"backend": "files", "files": [str(path) for path in files]}))
+    source = FilesSource(data, [str(path) for path in files], "--text")
     return Text(source.name, source.describe(), {}, {"rule": "whole"}, source)
 
 

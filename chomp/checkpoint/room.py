@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from chomp.errors import CheckpointError
 from chomp.record.manifest import CheckpointInfo
 
@@ -27,6 +25,8 @@ def bytes_needed(infos: Sequence[CheckpointInfo]) -> int:
 
 def size_of(items: Mapping[str, Any]) -> int:
     """Bytes of all arrays, without compression."""
+    import jax
+
     return sum(array.nbytes for array in jax.tree.leaves(items))
 
 
@@ -68,6 +68,8 @@ def judge_room(way: Path, folder: Path, needed: int, size: int) -> dict[str, str
 def above_size_limit(items: Mapping[str, Any]) -> CheckpointError | None:
     """The error if this process may not write a file as large as the largest array; None if it may."""
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    import jax
+
     largest = max(array.nbytes for array in jax.tree.leaves(items))
     if limit == resource.RLIM_INFINITY or largest <= limit:
         return None

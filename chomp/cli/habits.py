@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,13 +145,28 @@ def checkpoint_source(command: Command) -> Command:
     @click.option("--checkpoint", type=PATH, hidden=True)
     @functools.wraps(command)
     def with_source(*, source: Path | None, checkpoint: Path | None, **options: Any) -> Any:
-        if source is not None and checkpoint is not None:
-            raise click.UsageError(f"two checkpoints given, {source} and {checkpoint}; pass only one")
-        if source is None and checkpoint is None:
-            raise click.UsageError("Missing argument 'RUN|CHECKPOINT'.")
-        return command(source=source or checkpoint, **options)
+        return command(source=the_checkpoint([source] if source is not None else [], checkpoint), **options)
 
     return with_source
+
+
+def the_checkpoint(arguments: Sequence[Path], checkpoint: Path | None) -> Path:
+    """The one that is given as an argument or as `--checkpoint`.
+
+    Raises:
+        click.UsageError: there is none, or several.
+    """
+    if not arguments and checkpoint is None:
+        raise click.UsageError("Missing argument 'RUN|CHECKPOINT'.")
+    if checkpoint is not None:
+        for stray in arguments:
+            # Of an option that takes one value, such as `--stop a b`.
+            if not stray.is_dir():
+                raise click.UsageError(f"unexpected argument {stray}; an option with several values is repeated")
+    given = [*arguments, *([checkpoint] if checkpoint is not None else [])]
+    if len(given) > 1:
+        raise click.UsageError(f"two checkpoints given, {given[0]} and {given[1]}; pass only one")
+    return given[0]
 
 
 class TrainCommand(click.Command):

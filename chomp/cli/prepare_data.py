@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from chomp.cli.options import PATH, PATH_TEXT
 from chomp.errors import command_name
-from chomp.record.formatting import duration, size
+from chomp.record.formatting import duration, progress_line, size
 
 if TYPE_CHECKING:
     from chomp.config.data import TokenizerConfig
@@ -92,11 +92,14 @@ def command(
     os.environ["RAYON_NUM_THREADS"] = str(workers or len(os.sched_getaffinity(0)))
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     from chomp.data.flat_tokens import write_flat
+    from chomp.data.progress import listening
     from chomp.data.tokenize_corpus import CorpusPlan, prepare
 
+    with listening(lambda event: click.echo(progress_line(event), err=True)):
+        opened = _source(text, text_key, on_bad_text)
     plan = CorpusPlan(
         folder=output,
-        source=_source(text, text_key, on_bad_text),
+        source=opened,
         tokenizer=_tokenizer(tokenizer),
         vocab_size=(vocab_size or 4096) if tokenizer is None else None,
         val_documents=val_documents,
@@ -124,7 +127,8 @@ def _source(text: tuple[str, ...], text_key: str, on_bad_text: Any) -> RandomAcc
 
     if not text:
         return stdlib_source()
-    return FilesSource(DataConfig(backend="files", files=list(text), text_key=text_key, on_bad_text=on_bad_text))
+    data = DataConfig(backend="files", text_key=text_key, on_bad_text=on_bad_text)
+    return FilesSource(data, text, "the command line")
 
 
 def _tokenizer(name: str | None) -> TokenizerConfig:

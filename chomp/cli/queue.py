@@ -10,14 +10,14 @@ import click
 
 from chomp.cli.options import PATH, PATH_TEXT, TEXT, FiniteFloat, queue_option
 from chomp.errors import ConfigError, command_name
-from chomp.queue.adding import NewJob, add_job
+from chomp.queue.adding import NewJob, add_job, config_of
 from chomp.queue.folder import Listing, QueueFolder, find_job
 from chomp.queue.job import Job, QueueError, Wish
 from chomp.queue.process import POLL_SECONDS, run_queue, runner_of, start_runner, stop_runner
 from chomp.queue.table import RunSummaries, job_lines, row_of, rows_of
 from chomp.queue.times import parse_duration, parse_time
 from chomp.record.formatting import one_line, sanitize
-from chomp.record.rundir import open_run_around
+from chomp.record.rundir import RunDir, open_run_around
 from chomp.record.tail import read_tail
 
 LOG_BYTES = 1 << 20
@@ -49,6 +49,7 @@ def command() -> None:
 @click.option("--note", type=TEXT, default="", help="A note on the run.")
 @click.option("--tag", "tags", multiple=True, type=TEXT, metavar="TAG", help="A tag of the run; may be repeated.")
 @click.option("--hold", "is_held", is_flag=True, help="Do not start it before it is released.")
+@click.option("--anyway", is_flag=True, help="Add it although it could not start now, e.g. if its text appears later.")
 @queue_option
 def add_command(
     folder: Path,
@@ -67,6 +68,7 @@ def add_command(
     note: str,
     tags: tuple[str, ...],
     is_held: bool,
+    anyway: bool,
 ) -> None:
     """Add a job that trains CONFIG, or continues a run.
 
@@ -75,30 +77,45 @@ def add_command(
     queue = QueueFolder(folder)
     run_dir, resume = _resumed(run_dir, resume)
     listing = queue.read()
-    job = add_job(
-        queue,
-        NewJob(
-            config=config,
-            overrides=overrides,
-            name=name,
-            run_dir=run_dir,
-            resume=resume,
-            accept=accept,
-            after=tuple(find_job(listing, word) for word in after),
-            not_before=parse_time(at, datetime.now().astimezone()) if at is not None else None,
-            for_seconds=parse_duration(limit) if limit is not None else None,
-            gpus=gpus,
-            urgent=urgent,
-            restarts=restarts,
-            note=note,
-            tags=tags,
-        ),
+    new = NewJob(
+        config=config,
+        overrides=overrides,
+        name=name,
+        run_dir=run_dir,
+        resume=resume,
+        accept=accept,
+        after=tuple(find_job(listing, word) for word in after),
+        not_before=parse_time(at, datetime.now().astimezone()) if at is not None else None,
+        for_seconds=parse_duration(limit) if limit is not None else None,
+        gpus=gpus,
+        urgent=urgent,
+        restarts=restarts,
+        note=note,
+        tags=tags,
     )
+    _check_start(new, anyway=anyway)
+    job = add_job(queue, new)
     if is_held:
         queue.change(job.id, state="held", reason="added with --hold")
     click.echo(f"job {sanitize(job.title)} added")
     if runner_of(queue) is None:
         click.echo(f"no runner works on {folder}; start it with: {command_name()} queue start", err=True)
+
+
+def _check_start(new: NewJob, *, anyway: bool) -> None:
+    """Refuse a job that could not start, and print what is doubtful.
+
+    Raises:
+        QueueError: it could not, and the user does not add it all the same.
+    """
+    from chomp.analysis.readiness import check_job
+
+    snapshot = RunDir(new.run_dir).tokenizer if new.run_dir is not None and new.resume != "none" else None
+    ready = check_job(config_of(new), gpus=new.gpus, run_dir=new.run_dir, snapshot=snapshot)
+    if ready.problems and not anyway:
+        raise QueueError(f"{'; '.join(ready.problems)} (--anyway adds the job all the same)")
+    for text in (*ready.problems, *ready.warnings):
+        click.echo(f"warning: {sanitize(text)}", err=True)
 
 
 def _resumed(run_dir: Path | None, resume: str) -> tuple[Path | None, str]:

@@ -11,8 +11,8 @@ from chomp.cli.options import PATH, FiniteFloat, queue_option
 from chomp.errors import ChompError, command_name
 from chomp.queue.folder import QueueFolder
 from chomp.queue.process import POLL_SECONDS, start_runner
-from chomp.record.formatting import sanitize
-from chomp.sweep.folder import find_sweep, list_sweeps, open_sweep
+from chomp.record.formatting import plural, sanitize
+from chomp.sweep.folder import find_sweep, list_sweeps, open_sweep, trained_prefix
 from chomp.sweep.report import as_dict, read_report, report_lines
 from chomp.sweep.sampler import load_optuna
 
@@ -43,7 +43,10 @@ def start_command(folder: Path, file: Path, no_runner: bool, poll_seconds: float
     spec = sweep.spec()
     if spec.method != "grid":
         load_optuna()
-    click.echo(f"sweep {sweep.name} {'starts' if is_new else 'continues'}: {spec.count} trials by {spec.method}")
+    steps = trained_prefix(sweep)
+    first = f"{plural(steps, 'step')} that all trials share, then " if steps is not None else ""
+    begins = "starts" if is_new else "continues"
+    click.echo(f"sweep {sweep.name} {begins}: {first}{spec.count} trials by {spec.method}")
     if no_runner:
         click.echo(f"the runner of {folder} carries it on; start it with: {command_name()} queue start", err=True)
         return

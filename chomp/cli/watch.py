@@ -13,10 +13,10 @@ from chomp.cli.options import PATH, FiniteFloat
 from chomp.config.notify import NotifyConfig
 from chomp.notify.channels import SendError, build_channels
 from chomp.notify.notice import Notice, test_notice
-from chomp.notify.notifier import Notifier, open_notifier
+from chomp.notify.once import OnceNotifier
 from chomp.notify.watch import RunWatch
 from chomp.record.formatting import sanitize
-from chomp.record.rundir import open_run
+from chomp.record.rundir import RunDir, open_run
 
 
 @click.command("watch")
@@ -65,7 +65,9 @@ class _Watched:
 
     def __init__(self, path: Path, config: Path | None):
         open_run(path)
-        self.notifier: Notifier = open_notifier(_settings(config or path))
+        self._once = OnceNotifier(_settings(config or path))
+        self.notifier = self._once.notifier
+        self._run = RunDir(path)
         self._watch = RunWatch(path)
         self._printed = ""
 
@@ -80,7 +82,8 @@ class _Watched:
     def look(self, *, as_json: bool) -> None:
         """Look at the run; print and send what has changed."""
         notice = self._watch.look()
-        is_sent = notice is not None and self.notifier.send(notice)
+        is_sent = notice is not None and self._once.send(self._run, notice)
+        self._once.take_over(self._run)
         for failure in self.notifier.take_failures():
             complain(failure)
         found = self._watch.summary

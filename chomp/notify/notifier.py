@@ -48,12 +48,21 @@ class Notifier:
             _Outbox(channel, notify.retries, first_pause_seconds, self._failures.append) for channel in channels
         ]
 
-    def send(self, notice: Notice) -> bool:
-        """Queue a notice; False if its kind is not wanted, or one of its kind was sent a short while ago."""
-        if not self._outboxes or notice.kind not in self.kinds or not self._is_time(notice):
+    def wants(self, notice: Notice) -> bool:
+        """Whether there is a receiver, and the kind is among those that are sent."""
+        return bool(self._outboxes) and notice.kind in self.kinds
+
+    def send(self, notice: Notice, on_done: Callable[[], None] = lambda: None) -> bool:
+        """Queue a notice; False if its kind is not wanted, or one of its kind was sent a short while ago.
+
+        Args:
+            on_done: called, in some thread, when each channel has sent it or given it up.
+        """
+        if not self.wants(notice) or not self._is_time(notice):
             return False
+        parcel = _Parcel(notice, len(self._outboxes), on_done)
         for outbox in self._outboxes:
-            outbox.put(notice)
+            outbox.put(parcel)
         return True
 
     def _is_time(self, notice: Notice) -> bool:
@@ -85,6 +94,24 @@ class Notifier:
             log.warning("%s", failure)
 
 
+class _Parcel:
+    """A notice on its way through so many channels."""
+
+    def __init__(self, notice: Notice, channels: int, on_done: Callable[[], None]):
+        self.notice = notice
+        self._left = channels
+        self._on_done = on_done
+        self._lock = threading.Lock()
+
+    def is_through(self) -> None:
+        """A channel has sent the notice, or given it up."""
+        with self._lock:
+            self._left -= 1
+            is_last = not self._left
+        if is_last:
+            self._on_done()
+
+
 class _Outbox:
     """The queue of one channel: a channel that hangs holds up no other."""
 
@@ -93,16 +120,17 @@ class _Outbox:
         self._retries = retries
         self._first_pause_seconds = first_pause_seconds
         self._on_failure = on_failure
-        self._queue: queue.Queue[Notice | None] = queue.Queue(MOST_WAITING)
+        self._queue: queue.Queue[_Parcel | None] = queue.Queue(MOST_WAITING)
         self._given_up = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True, name=channel.name)
         self._thread.start()
 
-    def put(self, notice: Notice) -> None:
+    def put(self, parcel: _Parcel) -> None:
         try:
-            self._queue.put_nowait(notice)
+            self._queue.put_nowait(parcel)
         except queue.Full:
-            self._on_failure(f"{self._channel.name} is too slow: the notice {notice.kind!r} is dropped")
+            self._on_failure(f"{self._channel.name} is too slow: the notice {parcel.notice.kind!r} is dropped")
+            parcel.is_through()
 
     def end(self) -> None:
         try:
@@ -117,8 +145,10 @@ class _Outbox:
             self._on_failure(f"{self._channel.name} did not take the last notices in time; they are given up")
 
     def _work(self) -> None:
-        while not self._given_up.is_set() and (notice := self._queue.get()) is not None:
-            self._deliver(notice)
+        while not self._given_up.is_set() and (parcel := self._queue.get()) is not None:
+            self._deliver(parcel.notice)
+            if not self._given_up.is_set():
+                parcel.is_through()
 
     def _deliver(self, notice: Notice) -> None:
         pause = self._first_pause_seconds

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
+import threading
 from collections import deque
-
-import numpy as np
 
 from chomp.record.formatting import duration
 
@@ -25,8 +25,9 @@ class StallDetector:
 
     def __init__(self, factor: float):
         self._factor = factor
+        # The training loop only adds to it; the median is computed where it is needed.
         self._seconds: deque[float] = deque(maxlen=WINDOW)
-        self._usual: float | None = None
+        self._adding = threading.Lock()
         # Clock time of the last completed step, and the seconds until then that belong to no step.
         self._last: tuple[float, float] | None = None
         self._back_at = 0.0
@@ -41,18 +42,22 @@ class StallDetector:
         """
         if self._last is not None:
             last, outside = self._last
-            self._seconds.append(max(0.0, now - last - (outside_seconds - outside)))
-            if len(self._seconds) >= LEAST:
-                self._usual = float(np.median(self._seconds))
+            with self._adding:
+                self._seconds.append(max(0.0, now - last - (outside_seconds - outside)))
         self._last = now, outside_seconds
 
     def check(self, now: float, *, is_outside: bool) -> str | None:
         """A sentence if training has stalled, once for each stall; None while the engine does something else."""
-        last, usual = self._last, self._usual
+        last = self._last
         if is_outside:
             self._back_at = now
-        if is_outside or last is None or usual is None or last == self._told:
+        if is_outside or last is None or last == self._told:
             return None
+        with self._adding:
+            seconds = list(self._seconds)
+        if len(seconds) < LEAST:
+            return None
+        usual = statistics.median(seconds)
         silence = now - max(last[0], self._back_at)
         if silence <= max(LEAST_SECONDS, self._factor * usual):
             return None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from chomp.notify.notice import Notice
+from chomp.notify.once import fact_id
 from chomp.record.codec import decode
 from chomp.record.events import Warned
 from chomp.record.line_files import LineReader
@@ -61,9 +62,26 @@ class RunWatch:
     def _notice(self, kind: Literal["killed", "stalled"], status: Status) -> Notice:
         assert self.summary is not None
         found = self.summary
+        fact = end_of_attempt(RunDir(self.path)) if kind == "killed" else f"silent {found.last_t:.3f}"
         return Notice(
-            kind, found.name, status.reason, str(found.path.absolute()), found.step, found.total_steps, found.loss
+            kind,
+            found.name,
+            status.reason,
+            str(found.path.absolute()),
+            found.step,
+            found.total_steps,
+            found.loss,
+            id=fact_id(self.path, fact),
         )
+
+
+def end_of_attempt(run: RunDir) -> str:
+    """The end of the newest attempt as a fact: until the next attempt writes, the event log keeps its size.
+
+    Raises:
+        OSError: there is no event log.
+    """
+    return f"end {run.events.stat().st_size}"
 
 
 def _is_killed(status: Status) -> bool:

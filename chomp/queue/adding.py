@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from chomp.config import Config
 from chomp.config.compat import require_known
 from chomp.config.load import parse_config, parse_resolved, read_text
 from chomp.errors import command_name
@@ -67,7 +68,8 @@ def add_job(queue: QueueFolder, new: NewJob) -> Job:
     """
     require_known(new.accept)
     NotesChange(note=new.note, add_tags=new.tags).of(Notes())
-    text, source, named = _configuration(new)
+    text, source, config = _configuration(new)
+    named = config.logging.run_dir if text is not None else None
     run_dir = _run_dir(queue, new, Path(named) if named is not None else None)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-.")
     values: dict[str, Any] = {
@@ -95,20 +97,31 @@ def add_job(queue: QueueFolder, new: NewJob) -> Job:
     return queue.add(values)
 
 
-def _configuration(new: NewJob) -> tuple[str | None, str, str | None]:
-    """The text to train, the path that it is from, and the run directory that it names.
+def config_of(new: NewJob) -> Config:
+    """The checked configuration of a job to be.
+
+    Raises:
+        ConfigError: it is wrong.
+        RunDirError: there is no run to resume.
+        QueueError: none is given.
+    """
+    return _configuration(new)[2]
+
+
+def _configuration(new: NewJob) -> tuple[str | None, str, Config]:
+    """The text to train, the path that it is from, and its settings.
 
     The text is None where a run goes on with its own settings.
     """
     if new.text is not None or new.config is not None:
         source = str(new.config or "configuration.yaml")
         text = new.text if new.text is not None else read_text(Path(source))
-        return text, source, parse_config(text, source=source, overrides=new.overrides).config.logging.run_dir
+        return text, source, parse_config(text, source=source, overrides=new.overrides).config
     if new.run_dir is None or new.resume == "none":
         raise QueueError(f"no configuration given; write {command_name()} queue add CONFIG, or --resume RUN")
     run = open_run(new.run_dir)
-    parse_resolved(run.load_resolved(), source=str(run.config_resolved), overrides=new.overrides)
-    return None, run.name, None
+    resolved = parse_resolved(run.load_resolved(), source=str(run.config_resolved), overrides=new.overrides)
+    return None, run.name, resolved.config
 
 
 def _run_dir(queue: QueueFolder, new: NewJob, named: Path | None) -> Path | None:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from chomp.device import Probe, probe_gpus
 from chomp.errors import ChompError
+from chomp.notify.watch import end_of_attempt
 from chomp.queue.devices import Slot, engine_environment, held_by_runs, slots
 from chomp.queue.endings import Ending, read_ending, run_of
 from chomp.queue.folder import Listing, QueueFolder
@@ -40,7 +41,7 @@ LEAST_SECONDS = 1.0
 LEAST_FREE_BYTES = 64 << 20
 
 Say = Callable[[str], None]
-Tell = Callable[[Kind, Job, str], None]
+Tell = Callable[[Kind, Job, str, str | None], None]
 
 
 class Runner:
@@ -48,7 +49,8 @@ class Runner:
 
     Args:
         say: writes a line to the runner's log.
-        tell: gets what people are notified of, with the job (for `queue_empty` the last one) and a sentence.
+        tell: gets what people are notified of, with the job (for `queue_empty` the last one), a sentence, and the name
+            of the fact for other processes that see it, too.
         environ: of engines, beside what a job sets.
         probe: reads the GPUs.
     """
@@ -81,6 +83,8 @@ class Runner:
         Raises:
             QueueError: the folder cannot be read or written.
         """
+        # Of the look before: meanwhile a sweep may have added its next trial.
+        self._tell_if_empty()
         listing = self._folder.read()
         self._name_problems(listing)
         for job in listing.jobs:
@@ -91,7 +95,6 @@ class Runner:
         if any(job.state == "waiting" for job in listing.jobs) and not self._is_draining():
             plan = make_plan(listing.jobs, self._devices(listing, engines), engines.keys(), _now())
             self._carry_out(plan)
-        self._tell_if_empty()
 
     def _is_draining(self) -> bool:
         return self._folder.drain.exists()
@@ -120,7 +123,7 @@ class Runner:
             if last := [job for job in jobs if job.attempts]:
                 done = sum(job.state == "done" for job in jobs)
                 words = f"{done} of {plural(len(jobs), 'job')} done"
-                self._tell("queue_empty", max(last, key=lambda job: job.attempts[-1].began), words)
+                self._tell("queue_empty", max(last, key=lambda job: job.attempts[-1].began), words, None)
         self._was_busy = is_busy
 
     # Devices ----------------------------------------------------------------------------------
@@ -173,7 +176,7 @@ class Runner:
             raise
         except ChompError as error:
             self._end(job, "failed", str(error))
-            self._tell("crashed", job, str(error))
+            self._tell("crashed", job, str(error), None)
         else:
             self._children[job.id] = child
             self._hold(job.id, run_dir)
@@ -293,10 +296,17 @@ class Runner:
             self._folder.remove(job.id)
             self._say(f"job {job.title} was removed; its run stays")
             return
-        self._end(job, state, reason)
-        # An engine that wrote a last event has sent its own notice.
+        # An engine that wrote a last event has sent its own notice. Before the job's file says that the attempt is
+        # over: a runner that is killed in between leaves the notice to the next one.
         if not ending.was_told and ending.kind in ("killed", "failed"):
-            self._tell("killed" if ending.kind == "killed" else "crashed", job, reason)
+            self._tell("killed" if ending.kind == "killed" else "crashed", job, reason, self._fact_of(job, attempt))
+        self._end(job, state, reason)
+
+    def _fact_of(self, job: Job, attempt: Attempt) -> str:
+        """The end of an attempt, by a name that is the same for `chomp watch`, which sees only what an engine wrote."""
+        run = RunDir(self._folder.resolve(job.run_dir or ""))
+        is_seen = _size(run.events) > attempt.events_bytes
+        return end_of_attempt(run) if is_seen else f"job {job.id} attempt {len(job.attempts)}"
 
     def _end(self, job: Job, state: State, reason: str) -> None:
         """Write the new state of a job that does not run."""

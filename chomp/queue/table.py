@@ -99,6 +99,23 @@ def _since(began: datetime, now: datetime) -> str:
     return f"since {local:%H:%M}" if local.date() == now.date() else f"since {local:%Y-%m-%d %H:%M}"
 
 
+def jobs_of_runs(queue: QueueFolder, runs: Iterable[Path]) -> dict[Path, str]:
+    """The newest job of each run, or the trial of a sweep that it is, in words; runs without one are left out.
+
+    Raises:
+        QueueError: the folder cannot be read.
+    """
+    jobs = sorted(queue.read().jobs, key=lambda job: job.id)
+    of_runs = {queue.resolve(job.run_dir).resolve(): job for job in jobs if job.run_dir is not None}
+    return {path: _origin(job) for path in runs if (job := of_runs.get(path.resolve())) is not None}
+
+
+def _origin(job: Job) -> str:
+    if job.sweep is not None:
+        return f"Trial {job.trial} of the sweep {job.sweep}, job {job.id} of the queue."
+    return f"Job {job.title} of the queue."
+
+
 def job_lines(rows: Iterable[JobRow]) -> list[str]:
     """The rows as aligned lines."""
     cells = [

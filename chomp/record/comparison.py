@@ -127,14 +127,14 @@ def results(runs: Sequence[RunRecord]) -> tuple[Result, ...]:
     best = [run.summary.best for run in runs]
     ends = [np.array([run.summary.step]) for run in runs]
     table: list[tuple[str, list[Any], Callable[[Any], str], bool]] = [
+        ("best eval loss", [one.loss if one else None for one in best], loss, True),
+        ("bits per byte", [one.bpb if one else None for one in best], loss, True),
+        ("at step", [one.step if one else None for one in best], _COUNT, False),
+        ("last eval loss", [run.summary.eval_loss for run in runs], loss, True),
+        ("last train loss", [run.summary.loss for run in runs], loss, False),
         ("state", [run.summary.status.word for run in runs], shown, False),
         ("step", [run.summary.step for run in runs], _COUNT, False),
         ("tokens", [run.summary.tokens_seen or None for run in runs], count, False),
-        ("best eval loss", [one.loss if one else None for one in best], loss, True),
-        ("at step", [one.step if one else None for one in best], _COUNT, False),
-        ("bits per byte", [one.bpb if one else None for one in best], loss, True),
-        ("last eval loss", [run.summary.eval_loss for run in runs], loss, True),
-        ("last train loss", [run.summary.loss for run in runs], loss, False),
         ("tokens per second", [_usual(run, "tokens_per_sec") for run in runs], count, False),
         ("training time", [_last(run.x_of("time", end)) for run, end in zip(runs, ends, strict=True)], duration, False),
         ("FLOPs", [_last(run.x_of("flops", end)) for run, end in zip(runs, ends, strict=True)], "{:.3g}".format, False),

@@ -127,6 +127,17 @@ class Phase(Event):
 
 
 @dataclass(frozen=True)
+class Progress(Event):
+    """How far long work of the current phase is, such as the conversion of tables."""
+
+    kind: ClassVar[str] = "progress"
+    what: str
+    done: Count
+    total: Count | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
 class Compiled(Event):
     """The training step is ready to run; bytes are those of the compiled program.
 
@@ -285,6 +296,7 @@ KINDS: dict[str, type[Event]] = {
     for cls in (
         RunStarted,
         Phase,
+        Progress,
         Compiled,
         Step,
         Evaluated,

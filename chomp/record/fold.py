@@ -79,6 +79,8 @@ class Folding:
         match event:
             case ev.Phase():
                 self._begin_phase(event)
+            case ev.Progress():
+                self._fields["progress"] = event
             case ev.RunStarted():
                 self._start(event)
             case ev.RunEnded():
@@ -134,7 +136,7 @@ class Folding:
             self._close_phase(event.t)
         if not any(one.name == "train" for one in fields["opened"]):
             fields["opened"] = (*fields["opened"], event)[-MOST_OPENED:]
-        fields["phase"] = event
+        fields["phase"], fields["progress"] = event, None
         fields["is_paused"] = event.name == "paused" or (fields["is_paused"] and event.name in JOBS)
         fields["step"] = max(fields["step"], event.step)
 

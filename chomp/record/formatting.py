@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from chomp.record.events import Evaluated
+from chomp.record.events import Evaluated, Progress
 
 
 def sanitize(text: str) -> str:
@@ -84,6 +84,15 @@ def count(number: float) -> str:
         if number >= limit:
             return f"{number / limit:.2f}{unit}"
     return f"{number:,.0f}"
+
+
+def progress_line(event: Progress) -> str:
+    """How far long work is: `converting tables: 120,000 of 400,000 rows`."""
+    show = size if event.unit == "bytes" else "{:,}".format
+    of = f" of {show(event.total)}" if event.total is not None else ""
+    return f"{one_line(event.what)}: {show(event.done)}{of}" + (
+        "" if event.unit == "bytes" else f" {one_line(event.unit)}"
+    )
 
 
 def device_name(device: Mapping[str, Any]) -> str:

@@ -44,6 +44,7 @@ class RunView:
         first_started_at: Unix time of the first attempt's `run_started`.
         forked_at: step at which the first attempt began, which is beyond 0 in a fork: rows up to it are its parent's.
         phase: what the engine does now; None before its first event and after its last.
+        progress: how far long work of the phase is; None where nothing is told.
         is_paused: whether the engine waits for `resume`, even if it evaluates, samples or saves meanwhile.
         opened: the phases of the newest attempt up to its first step, in order.
         opening: an attempt that reads its data and has not begun yet: it may be refused, and the run stays as it was.
@@ -62,6 +63,7 @@ class RunView:
     first_started_at: float | None = None
     forked_at: int = 0
     phase: ev.Phase | None = None
+    progress: ev.Progress | None = None
     is_paused: bool = False
     opened: tuple[ev.Phase, ...] = ()
     opening: ev.Phase | None = None

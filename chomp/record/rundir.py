@@ -12,8 +12,12 @@ from typing import Any
 from chomp.errors import RunDirError
 from chomp.record.json_text import parse_json
 from chomp.record.new_folder import free_path
+from chomp.record.tail import read_tail
 
 CHECKPOINTS = "checkpoints"
+# Exit codes of attempts that may have failed before they trained: data, device.
+FAILED_AT_START = (3, 4)
+LAST_EVENT_BYTES = 1 << 16
 # Of a step as text; Python refuses to read thousands.
 MOST_DIGITS = 18
 
@@ -83,13 +87,32 @@ class RunDir:
     def notes(self) -> Path:
         return self.path / "notes.yaml"
 
+    @property
+    def notices(self) -> Path:
+        return self.path / "notices.jsonl"
+
     def holds_run(self) -> bool:
         """Whether an engine has ever started here."""
         return self.events.exists() or self.is_started()
 
     def is_started(self) -> bool:
-        """Whether an attempt has begun here: its settings, device and text were good."""
-        return self.config_resolved.exists() or self.checkpoints.exists()
+        """Whether an attempt has begun here, so that a new run needs another directory.
+
+        One whose text or device was at fault before its first step leaves a record and nothing to continue.
+        """
+        return (self.config_resolved.exists() or self.checkpoints.exists()) and not self._holds_only_a_failure()
+
+    def _holds_only_a_failure(self) -> bool:
+        try:
+            if self.metrics.exists() and self.metrics.stat().st_size:
+                return False
+            if self.checkpoints.exists() and any(self.checkpoints.iterdir()):
+                return False
+            last = parse_json(read_tail(self.events, LAST_EVENT_BYTES)[1].splitlines()[-1])
+        except (OSError, ValueError, IndexError):
+            return False
+        ended = isinstance(last, dict) and last.get("kind") == "run_ended" and last.get("step") == 0
+        return ended and last.get("exit_code") in FAILED_AT_START
 
     def load_resolved(self) -> dict[str, Any]:
         """The configuration the run was last started with, as saved in `config_resolved.json`."""

@@ -8,16 +8,20 @@ from typing import Literal
 
 import numpy as np
 
+from chomp.curves import DEFAULT_SPAN
+from chomp.curves.bins import binned, samples
+from chomp.curves.limits import WARM_UP, Range, clipped, limits
+from chomp.curves.scale import Scale
+from chomp.curves.smooth import shared_span, smoothed
 from chomp.record.columns import Columns
 from chomp.record.comparison import Paired
 from chomp.record.run_record import RunRecord
-from chomp.report.axes import mean_of_last
 
 Role = Literal["raw", "mean", "eval", "plain", "band", "zero"]
-# The training loss is smoothed over the steps of the longest run divided by this.
-SMOOTHED_PARTS = 50
+# Columns whose least and greatest values set the range, and what is left free above and below.
+COLUMNS = 500
+MARGIN = 0.05
 AXIS_TITLES = {"step": "step", "tokens": "loss tokens", "time": "time in training steps", "flops": "training FLOPs"}
-AXIS_UNITS = {"step": "count", "tokens": "count", "time": "seconds", "flops": ""}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +47,7 @@ class Chart:
     Attributes:
         key: a name for files.
         axis: of x: step, tokens, time or flops.
-        is_whole: whether y shows every value, else almost all after the first part.
+        shown: which values set the range of y, as in the console's charts.
         marks: places on x with a word.
     """
 
@@ -51,24 +55,49 @@ class Chart:
     title: str
     lines: tuple[Line, ...]
     axis: str = "step"
-    from_zero: bool = False
-    is_whole: bool = False
+    shown: Range = "together"
     marks: tuple[tuple[float, str], ...] = ()
 
+    def scale(self) -> Scale | None:
+        """The range of y; None where no value can be shown."""
+        edges = [(line.x, edge) for line in self.lines for edge in (line.y, line.low) if edge is not None]
+        series = [one for one in (samples(x, y) for x, y in edges) if not one.empty]
+        if not series:
+            return None
+        first, last = min(one.x[0] for one in series), max(one.x[-1] for one in series)
+        columns = np.linspace(first, np.nextafter(last, np.inf), COLUMNS + 1)
+        found = limits([binned(one, columns) for one in series], COLUMNS * WARM_UP, self.shown, log=False)
+        if found is None:
+            return None
+        pad = MARGIN * (found.high - found.low)
+        return Scale(found.low - pad, found.high + pad)
 
-def charts_of(runs: Sequence[RunRecord], axis: str = "step", paired: Paired | None = None) -> list[Chart]:
-    """The charts that have something to show: loss, difference, learning rate, gradient norm, speed."""
+    def clipped(self, scale: Scale) -> str:
+        """How many values the range leaves out; those of smoothed lines are not counted."""
+        counted = [line for line in self.lines if line.role in ("raw", "plain", "eval")]
+        return clipped((samples(line.x, line.y).y for line in counted), scale.low, scale.high)
+
+
+def charts_of(
+    runs: Sequence[RunRecord], axis: str = "step", paired: Paired | None = None, smoothing: int = DEFAULT_SPAN
+) -> list[Chart]:
+    """The charts that have something to show: loss, difference, learning rate, gradient norm, speed.
+
+    Args:
+        smoothing: steps that the loss of one run is averaged over; several runs share a number that fits the longest.
+    """
+    span = smoothing if len(runs) == 1 else shared_span(run.own_rows["step"] for run in runs)
     marks = _marks(runs[0], axis) if len(runs) == 1 else ()
-    found = [Chart("loss", "Loss (nats per token)", tuple(_losses(runs, axis)), axis, marks=marks)]
+    found = [Chart("loss", "Loss (nats per token)", tuple(_losses(runs, axis, span)), axis, marks=marks)]
     if paired is not None and paired.windows:
         found.append(_difference(runs, paired))
-    for key, title, column, from_zero in (
-        ("lr", "Learning rate", "lr", True),
-        ("grad_norm", "Gradient norm", "grad_norm", False),
-        ("speed", "Tokens per second", "tokens_per_sec", True),
+    for key, title, column in (
+        ("lr", "Learning rate", "lr"),
+        ("grad_norm", "Gradient norm", "grad_norm"),
+        ("speed", "Tokens per second", "tokens_per_sec"),
     ):
         lines = tuple(_plain(runs, axis, column))
-        found.append(Chart(key, title, lines, axis, from_zero=from_zero, is_whole=key == "lr"))
+        found.append(Chart(key, title, lines, axis, "all" if key == "lr" else "together"))
     return [chart for chart in found if any(np.isfinite(line.y).any() for line in chart.lines)]
 
 
@@ -77,28 +106,16 @@ def rows_of(run: RunRecord, runs: Sequence[RunRecord]) -> Columns:
     return run.view.rows if len(runs) == 1 else run.own_rows
 
 
-def _smoothed_steps(runs: Sequence[RunRecord]) -> int:
-    """Over how many steps the training loss of all runs is smoothed."""
-    return max([int(np.ptp(rows["step"])) // SMOOTHED_PARTS for run in runs if len(rows := rows_of(run, runs))] or [0])
-
-
-def _rows_within(steps: np.ndarray, width: int) -> int:
-    """How many rows are in so many steps."""
-    return max(1, round(width / float(np.median(np.diff(steps))))) if len(steps) > 1 else 1
-
-
-def _losses(runs: Sequence[RunRecord], axis: str) -> list[Line]:
+def _losses(runs: Sequence[RunRecord], axis: str, span: int) -> list[Line]:
     raw, means, evals = [], [], []
-    width = _smoothed_steps(runs)
     for slot, run in enumerate(runs):
         rows = rows_of(run, runs)
-        x, loss, count = run.x_of(axis, rows["step"]), rows["loss"], _rows_within(rows["step"], width)
+        x, loss = run.x_of(axis, rows["step"]), rows["loss"]
         prefix = f"{run.name}: " if len(runs) > 1 else ""
-        if count == 1:
-            means.append(Line(f"{prefix}train", x, loss, "mean", slot))
-        else:
-            raw.append(Line(f"{prefix}train", x, loss, "raw", slot))
-            means.append(Line(f"{prefix}train, mean of {width} steps", x, mean_of_last(loss, count), "mean", slot))
+        raw.append(Line(f"{prefix}train", x, loss, "raw" if span else "plain", slot))
+        if span:
+            mean = smoothed(rows["step"], loss, span)
+            means.append(Line(f"{prefix}train, smoothed {span} steps", x, mean, "mean", slot))
         scored = run.view.evals
         if len(scored):
             evals.append(Line(f"{prefix}eval", run.x_of(axis, scored["step"]), scored["loss"], "eval", slot))
@@ -123,7 +140,7 @@ def _difference(runs: Sequence[RunRecord], paired: Paired) -> Chart:
         Line("mean difference", x, mean, "mean", 1),
         Line("no difference", x, np.zeros(len(x)), "zero"),
     )
-    return Chart("difference", title, lines, is_whole=True)
+    return Chart("difference", title, lines, shown="all")
 
 
 def _marks(run: RunRecord, axis: str) -> tuple[tuple[float, str], ...]:

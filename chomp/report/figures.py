@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from chomp.errors import ConfigError
-from chomp.report.axes import value_range
 from chomp.report.charts import AXIS_TITLES, Chart, Line
 
 FORMATS = ("png", "svg", "pdf")
@@ -52,8 +51,8 @@ def write_charts(charts: Sequence[Chart], folder: Path, form: str) -> list[Path]
 def _draw(axes: Any, chart: Chart) -> None:
     for line in chart.lines:
         _draw_line(axes, line, is_alone=len({one.slot for one in chart.lines}) == 1)
-    shown = value_range([(line.x, line.y) for line in chart.lines], from_zero=chart.from_zero)
-    if shown is not None and not chart.is_whole:
+    shown = chart.scale()
+    if shown is not None and shown.low < shown.high:
         axes.set_ylim(shown.low, shown.high)
     for x, word in chart.marks:
         axes.axvline(x, color="#5d6687", linestyle=":", linewidth=1)

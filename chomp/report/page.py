@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
 
 import chomp
+from chomp.curves import DEFAULT_SPAN
 from chomp.record.comparison import Comparison, compare, setting_text
 from chomp.record.formatting import one_line
 from chomp.record.run_record import RunRecord
@@ -30,21 +33,30 @@ MARK = "<!doctype html>\n<!-- chomp report -->\n"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def report_page(runs: Sequence[RunRecord], *, axis: str = "step", now: float | None = None) -> str:
+def report_page(
+    runs: Sequence[RunRecord],
+    *,
+    axis: str = "step",
+    smoothing: int = DEFAULT_SPAN,
+    jobs: Mapping[Path, str] = MappingProxyType({}),
+    now: float | None = None,
+) -> str:
     """The page about one run, or about several side by side.
 
     Args:
         axis: what the charts are drawn over: step, tokens, time or flops.
+        smoothing: steps that the loss of one run is averaged over; 0 for none.
+        jobs: what trained a run, by its path: a job of the queue or a trial of a sweep, in words.
         now: Unix time of the report, this instant by default.
     """
     found = compare(runs)
-    charts = "".join(chart_html(chart) for chart in charts_of(runs, axis, found.paired))
+    charts = "".join(chart_html(chart) for chart in charts_of(runs, axis, found.paired, smoothing))
     title = ", ".join(run.summary.notes.name or run.name for run in runs)
-    parts = [_comparison(found) if len(runs) > 1 else heading(runs[0])]
+    parts = [_comparison(found) if len(runs) > 1 else heading(runs[0], jobs.get(runs[0].run.path, ""))]
     parts.append(
         f'<h2>Curves</h2><div class="charts">{charts}</div>' if charts else "<p>There are no metrics rows.</p>"
     )
-    parts += [_differences(found), *_details(runs)]
+    parts += [_differences(found), *_details(runs, jobs)]
     written = time.strftime("%Y-%m-%d %H:%M", time.localtime(now))
     style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
     return (
@@ -80,11 +92,12 @@ def _differences(found: Comparison) -> str:
     return f"<h2>Settings that differ</h2>{table(['', *(run.name for run in found.runs)], rows)}"
 
 
-def _details(runs: Sequence[RunRecord]) -> Iterable[str]:
+def _details(runs: Sequence[RunRecord], jobs: Mapping[Path, str]) -> Iterable[str]:
     """The rest, run by run; of several each below its name, closed."""
     for run in runs:
         parts = (samples(run), time_budget(run), checkpoints(run), warnings(run), own_settings(run), environment(run))
         if len(runs) == 1:
             yield "".join(parts)
         else:
-            yield f"<details><summary>{escaped(one_line(run.name))}</summary>{heading(run)}{''.join(parts)}</details>"
+            head = heading(run, jobs.get(run.run.path, ""))
+            yield f"<details><summary>{escaped(one_line(run.name))}</summary>{head}{''.join(parts)}</details>"

@@ -32,8 +32,8 @@ TIMES = {
 }
 
 
-def heading(run: RunRecord) -> str:
-    """State, note, tags and the main figures."""
+def heading(run: RunRecord, job: str = "") -> str:
+    """State, note, tags, the job that trained it, and the main figures."""
     summary, notes = run.summary, run.summary.notes
     status = summary.status
     tone = status.tone if status.tone in ("good", "bad") else "muted"
@@ -42,6 +42,8 @@ def heading(run: RunRecord) -> str:
     parts = [f'<p class="{tone}">{escaped(one_line(named + status.word + reason))}</p>']
     if summary.origin is not None:
         parts.append(f"<p>Fork of {escaped(one_line(summary.origin.run))} at step {summary.origin.step:,}.</p>")
+    if job:
+        parts.append(f"<p>{escaped(one_line(job))}</p>")
     if notes.tags:
         parts.append(f"<p>{''.join(f'<span class=tag>{escaped(tag)}</span>' for tag in notes.tags)}</p>")
     parts += [f"<p>{escaped(line)}</p>" for line in notes.note.splitlines()]

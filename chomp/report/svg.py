@@ -6,14 +6,14 @@ from html import escape
 
 import numpy as np
 
+from chomp.curves.scale import Scale, labels, nice_ticks, number, x_ticks
 from chomp.record.formatting import one_line
-from chomp.report.axes import Range, label, thinned, ticks, value_range, whole_range
-from chomp.report.charts import AXIS_TITLES, AXIS_UNITS, Chart, Line
+from chomp.report.charts import AXIS_TITLES, COLUMNS, Chart, Line
 
 # Of the drawing; it is stretched to the width of the page.
 WIDTH, HEIGHT = 1000, 300
-COLUMNS = 500
-X_TICKS, Y_TICKS = 6, 6
+# Labels of x have room for so many characters.
+X_CHARACTERS, Y_TICKS = 48, 6
 SLOTS = 8
 # Without colour, runs differ by their strokes.
 DASHES = ("", "8 4", "2 3", "12 3 2 3", "5 2", "1 4", "10 6", "4 1")
@@ -21,36 +21,38 @@ DASHES = ("", "8 4", "2 3", "12 3 2 3", "5 2", "1 4", "10 6", "4 1")
 
 def chart_html(chart: Chart) -> str:
     """The chart with axes, marks and legend; empty where no value can be shown."""
-    across = whole_range(line.x for line in chart.lines)
-    if across is not None:
-        # Room for the dot of the last evaluation.
-        across = Range(across.low, across.high + (across.high - across.low) / 100)
-    pairs = [(line.x, edge) for line in chart.lines for edge in (line.y, line.low) if edge is not None]
-    up = whole_range(y for _, y in pairs) if chart.is_whole else value_range(pairs, from_zero=chart.from_zero)
-    if across is None or up is None:
+    up = chart.scale()
+    if up is None:
         return ""
-    y_ticks, x_ticks = ticks(up, Y_TICKS), ticks(across, X_TICKS)
+    x = np.concatenate([line.x[np.isfinite(line.x)] for line in chart.lines])
+    # Room for the dot of the last evaluation.
+    across = Scale(float(x.min()), float(x.max() + np.ptp(x) / 100))
+    whole = chart.axis in ("step", "tokens")
+    along = x_ticks(across.low, across.high, X_CHARACTERS, time=chart.axis == "time", whole=whole, text=None)
+    upright = nice_ticks(up.low, up.high, Y_TICKS)
     body = "".join(_line(line, across, up) for line in chart.lines)
-    unit = AXIS_UNITS[chart.axis]
-    y_labels = "".join(_label("y", up, value, label(value, "count" if up.high >= 1e4 else "")) for value in y_ticks)
-    x_labels = "".join(_label("x", across, value, label(value, unit)) for value in x_ticks)
+    y_labels = "".join(_label("y", up, *tick) for tick in zip(upright.tolist(), labels(upright), strict=True))
+    x_labels = "".join(_label("x", across, *tick) for tick in along)
+    note = chart.clipped(up)
+    grid = _grid(across, up, [value for value, _ in along], upright.tolist())
     marks = "".join(_mark(x, word, across) for x, word in chart.marks)
     title, axis = escape(one_line(chart.title)), AXIS_TITLES[chart.axis]
     return (
         f'<figure class="chart" id="chart-{chart.key}"><figcaption>{title}</figcaption>'
         f'<div class="plot">{y_labels}{marks}'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{title} by {axis}">'
-        f'<path class="grid" d="{_grid(across, up, x_ticks, y_ticks)}"/>{body}</svg></div>'
-        f'<div class="x">{x_labels}</div><p class="axis">{axis}{_clipped(chart, up)}</p>{_legend(chart)}</figure>'
+        f'<path class="grid" d="{grid}"/>{body}</svg></div>'
+        f'<div class="x">{x_labels}</div><p class="axis">{axis}{f" · {note}" if note else ""}</p>'
+        f"{_legend(chart)}</figure>"
     )
 
 
-def _grid(across: Range, up: Range, x_ticks: list[float], y_ticks: list[float]) -> str:
+def _grid(across: Scale, up: Scale, x_ticks: list[float], y_ticks: list[float]) -> str:
     rows = [f"M0 {_y(up, value):.1f}H{WIDTH}" for value in y_ticks]
     return "".join([*rows, *(f"M{_x(across, value):.1f} 0V{HEIGHT}" for value in x_ticks)])
 
 
-def _line(line: Line, across: Range, up: Range) -> str:
+def _line(line: Line, across: Scale, up: Scale) -> str:
     style = f'class="{line.role} s{line.slot % SLOTS}"'
     if line.low is not None:
         edge = [*_points(line.x, line.y, across, up), *reversed(_points(line.x, line.low, across, up))]
@@ -71,12 +73,28 @@ def _dash(line: Line) -> str:
     return f' stroke-dasharray="{dash}"' if dash else ""
 
 
-def _points(x: np.ndarray, y: np.ndarray, across: Range, up: Range) -> list[str]:
+def _points(x: np.ndarray, y: np.ndarray, across: Scale, up: Scale) -> list[str]:
     """`x y` of each value inside the drawing or just beyond it; empty where there is none."""
     at_x = across.at(x) * WIDTH
     # Far outside of the range a renderer may lose precision.
     at_y = np.clip(HEIGHT * (1 - up.at(y)), -HEIGHT, 2 * HEIGHT)
     return [f"{a:.1f} {b:.1f}" if np.isfinite(b) else "" for a, b in zip(at_x, at_y, strict=True)]
+
+
+def thinned(x: np.ndarray, y: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """A series with at most the least and the greatest value of each column, so that every spike stays.
+
+    Args:
+        x: ascending; pairs without a finite x are left out. NaN in y stays where a column has nothing else.
+    """
+    kept = np.isfinite(x)
+    x, y = x[kept].astype(np.float64), np.where(np.isfinite(y[kept]), y[kept], np.nan).astype(np.float64)
+    if len(x) <= 2 * columns:
+        return x, y
+    place = np.minimum(((x - x[0]) / max(x[-1] - x[0], 1e-300) * columns).astype(np.int64), columns - 1)
+    starts = np.flatnonzero(np.diff(place, prepend=-1))
+    low, high = np.fmin.reduceat(y, starts), np.fmax.reduceat(y, starts)
+    return np.repeat(x[starts], 2), np.stack([low, high], axis=1).ravel()
 
 
 def _path(points: list[str]) -> str:
@@ -89,28 +107,23 @@ def _path(points: list[str]) -> str:
     return "".join(drawn)
 
 
-def _x(across: Range, value: float) -> float:
+def _x(across: Scale, value: float) -> float:
     return float(across.at(np.array(value)) * WIDTH)
 
 
-def _y(up: Range, value: float) -> float:
+def _y(up: Scale, value: float) -> float:
     return float(HEIGHT * (1 - up.at(np.array(value))))
 
 
-def _label(axis: str, shown: Range, value: float, text: str) -> str:
+def _label(axis: str, shown: Scale, value: float, text: str) -> str:
     place = 100 * float(shown.at(np.array(value)))
     side = f"top:{100 - place:.2f}%" if axis == "y" else f"left:{place:.2f}%"
     return f'<span class="{axis}-tick" style="{side}">{text}</span>'
 
 
-def _mark(x: float, word: str, across: Range) -> str:
+def _mark(x: float, word: str, across: Scale) -> str:
     place = float(across.at(np.array(x)))
     return f'<span class="mark" style="left:{100 * place:.2f}%">{word}</span>' if 0 <= place <= 1 else ""
-
-
-def _clipped(chart: Chart, up: Range) -> str:
-    count = sum(up.outside(line.y) for line in chart.lines if line.role in ("raw", "plain", "eval"))
-    return f" · ▲ {count:,} values outside of the range" if count else ""
 
 
 def _legend(chart: Chart) -> str:
@@ -129,4 +142,4 @@ def _last(line: Line) -> str:
     """The newest value, for a line that has one."""
     if line.role in ("band", "zero") or not len(line.y) or not np.isfinite(line.y[-1]):
         return ""
-    return f"<b>{float(line.y[-1]):.5g}</b>"
+    return f"<b>{number(float(line.y[-1]))}</b>"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
+from chomp.curves import DEFAULT_SPAN
 from chomp.errors import ConfigError, RunDirError
 from chomp.record.comparison import compare
 from chomp.record.run_record import RunRecord
@@ -15,8 +17,15 @@ from chomp.report.page import MARK, report_page
 from chomp.report.tables import metrics_csv
 
 
-def write_report(runs: Sequence[RunRecord], path: Path, *, axis: str = "step") -> Path:
-    """Write the page about `runs` to `path`, in place of an earlier report.
+def write_report(
+    runs: Sequence[RunRecord],
+    path: Path,
+    *,
+    axis: str = "step",
+    smoothing: int = DEFAULT_SPAN,
+    jobs: Mapping[Path, str] = MappingProxyType({}),
+) -> Path:
+    """Write the page about `runs` to `path`, in place of an earlier report; the arguments are those of `report_page`.
 
     Raises:
         ConfigError: another file is there.
@@ -27,7 +36,7 @@ def write_report(runs: Sequence[RunRecord], path: Path, *, axis: str = "step") -
             with path.open("rb") as file:
                 if file.read(len(MARK.encode())) != MARK.encode():
                     raise ConfigError(f"{path} is not a report, and is not replaced; choose another name")
-        page = report_page(runs, axis=axis)
+        page = report_page(runs, axis=axis, smoothing=smoothing, jobs=jobs)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, page.encode("utf-8", "replace"))
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.status import Status
 from rich.text import Text
 
 from chomp.errors import command_name
@@ -90,6 +91,7 @@ class TerminalSink(Sink):
         self._eta = EtaMeter()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        self._work: Status | None = None
         # Whether the error that ended the run is printed.
         self.has_told = False
         # Print a pause once, although the engine re-enters it after each command.
@@ -97,9 +99,13 @@ class TerminalSink(Sink):
 
     def handle(self, event: ev.Event) -> None:
         self._eta.see(event)
+        if not isinstance(event, ev.Progress):
+            self._end_work()
         match event:
             case ev.RunStarted():
                 self._started(event)
+            case ev.Progress():
+                self._show_work(fmt.progress_line(event))
             case ev.Phase(name="data"):
                 self._say("opening the data …", style="dim")
             case ev.Phase(name="compile"):
@@ -164,6 +170,21 @@ class TerminalSink(Sink):
         self._task = self._progress.add_task("train", total=self._eta.total_steps, note="")
         self._progress.start()
 
+    def _show_work(self, text: str) -> None:
+        """On a terminal one line that changes, elsewhere a line each time."""
+        if not self._console.is_terminal:
+            self._say(text, style="dim")
+        elif self._work is None:
+            self._work = self._console.status(Text(text, style="dim"))
+            self._work.start()
+        else:
+            self._work.update(Text(text, style="dim"))
+
+    def _end_work(self) -> None:
+        if self._work is not None:
+            self._work.stop()
+            self._work = None
+
     def _row(self, row: dict[str, Any]) -> None:
         eta = self._eta.update(row)
         # The bar shows the remaining time; without it the line fits eighty columns.
@@ -218,6 +239,7 @@ class TerminalSink(Sink):
         self._console.print(Text(fmt.sanitize(line), style=style))
 
     def close(self) -> None:
+        self._end_work()
         self._hide_bar()
 
 

@@ -6,29 +6,30 @@ and a job says of which trial it is. A runner that is killed between any two ste
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from chomp.config.compat import NOT_SETTINGS, compare
-from chomp.config.derive import derive, derived_section
-from chomp.config.load import parse_resolved
+from chomp.config import Config
+from chomp.config.load import parse_config
 from chomp.errors import ChompError
 from chomp.queue.adding import NewJob, add_job
 from chomp.queue.folder import QueueFolder
 from chomp.queue.job import Job, QueueError, Wish
+from chomp.record.events import natural
 from chomp.record.fork import fork_run
-from chomp.record.manifest import CheckpointInfo
+from chomp.record.manifest import CheckpointInfo, find_checkpoint, list_checkpoints
 from chomp.record.origin import read_origin
 from chomp.record.rundir import RunDir, open_run
 from chomp.record.summary import Stamp
+from chomp.record.tail import last_row
 from chomp.sweep.curves import Curve, CurveReader, score_of, why_prune
 from chomp.sweep.folder import SweepFolder, Trial, TrialState, list_sweeps, prefix_checkpoint
 from chomp.sweep.importance import compute_importance
+from chomp.sweep.prefix import after_prefix, prefix_overrides, prefix_steps, to_accept
 from chomp.sweep.sampler import Sampler
-from chomp.sweep.spec import SweepError, SweepSpec, overrides_of
+from chomp.sweep.spec import SweepSpec, overrides_of
 
 log = logging.getLogger("chomp.queue.sweep")
 
@@ -84,6 +85,7 @@ class _Sweep:
         self._say = say
         self._curves: dict[int, CurveReader] = {}
         self._done: tuple[Stamp, ...] = ()
+        self._is_prefix_over = False
 
     def look(self, jobs: Mapping[int, Job]) -> None:
         """Carry it on; one that is done is read again only if its files have changed."""
@@ -94,6 +96,8 @@ class _Sweep:
         spec = self._folder.spec()
         if len(trials) == spec.count and all(trial.is_finished for trial in trials):
             self._done = stamps
+            return
+        if not self._is_prefix_there(spec):
             return
         sampler = Sampler(spec, self._folder.journal)
         before = list(trials)
@@ -117,6 +121,73 @@ class _Sweep:
         if len(trials) == spec.count and all(trial.is_finished for trial in trials):
             self._say(f"sweep {self._folder.name}: all {spec.count} trials have ended")
 
+    # The prefix -------------------------------------------------------------------------------
+
+    def _is_prefix_there(self, spec: SweepSpec) -> bool:
+        """Whether the trials may begin; otherwise its job is added, or looked at."""
+        if spec.prefix is None or spec.config is None or self._is_prefix_over:
+            return True
+        step = prefix_steps(spec.prefix, self._base(spec))
+        assert step is not None
+        run = self._folder.prefix_run(self._queue)
+        job = next(
+            (one for one in self._queue.read().jobs if one.sweep == self._folder.name and one.trial is None), None
+        )
+        is_there = any(info.step == step for info in list_checkpoints(run.checkpoints))
+        if job is None and not is_there:
+            if self._folder.stopped.exists():
+                return False
+            job = add_job(self._queue, self._prefix_job(spec, step, run.path))
+        if is_there and job is not None and not job.is_ended:
+            why = f"step {step:,} is saved: the trials continue it"
+            if job.state != "running":
+                # It gave way to another job meanwhile.
+                self._queue.change(job.id, state="done", reason=why)
+            elif job.wish is None:
+                self._queue.change(job.id, wish=Wish(then="done", why=why))
+        self._is_prefix_over = is_there and (job is None or job.is_ended)
+        self._note_prefix(job, run, step, is_there=is_there)
+        return is_there
+
+    def _note_prefix(self, job: Job | None, run: RunDir, step: int, *, is_there: bool) -> None:
+        """Write what became of the prefix; of its steps only each hundredth part."""
+        states: dict[str, TrialState] = {"running": "running", "waiting": "waiting", "held": "waiting"}
+        state: TrialState = "complete" if is_there else states.get(job.state, "failed") if job is not None else "asked"
+        reached = step if is_there else min(step, natural((last_row(run.metrics) or {}).get("step")) or 0)
+        before = self._folder.read_prefix()
+        if before is not None and before.state == state and abs(reached - before.step) < max(1, step // 100):
+            return
+        reason = "" if job is None or state != "failed" else job.reason or f"its job is {job.state}"
+        number = job.id if job is not None else None
+        self._folder.write_prefix(
+            Trial(number=0, values={}, state=state, job=number, run_dir=self._queue.shorten(run.path), step=reached,
+                  reason=reason)
+        )  # fmt: skip
+        if state in ("complete", "failed"):
+            self._say(f"sweep {self._folder.name}: prefix {state} at step {reached:,} of {step:,} {reason}".rstrip())
+
+    def _prefix_job(self, spec: SweepSpec, step: int, run_dir: Path) -> NewJob:
+        common = self._common(spec, run_dir)
+        overrides = prefix_overrides(spec, step)
+        return NewJob(config=Path(spec.config or ""), text=self._folder.base(), overrides=overrides, **common)
+
+    def _base(self, spec: SweepSpec) -> Config:
+        """What the prefix is trained with, or a trial before its values."""
+        return parse_config(self._folder.base(), source=spec.config or "", overrides=spec.overrides).config
+
+    def _common(self, spec: SweepSpec, run_dir: Path) -> dict[str, Any]:
+        return {
+            "name": run_dir.name,
+            "runs": run_dir.parent,
+            "run_dir": run_dir,
+            "gpus": spec.gpus,
+            "restarts": spec.restarts,
+            "for_seconds": spec.for_seconds,
+            "folder": self._queue.around,
+            "tags": (self._folder.name,),
+            "sweep": self._folder.name,
+        }
+
     # One trial --------------------------------------------------------------------------------
 
     def _added(self, trial: Trial, spec: SweepSpec, sampler: Sampler) -> Trial:
@@ -136,25 +207,19 @@ class _Sweep:
     def _new_job(self, trial: Trial, spec: SweepSpec) -> NewJob:
         name = f"{self._folder.name}-{trial.number:0{len(str(spec.count - 1))}d}"
         run_dir = self._queue.around / "runs" / name
-        common: dict[str, Any] = {
-            "overrides": overrides_of(spec, trial.values),
-            "name": name,
-            "runs": run_dir.parent,
-            "run_dir": run_dir,
-            "gpus": spec.gpus,
-            "restarts": spec.restarts,
-            "for_seconds": spec.for_seconds,
-            "folder": self._queue.around,
-            "tags": (self._folder.name,),
-            "sweep": self._folder.name,
-            "trial": trial.number,
-        }
+        common = {**self._common(spec, run_dir), "trial": trial.number}
+        overrides = overrides_of(spec, trial.values)
         if spec.prefix is None:
-            return NewJob(config=Path(spec.config or ""), text=self._folder.base(), **common)
-        checkpoint = prefix_checkpoint(self._queue, spec)
-        accept = to_accept(checkpoint, common["overrides"])
+            return NewJob(config=Path(spec.config or ""), text=self._folder.base(), overrides=overrides, **common)
+        if spec.config is None:
+            checkpoint = prefix_checkpoint(self._queue, spec)
+        else:
+            base = self._base(spec)
+            checkpoint = find_checkpoint(self._folder.prefix_run(self._queue), prefix_steps(spec.prefix, base) or 0)
+            overrides = after_prefix(spec, base, trial.values)
+        accept = to_accept(checkpoint.meta.get("identity") or {}, str(checkpoint.path), overrides)
         self._fork(checkpoint, run_dir)
-        return NewJob(resume=str(checkpoint.step), accept=accept, **common)
+        return NewJob(resume=str(checkpoint.step), accept=accept, overrides=overrides, **common)
 
     def _fork(self, checkpoint: CheckpointInfo, run_dir: Path) -> None:
         """Fork the prefix, unless that was done before an interruption."""
@@ -211,21 +276,3 @@ def _how(job: Job, score: float | None) -> TrialState:
     if job.reason.startswith(_PRUNED):
         return "pruned"
     return "complete" if score is not None else "failed"
-
-
-def to_accept(checkpoint: CheckpointInfo, overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """What a resume from a checkpoint must accept with these values.
-
-    Raises:
-        ConfigError: the values do not fit each other.
-        SweepError: one of them cannot change at a resume.
-    """
-    identity: Mapping[str, Any] = checkpoint.meta.get("identity") or {}
-    saved = {name: value for name, value in identity.items() if name not in NOT_SETTINGS}
-    config = parse_resolved(saved, source=str(checkpoint.path), overrides=overrides).config
-    now = json.loads(json.dumps({**config.model_dump(), "derived": derived_section(derive(config))}))
-    differences = compare(saved, now)
-    fixed = [one for one in differences if one.severity == "incompatible"]
-    if fixed:
-        raise SweepError(f"{fixed[0].path} cannot change after a prefix: {fixed[0].why}")
-    return tuple(one.path for one in differences if one.severity == "needs_accept")

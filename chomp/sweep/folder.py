@@ -20,8 +20,9 @@ from chomp.errors import RunDirError
 from chomp.queue.folder import QueueFolder
 from chomp.record.json_text import parse_json
 from chomp.record.manifest import CheckpointInfo, list_checkpoints
-from chomp.record.rundir import open_run, write_whole
+from chomp.record.rundir import RunDir, open_run, write_whole
 from chomp.record.summary import Stamp, stamp
+from chomp.sweep.prefix import check_prefix, prefix_steps
 from chomp.sweep.spec import NAME, SweepError, SweepSpec, Value, overrides_of, parse_sweep, read_sweep
 
 TrialState = Literal["asked", "waiting", "running", "complete", "pruned", "failed"]
@@ -86,7 +87,7 @@ class SweepFolder:
 
     def stamps(self) -> tuple[Stamp, ...]:
         """Changes when one of its files does."""
-        return tuple(stamp(self.path / name) for name in ("sweep.yaml", "trials.json", "stopped"))
+        return tuple(stamp(self.path / name) for name in ("sweep.yaml", "trials.json", "stopped", "prefix.json"))
 
     def spec(self) -> SweepSpec:
         """What is swept.
@@ -124,6 +125,27 @@ class SweepFolder:
         text = json.dumps([trial.model_dump(exclude_defaults=True) for trial in trials], indent=1)
         write_whole(self.path / "trials.json", text.encode())
 
+    def read_prefix(self) -> Trial | None:
+        """What became of the prefix that the sweep trains; None before its job is added."""
+        try:
+            return Trial.model_validate(parse_json((self.path / "prefix.json").read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, ValidationError) as error:
+            raise SweepError(f"{self.path / 'prefix.json'} cannot be read: {str(error).splitlines()[0]}") from None
+
+    def write_prefix(self, prefix: Trial) -> None:
+        """Keep it.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_whole(self.path / "prefix.json", prefix.model_dump_json(exclude_defaults=True).encode())
+
+    def prefix_run(self, queue: QueueFolder) -> RunDir:
+        """The run of the prefix that the sweep trains."""
+        return RunDir(queue.around / "runs" / f"{self.name}-prefix")
+
     def read_importance(self) -> tuple[dict[str, float], str]:
         """By setting, its importance as it was computed last, and how; empty where it was not."""
         try:
@@ -140,6 +162,19 @@ class SweepFolder:
         """
         text = json.dumps({"importance": importance, "note": note}, indent=1)
         write_whole(self.path / "importance.json", text.encode())
+
+
+def trained_prefix(sweep: SweepFolder) -> int | None:
+    """How many steps the sweep trains before its trials; None for none.
+
+    Raises:
+        ConfigError: a file of the sweep is damaged.
+    """
+    spec = sweep.spec()
+    if spec.prefix is None or spec.config is None:
+        return None
+    config = parse_config(sweep.base(), source=spec.config, overrides=spec.overrides).config
+    return prefix_steps(spec.prefix, config)
 
 
 def list_sweeps(queue: QueueFolder) -> list[SweepFolder]:
@@ -181,7 +216,10 @@ def open_sweep(queue: QueueFolder, path: Path) -> tuple[SweepFolder, bool]:
     base = read_text(path.parent / spec.config) if spec.config is not None else ""
     _check(queue, spec, base, path)
     is_new = not (sweep.path / "sweep.yaml").exists()
-    if is_new and (taken := sorted((queue.around / "runs").glob(f"{sweep.name}-[0-9]*"))):
+    taken = sorted((queue.around / "runs").glob(f"{sweep.name}-[0-9]*"))
+    if spec.config is not None and spec.prefix is not None and sweep.prefix_run(queue).path.exists():
+        taken.append(sweep.prefix_run(queue).path)
+    if is_new and taken:
         raise SweepError(f"{taken[0]} is there already: choose another name for the sweep (name: …)")
     if not is_new:
         before = sweep.spec()
@@ -208,12 +246,14 @@ def open_sweep(queue: QueueFolder, path: Path) -> tuple[SweepFolder, bool]:
 
 def _check(queue: QueueFolder, spec: SweepSpec, base: str, path: Path) -> None:
     """Refuse a sweep whose trials cannot be ranked, or whose configuration is wrong before any value is set."""
-    if spec.prefix is not None:
+    if spec.config is None:
         config = _prefix_config(queue, spec)
     else:
         config = parse_config(base, source=str(path.parent / (spec.config or "")), overrides=spec.overrides).config
     if not config.train.eval_every:
         raise SweepError(f"{path}: train.eval_every must be above 0: trials are ranked by their evaluations")
+    if spec.prefix is not None:
+        check_prefix(spec, config, str(path))
     for number in range(spec.count if spec.method == "grid" else 0):
         # Values that do not fit each other are found here, before the first trial trains.
         if spec.prefix is None:
@@ -235,7 +275,7 @@ def prefix_checkpoint(queue: QueueFolder, spec: SweepSpec) -> CheckpointInfo:
         RunDirError: there is no such run or checkpoint.
     """
     assert spec.prefix is not None
-    run = open_run(queue.resolve(spec.prefix.run))
+    run = open_run(queue.resolve(spec.prefix.run or ""))
     found = [info for info in list_checkpoints(run.checkpoints) if spec.prefix.step in (None, info.step)]
     if not found:
         step = f"of step {spec.prefix.step} " if spec.prefix.step is not None else ""

@@ -40,6 +40,7 @@ class SweepReport:
     Attributes:
         ranking: complete trials by score, running ones, pruned ones by how far they came, waiting and failed ones.
         groups: by setting, its values with the scores of their trials.
+        prefix: what became of the part that the sweep trains before its trials; None where there is none.
         importance: by setting, between 0 and 1.
         importance_note: how it is computed, or why it is not.
     """
@@ -51,10 +52,13 @@ class SweepReport:
     groups: dict[str, tuple[Group, ...]]
     importance: dict[str, float]
     importance_note: str
+    prefix: Trial | None = None
 
     @property
     def state(self) -> str:
-        """`running`, `stopped` or `done`."""
+        """`running`, `stopped`, `done`, or `failed` without the prefix of the trials."""
+        if self.prefix is not None and self.prefix.state == "failed" and not self.ranking:
+            return "failed"
         if len(self.ranking) == self.spec.count and all(trial.is_finished for trial in self.ranking):
             return "done"
         return "stopped" if self.is_stopped else "running"
@@ -64,7 +68,9 @@ class SweepReport:
         """Its state and counts in a line."""
         counts = {state: sum(trial.state == state for trial in self.ranking) for state in _PLACES}
         said = [f"{number} {state}" for state, number in counts.items() if number and state != "asked"]
-        return f"{self.state}: {', '.join(said) or 'no trial yet'} of {plural(self.spec.count, 'trial')}"
+        if self.prefix is not None and not self.ranking:
+            said = [f"prefix {self.prefix.state} at step {self.prefix.step:,}; no trial yet"]
+        return f"{self.state}: {', '.join(said) or 'no trial yet'} of {self.spec.count}"
 
 
 def read_report(folder: SweepFolder) -> SweepReport:
@@ -83,6 +89,7 @@ def read_report(folder: SweepFolder) -> SweepReport:
         ranking=tuple(sorted(trials, key=_rank)),
         groups={key: _groups(key, trials) for key in spec.space},
         importance=importance,
+        prefix=folder.read_prefix(),
         importance_note=note or f"not computed: it needs {LEAST_TRIALS} complete trials, and there are {complete}",
     )
 
@@ -130,13 +137,8 @@ def as_dict(report: SweepReport, queue: QueueFolder) -> dict[str, Any]:
         "method": report.spec.method,
         "metric": report.spec.metric,
         "trials": report.spec.count,
-        "ranking": [
-            {
-                **trial.model_dump(exclude={"run_dir", "optuna"}),
-                "run": str(queue.resolve(trial.run_dir)) if trial.run_dir is not None else None,
-            }
-            for trial in report.ranking
-        ],
+        "prefix": _as_dict(report.prefix, queue) if report.prefix is not None else None,
+        "ranking": [_as_dict(trial, queue) for trial in report.ranking],
         "settings": {
             key: [{"value": one.label, "trials": one.trials, "best": one.best, "median": one.middle} for one in groups]
             for key, groups in report.groups.items()
@@ -144,6 +146,18 @@ def as_dict(report: SweepReport, queue: QueueFolder) -> dict[str, Any]:
         "importance": report.importance,
         "importance_note": report.importance_note,
     }
+
+
+def _as_dict(trial: Trial, queue: QueueFolder) -> dict[str, Any]:
+    run = str(queue.resolve(trial.run_dir)) if trial.run_dir is not None else None
+    return {**trial.model_dump(exclude={"run_dir", "optuna"}), "run": run}
+
+
+def prefix_line(prefix: Trial) -> str:
+    """What became of the prefix, in a line."""
+    job = f" · job {prefix.job}" if prefix.job is not None else ""
+    why = f" · {one_line(prefix.reason)}" if prefix.reason else ""
+    return f"prefix {prefix.state} at step {prefix.step:,}{job}{why}"
 
 
 def report_lines(report: SweepReport) -> list[str]:
@@ -156,6 +170,7 @@ def report_lines(report: SweepReport) -> list[str]:
         rows.append((str(trial.number), score, f"{trial.step:,}", trial.state, *values))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"{one_line(report.name)}  {report.headline}", ""]
+    lines += [prefix_line(report.prefix), ""] if report.prefix is not None else []
     lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     for key, groups in report.groups.items():
         lines += ["", f"{key}: best and median {report.spec.metric} of complete trials"]

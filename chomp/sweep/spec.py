@@ -97,10 +97,25 @@ def _short(value: float) -> float:
 
 
 class Prefix(_Record):
-    """The checkpoint from which all trials go on."""
+    """What all trials go on from: a checkpoint that is there, or one that the sweep trains first.
 
-    run: str
+    Attributes:
+        run: its run directory; `step` is the checkpoint's, None for the newest.
+        steps: how many steps of the configuration the sweep trains first; or `tokens`, rounded up to whole steps.
+    """
+
+    run: str | None = None
     step: int | None = Field(None, gt=0)
+    steps: int | None = Field(None, gt=0)
+    tokens: int | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Prefix:
+        if sum(value is not None for value in (self.run, self.steps, self.tokens)) != 1:
+            raise ValueError("needs exactly one of run, steps and tokens")
+        if self.step is not None and self.run is None:
+            raise ValueError("step is that of a checkpoint of run; write steps to train a prefix")
+        return self
 
 
 class Pruning(_Record):
@@ -180,8 +195,9 @@ def parse_sweep(text: str, source: str) -> SweepSpec:
         raise SweepError(f"{source}: trials: a grid has as many trials as points; leave it out, or name another method")
     if spec.count > MOST_TRIALS:
         raise SweepError(f"{source}: space: {spec.count:,} trials are more than {MOST_TRIALS:,}")
-    if (spec.config is None) == (spec.prefix is None):
-        raise SweepError(f"{source}: needs either config (a file to train) or prefix (a run to continue)")
+    is_there = spec.prefix is not None and spec.prefix.run is not None
+    if (spec.config is None) != is_there:
+        raise SweepError(f"{source}: needs either config (a file to train) or prefix.run (a run to continue)")
     if spec.limit is not None:
         parse_duration(spec.limit)
     return spec

@@ -7,6 +7,7 @@ so a watcher thread reads it and the engine learns of a signal at once, in every
 
 from __future__ import annotations
 
+import contextvars
 import os
 import select
 import signal
@@ -225,7 +226,9 @@ def run_interruptible(work: Callable[[], T], check: Callable[[], None]) -> T:
         except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
             failure.append(error)
 
-    thread = threading.Thread(target=target, daemon=True, name="interruptible")
+    # With what listens to progress here.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=lambda: context.run(target), daemon=True, name="interruptible")
     thread.start()
     while thread.is_alive():
         check()

@@ -80,7 +80,7 @@ def _run(request: RunRequest, processes: RunProcesses, hooks: Sequence[Hook]) ->
             kept = keep_traceback(outcome.error) if request.dry_run else claim.run.log
             if kept is not None:
                 tell(f"the traceback is in {kept}")
-        claim.exit_code = exit_code
+        claim.exit_code, claim.step = exit_code, outcome.step
     return exit_code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from chomp.record.held_folder import HeldFolder
 from chomp.record.lock import RunLock
 from chomp.record.manifest import Resume, list_checkpoints
 from chomp.record.notes import NotesChange
-from chomp.record.rundir import RunDir, fresh_name
+from chomp.record.rundir import FAILED_AT_START, RunDir, fresh_name
 from chomp.record.temporary import temporary_folder
 
 # Network file systems show what another host has written after some seconds.
@@ -56,12 +57,14 @@ class Claim:
         named: the run directory as the user named it.
         held: the directory itself, which may be renamed.
         exit_code: that of the attempt so far; 2 until it has begun.
+        step: the last one that was completed.
         since: Unix time of the claim: older commands were meant for an earlier attempt.
     """
 
     named: RunDir
     held: HeldFolder
     exit_code: int = 2
+    step: int = 0
     since: float = field(default_factory=time.time)
 
     @property
@@ -77,7 +80,10 @@ class Claim:
 
 @contextlib.contextmanager
 def claim_run_dir(request: RunRequest) -> Iterator[Claim]:
-    """Lock the run directory; a dry run gets a temporary one. An attempt that ends with exit code 2 leaves no trace.
+    """Lock the run directory; a dry run gets a temporary one.
+
+    A new run that cannot start leaves no trace: it ends with exit code 2, or before its first step with 3 or 4. Where
+    the log was there before, another program started the engine, and shows what it left of these.
 
     Of several processes the leader locks it, and the others find it.
 
@@ -143,7 +149,7 @@ def _lock_run_dir(request: RunRequest) -> Iterator[Claim]:
             run = _choose_run_dir(request)
         lock = RunLock(run.lock)
         is_new = not run.path.exists()
-        ours = [path for path in (run.events, run.log, run.lock) if not path.exists()]
+        ours = [path for path in _written(request, run) if not path.exists()]
         try:
             run.path.mkdir(parents=True, exist_ok=True)
             held = stack.enter_context(HeldFolder(run.path))
@@ -158,7 +164,8 @@ def _lock_run_dir(request: RunRequest) -> Iterator[Claim]:
             yield claim
         finally:
             # Still under the lock: what is removed belongs to this attempt.
-            if claim.exit_code == 2 and not run.is_started():
+            failed_early = claim.exit_code in FAILED_AT_START and claim.step == 0 and run.log in ours
+            if (claim.exit_code == 2 or (failed_early and request.resume == "none")) and not run.is_started():
                 _remove_traces(run, ours, is_new=is_new)
             lock.release()
 
@@ -168,15 +175,28 @@ def cannot_write(run: RunDir, error: OSError) -> RunDirError:
     return RunDirError(f"cannot write the run directory {run.path}: {error.strerror}")
 
 
+def _written(request: RunRequest, run: RunDir) -> list[Path]:
+    """What an attempt writes before its first step; notes and commands may be of the user."""
+    notes = [run.notes] if request.notes else []
+    described = [run.config_original, run.config_resolved, run.tokenizer, *notes]
+    return [run.events, run.log, run.lock, run.metrics, *described, run.checkpoints]
+
+
 def _remove_traces(run: RunDir, ours: list[Path], *, is_new: bool) -> None:
     """A typo in the configuration must not leave a run behind that the corrected command is then refused for.
 
-    Only files that this attempt made (`ours`) are removed, and the folder only if it is new.
+    Only files that this attempt made (`ours`) are removed, and folders that are empty; the run's folder only if it is
+    new.
     """
     # A read-only disk, say, is not the mistake that is being reported.
     with contextlib.suppress(OSError):
         for path in ours:
-            path.unlink(missing_ok=True)
+            if path == run.tokenizer:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != run.checkpoints:
+                path.unlink(missing_ok=True)
+            elif path.is_dir():
+                path.rmdir()
         if is_new and not any(run.path.iterdir()):
             run.path.rmdir()
 

@@ -18,6 +18,7 @@ from chomp.config import Config, flatten
 from chomp.config.derive import Derived, doubts
 from chomp.data.byte_offset import offset_notes
 from chomp.data.pipeline import DataPipeline, build_data
+from chomp.data.progress import listening
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, environment_report, probe_gpus, problems, unset_memory_variables
 from chomp.device.determinism import not_strict
@@ -177,7 +178,7 @@ def _build_session(
         unused = unused_devices() if not request.devices else None
         for message in (*misfits, *unset_memory_variables(probe_gpus(), os.environ), *([unused] if unused else [])):
             reporter.publish(Warned(topic="device", message=message))
-        planned, tokenizer, data = _open_text(request, run, device.platform, interruptible)
+        planned, tokenizer, data = _open_text(request, run, device.platform, reporter, interruptible)
         _warn_of_data(planned.config, tokenizer, data, reporter)
         store = CheckpointStore(
             run.checkpoints,
@@ -218,7 +219,7 @@ def _build_session(
 
 
 def _open_text(
-    request: RunRequest, run: RunDir, platform: str, interruptible: Interruptible
+    request: RunRequest, run: RunDir, platform: str, reporter: Reporter, interruptible: Interruptible
 ) -> tuple[Blueprint, Tokenizer, DataPipeline]:
     """What is trained, and on what; reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
 
@@ -230,7 +231,8 @@ def _open_text(
     require_equal(world, "tokenizer", {"its digest": tokenizer.digest()})
     planned = build_blueprint(config, platform, tokenizer, place_on(config, chosen_devices(request.devices)))
     require_shared_rows(planned)
-    data = interruptible(lambda: build_data(planned.config, planned.derived, tokenizer))
+    with listening(reporter.publish):
+        data = interruptible(lambda: build_data(planned.config, planned.derived, tokenizer))
     require_equal(world, "text", data.fingerprint)
     return interruptible(lambda: with_steps(planned, data)), tokenizer, data
 

@@ -8,8 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from chomp_tui.chart.raster import Bools, dot_rows
-from chomp_tui.chart.scale import Floats, Scale, labels, nice_ticks
+from chomp.curves.bins import Bools
+from chomp.curves.scale import Floats, Scale, labels, nice_ticks
+from chomp_tui.chart.raster import dot_rows
 
 # Rows from one tick to the next. 3 is airy and 2 the least for labels on rows of their own.
 _STRIDES = (2, 3, 4, 5)

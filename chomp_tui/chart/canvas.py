@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from chomp_tui.chart.raster import Floats
+from chomp.curves.scale import Floats
 from chomp_tui.chart.roles import Role
 
 Span = tuple[str, Role]

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chomp.curves.bins import Bins, Bools, mapped
+from chomp.curves.scale import Floats, Scale
 from chomp_tui.chart import raster
 from chomp_tui.chart.canvas import Canvas
-from chomp_tui.chart.raster import Bins, Bools, Floats, Marker
+from chomp_tui.chart.raster import Marker
 from chomp_tui.chart.roles import Role, glyph, role_of
-from chomp_tui.chart.scale import Scale
 from chomp_tui.chart.series import Series
 
 # Dot columns that are drawn, again and again: solid, dashed, dotted, dash and dot, long dashes.
@@ -83,7 +84,7 @@ def _centred(heights: Bins, plot: Plot) -> Bins:
         cell = np.floor(np.rint((1 - np.where(inside, at, 0.0)) * (dots - 1)) / down)
         return np.where(inside, 1 - (cell * down + (down - 1) // 2) / max(dots - 1, 1), at)
 
-    return raster.mapped(heights, snapped)
+    return mapped(heights, snapped)
 
 
 def _stroked(line: Series, heights: Bins, plot: Plot, plain: bool) -> Bools:

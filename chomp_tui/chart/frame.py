@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from chomp_tui.chart import raster, scale
+from chomp.curves import scale
+from chomp.curves.bins import Bins, Samples, binned, samples
+from chomp.curves.limits import WARM_UP, Range, clipped, limits
+from chomp.curves.scale import Floats, Scale
+from chomp_tui.chart import raster
 from chomp_tui.chart.axis import Axis, axis
 from chomp_tui.chart.canvas import Canvas, Frame
 from chomp_tui.chart.curves import Plot, draw_curves
 from chomp_tui.chart.header import MOST_UNNAMED, Entry, Spans, header
-from chomp_tui.chart.limits import WARM_UP, Limits, Range, limits
-from chomp_tui.chart.raster import Bins, Floats, Samples
 from chomp_tui.chart.roles import Role, glyph, role_of
 from chomp_tui.chart.series import Series
 from chomp_tui.chart.window import Window, column_edges
@@ -57,7 +59,6 @@ class _Layout:
     left: int
     edges: Floats
     bins: Sequence[Bins]
-    limits: Limits | None
     axis: Axis | None
 
     @property
@@ -81,11 +82,11 @@ class _Data:
         """The layout with so many cells for labels."""
         settings, marker = self.settings, raster.MARKERS[self.settings.marker]
         edges = column_edges(self.first, self.last, (self.width - left) * marker.across, settings.window)
-        bins = [raster.binned(one, edges) for one in self.series]
+        bins = [binned(one, edges) for one in self.series]
         warm = np.searchsorted(edges, self.first + (self.last - self.first) * WARM_UP)
         found = limits(bins, float(warm), settings.shown, log=settings.log_y)
         made = None if found is None else axis(found.low, found.high, self.rows, marker.down, log=settings.log_y)
-        return _Layout(left, edges, bins, found, made)
+        return _Layout(left, edges, bins, made)
 
     def settled(self, left: int) -> _Layout:
         """A layout with room for its labels. Labels depend on the values shown, and those on the columns of the plot.
@@ -113,7 +114,7 @@ def draw(lines: Sequence[Series], width: int, height: int, settings: ChartSettin
     """
     canvas = Canvas(max(width, 0), max(height, 0))
     marker = raster.MARKERS[settings.marker]
-    series = [raster.samples(line.x, line.y, positive=settings.log_y) for line in lines]
+    series = [samples(line.x, line.y, positive=settings.log_y) for line in lines]
     heading = _heading(lines, width, settings, _most_heading_rows(len(lines), height)) if height >= 3 else []
     with_axis = height >= 5 and width >= 8
     rows = height - len(heading) - with_axis
@@ -135,7 +136,7 @@ def draw(lines: Sequence[Series], width: int, height: int, settings: ChartSettin
         draw_curves(canvas, plot, lines, layout.bins, layout.axis.scale, plain=settings.plain)
         has_raw = any(line.tone == "raw" for line in lines)
         counted = [one for one, line in zip(series, lines, strict=True) if not (has_raw and line.tone == "smooth")]
-        note = _clipped(counted, layout)
+        note = _clipped(counted, layout.edges, layout.axis.scale)
     if heading and note:
         note, heading = _with_note(lines, width, settings, heading, note)
     _write(canvas, heading, note)
@@ -175,17 +176,10 @@ def _say(canvas: Canvas, top: int, rows: int, text: str) -> None:
     canvas.put(top + (rows - 1) // 2, max(0, (width - len(text)) // 2), text, Role.MUTED)
 
 
-def _clipped(counted: Sequence[Samples], layout: _Layout) -> str:
-    """How many samples lie above and below the plot: `▲ 12 clipped`; empty if all are shown."""
-    above = below = 0
-    if layout.axis is not None and layout.limits is not None:
-        heights = layout.axis.scale
-        for one in counted:
-            start, end = np.searchsorted(one.x, layout.edges[[0, -1]])
-            above += int(np.count_nonzero(one.y[start:end] > heights.high))
-            below += int(np.count_nonzero(one.y[start:end] < heights.low))
-    parts = [f"▲ {above:,}"] * bool(above) + [f"▼ {below:,}"] * bool(below)
-    return f"{' '.join(parts)} clipped" if parts else ""
+def _clipped(counted: Sequence[Samples], edges: Floats, shown: Scale) -> str:
+    """How many samples of the columns lie above and below the plot."""
+    columns = [slice(*np.searchsorted(one.x, edges[[0, -1]])) for one in counted]
+    return clipped((one.y[part] for one, part in zip(counted, columns, strict=True)), shown.low, shown.high)
 
 
 def _draw_rows(canvas: Canvas, plot: Plot, made: Axis) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from chomp.curves.bins import binned, mapped, samples
+from chomp.curves.limits import WARM_UP, limits
+from chomp.curves.scale import Floats, Scale
 from chomp_tui.chart import raster
-from chomp_tui.chart.limits import WARM_UP, limits
-from chomp_tui.chart.raster import Floats
-from chomp_tui.chart.scale import Scale
 
 _FINE = 120
 _EIGHTHS = np.array([ord(char) for char in " ▁▂▃▄▅▆▇█"], np.uint32)
@@ -33,19 +33,19 @@ def sparkline(
     y = np.asarray(values, np.float64).reshape(-1)
     if width < 1 or height < 1:
         return ""
-    series = raster.samples(np.arange(len(y)), y, positive=log)
+    series = samples(np.arange(len(y)), y, positive=log)
     across = raster.BRAILLE.across if marker == raster.BRAILLE.name else 1
-    bins = raster.binned(series, _edges(len(y), width * across))
+    bins = binned(series, _edges(len(y), width * across))
     if not len(bins.column):
         return "\n".join([" " * width] * height)
     if ends is None:
         # The columns are few: what is calm is looked for in finer ones.
-        fine = raster.binned(series, _edges(len(y), max(width * across, _FINE)))
+        fine = binned(series, _edges(len(y), max(width * across, _FINE)))
         found = limits([fine], _FINE * WARM_UP, "together", log=log)
         ends = (found.low, found.high) if found is not None else (0.0, 0.0)
     scale = Scale(*ends, log=log)
     scaled = bins.scaled(scale)
-    scaled = raster.mapped(scaled, lambda at: np.clip(at, 0.0, 1.0))
+    scaled = mapped(scaled, lambda at: np.clip(at, 0.0, 1.0))
     low, high = raster.strokes(scaled, width * across)
     if marker == raster.BRAILLE.name:
         cells = raster.BRAILLE.cells(raster.lit(low, high, height * raster.BRAILLE.down))

@@ -85,10 +85,18 @@ class Report:
         """Why a run with this configuration cannot start; empty if nothing is known."""
         if self.state == "failed":
             return (self.message,) if self.is_refusal else ()
+        return self._said("problems")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is doubtful about a run with this configuration."""
+        return () if self.state == "failed" else self._said("warnings")
+
+    def _said(self, what: str) -> tuple[str, ...]:
         start = self.figures.get("start")
         if self.is_outdated or not isinstance(start, dict):
             return ()
-        return tuple(map(str, start.get("problems") or ()))
+        return tuple(map(str, start.get(what) or ()))
 
 
 def ask(

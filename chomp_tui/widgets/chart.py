@@ -18,11 +18,11 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
+from chomp.curves.limits import Range
 from chomp_tui import keys
 from chomp_tui.chart import frame
 from chomp_tui.chart.canvas import Frame
 from chomp_tui.chart.frame import ChartSettings
-from chomp_tui.chart.limits import Range
 from chomp_tui.chart.roles import Role
 from chomp_tui.chart.series import Series
 from chomp_tui.chart.window import Window

@@ -18,9 +18,11 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from chomp.record.formatting import one_line
+from chomp_tui.theme import TONES
 from chomp_tui.widgets.selecting import selectable
 
-TONES = ("good", "live", "warn", "bad", "idle", "muted", "accent", "strong", "curve")
+# Colours of tones: of states, and of other texts; `strong` is bold.
+COLOURS = {**TONES, "muted": "$muted", "accent": "$accent", "curve": "$chart-smooth"}
 # Texts with their tones; the tone "" is plain.
 Cell = tuple[tuple[str, str], ...]
 MARK = "▸ "
@@ -85,7 +87,8 @@ def fit_columns(
     shown = [_narrowed(column, longest) for column in columns if column.key in chosen]
     spare = max(0, width - _needed(shown))
     widths = {column.key: column.width for column in shown}
-    for column in shown:
+    # A number that is cut is another number; a name that is cut is still one.
+    for column in sorted(shown, key=lambda column: not column.right):
         if column.whole:
             more = min(spare, max(0, longest.get(column.key, 0) - column.width))
             widths[column.key] += more
@@ -143,7 +146,8 @@ class Listing(ScrollView, can_focus=True):
         "listing--head",
         "listing--cursor",
         "listing--mark",
-        *(f"listing--{tone}" for tone in TONES),
+        "listing--strong",
+        *(f"listing--{tone}" for tone in COLOURS),
     }
     DEFAULT_CSS = """
     Listing { overflow-x: hidden; overflow-y: auto; background: $surface; scrollbar-size-vertical: 1; }
@@ -151,16 +155,9 @@ class Listing(ScrollView, can_focus=True):
     Listing > .listing--cursor { background: $panel; }
     Listing > .listing--mark { color: $accent; text-style: bold; }
     Listing:focus > .listing--cursor { background: $primary 30%; text-style: bold; }
-    Listing > .listing--good { color: $success; }
-    Listing > .listing--live { color: $success; text-style: bold; }
-    Listing > .listing--warn { color: $warning; }
-    Listing > .listing--bad { color: $error; }
-    Listing > .listing--idle { color: $muted; }
-    Listing > .listing--muted { color: $muted; }
-    Listing > .listing--accent { color: $accent; }
+    Listing > .listing--live { text-style: bold; }
     Listing > .listing--strong { text-style: bold; }
-    Listing > .listing--curve { color: $chart-smooth; }
-    """
+    """ + "\n".join(f"Listing > .listing--{tone} {{ color: {one}; }}" for tone, one in COLOURS.items())
 
     class Selected(Message):
         """Another row is selected, or none (None)."""
@@ -375,9 +372,12 @@ class Listing(ScrollView, can_focus=True):
         return Strip(parts).adjust_cell_length(width, base)
 
     def _cell(self, content: Cell, width: int, base: Style, column: Column) -> list[Segment]:
-        left, parts = width, []
+        left = width
+        parts: list[Segment] = []
         for text, tone in content:
-            # Of several texts, the later ones explain the first.
+            # Of several texts, the later ones explain the first; after one that is cut there is none.
+            if parts and parts[-1].text.endswith("…"):
+                break
             fitted = fit_text(text, left, middle=column.middle and len(content) == 1)
             left -= cell_len(fitted)
             style = base + self.get_component_rich_style(f"listing--{tone}", partial=True) if tone else base

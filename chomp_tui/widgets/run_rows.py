@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from textual.content import Content
 
-from chomp.record.formatting import count, duration, narrow, sanitize, size
+from chomp.record.formatting import count, duration, size
 from chomp.record.selection import cell_text
 from chomp.record.summary import RunSummary
 from chomp_tui.chart.sparkline import sparkline
 from chomp_tui.live.run_list import ConfigEntry
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
+from chomp_tui.widgets.looks import (
+    BAR_CELLS,
+    fact,
+    facts,
+    loss_cell,
+    loss_text,
+    progress_bar,
+    reason_cell,
+    status_cell,
+    status_line,
+)
 
-BAR_CELLS = 8
 CURVE_CELLS = 13
-FACT_CELLS = 8
 # Of a column for a setting or a metric.
 LEAST_CELLS, MOST_CELLS = 6, 14
 NAME_WIDTH = 20
@@ -91,13 +100,13 @@ def _value_cell(run: RunSummary, key: str) -> Cell:
 
 
 _CELLS: Mapping[str, Callable[[RunSummary], Cell]] = {
-    "state": lambda run: cell(f"{run.status.glyph} {run.status.word}", run.status.tone),
+    "state": lambda run: status_cell(run.status),
     "step": lambda run: cell(steps_text(run)),
     "bar": lambda run: progress_bar(run.step, run.total_steps),
-    "loss": lambda run: cell(loss_text(run.loss)),
+    "loss": lambda run: loss_cell(run.loss),
     "curve": lambda run: cell(curve(run), "curve"),
     "size": lambda run: cell(size(run.bytes) if run.bytes is not None else "…", "muted"),
-    "reason": lambda run: cell(run.status.reason, "bad" if run.status.tone == "bad" else "muted"),
+    "reason": lambda run: reason_cell(run.status),
 }
 
 
@@ -114,8 +123,8 @@ def _name(run: RunSummary, place: Place) -> Cell:
 
 def _eval(run: RunSummary, place: Place) -> Cell:
     if run.best is None:
-        return cell("-", "muted")
-    return cell(loss_text(run.best.loss), "good" if place.is_best else "accent")
+        return loss_cell(None, "muted")
+    return loss_cell(run.best.loss, "good" if place.is_best else "accent")
 
 
 def _when(run: RunSummary, now: float) -> Cell:
@@ -147,19 +156,6 @@ def steps_text(run: RunSummary) -> str:
     return f"{run.step:,}/{total}" if run.status.state != "new" else "-"
 
 
-def loss_text(value: float | None) -> str:
-    """A loss in seven cells at most; a dash where there is none."""
-    return "-" if value is None else narrow(value)
-
-
-def progress_bar(step: int, total: int | None, cells: int = BAR_CELLS) -> Cell:
-    """Done and left as a line of two weights."""
-    if not total:
-        return ()
-    done = min(cells, step * cells // total)
-    return (("━" * done, "accent"), ("─" * (cells - done), "muted"))
-
-
 def curve(run: RunSummary) -> str:
     """The losses from the first step to the last in miniature; empty for fewer than two."""
     return sparkline(run.losses, CURVE_CELLS, "block") if len(run.losses) > 1 else ""
@@ -173,29 +169,32 @@ def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Cont
         width: cells of a line.
         chart: lines of a curve to show between progress and places.
     """
-    status = run.status
-    colours = {"live": "$success", "good": "$success", "warn": "$warning", "bad": "$error"}
-    head = Content.styled(f"{status.glyph} {status.word}", f"bold {colours.get(status.tone, '$muted')}")
-    if status.reason:
-        head += Content(f"  {sanitize(status.reason)}")
-    elif run.is_live:
-        head += Content(f"  pid {run.pid}, last event {duration(run.age_seconds(now))} ago")
-    facts = [
+    engine = f"pid {run.pid}, last event {duration(run.age_seconds(now))} ago" if run.is_live else ""
+    head = [status_line(run.status, engine)]
+    if chart:
+        span = f"{loss_text(run.losses[0])} → {loss_text(run.losses[-1])}"
+        head += [Content(""), Content.styled(chart, "$chart-smooth"), fact("loss", span, width), Content("")]
+    named = [
         ("name", run.notes.name),
         ("tags", " ".join(f"#{tag}" for tag in run.notes.tags)),
         ("note", run.notes.note),
         ("eval", _evaluations(run)),
         ("saved", _checkpoints(run)),
-        ("forked", f"from step {run.origin.step:,} of {run.origin.run} ({run.origin.path})" if run.origin else ""),
+        ("forked", _origin(run)),
         ("where", f"{run.path}{f', {size(run.bytes)}' if run.bytes is not None else ''}"),
         ("engine", _engine(run)),
         ("sample", " ".join(run.sample.split())),
     ]
-    lines = [head, *(fact(name, text, width) for name, text in facts if text)]
-    if chart:
-        span = f"{loss_text(run.losses[0])} → {loss_text(run.losses[-1])}"
-        lines[1:1] = [Content(""), Content.styled(chart, "$chart-smooth"), fact("loss", span, width), Content("")]
-    return Content("\n").join(lines)
+    return facts(named, width, head)
+
+
+def _origin(run: RunSummary) -> str:
+    """What it was forked from; the place only of a run that lies elsewhere."""
+    if run.origin is None:
+        return ""
+    place = Path(run.origin.path)
+    is_beside = place.parent == run.path.absolute().parent
+    return f"from step {run.origin.step:,} of {run.origin.run}" + ("" if is_beside else f" ({place})")
 
 
 def _evaluations(run: RunSummary) -> str:
@@ -213,14 +212,7 @@ def tall_curve(run: RunSummary, width: int, height: int) -> str:
 
 def config_detail(entry: ConfigEntry, width: int) -> Content:
     """The facts in the header of a configuration, in lines of `width` cells."""
-    facts = [("purpose", entry.purpose), ("needs", entry.hardware), ("takes", entry.wall_time)]
-    return Content("\n").join([fact(name, text, width) for name, text in facts if text])
-
-
-def fact(name: str, text: str, width: int) -> Content:
-    """A name and its text, wrapped to `width` cells and indented behind the name."""
-    wrapped = textwrap.wrap(sanitize(text), max(20, width - FACT_CELLS), break_on_hyphens=False) or [""]
-    return Content.styled(f"{name:<{FACT_CELLS}}", "$muted") + Content(f"\n{' ' * FACT_CELLS}".join(wrapped))
+    return facts([("purpose", entry.purpose), ("needs", entry.hardware), ("takes", entry.wall_time)], width)
 
 
 def _checkpoints(run: RunSummary) -> str:

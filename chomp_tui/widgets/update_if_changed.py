@@ -19,7 +19,23 @@ def set_text(widget: Static, text: Content) -> None:
     """Replace a widget's text; the screen is laid out again only if the text may need another size."""
     before = widget.content
     if not same(text, before):
-        widget.update(text, layout=not (isinstance(before, Content) and keeps_size(widget, before, text)))
+        is_kept = isinstance(before, Content) and keeps_size(widget, before, text)
+        widget.update(text, layout=not is_kept)
+        if not is_kept:
+            widget.call_after_refresh(_lay_out_anew, widget)
+
+
+def _lay_out_anew(widget: Static) -> None:
+    """Give a widget the height of its text.
+
+    Textual counts a request for a layout only if no earlier one waits: a layout of the screen between two updates
+    measures the first text, and the second one would keep its height.
+    """
+    width, height = widget.content_size
+    if not (widget.is_attached and widget.styles.is_auto_height and width):
+        return
+    if widget.get_content_height(widget.container_size, widget.app.size, width) != height:
+        widget.refresh(layout=True)
 
 
 def keeps_size(widget: Widget, before: Content, after: Content) -> bool:

@@ -20,8 +20,8 @@ def finished(references: References) -> Path:
     return references.run(run, references.config)
 
 
-def scored(finished: Path, *options: object) -> dict[str, Any]:
-    done = run("eval", finished, "--json", *options)
+def scored(*words: object) -> dict[str, Any]:
+    done = run("eval", *words, "--json")
     assert done.returncode == 0, done.stderr
     row: dict[str, Any] = json.loads(done.stdout)
     return row
@@ -37,7 +37,8 @@ def test_whole_files_are_scored(finished: Path, tmp_path: Path) -> None:
     # The first byte has nothing before it; the end-of-text id is no byte.
     assert (row["bytes"], row["tokens"]) == (1599, 1600)
     # Limits on held-out text are none on these files, and both ways to name several are the same.
-    both = scored(finished, "--text", one, table, "-o", "data.max_eval_samples=1", "-o", "data.max_doc_tokens=8")
+    limits = ("-o", "data.max_eval_samples=1", "-o", "data.max_doc_tokens=8")
+    both = scored("--checkpoint", finished, "--text", one, table, *limits)
     assert both["scored"] == {**said, "documents": 3, "of_documents": 3, "bytes": 1619, "of_bytes": 1619}
     assert (both["bytes"], scored(finished, "--text", one, "--text", table)["bytes"]) == (1616, 1616)
 
@@ -83,12 +84,18 @@ def test_the_share_in_words(coverage: Coverage, said: str) -> None:
         (["more.txt"], 2, "unexpected argument more.txt; name files to score with --text FILE..."),
         (["--text", "nowhere.txt"], 2, "'nowhere.txt' does not exist"),
         (["--text", "more.txt", "nowhere.txt"], 2, "Invalid value for '--text': File 'nowhere.txt' does not exist."),
-        (["--text", "empty.txt"], 3, "empty"),
+        (["--checkpoint", "other"], 2, "two checkpoints given, "),
+        (["--text", "empty.txt", "empty.jsonl"], 3, "the 2 files of --text are empty; add text, or change --text"),
         (["--text", "short.jsonl"], 3, "too little text to score"),
     ],
 )
 def test_files_that_cannot_be_scored(finished: Path, tmp_path: Path, words: list[str], code: int, problem: str) -> None:
-    for name, content in (("more.txt", "text"), ("empty.txt", ""), ("short.jsonl", '{"text": ""}\n')):
+    for name, content in (
+        ("more.txt", "text"),
+        ("empty.txt", ""),
+        ("empty.jsonl", ""),
+        ("short.jsonl", '{"text": ""}\n'),
+    ):
         (tmp_path / name).write_text(content)
     refused = run("eval", finished, *words, cwd=tmp_path)
     assert refused.returncode == code

@@ -151,7 +151,12 @@ def test_a_checkpoint_may_be_an_option_and_must_be_one(tmp_path: Path) -> None:
     for words in (["runs/one"], ["--checkpoint", "runs/one"]):
         assert CliRunner().invoke(reading, [*words, "--other", "x"]).output == "runs/one x\n"
     assert "Missing argument 'RUN|CHECKPOINT'." in CliRunner().invoke(reading, []).output
-    assert "two checkpoints given, a and b" in CliRunner().invoke(reading, ["a", "--checkpoint", "b"]).output
+    (tmp_path / "a").mkdir()
+    for word, problem in (
+        (str(tmp_path / "a"), "two checkpoints given, "),
+        ("text", "unexpected argument text; an option"),
+    ):
+        assert problem in CliRunner().invoke(reading, ["--checkpoint", "b", "--other", "x", word]).output
 
 
 @pytest.mark.parametrize("option", ["--gguf", "--mhc"])

@@ -13,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from chomp.curves.bins import binned, samples
+from chomp.curves.scale import Scale
+from chomp.curves.smooth import smoothed
 from chomp_tui.chart import raster
 from chomp_tui.chart.canvas import Frame
 from chomp_tui.chart.frame import ChartSettings, draw
 from chomp_tui.chart.raster import BLOCK, BRAILLE, MARKERS
 from chomp_tui.chart.roles import Role
-from chomp_tui.chart.scale import Scale
 from chomp_tui.chart.series import Series
-from chomp_tui.chart.smooth import smoothed
 from chomp_tui.chart.window import Window, column_edges
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -30,8 +31,8 @@ STEPS = np.arange(1.0, 1001.0)
 
 def drawn(x: np.ndarray, y: np.ndarray, columns: int, rows: int, *, log: bool = False) -> np.ndarray:
     """Dots of one series over its whole extent."""
-    series = raster.samples(x, y, positive=log)
-    bins = raster.binned(series, column_edges(float(series.x[0]), float(series.x[-1]), columns))
+    series = samples(x, y, positive=log)
+    bins = binned(series, column_edges(float(series.x[0]), float(series.x[-1]), columns))
     scale = Scale(float(bins.low.min()), float(bins.high.max()), log=log)
     return raster.lit(*raster.strokes(bins.scaled(scale), columns), rows)
 
@@ -75,7 +76,7 @@ def test_half_blocks() -> None:
 def test_the_envelope_is_that_of_brute_force(columns: int, y: np.ndarray, seed: int) -> None:
     x = np.sort(np.random.default_rng(seed).uniform(-50, 50, len(y)))
     edges = column_edges(float(x[0]), float(x[-1]), columns)
-    bins = raster.binned(raster.samples(x, y), edges)
+    bins = binned(samples(x, y), edges)
     low = dict(zip(bins.column[bins.outside :].astype(int), bins.low[bins.outside :], strict=True))
     high = dict(zip(bins.column[bins.outside :].astype(int), bins.high[bins.outside :], strict=True))
     for column in range(columns):

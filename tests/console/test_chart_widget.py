@@ -14,9 +14,9 @@ from textual.events import MouseScrollDown, MouseScrollUp
 from textual.geometry import Region
 from textual.widgets import Button
 
+from chomp.curves.smooth import smoothed
 from chomp_tui import keys, theme
 from chomp_tui.chart.series import Series
-from chomp_tui.chart.smooth import smoothed
 from chomp_tui.widgets.chart import LineChart
 from tests.console.hosting import until
 

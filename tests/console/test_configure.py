@@ -35,7 +35,7 @@ from chomp_tui.screens.configure.field import FieldRow
 from chomp_tui.screens.configure.file_dialogs import OpenList
 from chomp_tui.screens.configure.form import ConfigForm
 from chomp_tui.screens.configure.picker import Option, Picker, found
-from chomp_tui.screens.configure.preflight_panel import PreflightPanel
+from chomp_tui.screens.configure.preflight_panel import OUTDATED_OPACITY
 from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.configure.text_field import TextField
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
@@ -787,7 +787,7 @@ async def test_figures_come_from_the_child_and_wait_while_there_are_problems(
         await console.type(pilot, "train.steps", "minus")
         report = console.screen.preflight
         assert (report.state, report.is_outdated) == ("waiting", True)
-        assert console.screen.query_one(PreflightPanel).has_class("-outdated")
+        assert console.screen.query_one("#pf-body").styles.opacity == OUTDATED_OPACITY
         await console.type(pilot, "train.steps", "5000")
         await until(pilot, lambda: console.screen.preflight.state == "done")
 

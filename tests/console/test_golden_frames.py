@@ -1,164 +1,209 @@
-"""Whole screens as text, compared with files; `CHOMP_UPDATE_GOLDEN=1` writes them anew."""
+"""Whole screens as text and colours, compared with files; `CHOMP_UPDATE_GOLDEN=1` writes them anew.
+
+A file `screen_NAME_80x24.txt` holds the text of a screen and below it, but for the largest size, the style of each
+cell: a letter that the list at the end explains, a blank for the style that most cells have.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shutil
+import string
 import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.cells import cell_len
+from rich.style import Style
+from textual.app import App
 from textual.pilot import Pilot
 
-from chomp.record.manifest import read_info, seal
-from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp
 from chomp_tui.engine.machine import Machine
-from chomp_tui.live import gpu_watch as gpuwatch
+from chomp_tui.live import gpu_watch, queue_watch
 from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.device.screen import DeviceScreen
-from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
-from chomp_tui.state import ConsoleState, StartView
+from chomp_tui.state import ConsoleState
+from chomp_tui.theme import THEMES
 from tests.console.fakehelper import fake_helper
-from tests.console.hosting import frame, until
-from tests.console.test_configure import FIGURES
+from tests.console.gallery import ENGINE, FORKED, write_gallery
+from tests.console.hosting import frame, strips, until
 from tests.device.fake_nvml import fake
-from tests.fakeruns import TEXT, FakeRun, make_checkpoint, make_run, write_run
 
 GOLDEN = Path(__file__).parent / "golden"
-CONFIGS = Path(__file__).parents[2] / "configs"
-QUICKSTART = StartView(mode="configure", config=Path("configs/quickstart.yaml"))
-DAY_SECONDS = 86_400
+UPDATES = bool(os.environ.get("CHOMP_UPDATE_GOLDEN"))
+DARK, LIGHT = (one.name for one in THEMES)
+SMALL, MEDIUM, WIDE, LARGE = (80, 24), (120, 40), (160, 48), (200, 60)
+# Sizes and themes of each screen; a console without colour is another process.
+LOOKS = {True: ((SMALL, DARK), (MEDIUM, LIGHT), (LARGE, DARK)), False: ((WIDE, DARK),)}
+PATIENCE_SECONDS = 10
 # Of a log's lines and of alerts, in the local time of this machine.
 STAMP = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d")
 SOME_STAMP = "2026-01-02 03:04:05"
 
 
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gallery")
+    write_gallery(folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two runs that ended days ago, so that no age changes while a picture is taken."""
-    (tmp_path / "configs").symlink_to(CONFIGS)
-    # Whole seconds: times with fewer digits would make the files, whose size is shown, smaller.
-    now = float(round(time.time()))
-    write_run(
-        tmp_path / "runs" / "steady",
-        FakeRun(steps=10_000, ending="completed", reason="all 10000 steps done"),
-        now=now - 3.5 * DAY_SECONDS,
-    )
-    wild = FakeRun(steps=900, ending="crashed", reason="step 900: the loss is nan", nonfinite_at=(90,))
-    write_run(tmp_path / "runs" / "wild", wild, now=now - 5.5 * DAY_SECONDS)
-    # The days on which they ended are others each day.
+def _here(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The day and this machine are not shown."""
+    monkeypatch.chdir(gallery)
+    # The days on which runs ended are others each day.
     monkeypatch.setattr("chomp_tui.widgets.run_rows.when_text", lambda t, now: "Nov 26")
-    monkeypatch.chdir(tmp_path)
-    usage = shutil.disk_usage(tmp_path)._replace(free=500 * 10**9)
+    usage = shutil.disk_usage(gallery)._replace(free=500 * 10**9)
     monkeypatch.setattr("chomp_tui.live.feed.shutil.disk_usage", lambda _: usage)
-
-
-async def drawn(app: ChompApp, size: tuple[int, int], shows: str, *keys: str) -> str:
-    """The text on the screen once it shows `shows` and the keys were pressed."""
-    figures = Path("figures.py").resolve()
-    figures.write_text(f"import json\nprint(json.dumps({FIGURES!r}))\n")
-    app.state.helper = fake_helper(figures)
-    app.built["configure"] = ConfigureScreen(debounce_seconds=0)
-    async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: shows in "\n".join(frame(app)))
-        for key in keys:
-            await pilot.press(key)
-            await pilot.pause()
-        if "f1" in keys:
-            await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-        return await settled(pilot)
-
-
-async def settled(pilot: Pilot[None]) -> str:
-    """The screen once it stays as it is; the dates of a log are always the same ones."""
-    lines: list[str] = []
-
-    def stays() -> bool:
-        nonlocal lines
-        before, lines = lines, frame(pilot.app)
-        return before == lines
-
-    await until(pilot, stays)
-    await pilot.pause(0.3)
-    await until(pilot, stays)
-    return STAMP.sub(lambda found: SOME_STAMP[-len(found[0]) :], "\n".join(line.rstrip() for line in lines) + "\n")
-
-
-def compare(name: str, text: str) -> None:
-    path = GOLDEN / f"screen_{name}.txt"
-    if os.environ.get("CHOMP_UPDATE_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
-
-
-STEADY = StartView(mode="run", run=Path("runs/steady"))
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "opening", "shows", "keys"),
-    [
-        ("run", (80, 24), STEADY, "10,000/10,000", ()),
-        ("run_wide", (160, 48), STEADY, "10,000/10,000", ()),
-        ("run_log_y", (80, 24), STEADY, "10,000/10,000", ("y",)),
-        ("run_crashed", (80, 24), StartView(mode="run", run=Path("runs/wild")), "crashed", ()),
-        ("run_samples", (80, 24), STEADY, "10,000/10,000", ("n",)),
-        ("home", (80, 24), StartView(), "steady", ()),
-        ("help", (80, 24), STEADY, "10,000/10,000", ("f1",)),
-        ("configure", (80, 24), QUICKSTART, "! tight", ()),
-        ("configure_edit", (120, 40), QUICKSTART, "! tight", (*"2", "ctrl+f", *"prompts", "enter")),
-        ("configure_all", (200, 60), QUICKSTART, "! tight", ("up", "up", "a", "right", "down")),
-        ("configure_wide", (160, 48), QUICKSTART, "! tight", ("tab", "down", "down")),
-        ("help_wide", (160, 48), QUICKSTART, "! tight", ("f1",)),
-    ],
-)
-async def test_a_screen_looks_as_it_did(
-    name: str, size: tuple[int, int], opening: StartView, shows: str, keys: tuple[str, ...]
-) -> None:
-    compare(name, await drawn(ChompApp(ConsoleState(Settings()), opening), size, shows, *keys))
-
-
-@pytest.mark.parametrize(("name", "size"), [("checkpoints", (80, 24)), ("checkpoints_wide", (160, 48))])
-async def test_checkpoints_look_as_they_did(name: str, size: tuple[int, int]) -> None:
-    for number, text in enumerate((TEXT, TEXT.replace("3e-3", "1e-3"), TEXT.replace("model_dim: 16", "model_dim: 32"))):
-        run = RunDir(Path("runs") / f"saved-{number % 2}")
-        if number < 2:
-            make_run(run.path, age=6.5 * DAY_SECONDS)
-        tags = ("before the new data",) if number == 1 else ()
-        folder = make_checkpoint(run, 10 + 10 * number, text=text, eval_loss=4.25 - number, tags=tags)
-        # Large enough for a new setting not to change the size as it is shown.
-        os.truncate(folder / "params" / "d", 4_000_000)
-        saved_at = round(time.time()) - (6.5 - number) * DAY_SECONDS
-        seal(folder, {**read_info(folder).meta, "saved_at": saved_at})
-    app = ChompApp(ConsoleState(Settings()))
-    async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.screen is app.screen_of("home"))
-        await pilot.press("5")
-        await until(pilot, lambda: app.screen is app.checkpoints_screen and app.checkpoints_screen.row() is not None)
-        compare(name, await settled(pilot))
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "colour"),
-    [("device", (80, 24), True), ("device_wide", (160, 48), True), ("device_colourless", (120, 40), False)],
-)
-async def test_a_device_looks_as_it_did(
-    name: str, size: tuple[int, int], colour: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    if not colour:
-        monkeypatch.setenv("NO_COLOR", "1")
     # One reading, so that curves have one place to be.
-    monkeypatch.setattr(gpuwatch, "INTERVAL_SECONDS", 3_600.0)
+    monkeypatch.setattr(gpu_watch, "INTERVAL_SECONDS", 3_600.0)
+    monkeypatch.setattr(queue_watch, "runner_of", lambda queue: SimpleNamespace(pid=4711))
+
+
+def console() -> ChompApp:
     app = ChompApp(ConsoleState(Settings()))
+    app.state.helper = fake_helper(ENGINE)
+    app.built["configure"] = ConfigureScreen(debounce_seconds=0)
     machine = Machine(16, 64 << 30, "jax-cuda13-plugin 0.10.2", 25.0, 8 << 30)
     environ = {"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}
     app.built["device"] = DeviceScreen(lambda: fake("rtx5090"), environ, lambda: machine)
-    async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.screen is app.screen_of("home"))
-        await pilot.press("3")
-        await until(pilot, lambda: "RTX 5090" in "\n".join(frame(app)))
-        compare(name, await settled(pilot))
+    return app
+
+
+async def shown(pilot: Pilot[None], *words: str) -> None:
+    await until(pilot, lambda: all(one in "\n".join(frame(pilot.app)) for one in words))
+
+
+async def visited(pilot: Pilot[None], app: ChompApp) -> AsyncIterator[tuple[str, bool]]:
+    """Go from screen to screen; their names, and whether each is a main one, of which every size is kept."""
+    home = app.screen_of("home")
+    await shown(pilot, "steady", "wild", "2.1497")
+    yield "home", True
+    app.compare_runs([Path("runs/steady"), Path("runs", FORKED)])
+    await shown(pilot, "same batches", "best eval")
+    yield "compare", True
+    app.compare_runs(sorted(one for one in Path("runs").iterdir() if one.name != "wild"))
+    await shown(pilot, "Mark two runs alone", "best eval")
+    yield "compare_five", True
+    await pilot.press("7")
+    await shown(pilot, "runner 4711", "rates", "held")
+    yield "queue", True
+    await pilot.press("tab", "enter")
+    await shown(pilot, "Sweep rates", "failed", "10 complete")
+    yield "sweep", True
+    await pilot.press("escape", "5")
+    await shown(pilot, "latest ★")
+    yield "checkpoints", True
+    await pilot.press("3")
+    await shown(pilot, "RTX 5090")
+    yield "device", True
+    app.open_run(Path("runs/steady"))
+    await shown(pilot, "10,000/10,000", "eval 2.1994")
+    yield "run", True
+    await pilot.press("f1")
+    await shown(pilot, "arrows scroll")
+    yield "help", True
+    await pilot.press("escape", "y")
+    yield "run_log_y", False
+    await pilot.press("y", "alt+3")
+    yield "run_samples", False
+    app.open_run(Path("runs/wild"))
+    await shown(pilot, "step 900: the loss is nan")
+    yield "run_crashed", False
+    app.edit_config(Path("configs/quickstart.yaml"))
+    await shown(pilot, "! tight")
+    yield "configure", True
+    await pilot.press("v")
+    await shown(pilot, "packing efficiency", "⟦1⟧")
+    yield "preview", True
+    await pilot.press("escape", "2", "ctrl+f", *"prompts", "enter")
+    yield "configure_edit", False
+    await pilot.press("escape", "ctrl+f", "escape", "up", "a")
+    yield "configure_all", False
+    assert home.is_mounted
+
+
+async def is_as_it_was(pilot: Pilot[None], path: Path) -> bool:
+    """Whether the screen comes to look as in its file, which is written anew where that is wanted."""
+    picture = partial(pictured, pilot.app)
+    if UPDATES:
+        before, text = "", picture()
+        while before != text:
+            await pilot.pause(0.7)
+            before, text = text, picture()
+        path.write_text(text, encoding="utf-8")
+        return True
+    wanted = path.read_text(encoding="utf-8")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (text := picture()) != wanted:
+        if time.monotonic() > deadline:
+            print(path.name, *difflib.unified_diff(wanted.splitlines(), text.splitlines(), lineterm=""), sep="\n")
+            return False
+        await pilot.pause(0.02)
+    return True
+
+
+def pictured(app: App[None]) -> str:
+    """The screen as text; dates of a log are always the same ones."""
+    lines = (STAMP.sub(lambda found: SOME_STAMP[-len(found[0]) :], line).rstrip() for line in frame(app))
+    parts = [*lines, "", *styles(app)] if app.size.height <= MEDIUM[1] or app.no_color else lines
+    return "\n".join([*parts, ""])
+
+
+def styles(app: App[None]) -> list[str]:
+    """The style of each cell as a letter, and what the letters mean."""
+    drawn = [
+        [look(segment.style, segment.text.isspace()) for segment in strip for _ in range(cell_len(segment.text))]
+        for strip in strips(app.screen)
+    ]
+    found = Counter(one for line in drawn for one in line)
+    letters = dict(zip(found, string.ascii_letters + string.digits, strict=False))
+    letters[found.most_common(1)[0][0]] = " "
+    return [
+        *("".join(letters[one] for one in line).rstrip() for line in drawn),
+        "",
+        *(f"{letter} {one}" for one, letter in letters.items()),
+    ]
+
+
+def look(style: Style | None, is_blank: bool) -> str:
+    """Colours and attributes as they are seen: a blank has no colour of its own."""
+    assert style is not None
+    names = ("bold", "dim", "italic", "underline", "reverse", "strike")
+    front, back = (colour.name if colour is not None else "default" for colour in (style.color, style.bgcolor))
+    attributes = [name for name in names if getattr(style, name)]
+    if is_blank and not {"underline", "reverse", "strike"} & set(attributes):
+        return f"on {back}"
+    return " ".join([f"{front} on {back}", *attributes])
+
+
+@pytest.mark.parametrize("colour", [True, False])
+async def test_screens_look_as_they_did(colour: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if not colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    app = console()
+    wrong = []
+    async with app.run_test(size=SMALL if colour else WIDE) as pilot, aclosing(visited(pilot, app)) as views:
         assert app.no_color is not colour
+        async for name, is_main in views:
+            looks = LOOKS[colour] if is_main else [(SMALL, DARK)][: 1 if colour else 0]
+            for size, theme in looks:
+                app.theme = theme
+                await pilot.resize_terminal(*size)
+                if not await is_as_it_was(pilot, GOLDEN / f"screen_{name}_{size[0]}x{size[1]}.txt"):
+                    wrong.append((name, size))
+            app.theme = DARK
+            if colour:
+                await pilot.resize_terminal(*SMALL)
+    assert wrong == []

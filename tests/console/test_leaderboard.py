@@ -53,10 +53,8 @@ def write_rows(run: RunDir, start: int, shift: float, t: float) -> None:
     append(run, *rows, *scored, ended("completed", 100, t=t + 101))
 
 
-@pytest.fixture(scope="module")
-def thirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_thirty(root: Path) -> Path:
     """Twenty-eight runs of different rates, of which the seventh is best, and two forks of it."""
-    root = tmp_path_factory.mktemp("thirty") / "runs"
     now = time.time() - 90_000
     for number in range(28):
         run, text = RunDir(root / f"run-{number:02d}"), TEXT % (1e-4 * (number + 1))
@@ -70,6 +68,11 @@ def thirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, shift in (("better", -0.05), ("same", 0.001)):
         write_rows(fork_run(RunDir(root / "run-07"), 50, root / name), 50, shift, now + 40)
     return root
+
+
+@pytest.fixture(scope="module")
+def thirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_thirty(tmp_path_factory.mktemp("thirty") / "runs")
 
 
 def names(listing: Listing) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chomp.record.events import Compiled
+from chomp.record.events import Compiled, Progress
 from chomp.record.fold import fold
 from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
@@ -59,6 +59,12 @@ def test_each_phase_has_its_time(
     assert all(len(line) <= 60 for line in lines)
     for width in (80, 20, 0):
         assert in_one_line(phases, width).cell_length <= width
+
+
+def test_long_work_says_how_far_it_is_until_the_next_phase() -> None:
+    work = Progress("converting tables", 120_000, 400_000, "rows", t=T0 + 8)
+    assert startup_phases(at(9, *ALL[:1], work))[1].note == "converting tables: 120,000 of 400,000 rows"
+    assert "converting" not in checklist(startup_phases(at(43, *ALL[:1], work, *ALL[1:])), 200).plain
 
 
 def test_a_start_that_fails_says_where() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
-from textual.containers import Horizontal
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.geometry import Offset, Region
 from textual.selection import SELECT_ALL, Selection
@@ -17,6 +17,8 @@ from textual.widgets import Static
 
 from chomp_tui.screens.run import text_lines
 from chomp_tui.screens.run.text_lines import TextLines
+from chomp_tui.widgets.update_if_changed import set_text
+from tests.console.hosting import until
 
 WIDTH, HEIGHT = 18, 6
 LINES = st.lists(
@@ -140,3 +142,24 @@ async def test_a_row_says_where_it_is() -> None:
         await pilot.pause()
         _, offset = app.screen.get_widget_and_offset_at(app.rows.region.x + 3, app.rows.region.y + 1)
         assert offset == (3, 1)
+
+
+class Scrolled(App[None]):
+    """A text that is as high as its lines."""
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll():
+            yield Static("", id="text")
+
+
+async def test_a_text_that_follows_another_before_it_is_laid_out_has_its_own_height() -> None:
+    app = Scrolled()
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        text = app.query_one("#text", Static)
+        set_text(text, Content("a\nb\nc"))
+        # Private: another widget's request makes Textual lay out the screen at just this time.
+        app.query_one(VerticalScroll)._clear_arrangement_cache()
+        app.screen._refresh_layout()
+        set_text(text, Content("a\nb\nc\nd\ne\nf"))
+        await until(pilot, lambda: text.size.height == 6, seconds=5)

@@ -41,20 +41,29 @@ def test_a_second_start_takes_the_step_from_a_private_cache(tmp_path: Path) -> N
 
 @pytest.mark.compile
 def test_a_step_that_cannot_be_compiled_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint of step 0 would refuse the smaller model with which the run can begin after all."""
+    """A checkpoint of step 0 would refuse the smaller model with which the run can begin after all.
+
+    A start by hand leaves nothing; one by another program, which made the log, leaves its record, and a new run begins
+    in the same directory.
+    """
     path = write_config(tmp_path / "config.yaml", dummy_config(write_corpus(tmp_path / "corpus", documents=5)))
     run_dir = tmp_path / "run"
     arguments = ["train", path, "--run-dir", run_dir]
     with monkeypatch.context() as patch:
         patch.setattr("chomp.train.trainer.compile_step", without_room)
+        assert run(*arguments).returncode == 4
+        assert not run_dir.exists()
+        run_dir.mkdir()
+        (run_dir / "train.log").touch()
         failed = run(*arguments)
     assert failed.returncode == 4, failed.stderr
     assert "out of memory while the step was compiled" in failed.stderr
     ended = events_of(run_dir, RunEnded)[-1]
     assert (ended.status, ended.step) == ("crashed", 0)
     assert list_checkpoints(run_dir / "checkpoints") == []
-    done = run(*arguments, "--resume", "latest", "-o", "model.model_dim=8", "-o", "train.steps=3")
+    done = run(*arguments, "-o", "model.model_dim=8", "-o", "train.steps=3")
     assert done.returncode == 0, done.stderr
+    assert "already holds a run" in run(*arguments).stderr
 
 
 def without_room(*args: object) -> None:

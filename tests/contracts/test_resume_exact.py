@@ -66,7 +66,7 @@ DUMMY_S: list[Instant] = [at_data, at_step(47), at_phase("eval", 50), at_phase("
 PAIRS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any], dict[str, Any], list[Instant]]] = {
     "bin-muon": (tiny_config, BIN, MUON, MEGALODON_S),
     "sequential-adamw": (slow_dummy_config, SEQUENTIAL, ADAMW, DUMMY_S),
-    "bin-muon-lion-llama": (llama, BIN, MUON_LION, [at_step(33), at_data, while_saving(60)]),
+    "bin-muon-lion-llama": (llama, BIN, MUON_LION, [at_step(33)]),
 }
 STREAM: dict[str, Any] = {"backend": "hf", "hf_dataset": "stream", "hf_streaming": True, "shuffle_buffer_size": 16}
 TOKENS: dict[str, Any] = {"backend": "tokens", "tokens_path": "tokens"}

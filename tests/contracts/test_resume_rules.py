@@ -178,6 +178,7 @@ def test_a_mistake_before_the_run_begins_leaves_room_for_the_next_try(base: Path
     (run_dir / "thesis.txt").write_text("years of work")
     missing = run("train", base / "config.yaml", "--run-dir", run_dir, "-o", f"data.files=[{tmp_path}/nothing/*.txt]")
     assert missing.returncode == 3, missing.stderr
+    assert [path.name for path in run_dir.iterdir()] == ["thesis.txt"]
     clash = run("train", base / "config.yaml", "--run-dir", run_dir, "-o", "model.vocab_size=17")
     assert clash.returncode == 2, clash.stderr
     assert "17" in clash.stderr

@@ -454,4 +454,4 @@ def test_a_file_without_permission(name, tmp_path, other_user):
     os.seteuid(os.getuid())
     (folder / "locked").chmod(0o755)
     assert str(caught.value).startswith("cannot read ")
-    assert str(caught.value).endswith(": Permission denied; check data.files")
+    assert str(caught.value).endswith(": Permission denied; check its name and permissions")

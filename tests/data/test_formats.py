@@ -17,8 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from chomp.config.data import DataConfig
+from chomp.data import progress
 from chomp.data.sources.files import FilesSource
 from chomp.errors import DataError
+from chomp.record.events import Progress
+from chomp.record.formatting import progress_line
 
 TEXTS = ["00017", "TRUE", "null", "2024-01-02", "1e5", 'said "a, b"\nand\tleft', "naïve 文", "", " NA ", "0x1F"]
 ROWS = [{"id": number if number % 2 else f"s{number}", "text": text} for number, text in enumerate(TEXTS)]
@@ -169,7 +172,7 @@ def test_a_shard_without_rows_adds_nothing(tmp_path: Path) -> None:
         ("a.md", "naïve text".encode("utf-16"), "is encoded as UTF-16; convert it, e.g. by iconv -f UTF-16 -t UTF-8"),
         ("a.jsonl", '{"text": "a"}\n'.encode("utf-16-le"), "is encoded as UTF-16; convert it"),
         ("a.txt", b"\x7fELF\x02\x01\x01" + bytes(50), "is a program"),
-        ("a.rs", b"\x01\x00\x00\x00" * 30, "is binary: 90 of its first 120 bytes are zero; take it out of data.files"),
+        ("a.rs", b"\x01\x00\x00\x00" * 30, "is binary: 90 of its first 120 bytes are zero; leave it out"),
         ("a.zip", b"any", "is an archive; unpack it"),
         ("a.tar.gz", b"any", "is an archive; unpack it"),
         ("a.parquet.gz", b"any", "is a compressed parquet file; unpack it"),
@@ -240,3 +243,22 @@ def test_memory_of_a_compressed_table_is_bounded(tmp_path: Path) -> None:
     assert len(source) == 20_000
     assert str(source[19_999]).startswith("19999 x")
     assert pool.bytes_allocated() - before < 20 << 20
+
+
+def test_a_long_conversion_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "MOST_SECONDS", 0.0)
+    lines, table = tmp_path / "far.jsonl", tmp_path / "far.parquet"
+    lines.write_text("".join(json.dumps({"text": f"far {number}"}) + "\n" for number in range(2500)))
+    pq.write_table(pa.table({"text": ["far"] * 50}), table)
+    told: list[Progress] = []
+    with progress.listening(told.append):
+        opened(lines)
+        opened(table)
+    assert told[0].what == "hashing files"
+    assert told[0].total == lines.stat().st_size
+    assert [progress_line(one).removeprefix("converting tables: ") for one in told if one.unit == "rows"] == [
+        "1,000 rows", "2,000 rows", "2,500 rows", "50 of 50 rows",
+    ]  # fmt: skip
+    opened(lines)
+    assert told[-1].done == 50, "nothing listens any more"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import pytest
 from chomp.config.notify import NOTICE_KINDS, NotifyConfig
 from chomp.notify.notice import WORDS, Notice
 from chomp.notify.notifier import Notifier
-from chomp.notify.watch import RunWatch
+from chomp.notify.once import OnceNotifier, fact_id
+from chomp.notify.watch import RunWatch, end_of_attempt
 from chomp.record.events import Checkpoint, Event, NonFinite, Warned
 from chomp.record.rundir import RunDir
 from chomp.sinks import NoticeSink
@@ -119,6 +122,57 @@ def test_what_was_so_before_the_first_look_is_not_told(tmp_path: Path) -> None:
     assert watch.summary is not None
     assert watch.summary.status.state == "crashed"
     assert RunWatch(run.path).look() is None
+
+
+class Held(Recorder):
+    """Sends when `opened` is set; `sent` has the ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened, self.sent = threading.Event(), list[str]()
+
+    def send(self, notice: Notice) -> None:
+        assert self.opened.wait(10)
+        self.sent.append(notice.id)
+
+
+def test_watchers_of_one_run_send_one_notice_for_a_fact_also_if_one_is_killed(tmp_path: Path) -> None:
+    run, settings = live_run(tmp_path), NotifyConfig(command=["tell"])
+    watches, channels = [RunWatch(run.path), RunWatch(tmp_path / "demo" / ".." / "demo")], [Held() for _ in range(3)]
+    other = NotifyConfig(command=["tell", "another"])
+    senders = [
+        OnceNotifier(one, Notifier(one, [channel]))
+        for one, channel in zip((settings, settings, other), channels, strict=True)
+    ]
+    assert [watch.look() for watch in watches] == [None, None]
+    run.lock.unlink()
+    first, second = [watch.look() for watch in watches]
+    assert first is not None
+    assert second is not None
+    assert first.id == second.id == fact_id(run.path, end_of_attempt(run))
+    assert [one.send(run, first) for one in senders] == [True, False, True], "other receivers hear of it, too"
+    assert senders[1].take_over(run) == []
+    # The first sender is killed before it sends: its process is another one, which is gone.
+    text = run.notices.read_text()
+    run.notices.write_text(text.replace(f'"pid": {os.getpid()}', '"pid": 999999999', 1) + '{"torn')
+    taken = senders[1].take_over(run)
+    assert [(notice.id, notice.kind, notice.step) for notice in taken] == [(first.id, "killed", 20)]
+    for one, channel in zip(senders, channels, strict=True):
+        if one is not senders[0]:
+            channel.opened.set()
+        one.notifier.close(10 if channel.opened.is_set() else 0)
+    assert [channel.sent for channel in channels] == [[], [first.id], [first.id]]
+    # Sent is sent: for a sender of the same receivers that begins later, too.
+    later = OnceNotifier(settings, Notifier(settings, [channels[1]]))
+    assert later.send(run, second) is False
+    assert later.take_over(run) == []
+    # The next attempt's end is another fact; where nothing can be noted it is sent all the same.
+    append(run, started(20, attempt=2))
+    assert fact_id(run.path, end_of_attempt(run)) != first.id
+    run.notices.unlink()
+    run.notices.mkdir()
+    assert later.send(run, second) is True
+    later.notifier.close()
 
 
 @pytest.mark.parametrize("engine_told", [False, True])

@@ -16,7 +16,9 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from chomp.cli.queue import command as queue_command
 from chomp.device import Gpu, Probe, Process
 from chomp.errors import ChompError
 from chomp.queue import folder as folder_module
@@ -149,6 +151,35 @@ def test_a_job_that_cannot_train_is_refused_when_it_is_added(
     with pytest.raises(ChompError, match=problem):
         add(queue, **options)
     assert len(queue.read().jobs) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ("-o", "data.backend=files", "-o", "data.files=[no/*.txt]", "-o", "data.local_text=null"),
+            "no file matches no/*",
+        ),
+        (("-o", "train.allow_cpu=false"), "no GPU was found and train.allow_cpu is false"),
+        (("-o", "notify.command=[no-such-program]"), "no-such-program is no program"),
+    ],
+)
+def test_a_job_that_could_not_start_is_refused_or_added_anyway(
+    queue: QueueFolder, options: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(queue.around)
+    monkeypatch.setattr("chomp.analysis.readiness.probe_gpus", lambda: Probe())
+    command = ["add", str(Path(__file__).parents[2] / "configs" / "debug_smoke.yaml"), *options]
+    refused = CliRunner().invoke(queue_command, command)
+    assert isinstance(refused.exception, QueueError)
+    assert words in str(refused.exception)
+    assert "--anyway" in str(refused.exception)
+    assert queue.read().jobs == ()
+    added = CliRunner().invoke(queue_command, [*command, "--anyway", "-o", "optim.lr=5"])
+    assert added.exit_code == 0, added.output
+    assert f"warning: {words}" in added.output.replace("the command", "").replace("notify.command: ", "")
+    assert "warning: optim.lr" in added.output
+    assert len(queue.read().jobs) == 1
 
 
 def test_other_users_may_not_write_commands(queue: QueueFolder) -> None:
@@ -344,9 +375,7 @@ class Scene:
 def scene(queue: QueueFolder, monkeypatch: pytest.MonkeyPatch) -> Scene:
     said: list[str] = []
     told: list[str] = []
-    runner = Runner(
-        queue, said.append, tell=lambda kind, job, text: told.append(kind), environ={}, probe=lambda: Probe()
-    )
+    runner = Runner(queue, said.append, tell=lambda kind, *_: told.append(kind), environ={}, probe=lambda: Probe())
     made = Scene(queue, runner, said, told)
     monkeypatch.setattr(runner_module, "start", made.start)
     return made

@@ -18,6 +18,7 @@ from chomp.record.events import (
     Event,
     NonFinite,
     Phase,
+    Progress,
     RolledBack,
     RunEnded,
     RunStarted,
@@ -55,6 +56,10 @@ GOLDEN: list[tuple[Event, str]] = [
     (
         Phase(name="data", step=0, last_row_t=1699999990.5),
         '{"v":2,"t":1700000000.25,"kind":"phase","name":"data","step":0,"last_row_t":1699999990.5}',
+    ),
+    (
+        Progress("converting tables", 120, None, "rows"),
+        '{"v":2,"t":1700000000.25,"kind":"progress","what":"converting tables","done":120,"total":null,"unit":"rows"}',
     ),
     (
         Compiled(seconds=1.5, cache_hit=True, memory={"total": 99}, flops_per_token=None, cache="/c"),

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from chomp.errors import RunDirError
+from chomp.record.codec import encode
 from chomp.record.rundir import RunDir, list_runs, open_run, write_whole
+from tests.fakeruns import ended, started
 
 
 def make_run(path: Path, resolved: object = None) -> Path:
@@ -32,7 +34,17 @@ def test_what_makes_a_run(tmp_path: Path) -> None:
     assert run.holds_run()
     assert not run.is_started(), "an engine that found its text missing leaves only this"
     run.checkpoints.mkdir()
+    run.config_resolved.write_text("{}")
     assert run.is_started()
+    run.events.write_bytes(encode(started(), 1.0) + encode(ended("crashed", 0, "no room", exit_code=4), 2.0))
+    assert not run.is_started(), "there is nothing to continue"
+    for path, content in ((run.metrics, b'{"step":1}\n'), (run.checkpoints / "0", b"")):
+        path.write_bytes(content)
+        assert run.is_started()
+        path.unlink()
+    for end in (ended("crashed", 3, exit_code=4), ended("crashed", 0, exit_code=1), started()):
+        run.events.write_bytes(encode(end, 3.0))
+        assert run.is_started()
 
 
 def test_opening_what_is_no_run(tmp_path: Path) -> None:

@@ -156,12 +156,39 @@ def test_names_of_runs_are_no_formulas_of_matplotlib(tmp_path: Path) -> None:
     assert "_hidden: train" in text
 
 
+JOB = "order: 1\nadded: 2026-11-29T12:00:00+00:00\nfolder: .\nruns: runs\nrun_dir: demo\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("name: base\n", "Job 12 (base) of the queue."),
+        ("name: t4\nsweep: <b>lr\ntrial: 4\n", "Trial 4 of the sweep <b>lr, job 12 of the queue."),
+    ],
+)
+def test_a_run_of_the_queue_names_its_job(more: str, said: str, record: RunRecord, tmp_path: Path) -> None:
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "queue" / "0003.yaml").write_text(f"name: earlier\n{JOB}")
+    (tmp_path / "queue" / "0012.yaml").write_text(f"{more}{JOB}")
+    assert in_process.run("report", "demo", cwd=tmp_path).returncode == 0
+    page = Page((tmp_path / "report.html").read_text())
+    page.check()
+    assert said in page.text
+    (tmp_path / "queue").rename(tmp_path / "gone")
+    (tmp_path / "queue").write_text("no folder")
+    done = in_process.run("report", "demo", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "report.html\n")
+    assert "the report names no jobs: the queue queue cannot be read: Not a directory" in done.stderr
+
+
 def test_the_command_writes_what_is_wanted_and_replaces_only_reports(record: RunRecord, tmp_path: Path) -> None:
     done = in_process.run("report", "demo", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "report.html\n")
     again = in_process.run("report", "demo", "--x", "tokens", cwd=tmp_path)
     assert again.returncode == 0
-    assert "loss tokens" in Page((tmp_path / "report.html").read_text()).text
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "loss tokens" in text
+    assert "of the queue" not in text
     table = in_process.run("report", "demo", "--csv", "out/rows.csv", cwd=tmp_path)
     assert table.stdout == "out/rows.csv\n"
     (tmp_path / "notes.txt").write_text("mine")

@@ -19,6 +19,7 @@ from chomp.record.events import (
     Event,
     NonFinite,
     Phase,
+    Progress,
     RunEnded,
     RunStarted,
     Sampled,
@@ -58,6 +59,8 @@ def started(**changes: Any) -> RunStarted:
 EVERY_KIND: list[Event] = [
     Phase(name="data", step=0),
     started(data=HOSTILE, environment={"XLA_FLAGS": HOSTILE}, optimizer=HOSTILE),
+    Progress(HOSTILE, 3, 9, HOSTILE),
+    Progress("hashing files", 1 << 20, 1 << 30, "bytes"),
     Phase(name="compile", step=0),
     Compiled(seconds=1.25, cache_hit=False, memory={}, flops_per_token=None),
     Step(row=ROW),

@@ -62,4 +62,4 @@ def test_eight_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(job.attempts) for job in queue.read().jobs] == [1] * 8
     shown = run_here("sweep", "show", "lr", "--json", "--queue", queue.path)
     assert json.loads(shown.stdout)["ranking"][0]["score"] == scores[0]
-    assert "done: 4 complete, 4 pruned of 8 trials" in run_here("sweep", "list", "--queue", queue.path).stdout
+    assert "done: 4 complete, 4 pruned of 8" in run_here("sweep", "list", "--queue", queue.path).stdout

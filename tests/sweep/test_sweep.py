@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from chomp.sweep import driver as driver_module
 from chomp.sweep import sampler as sampler_module
 from chomp.sweep.curves import Curve, CurveReader, Point, loss_at, score_of, why_prune
 from chomp.sweep.driver import SweepDriver
-from chomp.sweep.folder import SweepFolder, Trial, find_sweep, open_sweep
+from chomp.sweep.folder import SweepFolder, Trial, find_sweep, open_sweep, trained_prefix
 from chomp.sweep.report import as_dict, read_report, report_lines
 from chomp.sweep.spec import Axis, Pruning, parse_sweep
 from tests.fakeruns import append, make_checkpoint, make_run, started
@@ -215,7 +216,7 @@ def test_a_grid_is_added_few_at_a_time_and_ranked(stage: Stage) -> None:
         (2, "complete", 3.0), (0, "complete", 4.0), (4, "complete", 4.5), (5, "complete", 4.5),
         (1, "failed", 5.0), (3, "failed", None),
     ]  # fmt: skip
-    assert report.headline == "done: 4 complete, 2 failed of 6 trials"
+    assert report.headline == "done: 4 complete, 2 failed of 6"
     assert [(group.label, group.best) for group in report.groups["optim.lr"]] == [("0.001", 3.0), ("0.003", 4.5)]
     said = as_dict(report, stage.queue)
     assert said["ranking"][0]["run"] == str(stage.path / "runs" / "lr-2")
@@ -350,6 +351,78 @@ def test_trials_fork_one_checkpoint_and_accept_what_they_change(stage: Stage) ->
         assert problem in find_sweep(stage.queue, name.removesuffix(".yaml")).read()[0].reason
 
 
+WSD = f"{BASE}checkpoint: {{keep_every: 7}}\n".replace(
+    "warmup_steps: 2", "warmup_steps: 2, schedule: wsd, decay_steps: 20"
+)
+DECAYS = "config: wsd.yaml\nprefix: {steps: 100}\nspace:\n  optim.decay_steps: {choice: [20, 50]}\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("steps: 100", "steps: 100, tokens: 5"), "exactly one of run, steps and tokens"),
+        (("steps: 100", "steps: 100, step: 5"), "step is that of a checkpoint of run"),
+        (("config: wsd.yaml\n", ""), "needs either config"),
+        (
+            ("steps: 100", "steps: 170"),
+            "trial 1: the prefix ends at step 170, and the learning rate decays from 150 on",
+        ),
+        (("space", "overrides: [optim.schedule=cosine, train.steps=100]\nspace"), "leaves none of train.steps"),
+        (("optim.decay_steps: {choice: [20, 50", "model.model_dim: {choice: [8, 32"), "cannot change after a prefix"),
+        (("space", "overrides: [checkpoint.enabled=false]\nspace"), "checkpoint.enabled must be true"),
+    ],
+)
+def test_a_prefix_that_no_trial_could_continue_is_refused_before_it_trains(
+    stage: Stage, change: tuple[str, str], problem: str
+) -> None:
+    (stage.path / "wsd.yaml").write_text(WSD)
+    with pytest.raises(ChompError, match=re.escape(problem)):
+        stage.open(DECAYS.replace(*change), "d.yaml")
+
+
+def test_a_sweep_trains_its_prefix_once_and_its_trials_fork_it(stage: Stage) -> None:
+    (stage.path / "wsd.yaml").write_text(WSD)
+    sweep = stage.open(DECAYS.replace("steps: 100", "tokens: 3000"), "d.yaml")
+    steps = trained_prefix(sweep)
+    assert steps is not None
+    for _ in range(2):
+        stage.look()
+        stage.interrupted()
+    (job,) = stage.jobs()
+    assert (job.name, job.trial, job.resume, job.overrides) == (
+        "d-prefix",
+        None,
+        "none",
+        [f"checkpoint.keep_every={steps}"],
+    )
+    assert "prefix waiting at step 0; no trial yet of 2 trials" in read_report(sweep).headline
+    # It fails, and the user lets it go on.
+    stage.queue.change(job.id, state="failed", reason="no text")
+    stage.look()
+    stage.look()
+    assert sum("prefix failed at step 0" in line for line in stage.said) == 1
+    assert "prefix failed at step 0 · job 1 · no text" in report_lines(read_report(sweep))
+    assert read_report(sweep).state == "failed"
+    run = make_run(stage.path / "runs" / "d-prefix")
+    stage.queue.change(job.id, state="running", reason="")
+    stage.look()
+    assert stage.jobs() == []
+    make_checkpoint(run, steps)
+    stage.look()
+    (prefix,) = stage.jobs("running")
+    assert prefix.wish is not None
+    assert prefix.wish.then == "done"
+    (trial,) = stage.jobs()
+    assert (trial.name, trial.trial, trial.resume) == ("d-0", 0, str(steps))
+    assert trial.overrides == ["checkpoint.keep_every=7", "optim.decay_steps=20"]
+    assert (stage.path / "runs" / "d-0" / "checkpoints" / str(steps) / "manifest.json").exists()
+    # It gave way to an urgent job before it could end: it does not go on beyond what the trials need.
+    stage.queue.change(prefix.id, state="waiting", wish=None)
+    stage.look()
+    assert [job.name for job in stage.jobs("done")] == ["d-prefix"]
+    assert as_dict(read_report(sweep), stage.queue)["prefix"]["state"] == "complete"
+
+
 def test_a_sweep_that_changed_is_not_continued(stage: Stage) -> None:
     stage.open(GRID + "parallel: 1\n")
     stage.look()
@@ -389,7 +462,7 @@ def test_a_stopped_sweep_adds_no_trials(stage: Stage) -> None:
     sweep.stopped.touch()
     stage.look()
     assert stage.jobs() == []
-    assert read_report(sweep).headline == "stopped: no trial yet of 6 trials"
+    assert read_report(sweep).headline == "stopped: no trial yet of 6"
     stage.open(GRID)
     stage.look()
     assert len(stage.jobs()) == 1

@@ -8,7 +8,6 @@ from chomp.config.data import DataConfig
 from chomp.data.heldout import Documents, Selection, heldout_count, hold_out, spread
 from chomp.data.retry import RetryPolicy
 from chomp.data.sources.base import Document, RandomAccessSource, StreamSource, digest_documents
-from chomp.data.stream import StreamReader
 from chomp.data.tokenizers import Tokenizer
 from chomp.errors import DataError
 
@@ -118,6 +117,9 @@ def _stream(source: StreamSource, rule: dict[str, Any], head: list[Document], st
 
 def read_head(source: StreamSource, count: int, retry: RetryPolicy) -> tuple[list[Document], list[str]]:
     """The first documents of a stream, at most `count`, and the cursor behind each."""
+    # It brings JAX, which a look at files has no use for.
+    from chomp.data.stream import StreamReader
+
     reader = StreamReader(source, None, retry)
     documents: list[Document] = []
     positions: list[str] = []

@@ -37,7 +37,7 @@ def divided(source: RandomAccessSource, data: DataConfig) -> Text:
     """
     evaluation: RandomAccessSource
     if data.eval_files:
-        evaluation = FilesSource(data, "eval_files")
+        evaluation = FilesSource(data, data.eval_files, "data.eval_files")
     elif data.eval_text:
         evaluation = InMemorySource("data.eval_text", [data.eval_text], {"backend": "local_text"})
     else:
@@ -119,20 +119,20 @@ class FilesSource(RandomAccessSource):
 
     Args:
         data: the section.
-        setting: the setting that names the files.
+        patterns: paths and globs; None for those of `data.files`.
+        where: they come from, for messages: a setting or an option.
 
     Raises:
         ConfigError: no files are named.
         DataError: a file is missing, empty, damaged, of no readable format, or without the text column.
     """
 
-    def __init__(self, data: DataConfig, setting: str = "files"):
-        patterns = getattr(data, setting)
-        self._paths = find_files(patterns, f"data.{setting}")
+    def __init__(self, data: DataConfig, patterns: Sequence[str] | None = None, where: str = "data.files"):
+        self._paths = find_files(data.files if patterns is None else patterns, where)
         count = len(self._paths)
-        self.name = printable(f"the file {self._paths[0]}") if count == 1 else f"the {count:,} files of data.{setting}"
+        self.name = printable(f"the file {self._paths[0]}") if count == 1 else f"the {count:,} files of {where}"
         if not any(_size(path) for path in self._paths):
-            raise DataError(f"{self.name} {'is' if count == 1 else 'are'} empty; add text, or change data.{setting}")
+            raise DataError(f"{self.name} {'is' if count == 1 else 'are'} empty; add text, or change {where}")
         self._sampled = self._sampled_digest()
         self._parts: list[Documents] = []
         content = hashlib.sha256()
@@ -142,14 +142,14 @@ class FilesSource(RandomAccessSource):
                 self._parts.append(texts)
                 content.update(texts.digests)
             else:
-                table, digest = load_table(paths, data)
+                table, digest = load_table(paths, data, where)
                 self._parts.append(table)
                 content.update(digest.encode())
         self._content = content.hexdigest()
         self._starts = [0, *accumulate(map(len, self._parts))]
         if not len(self):
             verb = "has" if count == 1 else "have"
-            raise DataError(f"{self.name} {verb} no rows; add text, or change data.{setting}")
+            raise DataError(f"{self.name} {verb} no rows; add text, or change {where}")
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -185,12 +185,12 @@ def _size(path: Path) -> int:
         return path.stat().st_size
 
 
-def find_files(patterns: Iterable[str], setting: str = "data.files") -> list[Path]:
+def find_files(patterns: Iterable[str], where: str = "data.files") -> list[Path]:
     """The files that paths and globs name, each once: in the order of the patterns, sorted within one.
 
     Args:
         patterns: paths and globs.
-        setting: where they come from, for messages.
+        where: they come from, for messages.
 
     Raises:
         ConfigError: there are no patterns.
@@ -199,28 +199,28 @@ def find_files(patterns: Iterable[str], setting: str = "data.files") -> list[Pat
     found: dict[Path, None] = {}
     for pattern in patterns:
         if not pattern.strip():
-            raise DataError(f"an empty path is among {setting}; write the path of a file")
+            raise DataError(f"an empty path is among {where}; write the path of a file")
         with reading(Path(pattern)):
-            found.update(dict.fromkeys(_matches(pattern, setting)))
+            found.update(dict.fromkeys(_matches(pattern, where)))
     if not found:
-        raise ConfigError(f"{setting} is empty: `data.backend: files` needs at least one path or glob")
+        raise ConfigError(f"{where} is empty: `data.backend: files` needs at least one path or glob")
     return list(found)
 
 
-def _matches(pattern: str, setting: str) -> list[Path]:
+def _matches(pattern: str, where: str) -> list[Path]:
     path = Path(pattern).expanduser()
     if path.is_file():
         return [path.resolve()]
     if path.is_dir():
-        raise DataError(f"{pattern} in {setting} is a folder; name its files, e.g. {pattern.rstrip('/')}/**/*.txt")
+        raise DataError(f"{pattern} in {where} is a folder; name its files, e.g. {pattern.rstrip('/')}/**/*.txt")
     if not glob.has_magic(pattern):
         what = "is not a regular file" if path.exists() else "does not exist"
-        raise DataError(f"the file {pattern} in {setting} {what}; relative paths start at {Path.cwd()}")
+        raise DataError(f"the file {pattern} in {where} {what}; relative paths start at {Path.cwd()}")
     hits = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
     matches = sorted((hit for hit in hits if hit.is_file()), key=os.fsencode)
     if not matches:
         _require_readable(path)
-        raise DataError(f"no file matches {pattern} in {setting}; relative globs start at {Path.cwd()}")
+        raise DataError(f"no file matches {pattern} in {where}; relative globs start at {Path.cwd()}")
     return [match.resolve() for match in matches]
 
 
@@ -239,7 +239,7 @@ def _by_format(paths: Iterable[Path]) -> dict[Format, list[Path]]:
     return formats
 
 
-def load_table(paths: list[Path], data: DataConfig) -> tuple[Documents, str]:
+def load_table(paths: list[Path], data: DataConfig, where: str) -> tuple[Documents, str]:
     """The text column of JSON, CSV, parquet or Arrow files, and a hash of their contents.
 
     Raises:
@@ -247,7 +247,7 @@ def load_table(paths: list[Path], data: DataConfig) -> tuple[Documents, str]:
     """
     for path in paths:
         if not _size(path):
-            raise DataError(f"{path} is empty; remove it from data.files")
+            raise DataError(f"{path} is empty; remove it from {where}")
     # datasets takes a second to load, which text files need not wait for.
     from chomp.data.sources.tables import Column, TextTableColumn, load_texts, text_tables
 

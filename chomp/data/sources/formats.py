@@ -111,9 +111,7 @@ def check_head(path: Path, head: bytes) -> None:
         raise DataError(f"{path} is {UTF16}")
     # Text has next to no zero bytes; a few in a long file are a blemish of the text.
     if zeros > 0.01 * len(head) and zeros > 1:
-        raise DataError(
-            f"{path} is binary: {zeros} of its first {len(head):,} bytes are zero; take it out of data.files"
-        )
+        raise DataError(f"{path} is binary: {zeros} of its first {len(head):,} bytes are zero; leave it out")
 
 
 def _alternates(head: bytes) -> bool:
@@ -149,7 +147,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno is not None:
-            raise DataError(f"cannot read {path}: {os.strerror(error.errno)}; check data.files") from None
+            raise DataError(f"cannot read {path}: {os.strerror(error.errno)}; check its name and permissions") from None
         raise _damaged(path, error) from None
     except MemoryError:
         # A damaged size asks for any amount.

@@ -195,7 +195,7 @@ def _field(place: str, row: Any, column: Column) -> str | None:
     """The text of an object; None for a row without text."""
     key = column.key
     if not isinstance(row, dict):
-        raise DataError(f"{place} is not a JSON object with a `{key}` field, but {_kind(row)}; see data.files")
+        raise DataError(f"{place} is not a JSON object with a `{key}` field, but {_kind(row)}; see data.text_key")
     value = row.get(key)
     if value is None:
         column.missing(null_text(place, key) if key in row or not row else no_column(place, key, list(row)))

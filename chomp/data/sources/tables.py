@@ -22,8 +22,9 @@ import pyarrow as pa
 from datasets.builder import Key
 from datasets.exceptions import DatasetGenerationError
 
+from chomp.data.progress import ProgressMeter
 from chomp.data.sources.formats import format_of
-from chomp.data.sources.readers import Column, read_texts
+from chomp.data.sources.readers import Column, parquet_rows, read_texts
 from chomp.data.sources.watched import WatchedFiles
 from chomp.errors import DataError
 
@@ -61,10 +62,13 @@ class TextTables(datasets.ArrowBasedBuilder):
         ]
 
     def _generate_tables(self, files: Sequence[str]) -> Iterator[tuple[Key, pa.Table]]:
-        column = self.config.column
-        for number, name in enumerate(files):
-            path = Path(name)
-            for index, texts in enumerate(read_texts(path, format_of(path), column)):
+        column, kinds = self.config.column, [format_of(Path(name)) for name in files]
+        # Only parquet files say how many rows they have.
+        total = sum(parquet_rows(Path(name)) for name in files) if set(kinds) == {"parquet"} else None
+        meter = ProgressMeter("converting tables", "rows", total)
+        for number, (name, kind) in enumerate(zip(files, kinds, strict=True)):
+            for index, texts in enumerate(read_texts(Path(name), kind, column)):
+                meter.add(len(texts))
                 yield Key(number, index), pa.table({column.key: texts})
 
 

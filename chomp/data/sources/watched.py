@@ -6,7 +6,9 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
+from chomp.data.progress import ProgressMeter
 from chomp.data.sources.formats import reading
 from chomp.errors import DataError
 
@@ -18,14 +20,31 @@ def digest_of(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()[:DIGEST_BYTES]
 
 
-def digest_file(path: Path) -> bytes:
+def digest_file(path: Path, meter: ProgressMeter | None = None) -> bytes:
     """`digest_of` a whole file.
 
     Raises:
         DataError: it cannot be read.
     """
     with reading(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()[:DIGEST_BYTES]
+        counted = file if meter is None else _Counted(file, meter)
+        return hashlib.file_digest(counted, "sha256").digest()[:DIGEST_BYTES]
+
+
+class _Counted:
+    """What `hashlib` needs of a file; a meter hears of each part that is read."""
+
+    def __init__(self, file: BinaryIO, meter: ProgressMeter):
+        self._file = file
+        self._meter = meter
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:
+        read: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        self._meter.add(read)
+        return read
 
 
 def changed(path: Path) -> DataError:
@@ -54,7 +73,9 @@ class WatchedFiles:
         self._digests: dict[Path, bytes] = {}
         for path in paths:
             self._signatures[path] = _signature(path)
-            self._digests[path] = digest_file(path)
+        meter = ProgressMeter("hashing files", "bytes", sum(found[2] for found in self._signatures.values()))
+        for path in self._signatures:
+            self._digests[path] = digest_file(path, meter)
 
     def digest(self) -> str:
         """SHA-256 over the contents, in the order of the files."""

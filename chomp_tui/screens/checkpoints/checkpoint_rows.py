@@ -11,7 +11,7 @@ from chomp.config.compat import Difference
 from chomp.record.formatting import duration, one_line, plural, size
 from chomp_tui.live.checkpoint_list import CheckpointRow, names
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
-from chomp_tui.widgets.run_rows import fact, loss_text
+from chomp_tui.widgets.looks import facts, loss_cell, loss_text
 
 RUN = Column("run", "run", 26, middle=True, whole=True)
 COLUMNS = (
@@ -55,8 +55,8 @@ def checkpoint_row(row: CheckpointRow, now: float, check: Verification | None) -
             "step": cell(f"{row.step:,}", "strong"),
             "which": which,
             "age": cell(duration(now - row.saved_at) if row.saved_at else "-", "muted"),
-            "eval": cell(loss_text(row.eval_loss), "accent" if row.is_best else ""),
-            "train": cell(loss_text(row.train_loss)),
+            "eval": loss_cell(row.eval_loss, "accent" if row.is_best else ""),
+            "train": loss_cell(row.train_loss),
             "size": cell(size(row.bytes), "muted"),
             "integrity": integrity_cell(row, check),
             "tags": cell(", ".join(row.tags), "accent"),
@@ -116,7 +116,7 @@ def checkpoint_detail(
 ) -> Content:
     """The facts of a checkpoint, most important first, in lines of `width` cells."""
     against = f" (compared with {reference})" if row.current is not None and reference else ""
-    facts = [
+    named = [
         ("fits", f"{fit_sentence(row)}{against}"),
         ("files", _integrity_sentence(row, check)),
         ("tags", f"{', '.join(row.tags)} (kept by retention)" if row.tags else ""),
@@ -125,7 +125,7 @@ def checkpoint_detail(
         ("saved", f"{duration(now - row.saved_at)} ago{f', on {row.device}' if row.device else ''}"),
         ("run", f"live, pid {row.pid}" if row.pid else ""),
     ]
-    return Content("\n").join([fact(name, text, width) for name, text in facts if text])
+    return facts(named, width)
 
 
 def _integrity_sentence(row: CheckpointRow, check: Verification | None) -> str:

@@ -114,7 +114,7 @@ class CheckpointsScreen(ListScreen):
         self.listing.show_columns(columns(with_run=run is None, narrow=self.has_class("-narrow")))
         super().draw()
         set_title(self.query_one("#list-panel"), f"Checkpoints of {run.name}" if run else "Checkpoints of all runs")
-        self.set_context(f"vs {self.found.reference or 'each run’s own'}")
+        self.set_context(f"vs {self.found.reference or 'own settings'}")
 
     def empty_text(self) -> Content:
         if self.found.run is not None:

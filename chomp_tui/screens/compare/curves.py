@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import numpy as np
 
+from chomp.curves.smooth import shared_span, smoothed
 from chomp.record.comparison import Comparison, Paired
 from chomp.record.run_record import RunRecord
 from chomp_tui.chart.series import Series
-from chomp_tui.chart.smooth import smoothed
+from chomp_tui.widgets.listing import fit_text
 
-# The training loss is averaged over this share of the steps of the longest run.
-SPAN_SHARE = 1 / 50
+# Of a run's name above the chart, of the title with the count of clipped values, and of a run's sign with a gap.
+LEAST_NAME_CELLS, MOST_NAME_CELLS, TITLE_CELLS, SIGN_CELLS = 6, 28, 24, 5
 X_LABELS = {"step": "step", "tokens": "tokens", "time": "time", "flops": "FLOPs"}
 
 
 def span_of(comparison: Comparison) -> int:
     """Steps over which the training losses are averaged."""
-    steps = [run.own_rows["step"] for run in comparison.runs if len(run.own_rows)]
-    return max(1, round(max((float(one[-1] - one[0]) for one in steps), default=0.0) * SPAN_SHARE))
+    return shared_span(run.own_rows["step"] for run in comparison.runs)
 
 
-def loss_series(comparison: Comparison, axis: str, span: int, *, with_training: bool) -> list[Series]:
-    """The training loss of each run, averaged over some steps, and its evaluations."""
+def loss_series(comparison: Comparison, axis: str, span: int, width: int, *, with_training: bool) -> list[Series]:
+    """The training loss of each run, averaged over some steps, and its evaluations.
+
+    Args:
+        width: cells of the line that names all of them.
+    """
     lines = []
+    room = min(MOST_NAME_CELLS, max(LEAST_NAME_CELLS, (width - TITLE_CELLS) // len(comparison.runs) - SIGN_CELLS))
     for slot, run in enumerate(comparison.runs):
+        name = fit_text(run.name, room, middle=True)
         rows = run.own_rows
         if with_training and len(rows):
             x = run.x_of(axis, rows["step"])
-            lines.append(_known(Series(run.name, x, smoothed(rows["step"], rows["loss"], span), "smooth", slot=slot)))
+            lines.append(_known(Series(name, x, smoothed(rows["step"], rows["loss"], span), "smooth", slot=slot)))
         evals = run.view.evals
         if len(evals):
             x = run.x_of(axis, evals["step"])
-            lines.append(_known(Series(run.name, x, evals["loss"], "eval", sparse=True, slot=slot)))
+            lines.append(_known(Series(name, x, evals["loss"], "eval", sparse=True, slot=slot)))
     return lines
 
 

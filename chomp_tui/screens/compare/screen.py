@@ -152,10 +152,10 @@ class CompareScreen(ConsoleScreen):
         if found is None:
             return
         span = span_of(found)
-        mean = f", smoothed {span} steps" if span > 1 else ""
+        mean = f", smoothed {span} steps" if span else ""
         title = f"Train loss{mean}, and evaluations" if self._with_training else "Evaluations"
         set_title(self.query_one("#compare-loss-panel"), title)
-        lines = loss_series(found, self._axis, span, with_training=self._with_training)
+        lines = loss_series(found, self._axis, span, self.size.width, with_training=self._with_training)
         form: Callable[[float], str] | None = "{:.2g}".format if self._axis == "flops" else None
         label = X_LABELS[self._axis]
         self._chart("loss").show(lines, title="loss", x_label=label, x_format=form)

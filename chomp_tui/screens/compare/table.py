@@ -9,7 +9,7 @@ from chomp_tui.chart.roles import glyph
 from chomp_tui.chart.series import Series
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 
-NAME_CELLS, LEAST_RUN_CELLS = 16, 10
+NAME_CELLS, LEAST_RUN_CELLS = 14, 9
 
 
 def columns(comparison: Comparison, marker: str) -> tuple[Column, ...]:

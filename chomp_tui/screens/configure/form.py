@@ -36,7 +36,8 @@ class ConfigForm(Vertical):
     BORDER_TITLE = "Settings"
 
     def __init__(self) -> None:
-        super().__init__(id="form", classes="panel")
+        # Not a panel: Textual styles all that is in one anew at each move of the focus, here some two hundred widgets.
+        super().__init__(id="form")
         self._document: ConfigDocument | None = None
         self._panes: dict[str, FieldPane] = {}
         self._shown = ""
@@ -350,7 +351,11 @@ class ConfigForm(Vertical):
         self._help_for = event.row.setting
         self._update_help()
 
+    def on_descendant_blur(self) -> None:
+        self.set_class(self.has_focus_within, "-focused")
+
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self.on_descendant_blur()
         if event.widget.id in ("sections", "find"):
             self._help_for = None
             self._update_help()

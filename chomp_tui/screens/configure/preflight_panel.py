@@ -16,6 +16,7 @@ from chomp_tui.screens.configure.card_panel import card_text, estimate_text
 
 BAR_CELLS = 10
 MAX_PARTS = 6
+OUTDATED_OPACITY = 0.6
 # Share of the device's peak that the estimate of time assumes.
 UTILISATION = 0.4
 _TONES = {
@@ -58,8 +59,10 @@ class PreflightPanel(VerticalScroll, can_focus=True):
         """Draw a report."""
         self.query_one("#pf-state", Static).update(state_line(report))
         figures = report.figures
-        self.set_class(report.is_outdated, "-outdated")
-        self.query_one("#pf-body").display = bool(figures)
+        body = self.query_one("#pf-body")
+        # Not a class: that would style all that is in the panel anew twice for each change of a setting.
+        body.styles.opacity = OUTDATED_OPACITY if report.is_outdated else 1.0
+        body.display = bool(figures)
         if figures:
             self.query_one("#pf-figures", Static).update(figures_text(figures))
             self.query_one("#pf-memory", Static).update(memory_text(figures, report.limit))

@@ -15,9 +15,10 @@ from chomp.queue.job import QueueError
 from chomp.queue.process import runner_of
 from chomp.queue.times import parse_duration, parse_time
 from chomp.record.rundir import fresh_name
+from chomp_tui.config.preflight import Report
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.configure.launch_flow import Launcher, fork_request
-from chomp_tui.widgets.dialogs import Ask
+from chomp_tui.widgets.dialogs import Ask, Choice, Choose
 
 _WORDS = ("name", "at", "after", "for", "gpus")
 _HELP = (
@@ -58,13 +59,28 @@ async def queue_it(screen: Launcher) -> None:
             if request is None:
                 return
             new = replace(new, run_dir=request.run_dir, resume=request.resume, accept=request.accept)
+        report = await screen.check_start(loaded)
+        if report.problems and not await _anyway(screen, report):
+            return
         job = await in_thread(lambda: add_job(queue, new))
         works = await in_thread(lambda: runner_of(queue) is not None)
     except ChompError as error:
         screen.chomp.notify(f"not added: {error}", severity="error")
         return
     hint = "" if works else "; no runner works: 7 shows the queue, where s starts one"
-    screen.chomp.notify(f"job {job.title} added{hint}")
+    doubts = report.warnings
+    said = ". ".join([f"job {job.title} added{hint}", *doubts])
+    screen.chomp.notify(said, severity="warning" if doubts else "information")
+
+
+async def _anyway(screen: Launcher, report: Report) -> bool:
+    """Ask whether a run that could not start now is added all the same."""
+    choices = (
+        Choice("cancel", "n", "No, keep editing"),
+        Choice("add", "y", "Add it anyway", "for example if its text appears before it starts"),
+    )
+    question = Choose("This run cannot start now", choices, "\n\n".join(report.problems))
+    return await screen.app.push_screen_wait(question) == "add"
 
 
 def _beside(screen: Launcher) -> Path:

@@ -31,6 +31,7 @@ from chomp_tui.screens.device.device_list import DeviceList, toggled
 from chomp_tui.screens.device.flag_rules import RuleList, hung
 from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard
 from chomp_tui.screens.device.measured import MeasuredFlags
+from chomp_tui.theme import TONES
 from chomp_tui.widgets.update_if_changed import set_text, set_title
 
 COMMAND = f"{command_name()} train CONFIG"
@@ -362,10 +363,9 @@ class DeviceScreen(ConsoleScreen):
 
 def _remarks(found: list[Remark], width: int) -> Content:
     marks = {"good": "● ", "warn": "▲ ", "idle": "  "}
-    tones = {"good": "$success", "warn": "$warning", "idle": "$muted"}
     return Content("\n").join(
-        Content.styled(marks[one.tone], tones[one.tone])
-        + hung(sanitize(one.text), width, "" if one.tone == "good" else tones[one.tone], Content("  "))
+        Content.styled(marks[one.tone], TONES[one.tone])
+        + hung(sanitize(one.text), width, "" if one.tone == "good" else TONES[one.tone], Content("  "))
         for one in found
     )
 

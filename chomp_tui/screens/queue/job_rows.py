@@ -5,51 +5,42 @@ from __future__ import annotations
 from textual.content import Content
 
 from chomp.queue.folder import Unreadable
+from chomp.queue.job import Job
 from chomp.queue.table import JobRow
-from chomp.record.formatting import duration, sanitize
+from chomp.record.formatting import duration
 from chomp_tui.widgets.listing import Column, Row, cell
-from chomp_tui.widgets.run_rows import fact, loss_text, progress_bar
+from chomp_tui.widgets.looks import facts, look, loss_cell, progress_bar, reason_cell, status_cell, status_line
+from chomp_tui.widgets.run_rows import tall_curve
 
 JOB_COLUMNS = (
-    Column("id", "job", 4, right=True),
+    Column("id", "job", 3, right=True),
     Column("state", "state", 11),
     Column("name", "name", 16, grow=2, middle=True, whole=True),
     Column("step", "step", 13, rank=2, right=True, whole=True),
     Column("bar", "", 8, rank=7),
     Column("loss", "loss", 7, rank=4, right=True),
-    Column("eval", "eval", 7, rank=3, right=True),
+    Column("eval", "eval", 7, rank=1, right=True),
     Column("device", "device", 6, rank=5, whole=True),
-    Column("when", "when", 20, grow=3, rank=1),
+    Column("when", "when", 12, grow=3, rank=1),
 )
-# Glyph and tone by state.
-_STATES = {
-    "running": ("●", "live"),
-    "saving": ("◐", "live"),
-    "waiting": ("…", "idle"),
-    "held": ("‖", "warn"),
-    "done": ("✓", "good"),
-    "failed": ("✗", "bad"),
-    "stopped": ("■", "idle"),
-}
-_COLOURS = {"live": "$success", "good": "$success", "warn": "$warning", "bad": "$error"}
 
 
 def job_row(row: JobRow) -> Row:
     """A job as a line of the list."""
-    glyph, tone = _STATES[row.state]
-    found = row.summary
+    status, found = look(row.state, row.when), row.summary
+    scored = found.eval_loss if found is not None else None
     return Row(
         str(row.job.id),
         {
             "id": cell(str(row.job.id), "muted"),
-            "state": cell(f"{glyph} {row.state}{' !' if row.job.urgent else ''}", tone),
+            "state": status_cell(status, " !" if row.job.urgent else ""),
             "name": cell(row.job.name, "strong" if row.job.state == "running" else ""),
             "step": cell(row.progress or "-"),
             "bar": progress_bar(found.step, found.total_steps) if found is not None else (),
-            "loss": cell(loss_text(found.loss if found is not None else None)),
-            "eval": cell(loss_text(found.eval_loss if found is not None else None), "accent"),
+            "loss": loss_cell(found.loss if found is not None else None),
+            "eval": loss_cell(scored, "muted" if scored is None else "accent"),
             "device": cell(row.device, "muted"),
-            "when": cell(row.when, "bad" if tone == "bad" else "muted"),
+            "when": reason_cell(status),
         },
     )
 
@@ -58,20 +49,16 @@ def unreadable_row(found: Unreadable) -> Row:
     """A file that holds no job as a line of the list."""
     cells = {
         "id": cell(str(found.id), "muted"),
-        "state": cell("‖ held", "warn"),
+        "state": status_cell(look("held")),
         "name": cell("?"),
         "when": cell(found.problem, "bad"),
     }
     return Row(str(found.id), cells)
 
 
-def job_detail(row: JobRow, width: int) -> Content:
-    """The facts of a job, most important first."""
+def job_detail(row: JobRow, width: int, curve_lines: int) -> Content:
+    """The facts of a job, most important first, and the losses of its run in so many lines."""
     job = row.job
-    glyph, tone = _STATES[row.state]
-    head = Content.styled(f"{glyph} {row.state}", f"bold {_COLOURS.get(tone, '$muted')}")
-    if row.when:
-        head += Content(f"  {sanitize(row.when)}")
     limits = [
         f"at most {duration(job.for_seconds)}" if job.for_seconds is not None else "",
         f"not before {job.not_before:%Y-%m-%d %H:%M}" if job.not_before is not None else "",
@@ -79,15 +66,23 @@ def job_detail(row: JobRow, width: int) -> Content:
         f"{job.gpus} GPUs" if job.gpus > 1 else "on the CPU" if job.gpus == 0 else "",
         "urgent" if job.urgent else "",
     ]
-    facts = [
+    named = [
         ("run", job.run_dir or ""),
         ("config", job.source),
         ("sets", "  ".join(f"-o {text}" for text in job.overrides)),
         ("limits", " · ".join(text for text in limits if text)),
-        ("sweep", f"trial {job.trial} of {job.sweep}" if job.sweep is not None else ""),
+        ("sweep", _part_of_sweep(job)),
     ]
     tries = [
-        ("try" if place else "tries", f"{one.began:%m-%d %H:%M} on {one.place}: {one.how or 'runs'}")
+        ("" if place else "tries", f"{one.began:%m-%d %H:%M} on {one.place}: {one.how or 'runs'}")
         for place, one in enumerate(reversed(job.attempts[-3:]))
     ]
-    return Content("\n").join([head, *(fact(name, text, width) for name, text in [*facts, *tries] if text)])
+    drawn = tall_curve(row.summary, width, curve_lines) if row.summary is not None and curve_lines and width else ""
+    curve = [Content(""), Content.styled(drawn, "$chart-smooth")] if drawn else []
+    return Content("\n").join([facts([*named, *tries], width, [status_line(look(row.state, row.when))]), *curve])
+
+
+def _part_of_sweep(job: Job) -> str:
+    if job.sweep is None:
+        return ""
+    return f"{f'trial {job.trial}' if job.trial is not None else 'prefix'} of {job.sweep}"

@@ -36,6 +36,9 @@ from chomp_tui.widgets.listing import Listing, Row
 from chomp_tui.widgets.name_filter import NameFilter
 from chomp_tui.widgets.update_if_changed import set_title
 
+# Beside the list there is room for the losses of a job's run.
+CURVE_LINES = 8
+
 
 class QueueScreen(ListScreen):
     """Jobs and sweeps; Enter on a sweep shows its trials in place of the jobs, Esc the jobs again."""
@@ -94,7 +97,7 @@ class QueueScreen(ListScreen):
         self.query_one("#queue").set_class(report is not None, "-sweep")
         running = sum(row.job.state == "running" for row in self.found.jobs)
         waiting = sum(row.job.state == "waiting" for row in self.found.jobs)
-        self.set_context(f"{running} running, {waiting} waiting")
+        self.set_context(f"{running} of {running + waiting} running")
 
     def empty_text(self) -> Content:
         if self._sweep is not None:
@@ -113,7 +116,8 @@ class QueueScreen(ListScreen):
         if sweep is not None:
             return f"sweep {sweep.name}", sweep_detail(sweep, None, width, compact=self.has_class("-short"))
         row = self.row()
-        return (f"job {row.job.title}", job_detail(row, width)) if row is not None else ("", Content(""))
+        curve_lines = CURVE_LINES if self.has_class("-wide") else 0
+        return (f"job {row.job.title}", job_detail(row, width, curve_lines)) if row is not None else ("", Content(""))
 
     def on_descendant_focus(self) -> None:
         self.draw_detail()

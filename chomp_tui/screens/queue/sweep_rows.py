@@ -9,10 +9,10 @@ from textual.content import Content
 
 from chomp.record.formatting import one_line, sanitize
 from chomp.sweep.folder import Trial
-from chomp.sweep.report import SweepReport, value_text
+from chomp.sweep.report import SweepReport, prefix_line, value_text
 from chomp.sweep.spec import Axis
 from chomp_tui.widgets.listing import Column, Row, cell
-from chomp_tui.widgets.run_rows import fact, loss_text
+from chomp_tui.widgets.looks import fact, look, loss_cell, loss_text, reason_cell
 
 SWEEP_COLUMNS = (
     Column("name", "sweep", 20, middle=True, whole=True),
@@ -21,15 +21,16 @@ SWEEP_COLUMNS = (
 )
 # The best trials have their places in the view by setting; the others are dots.
 PLACES = 9
-_TONES = {"complete": "good", "running": "live", "pruned": "muted", "failed": "bad", "waiting": "idle", "asked": "idle"}
 
 
 def sweep_row(report: SweepReport) -> Row:
     """A sweep as a line of the list."""
     best = report.ranking[0] if report.ranking and report.ranking[0].state == "complete" else None
     words = "" if best is None else f"{report.spec.metric} {loss_text(best.score)} · {values_text(best)}"
-    tone = {"done": "good", "stopped": "idle"}.get(report.state, "live")
-    return Row(report.name, {"name": cell(report.name), "state": cell(report.headline, tone), "best": cell(words)})
+    return Row(
+        report.name,
+        {"name": cell(report.name), "state": cell(report.headline, look(report.state).tone), "best": cell(words)},
+    )
 
 
 def broken_row(name: str, problem: str) -> Row:
@@ -64,13 +65,12 @@ def _short(key: str) -> str:
 
 def trial_row(trial: Trial, place: int) -> Row:
     """A trial as a line of the ranking; `place` counts from 1."""
-    tone = _TONES[trial.state]
     cells = {
         "place": cell(str(place), "accent" if place <= PLACES and trial.state == "complete" else "muted"),
-        "score": cell(loss_text(trial.score), "strong" if place == 1 else ""),
+        "score": loss_cell(trial.score, "strong" if place == 1 else ""),
         "step": cell(f"{trial.step:,}", "muted"),
-        "state": cell(trial.state, tone),
-        "reason": cell(trial.reason, "bad" if trial.state == "failed" else "muted"),
+        "state": cell(trial.state, look(trial.state).tone),
+        "reason": reason_cell(look(trial.state, trial.reason)),
     }
     cells |= {key: cell(value_text(value)) for key, value in trial.values.items()}
     return Row(str(trial.number), cells)
@@ -90,8 +90,8 @@ def sweep_detail(report: SweepReport, selected: Trial | None, width: int, *, com
             for key, axis in report.spec.space.items()
         ]
     else:
-        marked = f", ▲ is trial {selected.number}" if selected is not None else ""
-        lines = [Content.styled(f"settings · 1 is the best trial{marked}", "$muted")]
+        marked = ", ▲ the selected one" if selected is not None else ""
+        lines = [Content.styled(f"1 is the best trial{marked}", "$muted")]
         for key, axis in report.spec.space.items():
             matters = f"   importance {report.importance[key]:.0%}" if key in report.importance else ""
             head = Content.styled(sanitize(key), "bold") + Content.styled(matters, "$accent")
@@ -99,6 +99,9 @@ def sweep_detail(report: SweepReport, selected: Trial | None, width: int, *, com
             if selected is not None:
                 lines.append(_pointer(key, axis, selected, width))
         lines.append(Content(""))
+    if report.prefix is not None:
+        tone = "$error" if report.prefix.state == "failed" else "$muted"
+        lines.append(Content.styled(prefix_line(report.prefix), tone))
     lines.append(Content.styled(f"importance: {report.importance_note}", "$muted"))
     if selected is not None and selected.reason:
         lines += [Content(""), fact(f"trial {selected.number}", selected.reason, width)]

@@ -11,9 +11,9 @@ from chomp.record.formatting import one_line
 from chomp_tui.engine.commands import CommandStatus
 from chomp_tui.live.alerts import Alert
 from chomp_tui.live.snapshot import RunSnapshot
-from chomp_tui.screens.run.header import COLOURS
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.screens.run.startup import in_one_line, is_starting, startup_phases
+from chomp_tui.theme import TONES
 from chomp_tui.widgets.listing import fit_text
 from chomp_tui.widgets.update_if_changed import set_text
 
@@ -49,7 +49,7 @@ def bar_text(alerts: tuple[Alert, ...], line: CommandStatus | None, width: int) 
     parts: list[Content] = []
     if line is not None:
         room = width - (TALLY_ROOM if alerts else 0)
-        parts.append(Content.styled(fit_text(one_line(line.text), room), COLOURS[line.tone]))
+        parts.append(Content.styled(fit_text(one_line(line.text), room), TONES[line.tone]))
     if alerts:
         room = width - sum(part.cell_length + len(DIVIDER) for part in parts)
         parts.append(_alert_text(alerts, room, whole=line is None))
@@ -59,7 +59,7 @@ def bar_text(alerts: tuple[Alert, ...], line: CommandStatus | None, width: int) 
 def _alert_text(alerts: tuple[Alert, ...], room: int, *, whole: bool) -> Content:
     """The newest alert and the number of others; with little room, only the number of alerts."""
     first = alerts[0]
-    sign, colour = SIGNS.get(first.tone, "·"), COLOURS[first.tone]
+    sign, colour = SIGNS.get(first.tone, "·"), TONES[first.tone]
     if not whole and room < LEAST_ALERT:
         return Content.styled(f"{sign} {len(alerts)}", colour)
     more = f"  +{len(alerts) - 1}" if len(alerts) > 1 else ""
@@ -73,7 +73,7 @@ class AlertList(TextPanel):
     def text(self, snapshot: RunSnapshot, width: int) -> Content:
         lines = [
             Content.assemble(
-                (f"{SIGNS.get(one.tone, '·')} {one_line(one.word)}", f"bold {COLOURS[one.tone]}"),
+                (f"{SIGNS.get(one.tone, '·')} {one_line(one.word)}", f"bold {TONES[one.tone]}"),
                 (f"  {_clock(one.t)}  ", "$muted"),
                 one_line(one.text),
             )

@@ -8,11 +8,11 @@ from itertools import cycle
 
 import numpy as np
 
+from chomp.curves.limits import Range
+from chomp.curves.smooth import Smoother
 from chomp.record.columns import Columns
 from chomp.record.run_view import RunView
-from chomp_tui.chart.limits import Range
 from chomp_tui.chart.series import Series, Tone
-from chomp_tui.chart.smooth import Smoother
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.live.x_axes import x_values
 

@@ -10,7 +10,14 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.message import Message
 from textual.widget import Widget
 
-from chomp_tui.screens.run.dashboard_layout import SMALL, PanelPlan, panels, plan
+from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.screens.run.checkpoints import RunCheckpoints
+from chomp_tui.screens.run.dashboard_layout import SMALL, TITLES, PanelPlan, panels, plan
+from chomp_tui.screens.run.log_view import LogPanel
+from chomp_tui.screens.run.panel import TextPanel
+from chomp_tui.screens.run.tab_strip import TabStrip
+from chomp_tui.screens.run.tiles import TileStrip
+from chomp_tui.widgets.samples import SamplesPanel
 
 
 class _Planned(Layout):
@@ -87,6 +94,34 @@ class Dashboard(Container):
         while widget is not None and widget.parent is not self:
             widget = widget.parent if isinstance(widget.parent, Widget) else None
         return widget
+
+    def draw(self, snapshot: RunSnapshot) -> None:
+        """Draw the tabs, and the panels that are shown."""
+        titles = dict(TITLES)
+        if snapshot.alerts:
+            titles["alerts"] = f"Alerts {len(snapshot.alerts)}"
+        self.query_one(TabStrip).show(titles, self.plan.tabs, self.plan.chosen)
+        for panel in self.children:
+            if not panel.display:
+                continue
+            if isinstance(panel, LogPanel):
+                panel.draw(alone=self.zoomed is not None)
+            elif isinstance(panel, TextPanel | SamplesPanel | RunCheckpoints | TileStrip):
+                panel.draw(snapshot)
+
+    def compare_samples(self, snapshot: RunSnapshot | None) -> None:
+        """Show the selected sample beside an earlier one, with no other panel; or as before."""
+        samples = self.query_one(SamplesPanel)
+        if snapshot is not None:
+            # A panel that is not shown is not drawn, and knows no samples yet.
+            samples.draw(snapshot)
+        samples.compare()
+        # Two texts need the room of all panels.
+        self.arrange_for(zoomed="samples" if samples.marked is not None else None)
+        self.turn_to("samples")
+
+    def on_tab_strip_chosen(self, event: TabStrip.Chosen) -> None:
+        self.turn_to(event.name)
 
     def turn(self, by: int) -> None:
         """Show the panel `by` places on: of the tabs, or of all panels while one is zoomed."""

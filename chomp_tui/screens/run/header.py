@@ -9,11 +9,11 @@ from chomp.record.status import PAUSED
 from chomp_tui.live.eta import progress
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.screens.run.text_lines import TextLines
+from chomp_tui.theme import TONES
 from chomp_tui.widgets.listing import fit_text
 
 LEAST_BAR = 10
 MOST_BAR = 60
-COLOURS = {"live": "$success", "good": "$success", "warn": "$warning", "bad": "$error", "idle": "$muted"}
 
 
 class RunHeader(TextLines):
@@ -32,7 +32,7 @@ class RunHeader(TextLines):
 def first_line(snapshot: RunSnapshot, width: int) -> Content:
     """State, name, bar, step of total, percent, remaining time."""
     status = snapshot.status
-    colour = COLOURS[status.tone]
+    colour = TONES[status.tone]
     state = f"{status.glyph} {status.word}{' · p resumes' if status.reason == PAUSED else ''}"
     right = progress_words(snapshot)
     room = width - len(state) - len(right) - 6
@@ -63,7 +63,7 @@ def progress_words(snapshot: RunSnapshot) -> str:
 def second_line(snapshot: RunSnapshot, width: int) -> Content:
     """The reason of the state, then age, speed, times, device, origin; as many as fit."""
     parts = (
-        [(fit_text(one_line(snapshot.status.reason), width), COLOURS[snapshot.status.tone])]
+        [(fit_text(one_line(snapshot.status.reason), width), TONES[snapshot.status.tone])]
         if snapshot.status.reason not in ("", PAUSED)
         else []
     )

@@ -23,7 +23,7 @@ class MemoryPanel(TextPanel):
         device = [
             _line("in use", in_use, limit, width),
             _line("peak", peak, limit, width),
-            Content.assemble(("limit   ", "$muted"), (_memory(limit), "bold")),
+            _figure("limit", _memory(limit)),
         ]
         if in_use is None and peak is None and snapshot.view.rows:
             # In place of dashes, so that the lines below stay visible.
@@ -31,19 +31,19 @@ class MemoryPanel(TextPanel):
         lines = [
             *device,
             *_each(snapshot, width),
-            Content.assemble(("host    ", "$muted"), (_memory(snapshot.newest("host_memory_gb")), "bold")),
-            Content.assemble(
-                ("step    ", "$muted"),
-                (_program(snapshot), "bold"),
-                ("  by the compiler" if width > 34 else "", "$muted"),
-            ),
-            Content.assemble(("disk    ", "$muted"), (_disk(snapshot), "bold")),
+            _figure("host", _memory(snapshot.newest("host_memory_gb"))),
+            _figure("step", _program(snapshot), "  by the compiler" if width > 34 else ""),
+            _figure("disk", _disk(snapshot), " free"),
         ]
         return Content("\n").join(lines)
 
 
+def _figure(label: str, text: str, more: str = "") -> Content:
+    return Content.assemble((f"{label:<8}", "$muted"), (f"{text:>10}", "bold"), (more, "$muted"))
+
+
 def _line(label: str, value: float | None, limit: float | None, width: int) -> Content:
-    text = Content.assemble((f"{label:<8}", "$muted"), (f"{_memory(value):>10}", "bold"))
+    text = _figure(label, _memory(value))
     cells = min(40, width - 27)
     if value is None or not limit or cells < 4:
         return text
@@ -82,4 +82,4 @@ def _program(snapshot: RunSnapshot) -> str:
 
 def _disk(snapshot: RunSnapshot) -> str:
     free = snapshot.update.disk_free_bytes
-    return MISSING if free is None else f"{size(free)} free"
+    return MISSING if free is None else size(free)

@@ -17,13 +17,14 @@ from chomp_tui.live.feed import RunUpdate
 from chomp_tui.live.launched import status_with
 from chomp_tui.live.news import RunNews
 from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.run import charts
 from chomp_tui.screens.run.alert_bar import AlertBar, AlertList
-from chomp_tui.screens.run.chart_keys import ChartKeys
+from chomp_tui.screens.run.chart_choices import ChartChoices
+from chomp_tui.screens.run.chart_set import ChartSet
 from chomp_tui.screens.run.charts import SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import Dashboard
-from chomp_tui.screens.run.dashboard_layout import TITLES
 from chomp_tui.screens.run.facts import FactsPanel
 from chomp_tui.screens.run.following import RunFollower
 from chomp_tui.screens.run.gpu_strip import GpuStrip
@@ -31,10 +32,9 @@ from chomp_tui.screens.run.header import RunHeader
 from chomp_tui.screens.run.log_view import LogPanel, LogView
 from chomp_tui.screens.run.loss_placeholder import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.memory import MemoryPanel
-from chomp_tui.screens.run.panel import TextPanel
-from chomp_tui.screens.run.reporting import ReportingScreen
+from chomp_tui.screens.run.reporting import ask_for_report
 from chomp_tui.screens.run.startup import is_starting
-from chomp_tui.screens.run.steering import Steering, SteeringKeys
+from chomp_tui.screens.run.steering import Steering
 from chomp_tui.screens.run.tab_strip import TabStrip
 from chomp_tui.screens.run.tiles import Tiles, TileStrip
 from chomp_tui.screens.run.time_budget import BudgetPanel
@@ -45,7 +45,7 @@ from chomp_tui.widgets.samples import SamplesPanel
 TICK_SECONDS, SLACK_SECONDS = 1.0, 0.4
 
 
-class RunScreen(SteeringKeys, ChartKeys, ReportingScreen):
+class RunScreen(ConsoleScreen):
     """Watch and steer one run."""
 
     MODE = "run"
@@ -60,6 +60,7 @@ class RunScreen(SteeringKeys, ChartKeys, ReportingScreen):
         super().__init__()
         self._path: Path | None = None
         self.follower: RunFollower | None = None
+        self.charts = ChartSet(self)
         self._steering = Steering(self)
         self._smoothed = SmoothedLoss()
         self._news = RunNews()
@@ -121,6 +122,7 @@ class RunScreen(SteeringKeys, ChartKeys, ReportingScreen):
 
     def on_mount(self) -> None:
         state = self.chomp.state
+        self._choices = ChartChoices(self, self.charts, state.settings, self.redraw)
         self.set_interval(TICK_SECONDS, self._tick)
         self.follower = RunFollower(self.post_safely, state.live)
         if self._path is not None:
@@ -130,6 +132,7 @@ class RunScreen(SteeringKeys, ChartKeys, ReportingScreen):
             self.query_one(NoticePanel).show(NO_RUN)
 
     def on_unmount(self) -> None:
+        self._choices.save()
         follower, self.follower = self.follower, None
         if follower is not None:
             follower.stop()
@@ -211,27 +214,58 @@ class RunScreen(SteeringKeys, ChartKeys, ReportingScreen):
         self.query_one(RunHeader).draw(snapshot)
         self.query_one(GpuStrip).draw(snapshot)
         self.query_one(AlertBar).draw(snapshot, self._steering.line(snapshot))
-        self._draw_tabs(snapshot)
         self._steering.offer_for(snapshot)
-        for panel in board.children:
-            if not panel.display:
-                continue
-            if isinstance(panel, LogPanel):
-                panel.draw(alone=board.zoomed is not None)
-            elif isinstance(panel, TextPanel | SamplesPanel | RunCheckpoints | TileStrip):
-                panel.draw(snapshot)
+        board.draw(snapshot)
         self.charts.draw(snapshot)
-
-    def _draw_tabs(self, snapshot: RunSnapshot) -> None:
-        plan = self.query_one(Dashboard).plan
-        titles = dict(TITLES)
-        if snapshot.alerts:
-            titles["alerts"] = f"Alerts {len(snapshot.alerts)}"
-        self.query_one(TabStrip).show(titles, plan.tabs, plan.chosen)
 
     def on_dashboard_rearranged(self) -> None:
         self.charts.stale = True
         self.call_after_refresh(self.redraw)
+
+    # Charts ------------------------------------------------------------------------------
+
+    def action_log_y(self) -> None:
+        """Logarithmic or linear."""
+        self._choices.log_y()
+
+    def action_smoothing(self) -> None:
+        """The next amount of smoothing."""
+        self._choices.smoothing()
+
+    def action_x_axis(self) -> None:
+        """The next x axis."""
+        self._choices.x_axis()
+
+    def action_marker(self) -> None:
+        """Braille dots or blocks."""
+        self._choices.marker()
+
+    def action_zoom_in(self) -> None:
+        """Show a shorter range in all charts."""
+        self.charts.move(LineChart.zoom_in)
+
+    def action_zoom_out(self) -> None:
+        """Show a longer range in all charts."""
+        self.charts.move(LineChart.zoom_out)
+
+    def action_zoom_reset(self) -> None:
+        """Show the whole run in all charts."""
+        self.charts.move(LineChart.zoom_reset)
+
+    def action_pan(self, direction: int) -> None:
+        """Show earlier or later steps in all charts."""
+        self.charts.move(lambda chart: chart.pan(direction))
+
+    def action_all_values(self) -> None:
+        """Show all values in all charts, or clip extreme ones."""
+        self.charts.show_all_values()
+
+    def on_line_chart_window_moved(self, message: LineChart.WindowMoved) -> None:
+        self.charts.follow_window(message.chart)
+
+    def on_line_chart_cross_moved(self, message: LineChart.CrossMoved) -> None:
+        self.charts.follow_cross(message.chart)
+        self.redraw()
 
     # Panels ------------------------------------------------------------------------------
 
@@ -260,9 +294,6 @@ class RunScreen(SteeringKeys, ChartKeys, ReportingScreen):
         if self._path is not None:
             self.chomp.show_checkpoints(self._path)
 
-    def on_tab_strip_chosen(self, event: TabStrip.Chosen) -> None:
-        self.query_one(Dashboard).turn_to(event.name)
-
     def action_next_panel(self) -> None:
         """The next tab; while a panel is zoomed, the next panel."""
         self.query_one(Dashboard).turn(1)
@@ -277,15 +308,7 @@ class RunScreen(SteeringKeys, ChartKeys, ReportingScreen):
 
     def action_compare_samples(self) -> None:
         """The selected sample beside an earlier one, with no other panel; or as before."""
-        samples, snapshot = self.query_one(SamplesPanel), self.snapshot()
-        if snapshot is not None:
-            # A panel that is not shown is not drawn, and knows no samples yet.
-            samples.draw(snapshot)
-        samples.compare()
-        # Two texts need the room of all panels.
-        board = self.query_one(Dashboard)
-        board.arrange_for(zoomed="samples" if samples.marked is not None else None)
-        board.turn_to("samples")
+        self.query_one(Dashboard).compare_samples(self.snapshot())
 
     def action_panel(self, name: str) -> None:
         """One of the panels, by its digit."""
@@ -303,17 +326,41 @@ class RunScreen(SteeringKeys, ChartKeys, ReportingScreen):
         else:
             self.query_one(Dashboard).turn_to("log", then=log.ask)
 
+    def action_report(self) -> None:
+        """Ask where to write a report of the run, then write it."""
+        ask_for_report(self, self.snapshot())
+
+    # Steering ----------------------------------------------------------------------------
+
+    def offers(self, action: str) -> bool:
+        return self._steering.offers(action)
+
+    def label_of(self, action: str, label: str) -> str:
+        return self._steering.label_of(action, label)
+
+    def action_pause(self) -> None:
+        """Pause, or resume."""
+        self._steering.pause()
+
+    def action_save_now(self) -> None:
+        """Save a checkpoint."""
+        self._steering.save_now()
+
+    def action_evaluate_now(self) -> None:
+        """Evaluate."""
+        self._steering.evaluate_now()
+
+    def action_sample_now(self) -> None:
+        """Ask for a prompt, then for a sample."""
+        self._steering.sample_now()
+
+    def action_stop(self) -> None:
+        """Ask how to end the run, then end it."""
+        self._steering.stop()
+
     def action_resume(self) -> None:
         """Choose a checkpoint to resume from, once the run has ended."""
-        snapshot = self.snapshot()
-        if self._path is None or snapshot is None:
-            self.chomp.notify("no run selected", severity="warning")
-        elif snapshot.status.is_live:
-            self.chomp.notify("this run is still training; stop it before resuming it", severity="warning")
-        elif not snapshot.saved and snapshot.update.read_fraction == 1:
-            self.chomp.notify(f"{self._path.name} has no checkpoint to resume from", severity="warning")
-        else:
-            self.chomp.show_checkpoints(self._path)
+        self._steering.resume()
 
     def sent(self, *, is_written: bool) -> None:
         """A command was written, or could not be."""

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from textual.content import Content
 
-from chomp.record.formatting import duration, one_line
+from chomp.record.formatting import duration, one_line, progress_line
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.widgets.listing import fit_text
 
@@ -126,6 +126,8 @@ def _first_record(snapshot: RunSnapshot, training_since: float | None) -> float 
 def _note(snapshot: RunSnapshot, name: str, state: State) -> str:
     view = snapshot.view
     if name == "data":
+        if state == "now" and view.progress is not None:
+            return progress_line(view.progress)
         is_known = state == "done" and view.started is not None
         return one_line(view.started.data) if is_known and view.started else ""
     if name == "compile":

@@ -140,6 +140,18 @@ class Steering:
         )
         self._screen.app.push_screen(Choose(f"Stop {snapshot.update.run.name}?", choices), self._stop)
 
+    def resume(self) -> None:
+        """Choose a checkpoint to resume from, once the run has ended."""
+        snapshot, chomp = self._screen.snapshot(), self._screen.chomp
+        if snapshot is None:
+            chomp.notify("no run selected", severity="warning")
+        elif snapshot.status.is_live:
+            chomp.notify("this run is still training; stop it before resuming it", severity="warning")
+        elif not snapshot.saved and snapshot.update.read_fraction == 1:
+            chomp.notify(f"{snapshot.update.run.name} has no checkpoint to resume from", severity="warning")
+        else:
+            chomp.show_checkpoints(snapshot.update.run.path)
+
     def _stop(self, choice: str | None) -> None:
         if choice in ("stop", "abort") and (snapshot := self._steerable()) is not None:
             self._send_command(snapshot, choice)
@@ -172,40 +184,6 @@ class Steering:
         if problem is not None:
             self._sent = [replace(one, problem=problem) if one.id == command.id else one for one in self._sent]
         self._screen.sent(is_written=problem is None)
-
-
-class SteeringKeys:
-    """The actions of the run screen that steer, which it inherits."""
-
-    _steering: Steering
-
-    def offers(self, action: str) -> bool:
-        """Whether the footer shows an action now."""
-        return self._steering.offers(action)
-
-    def label_of(self, action: str, label: str) -> str:
-        """What the footer calls an action now."""
-        return self._steering.label_of(action, label)
-
-    def action_pause(self) -> None:
-        """Pause, or resume."""
-        self._steering.pause()
-
-    def action_save_now(self) -> None:
-        """Save a checkpoint."""
-        self._steering.save_now()
-
-    def action_evaluate_now(self) -> None:
-        """Evaluate."""
-        self._steering.evaluate_now()
-
-    def action_sample_now(self) -> None:
-        """Ask for a prompt, then for a sample."""
-        self._steering.sample_now()
-
-    def action_stop(self) -> None:
-        """Ask how to end the run, then end it."""
-        self._steering.stop()
 
 
 def _loss_of(snapshot: RunSnapshot) -> str:
