@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from chomp.config.derive import Derived
 from chomp.config.schema import Config
 from chomp.data.batch import Batch
 from chomp.model.base import ModelInputs, model_inputs
@@ -66,11 +65,7 @@ TrainStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, StepMetri
 
 
 def make_train_step(
-    model_def: ModelDef,
-    optimizer: Optimizer,
-    config: Config,
-    derived: Derived,
-    placement: Placement = ONE_DEVICE,
+    model_def: ModelDef, optimizer: Optimizer, config: Config, placement: Placement = ONE_DEVICE
 ) -> TrainStep:
     """Return (state, batch) -> (state, metrics); tracing it twice raises `RuntimeError`.
 
@@ -92,13 +87,10 @@ def make_train_step(
         model_def: the model; its `deterministic` decides about dropout.
         optimizer: for the same model.
         config: `objective`, `optim.grad_clip_norm`, `data.isolate_documents` and `debug.nonfinite` are read.
-        derived: `grad_accum`, the batch's leading axis on one device.
         placement: the mesh, over which the rows of each micro-batch are shared out.
     """
     objective, isolate = build_objective(config.objective, model_def), config.data.isolate_documents
-    sum_gradients: Callable[..., Any] = _make_gradient_sums(objective, model_def)
-    if placement.mesh is not None:
-        sum_gradients = gradient_sums_on_mesh(sum_gradients, placement, model_def.gathered_dtype)
+    sum_gradients = _make_gradient_sums(objective, model_def, placement)
     clip_norm, halting = config.optim.grad_clip_norm, config.debug.nonfinite != "skip"
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
@@ -175,7 +167,7 @@ def compile_lowered(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, d
 
 
 def _make_gradient_sums(
-    objective: Objective, model_def: ModelDef
+    objective: Objective, model_def: ModelDef, placement: Placement
 ) -> Callable[[PyTree, ModelInputs, Counts, PRNGKeyArray], GradientSums]:
     """Return (params, inputs, counts, key) -> sums over all micro-batches, with fp32 gradients.
 
@@ -202,6 +194,8 @@ def _make_gradient_sums(
         sums, _ = jax.lax.scan(add, GradientSums(measured, zeros), (jnp.arange(len(inputs.labels)), inputs))
         return sums
 
+    if placement.mesh is not None:
+        return gradient_sums_on_mesh(sum_gradients, placement, model_def.gathered_dtype)
     return sum_gradients
 
 

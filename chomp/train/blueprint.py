@@ -77,7 +77,7 @@ class Blueprint:
 
     def train_step(self) -> TrainStep:
         """The step, to be compiled once."""
-        return make_train_step(self.model_def, self.optimizer, self.config, self.derived, self.placement)
+        return make_train_step(self.model_def, self.optimizer, self.config, self.placement)
 
     def first_state(self) -> TrainState:
         """The state at step 0."""

@@ -41,16 +41,15 @@ class Run:
         sections["parallel"] = {"data": data, "fsdp": fsdp}
         self.config: Config = tiny_config(backend, model=model, train={"batch_size": most}, **sections)
         self.placement: Placement = place_on(self.config, jax.devices()[: data * fsdp])
-        self.model_def, self.optimizer, derived = parts(self.config, self.placement)
+        self.model_def, self.optimizer, _ = parts(self.config, self.placement)
         self.accum = micro_batches(rows, self.placement.count, most)
         self.rows, self.most = rows, most
-        self.derived = derived
         self.like: TrainState = abstract_state(self.model_def, self.optimizer)
 
     @functools.cached_property
     def program(self) -> Any:
         """The compiled step."""
-        step = make_train_step(self.model_def, self.optimizer, self.config, self.derived, self.placement)
+        step = make_train_step(self.model_def, self.optimizer, self.config, self.placement)
         like, batch = self.like, abstract_batch((self.accum, self.rows // self.accum, SEQ))
         if self.placement.mesh is not None:
             like, batch = self.placement.abstract(like), self.placement.abstract_rows(batch)

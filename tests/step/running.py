@@ -21,8 +21,8 @@ Run = tuple[Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]], Train
 
 def started(config: Config, batch: Batch, seed: int = 0) -> Run:
     """A compiled step for the batch's shape and a fresh state."""
-    model_def, optimizer, derived = parts(config)
-    train_step = make_train_step(model_def, optimizer, config, derived)
+    model_def, optimizer, _ = parts(config)
+    train_step = make_train_step(model_def, optimizer, config)
     compiled = compile_train_step(train_step, abstract_state(model_def, optimizer), shapes_of(batch))
     return compiled, init_state(model_def, optimizer, seed)
 

@@ -31,9 +31,9 @@ def test_the_seed_decides_parameters_and_dropout() -> None:
 def test_the_whole_state_is_donated(name: str) -> None:
     """Every byte of the state is reused for the next one, but for scalars that XLA may keep apart."""
     config = tiny_config("dummy", optim={"name": name})
-    model_def, optimizer, derived = parts(config)
+    model_def, optimizer, _ = parts(config)
     abstract = abstract_state(model_def, optimizer)
-    step = make_train_step(model_def, optimizer, config, derived)
+    step = make_train_step(model_def, optimizer, config)
     compiled = compile_train_step(step, abstract, shapes_of(packed_batch(0)))
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
     scalar_bytes = sum(leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract) if leaf.size <= 3)
@@ -46,8 +46,8 @@ def test_the_whole_state_is_donated(name: str) -> None:
 
 def test_a_second_trace_is_an_error() -> None:
     config = tiny_config("dummy")
-    model_def, optimizer, derived = parts(config)
-    step = make_train_step(model_def, optimizer, config, derived)
+    model_def, optimizer, _ = parts(config)
+    step = make_train_step(model_def, optimizer, config)
     abstract = abstract_state(model_def, optimizer)
     compile_train_step(step, abstract, shapes_of(packed_batch(0)))
     with pytest.raises(RuntimeError, match="traced"):
