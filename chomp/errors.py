@@ -76,3 +76,9 @@ class NonFiniteError(ChompError):
     """Training met a loss or gradient that is not finite and the policy is to halt."""
 
     exit_code = 6
+
+
+class ProcessLostError(ChompError):
+    """A process of a run on several processes was lost, and the run ends; a resume continues it."""
+
+    exit_code = 7

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chomp.analysis.text_size import measure_text
-from chomp.checkpoint.store import DATA_FILE
+from chomp.checkpoint.data_item import DATA_FILE
 from chomp.config import Config, derive
 from chomp.config.derive import Derived
 from chomp.data.batch import Batch

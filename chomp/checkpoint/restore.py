@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from chomp.checkpoint.items import from_items, to_items
-from chomp.checkpoint.store import CheckpointStore
+from chomp.checkpoint.reading import load
 from chomp.config import Config
 from chomp.config.compat import Difference, blocking, compare, format_table
 from chomp.config.derive import Derived, derived_section
@@ -17,33 +18,42 @@ from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.record.manifest import CheckpointInfo, DamagedCheckpoint, Resume, newest_good, verify
 from chomp.step.state import TrainState, slow_down
 
+Verify = Callable[[Path], list[str]]
 
-def choose(infos: Sequence[CheckpointInfo], resume: Resume) -> tuple[CheckpointInfo | None, list[DamagedCheckpoint]]:
+
+def choose(
+    infos: Sequence[CheckpointInfo], resume: Resume, verified: Verify = verify
+) -> tuple[CheckpointInfo | None, list[DamagedCheckpoint]]:
     """The checkpoint that `--resume` names, its bytes verified.
 
     `latest` takes the newest good one and lists the damaged ones that are newer; without any
     checkpoint it means step 0 (None).
 
+    Args:
+        infos: oldest first.
+        resume: the option's value.
+        verified: what is wrong with the bytes of the checkpoint in a folder.
+
     Raises:
         CheckpointError: the named step is missing or damaged, or all of several are damaged.
     """
     if isinstance(resume, int):
-        return _named(infos, resume), []
-    info, refused = newest_good(infos)
+        return _named(infos, resume, verified), []
+    info, refused = newest_good(infos, verified)
     if info is None and refused:
         listed = "\n".join(f"  step {r.step}: {r.reason}" for r in refused)
         raise CheckpointError(f"every checkpoint of this run is damaged:\n{listed}")
     return info, refused
 
 
-def _named(infos: Sequence[CheckpointInfo], step: int) -> CheckpointInfo:
+def _named(infos: Sequence[CheckpointInfo], step: int, verified: Verify) -> CheckpointInfo:
     by_step = {info.step: info for info in infos}
     if step not in by_step:
         have = ", ".join(str(s) for s in sorted(by_step)) or "none"
         raise CheckpointError(f"--resume {step}: there is no checkpoint of that step (there is: {have})")
-    problems = verify(by_step[step].path)
+    problems = verified(by_step[step].path)
     if problems:
-        good, _ = newest_good([info for info in infos if info.step < step])
+        good, _ = newest_good([info for info in infos if info.step < step], verified)
         offer = f"the newest good one before it is --resume {good.step}" if good else "no earlier checkpoint is good"
         raise CheckpointError(
             f"--resume {step}: checkpoint {by_step[step].path} is damaged: {'; '.join(problems)}; {offer}"
@@ -162,7 +172,7 @@ def decay_behind(saved: dict[str, Any], config: Config, derived: Derived, step: 
 
 
 def restore(
-    store: CheckpointStore, info: CheckpointInfo, like: TrainState, placement: Placement = ONE_DEVICE
+    info: CheckpointInfo, like: TrainState, placement: Placement = ONE_DEVICE
 ) -> tuple[TrainState, dict[str, Any]]:
     """The state in a checkpoint whose bytes are verified, and the data state beside it.
 
@@ -173,7 +183,7 @@ def restore(
     Raises:
         CheckpointError: it cannot be read.
     """
-    items, data_state = store.load(info, placement.abstract(to_items(like)), verified=True)
+    items, data_state = load(info, placement.abstract(to_items(like)), verified=True)
     # After a rollback the learning rate is reduced for a while, which the arrays do not record.
     rollbacks = info.meta.get("rollbacks", {})
     state = from_items(items, like)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,23 @@ def lacking_room(way: Path, folder: Path, needed: int, why: str = "") -> Checkpo
     if free >= needed:
         return None
     return CheckpointError(f"{folder} has {free:,} bytes free, and a checkpoint {why or f'needs {needed:,}'}")
+
+
+def judge_room(way: Path, folder: Path, needed: int, size: int) -> dict[str, str | None]:
+    """What is wrong with the room for checkpoints (`problem`), and what may be (`doubt`).
+
+    Args:
+        way, folder: as for `lacking_room`.
+        needed: bytes of the next one, or 0 if there is none to judge by.
+        size: its bytes before compression.
+    """
+    first = partial(lacking_room, way, folder, why=f"has {size:,} bytes before compression")
+    lacking = lacking_room(way, folder, needed) if needed else first(int(size * LEAST_SHARE))
+    tight = None if needed else first(size)
+    return {
+        "problem": str(lacking) if lacking is not None else None,
+        "doubt": f"there may be too little room: {tight}" if tight is not None else None,
+    }
 
 
 def above_size_limit(items: Mapping[str, Any]) -> CheckpointError | None:

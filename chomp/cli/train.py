@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from chomp.errors import ConfigError, RunDirError
 
 if TYPE_CHECKING:
     from chomp.config import LoadedConfig
+    from chomp.parallel.world import World
 
 
 @click.command("train", cls=TrainCommand)
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 )
 @devices_option
 @notes_options
+@click.option("--coordinator", metavar="HOST:PORT", help="Several processes by hand: where process 0 listens.")
+@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="How many processes the run has.")
+@click.option("--process", type=click.IntRange(min=0), metavar="I", help="Which of them this is, from 0.")
 @click.option("--dry-run", is_flag=True, help="Build everything, compile, train one step, write nothing.")
 @accepts_trainer_options
 def command(
@@ -48,6 +53,9 @@ def command(
     resume: str,
     accept: tuple[str, ...],
     devices: tuple[str, ...],
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
     dry_run: bool,
     name: str | None,
     note: str | None,
@@ -55,11 +63,12 @@ def command(
 ) -> int:
     """Train CONFIG, or resume the run in --run-dir (CONFIG may then be left out).
 
+    Several processes, on one host or many, are started with the same command: docs/scale.md.
+
     CONFIG is a YAML file, or the name of a preset. Options of other trainers, such as --max-steps or --batch-size, set
     the setting that they name: docs/migration.md lists them.
     """
     from chomp.cli.engine import leave_on_signals, prepare_environment
-    from chomp.cli.loading import load_for_training
     from chomp.config.compat import require_known
     from chomp.record.lock import process_age_seconds
     from chomp.record.manifest import parse_resume
@@ -70,11 +79,7 @@ def command(
         raise ConfigError(f"two configurations given, {config} and {config_option}; pass only one")
     chosen = config or config_option
     run_dir, resume = _named_run(run_dir, resume)
-    loaded = load_for_training(chosen, (*overrides, *meant_overrides()), run_dir if resume != "none" else None)
-    if chosen is not None and resume != "none":
-        loaded = _with_preset_of_run(loaded, chosen, run_dir)
-    if loaded.config.train.epochs is not None and resume == "none" and loaded.origins["train.steps"] != "default":
-        click.echo("note: train.epochs determines train.steps; the written one is not used", err=True)
+    loaded = _load(chosen, (*overrides, *meant_overrides()), run_dir, resume)
     if dry_run and resume != "none":
         raise ConfigError("--dry-run starts from step 0; remove --resume")
     if loaded.config.checkpoint.on_signal == "stop":
@@ -96,8 +101,34 @@ def command(
             dry_run=dry_run,
             notes=notes,
             began=time.monotonic() - process_age_seconds(),
+            world=_world(coordinator, processes, process, loaded),
         )
     )
+
+
+def _load(path: Path | None, overrides: tuple[str, ...], run_dir: Path | None, resume: str) -> LoadedConfig:
+    """The configuration that is given, or that of the run."""
+    from chomp.cli.loading import load_for_training
+
+    loaded = load_for_training(path, overrides, run_dir if resume != "none" else None)
+    if path is not None and resume != "none":
+        loaded = _with_preset_of_run(loaded, path, run_dir)
+    if loaded.config.train.epochs is not None and resume == "none" and loaded.origins["train.steps"] != "default":
+        click.echo("note: train.epochs determines train.steps; the written one is not used", err=True)
+    return loaded
+
+
+def _world(coordinator: str | None, processes: int | None, process: int | None, loaded: LoadedConfig) -> World:
+    """The processes of the run, which this one has joined."""
+    from chomp.device import probe_gpus
+    from chomp.device.environment import visible_gpus
+    from chomp.parallel.launch import find_launch
+    from chomp.parallel.world import join
+
+    launch = find_launch(
+        coordinator, processes, process, os.environ, lambda: len(visible_gpus(probe_gpus(), os.environ))
+    )
+    return join(launch, loaded.config.parallel.lost_after_seconds)
 
 
 def _named_run(run_dir: Path | None, resume: str) -> tuple[Path | None, str]:

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from chomp.checkpoint.items import fill
-from chomp.checkpoint.retention import Retention
-from chomp.checkpoint.store import CheckpointStore, with_sharding
+from chomp.checkpoint.reading import load, load_to_host, with_sharding
 from chomp.config import Config
 from chomp.config.compat import NOT_SETTINGS
 from chomp.config.model import ModelConfig
@@ -119,12 +118,11 @@ def load_trained(path: Path, *, on_host: bool = False, max_context: int | None =
     model = config.model if max_context is None else _with_window(config.model, max_context)
     model_def = build_model(model, deterministic=True, backend=device.platform)
     like = model_def.abstract()
-    store = CheckpointStore(run.checkpoints, retention=Retention(max_to_keep=1), on_event=lambda event: None)
     if on_host:
-        params = store.load_to_host(info, "params", dict(named_leaves(like)))
+        params = load_to_host(info, "params", dict(named_leaves(like)))
     else:
         sharding = jax.sharding.SingleDeviceSharding(device)
-        items, _ = store.load(info, {"params": with_sharding(dict(named_leaves(like)), sharding)}, verified=True)
+        items, _ = load(info, {"params": with_sharding(dict(named_leaves(like)), sharding)}, verified=True)
         params = items["params"]
     return TrainedModel(run, info, config, tokenizer, model_def, fill(like, params))
 

@@ -24,6 +24,16 @@ class EventWriter:
         self._file.close()
 
 
+class NoEvents:
+    """Takes the place of a writer in processes of a run that leave its one event log to the leader."""
+
+    def write(self, event: Event) -> None:
+        """Forget the event."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class EventReader:
     """The events added since the last `read`; lines that hold no event are counted, not raised."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -11,6 +13,7 @@ from types import TracebackType
 from chomp.errors import RunDirError
 
 DESCRIPTOR = "/proc/self/fd/%d"
+HIGH_NUMBER = 700
 
 
 class HeldFolder:
@@ -34,6 +37,7 @@ class HeldFolder:
         by_descriptor = Path(DESCRIPTOR % self._fd)
         self._is_by_descriptor = by_descriptor.is_dir()
         self.through = by_descriptor if self._is_by_descriptor else self.absolute
+        self._copy = -1
 
     def __enter__(self) -> HeldFolder:
         return self
@@ -76,15 +80,27 @@ class HeldFolder:
             # Of a folder that was removed on a server, its handle is stale.
             return error.errno != errno.ESTALE
 
+    def through_high_number(self) -> Path:
+        """A path as `through`, by a descriptor whose number is the same in all processes that ask for it.
+
+        Processes of one run have other files open, but hardly ever hundreds: the first free number from there on is
+        the same one. Without /proc, or under a low limit on open files, it is the absolute path.
+        """
+        if self._is_by_descriptor and self._copy < 0:
+            with contextlib.suppress(OSError):
+                self._copy = fcntl.fcntl(self._fd, fcntl.F_DUPFD_CLOEXEC, HIGH_NUMBER)
+        return Path(DESCRIPTOR % self._copy) if self._copy >= 0 else self.absolute
+
     def leave_open(self) -> None:
         """Keep the descriptor open until the process ends: a thread that is left behind still writes through it."""
-        self._fd = -1
+        self._fd = self._copy = -1
 
     def close(self) -> None:
         """Let go of the folder."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        for descriptor in (self._fd, self._copy):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._fd = self._copy = -1
 
 
 def by_name(text: str, path: Path) -> str:

@@ -32,6 +32,8 @@ UNSEALED = frozenset({MANIFEST, TAGS, EVALUATION})
 
 # What `--resume` names: `none`, `latest` or a step.
 Resume = str | int
+# Size and SHA-256 of files by their paths inside the checkpoint.
+FileTable = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -69,18 +71,40 @@ def seal(folder: Path, meta: dict[str, Any]) -> int:
     Returns:
         Bytes of all listed files.
     """
+    describe(folder, meta)
+    return list_in_manifest(folder, meta["step"], hash_files(folder, files_of(folder)))
+
+
+def describe(folder: Path, meta: dict[str, Any]) -> None:
+    """Write a checkpoint's metadata, the last of the files that its manifest lists."""
     write_whole(folder / META, json.dumps(meta, indent=1).encode())
-    files = {}
-    total = 0
-    for path in _listed(folder):
-        digest, size = _hash(path, sync=True)
-        files[path.relative_to(folder).as_posix()] = {"bytes": size, "sha256": digest}
-        total += size
-    for inner in {path.parent for path in _listed(folder)}:
+
+
+def files_of(folder: Path) -> list[str]:
+    """The files that a manifest of `folder` must list, by their paths inside it."""
+    return [path.relative_to(folder).as_posix() for path in _listed(folder)]
+
+
+def hash_files(folder: Path, names: Sequence[str]) -> FileTable:
+    """Size and digest of each of these files, which are on the disk afterwards, and so are their folders."""
+    files: FileTable = {}
+    for name in names:
+        digest, size = _hash(folder / name, sync=True)
+        files[name] = {"bytes": size, "sha256": digest}
+    for inner in {(folder / name).parent for name in names}:
         fsync_folder(inner)
-    manifest = {"format": FORMAT_VERSION, "step": meta["step"], "files": files}
+    return files
+
+
+def list_in_manifest(folder: Path, step: int, files: FileTable) -> int:
+    """Write the manifest, with which `folder` becomes a checkpoint.
+
+    Returns:
+        Bytes of all listed files.
+    """
+    manifest = {"format": FORMAT_VERSION, "step": step, "files": files}
     write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
-    return total
+    return sum(entry["bytes"] for entry in files.values())
 
 
 def list_checkpoints(folder: Path) -> list[CheckpointInfo]:
@@ -134,19 +158,35 @@ def read_info(folder: Path) -> CheckpointInfo:
     return CheckpointInfo(step=int(folder.name), path=folder, bytes=size, meta=meta, tags=tags, evaluated=evaluated)
 
 
-def verify(folder: Path, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
+def verify(
+    folder: Path, on_bytes: Callable[[int], None] = lambda _: None, *, part: int = 0, parts: int = 1
+) -> list[str]:
     """What is wrong with a checkpoint's bytes, one sentence per file; empty if all is as it was written.
 
     Args:
         folder: the checkpoint.
         on_bytes: called with the bytes of each block that was hashed; may raise to stop.
+        part: which of the `parts` of its files, which together are all, is verified.
+        parts: of about equal size; each listed file is in one of them.
     """
     try:
         files = _listed_files(folder)
     except CheckpointError:
         return [f"{MANIFEST} is missing or damaged"]
-    problems = (_problem(folder / name, name, entry, on_bytes) for name, entry in sorted(files.items()))
+    names = _parts({name: entry["bytes"] for name, entry in files.items()}, parts)[part]
+    problems = (_problem(folder / name, name, files[name], on_bytes) for name in names)
     return [problem for problem in problems if problem is not None]
+
+
+def _parts(sizes: dict[str, int], count: int) -> list[list[str]]:
+    """Names dealt out so that each part has about as many bytes, each part in order."""
+    parts: list[list[str]] = [[] for _ in range(count)]
+    dealt = [0] * count
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        least = dealt.index(min(dealt))
+        parts[least].append(name)
+        dealt[least] += sizes[name]
+    return [sorted(part) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -157,15 +197,18 @@ class DamagedCheckpoint:
     reason: str
 
 
-def newest_good(infos: Sequence[CheckpointInfo]) -> tuple[CheckpointInfo | None, list[DamagedCheckpoint]]:
+def newest_good(
+    infos: Sequence[CheckpointInfo], verified: Callable[[Path], list[str]] = verify
+) -> tuple[CheckpointInfo | None, list[DamagedCheckpoint]]:
     """The newest checkpoint whose bytes are intact, and the damaged ones that are newer.
 
     Args:
         infos: oldest first.
+        verified: what is wrong with the bytes of the checkpoint in a folder.
     """
     refused: list[DamagedCheckpoint] = []
     for info in reversed(infos):
-        problems = verify(info.path)
+        problems = verified(info.path)
         if not problems:
             return info, refused
         refused.append(DamagedCheckpoint(info.step, "; ".join(problems)))
@@ -207,14 +250,14 @@ def _problem(path: Path, name: str, entry: dict[str, Any], on_bytes: Callable[[i
     return None
 
 
-def _listed_files(folder: Path) -> dict[str, dict[str, Any]]:
+def _listed_files(folder: Path) -> FileTable:
     """The manifest's files: for each its size and digest.
 
     Raises:
         CheckpointError: the manifest is missing, damaged, or that of another step.
     """
     manifest = _read_json(folder / MANIFEST)
-    files: dict[str, dict[str, Any]] = {}
+    files: FileTable = {}
     try:
         for name, entry in manifest["files"].items():
             files[name] = {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}

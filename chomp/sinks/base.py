@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 
-from chomp.record.event_log import EventWriter
+from chomp.record.event_log import EventWriter, NoEvents
 from chomp.record.events import Event, Step, Warned
 
 log = logging.getLogger("chomp.sinks")
@@ -35,13 +35,13 @@ class Reporter:
     that raises is reported once and dropped; it never stops training.
     """
 
-    def __init__(self, writer: EventWriter, sinks: list[Sink]):
+    def __init__(self, writer: EventWriter | NoEvents, sinks: list[Sink]):
         self._writer = writer
         self._sinks = list(sinks)
         self._lock = threading.RLock()
 
     @property
-    def writer(self) -> EventWriter:
+    def writer(self) -> EventWriter | NoEvents:
         return self._writer
 
     def add(self, sink: Sink) -> None:

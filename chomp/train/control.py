@@ -14,10 +14,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from types import FrameType, TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from chomp.parallel.world import World
 from chomp.record.commands import Command, CommandReader
 from chomp.record.events import Acknowledged, Warned
 from chomp.record.signals import HANDLED_SIGNALS, NOTICE_SIGNALS, STOP_SIGNALS
@@ -34,10 +36,15 @@ BEAT_SECONDS = 0.25
 LAST_MESSAGES_SECONDS = 2.0
 ENDINGS = ("stop", "abort")
 ENDING = "ending the run"
+ABORT = "abort requested"
 
 
 class StopRequestedError(Exception):
     """The user or the system stops the run; raised where work can be left."""
+
+
+class StoppedReadingError(StopRequestedError):
+    """A stop found one process of several waiting for its text; the others may have begun the next step."""
 
 
 class AbortRequestedError(Exception):
@@ -228,12 +235,43 @@ def run_interruptible(work: Callable[[], T], check: Callable[[], None]) -> T:
     return result[0]
 
 
+def leave_together(world: World, switch: StopSwitch, leaving: Exception | None = None) -> None:
+    """Return if no process of the run leaves its work here; else raise in all of them.
+
+    All processes call it at the same place. One that found its switch set elsewhere comes here by itself: the watchdog
+    sets the switches of all.
+
+    Args:
+        leaving: why this process leaves; None if it does not.
+
+    Raises:
+        StopRequestedError, AbortRequestedError: a process leaves.
+    """
+    if world.is_alone:
+        if leaving is not None:
+            raise leaving
+        return
+    request = switch.request if isinstance(leaving, StopRequestedError) else None
+    wish: dict[str, Any] | None = None
+    if leaving is not None:
+        wish = {"abort": True} if request is None else {"reason": request.reason, "exit_code": request.exit_code}
+    wishes = [each for each in world.meet(wish) if each is not None]
+    if any("abort" in each for each in wishes):
+        raise AbortRequestedError
+    if wishes:
+        switch.set(StopRequest(**wishes[0]))
+        # One request counts everywhere, and its exit code.
+        switch.request = StopRequest(**wishes[0])
+        raise StopRequestedError
+
+
 class CommandQueue:
     """The commands that wait for the next step boundary, and the answers to them.
 
     Attributes:
         switch: what a `stop` sets.
         look: called at each read: finds the run directory, in which the commands are, or raises.
+        world: the processes of the run, of which the leader reads the commands.
     """
 
     def __init__(
@@ -242,8 +280,10 @@ class CommandQueue:
         reporter: Reporter,
         switch: StopSwitch,
         look: Callable[[], None] = lambda: None,
+        world: World | None = None,
     ):
         self.switch = switch
+        self.world = world if world is not None else World()
         self.look = look
         self._given: deque[Command] = deque()
         self._reader = reader
@@ -254,6 +294,32 @@ class CommandQueue:
     def give(self, command: Command) -> None:
         """Add a command of a signal; callable from any thread."""
         self._given.append(command)
+
+    def take(self) -> list[Command]:
+        """The commands that all processes obey now, those that the leader has read.
+
+        Raises:
+            RunDirError: the run directory is gone.
+        """
+        if self.world.is_alone:
+            return self.read()
+        waiting = self.world.decide(lambda: [asdict(command) for command in self.read()])
+        return [Command(**command) for command in waiting]
+
+    def has_commands(self) -> bool:
+        """Whether commands wait to be taken, in the leader.
+
+        Raises:
+            RunDirError: the run directory is gone.
+        """
+        self._waiting = self.read()
+        return bool(self._waiting)
+
+    def take_given(self) -> list[Command]:
+        """The commands of signals that this process has received, in a process that is not the leader."""
+        given = list(self._given)
+        self._given.clear()
+        return given
 
     def read(self) -> list[Command]:
         """Commands that are not obeyed yet, in the order in which they arrived.
@@ -284,6 +350,9 @@ class CommandQueue:
             RunDirError: the run directory is gone.
         """
         self.switch.check()
+        if not self.world.is_leader:
+            self.look()
+            return
         self._waiting = self.read()
         for command in self._waiting:
             if command.command in ENDINGS:
@@ -293,6 +362,39 @@ class CommandQueue:
     def ending(self, command: Command) -> StopRequestedError | AbortRequestedError:
         """The error that obeys a `stop` or an `abort` where it is raised."""
         if command.command == "abort":
+            if not self.world.is_alone:
+                # Interrupts the others, who learn where they meet that it is an abort.
+                self.switch.set(StopRequest(ABORT, 0))
             return AbortRequestedError()
         self.switch.set(StopRequest("stop requested", 0))
         return StopRequestedError()
+
+
+class Interruptible:
+    """Runs work that a stop may cut short, in all processes of the run or in none.
+
+    Args:
+        queue: with the stop switch and the commands that interrupt.
+    """
+
+    def __init__(self, queue: CommandQueue):
+        self._queue = queue
+
+    def __call__(self, work: Callable[[], T], step: int | None = 0) -> T:
+        """Run `work` in a thread and return its result, or leave it behind, as `run_interruptible` does.
+
+        Args:
+            step: the last completed one, for the answer to a command; None where commands do not interrupt.
+
+        Raises:
+            StopRequestedError, AbortRequestedError: in all processes, if any of them is to leave.
+        """
+        queue = self._queue
+        check = queue.switch.check if step is None else partial(queue.check, step=step)
+        try:
+            result = run_interruptible(work, check)
+        except (StopRequestedError, AbortRequestedError) as error:
+            leave_together(queue.world, queue.switch, error)
+            raise
+        leave_together(queue.world, queue.switch)
+        return result

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from chomp.checkpoint.event_loops import draining_event_loops
-from chomp.errors import ChompError, NonFiniteError
+from chomp.errors import ChompError, NonFiniteError, ProcessLostError
 from chomp.model.selfcheck import check_path
 from chomp.record.commands import CommandReader
 from chomp.record.events import Warned
@@ -18,7 +18,9 @@ from chomp.train.compilation import use_compilation_cache
 from chomp.train.control import AbortRequestedError, CommandQueue, StopRequestedError, StopSwitch
 from chomp.train.hooks.base import Hook
 from chomp.train.hooks.runner import Hooks
+from chomp.train.lost_run import end_of_lost
 from chomp.train.outcome import Outcome, after_saving, outcome_of
+from chomp.train.processes import RunProcesses
 from chomp.train.reporting import LastStep, follow_run_dir, open_reporter, tell, watch_signals
 from chomp.train.request import RunRequest, claim_run_dir
 from chomp.train.rollback import roll_back
@@ -42,6 +44,11 @@ def run_training(request: RunRequest, hooks: Sequence[Hook] = ()) -> int:
     Raises:
         ChompError: nothing was started: the run directory, its lock or a tracker is at fault.
     """
+    with RunProcesses(request.world, request.loaded.config.parallel) as processes:
+        return _run(request, processes, hooks)
+
+
+def _run(request: RunRequest, processes: RunProcesses, hooks: Sequence[Hook]) -> int:
     problems: list[str] = []
     use_compilation_cache(problems.append)
     with claim_run_dir(request) as claim, open_reporter(request, claim) as reporter, draining_event_loops():
@@ -49,30 +56,32 @@ def run_training(request: RunRequest, hooks: Sequence[Hook] = ()) -> int:
         last = LastStep(reporter, budget)
         reporter.add(last)
         reader = CommandReader(claim.files.commands, since=claim.since, shown=claim.run.commands)
-        queue = CommandQueue(reader, reporter, switch, partial(follow_run_dir, claim, reporter))
+        queue = CommandQueue(reader, reporter, switch, partial(follow_run_dir, claim, reporter), request.world)
+        processes.follow(switch, reporter, partial(end_of_lost, request, claim, last))
         limit = TimeLimit(
-            request.loaded.config.train.max_seconds,
+            request.loaded.config.train.max_seconds if request.world.is_leader else None,
             switch,
             began=request.began,
             earlier_save_seconds=last_save_seconds(claim.run.events),
         )
         reporter.add(limit)
-        with limit, watch_signals(request.loaded.config, queue, claim, reporter, last, budget):
+        with limit, watch_signals(request.loaded.config, queue, claim, reporter, last, budget, processes):
             try:
                 for problem in problems:
                     reporter.publish(Warned(topic="cache", message=problem))
-                with open_session(request, claim, reporter, budget, queue) as session:
+                with open_session(request, claim, reporter, budget, queue, processes) as session:
                     outcome = train(session, hooks)
             except Exception as error:  # noqa: BLE001 - every error becomes an outcome, which is published
-                outcome = outcome_of(error, last.step, switch.request, before_training=True)
+                outcome = outcome_of(processes.before_training(error), last.step, switch.request, before_training=True)
             last.publish_end(outcome)
+            exit_code = processes.common_exit_code(outcome.exit_code)
         if outcome.error is not None and not isinstance(outcome.error, ChompError):
             # The folder of a dry run is removed, and its log with it.
             kept = keep_traceback(outcome.error) if request.dry_run else claim.run.log
             if kept is not None:
                 tell(f"the traceback is in {kept}")
-        claim.exit_code = outcome.exit_code
-    return outcome.exit_code
+        claim.exit_code = exit_code
+    return exit_code
 
 
 def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
@@ -80,8 +89,9 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
     with session.budget.measure("startup"):
         trainer = Trainer(session)
         hooks = Hooks(trainer, extra)
+    can_save = True
     try:
-        trainer.compile(partial(session.queue.check, step=trainer.dispatched))
+        trainer.compile()
         trainer.publish_phase("train")
         hooks.start()
         executor = CommandExecutor(trainer, hooks)
@@ -97,17 +107,25 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
         outcome = _finish(trainer, hooks)
     except AbortRequestedError as error:
         return outcome_of(error, trainer.progress.step, None)
-    except Exception as error:  # noqa: BLE001 - the completed steps are saved before the error is reported
+    except ProcessLostError:
+        raise
+    except Exception as error:
+        # The completed steps are saved before the error is reported.
+        lost = session.world.loss_behind(error)
+        if lost is not None:
+            raise lost from error
         complaint = _settle(trainer)
         cause = complaint if complaint and isinstance(error, StopRequestedError) else trainer.explained(error)
         outcome = outcome_of(cause, trainer.progress.step, session.switch.request)
+        # What only this process met leaves the others in the middle of a step: there is nothing to save with them.
+        can_save = session.processes.end_with_all(cause, settled=trainer.is_settled())
         hooks.cut_short()
     finally:
         hooks.close()
         trainer.close()
     _warn_of_skipped_documents(trainer)
     # A step that cannot be compiled calls for another configuration, which a checkpoint of step 0 would refuse.
-    if trainer.program is not None or outcome.status == "stopped":
+    if can_save and (trainer.program is not None or outcome.status == "stopped"):
         hooks.save_last()
     return after_saving(outcome, session)
 

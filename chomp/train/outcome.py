@@ -59,7 +59,7 @@ def after_saving(outcome: Outcome, session: Session) -> Outcome:
     outcome = _if_lost(outcome, session)
     failure = session.store.take_failure()
     if failure is None:
-        if isinstance(outcome.error, RunDirError) and session.store.has(outcome.step):
+        if isinstance(outcome.error, RunDirError) and session.store.sees(outcome.step):
             saved = f"step {outcome.step} is saved in the directory that the engine opened"
             return replace(outcome, reason=f"{outcome.reason}; {saved}")
         if isinstance(outcome.error, OutOfMemoryError):
@@ -86,7 +86,7 @@ def _if_lost(outcome: Outcome, session: Session) -> Outcome:
 def _what_a_stop_saved(session: Session, step: int) -> str:
     if step == session.start.resumed_from:
         return NOTHING_NEW
-    if session.store.has(step):
+    if session.store.sees(step):
         return f"; step {step} is saved"
     return "; nothing was saved" + ("" if session.config.checkpoint.enabled else ": checkpoint.enabled is false")
 

@@ -21,7 +21,7 @@ import platform
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from chomp.device.environment import xla_flags
 from chomp.device.packages import cuda_packages
 from chomp.device.probe import probe_gpus
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.record.rundir import write_whole
 from chomp.record.user_files import state_file
 from chomp.step.train_step import compile_lowered
@@ -40,6 +41,7 @@ from chomp.step.train_step import compile_lowered
 ACCEPT = "train.keep_program"
 PROGRAM = "train_step"
 STEP = "the training step"
+MESH = "the mesh"
 # Beside XLA_FLAGS: what JAX 0.10.2 passes on to the compiler (`get_compile_options`), and what CUDA's libraries read.
 VARIABLES = (
     "CUBLAS_WORKSPACE_CONFIG",
@@ -80,6 +82,28 @@ def compile_only(lowered: jax.stages.Lowered) -> Obtained:
     """Compile, or take the program from JAX's persistent cache; keep nothing."""
     program, options = compile_lowered(lowered)
     return Obtained(program, notes=_needed(options))
+
+
+def compile_in_each(resumed_from: int) -> Obtain:
+    """What makes the program of one of several processes, which keep none.
+
+    What XLA serializes in one process is not known to run in another (jax 0.10.2): each compiles its own.
+
+    Args:
+        resumed_from: as in `RunProgram`.
+    """
+
+    def obtain(lowered: jax.stages.Lowered) -> Obtained:
+        found = compile_only(lowered)
+        if not resumed_from:
+            return found
+        note = (
+            "a run of several processes keeps no compiled step: each compiled it anew, its kernels may differ, "
+            f"and this run's numbers after step {resumed_from} may not be bit for bit those of an uninterrupted run"
+        )
+        return replace(found, notes=(*found.notes, note))
+
+    return obtain
 
 
 def _needed(options: Mapping[str, bool]) -> tuple[str, ...]:
@@ -123,16 +147,18 @@ class RunProgram:
         resumed_from: the step from which this attempt continues; 0 if no step has been computed.
         computed_by: the digest of the program that computed this step, if that was kept.
         accepted: whether the user accepts a program with a foreign seal.
+        placement: the mesh for which the step is lowered.
     """
 
     path: Path
     resumed_from: int = 0
     computed_by: str | None = None
     accepted: bool = False
+    placement: Placement = ONE_DEVICE
 
     def obtain(self, lowered: jax.stages.Lowered) -> Obtained:
         """Load the kept program if it is one for `lowered` on this device and software; otherwise compile and keep."""
-        facts = facts_of(lowered)
+        facts = facts_of(lowered, self.placement)
         try:
             header, payload = self._read()
             self._require(header, facts)
@@ -185,7 +211,8 @@ class RunProgram:
 
     def _load(self, payload: bytes, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
         try:
-            return deserialize_and_load(payload, lowered.in_tree, lowered.out_tree, execution_devices=jax.devices()[:1])
+            devices = self.placement.devices()
+            return deserialize_and_load(payload, lowered.in_tree, lowered.out_tree, execution_devices=devices)
         except (jax.errors.JaxRuntimeError, ValueError, pickle.PickleError) as error:
             raise UnusableError(f"{self.path} cannot be loaded ({_why(error)})") from None
 
@@ -290,10 +317,13 @@ def _why(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def facts_of(lowered: jax.stages.Lowered) -> dict[str, str]:
+def facts_of(lowered: jax.stages.Lowered, placement: Placement = ONE_DEVICE) -> dict[str, str]:
     """All on which the program of a lowered step depends, by a name for a sentence."""
     device = jax.devices()[0]
+    # Of one device nothing is said, as in the files of versions that knew no mesh.
+    mesh = {MESH: f"{placement.data} x {placement.fsdp} devices"} if placement.mesh is not None else {}
     return {
+        **mesh,
         STEP: _digest(lowered),
         "the device": device.device_kind,
         **(_cuda_facts() if device.platform == "gpu" else {"the processor": _processor()}),
@@ -334,12 +364,17 @@ def _processor() -> str:
 def describe_changes(was: Mapping[str, str], now: Mapping[str, str]) -> str:
     """`NAME is X and was Y` for each fact that differs; empty where all agree."""
     changed = [name for name in {**now, **was} if was.get(name) != now.get(name)]
+    if MESH in changed:
+        # It makes another step of the same settings.
+        changed = [name for name in changed if name != STEP]
     said = [_change(name, was.get(name), now.get(name)) for name in changed[:NAMED]]
     more = len(changed) - NAMED
     return ", ".join(said) + (f", and {more} more differences" if more > 0 else "")
 
 
 def _change(name: str, was: str | None, now: str | None) -> str:
+    if name == MESH:
+        was, now = was or "one device", now or "one device"
     if name == STEP:
         return f"{STEP} is another one, by its settings or by the code of chomp"
     return f"{name} is {_short(now)} and was {_short(was)}"

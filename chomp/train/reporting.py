@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from chomp.config import Config
 from chomp.errors import command_name
 from chomp.notify.notifier import open_notifier
 from chomp.record.commands import Command
-from chomp.record.event_log import EventWriter
+from chomp.record.event_log import EventWriter, NoEvents
 from chomp.record.events import Event, Phase, RolledBack, RunEnded, RunStarted, Step, Warned
 from chomp.record.formatting import sanitize
 from chomp.sinks import (
@@ -31,6 +33,7 @@ from chomp.sinks import (
 from chomp.train.clock import TimeBudget
 from chomp.train.control import CommandQueue, SignalActions, SignalWatcher, StopRequest
 from chomp.train.outcome import Outcome
+from chomp.train.processes import RunProcesses
 from chomp.train.request import Claim, RunRequest, cannot_write
 from chomp.train.uncaught import uncaught_to_log
 
@@ -73,14 +76,18 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
         RunDirError: the directory cannot be written.
         ConfigError: a tracker, or a receiver of notices, cannot be used.
     """
-    sinks = _sinks(request, claim)
-    notifier = open_notifier(request.loaded.config.notify)
+    world = request.world
+    log_file = claim.run.log_of(world.index)
     try:
-        _log_to_file(claim.run.log, request.loaded.config.logging.level)
-        reporter = Reporter(EventWriter(claim.files.events), sinks)
+        if not world.is_alone:
+            send_libraries_to(log_file, errors=not world.is_leader)
+        sinks = _sinks(request, claim)
+        notifier = open_notifier(request.loaded.config.notify)
+        _log_to_file(log_file, request.loaded.config.logging.level)
+        reporter = Reporter(EventWriter(claim.files.events) if world.is_leader else NoEvents(), sinks)
     except OSError as error:
         raise cannot_write(claim.run, error) from error
-    if not request.dry_run:
+    if world.is_leader and not request.dry_run:
         reporter.add(NoticeSink(notifier, lambda: claim.run, reporter.publish))
     try:
         with uncaught_to_log(reporter):
@@ -89,7 +96,35 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
         reporter.close()
 
 
+class EndOnStandardError(Sink):
+    """All that a process which is not the leader shows: what ended it."""
+
+    name = "end"
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, RunEnded) and event.status == "crashed":
+            log.error("%s", event.reason)
+            print(f"error: {sanitize(event.reason)}", file=sys.stderr, flush=True)
+
+
+def send_libraries_to(path: Path, *, errors: bool) -> None:
+    """Let native libraries that print (Gloo, NCCL) print to a log file; Python's own streams stay where they are.
+
+    Args:
+        errors: also what they print on standard error.
+    """
+    with path.open("ab") as file:
+        for number, name in ((1, "stdout"), (2, "stderr"))[: 1 + errors]:
+            stream = getattr(sys, name)
+            stream.flush()
+            kept = os.fdopen(os.dup(number), "w", buffering=1, encoding=stream.encoding, errors=stream.errors)
+            os.dup2(file.fileno(), number)
+            setattr(sys, name, kept)
+
+
 def _sinks(request: RunRequest, claim: Claim) -> list[Sink]:
+    if not request.world.is_leader:
+        return [EndOnStandardError()]
     # Behind a queue: a terminal that no longer takes output (a laptop closed, Ctrl+S) blocks its writer.
     terminal = TerminalSink()
     shown: list[Sink] = [QueuedSink(terminal), LastWords(terminal)]
@@ -109,6 +144,7 @@ class LastStep(Sink):
         self._reporter = reporter
         self._budget = budget
         self._has_ended = False
+        self._ending = threading.Lock()
         self.step = 0
 
     def handle(self, event: Event) -> None:
@@ -123,8 +159,9 @@ class LastStep(Sink):
                 self.step = max(self.step, event.row["step"])
 
     def publish_end(self, outcome: Outcome) -> None:
-        if not self._has_ended:
-            self._has_ended = True
+        with self._ending:
+            is_first, self._has_ended = not self._has_ended, True
+        if is_first:
             self._reporter.publish(
                 RunEnded(
                     status=outcome.status,
@@ -150,7 +187,13 @@ def follow_run_dir(claim: Claim, reporter: Reporter) -> None:
 
 
 def watch_signals(
-    config: Config, queue: CommandQueue, claim: Claim, reporter: Reporter, last: LastStep, budget: TimeBudget
+    config: Config,
+    queue: CommandQueue,
+    claim: Claim,
+    reporter: Reporter,
+    last: LastStep,
+    budget: TimeBudget,
+    processes: RunProcesses,
 ) -> SignalWatcher:
     """A watcher that obeys signals and tells the user what each does."""
 
@@ -159,7 +202,9 @@ def watch_signals(
 
     def on_second(exit_code: int) -> None:
         tell("exited at once; nothing more was saved")
-        last.publish_end(Outcome("stopped", "a second signal: exited at once without saving", exit_code, last.step))
+        reason = "a second signal: exited at once without saving"
+        last.publish_end(Outcome("stopped", reason, exit_code, last.step))
+        processes.say_failed(reason, exit_code)
 
     def on_notice(number: int) -> None:
         name = signal.Signals(number).name

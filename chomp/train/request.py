@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chomp.config.load import LoadedConfig
 from chomp.errors import RunDirError, command_name
+from chomp.parallel.world import World
 from chomp.record.commands import discard_commands_of_others
 from chomp.record.held_folder import HeldFolder
 from chomp.record.lock import RunLock
@@ -17,6 +19,11 @@ from chomp.record.manifest import Resume, list_checkpoints
 from chomp.record.notes import NotesChange
 from chomp.record.rundir import RunDir, fresh_name
 from chomp.record.temporary import temporary_folder
+
+# Network file systems show what another host has written after some seconds.
+SHARED_WITHIN_SECONDS = 30.0
+# At most so many processes are named in a sentence.
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class RunRequest:
         devices: those to compute on, as `chosen_devices` takes them.
         notes: written when the attempt begins.
         began: when its process was started, by the monotonic clock; `train.max_seconds` counts from there.
+        world: the processes of the run, of which this one is started with the same command as all others.
     """
 
     loaded: LoadedConfig
@@ -37,11 +45,12 @@ class RunRequest:
     dry_run: bool = False
     notes: NotesChange = field(default_factory=NotesChange)
     began: float = field(default_factory=time.monotonic)
+    world: World = field(default_factory=World)
 
 
 @dataclass
 class Claim:
-    """A run directory whose lock this process holds.
+    """A run directory whose lock this process holds, or the leader of the run for it.
 
     Attributes:
         named: the run directory as the user named it.
@@ -70,9 +79,63 @@ class Claim:
 def claim_run_dir(request: RunRequest) -> Iterator[Claim]:
     """Lock the run directory; a dry run gets a temporary one. An attempt that ends with exit code 2 leaves no trace.
 
+    Of several processes the leader locks it, and the others find it.
+
     Raises:
-        RunDirError: a run would be overwritten, there is nothing to resume, or another engine holds the lock.
+        RunDirError: a run would be overwritten, there is nothing to resume, another engine holds the lock, or a process
+            does not see the directory of the leader.
     """
+    if request.world.is_leader:
+        with _lock_run_dir(request) as claim:
+            if not (request.world.is_alone or request.dry_run):
+                _show_to_all(claim.run, request.world)
+            yield claim
+    elif request.dry_run:
+        with temporary_folder("chomp-dry-run-") as folder, HeldFolder(folder) as held:
+            yield Claim(RunDir(folder), held)
+    else:
+        run = _find_run_dir_of_leader(request)
+        with HeldFolder(run.path) as held:
+            yield Claim(run, held)
+
+
+def _show_to_all(run: RunDir, world: World) -> None:
+    """Name the run directory to the other processes, which look there for a file that is made now."""
+    proof = run.path / f".shared-{uuid.uuid4().hex}"
+    try:
+        proof.touch()
+    except OSError as error:
+        raise cannot_write(run, error) from error
+    try:
+        world.share([str(run.path.absolute()), proof.name])
+        require_seen(run.path, world, world.meet(True))
+    finally:
+        proof.unlink(missing_ok=True)
+
+
+def _find_run_dir_of_leader(request: RunRequest) -> RunDir:
+    world, logging = request.world, request.loaded.config.logging
+    named, proof = world.share(["", ""])
+    run = RunDir(Path(named), logging.metrics_file, logging.log_file)
+    deadline = time.monotonic() + SHARED_WITHIN_SECONDS
+    while not (is_seen := (run.path / proof).exists()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    require_seen(run.path, world, world.meet(is_seen))
+    return run
+
+
+def require_seen(path: Path, world: World, seen: list[bool]) -> None:
+    blind = [member for member, sees in zip(world.members, seen, strict=True) if not sees]
+    if blind:
+        named = ", ".join(map(str, blind[:MOST_NAMED])) + (" and others" if len(blind) > MOST_NAMED else "")
+        raise RunDirError(
+            f"{named} did not see within {SHARED_WITHIN_SECONDS:.0f} s what {world.members[0]} wrote to the run "
+            f"directory {path}; choose a --run-dir on a file system that all hosts share, under the same path"
+        )
+
+
+@contextlib.contextmanager
+def _lock_run_dir(request: RunRequest) -> Iterator[Claim]:
     with contextlib.ExitStack() as stack:
         if request.dry_run:
             run = RunDir(stack.enter_context(temporary_folder("chomp-dry-run-")) / "run")
@@ -80,7 +143,8 @@ def claim_run_dir(request: RunRequest) -> Iterator[Claim]:
             run = _choose_run_dir(request)
         lock = RunLock(run.lock)
         is_new = not run.path.exists()
-        ours = [path for path in (run.events, run.log, run.lock) if not path.exists()]
+        logs = [run.log_of(index) for index in range(request.world.count)]
+        ours = [path for path in (run.events, run.lock, *logs) if not path.exists()]
         try:
             run.path.mkdir(parents=True, exist_ok=True)
             held = stack.enter_context(HeldFolder(run.path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +24,7 @@ from chomp.sinks.rows import keep_rows_up_to
 from chomp.step.state import TrainState, release_latch
 from chomp.train.blueprint import Blueprint
 from chomp.train.clock import seconds_beyond
-from chomp.train.control import run_interruptible
+from chomp.train.control import Interruptible
 from chomp.train.machine import device_facts, package_versions
 from chomp.train.request import RunRequest
 
@@ -59,13 +58,13 @@ class Restorer:
     """The steps from a locked run directory to the state that training starts with."""
 
     def __init__(
-        self, request: RunRequest, run: RunDir, store: CheckpointStore, reporter: Reporter, check: Callable[[], None]
+        self, request: RunRequest, run: RunDir, store: CheckpointStore, reporter: Reporter, interruptible: Interruptible
     ) -> None:
         self._request = request
         self._run = run
         self._store = store
         self._reporter = reporter
-        self._check = check
+        self._interruptible = interruptible
 
     def find_start(self, blueprint: Blueprint, data_fingerprint: dict[str, Any]) -> tuple[Start, Blueprint]:
         """Choose and judge the checkpoint; its arrays are not read yet.
@@ -76,7 +75,9 @@ class Restorer:
         Raises:
             CheckpointError: there is no checkpoint to continue from, or it may not be continued.
         """
-        attempts = sum(isinstance(event, RunStarted) for event in read_events(self._run.events))
+        attempts = self._request.world.decide(
+            lambda: sum(isinstance(event, RunStarted) for event in read_events(self._run.events))
+        )
         start = Start(attempt=attempts + 1)
         if self._request.resume == "none":
             return start, blueprint
@@ -97,7 +98,8 @@ class Restorer:
         return start, blueprint
 
     def _choose(self) -> CheckpointInfo | None:
-        info, refused = run_interruptible(lambda: choose(self._store.infos(), self._request.resume), self._check)
+        store, resume = self._store, self._request.resume
+        info, refused = self._interruptible(lambda: choose(store.common_infos(), resume, store.verify))
         for refusal in refused:
             self._reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
         if refused and info is not None:
@@ -132,7 +134,7 @@ class Restorer:
         config = blueprint.config
         if start.info is None:
             return blueprint.first_state()
-        state, start.data_state = restore(self._store, start.info, blueprint.state, blueprint.placement)
+        state, start.data_state = restore(start.info, blueprint.state, blueprint.placement)
         # Saved between two skipped steps, its latch would hold for ever under a policy that halts.
         return state if config.debug.nonfinite == "skip" else release_latch(state)
 
@@ -147,10 +149,11 @@ class Restorer:
         try:
             self._store.prepare()
             if blueprint.config.checkpoint.enabled and start.step < steps:
-                tight = run_interruptible(lambda: self._store.prove(to_items(state), steps), self._check)
+                tight = self._interruptible(lambda: self._store.prove(to_items(state), steps))
                 if tight is not None:
                     self._warn(tight, topic="checkpoint")
-            self._describe(blueprint)
+            if self._request.world.is_leader:
+                self._describe(blueprint)
             if self._request.resume != "none":
                 self._go_back_to(start)
         except OSError as error:
@@ -183,6 +186,8 @@ class Restorer:
             steps = ", ".join(map(str, moved))
             place = self._run.checkpoints / "set-aside"
             self._warn(f"checkpoints beyond step {start.step} (step {steps}) were moved to {place}")
+        if not self._request.world.is_leader:
+            return
         # Jobs that a stop cut short are done again, and their rows are written again.
         keep_rows_up_to(self._run.metrics, start.step - ("eval" in start.unfinished_jobs))
         keep_rows_up_to(self._run.samples, start.step - ("sample" in start.unfinished_jobs))

@@ -11,7 +11,6 @@ from chomp.errors import NonFiniteError
 from chomp.record.events import Checkpoint, RolledBack
 from chomp.record.manifest import CheckpointInfo
 from chomp.step.state import TrainState, slow_down
-from chomp.train.control import run_interruptible
 from chomp.train.progress import Rollbacks, TrainProgress
 from chomp.train.session import Session
 from chomp.train.trainer import RollbackDueError, Trainer
@@ -39,7 +38,7 @@ def roll_back(trainer: Trainer, due: RollbackDueError) -> None:
     progress = dataclasses.replace(TrainProgress.from_meta(step, meta), unfinished_jobs=[], rollbacks=rollbacks)
     trainer.give_up_state(progress)
     with session.budget.measure("startup"):
-        state = run_interruptible(lambda: _state_of(session, info), session.switch.check)
+        state = session.interruptible(lambda: _state_of(session, info), None)
     session.budget.give_up(meta.get("time_budget_seconds", {}))
     trainer.continue_from(slow_down(state, rollbacks.lr_factor, rollbacks.until_step), due.data_state)
     session.reporter.publish(_rolled_back(step, due, rollbacks, session.config.train.steps))
@@ -59,18 +58,19 @@ def _last_good(session: Session) -> CheckpointInfo | None:
     """The newest intact checkpoint; newer ones that are damaged are reported, and all newer ones set aside."""
     with session.budget.measure("save"):
         session.store.wait()
-    info, refused = run_interruptible(lambda: choose(session.store.infos(), "latest"), session.switch.check)
+    store = session.store
+    info, refused = session.interruptible(lambda: choose(store.common_infos(), "latest", store.verify), None)
     for refusal in refused:
         session.reporter.publish(Checkpoint(state="refused", step=refusal.step, reason=refusal.reason))
     if info is not None:
-        session.store.set_aside(info.step, SET_ASIDE)
+        store.set_aside(info.step, SET_ASIDE)
     return info
 
 
 def _state_of(session: Session, info: CheckpointInfo | None) -> TrainState:
     if info is None:
         return session.blueprint.first_state()
-    return restore(session.store, info, session.blueprint.state, session.blueprint.placement)[0]
+    return restore(info, session.blueprint.state, session.blueprint.placement)[0]
 
 
 def _rolled_back(step: int, due: RollbackDueError, rollbacks: Rollbacks, last: int) -> RolledBack:

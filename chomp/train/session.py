@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import jax
 
 from chomp.checkpoint.retention import build_retention
 from chomp.checkpoint.store import CheckpointStore
-from chomp.config import Config
+from chomp.config import Config, flatten
 from chomp.config.derive import Derived, doubts
 from chomp.data.byte_offset import offset_notes
 from chomp.data.pipeline import DataPipeline, build_data
@@ -26,7 +26,9 @@ from chomp.model.build import ModelDef
 from chomp.model.device import chosen_devices, first_device, unused_devices
 from chomp.model.flops import peak_flops
 from chomp.optim.build import Optimizer
+from chomp.parallel.facts import require_equal
 from chomp.parallel.mesh import place_on
+from chomp.parallel.world import World
 from chomp.record.events import Phase, RunStarted, Warned
 from chomp.record.manifest import list_checkpoints
 from chomp.record.rundir import RunDir
@@ -37,11 +39,12 @@ from chomp.step.state import TrainState
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.clock import TimeBudget
 from chomp.train.compilation import CompileWatch
-from chomp.train.control import CommandQueue, StopSwitch, run_interruptible
+from chomp.train.control import CommandQueue, Interruptible, StopSwitch
 from chomp.train.epochs import with_steps
 from chomp.train.machine import device_facts, package_versions
 from chomp.train.out_of_memory import explained
-from chomp.train.program import ACCEPT, PROGRAM, Obtain, RunProgram, compile_only, keeps_program
+from chomp.train.processes import RunProcesses
+from chomp.train.program import ACCEPT, PROGRAM, Obtain, RunProgram, compile_in_each, compile_only, keeps_program
 from chomp.train.request import Claim, RunRequest
 from chomp.train.restorer import Restorer, Start
 
@@ -56,12 +59,13 @@ class Session:
     reporter: Reporter
     budget: TimeBudget
     queue: CommandQueue
+    processes: RunProcesses
     tokenizer: Tokenizer
     data: DataPipeline
     store: CheckpointStore
     start: Start
     state: TrainState
-    eval_step: Callable[..., Any]
+    eval_step: Any
     compile_watch: CompileWatch
     peak_flops: float | None
 
@@ -91,6 +95,16 @@ class Session:
         return self.queue.switch
 
     @property
+    def world(self) -> World:
+        """The processes of the run."""
+        return self.processes.world
+
+    @cached_property
+    def interruptible(self) -> Interruptible:
+        """Runs work that signals and commands may cut short, in all processes or in none."""
+        return Interruptible(self.queue)
+
+    @property
     def saves(self) -> bool:
         """Whether this attempt writes checkpoints."""
         return self.config.checkpoint.enabled and not self.request.dry_run
@@ -99,12 +113,15 @@ class Session:
         """Where the compiled step comes from: the run directory if it is kept there, else the compiler."""
         if not (self.saves and keeps_program(self.config.train.keep_program, jax.devices()[0].platform)):
             return compile_only
+        if not self.world.is_alone:
+            return compile_in_each(self.start.step)
         return RunProgram(
             self.run.program / PROGRAM,
             resumed_from=self.start.step,
             computed_by=self.start.meta.get("program"),
             # The exact name: to accept the whole section is not to trust a program.
             accepted=ACCEPT in self.request.accept,
+            placement=self.blueprint.placement,
         ).obtain
 
     @cached_property
@@ -115,7 +132,12 @@ class Session:
 
 @contextmanager
 def open_session(
-    request: RunRequest, claim: Claim, reporter: Reporter, budget: TimeBudget, queue: CommandQueue
+    request: RunRequest,
+    claim: Claim,
+    reporter: Reporter,
+    budget: TimeBudget,
+    queue: CommandQueue,
+    processes: RunProcesses,
 ) -> Iterator[Session]:
     """Build a session in a claimed run directory; its data and its compile watch are closed at the end.
 
@@ -123,7 +145,7 @@ def open_session(
         ChompError: for every mistake a user can make, before any training.
         StopRequestedError, AbortRequestedError: by a signal or a command.
     """
-    session = _build_session(request, claim, reporter, budget, queue)
+    session = _build_session(request, claim, reporter, budget, queue, processes)
     try:
         yield session
     finally:
@@ -135,35 +157,39 @@ def open_session(
 
 
 def _build_session(
-    request: RunRequest, claim: Claim, reporter: Reporter, budget: TimeBudget, queue: CommandQueue
+    request: RunRequest,
+    claim: Claim,
+    reporter: Reporter,
+    budget: TimeBudget,
+    queue: CommandQueue,
+    processes: RunProcesses,
 ) -> Session:
-    config, run = request.loaded.config, claim.run
-    check = partial(queue.check, step=0)
+    config, run, world = request.loaded.config, claim.run, processes.world
+    interruptible = Interruptible(queue)
+    require_same_programs(world, config)
     with budget.measure("startup"):
         misfits = [problem.message for problem in problems(probe_gpus(), os.environ, cuda_packages())]
         device = require_device(config, misfits)
+        facts = {"kind": jax.local_devices()[0].device_kind, "count": jax.local_device_count()}
+        require_equal(world, "devices", facts)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
         unused = unused_devices() if not request.devices else None
         for message in (*misfits, *unset_memory_variables(probe_gpus(), os.environ), *([unused] if unused else [])):
             reporter.publish(Warned(topic="device", message=message))
-        # Reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
-        tokenizer = run_interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"), check)
-        planned = build_blueprint(config, device.platform, tokenizer, place_on(config, chosen_devices(request.devices)))
-        require_shared_rows(planned)
-        data = run_interruptible(lambda: build_data(planned.config, planned.derived, tokenizer), check)
-        planned = run_interruptible(lambda: with_steps(planned, data), check)
+        planned, tokenizer, data = _open_text(request, run, device.platform, interruptible)
         _warn_of_data(planned.config, tokenizer, data, reporter)
         store = CheckpointStore(
             run.checkpoints,
             retention=build_retention(config.checkpoint),
             on_event=reporter.publish,
             held=claim.held,
+            world=world,
         )
-        restorer = Restorer(request, run, store, reporter, check)
+        restorer = Restorer(request, run, store, reporter, interruptible)
         start, blueprint = restorer.find_start(planned, data.fingerprint)
         with explained("while the checkpoint was read" if start.info else "while the model was made", blueprint):
-            state = run_interruptible(lambda: restorer.load_or_init(start, blueprint), check)
+            state = interruptible(lambda: restorer.load_or_init(start, blueprint))
         if not request.dry_run:
             restorer.settle_directory(start, blueprint, state)
     budget.start_from(restorer.earlier_budget(start))
@@ -174,6 +200,7 @@ def _build_session(
         reporter=reporter,
         budget=budget,
         queue=queue,
+        processes=processes,
         tokenizer=tokenizer,
         data=data,
         store=store,
@@ -190,10 +217,39 @@ def _build_session(
     return session
 
 
+def _open_text(
+    request: RunRequest, run: RunDir, platform: str, interruptible: Interruptible
+) -> tuple[Blueprint, Tokenizer, DataPipeline]:
+    """What is trained, and on what; reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
+
+    Raises:
+        DataError: a process reads other text, or has another tokenizer, than the leader.
+    """
+    config, world = request.loaded.config, request.world
+    tokenizer = interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"))
+    require_equal(world, "tokenizer", {"its digest": tokenizer.digest()})
+    planned = build_blueprint(config, platform, tokenizer, place_on(config, chosen_devices(request.devices)))
+    require_shared_rows(planned)
+    data = interruptible(lambda: build_data(planned.config, planned.derived, tokenizer))
+    require_equal(world, "text", data.fingerprint)
+    return interruptible(lambda: with_steps(planned, data)), tokenizer, data
+
+
 def _peak_flops(device: jax.Device, blueprint: Blueprint) -> float | None:
     """The peak rate of all devices of the run."""
     peak = peak_flops(device.device_kind, blueprint.config.model.compute_dtype)
     return None if peak is None else peak * blueprint.placement.count
+
+
+def require_same_programs(world: World, config: Config) -> None:
+    """Refuse processes that were started with other versions or settings.
+
+    Raises:
+        ConfigError, DeviceError: names a process and what differs.
+    """
+    require_equal(world, "number of processes", {"--processes": world.count})
+    require_equal(world, "versions", package_versions())
+    require_equal(world, "configuration", flatten(config))
 
 
 def _warn_of_data(config: Config, tokenizer: Tokenizer, data: DataPipeline, reporter: Reporter) -> None:
@@ -272,7 +328,7 @@ def _run_started(session: Session) -> RunStarted:
         attempt=start.attempt,
         resumed_from=start.resumed_from,
         versions=package_versions(),
-        device=device_facts(session.blueprint.placement),
+        device=device_facts(session.blueprint.placement, session.world.hostnames),
         environment=environment_report(os.environ),
         parameters=session.model_def.parameter_count,
         tokens_per_step=session.derived.tokens_per_step,

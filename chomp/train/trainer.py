@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +14,12 @@ import numpy as np
 from chomp.data.batch import Batch
 from chomp.data.pipeline import BatchOrigin
 from chomp.errors import DataError, NonFiniteError
+from chomp.parallel.agreement import Agreement, Wish
 from chomp.record.events import Compiled, NonFinite, Phase, PhaseName, Warned
 from chomp.step.state import TrainState, release_latch
 from chomp.step.train_step import StepMetrics
 from chomp.train.compilation import CompiledStep, compile_step
-from chomp.train.control import run_interruptible
+from chomp.train.control import StoppedReadingError, StopRequestedError, leave_together
 from chomp.train.metrics import shortest_repr
 from chomp.train.out_of_memory import during
 from chomp.train.progress import Pending, TrainProgress
@@ -54,6 +56,8 @@ class Trainer:
         data_state: the data iterator's state after the last *completed* step's batch.
         progress: totals up to the last completed step.
         program: the compiled step; None until `compile` has made it.
+        agreement: what all processes of the run do before the next step.
+        waited_seconds: how long this process has waited for its devices to complete steps.
         on_completed: called with each completed step and its metrics on the host.
         phase_now: what the engine does, for the report of an error.
         between: the phase to which a hook's phase goes back: `train`, or `paused`.
@@ -76,20 +80,22 @@ class Trainer:
         self._pending: deque[Pending] = deque()
         self._placement, self._accum = session.blueprint.placement, session.blueprint.accum
         session.switch.on_set(session.data.cancel_retries)
+        self.agreement = Agreement(session.world, self._placement)
+        self.waited_seconds = 0.0
 
-    def compile(self, check: Callable[[], None]) -> None:
+    def compile(self) -> None:
         """Make the step's program, before the first `advance`.
 
         Raises:
-            StopRequestedError, AbortRequestedError: by `check`; the compilation is left behind.
+            StopRequestedError, AbortRequestedError: by a signal or a command; the compilation is left behind.
         """
         session = self.session
         session.reporter.publish(Phase(name="compile", step=self.dispatched))
         step, shape = session.blueprint.train_step(), session.blueprint.batch_shape
         watch, obtain = session.compile_watch, session.program_source()
         with session.budget.measure("compile"):
-            program = run_interruptible(
-                lambda: compile_step(step, self.state, shape, watch, obtain, self._placement), check
+            program = session.interruptible(
+                lambda: compile_step(step, self.state, shape, watch, obtain, self._placement), self.dispatched
             )
         self.program = program
         for note in program.notes:
@@ -130,8 +136,31 @@ class Trainer:
             return next(self.batches, None)
         except DataError:
             # A stop ends the wait for a source that has gone silent; the batch is read again after the resume.
-            self.session.switch.check()
+            if self.session.switch.is_set():
+                raise (StopRequestedError if self.session.world.is_alone else StoppedReadingError) from None
             raise
+
+    def wish(self) -> Wish:
+        """What this process, one of several, wants because of its stop switch."""
+        return Wish.STOP if self.session.switch.is_set() else Wish.NOTHING
+
+    def check_stop(self) -> None:
+        """Leave work that all processes do together, if one of them is to stop.
+
+        Raises:
+            StopRequestedError: in all processes.
+        """
+        if self.agreement.now(self.wish) & Wish.STOP:
+            self.leave_if_stopped()
+
+    def leave_if_stopped(self) -> None:
+        """Leave if a process of the run is to stop; all of them call it at the same place.
+
+        Raises:
+            StopRequestedError: in all processes.
+        """
+        switch = self.session.switch
+        leave_together(self.session.world, switch, StopRequestedError() if switch.is_set() else None)
 
     def catch_up(self) -> None:
         """Wait for every dispatched step."""
@@ -143,7 +172,9 @@ class Trainer:
         return bool(self._pending)
 
     def _complete(self, pending: Pending) -> None:
+        began = time.monotonic()
         metrics: StepMetrics = jax.device_get(pending.metrics)
+        self.waited_seconds += time.monotonic() - began
         if not metrics.finite:
             self._report_nonfinite(pending, metrics)
         self.data_state = pending.data_state

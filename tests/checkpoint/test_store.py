@@ -14,10 +14,11 @@ import jax
 import numpy as np
 import pytest
 
+from chomp.checkpoint.reading import in_parts, load, load_to_host, with_sharding
 from chomp.checkpoint.reasons import reason_in_words
 from chomp.checkpoint.retention import Retention
 from chomp.checkpoint.room import size_of
-from chomp.checkpoint.store import CheckpointStore, in_parts, with_sharding
+from chomp.checkpoint.store import CheckpointStore
 from chomp.errors import CheckpointError
 from chomp.record.events import Checkpoint
 from chomp.record.held_folder import HeldFolder
@@ -70,12 +71,12 @@ def test_what_is_saved_is_read_back(wait: bool, saving: Saving) -> None:
     (info,) = saving.store.infos()
     assert verify(info.path) == []
     assert (info.step, info.meta["note"], info.bytes) == (5, "x", committed.bytes)
-    loaded, position = saving.store.load(info, abstract())
+    loaded, position = load(info, abstract())
     assert position == {"documents": 5}
     for name, tree in items(5).items():
         for leaf, value in tree.items():
             assert np.asarray(loaded[name][leaf]).tobytes() == np.asarray(value).tobytes()
-    only, _ = saving.store.load(info, {"params": abstract()["params"]})
+    only, _ = load(info, {"params": abstract()["params"]})
     assert set(only) == {"params"}
 
 
@@ -86,7 +87,7 @@ def test_one_item_is_read_to_the_host(saving: Saving) -> None:
     (info,) = saving.store.infos()
     shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in tree.items()}
     assert len(in_parts({name: leaf.nbytes for name, leaf in tree.items()})) > 1
-    loaded = saving.store.load_to_host(info, "params", shapes)
+    loaded = load_to_host(info, "params", shapes)
     assert set(loaded) == set(tree)
     for name, leaf in tree.items():
         assert type(loaded[name]) is np.ndarray
@@ -94,7 +95,7 @@ def test_one_item_is_read_to_the_host(saving: Saving) -> None:
         assert loaded[name].tobytes() == np.asarray(leaf).tobytes()
     next((info.path / "params" / "d").iterdir()).unlink()
     with pytest.raises(CheckpointError, match=r"checkpoint 3 .* cannot be read"):
-        saving.store.load_to_host(info, "params", shapes)
+        load_to_host(info, "params", shapes)
 
 
 def test_an_item_is_read_in_parts() -> None:
@@ -127,7 +128,7 @@ def test_a_folder_given_as_a_relative_path(tmp_path: Path, monkeypatch: pytest.M
     saving = Saving(Path("runs/x/checkpoints"))
     saving.save(1)
     (info,) = list_checkpoints(Path("runs/x/checkpoints"))
-    assert saving.store.load(info, abstract())[1] == {"documents": 1}
+    assert load(info, abstract())[1] == {"documents": 1}
 
 
 def test_a_failed_save_is_told_once_and_leaves_nothing(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +221,7 @@ def test_damaged_bytes_are_refused_by_name(saving: Saving) -> None:
     position = info.path / "data" / "position.json"
     position.write_text("{}")
     with pytest.raises(CheckpointError) as caught:
-        saving.store.load(info, abstract())
+        load(info, abstract())
     assert str(caught.value) == (f"checkpoint 1 ({info.path}) is damaged: data/position.json has 2 bytes instead of 16")
 
 
@@ -229,7 +230,7 @@ def test_verified_bytes_that_do_not_fit_are_one_sentence(saving: Saving) -> None
     (info,) = saving.store.infos()
     wrong = {"params": {"another.w": abstract()["params"]["layer.0.w"]}}
     with pytest.raises(CheckpointError, match=r"^checkpoint 1 \(.*\) cannot be read: "):
-        saving.store.load(info, wrong)
+        load(info, wrong)
 
 
 def test_tiers(tmp_path: Path) -> None:
@@ -344,8 +345,7 @@ def test_a_name_that_is_not_utf_8(held: Held) -> None:
     (info,) = held.store.infos()
     assert (info.path, verify(info.path)) == (held.held.path / "checkpoints" / "5", [])
     # A reader that does not hold the run directory, such as `chomp generate`.
-    reader = CheckpointStore(held.store.folder, retention=Retention(max_to_keep=1), on_event=lambda event: None)
-    assert reader.load(info, abstract())[1] == {"documents": 5}
+    assert load(info, abstract())[1] == {"documents": 5}
 
 
 def test_a_directory_that_is_renamed_during_a_save(held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,10 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from chomp.checkpoint.reading import load, with_sharding
 from chomp.checkpoint.restore import choose
 from chomp.checkpoint.retention import Retention
-from chomp.checkpoint.store import CheckpointStore, with_sharding
+from chomp.checkpoint.store import CheckpointStore
 from chomp.cli.engine import prepare_environment
 from chomp.cli.loading import load_from_run
 from chomp.cli.main import COMMANDS, cli
@@ -194,13 +195,12 @@ def seal_again(folder: Path, random: Random) -> None:
 
 def use_checkpoint(folder: Path, random: Random) -> Ended:
     def work() -> None:
-        store = checkpoints(folder)
         sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), ARRAYS)
-        info, refused = choose(store.infos(), "latest")
+        info, refused = choose(checkpoints(folder).infos(), "latest")
         if info is None:
             raise CheckpointError(f"no checkpoint: {refused}")
-        store.load(info, with_sharding(like, sharding), verified=True)
+        load(info, with_sharding(like, sharding), verified=True)
 
     return by_function(work)
 

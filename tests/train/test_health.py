@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chomp.config.notify import NotifyConfig
+from chomp.parallel.world import World
 from chomp.record.events import Event, Warned
 from chomp.train.clock import TimeBudget
 from chomp.train.hooks import health
@@ -37,6 +38,7 @@ def parts(run: Any = None) -> tuple[Any, list[Event], Clock]:
         budget=TimeBudget(now=clock),
         reporter=SimpleNamespace(publish=published.append),
         request=SimpleNamespace(dry_run=False),
+        world=World(),
         saves=True,
         run=run,
     )

@@ -114,6 +114,7 @@ class FakeTrainer:
     def __init__(self) -> None:
         self.session = FakeSession()
         self.progress = TrainProgress(step=5)
+        self.check_stop = self.session.switch.check
 
 
 def test_the_cadence_includes_the_last_step_and_never_step_0() -> None:

@@ -129,9 +129,9 @@ def test_a_program_of_no_use_is_replaced_with_a_word(copy: Path, damage: Callabl
 
 def test_other_software_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts_of = program.facts_of
-    monkeypatch.setattr(program, "facts_of", lambda lowered: facts_of(lowered) | {"the driver": "570.12"})
+    monkeypatch.setattr(program, "facts_of", lambda *given: facts_of(*given) | {"the driver": "570.12"})
     assert resume(copy)[1] == ["the driver is 570.12 and was absent" + AFTER]
-    monkeypatch.setattr(program, "facts_of", lambda lowered: facts_of(lowered) | {"the driver": "580.65"})
+    monkeypatch.setattr(program, "facts_of", lambda *given: facts_of(*given) | {"the driver": "580.65"})
     compiled, told = resume(copy)
     assert compiled.in_run == "kept"
     assert told == ["the driver is 580.65 and was 570.12" + AFTER]

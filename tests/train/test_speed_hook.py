@@ -10,6 +10,7 @@ import pytest
 
 from chomp.config import parse_config
 from chomp.parallel.mesh import ONE_DEVICE
+from chomp.parallel.world import World
 from chomp.record.rundir import RunDir
 from chomp.record.speeds import MeasuredSpeed, load_speed, speed_file
 from chomp.train.clock import TimeBudget
@@ -32,6 +33,7 @@ class Training:
             blueprint=SimpleNamespace(placement=ONE_DEVICE),
             run=RunDir(Path("runs/mine")),
             request=SimpleNamespace(dry_run=dry_run),
+            world=World(),
         )
         self.hook = SpeedHook(session)
 

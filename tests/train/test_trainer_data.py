@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from chomp.errors import DataError
+from chomp.parallel.mesh import ONE_DEVICE
+from chomp.parallel.world import World
 from chomp.train.clock import TimeBudget
 from chomp.train.control import StopRequest, StopRequestedError, StopSwitch
 from chomp.train.restorer import Start
@@ -26,7 +28,16 @@ class FailingIterator:
 
 def waiting_trainer(switch: StopSwitch) -> Trainer:
     data = SimpleNamespace(train_iterator=FailingIterator, cancel_retries=lambda: None)
-    session = SimpleNamespace(config=None, state=None, start=Start(), data=data, switch=switch, budget=TimeBudget())
+    session = SimpleNamespace(
+        config=None,
+        state=None,
+        start=Start(),
+        data=data,
+        switch=switch,
+        budget=TimeBudget(),
+        world=World(),
+        blueprint=SimpleNamespace(placement=ONE_DEVICE, accum=1),
+    )
     return Trainer(session)  # type: ignore[arg-type]
 
 

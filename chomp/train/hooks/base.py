@@ -77,7 +77,7 @@ def run_hooks(trainer: Trainer, due: Sequence[Hook]) -> None:
     unfinished = trainer.progress.unfinished_jobs = [hook.job for hook in due if hook.job is not None]
     for hook in due:
         if hook.job is not None:
-            trainer.session.switch.check()
+            trainer.check_stop()
         hook.on_step(trainer)
         if hook.job is not None:
             unfinished.remove(hook.job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from chomp.record import formatting
@@ -27,6 +28,7 @@ class EvaluateHook(Hook):
         self._session = session
         self._byte_lengths = session.tokenizer.byte_lengths()
         self._scheduled: tuple[int, dict[str, float]] | None = None
+        self._program: Callable[..., Any] | None = None
         self.every = session.config.train.eval_every if session.data.has_eval else 0
 
     def is_due_at_end(self, trainer: Trainer) -> bool:
@@ -41,7 +43,7 @@ class EvaluateHook(Hook):
         if not self._session.data.has_eval:
             return "there is no held-out text to evaluate on"
         result = self._evaluate(trainer)
-        if self._session.saves:
+        if self._session.saves and self._session.world.is_leader:
             self._note_beside_checkpoint(trainer.progress.step, result)
         return f"evaluated at step {trainer.progress.step}: loss {formatting.loss(result.loss)}"
 
@@ -79,7 +81,7 @@ class EvaluateHook(Hook):
                 session.data.eval_batches(session.blueprint.placement.count),
                 self._byte_lengths,
                 isolate=session.config.data.isolate_documents,
-                check_stop=session.switch.check,
+                check_stop=trainer.check_stop,
                 placement=session.blueprint.placement,
             )
             progress.eval_step, progress.eval_loss, progress.eval_bpb = progress.step, result.loss, result.bpb
@@ -98,4 +100,10 @@ class EvaluateHook(Hook):
 
     def _eval_step(self, params: Any, rows: Any) -> Any:
         """One batch; the first call compiles, which may take longer than a user who stops the run will wait."""
-        return run_interruptible(lambda: self._session.eval_step(params, rows), self._session.switch.check)
+        session = self._session
+        if session.world.is_alone:
+            return run_interruptible(lambda: session.eval_step(params, rows), session.switch.check)
+        # What all devices compute together cannot be left by one process.
+        if self._program is None:
+            self._program = session.interruptible(lambda: session.eval_step.lower(params, rows).compile(), None)
+        return self._program(params, rows)

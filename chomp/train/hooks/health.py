@@ -35,7 +35,7 @@ class HealthHook(Hook):
         self._is_short = False
 
     def on_start(self, trainer: Trainer) -> None:
-        if not self._session.request.dry_run:
+        if self._session.world.is_leader and not self._session.request.dry_run:
             threading.Thread(target=self._watch, args=(trainer,), daemon=True, name="health").start()
 
     def on_completed(self, trainer: Trainer, completed: Pending, metrics: StepMetrics) -> None:

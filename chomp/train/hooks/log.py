@@ -55,7 +55,8 @@ class LogHook(Hook):
         self.metrics.completed(completed, int(metrics.tokens))
         evaluated = self._evaluate.is_due(step, train.steps)
         if has_row(step, train, evaluated=evaluated):
-            self.deferred_row = self.metrics.make(step, metrics, trainer.progress.tokens_seen)
+            row = self.metrics.make(step, metrics, trainer.progress.tokens_seen)
+            self.deferred_row = row | self._session.processes.row()
             if not evaluated:
                 self.publish()
 

@@ -10,6 +10,7 @@ from chomp.train.hooks.base import Hook, run_hooks
 from chomp.train.hooks.evaluate import EvaluateHook
 from chomp.train.hooks.health import HealthHook
 from chomp.train.hooks.log import LogHook
+from chomp.train.hooks.process import ProcessHook
 from chomp.train.hooks.sample import SampleHook
 from chomp.train.hooks.save import SaveHook
 from chomp.train.hooks.save_plan import SavePlan
@@ -25,11 +26,13 @@ class Hooks:
         session = trainer.session
         self._trainer = trainer
         evaluate = EvaluateHook(session)
-        plan = SavePlan(session, evaluate)
+        plan = SavePlan(trainer, evaluate)
         sample = SampleHook(session, plan)
         self._log = LogHook(session, evaluate)
         self._save = SaveHook(session, plan, self._log, sample)
+        self._plan = plan
         self._hooks: tuple[Hook, ...] = (
+            *([] if session.world.is_alone else [ProcessHook(session)]),
             evaluate, self._log, sample, HealthHook(session), *extra, SpeedHook(session), self._save,
         )  # fmt: skip
         trainer.on_completed = self._on_completed
@@ -81,6 +84,10 @@ class Hooks:
         for hook in self._hooks:
             hook.on_end(self._trainer)
         run_hooks(self._trainer, [hook for hook in self._hooks if hook.is_due_at_end(self._trainer)])
+
+    def is_time_to_save(self) -> bool:
+        """Whether the leader's clock calls for a save."""
+        return self._plan.is_time()
 
     def cut_short(self) -> None:
         """Publish the deferred row, unless the attempt that resumes will publish it with its evaluation."""

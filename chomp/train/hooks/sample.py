@@ -13,7 +13,7 @@ from chomp.errors import ConfigError
 from chomp.generate.sampling import SamplingOptions, Written, encode_prompt, write
 from chomp.record.commands import Command
 from chomp.record.events import Sampled
-from chomp.train.control import run_interruptible
+from chomp.train.control import StopRequestedError, leave_together, run_interruptible
 from chomp.train.hooks.base import Hook
 from chomp.train.hooks.save_plan import SavePlan
 from chomp.train.session import Session
@@ -57,22 +57,39 @@ class SampleHook(Hook):
         return f"wrote {count} sample{'s' * (count != 1)} at step {trainer.progress.step}"
 
     def _sample(self, trainer: Trainer, prompts: tuple[Prompt, ...]) -> None:
-        session, step = self._session, trainer.progress.step
+        """Write samples, of several processes in the leader alone.
+
+        Raises:
+            StopRequestedError: in all processes.
+        """
+        session = self._session
         placement, model_def = session.blueprint.placement, session.model_def
         model = model_def.combine(placement.gathered(trainer.state.params, model_def.gathered_dtype))
+        failure: Exception | None = None
         with trainer.phase("sample"):
-            for number, ids in enumerate(prompts):
-                started = time.monotonic()
-                written = self._write(model, ids, number)
-                session.reporter.publish(
-                    Sampled(
-                        step=step,
-                        prompt=written.prompt,
-                        text=written.text,
-                        tokens=written.tokens,
-                        seconds=round(time.monotonic() - started, 3),
-                    )
+            if session.world.is_leader:
+                try:
+                    self._write_all(trainer, model, prompts)
+                except Exception as error:  # noqa: BLE001 - raised where the others know of it
+                    failure = error
+            leave_together(session.world, session.switch, failure if isinstance(failure, StopRequestedError) else None)
+            if failure is not None:
+                raise failure
+
+    def _write_all(self, trainer: Trainer, model: Any, prompts: tuple[Prompt, ...]) -> None:
+        for number, ids in enumerate(prompts):
+            started = time.monotonic()
+            written = self._write(model, ids, number)
+            self._session.processes.beacon.marks += 1
+            self._session.reporter.publish(
+                Sampled(
+                    step=trainer.progress.step,
+                    prompt=written.prompt,
+                    text=written.text,
+                    tokens=written.tokens,
+                    seconds=round(time.monotonic() - started, 3),
                 )
+            )
 
     def _write(self, model: Any, ids: Prompt, number: int) -> Written:
         config, tokenizer = self._session.config, self._session.tokenizer

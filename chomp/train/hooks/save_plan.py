@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+from chomp.parallel.agreement import Wish
 from chomp.train.hooks.evaluate import EvaluateHook
-from chomp.train.session import Session
+from chomp.train.trainer import Trainer
 
 
 class SavePlan:
@@ -15,8 +16,10 @@ class SavePlan:
         samples_of: which checkpoints are sampled: "none", "kept" or "all" of them.
     """
 
-    def __init__(self, session: Session, evaluate: EvaluateHook):
+    def __init__(self, trainer: Trainer, evaluate: EvaluateHook):
+        session = trainer.session
         self._session = session
+        self._agreement = trainer.agreement
         self._evaluate = evaluate
         train = session.config.train
         automatic = "kept" if train.generate_every > 0 else "none"
@@ -35,8 +38,17 @@ class SavePlan:
         by_step = any(every > 0 and step % every == 0 for every in (options.save_every, options.keep_every))
         # A checkpoint can only be among the best if it was evaluated, so every evaluated step is saved.
         by_step |= options.keep_best > 0 and self._evaluate.is_due(step, last)
-        by_clock = options.save_every_seconds > 0 and time.monotonic() - self._last_save >= options.save_every_seconds
-        return by_step or by_clock
+        return by_step or (self.is_time() if self._session.world.is_alone else bool(self._agreement.agreed & Wish.SAVE))
+
+    def is_time(self) -> bool:
+        """Whether the clock calls for a save; of several processes, the leader's."""
+        seconds = self._session.config.checkpoint.save_every_seconds
+        return (
+            self._session.world.is_leader
+            and self._session.saves
+            and seconds > 0
+            and time.monotonic() - self._last_save >= seconds
+        )
 
     def is_sampled(self, step: int, *, due: bool, eval_loss: float | None = None) -> bool:
         """Whether samples belong to the checkpoint of `step`, which is saved now if `due`; the last one always is."""

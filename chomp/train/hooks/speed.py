@@ -62,7 +62,7 @@ class SpeedHook(Hook):
 
     def _keep(self) -> None:
         measured = self._meter.read()
-        if measured.steps < LEAST_STEPS or self._session.request.dry_run:
+        if measured.steps < LEAST_STEPS or self._session.request.dry_run or not self._session.world.is_leader:
             return
         speed = MeasuredSpeed(
             t=round(time.time(), 3),

@@ -1,0 +1,39 @@
+"""The data iterator's state as one item of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+DATA_FILE = "position.json"
+
+
+class DataState:
+    """A data iterator's state as one Orbax item (`ocp.StatefulCheckpointable`).
+
+    Args:
+        state: what is saved; None to load it.
+        writes: whether this process writes the file; all processes of a run have the same state.
+    """
+
+    def __init__(self, state: dict[str, Any] | None = None, *, writes: bool = True):
+        self.state = state
+        self._writes = writes
+
+    async def save(self, directory: Any) -> Awaitable[None]:
+        text = json.dumps(self.state)
+
+        async def write() -> None:
+            folder = await directory.await_creation()
+            if self._writes:
+                (Path(folder) / DATA_FILE).write_text(text)
+
+        return write()
+
+    async def load(self, directory: Any) -> Awaitable[None]:
+        async def read() -> None:
+            self.state = json.loads((Path(directory) / DATA_FILE).read_text())
+
+        return read()

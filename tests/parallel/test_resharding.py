@@ -1,0 +1,80 @@
+"""A run that continues on another mesh, or in another number of processes, is the same run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine import write_corpus
+from tests.parallel.resharding import Trained, store
+from tests.parallel.test_saving import free_port
+
+WHOLE, SAME, FOUR, ONE, BACK = "1x8:0:35:fsdp8", "1x8:10:35:", "2x2:10:30:", "1x1:10:30:one", "1x8:30:35:"
+TWO_PROCESSES = "1x8:10:30:both"
+
+
+def start(folder: Path, devices: int, *args: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.parallel.resharding", folder / "corpus", folder / "checkpoints", *args]
+    env = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+    return subprocess.Popen([*map(str, command)], env=env, stdout=subprocess.PIPE, text=True)
+
+
+def printed(process: subprocess.Popen[str]) -> dict[str, Any]:
+    lines = process.communicate(timeout=240)[0].splitlines()
+    assert process.returncode == 0
+    found: dict[str, Any] = {}
+    for line in lines:
+        # Gloo prints, too.
+        found |= json.loads(line) if line.startswith("{") else {}
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("reshard")
+    write_corpus(made / "corpus")
+    return made
+
+
+@pytest.fixture(scope="module")
+def eight(folder: Path) -> dict[str, Any]:
+    """What a process with eight devices computed on meshes of eight, four and one of them."""
+    return printed(start(folder, 8, WHOLE, SAME, FOUR, ONE, BACK))
+
+
+def require_same(found: dict[str, Any], whole: dict[str, Any], first: int) -> None:
+    """The batches of the uninterrupted run after step `first`, and its losses but for the order of sums."""
+    steps = slice(first, first + len(found["losses"]))
+    assert found["batches"] == whole["batches"][steps]
+    assert found["losses"] == pytest.approx(whole["losses"][steps], abs=1e-5, rel=0)
+
+
+def test_another_mesh_continues_the_run(eight: dict[str, Any]) -> None:
+    whole = eight[WHOLE]
+    assert len(set(whole["batches"])) == 35
+    require_same(eight[FOUR], whole, 10)
+    require_same(eight[ONE], whole, 10)
+    require_same(eight[BACK], whole, 30)
+    assert eight[FOUR]["tokens"] == eight[ONE]["tokens"]
+    # The same mesh continues to the same bits.
+    assert eight[SAME]["losses"] == whole["losses"][10:]
+    assert eight[SAME]["last"] == whole["last"]
+    # So does the kept program, which the first attempt on a mesh has compiled.
+    assert {name: found["in_run"] for name, found in eight.items()} == {
+        WHOLE: "kept", SAME: "loaded", FOUR: "kept", ONE: "kept", BACK: "loaded",
+    }  # fmt: skip
+
+
+def test_another_number_of_processes_continues_the_run(folder: Path, eight: dict[str, Any]) -> None:
+    port = free_port()
+    both = [start(folder, 4, TWO_PROCESSES, index, port) for index in range(2)]
+    for found in map(printed, both):
+        require_same(found[TWO_PROCESSES], eight[WHOLE], 10)
+    alone = Trained(folder / "corpus", 1, 1).attempt(store(folder / "checkpoints" / "both"), 30, 35, None)
+    require_same(alone, eight[WHOLE], 30)
