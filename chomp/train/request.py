@@ -114,7 +114,7 @@ def _show_to_all(run: RunDir, world: World) -> None:
         raise cannot_write(run, error) from error
     try:
         world.share([str(run.path.absolute()), proof.name])
-        _require_seen(run.path, world, world.meet(True))
+        require_seen(run.path, world, world.meet(True))
     finally:
         proof.unlink(missing_ok=True)
 
@@ -126,11 +126,11 @@ def _find_run_dir_of_leader(request: RunRequest) -> RunDir:
     deadline = time.monotonic() + SHARED_WITHIN_SECONDS
     while not (is_seen := (run.path / proof).exists()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    _require_seen(run.path, world, world.meet(is_seen))
+    require_seen(run.path, world, world.meet(is_seen))
     return run
 
 
-def _require_seen(path: Path, world: World, seen: list[bool]) -> None:
+def require_seen(path: Path, world: World, seen: list[bool]) -> None:
     blind = [member for member, sees in zip(world.members, seen, strict=True) if not sees]
     if blind:
         named = ", ".join(map(str, blind[:MOST_NAMED])) + (" and others" if len(blind) > MOST_NAMED else "")
@@ -179,7 +179,8 @@ def _written(request: RunRequest, run: RunDir) -> list[Path]:
     """What an attempt writes before its first step; notes and commands may be of the user."""
     notes = [run.notes] if request.notes else []
     described = [run.config_original, run.config_resolved, run.tokenizer, *notes]
-    return [run.events, run.log, run.lock, run.metrics, *described, run.checkpoints]
+    logs = [run.log_of(index) for index in range(request.world.count)]
+    return [run.events, *logs, run.lock, run.metrics, *described, run.checkpoints]
 
 
 def _remove_traces(run: RunDir, ours: list[Path], *, is_new: bool) -> None:
