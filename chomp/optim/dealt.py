@@ -2,7 +2,8 @@
 
 Cut along an axis, a matrix would be gathered or summed in each product of each iteration. Here matrices of one shape
 are put on a stack that is cut by matrices: a device receives whole ones, iterates, and sends them back (all-to-all).
-The work is shared out, and each matrix is computed as on one device.
+The work is shared out, and each matrix is computed whole, as on one device, but for the order in which the norm is
+summed.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ Axes = Callable[[PyTree], PyTree]
 
 
 def dealt_muon(muon: MuonConfig, axes: Axes, placement: Placement) -> optax.GradientTransformation:
-    """Muon's momentum, then its iterations on matrices that are dealt out; state and bits are those of one device."""
+    """Muon's momentum, then its iterations on matrices that are dealt out; the state is that of one device."""
     whole = scale_by_muon(ns_steps=0, beta=muon.momentum, nesterov=muon.nesterov, weight_dimension_numbers=axes)
 
     def update(grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
@@ -47,13 +48,13 @@ def _dealt(matrices: PyTree, axes: Axes, muon: MuonConfig, placement: Placement)
     kinds = [(leaf.shape, both) for leaf, both in zip(leaves, numbers, strict=True)]
     for kind in dict.fromkeys(kinds):
         places = [place for place, other in enumerate(kinds) if other == kind]
-        found = _iterated([leaves[place] for place in places], kind[1], muon, placement)
+        found = _orthogonalised([leaves[place] for place in places], kind[1], muon, placement)
         for place, new in zip(places, found, strict=True):
             leaves[place] = new
     return jax.tree.unflatten(tree, leaves)
 
 
-def _iterated(
+def _orthogonalised(
     matrices: list[Float[Array, "rows columns"]], numbers: MuonDimensionNumbers, muon: MuonConfig, placement: Placement
 ) -> list[Float[Array, "rows columns"]]:
     """Matrices of one shape, orthogonalised by the devices in turn."""
@@ -63,8 +64,9 @@ def _iterated(
 
     def on_device(*parts: Array) -> Array:
         stack = jnp.stack([*parts, *[jnp.zeros_like(parts[0])] * spare])
-        own = _received(stack, cut, placement)
-        return _returned(_orthogonal(own, numbers, muon).astype(stack.dtype), cut, placement)
+        # The barrier keeps the sum of the norm out of the exchange's loops, where it would be in another order.
+        own = jax.lax.optimization_barrier(_received(stack, cut, placement))
+        return _returned(_iterations(own, numbers, muon).astype(stack.dtype), cut, placement)
 
     found = jax.shard_map(
         on_device,
@@ -98,7 +100,8 @@ def _returned(own: Float[Array, "own rows columns"], cut: int, placement: Placem
     return parts if placement.data == 1 else jax.lax.all_gather(parts, "data", tiled=True)
 
 
-def _orthogonal(stack: Float[Array, "own rows columns"], numbers: MuonDimensionNumbers, muon: MuonConfig) -> Array:
+def _iterations(stack: Float[Array, "own rows columns"], numbers: MuonDimensionNumbers, muon: MuonConfig) -> Array:
+    """Newton-Schulz iterations of several matrices on one device, in the dtype of `optim.muon.ns_dtype`."""
     inside = MuonDimensionNumbers(*(axis + 1 for axis in numbers))
 
     def iterated(stack: Array, steps: int) -> Array:

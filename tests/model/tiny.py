@@ -13,6 +13,7 @@ from chomp.data.batch import IGNORED, Batch
 from chomp.model.base import LanguageModel, ModelInputs
 from chomp.model.build import ModelDef, build_model
 from chomp.optim.build import Optimizer, build_optimizer
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 
 VOCAB = 61
 SEQ = 24
@@ -45,11 +46,13 @@ def tiny_config(backend: str = "megalodon", *, model: dict[str, Any] | None = No
     return Config.model_validate({"model": {**BASES[backend], **(model or {})}, "train": train, **sections})
 
 
-def parts(config: Config) -> tuple[ModelDef, Optimizer, Derived]:
+def parts(config: Config, placement: Placement = ONE_DEVICE) -> tuple[ModelDef, Optimizer, Derived]:
     """What a step is made of."""
     derived = derive(config)
     model_def = build_model(config.model, deterministic=derived.deterministic, mtp_heads=config.objective.mtp_heads)
-    optimizer = build_optimizer(config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path)
+    optimizer = build_optimizer(
+        config.optim, derived, model_def.abstract(), embedding_path=model_def.embedding_path, placement=placement
+    )
     return model_def, optimizer, derived
 
 
