@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.engine import write_corpus
+from tests.parallel.group import free_port
 from tests.parallel.resharding import Trained, store
-from tests.parallel.test_saving import free_port
 
 WHOLE, SAME, FOUR, ONE, BACK = "1x8:0:35:fsdp8", "1x8:10:35:", "2x2:10:30:", "1x1:10:30:one", "1x8:30:35:"
 TWO_PROCESSES = "1x8:10:30:both"

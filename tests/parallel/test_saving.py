@@ -15,13 +15,8 @@ import numpy as np
 from chomp.checkpoint.reading import load, load_to_host
 from chomp.parallel.mesh import ONE_DEVICE
 from chomp.record.manifest import list_checkpoints, listed_names, verify
+from tests.parallel.group import free_port
 from tests.parallel.saving import SHAPES, arrays
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 def test_two_processes_save_and_one_reads(tmp_path: Path) -> None:
