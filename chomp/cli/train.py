@@ -14,7 +14,7 @@ import click
 
 from chomp.cli.habits import TrainCommand, accepts_trainer_options, meant_overrides
 from chomp.cli.notes import checked_change, notes_options
-from chomp.cli.options import PATH, PATH_TEXT
+from chomp.cli.options import PATH, PATH_TEXT, devices_option
 from chomp.errors import ChompError, ConfigError, RunDirError
 
 # How long a process whose configuration is wrong waits for the others, to tell them.
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--accept", multiple=True, metavar="KEY", help="Resume although this setting differs from the checkpoint's."
 )
+@devices_option
 @notes_options
 @click.option("--coordinator", metavar="HOST:PORT", help="Several processes by hand: where process 0 listens.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="How many processes the run has.")
@@ -56,6 +57,7 @@ def command(
     run_dir: Path | None,
     resume: str,
     accept: tuple[str, ...],
+    devices: tuple[str, ...],
     coordinator: str | None,
     processes: int | None,
     process: int | None,
@@ -80,33 +82,32 @@ def command(
     notes = checked_change(name, note, tags)
     if config is not None and config_option is not None:
         raise ConfigError(f"two configurations given, {config} and {config_option}; pass only one")
-    chosen = config or config_option
     with _telling_others(coordinator, processes, process):
         run_dir, resume = _named_run(run_dir, resume)
-        loaded = _load(chosen, (*overrides, *meant_overrides()), run_dir, resume)
+        loaded = _load(config or config_option, (*overrides, *meant_overrides()), run_dir, resume)
         if dry_run and resume != "none":
             raise ConfigError("--dry-run starts from step 0; remove --resume")
         if loaded.config.checkpoint.on_signal == "stop":
             leave_on_signals(notices=True)
         chosen_resume = parse_resume(resume)
         require_known(accept)
-        prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
+        prepare_environment(strict_determinism=loaded.config.train.strict_determinism, devices=devices)
 
     from chomp.parallel.world import join
     from chomp.train.loop import run_training
     from chomp.train.request import RunRequest
 
-    launch = _launch(coordinator, processes, process)
     return run_training(
         RunRequest(
             loaded=loaded,
             run_dir=run_dir,
             resume=chosen_resume,
             accept=accept,
+            devices=devices,
             dry_run=dry_run,
             notes=notes,
             began=time.monotonic() - process_age_seconds(),
-            world=join(launch, loaded.config.parallel.lost_after_seconds),
+            world=join(_launch(coordinator, processes, process), loaded.config.parallel.lost_after_seconds),
         )
     )
 
