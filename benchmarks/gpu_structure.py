@@ -4,7 +4,8 @@ For each preset and card: kernel launches, turns of loops, waits for the host, m
 operands and results, memory, and the time that each of these alone would take at the card's published rates. The wheels
 of the extra `gpu-aot` are needed; a driver and a GPU are not. Twelve layers take one to two minutes of one core.
 
-    python -m benchmarks.gpu_structure [--preset NAME]... [--card NAME]... [--layers N] [-o KEY=VALUE]... [--json FILE]
+    python -m benchmarks.gpu_structure [--preset NAME]... [--card NAME]... [--count N] [--layers N] [-o KEY=VALUE]...
+        [--json FILE]
 """
 
 from __future__ import annotations
@@ -54,11 +55,12 @@ def configuration(preset: str, overrides: tuple[str, ...] = ()) -> Config:
     return load_config(Path(path), (*plain, *overrides)).config
 
 
-def figures(program: CardProgram, tokens: int, flops_per_token: float) -> dict[str, Any]:
+def figures(program: CardProgram) -> dict[str, Any]:
     """One line of the table, as JSON."""
     structure, card = program.structure, program.card
     return {
         "card": card.name,
+        "mesh": program.blueprint.placement.shape,
         "launches": structure.launches,
         "loop_turns": structure.loop_turns,
         "host_syncs": structure.host_syncs,
@@ -68,7 +70,8 @@ def figures(program: CardProgram, tokens: int, flops_per_token: float) -> dict[s
         "bytes": structure.bytes,
         "memory": program.memory,
         "seconds": structure.bounds(card),
-        "mfu_bound": structure.mfu_bound(card, flops_per_token * tokens),
+        "collectives": {kind: asdict(traffic) for kind, traffic in structure.collectives.items()},
+        "mfu_bound": program.mfu_bound,
         "compile_seconds": round(program.seconds, 1),
         "flags": program.flags,
         "loops": [asdict(loop) for loop in structure.loops],
@@ -98,6 +101,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", action="append", choices=PRESETS, help="default: all")
     parser.add_argument("--card", action="append", choices=CARDS, help="default: h200, rtx5090 and rtx4090")
+    parser.add_argument("--count", type=int, default=1, help="cards in one machine, with the mesh of -o parallel.…")
     parser.add_argument("--layers", type=int, help="of each model, for a quick look")
     parser.add_argument("--loops", action="store_true", help="also list the loops")
     parser.add_argument("-o", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
@@ -111,13 +115,15 @@ def main() -> int:
         blueprint = build_blueprint(config, "gpu")
         for card in asked.card or ("h200", "rtx5090", "rtx4090"):
             try:
-                program = compile_for(CARDS[card], blueprint)
+                program = compile_for(CARDS[card], blueprint, asked.count)
             except DeviceError as error:
                 print(f"error: {error}", file=sys.stderr)
                 return 4
-            found = figures(program, blueprint.derived.tokens_per_step, blueprint.flops_per_token)
+            found = figures(program)
             results.append({"preset": preset, "overrides": list(overrides), **found})
             print(line(preset, found), flush=True)
+            for kind, traffic in found["collectives"].items():
+                print(f"    {kind}: {traffic['calls']:,} calls, {size(traffic['bytes'])} sent by each card")
             if asked.loops:
                 for loop in sorted(found["loops"], key=lambda one: -(one["turns"] or 3) * one["executions"])[:12]:
                     print(f"    {loop['turns'] or 'unknown'} turns x {loop['executions']}: {loop['name'][-90:]}")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -205,7 +206,7 @@ class ChompApp(App[None]):
         if self.refuse_read_only():
             return False
         try:
-            pid = start(request, os.environ)
+            pid = start(replace(request, devices=self.state.devices), os.environ)
         except LaunchError as error:
             self.push_screen(Read("The engine could not be started", str(error)))
             return False

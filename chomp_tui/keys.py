@@ -181,7 +181,14 @@ TABLE: tuple[Key, ...] = (
         "Edit the selected configuration, or a copy of the selected run's configuration.",
     ),
     Key("open", "filter", "slash", "Filter", "Show only files and runs whose name contains a text."),
-    Key("device", "switch", "space", "Switch", "Turn the selected rule on or off for runs started here.", footer=True),
+    Key(
+        "device",
+        "switch",
+        "space",
+        "Switch",
+        "Turn the selected GPU or rule on or off for runs started here.",
+        footer=True,
+    ),
     Key(
         "device",
         "test_flags",

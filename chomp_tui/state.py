@@ -50,6 +50,7 @@ class ConsoleState:
         configs: the folder of configurations.
         read_only: whether nothing may be started, steered or deleted.
         environment: variables that the device screen sets for runs started here.
+        devices: those on which runs started here compute, as `--devices` names them; empty for all.
         live: runs seen alive, and the engine's pid; kept by the run screen.
         notes: sentences to show at the start, on problems in the settings file.
         current_config: the valid configuration open in the configure screen, if there is one.
@@ -60,6 +61,7 @@ class ConsoleState:
     configs: Path = Path("configs")
     read_only: bool = False
     environment: dict[str, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
     live: dict[Path, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     current_config: LoadedConfig | None = None

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from chomp.analysis.aot import CardProgram, compile_for
+from chomp.config.mesh import micro_batches
 from chomp.device.cards import Card
 from chomp.errors import DeviceError
 from chomp.train.blueprint import Blueprint, build_blueprint
@@ -17,7 +18,7 @@ class Split:
     """A micro-batch that was compiled.
 
     Attributes:
-        batch_size: sequences in it.
+        batch_size: sequences in it, on each card.
         grad_accum: so many of them are a step; their product is the configuration's.
         memory: bytes of the compiled step, None where XLA could not compile it.
     """
@@ -35,7 +36,6 @@ class CardReport:
         fits: whether the step's memory is within the pool that JAX takes by default.
         tried: splits of the same rows per step into micro-batches, the configuration's first.
         largest: the largest micro-batch of them that fits.
-        mfu_bound: model FLOPs utilization that none of the bounds forbids.
     """
 
     program: CardProgram
@@ -43,14 +43,16 @@ class CardReport:
     tried: tuple[Split, ...]
     largest: Split | None
     seconds: dict[str, float]
-    mfu_bound: float
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
         program, structure = self.program, self.program.structure
+        placement = program.blueprint.placement
         return {
             "name": program.card.name,
             "device_kind": program.card.device_kind,
+            "count": placement.count,
+            "mesh": placement.shape,
             "memory_bytes": program.card.memory_bytes,
             "pool_bytes": program.card.pool_bytes,
             "compiled": program.memory,
@@ -60,32 +62,40 @@ class CardReport:
             "host_syncs": structure.host_syncs,
             "products": dict(structure.products),
             "moved_bytes": structure.bytes,
+            "collectives": {kind: asdict(traffic) for kind, traffic in structure.collectives.items()},
             "seconds": self.seconds,
-            "mfu_bound": self.mfu_bound,
+            "mfu_bound": program.mfu_bound,
             "fits": self.fits,
             "tried": [asdict(split) for split in self.tried],
             "largest": asdict(self.largest) if self.largest else None,
         }
 
 
-def report_for(card: Card, blueprint: Blueprint, say: Callable[[str], None] = lambda text: None) -> CardReport:
+def report_for(
+    card: Card, blueprint: Blueprint, say: Callable[[str], None] = lambda text: None, count: int = 1
+) -> CardReport:
     """Compile the step for a card, then look for the largest micro-batch that fits.
 
     Args:
         blueprint: built for the platform `gpu`.
         say: told before each compilation, which may take minutes.
+        count: cards in one machine, on which the mesh of the configuration lies.
 
     Raises:
+        ConfigError: so many devices do not fit the mesh or the rows of a step.
         DeviceError: the CUDA wheels are missing, or XLA cannot compile the step for this card.
     """
 
-    config, first = blueprint.config, blueprint.config.train.batch_size
-    rows = first * blueprint.derived.grad_accum
+    config, rows = blueprint.config, blueprint.rows
+    accum = micro_batches(config, count)
+    share = rows // count
+    first = share // accum
 
     def compiled(some: Blueprint) -> CardProgram:
-        accum, batch_size, _ = some.batch_shape
-        say(f"compiling for {card.name}: micro-batches of {batch_size}, {accum} of them …")
-        return compile_for(card, some)
+        size = min(some.config.train.batch_size, share)
+        cards = f"{count} x {card.name}" if count > 1 else card.name
+        say(f"compiling for {cards}: micro-batches of {size}, {share // size} of them …")
+        return compile_for(card, some, count)
 
     def total(batch_size: int) -> int | None:
         split = {"batch_size": batch_size, "grad_accum": rows // batch_size}
@@ -96,7 +106,7 @@ def report_for(card: Card, blueprint: Blueprint, say: Callable[[str], None] = la
             return None
 
     program = compiled(blueprint)
-    tried = {first: program.memory["total"], **search(first, rows, program.memory["total"], card.pool_bytes, total)}
+    tried = {first: program.memory["total"], **search(first, share, program.memory["total"], card.pool_bytes, total)}
     splits = tuple(Split(size, rows // size, memory) for size, memory in tried.items())
     fitting = [split for split in splits if split.memory is not None and split.memory <= card.pool_bytes]
     return CardReport(
@@ -105,7 +115,6 @@ def report_for(card: Card, blueprint: Blueprint, say: Callable[[str], None] = la
         splits,
         max(fitting, key=lambda split: split.batch_size, default=None),
         program.structure.bounds(card),
-        program.structure.mfu_bound(card, blueprint.flops_per_token * blueprint.derived.tokens_per_step),
     )
 
 

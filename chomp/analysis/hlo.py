@@ -38,7 +38,15 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "called_computation_ids": (38, "*int64"),
         "backend_config": (43, "bytes"),
         "precision_config": (51, "PrecisionConfig"),
+        "collective_device_list": (87, "CollectiveDeviceListProto"),
     },
+    # The groups in which devices exchange: listed, or in short how many there are of how many devices.
+    "CollectiveDeviceListProto": {
+        "replica_groups": (1, "*ReplicaGroup"),
+        "iota_replica_group_list": (2, "IotaReplicaGroupListProto"),
+    },
+    "ReplicaGroup": {"replica_ids": (1, "*int64")},
+    "IotaReplicaGroupListProto": {"num_devices_per_group": (2, "int64")},
     "ShapeProto": {
         "element_type": (2, "int32"),
         "dimensions": (3, "*int64"),

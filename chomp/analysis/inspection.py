@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from chomp.analysis.aot import has_compiler
 from chomp.analysis.card_report import CardReport, report_for
@@ -17,14 +19,17 @@ from chomp.config import Config
 from chomp.config.derive import Derived
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device.cards import HOW_TO_INSTALL, Card
-from chomp.model.device import first_device
+from chomp.errors import ConfigError
+from chomp.model.device import chosen_devices
 from chomp.model.flops import peak_flops
 from chomp.model.selfcheck import PathCheck, check_path
 from chomp.optim.schedule import make_schedule
+from chomp.parallel.mesh import ONE_DEVICE, Placement, place_on, plan_mesh
+from chomp.record.formatting import size
 from chomp.record.manifest import CheckpointInfo
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompiledStep, CompileWatch, compile_step
-from chomp.train.footprint import MemoryEstimate, estimate_memory
+from chomp.train.footprint import MemoryEstimate, bytes_on_device, estimate_memory, fsdp_advice, least_fsdp
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ def inspect(
     compile_program: bool = False,
     origin: CheckpointInfo | None = None,
     card: Card | None = None,
+    devices: Sequence[str] = (),
+    count: int | None = None,
     run_dir: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Inspection:
@@ -90,26 +97,25 @@ def inspect(
             moving average against the library's.
         origin: the checkpoint from which a run with this configuration goes on.
         card: also compile the step for this card, if the CUDA wheels are installed.
+        devices: those of this machine that the run would compute on, as `chosen_devices` takes them.
+        count: so many devices instead, which need not be here.
         run_dir: where the run will be written, as for `check_start`.
         say: told before each compilation for a card.
 
     Raises:
         ChompError: the configuration cannot be built.
     """
-    device = first_device()
+    device, placement, problems = _mesh(config, devices, card, count)
     # cuDNN's attention cannot even be traced where its wheel is missing.
     compiles = card is not None and has_compiler()
-    blueprint = build_blueprint(config, "gpu" if compiles else device.platform, _tokenizer(config, origin))
+    platform = "gpu" if compiles else device.platform
+    blueprint = build_blueprint(config, platform, _tokenizer(config, origin), placement)
     config, derived, model_def = blueprint.config, blueprint.derived, blueprint.model_def
     flops = blueprint.flops_per_token
-    kept, notes = derived, tuple[str, ...]()
-    if origin is not None:
-        kept, notes = continued(origin.meta["identity"], config, derived, origin.step)
-    compiled = _compile(blueprint) if compile_program else None
-    notes += compiled.notes if compiled else ()
-    if card is not None and not compiles:
-        notes += (f"not compiled for {card.name}: {HOW_TO_INSTALL}",)
+    kept, notes = _continued(origin, config, derived)
+    compiled = _compile(blueprint) if compile_program and isinstance(placement.mesh, Mesh | None) else None
     memory = estimate_memory(blueprint)
+    notes += _notes(blueprint, memory, compiled, card, _device(device)["memory_limit"])
     return Inspection(
         parameters=model_def.parameter_count,
         breakdown=model_def.parameter_breakdown(),
@@ -119,7 +125,7 @@ def inspect(
         flops_per_token=flops,
         recomputed_flops_per_token=model_def.recomputed_flops_per_token(config.train.seq_len),
         total_flops=flops * derived.total_tokens,
-        peak_flops=peak_flops(device.device_kind, config.model.compute_dtype),
+        peak_flops=_peak_flops(device, config, placement),
         memory=memory,
         device=_device(device),
         schedule=schedule_points(config, kept, origin.step if origin is not None else None),
@@ -129,10 +135,61 @@ def inspect(
         notes=notes,
         compiled_memory=compiled.memory if compiled else None,
         path_check=_check_path(config) if compile_program else None,
-        card=report_for(card, blueprint, say) if card is not None and compiles else None,
+        card=report_for(card, blueprint, say, placement.count) if card is not None and compiles else None,
         card_estimate=_by_shapes(memory, card) if card is not None and not compiles else None,
-        start=_start(blueprint, memory, device if card is None else None, run_dir, origin),
+        start=_start(blueprint, device if card is None else None, run_dir, origin, problems),
     )
+
+
+def _mesh(
+    config: Config, devices: Sequence[str], card: Card | None, count: int | None
+) -> tuple[jax.Device, Placement, tuple[str, ...]]:
+    """The first device of this machine, the mesh, and why it is not possible; it is then that of one device.
+
+    Raises:
+        ConfigError: there is no such mesh of cards.
+        DeviceError: there is no such device.
+    """
+    here = chosen_devices(devices)
+    if card is not None:
+        return here[0], plan_mesh(config, count or 1), ()
+    try:
+        return here[0], place_on(config, here) if count is None else plan_mesh(config, count), ()
+    except ConfigError as error:
+        return here[0], ONE_DEVICE, (str(error),)
+
+
+def _notes(
+    blueprint: Blueprint, memory: MemoryEstimate, compiled: CompiledStep | None, card: Card | None, limit: int | None
+) -> tuple[str, ...]:
+    """Of the compiled program, and what to change if each device of a mesh would hold too much.
+
+    Args:
+        limit: bytes of this machine's device.
+    """
+    notes = compiled.notes if compiled else ()
+    if card is not None:
+        limit = card.pool_bytes
+        notes += () if has_compiler() else (f"not compiled for {card.name}: {HOW_TO_INSTALL}",)
+    placement, config = blueprint.placement, blueprint.config
+    total = compiled.memory.get("total") if compiled else None
+    factor = memory.as_compiled(total) if total is not None else 1.0
+    needed = memory.scaled(factor)
+    if placement.count == 1 or limit is None or needed <= limit:
+        return notes
+    least = least_fsdp(placement.count, limit, lambda mesh: estimate_memory(blueprint, mesh).scaled(factor))
+    advice = fsdp_advice(config, placement.count, least)
+    return (*notes, f"training takes {size(needed)} on each device, and each has {size(limit)}: {advice}")
+
+
+def _continued(origin: CheckpointInfo | None, config: Config, derived: Derived) -> tuple[Derived, tuple[str, ...]]:
+    return (derived, ()) if origin is None else continued(origin.meta["identity"], config, derived, origin.step)
+
+
+def _peak_flops(device: jax.Device, config: Config, placement: Placement) -> float | None:
+    """Of all devices together."""
+    peak = peak_flops(device.device_kind, config.model.compute_dtype)
+    return None if peak is None else peak * placement.count
 
 
 def _check_path(config: Config) -> PathCheck | None:
@@ -141,21 +198,23 @@ def _check_path(config: Config) -> PathCheck | None:
 
 def _start(
     blueprint: Blueprint,
-    memory: MemoryEstimate,
     device: jax.Device | None,
     run_dir: Path | None,
     origin: CheckpointInfo | None,
+    problems: tuple[str, ...],
 ) -> Readiness:
     assert blueprint.tokenizer is not None
-    return check_start(
+    found = check_start(
         blueprint.config,
         blueprint.derived,
         blueprint.tokenizer,
-        memory,
+        bytes_on_device(blueprint.state),
         device=device.device_kind if device is not None else None,
+        mesh=(blueprint.placement.data, blueprint.placement.fsdp),
         run_dir=run_dir,
         step=origin.step if origin is not None else 0,
     )
+    return dataclasses.replace(found, problems=(*problems, *found.problems))
 
 
 def _tokenizer(config: Config, origin: CheckpointInfo | None) -> Tokenizer:
@@ -182,7 +241,8 @@ def _by_shapes(memory: MemoryEstimate, card: Card) -> dict[str, Any]:
 def _compile(blueprint: Blueprint) -> CompiledStep:
     watch = CompileWatch()
     try:
-        return compile_step(blueprint.train_step(), blueprint.state, blueprint.batch_shape, watch)
+        placement = blueprint.placement
+        return compile_step(blueprint.train_step(), blueprint.state, blueprint.batch_shape, watch, placement=placement)
     finally:
         watch.close()
 

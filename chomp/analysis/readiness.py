@@ -16,14 +16,14 @@ from chomp.analysis.text_size import TextSize, measure_text
 from chomp.checkpoint.room import LEAST_SHARE
 from chomp.config import Config
 from chomp.config.derive import Derived
+from chomp.config.mesh import micro_batches, rows_at_once
 from chomp.data.tokenizer import Tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
 from chomp.errors import ChompError
 from chomp.notify.channels import build_channels
-from chomp.record.formatting import count, plural, size
+from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
-from chomp.train.footprint import MemoryEstimate
 from chomp.train.session import require_device
 
 T = TypeVar("T")
@@ -76,6 +76,23 @@ class Duration:
 
 
 @dataclass(frozen=True)
+class MeshPlan:
+    """How several devices share a step.
+
+    Attributes:
+        devices: how many.
+        data: copies of the parameters; fsdp: devices that share one.
+        rows: that each device computes at once; grad_accum: so many times in a step.
+    """
+
+    devices: int
+    data: int
+    fsdp: int
+    rows: int
+    grad_accum: int
+
+
+@dataclass(frozen=True)
 class Readiness:
     """The answer.
 
@@ -83,6 +100,7 @@ class Readiness:
         problems: why the run cannot start, one sentence each; empty if nothing is known.
         warnings: what is doubtful.
         epochs: passes over the training text; None where its length is not known.
+        mesh: None on one device.
     """
 
     problems: tuple[str, ...]
@@ -91,6 +109,7 @@ class Readiness:
     epochs: float | None
     checkpoints: CheckpointRoom | None
     duration: Duration | None
+    mesh: MeshPlan | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -101,9 +120,10 @@ def check_start(
     config: Config,
     derived: Derived,
     tokenizer: Tokenizer,
-    memory: MemoryEstimate,
+    state_bytes: int,
     *,
     device: str | None,
+    mesh: tuple[int, int] = (1, 1),
     run_dir: Path | None = None,
     step: int = 0,
 ) -> Readiness:
@@ -111,7 +131,9 @@ def check_start(
 
     Args:
         config: its model is resolved.
+        state_bytes: what a checkpoint saves.
         device: the name of the device's kind; None for one that is not in this machine.
+        mesh: the sizes of its axes `data` and `fsdp`.
         run_dir: where the run will be written; None for the folder that the configuration names, or `runs`.
         step: of the checkpoint from which the run continues.
     """
@@ -127,19 +149,25 @@ def check_start(
     _try(lambda: build_channels(config.notify), found)
     text = _try(lambda: measure_text(config.data, tokenizer), found)
     folder = run_dir or Path(config.logging.run_dir or "runs").expanduser()
-    room = _room(config, memory.parameters + memory.optimizer, folder, found)
+    room = _room(config, state_bytes, folder, found)
     warnings = [*_of_text(config, derived, text, step)] if text is not None else []
     if room is not None and room.needed > room.free:
         warnings.append(_too_little(room))
     passes = derived.total_tokens / text.tokens if text is not None and text.tokens else None
     epochs = config.train.epochs or passes
-    duration = None if device is None else _duration(config, device, step)
+    data, fsdp = mesh
+    devices = data * fsdp
+    words = device_words({"name": device, "count": devices, "mesh": {"data": data, "fsdp": fsdp}})
+    duration = None if device is None else _duration(config, words, step)
     if duration is not None and (reached := steps_in_time(config, duration, step)) < config.train.steps:
         warnings.append(
             f"train.max_seconds: {config.train.max_seconds:g} ends this attempt at about step {reached:,} of "
             f"{config.train.steps:,}, less the time of start-up and compilation, at the measured speed"
         )
-    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration)
+    plan = None
+    if devices > 1:
+        plan = MeshPlan(devices, data, fsdp, rows_at_once(config, devices), micro_batches(config, devices))
+    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, plan)
 
 
 def _try(check: Callable[[], T], found: list[str]) -> T | None:

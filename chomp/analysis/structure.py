@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chomp.analysis.hlo import ELEMENTS, HIGHEST_PRECISION
@@ -15,10 +15,26 @@ from chomp.device.cards import Card
 from chomp.model.flops import mean_attention_span
 
 # Instructions that run nothing on the device.
-_FREE = frozenset({
-    "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
-    "opt-barrier", "async-done", "copy-done",
-})  # fmt: skip
+_FREE = frozenset(
+    {
+        "parameter",
+        "constant",
+        "tuple",
+        "get-tuple-element",
+        "bitcast",
+        "after-all",
+        "partition-id",
+        "replica-id",
+        "opt-barrier",
+        "async-done",
+        "copy-done",
+        "all-gather-done",
+        "all-reduce-done",
+        "collective-permute-done",
+    }
+)
+# What devices exchange, by kind; `-start` is the form that other work may overlap.
+COLLECTIVES = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")  # fmt: skip
 # A loop whose number of turns is not known is counted with this many.
 UNKNOWN_TURNS = 3
 # From the host to a kernel's start, outside CUDA graphs: about 2 µs on the machines that NVIDIA publishes figures of.
@@ -46,6 +62,19 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """What one kind of collective costs a device in one step.
+
+    Attributes:
+        calls: collectives, some of which exchange several arrays.
+        bytes: that the device sends, and as many that it receives, around a ring.
+    """
+
+    calls: int
+    bytes: float
+
+
+@dataclass(frozen=True)
 class Structure:
     """What one call of a compiled program does.
 
@@ -60,6 +89,7 @@ class Structure:
             one launch to the next is counted all the same.
         results: how often each array shape is the result of a launch, as `(dtype, dimensions)`.
         donated: inputs whose memory an output takes over.
+        collectives: what devices exchange, by kind; empty on one device.
     """
 
     launches: int
@@ -71,6 +101,7 @@ class Structure:
     bytes: float
     results: Mapping[tuple[str, tuple[int, ...]], int]
     donated: int
+    collectives: Mapping[str, Traffic] = field(default_factory=dict)
 
     @property
     def host_syncs(self) -> int:
@@ -84,16 +115,26 @@ class Structure:
         return sum(outside.get(kind, 0.0) for kind in kinds) / total if total else 0.0
 
     def bounds(self, card: Card) -> dict[str, float]:
-        """Seconds that a card needs at its published rates for the products, for the bytes, and for the launches."""
+        """Seconds that a card needs at its published rates for the products, for the bytes, and for the launches.
+
+        Of several cards also for what they exchange.
+        """
         rates = {"bf16": card.bf16_flops, "tf32": card.tf32_flops, "fp32": card.fp32_flops}
-        return {
+        found = {
             "products": sum(flops / rates[kind] for kind, flops in self.products.items()),
             "bytes": self.bytes / card.bandwidth,
             "launches": self.launches * LAUNCH_SECONDS,
         }
+        if self.collectives:
+            found["collectives"] = sum(traffic.bytes for traffic in self.collectives.values()) / card.link
+        return found
 
     def mfu_bound(self, card: Card, model_flops: float) -> float:
-        """Model FLOPs utilization that none of the bounds forbids; `model_flops` are those of a step."""
+        """Model FLOPs utilization that none of the bounds forbids.
+
+        Args:
+            model_flops: of a step, on each device.
+        """
         return model_flops / card.bf16_flops / max(self.bounds(card).values())
 
 
@@ -110,6 +151,7 @@ class _Walk:
         self._products: dict[str, float] = defaultdict(float)
         self._optimizer_products: dict[str, float] = defaultdict(float)
         self._results: Counter[tuple[str, tuple[int, ...]]] = Counter()
+        self._collectives: dict[str, Traffic] = {}
         self._launches = self._turns = self._attention = 0
         self._bytes = 0.0
 
@@ -130,6 +172,7 @@ class _Walk:
             bytes=self._bytes,
             results=dict(self._results),
             donated=len(self._module.input_output_alias.entries),
+            collectives=self._collectives,
         )
 
     def _follow(self, computation_id: int, times: int) -> None:
@@ -143,6 +186,8 @@ class _Walk:
             elif one.opcode in ("call", "conditional", "async-start"):
                 for called in one.called_computation_ids:
                     self._follow(called, times)
+            elif (kind := one.opcode.removesuffix("-start")) in COLLECTIVES:
+                self._exchange(kind, one, shapes, times)
             else:
                 self._launch(one, shapes, times)
 
@@ -167,6 +212,24 @@ class _Walk:
             self._count_attention(one, count, shapes[one.operand_ids[0]], times)
         for dot, operands in self._dots(one, shapes):
             self._count_product(dot, operands, times)
+
+    def _exchange(self, kind: str, one: Any, shapes: Mapping[int, Any], times: int) -> None:
+        """A ring passes on all parts but the own; an all-reduce is a reduce-scatter and an all-gather."""
+        operands = sum(_bytes(shapes[operand]) for operand in one.operand_ids)
+        devices = _group_size(one)
+        share = (devices - 1) / devices
+        sent = {
+            "all-gather": operands * (devices - 1),
+            "reduce-scatter": operands * share,
+            "all-reduce": 2 * operands * share,
+            "all-to-all": operands * share,
+            "collective-permute": operands,
+        }[kind]
+        results = {"all-gather": operands * devices, "reduce-scatter": operands / devices}.get(kind, operands)
+        self._launches += times
+        self._bytes += times * (operands + results)
+        before = self._collectives.get(kind, Traffic(0, 0.0))
+        self._collectives[kind] = Traffic(before.calls + times, before.bytes + times * sent)
 
     def _dots(self, one: Any, shapes: Mapping[int, Any]) -> Iterator[tuple[Any, list[Any]]]:
         """Matrix products of a launch, each with the shapes of its operands."""
@@ -252,6 +315,14 @@ def _attention_products(one: Any) -> int:
         return 5 if target.endswith("Backward") else 2
     kernel = _FLASH_KERNEL.search(one.metadata.op_name) if "triton" in target else None
     return {"forward": 2, "backward": 7}[kernel[1]] if kernel else 0
+
+
+def _group_size(one: Any) -> int:
+    """How many devices a collective exchanges with each other."""
+    groups = one.collective_device_list
+    if groups.replica_groups:
+        return len(groups.replica_groups[0].replica_ids)
+    return max(1, groups.iota_replica_group_list.num_devices_per_group)
 
 
 def _product_kind(dtype: str, precisions: list[int]) -> str:

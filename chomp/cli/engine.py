@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
 from chomp.errors import ChompError, DeviceError
@@ -39,17 +40,22 @@ def leave_on_signals(*, notices: bool = False) -> None:
         signal.signal(number, leave if notices or number in STOP_SIGNALS else go_on)
 
 
-def prepare_environment(*, strict_determinism: bool = False, imports_jax: bool = True) -> None:
+def prepare_environment(
+    *, strict_determinism: bool = False, imports_jax: bool = True, devices: Sequence[str] = ()
+) -> None:
     """Set variables that libraries read at import, and the flags of the installed GPUs; never override the user's.
 
     Args:
         strict_determinism: also set the flags of the setting with this name.
         imports_jax: then import JAX, which refuses a wrong value of some variables.
+        devices: those to compute on, as `--devices` names them; empty for all. CUDA gets to see no other GPU; of the
+            CPU's devices `chosen_devices` (`chomp.model.device`) takes them.
 
     Raises:
-        DeviceError: JAX cannot start with the installed CUDA packages or the variables, or the installed XLA does not
-            accept a flag in `XLA_FLAGS`, which would abort the process.
+        DeviceError: JAX cannot start with the installed CUDA packages or the variables, the installed XLA does not
+            accept a flag in `XLA_FLAGS`, which would abort the process, or a device is not there.
     """
+    from chomp.device.choice import gpu_environment
     from chomp.device.determinism import strict_environment
     from chomp.device.environment import changes, recommended_environment
     from chomp.device.flag_check import require_xla_flags
@@ -59,6 +65,7 @@ def prepare_environment(*, strict_determinism: bool = False, imports_jax: bool =
     for name, value in BEFORE_IMPORT.items():
         os.environ.setdefault(name, value)
     probe = probe_gpus()
+    os.environ.update(gpu_environment(devices, probe, os.environ))
     os.environ.update(changes(os.environ, recommended_environment(probe, os.environ)))
     if strict_determinism:
         os.environ.update(strict_environment(os.environ))

@@ -64,7 +64,7 @@ def _device(value: str) -> tuple[str, ...]:
         return ("train.allow_cpu=false",)
     name, _, number = word.partition(":")
     if name == "cuda" and number.isdecimal():
-        raise click.UsageError(f"--device {value}: write CUDA_VISIBLE_DEVICES={number} before the command instead")
+        raise click.UsageError(f"--device {value}: write --devices {number} instead")
     raise click.UsageError(f"--device {value}: expected cpu or cuda")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chomp.cli.options import PATH
+from chomp.cli.options import PATH, devices_option
 from chomp.device.cards import CARDS, POOL_FRACTION, Card
 
 if TYPE_CHECKING:
@@ -41,6 +41,13 @@ ESTIMATE_ERROR = {
     type=click.Choice(tuple(CARDS)),
     help="Compile the step for this GPU, which need not be in this machine: memory, largest micro-batch, speed limits.",
 )
+@devices_option
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1 << 16),
+    metavar="N",
+    help="So many devices, which need not be here: memory on each, with --for compiled as one machine's.",
+)
 @click.option(
     "--run-dir", type=PATH, help="Where the run would be written: its disk is looked at. Default: as for chomp train."
 )
@@ -51,6 +58,8 @@ def command(
     compile_program: bool,
     origin: Path | None,
     card: str | None,
+    devices: tuple[str, ...],
+    count: int | None,
     run_dir: Path | None,
     as_json: bool,
 ) -> None:
@@ -60,10 +69,11 @@ def command(
     from chomp.config.load import load_config
 
     loaded = load_config(config, overrides)
+    _refuse_both(devices=bool(devices), card=card is not None, count=count is not None, compiles=compile_program)
     if card is not None:
         # The plugin of a GPU that is not here would look for a driver.
         os.environ["JAX_PLATFORMS"] = "cpu"
-    prepare_environment(strict_determinism=loaded.config.train.strict_determinism)
+    prepare_environment(strict_determinism=loaded.config.train.strict_determinism, devices=devices)
     if card is not None:
         import jax
 
@@ -84,6 +94,8 @@ def command(
         compile_program=compile_program,
         origin=checkpoint,
         card=chosen,
+        devices=devices,
+        count=count,
         run_dir=run_dir,
         say=lambda text: click.echo(text, err=True),
     )
@@ -101,6 +113,13 @@ def command(
         click.echo(describe_card(found, chosen, loaded.config.model.backend))
 
 
+def _refuse_both(*, devices: bool, card: bool, count: bool, compiles: bool) -> None:
+    if devices and (card or count):
+        raise click.UsageError("--devices chooses devices of this machine; leave out --for and --count.")
+    if count and compiles and not card:
+        raise click.UsageError("--compile needs the devices; leave out --count, or give --for.")
+
+
 def describe_card(found: Inspection, card: Card, backend: str) -> str:
     """The step on a card as text; the estimate where it could not be compiled."""
     from chomp.record.formatting import elapsed, size
@@ -113,9 +132,10 @@ def describe_card(found: Inspection, card: Card, backend: str) -> str:
             f"on {card.name}, estimated: {size(found.memory.total)}, {verdict} {pool}\n"
             f"  by shapes alone, {ESTIMATE_ERROR.get(backend, 'not compared with XLA')} (docs/gpu.md)"
         )
-    structure, memory = report.program.structure, report.program.memory
+    structure, memory, cards = report.program.structure, report.program.memory, report.program.blueprint.placement
+    named = f"{cards.count} x {card.name}, data {cards.data} x fsdp {cards.fsdp}" if cards.count > 1 else card.name
     lines = [
-        f"on {card.name}, compiled in {elapsed(report.program.seconds)} and not run",
+        f"on {named}, compiled in {elapsed(report.program.seconds)} and not run",
         f"  memory            {size(memory['total'])}, {'within' if report.fits else 'MORE THAN'} {pool}",
         "                    (scratch space of cuBLAS and cuDNN is not included)",
     ]
@@ -133,8 +153,12 @@ def describe_card(found: Inspection, card: Card, backend: str) -> str:
         f"  products          {products} FLOPs: {elapsed(seconds['products'])} at the card's rates",
         f"  bytes             {size(structure.bytes)} at most: {elapsed(seconds['bytes'])}",
         f"  launches          {elapsed(seconds['launches'])} outside CUDA graphs",
-        f"  MFU               {report.mfu_bound:.0%} at most",
     ]
+    for kind, traffic in structure.collectives.items():
+        lines.append(f"  {kind:<18}{size(traffic.bytes)} sent by each card a step, in {traffic.calls:,} calls")
+    if "collectives" in seconds:
+        lines.append(f"  exchange          {elapsed(seconds['collectives'])} at {size(card.link)}/s each way")
+    lines.append(f"  MFU               {report.program.mfu_bound:.0%} at most")
     if report.program.flags:
         flags = " ".join(f"--{name}={str(on).lower()}" for name, on in report.program.flags.items())
         lines.append(f"  flags needed      XLA_FLAGS={flags}")
@@ -162,7 +186,7 @@ def describe(found: Inspection) -> str:
         f"FLOPs in total    {found.total_flops:.3g}",
         f"device            {found.device['name']}"
         + (f", {size(found.device['memory_limit'])}" if found.device["memory_limit"] else ""),
-        "memory, estimated",
+        "memory, estimated" + (", on each device" if found.start is not None and found.start.mesh else ""),
     ]
     lines += [f"  {name:<16}{size(number):>10}" for name, number in found.memory.as_dict().items()]
     if found.compiled_memory is not None:
@@ -186,6 +210,12 @@ def describe_start(found: Inspection) -> list[str]:
     if start is None:
         return []
     lines = []
+    if (mesh := start.mesh) is not None:
+        lines.append(
+            f"mesh              {plural(mesh.devices, 'device')}, data {mesh.data} x fsdp {mesh.fsdp}: each computes "
+            f"{plural(mesh.rows, 'row')} of a step at once, "
+            f"{'once' if mesh.grad_accum == 1 else f'{mesh.grad_accum} times'}"
+        )
     if (text := start.text) is not None:
         parts = [plural(text.files, "file")] if text.files is not None else []
         parts += [size(text.bytes)] if text.bytes is not None else []

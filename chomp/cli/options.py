@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from chomp.device.choice import split_devices
+
 # Of seconds and temperatures: 30 years; timers of the operating system overflow at ten times that.
 MOST = 1e9
 
@@ -33,6 +35,20 @@ class FiniteFloat(click.FloatRange):
         return number
 
 
+class Devices(click.ParamType):
+    """`0,1`, as a tuple of names."""
+
+    name = "devices"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return split_devices(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class Utf8Text(click.ParamType):
     """Text of the command line; bytes that are not UTF-8 arrive there as lone surrogates."""
 
@@ -51,6 +67,13 @@ PATH_TEXT = UserPath()
 TEXT = Utf8Text()
 SECONDS = FiniteFloat(min=0, min_open=True)
 
+devices_option = click.option(
+    "--devices",
+    type=Devices(),
+    default=(),
+    metavar="0,1",
+    help="Compute on these devices alone; default: all visible GPUs.",
+)
 queue_option = click.option(
     "--queue",
     "folder",

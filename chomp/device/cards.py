@@ -2,7 +2,9 @@
 
 Sizes, clocks and limits of A100, H100, H200, RTX PRO 6000 and B200 are those of XLA's own descriptions
 (`xla/backends/gpu/target_config/specs` in openxla/xla); those of GeForce cards are from NVIDIA's Ada and Blackwell
-architecture papers and the limits of their compute capability in the CUDA C++ Programming Guide.
+architecture papers and the limits of their compute capability in the CUDA C++ Programming Guide. Links are those of
+NVIDIA's data sheets, halved where those count both directions: NVLink 3, 4 and 5 of A100, H100, H200 and B200, and 16
+lanes of PCIe 4 or 5.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ class Card:
         capability: compute capability.
         memory_bytes: what the driver reports; a run gets a share of it, see `POOL_FRACTION`.
         bandwidth: bytes per second between memory and chip.
+        link: bytes per second to other cards of the same machine, each way: NVLink, or PCIe of cards without it.
         bf16_flops: dense matrix products in bf16 with sums in fp32, per second.
         fp32_flops: products and sums in fp32 outside the tensor cores, per second.
         cores: streaming multiprocessors.
@@ -34,6 +37,7 @@ class Card:
     capability: tuple[int, int]
     memory_bytes: int
     bandwidth: float
+    link: float
     bf16_flops: float
     fp32_flops: float
     cores: int
@@ -102,31 +106,31 @@ CARDS = {
     card.name: card
     for card in (
         Card(
-            "rtx4090", "NVIDIA GeForce RTX 4090", (8, 9), 25_393_692_672, 1008e9, 165.2 * _TERA, 82.6 * _TERA,
+            "rtx4090", "NVIDIA GeForce RTX 4090", (8, 9), 25_393_692_672, 1008e9, 32e9, 165.2 * _TERA, 82.6 * _TERA,
             128, 102_400, 101_376, 1536, 75_497_472, 2.52,
         ),
         Card(
-            "rtx5090", "NVIDIA GeForce RTX 5090", (12, 0), 34_190_917_632, 1792e9, 209.5 * _TERA, 104.8 * _TERA,
+            "rtx5090", "NVIDIA GeForce RTX 5090", (12, 0), 34_190_917_632, 1792e9, 64e9, 209.5 * _TERA, 104.8 * _TERA,
             170, 102_400, 101_376, 1536, 100_663_296, 2.41,
         ),
         Card(
-            "rtx6000pro", "NVIDIA RTX PRO 6000 Blackwell Workstation Edition", (12, 0), 103_079_215_104, 1792e9,
+            "rtx6000pro", "NVIDIA RTX PRO 6000 Blackwell Workstation Edition", (12, 0), 103_079_215_104, 1792e9, 64e9,
             503.8 * _TERA, 125 * _TERA, 188, 131_072, 101_376, 1536, 134_217_728, 2.6,
         ),
         Card(
-            "a100", "NVIDIA A100-SXM4-80GB", (8, 0), 85_100_068_864, 2039.04e9, 312 * _TERA, 19.5 * _TERA,
+            "a100", "NVIDIA A100-SXM4-80GB", (8, 0), 85_100_068_864, 2039.04e9, 300e9, 312 * _TERA, 19.5 * _TERA,
             108, 167_936, 166_912, 2048, 41_943_040, 1.41,
         ),
         Card(
-            "h100", "NVIDIA H100 80GB HBM3", (9, 0), 84_942_979_072, 3352.32e9, 989.4 * _TERA, 66.9 * _TERA,
+            "h100", "NVIDIA H100 80GB HBM3", (9, 0), 84_942_979_072, 3352.32e9, 450e9, 989.4 * _TERA, 66.9 * _TERA,
             132, 233_472, 232_448, 2048, 52_428_800, 1.98,
         ),
         Card(
-            "h200", "NVIDIA H200", (9, 0), 151_397_597_184, 4800e9, 989.4 * _TERA, 66.9 * _TERA,
+            "h200", "NVIDIA H200", (9, 0), 151_397_597_184, 4800e9, 450e9, 989.4 * _TERA, 66.9 * _TERA,
             132, 233_472, 232_448, 2048, 52_428_800, 1.98,
         ),
         Card(
-            "b200", "NVIDIA B200", (10, 0), 191_514_411_008, 7672.32e9, 2250 * _TERA, 80 * _TERA,
+            "b200", "NVIDIA B200", (10, 0), 191_514_411_008, 7672.32e9, 900e9, 2250 * _TERA, 80 * _TERA,
             148, 233_472, 232_448, 2048, 132_644_864, 1.965,
         ),
     )

@@ -84,8 +84,12 @@ def tied(params: T, item: PyTree) -> T:
     return jax.lax.optimization_barrier((params, item))[0] if has_shards(params) else params
 
 
-def keep_but_gathered(primitive: Any, *_: Any, **__: Any) -> bool:
+def keep_but_gathered(primitive: Any, *_: Any, **parameters: Any) -> bool:
     """A policy of `jax.checkpoint`: all values are kept for the backward pass but gathered parameters."""
+    if primitive.name == "custom_vjp_call":
+        # JAX asks about the call as a whole before it differentiates it.
+        inner = parameters["call_jaxpr"].eqns
+        return not any(each.primitive.name == "all_gather" for each in inner)
     return primitive.name not in _GATHERED
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import PyTree
 
+from chomp.config.mesh import mesh_for
 from chomp.config.schema import Config
 from chomp.data.batch import Batch
-from chomp.errors import ConfigError
 from chomp.parallel.gather import AXIS
 
 AXES = ("data", AXIS)
@@ -27,10 +27,11 @@ class Placement:
     """Where the arrays of a run lie; on one device there is no mesh and all is as JAX places it.
 
     Attributes:
-        mesh: axes `data` and `fsdp`; None on one device.
+        mesh: axes `data` and `fsdp`; None on one device. Of devices that are not here it is abstract, and sizes alone
+            are known.
     """
 
-    mesh: Mesh | None = None
+    mesh: Mesh | AbstractMesh | None = None
 
     @property
     def data(self) -> int:
@@ -46,6 +47,11 @@ class Placement:
     def count(self) -> int:
         """Devices."""
         return self.data * self.fsdp
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """The axes with their sizes."""
+        return {"data": self.data, AXIS: self.fsdp}
 
     def devices(self) -> list[jax.Device]:
         """All of them, those of other processes included."""
@@ -140,75 +146,19 @@ class Placement:
 ONE_DEVICE = Placement()
 
 
+def placement_of(data: int, fsdp: int) -> Placement:
+    """A mesh of this shape whose devices need not be here: for what arrays of it take on a device."""
+    return Placement(AbstractMesh((data, fsdp), AXES)) if data * fsdp > 1 else ONE_DEVICE
+
+
+def plan_mesh(config: Config, devices: int) -> Placement:
+    """The mesh of the `parallel` section over so many devices, which need not be here; errors are `mesh_for`'s."""
+    return placement_of(*mesh_for(config, devices))
+
+
 def place_on(config: Config, devices: Sequence[jax.Device]) -> Placement:
-    """The mesh of the `parallel` section over these devices.
-
-    Raises:
-        ConfigError: the axes do not multiply to the number of devices, the rows of a step cannot be shared out, or a
-            setting is defined for one device alone.
-    """
-    data, fsdp = mesh_shape(config, len(devices))
-    if data * fsdp == 1:
+    """The mesh of the `parallel` section over these devices; errors are `mesh_for`'s."""
+    planned = plan_mesh(config, len(devices))
+    if planned.mesh is None:
         return ONE_DEVICE
-    if config.objective.token_filter_keep < 1:
-        raise ConfigError(
-            f"objective.token_filter_keep is {config.objective.token_filter_keep:g}, which ranks the tokens of a whole "
-            f"micro-batch, and {data * fsdp} devices share one; set it to 1, or train on one device "
-            "(-o parallel.data=1, --devices 0)"
-        )
-    return Placement(Mesh(np.asarray(devices[: data * fsdp]).reshape(data, fsdp), AXES))
-
-
-def mesh_shape(config: Config, devices: int) -> tuple[int, int]:
-    """The sizes of the axes `data` and `fsdp` on this many devices.
-
-    Raises:
-        ConfigError: they do not multiply to the number of devices.
-    """
-    data, fsdp = config.parallel.data, config.parallel.fsdp
-    if data == -1 and devices % fsdp == 0:
-        return devices // fsdp, fsdp
-    if fsdp == -1 and devices % data == 0:
-        return data, devices // data
-    if data > 0 and fsdp > 0 and data * fsdp == devices:
-        return data, fsdp
-    fixed, name = (fsdp, "parallel.fsdp") if data == -1 else (data, "parallel.data")
-    if -1 in (data, fsdp):
-        fitting = [size for size in range(1, devices + 1) if devices % size == 0]
-        raise ConfigError(
-            f"{name} is {fixed}, which does not divide the {devices} devices of this run; it can be "
-            f"{_listed(fitting)}, or choose devices with --devices"
-        )
-    raise ConfigError(
-        f"parallel.data x parallel.fsdp = {data} x {fsdp} = {data * fsdp} devices, and this run has {devices}; set one "
-        "of them to -1, or choose devices with --devices"
-    )
-
-
-def micro_batches(rows: int, devices: int, most: int) -> int:
-    """Micro-batches in which each device computes its share of a step's rows, at most `most` rows at once.
-
-    The least number that shares the rows out evenly; on one device it is `train.grad_accum`.
-
-    Args:
-        rows: `train.grad_accum * train.batch_size`.
-        most: `train.batch_size`.
-
-    Raises:
-        ConfigError: the rows cannot be shared out; names the nearest numbers of devices and rows that can.
-    """
-    if rows % devices:
-        fewer = next(count for count in range(devices - 1, 0, -1) if rows % count == 0)
-        below, above = rows // devices * devices, -(-rows // devices) * devices
-        counts = _listed([count for count in (below, above) if count])
-        raise ConfigError(
-            f"a step has {rows} rows (train.grad_accum x train.batch_size), which {devices} devices cannot share "
-            f"evenly; {counts} rows fit, or {fewer} of the devices (--devices)"
-        )
-    share = rows // devices
-    return next(count for count in range(1, share + 1) if share % count == 0 and share // count <= most)
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    *first, last = map(str, numbers)
-    return f"{', '.join(first)} or {last}" if first else last
+    return Placement(Mesh(np.asarray(devices).reshape(planned.data, planned.fsdp), AXES))

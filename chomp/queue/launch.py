@@ -32,6 +32,7 @@ class LaunchRequest:
         run_dir: where the run is written; always named.
         resume: `none`, `latest` or a step.
         environment: variables to set.
+        devices: those to compute on, as `--devices` names them; empty for all.
         folder: working directory of the engine; None for this process's own.
         note: and `tags`, of a new run.
     """
@@ -42,6 +43,7 @@ class LaunchRequest:
     resume: str = "none"
     accept: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
     folder: Path | None = None
     note: str = ""
     tags: tuple[str, ...] = ()
@@ -80,6 +82,8 @@ def command(request: LaunchRequest) -> list[str]:
     args = train_command(request.config, overrides=request.overrides, run_dir=request.run_dir, resume=request.resume)
     for name in request.accept:
         args += ["--accept", name]
+    if request.devices:
+        args += ["--devices", ",".join(request.devices)]
     if request.note:
         args += ["--note", request.note]
     for tag in request.tags:

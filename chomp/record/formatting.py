@@ -93,6 +93,27 @@ def device_name(device: Mapping[str, Any]) -> str:
     return f"{number} × {name}" if isinstance(number, int) and number > 1 else name
 
 
+def device_words(device: Mapping[str, Any]) -> str:
+    """`16 × NVIDIA H100, data 2 × fsdp 8, 2 processes on 2 hosts`; of one device its name."""
+    words = [device_name(device)]
+    mesh = device.get("mesh")
+    if isinstance(mesh, Mapping):
+        axes = [f"{axis} {size}" for axis, size in mesh.items() if isinstance(size, int) and size > 1]
+        words += [" × ".join(axes)] if axes else []
+    hosts = hosts_of(device)
+    if len(hosts) > 1:
+        words.append(f"{len(hosts)} processes on {plural(len(set(hosts)), 'host')}")
+    return ", ".join(words)
+
+
+def hosts_of(device: Mapping[str, Any]) -> list[str]:
+    """The host of each process from `run_started`'s `device`; none of a run on one device, or of an older version."""
+    processes = device.get("processes")
+    if not isinstance(processes, list):
+        return []
+    return [str(each.get("host")) for each in processes if isinstance(each, Mapping)]
+
+
 def plural(number: int, noun: str) -> str:
     """`1 document` or `4,211 documents`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -45,7 +45,7 @@ def speed_file(config: Config, device: str, environ: Mapping[str, str] = os.envi
 
     Args:
         config: its model is resolved.
-        device: the name of its kind.
+        device: in the words of `device_words`.
     """
     train, data = config.train, config.data
     said = {

@@ -137,7 +137,7 @@ class TerminalSink(Sink):
     def _started(self, event: ev.RunStarted) -> None:
         self._eta.total_steps = event.total_steps
         resumed = "" if event.resumed_from is None else f", resumed from step {event.resumed_from}"
-        device = event.device.get("name", event.device.get("platform", "?"))
+        device = fmt.device_words(event.device)
         self._say(
             f"{fmt.count(event.parameters)} parameters on {device}, "
             f"{event.tokens_per_step:,} tokens per step, {event.total_steps:,} steps{resumed}"

@@ -9,11 +9,12 @@ from typing import Any
 
 from chomp.config import Config
 from chomp.config.derive import Derived, derive
+from chomp.config.mesh import micro_batches
 from chomp.data.tokenizers import Tokenizer
 from chomp.model.build import ModelDef, build_model
 from chomp.model.resolve import resolve_model
 from chomp.optim.build import Optimizer, build_optimizer
-from chomp.parallel.mesh import ONE_DEVICE, Placement, micro_batches
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.step.state import TrainState, abstract_state, init_state
 from chomp.step.train_step import TrainStep, make_train_step
 
@@ -67,7 +68,7 @@ class Blueprint:
         Raises:
             ConfigError: the devices cannot share the rows evenly.
         """
-        return micro_batches(self.rows, self.placement.count, self.config.train.batch_size)
+        return micro_batches(self.config, self.placement.count)
 
     @property
     def flops_per_token(self) -> float:

@@ -4,40 +4,50 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from chomp.config import Config
+from chomp.config.mesh import rows_at_once
 from chomp.config.variants import POLICIES, Variant, vary
 from chomp.model.base import ModelInputs
 from chomp.model.build import ModelDef
+from chomp.parallel.gather import shards, whole
+from chomp.parallel.mesh import ONE_DEVICE, Placement, placement_of
+from chomp.parallel.sums import cut_axes
+from chomp.record.formatting import size
 from chomp.step.objective import build_objective
 from chomp.train.blueprint import Blueprint, build_blueprint
-from chomp.train.compilation import abstract_batch
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes on the device by part.
+    """Bytes on a device by part.
 
     `activations` are the values that the backward pass of one micro-batch keeps, as JAX's
     linearisation lists them: the compiler fuses some away and adds scratch space, so XLA's own
     account of the compiled step is the better number where it exists.
+
+    `gathered` is what devices that share parameters hold whole for a moment: one layer, its gradient, and the gradient
+    of the embedding and the head; 0 where each device has a copy of all.
     """
 
     parameters: int
     optimizer: int
     gradients: int
     activations: int
+    gathered: int = 0
 
     @property
     def state(self) -> int:
         """What does not depend on the batch."""
-        return self.parameters + self.optimizer + self.gradients
+        return self.parameters + self.optimizer + self.gradients + self.gathered
 
     @property
     def total(self) -> int:
@@ -53,30 +63,45 @@ class MemoryEstimate:
 
     def as_dict(self) -> dict[str, int]:
         """By part, with the total."""
-        return {**asdict(self), "total": self.total}
+        parts = asdict(self)
+        if not self.gathered:
+            del parts["gathered"]
+        return {**parts, "total": self.total}
 
 
-def estimate_memory(blueprint: Blueprint) -> MemoryEstimate:
-    """Add up what training keeps on the device."""
+def estimate_memory(blueprint: Blueprint, placement: Placement | None = None) -> MemoryEstimate:
+    """Add up what training keeps on each device.
+
+    Args:
+        placement: another mesh than the blueprint's, whose devices need not be here.
+    """
+    model_def, placement = blueprint.model_def, placement or blueprint.placement
+    activations = activation_bytes(model_def, blueprint.config, placement)
+    return replace(_state_memory(blueprint, placement), activations=activations)
+
+
+def _state_memory(blueprint: Blueprint, placement: Placement) -> MemoryEstimate:
+    params = blueprint.model_def.abstract()
     return MemoryEstimate(
-        parameters=_bytes(blueprint.state.params),
-        optimizer=_bytes(blueprint.state.opt_state),
-        gradients=4 * blueprint.model_def.parameter_count,
-        activations=activation_bytes(blueprint.model_def, blueprint.config),
+        parameters=bytes_on_device(blueprint.state.params, placement),
+        optimizer=bytes_on_device(blueprint.state.opt_state, placement),
+        gradients=bytes_on_device(_in_fp32(params), placement),
+        activations=0,
+        gathered=_gathered_bytes(blueprint.model_def, params, placement),
     )
 
 
-def predict(config: Config, platform: str) -> tuple[int, MemoryEstimate]:
+def predict(config: Config, platform: str, placement: Placement = ONE_DEVICE) -> tuple[int, MemoryEstimate]:
     """Trainable scalars and memory of a model however deep, in the time that two layers take.
 
     All layers of a model are alike, so every figure is linear in their number and those of one and two layers give it.
-    Arguments and errors are those of `build_blueprint`.
+    Arguments and errors are those of `build_blueprint` and `estimate_memory`.
     """
     figures = []
     for layers in (1, 2):
         shallow = config.model.model_copy(update={"num_layers": layers})
         blueprint = build_blueprint(config.model_copy(update={"model": shallow}), platform)
-        figures.append((blueprint.model_def.parameter_count, estimate_memory(blueprint)))
+        figures.append((blueprint.model_def.parameter_count, estimate_memory(blueprint, placement)))
     (count_one, one), (count_two, two) = figures
     more = config.model.num_layers - 1
     parts = {
@@ -86,56 +111,145 @@ def predict(config: Config, platform: str) -> tuple[int, MemoryEstimate]:
     return count_one + more * (count_two - count_one), MemoryEstimate(**parts)
 
 
-def predict_variant(variant: Variant, platform: str) -> MemoryEstimate:
+def predict_variant(variant: Variant, platform: str, placement: Placement = ONE_DEVICE) -> MemoryEstimate:
     """Memory of one way to compute a step, with what its backward pass makes for a moment.
 
     That is the layer that is recomputed, and the logits of a chunk of the head with their gradient.
     """
-    estimate, config = predict(variant.config, platform)[1], variant.config
+    estimate, config = predict(variant.config, platform, placement)[1], variant.config
     assert config.model.vocab_size is not None
-    tokens = variant.batch_size * config.train.seq_len
+    tokens = rows_at_once(config, placement.count) * config.train.seq_len
     passing = 2 * 4 * min(variant.head_chunk or tokens, tokens) * config.model.vocab_size
     if variant.policy != (plain := next(iter(POLICIES))):
         unchanged = vary(config, variant.batch_size, plain, variant.head_chunk)
         assert unchanged is not None, "a policy that recomputes nothing is always allowed"
-        passing += _layer_bytes(unchanged.config, platform)
+        passing += _layer_bytes(unchanged.config, platform, placement)
     return replace(estimate, activations=estimate.activations + passing)
 
 
-def _layer_bytes(config: Config, platform: str) -> int:
+def _layer_bytes(config: Config, platform: str, placement: Placement) -> int:
     """Activations of one layer."""
     models = (config.model.model_copy(update={"num_layers": layers}) for layers in (1, 2))
-    one, two = (predict(config.model_copy(update={"model": model}), platform)[1] for model in models)
+    one, two = (predict(config.model_copy(update={"model": model}), platform, placement)[1] for model in models)
     return two.activations - one.activations
 
 
-def activation_bytes(model_def: ModelDef, config: Config) -> int:
-    """Bytes of the residuals that one micro-batch's backward pass reads.
+def least_fsdp(devices: int, limit: int, total: Callable[[Placement], int]) -> tuple[int, int] | None:
+    """The least `parallel.fsdp` that divides so many devices and with which training fits each, and its bytes there.
+
+    Args:
+        limit: bytes of a device.
+        total: bytes that training takes on each device of a mesh.
+    """
+    for fsdp in (count for count in range(1, devices + 1) if devices % count == 0):
+        if (needed := total(placement_of(devices // fsdp, fsdp))) <= limit:
+            return fsdp, needed
+    return None
+
+
+def fsdp_advice(config: Config, devices: int, least: tuple[int, int] | None) -> str:
+    """What `least_fsdp` found, as the end of a sentence about a mesh of which each device holds too much."""
+    if least is None:
+        return f"even parallel.fsdp={devices} does not fit {devices} devices by estimate"
+    fsdp, needed = least
+    data = "" if config.parallel.data == -1 else "-o parallel.data=-1 "
+    return (
+        f"parallel.fsdp of at least {fsdp} fits by estimate "
+        f"({data}-o parallel.fsdp={fsdp}, {size(needed)} on each device)"
+    )
+
+
+def activation_bytes(model_def: ModelDef, config: Config, placement: Placement = ONE_DEVICE) -> int:
+    """Bytes of the residuals that one micro-batch's backward pass reads on a device.
 
     Parameters are not counted where they are read as they are stored; copies of them in another dtype are. What is a
     parameter shows by its shape and dtype alone, as residuals have no names.
     """
-    ids = abstract_batch((1, config.train.batch_size, config.train.seq_len)).input_ids
+    shape = (rows_at_once(config, placement.count), config.train.seq_len)
     objective = build_objective(config.objective, model_def)
+    whole_params = model_def.abstract()
 
     def residuals(params: Any, ids: Any, labels: Any, segments: Any) -> Any:
         inputs = ModelInputs(ids, labels, segments if config.data.isolate_documents else None)
         counts = objective.counts(jax.tree.map(lambda field: field[None], inputs))
 
         def loss(params: Any) -> Any:
-            return objective.sums(params, inputs, counts, jax.random.key(0))[0]
+            return objective.sums(whole(params, but=model_def.layer), inputs, counts, jax.random.key(0))[0]
 
         return jax.vjp(loss, params)[1]
 
-    row = jax.ShapeDtypeStruct(ids.shape[1:], jnp.int32)
-    kept = _kinds(jax.eval_shape(residuals, model_def.abstract(), row, row, row)) - _kinds(model_def.abstract())
+    def of_parts(params: Any, *batch: Any) -> Any:
+        axes = cut_axes(whole_params, placement)
+        return residuals(shards(params, axes, placement.fsdp, model_def.gathered_dtype), *batch)
+
+    row = jax.ShapeDtypeStruct(shape, jnp.int32)
+    on_device: Callable[..., Any] = residuals
+    parameters = whole_params
+    if placement.fsdp > 1:
+        everywhere = PartitionSpec()
+        specs = jax.tree.map(lambda leaf: placement.spec(leaf.shape), whole_params)
+        # Nothing is computed: the shapes that come out are those on one device.
+        on_device = jax.shard_map(
+            of_parts,
+            mesh=placement_of(placement.data, placement.fsdp).mesh,
+            in_specs=(specs, everywhere, everywhere, everywhere),
+            out_specs=everywhere,
+            check_vma=False,
+        )
+        parameters = _parts(whole_params, placement)
+    kept = _kinds(jax.eval_shape(on_device, whole_params, row, row, row)) - _kinds(parameters)
     return sum(count * math.prod(shape) * dtype.itemsize for (shape, dtype), count in kept.items())
+
+
+def bytes_on_device(tree: Any, placement: Placement = ONE_DEVICE) -> int:
+    """Bytes of the arrays of a tree, given by their shapes, on each device of a mesh."""
+    return sum(
+        math.prod(leaf.shape) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(_parts(tree, placement))
+        if hasattr(leaf, "dtype")
+    )
+
+
+def _parts(tree: Any, placement: Placement) -> Any:
+    """The shapes on a device of arrays that are given by their whole shapes."""
+
+    def part(leaf: Any) -> Any:
+        axis = placement.cut_axis(leaf.shape)
+        shape = [long // placement.fsdp if place == axis else long for place, long in enumerate(leaf.shape)]
+        return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
+
+    return jax.tree.map(part, tree)
+
+
+def _gathered_bytes(model_def: ModelDef, params: Any, placement: Placement) -> int:
+    """See `MemoryEstimate`; embedding and head in the dtype of the products are among the activations."""
+    if placement.fsdp == 1:
+        return 0
+    layers = [
+        node
+        for node in jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, model_def.layer))
+        if isinstance(node, model_def.layer)
+    ]
+    gathered = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jax.ShapeDtypeStruct(leaf.shape, model_def.gathered_dtype(path, leaf)), layers
+    )
+    by_layer = [
+        bytes_on_device(_cut(one, placement)) + bytes_on_device(_in_fp32(_cut(layer, placement)))
+        for one, layer in zip(gathered, layers, strict=True)
+    ]
+    of_layers = sum(bytes_on_device(_in_fp32(_cut(layer, placement))) for layer in layers)
+    return max(by_layer, default=0) + bytes_on_device(_in_fp32(_cut(params, placement))) - of_layers
+
+
+def _cut(tree: Any, placement: Placement) -> list[Any]:
+    """The arrays that devices of one copy share."""
+    return [leaf for leaf in jax.tree.leaves(tree) if placement.cut_axis(leaf.shape) >= 0]
+
+
+def _in_fp32(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), tree)
 
 
 def _kinds(tree: Any) -> Counter[tuple[tuple[int, ...], np.dtype]]:
     """How many arrays there are of each shape and dtype."""
     return Counter((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))
-
-
-def _bytes(tree: Any) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import resource
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -13,6 +14,7 @@ import psutil
 
 from chomp import __version__
 from chomp.device.packages import cuda_packages
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 
 GIB = 2**30
 PACKAGES = (
@@ -35,10 +37,28 @@ def package_versions() -> dict[str, str]:
     return {"chomp": __version__} | found | cuda_packages() | {"python": platform.python_version()}
 
 
-def device_facts() -> dict[str, Any]:
-    """Platform, kind and number of the local devices."""
-    device = jax.devices()[0]
-    return {"platform": device.platform, "name": device.device_kind, "count": jax.local_device_count()}
+def device_facts(placement: Placement = ONE_DEVICE, hosts: Sequence[str] = ()) -> dict[str, Any]:
+    """Platform, kind and number of the devices that compute a run; of several also the mesh, and who has which.
+
+    Args:
+        hosts: that of each process; this machine's if empty.
+    """
+    devices = placement.devices()
+    facts = {"platform": devices[0].platform, "name": devices[0].device_kind, "count": len(devices)}
+    if len(devices) == 1:
+        return facts
+    names = hosts or [platform.node()] * jax.process_count()
+    processes = [
+        {"host": host, "devices": [_number(device) for device in devices if device.process_index == index]}
+        for index, host in enumerate(names)
+    ]
+    return {**facts, "mesh": placement.shape, "processes": processes}
+
+
+def _number(device: jax.Device) -> int:
+    """Of a device among those that its process sees."""
+    number = device.local_hardware_id
+    return device.id if number is None else number
 
 
 def host_memory_gb() -> float:
@@ -56,16 +76,20 @@ def peak_host_memory_gb() -> float:
 def device_memory_gb() -> dict[str, float]:
     """In use, peak and limit over the local devices, from the allocator; absent where it reports none (CPU).
 
-    The peak and the limit are those of the fullest device, since that is the one to run out.
+    The peak and the limit are those of the fullest device, since that is the one to run out. Of several devices, what
+    is in use on each of them as well.
     """
     stats = [s for s in (device.memory_stats() for device in jax.local_devices()) if s]
     if not stats:
         return {}
+    in_use = [s.get("bytes_in_use", 0) for s in stats]
+    each = {f"device_{number}_memory_gb": round(used / GIB, 3) for number, used in enumerate(in_use)}
     names = {
         "device_memory_gb": "bytes_in_use",
         "peak_memory_gb": "peak_bytes_in_use",
         "device_memory_limit_gb": "bytes_limit",
     }
-    return {
+    fullest = {
         name: round(max(s[key] for s in stats) / GIB, 3) for name, key in names.items() if all(key in s for s in stats)
     }
+    return fullest | (each if len(stats) > 1 else {})

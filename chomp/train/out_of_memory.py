@@ -10,11 +10,12 @@ from contextlib import contextmanager
 
 import jax
 
+from chomp.config.mesh import rows_at_once
 from chomp.config.variants import Variant, as_written, batch_sizes, head_chunks, policies, vary
 from chomp.errors import DeviceError
 from chomp.record.formatting import size
 from chomp.train.blueprint import Blueprint
-from chomp.train.footprint import predict_variant
+from chomp.train.footprint import fsdp_advice, least_fsdp, predict_variant
 from chomp.train.free_memory import FreeMemory, free_memory
 
 log = logging.getLogger("chomp.memory")
@@ -78,12 +79,13 @@ def out_of_memory(
     if blueprint is None:
         return OutOfMemoryError(said)
     try:
-        fits = _what_fits(blueprint, compiled or {}, memory)
+        fits, shared = _what_fits(blueprint, compiled or {}, memory)
     except (MemoryError, jax.errors.JaxRuntimeError) as second:
         # The estimate itself needs some memory.
         log.error("no estimate of what would fit", exc_info=second)
         return OutOfMemoryError(said)
-    return OutOfMemoryError(f"{said}; {_advice(fits)}", tuple(variant for variant, _ in fits))
+    advice = _advice(fits) if shared is None else f"{_advice(fits)}; {shared}"
+    return OutOfMemoryError(f"{said}; {advice}", tuple(variant for variant, _ in fits))
 
 
 @contextmanager
@@ -141,11 +143,16 @@ def _advice(fits: list[tuple[Variant, int]]) -> str:
     return f"with the same tokens per step these would fit by estimate: {listed}"
 
 
-def _what_fits(blueprint: Blueprint, compiled: Mapping[str, int], memory: FreeMemory) -> list[tuple[Variant, int]]:
-    """The mildest change of each kind that fits with its memory; if no single one does, of all together."""
-    config, platform = blueprint.config, jax.default_backend()
+def _what_fits(
+    blueprint: Blueprint, compiled: Mapping[str, int], memory: FreeMemory
+) -> tuple[list[tuple[Variant, int]], str | None]:
+    """The mildest change of each kind that fits with its memory; if no single one does, of all together.
+
+    On several devices also a sentence about the mesh.
+    """
+    config, platform, placement = blueprint.config, jax.default_backend(), blueprint.placement
     now = as_written(config)
-    written = predict_variant(now, platform)
+    written = predict_variant(now, platform, placement)
     factor = written.as_compiled(compiled["total"]) if "total" in compiled else 1.0
     # What failed needs more than there is, whatever the figures say.
     most = ROOM * written.scaled(factor)
@@ -154,7 +161,8 @@ def _what_fits(blueprint: Blueprint, compiled: Mapping[str, int], memory: FreeMe
     chunks = [chunk for chunk in head_chunks(config, now.batch_size) if _is_less(chunk, now.head_chunk)]
     # XLA's compiler for CPUs undoes recomputation.
     stronger = [] if platform == "cpu" else policies(config)[policies(config).index(now.policy) + 1 :]
-    smaller = [number for number in batch_sizes(config) if number < now.batch_size]
+    # Devices that have fewer rows each compute no more at once.
+    smaller = [number for number in batch_sizes(config) if number < rows_at_once(config, placement.count)]
     kinds = [
         [(number, now.policy, now.head_chunk) for number in smaller],
         [(now.batch_size, policy, now.head_chunk) for policy in stronger],
@@ -164,14 +172,18 @@ def _what_fits(blueprint: Blueprint, compiled: Mapping[str, int], memory: FreeMe
     def mildest(ways: list[tuple[int, str, int | None]]) -> list[tuple[Variant, int]]:
         for batch_size, policy, chunk in ways:
             variant = vary(config, batch_size, policy, chunk)
-            total = predict_variant(variant, platform).scaled(factor) if variant is not None else None
+            total = predict_variant(variant, platform, placement).scaled(factor) if variant is not None else None
             if variant is not None and total is not None and total <= most:
                 return [(variant, total)]
         return []
 
     single = [found for ways in kinds for found in mildest(ways)]
     strongest, smallest = [now.policy, *stronger][-1], [now.head_chunk, *chunks][-1]
-    return single or mildest([(number, strongest, smallest) for number in (now.batch_size, *smaller)])
+    fits = single or mildest([(number, strongest, smallest) for number in (now.batch_size, *smaller)])
+    if placement.fsdp == placement.count:
+        return fits, None
+    least = least_fsdp(placement.count, round(most), lambda mesh: predict_variant(now, platform, mesh).scaled(factor))
+    return fits, fsdp_advice(config, placement.count, least)
 
 
 def _is_less(chunk: int | None, than: int | None) -> bool:

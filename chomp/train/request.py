@@ -31,6 +31,7 @@ class RunRequest:
     """One `chomp train` command.
 
     Attributes:
+        devices: those to compute on, as `chosen_devices` takes them.
         notes: written when the attempt begins.
         began: when its process was started, by the monotonic clock; `train.max_seconds` counts from there.
         world: the processes of the run, of which this one is started with the same command as all others.
@@ -40,6 +41,7 @@ class RunRequest:
     run_dir: Path | None = None
     resume: Resume = "none"
     accept: Sequence[str] = field(default=())
+    devices: Sequence[str] = ()
     dry_run: bool = False
     notes: NotesChange = field(default_factory=NotesChange)
     began: float = field(default_factory=time.monotonic)

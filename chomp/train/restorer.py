@@ -13,6 +13,7 @@ from chomp.config.compat import Difference
 from chomp.config.derive import derived_section
 from chomp.data.tokenizers import Tokenizer, load_tokenizer
 from chomp.errors import CheckpointError, RunDirError
+from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.record.event_log import read_events
 from chomp.record.events import Checkpoint, RunStarted, Warned
 from chomp.record.manifest import CheckpointInfo
@@ -91,7 +92,7 @@ class Restorer:
         for sentence in sentences:
             self._warn(sentence, topic="schedule")
         self._warn_of_accepted(judge(saved, blueprint.identity(data_fingerprint), self._request.accept))
-        self._warn_of_changed_machine(start.meta)
+        self._warn_of_changed_machine(start.meta, blueprint.placement)
         self._warn_of_lost_determinism(saved, blueprint)
         require_steps_ahead(blueprint.config.train.steps, start.step)
         return start, blueprint
@@ -111,10 +112,10 @@ class Restorer:
                 was, now = difference.saved, difference.now
                 self._warn(f"accepted: {difference.path} was {was!r}, is now {now!r}")
 
-    def _warn_of_changed_machine(self, meta: dict[str, Any]) -> None:
-        """Another device or library may round differently: the run continues, but not bit for bit."""
-        before = {**meta.get("versions", {}), "device": meta.get("device", {}).get("name")}
-        now = {**package_versions(), "device": device_facts()["name"]}
+    def _warn_of_changed_machine(self, meta: dict[str, Any], placement: Placement) -> None:
+        """Another device, mesh or library may round differently: the run continues, but not bit for bit."""
+        before = {**meta.get("versions", {}), **_machine(meta.get("device", {}))}
+        now = {**package_versions(), **_machine(device_facts(placement))}
         changed = [name for name in now if name in before and before[name] != now[name]]
         if changed:
             listed = ", ".join(f"{name} {before[name]} is now {now[name]}" for name in changed)
@@ -201,3 +202,9 @@ class Restorer:
 
     def _warn(self, message: str, topic: str = "resume") -> None:
         self._reporter.publish(Warned(topic=topic, message=message))
+
+
+def _machine(device: dict[str, Any]) -> dict[str, Any]:
+    """What may round differently; a checkpoint without a mesh was computed by one device."""
+    mesh = device.get("mesh") or ONE_DEVICE.shape
+    return {"device": device.get("name"), "mesh": " x ".join(f"{axis} {size}" for axis, size in mesh.items())}

@@ -23,7 +23,7 @@ from chomp.device import cuda_packages, environment_report, probe_gpus, problems
 from chomp.device.determinism import not_strict
 from chomp.errors import DeviceError, command_name
 from chomp.model.build import ModelDef
-from chomp.model.device import first_device
+from chomp.model.device import chosen_devices, first_device, unused_devices
 from chomp.model.flops import peak_flops
 from chomp.optim.build import Optimizer
 from chomp.parallel.facts import require_equal
@@ -174,7 +174,8 @@ def _build_session(
         require_equal(world, "devices", facts)
         # Before a resume cuts the rows of earlier attempts: the last row says until when the last attempt worked.
         reporter.publish(Phase(name="data", step=0, last_row_t=last_row_t(run.metrics)))
-        for message in (*misfits, *unset_memory_variables(probe_gpus(), os.environ)):
+        unused = unused_devices() if not request.devices else None
+        for message in (*misfits, *unset_memory_variables(probe_gpus(), os.environ), *([unused] if unused else [])):
             reporter.publish(Warned(topic="device", message=message))
         planned, tokenizer, data = _open_text(request, run, device.platform, interruptible)
         _warn_of_data(planned.config, tokenizer, data, reporter)
@@ -227,7 +228,7 @@ def _open_text(
     config, world = request.loaded.config, request.world
     tokenizer = interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"))
     require_equal(world, "tokenizer", {"its digest": tokenizer.digest()})
-    planned = build_blueprint(config, platform, tokenizer, place_on(config, jax.devices()))
+    planned = build_blueprint(config, platform, tokenizer, place_on(config, chosen_devices(request.devices)))
     require_shared_rows(planned)
     data = interruptible(lambda: build_data(planned.config, planned.derived, tokenizer))
     require_equal(world, "text", data.fingerprint)
@@ -327,7 +328,7 @@ def _run_started(session: Session) -> RunStarted:
         attempt=start.attempt,
         resumed_from=start.resumed_from,
         versions=package_versions(),
-        device=device_facts(),
+        device=device_facts(session.blueprint.placement, [member.host for member in session.world.members]),
         environment=environment_report(os.environ),
         parameters=session.model_def.parameter_count,
         tokens_per_step=session.derived.tokens_per_step,

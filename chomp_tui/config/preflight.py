@@ -41,6 +41,7 @@ class Question:
 
     Attributes:
         environment: variables to set for the engine, from the device screen.
+        devices: those on which the run computes, from there too; empty for all.
         compiled: whether XLA compiles the step.
         origin: the checkpoint that the run continues, or the run whose newest one it continues.
         run_dir: where the run will be written; None where the engine chooses.
@@ -55,6 +56,7 @@ class Question:
     origin: Path | None = None
     run_dir: Path | None = None
     card: str | None = None
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,11 @@ def ask(
     origin: Path | None = None,
     run_dir: Path | None = None,
     card: str | None = None,
+    devices: tuple[str, ...] = (),
 ) -> Question:
     """The question that a checked configuration poses."""
-    key = config.model_dump_json(exclude=_APART)
-    return Question(text, tuple(overrides), key, tuple(sorted(environment.items())), compiled, origin, run_dir, card)
+    key, variables = config.model_dump_json(exclude=_APART), tuple(sorted(environment.items()))
+    return Question(text, tuple(overrides), key, variables, compiled, origin, run_dir, card, devices)
 
 
 def question_about(
@@ -113,6 +116,7 @@ def question_about(
     *,
     compiled: bool = False,
     card: str | None = None,
+    devices: tuple[str, ...] = (),
 ) -> Question:
     """The question about a draft that is valid; `runs` is the folder of a run without a directory of its own."""
     run_dir = draft.run_dir or (None if config.logging.run_dir else runs)
@@ -126,6 +130,7 @@ def question_about(
         origin=draft.continues,
         run_dir=run_dir,
         card=card,
+        devices=devices,
     )
 
 
@@ -231,6 +236,8 @@ class Preflight:
                 arguments += ["--for", question.card] if question.card else ["--compile"]
             for override in question.overrides:
                 arguments += ["-o", override]
+            if question.devices and question.card is None:
+                arguments += ["--devices", ",".join(question.devices)]
             if question.origin is not None:
                 arguments += ["--continue", str(question.origin)]
             if question.run_dir is not None:
@@ -246,7 +253,7 @@ def _same(one: Question, other: Question) -> bool:
 
 
 def _apart_from_card(one: Question) -> tuple[object, ...]:
-    return one.key, one.environment, one.origin, one.run_dir
+    return one.key, one.environment, one.devices, one.origin, one.run_dir
 
 
 def _figures(answer: Mapping[str, Any]) -> Mapping[str, Any]:

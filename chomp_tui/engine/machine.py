@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -76,11 +76,12 @@ def _container_limit() -> int | None:
     return None
 
 
-def remarks(probe: Probe, machine: Machine, environ: Mapping[str, str]) -> list[Remark]:
+def remarks(probe: Probe, machine: Machine, environ: Mapping[str, str], devices: Sequence[str] = ()) -> list[Remark]:
     """Where runs started here compute, what keeps them from a GPU, and what to do about it.
 
     Args:
         environ: what the engine would get.
+        devices: those that the user has chosen, by their names for `--devices`; empty for all.
     """
     platforms = _platforms(environ)
     cpu = f"the CPU: {machine.cores} cores, {size(machine.memory_bytes)} of memory"
@@ -96,7 +97,7 @@ def remarks(probe: Probe, machine: Machine, environ: Mapping[str, str]) -> list[
         return [Remark("warn", f"Runs use {cpu}: JAX is installed without CUDA. {_install(probe)}"), _allow()]
     found = problems(probe, environ, machine.packages)
     misfits = [Remark("warn", f"{problem.message}.") for problem in found]
-    return [_on_gpu(visible, machine.plugin), *misfits, *_ambiguous(probe, environ)]
+    return [_on_gpu(visible, machine.plugin, devices), *misfits, *_ambiguous(probe, environ)]
 
 
 def _install(probe: Probe) -> str:
@@ -126,15 +127,17 @@ def _allow() -> Remark:
     return Remark("idle", "A configuration must allow that with train.allow_cpu: true.")
 
 
-def _on_gpu(visible: tuple[Gpu, ...], plugin: str) -> Remark:
+def _on_gpu(visible: tuple[Gpu, ...], plugin: str, devices: Sequence[str]) -> Remark:
     if len(visible) == 1:
         name = f", {visible[0].name}" if visible[0].name else ""
         return Remark("good", f"A run uses GPU {visible[0].index}{name} ({plugin}).")
-    return Remark(
-        "good",
-        f"A run uses one GPU, the first of the {len(visible)} that CUDA shows it ({plugin}); "
-        "CUDA_VISIBLE_DEVICES chooses another.",
-    )
+    if devices:
+        return Remark("good", f"A run uses {len(devices)} of the {len(visible)} GPUs that CUDA shows it ({plugin}).")
+    if len({gpu.name for gpu in visible}) > 1:
+        return Remark(
+            "good", f"A run uses the GPUs of one kind among the {len(visible)} that CUDA shows it ({plugin})."
+        )
+    return Remark("good", f"A run uses all {len(visible)} GPUs that CUDA shows it ({plugin}).")
 
 
 def _ambiguous(probe: Probe, environ: Mapping[str, str]) -> list[Remark]:

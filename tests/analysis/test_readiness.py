@@ -21,12 +21,11 @@ from chomp.data.pipeline import build_data
 from chomp.data.tokenizers import build_tokenizer
 from chomp.errors import ChompError
 from chomp.record.speeds import MeasuredSpeed, keep_speed, load_speed, speed_file
-from chomp.train.footprint import MemoryEstimate
 from tests.engine import write_corpus
 
 pytestmark = pytest.mark.pure
 
-SMALL = MemoryEstimate(parameters=1000, optimizer=2000, gradients=4000, activations=8000)
+SMALL = 3000
 
 
 def config_of(**sections: dict[str, Any]) -> Config:
@@ -34,9 +33,9 @@ def config_of(**sections: dict[str, Any]) -> Config:
     return parse_config(json.dumps({"train": train, "optim": {"warmup_steps": 2}, **sections}), source="t").config
 
 
-def checked(config: Config, memory: MemoryEstimate = SMALL, **options: Any) -> Readiness:
+def checked(config: Config, state_bytes: int = SMALL, **options: Any) -> Readiness:
     tokenizer = build_tokenizer(config.data.tokenizer)
-    return check_start(config, derive(config), tokenizer, memory, **{"device": "cpu", **options})
+    return check_start(config, derive(config), tokenizer, state_bytes, **{"device": "cpu", **options})
 
 
 def text_of(config: Config) -> TextSize:

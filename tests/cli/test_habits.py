@@ -81,7 +81,7 @@ def test_data_comes_with_the_tokenizer_beside_it(train: Train, tmp_path: Path) -
     ("option", "sentence"),
     [
         ("--dataset synthetic", "--dataset synthetic: chomp trains on text; -o data.backend=stdlib needs no files"),
-        ("--device cuda:1", "--device cuda:1: write CUDA_VISIBLE_DEVICES=1 before the command instead"),
+        ("--device cuda:1", "--device cuda:1: write --devices 1 instead"),
         ("--compile", "--compile: the step is always compiled; leave the option out"),
         ("--compile False", "--compile: the step is always compiled; leave the option out"),
         ("--weight-decay 0.1", "No such option: --weight-decay. Write -o optim.weight_decay=VALUE."),

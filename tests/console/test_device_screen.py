@@ -16,10 +16,13 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from chomp.device import Gpu, Process, probe_gpus, recommended_environment
+from chomp.queue.launch import LaunchRequest, command
 from chomp_tui.app import ChompApp
+from chomp_tui.engine import launch
 from chomp_tui.engine.machine import Machine, remarks
 from chomp_tui.live.gpu_watch import INTERVAL_SECONDS, KEPT_READINGS, GpuWatch, History, Trail
 from chomp_tui.screens.device import screen as device
+from chomp_tui.screens.device.device_list import DeviceList
 from chomp_tui.screens.device.flag_rules import RuleList, state
 from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard, card, machine_lines, past, title
 from chomp_tui.screens.device.screen import DeviceScreen
@@ -258,10 +261,7 @@ BARE = Machine(16, 64 << 30)
             "unequal",
             {},
             MACHINE,
-            [
-                "A run uses one GPU, the first of the 2 that CUDA shows it (jax-cuda13-plugin 0.10.2); "
-                "CUDA_VISIBLE_DEVICES chooses another."
-            ],
+            ["A run uses the GPUs of one kind among the 2 that CUDA shows it (jax-cuda13-plugin 0.10.2)."],
         ),
         (
             "unequal",
@@ -540,3 +540,32 @@ async def test_a_terminal_that_is_too_small_says_so_until_it_grows(tmp_path: Pat
         await until(pilot, lambda: "too small" not in frame(app.screen_of("device")))
         await pilot.resize_terminal(80, 15)
         await until(pilot, lambda: "80 × 15 is too small" in frame(app.screen_of("device")))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)], ids=str)
+async def test_the_gpus_of_new_runs_are_chosen_by_boxes(size: tuple[int, int], tmp_path: Path) -> None:
+    nvml = FakeNvml(readings("580.95.05", [Model("NVIDIA H100 80GB HBM3", (9, 0), 520, 80)] * 4))
+    app = made(tmp_path, "", {}, lambda: nvml)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("3")
+        screen = app.screen_of("device")
+        await until(pilot, lambda: app.screen is screen and screen.probe is not None)
+        assert isinstance(screen, DeviceScreen)
+        assert "[x] GPU 0  NVIDIA H100 80GB HBM3" in frame(screen)
+        assert "A run uses all 4 GPUs" in squeezed(frame(screen))
+        screen.query_one(DeviceList).focus()
+        await pilot.press("space", "down", "space")
+        assert app.state.devices == ("2", "3")
+        text = squeezed(frame(screen))
+        assert "[ ] GPU 0" in text
+        assert "A run uses 2 of the 4 GPUs" in text
+        assert screen.line_to_copy.endswith("train CONFIG --devices 2,3")
+        await pilot.press("down", "space", "down", "space")
+        assert app.state.devices == ("3",), "a run needs a device"
+        started: list[LaunchRequest] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(launch, "start", lambda request, environ: started.append(request) or 1)
+            patch.setattr(app, "open_run", lambda path: None)
+            app.launch(LaunchRequest(tmp_path / "runs" / "one"))
+        assert started[0].devices == ("3",)
+        assert command(started[0])[-2:] == ["--devices", "3"]

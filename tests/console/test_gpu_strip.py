@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from chomp.device import Process
+from chomp.record.columns import Columns
 from chomp.record.fold import fold
+from chomp.record.formatting import device_words
 from chomp.record.run_view import RunView
 from chomp.record.status import Liveness, Status
 from chomp_tui.live.feed import RunUpdate
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run import gpu_strip
+from chomp_tui.screens.run.facts import sections
 from chomp_tui.screens.run.gpu_strip import devices_of, form_for, gpus_of, strip_text
+from chomp_tui.screens.run.memory import MemoryPanel
+from chomp_tui.screens.run.tiles import readouts
 from tests.console.hosting import frame, until
 from tests.console.test_run_screen import LIVE, host
 from tests.device.fake_nvml import fake, probe_of
@@ -70,3 +77,55 @@ async def test_the_strip_of_a_live_run_stays_in_its_row(tmp_path: Path, monkeypa
         assert os.getpid() == app.state.live[tmp_path / "live"]
         app.held.show_run(write_run(tmp_path / "done", replace(LIVE, live=False, ending="stopped")).path)  # type: ignore[attr-defined]
         await until(pilot, lambda: "■ stopped" in frame(app)[1] and "GPU" not in frame(app)[3])
+
+
+TWO_HOSTS = {
+    "platform": "gpu",
+    "name": "NVIDIA H100",
+    "count": 4,
+    "mesh": {"data": 2, "fsdp": 2},
+    "processes": [{"host": "here", "devices": [0, 1]}, {"host": "there", "devices": [2, 3]}],
+}
+
+
+def on_two_hosts(row: dict[str, Any], device: dict[str, Any] = TWO_HOSTS) -> RunSnapshot:
+    view = replace(fold(RunView(), [replace(started(), device=device, host="here")]), rows=rows_of(row))
+    update = RunUpdate(None, view, Liveness(pid=7))  # type: ignore[arg-type]
+    return RunSnapshot(update, 0.0, Status("training", "●", "live", is_live=True))
+
+
+def rows_of(row: dict[str, Any]) -> Columns:
+    return Columns.empty().append({name: np.asarray([float(value)]) for name, value in row.items()})
+
+
+def test_a_run_on_several_hosts_shows_its_devices_here_and_the_slowest_process() -> None:
+    row = {
+        "step": 4, "loss": 1.0, "device_memory_gb": 21.5, "device_0_memory_gb": 20.25, "device_1_memory_gb": 21.5,
+        "slowest_process": 1, "host_s_max": 0.52, "host_s_median": 0.41,
+    }  # fmt: skip
+    snapshot = on_two_hosts(row)
+    assert devices_of(snapshot) == 2
+    shown = {one.label: (one.value, one.note) for one in readouts(snapshot)}
+    assert shown["slowest process"] == ("520 ms", "process 1 on there")
+    assert shown["median process"] == ("410 ms", "")
+    memory = MemoryPanel(id="memory", title="Memory").text(snapshot, 40).plain
+    assert "each    20.2 21.5 GiB" in memory
+    facts = dict(fact for title, section in sections(snapshot) if title == "Run" for fact in section)
+    assert facts["device"] == "4 × NVIDIA H100, data 2 × fsdp 2, 2 processes on 2 hosts"
+    assert (facts["process 0"], facts["process 1"]) == ("here", "there")
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        {"platform": "gpu", "name": "NVIDIA H100", "count": 1},
+        {"platform": "gpu", "name": "NVIDIA H100", "count": 1, "mesh": 7, "processes": "x"},
+        {"platform": "gpu", "name": "NVIDIA H100", "count": 1, "processes": [1, {"devices": 3}]},
+    ],
+)
+def test_one_device_and_damaged_facts_show_nothing_new(device: dict[str, Any]) -> None:
+    snapshot = on_two_hosts({"step": 4, "loss": 1.0, "device_memory_gb": 21.5}, device)
+    assert devices_of(snapshot) == 1
+    assert device_words(device) == "NVIDIA H100"
+    assert not {"slowest process", "median process"} & {one.label for one in readouts(snapshot)}
+    assert "each" not in MemoryPanel(id="memory", title="Memory").text(snapshot, 40).plain

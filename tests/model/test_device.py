@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import jax
 import pytest
 
 from chomp.cli import engine
 from chomp.errors import DeviceError
-from chomp.model.device import first_device
+from chomp.model.device import chosen_devices, first_device, unused_devices
 
 ROOT = Path(__file__).parents[2]
 ADVICE = "; correct or unset the variable"
@@ -85,3 +86,36 @@ def test_a_command_ends_with_the_exit_code_of_a_device(variable: str, words: tup
     assert done.returncode == 4, done.stderr
     assert variable in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def device(process_index: int, platform: str = "cpu", kind: str = "cpu") -> Mock:
+    return Mock(spec=jax.Device, process_index=process_index, platform=platform, device_kind=kind)
+
+
+def test_devices_of_a_cpu_are_chosen_by_number_in_each_process(monkeypatch):
+    own, other = [[device(process) for _ in range(3)] for process in (0, 1)]
+    monkeypatch.setattr(jax, "devices", lambda: [*own, *other])
+    assert chosen_devices() == [*own, *other]
+    assert chosen_devices(("2", "0")) == [own[2], own[0], other[2], other[0]]
+    with pytest.raises(DeviceError) as error:
+        chosen_devices(("3",))
+    assert str(error.value) == "--devices 3: there is no such device; JAX has 3 devices on the CPU, 0 to 2"
+
+
+def test_gpus_that_were_not_chosen_are_not_visible(monkeypatch):
+    visible = [device(0, "gpu", "H100") for _ in range(2)]
+    monkeypatch.setattr(jax, "devices", lambda: visible)
+    assert chosen_devices(("5",)) == chosen_devices() == visible
+    assert unused_devices() is None
+
+
+def test_one_run_computes_on_devices_of_one_kind(monkeypatch):
+    fast, old = device(0, "gpu", "RTX 4090"), device(0, "gpu", "GT 1030")
+    monkeypatch.setattr(jax, "devices", lambda: [fast, old])
+    assert chosen_devices() == [fast]
+    assert unused_devices() == (
+        "1 of 2 GPUs are used, those of the kind RTX 4090: one run computes on devices of one kind; "
+        "--devices chooses others"
+    )
+    with pytest.raises(DeviceError, match="--devices 0,1: one run computes on devices of one kind, not RTX 4090, GT"):
+        chosen_devices(("0", "1"))

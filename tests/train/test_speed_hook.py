@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chomp.config import parse_config
+from chomp.parallel.mesh import ONE_DEVICE
 from chomp.parallel.world import World
 from chomp.record.rundir import RunDir
 from chomp.record.speeds import MeasuredSpeed, load_speed, speed_file
@@ -29,6 +30,7 @@ class Training:
         session: Any = SimpleNamespace(
             budget=self.budget,
             config=self.config,
+            blueprint=SimpleNamespace(placement=ONE_DEVICE),
             run=RunDir(Path("runs/mine")),
             request=SimpleNamespace(dry_run=dry_run),
             world=World(),
@@ -51,7 +53,7 @@ class Training:
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(speed, "device_facts", lambda: {"name": "cpu"})
+    monkeypatch.setattr(speed, "device_facts", lambda placement: {"name": "cpu"})
 
 
 def test_the_first_steps_do_not_count_and_a_pause_is_no_overhead() -> None:

@@ -126,7 +126,7 @@ def _checkpoint_meta(session: Session, progress: TrainProgress, deferred_row: di
         "attempt": session.start.attempt,
         "accepted": list(session.request.accept),
         "versions": package_versions(),
-        "device": device_facts(),
+        "device": device_facts(session.blueprint.placement),
         "parameters": session.model_def.parameter_count,
         "tokens_seen": progress.tokens_seen,
         "tokens_read": progress.tokens_read,

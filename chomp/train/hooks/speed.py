@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from chomp.record.formatting import device_words
 from chomp.record.speeds import MeasuredSpeed, keep_speed, speed_file
 from chomp.step.train_step import StepMetrics
 from chomp.train.clock import SpeedMeter
@@ -70,7 +71,8 @@ class SpeedHook(Hook):
             step_seconds=measured.step_time_s,
             overhead_seconds=(self._overhead() - self._spent) / measured.steps,
         )
+        devices = device_words(device_facts(self._session.blueprint.placement))
         try:
-            keep_speed(speed_file(self._session.config, device_facts()["name"]), speed)
+            keep_speed(speed_file(self._session.config, devices), speed)
         except OSError as error:
             log.info("the measured speed is not kept: %s", error)

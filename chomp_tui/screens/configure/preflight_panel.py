@@ -30,7 +30,7 @@ _STATES = {
     "done": ("✓", "$success"),
     "failed": ("✗", "$error"),
 }
-_PARTS = ("parameters", "optimizer", "gradients", "activations")
+_PARTS = ("parameters", "optimizer", "gradients", "activations", "gathered")
 
 
 class PreflightPanel(VerticalScroll, can_focus=True):
@@ -157,8 +157,21 @@ def figures_text(figures: Mapping[str, Any]) -> Content:
         *_start(figures),
         *_time(figures),
         _row("device", sanitize(str(figures["device"].get("name", "?")))),
+        *_mesh(figures),
     ]
     return Content("\n").join(rows)
+
+
+def _mesh(figures: Mapping[str, Any]) -> list[Content]:
+    """How several devices share a step."""
+    mesh = (figures.get("start") or {}).get("mesh")
+    if not mesh:
+        return []
+    return [
+        _row("devices", f"{mesh['devices']}"),
+        _row("data × fsdp", f"{mesh['data']} × {mesh['fsdp']}"),
+        _row("rows on each, at once", f"{mesh['grad_accum']} × {mesh['rows']}"),
+    ]
 
 
 def _recomputed(figures: Mapping[str, Any]) -> list[Content]:
@@ -201,8 +214,9 @@ def memory_text(figures: Mapping[str, Any], limit: tuple[float, str] | None) -> 
     parts = figures["memory"]
     total = parts.get("total") or sum(parts.get(part) or 0 for part in _PARTS)
     scale = max(total, 1)
-    rows = [_row("memory, estimated", size(total), strong=True)]
-    rows += [_bar(part, parts.get(part) or 0, scale) for part in _PARTS]
+    each = ", each device" if _mesh(figures) else ", estimated"
+    rows = [_row(f"memory{each}", size(total), strong=True)]
+    rows += [_bar(part, parts.get(part) or 0, scale) for part in _PARTS if part in parts]
     compiled = parts.get("compiled")
     if compiled:
         rows.append(_row("memory, compiled (XLA)", size(compiled.get("total", sum(compiled.values()))), strong=True))

@@ -199,7 +199,15 @@ class ConfigureScreen(EditingScreen):
 
     def _question(self, loaded: LoadedConfig, *, compiled: bool = False, card: str | None = None) -> Question:
         state = self.chomp.state
-        return question_about(self.draft, loaded.config, state.environment, state.runs, compiled=compiled, card=card)
+        return question_about(
+            self.draft,
+            loaded.config,
+            state.environment,
+            state.runs,
+            compiled=compiled,
+            card=card,
+            devices=state.devices,
+        )
 
     async def check_start(self, loaded: LoadedConfig) -> Report:
         """A new answer of the engine on whether a run would start now."""

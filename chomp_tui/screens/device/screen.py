@@ -16,6 +16,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from chomp.device import Decision, Probe, environment_report, recommended_environment
+from chomp.device.choice import choices
 from chomp.device.probe import load_nvml
 from chomp.errors import command_name
 from chomp.record.formatting import duration, sanitize
@@ -26,6 +27,7 @@ from chomp_tui.engine.machine import Machine, Remark, read_machine, remarks
 from chomp_tui.live.gpu_watch import INTERVAL_SECONDS, GpuWatch, History
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.screens.device.device_list import DeviceList, toggled
 from chomp_tui.screens.device.flag_rules import RuleList, hung
 from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard
 from chomp_tui.screens.device.measured import MeasuredFlags
@@ -95,6 +97,7 @@ class DeviceScreen(ConsoleScreen):
             with Vertical(id="advice", classes="panel") as advice:
                 advice.border_title = "Runs started here"
                 yield Static(id="where", markup=False)
+                yield DeviceList()
                 yield RuleList()
                 yield Static(id="in-force", markup=False)
                 yield Static(id="tested", markup=False)
@@ -187,6 +190,7 @@ class DeviceScreen(ConsoleScreen):
             self.query_one("#gpus").mount_all(made, before=self.query_one(MachineCard))
 
     def _show_advice(self) -> None:
+        self._show_choice()
         rules = self.query_one(RuleList)
         rules.show(self._decisions, self._on)
         rules.display = bool(self._decisions)
@@ -194,6 +198,14 @@ class DeviceScreen(ConsoleScreen):
         self._update("#in-force", self._in_force())
         self._update("#tested", self._test_state())
         self._update("#line", self._line())
+
+    def _show_choice(self) -> None:
+        found = choices(self.probe, self.environment) if self.probe is not None else []
+        state = self.chomp.state
+        if found and not set(state.devices) <= {name for name, _ in found}:
+            # A driver that was reloaded, or variables that hide a GPU that was chosen.
+            state.devices = ()
+        self.query_one(DeviceList).show(found, state.devices)
 
     def _update(self, selector: str, content: Content) -> None:
         widget = self.query_one(selector, Static)
@@ -203,7 +215,7 @@ class DeviceScreen(ConsoleScreen):
     def _remarks(self) -> list[Remark]:
         if self.probe is None or self._machine is None:
             return []
-        found = remarks(self.probe, self._machine, self.environment)
+        found = remarks(self.probe, self._machine, self.environment, self.chomp.state.devices)
         if not self._decisions:
             whose = "These GPUs need" if self.probe.gpus else "Runs on the CPU need"
             found.append(Remark("idle", f"{whose} no environment variables."))
@@ -257,7 +269,9 @@ class DeviceScreen(ConsoleScreen):
     @property
     def line_to_copy(self) -> str:
         """The choice as a shell command."""
-        return flags.line_to_copy(self._environ, self._decisions, self._on, COMMAND)
+        devices = self.chomp.state.devices
+        command = f"{COMMAND} --devices {','.join(devices)}" if devices else COMMAND
+        return flags.line_to_copy(self._environ, self._decisions, self._on, command)
 
     @property
     def _flags(self) -> str:
@@ -266,7 +280,11 @@ class DeviceScreen(ConsoleScreen):
     # Keys ------------------------------------------------------------------------------
 
     def action_switch(self) -> None:
-        """Switch the rule under the cursor."""
+        """Switch the GPU or the rule under the cursor."""
+        devices = self.query_one(DeviceList)
+        if devices.has_focus:
+            self._switch_device(devices)
+            return
         decision = self.query_one(RuleList).current
         if decision is None:
             self.chomp.notify("there is nothing to switch")
@@ -280,6 +298,16 @@ class DeviceScreen(ConsoleScreen):
             self._show_advice()
             # So that the result is there before a run is launched.
             self._test_flags()
+
+    def _switch_device(self, devices: DeviceList) -> None:
+        state, name = self.chomp.state, devices.current
+        if name is None:
+            return
+        after = toggled(devices.names, state.devices, name)
+        if after == state.devices:
+            self.chomp.notify("a run needs a device: choose another one before you leave this one out")
+        state.devices = after
+        self._show_advice()
 
     def on_option_list_option_selected(self) -> None:
         """Enter and a click switch too."""

@@ -7,7 +7,7 @@ from textwrap import wrap
 
 from textual.content import Content
 
-from chomp.record.formatting import count, device_name, elapsed, one_line
+from chomp.record.formatting import count, device_words, elapsed, hosts_of, one_line
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.panel import TextPanel
 
@@ -61,8 +61,11 @@ def _run(snapshot: RunSnapshot) -> Iterator[Fact]:
         yield "fork of", f"{snapshot.facts.origin.path} at step {snapshot.facts.origin.step:,}"
     if started is None:
         return
-    yield "device", device_name(started.device)
+    yield "device", device_words(started.device)
     yield "host", f"{started.host}, pid {started.pid}"
+    hosts = hosts_of(started.device)
+    for index, host in enumerate(hosts if len(hosts) > 1 else []):
+        yield f"process {index}", host
     yield "parameters", count(started.parameters)
     yield "batch", f"{started.tokens_per_step:,} tokens a step"
     yield "data", started.data

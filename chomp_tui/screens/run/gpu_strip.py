@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from textual.content import Content
 from textual.message import Message
@@ -88,8 +89,16 @@ def devices_of(snapshot: RunSnapshot) -> int:
     started = snapshot.view.started
     if started is None or snapshot.update.liveness.pid is None or started.device.get("platform") not in GPU_PLATFORMS:
         return 0
-    count = started.device.get("count")
+    here = [len(each["devices"]) for each in _processes(started.device) if each.get("host") == started.host]
+    count = sum(here) or started.device.get("count")
     return count if isinstance(count, int) and count > 0 else 1
+
+
+def _processes(device: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Those of several devices; none of a run on one device, or of an older version."""
+    found = device.get("processes")
+    known = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+    return [each for each in known if isinstance(each.get("devices"), list)]
 
 
 def gpus_of(probe: Probe, snapshot: RunSnapshot, count: int) -> tuple[Gpu, ...]:

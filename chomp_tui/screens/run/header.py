@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from chomp.record.formatting import count, device_name, duration, one_line, sanitize
+from chomp.record.formatting import count, device_words, duration, one_line, sanitize
 from chomp.record.status import PAUSED
 from chomp_tui.live.eta import progress
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
@@ -101,7 +101,7 @@ def _facts(snapshot: RunSnapshot) -> list[str]:
         resumed = view.started.resumed_from if view.started is not None else None
         facts.append(f"attempt {view.attempts}" + (f" from step {resumed:,}" if resumed is not None else ""))
     if view.started is not None:
-        facts.append(one_line(device_name(view.started.device)))
+        facts.append(one_line(device_words(view.started.device)))
     if snapshot.update.read_fraction < 1:
         facts.insert(0, f"reading {snapshot.update.read_fraction:.0%}")
     return facts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from textual.content import Content
 
 from chomp.record.formatting import size
@@ -28,6 +30,7 @@ class MemoryPanel(TextPanel):
             device[1:] = [Content.styled(_why_none(snapshot), "$muted")]
         lines = [
             *device,
+            *_each(snapshot, width),
             Content.assemble(("host    ", "$muted"), (_memory(snapshot.newest("host_memory_gb")), "bold")),
             Content.assemble(
                 ("step    ", "$muted"),
@@ -48,6 +51,18 @@ def _line(label: str, value: float | None, limit: float | None, width: int) -> C
     colour = "$error" if share > FULL else "$warning" if share > TIGHT else "$chart-smooth"
     filled, rest = bar(share, cells)
     return text + Content.assemble("  ", (filled, colour), (rest, "$border"), (f" {share:>4.0%}", "$muted"))
+
+
+def _each(snapshot: RunSnapshot, width: int) -> list[Content]:
+    """What is in use on each of several devices of the host that writes the rows."""
+    used: list[str] = []
+    while (gib := snapshot.newest(f"device_{len(used)}_memory_gb")) is not None:
+        used.append(f"{gib:.1f}")
+    lines = wrap(" ".join(used), max(12, width - 12))
+    return [
+        Content.assemble((f"{'each' if not number else '':<8}", "$muted"), line, (" GiB" * (not number), "$muted"))
+        for number, line in enumerate(lines)
+    ]
 
 
 def _memory(gib: float | None) -> str:

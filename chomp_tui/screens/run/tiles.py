@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chomp.record.columns import Columns
-from chomp.record.formatting import count, decimal, elapsed
+from chomp.record.formatting import count, decimal, elapsed, hosts_of, one_line
 from chomp_tui.live.snapshot import MISSING, RunSnapshot, said
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.widgets.update_if_changed import set_text
@@ -52,6 +52,20 @@ def readouts(snapshot: RunSnapshot) -> list[Readout]:
         Readout("tokens seen", count(tokens_seen) if tokens_seen else MISSING, "", "tokens"),
         Readout("parameters", count(view.started.parameters) if view.started else MISSING, ""),
         Readout("compile", said(view.compiled.seconds if view.compiled else None, elapsed), _cached(snapshot)),
+        *_slowest(snapshot),
+    ]
+
+
+def _slowest(snapshot: RunSnapshot) -> list[Readout]:
+    """Of several processes the one that makes the others wait, and how long it takes for what a host does in a step."""
+    index, started = snapshot.shown("slowest_process"), snapshot.view.started
+    if index is None or not np.isfinite(index):
+        return []
+    hosts = hosts_of(started.device) if started is not None else []
+    host = f" on {one_line(hosts[int(index)])}" if int(index) < len(hosts) else ""
+    return [
+        Readout("slowest process", said(snapshot.shown("host_s_max"), elapsed), f"process {int(index)}{host}"),
+        Readout("median process", said(snapshot.shown("host_s_median"), elapsed)),
     ]
 
 
