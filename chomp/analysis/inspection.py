@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -108,20 +108,14 @@ def inspect(
     device, placement, problems = _mesh(config, devices, card, count)
     # cuDNN's attention cannot even be traced where its wheel is missing.
     compiles = card is not None and has_compiler()
-    tokenizer = _tokenizer(config, origin)
-    blueprint = build_blueprint(config, "gpu" if compiles else device.platform, tokenizer, placement)
+    platform = "gpu" if compiles else device.platform
+    blueprint = build_blueprint(config, platform, _tokenizer(config, origin), placement)
     config, derived, model_def = blueprint.config, blueprint.derived, blueprint.model_def
     flops = blueprint.flops_per_token
-    kept, notes = derived, tuple[str, ...]()
-    if origin is not None:
-        kept, notes = continued(origin.meta["identity"], config, derived, origin.step)
+    kept, notes = _continued(origin, config, derived)
     compiled = _compile(blueprint) if compile_program and isinstance(placement.mesh, Mesh | None) else None
-    notes += compiled.notes if compiled else ()
-    if card is not None and not compiles:
-        notes += (f"not compiled for {card.name}: {HOW_TO_INSTALL}",)
     memory = estimate_memory(blueprint)
-    limit = card.pool_bytes if card is not None else _device(device)["memory_limit"]
-    notes += _too_large(blueprint, memory, compiled.memory if compiled else {}, limit)
+    notes += _notes(blueprint, memory, compiled, card, _device(device)["memory_limit"])
     return Inspection(
         parameters=model_def.parameter_count,
         breakdown=model_def.parameter_breakdown(),
@@ -131,7 +125,7 @@ def inspect(
         flops_per_token=flops,
         recomputed_flops_per_token=model_def.recomputed_flops_per_token(config.train.seq_len),
         total_flops=flops * derived.total_tokens,
-        peak_flops=peak_flops(device.device_kind, config.model.compute_dtype),
+        peak_flops=_peak_flops(device, config, placement),
         memory=memory,
         device=_device(device),
         schedule=schedule_points(config, kept, origin.step if origin is not None else None),
@@ -165,18 +159,37 @@ def _mesh(
         return here[0], ONE_DEVICE, (str(error),)
 
 
-def _too_large(
-    blueprint: Blueprint, memory: MemoryEstimate, compiled: Mapping[str, int], limit: int | None
+def _notes(
+    blueprint: Blueprint, memory: MemoryEstimate, compiled: CompiledStep | None, card: Card | None, limit: int | None
 ) -> tuple[str, ...]:
-    """What to change if each device of a mesh would hold too much."""
+    """Of the compiled program, and what to change if each device of a mesh would hold too much.
+
+    Args:
+        limit: bytes of this machine's device.
+    """
+    notes = compiled.notes if compiled else ()
+    if card is not None:
+        limit = card.pool_bytes
+        notes += () if has_compiler() else (f"not compiled for {card.name}: {HOW_TO_INSTALL}",)
     placement, config = blueprint.placement, blueprint.config
-    factor = memory.as_compiled(compiled["total"]) if "total" in compiled else 1.0
+    total = compiled.memory.get("total") if compiled else None
+    factor = memory.as_compiled(total) if total is not None else 1.0
     needed = memory.scaled(factor)
     if placement.count == 1 or limit is None or needed <= limit:
-        return ()
+        return notes
     least = least_fsdp(placement.count, limit, lambda mesh: estimate_memory(blueprint, mesh).scaled(factor))
     advice = fsdp_advice(config, placement.count, least)
-    return (f"training takes {size(needed)} on each device, and each has {size(limit)}: {advice}",)
+    return (*notes, f"training takes {size(needed)} on each device, and each has {size(limit)}: {advice}")
+
+
+def _continued(origin: CheckpointInfo | None, config: Config, derived: Derived) -> tuple[Derived, tuple[str, ...]]:
+    return (derived, ()) if origin is None else continued(origin.meta["identity"], config, derived, origin.step)
+
+
+def _peak_flops(device: jax.Device, config: Config, placement: Placement) -> float | None:
+    """Of all devices together."""
+    peak = peak_flops(device.device_kind, config.model.compute_dtype)
+    return None if peak is None else peak * placement.count
 
 
 def _check_path(config: Config) -> PathCheck | None:

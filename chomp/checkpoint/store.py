@@ -51,10 +51,15 @@ UNFINISHED = re.compile(r"\d+(\.orbax-checkpoint-tmp.*)?")
 
 @dataclass(frozen=True)
 class SaveFailure:
-    """A save that did not become a checkpoint."""
+    """A save that did not become a checkpoint.
+
+    Attributes:
+        of_process: one process of several could not write its part.
+    """
 
     step: int
     reason: str
+    of_process: bool = False
 
 
 class CheckpointStore:
@@ -315,13 +320,13 @@ class CheckpointStore:
 
     def _fail(self, step: int, error: Exception) -> None:
         log.error("step %d", step, exc_info=error)
-        self._report_failure(step, self._reason(error))
+        self._report_failure(step, self._reason(error), of_process=isinstance(error, FailedPartError))
 
-    def _report_failure(self, step: int, reason: str) -> None:
+    def _report_failure(self, step: int, reason: str, *, of_process: bool = False) -> None:
         log.error("saving step %d failed: %s", step, reason)
         self._clear_away(str(step))
         with self._lock:
-            self._failure = SaveFailure(step, reason)
+            self._failure = SaveFailure(step, reason, of_process)
         self._on_event(Checkpoint(state="failed", step=step, reason=reason))
 
     def _reason(self, error: Exception) -> str:

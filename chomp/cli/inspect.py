@@ -69,10 +69,7 @@ def command(
     from chomp.config.load import load_config
 
     loaded = load_config(config, overrides)
-    if devices and (card is not None or count is not None):
-        raise click.UsageError("--devices chooses devices of this machine; leave out --for and --count.")
-    if count is not None and compile_program:
-        raise click.UsageError("--compile needs the devices; leave out --count, or give --for.")
+    _refuse_both(devices=bool(devices), card=card is not None, count=count is not None, compiles=compile_program)
     if card is not None:
         # The plugin of a GPU that is not here would look for a driver.
         os.environ["JAX_PLATFORMS"] = "cpu"
@@ -114,6 +111,13 @@ def command(
         click.echo(f"note: train.epochs: all figures are for {loaded.config.train.steps:,} steps", err=True)
     if chosen is not None:
         click.echo(describe_card(found, chosen, loaded.config.model.backend))
+
+
+def _refuse_both(*, devices: bool, card: bool, count: bool, compiles: bool) -> None:
+    if devices and (card or count):
+        raise click.UsageError("--devices chooses devices of this machine; leave out --for and --count.")
+    if count and compiles and not card:
+        raise click.UsageError("--compile needs the devices; leave out --count, or give --for.")
 
 
 def describe_card(found: Inspection, card: Card, backend: str) -> str:

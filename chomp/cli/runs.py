@@ -89,9 +89,10 @@ def _lines(runs: Sequence[RunSummary]) -> Iterator[str]:
         why = f"  {sanitize(run.status.reason)}" if has_reason else ""
         fork = f"  fork of {sanitize(run.origin.run)} step {run.origin.step}" if run.origin else ""
         label = f"  {run.notes.name}" if run.notes.name else ""
+        more = f"{why}{fork}{label}" + (f"  {one_line(run.device)}" if run.mesh is not None else "")
         yield (
             f"{name:<{width}}  {run.status.word:<{states}}  step {run.step}/{total}  {last_loss:<11}{_best(run)}  "
-            f"{len(run.checkpoints)} checkpoints  {duration(run.age_seconds(time.time()))} ago{why}{fork}{label}"
+            f"{len(run.checkpoints)} checkpoints  {duration(run.age_seconds(time.time()))} ago{more}"
         )
 
 
@@ -136,6 +137,9 @@ def row_of(found: RunSummary) -> dict[str, Any]:
         "tokens_seen": found.tokens_seen,
         "age_seconds": round(found.age_seconds(time.time()), 1),
         "pid": found.pid,
+        "device": found.device or None,
+        "devices": found.devices,
+        "mesh": dict(found.mesh) if found.mesh is not None else None,
         "checkpoints": list(found.checkpoints),
         "forked_from": f"{found.origin.path} step {found.origin.step}" if found.origin else None,
     }

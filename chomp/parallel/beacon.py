@@ -12,7 +12,7 @@ from chomp.parallel.members import Member
 # Seconds without progress in phases that have no steps; with `parallel.stall_after_seconds` if that is longer.
 LIMITS = {"start": 1800.0, "compile": 3600.0, "eval": 1800.0, "sample": 1800.0, "save": 3600.0, "end": 1800.0}
 # While libraries are loaded, the interpreter may be held for long: a process that starts is not lost so soon.
-LEAST_LOST_AT_START = 120.0
+LEAST_LOST_AT_START = 60.0
 ENDLESS = ("paused",)
 
 

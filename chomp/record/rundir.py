@@ -59,6 +59,10 @@ class RunDir:
     def log(self) -> Path:
         return self.path / self.log_name
 
+    def log_of(self, process: int) -> Path:
+        """The log file of a process of a run of several: that of process 3 is `train.3.log`."""
+        return self.log if process == 0 else self.log.with_name(f"{self.log.stem}.{process}{self.log.suffix}")
+
     @property
     def tokenizer(self) -> Path:
         return self.path / "tokenizer"

@@ -67,6 +67,7 @@ class RunSummary:
         started_t: Unix time of the newest attempt's start.
         pid: of the engine that runs on this machine.
         attempts: engines that started this run.
+        device: in words; `devices` is how many, and `mesh` the sizes of its axes, None for one device.
         losses: training losses from the first to the last row, thinned out.
         sample: the newest sample, its prompt included.
         bytes: of all files, once they have been added up.
@@ -88,6 +89,8 @@ class RunSummary:
     pid: int | None = None
     attempts: int = 0
     device: str = ""
+    devices: int | None = None
+    mesh: Mapping[str, Any] | None = None
     parameters: int | None = None
     checkpoints: tuple[int, ...] = ()
     losses: tuple[float, ...] = ()
@@ -166,6 +169,8 @@ class SummaryReader:
             pid=liveness.pid,
             attempts=view.attempts,
             device=device_words(started.device) if started else "",
+            devices=_whole(started.device.get("count")) if started else None,
+            mesh=_mapping(started.device.get("mesh")) if started else None,
             parameters=(started.parameters or None) if started else None,
             settings=self._settings,
             **self._details,
@@ -274,3 +279,11 @@ def _last_sample(path: Path) -> str:
         return f"{row['prompt']}{row['text']}"[:SAMPLE_CHARACTERS]
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return ""
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any] | None:
+    return value if isinstance(value, Mapping) else None

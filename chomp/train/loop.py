@@ -65,7 +65,7 @@ def _run(request: RunRequest, processes: RunProcesses, hooks: Sequence[Hook]) ->
             earlier_save_seconds=last_save_seconds(claim.run.events),
         )
         reporter.add(limit)
-        with limit, watch_signals(request.loaded.config, queue, claim, reporter, last, budget):
+        with limit, watch_signals(request.loaded.config, queue, claim, reporter, last, budget, processes):
             try:
                 for problem in problems:
                     reporter.publish(Warned(topic="cache", message=problem))

@@ -49,10 +49,16 @@ def device_facts(placement: Placement = ONE_DEVICE, hosts: Sequence[str] = ()) -
         return facts
     names = hosts or [platform.node()] * jax.process_count()
     processes = [
-        {"host": host, "devices": [device.id for device in devices if device.process_index == index]}
+        {"host": host, "devices": [_number(device) for device in devices if device.process_index == index]}
         for index, host in enumerate(names)
     ]
     return {**facts, "mesh": placement.shape, "processes": processes}
+
+
+def _number(device: jax.Device) -> int:
+    """Of a device among those that its process sees."""
+    number = device.local_hardware_id
+    return device.id if number is None else number
 
 
 def host_memory_gb() -> float:

@@ -14,7 +14,7 @@ from chomp.errors import ChompError, ProcessLostError
 from chomp.parallel.beacon import Beacon, Limits
 from chomp.parallel.key_values import StoreLostError
 from chomp.parallel.watchdog import Watchdog
-from chomp.parallel.world import STOP, Processes, World
+from chomp.parallel.world import FAILED, STOP, Processes, World
 from chomp.record.events import Event, Phase
 from chomp.sinks import Reporter, Sink
 from chomp.train.control import (
@@ -95,6 +95,11 @@ class RunProcesses:
             return exit_code
         codes = self.world.meet(exit_code)
         return codes[0] or max(codes)
+
+    def say_failed(self, sentence: str, exit_code: int) -> None:
+        """Tell the others that this process leaves at once."""
+        with contextlib.suppress(StoreLostError, ProcessLostError):
+            self.world.say(FAILED, {"sentence": sentence, "exit_code": exit_code, "step": 0, "settled": False})
 
     def _fails_with_all(self, error: Exception, *, settled: bool) -> bool:
         exit_code = error.exit_code if isinstance(error, ChompError) else 1

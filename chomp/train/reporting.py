@@ -33,6 +33,7 @@ from chomp.sinks import (
 from chomp.train.clock import TimeBudget
 from chomp.train.control import CommandQueue, SignalActions, SignalWatcher, StopRequest
 from chomp.train.outcome import Outcome
+from chomp.train.processes import RunProcesses
 from chomp.train.request import Claim, RunRequest, cannot_write
 from chomp.train.uncaught import uncaught_to_log
 
@@ -76,7 +77,7 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
         ConfigError: a tracker, or a receiver of notices, cannot be used.
     """
     world = request.world
-    log_file = claim.run.log if world.is_leader else of_process(claim.run.log, world.index)
+    log_file = claim.run.log_of(world.index)
     try:
         if not world.is_alone:
             send_libraries_to(log_file, errors=not world.is_leader)
@@ -104,11 +105,6 @@ class EndOnStandardError(Sink):
         if isinstance(event, RunEnded) and event.status == "crashed":
             log.error("%s", event.reason)
             print(f"error: {sanitize(event.reason)}", file=sys.stderr, flush=True)
-
-
-def of_process(log_file: Path, index: int) -> Path:
-    """The log file of a process that is not the leader: `train.3.log`."""
-    return log_file.with_name(f"{log_file.stem}.{index}{log_file.suffix}")
 
 
 def send_libraries_to(path: Path, *, errors: bool) -> None:
@@ -191,7 +187,13 @@ def follow_run_dir(claim: Claim, reporter: Reporter) -> None:
 
 
 def watch_signals(
-    config: Config, queue: CommandQueue, claim: Claim, reporter: Reporter, last: LastStep, budget: TimeBudget
+    config: Config,
+    queue: CommandQueue,
+    claim: Claim,
+    reporter: Reporter,
+    last: LastStep,
+    budget: TimeBudget,
+    processes: RunProcesses,
 ) -> SignalWatcher:
     """A watcher that obeys signals and tells the user what each does."""
 
@@ -200,7 +202,9 @@ def watch_signals(
 
     def on_second(exit_code: int) -> None:
         tell("exited at once; nothing more was saved")
-        last.publish_end(Outcome("stopped", "a second signal: exited at once without saving", exit_code, last.step))
+        reason = "a second signal: exited at once without saving"
+        last.publish_end(Outcome("stopped", reason, exit_code, last.step))
+        processes.say_failed(reason, exit_code)
 
     def on_notice(number: int) -> None:
         name = signal.Signals(number).name

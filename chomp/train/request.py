@@ -108,7 +108,7 @@ def _show_to_all(run: RunDir, world: World) -> None:
         raise cannot_write(run, error) from error
     try:
         world.share([str(run.path.absolute()), proof.name])
-        _require_seen(run.path, world, world.meet(True))
+        require_seen(run.path, world, world.meet(True))
     finally:
         proof.unlink(missing_ok=True)
 
@@ -120,11 +120,11 @@ def _find_run_dir_of_leader(request: RunRequest) -> RunDir:
     deadline = time.monotonic() + SHARED_WITHIN_SECONDS
     while not (is_seen := (run.path / proof).exists()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    _require_seen(run.path, world, world.meet(is_seen))
+    require_seen(run.path, world, world.meet(is_seen))
     return run
 
 
-def _require_seen(path: Path, world: World, seen: list[bool]) -> None:
+def require_seen(path: Path, world: World, seen: list[bool]) -> None:
     blind = [member for member, sees in zip(world.members, seen, strict=True) if not sees]
     if blind:
         named = ", ".join(map(str, blind[:MOST_NAMED])) + (" and others" if len(blind) > MOST_NAMED else "")
@@ -143,7 +143,8 @@ def _lock_run_dir(request: RunRequest) -> Iterator[Claim]:
             run = _choose_run_dir(request)
         lock = RunLock(run.lock)
         is_new = not run.path.exists()
-        ours = [path for path in (run.events, run.log, run.lock) if not path.exists()]
+        logs = [run.log_of(index) for index in range(request.world.count)]
+        ours = [path for path in (run.events, run.lock, *logs) if not path.exists()]
         try:
             run.path.mkdir(parents=True, exist_ok=True)
             held = stack.enter_context(HeldFolder(run.path))

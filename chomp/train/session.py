@@ -328,7 +328,7 @@ def _run_started(session: Session) -> RunStarted:
         attempt=start.attempt,
         resumed_from=start.resumed_from,
         versions=package_versions(),
-        device=device_facts(session.blueprint.placement),
+        device=device_facts(session.blueprint.placement, [member.host for member in session.world.members]),
         environment=environment_report(os.environ),
         parameters=session.model_def.parameter_count,
         tokens_per_step=session.derived.tokens_per_step,

@@ -53,7 +53,9 @@ class CommandExecutor:
         wish = self._trainer.wish()
         if self._world.is_leader and self._queue.has_commands():
             wish |= Wish.COMMANDS
-        if self._hooks.is_time_to_save() or (not self._world.is_leader and self._queue.take_given()):
+        # A save that is agreed for this step restarts the clock only after it.
+        is_time = self._hooks.is_time_to_save() and not self._trainer.agreement.agreed & Wish.SAVE
+        if is_time or (not self._world.is_leader and self._queue.take_given()):
             wish |= Wish.SAVE
         return wish
 

@@ -9,14 +9,17 @@ from functools import cache
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from jax.experimental import topologies
+from jax.tree_util import tree_leaves_with_path
 
 from benchmarks.gpu_structure import configuration
 from chomp.analysis.aot import CardProgram, compile_for
 from chomp.device.cards import CARDS
 from chomp.model.flash_attention import flash_attention
 from chomp.train.blueprint import build_blueprint
+from chomp.train.footprint import bytes_on_device, estimate_memory
 
 # A length that no other dimension of the models has.
 LENGTH, ROWS, MICRO, CHUNK, LAYERS = 1536, 2, 2, 1024, 2
@@ -119,3 +122,40 @@ def test_flash_attention_fits_every_card(card: str, dtype: str, width: int) -> N
 
     program = jax.jit(jax.grad(total, (0, 1, 2))).lower(rows, rows, rows, runs).compile()
     assert program.as_text().count("mha_backward") >= 1
+
+
+MESH = ("model.num_layers=2", "train.seq_len=512", "train.batch_size=2", "train.grad_accum=16", "optim.name=adamw")
+
+
+@pytest.mark.parametrize(("preset", "extra"), [("nano-125m", ()), ("megalodon-200m", ("model.chunk_size=512",))])
+def test_eight_cards_share_a_step(preset: str, extra: tuple[str, ...]) -> None:
+    """Parameters are gathered for each layer and again for its backward pass; gradients lie where their parts do."""
+    config = configuration(preset, (*MESH, *extra, "parallel.fsdp=8"))
+    program = compile_for(CARDS["h100"], build_blueprint(config, "gpu"), 8)
+    placement, state, blueprint = program.blueprint.placement, program.blueprint.state, program.blueprint
+    assert placement.shape == {"data": 1, "fsdp": 8}
+    assert blueprint.batch_shape == (2, 16, 512)
+    ids = 3 * 4 * 2 * 2 * 512
+    assert 0 <= program.memory["argument"] - bytes_on_device(state, placement) - ids <= ids
+    params = [(path, leaf) for path, leaf in tree_leaves_with_path(state.params) if placement.cut_axis(leaf.shape) >= 0]
+    own = 7 / 8
+    traffic = program.structure.collectives
+    summed = blueprint.accum * own * sum(4 * leaf.size for _, leaf in params)
+    assert traffic["reduce-scatter"].bytes == pytest.approx(summed, rel=0.01)
+    dtype_of = blueprint.model_def.gathered_dtype
+    gathered = blueprint.accum * own * sum(leaf.size * np.dtype(dtype_of(path, leaf)).itemsize for path, leaf in params)
+    # Layers twice, embedding and head once.
+    assert gathered < traffic["all-gather"].bytes < 2 * gathered
+    assert set(traffic) <= {"all-gather", "reduce-scatter", "all-reduce"}
+    assert traffic["all-reduce"].bytes < 0.01 * gathered
+    estimate = estimate_memory(blueprint).total
+    assert 0.5 < program.memory["total"] / estimate < 1.5
+
+
+def test_eight_copies_are_summed_once_a_step() -> None:
+    config = configuration("nano-125m", MESH)
+    program = compile_for(CARDS["h100"], build_blueprint(config, "gpu"), 8)
+    gradients = 4 * program.blueprint.model_def.parameter_count
+    (kind, traffic), *others = program.structure.collectives.items()
+    assert (kind, others) == ("all-reduce", [])
+    assert traffic.bytes == pytest.approx(2 * 7 / 8 * gradients, rel=0.01)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chomp.checkpoint.items import to_items
+from chomp.errors import CheckpointError
 from chomp.record.codec import jsonable
 from chomp.record.commands import Command
 from chomp.record.events import Warned
@@ -55,8 +56,14 @@ class SaveHook(Hook):
         return f"saving step {step}" if saved else f"step {step} is already saved"
 
     def poll(self, trainer: Trainer) -> None:
-        """Warn of a save that failed since the last call; the state is still here, and the next save tries again."""
+        """Warn of a save that failed since the last call; the state is still here, and the next save tries again.
+
+        Raises:
+            CheckpointError: one process of several could not write its part; it would hold up each save of the others.
+        """
         failure = self._session.store.take_failure()
+        if failure is not None and failure.of_process:
+            raise CheckpointError(f"step {failure.step} could not be saved: {failure.reason}")
         if failure is not None:
             self._session.reporter.publish(
                 Warned(
