@@ -56,6 +56,7 @@ class World:
 
     index = 0
     count = 1
+    _number = 0
     is_parted = False
 
     def __init__(self) -> None:
@@ -109,6 +110,11 @@ class World:
             ProcessLostError: a process was lost meanwhile.
         """
         return {}
+
+    def new_number(self) -> int:
+        """A number that no earlier call has returned; all processes ask for theirs in the same order."""
+        self._number += 1
+        return self._number
 
     def fails_with_all(self, failure: dict[str, Any]) -> bool:
         """Tell why this process fails; whether all processes fail at the same place, so that they may save together.
