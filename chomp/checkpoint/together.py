@@ -105,11 +105,12 @@ class Meeting(Generic[T]):
         Raises:
             FailedPartError: one has said that it failed.
         """
-        told = {index: said for index, said in self._world.heard(where).items() if said["number"] == self._number}
+        told = self._world.heard(where)
         for said in told.values():
-            if "error" in said:
+            # The leader answers without this process only if one has failed: then here, and again at a later meeting.
+            if said["number"] >= self._number and "error" in said:
                 raise FailedPartError(said["error"])
-        return {index: said["result"] for index, said in told.items()}
+        return {index: said["result"] for index, said in told.items() if said["number"] == self._number}
 
     def _all_parts(self) -> list[T] | None:
         said = self._said(self._parts)
@@ -143,13 +144,12 @@ class Together:
     """
 
     def __init__(self, world: World, reason_of: Callable[[Exception], str]):
-        self._world, self._reason_of, self._met = world, reason_of, 0
+        self._world, self._reason_of = world, reason_of
         self.leads, self.several = world.is_leader, not world.is_alone
 
     def meeting(self, topic: str) -> Meeting[Any]:
         """The next meeting."""
-        self._met += 1
-        return Meeting(self._world, topic, self._met, self._reason_of)
+        return Meeting(self._world, topic, self._world.new_number(), self._reason_of)
 
     def led(self, work: Callable[[], T]) -> T:
         """What `work` returns in the leader, JSON-able, in all processes; the others do not call it.

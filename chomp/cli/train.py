@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,14 @@ import click
 from chomp.cli.habits import TrainCommand, accepts_trainer_options, meant_overrides
 from chomp.cli.notes import checked_change, notes_options
 from chomp.cli.options import PATH, PATH_TEXT, devices_option
-from chomp.errors import ConfigError, RunDirError
+from chomp.errors import ChompError, ConfigError, RunDirError
+
+# How long a process whose configuration is wrong waits for the others, to tell them.
+TELL_SECONDS = 20
 
 if TYPE_CHECKING:
     from chomp.config import LoadedConfig
-    from chomp.parallel.world import World
+    from chomp.parallel.launch import Launch
 
 
 @click.command("train", cls=TrainCommand)
@@ -77,20 +82,21 @@ def command(
     notes = checked_change(name, note, tags)
     if config is not None and config_option is not None:
         raise ConfigError(f"two configurations given, {config} and {config_option}; pass only one")
-    chosen = config or config_option
-    run_dir, resume = _named_run(run_dir, resume)
-    loaded = _load(chosen, (*overrides, *meant_overrides()), run_dir, resume)
-    if dry_run and resume != "none":
-        raise ConfigError("--dry-run starts from step 0; remove --resume")
-    if loaded.config.checkpoint.on_signal == "stop":
-        leave_on_signals(notices=True)
-    chosen_resume = parse_resume(resume)
-    prepare_environment(strict_determinism=loaded.config.train.strict_determinism, devices=devices)
+    with _telling_others(coordinator, processes, process):
+        run_dir, resume = _named_run(run_dir, resume)
+        loaded = _load(config or config_option, (*overrides, *meant_overrides()), run_dir, resume)
+        if dry_run and resume != "none":
+            raise ConfigError("--dry-run starts from step 0; remove --resume")
+        if loaded.config.checkpoint.on_signal == "stop":
+            leave_on_signals(notices=True)
+        chosen_resume = parse_resume(resume)
+        require_known(accept)
+        prepare_environment(strict_determinism=loaded.config.train.strict_determinism, devices=devices)
 
+    from chomp.parallel.world import join
     from chomp.train.loop import run_training
     from chomp.train.request import RunRequest
 
-    require_known(accept)
     return run_training(
         RunRequest(
             loaded=loaded,
@@ -101,7 +107,7 @@ def command(
             dry_run=dry_run,
             notes=notes,
             began=time.monotonic() - process_age_seconds(),
-            world=_world(coordinator, processes, process, loaded),
+            world=join(_launch(coordinator, processes, process), loaded.config.parallel.lost_after_seconds),
         )
     )
 
@@ -118,17 +124,37 @@ def _load(path: Path | None, overrides: tuple[str, ...], run_dir: Path | None, r
     return loaded
 
 
-def _world(coordinator: str | None, processes: int | None, process: int | None, loaded: LoadedConfig) -> World:
-    """The processes of the run, which this one has joined."""
+def _launch(coordinator: str | None, processes: int | None, process: int | None) -> Launch:
     from chomp.device import probe_gpus
     from chomp.device.environment import visible_gpus
     from chomp.parallel.launch import find_launch
+
+    return find_launch(coordinator, processes, process, os.environ, lambda: len(visible_gpus(probe_gpus(), os.environ)))
+
+
+@contextlib.contextmanager
+def _telling_others(coordinator: str | None, processes: int | None, process: int | None) -> Iterator[None]:
+    """Tell the other processes of a run what ends this one before it has joined them: they would wait for it."""
+    try:
+        yield
+    except ChompError as error:
+        with contextlib.suppress(ChompError):
+            launch = _launch(coordinator, processes, process)
+            if launch.count > 1:
+                _tell_others(launch, error)
+        raise
+
+
+def _tell_others(launch: Launch, error: ChompError) -> None:
+    from chomp.cli.engine import prepare_environment
+
+    prepare_environment()
+
     from chomp.parallel.world import join
 
-    launch = find_launch(
-        coordinator, processes, process, os.environ, lambda: len(visible_gpus(probe_gpus(), os.environ))
-    )
-    return join(launch, loaded.config.parallel.lost_after_seconds)
+    world = join(launch, TELL_SECONDS, within=TELL_SECONDS)
+    world.fails_with_all({"sentence": str(error), "exit_code": error.exit_code, "step": 0, "settled": False})
+    world.leave()
 
 
 def _named_run(run_dir: Path | None, resume: str) -> tuple[Path | None, str]:

@@ -131,7 +131,7 @@ class Watchdog:
                 self._was_suspended(now - before)
             before = now
             found = self._judge(now)
-            if found is not None:
+            if found is not None and not self._world.is_ending:
                 self._end(*found)
                 return
 
@@ -169,7 +169,7 @@ class Watchdog:
         if self._failed_at is None or len(self._failed) == self._world.count or not others:
             return None
         is_early = now - self._failed_at < TOGETHER_SECONDS + BEAT_SECONDS and not at_once
-        if is_early or self._world.index in self._failed:
+        if is_early:
             return None
         told = self._failed[min(others)]
         # Before training, what is wrong is wrong for all of them.

@@ -7,9 +7,11 @@ alone: the leader decides and shares, or all meet and see the wishes of all.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -20,13 +22,17 @@ from typing import Any, TypeVar, cast
 import jax
 from jax._src import distributed
 
-from chomp.errors import ChompError, ProcessLostError
+from chomp.errors import ChompError, DeviceError, ProcessLostError
+from chomp.parallel.abort import Aborts
 from chomp.parallel.key_values import KeyValues, StoreLostError
 from chomp.parallel.launch import Launch
 from chomp.parallel.members import Member
 
 T = TypeVar("T")
 log = logging.getLogger("chomp.world")
+
+# How errors of XLA begin that the other side of a collective may cause; from an earlier program they are a ValueError.
+_OF_COLLECTIVES = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION):")
 
 JOIN_SECONDS = 300
 LEAVE_SECONDS = 10
@@ -50,6 +56,7 @@ class World:
 
     index = 0
     count = 1
+    _number = 0
     is_parted = False
 
     def __init__(self) -> None:
@@ -104,6 +111,11 @@ class World:
         """
         return {}
 
+    def new_number(self) -> int:
+        """A number that no earlier call has returned; all processes ask for theirs in the same order."""
+        self._number += 1
+        return self._number
+
     def fails_with_all(self, failure: dict[str, Any]) -> bool:
         """Tell why this process fails; whether all processes fail at the same place, so that they may save together.
 
@@ -128,17 +140,19 @@ class Processes(World):
 
     Attributes:
         lost: why the run cannot go on, once the watchdog knows.
+        is_ending: this process ends for a reason of its own, whatever becomes of the others.
         verdict_seconds: how long after a failed computation the watchdog may take to know.
     """
 
-    def __init__(self, store: KeyValues, index: int, count: int):
+    def __init__(self, store: KeyValues, index: int, count: int, within: int = JOIN_SECONDS):
         self.store = store
         self.index, self.count = index, count
         self.lost: ProcessLostError | None = None
+        self.is_ending = False
         self.verdict_seconds = 0.0
         self._is_lost = threading.Event()
         self._shared = self._met = 0
-        self._deadline: float | None = time.monotonic() + JOIN_SECONDS
+        self._deadline: float | None = time.monotonic() + within
         here = socket.gethostname(), os.getpid()
         self.members = tuple(Member(number, *each) for number, each in enumerate(self.meet(here)))
         self._deadline = None
@@ -197,19 +211,25 @@ class Processes(World):
         return found
 
     def fails_with_all(self, failure: dict[str, Any]) -> bool:
+        self.is_ending = True
+        # In a thread: the store may never answer.
+        is_together: list[bool] = []
+        _within(TOGETHER_SECONDS + 1, lambda: is_together.append(self._all_fail(failure)))
+        self.is_ending = self.is_parted = is_together != [True]
+        return not self.is_parted
+
+    def _all_fail(self, failure: dict[str, Any]) -> bool:
+        deadline = time.monotonic() + TOGETHER_SECONDS
         try:
             self.say(FAILED, failure)
-            deadline = time.monotonic() + TOGETHER_SECONDS
             while time.monotonic() < deadline and self.lost is None:
                 told = self.read(FAILED)
                 if len(told) == self.count:
                     steps = {each["step"] for each in told.values() if each["settled"]}
-                    self.is_parted = len(steps) != 1 or not all(each["settled"] for each in told.values())
-                    return not self.is_parted
+                    return len(steps) == 1 and all(each["settled"] for each in told.values())
                 time.sleep(0.1)
         except (StoreLostError, ProcessLostError) as error:
             log.warning("the other processes could not be told of the failure: %s", error)
-        self.is_parted = True
         return False
 
     def check(self) -> None:
@@ -226,19 +246,22 @@ class Processes(World):
 
     def loss_behind(self, error: Exception) -> ProcessLostError | None:
         # What a collective raises whose other side is gone: which process that is, the watchdog knows a little later.
-        if not isinstance(error, ChompError) and _may_come_from_others(error):
+        if not isinstance(error, ChompError) and may_come_from_others(error):
             self._is_lost.wait(self.verdict_seconds)
         return self.lost
 
     def leave(self) -> None:
         if not self.is_parted:
-            try:
-                jax.distributed.shutdown()
-            except jax.errors.JaxRuntimeError as error:
-                log.warning("the processes did not leave together: %s", first_line(error))
+            _within(LEAVE_SECONDS, self._disconnect)
         elif self.is_leader:
             # The others read why; then the store goes with this process.
             time.sleep(LAST_WORDS_SECONDS)
+
+    def _disconnect(self) -> None:
+        try:
+            jax.distributed.shutdown()
+        except jax.errors.JaxRuntimeError as error:
+            log.warning("the processes did not leave together: %s", first_line(error))
 
     def _set(self, key: str, text: str) -> None:
         self.check()
@@ -251,7 +274,7 @@ class Processes(World):
             if text is not None:
                 return text
             if self._deadline is not None and time.monotonic() > self._deadline:
-                raise ProcessLostError(f"not all of {self.count} processes have come within {JOIN_SECONDS} s")
+                raise ProcessLostError(f"not all of {self.count} processes have come in time")
 
     def _guarded(self, use_store: Callable[[], T]) -> T:
         try:
@@ -261,18 +284,48 @@ class Processes(World):
             raise self.lost or ProcessLostError(f"process 0 does not answer: {first_line(error)}") from error
 
 
+def _within(seconds: float, work: Callable[[], object]) -> None:
+    """Do `work` in a thread, and leave it behind if it takes longer."""
+    thread = threading.Thread(target=work, daemon=True, name="world")
+    thread.start()
+    thread.join(seconds)
+
+
 def first_line(error: BaseException) -> str:
     """What a library says, without what it adds on further lines."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _may_come_from_others(error: Exception) -> bool:
+def may_come_from_others(error: Exception) -> bool:
     """Whether an error may be that of a collective whose other side is gone."""
-    return isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith("RESOURCE_EXHAUSTED")
+    return isinstance(error, jax.errors.JaxRuntimeError | ValueError) and bool(_OF_COLLECTIVES.match(str(error)))
 
 
-def join(launch: Launch, lost_after_seconds: float) -> World:
+def _require_port(launch: Launch) -> None:
+    """Refuse a port that another program uses, with which JAX would crash.
+
+    Raises:
+        DeviceError: names the port.
+    """
+    assert launch.coordinator is not None
+    port = int(launch.coordinator.rpartition(":")[2])
+    if launch.index > 0:
+        return
+    try:
+        with contextlib.closing(socket.create_server(("", port))):
+            pass
+    except OSError as error:
+        raise DeviceError(
+            f"process 0 cannot listen at {launch.coordinator}: {os.strerror(error.errno or 0)}; choose another port "
+            "with --coordinator or JAX_COORDINATOR_PORT"
+        ) from error
+
+
+def join(launch: Launch, lost_after_seconds: float, within: int = JOIN_SECONDS) -> World:
     """Connect this process with the others of the run; before JAX starts its backend.
+
+    Args:
+        within: seconds that it waits for the others.
 
     Raises:
         ProcessLostError: not all of them have come in time.
@@ -292,7 +345,7 @@ def join(launch: Launch, lost_after_seconds: float) -> World:
                 launch.index,
                 list(launch.local_devices) if launch.local_devices is not None else None,
                 cluster_detection_method="deactivate",
-                initialization_timeout=JOIN_SECONDS,
+                initialization_timeout=within,
                 # The watchdog names what is lost; JAX would end the process before it.
                 heartbeat_timeout_seconds=int(2 * lost_after_seconds) + 100,
                 shutdown_timeout_seconds=LEAVE_SECONDS,
@@ -300,14 +353,18 @@ def join(launch: Launch, lost_after_seconds: float) -> World:
         except Exception as error:  # noqa: BLE001 - raised by the main thread
             failure.append(error)
 
-    # In a thread: the main thread has signals to handle.
+    _require_port(launch)
+    # JAX aborts where it is refused. In a thread: the main thread has signals to handle.
+    aborts = Aborts(lambda: True)
+    aborts.catch()
     thread = threading.Thread(target=connect, daemon=True, name="join")
     thread.start()
-    while thread.is_alive():
+    while thread.is_alive() and not aborts.is_lost:
         thread.join(0.1)
-    if failure:
+    if failure or aborts.is_lost:
+        why = first_line(failure[0]) if failure else "it was refused, or did not find them in time"
         raise ProcessLostError(
             f"process {launch.index} of {launch.count} ({launch.by}) cannot join the others at {launch.coordinator}: "
-            f"{first_line(failure[0])}"
+            f"{why}"
         )
-    return Processes(KeyValues(distributed.global_state.client), launch.index, launch.count)
+    return Processes(KeyValues(distributed.global_state.client), launch.index, launch.count, within)

@@ -150,6 +150,7 @@ class Trainer:
         Raises:
             StopRequestedError: in all processes.
         """
+        self.session.processes.beacon.marks += 1
         if self.agreement.now(self.wish) & Wish.STOP:
             self.leave_if_stopped()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,17 @@ def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return int(server.getsockname()[1])
+
+
+def outputs(processes: Sequence[subprocess.Popen[str]], seconds: float = 240) -> list[str]:
+    """What processes print, which all end well; none is left behind."""
+    try:
+        printed = [process.communicate(timeout=seconds)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return printed
 
 
 class Group:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.engine import write_corpus
+from tests.parallel.group import free_port, outputs
 from tests.parallel.resharding import Trained, store
-from tests.parallel.test_saving import free_port
 
 WHOLE, SAME, FOUR, ONE, BACK = "1x8:0:35:fsdp8", "1x8:10:35:", "2x2:10:30:", "1x1:10:30:one", "1x8:30:35:"
 TWO_PROCESSES = "1x8:10:30:both"
@@ -25,14 +25,11 @@ def start(folder: Path, devices: int, *args: object) -> subprocess.Popen[str]:
     return subprocess.Popen([*map(str, command)], env=env, stdout=subprocess.PIPE, text=True)
 
 
-def printed(process: subprocess.Popen[str]) -> dict[str, Any]:
-    lines = process.communicate(timeout=240)[0].splitlines()
-    assert process.returncode == 0
-    found: dict[str, Any] = {}
-    for line in lines:
-        # Gloo prints, too.
-        found |= json.loads(line) if line.startswith("{") else {}
-    return found
+def said(*processes: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    """What each process computed, by attempt."""
+    # Gloo prints, too.
+    lines = [[line for line in printed.splitlines() if line.startswith("{")] for printed in outputs(processes)]
+    return [dict(item for line in each for item in json.loads(line).items()) for each in lines]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def eight(folder: Path) -> dict[str, Any]:
     """What a process with eight devices computed on meshes of eight, four and one of them."""
-    return printed(start(folder, 8, WHOLE, SAME, FOUR, ONE, BACK))
+    return said(start(folder, 8, WHOLE, SAME, FOUR, ONE, BACK))[0]
 
 
 def require_same(found: dict[str, Any], whole: dict[str, Any], first: int) -> None:
@@ -73,8 +70,7 @@ def test_another_mesh_continues_the_run(eight: dict[str, Any]) -> None:
 
 def test_another_number_of_processes_continues_the_run(folder: Path, eight: dict[str, Any]) -> None:
     port = free_port()
-    both = [start(folder, 4, TWO_PROCESSES, index, port) for index in range(2)]
-    for found in map(printed, both):
+    for found in said(*(start(folder, 4, TWO_PROCESSES, index, port) for index in range(2))):
         require_same(found[TWO_PROCESSES], eight[WHOLE], 10)
     alone = Trained(folder / "corpus", 1, 1).attempt(store(folder / "checkpoints" / "both"), 30, 35, None)
     require_same(alone, eight[WHOLE], 30)

@@ -15,13 +15,8 @@ import numpy as np
 from chomp.checkpoint.reading import load, load_to_host
 from chomp.parallel.mesh import ONE_DEVICE
 from chomp.record.manifest import list_checkpoints, listed_names, verify
+from tests.parallel.group import free_port, outputs
 from tests.parallel.saving import SHAPES, arrays
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 def test_two_processes_save_and_one_reads(tmp_path: Path) -> None:
@@ -32,9 +27,7 @@ def test_two_processes_save_and_one_reads(tmp_path: Path) -> None:
         for index in range(2)
     ]
     full = f"process 1 (pid {processes[1].pid} on {socket.gethostname()}): File too large: a size limit was reached"
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    leader, other = (json.loads(output.splitlines()[-1]) for output in outputs)
+    leader, other = (json.loads(printed.splitlines()[-1]) for printed in outputs(processes))
     # A save that one cannot write fails in both, and the next one succeeds; the leader alone deletes.
     states = [
         ["saving", 1],

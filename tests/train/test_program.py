@@ -18,7 +18,7 @@ from chomp.record.commands import Command, send_command
 from chomp.record.events import Compiled, RunStarted, Warned
 from chomp.record.manifest import list_checkpoints
 from chomp.train import program
-from chomp.train.program import describe_changes, keeps_program, load_secret
+from chomp.train.program import MESH, STEP, Obtained, compile_in_each, describe_changes, keeps_program, load_secret
 from tests.engine import assert_same_run, dummy_config, events_of, exact_rows, tiny_config, write_config
 from tests.in_process import run
 from tests.references import References
@@ -293,6 +293,24 @@ def test_changes_are_named_in_few_words() -> None:
         "the driver is 580.65 and was 570.12, jaxlib is 0.10.3 and was 0.10.2, a is 2 and was 1, and 2 more differences"
     )
     assert describe_changes({"b": "y"}, {"b": "x" * 100}) == f"b is {'x' * 59}… and was y"
+
+
+def test_another_mesh_is_named_and_not_the_step_that_it_makes() -> None:
+    one, two, four = {STEP: "a"}, {MESH: "2 x 1 devices", STEP: "b"}, {MESH: "1 x 4 devices", STEP: "c"}
+    assert describe_changes(one, four) == "the mesh is 1 x 4 devices and was one device"
+    assert describe_changes(four, one) == "the mesh is one device and was 1 x 4 devices"
+    assert describe_changes(two, four) == "the mesh is 1 x 4 devices and was 2 x 1 devices"
+
+
+def test_several_processes_keep_no_program_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "compile_only", lambda lowered: Obtained(lowered, notes=("before",)))
+    lowered: Any = None
+    assert compile_in_each(0)(lowered).notes == ("before",)
+    assert (
+        compile_in_each(10)(lowered)
+        .notes[1]
+        .startswith("a run of several processes keeps no compiled step: each compiled it anew")
+    )
 
 
 @pytest.mark.pure
