@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -29,6 +30,9 @@ from chomp.parallel.members import Member
 
 T = TypeVar("T")
 log = logging.getLogger("chomp.world")
+
+# How errors of XLA begin that the other side of a collective may cause; from an earlier program they are a ValueError.
+_OF_COLLECTIVES = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION):")
 
 JOIN_SECONDS = 300
 LEAVE_SECONDS = 10
@@ -242,7 +246,7 @@ class Processes(World):
 
     def loss_behind(self, error: Exception) -> ProcessLostError | None:
         # What a collective raises whose other side is gone: which process that is, the watchdog knows a little later.
-        if not isinstance(error, ChompError) and _may_come_from_others(error):
+        if not isinstance(error, ChompError) and may_come_from_others(error):
             self._is_lost.wait(self.verdict_seconds)
         return self.lost
 
@@ -292,9 +296,9 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _may_come_from_others(error: Exception) -> bool:
+def may_come_from_others(error: Exception) -> bool:
     """Whether an error may be that of a collective whose other side is gone."""
-    return isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith("RESOURCE_EXHAUSTED")
+    return isinstance(error, jax.errors.JaxRuntimeError | ValueError) and bool(_OF_COLLECTIVES.match(str(error)))
 
 
 def _require_port(launch: Launch) -> None:

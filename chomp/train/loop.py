@@ -77,7 +77,7 @@ def _run(request: RunRequest, processes: RunProcesses, hooks: Sequence[Hook]) ->
             exit_code = processes.common_exit_code(outcome.exit_code)
         if outcome.error is not None and not isinstance(outcome.error, ChompError):
             # The folder of a dry run is removed, and its log with it.
-            kept = keep_traceback(outcome.error) if request.dry_run else claim.run.log
+            kept = keep_traceback(outcome.error) if request.dry_run else claim.run.log_of(request.world.index)
             if kept is not None:
                 tell(f"the traceback is in {kept}")
         claim.exit_code = exit_code

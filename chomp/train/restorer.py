@@ -207,4 +207,8 @@ class Restorer:
 def _machine(device: dict[str, Any]) -> dict[str, Any]:
     """What may round differently; a checkpoint without a mesh was computed by one device."""
     mesh = device.get("mesh") or ONE_DEVICE.shape
-    return {"device": device.get("name"), "mesh": " x ".join(f"{axis} {size}" for axis, size in mesh.items())}
+    return {
+        "device": device.get("name"),
+        "mesh": " x ".join(f"{axis} {size}" for axis, size in mesh.items()),
+        "number of processes": len(device.get("processes") or [device]),
+    }
