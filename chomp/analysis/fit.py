@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import IO, Any, Literal
 
@@ -74,7 +74,8 @@ class Search:
         config: what is tried; its model is resolved by the first try.
         seconds: for all tries together.
         memory_limit: bytes to pretend that the device has; None is what it has.
-        device: platform, name, memory and peak FLOP/s, from the first try.
+        devices: those to compute on, as `--devices` names them; empty for all.
+        device: platform, name, number, memory of each and peak FLOP/s of all, from the first try.
         trials: those so far; the first is the configuration as written.
         untried: ways for which no time was left.
     """
@@ -82,6 +83,7 @@ class Search:
     config: Config
     seconds: float
     memory_limit: int | None = None
+    devices: Sequence[str] = ()
     device: dict[str, Any] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
     untried: int = 0
@@ -99,7 +101,9 @@ class Search:
         deadline, quickest = time.monotonic() + self.seconds, 0.0
         yield self._note(self._attempt(as_written(self.config), deadline))
         written = as_written(self.config)
-        others = [variant for variant in variants(self.config) if variant != written]
+        # A device that has fewer rows than a micro-batch computes no more at once.
+        devices, rows = self.device.get("count", 1), written.batch_size * written.grad_accum
+        others = [one for one in variants(self.config) if one != written and one.batch_size * devices <= rows]
         for variant in sorted(others, key=expected_cost):
             why = self._hopeless(variant)
             started = time.monotonic()
@@ -133,6 +137,7 @@ class Search:
             "seconds": MEASURED_SECONDS,
             "memory_limit": self.memory_limit,
             "factor": self._factor or 1.0,
+            "devices": list(self.devices),
         }
         answers = ask(request, deadline)
         if "refused" in answers and not self.trials:

@@ -22,9 +22,10 @@ from chomp.config.variants import as_written, batch_sizes, head_chunks, policies
 from chomp.data.batch import Batch, BatchShape, LabelRules, finish_batch
 from chomp.data.tokenizers import build_tokenizer
 from chomp.errors import ChompError
+from chomp.model.device import chosen_devices
 from chomp.model.flops import peak_flops
+from chomp.parallel.mesh import place_on
 from chomp.record.formatting import one_line, size
-from chomp.step.state import init_state
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompileWatch, compile_step, use_compilation_cache
 from chomp.train.footprint import MemoryEstimate, predict_variant
@@ -43,9 +44,10 @@ def main() -> None:
     """Try the configuration on standard input.
 
     The request has `config`, whether its model is `resolved`, whether `others` are to be estimated, `seconds` to
-    measure, `memory_limit` in bytes or null, and `factor`, the memory of compiled activations by estimated ones. The
-    answers, in this order: `device`, `model` (the resolved section), `estimates` of other ways, `estimate`, `compiled`,
-    `measured`; `failed` at the first thing that does not fit, `refused` for the sentence of a `ChompError`.
+    measure, `memory_limit` in bytes or null, `factor`, the memory of compiled activations by estimated ones, and maybe
+    `devices`, as `chosen_devices` takes them. The answers, in this order: `device`, `model` (the resolved section),
+    `estimates` of other ways, `estimate`, `compiled`, `measured`; `failed` at the first thing that does not fit,
+    `refused` for the sentence of a `ChompError`.
     """
     # What libraries print goes to the error output.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -81,30 +83,39 @@ def _attempt(request: Mapping[str, Any], tell: Tell) -> None:
     device = require_device(config)
     limit = request["memory_limit"] or free_memory().usable
     peak = peak_flops(device.device_kind, config.model.compute_dtype)
-    tell({"device": {"platform": device.platform, "name": device.device_kind, "memory": limit, "peak_flops": peak}})
+    placement = place_on(config, chosen_devices(request.get("devices", ())))
+    facts = {"platform": device.platform, "name": device.device_kind, "count": placement.count, "memory": limit}
+    tell({"device": {**facts, "peak_flops": peak * placement.count if peak else None}})
     tokenizer = None if request["resolved"] else build_tokenizer(config.data.tokenizer)
-    blueprint = build_blueprint(config, device.platform, tokenizer)
+    blueprint = build_blueprint(config, device.platform, tokenizer, placement)
     tell({"model": blueprint.config.model.model_dump()})
     if request["others"]:
-        tell({"estimates": _estimates(blueprint.config, device.platform)})
-    estimate = predict_variant(as_written(blueprint.config), device.platform)
+        tell({"estimates": _estimates(blueprint, device.platform)})
+    estimate = predict_variant(as_written(blueprint.config), device.platform, placement)
     tell({"estimate": _parts(estimate)})
     if _is_beyond(estimate.scaled(request["factor"]), limit, "by estimate", tell):
         return
     watch = CompileWatch()
-    program = compile_step(blueprint.train_step(), blueprint.state, blueprint.batch_shape, watch)
+    program = compile_step(blueprint.train_step(), blueprint.state, blueprint.batch_shape, watch, placement=placement)
     tell({"compiled": {"seconds": program.seconds, "memory": program.memory}})
     if not _is_beyond(program.memory.get("total", 0), limit, "as compiled", tell):
         tell({"measured": _measure(blueprint, program.step, request["seconds"])})
 
 
-def _estimates(config: Config, platform: str) -> list[dict[str, Any]]:
+def _estimates(blueprint: Blueprint, platform: str) -> list[dict[str, Any]]:
     """Memory of the largest micro-batch with each policy and chunk of the head."""
-    rows = batch_sizes(config)[0]
+    config, placement = blueprint.config, blueprint.placement
+    # A device has no more rows than its share of a step.
+    rows = next(size for size in batch_sizes(config) if size * placement.count <= blueprint.rows)
     ways = [(policy, chunk) for policy in policies(config) for chunk in head_chunks(config, rows)]
     found = [vary(config, rows, *way) for way in ways]
     return [
-        {"policy": way.policy, "head_chunk": way.head_chunk, "rows": rows, **_parts(predict_variant(way, platform))}
+        {
+            "policy": way.policy,
+            "head_chunk": way.head_chunk,
+            "rows": rows,
+            **_parts(predict_variant(way, platform, placement)),
+        }
         for way in found
         if way is not None
     ]
@@ -126,8 +137,10 @@ def _measure(blueprint: Blueprint, step: Callable[..., Any], seconds: float) -> 
 
     Each series has at least one step. One or two steps warm up.
     """
-    state = init_state(blueprint.model_def, blueprint.optimizer, blueprint.config.train.seed)
-    batch = synthetic_batch(blueprint.config, BatchShape(*blueprint.batch_shape))
+    state = blueprint.first_state()
+    batch = blueprint.placement.place(
+        synthetic_batch(blueprint.config, BatchShape(*blueprint.batch_shape)), blueprint.accum
+    )
     state, metrics, once = _run(step, state, batch, 1)
     if once < seconds:
         # The first call also loads the program onto the device.
@@ -138,21 +151,24 @@ def _measure(blueprint: Blueprint, step: Callable[..., Any], seconds: float) -> 
         state, metrics, passed = _run(step, state, batch, count)
         times.append(passed)
     passed = min(times) / count
-    stats = jax.local_devices()[0].memory_stats() or {}
+    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
     return {
         "steps": count * len(times),
         "seconds_per_step": passed,
         "tokens_per_second": blueprint.derived.tokens_per_step / passed,
         "flops_per_token": blueprint.flops_per_token,
-        "peak_bytes": stats.get("peak_bytes_in_use"),
+        "peak_bytes": max((peak for peak in peaks if peak is not None), default=None),
         "loss": float(metrics.loss),
     }
 
 
 def _run(step: Callable[..., Any], state: Any, batch: Batch, count: int) -> tuple[Any, Any, float]:
     started = time.perf_counter()
+    metrics = None
     for _ in range(count):
-        state, metrics = step(state, batch)
+        before, (state, metrics) = metrics, step(state, batch)
+        # As in training, the host is one step ahead: several devices of a CPU wait for each other for ever beyond that.
+        jax.block_until_ready(before)
     jax.block_until_ready((state, metrics))
     return state, metrics, time.perf_counter() - started
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chomp.cli.options import PATH, SECONDS
+from chomp.cli.options import PATH, SECONDS, devices_option
 from chomp.errors import ConfigError, DeviceError
 
 if TYPE_CHECKING:
@@ -46,12 +46,19 @@ class MemorySize(click.ParamType):
     help="Time limit for all tries together.",
 )
 @click.option("--memory-limit", type=MemorySize(), metavar="SIZE", help="Pretend that the device has SIZE, e.g. 22GiB.")
+@devices_option
 @click.option("--write", is_flag=True, help="Write the chosen settings into CONFIG; comments are kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def command(
-    config: Path, overrides: tuple[str, ...], seconds: float, memory_limit: int | None, write: bool, as_json: bool
+    config: Path,
+    overrides: tuple[str, ...],
+    seconds: float,
+    memory_limit: int | None,
+    devices: tuple[str, ...],
+    write: bool,
+    as_json: bool,
 ) -> None:
-    """Find the fastest way to train CONFIG that fits on this machine's device.
+    """Find the fastest way to train CONFIG that fits on this machine's devices.
 
     Tries micro-batches (train.batch_size with train.grad_accum), recomputation and chunks of the output head
     (model.loss_chunk_size) with random tokens, each in a process of its own and for a few seconds. All keep the tokens
@@ -64,8 +71,8 @@ def command(
     loaded = load_config(config, overrides)
     if write and not config.is_file():
         raise click.UsageError(f"--write needs a file, and {config} is the name of a preset; leave --write out")
-    prepare_environment(imports_jax=False)
-    search = Search(loaded.config, seconds, memory_limit)
+    prepare_environment(imports_jax=False, devices=devices)
+    search = Search(loaded.config, seconds, memory_limit, devices)
     if not as_json:
         click.echo(HEAD)
     with contextlib.closing(search.run()) as trials:
@@ -118,9 +125,9 @@ def line(trial: Trial, written: Trial) -> str:
 
 def summary(search: Search, best: Trial, written: str) -> str:
     """What was not tried, the best way, and the settings that choose it."""
-    from chomp.record.formatting import plural
+    from chomp.record.formatting import device_name, plural
 
-    lines = [f"device: {search.device['name']}"]
+    lines = [f"device: {device_name(search.device)}"]
     skipped = sum(trial.outcome == "skipped" for trial in search.trials)
     if skipped:
         lines.append(f"skipped: {plural(skipped, 'way')} that cannot fit")

@@ -123,6 +123,14 @@ class Slowest:
     seconds: float
     median_seconds: float
 
+    def row(self) -> dict[str, float]:
+        """What a metrics row says of it."""
+        return {
+            "slowest_process": self.index,
+            "host_s_max": round(self.seconds, 6),
+            "host_s_median": round(self.median_seconds, 6),
+        }
+
 
 def slowest(heard: Mapping[Member, Heard]) -> Slowest | None:
     """The slowest host; None until all have told."""

@@ -84,8 +84,7 @@ def out_of_memory(
         # The estimate itself needs some memory.
         log.error("no estimate of what would fit", exc_info=second)
         return OutOfMemoryError(said)
-    advice = _advice(fits) if shared is None else f"{_advice(fits)}; {shared}"
-    return OutOfMemoryError(f"{said}; {advice}", tuple(variant for variant, _ in fits))
+    return OutOfMemoryError(f"{said}; {_advice(fits, shared)}", tuple(variant for variant, _ in fits))
 
 
 @contextmanager
@@ -133,14 +132,18 @@ _BETWEEN_STEPS = {
 }
 
 
-def _advice(fits: list[tuple[Variant, int]]) -> str:
+def _advice(fits: list[tuple[Variant, int]], shared: str | None) -> str:
+    """What would fit, and what is said of the mesh."""
+    if not fits and shared is not None:
+        return shared
     if not fits:
         return (
             "by the estimate no micro-batch, recomputation or head chunk with the same tokens per step fits: "
             "shorten train.seq_len or choose a smaller model"
         )
     listed = ", ".join(f"{variant.options} ({size(total)})" for variant, total in fits)
-    return f"with the same tokens per step these would fit by estimate: {listed}"
+    said = f"with the same tokens per step these would fit by estimate: {listed}"
+    return said if shared is None else f"{said}; {shared}"
 
 
 def _what_fits(

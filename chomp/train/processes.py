@@ -111,13 +111,7 @@ class RunProcesses:
     def row(self) -> dict[str, float]:
         """What a metrics row says of the slowest host; nothing for one process."""
         slowest = self._watchdog.slowest() if self._watchdog is not None else None
-        if slowest is None:
-            return {}
-        return {
-            "slowest_process": slowest.index,
-            "host_s_max": round(slowest.seconds, 6),
-            "host_s_median": round(slowest.median_seconds, 6),
-        }
+        return slowest.row() if slowest is not None else {}
 
     def _lost(self, sentence: str) -> None:
         self._on_lost(sentence)

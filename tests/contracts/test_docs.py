@@ -325,6 +325,7 @@ def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPa
     import jax
 
     from chomp.model.base import ModelInputs
+    from chomp.parallel.beacon import Slowest
     from chomp.step.objective import build_objective
     from chomp.step.train_step import StepMetrics
     from chomp.train.clock import TimeBudget
@@ -357,7 +358,8 @@ def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPa
     )
     maker.completed(Pending(1, metrics, {}, 64, 1.0), 64)
     # As with heads, the page lists the first of several devices.
-    fields = {*maker.make(1, metrics, 64), "eval_loss", "eval_bpb", "t"} - {"device_1_memory_gb"}
+    processes = Slowest(index=0, seconds=0.1, median_seconds=0.1).row()
+    fields = {*maker.make(1, metrics, 64), *processes, "eval_loss", "eval_bpb", "t"} - {"device_1_memory_gb"}
     assert documented(section((ROOT / "docs" / "training.md").read_text(), "Metrics rows")) == fields
     example = decode(
         next(b.body for b in blocks(section((ROOT / "docs" / "events.md").read_text(), "`step`")) if b.kind == "json")

@@ -35,6 +35,7 @@ class Group:
 
     Args:
         own: more arguments of some processes, by index.
+        folders: in which the processes work, by index.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Group:
         *args: object,
         count: int = 2,
         own: dict[int, Sequence[object]] | None = None,
+        folders: Sequence[Path] | None = None,
         **options: Any,
     ):
         self.run_dir = run_dir
@@ -52,7 +54,7 @@ class Group:
                 run_dir,
                 *("train", *args, *(own or {}).get(index, ()), "--run-dir", run_dir),
                 *("--coordinator", f"127.0.0.1:{port}", "--processes", count, "--process", index),
-                **options,
+                **(options if folders is None else {**options, "cwd": folders[index]}),
             )
             for index in range(count)
         ]

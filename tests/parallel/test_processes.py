@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import signal
 from pathlib import Path
@@ -122,14 +123,40 @@ def test_a_process_that_cannot_write_its_part_is_named(tmp_path: Path, corpus: P
         assert f"step 5 could not be saved: process 1 (pid {pid} on " in group.end().reason
 
 
-def test_processes_with_other_settings_or_text_are_refused_by_all(tmp_path: Path, corpus: Path) -> None:
-    config = configured(tmp_path, corpus)
-    with Group(tmp_path / "run", config, own={1: ["-o", "optim.lr=0.5"]}) as group:
+def two_folders(folder: Path) -> tuple[Path, list[Path]]:
+    """A configuration whose text is in the folder in which a process works, and two such folders."""
+    folders = [folder / "host0", folder / "host1"]
+    for each in folders:
+        engine.write_corpus(each / "text")
+    data = {"files": ["text/*.txt"], "prefetch": 0}
+    return configured(folder, folder, data=data, train={"steps": 100_000}), folders
+
+
+def test_processes_with_other_settings_or_text_are_refused_by_all(tmp_path: Path) -> None:
+    config, folders = two_folders(tmp_path)
+    with Group(tmp_path / "run", config, own={1: ["-o", "optim.lr=0.5"]}, folders=folders) as group:
         assert group.finish(40) == [2, 2]
         for text in group.texts():
             assert "in its configuration: optim.lr is 0.5, not 0.003" in text
     # An attempt that ends so leaves nothing behind that the corrected command is refused for.
     assert not group.run_dir.exists()
+    (folders[1] / "text" / "007.txt").write_text("other")
+    with Group(tmp_path / "other", config, folders=folders) as group:
+        assert group.finish(40) == [3, 3]
+        for text in group.texts():
+            assert "in its text: " in text
+
+
+def test_a_process_whose_text_cannot_be_read_is_named(tmp_path: Path) -> None:
+    config, folders = two_folders(tmp_path)
+    with Group(tmp_path / "run", config, folders=folders) as group:
+        group.wait_for(at_step(3))
+        for path in (folders[1] / "text").iterdir():
+            path.write_text("changed while the run reads it")
+        assert group.finish(20) == [7, 3], group.texts()
+        pid = group.engines[1].process.pid
+        named = rf"process 1 \(pid {pid} on .*\) failed: .*host1/text/\d+\.txt"
+        assert re.search(named, group.end().reason)
 
 
 @pytest.mark.soak

@@ -19,6 +19,7 @@ import pytest
 from chomp.config.load import parse_config
 from chomp.config.variants import as_written, vary
 from chomp.device import Gpu, Probe, Process
+from chomp.parallel.mesh import placement_of
 from chomp.record.commands import Command, send_command
 from chomp.record.event_log import read_events
 from chomp.record.events import Acknowledged, RunEnded
@@ -153,6 +154,29 @@ def test_only_what_would_fit_is_offered(monkeypatch: pytest.MonkeyPatch) -> None
     error = out_of_memory(jax.errors.JaxRuntimeError(ON_GPU), "in step 1", blueprint)
     assert error.fits == ()
     assert str(error).endswith("fits: shorten train.seq_len or choose a smaller model")
+
+
+@pytest.mark.parametrize(
+    ("share", "shape", "ending"),
+    [
+        (0.4, (8, 1), "; parallel.fsdp of at least 4 fits by estimate (-o parallel.fsdp=4, "),
+        (0.05, (8, 1), "; even parallel.fsdp=8 does not fit 8 devices by estimate"),
+        (0.4, (1, 8), None),
+    ],
+)
+def test_on_a_mesh_the_least_fsdp_that_fits_is_named(
+    share: float, shape: tuple[int, int], ending: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nearly all of its memory is state.
+    wide = {"vocab_size: 8192": "vocab_size: 512", "model_dim: 64": "model_dim: 512", "num_layers: 3": "num_layers: 12"}
+    text = functools.reduce(lambda text, change: text.replace(*change), wide.items(), LLAMA.replace(": 512", ": 16"))
+    config = parse_config(text, source="test").config
+    blueprint = build_blueprint(config, "gpu", placement=placement_of(*shape))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    whole = footprint.predict_variant(as_written(config), "gpu", placement_of(8, 1)).total
+    on_gpu(monkeypatch, {"bytes_limit": round(share * whole), "bytes_in_use": 0}, ())
+    said = str(out_of_memory(jax.errors.JaxRuntimeError(ON_GPU), "in step 1", blueprint))
+    assert (ending in said) if ending is not None else ("parallel" not in said)
 
 
 def test_what_failed_is_not_offered_again_whatever_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
