@@ -1,11 +1,12 @@
 """The same runs on meshes of this machine's GPUs: curves, speed, memory of each device, and a resume after `kill -9`.
 
-    benchmarks/gpu.sh --mesh [--devices N] [--only WORD]... [--steps N] [--results FOLDER] [-o KEY=VALUE]... [--rehearse]
+    benchmarks/gpu.sh --mesh [--devices N] [--only MODEL]... [--steps N] [--results FOLDER] [-o KEY=VALUE]...
+        [--rehearse]
 
 For each model `chomp train` runs on one GPU, then on 2, 4, ... of them for `parallel.data`, for `parallel.fsdp` and for
-both. Every run reads the same rows. One line says what a run measured as soon as it has ended: the loss beside that of one GPU,
-tokens per second, MFU and memory. The run on the last mesh is then repeated, killed by SIGKILL behind its first checkpoint,
-and resumed. The runs stay in the folder of results: `chomp compare` and the console open them.
+both. Every run reads the same rows. One line says what a run measured as soon as it has ended: tokens per second, MFU,
+memory, and the loss beside that of one GPU. The run on the last mesh is then repeated, killed by SIGKILL behind its
+first checkpoint, and resumed. The runs stay in the folder of results: `chomp compare` and the console open them.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ FULL = (
     "train.grad_accum=32",
 )  # fmt: skip
 TINY = (
-    "model.vocab_size=512", "model.num_layers=2", "model.model_dim=128", "model.num_heads=2", "model.ffn_hidden_dim=256",
-    "model.compute_dtype=float32", "train.seq_len=64", "train.batch_size=2", "train.grad_accum=16",
-    "train.allow_cpu=true",
+    "model.vocab_size=512", "model.num_layers=2", "model.model_dim=128", "model.num_heads=2",
+    "model.ffn_hidden_dim=256", "model.compute_dtype=float32", "train.seq_len=64", "train.batch_size=2",
+    "train.grad_accum=16", "train.allow_cpu=true",
 )  # fmt: skip
 # name -> preset, overrides, and those of a rehearsal.
 MODELS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
@@ -194,8 +195,8 @@ def apart(found: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 
 
 HEAD = (
-    f"{'model, data x fsdp':<18} {'devices':>7} {'tokens/s':>10} {'x':>6} {'MFU':>6} {'peak':>9} {'in use, each device':>24} "
-    f"{'loss':>7} {'from one device':>15}"
+    f"{'model, data x fsdp':<18} {'devices':>7} {'tokens/s':>10} {'x':>6} {'MFU':>6} {'peak':>9} "
+    f"{'in use, each device':>24} {'loss':>7} {'from one device':>15}"
 )
 
 

@@ -1,8 +1,8 @@
 """The step on meshes of virtual CPU devices: what a device holds, what it sends, and the time of a step.
 
-A process for each number of devices compiles a Llama and a Megalodon for `parallel.data` and for `parallel.fsdp` of that
-number. The processes then take turns, so that a slow moment of the machine falls on all of them. Every mesh computes the
-same rows.
+A process for each number of devices compiles a Llama and a Megalodon for `parallel.data` and for `parallel.fsdp` of
+that number. The processes then take turns, so that a slow moment of the machine falls on all of them. Every mesh
+computes the same rows.
 
     python -m benchmarks.mesh [--devices N]... [--model NAME]... [--turns N]
 """
@@ -30,9 +30,9 @@ KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective
 NOTE = """
 Bytes are what one device sends in a step, from the compiled program. They are exact, and on GPUs nearly the same: there
 XLA sends several arrays together, and parameters in the dtype of the products, which is fp32 here.
-Times are not those of GPUs. All virtual devices share this machine's cores, so that more of them compute a step no faster.
-What a mesh costs beside one device is the exchange through memory, smaller matrix products, and threads that wait for each
-other. Whether GPUs send while they compute does not show."""
+Times are not those of GPUs. All virtual devices share the cores of this machine: more devices than cores cannot be
+faster. What a mesh costs beside one device is here the exchange through memory, smaller matrix products, and threads
+that wait for each other. Whether GPUs send while they compute does not show."""
 
 
 def configuration(model: str, data: int, fsdp: int) -> Any:
@@ -94,7 +94,7 @@ class Stepper:
 
 
 def serve(count: int, models: list[str]) -> None:
-    """Print the figures of all meshes of so many devices, then seconds of a step of each for every line that is read."""
+    """Print the figures of all meshes of so many devices, then for each line that is read seconds of a step of each."""
     import jax
 
     # The programs are read here, and what is read from a cache is not always whole.

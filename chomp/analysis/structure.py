@@ -82,7 +82,7 @@ class Exchange:
         kind: one of `COLLECTIVES`.
         dtype: in which numbers are sent.
         times: each of them in one step; 1 outside all loops.
-        calls, bytes: of all of them in one step, see `Traffic`.
+        calls, bytes: of all of them in one step, see `Traffic`. One that sends several dtypes is a call of its first.
     """
 
     kind: str
@@ -107,7 +107,7 @@ class Structure:
             one launch to the next is counted all the same.
         results: how often each array shape is the result of a launch, as `(dtype, dimensions)`.
         donated: inputs whose memory an output takes over.
-        exchanges: what devices send each other, one entry for each kind, dtype and number of times; empty on one device.
+        exchanges: what devices send each other, an entry for each kind, dtype and number of times; empty on one device.
     """
 
     launches: int
@@ -244,23 +244,25 @@ class _Walk:
 
     def _exchange(self, kind: str, one: Any, shapes: Mapping[int, Any], times: int) -> None:
         """A ring passes on all parts but the own; an all-reduce is a reduce-scatter and an all-gather."""
-        operands = sum(_bytes(shapes[operand]) for operand in one.operand_ids)
         devices = _group_size(one)
         share = (devices - 1) / devices
-        sent = {
-            "all-gather": operands * (devices - 1),
-            "reduce-scatter": operands * share,
-            "all-reduce": 2 * operands * share,
-            "all-to-all": operands * share,
-            "collective-permute": operands,
+        # Of each byte of the operands: how many are sent, and how many result.
+        sent, results = {
+            "all-gather": (devices - 1, devices),
+            "reduce-scatter": (share, 1 / devices),
+            "all-reduce": (2 * share, 1),
+            "all-to-all": (share, 1),
+            "collective-permute": (1, 1),
         }[kind]
-        results = {"all-gather": operands * devices, "reduce-scatter": operands / devices}.get(kind, operands)
         self._launches += times
-        self._bytes += times * (operands + results)
-        # XLA sends only arrays of one dtype together.
-        dtype = next(_arrays(shapes[one.operand_ids[0]]))[0]
-        before = self._exchanges.get((kind, dtype, times), Traffic(0, 0.0))
-        self._exchanges[kind, dtype, times] = Traffic(before.calls + times, before.bytes + times * sent)
+        calls = times
+        for operand in one.operand_ids:
+            self._bytes += times * _bytes(shapes[operand]) * (1 + results)
+            for dtype, _ in _arrays(shapes[operand]):
+                before = self._exchanges.get((kind, dtype, times), Traffic(0, 0.0))
+                moved = before.bytes + times * sent * _bytes(shapes[operand])
+                self._exchanges[kind, dtype, times] = Traffic(before.calls + calls, moved)
+                calls = 0
 
     def _dots(self, one: Any, shapes: Mapping[int, Any]) -> Iterator[tuple[Any, list[Any]]]:
         """Matrix products of a launch, each with the shapes of its operands."""
