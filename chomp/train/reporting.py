@@ -31,10 +31,11 @@ from chomp.sinks import (
     require_trackers,
 )
 from chomp.train.clock import TimeBudget
-from chomp.train.control import CommandQueue, SignalActions, SignalWatcher, StopRequest
+from chomp.train.control import CommandQueue, StopRequest
 from chomp.train.outcome import Outcome
 from chomp.train.processes import RunProcesses
 from chomp.train.request import Claim, RunRequest, cannot_write
+from chomp.train.signals import SignalActions, SignalWatcher
 from chomp.train.uncaught import uncaught_to_log
 
 log = logging.getLogger("chomp.attempt")

@@ -19,13 +19,12 @@ from chomp.sinks import Reporter
 from chomp.train.control import (
     AbortRequestedError,
     CommandQueue,
-    SignalActions,
-    SignalWatcher,
     StopRequest,
     StopRequestedError,
     StopSwitch,
     run_interruptible,
 )
+from chomp.train.signals import SignalActions, SignalWatcher
 from tests.engine import wait_until
 
 
@@ -116,7 +115,7 @@ def test_the_first_signal_after_a_stop_command_is_still_the_first(record: Record
 
 
 def test_words_that_block_or_fail_do_not_deafen_the_watcher(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chomp.train.control.LAST_MESSAGES_SECONDS", 0.1)
+    monkeypatch.setattr("chomp.train.signals.LAST_MESSAGES_SECONDS", 0.1)
     never = threading.Event()
     try:
         with record.watcher(on_first=lambda name: bool(never.wait()), on_second=lambda code: bool(never.wait())):
@@ -174,7 +173,7 @@ def test_the_kernel_repeats_sigxcpu_every_second(record: Record) -> None:
 def test_ctrl_z_stops_the_process_also_without_a_shell(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process group without a shell ignores SIGTSTP by default; SIGSTOP is obeyed by any."""
     sent: list[int] = []
-    monkeypatch.setattr("chomp.train.control.os.kill", lambda pid, number: sent.append(number))
+    monkeypatch.setattr("chomp.train.signals.os.kill", lambda pid, number: sent.append(number))
     with record.watcher():
         signal.raise_signal(signal.SIGTSTP)
         wait_until(lambda: sent)
