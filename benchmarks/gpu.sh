@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# The training step on this machine's GPU: one line for each variant as it finishes, results as JSON lines.
+# The training step on this machine's GPU: one line for each variant as it finishes, results as JSON lines. With `--mesh` whole
+# runs on meshes of its GPUs: curves, tokens per second, MFU, memory of each device, kill -9 and resume.
 #
 #   benchmarks/gpu.sh [--budget SECONDS] [--wheels DIR] [--results FILE] [--only WORD]... [-o KEY=VALUE]... [--rehearse]
+#   benchmarks/gpu.sh --mesh [--devices N] [--only MODEL]... [--steps N] [--results FOLDER] [-o KEY=VALUE]... [--rehearse]
 #   benchmarks/gpu.sh --pack DIR [--python-version 3.12]
 #
 # Uses what is there: $PYTHON, .venv, or a Python on the PATH that has JAX with CUDA. If there is none, `make` installs it into
@@ -15,6 +17,9 @@ module=benchmarks.gpu_step packages="jax_cuda13_plugin jax_cuda12_plugin" what="
 if [ "${1:-}" = --pack ]; then
   shift
   module=benchmarks.gpu_pack packages=pip what=pip
+elif [ "${1:-}" = --mesh ]; then
+  shift
+  module=benchmarks.gpu_mesh
 fi
 for argument in "$@"; do
   if [ "$argument" = --rehearse ]; then packages=jax what=JAX; fi
@@ -35,7 +40,7 @@ for python in "${candidates[@]}"; do
   if has_packages "$python"; then exec "$python" -m "$module" "$@"; fi
 done
 
-if [ -z "${PYTHON:-}" ] && [ "$module" = benchmarks.gpu_step ] && [ -f "$root/Makefile" ]; then
+if [ -z "${PYTHON:-}" ] && [ "$module" != benchmarks.gpu_pack ] && [ -f "$root/Makefile" ]; then
   echo "no Python here has $what; make installs it into .venv" >&2
   make --no-print-directory -C "$root" .venv/.run >&2 || true
   if has_packages "$root/.venv/bin/python"; then exec "$root/.venv/bin/python" -m "$module" "$@"; fi

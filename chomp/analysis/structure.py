@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from chomp.analysis.hlo import ELEMENTS, HIGHEST_PRECISION
@@ -75,6 +75,24 @@ class Traffic:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """Collectives of one kind that are alike.
+
+    Attributes:
+        kind: one of `COLLECTIVES`.
+        dtype: in which numbers are sent.
+        times: each of them in one step; 1 outside all loops.
+        calls, bytes: of all of them in one step, see `Traffic`. One that sends several dtypes is a call of its first.
+    """
+
+    kind: str
+    dtype: str
+    times: int
+    calls: int
+    bytes: float
+
+
+@dataclass(frozen=True)
 class Structure:
     """What one call of a compiled program does.
 
@@ -89,7 +107,7 @@ class Structure:
             one launch to the next is counted all the same.
         results: how often each array shape is the result of a launch, as `(dtype, dimensions)`.
         donated: inputs whose memory an output takes over.
-        collectives: what devices exchange, by kind; empty on one device.
+        exchanges: what devices send each other, an entry for each kind, dtype and number of times; empty on one device.
     """
 
     launches: int
@@ -101,7 +119,16 @@ class Structure:
     bytes: float
     results: Mapping[tuple[str, tuple[int, ...]], int]
     donated: int
-    collectives: Mapping[str, Traffic] = field(default_factory=dict)
+    exchanges: tuple[Exchange, ...] = ()
+
+    @property
+    def collectives(self) -> dict[str, Traffic]:
+        """The same by kind."""
+        found: dict[str, Traffic] = {}
+        for each in self.exchanges:
+            before = found.get(each.kind, Traffic(0, 0.0))
+            found[each.kind] = Traffic(before.calls + each.calls, before.bytes + each.bytes)
+        return found
 
     @property
     def host_syncs(self) -> int:
@@ -151,7 +178,7 @@ class _Walk:
         self._products: dict[str, float] = defaultdict(float)
         self._optimizer_products: dict[str, float] = defaultdict(float)
         self._results: Counter[tuple[str, tuple[int, ...]]] = Counter()
-        self._collectives: dict[str, Traffic] = {}
+        self._exchanges: dict[tuple[str, str, int], Traffic] = {}
         self._launches = self._turns = self._attention = 0
         self._bytes = 0.0
 
@@ -172,7 +199,9 @@ class _Walk:
             bytes=self._bytes,
             results=dict(self._results),
             donated=len(self._module.input_output_alias.entries),
-            collectives=self._collectives,
+            exchanges=tuple(
+                Exchange(*key, traffic.calls, traffic.bytes) for key, traffic in sorted(self._exchanges.items())
+            ),
         )
 
     def _follow(self, computation_id: int, times: int) -> None:
@@ -215,21 +244,25 @@ class _Walk:
 
     def _exchange(self, kind: str, one: Any, shapes: Mapping[int, Any], times: int) -> None:
         """A ring passes on all parts but the own; an all-reduce is a reduce-scatter and an all-gather."""
-        operands = sum(_bytes(shapes[operand]) for operand in one.operand_ids)
         devices = _group_size(one)
         share = (devices - 1) / devices
-        sent = {
-            "all-gather": operands * (devices - 1),
-            "reduce-scatter": operands * share,
-            "all-reduce": 2 * operands * share,
-            "all-to-all": operands * share,
-            "collective-permute": operands,
+        # Of each byte of the operands: how many are sent, and how many result.
+        sent, results = {
+            "all-gather": (devices - 1, devices),
+            "reduce-scatter": (share, 1 / devices),
+            "all-reduce": (2 * share, 1),
+            "all-to-all": (share, 1),
+            "collective-permute": (1, 1),
         }[kind]
-        results = {"all-gather": operands * devices, "reduce-scatter": operands / devices}.get(kind, operands)
         self._launches += times
-        self._bytes += times * (operands + results)
-        before = self._collectives.get(kind, Traffic(0, 0.0))
-        self._collectives[kind] = Traffic(before.calls + times, before.bytes + times * sent)
+        calls = times
+        for operand in one.operand_ids:
+            self._bytes += times * _bytes(shapes[operand]) * (1 + results)
+            for dtype, _ in _arrays(shapes[operand]):
+                before = self._exchanges.get((kind, dtype, times), Traffic(0, 0.0))
+                moved = before.bytes + times * sent * _bytes(shapes[operand])
+                self._exchanges[kind, dtype, times] = Traffic(before.calls + calls, moved)
+                calls = 0
 
     def _dots(self, one: Any, shapes: Mapping[int, Any]) -> Iterator[tuple[Any, list[Any]]]:
         """Matrix products of a launch, each with the shapes of its operands."""

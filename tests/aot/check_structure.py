@@ -144,12 +144,29 @@ def test_eight_cards_share_a_step(preset: str, extra: tuple[str, ...]) -> None:
     assert traffic["reduce-scatter"].bytes == pytest.approx(summed, rel=0.01)
     dtype_of = blueprint.model_def.gathered_dtype
     gathered = blueprint.accum * own * sum(leaf.size * np.dtype(dtype_of(path, leaf)).itemsize for path, leaf in params)
+    exchanges = program.structure.exchanges
+    assert {each.times for each in exchanges if each.kind != "all-reduce"} == {blueprint.accum}
+    assert {each.dtype for each in exchanges if each.kind == "reduce-scatter"} == {"float32"}
+    in_bf16 = sum(each.bytes for each in exchanges if (each.kind, each.dtype) == ("all-gather", "bfloat16"))
+    assert in_bf16 > 0.98 * traffic["all-gather"].bytes
     # Layers twice, embedding and head once.
     assert gathered < traffic["all-gather"].bytes < 2 * gathered
     assert set(traffic) <= {"all-gather", "reduce-scatter", "all-reduce"}
     assert traffic["all-reduce"].bytes < 0.01 * gathered
     estimate = estimate_memory(blueprint).total
     assert 0.5 < program.memory["total"] / estimate < 1.5
+
+
+def test_no_card_keeps_the_gradients_of_many_layers() -> None:
+    """Whole gradients of a layer are 268 MB; 64 cards have 4 MB of them each."""
+    wide = ("model.model_dim=2048", "model.num_heads=16", "model.num_kv_heads=16", "model.ffn_hidden_dim=8192")
+    few = ("train.seq_len=64", "train.batch_size=1", "train.grad_accum=128", "optim.name=adamw", "parallel.fsdp=64")
+    temp = []
+    for layers in (2, 6):
+        config = configuration("nano-125m", (*wide, *few, f"model.num_layers={layers}"))
+        temp.append(compile_for(CARDS["h100"], build_blueprint(config, "gpu"), 64).memory["temp"])
+    layer = 4 * (4 * 2048**2 + 3 * 2048 * 8192)
+    assert (temp[1] - temp[0]) / 4 < layer / 4
 
 
 def test_eight_copies_are_summed_once_a_step() -> None:
