@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from chomp.config.mesh import mesh_shape, micro_batches
 from chomp.errors import ConfigError
-from chomp.parallel.mesh import Placement, mesh_shape, micro_batches, place_on
+from chomp.parallel.mesh import Placement, place_on
 from tests.model.tiny import tiny_config
 
 
@@ -60,15 +61,8 @@ def test_an_axis_that_cannot_be(values):
     [(1, 8, 1, 1), (4, 8, 1, 4), (3, 5, 1, 3), (4, 8, 8, 1), (8, 4, 4, 2), (32, 1, 8, 4), (6, 4, 3, 2), (9, 4, 3, 3)],
 )
 def test_micro_batches_of_a_mesh(accum, batch, devices, found):
-    assert micro_batches(accum * batch, devices, batch) == found
-
-
-def test_rows_that_the_devices_cannot_share():
-    with pytest.raises(ConfigError) as caught:
-        micro_batches(8, 3, 8)
-    assert "8 rows" in str(caught.value)
-    assert "6 or 9 rows" in str(caught.value)
-    assert "2 of the devices" in str(caught.value)
+    config = tiny_config(train={"batch_size": batch, "grad_accum": accum})
+    assert micro_batches(config, devices) == found
 
 
 def test_a_filter_of_tokens_needs_one_device():

@@ -15,9 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from chomp.config.mesh import micro_batches
 from chomp.config.schema import Config
 from chomp.data.batch import Batch
-from chomp.parallel.mesh import Placement, micro_batches, place_on
+from chomp.parallel.mesh import Placement, place_on
 from chomp.step.state import TrainState, abstract_state, init_state
 from chomp.step.train_step import compile_train_step, make_train_step
 from chomp.train.compilation import abstract_batch
@@ -39,10 +40,12 @@ class Run:
         data, fsdp = MESHES[mesh]
         model = {**WIDE[backend], **sections.pop("model", {})}
         sections["parallel"] = {"data": data, "fsdp": fsdp}
-        self.config: Config = tiny_config(backend, model=model, train={"batch_size": most}, **sections)
+        self.config: Config = tiny_config(
+            backend, model=model, train={"batch_size": most, "grad_accum": rows // most}, **sections
+        )
         self.placement: Placement = place_on(self.config, jax.devices()[: data * fsdp])
         self.model_def, self.optimizer, derived = parts(self.config, self.placement)
-        self.accum = micro_batches(rows, self.placement.count, most)
+        self.accum = micro_batches(self.config, self.placement.count)
         self.rows, self.most = rows, most
         self.derived = derived
         self.like: TrainState = abstract_state(self.model_def, self.optimizer)
