@@ -63,7 +63,6 @@ class Watchdog:
         self._failed_at: float | None = None
         self._failed: dict[int, Any] = {}
         self._verdict: tuple[str, int] | None = None
-        self._store_error: str | None = None
         now = time.monotonic()
         watched = world.members if world.is_leader else world.members[:1]
         self._heard: dict[Member, Heard] = {member: Heard(heard_at=now, progress_at=now) for member in watched}
@@ -91,9 +90,8 @@ class Watchdog:
             try:
                 self._exchange(number)
             except StoreLostError as error:
-                self._store_error = str(error)
+                # Tried again: how long it does not answer is what counts.
                 log.warning("the key-value store does not answer: %s", error)
-                return
 
     def _exchange(self, number: int) -> None:
         store, index = self._world.store, self._world.index
@@ -147,11 +145,10 @@ class Watchdog:
         last = f"last heard at step {self._heard[leader].beacon.step}"
         if self._verdict is not None:
             return self._verdict
-        is_gone = self._aborts.is_lost or self._store_error is not None
-        failure = self._judge_failures(now, at_once=is_gone)
+        failure = self._judge_failures(now, at_once=self._aborts.is_lost)
         if failure is not None:
             return failure
-        if is_gone:
+        if self._aborts.is_lost:
             return f"{leader} is gone, and its connections with it, {last}", EXIT_CODE
         silent = now - self._answered_at
         if silent > self._limits.lost(self._heard[leader].beacon.phase):

@@ -70,11 +70,7 @@ TrainStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, StepMetri
 
 
 def make_train_step(
-    model_def: ModelDef,
-    optimizer: Optimizer,
-    config: Config,
-    derived: Derived,
-    placement: Placement = ONE_DEVICE,
+    model_def: ModelDef, optimizer: Optimizer, config: Config, derived: Derived, placement: Placement = ONE_DEVICE
 ) -> TrainStep:
     """Return (state, batch) -> (state, metrics); tracing it twice raises `RuntimeError`.
 
@@ -114,7 +110,6 @@ def make_train_step(
         grad_norm = optax.tree.norm(grad_sums) / denominator
         scale = _clip_scale(grad_norm, clip_norm) / denominator
         grads = jax.tree.map(lambda total: total * scale, grad_sums)
-
         latched = jnp.logical_and(halting, state.skipped_in_a_row > 0)
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         applied = good & ~latched & (tokens > 0)

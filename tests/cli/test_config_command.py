@@ -71,8 +71,8 @@ def test_show_can_be_read_again(file):
     shown = run("show", file, "-o", "data.text_key='a: b # $$variables'").output
     again = parse_config(shown, source="shown")
     assert again.config == parse_config(FILE, source="c", overrides=["data.text_key='a: b # $$variables'"]).config
-    sections = ["model", "data", "train", "objective", "optim", "checkpoint", "logging", "debug", "notify"]
-    assert list(yaml.safe_load(shown)) == sections
+    named = ["model", "data", "train", "objective", "optim", "parallel", "checkpoint", "logging", "debug", "notify"]
+    assert list(yaml.safe_load(shown)) == named
 
 
 def test_show_as_json(file):
