@@ -6,6 +6,7 @@ import dataclasses
 import sys
 import types
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
