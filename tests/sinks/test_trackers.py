@@ -275,6 +275,6 @@ def test_a_tracker_that_is_not_installed(
         f"{key} needs the package {package}; install it with: pip install 'chomp[{package}]', or set {key}: false"
     )
     trial = RunRequest(parse_resolved(config(**logging).model_dump(), source="test"), dry_run=True)
-    claim: Any = SimpleNamespace(run=RunDir(tmp_path))
+    claim: Any = SimpleNamespace(run=RunDir(tmp_path), files=RunDir(tmp_path))
     with pytest.raises(ConfigError, match=f"needs the package {package}"), open_reporter(trial, claim):
         pass
