@@ -114,6 +114,7 @@ class DeviceScreen(ConsoleScreen):
     def on_resize(self) -> None:
         self.call_after_refresh(self._show_advice)
         self.call_after_refresh(self._show_readings)
+        self.call_after_refresh(self._say_how_fresh)
 
     def on_screen_resume(self) -> None:
         self._answered_at = time.monotonic()
