@@ -46,6 +46,8 @@ class LogView(ScrollView, can_focus=True):
         self._new: deque[str] = deque(maxlen=MOST_LINES)
         self._state: tuple[str, int, bool] | None = None
         self._follows = True
+        # The sizes for which rows were drawn last: what moves under others is moved by a new layout, not by the user.
+        self._drawn_at: tuple[Size, Size] | None = None
 
     @property
     def count(self) -> int:
@@ -94,9 +96,14 @@ class LogView(ScrollView, can_focus=True):
         self._append(self._new, width)
         self._new.clear()
         self._resize_to(Size(width, len(self._rows)))
+        self._follow()
+        self.refresh(self.size.region)
+
+    def _follow(self) -> None:
+        """Go to the end, if it was in view; the user scrolls from here."""
+        self._drawn_at = self.container_size, self.virtual_size
         if self._follows:
             self.scroll_end(animate=False, x_axis=False, immediate=True)
-        self.refresh(self.size.region)
 
     def _resize_to(self, size: Size) -> None:
         """Take another virtual size; the screen is laid out again only if the scroll bar appears or disappears."""
@@ -122,13 +129,12 @@ class LogView(ScrollView, can_focus=True):
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
-        self._follows = new_value >= self.max_scroll_y
+        if self._drawn_at == (self.container_size, self.virtual_size):
+            self._follows = new_value >= self.max_scroll_y
 
     def on_resize(self) -> None:
-        follows = self._follows
         self.draw()
-        if follows:
-            self.scroll_end(animate=False, x_axis=False, immediate=True)
+        self._follow()
 
     def render_line(self, y: int) -> Strip:
         index, width = self.scroll_offset.y + y, self.size.width
