@@ -15,6 +15,7 @@ from chomp.record.columns import Columns
 from chomp.record.fold import fold
 from chomp.record.formatting import device_words
 from chomp.record.run_view import RunView
+from chomp.record.rundir import RunDir
 from chomp.record.status import Liveness, Status
 from chomp_tui.live.feed import RunUpdate
 from chomp_tui.live.snapshot import RunSnapshot
@@ -90,7 +91,7 @@ TWO_HOSTS = {
 
 def on_two_hosts(row: dict[str, Any], device: dict[str, Any] = TWO_HOSTS) -> RunSnapshot:
     view = replace(fold(RunView(), [replace(started(), device=device, host="here")]), rows=rows_of(row))
-    update = RunUpdate(None, view, Liveness(pid=7))  # type: ignore[arg-type]
+    update = RunUpdate(RunDir(Path("runs/mine")), view, Liveness(pid=7))
     return RunSnapshot(update, 0.0, Status("training", "●", "live", is_live=True))
 
 

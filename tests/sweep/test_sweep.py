@@ -395,7 +395,7 @@ def test_a_sweep_trains_its_prefix_once_and_its_trials_fork_it(stage: Stage) -> 
         "none",
         [f"checkpoint.keep_every={steps}"],
     )
-    assert "prefix waiting at step 0; no trial yet of 2 trials" in read_report(sweep).headline
+    assert "prefix waiting at step 0; no trial yet of 2" in read_report(sweep).headline
     # It fails, and the user lets it go on.
     stage.queue.change(job.id, state="failed", reason="no text")
     stage.look()
