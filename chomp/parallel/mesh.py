@@ -99,11 +99,6 @@ class Placement:
         sharding = NamedSharding(self.mesh, self.rows())
         return jax.tree.map(lambda field: jax.ShapeDtypeStruct(field.shape, field.dtype, sharding=sharding), batch)
 
-    def put(self, value: Any) -> jax.Array:
-        """A small value, equal in all processes, on every device."""
-        array = np.asarray(value)
-        return jax.make_array_from_callback(array.shape, self.sharding(), lambda index: array[index])
-
     def place(self, batch: Batch, accum: int) -> Any:
         """A host's batch `[accum, batch, seq]` as the step takes it; each process places the rows of its own devices.
 

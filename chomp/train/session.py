@@ -230,7 +230,6 @@ def _open_text(
     tokenizer = interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"))
     require_equal(world, "tokenizer", {"its digest": tokenizer.digest()})
     planned = build_blueprint(config, platform, tokenizer, place_on(config, chosen_devices(request.devices)))
-    require_shared_rows(planned)
     with listening(reporter.publish):
         data = interruptible(lambda: build_data(planned.config, planned.derived, tokenizer))
     require_equal(world, "text", data.fingerprint)
@@ -275,15 +274,6 @@ def _warn_of_flags(session: Session) -> None:
             "value: the engine keeps the user's flags, and numbers on a GPU may differ from run to run"
         )
         session.reporter.publish(Warned(topic="determinism", message=message))
-
-
-def require_shared_rows(blueprint: Blueprint) -> None:
-    """Refuse a number of devices that cannot share the rows of a step evenly.
-
-    Raises:
-        ConfigError: with the numbers that can.
-    """
-    _ = blueprint.accum
 
 
 def require_device(config: Config, misfits: Sequence[str] = ()) -> jax.Device:

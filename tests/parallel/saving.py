@@ -38,7 +38,7 @@ def items(step: int, placement: Placement) -> dict[str, Any]:
 
     return {
         "params": {name: placed(array) for name, array in arrays(step).items()},
-        "state": {"rng": placement.put(np.arange(2, dtype=np.uint32))},
+        "state": {"rng": placed(np.arange(2, dtype=np.uint32))},
     }
 
 
