@@ -61,7 +61,10 @@ RULES: tuple[Rule, ...] = (
         )
     ),
     Rule("model.preset", "allowed", "the fields that it sets are compared one by one"),
-    Rule("model.init_mode", "allowed", "parameters are restored, not initialised"),
+    *(
+        Rule(f"model.{name}", "allowed", "parameters are restored, not initialised")
+        for name in ("init_mode", "init_from", "init_vocab")
+    ),
     Rule("model.*", "needs_accept", NUMBERS),
     Rule("objective.mtp_heads", "incompatible", SHAPES),
     Rule("objective.*", "needs_accept", NUMBERS),

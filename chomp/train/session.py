@@ -230,6 +230,9 @@ def _open_text(
     tokenizer = interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"))
     require_equal(world, "tokenizer", {"its digest": tokenizer.digest()})
     planned = build_blueprint(config, platform, tokenizer, place_on(config, chosen_devices(request.devices)))
+    if request.resume == "none":
+        # Headers alone: a missing file is named before text is read for minutes.
+        interruptible(lambda: planned.weights)
     with listening(reporter.publish):
         data = interruptible(lambda: build_data(planned.config, planned.derived, tokenizer))
     require_equal(world, "text", data.fingerprint)
@@ -314,6 +317,7 @@ def _open_tokenizer(config: Config, run: RunDir, *, resuming: bool) -> Tokenizer
 
 def _run_started(session: Session) -> RunStarted:
     start = session.start
+    weights = session.blueprint.weights if start.info is None else None
     return RunStarted(
         pid=os.getpid(),
         host=platform.node(),
@@ -329,4 +333,5 @@ def _run_started(session: Session) -> RunStarted:
         data=session.data.describe(),
         optimizer=session.optimizer.describe(),
         accepted=list(session.request.accept),
+        weights=weights.describe() if weights is not None else "",
     )

@@ -293,8 +293,10 @@ class ConfigDocument:
         return f"{setting.unset} (={shown_value(used)})" if is_known else setting.unset
 
     def _fallback(self, setting: Setting) -> Any:
-        """The value of a setting that is not written: its preset's, or its default."""
-        layout = self.layout()
+        """The value of a setting that is not written: that of the weights, its preset's, or its default."""
+        loaded, layout = self.check().loaded, self.layout()
+        if loaded is not None and loaded.origins.get(setting.path) == "weights":
+            return self._value(setting)
         preset = layout.places.get("model.preset") if layout else None
         if layout is None or preset is None or setting.path == "model.preset":
             return setting.default
