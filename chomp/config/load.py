@@ -13,7 +13,7 @@ from chomp.config.overrides import BadOverride, parse_override, shown_override
 from chomp.config.presets import MODEL_PRESETS, expand_preset, preset_named, preset_text
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.schema import Config
-from chomp.config.spec import settings
+from chomp.config.spec import flatten, settings
 from chomp.config.suggest import nearest
 from chomp.config.validate import build_config
 from chomp.config.variables import expand
@@ -69,7 +69,9 @@ def parse_config(text: str, *, source: str, overrides: Sequence[str] = ()) -> Lo
     written = {path for path in settings() if _has(values, path)}
     values = expand_preset(values)
     config = reading.build(values)
+    named = [path for path in flatten(config) if path not in settings()]
     origins = {path: reading.origin(path, path in written, _has(values, path)) for path in settings()}
+    origins |= {path: reading.origin(path, _has(values, path), False) for path in named}
     lines = {dotted(key): line for key, line in reading.document.lines.items()}
     return LoadedConfig(config, text, source, tuple(overrides), origins, lines)
 
