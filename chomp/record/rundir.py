@@ -11,6 +11,7 @@ from typing import Any
 
 from chomp.errors import RunDirError
 from chomp.record.json_text import parse_json
+from chomp.record.line_files import parse_line
 from chomp.record.new_folder import free_path
 from chomp.record.tail import read_tail
 
@@ -112,11 +113,19 @@ class RunDir:
                 return False
             if self.checkpoints.exists() and any(self.checkpoints.iterdir()):
                 return False
-            last = parse_json(read_tail(self.events, LAST_EVENT_BYTES)[1].splitlines()[-1])
-        except (OSError, ValueError, IndexError):
+        except OSError:
             return False
-        ended = isinstance(last, dict) and last.get("kind") == "run_ended" and last.get("step") == 0
+        last = self.last_event() or {}
+        ended = last.get("kind") == "run_ended" and last.get("step") == 0
         return ended and last.get("exit_code") in FAILED_AT_START
+
+    def last_event(self) -> dict[str, Any] | None:
+        """The newest record in the event log; None where there is none, or none that can be read."""
+        try:
+            lines = read_tail(self.events, LAST_EVENT_BYTES)[1].splitlines()
+        except OSError:
+            return None
+        return next((record for record in map(parse_line, reversed(lines)) if record is not None), None)
 
     def load_resolved(self) -> dict[str, Any]:
         """The configuration the run was last started with, as saved in `config_resolved.json`."""
