@@ -13,12 +13,10 @@ from collections.abc import Iterator
 
 from chomp.errors import RunDirError
 from chomp.record.event_log import EventWriter
-from chomp.record.events import RunEnded
+from chomp.record.events import Phase, RunEnded, RunStarted
 from chomp.record.lock import RunLock, locked, note_end
 from chomp.record.rundir import RunDir
 
-# How long a leader that holds its lock may take to write the last event.
-LEADER_SECONDS = 1.0
 POLL_SECONDS = 0.05
 
 
@@ -39,18 +37,20 @@ def leader_ends(run: RunDir) -> Iterator[bool]:
         yield is_free
 
 
-def end_for_leader(run: RunDir, leader: tuple[int, str], end: RunEnded, by: str) -> bool:
+def end_for_leader(run: RunDir, leader: tuple[int, str], end: RunEnded, by: str, *, within: float) -> bool:
     """Write the last event if the leader does not; whether this process has written it.
 
     Args:
         leader: pid and host.
         by: this process, as messages name it.
+        within: seconds that a leader which holds the lock has for the last event.
 
     Raises:
         OSError: the run directory cannot be read or written.
     """
-    waits_until = time.monotonic() + LEADER_SECONDS
-    while time.monotonic() < waits_until + LEADER_SECONDS:
+    waits_until = time.monotonic() + within
+    # Once more after that, as the leader may be about to release the lock.
+    while time.monotonic() < waits_until + 20 * POLL_SECONDS:
         with contextlib.suppress(BlockingIOError), locked(run.events, os.O_RDWR):
             if _has_ended(run):
                 return False
@@ -63,8 +63,14 @@ def end_for_leader(run: RunDir, leader: tuple[int, str], end: RunEnded, by: str)
 
 def _has_ended(run: RunDir) -> bool:
     """Whether there is nothing to end: the newest attempt has ended, or has written no event."""
-    last = run.last_event()
-    return last is None or last.get("kind") == RunEnded.kind
+    for record in run.newest_events():
+        kind = record.get("kind")
+        if kind == RunEnded.kind:
+            return True
+        # An attempt begins with the phase `data`; the leader may still add a warning behind its end.
+        if kind == RunStarted.kind or (kind == Phase.kind and record.get("name") == "data"):
+            return False
+    return next(run.newest_events(), None) is None
 
 
 def _is_gone(run: RunDir, stack: contextlib.ExitStack) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,17 +116,17 @@ class RunDir:
                 return False
         except OSError:
             return False
-        last = self.last_event() or {}
+        last = next(self.newest_events(), {})
         ended = last.get("kind") == "run_ended" and last.get("step") == 0
         return ended and last.get("exit_code") in FAILED_AT_START
 
-    def last_event(self) -> dict[str, Any] | None:
-        """The newest record in the event log; None where there is none, or none that can be read."""
+    def newest_events(self) -> Iterator[dict[str, Any]]:
+        """The records at the end of the event log, the newest first; those that cannot be read are left out."""
         try:
             lines = read_tail(self.events, LAST_EVENT_BYTES)[1].splitlines()
         except OSError:
-            return None
-        return next((record for record in map(parse_line, reversed(lines)) if record is not None), None)
+            return
+        yield from filter(None, map(parse_line, reversed(lines)))
 
     def load_resolved(self) -> dict[str, Any]:
         """The configuration the run was last started with, as saved in `config_resolved.json`."""

@@ -76,9 +76,7 @@ def _run(request: RunRequest, processes: RunProcesses, hooks: Sequence[Hook]) ->
                 outcome = outcome_of(processes.before_training(error), last.step, switch.request, before_training=True)
             last.publish_end(outcome)
             exit_code = processes.common_exit_code(outcome.exit_code)
-            if not processes.world.is_parted:
-                # What ends all, the leader has written before it met the others, if it could.
-                end_in_place(request, claim, last, replace(outcome, exit_code=exit_code))
+            end_in_place(request, claim, last, replace(outcome, exit_code=exit_code))
         if outcome.error is not None and not isinstance(outcome.error, ChompError):
             # The folder of a dry run is removed, and its log with it.
             kept = keep_traceback(outcome.error) if request.dry_run else claim.run.log_of(request.world.index)

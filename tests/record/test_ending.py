@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -11,28 +12,29 @@ import pytest
 
 from chomp.errors import RunDirError
 from chomp.record import ending
-from chomp.record.ending import end_for_leader, leader_ends
+from chomp.record.ending import leader_ends
 from chomp.record.event_log import EventWriter, read_events
-from chomp.record.events import Phase, RunEnded, Warned
+from chomp.record.events import Event, Phase, RunEnded, Warned
 from chomp.record.lock import RunLock, live_holder, locked, read_holder
 from chomp.record.rundir import RunDir
 from chomp.sinks import Reporter
 
 HERE = (os.getpid(), socket.gethostname())
+end_for_leader = functools.partial(ending.end_for_leader, within=0.1)
 END = RunEnded(status="crashed", reason="process 0 did not answer", step=7, exit_code=7)
+LATE = Warned(topic="checkpoint", message="a save failed")
 BEGUN = Phase(name="train", step=3)
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+def run(tmp_path: Path) -> RunDir:
     """A run whose leader has written an event, and no end."""
-    monkeypatch.setattr(ending, "LEADER_SECONDS", 0.1)
     run = RunDir(tmp_path)
     write(run, BEGUN)
     return run
 
 
-def write(run: RunDir, *events: Phase | RunEnded) -> None:
+def write(run: RunDir, *events: Event) -> None:
     writer = EventWriter(run.events)
     for event in events:
         writer.write(event)
@@ -63,7 +65,7 @@ def test_one_of_the_others_ends_the_run_of_a_leader_that_is_suspended(run: RunDi
     )
     # The leader wakes up: it says nothing more.
     reporter = Reporter(EventWriter(run.events), [], lambda: read_holder(run.lock).ended_by is not None)  # type: ignore[union-attr]
-    reporter.publish(Warned(topic="device", message="late"))
+    reporter.publish(LATE)
     with leader_ends(run) as is_free:
         assert is_free
         reporter.publish(RunEnded(status="completed", reason="all steps done", step=9))
@@ -89,9 +91,14 @@ def test_a_leader_that_ends_by_itself_is_left_alone(run: RunDir) -> None:
         assert is_free
         # The others wait for it.
         assert not end_for_leader(run, HERE, END, "process 1")
-    write(run, RunEnded(status="stopped", reason="SIGTERM received", step=5, exit_code=143))
+    write(run, RunEnded(status="stopped", reason="SIGTERM received", step=5, exit_code=143), LATE)
     assert not end_for_leader(run, HERE, END, "process 1")
     assert ends(run) == ["SIGTERM received"]
+    # The next attempt.
+    write(run, Phase(name="data", step=5))
+    lock.release()
+    assert end_for_leader(run, HERE, END, "process 1")
+    assert ends(run) == ["SIGTERM received", END.reason]
     with locked(run.events, os.O_RDWR), leader_ends(run) as is_free:
         assert not is_free
 
