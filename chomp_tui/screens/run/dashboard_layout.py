@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from textual.geometry import Region
@@ -13,6 +13,9 @@ SMALL = tuple(chart.name for chart in SMALL_CHARTS)
 # Panels beside the loss, in the order of the tabs.
 TITLES = {
     "charts": "Charts",
+    "sets": "Sets",
+    "tasks": "Tasks",
+    "taskbits": "Task bits",
     "terms": "Terms",
     "samples": "Samples",
     "log": "Log",
@@ -22,6 +25,8 @@ TITLES = {
     "facts": "Facts",
     "alerts": "Alerts",
 }
+# Charts that only some runs have numbers for.
+EXTRA = ("sets", "tasks", "taskbits", "terms")
 TILES_ROWS = 16
 MEMORY_ROWS = 8
 TIME_ROWS = 11
@@ -44,17 +49,23 @@ class PanelPlan:
     chosen: str = ""
 
 
-def panels(*, terms: bool) -> tuple[str, ...]:
-    """The panels that can be shown alone, in order; `terms` as for `plan`."""
-    return ("loss", *SMALL, *(name for name in _titles(terms) if name != "charts"), "tiles")
+def panels(*, extra: Collection[str]) -> tuple[str, ...]:
+    """The panels that can be shown alone, in order; `extra` as for `plan`."""
+    return ("loss", *SMALL, *(name for name in _titles(extra) if name != "charts"), "tiles")
 
 
-def _titles(terms: bool) -> tuple[str, ...]:
-    return tuple(name for name in TITLES if terms or name != "terms")
+def _titles(extra: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in TITLES if name in extra or name not in EXTRA)
 
 
 def plan(
-    width: int, height: int, *, chosen: str, zoomed: str | None = None, notice: bool = False, terms: bool = False
+    width: int,
+    height: int,
+    *,
+    chosen: str,
+    zoomed: str | None = None,
+    notice: bool = False,
+    extra: Collection[str] = (),
 ) -> PanelPlan:
     """The layout of a board of `width` by `height` cells.
 
@@ -62,11 +73,11 @@ def plan(
         chosen: the panel to show where panels take turns.
         zoomed: the panel that is shown alone.
         notice: whether a notice takes the place of the loss chart.
-        terms: whether the run has terms of the objective to show.
+        extra: the charts of `EXTRA` that the run has numbers for.
     """
     board = Region(0, 0, max(1, width), max(1, height))
-    titles = _titles(terms)
-    if zoomed is not None and (terms or zoomed != "terms"):
+    titles = _titles(extra)
+    if zoomed is not None and (zoomed in extra or zoomed not in EXTRA):
         return PanelPlan({zoomed: board}, titles, chosen)
     if width >= 150 and height >= 38:
         made = _wide(board, titles, chosen)
@@ -107,7 +118,7 @@ def _wide(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
     charts, below = rest.split_horizontal(max(8, main.height * 22 // 100))
     samples, slot = below.split_vertical(below.width // 2)
     regions = {**stacked, "loss": loss, **_charts(charts), "samples": samples}
-    turns = ("terms", "log", "checkpoints", "facts", "alerts")
+    turns = (*EXTRA, "log", "checkpoints", "facts", "alerts")
     tabs = tuple(name for name in turns if name in titles and (name not in stacked or name in left_out))
     return _with_slot(regions, slot, tabs, chosen)
 
