@@ -176,14 +176,29 @@ class DataPipeline:
         first, end = before["documents"], self._read_at_most(after)
         named: list[int] = []
         if self._text.stream is None:
-            data, train = self._config.data, self._text.train
-            if not data.repeat:
-                end = min(end, len(train))
-            seed = self._seed % 2**31 if data.shuffle else None
-            order = _ordered(range(len(train)), repeat=data.repeat, shuffle_seed=seed)
-            chosen = [int(order[number]) for number in range(first, min(end, first + MOST_NAMED))]
-            named = [train.position(index) if isinstance(train, Selection) else index for index in chosen]
+            if not self._config.data.repeat:
+                end = min(end, len(self._text.train))
+            named = self._positions(range(first, min(end, first + MOST_NAMED)))
         return BatchOrigin(self._text.name, first, end - first, named)
+
+    def places(self, numbers: Sequence[int]) -> list[str]:
+        """Where documents, by their numbers in the order of reading from 0, are: file and row where that is known.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        text = self._text
+        if text.source is None:
+            return [f"document {number + 1:,} that was read of {text.name}" for number in numbers]
+        return text.source.places(self._positions(numbers))
+
+    def _positions(self, numbers: Sequence[int]) -> list[int]:
+        """Positions in a random-access source of documents by their numbers in the order of reading."""
+        data, train = self._config.data, self._text.train
+        seed = self._seed % 2**31 if data.shuffle else None
+        order = _ordered(range(len(train)), repeat=data.repeat, shuffle_seed=seed)
+        chosen = [int(order[number]) for number in numbers]
+        return [train.position(index) if isinstance(train, Selection) else index for index in chosen]
 
     def _read_at_most(self, state: dict[str, Any]) -> int:
         """Documents begun at `state`, including the current document or group."""

@@ -4,7 +4,7 @@ import abc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grain
 import numpy as np
@@ -67,6 +67,20 @@ class PackPlan:
     overlap: bool = False
 
 
+class Part(NamedTuple):
+    """A piece of a document in a batch.
+
+    Attributes:
+        at: flat position in the batch at which it begins.
+        number: of the document in the order of reading, from 0.
+        start: position of its first token in the document.
+    """
+
+    at: int
+    number: int
+    start: int
+
+
 class PackDataset(grain.IterDataset[Batch]):
     """A packer as a Grain dataset over a parent that yields documents."""
 
@@ -89,6 +103,7 @@ class PackIterator(grain.DatasetIterator[Batch]):
 
     Attributes:
         starts: flat positions in the newest batch at which a document, or a part of one that was cut, begins.
+        parts: the pieces of documents in the newest batch, in order.
     """
 
     def __init__(self, parent: grain.DatasetIterator, plan: PackPlan, corpus: Corpus):
@@ -102,6 +117,7 @@ class PackIterator(grain.DatasetIterator[Batch]):
         self._skipped_in_a_row = 0
         self._longest_skipped = 0
         self.starts = np.zeros(0, np.intp)
+        self.parts: list[Part] = []
 
     @abc.abstractmethod
     def _next_batch(self) -> Batch | None:
