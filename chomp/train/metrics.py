@@ -23,6 +23,17 @@ def shortest_repr(value: Any) -> float:
     return float(str(np.asarray(value)[()]))
 
 
+def numbers_of(metrics: StepMetrics) -> dict[str, float]:
+    """The part of a row that follows from its step alone."""
+    return {
+        "loss": shortest_repr(metrics.loss),
+        "grad_norm": shortest_repr(metrics.grad_norm),
+        "lr": shortest_repr(metrics.lr),
+        **{name: shortest_repr(value) for name, value in metrics.terms.items()},
+        **{name: shortest_repr(rate) for name, rate in metrics.group_lrs.items()},
+    }
+
+
 class MetricsAggregator:
     """Collects completed steps and makes a row of them.
 
@@ -69,15 +80,7 @@ class MetricsAggregator:
             sources: numbers by source of a mixture.
         """
         speed = self._window.read()
-        row: dict[str, Any] = {
-            "step": step,
-            "loss": shortest_repr(metrics.loss),
-            "grad_norm": shortest_repr(metrics.grad_norm),
-            "lr": shortest_repr(metrics.lr),
-        }
-        row |= {name: shortest_repr(value) for name, value in metrics.terms.items()}
-        row |= {name: shortest_repr(rate) for name, rate in metrics.group_lrs.items()}
-        row |= sources
+        row: dict[str, Any] = {"step": step, **numbers_of(metrics), **sources}
         row["tokens_seen"] = tokens_seen
         row["tokens_per_sec"] = round(speed.tokens_per_sec, 2)
         row["step_time_s"] = round(speed.step_time_s, 6)
