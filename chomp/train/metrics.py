@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chomp.config import Config
+from chomp.data.pipeline import SourceProgress
 from chomp.step.train_step import StepMetrics
 from chomp.train.clock import SpeedMeter, TimeBudget
 from chomp.train.machine import device_memory_gb, host_memory_gb
@@ -21,6 +22,20 @@ def shortest_repr(value: Any) -> float:
     An fp32 number becomes 2.5312243, not 2.531224250793457; read as fp32 both have the same bits.
     """
     return float(str(np.asarray(value)[()]))
+
+
+def by_source(losses: Mapping[str, float], read: Mapping[str, SourceProgress]) -> dict[str, float]:
+    """What a row has of each source of a mixture.
+
+    Args:
+        losses: mean loss since the last row; without those that were not read since.
+        read: tokens and passes so far.
+    """
+    return {
+        **{f"loss/{name}": round(mean, 6) for name, mean in losses.items()},
+        **{f"tokens/{name}": source.tokens for name, source in read.items()},
+        **{f"epochs/{name}": round(source.epochs, 4) for name, source in read.items()},
+    }
 
 
 class MetricsAggregator:
