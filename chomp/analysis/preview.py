@@ -247,12 +247,13 @@ class Previewer:
     def _documents(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """`[rows, seq]`: numbers of documents, -1 at padding; and where one begins."""
         mask = _rows(batch.attention_mask)
-        begins = np.zeros(mask.size, bool)
+        begins: np.ndarray = np.zeros(mask.size, bool)
         begins[self._iterator.starts] = True
-        documents, by_row = np.cumsum(begins).reshape(mask.shape), begins.reshape(mask.shape)
+        documents: np.ndarray = np.cumsum(begins).reshape(mask.shape)
+        begins = begins.reshape(mask.shape)
         if batch.source_ids is not None:
-            _continue_by_source(documents, by_row, batch.source_ids.reshape(-1))
-        return np.where(mask, documents, -1), by_row
+            _continue_by_source(documents, begins, batch.source_ids.reshape(-1))
+        return np.where(mask, documents, -1), begins
 
     def _source_of(self, batch: Batch, row: int) -> str | None:
         return None if batch.source_ids is None else list(self._data.parts)[batch.source_ids.reshape(-1)[row]]

@@ -137,7 +137,7 @@ def _measure(blueprint: Blueprint, step: Callable[..., Any], seconds: float) -> 
 
     Each series has at least one step. One or two steps warm up.
     """
-    state = blueprint.first_state()
+    state = blueprint.drawn_state()
     batch = blueprint.placement.place(
         synthetic_batch(blueprint.config, BatchShape(*blueprint.batch_shape)), blueprint.accum
     )

@@ -62,7 +62,10 @@ RULES: tuple[Rule, ...] = (
         )
     ),
     Rule("model.preset", "allowed", "the fields that it sets are compared one by one"),
-    Rule("model.init_mode", "allowed", "parameters are restored, not initialised"),
+    *(
+        Rule(f"model.{name}", "allowed", "parameters are restored, not initialised")
+        for name in ("init_mode", "init_from", "init_vocab")
+    ),
     Rule("model.*", "needs_accept", NUMBERS),
     Rule("objective.mtp_heads", "incompatible", SHAPES),
     Rule("objective.*", "needs_accept", NUMBERS),
@@ -134,6 +137,7 @@ RULES: tuple[Rule, ...] = (
     Rule("derived.*", "allowed", "it follows from other settings"),
     Rule("data_fingerprint*", "needs_accept", "the text is not the text the checkpoint was trained on"),
     Rule("tokenizer_digest", "incompatible", "the same text would become other token ids"),
+    Rule("evaluation.*", "allowed", "it does not change the training"),
     Rule("checkpoint.*", "allowed", "it does not change the training"),
     Rule("logging.*", "allowed", "it does not change the training"),
     Rule("parallel.*", "allowed", "the same rows are trained on any number of devices; a change is warned of"),

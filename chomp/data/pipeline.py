@@ -14,7 +14,7 @@ from chomp.config.schema import Config
 from chomp.data.batch import Batch, BatchShape
 from chomp.data.heldout import Documents, Selection, spread
 from chomp.data.mixture import MixtureDataset
-from chomp.data.packing.base import BatchIterator, Corpus, PackDataset, Tokens
+from chomp.data.packing.base import BatchIterator, Corpus, PackDataset, PackPlan, Tokens
 from chomp.data.packing.build import make_plan, pack
 from chomp.data.packing.sequential import SequentialPackDataset
 from chomp.data.prefetch import PrefetchDataset
@@ -87,6 +87,7 @@ class DataPipeline:
         self._corpus = _corpus(text, data)
         shape = BatchShape(derived.grad_accum, config.train.batch_size, config.train.seq_len)
         self._plan = make_plan(data, tokenizer, shape, vocab_size, is_tokenized=text.is_tokenized)
+        self._text_plan = make_plan(data, tokenizer, shape, vocab_size, is_tokenized=False)
         self._seed = derived.shuffle_seed
         self._passes: int | None = passes if data.repeat else 1
         self.parts = {
@@ -207,11 +208,17 @@ class DataPipeline:
         """
         if self._eval_tokens is None:
             self._eval_tokens = [self._plan.encode(document) for document in self._heldout]
-        corpus = Corpus(f"the evaluation text of {self._text.name}", len(self._eval_tokens))
-        shape = self._plan.shape
-        plan = replace(self._plan, shape=shape._replace(accum=1, batch=devices * shape.batch), overlap=True)
-        documents = in_order(self._eval_tokens, repeat=False, shuffle_seed=None)
-        yield from SequentialPackDataset(documents, plan, corpus)
+        return scored_batches(self._eval_tokens, self._plan, f"the evaluation text of {self._text.name}", devices)
+
+    @property
+    def text_plan(self) -> PackPlan:
+        """The packing of documents that are text, also where the training text is token ids."""
+        return self._text_plan
+
+    def training_texts(self) -> list[tuple[str, Documents]]:
+        """The documents for training by the name of their text, as far as they can be read in any order."""
+        own = [] if self.parts or self._text.stream is not None else [(self._text.name, self._text.train)]
+        return own + [text for part in self.parts.values() for text in part.training_texts()]
 
     def iter_heldout_texts(self) -> Iterator[str]:
         """The held-out documents as text, decoded on access if the source holds token ids."""
@@ -299,6 +306,22 @@ class DataPipeline:
         for iterator in self._iterators:
             iterator.close()
         self._iterators.clear()
+
+
+def scored_batches(documents: list[Tokens], plan: PackPlan, name: str, devices: int = 1) -> Iterator[Batch]:
+    """Documents as batches `[1, batch, seq]`, in which every token is a target once, but for the first of each.
+
+    Args:
+        plan: the packing of the training batches.
+        name: of the text, for messages.
+        devices: how many share a batch.
+    """
+    shape = plan.shape
+    whole = replace(plan, shape=shape._replace(accum=1, batch=devices * shape.batch), overlap=True)
+    packed = SequentialPackDataset(
+        in_order(documents, repeat=False, shuffle_seed=None), whole, Corpus(name, len(documents))
+    )
+    return iter(packed)
 
 
 def build_data(

@@ -31,6 +31,9 @@ from chomp.record.formatting import sanitize
 from chomp_tui.config.field_text import is_null, shown_items, shown_value, shown_words, typed, typed_variable
 from chomp_tui.config.history import History
 
+# How the names of settings begin that a run on one device does not read.
+OF_DEVICES = "parallel."
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -94,6 +97,9 @@ class ConfigDocument:
         path: the file it is saved to; None where there is none yet.
         disk: the file's bytes when it was read or saved last; None where there is no file.
         is_copy: whether it began as a past run's settings.
+
+    Attributes:
+        devices: on which a run would compute here; settings of the mesh are read on several only.
     """
 
     def __init__(
@@ -109,6 +115,7 @@ class ConfigDocument:
         self.name = name
         self.path = path
         self.disk = disk
+        self.devices = 1
         # A version of the file that the user has chosen not to take.
         self.asked_about: bytes | None = disk
         self.is_copy = is_copy
@@ -267,7 +274,7 @@ class ConfigDocument:
             text=text,
             fallback=fallback_text,
             shown=fallback_text if not text else null if is_null(setting, text) and setting_at(setting.path) else text,
-            is_read=setting.is_read(self._values),
+            is_read=setting.is_read(self._values) and (self.devices > 1 or not setting.path.startswith(OF_DEVICES)),
             resolved=shown_value(value) if is_reference and check.loaded else "",
             is_set=place is not None,
             is_changed=_raw(layout, setting.path) != _raw(base, setting.path),
@@ -291,8 +298,10 @@ class ConfigDocument:
         return f"{setting.unset} (={shown_value(used)})" if is_known else setting.unset
 
     def _fallback(self, setting: Setting) -> Any:
-        """The value of a setting that is not written: its preset's, or its default."""
-        layout = self.layout()
+        """The value of a setting that is not written: that of the weights, its preset's, or its default."""
+        loaded, layout = self.check().loaded, self.layout()
+        if loaded is not None and loaded.origins.get(setting.path) == "weights":
+            return self._value(setting)
         preset = layout.places.get("model.preset") if layout else None
         if layout is None or preset is None or setting.path == "model.preset":
             return setting.default

@@ -57,7 +57,7 @@ def help_text(view: FieldView) -> Content:
     if view.override:
         came = f"-o {sanitize(view.override)} wins; editing the field drops it"
     if not view.is_read:
-        came += f" · not read: needs {setting.needs}"
+        came += f" · not read: needs {setting.needs or 'several devices'}"
     default = f"default {sanitize(view.fallback)}" if setting_at(setting.path) else "a variable"
     return Content.assemble(
         (sanitize(setting.path), "bold $primary"),
