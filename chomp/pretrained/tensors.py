@@ -69,7 +69,8 @@ def _shards(folder: Path) -> dict[str, Tensor]:
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(
-            f"{folder} lacks the shard {shown(missing[0])}{more} of the {len(shards)} that {INDEX} names; download it again"
+            f"{folder} lacks the shard {shown(missing[0])}{more} of the {len(shards)} that {INDEX} names; "
+            "download it again"
         )
     tensors = {name: tensor for file in shards for name, tensor in _tensors_of(folder / file).items()}
     lost = [name for name in files if name not in tensors]

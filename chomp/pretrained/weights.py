@@ -206,7 +206,8 @@ def _open_files(source: Pretrained, like: Shapes) -> FileArrays:
     strange = [theirs for theirs in tensors if theirs not in known and not _NOT_LEARNED.fullmatch(theirs)]
     if strange:
         raise DataError(
-            f"{source.path} has the tensor {shown(strange[0])}, and a model with this `model` section has no place for it"
+            f"{source.path} has the tensor {shown(strange[0])}, and a model with this `model` section has no place "
+            "for it"
         )
     words = "Hugging Face" if is_llama else "megalodon_jax"
     return FileArrays({name: tensors[theirs] for name, theirs in names.items()}, words)
