@@ -182,7 +182,11 @@ def synthetic_batch(config: Config, shape: BatchShape) -> Batch:
     filled = np.full(shape.rows, shape.seq)
     data = config.data
     rules = LabelRules(0, None, mask_boundary=data.mask_boundary_loss, isolate=data.isolate_documents)
-    return finish_batch(ids, starts, filled, shape, rules)
+    batch = finish_batch(ids, starts, filled, shape, rules)
+    sources = len(data.mixture.sources)
+    if not sources:
+        return batch
+    return batch._replace(source_ids=(np.arange(shape.rows, dtype=np.int32) % sources).reshape(*shape[:2], 1))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from chomp.config.presets import MODEL_PRESETS, expand_preset, preset_named, pre
 from chomp.config.pretrained import Find, fill, named_weights
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.schema import Config
-from chomp.config.spec import settings
+from chomp.config.spec import flatten, settings
 from chomp.config.suggest import nearest
 from chomp.config.validate import build_config
 from chomp.config.variables import expand
@@ -77,6 +77,9 @@ def parse_config(
     config = reading.build(values)
     known: tuple[tuple[Origin, set[str]], ...] = (("file", written), ("weights", weighed))
     origins = {path: reading.origin(path, known, _has(values, path)) for path in settings()}
+    named = [path for path in flatten(config) if path not in settings()]
+    present = {path for path in named if _has(values, path)}
+    origins |= {path: reading.origin(path, (("file", present),), False) for path in named}
     lines = {dotted(key): line for key, line in reading.document.lines.items()}
     return LoadedConfig(config, text, source, tuple(overrides), origins, lines)
 

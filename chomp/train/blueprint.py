@@ -31,6 +31,7 @@ class Blueprint:
     Attributes:
         tokenizer: None where sizes alone matter; `config.model.vocab_size` is then set by hand.
         placement: the mesh; one device where only what one device computes matters.
+        platform: JAX's name of the device's kind, which decides how some layers are computed.
     """
 
     config: Config
@@ -38,6 +39,7 @@ class Blueprint:
     model_def: ModelDef
     tokenizer: Tokenizer | None = None
     placement: Placement = ONE_DEVICE
+    platform: str = "cpu"
 
     @cached_property
     def optimizer(self) -> Optimizer:
@@ -150,4 +152,4 @@ def build_blueprint(
         backend=platform,
         mtp_heads=config.objective.mtp_heads,
     )
-    return Blueprint(config, derived, model_def, tokenizer, placement)
+    return Blueprint(config, derived, model_def, tokenizer, placement, platform)
