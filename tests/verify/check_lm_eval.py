@@ -91,7 +91,7 @@ def test_scores_equal_those_of_the_own_reader(tmp_path: Path, monkeypatch: pytes
     # Log-likelihoods too: bits per byte of the right answers, from the samples that the harness writes.
     (samples,) = (tmp_path / "results").rglob("samples_python_cloze_*.jsonl")
     bits = [
-        -row["resps"][0][0][0] / 0.6931471805599453 / len(row["doc"]["continuation"].encode())
+        -float(row["resps"][0][0][0]) / 0.6931471805599453 / len(row["doc"]["continuation"].encode())
         for row in map(json.loads, samples.read_text().splitlines())
     ]
     assert sum(bits) / len(bits) == pytest.approx(cloze["bpb"], rel=1e-5)

@@ -11,6 +11,7 @@ import numpy as np
 from chomp.curves.limits import Range
 from chomp.curves.smooth import Smoother
 from chomp.record.columns import Columns
+from chomp.record.formatting import sanitize
 from chomp.record.run_view import RunView
 from chomp_tui.chart.series import Series, Tone
 from chomp_tui.live.snapshot import RunSnapshot
@@ -25,6 +26,9 @@ SHOWN_ELSEWHERE = frozenset({
     "first_step_compile_time_s",
 })  # fmt: skip
 MOST_TERMS = 12
+_TONES: tuple[Tone, ...] = ("smooth", "second", "eval", "raw")
+# What a row has by source of a mixture, before the source's name.
+BY_SOURCE = ("loss/", "tokens/", "epochs/")
 
 
 @dataclass(frozen=True)
@@ -162,9 +166,28 @@ def term_lines(snapshot: RunSnapshot) -> list[Series]:
     return _toned_lines(snapshot, terms_of(snapshot.view))
 
 
+def has_sources(view: RunView) -> bool:
+    """Whether a run mixes sources of text."""
+    return any(name.startswith(BY_SOURCE) for name in view.rows.names)
+
+
+def source_lines(kind: str) -> Callable[[RunSnapshot], list[Series]]:
+    """A line for each source of a mixture."""
+
+    def lines(snapshot: RunSnapshot) -> list[Series]:
+        rows, tones = snapshot.view.rows, cycle(_TONES)
+        names = [name for name in rows.names if name.startswith(f"{kind}/") and rows.has_numbers(name)][:MOST_TERMS]
+        return [
+            _line(snapshot, sanitize(name.partition("/")[2]), name, tone)
+            for name, tone in zip(names, tones, strict=False)
+        ]
+
+    return lines
+
+
 def _toned_lines(snapshot: RunSnapshot, columns: Iterable[str]) -> list[Series]:
     """A line for each column, named after it."""
-    tones: Iterable[Tone] = cycle(("smooth", "second", "eval", "raw"))
+    tones = cycle(_TONES)
     return [
         _line(snapshot, column.replace("_loss", "").replace("_", " "), column, tone)
         for column, tone in zip(columns, tones, strict=False)
@@ -195,9 +218,15 @@ SMALL_CHARTS = (
         shown="all",
     ),
 )
+SOURCE_CHARTS = (
+    RunChart("source-loss", "loss by source", lines=source_lines("loss")),
+    RunChart("source-tokens", "tokens by source", lines=source_lines("tokens"), shown="all"),
+    RunChart("source-epochs", "epochs by source", lines=source_lines("epochs"), shown="all"),
+)
 CHARTS = (
     RunChart("loss", "loss", lines=loss_lines),
     *SMALL_CHARTS,
+    *SOURCE_CHARTS,
     RunChart("sets", "evaluation sets", lines=lambda snapshot: _scored_lines(snapshot, sets_of(snapshot.view))),
     RunChart("tasks", "task accuracy", lines=lambda snapshot: _scored_lines(snapshot, accuracies_of(snapshot.view))),
     RunChart("taskbits", "task bits/byte", lines=lambda snapshot: _scored_lines(snapshot, task_bits_of(snapshot.view))),
@@ -207,8 +236,14 @@ CHARTS = (
 
 def extra_charts(view: RunView) -> frozenset[str]:
     """The charts that only some runs have numbers for, of those that this one has."""
-    columns = {"sets": sets_of, "tasks": accuracies_of, "taskbits": task_bits_of, "terms": terms_of}
-    return frozenset(name for name, of in columns.items() if of(view))
+    shown = {
+        "sets": sets_of,
+        "tasks": accuracies_of,
+        "taskbits": task_bits_of,
+        "terms": terms_of,
+        "sources": has_sources,
+    }
+    return frozenset(name for name, of in shown.items() if of(view))
 
 
 DRAWN = SHOWN_ELSEWHERE.union(*(chart.columns for chart in SMALL_CHARTS))

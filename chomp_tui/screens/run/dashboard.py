@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
-from chomp_tui.screens.run.dashboard_layout import EXTRA, SMALL, TITLES, PanelPlan, panels, plan
+from chomp_tui.screens.run.dashboard_layout import EXTRA, GROUPS, TITLES, PanelPlan, panels, panels_of, plan
 from chomp_tui.screens.run.log_view import LogPanel
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.screens.run.tab_strip import TabStrip
@@ -29,7 +29,7 @@ class _Planned(Layout):
         assert isinstance(parent, Dashboard)
         parent.pre_layout(self)
         plan = parent.plan_for(size)
-        turns = {*plan.tabs, *(SMALL if "charts" in plan.tabs else ())}
+        turns = {*plan.tabs, *(name for tab in plan.tabs for name in GROUPS.get(tab, ()))}
         # Textual numbers placements from the last one on, and paints anew those whose number changes: panels that take
         # turns come first, so that the others keep theirs.
         ordered = sorted(children, key=lambda child: child.id not in turns)
@@ -83,7 +83,7 @@ class Dashboard(Container):
         self.chosen, self.zoomed = chosen or self.chosen, zoomed
         self.notice = self.notice if notice is None else notice
         self.extra = self.extra if extra is None else extra
-        if self.zoomed in EXTRA and self.zoomed not in self.extra:
+        if self.zoomed in panels_of(EXTRA) and self.zoomed not in panels_of(self.extra):
             self.zoomed = None
         if before != (self.chosen, self.zoomed, self.notice, self.extra):
             self._settle()
@@ -133,10 +133,10 @@ class Dashboard(Container):
     def turn_to(self, name: str, then: Callable[[], None] | None = None) -> None:
         """Show a panel, zoomed if one is zoomed; then focus it, or do what `then` does."""
         if self.zoomed is not None:
-            self.arrange_for(zoomed=SMALL[0] if name == "charts" else name)
+            self.arrange_for(zoomed=GROUPS.get(name, (name,))[0])
         elif name in self.plan.tabs:
             self.arrange_for(chosen=name)
-        wanted = self.query_one(f"#{SMALL[0] if name == 'charts' else name}")
+        wanted = self.query_one(f"#{GROUPS.get(name, (name,))[0]}")
         self.call_after_refresh(then or (lambda: self._focus_in(wanted)))
 
     def _focus_in(self, panel: Widget) -> None:
