@@ -167,18 +167,25 @@ def test_the_estimate_is_hardly_too_low(preset: str, extra: tuple[str, ...], rem
     assert 0.65 < program.memory["total"] / estimate_memory(program.blueprint).total < 1.05
 
 
-@pytest.mark.parametrize(("cards", "remat"), [(64, "none"), (8, "full")])
-def test_no_card_keeps_the_gradients_of_many_layers(cards: int, remat: str) -> None:
+@pytest.mark.parametrize("cards", [8, 64])
+def test_no_card_keeps_the_gradients_of_many_layers(cards: int) -> None:
     """Whole gradients of a layer are 268 MB; 64 cards have 4 MB of them each."""
-    wide = ("model.model_dim=2048", "model.num_heads=16", "model.num_kv_heads=16", "model.ffn_hidden_dim=8192")
-    few = ("train.seq_len=64", "train.batch_size=1", f"train.grad_accum={2 * cards}", "optim.name=adamw")
-    mesh = (f"parallel.fsdp={cards}", f"model.remat={remat}")
+    wide = (
+        "model.vocab_size=2048",
+        "model.model_dim=2048",
+        "model.num_heads=16",
+        "model.num_kv_heads=16",
+        "model.ffn_hidden_dim=8192",
+    )
+    few = ("train.seq_len=1024", "train.batch_size=1", f"train.grad_accum={2 * cards}", "optim.name=adamw")
+    mesh = (f"parallel.fsdp={cards}", "model.remat=full")
     temp = []
-    for layers in (2, 6):
+    for layers in (4, 10):
         config = configuration("nano-125m", (*wide, *few, *mesh, f"model.num_layers={layers}"))
         temp.append(compile_for(CARDS["h100"], build_blueprint(config, "gpu"), cards).memory["temp"])
     layer = 4 * (4 * 2048**2 + 3 * 2048 * 8192)
-    assert (temp[1] - temp[0]) / 4 < layer / 4
+    # A card has its part of the sums, and of those of the newest micro-batch.
+    assert (temp[1] - temp[0]) / 6 < layer * (2 / cards + 1 / 8)
 
 
 def test_eight_copies_are_summed_once_a_step() -> None:
