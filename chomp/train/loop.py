@@ -154,7 +154,12 @@ def _finish(trainer: Trainer, hooks: Hooks) -> Outcome:
         return Outcome("completed", f"all {total} steps done", 0, step)
     if step > trainer.session.start.step:
         hooks.end()
-    reason = f"the text is used up after {step} of {total} steps (data.repeat is false)"
+    setting = (
+        f"data.mixture.exhausted is {trainer.config.data.mixture.exhausted}"
+        if trainer.session.derived.mixture
+        else "data.repeat is false"
+    )
+    reason = f"the text is used up after {step} of {total} steps ({setting})"
     return Outcome("data_exhausted", reason, 0, step)
 
 
