@@ -7,7 +7,7 @@ takes the parts that it needs. Which devices wrote it does not matter.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +77,23 @@ def load_to_host(
     """
     arrays: dict[str, np.ndarray] = {}
     for names in in_parts({name: like.size * like.dtype.itemsize for name, like in abstract.items()}):
-        wanted = {
-            name: HostArray(like.shape, like.dtype) if name in names else ocp.PLACEHOLDER
-            for name, like in abstract.items()
-        }
-        read = _read(info, {item: wanted})[item]
-        arrays |= {name: read[name] for name in names}
+        arrays |= load_part(info, item, abstract, names)
     return arrays
+
+
+def load_part(
+    info: CheckpointInfo, item: str, abstract: Mapping[str, jax.ShapeDtypeStruct], names: Set[str]
+) -> dict[str, np.ndarray]:
+    """Read the arrays of these names alone; arguments and errors are those of `load_to_host`.
+
+    Args:
+        abstract: of all arrays of the item.
+    """
+    wanted = {
+        name: HostArray(like.shape, like.dtype) if name in names else ocp.PLACEHOLDER for name, like in abstract.items()
+    }
+    read = _read(info, {item: wanted})[item]
+    return {name: read[name] for name in names}
 
 
 def _read(info: CheckpointInfo, wanted: Mapping[str, Any]) -> dict[str, Any]:

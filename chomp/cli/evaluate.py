@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from chomp.cli.habits import says_instead, the_checkpoint
-from chomp.cli.options import PATH, UserPath
+from chomp.cli.options import PATH, UserPath, average_option
 from chomp.record.formatting import decimal, elapsed, progress_line
 
 FILE = UserPath(exists=True, dir_okay=False, path_type=Path)
@@ -35,6 +35,7 @@ FILE = UserPath(exists=True, dir_okay=False, path_type=Path)
     metavar="KEY=VALUE",
     help="Change one value of the run's configuration, e.g. -o data.max_eval_samples=50.",
 )
+@average_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @says_instead("--data", "-o data.tokens_eval_path=FILE scores another token file")
 @says_instead("--index", "the .idx file beside a .bin file is read with it; leave the option out")
@@ -43,6 +44,7 @@ def command(
     checkpoint: Path | None,
     files: tuple[Path, ...],
     overrides: tuple[str, ...],
+    average: bool,
     as_json: bool,
 ) -> None:
     """Score the held-out text of a run, or files, with its newest checkpoint or with CHECKPOINT."""
@@ -58,13 +60,14 @@ def command(
     from chomp.train.compilation import use_compilation_cache
 
     use_compilation_cache()
-    trained = load_trained(source)
+    trained = load_trained(source, average=average)
     with contextlib.ExitStack() as stack:
         with listening(lambda event: click.echo(progress_line(event), err=True)):
             scoring = stack.enter_context(open_heldout(trained, overrides, files + more))
         result, coverage = scoring(trained.params), scoring.coverage
     row = {
         "step": trained.info.step,
+        **({"weights": "ema"} if average else {}),
         "loss": result.loss,
         "perplexity": result.perplexity,
         "bpb": result.bpb,
@@ -78,8 +81,9 @@ def command(
         click.echo(json.dumps(row))
         return
     bpb = f"  {decimal(result.bpb)} bits/byte" if result.bpb is not None else ""
+    of = " (moving average)" if average else ""
     click.echo(
-        f"step {trained.info.step}: loss {decimal(result.loss)}  perplexity {decimal(result.perplexity, 3)}{bpb}  "
+        f"step {trained.info.step}{of}: loss {decimal(result.loss)}  perplexity {decimal(result.perplexity, 3)}{bpb}  "
         f"({result.tokens:,} tokens, {result.bytes:,} bytes, {elapsed(result.seconds)}; "
         f"unigram baseline {decimal(result.unigram_loss)})"
     )

@@ -15,7 +15,7 @@ from chomp.model.build import ModelDef, build_model
 from chomp.model.resolve import resolve_model
 from chomp.optim.build import Optimizer, build_optimizer
 from chomp.parallel.mesh import ONE_DEVICE, Placement
-from chomp.step.state import TrainState, abstract_state, init_state
+from chomp.step.state import Extras, TrainState, abstract_state, init_state
 from chomp.step.train_step import TrainStep, make_train_step
 
 
@@ -49,7 +49,7 @@ class Blueprint:
     @cached_property
     def state(self) -> TrainState:
         """Shapes and dtypes of the state."""
-        return abstract_state(self.model_def, self.optimizer)
+        return abstract_state(self.model_def, self.optimizer, Extras.of(self.config))
 
     @property
     def batch_shape(self) -> tuple[int, int, int]:
@@ -81,7 +81,8 @@ class Blueprint:
 
     def first_state(self) -> TrainState:
         """The state at step 0."""
-        return init_state(self.model_def, self.optimizer, self.config.train.seed, self.placement)
+        seed, extras = self.config.train.seed, Extras.of(self.config)
+        return init_state(self.model_def, self.optimizer, seed, self.placement, extras)
 
     def identity(self, data_fingerprint: dict[str, Any]) -> dict[str, Any]:
         """What a resume compares with the checkpoint's own."""

@@ -84,7 +84,7 @@ def _state_memory(blueprint: Blueprint, placement: Placement) -> MemoryEstimate:
     params = blueprint.model_def.abstract()
     return MemoryEstimate(
         parameters=bytes_on_device(blueprint.state.params, placement),
-        optimizer=bytes_on_device(blueprint.state.opt_state, placement),
+        optimizer=bytes_on_device((blueprint.state.opt_state, blueprint.state.ema), placement),
         gradients=bytes_on_device(_in_fp32(params), placement),
         activations=0,
         gathered=_gathered_bytes(blueprint.model_def, params, placement),

@@ -21,7 +21,7 @@ from chomp.record.notes import change_notes
 from chomp.record.rundir import RunDir, write_whole
 from chomp.sinks import Reporter
 from chomp.sinks.rows import keep_rows_up_to
-from chomp.step.state import TrainState, release_latch
+from chomp.step.state import TrainState, release_latch, release_spike_latch
 from chomp.train.blueprint import Blueprint
 from chomp.train.clock import seconds_beyond
 from chomp.train.control import Interruptible
@@ -135,8 +135,9 @@ class Restorer:
         if start.info is None:
             return blueprint.first_state()
         state, start.data_state = restore(start.info, blueprint.state, blueprint.placement)
-        # Saved between two skipped steps, its latch would hold for ever under a policy that halts.
-        return state if config.debug.nonfinite == "skip" else release_latch(state)
+        # Saved between two skipped steps, its latches would hold for ever under policies that do not skip.
+        state = state if config.debug.nonfinite == "skip" else release_latch(state)
+        return state if config.debug.spikes == "skip" else release_spike_latch(state)
 
     def settle_directory(self, start: Start, blueprint: Blueprint, state: TrainState) -> None:
         """Write what describes the run, and set aside what lies beyond the step it continues from.

@@ -10,6 +10,7 @@ from chomp.record import formatting
 from chomp.record.commands import Command
 from chomp.record.events import Evaluated
 from chomp.record.manifest import set_evaluation
+from chomp.step.ema import params_of_average
 from chomp.train.control import run_interruptible
 from chomp.train.evaluate import EvalResult, evaluate
 from chomp.train.hooks.base import Hook
@@ -35,14 +36,17 @@ class EvaluateHook(Hook):
         return self.every > 0 and trainer.progress.eval_step != trainer.progress.step
 
     def on_step(self, trainer: Trainer) -> None:
-        result = self._evaluate(trainer)
-        values = {"eval_loss": result.loss} | ({"eval_bpb": result.bpb} if result.bpb is not None else {})
-        self._scheduled = trainer.progress.step, values
+        result, average = self._evaluate(trainer)
+        values = {"eval_loss": result.loss, "eval_bpb": result.bpb}
+        if average is not None:
+            values |= {"eval_ema_loss": average.loss, "eval_ema_bpb": average.bpb}
+        known = {name: value for name, value in values.items() if value is not None}
+        self._scheduled = trainer.progress.step, known
 
     def on_command(self, trainer: Trainer, command: Command) -> str:
         if not self._session.data.has_eval:
             return "there is no held-out text to evaluate on"
-        result = self._evaluate(trainer)
+        result, _ = self._evaluate(trainer)
         if self._session.saves and self._session.world.is_leader:
             self._note_beside_checkpoint(trainer.progress.step, result)
         return f"evaluated at step {trainer.progress.step}: loss {formatting.loss(result.loss)}"
@@ -67,23 +71,18 @@ class EvaluateHook(Hook):
             return {}
         return self._scheduled[1]
 
-    def _evaluate(self, trainer: Trainer) -> EvalResult:
-        """Score the held-out text.
+    def _evaluate(self, trainer: Trainer) -> tuple[EvalResult, EvalResult | None]:
+        """Score the held-out text with the parameters, and with their moving average if that is evaluated.
 
         Raises:
             StopRequestedError: by a signal; nothing is reported.
         """
-        session, progress = self._session, trainer.progress
+        session, progress, state = self._session, trainer.progress, trainer.state
         with trainer.phase("eval"):
-            result = evaluate(
-                trainer.state.params,
-                self._eval_step,
-                session.data.eval_batches(session.blueprint.placement.count),
-                self._byte_lengths,
-                isolate=session.config.data.isolate_documents,
-                check_stop=trainer.check_stop,
-                placement=session.blueprint.placement,
-            )
+            result = self._score(trainer, state.params)
+            average = None
+            if state.ema is not None and session.config.optim.ema.evaluate:
+                average = self._score(trainer, params_of_average(state.ema, state.params))
             progress.eval_step, progress.eval_loss, progress.eval_bpb = progress.step, result.loss, result.bpb
             session.reporter.publish(
                 Evaluated(
@@ -93,10 +92,24 @@ class EvaluateHook(Hook):
                     bpb=result.bpb,
                     unigram_loss=result.unigram_loss,
                     tokens=result.tokens,
-                    seconds=round(result.seconds, 3),
+                    seconds=round(result.seconds + (average.seconds if average is not None else 0.0), 3),
+                    ema_loss=average.loss if average is not None else None,
+                    ema_bpb=average.bpb if average is not None else None,
                 )
             )
-        return result
+        return result, average
+
+    def _score(self, trainer: Trainer, params: Any) -> EvalResult:
+        session = self._session
+        return evaluate(
+            params,
+            self._eval_step,
+            session.data.eval_batches(session.blueprint.placement.count),
+            self._byte_lengths,
+            isolate=session.config.data.isolate_documents,
+            check_stop=trainer.check_stop,
+            placement=session.blueprint.placement,
+        )
 
     def _eval_step(self, params: Any, rows: Any) -> Any:
         """One batch; the first call compiles, which may take longer than a user who stops the run will wait."""
