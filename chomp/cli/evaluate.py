@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chomp.cli.habits import says_instead, the_checkpoint
-from chomp.cli.options import PATH, UserPath
+from chomp.cli.options import PATH, UserPath, average_option
 from chomp.record.codec import jsonable
 from chomp.record.formatting import decimal, elapsed, plural, progress_line, task_words
 
@@ -48,6 +48,7 @@ FILE = UserPath(exists=True, dir_okay=False, path_type=Path)
     metavar="[NAME=]PATH",
     help="Score tasks instead: a file of JSON lines or a folder of tasks; `run` for those of the run's configuration.",
 )
+@average_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @says_instead("--data", "-o data.tokens_eval_path=FILE scores another token file")
 @says_instead("--index", "the .idx file beside a .bin file is read with it; leave the option out")
@@ -57,6 +58,7 @@ def command(
     files: tuple[Path, ...],
     tasks: tuple[str, ...],
     overrides: tuple[str, ...],
+    average: bool,
     as_json: bool,
 ) -> None:
     """Score the held-out text and the evaluation sets of a run, files, or tasks.
@@ -75,14 +77,16 @@ def command(
     from chomp.train.compilation import use_compilation_cache
 
     use_compilation_cache()
-    trained = load_trained(source)
+    trained = load_trained(source, average=average)
     if tasks:
         _score_tasks(trained, () if tasks == (OF_RUN,) else tasks, overrides, as_json)
     else:
-        _score_text(trained, overrides, files + more, as_json)
+        _score_text(trained, overrides, files + more, as_json, is_average=average)
 
 
-def _score_text(trained: TrainedModel, overrides: tuple[str, ...], files: tuple[Path, ...], as_json: bool) -> None:
+def _score_text(
+    trained: TrainedModel, overrides: tuple[str, ...], files: tuple[Path, ...], as_json: bool, *, is_average: bool
+) -> None:
     from chomp.analysis.scoring import open_heldout
     from chomp.data.progress import listening
 
@@ -93,11 +97,13 @@ def _score_text(trained: TrainedModel, overrides: tuple[str, ...], files: tuple[
         sets = {name: score(trained.params) for name, score in scoring.sets.items()}
     step = trained.info.step
     if as_json:
+        weights = {"weights": "ema"} if is_average else {}
         scored = {"scored": asdict(coverage)}
         found = {"sets": {name: _row(one) for name, one in sets.items()}} if sets else {}
-        click.echo(json.dumps({"step": step, **_row(result), **scored, **found}))
+        click.echo(json.dumps({"step": step, **weights, **_row(result), **scored, **found}))
         return
-    click.echo(f"step {step}: {_in_words(result)}")
+    of = " (moving average)" if is_average else ""
+    click.echo(f"step {step}{of}: {_in_words(result)}")
     click.echo(coverage.in_words())
     for name, one in sets.items():
         click.echo(f"{name}: {_in_words(one)}")

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("chomp.cli.compare", "Compare runs: settings, results, losses at equal steps."),
     "note": ("chomp.cli.note", "Show or change the name, note and tags of runs."),
     "fork": ("chomp.cli.fork", "Start a new run from a checkpoint of another run."),
+    "average": ("chomp.cli.average", "Average the parameters of checkpoints into a new run."),
     "queue": ("chomp.cli.queue", "Train one run after another: add jobs, start the runner."),
     "sweep": ("chomp.cli.sweep", "Train a configuration with many values, and rank them."),
     "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),

@@ -75,6 +75,9 @@ devices_option = click.option(
     metavar="0,1",
     help="Compute on these devices alone; default: all visible GPUs.",
 )
+average_option = click.option(
+    "--ema", "average", is_flag=True, help="Use the moving average of the parameters (optim.ema.decay)."
+)
 queue_option = click.option(
     "--queue",
     "folder",

@@ -72,6 +72,8 @@ RULES: tuple[Rule, ...] = (
     Rule("optim.name", "incompatible", SHAPES),
     Rule("optim.muon.allow_*", "incompatible", SHAPES),
     Rule("optim.muon.rest", "incompatible", SHAPES),
+    Rule("optim.ema.decay", "needs_accept", "the average would not be that of the run you are continuing"),
+    Rule("optim.ema.evaluate", "allowed", "a cadence"),
     Rule("optim.*", "needs_accept", NUMBERS),
     *(
         Rule(f"data.{name}", "incompatible", ORDER)
@@ -142,7 +144,7 @@ RULES: tuple[Rule, ...] = (
     Rule("logging.*", "allowed", "it does not change the training"),
     Rule("parallel.*", "allowed", "the same rows are trained on any number of devices; a change is warned of"),
     Rule("notify.*", "allowed", "it does not change the training"),
-    Rule("debug.*", "allowed", "it decides about the next step that is not finite"),
+    Rule("debug.*", "allowed", "it decides about the next step that is not finite, or a spike"),
 )
 
 

@@ -70,6 +70,8 @@ CheckpointPhase = Annotated[Literal["saving", "committed", "failed", "deleted", 
 EndStatus = Annotated[Literal["completed", "stopped", "data_exhausted", "crashed"], _OPEN]
 InRun = Annotated[Literal["kept", "loaded"], _OPEN]
 NonFiniteAction = Annotated[Literal["halt", "skip", "rollback"], _OPEN]
+SpikeAction = Annotated[Literal["warn", "skip", "rollback"], _OPEN]
+RollbackCause = Annotated[Literal["nonfinite", "spike"], _OPEN]
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class Evaluated(Event):
     """One full pass over the held-out text; losses in nats per token, `bpb` in bits per UTF-8 byte.
 
     `unigram_loss` is the entropy of the scored tokens' frequencies; None in files of versions that did not write it.
+    `ema_loss` and `ema_bpb` are those of the moving average of the parameters; None where it was not scored.
     """
 
     kind: ClassVar[str] = "eval"
@@ -183,6 +186,8 @@ class Evaluated(Event):
     tokens: Count
     seconds: Number
     unigram_loss: float | None = None
+    ema_loss: float | None = None
+    ema_bpb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -276,8 +281,32 @@ class NonFinite(Event):
 
 
 @dataclass(frozen=True)
+class Spike(Event):
+    """A step's loss or gradient norm lay far above those of the steps before it.
+
+    A limit is the greatest value that is no spike, None where there was no judgement. Under `warn` the step is the
+    third in a row above a limit, and its update was applied; under `skip` and `rollback` it was not. `skipped` counts
+    such steps. The last four fields are those of `NonFinite`; a warning leaves them empty.
+    """
+
+    kind: ClassVar[str] = "spike"
+    step: Count
+    loss: Number
+    grad_norm: Number
+    action: SpikeAction
+    message: str
+    loss_limit: float | None = None
+    grad_norm_limit: float | None = None
+    skipped: Count = 0
+    source: str = ""
+    first_read: Count | None = None
+    document_count: Count = 0
+    documents: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class RolledBack(Event):
-    """After the non-finite step `from_step` the engine went back to `step` and continued with the next text.
+    """After the bad step `from_step` the engine went back to `step` and continued with the next text.
 
     With `skipped_step` a user made it go back: the steps up to that one are computed again, and its batch is left out.
     """
@@ -295,6 +324,7 @@ class RolledBack(Event):
     document_count: Count = 0
     documents: list[int] = field(default_factory=list)
     skipped_step: Count | None = None
+    cause: RollbackCause = "nonfinite"
 
 
 @dataclass(frozen=True)
@@ -345,6 +375,7 @@ KINDS: dict[str, type[Event]] = {
         Checkpoint,
         Warned,
         NonFinite,
+        Spike,
         RolledBack,
         Acknowledged,
         RunEnded,

@@ -136,6 +136,8 @@ class TerminalSink(Sink):
                 self._checkpoint(event)
             case ev.Warned():
                 self._say(f"warning: {event.message}", style="yellow")
+            case ev.Spike():
+                self._say(f"loss spike: {event.message}", style="yellow" if event.action == "warn" else "bold red")
             case ev.NonFinite():
                 self._say(
                     f"step {event.step}: loss {fmt.loss(event.loss)}, gradient norm {fmt.loss(event.grad_norm)}; "

@@ -17,7 +17,7 @@ from chomp.model.mtp import trunk_of
 from chomp.model.resolve import resolve_model
 from chomp.optim.build import Optimizer, build_optimizer
 from chomp.parallel.mesh import ONE_DEVICE, Placement
-from chomp.step.state import TrainState, abstract_state, init_state
+from chomp.step.state import Extras, TrainState, abstract_state, init_state
 from chomp.step.train_step import TrainStep, make_train_step
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Blueprint:
     @cached_property
     def state(self) -> TrainState:
         """Shapes and dtypes of the state."""
-        return abstract_state(self.model_def, self.optimizer)
+        return abstract_state(self.model_def, self.optimizer, Extras.of(self.config))
 
     @property
     def batch_shape(self) -> tuple[int, int, int]:
@@ -109,11 +109,15 @@ class Blueprint:
         weights, trunk = self.weights, None
         if weights is not None:
             trunk = fill(trunk_of(self.state.params), weights.read(self.placement))
-        return init_state(self.model_def, self.optimizer, self.config.train.seed, self.placement, trunk)
+        return self._state(trunk)
 
     def drawn_state(self) -> TrainState:
         """A state at step 0 whose numbers do not matter: nothing is read for it."""
-        return init_state(self.model_def, self.optimizer, self.config.train.seed, self.placement)
+        return self._state(None)
+
+    def _state(self, trunk: Any) -> TrainState:
+        seed, extras = self.config.train.seed, Extras.of(self.config)
+        return init_state(self.model_def, self.optimizer, seed, self.placement, extras, trunk)
 
     def identity(self, data_fingerprint: dict[str, Any]) -> dict[str, Any]:
         """What a resume compares with the checkpoint's own."""

@@ -86,7 +86,7 @@ def _lasting(blueprint: Blueprint, placement: Placement) -> MemoryEstimate:
     params = model_def.abstract()
     return MemoryEstimate(
         parameters=bytes_on_device(blueprint.state.params, placement),
-        optimizer=bytes_on_device(blueprint.state.opt_state, placement),
+        optimizer=bytes_on_device((blueprint.state.opt_state, blueprint.state.ema), placement),
         gradients=bytes_on_device(_in_fp32(params), placement),
         activations=activation_bytes(model_def, blueprint.config, placement),
         gathered=sum(_gathered_bytes(model_def, params, placement)),

@@ -21,7 +21,7 @@ from chomp.record.notes import change_notes
 from chomp.record.rundir import RunDir, write_whole
 from chomp.sinks import Reporter
 from chomp.sinks.rows import keep_rows_up_to
-from chomp.step.state import TrainState, release_latch
+from chomp.step.state import TrainState, release_latch, release_spike_latch
 from chomp.train.blueprint import Blueprint
 from chomp.train.clock import seconds_beyond
 from chomp.train.control import Interruptible
@@ -216,5 +216,7 @@ def load_state(info: CheckpointInfo, blueprint: Blueprint) -> tuple[TrainState, 
         CheckpointError: it cannot be read.
     """
     state, data_state = restore(info, blueprint.state, blueprint.placement)
-    # Saved between two skipped steps, its latch would hold for ever under a policy that halts.
-    return (state if blueprint.config.debug.nonfinite == "skip" else release_latch(state)), data_state
+    # Saved between two skipped steps, its latches would hold for ever under policies that do not skip.
+    debug = blueprint.config.debug
+    state = state if debug.nonfinite == "skip" else release_latch(state)
+    return (state if debug.spikes == "skip" else release_spike_latch(state)), data_state

@@ -1,4 +1,4 @@
-"""Going back to the newest good checkpoint after a step that was not finite, and continuing with the next text."""
+"""Going back to the newest good checkpoint after a bad step, and continuing with the next text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SET_ASIDE = "before-rollback"
 def roll_back(trainer: Trainer, due: RollbackDueError) -> None:
     """Go back to the newest intact checkpoint, or to the start of a run that has none, with a lower learning rate.
 
-    The batch of the step that was not finite is not read again: the data continues after it.
+    The batch of the bad step is not read again: the data continues after it.
 
     Raises:
         NonFiniteError: `debug.max_consecutive_rollbacks` in a row have not helped.
@@ -89,5 +89,6 @@ def _rolled_back(step: int, due: RollbackDueError, rollbacks: Rollbacks, last: i
         in_a_row=rollbacks.in_a_row,
         count=rollbacks.count,
         message=message,
+        cause=due.cause,
         **origin,
     )

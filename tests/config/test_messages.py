@@ -35,7 +35,8 @@ PLACES = [
     (
         "debug:\n  zzzzzz: 1\n",
         "c.yaml:2: debug.zzzzzz: unknown key; the keys of debug are nonfinite, max_consecutive_nonfinite, "
-        "rollback_lr_factor, rollback_steps, max_consecutive_rollbacks",
+        "rollback_lr_factor, rollback_steps, max_consecutive_rollbacks, spikes, spike_deviations, "
+        "max_consecutive_spikes",
     ),
     (
         "qqqq: 1\n",

@@ -21,7 +21,7 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from chomp.record.codec import encode
-from chomp.record.events import Checkpoint, Evaluated, Phase, RunEnded, Sampled, Step
+from chomp.record.events import Checkpoint, Evaluated, Phase, RunEnded, Sampled, Spike, Step
 from chomp.record.fold import fold
 from chomp.record.origin import Origin, write_origin
 from chomp.record.run_view import RunView
@@ -506,7 +506,7 @@ async def test_memory_in_use_peak_limit_and_the_host_s_are_drawn(tmp_path: Path)
 
 
 def _spike(run: RunDir) -> None:
-    append(run, *(Step({"step": step, "loss": 2.0}) for step in range(310, 800, 10)), Step({"step": 800, "loss": 20.0}))
+    append(run, Spike(300, 20.0, 1.0, "warn", "step 300: the loss is 20"))
 
 
 def _failed_save(run: RunDir) -> None:
@@ -527,7 +527,7 @@ async def test_alerts_are_listed_above_the_engines_warnings(tmp_path: Path) -> N
         board.arrange_for(zoomed="alerts")
         await shows(pilot, "nothing to report")
         for happens, sign, sentence in (
-            (_spike, "▲ loss spike", "step 800: loss 20; the rows before it have 2"),
+            (_spike, "▲ loss spike", "step 300: the loss is 20"),
             (_failed_save, "✗ save failed", "step 310 could not be saved: Input/output error"),
             (_gone, "✗ gone", "the engine ended without a last event"),
         ):

@@ -12,6 +12,7 @@ from chomp.record import formatting
 from chomp.record.commands import Command
 from chomp.record.events import Evaluated, Event, SetEvaluated, TaskEvaluated
 from chomp.record.manifest import set_evaluation
+from chomp.step.ema import params_of_average
 from chomp.tasks.entries import EntryScore, TaskEntry, score_entry
 from chomp.train.control import run_interruptible
 from chomp.train.evaluate import EvalResult, evaluate
@@ -117,17 +118,21 @@ class EvaluateHook(Hook):
             StopRequestedError: by a signal; nothing is reported.
         """
         session, progress, found = self._session, trainer.progress, self._evaluations
-        step, events, row = progress.step, list[Event](), dict[str, float]()
+        state, step, events, row = trainer.state, progress.step, list[Event](), dict[str, float]()
         scores = dict(progress.scores) if progress.scores_step == step else {}
         with trainer.phase("eval"):
             if HELD_OUT in names:
-                result = self._score_text(trainer, session.data.eval_batches(session.blueprint.placement.count))
+                result, average = self._score_text(trainer, state.params, self._heldout()), None
+                if state.ema is not None and session.config.optim.ema.evaluate:
+                    params = params_of_average(state.ema, state.params)
+                    average = self._score_text(trainer, params, self._heldout())
                 progress.eval_step, progress.eval_loss, progress.eval_bpb = step, result.loss, result.bpb
-                events.append(_evaluated(step, result))
-                row |= _text_values(result, "")
+                events.append(_evaluated(step, result, average))
+                row |= _text_values(result, "") | (_text_values(average, "", "eval_ema") if average is not None else {})
             for one in found.sets:
                 if one.name in names:
-                    result = self._score_text(trainer, one.batches(session.blueprint.placement.count))
+                    batches = one.batches(session.blueprint.placement.count)
+                    result = self._score_text(trainer, state.params, batches)
                     scores[one.name] = result.loss
                     events.append(_set_evaluated(one.name, step, result))
                     row |= _text_values(result, f"/{one.name}")
@@ -143,10 +148,14 @@ class EvaluateHook(Hook):
                 session.reporter.publish(event)
         return row
 
-    def _score_text(self, trainer: Trainer, batches: Iterable[Batch]) -> EvalResult:
+    def _heldout(self) -> Iterable[Batch]:
+        session = self._session
+        return session.data.eval_batches(session.blueprint.placement.count)
+
+    def _score_text(self, trainer: Trainer, params: Any, batches: Iterable[Batch]) -> EvalResult:
         session = self._session
         return evaluate(
-            trainer.state.params,
+            params,
             lambda params, rows: self._run("eval", session.eval_step, params, rows),
             batches,
             self._byte_lengths,
@@ -178,7 +187,7 @@ class EvaluateHook(Hook):
         return self._programs[name](params, rows)
 
 
-def _evaluated(step: int, result: EvalResult) -> Evaluated:
+def _evaluated(step: int, result: EvalResult, average: EvalResult | None) -> Evaluated:
     return Evaluated(
         step=step,
         loss=result.loss,
@@ -186,7 +195,9 @@ def _evaluated(step: int, result: EvalResult) -> Evaluated:
         bpb=result.bpb,
         unigram_loss=result.unigram_loss,
         tokens=result.tokens,
-        seconds=round(result.seconds, 3),
+        seconds=round(result.seconds + (average.seconds if average is not None else 0.0), 3),
+        ema_loss=average.loss if average is not None else None,
+        ema_bpb=average.bpb if average is not None else None,
     )
 
 
@@ -213,9 +224,9 @@ def _task_evaluated(step: int, score: EntryScore) -> list[Event]:
     ]
 
 
-def _text_values(result: EvalResult, suffix: str) -> dict[str, float]:
-    bpb = {f"eval_bpb{suffix}": result.bpb} if result.bpb is not None else {}
-    return {f"eval_loss{suffix}": result.loss} | bpb
+def _text_values(result: EvalResult, suffix: str, prefix: str = "eval") -> dict[str, float]:
+    bpb = {f"{prefix}_bpb{suffix}": result.bpb} if result.bpb is not None else {}
+    return {f"{prefix}_loss{suffix}": result.loss} | bpb
 
 
 def _task_values(score: EntryScore) -> dict[str, float]:

@@ -23,6 +23,7 @@ NEAR = 64
 # Columns of rows that the loss chart and the tiles show, or that only describe a row.
 SHOWN_ELSEWHERE = frozenset({
     "step", "t", "tokens_seen", "loss", "lr_muon", "step_time_s", "mfu", "packing_utilization", "eval_loss", "eval_bpb",
+    "eval_ema_loss", "eval_ema_bpb",
     "first_step_compile_time_s",
 })  # fmt: skip
 MOST_TERMS = 12
@@ -90,6 +91,8 @@ def loss_lines(snapshot: RunSnapshot) -> list[Series]:
     if len(view.evals):
         x = x_values(view.evals, view, snapshot.x_axis)
         lines.append(Series("eval", x, view.evals["loss"], "eval", sparse=True))
+        if view.evals.has_numbers("ema_loss"):
+            lines.append(Series("eval of ema", x, view.evals["ema_loss"], "second", sparse=True))
     parent = snapshot.update.parent_rows
     # By time the parent has no place: it may have trained days before.
     if len(parent) and snapshot.x_axis != "time":

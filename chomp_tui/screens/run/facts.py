@@ -58,7 +58,7 @@ def _run(snapshot: RunSnapshot) -> Iterator[Fact]:
     view, started = snapshot.view, snapshot.view.started
     yield "path", str(snapshot.update.run.path.absolute())
     if snapshot.facts.origin is not None:
-        yield "fork of", f"{snapshot.facts.origin.path} at step {snapshot.facts.origin.step:,}"
+        yield snapshot.facts.origin.kind, f"{snapshot.facts.origin.path} at step {snapshot.facts.origin.step:,}"
     if started is None:
         return
     yield "device", device_words(started.device)
