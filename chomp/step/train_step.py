@@ -88,8 +88,8 @@ def make_train_step(
     - `skip`: `step` advances, the skip is counted, and the next finite step sets `skipped_in_a_row` to zero.
 
     A spike is refused, too: under `debug.spikes: skip` only `step` advances, under `rollback` nothing does until
-    `release_spike_latch`. Learning rates are multiplied by the state's `lr_factor` up to and with step `lr_factor_until`,
-    whatever the policy: a run keeps its bits when the policy changes.
+    `release_spike_latch`. Learning rates are multiplied by the state's `lr_factor` up to and with step
+    `lr_factor_until`, whatever the policy: a run keeps its bits when the policy changes.
     A batch without any loss token is a step with loss 0 and no update (a decay without a gradient would be one).
 
     Args:
