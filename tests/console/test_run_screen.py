@@ -465,6 +465,17 @@ async def test_terms_of_the_objective_have_a_chart(size: tuple[int, int], turns:
         assert {screen_of(app).query_one(f"#{name}", LineChart).log_y for name in ("loss", "terms")} == {True}
 
 
+async def test_sources_of_a_mixture_have_charts_and_no_terms(tmp_path: Path) -> None:
+    numbers = tuple(f"{kind}/{name}" for kind in ("loss", "tokens", "epochs") for name in ("web", "[red]x"))
+    app = host(tmp_path, write_run(tmp_path / "mixed", FakeRun(steps=300, total=1_000, live=True, terms=numbers)).path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "training", "Sources")
+        board = screen_of(app).query_one(Dashboard)
+        assert "terms" not in board.plan.tabs
+        board.turn_to("sources")
+        await shows(pilot, "loss by source", "tokens by source", "epochs by source", "web", "[red]x")
+
+
 async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "plain", LIVE).path)
     async with app.run_test(size=(160, 48)) as pilot:
