@@ -33,7 +33,7 @@ from chomp_tui.live.launched import Launched, status_with
 from chomp_tui.screens.run.charts import SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import Dashboard
-from chomp_tui.screens.run.dashboard_layout import EXTRA, TITLES, plan
+from chomp_tui.screens.run.dashboard_layout import EXTRA, GROUPS, TITLES, plan
 from chomp_tui.screens.run.following import RunFollower, do_all_cores_work
 from chomp_tui.screens.run.log_lines import rows_of, wrapped
 from chomp_tui.screens.run.log_view import MOST_LINES, LogPanel, LogView
@@ -124,7 +124,7 @@ def _check(width: int, height: int, chosen: str, extra: tuple[str, ...]) -> None
 def test_every_panel_can_be_reached_in_every_layout(width: int, height: int) -> None:
     for name in TITLES:
         regions = plan(width, height, chosen=name, extra=EXTRA).regions
-        assert ("speed" if name == "charts" else name) in regions
+        assert GROUPS.get(name, (name,))[0] in regions
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -479,6 +479,23 @@ async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp
         screen_of(app).show_run(run.path)
         await shows(pilot, "training", "Terms", "my metric ")
         assert screen_of(app).query_one("#terms", LineChart).display
+
+
+async def test_evaluation_sets_and_tasks_have_charts(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "scored", LIVE)
+    scores = {"eval_loss/wiki": 3.25, "eval_bpb/wiki": 1.0, "task_accuracy/arc": 0.25, "task_bpb/arc": 1.5}
+    append(
+        run, *(Step({"step": step, "loss": 2.0, **(scores if step % 20 == 0 else {})}) for step in range(305, 345, 5))
+    )
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "340/1,000", "Sets", "Tasks", "Task bits", "wiki ")
+        board = screen_of(app).query_one(Dashboard)
+        assert "terms" not in board.plan.tabs, "each number has a chart"
+        for name, line in (("sets", "wiki "), ("tasks", "arc "), ("taskbits", "arc ")):
+            board.turn_to(name)
+            await until(pilot, lambda name=name: screen_of(app).query_one(f"#{name}", LineChart).display)
+            await shows(pilot, line)
 
 
 async def test_memory_in_use_peak_limit_and_the_host_s_are_drawn(tmp_path: Path) -> None:
