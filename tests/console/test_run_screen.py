@@ -492,6 +492,23 @@ async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp
         assert screen_of(app).query_one("#terms", LineChart).display
 
 
+async def test_evaluation_sets_and_tasks_have_charts(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "scored", LIVE)
+    scores = {"eval_loss/wiki": 3.25, "eval_bpb/wiki": 1.0, "task_accuracy/arc": 0.25, "task_bpb/arc": 1.5}
+    append(
+        run, *(Step({"step": step, "loss": 2.0, **(scores if step % 20 == 0 else {})}) for step in range(305, 345, 5))
+    )
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "340/1,000", "Sets", "Tasks", "Task bits", "wiki ")
+        board = screen_of(app).query_one(Dashboard)
+        assert "terms" not in board.plan.tabs, "each number has a chart"
+        for name, line in (("sets", "wiki "), ("tasks", "arc "), ("taskbits", "arc ")):
+            board.turn_to(name)
+            await until(pilot, lambda name=name: screen_of(app).query_one(f"#{name}", LineChart).display)
+            await shows(pilot, line)
+
+
 async def test_memory_in_use_peak_limit_and_the_host_s_are_drawn(tmp_path: Path) -> None:
     run = write_run(tmp_path / "live", LIVE)
     memory = {"device_memory_gb": 24.0, "peak_memory_gb": 27.2, "device_memory_limit_gb": 32.0, "host_memory_gb": 5.5}
