@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 
 from chomp.data.batch import Batch
 from chomp.data.packing.base import Part
+from chomp.data.pipeline import DataPipeline
 from chomp.data.progress import ProgressMeter
 from chomp.data.tokenizers import Tokenizer
 from chomp.errors import CheckpointError, ConfigError
@@ -32,7 +33,7 @@ class DocumentLoss:
     """A document in the batch.
 
     Attributes:
-        number: in the order of reading, from 1.
+        number: in the order of reading, from 1; of a mixture among those of its `source`.
         place: file and row, or what is known.
         start: position in the document of its first token in the batch.
         tokens: in the batch; `counted` of them count in the loss.
@@ -45,6 +46,7 @@ class DocumentLoss:
     """
 
     number: int
+    source: str
     place: str
     start: int
     tokens: int
@@ -171,7 +173,9 @@ def token_losses(work: Recomputation, batch: Batch) -> np.ndarray:
     assert work.state is not None
     params = blueprint.placement.gathered(work.state.params, model_def.gathered_dtype)
     of_rows = jax.jit(lambda params, rows: model_def.combine(params).token_losses(model_inputs(rows, isolate))[0])
-    found = [np.asarray(of_rows(params, Batch(*(field[index] for field in batch)))) for index in range(len(batch[0]))]
+    found = [
+        np.asarray(of_rows(params, Batch(*(field[index] for field in batch[:4])))) for index in range(len(batch[0]))
+    ]
     losses = np.zeros((batch.labels.shape[0] * batch.labels.shape[1], batch.labels.shape[2]), np.float64)
     losses[:, 1:] = np.concatenate(found)
     return losses
@@ -196,9 +200,18 @@ def _explanation(
     mean = float(losses.sum() / total) if total else 0.0
     documents = by_document(flat, parts, mean, total)
     chosen = documents[: question.top]
-    places = work.data.places([document.number - 1 for document in chosen])
-    top = [DocumentLoss(**{**asdict(one), "place": place}) for one, place in zip(chosen, places, strict=True)]
+    top = [replace(one, place=place) for one, place in zip(chosen, _places(work.data, chosen), strict=True)]
     return Explanation(question.step, mean if total else None, total, parameters_of, checkpoint, len(documents), top)
+
+
+def _places(data: DataPipeline, documents: Sequence[DocumentLoss]) -> list[str]:
+    """Where documents come from; a source is asked once for all of its own."""
+    found: dict[tuple[str, int], str] = {}
+    for source in {one.source for one in documents}:
+        numbers = [one.number for one in documents if one.source == source]
+        places = data.places([number - 1 for number in numbers], source)
+        found |= {(source, number): place for number, place in zip(numbers, places, strict=True)}
+    return [found[one.source, one.number] for one in documents]
 
 
 @dataclass(frozen=True)
@@ -214,16 +227,18 @@ class Flat:
 
 def by_document(flat: Flat, parts: Sequence[Part], mean: float, total: int) -> list[DocumentLoss]:
     """The documents, those that raise the loss most first; without their places."""
-    pieces: dict[int, list[tuple[int, np.ndarray]]] = {}
+    pieces: dict[tuple[str, int], list[tuple[int, np.ndarray]]] = {}
     ends = [*(part.at for part in parts[1:]), len(flat.ids)]
     for part, end in zip(parts, ends, strict=True):
         positions = np.flatnonzero(flat.is_token[part.at : end]) + part.at
-        pieces.setdefault(part.number, []).append((part.start, positions))
-    found = [_document(flat, number, of, mean, total) for number, of in pieces.items()]
+        pieces.setdefault((part.source, part.number), []).append((part.start, positions))
+    found = [_document(flat, *key, of, mean, total) for key, of in pieces.items()]
     return sorted(found, key=lambda one: -one.raises)
 
 
-def _document(flat: Flat, number: int, pieces: list[tuple[int, np.ndarray]], mean: float, total: int) -> DocumentLoss:
+def _document(
+    flat: Flat, source: str, number: int, pieces: list[tuple[int, np.ndarray]], mean: float, total: int
+) -> DocumentLoss:
     positions = np.concatenate([each for _, each in pieces])
     places = np.concatenate([start + np.arange(len(each)) for start, each in pieces])
     counts = flat.counted[positions]
@@ -232,6 +247,7 @@ def _document(flat: Flat, number: int, pieces: list[tuple[int, np.ndarray]], mea
     decode = lambda some: flat.tokenizer.decode(flat.ids[some])  # noqa: E731
     return DocumentLoss(
         number=number + 1,
+        source=source,
         place="",
         start=int(places[0]),
         tokens=len(positions),

@@ -110,6 +110,7 @@ class RunStarted(Event):
     data: str = ""
     optimizer: str = ""
     accepted: list[str] = field(default_factory=list)
+    weights: str = ""
 
 
 @dataclass(frozen=True)

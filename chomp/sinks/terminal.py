@@ -148,6 +148,8 @@ class TerminalSink(Sink):
             f"{fmt.count(event.parameters)} parameters on {device}, "
             f"{event.tokens_per_step:,} tokens per step, {event.total_steps:,} steps{resumed}"
         )
+        if event.weights:
+            self._say(f"weights: {event.weights}")
         if event.data:
             self._say(f"data: {event.data}")
         for line in event.optimizer.splitlines():

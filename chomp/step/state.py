@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
 from chomp.model.build import ModelDef
+from chomp.model.mtp import with_trunk
 from chomp.optim.build import Optimizer
 from chomp.parallel.mesh import ONE_DEVICE, Placement
 
@@ -45,7 +46,13 @@ class TrainState(eqx.Module):
         return jax.random.fold_in(jax.random.wrap_key_data(self.rng, impl=_KEY_KIND), self.step)
 
 
-def init_state(model_def: ModelDef, optimizer: Optimizer, seed: int, placement: Placement = ONE_DEVICE) -> TrainState:
+def init_state(
+    model_def: ModelDef,
+    optimizer: Optimizer,
+    seed: int,
+    placement: Placement = ONE_DEVICE,
+    trunk: PyTree | None = None,
+) -> TrainState:
     """Draw parameters and start the optimizer in one compiled call; the bits are the same on every mesh.
 
     Args:
@@ -53,18 +60,20 @@ def init_state(model_def: ModelDef, optimizer: Optimizer, seed: int, placement: 
         optimizer: from `build_optimizer` for the same model.
         seed: any non-negative integer below 2**32; `train.seed`.
         placement: where the arrays lie; each device draws its own part.
+        trunk: parameters to start from, placed, in any floating dtype; extra heads are drawn.
     """
     if placement.mesh is None:
-        return jax.jit(lambda words: _start(model_def, optimizer, words))(_seed_words(seed))
+        return jax.jit(lambda words, trunk: _start(model_def, optimizer, words, trunk))(_seed_words(seed), trunk)
     shardings = placement.shardings(abstract_state(model_def, optimizer))
     words = np.asarray(_seed_words(seed))
     # A number of the program: an argument would be an array of one process.
-    return jax.jit(lambda: _start(model_def, optimizer, jnp.asarray(words)), out_shardings=shardings)()
+    start = jax.jit(lambda trunk: _start(model_def, optimizer, jnp.asarray(words), trunk), out_shardings=shardings)
+    return start(trunk)
 
 
 def abstract_state(model_def: ModelDef, optimizer: Optimizer) -> TrainState:
     """Return the state's shapes and dtypes as `jax.ShapeDtypeStruct` without running anything."""
-    return jax.eval_shape(lambda words: _start(model_def, optimizer, words), _seed_words(0))
+    return jax.eval_shape(lambda words: _start(model_def, optimizer, words, None), _seed_words(0))
 
 
 def release_latch(state: TrainState) -> TrainState:
@@ -91,9 +100,14 @@ def _seed_words(seed: int) -> UInt32[Array, " words"]:
     return jax.random.key_data(jax.random.key(seed, impl=_KEY_KIND))
 
 
-def _start(model_def: ModelDef, optimizer: Optimizer, words: UInt32[Array, " words"]) -> TrainState:
+def _start(
+    model_def: ModelDef, optimizer: Optimizer, words: UInt32[Array, " words"], trunk: PyTree | None
+) -> TrainState:
     model_key, run_key = jax.random.split(jax.random.wrap_key_data(words, impl=_KEY_KIND))
     params = model_def.make_params(model_key)
+    if trunk is not None:
+        # What is drawn for it is not used, and so not computed.
+        params = with_trunk(params, trunk)
 
     def zero() -> Int[Array, ""]:
         return jnp.zeros((), jnp.int32)

@@ -21,7 +21,7 @@ from chomp.optim.conditional import select
 from chomp.parallel.gather import AXIS, tied, whole
 from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.parallel.sums import gradient_sums_on_mesh
-from chomp.step.objective import Counts, LossSums, Objective, build_objective
+from chomp.step.objective import Counts, LossSums, Objective, SourceSums, build_objective
 from chomp.step.state import TrainState
 
 NO_TILES = "Couldn't find output tile sizes"
@@ -45,6 +45,7 @@ class StepMetrics(NamedTuple):
         skipped_in_a_row: how many of the last steps were.
         terms: further numbers by their names in metrics rows. The further terms of the objective are such: each is the
             mean over its own tokens.
+        by_source: loss and tokens by source, as sums; None without a mixture.
     """
 
     loss: Float[Array, ""]
@@ -56,6 +57,7 @@ class StepMetrics(NamedTuple):
     skipped: Int[Array, ""]
     skipped_in_a_row: Int[Array, ""]
     terms: Mapping[str, Float[Array, ""]] = MappingProxyType({})
+    by_source: SourceSums | None = None
 
 
 class GradientSums(NamedTuple):
@@ -93,14 +95,15 @@ def make_train_step(
         config: `objective`, `optim.grad_clip_norm`, `data.isolate_documents` and `debug.nonfinite` are read.
         placement: the mesh, over which the rows of each micro-batch are shared out.
     """
-    objective, isolate = build_objective(config.objective, model_def), config.data.isolate_documents
-    sum_gradients = _make_gradient_sums(objective, model_def, placement)
+    sources = len(config.data.mixture.sources)
+    objective, isolate = build_objective(config.objective, model_def, sources), config.data.isolate_documents
+    sum_gradients = _make_gradient_sums(objective, model_def, placement, sources)
     clip_norm, halting = config.optim.grad_clip_norm, config.debug.nonfinite != "skip"
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         inputs = model_inputs(batch, isolate)
         counts = objective.counts(inputs)
-        (total, tokens, terms), grad_sums = sum_gradients(state.params, inputs, counts, state.dropout_key())
+        (total, tokens, terms, by_source), grad_sums = sum_gradients(state.params, inputs, counts, state.dropout_key())
         denominator = jnp.maximum(tokens, 1).astype(jnp.float32)
         loss = total / denominator
         grad_norm = optax.tree.norm(grad_sums) / denominator
@@ -122,6 +125,7 @@ def make_train_step(
             skipped=new_state.skipped,
             skipped_in_a_row=new_state.skipped_in_a_row,
             terms={name: term / jnp.maximum(counts[name], 1) for name, term in terms.items()},
+            by_source=by_source,
         )
         return new_state, metrics
 
@@ -192,7 +196,7 @@ def compile_lowered(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, d
 
 
 def _make_gradient_sums(
-    objective: Objective, model_def: ModelDef, placement: Placement
+    objective: Objective, model_def: ModelDef, placement: Placement, sources: int
 ) -> Callable[[PyTree, ModelInputs, Counts, PRNGKeyArray], GradientSums]:
     """Return (params, inputs, counts, key) -> sums over all micro-batches, with fp32 gradients.
 
@@ -215,7 +219,8 @@ def _make_gradient_sums(
 
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
         terms = {name: jnp.zeros((), jnp.float32) for name in counts if name != "loss"}
-        measured = LossSums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), terms)
+        none = SourceSums(jnp.zeros(sources, jnp.float32), jnp.zeros(sources, jnp.int32)) if sources else None
+        measured = LossSums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), terms, none)
         sums, _ = jax.lax.scan(add, GradientSums(measured, zeros), (jnp.arange(len(inputs.labels)), inputs))
         return sums
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from chomp.config.fields import MAX_STEPS
 from chomp.config.run import DebugConfig
+from chomp.step.objective import SourceSums
 from chomp.step.train_step import StepMetrics
 
 
@@ -56,6 +58,29 @@ class Rollbacks:
 
 
 @dataclass
+class SourceLosses:
+    """Losses by source of a mixture since the last metrics row; a small source is not in every batch.
+
+    Attributes:
+        sums: by source, the sum in nats and the loss tokens.
+    """
+
+    sums: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, names: Iterable[str], step: SourceSums) -> None:
+        """Count a completed step in."""
+        for name, loss, tokens in zip(names, step.loss, step.tokens, strict=True):
+            before, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = [before + float(loss), count + int(tokens)]
+
+    def take(self) -> dict[str, float]:
+        """The means of sources that had loss tokens; begins anew."""
+        means = {name: loss / tokens for name, (loss, tokens) in self.sums.items() if tokens}
+        self.sums.clear()
+        return means
+
+
+@dataclass
 class TrainProgress:
     """Totals of the whole run, earlier attempts included; integers, so that they stay exact at any size.
 
@@ -73,6 +98,7 @@ class TrainProgress:
     sample_step: int | None = None
     unfinished_jobs: list[str] = field(default_factory=list)
     rollbacks: Rollbacks = Rollbacks()
+    source_losses: SourceLosses = field(default_factory=SourceLosses)
 
     @classmethod
     def from_meta(cls, step: int, meta: dict[str, Any]) -> TrainProgress:
@@ -83,4 +109,5 @@ class TrainProgress:
             tokens_read=int(meta.get("tokens_read", 0)),
             unfinished_jobs=list(meta.get("owed", [])),
             rollbacks=Rollbacks(**meta.get("rollbacks", {})),
+            source_losses=SourceLosses(dict(meta.get("source_losses", {}))),
         )

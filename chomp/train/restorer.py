@@ -132,9 +132,16 @@ class Restorer:
     def load_or_init(self, start: Start, blueprint: Blueprint) -> TrainState:
         """The state to train from; fills in the data state of a checkpoint."""
         if start.info is None:
+            self._warn_of_weights(blueprint)
             return blueprint.first_state()
         state, start.data_state = load_state(start.info, blueprint)
         return state
+
+    def _warn_of_weights(self, blueprint: Blueprint) -> None:
+        """Say what the weights of `model.init_from` were trained with, where that is something else."""
+        assert blueprint.tokenizer is not None
+        for sentence in blueprint.weights.notes(blueprint.tokenizer) if blueprint.weights is not None else ():
+            self._warn(sentence, topic="weights")
 
     def settle_directory(self, start: Start, blueprint: Blueprint, state: TrainState) -> None:
         """Write what describes the run, and set aside what lies beyond the step it continues from.

@@ -130,6 +130,7 @@ def _checkpoint_meta(session: Session, progress: TrainProgress, deferred_row: di
         "parameters": session.model_def.parameter_count,
         "tokens_seen": progress.tokens_seen,
         "tokens_read": progress.tokens_read,
+        **({"source_losses": dict(progress.source_losses.sums)} if progress.source_losses.sums else {}),
         "train_loss": _number(progress.loss),
         "eval_step": progress.eval_step,
         "eval_loss": _number(progress.eval_loss) if evaluated else None,

@@ -11,6 +11,7 @@ import numpy as np
 from chomp.curves.limits import Range
 from chomp.curves.smooth import Smoother
 from chomp.record.columns import Columns
+from chomp.record.formatting import sanitize
 from chomp.record.run_view import RunView
 from chomp_tui.chart.series import Series, Tone
 from chomp_tui.live.snapshot import RunSnapshot
@@ -25,6 +26,9 @@ SHOWN_ELSEWHERE = frozenset({
     "first_step_compile_time_s",
 })  # fmt: skip
 MOST_TERMS = 12
+_TONES: tuple[Tone, ...] = ("smooth", "second", "eval", "raw")
+# What a row has by source of a mixture, before the source's name.
+BY_SOURCE = ("loss/", "tokens/", "epochs/")
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,9 @@ def memory_lines(snapshot: RunSnapshot) -> list[Series]:
 def terms_of(view: RunView) -> list[str]:
     """Columns of the objective's terms, and of all metrics that no other panel shows."""
     rows = view.rows
-    names = (name for name in rows.names if name not in DRAWN and rows.has_numbers(name))
+    names = (
+        name for name in rows.names if name not in DRAWN and not name.startswith(BY_SOURCE) and rows.has_numbers(name)
+    )
     return [name for name in names if _shows(rows[name])][:MOST_TERMS]
 
 
@@ -124,9 +130,28 @@ def term_lines(snapshot: RunSnapshot) -> list[Series]:
     return _toned_lines(snapshot, terms_of(snapshot.view))
 
 
+def has_sources(view: RunView) -> bool:
+    """Whether a run mixes sources of text."""
+    return any(name.startswith(BY_SOURCE) for name in view.rows.names)
+
+
+def source_lines(kind: str) -> Callable[[RunSnapshot], list[Series]]:
+    """A line for each source of a mixture."""
+
+    def lines(snapshot: RunSnapshot) -> list[Series]:
+        rows, tones = snapshot.view.rows, cycle(_TONES)
+        names = [name for name in rows.names if name.startswith(f"{kind}/") and rows.has_numbers(name)][:MOST_TERMS]
+        return [
+            _line(snapshot, sanitize(name.partition("/")[2]), name, tone)
+            for name, tone in zip(names, tones, strict=False)
+        ]
+
+    return lines
+
+
 def _toned_lines(snapshot: RunSnapshot, columns: Iterable[str]) -> list[Series]:
     """A line for each column, named after it."""
-    tones: Iterable[Tone] = cycle(("smooth", "second", "eval", "raw"))
+    tones = cycle(_TONES)
     return [
         _line(snapshot, column.replace("_loss", "").replace("_", " "), column, tone)
         for column, tone in zip(columns, tones, strict=False)
@@ -157,9 +182,15 @@ SMALL_CHARTS = (
         shown="all",
     ),
 )
+SOURCE_CHARTS = (
+    RunChart("source-loss", "loss by source", lines=source_lines("loss")),
+    RunChart("source-tokens", "tokens by source", lines=source_lines("tokens"), shown="all"),
+    RunChart("source-epochs", "epochs by source", lines=source_lines("epochs"), shown="all"),
+)
 CHARTS = (
     RunChart("loss", "loss", lines=loss_lines),
     *SMALL_CHARTS,
+    *SOURCE_CHARTS,
     RunChart("terms", "terms", lines=term_lines, shown="apart"),
 )
 DRAWN = SHOWN_ELSEWHERE.union(*(chart.columns for chart in SMALL_CHARTS))
