@@ -11,7 +11,6 @@ import numpy as np
 
 from chomp.data.batch import Batch
 from chomp.data.packing.base import Part
-from chomp.data.pipeline import DataPipeline
 from chomp.data.progress import ProgressMeter
 from chomp.data.tokenizers import Tokenizer
 from chomp.errors import CheckpointError, ConfigError
@@ -33,7 +32,7 @@ class DocumentLoss:
     """A document in the batch.
 
     Attributes:
-        number: in the order of reading, from 1; of a mixture among those of its `source`.
+        number: in the order of reading, from 1; of a mixture, in that of its source.
         place: file and row, or what is known.
         start: position in the document of its first token in the batch.
         tokens: in the batch; `counted` of them count in the loss.
@@ -43,10 +42,10 @@ class DocumentLoss:
         worst: the text of the consecutive tokens with the highest loss.
         worst_at: the first of them, as a position in the document.
         worst_loss: their mean loss.
+        source: of a mixture, the document's source; else empty.
     """
 
     number: int
-    source: str
     place: str
     start: int
     tokens: int
@@ -57,6 +56,7 @@ class DocumentLoss:
     worst: str
     worst_at: int
     worst_loss: float
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,18 +200,9 @@ def _explanation(
     mean = float(losses.sum() / total) if total else 0.0
     documents = by_document(flat, parts, mean, total)
     chosen = documents[: question.top]
-    top = [replace(one, place=place) for one, place in zip(chosen, _places(work.data, chosen), strict=True)]
+    places = work.data.places([Part(0, document.number - 1, document.start, document.source) for document in chosen])
+    top = [replace(one, place=place) for one, place in zip(chosen, places, strict=True)]
     return Explanation(question.step, mean if total else None, total, parameters_of, checkpoint, len(documents), top)
-
-
-def _places(data: DataPipeline, documents: Sequence[DocumentLoss]) -> list[str]:
-    """Where documents come from; a source is asked once for all of its own."""
-    found: dict[tuple[str, int], str] = {}
-    for source in {one.source for one in documents}:
-        numbers = [one.number for one in documents if one.source == source]
-        places = data.places([number - 1 for number in numbers], source)
-        found |= {(source, number): place for number, place in zip(numbers, places, strict=True)}
-    return [found[one.source, one.number] for one in documents]
 
 
 @dataclass(frozen=True)
@@ -232,13 +223,13 @@ def by_document(flat: Flat, parts: Sequence[Part], mean: float, total: int) -> l
     for part, end in zip(parts, ends, strict=True):
         positions = np.flatnonzero(flat.is_token[part.at : end]) + part.at
         pieces.setdefault((part.source, part.number), []).append((part.start, positions))
-    found = [_document(flat, *key, of, mean, total) for key, of in pieces.items()]
+    found = [
+        replace(_document(flat, number, of, mean, total), source=source) for (source, number), of in pieces.items()
+    ]
     return sorted(found, key=lambda one: -one.raises)
 
 
-def _document(
-    flat: Flat, source: str, number: int, pieces: list[tuple[int, np.ndarray]], mean: float, total: int
-) -> DocumentLoss:
+def _document(flat: Flat, number: int, pieces: list[tuple[int, np.ndarray]], mean: float, total: int) -> DocumentLoss:
     positions = np.concatenate([each for _, each in pieces])
     places = np.concatenate([start + np.arange(len(each)) for start, each in pieces])
     counts = flat.counted[positions]
@@ -247,7 +238,6 @@ def _document(
     decode = lambda some: flat.tokenizer.decode(flat.ids[some])  # noqa: E731
     return DocumentLoss(
         number=number + 1,
-        source=source,
         place="",
         start=int(places[0]),
         tokens=len(positions),

@@ -245,9 +245,10 @@ class Previewer:
     def _documents(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """`[rows, seq]`: numbers of documents, -1 at padding; and where one begins."""
         mask = _rows(batch.attention_mask)
-        flat = np.zeros(mask.size, bool)
-        flat[self._iterator.starts] = True
-        documents, begins = np.cumsum(flat).reshape(mask.shape), flat.reshape(mask.shape)
+        begins: np.ndarray = np.zeros(mask.size, bool)
+        begins[self._iterator.starts] = True
+        documents: np.ndarray = np.cumsum(begins).reshape(mask.shape)
+        begins = begins.reshape(mask.shape)
         if batch.source_ids is not None:
             _continue_by_source(documents, begins, batch.source_ids.reshape(-1))
         return np.where(mask, documents, -1), begins

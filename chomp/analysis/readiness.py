@@ -16,6 +16,7 @@ from chomp.analysis.text_size import SourcePlan, TextSize, measure_text, plan_so
 from chomp.checkpoint.room import LEAST_SHARE
 from chomp.config import Config
 from chomp.config.derive import Derived, derive, doubts
+from chomp.config.evaluation import ranked_every
 from chomp.config.mesh import mesh_for, micro_batches, rows_at_once
 from chomp.data.shares import PassSize, shortages
 from chomp.data.tokenizer import Tokenizer
@@ -300,8 +301,8 @@ def most_checkpoints(config: Config) -> int:
     if options.save_every_seconds > 0:
         return kept
     saves = sum(steps // every for every in (options.save_every, options.keep_every) if every) + 1
-    if options.keep_best and config.train.eval_every:
-        saves += steps // config.train.eval_every
+    if options.keep_best and (every := ranked_every(config.evaluation, config.train.eval_every)):
+        saves += steps // every
     return min(kept, saves)
 
 

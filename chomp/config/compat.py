@@ -137,6 +137,7 @@ RULES: tuple[Rule, ...] = (
     Rule("derived.*", "allowed", "it follows from other settings"),
     Rule("data_fingerprint*", "needs_accept", "the text is not the text the checkpoint was trained on"),
     Rule("tokenizer_digest", "incompatible", "the same text would become other token ids"),
+    Rule("evaluation.*", "allowed", "it does not change the training"),
     Rule("checkpoint.*", "allowed", "it does not change the training"),
     Rule("logging.*", "allowed", "it does not change the training"),
     Rule("parallel.*", "allowed", "the same rows are trained on any number of devices; a change is warned of"),

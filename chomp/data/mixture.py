@@ -75,9 +75,9 @@ class MixtureIterator(BatchIterator):
                 self._ended[name] = True
                 continue
             self._count(name, int(np.count_nonzero(row.segment_ids)))
-            begin = len(rows) * shape.seq
-            parts += [one._replace(at=one.at + begin, source=name) for one in self._readers[name].parts]
-            starts.append(self._readers[name].starts + len(rows) * shape.seq)
+            before = len(rows) * shape.seq
+            starts.append(self._readers[name].starts + before)
+            parts += [part._replace(at=part.at + before, source=name) for part in self._readers[name].parts]
             rows.append(row)
             sources.append(names.index(name))
         if not rows:
@@ -86,7 +86,7 @@ class MixtureIterator(BatchIterator):
         self.starts, self.parts = np.concatenate(starts), parts
         fields = zip(*(row[:4] for row in (*rows, *[self._padding()] * missing)), strict=True)
         ids = np.asarray([*sources, *[0] * missing], np.int32)
-        whole = (np.concatenate(each).reshape(shape) for each in fields)
+        whole = (np.concatenate(field).reshape(shape) for field in fields)
         return Batch(*whole)._replace(source_ids=ids.reshape(*shape[:2], 1))
 
     def _check(self, batch: Batch) -> None:

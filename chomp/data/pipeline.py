@@ -14,7 +14,7 @@ from chomp.config.schema import Config
 from chomp.data.batch import Batch, BatchShape
 from chomp.data.heldout import Documents, Selection, spread
 from chomp.data.mixture import MixtureDataset
-from chomp.data.packing.base import BatchIterator, Corpus, PackDataset, Tokens
+from chomp.data.packing.base import BatchIterator, Corpus, PackDataset, PackPlan, Part, Tokens
 from chomp.data.packing.build import make_plan, pack
 from chomp.data.packing.sequential import SequentialPackDataset
 from chomp.data.prefetch import PrefetchDataset
@@ -87,6 +87,7 @@ class DataPipeline:
         self._corpus = _corpus(text, data)
         shape = BatchShape(derived.grad_accum, config.train.batch_size, config.train.seq_len)
         self._plan = make_plan(data, tokenizer, shape, vocab_size, is_tokenized=text.is_tokenized)
+        self._text_plan = make_plan(data, tokenizer, shape, vocab_size, is_tokenized=False)
         self._seed = derived.shuffle_seed
         self._passes: int | None = passes if data.repeat else 1
         self.parts = {
@@ -207,11 +208,17 @@ class DataPipeline:
         """
         if self._eval_tokens is None:
             self._eval_tokens = [self._plan.encode(document) for document in self._heldout]
-        corpus = Corpus(f"the evaluation text of {self._text.name}", len(self._eval_tokens))
-        shape = self._plan.shape
-        plan = replace(self._plan, shape=shape._replace(accum=1, batch=devices * shape.batch), overlap=True)
-        documents = in_order(self._eval_tokens, repeat=False, shuffle_seed=None)
-        yield from SequentialPackDataset(documents, plan, corpus)
+        return scored_batches(self._eval_tokens, self._plan, f"the evaluation text of {self._text.name}", devices)
+
+    @property
+    def text_plan(self) -> PackPlan:
+        """The packing of documents that are text, also where the training text is token ids."""
+        return self._text_plan
+
+    def training_texts(self) -> list[tuple[str, Documents]]:
+        """The documents for training by the name of their text, as far as they can be read in any order."""
+        own = [] if self.parts or self._text.stream is not None else [(self._text.name, self._text.train)]
+        return own + [text for part in self.parts.values() for text in part.training_texts()]
 
     def iter_heldout_texts(self) -> Iterator[str]:
         """The held-out documents as text, decoded on access if the source holds token ids."""
@@ -267,18 +274,26 @@ class DataPipeline:
             named = self._positions(range(first, min(end, first + MOST_NAMED)))
         return BatchOrigin(self._text.name, first, end - first, named)
 
-    def places(self, numbers: Sequence[int], source: str = "") -> list[str]:
-        """Where documents, by their numbers in the order of reading from 0, are: file and row where that is known.
+    def _of_sources(self, before: dict[str, Any], after: dict[str, Any]) -> "BatchOrigin":
+        """The documents of a batch of several sources, in words: positions are those of a source."""
+        found = {name: part.documents_between(before[name], after[name]) for name, part in self.parts.items()}
+        read = {name: origin for name, origin in found.items() if origin.document_count}
+        words = [
+            f"{name}: " + (", ".join(map(str, one.documents)) or plural(one.document_count, "document"))
+            for name, one in read.items()
+        ]
+        first, count = sum(one.first_read for one in found.values()), sum(one.document_count for one in read.values())
+        return BatchOrigin(f"{self._text.name} ({'; '.join(words)})", first, count, [])
 
-        Args:
-            source: of a mixture, the one whose documents these are.
+    def places(self, parts: Sequence[Part]) -> list[str]:
+        """Where the documents of parts of a batch are: file and row where that is known.
 
         Raises:
             DataError: a file cannot be read.
         """
         if self.parts:
-            return self.parts[source].places(numbers)
-        text = self._text
+            return [f"{part.source}: {self.parts[part.source].places([part])[0]}" for part in parts]
+        text, numbers = self._text, [part.number for part in parts]
         if text.source is None:
             return [f"document {number + 1:,} that was read of {text.name}" for number in numbers]
         return text.source.places(self._positions(numbers))
@@ -290,17 +305,6 @@ class DataPipeline:
         order = _ordered(range(len(train)), repeat=data.repeat, shuffle_seed=seed)
         chosen = [int(order[number]) for number in numbers]
         return [train.position(index) if isinstance(train, Selection) else index for index in chosen]
-
-    def _of_sources(self, before: dict[str, Any], after: dict[str, Any]) -> "BatchOrigin":
-        """The documents of a batch of several sources, in words: positions are those of a source."""
-        found = {name: part.documents_between(before[name], after[name]) for name, part in self.parts.items()}
-        read = {name: origin for name, origin in found.items() if origin.document_count}
-        words = [
-            f"{name}: " + (", ".join(map(str, one.documents)) or plural(one.document_count, "document"))
-            for name, one in read.items()
-        ]
-        first, count = sum(one.first_read for one in found.values()), sum(one.document_count for one in read.values())
-        return BatchOrigin(f"{self._text.name} ({'; '.join(words)})", first, count, [])
 
     def _read_at_most(self, state: dict[str, Any]) -> int:
         """Documents begun at `state`, including the current document or group."""
@@ -319,6 +323,22 @@ class DataPipeline:
         for iterator in self._iterators:
             iterator.close()
         self._iterators.clear()
+
+
+def scored_batches(documents: list[Tokens], plan: PackPlan, name: str, devices: int = 1) -> Iterator[Batch]:
+    """Documents as batches `[1, batch, seq]`, in which every token is a target once, but for the first of each.
+
+    Args:
+        plan: the packing of the training batches.
+        name: of the text, for messages.
+        devices: how many share a batch.
+    """
+    shape = plan.shape
+    whole = replace(plan, shape=shape._replace(accum=1, batch=devices * shape.batch), overlap=True)
+    packed = SequentialPackDataset(
+        in_order(documents, repeat=False, shuffle_seed=None), whole, Corpus(name, len(documents))
+    )
+    return iter(packed)
 
 
 def build_data(

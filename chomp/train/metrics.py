@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chomp.config import Config
+from chomp.data.pipeline import SourceProgress
 from chomp.step.train_step import StepMetrics
 from chomp.train.clock import SpeedMeter, TimeBudget
 from chomp.train.machine import device_memory_gb, host_memory_gb
@@ -31,6 +32,20 @@ def numbers_of(metrics: StepMetrics) -> dict[str, float]:
         "lr": shortest_repr(metrics.lr),
         **{name: shortest_repr(value) for name, value in metrics.terms.items()},
         **{name: shortest_repr(rate) for name, rate in metrics.group_lrs.items()},
+    }
+
+
+def by_source(losses: Mapping[str, float], read: Mapping[str, SourceProgress]) -> dict[str, float]:
+    """What a row has of each source of a mixture.
+
+    Args:
+        losses: mean loss since the last row; without those that were not read since.
+        read: tokens and passes so far.
+    """
+    return {
+        **{f"loss/{name}": round(mean, 6) for name, mean in losses.items()},
+        **{f"tokens/{name}": source.tokens for name, source in read.items()},
+        **{f"epochs/{name}": round(source.epochs, 4) for name, source in read.items()},
     }
 
 

@@ -85,6 +85,7 @@ class TrainProgress:
     """Totals of the whole run, earlier attempts included; integers, so that they stay exact at any size.
 
     Attributes:
+        scores: losses of evaluation sets, and bits per byte of tasks, at `scores_step`.
         unfinished_jobs: hooks' jobs that a stop cut short, for the attempt that resumes.
     """
 
@@ -95,10 +96,18 @@ class TrainProgress:
     eval_step: int | None = None
     eval_loss: float | None = None
     eval_bpb: float | None = None
+    scores_step: int | None = None
+    scores: dict[str, float] = field(default_factory=dict)
     sample_step: int | None = None
     unfinished_jobs: list[str] = field(default_factory=list)
     rollbacks: Rollbacks = Rollbacks()
     source_losses: SourceLosses = field(default_factory=SourceLosses)
+
+    def rank(self, by: str | None) -> float | None:
+        """That by which checkpoints are ranked, the loss of the held-out text or of `by`; None if it is older."""
+        if by is None:
+            return self.eval_loss if self.eval_step == self.step else None
+        return self.scores.get(by) if self.scores_step == self.step else None
 
     @classmethod
     def from_meta(cls, step: int, meta: dict[str, Any]) -> TrainProgress:

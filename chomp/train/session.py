@@ -43,6 +43,7 @@ from chomp.train.clock import TimeBudget
 from chomp.train.compilation import CompileWatch
 from chomp.train.control import CommandQueue, Interruptible, StopSwitch
 from chomp.train.epochs import with_steps
+from chomp.train.evaluations import Evaluations, open_evaluations
 from chomp.train.machine import device_facts, package_versions
 from chomp.train.out_of_memory import explained
 from chomp.train.processes import RunProcesses
@@ -64,6 +65,7 @@ class Session:
     processes: RunProcesses
     tokenizer: Tokenizer
     data: DataPipeline
+    evaluations: Evaluations
     store: CheckpointStore
     start: Start
     state: TrainState
@@ -179,12 +181,12 @@ def _build_session(
         unused = unused_devices() if not request.devices else None
         for message in (*misfits, *unset_memory_variables(probe_gpus(), os.environ), *([unused] if unused else [])):
             reporter.publish(Warned(topic="device", message=message))
-        planned, tokenizer, data = _open_text(request, run, device.platform, reporter, interruptible)
+        planned, tokenizer, data, evaluations = _open_text(request, run, device.platform, reporter, interruptible)
         _warn_of_data(planned.config, tokenizer, data, reporter)
         _require_shares(planned, data, reporter)
         store = CheckpointStore(
             run.checkpoints,
-            retention=build_retention(config.checkpoint),
+            retention=build_retention(config.checkpoint, config.evaluation.best),
             on_event=reporter.publish,
             held=claim.held,
             world=world,
@@ -206,6 +208,7 @@ def _build_session(
         processes=processes,
         tokenizer=tokenizer,
         data=data,
+        evaluations=evaluations,
         store=store,
         start=start,
         state=state,
@@ -222,7 +225,7 @@ def _build_session(
 
 def _open_text(
     request: RunRequest, run: RunDir, platform: str, reporter: Reporter, interruptible: Interruptible
-) -> tuple[Blueprint, Tokenizer, DataPipeline]:
+) -> tuple[Blueprint, Tokenizer, DataPipeline, Evaluations]:
     """What is trained, and on what; reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
 
     Raises:
@@ -238,7 +241,9 @@ def _open_text(
     with listening(reporter.publish):
         data = interruptible(lambda: build_data(planned.config, planned.derived, tokenizer))
     require_equal(world, "text", data.fingerprint)
-    return interruptible(lambda: with_steps(planned, data)), tokenizer, data
+    evaluations = interruptible(lambda: open_evaluations(planned, tokenizer, data))
+    require_equal(world, "evaluation", evaluations.facts())
+    return interruptible(lambda: with_steps(planned, data)), tokenizer, data, evaluations
 
 
 def _peak_flops(device: jax.Device, blueprint: Blueprint) -> float | None:

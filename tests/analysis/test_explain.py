@@ -63,9 +63,10 @@ def test_each_part_of_a_batch_is_the_text_at_its_place(data: dict[str, Any], tmp
         batch = next(batches)
         ids, real = batch.input_ids.reshape(-1), batch.attention_mask.reshape(-1)
         ends = [*(part.at for part in batches.parts[1:]), len(ids)]
-        places = [opened.places([part.number], part.source)[0] for part in batches.parts]
+        places = opened.places(batches.parts)
         for part, end, place in zip(batches.parts, ends, places, strict=True):
-            whole = tokenizer.encode_document(Path(place).read_text())
+            assert place.startswith(f"{part.source}: " if part.source else str(tmp_path))
+            whole = tokenizer.encode_document(Path(place.removeprefix(f"{part.source}: ")).read_text())
             found = ids[part.at : end][real[part.at : end]]
             assert found.tolist() == whole[part.start : part.start + len(found)].tolist(), place
         # A resume in the middle of a document, or of a group, numbers them alike.

@@ -7,7 +7,7 @@ about something that is allowed and may surprise.
 from collections.abc import Callable, Iterator
 
 from chomp.config.problems import Problem
-from chomp.config.rules import data, doubtful, mixture, model, notify, numbers, parallel, train
+from chomp.config.rules import data, doubtful, evaluation, mixture, model, notify, numbers, parallel, train
 from chomp.config.schema import Config
 
 RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
@@ -16,6 +16,7 @@ RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     *data.RULES,
     *mixture.RULES,
     *train.RULES,
+    *evaluation.RULES,
     *parallel.RULES,
     *notify.RULES,
 )
@@ -24,6 +25,7 @@ NOTES: tuple[Callable[[Config], Iterator[str]], ...] = (
     *data.NOTES,
     *mixture.NOTES,
     *train.NOTES,
+    *evaluation.NOTES,
     *doubtful.NOTES,
 )
 

@@ -74,7 +74,7 @@ class Part(NamedTuple):
         at: flat position in the batch at which it begins.
         number: of the document in the order of reading, from 0.
         start: position of its first token in the document.
-        source: of a mixture, the one of which it is the document of that number.
+        source: of a mixture, the name of the source whose documents are numbered; empty without a mixture.
     """
 
     at: int

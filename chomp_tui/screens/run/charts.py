@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -111,12 +111,48 @@ def memory_lines(snapshot: RunSnapshot) -> list[Series]:
     return [*shown, _line(snapshot, "in use", "device_memory_gb")]
 
 
+def _named(view: RunView, *prefixes: str) -> dict[str, str]:
+    """Columns of the first of these kinds that has numbers, by the names of sets or tasks: `eval_loss/NAME`."""
+    rows = view.rows
+    for prefix in prefixes:
+        found = {
+            name.removeprefix(prefix): name for name in rows.names if name.startswith(prefix) and rows.has_numbers(name)
+        }
+        shown = {name: column for name, column in found.items() if np.isfinite(rows[column]).any()}
+        if shown:
+            return dict(list(shown.items())[:MOST_TERMS])
+    return {}
+
+
+def sets_of(view: RunView) -> dict[str, str]:
+    """Columns of the losses of evaluation sets, by name."""
+    return _named(view, "eval_loss/")
+
+
+def accuracies_of(view: RunView) -> dict[str, str]:
+    """Columns of the accuracies of tasks, by name."""
+    return _named(view, "task_accuracy/")
+
+
+def task_bits_of(view: RunView) -> dict[str, str]:
+    """Columns of the bits per byte of tasks, by name."""
+    return _named(view, "task_bpb/")
+
+
+def _scored_lines(snapshot: RunSnapshot, columns: Mapping[str, str]) -> list[Series]:
+    """A line for each set or task, through the steps at which it was scored."""
+    rows, lines = snapshot.view.rows, []
+    x = x_values(rows, snapshot.view, snapshot.x_axis)
+    for slot, (name, column) in enumerate(columns.items()):
+        scored = np.isfinite(rows[column])
+        lines.append(Series(name, x[scored], rows[column][scored], "eval", sparse=True, slot=slot))
+    return lines
+
+
 def terms_of(view: RunView) -> list[str]:
     """Columns of the objective's terms, and of all metrics that no other panel shows."""
     rows = view.rows
-    names = (
-        name for name in rows.names if name not in DRAWN and not name.startswith(BY_SOURCE) and rows.has_numbers(name)
-    )
+    names = (name for name in rows.names if name not in DRAWN and "/" not in name and rows.has_numbers(name))
     return [name for name in names if _shows(rows[name])][:MOST_TERMS]
 
 
@@ -191,6 +227,23 @@ CHARTS = (
     RunChart("loss", "loss", lines=loss_lines),
     *SMALL_CHARTS,
     *SOURCE_CHARTS,
+    RunChart("sets", "evaluation sets", lines=lambda snapshot: _scored_lines(snapshot, sets_of(snapshot.view))),
+    RunChart("tasks", "task accuracy", lines=lambda snapshot: _scored_lines(snapshot, accuracies_of(snapshot.view))),
+    RunChart("taskbits", "task bits/byte", lines=lambda snapshot: _scored_lines(snapshot, task_bits_of(snapshot.view))),
     RunChart("terms", "terms", lines=term_lines, shown="apart"),
 )
+
+
+def extra_charts(view: RunView) -> frozenset[str]:
+    """The charts that only some runs have numbers for, of those that this one has."""
+    shown = {
+        "sets": sets_of,
+        "tasks": accuracies_of,
+        "taskbits": task_bits_of,
+        "terms": terms_of,
+        "sources": has_sources,
+    }
+    return frozenset(name for name, of in shown.items() if of(view))
+
+
 DRAWN = SHOWN_ELSEWHERE.union(*(chart.columns for chart in SMALL_CHARTS))

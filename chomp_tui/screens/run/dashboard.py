@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
-from chomp_tui.screens.run.dashboard_layout import GROUPS, TITLES, PanelPlan, panels, plan
+from chomp_tui.screens.run.dashboard_layout import EXTRA, GROUPS, TITLES, PanelPlan, panels, panels_of, plan
 from chomp_tui.screens.run.log_view import LogPanel
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.screens.run.tab_strip import TabStrip
@@ -52,8 +52,7 @@ class Dashboard(Container):
         self.chosen = "charts"
         self.zoomed: str | None = None
         self.notice = True
-        self.terms = False
-        self.sources = False
+        self.extra: frozenset[str] = frozenset()
 
     @property
     def layout(self) -> Layout:
@@ -68,13 +67,7 @@ class Dashboard(Container):
     def plan_for(self, size: Size) -> PanelPlan:
         """The layout for a size."""
         return plan(
-            size.width,
-            size.height,
-            chosen=self.chosen,
-            zoomed=self.zoomed,
-            notice=self.notice,
-            terms=self.terms,
-            sources=self.sources,
+            size.width, size.height, chosen=self.chosen, zoomed=self.zoomed, notice=self.notice, extra=self.extra
         )
 
     def arrange_for(
@@ -83,18 +76,16 @@ class Dashboard(Container):
         chosen: str | None = None,
         zoomed: str | None = None,
         notice: bool | None = None,
-        terms: bool | None = None,
-        sources: bool | None = None,
+        extra: frozenset[str] | None = None,
     ) -> None:
-        """Set the chosen tab, the panel shown alone (None for all), and whether notice, terms and sources are shown."""
-        before = (self.chosen, self.zoomed, self.notice, self.terms, self.sources)
+        """Set the chosen tab, the panel shown alone (None for all), and whether a notice is shown, and extra charts."""
+        before = (self.chosen, self.zoomed, self.notice, self.extra)
         self.chosen, self.zoomed = chosen or self.chosen, zoomed
         self.notice = self.notice if notice is None else notice
-        self.terms = self.terms if terms is None else terms
-        self.sources = self.sources if sources is None else sources
-        if (self.zoomed == "terms" and not self.terms) or (self.zoomed in GROUPS["sources"] and not self.sources):
+        self.extra = self.extra if extra is None else extra
+        if self.zoomed in panels_of(EXTRA) and self.zoomed not in panels_of(self.extra):
             self.zoomed = None
-        if before != (self.chosen, self.zoomed, self.notice, self.terms, self.sources):
+        if before != (self.chosen, self.zoomed, self.notice, self.extra):
             self._settle()
 
     def focused_panel(self) -> Widget | None:
@@ -135,12 +126,9 @@ class Dashboard(Container):
     def turn(self, by: int) -> None:
         """Show the panel `by` places on: of the tabs, or of all panels while one is zoomed."""
         plan = self.plan
-        names, now = (plan.tabs, plan.chosen) if self.zoomed is None else (self._panels(), self.zoomed)
+        names, now = (plan.tabs, plan.chosen) if self.zoomed is None else (panels(extra=self.extra), self.zoomed)
         place = names.index(now) if now in names else 0
         self.turn_to(names[(place + by) % len(names)])
-
-    def _panels(self) -> tuple[str, ...]:
-        return panels(terms=self.terms, sources=self.sources)
 
     def turn_to(self, name: str, then: Callable[[], None] | None = None) -> None:
         """Show a panel, zoomed if one is zoomed; then focus it, or do what `then` does."""

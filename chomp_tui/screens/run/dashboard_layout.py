@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from textual.geometry import Region
@@ -17,6 +17,9 @@ GROUPS = {
 # Panels beside the loss, in the order of the tabs.
 TITLES = {
     "charts": "Charts",
+    "sets": "Sets",
+    "tasks": "Tasks",
+    "taskbits": "Task bits",
     "terms": "Terms",
     "sources": "Sources",
     "samples": "Samples",
@@ -27,6 +30,8 @@ TITLES = {
     "facts": "Facts",
     "alerts": "Alerts",
 }
+# Charts that only some runs have numbers for.
+EXTRA = ("sets", "tasks", "taskbits", "terms", "sources")
 TILES_ROWS = 16
 MEMORY_ROWS = 8
 TIME_ROWS = 11
@@ -49,15 +54,18 @@ class PanelPlan:
     chosen: str = ""
 
 
-def panels(*, terms: bool, sources: bool = False) -> tuple[str, ...]:
-    """The panels that can be shown alone, in order; arguments as for `plan`."""
-    shown = (GROUPS.get(name, (name,)) for name in _titles(terms, sources))
-    return ("loss", *(name for names in shown for name in names), "tiles")
+def panels(*, extra: Collection[str]) -> tuple[str, ...]:
+    """The panels that can be shown alone, in order; `extra` as for `plan`."""
+    return ("loss", *panels_of(_titles(extra)), "tiles")
 
 
-def _titles(terms: bool, sources: bool) -> tuple[str, ...]:
-    left_out = {name for name, shown in (("terms", terms), ("sources", sources)) if not shown}
-    return tuple(name for name in TITLES if name not in left_out)
+def panels_of(tabs: Iterable[str]) -> tuple[str, ...]:
+    """The panels below these tabs, in order."""
+    return tuple(name for tab in tabs for name in GROUPS.get(tab, (tab,)))
+
+
+def _titles(extra: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in TITLES if name in extra or name not in EXTRA)
 
 
 def plan(
@@ -67,8 +75,7 @@ def plan(
     chosen: str,
     zoomed: str | None = None,
     notice: bool = False,
-    terms: bool = False,
-    sources: bool = False,
+    extra: Collection[str] = (),
 ) -> PanelPlan:
     """The layout of a board of `width` by `height` cells.
 
@@ -76,12 +83,11 @@ def plan(
         chosen: the panel to show where panels take turns.
         zoomed: the panel that is shown alone.
         notice: whether a notice takes the place of the loss chart.
-        terms: whether the run has terms of the objective to show.
-        sources: whether it mixes sources of text.
+        extra: the charts of `EXTRA` that the run has numbers for.
     """
     board = Region(0, 0, max(1, width), max(1, height))
-    titles = _titles(terms, sources)
-    if zoomed is not None and (zoomed not in _panels_of(("terms", "sources")) or zoomed in _panels_of(titles)):
+    titles = _titles(extra)
+    if zoomed is not None and (zoomed not in panels_of(EXTRA) or zoomed in panels_of(extra)):
         return PanelPlan({zoomed: board}, titles, chosen)
     if width >= 150 and height >= 38:
         made = _wide(board, titles, chosen)
@@ -122,7 +128,7 @@ def _wide(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
     charts, below = rest.split_horizontal(max(8, main.height * 22 // 100))
     samples, slot = below.split_vertical(below.width // 2)
     regions = {**stacked, "loss": loss, **_charts(charts, GROUPS["charts"]), "samples": samples}
-    turns = ("terms", "sources", "log", "checkpoints", "facts", "alerts")
+    turns = (*EXTRA, "log", "checkpoints", "facts", "alerts")
     tabs = tuple(name for name in turns if name in titles and (name not in stacked or name in left_out))
     return _with_slot(regions, slot, tabs, chosen)
 
@@ -150,10 +156,6 @@ def _charts(area: Region, names: Sequence[str]) -> dict[str, Region]:
     upper, lower = area.split_horizontal(area.height // 2)
     half = -(-len(names) // 2)
     return _side_by_side(upper, names[:half]) | _side_by_side(lower, names[half:])
-
-
-def _panels_of(tabs: Sequence[str]) -> set[str]:
-    return {name for tab in tabs for name in GROUPS.get(tab, (tab,))}
 
 
 def _side_by_side(area: Region, names: Sequence[str]) -> dict[str, Region]:
