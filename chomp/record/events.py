@@ -277,7 +277,10 @@ class NonFinite(Event):
 
 @dataclass(frozen=True)
 class RolledBack(Event):
-    """After the non-finite step `from_step` the engine went back to `step` and continued with the next text."""
+    """After the non-finite step `from_step` the engine went back to `step` and continued with the next text.
+
+    With `skipped_step` a user made it go back: the steps up to that one are computed again, and its batch is left out.
+    """
 
     kind: ClassVar[str] = "rollback"
     step: Count
@@ -291,6 +294,7 @@ class RolledBack(Event):
     first_read: Count | None = None
     document_count: Count = 0
     documents: list[int] = field(default_factory=list)
+    skipped_step: Count | None = None
 
 
 @dataclass(frozen=True)
