@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from chomp.analysis.text_size import TextSize, measure_text
+from chomp.analysis.text_size import SourcePlan, TextSize, measure_text, plan_sources
 from chomp.checkpoint.room import LEAST_SHARE
 from chomp.config import Config
 from chomp.config.derive import Derived, derive, doubts
+from chomp.config.evaluation import ranked_every
 from chomp.config.mesh import mesh_for, micro_batches, rows_at_once
+from chomp.data.shares import PassSize, shortages
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
@@ -102,6 +104,7 @@ class Readiness:
         warnings: what is doubtful.
         epochs: passes over the training text; None where its length is not known.
         mesh: None on one device.
+        sources: those of a mixture, in place of `text`.
     """
 
     problems: tuple[str, ...]
@@ -111,6 +114,7 @@ class Readiness:
     checkpoints: CheckpointRoom | None
     duration: Duration | None
     mesh: MeshPlan | None = None
+    sources: tuple[SourcePlan, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -151,10 +155,15 @@ def check_start(
         )
     _try(lambda: require_trackers(config), found)
     _try(lambda: build_channels(config.notify), found)
-    text = _try(lambda: measure_text(config.data, tokenizer), found) if tokenizer is not None else None
+    text, sources = None, tuple[SourcePlan, ...]()
+    if tokenizer is not None and derived.mixture:
+        sources = _try(lambda: plan_sources(config.data, derived.total_tokens, tokenizer), found) or ()
+    elif tokenizer is not None:
+        text = _try(lambda: measure_text(config.data, tokenizer), found)
     folder = run_dir or Path(config.logging.run_dir or "runs").expanduser()
     room = _room(config, state_bytes, folder, found)
     warnings = [*_of_text(config, derived, text, step)] if text is not None else []
+    _judge_sources(config, derived, sources, found, warnings)
     if room is not None and room.needed > room.free:
         warnings.append(_too_little(room))
     passes = derived.total_tokens / text.tokens if text is not None and text.tokens else None
@@ -171,7 +180,26 @@ def check_start(
     plan = None
     if devices > 1:
         plan = MeshPlan(devices, data, fsdp, rows_at_once(config, devices), micro_batches(config, devices))
-    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, plan)
+    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, plan, sources)
+
+
+def _judge_sources(
+    config: Config, derived: Derived, sources: tuple[SourcePlan, ...], found: list[str], warnings: list[str]
+) -> None:
+    """Add what keeps the sources of a mixture from meeting their shares, and what is doubtful about them."""
+    sizes = {
+        source.name: PassSize(source.text.tokens, not source.text.is_estimate) if source.text.tokens else None
+        for source in sources
+    }
+    for shortage in shortages(config.data, derived.total_tokens, sizes) if sources else ():
+        stops = shortage.is_certain and config.data.mixture.exhausted == "stop"
+        (found if stops else warnings).append(shortage.message)
+    for source in sources:
+        if source.epochs is not None and source.epochs > MOST_EPOCHS and config.data.mixture.exhausted == "repeat":
+            warnings.append(
+                f"the run reads the source {source.name} about {source.epochs:,.0f} times; above {MOST_EPOCHS} passes "
+                "the held-out loss hardly falls any further"
+            )
 
 
 def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapshot: Path | None = None) -> Readiness:
@@ -273,8 +301,8 @@ def most_checkpoints(config: Config) -> int:
     if options.save_every_seconds > 0:
         return kept
     saves = sum(steps // every for every in (options.save_every, options.keep_every) if every) + 1
-    if options.keep_best and config.train.eval_every:
-        saves += steps // config.train.eval_every
+    if options.keep_best and (every := ranked_every(config.evaluation, config.train.eval_every)):
+        saves += steps // every
     return min(kept, saves)
 
 

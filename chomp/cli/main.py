@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("chomp.cli.train", "Train, or resume a run."),
     "generate": ("chomp.cli.generate", "Generate text with a checkpoint."),
     "eval": ("chomp.cli.evaluate", "Score a checkpoint: loss, perplexity, bits per byte."),
+    "lm-eval": ("chomp.cli.lm_eval", "Run lm-evaluation-harness on a checkpoint."),
     "prepare-data": ("chomp.cli.prepare_data", "Write text as token files, with a tokenizer trained on it."),
     "export": ("chomp.cli.export", "Export a checkpoint's model for other programs."),
     "inspect": ("chomp.cli.inspect", "Show parameters, tokens, schedule, FLOPs and memory of a configuration."),

@@ -112,6 +112,7 @@ class RunStarted(Event):
     data: str = ""
     optimizer: str = ""
     accepted: list[str] = field(default_factory=list)
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,40 @@ class Evaluated(Event):
     unigram_loss: float | None = None
     ema_loss: float | None = None
     ema_bpb: float | None = None
+
+
+@dataclass(frozen=True)
+class SetEvaluated(Event):
+    """One full pass over an evaluation set; units are those of `eval`."""
+
+    kind: ClassVar[str] = "eval_set"
+    name: str
+    step: Count
+    loss: Number
+    perplexity: Number
+    bpb: float | None
+    tokens: Count
+    seconds: Number
+
+
+@dataclass(frozen=True)
+class TaskEvaluated(Event):
+    """The scores of a task, or of all tasks of an entry together; `centered` is 0 for guesses and 1 for no mistake.
+
+    `bpb` is in bits per UTF-8 byte of the right answers. `part_of` is the entry whose mean follows.
+    """
+
+    kind: ClassVar[str] = "eval_task"
+    name: str
+    step: Count
+    accuracy: Number
+    accuracy_norm: float | None
+    bpb: Number
+    centered: Number
+    examples: Count
+    cut: Count
+    seconds: Number
+    part_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -330,6 +365,8 @@ KINDS: dict[str, type[Event]] = {
         Compiled,
         Step,
         Evaluated,
+        SetEvaluated,
+        TaskEvaluated,
         Sampled,
         Checkpoint,
         Warned,

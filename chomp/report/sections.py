@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from chomp.config.spec import settings
+from chomp.config.spec import setting_at
 from chomp.record.comparison import setting_text
 from chomp.record.events import Sampled
 from chomp.record.formatting import count, duration, is_finite, loss, one_line, size
@@ -78,14 +78,16 @@ def _tiles(run: RunRecord) -> Iterable[tuple[str, str, str]]:
 
 def own_settings(run: RunRecord) -> str:
     """The settings that differ from the defaults, and all of them, closed."""
-    known, shown = settings(), {}
+    shown = {}
     for path, value in list(run.settings.items())[:MOST_SETTINGS]:
         if not path.startswith(PRIVATE):
             shown[path] = value
     if not shown:
         return ""
     changed = [
-        (path, setting_text(value)) for path, value in shown.items() if path in known and value != known[path].default
+        (path, setting_text(value))
+        for path, value in shown.items()
+        if (setting := setting_at(path)) is not None and value != setting.default
     ]
     every = [(path, setting_text(value)) for path, value in shown.items()]
     return (

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
 from chomp.config.schema import Config
 from chomp.model.build import ModelDef
+from chomp.model.mtp import with_trunk
 from chomp.optim.build import Optimizer
 from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.step.ema import start_average
@@ -75,6 +76,7 @@ def init_state(
     optimizer: Optimizer,
     seed: int,
     placement: Placement = ONE_DEVICE,
+    trunk: PyTree | None = None,
     extras: Extras = Extras(),  # noqa: B008 - a tuple, never changed
 ) -> TrainState:
     """Draw parameters and start the optimizer in one compiled call; the bits are the same on every mesh.
@@ -84,14 +86,19 @@ def init_state(
         optimizer: from `build_optimizer` for the same model.
         seed: any non-negative integer below 2**32; `train.seed`.
         placement: where the arrays lie; each device draws its own part.
+        trunk: parameters to start from, placed, in any floating dtype; extra heads are drawn.
         extras: what the state has beside.
     """
+
+    def start(words: UInt32[Array, " words"], trunk: PyTree | None) -> TrainState:
+        return _start(model_def, optimizer, words, trunk, extras)
+
     if placement.mesh is None:
-        return jax.jit(lambda words: _start(model_def, optimizer, words, extras))(_seed_words(seed))
+        return jax.jit(start)(_seed_words(seed), trunk)
     shardings = placement.shardings(abstract_state(model_def, optimizer, extras))
     words = np.asarray(_seed_words(seed))
     # A number of the program: an argument would be an array of one process.
-    return jax.jit(lambda: _start(model_def, optimizer, jnp.asarray(words), extras), out_shardings=shardings)()
+    return jax.jit(lambda trunk: start(jnp.asarray(words), trunk), out_shardings=shardings)(trunk)
 
 
 def abstract_state(
@@ -100,7 +107,7 @@ def abstract_state(
     extras: Extras = Extras(),  # noqa: B008 - a tuple, never changed
 ) -> TrainState:
     """Return the state's shapes and dtypes as `jax.ShapeDtypeStruct` without running anything."""
-    return jax.eval_shape(lambda words: _start(model_def, optimizer, words, extras), _seed_words(0))
+    return jax.eval_shape(lambda words: _start(model_def, optimizer, words, None, extras), _seed_words(0))
 
 
 def release_latch(state: TrainState) -> TrainState:
@@ -144,9 +151,14 @@ def _seed_words(seed: int) -> UInt32[Array, " words"]:
     return jax.random.key_data(jax.random.key(seed, impl=_KEY_KIND))
 
 
-def _start(model_def: ModelDef, optimizer: Optimizer, words: UInt32[Array, " words"], extras: Extras) -> TrainState:
+def _start(
+    model_def: ModelDef, optimizer: Optimizer, words: UInt32[Array, " words"], trunk: PyTree | None, extras: Extras
+) -> TrainState:
     model_key, run_key = jax.random.split(jax.random.wrap_key_data(words, impl=_KEY_KIND))
     params = model_def.make_params(model_key)
+    if trunk is not None:
+        # What is drawn for it is not used, and so not computed.
+        params = with_trunk(params, trunk)
 
     def zero() -> Int[Array, ""]:
         return jnp.zeros((), jnp.int32)

@@ -22,7 +22,7 @@ from chomp.parallel.gather import AXIS, tied, whole
 from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.parallel.sums import gradient_sums_on_mesh
 from chomp.step.ema import averaged
-from chomp.step.objective import Counts, LossSums, Objective, build_objective
+from chomp.step.objective import Counts, LossSums, Objective, SourceSums, build_objective
 from chomp.step.spikes import SpikeVerdict, SpikeWindow, make_judge, refuses_spikes
 from chomp.step.state import TrainState
 
@@ -48,6 +48,7 @@ class StepMetrics(NamedTuple):
         terms: further numbers by their names in metrics rows. The further terms of the objective are such: each is the
             mean over its own tokens.
         spike: the verdict about loss and gradient norm, if the step judges them.
+        by_source: loss and tokens by source, as sums; None without a mixture.
     """
 
     loss: Float[Array, ""]
@@ -60,6 +61,7 @@ class StepMetrics(NamedTuple):
     skipped_in_a_row: Int[Array, ""]
     terms: Mapping[str, Float[Array, ""]] = MappingProxyType({})
     spike: SpikeVerdict | None = None
+    by_source: SourceSums | None = None
 
 
 class GradientSums(NamedTuple):
@@ -86,9 +88,9 @@ def make_train_step(
     - `skip`: `step` advances, the skip is counted, and the next finite step sets `skipped_in_a_row` to zero.
 
     A spike is refused, too: under `debug.spikes: skip` only `step` advances, under `rollback` nothing does until
-    `release_spike_latch`. Learning rates are multiplied by the state's `lr_factor` up to and with step `lr_factor_until`, whatever the policy:
-    a run keeps its bits when the policy changes.
-    A batch without any loss token is a step with loss 0 and no update (a decay without a gradient would be one).
+    `release_spike_latch`. Learning rates are multiplied by the state's `lr_factor` up to and with step
+    `lr_factor_until`, whatever the policy: a run keeps its bits when the policy changes. A batch without any
+    loss token is a step with loss 0 and no update (a decay without a gradient would be one).
 
     Args:
         model_def: the model; its `deterministic` decides about dropout.
@@ -96,15 +98,15 @@ def make_train_step(
         config: `objective`, `optim.grad_clip_norm`, `optim.ema.decay`, `data.isolate_documents` and `debug` are read.
         placement: the mesh, over which the rows of each micro-batch are shared out.
     """
-    objective, isolate = build_objective(config.objective, model_def), config.data.isolate_documents
-    sum_gradients = _make_gradient_sums(objective, model_def, placement)
-    clip_norm, guard = config.optim.grad_clip_norm, _make_guard(config)
-    halting = config.debug.nonfinite != "skip"
+    sources = len(config.data.mixture.sources)
+    objective, isolate = build_objective(config.objective, model_def, sources), config.data.isolate_documents
+    sum_gradients = _make_gradient_sums(objective, model_def, placement, sources)
+    clip_norm, guard, halting = config.optim.grad_clip_norm, _make_guard(config), config.debug.nonfinite != "skip"
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         inputs = model_inputs(batch, isolate)
         counts = objective.counts(inputs)
-        (total, tokens, terms), grad_sums = sum_gradients(state.params, inputs, counts, state.dropout_key())
+        (total, tokens, terms, by_source), grad_sums = sum_gradients(state.params, inputs, counts, state.dropout_key())
         denominator = jnp.maximum(tokens, 1).astype(jnp.float32)
         loss = total / denominator
         grad_norm = optax.tree.norm(grad_sums) / denominator
@@ -127,6 +129,7 @@ def make_train_step(
             skipped_in_a_row=new_state.skipped_in_a_row,
             terms={name: term / jnp.maximum(counts[name], 1) for name, term in terms.items()},
             spike=guarded.verdict,
+            by_source=by_source,
         )
         return new_state, metrics
 
@@ -236,7 +239,7 @@ def compile_lowered(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, d
 
 
 def _make_gradient_sums(
-    objective: Objective, model_def: ModelDef, placement: Placement
+    objective: Objective, model_def: ModelDef, placement: Placement, sources: int
 ) -> Callable[[PyTree, ModelInputs, Counts, PRNGKeyArray], GradientSums]:
     """Return (params, inputs, counts, key) -> sums over all micro-batches, with fp32 gradients.
 
@@ -259,7 +262,8 @@ def _make_gradient_sums(
 
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
         terms = {name: jnp.zeros((), jnp.float32) for name in counts if name != "loss"}
-        measured = LossSums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), terms)
+        none = SourceSums(jnp.zeros(sources, jnp.float32), jnp.zeros(sources, jnp.int32)) if sources else None
+        measured = LossSums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), terms, none)
         sums, _ = jax.lax.scan(add, GradientSums(measured, zeros), (jnp.arange(len(inputs.labels)), inputs))
         return sums
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -58,8 +60,14 @@ class MetricsAggregator:
         self._window.completed(tokens)
         self._utilizations.append(pending.utilization)
 
-    def make(self, step: int, metrics: StepMetrics, tokens_seen: int) -> dict[str, Any]:
-        """The row of step `step`; begins the next window."""
+    def make(
+        self, step: int, metrics: StepMetrics, tokens_seen: int, sources: Mapping[str, float] = MappingProxyType({})
+    ) -> dict[str, Any]:
+        """The row of step `step`; begins the next window.
+
+        Args:
+            sources: numbers by source of a mixture.
+        """
         speed = self._window.read()
         row: dict[str, Any] = {
             "step": step,
@@ -69,6 +77,7 @@ class MetricsAggregator:
         }
         row |= {name: shortest_repr(value) for name, value in metrics.terms.items()}
         row |= {name: shortest_repr(rate) for name, rate in metrics.group_lrs.items()}
+        row |= sources
         row["tokens_seen"] = tokens_seen
         row["tokens_per_sec"] = round(speed.tokens_per_sec, 2)
         row["step_time_s"] = round(speed.step_time_s, 6)

@@ -133,11 +133,18 @@ class Restorer:
         """The state to train from; fills in the data state of a checkpoint."""
         config = blueprint.config
         if start.info is None:
+            self._warn_of_weights(blueprint)
             return blueprint.first_state()
         state, start.data_state = restore(start.info, blueprint.state, blueprint.placement)
         # Saved between two skipped steps, its latches would hold for ever under policies that do not skip.
         state = state if config.debug.nonfinite == "skip" else release_latch(state)
         return state if config.debug.spikes == "skip" else release_spike_latch(state)
+
+    def _warn_of_weights(self, blueprint: Blueprint) -> None:
+        """Say what the weights of `model.init_from` were trained with, where that is something else."""
+        assert blueprint.tokenizer is not None
+        for sentence in blueprint.weights.notes(blueprint.tokenizer) if blueprint.weights is not None else ():
+            self._warn(sentence, topic="weights")
 
     def settle_directory(self, start: Start, blueprint: Blueprint, state: TrainState) -> None:
         """Write what describes the run, and set aside what lies beyond the step it continues from.

@@ -106,7 +106,10 @@ class Trainer:
         watch, obtain = session.compile_watch, session.program_source()
         with session.budget.measure("compile"):
             program = session.interruptible(
-                lambda: compile_step(step, self.state, shape, watch, obtain, self._placement), self.dispatched
+                lambda: compile_step(
+                    step, self.state, shape, watch, obtain, self._placement, mixture=session.derived.mixture
+                ),
+                self.dispatched,
             )
         self.program = program
         for note in program.notes:
@@ -196,6 +199,8 @@ class Trainer:
         self.progress.tokens_seen += int(metrics.tokens)
         self.progress.tokens_read += pending.tokens_read
         self.progress.loss = shortest_repr(metrics.loss)
+        if metrics.by_source is not None and metrics.finite:
+            self.progress.source_losses.add(self.session.data.parts, metrics.by_source)
         self.on_completed(pending, metrics)
         # Last, because a step that was skipped is done all the same: its batch is used and its row is due.
         if not metrics.finite:

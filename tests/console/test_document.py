@@ -371,6 +371,14 @@ def test_a_setting_that_the_run_does_not_read_is_needed_once_it_is_written_or_wr
     assert not made.view(settings()["data.hf_name"]).is_read
 
 
+def test_settings_of_the_mesh_are_needed_on_several_devices_or_once_they_are_written() -> None:
+    made, fsdp = document("parallel:\n  data: 1\n"), settings()["parallel.fsdp"]
+    assert made.view(settings()["parallel.data"]).is_needed
+    assert not made.view(fsdp).is_needed
+    made.devices = 2
+    assert made.view(fsdp).is_needed
+
+
 def test_a_view_tells_reference_default_change_and_line() -> None:
     made = document()
     view = made.view(settings()["train.seq_len"])

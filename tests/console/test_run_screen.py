@@ -33,7 +33,7 @@ from chomp_tui.live.launched import Launched, status_with
 from chomp_tui.screens.run.charts import SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import Dashboard
-from chomp_tui.screens.run.dashboard_layout import TITLES, plan
+from chomp_tui.screens.run.dashboard_layout import EXTRA, TITLES, plan
 from chomp_tui.screens.run.following import RunFollower, do_all_cores_work
 from chomp_tui.screens.run.log_lines import rows_of, wrapped
 from chomp_tui.screens.run.log_view import MOST_LINES, LogPanel, LogView
@@ -108,12 +108,12 @@ async def still(pilot: Pilot[Any], seconds: float = 0.2) -> None:
 @pytest.mark.parametrize("height", [1, 4, 10, 19, 33, 44, 60, 120])
 def test_panels_lie_within_the_board_and_never_on_each_other(width: int, height: int) -> None:
     for chosen in TITLES:
-        for terms in (False, True):
-            _check(width, height, chosen, terms)
+        for extra in ((), EXTRA):
+            _check(width, height, chosen, extra)
 
 
-def _check(width: int, height: int, chosen: str, terms: bool) -> None:
-    regions = list(plan(width, height, chosen=chosen, terms=terms).regions.items())
+def _check(width: int, height: int, chosen: str, extra: tuple[str, ...]) -> None:
+    regions = list(plan(width, height, chosen=chosen, extra=extra).regions.items())
     for place, (name, region) in enumerate(regions):
         assert region in Region(0, 0, width, height), name
         for other, second in regions[place + 1 :]:
@@ -123,7 +123,7 @@ def _check(width: int, height: int, chosen: str, terms: bool) -> None:
 @pytest.mark.parametrize(("width", "height"), [(80, 19), (120, 35), (200, 55)])
 def test_every_panel_can_be_reached_in_every_layout(width: int, height: int) -> None:
     for name in TITLES:
-        regions = plan(width, height, chosen=name, terms=True).regions
+        regions = plan(width, height, chosen=name, extra=EXTRA).regions
         assert ("speed" if name == "charts" else name) in regions
 
 

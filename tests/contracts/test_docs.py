@@ -70,6 +70,12 @@ NOT_RUN = {
     ("docs/report.md", "installs packages", "pip install 'chomp[report]'"),
     ("docs/queue.md", "leaves a runner behind", "chomp queue start"),
     ("docs/notify.md", "needs a live run", "chomp watch runs/night-1 runs/night-2"),
+    ("docs/evaluation.md", "installs packages", "pip install 'chomp[evals]'"),
+    (
+        "docs/evaluation.md",
+        "needs the hub",
+        "chomp lm-eval runs/scored --tasks arc_easy,lambada_openai --limit 100 --output_path results",
+    ),
     ("docs/events.md", "never ends", "tail -F runs/demo/events.jsonl"),
 }
 

@@ -16,6 +16,8 @@ ASKED = (
     "muon:float32",
     "collectives:llama:fsdp",
     "collectives:llama:dp",
+    "weights:one",
+    "weights:both",
 )
 # All that the documentation promises, compiled as users have it.
 EVERY = (
@@ -42,8 +44,10 @@ def found_by(asked: tuple[str, ...], environment: dict[str, str]) -> dict[str, A
 
 def test_the_same_run_on_every_mesh():
     """One test, as one process trains them all."""
-    for name, found in found_by(ASKED, dict(os.environ)).items():
-        check(name, found)
+    found = found_by(ASKED, dict(os.environ))
+    check_weights(found.pop("weights:one"), found.pop("weights:both"))
+    for name, one in found.items():
+        check(name, one)
 
 
 @pytest.mark.soak
@@ -70,6 +74,16 @@ def check_curves(found: dict[str, Any], backend: str, optimizer: str, *meshes: s
         most = 1e-3 if optimizer == "muon" else 1e-4
         assert max(abs(loss - expected) / expected for loss, expected in pairs) <= most
     assert found["again"] == found[meshes[-1]], "the same mesh repeats every bit"
+
+
+def check_weights(one: dict[str, Any], mesh: dict[str, Any]) -> None:
+    """A run that starts from weights starts with the same bits, and each device reads its part of them, once."""
+    assert one["in place"]
+    assert mesh["in place"]
+    assert mesh["digest"] == one["digest"]
+    assert mesh["read"] == one["read"]
+    # The largest matrix is shared by four devices.
+    assert mesh["most at once"] == one["most at once"] / 4
 
 
 def check_collectives(found: dict[str, Any], backend: str, mesh: str) -> None:

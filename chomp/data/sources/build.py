@@ -1,6 +1,7 @@
 """Opens the text of the `data` section and holds out the evaluation part."""
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ class Text:
         train: documents by random access; empty for a stream.
         stream: the stream to train on, or None.
         stream_start: cursor behind the stream's held-out documents.
+        parts: of a mixture, its sources by name; it has documents for training only in these.
     """
 
     name: str
@@ -37,9 +39,22 @@ class Text:
     train: Documents = field(default_factory=list)
     stream: StreamSource | None = None
     stream_start: str | None = None
+    parts: "Mapping[str, Text]" = field(default_factory=dict)
 
 
 def open_text(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
+    """Open what the section names: one text, or the sources of `data.mixture`.
+
+    Errors and arguments are those of `open_source`.
+    """
+    if not data.mixture.sources:
+        return open_source(data, tokenizer, vocab_size, retry)
+    module = importlib.import_module("chomp.data.sources.mixture")
+    text: Text = module.build(data, tokenizer, vocab_size, retry)
+    return text
+
+
+def open_source(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
     """Open what `data.backend` names.
 
     The backend is the module `chomp.data.sources.BACKEND`; its `build`, called with the same arguments, reads its own

@@ -68,6 +68,8 @@ def _run(snapshot: RunSnapshot) -> Iterator[Fact]:
         yield f"process {index}", host
     yield "parameters", count(started.parameters)
     yield "batch", f"{started.tokens_per_step:,} tokens a step"
+    if started.weights:
+        yield "weights", started.weights
     yield "data", started.data
     if view.compiled is not None:
         cache = f", cache {view.compiled.cache}" if view.compiled.cache else ", no cache"
