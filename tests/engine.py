@@ -262,7 +262,7 @@ EXACT = (
 
 def exact_rows(run_dir: Path) -> list[dict[str, Any]]:
     """Rows without what depends on the clock: everything a resumed run must repeat bit for bit."""
-    return [{key: row[key] for key in EXACT if key in row} for row in rows(run_dir)]
+    return [{key: row[key] for key in row if key in EXACT or "/" in key} for row in rows(run_dir)]
 
 
 def saved_arrays(run_dir: Path, step: int) -> dict[str, np.ndarray]:

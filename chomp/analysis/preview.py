@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chomp.analysis.text_size import measure_text
-from chomp.checkpoint.data_item import DATA_FILE
+from chomp.checkpoint.data_item import read_position
 from chomp.config import Config, derive
 from chomp.config.derive import Derived
 from chomp.data.batch import Batch
@@ -21,7 +19,7 @@ from chomp.data.packing.base import BatchIterator
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.spelling import Spelling
 from chomp.data.tokenizers import Tokenizer
-from chomp.errors import CheckpointError, DataError
+from chomp.errors import DataError
 from chomp.model.loss import loss_mask
 from chomp.model.resolve import resolve_model
 from chomp.record.manifest import CheckpointInfo
@@ -171,7 +169,7 @@ class Previewer:
         say("opening the text…")
         self._data: DataPipeline = build_data(self._config, self._derived, tokenizer)
         self._first_step = origin.step if origin is not None else 0
-        self._state = _position(origin) if origin is not None else None
+        self._state = read_position(origin.path) if origin is not None else None
         say("sampling documents…")
         self._sample = self._data.sample_lengths(SAMPLED_DOCUMENTS, SAMPLED_TOKENS)
         self._epoch_tokens = self._estimate()
@@ -346,17 +344,3 @@ def _continue_by_source(documents: np.ndarray, begins: np.ndarray, sources: np.n
 def _rows(field: np.ndarray) -> np.ndarray:
     """`[accum, batch, seq]` as `[rows, seq]`."""
     return field.reshape(-1, field.shape[-1])
-
-
-def _position(origin: CheckpointInfo) -> dict[str, Any]:
-    """The data iterator's state in a checkpoint.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    path = origin.path / "data" / DATA_FILE
-    try:
-        state: dict[str, Any] = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; choose another checkpoint") from None
-    return state

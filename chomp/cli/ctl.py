@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from chomp.cli.options import PATH, TEXT, FiniteFloat
+from chomp.config.fields import MAX_STEPS
 from chomp.errors import RunDirError, command_name
 from chomp.record.commands import COMMANDS, Command, permission_problem, send_command
 from chomp.record.event_log import EventReader
@@ -22,6 +23,9 @@ from chomp.record.rundir import RunDir, open_run
 @click.argument("action", type=click.Choice(COMMANDS))
 @click.option("--prompt", type=TEXT, help="For sample: the prompt.")
 @click.option(
+    "--step", type=click.IntRange(1, MAX_STEPS), metavar="STEP", help="For skip: the step whose batch is left out."
+)
+@click.option(
     "--timeout",
     "timeout_seconds",
     default=120.0,
@@ -29,17 +33,20 @@ from chomp.record.rundir import RunDir, open_run
     type=FiniteFloat(min=0),
     help="Seconds to wait for the engine's answer; 0 does not wait.",
 )
-def command(run: Path, action: str, prompt: str | None, timeout_seconds: float) -> None:
-    """Send a command to the live run RUN: pause, resume, save, eval, sample, stop or abort.
+def command(run: Path, action: str, prompt: str | None, step: int | None, timeout_seconds: float) -> None:
+    """Send a command to the live run RUN: pause, resume, save, eval, sample, skip, stop or abort.
 
     The engine acts between two steps and answers; stop and abort do not wait for the first step.
     """
     if prompt is not None and action != "sample":
         raise click.UsageError("--prompt is only for sample")
+    if (step is None) == (action == "skip"):
+        raise click.UsageError("skip needs --step" if action == "skip" else "--step is only for skip")
     directory = open_run(run)
     _require_engine(directory)
     reader = EventReader(directory.events, offset=directory.events.stat().st_size if directory.events.exists() else 0)
-    asked = Command(command=action, args={"prompt": prompt} if prompt is not None else {})
+    given = {"prompt": prompt, "step": step}
+    asked = Command(command=action, args={name: value for name, value in given.items() if value is not None})
     _send(directory, asked)
     if timeout_seconds <= 0:
         click.echo(f"{action} requested ({asked.id})")

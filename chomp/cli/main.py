@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("chomp.cli.report", "Write a page, charts or a table about runs, to share."),
     "watch": ("chomp.cli.watch", "Watch live runs; send notices that a killed engine cannot."),
     "checkpoints": ("chomp.cli.checkpoints", "List and verify a run's checkpoints."),
+    "explain": ("chomp.cli.explain", "Show the documents of a step by their loss, with file and row."),
+    "replay": ("chomp.cli.replay", "Compute steps of a run again, and certify that they are what it saved."),
     "compare": ("chomp.cli.compare", "Compare runs: settings, results, losses at equal steps."),
     "note": ("chomp.cli.note", "Show or change the name, note and tags of runs."),
     "fork": ("chomp.cli.fork", "Start a new run from a checkpoint of another run."),

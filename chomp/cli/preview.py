@@ -117,11 +117,8 @@ def describe(preview: Preview, *, by_token: bool) -> list[str]:
     lines = [*_summary(preview), ""]
     for row in preview.rows:
         source = f", source {row.source}" if row.source is not None else ""
-        lines += [
-            f"micro-batch {row.micro_batch + 1}, sequence {row.row + 1}{source}",
-            _drawn(row, by_token=by_token),
-            "",
-        ]
+        heading = f"micro-batch {row.micro_batch + 1}, sequence {row.row + 1}{source}"
+        lines += [heading, _drawn(row, by_token=by_token), ""]
     more = preview.summary.shape[0] * preview.summary.shape[1] - len(preview.rows)
     return [*lines, f"{more:,} more sequences: --rows shows them"] if more else lines[:-1]
 

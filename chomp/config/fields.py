@@ -24,6 +24,8 @@ NAME_RULE = "letters, digits, _ and -, a letter first, at most 32 characters"
 
 # Steps are counted in int32 on the device, seeds are uint32 there.
 MAX_STEPS = 2**31 - 1
+# Counted by the host alone; larger numbers are not exact in every reader of JSON.
+MAX_TOKENS = 2**53
 MAX_SEED = 2**32 - 1
 # Of one continuation: a place in it and its prompt is counted in int32.
 MAX_NEW_TOKENS = 2**24

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chomp.config.fields import SET, Name, Section, setting, table
+from chomp.config.fields import MAX_TOKENS, SET, Name, Section, setting, table
 from chomp.config.source import TextSource
 
 
@@ -29,7 +29,9 @@ class MixtureSource(TextSource):
 class MixtureStage(Section):
     """Other weights from some token of the run on."""
 
-    from_tokens: int = setting(0, "The stage begins once the run has read this many tokens.", unit="tokens", ge=0)
+    from_tokens: int = setting(
+        0, "The stage begins once the run has read this many tokens.", unit="tokens", ge=0, le=MAX_TOKENS
+    )
     weights: dict[Name, Annotated[float, Field(ge=0, description="Weight of this source in the stage.")]] = table(
         "The weight of each source in the stage; 0 leaves a source out."
     )

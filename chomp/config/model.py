@@ -222,10 +222,11 @@ class ModelConfig(Section):
         group="numerics",
         when={"model.backend": ["megalodon"]},
     )
-    attention: Literal["auto", "flash", "xla"] = setting(
+    attention: Literal["auto", "blockwise", "flash", "xla"] = setting(
         "auto",
-        "How a Llama computes attention; `auto` is cuDNN on GPUs for what it takes, else `xla`. `flash` is a Pallas "
-        "kernel for GPUs without arrays of the length squared.",
+        "How a Llama computes attention; `auto` is cuDNN on GPUs for what it takes, `blockwise` in fp32 on CPUs, else "
+        "`xla`. `blockwise` computes a block of queries at a time, with the keys up to it. `flash` is a Pallas kernel "
+        "for GPUs without arrays of the length squared.",
         group="numerics",
         when={"model.backend": ["llama"]},
     )

@@ -186,7 +186,10 @@ def _effective(name: str, value: Any) -> Any:
 
 
 def _told(value: Any) -> str:
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    # Text of a file that a terminal would obey is shown escaped.
+    return str(value) if str(value).isprintable() else repr(value)
 
 
 def _describing(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import grain
 import numpy as np
 
 from chomp.data.batch import IGNORED, Batch, BatchShape
-from chomp.data.packing.base import BatchIterator, PackDataset
+from chomp.data.packing.base import BatchIterator, PackDataset, Part
 from chomp.data.shares import Shares, Weights
 
 
@@ -67,6 +67,7 @@ class MixtureIterator(BatchIterator):
         rows: list[Batch] = []
         sources: list[int] = []
         starts: list[np.ndarray] = []
+        parts: list[Part] = []
         names = list(self._readers)
         while len(rows) < shape.rows and (name := self._choose()) is not None:
             row = next(self._readers[name], None)
@@ -74,16 +75,18 @@ class MixtureIterator(BatchIterator):
                 self._ended[name] = True
                 continue
             self._count(name, int(np.count_nonzero(row.segment_ids)))
-            starts.append(self._readers[name].starts + len(rows) * shape.seq)
+            before = len(rows) * shape.seq
+            starts.append(self._readers[name].starts + before)
+            parts += [part._replace(at=part.at + before, source=name) for part in self._readers[name].parts]
             rows.append(row)
             sources.append(names.index(name))
         if not rows:
             return None
         missing = shape.rows - len(rows)
-        self.starts = np.concatenate(starts)
+        self.starts, self.parts = np.concatenate(starts), parts
         fields = zip(*(row[:4] for row in (*rows, *[self._padding()] * missing)), strict=True)
         ids = np.asarray([*sources, *[0] * missing], np.int32)
-        whole = (np.concatenate(parts).reshape(shape) for parts in fields)
+        whole = (np.concatenate(field).reshape(shape) for field in fields)
         return Batch(*whole)._replace(source_ids=ids.reshape(*shape[:2], 1))
 
     def _check(self, batch: Batch) -> None:

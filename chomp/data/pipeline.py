@@ -14,7 +14,7 @@ from chomp.config.schema import Config
 from chomp.data.batch import Batch, BatchShape
 from chomp.data.heldout import Documents, Selection, spread
 from chomp.data.mixture import MixtureDataset
-from chomp.data.packing.base import BatchIterator, Corpus, PackDataset, PackPlan, Tokens
+from chomp.data.packing.base import BatchIterator, Corpus, PackDataset, PackPlan, Part, Tokens
 from chomp.data.packing.build import make_plan, pack
 from chomp.data.packing.sequential import SequentialPackDataset
 from chomp.data.prefetch import PrefetchDataset
@@ -269,13 +269,9 @@ class DataPipeline:
         first, end = before["documents"], self._read_at_most(after)
         named: list[int] = []
         if self._text.stream is None:
-            data, train = self._config.data, self._text.train
             if self._passes is not None:
-                end = min(end, self._passes * len(train))
-            seed = self._seed % 2**31 if data.shuffle else None
-            order = _ordered(range(len(train)), repeat=data.repeat, shuffle_seed=seed)
-            chosen = [int(order[number]) for number in range(first, min(end, first + MOST_NAMED))]
-            named = [train.position(index) if isinstance(train, Selection) else index for index in chosen]
+                end = min(end, self._passes * len(self._text.train))
+            named = self._positions(range(first, min(end, first + MOST_NAMED)))
         return BatchOrigin(self._text.name, first, end - first, named)
 
     def _of_sources(self, before: dict[str, Any], after: dict[str, Any]) -> "BatchOrigin":
@@ -288,6 +284,27 @@ class DataPipeline:
         ]
         first, count = sum(one.first_read for one in found.values()), sum(one.document_count for one in read.values())
         return BatchOrigin(f"{self._text.name} ({'; '.join(words)})", first, count, [])
+
+    def places(self, parts: Sequence[Part]) -> list[str]:
+        """Where the documents of parts of a batch are: file and row where that is known.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        if self.parts:
+            return [f"{part.source}: {self.parts[part.source].places([part])[0]}" for part in parts]
+        text, numbers = self._text, [part.number for part in parts]
+        if text.source is None:
+            return [f"document {number + 1:,} that was read of {text.name}" for number in numbers]
+        return text.source.places(self._positions(numbers))
+
+    def _positions(self, numbers: Sequence[int]) -> list[int]:
+        """Positions in a random-access source of documents by their numbers in the order of reading."""
+        data, train = self._config.data, self._text.train
+        seed = self._seed % 2**31 if data.shuffle else None
+        order = _ordered(range(len(train)), repeat=data.repeat, shuffle_seed=seed)
+        chosen = [int(order[number]) for number in numbers]
+        return [train.position(index) if isinstance(train, Selection) else index for index in chosen]
 
     def _read_at_most(self, state: dict[str, Any]) -> int:
         """Documents begun at `state`, including the current document or group."""

@@ -67,7 +67,7 @@ def describe(path: Path) -> Described:
     Raises:
         CheckpointError: there is none whose description can be read.
     """
-    return _described(*find_described(path))
+    return described(*find_described(path))
 
 
 def find_described(path: Path) -> tuple[RunDir, CheckpointInfo]:
@@ -77,10 +77,10 @@ def find_described(path: Path) -> tuple[RunDir, CheckpointInfo]:
         CheckpointError: there is none whose description can be read.
     """
     run, candidates = _candidates(path)
-    described = next((info for info in reversed(candidates) if "identity" in info.meta), None)
-    if described is None:
+    newest = next((info for info in reversed(candidates) if "identity" in info.meta), None)
+    if newest is None:
         raise CheckpointError(f"{path}: no checkpoint has a description that can be read")
-    return run, described
+    return run, newest
 
 
 def _candidates(path: Path) -> tuple[RunDir, Sequence[CheckpointInfo]]:
@@ -94,7 +94,12 @@ def _candidates(path: Path) -> tuple[RunDir, Sequence[CheckpointInfo]]:
     return run, found
 
 
-def _described(run: RunDir, info: CheckpointInfo) -> Described:
+def described(run: RunDir, info: CheckpointInfo) -> Described:
+    """What a checkpoint of a run is of.
+
+    Raises:
+        CheckpointError: the run's tokenizer is not that of the checkpoint.
+    """
     values = {k: v for k, v in info.meta["identity"].items() if k not in ("derived", *NOT_SETTINGS)}
     config = config_from_dict(values)
     tokenizer = load_tokenizer(run.tokenizer)
@@ -118,7 +123,7 @@ def load_trained(
         CheckpointError: there is no good checkpoint at `path`, or it has no average.
         ConfigError: `max_context` is given and the model is no Llama.
     """
-    run, info, config, tokenizer = _described(*find_checkpoint(path))
+    run, info, config, tokenizer = described(*find_checkpoint(path))
     device = first_device()
     model = config.model if max_context is None else _with_window(config.model, max_context)
     model_def = build_model(model, deterministic=True, backend=device.platform)

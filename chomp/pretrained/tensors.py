@@ -69,13 +69,21 @@ def _shards(folder: Path) -> dict[str, Tensor]:
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(
-            f"{folder} lacks the shard {missing[0]}{more} of the {len(shards)} that {INDEX} names; download it again"
+            f"{folder} lacks the shard {shown(missing[0])}{more} of the {len(shards)} that {INDEX} names; "
+            "download it again"
         )
     tensors = {name: tensor for file in shards for name, tensor in _tensors_of(folder / file).items()}
     lost = [name for name in files if name not in tensors]
     if lost:
-        raise DataError(f"{folder / files[lost[0]]} has no tensor {lost[0]}, which {INDEX} names; download it again")
+        raise DataError(
+            f"{folder / shown(files[lost[0]])} has no tensor {shown(lost[0])}, which {INDEX} names; download it again"
+        )
     return tensors
+
+
+def shown(name: str) -> str:
+    """A name out of a file, without what a terminal would obey."""
+    return name if name.isprintable() else repr(name)
 
 
 def _is_name(file: Any) -> bool:
@@ -88,7 +96,9 @@ def _tensors_of(path: Path) -> dict[str, Tensor]:
         odd = [name for name, one in slices.items() if one.get_dtype() not in DTYPES]
         if odd:
             dtype = slices[odd[0]].get_dtype()
-            raise DataError(f"{path}: the tensor {odd[0]} has the dtype {dtype}; chomp reads {', '.join(DTYPES)}")
+            raise DataError(
+                f"{path}: the tensor {shown(odd[0])} has the dtype {dtype}; chomp reads {', '.join(DTYPES)}"
+            )
         return {name: Tensor(path, name, tuple(one.get_shape())) for name, one in slices.items()}
 
 
@@ -103,4 +113,4 @@ def _opened(path: Path) -> Iterator[Any]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except SafetensorError as error:
-        raise DataError(f"{path} is no whole safetensors file: {error}; download it again") from error
+        raise DataError(f"{path} is no whole safetensors file: {shown(str(error))}; download it again") from error

@@ -21,7 +21,7 @@ from chomp.model.llama_names import hf_name
 from chomp.model.mtp import trunk_of
 from chomp.model.paths import named_leaves
 from chomp.parallel.mesh import Placement
-from chomp.pretrained.tensors import Tensor, open_tensors
+from chomp.pretrained.tensors import Tensor, open_tensors, shown
 from chomp.pretrained.vocabulary import vocabulary_note
 
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
@@ -206,7 +206,8 @@ def _open_files(source: Pretrained, like: Shapes) -> FileArrays:
     strange = [theirs for theirs in tensors if theirs not in known and not _NOT_LEARNED.fullmatch(theirs)]
     if strange:
         raise DataError(
-            f"{source.path} has the tensor {strange[0]}, and a model with this `model` section has no place for it"
+            f"{source.path} has the tensor {shown(strange[0])}, and a model with this `model` section has no place "
+            "for it"
         )
     words = "Hugging Face" if is_llama else "megalodon_jax"
     return FileArrays({name: tensors[theirs] for name, theirs in names.items()}, words)

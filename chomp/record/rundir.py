@@ -94,6 +94,10 @@ class RunDir:
         return self.path / "notes.yaml"
 
     @property
+    def receipts(self) -> Path:
+        return self.path / "receipts.jsonl"
+
+    @property
     def notices(self) -> Path:
         return self.path / "notices.jsonl"
 

@@ -24,6 +24,7 @@ from chomp.train.outcome import Outcome, after_saving, outcome_of
 from chomp.train.processes import RunProcesses
 from chomp.train.reporting import LastStep, follow_run_dir, open_reporter, tell, watch_signals
 from chomp.train.request import RunRequest, claim_run_dir
+from chomp.train.rewind import RewindDueError, rewind
 from chomp.train.rollback import roll_back
 from chomp.train.session import Session, open_session
 from chomp.train.steering import CommandExecutor
@@ -105,6 +106,9 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
                 break
             except RollbackDueError as due:
                 roll_back(trainer, due)
+                hooks.on_rollback()
+            except RewindDueError as due:
+                rewind(trainer, due)
                 hooks.on_rollback()
         outcome = _finish(trainer, hooks)
     except AbortRequestedError as error:

@@ -16,7 +16,10 @@ from chomp.data.pipeline import BatchOrigin
 from chomp.errors import DataError, NonFiniteError
 from chomp.notify.spike import Limits, spike_words
 from chomp.parallel.agreement import Agreement, Wish
+from chomp.record.event_log import read_events
 from chomp.record.events import Compiled, NonFinite, Phase, PhaseName, RollbackCause, Spike, Warned
+from chomp.record.formatting import plural
+from chomp.record.timeline import read_timeline
 from chomp.step.spikes import SpikeVerdict
 from chomp.step.state import TrainState, release_latch, release_spike_latch
 from chomp.step.train_step import StepMetrics
@@ -71,6 +74,7 @@ class Trainer:
         waited_seconds: how long this process has waited for its devices to complete steps.
         on_completed: called with each completed step and its metrics on the host.
         phase_now: what the engine does, for the report of an error.
+        skips: steps before which a batch is left out, in order; see `chomp.record.timeline`.
         between: the phase to which a hook's phase goes back: `train`, or `paused`.
     """
 
@@ -93,6 +97,9 @@ class Trainer:
         session.switch.on_set(session.data.cancel_retries)
         self.agreement = Agreement(session.world, self._placement)
         self.waited_seconds = 0.0
+        self.skips: list[int] = []
+        if session.start.attempt > 1:
+            self.read_skips()
 
     def compile(self) -> None:
         """Make the step's program, before the first `advance`.
@@ -147,12 +154,28 @@ class Trainer:
 
     def _next_batch(self) -> Batch | None:
         try:
+            self._leave_out(self.dispatched + 1)
             return next(self.batches, None)
         except DataError:
             # A stop ends the wait for a source that has gone silent; the batch is read again after the resume.
             if self.session.switch.is_set():
                 raise (StopRequestedError if self.session.world.is_alone else StoppedReadingError) from None
             raise
+
+    def _leave_out(self, step: int) -> None:
+        """Read the batches that a user leaves out before `step`."""
+        for _ in range(self.skips.count(step)):
+            before = self.batches.get_state()
+            if next(self.batches, None) is not None:
+                origin = self.session.data.documents_between(before, self.batches.get_state())
+                documents = f"{plural(origin.document_count, 'document')} from number {origin.first_read + 1:,} on"
+                message = f"left out a batch of {origin.source}: {documents} in the order of reading"
+                self.session.reporter.publish(Warned(topic="skip", step=step, message=message))
+
+    def read_skips(self) -> None:
+        """Learn from the events which batches a user leaves out."""
+        session = self.session
+        self.skips = session.world.decide(lambda: list(read_timeline(read_events(session.run.events)).skips))
 
     def wish(self) -> Wish:
         """What this process, one of several, wants because of its stop switch."""
@@ -288,6 +311,8 @@ class Trainer:
         self.batches.close()
         self.batches = self.session.data.train_iterator()
         self.batches.set_state(data_state)
+        # What was left out beyond this step is behind.
+        self.skips = [step for step in self.skips if step <= self.dispatched]
 
     def publish_phase(self, name: PhaseName) -> None:
         """Publish that a phase begins at the last completed step."""

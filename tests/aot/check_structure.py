@@ -167,18 +167,20 @@ def test_the_estimate_is_hardly_too_low(preset: str, extra: tuple[str, ...], rem
     assert 0.65 < program.memory["total"] / estimate_memory(program.blueprint).total < 1.05
 
 
-@pytest.mark.parametrize(("cards", "remat"), [(64, "none"), (8, "full")])
-def test_no_card_keeps_the_gradients_of_many_layers(cards: int, remat: str) -> None:
+@pytest.mark.parametrize("cards", [8, 64])
+def test_no_card_keeps_the_gradients_of_many_layers(cards: int) -> None:
     """Whole gradients of a layer are 268 MB; 64 cards have 4 MB of them each."""
     wide = ("model.model_dim=2048", "model.num_heads=16", "model.num_kv_heads=16", "model.ffn_hidden_dim=8192")
-    few = ("train.seq_len=64", "train.batch_size=1", f"train.grad_accum={2 * cards}", "optim.name=adamw")
-    mesh = (f"parallel.fsdp={cards}", f"model.remat={remat}")
+    few = ("model.vocab_size=2048", "model.attention=flash", "model.remat=full", "optim.name=adamw")
+    # With much fewer tokens XLA gathers parameters of the forward pass long before they are read.
+    rows = ("train.seq_len=4096", "train.batch_size=2", f"train.grad_accum={4 * cards}", f"parallel.fsdp={cards}")
     temp = []
-    for layers in (2, 6):
-        config = configuration("nano-125m", (*wide, *few, *mesh, f"model.num_layers={layers}"))
+    for layers in (4, 10):
+        config = configuration("nano-125m", (*wide, *few, *rows, f"model.num_layers={layers}"))
         temp.append(compile_for(CARDS["h100"], build_blueprint(config, "gpu"), cards).memory["temp"])
-    layer = 4 * (4 * 2048**2 + 3 * 2048 * 8192)
-    assert (temp[1] - temp[0]) / 4 < layer / 4
+    layer, states = 4 * (4 * 2048**2 + 3 * 2048 * 8192), 2 * 2 * 4096 * 2048
+    # A card has its part of the sums, and of those of the newest micro-batch.
+    assert (temp[1] - temp[0]) / 6 < states + layer * (2 / cards + 1 / 16)
 
 
 def test_eight_copies_are_summed_once_a_step() -> None:

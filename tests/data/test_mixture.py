@@ -10,13 +10,14 @@ from grain.experimental import assert_equal_output_after_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chomp.config.data import DataConfig
 from chomp.config.mixture import MixtureConfig
 from chomp.data.batch import BatchShape, LabelRules
 from chomp.data.mixture import MixtureDataset
 from chomp.data.packing.base import Corpus, PackPlan
 from chomp.data.packing.bins import BinPackDataset
 from chomp.data.packing.sequential import SequentialPackDataset
-from chomp.data.shares import Shares, whole_weights
+from chomp.data.shares import PassSize, Shares, shortages, whole_weights
 from chomp.errors import ConfigError, DataError
 
 SEQ = 16
@@ -224,3 +225,21 @@ def test_errors_name_the_settings_of_the_source(open_data, mixture, tmp_path):
             "data.mixture.sources.web.backend=hf", "data.mixture.sources.web.files=[]",
             "data.mixture.sources.web.hf_dataset=x/y", "data.mixture.sources.web.hf_eval_split=train",
         ))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("policy", "size", "said", "certain"),
+    [
+        ("stop", PassSize(100, True), "has 200 tokens in 2 passes, and its share of the run is 250: ", True),
+        ("stop", PassSize(100, False), "has about 200 tokens in 2 passes", False),
+        ("stop", PassSize(50, False), "has about 100 tokens in 2 passes", True),
+        ("renormalise", PassSize(100, True), "the other sources take the rest", True),
+    ],
+)  # fmt: skip
+def test_shares_that_cannot_be_met_are_told(policy, size, said, certain):
+    mixture = {"exhausted": policy, "sources": {"a": {"max_epochs": 2}, "b": {"weight": 3}}}
+    data = DataConfig.model_validate({"mixture": mixture})
+    (shortage,) = shortages(data, 1000, {"a": size, "b": None})
+    assert said in shortage.message
+    assert shortage.is_certain == certain
+    assert shortages(data, 1000, {"a": PassSize(125, True), "b": None}) == []

@@ -99,6 +99,10 @@ def check_collectives(found: dict[str, Any], backend: str, mesh: str) -> None:
 
 
 def check_muon(found: dict[str, Any], dtype: str) -> None:
-    """The momentum is the same bits; in bf16 one rounding of the norm is many of the iterations."""
+    """The momentum is the same bits; in bf16 one rounding of the norm is many of the iterations.
+
+    Meshes differ from one device, and not from each other.
+    """
     assert found["same momentum"]
+    assert found["same bits on all meshes"]
     assert found["apart"] <= (1e-5 if dtype == "float32" else 0.1) * found["largest"]

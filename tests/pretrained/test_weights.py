@@ -146,6 +146,7 @@ def test_the_mean_of_a_long_table_of_bfloat16() -> None:
             DataError,
             "has the tensor model.layers.0.self_attn.q_proj.bias, and a model with this `model` section has no place",
         ),
+        ({"\x1b[31mred": np.zeros(2, "f4")}, DataError, "has the tensor '\\x1b[31mred', and a model"),
         ({"lm_head.weight": np.zeros((30, 16), "f4")}, ConfigError, "lm_head.weight is 30 x 16, and the model"),
         ({"model.norm.weight": np.zeros(8, "f4")}, ConfigError, "norm.weight is 8, and the model needs 16"),
     ],

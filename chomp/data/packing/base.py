@@ -4,7 +4,7 @@ import abc
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grain
 import numpy as np
@@ -67,6 +67,22 @@ class PackPlan:
     overlap: bool = False
 
 
+class Part(NamedTuple):
+    """A piece of a document in a batch.
+
+    Attributes:
+        at: flat position in the batch at which it begins.
+        number: of the document in the order of reading, from 0.
+        start: position of its first token in the document.
+        source: of a mixture, the name of the source whose documents are numbered; empty without a mixture.
+    """
+
+    at: int
+    number: int
+    start: int
+    source: str = ""
+
+
 class PackDataset(grain.IterDataset[Batch]):
     """A packer as a Grain dataset over a parent that yields documents."""
 
@@ -86,6 +102,7 @@ class BatchIterator(grain.DatasetIterator[Batch]):
 
     Attributes:
         starts: flat positions in the newest batch at which a document, or a part of one that was cut, begins.
+        parts: the pieces of documents in the newest batch, in order.
     """
 
     def __init__(self, parents: grain.DatasetIterator | Sequence[grain.DatasetIterator], name: str):
@@ -94,6 +111,7 @@ class BatchIterator(grain.DatasetIterator[Batch]):
         self._failure: ChompError | None = None
         self._interrupted_at: dict[str, Any] | None = None
         self.starts = np.zeros(0, np.intp)
+        self.parts: list[Part] = []
 
     @abc.abstractmethod
     def _next_batch(self) -> Batch | None:

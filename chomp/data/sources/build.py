@@ -25,6 +25,7 @@ class Text:
         evaluation: documents that training never reads.
         is_tokenized: whether documents are token ids, special ids included.
         train: documents by random access; empty for a stream.
+        source: what they are taken from; None for a stream.
         stream: the stream to train on, or None.
         stream_start: cursor behind the stream's held-out documents.
         parts: of a mixture, its sources by name; it has documents for training only in these.
@@ -37,6 +38,7 @@ class Text:
     evaluation: Documents
     is_tokenized: bool = False
     train: Documents = field(default_factory=list)
+    source: RandomAccessSource | None = None
     stream: StreamSource | None = None
     stream_start: str | None = None
     parts: "Mapping[str, Text]" = field(default_factory=dict)
@@ -88,9 +90,8 @@ def set_aside(source: RandomAccessSource, evaluation: RandomAccessSource, data: 
 
 
 def _random_access(source: RandomAccessSource, rule: dict[str, Any], evaluation: Documents, train: Documents) -> Text:
-    return Text(
-        source.name, source.describe(), source.fingerprint(), rule, evaluation, source.is_tokenized, train=train
-    )
+    facts = source.name, source.describe(), source.fingerprint()
+    return Text(*facts, rule, evaluation, source.is_tokenized, train=train, source=source)
 
 
 def divide_stream(source: StreamSource, data: DataConfig, retry: RetryPolicy) -> Text:

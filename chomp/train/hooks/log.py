@@ -9,7 +9,7 @@ from chomp.record.events import Step, Warned
 from chomp.step.train_step import StepMetrics
 from chomp.train.hooks.base import Hook
 from chomp.train.hooks.evaluate import EvaluateHook
-from chomp.train.metrics import MetricsAggregator
+from chomp.train.metrics import MetricsAggregator, by_source
 from chomp.train.progress import Pending
 from chomp.train.session import Session
 from chomp.train.trainer import Trainer
@@ -95,16 +95,8 @@ class LogHook(Hook):
 
 
 def source_numbers(trainer: Trainer) -> dict[str, float]:
-    """By source of a mixture: the mean loss since the last row, tokens read and passes so far; {} without one.
-
-    Tokens and passes are those behind the batch of the last completed step.
-    """
-    read = trainer.session.data.by_source(trainer.data_state)
-    return {
-        **{f"loss/{name}": round(mean, 6) for name, mean in trainer.progress.source_losses.take().items()},
-        **{f"tokens/{name}": source.tokens for name, source in read.items()},
-        **{f"epochs/{name}": round(source.epochs, 4) for name, source in read.items()},
-    }
+    """Numbers by source of a mixture, at the last completed step; {} without one."""
+    return by_source(trainer.progress.source_losses.take(), trainer.session.data.by_source(trainer.data_state))
 
 
 def has_row(step: int, train: TrainConfig, *, evaluated: bool) -> bool:

@@ -354,6 +354,10 @@ class RunScreen(ConsoleScreen):
         """Ask for a prompt, then for a sample."""
         self._steering.sample_now()
 
+    def action_explain(self) -> None:
+        """Show the documents of a step by their loss."""
+        self._steering.explain()
+
     def action_stop(self) -> None:
         """Ask how to end the run, then end it."""
         self._steering.stop()
