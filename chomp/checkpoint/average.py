@@ -11,7 +11,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from chomp.checkpoint.data_item import DataState
-from chomp.checkpoint.reading import in_parts, load_part
+from chomp.checkpoint.reading import load_to_host
 from chomp.record.manifest import CheckpointInfo, seal
 
 
@@ -20,8 +20,7 @@ def mean_of(
 ) -> dict[str, np.ndarray]:
     """Read the arrays of one item from verified checkpoints and return their means, added up in fp64.
 
-    A part of the arrays is read from all checkpoints before the next part is, so that memory holds little beside the
-    result.
+    Memory holds the sums and the arrays of one checkpoint.
 
     Args:
         infos: all with the same arrays.
@@ -30,14 +29,11 @@ def mean_of(
     Raises:
         CheckpointError: a checkpoint cannot be read.
     """
-    means: dict[str, np.ndarray] = {}
-    for names in in_parts({name: like.size * like.dtype.itemsize for name, like in stored.items()}):
-        sums = {name: np.zeros(stored[name].shape, np.float64) for name in names}
-        for info in infos:
-            for name, array in load_part(info, item, stored, names).items():
-                sums[name] += array
-        means |= {name: (total / len(infos)).astype(stored[name].dtype) for name, total in sums.items()}
-    return means
+    sums = {name: np.zeros(like.shape, np.float64) for name, like in stored.items()}
+    for info in infos:
+        for name, array in load_to_host(info, item, stored).items():
+            sums[name] += array
+    return {name: (sums.pop(name) / len(infos)).astype(like.dtype) for name, like in stored.items()}
 
 
 def write_parameters(target: Path, arrays: Mapping[str, np.ndarray], meta: dict[str, Any]) -> None:

@@ -85,21 +85,10 @@ def load_to_host(
     arrays: dict[str, np.ndarray] = {}
     sizes = {name: like.size * like.dtype.itemsize for name, like in abstract.items()}
     for names in in_parts({name: size for name, size in sizes.items() if chosen is None or name in chosen}):
-        arrays |= load_part(info, item, abstract, names)
+        wanted = leaving_out({name: HostArray(like.shape, like.dtype) for name, like in abstract.items()}, names)
+        read = _read(info, {item: wanted})[item]
+        arrays |= {name: read[name] for name in names}
     return arrays
-
-
-def load_part(
-    info: CheckpointInfo, item: str, abstract: Mapping[str, jax.ShapeDtypeStruct], names: Collection[str]
-) -> dict[str, np.ndarray]:
-    """Read the arrays of these names alone; arguments and errors are those of `load_to_host`.
-
-    Args:
-        abstract: of all arrays of the item.
-    """
-    wanted = leaving_out({name: HostArray(like.shape, like.dtype) for name, like in abstract.items()}, names)
-    read = _read(info, {item: wanted})[item]
-    return {name: read[name] for name in names}
 
 
 def leaving_out(abstract: Mapping[str, Any], chosen: Collection[str]) -> dict[str, Any]:

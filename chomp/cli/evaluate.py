@@ -42,13 +42,13 @@ FILE = UserPath(exists=True, dir_okay=False, path_type=Path)
     metavar="KEY=VALUE",
     help="Change one value of the run's configuration, e.g. -o data.max_eval_samples=50.",
 )
+@average_option
 @click.option(
     "--tasks",
     multiple=True,
     metavar="[NAME=]PATH",
     help="Score tasks instead: a file of JSON lines or a folder of tasks; `run` for those of the run's configuration.",
 )
-@average_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @says_instead("--data", "-o data.tokens_eval_path=FILE scores another token file")
 @says_instead("--index", "the .idx file beside a .bin file is read with it; leave the option out")
@@ -100,10 +100,10 @@ def _score_text(
         weights = {"weights": "ema"} if is_average else {}
         scored = {"scored": asdict(coverage)}
         found = {"sets": {name: _row(one) for name, one in sets.items()}} if sets else {}
+        weights = {"weights": "ema"} if trained.is_average else {}
         click.echo(json.dumps({"step": step, **weights, **_row(result), **scored, **found}))
         return
-    of = " (moving average)" if is_average else ""
-    click.echo(f"step {step}{of}: {_in_words(result)}")
+    click.echo(f"step {step}{' (moving average)' if trained.is_average else ''}: {_in_words(result)}")
     click.echo(coverage.in_words())
     for name, one in sets.items():
         click.echo(f"{name}: {_in_words(one)}")

@@ -71,7 +71,7 @@ EndStatus = Annotated[Literal["completed", "stopped", "data_exhausted", "crashed
 InRun = Annotated[Literal["kept", "loaded"], _OPEN]
 NonFiniteAction = Annotated[Literal["halt", "skip", "rollback"], _OPEN]
 SpikeAction = Annotated[Literal["warn", "skip", "rollback"], _OPEN]
-RollbackCause = Annotated[Literal["nonfinite", "spike"], _OPEN]
+RollbackCause = Annotated[Literal["nonfinite", "spike", "user"], _OPEN]
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,7 @@ class Spike(Event):
 
 @dataclass(frozen=True)
 class RolledBack(Event):
-    """After the bad step `from_step` the engine went back to `step` and continued with the next text.
+    """Because of the bad step `from_step` the engine went back to `step` and continued with the next text.
 
     With `skipped_step` a user made it go back: the steps up to that one are computed again, and its batch is left out.
     """

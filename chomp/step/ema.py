@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
-from chomp.model.mtp import WithHeads, heads_of, trunk_of
+from chomp.model.mtp import trunk_of
 
 # Updates after which an average keeps more than half; with fewer, the first parameters would be most of it.
 EARLY = 9.0
@@ -40,9 +40,3 @@ def averaged(
         average,
         trunk_of(params),
     )
-
-
-def params_of_average(average: PyTree, params: PyTree) -> PyTree:
-    """Return the average as parameters, in their dtypes and in their structure: a program for them takes it."""
-    trunk = jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), average, trunk_of(params))
-    return WithHeads(trunk, heads_of(params)) if isinstance(params, WithHeads) else trunk

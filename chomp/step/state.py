@@ -76,8 +76,8 @@ def init_state(
     optimizer: Optimizer,
     seed: int,
     placement: Placement = ONE_DEVICE,
-    extras: Extras = Extras(),  # noqa: B008 - a tuple, never changed
     trunk: PyTree | None = None,
+    extras: Extras = Extras(),  # noqa: B008 - a tuple, never changed
 ) -> TrainState:
     """Draw parameters and start the optimizer in one compiled call; the bits are the same on every mesh.
 
@@ -86,20 +86,19 @@ def init_state(
         optimizer: from `build_optimizer` for the same model.
         seed: any non-negative integer below 2**32; `train.seed`.
         placement: where the arrays lie; each device draws its own part.
-        extras: what the state has beside.
         trunk: parameters to start from, placed, in any floating dtype; extra heads are drawn.
+        extras: what the state has beside.
     """
+
+    def start(words: UInt32[Array, " words"], trunk: PyTree | None) -> TrainState:
+        return _start(model_def, optimizer, words, trunk, extras)
+
     if placement.mesh is None:
-        start = jax.jit(lambda words, trunk: _start(model_def, optimizer, words, extras, trunk))
-        return start(_seed_words(seed), trunk)
+        return jax.jit(start)(_seed_words(seed), trunk)
     shardings = placement.shardings(abstract_state(model_def, optimizer, extras))
     words = np.asarray(_seed_words(seed))
-
     # A number of the program: an argument would be an array of one process.
-    def start_from(trunk: PyTree | None) -> TrainState:
-        return _start(model_def, optimizer, jnp.asarray(words), extras, trunk)
-
-    return jax.jit(start_from, out_shardings=shardings)(trunk)
+    return jax.jit(lambda trunk: start(jnp.asarray(words), trunk), out_shardings=shardings)(trunk)
 
 
 def abstract_state(
@@ -108,7 +107,7 @@ def abstract_state(
     extras: Extras = Extras(),  # noqa: B008 - a tuple, never changed
 ) -> TrainState:
     """Return the state's shapes and dtypes as `jax.ShapeDtypeStruct` without running anything."""
-    return jax.eval_shape(lambda words: _start(model_def, optimizer, words, extras, None), _seed_words(0))
+    return jax.eval_shape(lambda words: _start(model_def, optimizer, words, None, extras), _seed_words(0))
 
 
 def release_latch(state: TrainState) -> TrainState:
@@ -153,11 +152,7 @@ def _seed_words(seed: int) -> UInt32[Array, " words"]:
 
 
 def _start(
-    model_def: ModelDef,
-    optimizer: Optimizer,
-    words: UInt32[Array, " words"],
-    extras: Extras,
-    trunk: PyTree | None,
+    model_def: ModelDef, optimizer: Optimizer, words: UInt32[Array, " words"], trunk: PyTree | None, extras: Extras
 ) -> TrainState:
     model_key, run_key = jax.random.split(jax.random.wrap_key_data(words, impl=_KEY_KIND))
     params = model_def.make_params(model_key)

@@ -47,8 +47,8 @@ class StepMetrics(NamedTuple):
         skipped_in_a_row: how many of the last steps were.
         terms: further numbers by their names in metrics rows. The further terms of the objective are such: each is the
             mean over its own tokens.
-        by_source: loss and tokens by source, as sums; None without a mixture.
         spike: the verdict about loss and gradient norm, if the step judges them.
+        by_source: loss and tokens by source, as sums; None without a mixture.
     """
 
     loss: Float[Array, ""]
@@ -60,8 +60,8 @@ class StepMetrics(NamedTuple):
     skipped: Int[Array, ""]
     skipped_in_a_row: Int[Array, ""]
     terms: Mapping[str, Float[Array, ""]] = MappingProxyType({})
-    by_source: SourceSums | None = None
     spike: SpikeVerdict | None = None
+    by_source: SourceSums | None = None
 
 
 class GradientSums(NamedTuple):
@@ -89,8 +89,8 @@ def make_train_step(
 
     A spike is refused, too: under `debug.spikes: skip` only `step` advances, under `rollback` nothing does until
     `release_spike_latch`. Learning rates are multiplied by the state's `lr_factor` up to and with step
-    `lr_factor_until`, whatever the policy: a run keeps its bits when the policy changes.
-    A batch without any loss token is a step with loss 0 and no update (a decay without a gradient would be one).
+    `lr_factor_until`, whatever the policy: a run keeps its bits when the policy changes. A batch without any
+    loss token is a step with loss 0 and no update (a decay without a gradient would be one).
 
     Args:
         model_def: the model; its `deterministic` decides about dropout.
@@ -101,8 +101,7 @@ def make_train_step(
     sources = len(config.data.mixture.sources)
     objective, isolate = build_objective(config.objective, model_def, sources), config.data.isolate_documents
     sum_gradients = _make_gradient_sums(objective, model_def, placement, sources)
-    clip_norm, guard = config.optim.grad_clip_norm, _make_guard(config)
-    halting = config.debug.nonfinite != "skip"
+    clip_norm, guard, halting = config.optim.grad_clip_norm, _make_guard(config), config.debug.nonfinite != "skip"
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         inputs = model_inputs(batch, isolate)
@@ -129,8 +128,8 @@ def make_train_step(
             skipped=new_state.skipped,
             skipped_in_a_row=new_state.skipped_in_a_row,
             terms={name: term / jnp.maximum(counts[name], 1) for name, term in terms.items()},
-            by_source=by_source,
             spike=guarded.verdict,
+            by_source=by_source,
         )
         return new_state, metrics
 

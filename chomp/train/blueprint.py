@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from jaxtyping import PyTree
+
 from chomp.checkpoint.items import fill
 from chomp.config import Config
 from chomp.config.derive import Derived, derive
@@ -109,15 +111,15 @@ class Blueprint:
         weights, trunk = self.weights, None
         if weights is not None:
             trunk = fill(trunk_of(self.state.params), weights.read(self.placement))
-        return self._state(trunk)
+        return self._started(trunk)
 
     def drawn_state(self) -> TrainState:
         """A state at step 0 whose numbers do not matter: nothing is read for it."""
-        return self._state(None)
+        return self._started(None)
 
-    def _state(self, trunk: Any) -> TrainState:
+    def _started(self, trunk: PyTree | None) -> TrainState:
         seed, extras = self.config.train.seed, Extras.of(self.config)
-        return init_state(self.model_def, self.optimizer, seed, self.placement, extras, trunk)
+        return init_state(self.model_def, self.optimizer, seed, self.placement, trunk, extras)
 
     def identity(self, data_fingerprint: dict[str, Any]) -> dict[str, Any]:
         """What a resume compares with the checkpoint's own."""

@@ -96,6 +96,7 @@ def rewind(trainer: Trainer, due: RewindDueError) -> None:
             step=step,
             from_step=trainer.progress.step,
             skipped_step=due.step,
+            cause="user",
             lr_factor=rollbacks.lr_factor,
             until_step=rollbacks.until_step,
             in_a_row=rollbacks.in_a_row,

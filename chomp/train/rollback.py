@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from chomp.checkpoint.restore import choose, restore
+from chomp.checkpoint.restore import choose
 from chomp.config.run import DebugConfig
 from chomp.errors import NonFiniteError
 from chomp.record.events import Checkpoint, RolledBack
 from chomp.record.manifest import CheckpointInfo
 from chomp.step.state import TrainState, slow_down
 from chomp.train.progress import Rollbacks, TrainProgress
+from chomp.train.restorer import load_state
 from chomp.train.session import Session
 from chomp.train.trainer import RollbackDueError, Trainer
 
@@ -70,7 +71,7 @@ def _last_good(session: Session) -> CheckpointInfo | None:
 def _state_of(session: Session, info: CheckpointInfo | None) -> TrainState:
     if info is None:
         return session.blueprint.first_state()
-    return restore(info, session.blueprint.state, session.blueprint.placement)[0]
+    return load_state(info, session.blueprint)[0]
 
 
 def _rolled_back(step: int, due: RollbackDueError, rollbacks: Rollbacks, last: int) -> RolledBack:

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from chomp.data.batch import Batch
+from chomp.model.mtp import with_trunk
 from chomp.record import formatting
 from chomp.record.commands import Command
 from chomp.record.events import Evaluated, Event, SetEvaluated, TaskEvaluated
 from chomp.record.manifest import set_evaluation
-from chomp.step.ema import params_of_average
 from chomp.tasks.entries import EntryScore, TaskEntry, score_entry
 from chomp.train.control import run_interruptible
 from chomp.train.evaluate import EvalResult, evaluate
@@ -122,20 +122,18 @@ class EvaluateHook(Hook):
         scores = dict(progress.scores) if progress.scores_step == step else {}
         with trainer.phase("eval"):
             if HELD_OUT in names:
-                result, average = self._score_text(trainer, state.params, self._heldout()), None
-                if state.ema is not None and session.config.optim.ema.evaluate:
-                    params = params_of_average(state.ema, state.params)
-                    average = self._score_text(trainer, params, self._heldout())
+                result, average = self._score_held_out(trainer)
                 progress.eval_step, progress.eval_loss, progress.eval_bpb = step, result.loss, result.bpb
                 events.append(_evaluated(step, result, average))
-                row |= _text_values(result, "") | (_text_values(average, "", "eval_ema") if average is not None else {})
+                row |= _text_values(result)
+                row |= _text_values(average, "eval_ema") if average is not None else {}
             for one in found.sets:
                 if one.name in names:
                     batches = one.batches(session.blueprint.placement.count)
                     result = self._score_text(trainer, state.params, batches)
                     scores[one.name] = result.loss
                     events.append(_set_evaluated(one.name, step, result))
-                    row |= _text_values(result, f"/{one.name}")
+                    row |= _text_values(result, suffix=f"/{one.name}")
             for entry in found.tasks:
                 if entry.name in names:
                     score = self._score_tasks(trainer, entry)
@@ -148,14 +146,20 @@ class EvaluateHook(Hook):
                 session.reporter.publish(event)
         return row
 
-    def _heldout(self) -> Iterable[Batch]:
-        session = self._session
-        return session.data.eval_batches(session.blueprint.placement.count)
+    def _score_held_out(self, trainer: Trainer) -> tuple[EvalResult, EvalResult | None]:
+        """Score the held-out text with the parameters, and with their moving average if that is evaluated."""
+        session, state = self._session, trainer.state
+        data, count = session.data, session.blueprint.placement.count
+        result = self._score_text(trainer, data.eval_batches(count))
+        if state.ema is None or not session.config.optim.ema.evaluate:
+            return result, None
+        return result, self._score_text(trainer, data.eval_batches(count), with_trunk(state.params, state.ema))
 
-    def _score_text(self, trainer: Trainer, params: Any, batches: Iterable[Batch]) -> EvalResult:
+    def _score_text(self, trainer: Trainer, batches: Iterable[Batch], params: Any = None) -> EvalResult:
+        """Score with `params`; without them, with the parameters of the state."""
         session = self._session
         return evaluate(
-            params,
+            trainer.state.params if params is None else params,
             lambda params, rows: self._run("eval", session.eval_step, params, rows),
             batches,
             self._byte_lengths,
@@ -224,7 +228,7 @@ def _task_evaluated(step: int, score: EntryScore) -> list[Event]:
     ]
 
 
-def _text_values(result: EvalResult, suffix: str, prefix: str = "eval") -> dict[str, float]:
+def _text_values(result: EvalResult, prefix: str = "eval", suffix: str = "") -> dict[str, float]:
     bpb = {f"{prefix}_bpb{suffix}": result.bpb} if result.bpb is not None else {}
     return {f"{prefix}_loss{suffix}": result.loss} | bpb
 
