@@ -156,7 +156,8 @@ def check_start(
             found,
         )
     _try(lambda: require_trackers(config), found)
-    _try(lambda: (build_channels(config.notify), _read_evaluations(config)), found)
+    _try(lambda: build_channels(config.notify), found)
+    _try(lambda: _read_evaluations(config), found)
     text, sources = None, tuple[SourcePlan, ...]()
     if tokenizer is not None and derived.mixture:
         sources = _try(lambda: plan_sources(config.data, derived.total_tokens, tokenizer), found) or ()
@@ -179,10 +180,13 @@ def check_start(
             f"train.max_seconds: {config.train.max_seconds:g} ends this attempt at about step {reached:,} of "
             f"{config.train.steps:,}, less the time of start-up and compilation, at the measured speed"
         )
-    plan = None
-    if devices > 1:
-        plan = MeshPlan(devices, data, fsdp, rows_at_once(config, devices), micro_batches(config, devices))
+    plan = _mesh_plan(config, data, fsdp) if devices > 1 else None
     return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, plan, sources)
+
+
+def _mesh_plan(config: Config, data: int, fsdp: int) -> MeshPlan:
+    devices = data * fsdp
+    return MeshPlan(devices, data, fsdp, rows_at_once(config, devices), micro_batches(config, devices))
 
 
 def _judge_sources(

@@ -81,12 +81,10 @@ def command(
     if tasks:
         _score_tasks(trained, () if tasks == (OF_RUN,) else tasks, overrides, as_json)
     else:
-        _score_text(trained, overrides, files + more, as_json, is_average=average)
+        _score_text(trained, overrides, files + more, as_json)
 
 
-def _score_text(
-    trained: TrainedModel, overrides: tuple[str, ...], files: tuple[Path, ...], as_json: bool, *, is_average: bool
-) -> None:
+def _score_text(trained: TrainedModel, overrides: tuple[str, ...], files: tuple[Path, ...], as_json: bool) -> None:
     from chomp.analysis.scoring import open_heldout
     from chomp.data.progress import listening
 
@@ -97,7 +95,6 @@ def _score_text(
         sets = {name: score(trained.params) for name, score in scoring.sets.items()}
     step = trained.info.step
     if as_json:
-        weights = {"weights": "ema"} if is_average else {}
         scored = {"scored": asdict(coverage)}
         found = {"sets": {name: _row(one) for name, one in sets.items()}} if sets else {}
         weights = {"weights": "ema"} if trained.is_average else {}

@@ -118,7 +118,7 @@ class EvaluateHook(Hook):
             StopRequestedError: by a signal; nothing is reported.
         """
         session, progress, found = self._session, trainer.progress, self._evaluations
-        state, step, events, row = trainer.state, progress.step, list[Event](), dict[str, float]()
+        step, events, row = progress.step, list[Event](), dict[str, float]()
         scores = dict(progress.scores) if progress.scores_step == step else {}
         with trainer.phase("eval"):
             if HELD_OUT in names:
@@ -129,8 +129,7 @@ class EvaluateHook(Hook):
                 row |= _text_values(average, "eval_ema") if average is not None else {}
             for one in found.sets:
                 if one.name in names:
-                    batches = one.batches(session.blueprint.placement.count)
-                    result = self._score_text(trainer, state.params, batches)
+                    result = self._score_text(trainer, one.batches(session.blueprint.placement.count))
                     scores[one.name] = result.loss
                     events.append(_set_evaluated(one.name, step, result))
                     row |= _text_values(result, suffix=f"/{one.name}")
