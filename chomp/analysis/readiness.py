@@ -155,8 +155,8 @@ def check_start(
             ),
             found,
         )
-    _try(lambda: require_trackers(config), found)
-    _try(lambda: (build_channels(config.notify), _read_evaluations(config)), found)
+    for check in (require_trackers, lambda config: build_channels(config.notify), _read_evaluations):
+        _try(lambda check=check: check(config), found)  # type: ignore[misc]
     text, sources = None, tuple[SourcePlan, ...]()
     if tokenizer is not None and derived.mixture:
         sources = _try(lambda: plan_sources(config.data, derived.total_tokens, tokenizer), found) or ()
