@@ -117,7 +117,7 @@ GOLDEN: list[tuple[Event, str]] = [
         ),
         '{"v":2,"t":1700000000.25,"kind":"rollback","step":20,"from_step":25,"lr_factor":0.5,"until_step":125,'
         '"in_a_row":1,"count":2,"message":"went back","source":"data.files","first_read":7,"document_count":2,'
-        '"documents":[9,4],"cause":"nonfinite"}',
+        '"documents":[9,4],"skipped_step":null,"cause":"nonfinite"}',
     ),
     (
         Acknowledged(id="a1", command="save", ok=True, message="saving step 3", step=3),
