@@ -16,9 +16,10 @@ from chomp.analysis.text_size import SourcePlan, TextSize, measure_text, plan_so
 from chomp.checkpoint.room import LEAST_SHARE
 from chomp.config import Config
 from chomp.config.derive import Derived, derive, doubts
-from chomp.config.evaluation import ranked_every
+from chomp.config.evaluation import entries, ranked_every
 from chomp.config.mesh import mesh_for, micro_batches, rows_at_once
 from chomp.data.shares import PassSize, shortages
+from chomp.data.sources.files import FilesSource
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
@@ -28,6 +29,7 @@ from chomp.queue.devices import slots
 from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
+from chomp.tasks.read import read_tasks
 
 T = TypeVar("T")
 
@@ -155,6 +157,7 @@ def check_start(
         )
     _try(lambda: require_trackers(config), found)
     _try(lambda: build_channels(config.notify), found)
+    _try(lambda: _read_evaluations(config), found)
     text, sources = None, tuple[SourcePlan, ...]()
     if tokenizer is not None and derived.mixture:
         sources = _try(lambda: plan_sources(config.data, derived.total_tokens, tokenizer), found) or ()
@@ -177,10 +180,13 @@ def check_start(
             f"train.max_seconds: {config.train.max_seconds:g} ends this attempt at about step {reached:,} of "
             f"{config.train.steps:,}, less the time of start-up and compilation, at the measured speed"
         )
-    plan = None
-    if devices > 1:
-        plan = MeshPlan(devices, data, fsdp, rows_at_once(config, devices), micro_batches(config, devices))
+    plan = _mesh_plan(config, data, fsdp) if devices > 1 else None
     return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, plan, sources)
+
+
+def _mesh_plan(config: Config, data: int, fsdp: int) -> MeshPlan:
+    devices = data * fsdp
+    return MeshPlan(devices, data, fsdp, rows_at_once(config, devices), micro_batches(config, devices))
 
 
 def _judge_sources(
@@ -219,6 +225,18 @@ def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapsho
     mesh = _try(lambda: mesh_for(config, max(1, gpus)), found) or (1, 1)
     ready = check_start(config, derive(config), tokenizer, None, device=None, mesh=mesh, run_dir=run_dir)
     return replace(ready, problems=(*found, *ready.problems), warnings=(*doubts(config), *ready.warnings))
+
+
+def _read_evaluations(config: Config) -> None:
+    """Read evaluation sets and tasks; whether a set is training text, the engine finds out.
+
+    Raises:
+        DataError: one is missing, or not of a known layout.
+    """
+    for name, patterns in entries(config.evaluation.sets).items():
+        FilesSource(config.data, patterns, f"evaluation.sets ({name})")
+    for name, (path, *_) in entries(config.evaluation.tasks).items():
+        read_tasks(name, path)
 
 
 def _require_gpus(config: Config, gpus: int) -> None:

@@ -171,7 +171,7 @@ class Recomputation:
         try:
             compiled = compile_step(
                 self.blueprint.train_step(), self.state, self.blueprint.batch_shape, watch, self._obtain(),
-                self.blueprint.placement,
+                self.blueprint.placement, mixture=self.blueprint.derived.mixture,
             )  # fmt: skip
         finally:
             watch.close()

@@ -183,7 +183,6 @@ def _build_session(
             reporter.publish(Warned(topic="device", message=message))
         planned, tokenizer, data, evaluations = _open_text(request, run, device.platform, reporter, interruptible)
         _warn_of_data(planned.config, tokenizer, data, reporter)
-        _require_shares(planned, data, reporter)
         store = CheckpointStore(
             run.checkpoints,
             retention=build_retention(config.checkpoint, config.evaluation.best),
@@ -243,6 +242,7 @@ def _open_text(
     require_equal(world, "text", data.fingerprint)
     evaluations = interruptible(lambda: open_evaluations(planned, tokenizer, data))
     require_equal(world, "evaluation", evaluations.facts())
+    _require_shares(planned, data, reporter)
     return interruptible(lambda: with_steps(planned, data)), tokenizer, data, evaluations
 
 

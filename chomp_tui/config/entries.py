@@ -10,7 +10,8 @@ from chomp.config.yaml_spans import Layout
 def entries_of(layout: Layout | None) -> dict[str, tuple[Setting, ...]]:
     """The sections that a document names in tables, with their settings; a table of numbers is one section."""
     found = dict[str, tuple[Setting, ...]]()
-    for path in layout.places if layout else ():
+    places = sorted(layout.places.values(), key=lambda place: place.key.start) if layout else []
+    for path in (place.path for place in places):
         table = table_at(path)
         if path not in sections() and section_at(path) is not None:
             paths = [f"{path}.{name}" for name in children(path)]

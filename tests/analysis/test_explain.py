@@ -25,20 +25,35 @@ from tests.engine import write_corpus
 pytestmark = pytest.mark.pure
 
 
+MIXTURE = {"one": {"weight": 1}, "two": {"weight": 2}}
+
+
 @pytest.mark.parametrize(
     "data",
-    [{"packing_mode": "sequential"}, {"packing_mode": "bin", "packing_buffer_docs": 7}, {"shuffle": False}],
+    [
+        {"packing_mode": "sequential"},
+        {"packing_mode": "bin", "packing_buffer_docs": 7},
+        {"shuffle": False},
+        {"mixture": {"sources": MIXTURE}},
+    ],
     ids=str,
 )
 def test_each_part_of_a_batch_is_the_text_at_its_place(data: dict[str, Any], tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path, documents=40)
     (corpus / "010.txt").write_text("\n")  # Too short: it is read, and not packed.
-    sections = {
+    sections: dict[str, Any] = {
         "model": {"backend": "dummy", "model_dim": 16},
         "train": {"seq_len": 64, "batch_size": 2, "grad_accum": 2, "steps": 3},
         "data": {"backend": "files", "files": [str(corpus / "*.txt")], **data},
         "optim": {"warmup_steps": 1},
     }
+    if "mixture" in data:
+        (corpus / "b").mkdir()
+        for number in range(0, 40, 2):
+            (corpus / f"{number:03d}.txt").rename(corpus / "b" / f"{number:03d}.txt")
+        files = {"one": str(corpus / "*.txt"), "two": str(corpus / "b" / "*.txt")}
+        sources = {name: {**MIXTURE[name], "backend": "files", "files": [path]} for name, path in files.items()}
+        sections["data"] = {"mixture": {"sources": sources}}
     config = parse_config(json.dumps(sections), source="t").config
     tokenizer = build_tokenizer(config.data.tokenizer)
     opened = build_data(config, derive(config), tokenizer)
@@ -50,7 +65,8 @@ def test_each_part_of_a_batch_is_the_text_at_its_place(data: dict[str, Any], tmp
         ends = [*(part.at for part in batches.parts[1:]), len(ids)]
         places = opened.places(batches.parts)
         for part, end, place in zip(batches.parts, ends, places, strict=True):
-            whole = tokenizer.encode_document(Path(place).read_text())
+            assert place.startswith(f"{part.source}: " if part.source else str(tmp_path))
+            whole = tokenizer.encode_document(Path(place.removeprefix(f"{part.source}: ")).read_text())
             found = ids[part.at : end][real[part.at : end]]
             assert found.tolist() == whole[part.start : part.start + len(found)].tolist(), place
         # A resume in the middle of a document, or of a group, numbers them alike.

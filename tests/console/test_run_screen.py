@@ -465,6 +465,17 @@ async def test_terms_of_the_objective_have_a_chart(size: tuple[int, int], turns:
         assert {screen_of(app).query_one(f"#{name}", LineChart).log_y for name in ("loss", "terms")} == {True}
 
 
+async def test_sources_of_a_mixture_have_charts_and_no_terms(tmp_path: Path) -> None:
+    numbers = tuple(f"{kind}/{name}" for kind in ("loss", "tokens", "epochs") for name in ("web", "[red]x"))
+    app = host(tmp_path, write_run(tmp_path / "mixed", FakeRun(steps=300, total=1_000, live=True, terms=numbers)).path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "training", "Sources")
+        board = screen_of(app).query_one(Dashboard)
+        assert "terms" not in board.plan.tabs
+        board.turn_to("sources")
+        await shows(pilot, "loss by source", "tokens by source", "epochs by source", "web", "[red]x")
+
+
 async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "plain", LIVE).path)
     async with app.run_test(size=(160, 48)) as pilot:
@@ -479,6 +490,23 @@ async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp
         screen_of(app).show_run(run.path)
         await shows(pilot, "training", "Terms", "my metric ")
         assert screen_of(app).query_one("#terms", LineChart).display
+
+
+async def test_evaluation_sets_and_tasks_have_charts(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "scored", LIVE)
+    scores = {"eval_loss/wiki": 3.25, "eval_bpb/wiki": 1.0, "task_accuracy/arc": 0.25, "task_bpb/arc": 1.5}
+    append(
+        run, *(Step({"step": step, "loss": 2.0, **(scores if step % 20 == 0 else {})}) for step in range(305, 345, 5))
+    )
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "340/1,000", "Sets", "Tasks", "Task bits", "wiki ")
+        board = screen_of(app).query_one(Dashboard)
+        assert "terms" not in board.plan.tabs, "each number has a chart"
+        for name, line in (("sets", "wiki "), ("tasks", "arc "), ("taskbits", "arc ")):
+            board.turn_to(name)
+            await until(pilot, lambda name=name: screen_of(app).query_one(f"#{name}", LineChart).display)
+            await shows(pilot, line)
 
 
 async def test_memory_in_use_peak_limit_and_the_host_s_are_drawn(tmp_path: Path) -> None:
