@@ -39,7 +39,8 @@ def step_to_explain(snapshot: RunSnapshot) -> ExplainedStep | None:
     view = snapshot.view
     if snapshot.pointed is not None:
         return ExplainedStep(int(view.rows["step"][snapshot.pointed]))
-    bad = [(one.t, one.step) for one in view.nonfinite]
+    bad = [(one.t, one.step) for one in view.nonfinite] + [(one.t, one.step) for one in view.spikes]
+    # Spikes of runs by versions that had no event for them.
     bad += [(one.t, one.step) for one in view.warnings if one.topic == "spike" and one.step is not None]
     if bad:
         t, step = max(bad)
