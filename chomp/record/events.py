@@ -259,6 +259,25 @@ class RolledBack(Event):
 
 
 @dataclass(frozen=True)
+class Profiled(Event):
+    """A trace of the `steps` steps up to `step` is in the folder `path` of the run directory.
+
+    `operations` are the costliest, each with its `name`, `instruction` (one that is named so in the trace), `calls` and
+    `seconds`; `busy_seconds` are those of all operations, on all devices of the process that wrote the trace.
+    """
+
+    kind: ClassVar[str] = "profile"
+    step: Count
+    steps: Count
+    seconds: Number
+    path: str
+    bytes: Count = 0
+    devices: Count = 1
+    busy_seconds: Number = math.nan
+    operations: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Acknowledged(Event):
     """The engine's answer to a command."""
 
@@ -305,6 +324,7 @@ KINDS: dict[str, type[Event]] = {
         Warned,
         NonFinite,
         RolledBack,
+        Profiled,
         Acknowledged,
         RunEnded,
     )

@@ -102,6 +102,8 @@ class Folding:
                 self._fields["nonfinite_count"] += 1
             case ev.RolledBack():
                 self._roll_back(event)
+            case ev.Profiled():
+                self._fields["profile"] = event
             case ev.Acknowledged():
                 self._keep("answers", event, MOST_ANSWERS)
                 if event.ok and event.command in ("pause", "resume"):

@@ -24,6 +24,7 @@ LABELS = {
     "save": "save",
     "eval": "evaluate",
     "sample": "sample",
+    "profile": "profile",
     "stop": "save and stop",
     "abort": "stop without saving",
 }
