@@ -69,6 +69,10 @@ sample: $(VENV)/.run ## Generate text with the newest run, or: make sample CHECK
 	$(has_run)
 	$(BIN)/chomp generate "$(CHECKPOINT)" --prompt "$(PROMPT)" $(ARGS)
 
+# Tests start a few hundred processes, and uv installs no bytecode: where the environment forbids to write it, each of these
+# would compile every module that it imports (of an engine 2 of 3.3 CPU seconds).
+test fast soak verify browser-check compile-for-gpus: export PYTHONDONTWRITEBYTECODE :=
+
 # The checks run beside the tests; their output follows pytest's. Either failing fails the target.
 test: $(VENV)/.dev ## Install, then run the tests (without those marked soak) and every other check beside them.
 	@$(if $(NOT_ROOT),echo "not root: the tests marked root (full and read-only disks) are left out")

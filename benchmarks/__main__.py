@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import version
 
 PAGES = (
-    "start", "loop", "saves", "step", "mesh", "parts", "llama", "data", "prepare", "decode", "export",
+    "start", "loop", "saves", "step", "mesh", "parts", "llama", "pytorch", "data", "prepare", "decode", "export",
     "console_start", "console_home", "console_tick", "chart", "console_open", "console_bytes", "console_live",
 )  # fmt: skip
 

@@ -82,3 +82,9 @@ class ProcessLostError(ChompError):
     """A process of a run on several processes was lost, and the run ends; a resume continues it."""
 
     exit_code = 7
+
+
+class ReplayDifferenceError(ChompError):
+    """Steps of a run, computed again, are not what the run saved."""
+
+    exit_code = 8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -305,9 +304,8 @@ class ChompApp(App[None]):
             said = f"screenshot: {svg}" + (f" and {png.name}" if png else " (PNG needs rsvg-convert or resvg)")
         except OSError as error:
             said = f"screenshot: {svg}; no PNG: {error}"
-        # A console that is closing has no loop to call.
-        with contextlib.suppress(RuntimeError):
-            self.call_from_thread(self.notify, said)
+        # Allowed from any thread.
+        self.notify(said)
 
     def _remember_theme(self, changed: object) -> None:
         settings = self.state.settings

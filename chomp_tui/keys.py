@@ -235,6 +235,8 @@ TABLE: tuple[Key, ...] = (
     Key("run", "mark", "space", "Mark", "Mark the selected sample to compare it with others of the same prompt."),
     Key("run", "other_prompt", "o", "Prompt", "Show the samples of the next prompt."),
     Key("run", "compare_samples", "v", "Compare", "Show the selected sample beside an earlier one; again, all panels."),
+    Key("run", "explain", "d", "Documents", "Show the documents of a bad step, or of the one at the crosshair."),
+    Key("explain", "skip", "s", "Leave out", "Go back before the step and leave out its batch, after a question."),
     Key("run", "report", "R", "Report", "Write a page about this run, to share."),
     Key("run", "resume", "r", "Resume", "Resume this run from a checkpoint after it has ended.", footer=True),
     *(

@@ -61,6 +61,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "open": ("configure", "What to start from"),
     "preview": ("configure", "The data preview"),
     "chart": ("run", "A focused chart"),
+    "explain": ("run", "The documents of a step"),
 }
 WITHIN: Mapping[str, str] = {part: screen for part, (screen, _) in PARTS.items()}
 SCOPES: Mapping[str, str] = {

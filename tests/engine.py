@@ -254,22 +254,27 @@ def rows(run_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
-EXACT = ("step", "loss", "grad_norm", "lr", "lr_muon", "tokens_seen", "packing_utilization", "eval_loss", "eval_bpb")
+EXACT = (
+    "step", "loss", "grad_norm", "lr", "lr_muon", "tokens_seen", "packing_utilization", "eval_loss", "eval_bpb",
+    "eval_ema_loss", "eval_ema_bpb",
+)  # fmt: skip
 
 
 def exact_rows(run_dir: Path) -> list[dict[str, Any]]:
     """Rows without what depends on the clock: everything a resumed run must repeat bit for bit."""
-    return [{key: row[key] for key in EXACT if key in row} for row in rows(run_dir)]
+    return [{key: row[key] for key in row if key in EXACT or "/" in key} for row in rows(run_dir)]
 
 
 def saved_arrays(run_dir: Path, step: int) -> dict[str, np.ndarray]:
     """All arrays of a checkpoint by item and name."""
     from orbax.checkpoint import v1 as ocp
 
+    from chomp.checkpoint.items import EXTRAS
+
     info = next(info for info in list_checkpoints(run_dir / "checkpoints") if info.step == step)
     metadata = ocp.checkpointables_metadata(info.path)
     arrays: dict[str, np.ndarray] = {}
-    for item in ("params", "opt", "state"):
+    for item in ("params", "opt", "state", *(name for name in EXTRAS if (info.path / name).is_dir())):
         tree = ocp.load_checkpointables(info.path, {item: None})[item]
         arrays |= {f"{item}/{name}": np.asarray(value) for name, value in tree.items()}
     assert metadata is not None

@@ -76,7 +76,7 @@ def compile_for(card: Card, blueprint: Blueprint, count: int = 1) -> CardProgram
     )
     placement = place_on(blueprint.config, topology.devices)
     blueprint = dataclasses.replace(blueprint, placement=placement)
-    state, batch = blueprint.state, abstract_batch(blueprint.batch_shape)
+    state, batch = blueprint.state, abstract_batch(blueprint.batch_shape, mixture=blueprint.derived.mixture)
     if placement.mesh is None:
         place = jax.sharding.SingleDeviceSharding(topology.devices[0])
         state, batch = jax.tree.map(

@@ -19,7 +19,7 @@ from chomp.config import Config
 from chomp.config.derive import Derived
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device.cards import HOW_TO_INSTALL, Card
-from chomp.errors import ConfigError
+from chomp.errors import ChompError, ConfigError
 from chomp.model.device import chosen_devices
 from chomp.model.flops import peak_flops
 from chomp.model.selfcheck import PathCheck, check_path
@@ -214,7 +214,17 @@ def _start(
         run_dir=run_dir,
         step=origin.step if origin is not None else 0,
     )
-    return dataclasses.replace(found, problems=(*problems, *found.problems))
+    weights = _weights_problems(blueprint) if origin is None else ()
+    return dataclasses.replace(found, problems=(*problems, *weights, *found.problems))
+
+
+def _weights_problems(blueprint: Blueprint) -> tuple[str, ...]:
+    """Why a new run could not start from the weights of `model.init_from`."""
+    try:
+        _ = blueprint.weights
+    except ChompError as error:
+        return (str(error),)
+    return ()
 
 
 def _tokenizer(config: Config, origin: CheckpointInfo | None) -> Tokenizer:

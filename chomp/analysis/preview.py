@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chomp.analysis.text_size import measure_text
-from chomp.checkpoint.data_item import DATA_FILE
+from chomp.checkpoint.data_item import read_position
 from chomp.config import Config, derive
 from chomp.config.derive import Derived
 from chomp.data.batch import Batch
-from chomp.data.packing.base import PackIterator
+from chomp.data.packing.base import BatchIterator
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.spelling import Spelling
 from chomp.data.tokenizers import Tokenizer
-from chomp.errors import CheckpointError, DataError
+from chomp.errors import DataError
 from chomp.model.loss import loss_mask
 from chomp.model.resolve import resolve_model
 from chomp.record.manifest import CheckpointInfo
@@ -52,13 +50,30 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """One packed row."""
+    """One packed row; `source` is that of a mixture."""
 
     micro_batch: int
     row: int
     documents: int
     padding: int
     runs: list[Run]
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class SourceShare:
+    """Shares of tokens of one source of a mixture.
+
+    Attributes:
+        wanted: by the weights in force behind the batch.
+        in_batch: of the batch.
+        so_far: of all that the run has read up to the end of the batch.
+    """
+
+    name: str
+    wanted: float
+    in_batch: float
+    so_far: float
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,7 @@ class Summary:
         epoch_tokens: of one pass over the training text, about; None for a stream.
         epochs: passes that the run makes, about.
         isolated: whether documents in one row are kept apart.
+        sources: those of a mixture.
     """
 
     step: int
@@ -108,6 +124,7 @@ class Summary:
     epoch_tokens: int | None
     epochs: float | None
     isolated: bool
+    sources: list[SourceShare]
 
 
 @dataclass(frozen=True)
@@ -152,7 +169,7 @@ class Previewer:
         say("opening the text…")
         self._data: DataPipeline = build_data(self._config, self._derived, tokenizer)
         self._first_step = origin.step if origin is not None else 0
-        self._state = _position(origin) if origin is not None else None
+        self._state = read_position(origin.path) if origin is not None else None
         say("sampling documents…")
         self._sample = self._data.sample_lengths(SAMPLED_DOCUMENTS, SAMPLED_TOKENS)
         self._epoch_tokens = self._estimate()
@@ -161,6 +178,8 @@ class Previewer:
     def _estimate(self) -> int | None:
         """Tokens of one pass over the training text, as `chomp inspect` estimates them, else by the sample."""
         data, count = self._config.data, self._data.train_count
+        if self._data.parts:
+            return None
         if data.max_doc_tokens is None:
             known = measure_text(data, self._tokenizer).tokens
             if known is not None:
@@ -170,7 +189,7 @@ class Previewer:
         return round(count * statistics.fmean(min(one, data.max_doc_tokens or one) for one in self._sample))
 
     def _restart(self) -> None:
-        self._iterator: PackIterator = self._data.packing_iterator()
+        self._iterator: BatchIterator = self._data.packing_iterator()
         if self._state is not None:
             try:
                 self._iterator.set_state(self._state)
@@ -194,7 +213,7 @@ class Previewer:
             try:
                 self._batch = next(self._iterator)
             except StopIteration:
-                raise DataError(f"the text ends after {self._read:,} batches (data.repeat is false)") from None
+                raise DataError(f"the text ends after {self._read:,} batches") from None
             self._read += 1
             if self._read % REPORTED == 0 and self._read < number:
                 self._say(f"reading batch {self._read:,} of {number:,}…")
@@ -207,7 +226,13 @@ class Previewer:
         ids, counted = _rows(batch.input_ids), self._counted(batch)
         documents, begins = self._documents(batch)
         chosen = range(first, min(len(ids), first + (len(ids) if most is None else most)))
-        rows = [self._row(index, ids[index], documents[index], begins[index], counted[index]) for index in chosen]
+        rows = [
+            replace(
+                self._row(index, ids[index], documents[index], begins[index], counted[index]),
+                source=self._source_of(batch, index),
+            )
+            for index in chosen
+        ]
         return Preview(self._summary(number, batch, documents, counted), rows)
 
     def _counted(self, batch: Batch) -> np.ndarray:
@@ -220,10 +245,33 @@ class Previewer:
     def _documents(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """`[rows, seq]`: numbers of documents, -1 at padding; and where one begins."""
         mask = _rows(batch.attention_mask)
-        begins = np.zeros(mask.size, bool)
+        begins: np.ndarray = np.zeros(mask.size, bool)
         begins[self._iterator.starts] = True
-        documents = np.where(mask, np.cumsum(begins).reshape(mask.shape), -1)
-        return documents, begins.reshape(mask.shape)
+        documents: np.ndarray = np.cumsum(begins).reshape(mask.shape)
+        begins = begins.reshape(mask.shape)
+        if batch.source_ids is not None:
+            _continue_by_source(documents, begins, batch.source_ids.reshape(-1))
+        return np.where(mask, documents, -1), begins
+
+    def _source_of(self, batch: Batch, row: int) -> str | None:
+        return None if batch.source_ids is None else list(self._data.parts)[batch.source_ids.reshape(-1)[row]]
+
+    def _shares(self, batch: Batch) -> list[SourceShare]:
+        """Shares of the sources of a mixture."""
+        if batch.source_ids is None:
+            return []
+        state = self._iterator.get_state()
+        filled = _rows(batch.attention_mask).sum(axis=1)
+        weights, read = state["weights"], state["read"]
+        return [
+            SourceShare(
+                name,
+                weights[name] / max(1, sum(weights.values())),
+                float(filled[batch.source_ids.reshape(-1) == index].sum() / filled.sum()),
+                read[name] / sum(read.values()),
+            )
+            for index, name in enumerate(self._data.parts)
+        ]
 
     def _row(self, index: int, ids: np.ndarray, documents: np.ndarray, begins: np.ndarray, counted: np.ndarray) -> Row:
         changes = begins[1:] | (documents[1:] != documents[:-1]) | (counted[1:] != counted[:-1])
@@ -276,6 +324,7 @@ class Previewer:
             epoch_tokens=epoch_tokens,
             epochs=self._config.train.epochs or (self._derived.total_tokens / epoch_tokens if epoch_tokens else None),
             isolated=self._config.data.isolate_documents,
+            sources=self._shares(batch),
         )
 
     def close(self) -> None:
@@ -283,20 +332,15 @@ class Previewer:
         self._data.close()
 
 
+def _continue_by_source(documents: np.ndarray, begins: np.ndarray, sources: np.ndarray) -> None:
+    """Give what continues a document in a row the number that it has in the last row of the same source, else 0."""
+    newest: dict[int, int] = {}
+    for row, source in enumerate(sources.tolist()):
+        first = int(begins[row].argmax()) if begins[row].any() else len(begins[row])
+        documents[row, :first] = newest.get(source, 0)
+        newest[source] = int(documents[row, -1])
+
+
 def _rows(field: np.ndarray) -> np.ndarray:
     """`[accum, batch, seq]` as `[rows, seq]`."""
     return field.reshape(-1, field.shape[-1])
-
-
-def _position(origin: CheckpointInfo) -> dict[str, Any]:
-    """The data iterator's state in a checkpoint.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    path = origin.path / "data" / DATA_FILE
-    try:
-        state: dict[str, Any] = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; choose another checkpoint") from None
-    return state

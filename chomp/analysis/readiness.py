@@ -12,11 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from chomp.analysis.text_size import TextSize, measure_text
+from chomp.analysis.text_size import SourcePlan, TextSize, measure_text, plan_sources
 from chomp.checkpoint.room import LEAST_SHARE
 from chomp.config import Config
 from chomp.config.derive import Derived, derive, doubts
+from chomp.config.evaluation import entries, ranked_every
 from chomp.config.mesh import mesh_for, micro_batches, rows_at_once
+from chomp.data.shares import PassSize, shortages
+from chomp.data.sources.files import FilesSource
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
@@ -26,6 +29,7 @@ from chomp.queue.devices import slots
 from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
+from chomp.tasks.read import read_tasks
 
 T = TypeVar("T")
 
@@ -102,6 +106,7 @@ class Readiness:
         warnings: what is doubtful.
         epochs: passes over the training text; None where its length is not known.
         mesh: None on one device.
+        sources: those of a mixture, in place of `text`.
     """
 
     problems: tuple[str, ...]
@@ -111,6 +116,7 @@ class Readiness:
     checkpoints: CheckpointRoom | None
     duration: Duration | None
     mesh: MeshPlan | None = None
+    sources: tuple[SourcePlan, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -151,10 +157,16 @@ def check_start(
         )
     _try(lambda: require_trackers(config), found)
     _try(lambda: build_channels(config.notify), found)
-    text = _try(lambda: measure_text(config.data, tokenizer), found) if tokenizer is not None else None
+    _try(lambda: _read_evaluations(config), found)
+    text, sources = None, tuple[SourcePlan, ...]()
+    if tokenizer is not None and derived.mixture:
+        sources = _try(lambda: plan_sources(config.data, derived.total_tokens, tokenizer), found) or ()
+    elif tokenizer is not None:
+        text = _try(lambda: measure_text(config.data, tokenizer), found)
     folder = run_dir or Path(config.logging.run_dir or "runs").expanduser()
     room = _room(config, state_bytes, folder, found)
     warnings = [*_of_text(config, derived, text, step)] if text is not None else []
+    _judge_sources(config, derived, sources, found, warnings)
     if room is not None and room.needed > room.free:
         warnings.append(_too_little(room))
     passes = derived.total_tokens / text.tokens if text is not None and text.tokens else None
@@ -168,10 +180,32 @@ def check_start(
             f"train.max_seconds: {config.train.max_seconds:g} ends this attempt at about step {reached:,} of "
             f"{config.train.steps:,}, less the time of start-up and compilation, at the measured speed"
         )
-    plan = None
-    if devices > 1:
-        plan = MeshPlan(devices, data, fsdp, rows_at_once(config, devices), micro_batches(config, devices))
-    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, plan)
+    plan = _mesh_plan(config, data, fsdp) if devices > 1 else None
+    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, plan, sources)
+
+
+def _mesh_plan(config: Config, data: int, fsdp: int) -> MeshPlan:
+    devices = data * fsdp
+    return MeshPlan(devices, data, fsdp, rows_at_once(config, devices), micro_batches(config, devices))
+
+
+def _judge_sources(
+    config: Config, derived: Derived, sources: tuple[SourcePlan, ...], found: list[str], warnings: list[str]
+) -> None:
+    """Add what keeps the sources of a mixture from meeting their shares, and what is doubtful about them."""
+    sizes = {
+        source.name: PassSize(source.text.tokens, not source.text.is_estimate) if source.text.tokens else None
+        for source in sources
+    }
+    for shortage in shortages(config.data, derived.total_tokens, sizes) if sources else ():
+        stops = shortage.is_certain and config.data.mixture.exhausted == "stop"
+        (found if stops else warnings).append(shortage.message)
+    for source in sources:
+        if source.epochs is not None and source.epochs > MOST_EPOCHS and config.data.mixture.exhausted == "repeat":
+            warnings.append(
+                f"the run reads the source {source.name} about {source.epochs:,.0f} times; above {MOST_EPOCHS} passes "
+                "the held-out loss hardly falls any further"
+            )
 
 
 def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapshot: Path | None = None) -> Readiness:
@@ -191,6 +225,18 @@ def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapsho
     mesh = _try(lambda: mesh_for(config, max(1, gpus)), found) or (1, 1)
     ready = check_start(config, derive(config), tokenizer, None, device=None, mesh=mesh, run_dir=run_dir)
     return replace(ready, problems=(*found, *ready.problems), warnings=(*doubts(config), *ready.warnings))
+
+
+def _read_evaluations(config: Config) -> None:
+    """Read evaluation sets and tasks; whether a set is training text, the engine finds out.
+
+    Raises:
+        DataError: one is missing, or not of a known layout.
+    """
+    for name, patterns in entries(config.evaluation.sets).items():
+        FilesSource(config.data, patterns, f"evaluation.sets ({name})")
+    for name, (path, *_) in entries(config.evaluation.tasks).items():
+        read_tasks(name, path)
 
 
 def _require_gpus(config: Config, gpus: int) -> None:
@@ -273,8 +319,8 @@ def most_checkpoints(config: Config) -> int:
     if options.save_every_seconds > 0:
         return kept
     saves = sum(steps // every for every in (options.save_every, options.keep_every) if every) + 1
-    if options.keep_best and config.train.eval_every:
-        saves += steps // config.train.eval_every
+    if options.keep_best and (every := ranked_every(config.evaluation, config.train.eval_every)):
+        saves += steps // every
     return min(kept, saves)
 
 

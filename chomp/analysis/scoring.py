@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ import numpy as np
 from chomp.config.data import DataConfig
 from chomp.config.derive import derive
 from chomp.config.load import parse_resolved
+from chomp.data.batch import Batch
+from chomp.data.evaluation_sets import open_sets
 from chomp.data.heldout import Documents, Selection
 from chomp.data.pipeline import DataPipeline
 from chomp.data.retry import RetryPolicy
@@ -60,10 +62,15 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Scoring:
-    """A pass over text; it takes parameters of the model and can be called again."""
+    """A pass over text; it takes parameters of the model and can be called again.
+
+    Attributes:
+        sets: the same for each evaluation set of the configuration, by name.
+    """
 
     coverage: Coverage
     score: Callable[[Any], EvalResult]
+    sets: Mapping[str, Callable[[Any], EvalResult]] = field(default_factory=dict)
 
     def __call__(self, params: Any) -> EvalResult:
         return self.score(params)
@@ -97,9 +104,15 @@ def open_heldout(trained: TrainedModel, overrides: Sequence[str] = (), files: Se
                 else "there is no held-out text to evaluate on; set data.hf_eval_split or give more documents"
             )
         step, lengths = make_eval_step(trained.model_def, isolate=isolate), tokenizer.byte_lengths()
+
+        def over(batches: Callable[[], Iterable[Batch]]) -> Callable[[Any], EvalResult]:
+            return lambda params: evaluate(params, step, batches(), lengths, isolate=isolate)
+
+        sets = () if files else open_sets(config, data.text_plan)
         yield Scoring(
             replace(_coverage(text, lengths, whole=bool(files)), cut_after=config.data.max_doc_tokens),
-            lambda params: evaluate(params, step, data.eval_batches(), lengths, isolate=isolate),
+            over(data.eval_batches),
+            {one.name: over(one.batches) for one in sets},
         )
     finally:
         data.close()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from chomp.config.data import DataConfig
 from chomp.data.heldout import SHARE, heldout_count, spread
+from chomp.data.shares import Shares
 from chomp.data.sources.files import find_files
 from chomp.data.sources.formats import check_head, format_of, open_binary, reading, split_suffix
+from chomp.data.sources.mixture import errors_of, of_source
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 
@@ -44,6 +46,42 @@ class TextSize:
     is_estimate: bool = True
     eval_tokens: int | None = None
     unknown: str = ""
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """What a run reads of a source of a mixture, if no source ends.
+
+    Attributes:
+        share: of the run's tokens.
+        tokens: that many.
+        text: what the source has.
+        epochs: passes over it; None where its length is not known.
+    """
+
+    name: str
+    share: float
+    tokens: int
+    text: TextSize
+    epochs: float | None
+
+
+def plan_sources(data: DataConfig, total: int, tokenizer: Tokenizer) -> tuple[SourcePlan, ...]:
+    """Find the sources of `data.mixture` and sample them.
+
+    Args:
+        total: tokens of the run.
+
+    Raises:
+        ConfigError, DataError: see `measure_text`; names the settings of the source.
+    """
+    plans = []
+    for name, tokens in Shares(data.mixture).expected(total).items():
+        with errors_of(name):
+            text = measure_text(of_source(data, name), tokenizer)
+        epochs = tokens / text.tokens if text.tokens else None
+        plans.append(SourcePlan(name, tokens / total, round(tokens), text, epochs))
+    return tuple(plans)
 
 
 def measure_text(data: DataConfig, tokenizer: Tokenizer) -> TextSize:

@@ -137,7 +137,7 @@ def _measure(blueprint: Blueprint, step: Callable[..., Any], seconds: float) -> 
 
     Each series has at least one step. One or two steps warm up.
     """
-    state = blueprint.first_state()
+    state = blueprint.drawn_state()
     batch = blueprint.placement.place(
         synthetic_batch(blueprint.config, BatchShape(*blueprint.batch_shape)), blueprint.accum
     )
@@ -182,7 +182,11 @@ def synthetic_batch(config: Config, shape: BatchShape) -> Batch:
     filled = np.full(shape.rows, shape.seq)
     data = config.data
     rules = LabelRules(0, None, mask_boundary=data.mask_boundary_loss, isolate=data.isolate_documents)
-    return finish_batch(ids, starts, filled, shape, rules)
+    batch = finish_batch(ids, starts, filled, shape, rules)
+    sources = len(data.mixture.sources)
+    if not sources:
+        return batch
+    return batch._replace(source_ids=(np.arange(shape.rows, dtype=np.int32) % sources).reshape(*shape[:2], 1))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
+from chomp.errors import CheckpointError
+
 DATA_FILE = "position.json"
 
 
@@ -37,3 +39,17 @@ class DataState:
             self.state = json.loads((Path(directory) / DATA_FILE).read_text())
 
         return read()
+
+
+def read_position(folder: Path) -> dict[str, Any]:
+    """The data iterator's state in the checkpoint at `folder`.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    path = folder / "data" / DATA_FILE
+    try:
+        state: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; choose another checkpoint") from None
+    return state

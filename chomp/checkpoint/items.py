@@ -18,10 +18,12 @@ from chomp.model.paths import dotted, named_leaves
 from chomp.step.state import TrainState
 
 COUNTERS = ("step", "updates", "skipped", "skipped_in_a_row", "rng")
+# Items that a checkpoint may lack.
+EXTRAS = ("spikes", "ema")
 
 
 def to_items(state: TrainState) -> dict[str, dict[str, Any]]:
-    """Items `params`, `opt` and `state`, and `mtp` if there are extra heads, each a flat table of arrays by name.
+    """Items `params`, `opt` and `state`, and those of heads and extras, each a flat table of arrays by name.
 
     The heads have an item of their own, so that `params` holds the same names with and without them.
     """
@@ -31,11 +33,16 @@ def to_items(state: TrainState) -> dict[str, dict[str, Any]]:
         **({"mtp": dict(named_leaves(heads))} if heads else {}),
         "opt": dict(named_leaves(state.opt_state)),
         "state": {name: getattr(state, name) for name in COUNTERS},
+        **({"spikes": dict(named_leaves(state.spikes))} if state.spikes is not None else {}),
+        **({"ema": dict(named_leaves(state.ema))} if state.ema is not None else {}),
     }
 
 
 def from_items(items: Mapping[str, Mapping[str, Any]], like: TrainState) -> TrainState:
-    """The state whose items these are, at the full learning rate; `like` (abstract is enough) gives its structure."""
+    """The state whose items these are, at the full learning rate; `like` (abstract is enough) gives its structure.
+
+    Items of extras may be missing: `chomp.step.state.with_extras` begins them.
+    """
     params = fill(trunk_of(like.params), items["params"])
     if "mtp" in items:
         params = WithHeads(params, fill(heads_of(like.params), items["mtp"]))
@@ -44,6 +51,8 @@ def from_items(items: Mapping[str, Mapping[str, Any]], like: TrainState) -> Trai
         lr_factor_until=jnp.asarray(np.int32(0)),
         params=params,
         opt_state=fill(like.opt_state, items["opt"]),
+        spikes=fill(like.spikes, items["spikes"]) if "spikes" in items else None,
+        ema=fill(like.ema, items["ema"]) if "ema" in items else None,
         **{name: items["state"][name] for name in COUNTERS},
     )
 

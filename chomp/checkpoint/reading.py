@@ -7,7 +7,7 @@ takes the parts that it needs. Which devices wrote it does not matter.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,25 +65,35 @@ def load(
 
 
 def load_to_host(
-    info: CheckpointInfo, item: str, abstract: Mapping[str, jax.ShapeDtypeStruct]
+    info: CheckpointInfo,
+    item: str,
+    abstract: Mapping[str, jax.ShapeDtypeStruct],
+    chosen: Collection[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Read one item of a verified checkpoint as numpy arrays with little memory beside them.
 
     Orbax reads the arrays of one call at once, and each takes up to three times its size meanwhile: as it is
     stored, decompressed, and where it goes.
 
+    Args:
+        abstract: all arrays of the item.
+        chosen: those that are read; None for all.
+
     Raises:
         CheckpointError: it cannot be read.
     """
     arrays: dict[str, np.ndarray] = {}
-    for names in in_parts({name: like.size * like.dtype.itemsize for name, like in abstract.items()}):
-        wanted = {
-            name: HostArray(like.shape, like.dtype) if name in names else ocp.PLACEHOLDER
-            for name, like in abstract.items()
-        }
+    sizes = {name: like.size * like.dtype.itemsize for name, like in abstract.items()}
+    for names in in_parts({name: size for name, size in sizes.items() if chosen is None or name in chosen}):
+        wanted = leaving_out({name: HostArray(like.shape, like.dtype) for name, like in abstract.items()}, names)
         read = _read(info, {item: wanted})[item]
         arrays |= {name: read[name] for name in names}
     return arrays
+
+
+def leaving_out(abstract: Mapping[str, Any], chosen: Collection[str]) -> dict[str, Any]:
+    """The arrays of an item, of which those that are not chosen stay in the file."""
+    return {name: like if name in chosen else ocp.PLACEHOLDER for name, like in abstract.items()}
 
 
 def _read(info: CheckpointInfo, wanted: Mapping[str, Any]) -> dict[str, Any]:

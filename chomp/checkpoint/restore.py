@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from chomp.checkpoint.items import from_items, to_items
+from chomp.checkpoint.items import EXTRAS, from_items, to_items
 from chomp.checkpoint.reading import load
 from chomp.config import Config
 from chomp.config.compat import Difference, blocking, compare, format_table
@@ -16,7 +16,7 @@ from chomp.errors import CheckpointError
 from chomp.optim.schedule import make_schedule
 from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.record.manifest import CheckpointInfo, DamagedCheckpoint, Resume, newest_good, verify
-from chomp.step.state import TrainState, slow_down
+from chomp.step.state import TrainState, slow_down, with_extras
 
 Verify = Callable[[Path], list[str]]
 
@@ -183,8 +183,15 @@ def restore(
     Raises:
         CheckpointError: it cannot be read.
     """
-    items, data_state = load(info, placement.abstract(to_items(like)), verified=True)
+    if not (info.path / "opt").is_dir():
+        raise CheckpointError(
+            f"checkpoint {info.path} holds averaged parameters and no optimizer state, so that training cannot "
+            f"continue from it; start a new run from it with -o model.init_from={info.path}"
+        )
+    # A setting may have been turned on since: its part of the state begins here.
+    stored = {name: item for name, item in to_items(like).items() if name not in EXTRAS or (info.path / name).is_dir()}
+    items, data_state = load(info, placement.abstract(stored), verified=True)
+    state = with_extras(from_items(items, like), like)
     # After a rollback the learning rate is reduced for a while, which the arrays do not record.
     rollbacks = info.meta.get("rollbacks", {})
-    state = from_items(items, like)
     return slow_down(state, rollbacks.get("lr_factor", 1.0), rollbacks.get("until_step", 0)), data_state

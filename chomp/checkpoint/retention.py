@@ -12,11 +12,16 @@ from chomp.record.manifest import CheckpointInfo
 
 @dataclass(frozen=True)
 class Retention:
-    """Two tiers: the newest few roll; multiples of `keep_every`, the best and the tagged stay."""
+    """Two tiers: the newest few roll; multiples of `keep_every`, the best and the tagged stay.
+
+    Attributes:
+        best_by: the evaluation set or task by which the best are chosen; None: the held-out text.
+    """
 
     max_to_keep: int
     keep_every: int = 0
     keep_best: int = 0
+    best_by: str | None = None
 
     def surplus(self, infos: Sequence[CheckpointInfo]) -> list[CheckpointInfo]:
         """The checkpoints that no tier keeps, given all of them oldest first."""
@@ -24,21 +29,24 @@ class Retention:
         kept |= {info.step for info in infos if info.tags}
         if self.keep_every:
             kept |= {info.step for info in infos if info.step and info.step % self.keep_every == 0}
-        measured = [info for info in infos if info.eval_loss is not None]
-        measured.sort(key=lambda info: (info.eval_loss, -info.step))
-        kept |= {info.step for info in measured[: self.keep_best]}
+        measured = [(rank, -info.step) for info in infos if (rank := info.rank(self.best_by)) is not None]
+        kept |= {-step for _, step in sorted(measured)[: self.keep_best]}
         return [info for info in infos if info.step not in kept]
 
-    def stays(self, step: int, eval_loss: float | None, infos: Sequence[CheckpointInfo]) -> bool:
+    def stays(self, step: int, rank: float | None, infos: Sequence[CheckpointInfo]) -> bool:
         """Whether a checkpoint saved now, beside these, would be kept for good."""
         if self.keep_every and step and step % self.keep_every == 0:
             return True
-        if eval_loss is None or not math.isfinite(eval_loss):
+        if rank is None or not math.isfinite(rank):
             return False
-        others = [info.eval_loss for info in infos if info.step != step and info.eval_loss is not None]
-        return sum(other < eval_loss for other in others) < self.keep_best
+        others = [info.rank(self.best_by) for info in infos if info.step != step]
+        return sum(other < rank for other in others if other is not None) < self.keep_best
 
 
-def build_retention(config: CheckpointConfig) -> Retention:
-    """The tiers of the `checkpoint` section."""
-    return Retention(max_to_keep=config.max_to_keep, keep_every=config.keep_every, keep_best=config.keep_best)
+def build_retention(config: CheckpointConfig, best_by: str | None = None) -> Retention:
+    """The tiers of the `checkpoint` section.
+
+    Args:
+        best_by: `evaluation.best`.
+    """
+    return Retention(config.max_to_keep, config.keep_every, config.keep_best, best_by)

@@ -197,9 +197,9 @@ class CheckpointStore:
         """The same as the leader sees it; all processes ask."""
         return self._together.led(lambda: self.sees(step))
 
-    def will_stay(self, step: int, eval_loss: float | None) -> bool:
+    def will_stay(self, step: int, rank: float | None) -> bool:
         """Whether a checkpoint saved now would be kept for good."""
-        return self._together.led(lambda: self._retention.stays(step, eval_loss, self.infos()))
+        return self._together.led(lambda: self._retention.stays(step, rank, self.infos()))
 
     def save(
         self, step: int, items: Mapping[str, Any], data_state: dict[str, Any], meta: dict[str, Any], *, wait: bool

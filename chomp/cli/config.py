@@ -105,7 +105,8 @@ def summary(values: Config, derived: Derived) -> str:
     length = f"{train.steps:,} steps x {steps} = {derived.total_tokens:,} tokens; {schedule}"
     if train.epochs is not None:
         length = f"{train.epochs} x the text in steps of {steps}; {optim.name}, warm-up {optim.warmup_steps:,}"
-    return f"{values.model.backend} on {values.data.backend}; {length}; vocabulary {vocabulary}"
+    text = f"a mixture of {len(values.data.mixture.sources)}" if derived.mixture else values.data.backend
+    return f"{values.model.backend} on {text}; {length}; vocabulary {vocabulary}"
 
 
 def resolved_yaml(loaded: LoadedConfig) -> str:

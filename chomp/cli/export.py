@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from chomp.cli.habits import checkpoint_source, says_instead
-from chomp.cli.options import PATH
+from chomp.cli.options import PATH, average_option
 from chomp.record.formatting import size
 
 _ONE_FORMAT = (
@@ -32,6 +32,7 @@ _ONE_FORMAT = (
     "--seq-len", type=click.IntRange(1, 2**31 - 1), help="Tokens per sequence (stablehlo); default: as in training."
 )
 @click.option("--no-measure", is_flag=True, help="int8: do not score the held-out text before and after.")
+@average_option
 @click.option("--list", "only_list", is_flag=True, help="List possible formats, and why others are not possible.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @says_instead("--gguf", _ONE_FORMAT)
@@ -43,6 +44,7 @@ def command(
     dtype: Any,
     seq_len: int | None,
     no_measure: bool,
+    average: bool,
     only_list: bool,
     as_json: bool,
 ) -> None:
@@ -72,16 +74,9 @@ def command(
         run, info, config, tokenizer = describe(source)
         click.echo(f"step {info.step} of {run.path}", err=True)
         reasons = {key: unsupported_reason(key, config, tokenizer, options) for key in FORMATS}
-        if as_json:
-            said_of = {
-                key: {"possible": why is None, "why": why, "what": FORMATS[key].WHAT} for key, why in reasons.items()
-            }
-            click.echo(json.dumps(said_of))
-            return
-        for key, why in reasons.items():
-            click.echo(f"{'✓' if why is None else '✗'} {key:<14}{why or FORMATS[key].WHAT}")
+        _list({key: (why, FORMATS[key].WHAT) for key, why in reasons.items()}, as_json)
         return
-    trained = load_trained(source, on_host=True)
+    trained = load_trained(source, on_host=True, average=average)
     click.echo(f"step {trained.info.step} of {trained.run.path}", err=True)
     assert name is not None
     assert output is not None
@@ -96,3 +91,13 @@ def command(
         click.echo(f"{output / file}  {size(count)}")
     if cost is not None:
         click.echo(cost.in_words())
+
+
+def _list(formats: dict[str, tuple[str | None, str]], as_json: bool) -> None:
+    """Print each format with the reason why it is not possible, or what it is."""
+    if as_json:
+        said_of = {key: {"possible": why is None, "why": why, "what": what} for key, (why, what) in formats.items()}
+        click.echo(json.dumps(said_of))
+        return
+    for key, (why, what) in formats.items():
+        click.echo(f"{'✓' if why is None else '✗'} {key:<14}{why or what}")

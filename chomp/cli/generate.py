@@ -15,7 +15,7 @@ import click
 from chomp.cli.endings import complain
 from chomp.cli.engine import out_of_memory_of
 from chomp.cli.habits import checkpoint_source
-from chomp.cli.options import TEXT, FiniteFloat
+from chomp.cli.options import TEXT, FiniteFloat, average_option
 from chomp.cli.stdin import InputFile, read_lines, read_prompt, require_input, text_of
 from chomp.config.fields import MAX_NEW_TOKENS, MAX_SEED, MAX_STEPS
 from chomp.errors import ChompError, DeviceError
@@ -78,6 +78,7 @@ ALWAYS_FITS = 1 << 14
     type=click.IntRange(0, MAX_SEED),
     help="The same seed generates the same text.",
 )
+@average_option
 @click.option(
     "--json",
     "as_json",
@@ -97,6 +98,7 @@ def command(
     max_context: int | None,
     stops: tuple[str, ...],
     seed: int,
+    average: bool,
     as_json: bool,
 ) -> None:
     """Continue a prompt with the newest checkpoint of RUN, or with CHECKPOINT (RUN/checkpoints/STEP)."""
@@ -107,7 +109,7 @@ def command(
     if interactive:
         require_input()
     text = read_prompt(prompt_file) if prompt_file is not None else prompt or ""
-    writer = Writer(_load(source, max_context))
+    writer = Writer(_load(source, max_context, average=average))
     click.echo(f"step {writer.trained.info.step} of {writer.trained.run.path}", err=True)
     from chomp.generate.sampling import SamplingOptions
 
@@ -122,7 +124,7 @@ def command(
         writer.stream(text, options, seed)
 
 
-def _load(source: Path, max_context: int | None) -> TrainedModel:
+def _load(source: Path, max_context: int | None, *, average: bool) -> TrainedModel:
     from chomp.cli.engine import prepare_environment
     from chomp.record.rundir import open_run_around
 
@@ -132,7 +134,7 @@ def _load(source: Path, max_context: int | None) -> TrainedModel:
     from chomp.train.compilation import use_compilation_cache
 
     use_compilation_cache()
-    return load_trained(source, max_context=max_context)
+    return load_trained(source, max_context=max_context, average=average)
 
 
 def _typed() -> Iterator[str]:

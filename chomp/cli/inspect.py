@@ -223,6 +223,14 @@ def describe_start(found: Inspection) -> list[str]:
         parts += [f"{about}{count(text.tokens)} tokens"] if text.tokens is not None else [text.unknown]
         parts += [f"{start.epochs:.3g} epochs"] if start.epochs is not None else []
         lines.append(f"text              {text.what}: {', '.join(part for part in parts if part)}")
+    for source in start.sources:
+        has = source.text
+        parts = [f"{'about ' * has.is_estimate}{count(has.tokens)} tokens" if has.tokens is not None else has.unknown]
+        parts += [f"{source.epochs:.3g} epochs"] if source.epochs is not None else []
+        lines.append(
+            f"{'source ' + source.name:<18}{source.share:.1%}, {count(source.tokens)} tokens of {has.what}: "
+            f"{', '.join(parts)}"
+        )
     if (room := start.checkpoints) is not None:
         lines.append(
             f"checkpoints       at most {room.count}, {size(room.each)} each; {size(room.free)} free in {room.folder}"

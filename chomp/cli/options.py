@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 
-from chomp.device.choice import split_devices
-
 # Of seconds and temperatures: 30 years; timers of the operating system overflow at ten times that.
 MOST = 1e9
 
@@ -43,6 +41,9 @@ class Devices(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         if isinstance(value, tuple):
             return value
+        # It imports the probe of GPUs, for which the console's first frame does not wait.
+        from chomp.device.choice import split_devices
+
         try:
             return split_devices(str(value))
         except ValueError as error:
@@ -73,6 +74,9 @@ devices_option = click.option(
     default=(),
     metavar="0,1",
     help="Compute on these devices alone; default: all visible GPUs.",
+)
+average_option = click.option(
+    "--ema", "average", is_flag=True, help="Use the moving average of the parameters (optim.ema.decay)."
 )
 queue_option = click.option(
     "--queue",

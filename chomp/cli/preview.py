@@ -116,7 +116,9 @@ def describe(preview: Preview, *, by_token: bool) -> list[str]:
     """A preview as lines of text."""
     lines = [*_summary(preview), ""]
     for row in preview.rows:
-        lines += [f"micro-batch {row.micro_batch + 1}, sequence {row.row + 1}", _drawn(row, by_token=by_token), ""]
+        source = f", source {row.source}" if row.source is not None else ""
+        heading = f"micro-batch {row.micro_batch + 1}, sequence {row.row + 1}{source}"
+        lines += [heading, _drawn(row, by_token=by_token), ""]
     more = preview.summary.shape[0] * preview.summary.shape[1] - len(preview.rows)
     return [*lines, f"{more:,} more sequences: --rows shows them"] if more else lines[:-1]
 
@@ -141,6 +143,11 @@ def _summary(preview: Preview) -> list[str]:
         lines.append(f"to train on         {plural(said.text_documents, 'document')}{_lengths(said.text_lengths)}")
     if said.epoch_tokens is not None:
         lines.append(f"epochs              about {said.epochs:.3g} of {count(said.epoch_tokens)} tokens")
+    lines += [
+        f"{'source ' + source.name:<20}{source.wanted:.1%} by weight, {source.in_batch:.1%} of the batch, "
+        f"{source.so_far:.1%} so far"
+        for source in said.sources
+    ]
     return lines
 
 

@@ -16,7 +16,7 @@ from chomp.errors import command_name
 from chomp.record.formatting import decimal, duration, one_line, plural, sanitize
 from chomp.record.rundir import list_runs
 from chomp.record.selection import cell_text, parse_filter, require_key, sorted_runs, value_of
-from chomp.record.summary import RunSummary, summarize
+from chomp.record.summary import RunSummary, leaderboard, summarize
 
 
 @click.command("runs")
@@ -87,7 +87,7 @@ def _lines(runs: Sequence[RunSummary]) -> Iterator[str]:
         last_loss = "" if run.loss is None else f"loss {decimal(run.loss)}"
         has_reason = run.status.reason and (run.status.tone == "bad" or run.status.state == "running")
         why = f"  {sanitize(run.status.reason)}" if has_reason else ""
-        fork = f"  fork of {sanitize(run.origin.run)} step {run.origin.step}" if run.origin else ""
+        fork = f"  {run.origin.kind} {sanitize(run.origin.run)} step {run.origin.step}" if run.origin else ""
         label = f"  {run.notes.name}" if run.notes.name else ""
         more = f"{why}{fork}{label}" + (f"  {one_line(run.device)}" if run.mesh is not None else "")
         yield (
@@ -110,7 +110,7 @@ def _read(paths: list[Path]) -> tuple[list[RunSummary], list[OSError]]:
     unreadable: list[OSError] = []
     for path in paths:
         try:
-            runs.append(summarize(path))
+            runs += leaderboard([summarize(path)])
         except OSError as error:
             unreadable.append(error)
     return runs, unreadable
@@ -142,4 +142,6 @@ def row_of(found: RunSummary) -> dict[str, Any]:
         "mesh": dict(found.mesh) if found.mesh is not None else None,
         "checkpoints": list(found.checkpoints),
         "forked_from": f"{found.origin.path} step {found.origin.step}" if found.origin else None,
+        "weights": found.weights or None,
+        "averaged": (found.origin.averaged or None) if found.origin else None,
     }

@@ -116,7 +116,8 @@ def _load(path: Path | None, overrides: tuple[str, ...], run_dir: Path | None, r
     """The configuration that is given, or that of the run."""
     from chomp.cli.loading import load_for_training
 
-    loaded = load_for_training(path, overrides, run_dir if resume != "none" else None)
+    resuming = resume != "none"
+    loaded = load_for_training(path, overrides, run_dir if resuming else None, resuming=resuming)
     if path is not None and resume != "none":
         loaded = _with_preset_of_run(loaded, path, run_dir)
     if loaded.config.train.epochs is not None and resume == "none" and loaded.origins["train.steps"] != "default":

@@ -4,7 +4,7 @@ from chomp.config.derive import Derived, check, derive, derived_section, effecti
 from chomp.config.load import LoadedConfig, load_config, parse_config, parse_resolved
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.schema import Config
-from chomp.config.spec import SectionSpec, Setting, flatten, sections, settings
+from chomp.config.spec import SectionSpec, Setting, flatten, section_at, sections, setting_at, settings
 from chomp.config.validate import config_from_dict
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
     "notes",
     "parse_config",
     "parse_resolved",
+    "section_at",
     "sections",
+    "setting_at",
     "settings",
 ]

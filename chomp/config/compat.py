@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from chomp.config.spec import flatten, sections, settings
+from chomp.config.spec import flatten, section_at, sections, setting_at, settings, table_at, tables
 from chomp.errors import ConfigError
 
 CONTENT = "data_fingerprint.*.content"
@@ -36,6 +36,7 @@ SHAPES = "it changes the shapes of the saved arrays"
 TEXT_COMPARED = "the text itself is compared"
 ORDER = "the saved position in the data has no meaning under it"
 NUMBERS = "later losses would not be those of the run you are continuing"
+SHARES = "the shares of the mixture would be others from here on"
 
 RULES: tuple[Rule, ...] = (
     *(
@@ -61,13 +62,18 @@ RULES: tuple[Rule, ...] = (
         )
     ),
     Rule("model.preset", "allowed", "the fields that it sets are compared one by one"),
-    Rule("model.init_mode", "allowed", "parameters are restored, not initialised"),
+    *(
+        Rule(f"model.{name}", "allowed", "parameters are restored, not initialised")
+        for name in ("init_mode", "init_from", "init_vocab")
+    ),
     Rule("model.*", "needs_accept", NUMBERS),
     Rule("objective.mtp_heads", "incompatible", SHAPES),
     Rule("objective.*", "needs_accept", NUMBERS),
     Rule("optim.name", "incompatible", SHAPES),
     Rule("optim.muon.allow_*", "incompatible", SHAPES),
     Rule("optim.muon.rest", "incompatible", SHAPES),
+    Rule("optim.ema.decay", "needs_accept", "the average would not be that of the run you are continuing"),
+    Rule("optim.ema.evaluate", "allowed", "a cadence"),
     Rule("optim.*", "needs_accept", NUMBERS),
     *(
         Rule(f"data.{name}", "incompatible", ORDER)
@@ -86,6 +92,17 @@ RULES: tuple[Rule, ...] = (
         Rule(f"data.{name}", "allowed", "it does not change what is read")
         for name in ("prefetch", "max_retries", "retry_delay_seconds")
     ),
+    *(Rule(f"data.mixture.sources.*.{name}", "incompatible", ORDER) for name in ("backend", "hf_streaming")),
+    *(
+        Rule(f"data.mixture.sources.*.{name}", "allowed", "it does not change what is read")
+        for name in ("max_retries", "retry_delay_seconds")
+    ),
+    *(
+        Rule(f"data.mixture.sources.*.{name}", "allowed", TEXT_COMPARED)
+        for name in ("files", "local_text", "*path", "tokens_dtype", "hf_dataset", "hf_revision")
+    ),
+    Rule("data.mixture.*", "needs_accept", SHARES),
+    Rule("derived.data.mixture", "incompatible", ORDER),
     # Sources are judged by what they contain (`data_fingerprint`), so that a moved folder is no difference.
     *(
         Rule(f"data.{name}", "allowed", TEXT_COMPARED)
@@ -123,11 +140,12 @@ RULES: tuple[Rule, ...] = (
     Rule("derived.*", "allowed", "it follows from other settings"),
     Rule("data_fingerprint*", "needs_accept", "the text is not the text the checkpoint was trained on"),
     Rule("tokenizer_digest", "incompatible", "the same text would become other token ids"),
+    Rule("evaluation.*", "allowed", "it does not change the training"),
     Rule("checkpoint.*", "allowed", "it does not change the training"),
     Rule("logging.*", "allowed", "it does not change the training"),
     Rule("parallel.*", "allowed", "the same rows are trained on any number of devices; a change is warned of"),
     Rule("notify.*", "allowed", "it does not change the training"),
-    Rule("debug.*", "allowed", "it decides about the next step that is not finite"),
+    Rule("debug.*", "allowed", "it decides about the next step that is not finite, or a spike"),
 )
 
 
@@ -149,6 +167,7 @@ def compare(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference
     samples; any other path that only one side has counts as absent (None) on the other.
     """
     left, right = flatten(saved), flatten(now)
+    left, right = _with_lone_entries_folded(left, right), _with_lone_entries_folded(right, left)
     differences = []
     for path in sorted(left.keys() | right.keys()):
         if path not in left and fnmatch.fnmatchcase(path, CONTENT):
@@ -158,6 +177,18 @@ def compare(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference
             rule = rule_for(path)
             differences.append(Difference(path, before, after, rule.severity, rule.why))
     return differences
+
+
+def _with_lone_entries_folded(side: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """`side` with one value for each section of a table that `other` lacks: it was added, or removed, as a whole."""
+    folded = dict(side)
+    for table in (table for table in tables().values() if table.entry is not None):
+        for path in [path for path in side if path.startswith(f"{table.path}.")]:
+            entry = ".".join(path.split(".")[: table.path.count(".") + 2])
+            if not any(known.startswith(f"{entry}.") for known in other):
+                del folded[path]
+                folded[entry] = "there"
+    return folded
 
 
 def _default(path: str) -> Any:
@@ -195,8 +226,10 @@ def require_known(accept: Sequence[str]) -> None:
     Raises:
         ConfigError: with the nearest known name.
     """
-    known = [*settings(), *sections(), "data_fingerprint"]
+    known = [*settings(), *sections(), *tables(), "data_fingerprint"]
     for name in accept:
+        if setting_at(name) or section_at(name) or table_at(name):
+            continue
         if name not in known and not name.startswith(("derived.", "data_fingerprint.")):
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import model_validator
-
-from chomp.config.fields import MAX_SEED, SET, Section, section, setting
+from chomp.config.fields import MAX_SEED, Section, section, setting
+from chomp.config.mixture import MixtureConfig
+from chomp.config.source import TextSource
 
 
 class TokenizerConfig(Section):
@@ -41,123 +41,9 @@ class TokenizerConfig(Section):
     )
 
 
-SOURCE_SETTINGS = {
-    "local_text": ("local_text", "the text itself"),
-    "files": ("files", "a list of paths or globs, such as [texts/*.txt]"),
-    "hf": ("hf_dataset", "a dataset's name on the hub, such as Zyphra/Zyda-2"),
-    "tokens": ("tokens_path", "the path of a token file"),
-}
-"""The setting without which a backend has no text, and what to write there; `stdlib` needs none.
-
-`chomp.data.sources.BACKEND` opens the text of a backend.
-"""
-
-
-ZYDA = {"hf_dataset": "Zyphra/Zyda-2", "hf_name": "sample-100BT"}
-"""What `backend: hf` alone means."""
-
-
-class DataConfig(Section):
+class DataConfig(TextSource):
     """Where text comes from and how it becomes fixed-shape batches."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _zyda(cls, values: Any) -> Any:
-        is_alone = isinstance(values, dict) and values.get("backend") == "hf" and values.get("hf_dataset") is None
-        return {**values, **{name: values.get(name) or value for name, value in ZYDA.items()}} if is_alone else values
-
-    backend: Literal["local_text", "files", "hf", "stdlib", "tokens"] = setting(
-        "stdlib",
-        "Text source: inline text, local files, the hub, Python's standard library, or token files.",
-        group="source",
-    )
-    local_text: str | None = setting(
-        None,
-        "The text itself, for `backend: local_text`.",
-        group="source",
-        unset="not set",
-        when={"data.backend": ["local_text"]},
-    )
-    files: list[str] = setting(
-        [],
-        "Paths and globs for `backend: files`: parquet, Arrow, JSON lines, JSON, CSV, TSV, and any text file; JSON, "
-        "CSV and text also compressed (.gz, .zst, .bz2, .xz).",
-        group="source",
-        when={"data.backend": ["files"]},
-    )
-    tokens_path: str | None = setting(
-        None,
-        "A file of token ids, or a folder of `chomp prepare-data`, for `backend: tokens`.",
-        group="source",
-        unset="not set",
-        when={"data.backend": ["tokens"]},
-    )
-    tokens_eval_path: str | None = setting(
-        None,
-        "A token file to evaluate on; null uses the folder's `val.bin`, or holds out documents.",
-        group="source",
-        min_length=1,
-        unset="auto",
-        when={"data.backend": ["tokens"]},
-    )
-    tokens_dtype: Literal["auto", "uint8", "uint16", "uint32"] = setting(
-        "auto",
-        "Integer type of token files, little-endian; `auto`: from `metadata.json`, else uint8 with an `.idx` file, "
-        "else uint32.",
-        group="source",
-        when={"data.backend": ["tokens"]},
-    )
-    hf_dataset: str | None = setting(
-        None,
-        "Dataset on the hub, or a local folder in its layout; null: `Zyphra/Zyda-2`, by default its sample-100BT.",
-        group="source",
-        unset="auto",
-        when={"data.backend": ["hf"]},
-    )
-    hf_name: str | None = setting(
-        None, "Configuration (subset) of the dataset.", group="source", unset="default", when={"data.backend": ["hf"]}
-    )
-    hf_split: str = setting("train", "Split to train on.", group="source", when={"data.backend": ["hf"]})
-    hf_eval_split: str | None = setting(
-        None,
-        "Split to evaluate on; null holds out documents of the training split.",
-        group="source",
-        unset="held out",
-        when={"data.backend": ["hf"]},
-    )
-    hf_revision: str | None = setting(
-        None, "Commit or tag of the dataset.", group="source", unset="newest", when={"data.backend": ["hf"]}
-    )
-    hf_streaming: bool = setting(
-        True, "Stream the dataset instead of downloading it.", group="source", when={"data.backend": ["hf"]}
-    )
-    text_key: str = setting(
-        "text",
-        "Column that holds the text.",
-        group="source",
-        when=[{"data.backend": ["files", "hf"]}, {"data.eval_files": SET, "data.backend": ["local_text", "stdlib"]}],
-    )
-    on_bad_text: Literal["fail", "replace"] = setting(
-        "fail",
-        "Invalid UTF-8 or a null text: stop with an error that names the place, or replace it.",
-        group="source",
-        when=[{"data.backend": ["files", "hf"]}, {"data.eval_files": SET, "data.backend": ["local_text", "stdlib"]}],
-    )
-    max_retries: int = setting(
-        5,
-        "Attempts to reopen a failing stream before the run stops.",
-        group="source",
-        ge=0,
-        when={"data.backend": ["hf"]},
-    )
-    retry_delay_seconds: float = setting(
-        1.0,
-        "Wait before the first retry; doubles each time.",
-        unit="seconds",
-        group="source",
-        ge=0,
-        when={"data.backend": ["hf"]},
-    )
     repeat: bool = setting(True, "Start another pass at the end of the text; false ends the run there.", group="source")
 
     shuffle: bool = setting(True, "Visit documents in a random order that changes each pass.", group="order")
@@ -227,4 +113,5 @@ class DataConfig(Section):
         1000, "Maximum number of documents used for evaluation.", unit="documents", group="evaluation", ge=1
     )
     prefetch: int = setting(2, "Batches prepared ahead of the step.", unit="batches", group="loading", ge=0)
+    mixture: MixtureConfig = section(MixtureConfig, "Several sources with weights, in place of one.")
     tokenizer: TokenizerConfig = section(TokenizerConfig, "How text becomes token ids.")

@@ -29,6 +29,7 @@ class Derived:
         vocab_size: rows of the embedding; None until an `hf` or `file` tokenizer is loaded.
         deterministic: whether the model runs without dropout.
         shuffle_seed: seed of the document order.
+        mixture: whether several sources are mixed.
     """
 
     grad_accum: int
@@ -39,6 +40,7 @@ class Derived:
     vocab_size: int | None
     deterministic: bool
     shuffle_seed: int
+    mixture: bool = False
 
 
 def derive(config: Config) -> Derived:
@@ -60,6 +62,7 @@ def derive(config: Config) -> Derived:
         vocab_size=vocab_size(config),
         deterministic=is_deterministic(config),
         shuffle_seed=train.seed if config.data.shuffle_seed is None else config.data.shuffle_seed,
+        mixture=bool(config.data.mixture.sources),
     )
 
 
@@ -116,7 +119,7 @@ def derived_section(derived: Derived) -> dict[str, dict[str, Any]]:
     """The `derived` part of `config_resolved.json`, nested like the configuration."""
     return {
         "model": {"vocab_size": derived.vocab_size},
-        "data": {"shuffle_seed": derived.shuffle_seed},
+        "data": {"shuffle_seed": derived.shuffle_seed, **({"mixture": True} if derived.mixture else {})},
         "train": {
             "grad_accum": derived.grad_accum,
             "tokens_per_step": derived.tokens_per_step,

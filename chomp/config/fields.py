@@ -7,18 +7,25 @@ from these declarations.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 Condition = Mapping[str, Any]
-"""Dotted paths of other settings -> the values that they must have, or `SET`."""
+"""Paths of other settings -> the values that they must have, or `SET`; `.NAME` is a neighbour in the same section."""
 SET = "*"
 """In a condition: any value but null, false, 0 and an empty text or list."""
 
+NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
+Name = Annotated[str, Field(pattern=NAME)]
+"""A name that the user gives to an entry of a table."""
+NAME_RULE = "letters, digits, _ and -, a letter first, at most 32 characters"
+
 # Steps are counted in int32 on the device, seeds are uint32 there.
 MAX_STEPS = 2**31 - 1
+# Counted by the host alone; larger numbers are not exact in every reader of JSON.
+MAX_TOKENS = 2**53
 MAX_SEED = 2**32 - 1
 # Of one continuation: a place in it and its prompt is counted in int32.
 MAX_NEW_TOKENS = 2**24
@@ -74,6 +81,11 @@ def section(kind: type[Section], help: str, *, when: Condition | Sequence[Condit
         when: the run reads the section only if a condition holds.
     """
     return Field(default_factory=kind, description=help, json_schema_extra=_conditions(when) or None)
+
+
+def table(help: str) -> Any:
+    """Declare entries under names that the user chooses: sections, or numbers. There are none by default."""
+    return Field(default_factory=dict, description=help)
 
 
 def _conditions(when: Condition | Sequence[Condition]) -> JsonDict:

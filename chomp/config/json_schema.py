@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from chomp.config.spec import Setting, children, sections, settings
+from chomp.config.fields import NAME
+from chomp.config.spec import Setting, TableSpec, children, section_at, setting_at, table_at
 
 _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "text": "string", "list": "array"}
 _REFERENCE = {"$ref": "#/$defs/variable"}
@@ -33,11 +34,29 @@ def _section(path: str) -> dict[str, Any]:
     inner: dict[str, Any] = {}
     for name in children(path):
         child = f"{path}.{name}" if path else name
-        inner[name] = _section(child) if child in sections() else _field(settings()[child])
+        inner[name] = _child(child)
+    section = section_at(path)
+    assert section is not None
     return {
         "type": "object" if not path else ["object", "null"],
-        "description": sections()[path].help,
+        "description": section.help,
         "properties": inner,
+        "additionalProperties": False,
+    }
+
+
+def _child(path: str) -> dict[str, Any]:
+    if (table := table_at(path)) is not None:
+        return _table(table)
+    setting = setting_at(path)
+    return _section(path) if setting is None else _field(setting)
+
+
+def _table(table: TableSpec) -> dict[str, Any]:
+    return {
+        "type": ["object", "null"],
+        "description": table.help,
+        "patternProperties": {NAME: _child(f"{table.path}.NAME")},
         "additionalProperties": False,
     }
 

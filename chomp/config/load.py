@@ -11,16 +11,17 @@ from typing import Any, Literal
 from chomp.config.derive import check
 from chomp.config.overrides import BadOverride, parse_override, shown_override
 from chomp.config.presets import MODEL_PRESETS, expand_preset, preset_named, preset_text
+from chomp.config.pretrained import Find, fill, named_weights
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.schema import Config
-from chomp.config.spec import settings
+from chomp.config.spec import flatten, settings
 from chomp.config.suggest import nearest
 from chomp.config.validate import build_config
 from chomp.config.variables import expand
 from chomp.config.yaml_reader import Path, YamlDocument, dotted, read_yaml
 from chomp.errors import ConfigError
 
-Origin = Literal["default", "preset", "file", "override"]
+Origin = Literal["default", "preset", "weights", "file", "override"]
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,23 @@ class LoadedConfig:
     lines: Mapping[str, int] = field(default_factory=dict)
 
 
-def load_config(path: FilePath, overrides: Sequence[str] = ()) -> LoadedConfig:
+def load_config(path: FilePath, overrides: Sequence[str] = (), *, weights: Find = named_weights) -> LoadedConfig:
     """Read and check a configuration file.
 
     Args:
         path: the YAML file, or the name of a preset where there is no such file.
         overrides: `KEY=VALUE` texts; the last one for a key wins.
+        weights: gives those that fill the settings which are not written.
 
     Raises:
         ConfigError: the file cannot be read; `InvalidConfig` lists what is wrong in it.
     """
-    return parse_config(read_text(FilePath(path)), source=str(path), overrides=overrides)
+    return parse_config(read_text(FilePath(path)), source=str(path), overrides=overrides, weights=weights)
 
 
-def parse_config(text: str, *, source: str, overrides: Sequence[str] = ()) -> LoadedConfig:
+def parse_config(
+    text: str, *, source: str, overrides: Sequence[str] = (), weights: Find = named_weights
+) -> LoadedConfig:
     """Like `load_config`, for text that is already in memory.
 
     Raises:
@@ -67,9 +71,15 @@ def parse_config(text: str, *, source: str, overrides: Sequence[str] = ()) -> Lo
     reading.apply(overrides)
     values = reading.expand()
     written = {path for path in settings() if _has(values, path)}
+    values = reading.fill(values, weights)
+    weighed = {path for path in settings() if _has(values, path)}
     values = expand_preset(values)
     config = reading.build(values)
-    origins = {path: reading.origin(path, path in written, _has(values, path)) for path in settings()}
+    known: tuple[tuple[Origin, set[str]], ...] = (("file", written), ("weights", weighed))
+    origins = {path: reading.origin(path, known, _has(values, path)) for path in settings()}
+    named = [path for path in flatten(config) if path not in settings()]
+    present = {path for path in named if _has(values, path)}
+    origins |= {path: reading.origin(path, (("file", present),), False) for path in named}
     lines = {dotted(key): line for key, line in reading.document.lines.items()}
     return LoadedConfig(config, text, source, tuple(overrides), origins, lines)
 
@@ -77,12 +87,14 @@ def parse_config(text: str, *, source: str, overrides: Sequence[str] = ()) -> Lo
 def parse_resolved(values: Mapping[str, Any], *, source: str, overrides: Sequence[str] = ()) -> LoadedConfig:
     """Read a dump of a `Config` again, with overrides on top; its texts are taken as they are, `$variables` included.
 
+    It has all settings already: the weights of its `model.init_from` are not looked at.
+
     Raises:
         InvalidConfig: with every problem found.
     """
     chosen = {name: value for name, value in values.items() if name in Config.model_fields}
     text = json.dumps(chosen, indent=2, ensure_ascii=False).replace("$variables", "$$variables")
-    return parse_config(text, source=source, overrides=overrides)
+    return parse_config(text, source=source, overrides=overrides, weights=lambda values: None)
 
 
 def read_text(path: FilePath) -> str:
@@ -149,6 +161,19 @@ class _Reading:
         tree = {name: value for name, value in self.document.values.items() if name != "variables"}
         return expand(tree, self.document.values.get("variables"), self._report)
 
+    def fill(self, values: dict[str, Any], weights: Find) -> dict[str, Any]:
+        """The sections with what the weights to start from say."""
+        try:
+            source = weights(values)
+        except ConfigError as error:
+            self.problems.append(self._located(Problem("model.init_from", str(error))))
+            return values
+        if source is None:
+            return values
+        filled, problems = fill(values, source)
+        self.problems += [self._located(problem) for problem in problems]
+        return filled
+
     def build(self, values: dict[str, Any]) -> Config:
         """Validate, then check the rules; raise everything found so far."""
         try:
@@ -172,12 +197,11 @@ class _Reading:
                 return f"{self.source}:{line}", line
         return self.source, None
 
-    def origin(self, path: str, is_written: bool, is_present: bool) -> Origin:
+    def origin(self, path: str, known: Sequence[tuple[Origin, set[str]]], is_present: bool) -> Origin:
         if path in self.set_by:
             return "override"
-        if is_written:
-            return "file"
-        return "preset" if is_present else "default"
+        found = next((origin for origin, paths in known if path in paths), None)
+        return found or ("preset" if is_present else "default")
 
     def _report(self, path: Path, message: str) -> None:
         where, line = self.locate(path)

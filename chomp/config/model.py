@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from chomp.config.fields import Section, setting
+from chomp.config.fields import SET, Section, setting
 
 ModelPreset = Literal[
     "mega200m", "mega1_3b", "mega1_3b_pg19", "mega7_1b", "mega7_3b", "paper_7b",
@@ -222,10 +222,32 @@ class ModelConfig(Section):
         group="numerics",
         when={"model.backend": ["megalodon"]},
     )
-    attention: Literal["auto", "flash", "xla"] = setting(
+    attention: Literal["auto", "blockwise", "flash", "xla"] = setting(
         "auto",
-        "How a Llama computes attention; `auto` is cuDNN on GPUs for what it takes, else `xla`. `flash` is a Pallas "
-        "kernel for GPUs without arrays of the length squared.",
+        "How a Llama computes attention; `auto` is cuDNN on GPUs for what it takes, `blockwise` in fp32 on CPUs, else "
+        "`xla`. `blockwise` computes a block of queries at a time, with the keys up to it. `flash` is a Pallas kernel "
+        "for GPUs without arrays of the length squared.",
         group="numerics",
         when={"model.backend": ["llama"]},
     )
+
+    init_from: str | None = setting(
+        None,
+        "Weights to start from: a Hugging Face folder of a Llama, a run or checkpoint of chomp, or a checkpoint of "
+        "`megalodon_jax`. The shape and the tokenizer are taken from it where they are not written.",
+        group="weights to start from",
+        unset="none",
+        min_length=1,
+    )
+    init_vocab: Literal["exact", "extend"] = setting(
+        "exact",
+        "What a tokenizer with more ids than the weights have rows means: `exact` refuses it, `extend` adds rows, each "
+        "the mean of those that are there.",
+        group="weights to start from",
+        when={"model.init_from": [SET]},
+    )
+
+    @property
+    def extends_vocabulary(self) -> bool:
+        """Whether `vocab_size` grows to what the tokenizer needs."""
+        return self.init_from is not None and self.init_vocab == "extend"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from chomp.config.fields import Condition, Section, section, setting
+from chomp.config.fields import SET, Condition, Section, section, setting
 
 ElementwiseRule = Literal["adamw", "lion"]
 """Update rules that treat every scalar alike. The rule NAME is built by `chomp.optim.NAME`."""
@@ -45,6 +45,18 @@ class MuonConfig(Section):
     allow_tied_embed: bool = setting(False, "Use Muon for an embedding that is also the output head.")
 
 
+class EmaConfig(Section):
+    """Exponential moving average of the parameters, in the train state and in checkpoints."""
+
+    decay: float = setting(
+        0.0,
+        "Share of the average that each update keeps, e.g. 0.999; less in the first updates; 0: no average.",
+        ge=0,
+        lt=1,
+    )
+    evaluate: bool = setting(True, "Evaluations also score the average.", when={"optim.ema.decay": SET})
+
+
 def _rule(name: str) -> list[Condition]:
     """The run uses an elementwise rule for all parameters, or for those that Muon does not update."""
     return [{"optim.name": [name]}, {"optim.name": ["muon"], "optim.muon.rest": [name]}]
@@ -79,3 +91,4 @@ class OptimConfig(Section):
     adam: AdamConfig = section(AdamConfig, "AdamW.", when=_rule("adamw"))
     lion: LionConfig = section(LionConfig, "Lion.", when=_rule("lion"))
     muon: MuonConfig = section(MuonConfig, "Muon.", when={"optim.name": ["muon"]})
+    ema: EmaConfig = section(EmaConfig, "Exponential moving average of the parameters.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from chomp.config.spec import Setting, children, sections, settings
+from chomp.config.spec import Setting, children, section_at, setting_at, table_at
 from chomp.config.suggest import unknown_key
 from chomp.config.variables import is_reference
 from chomp.config.yaml_reader import FLOAT, INTEGER, read_flow, scalar
@@ -46,13 +46,14 @@ def parse_override(text: str) -> tuple[str, Any]:
         return key, _any_value(value)
     if key == "variables":
         raise BadOverride(key, "set one variable at a time: variables.NAME=VALUE")
-    if key in sections():
+    if section_at(key) or table_at(key):
         raise BadOverride(key, f"is a section; set one of its keys, such as {key}.{_first_leaf(key)}=…")
-    if key not in settings():
+    setting = setting_at(key)
+    if setting is None:
         raise BadOverride(key, unknown_key(key))
     if is_reference(value):
         return key, value
-    return key, read_value(settings()[key], value)
+    return key, read_value(setting, value)
 
 
 def shown_override(text: str) -> str:
@@ -125,4 +126,6 @@ def _any_value(text: str) -> Any:
 
 
 def _first_leaf(section: str) -> str:
-    return next(name for name in children(section) if f"{section}.{name}" in settings())
+    if (table := table_at(section)) is not None:
+        return "NAME" if table.entry is None else f"NAME.{_first_leaf(f'{section}.NAME')}"
+    return next(name for name in children(section) if setting_at(f"{section}.{name}"))

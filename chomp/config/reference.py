@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from chomp.config.spec import Setting, children, sections, settings
+from chomp.config.spec import Setting, children, section_at, sections, setting_at, table_at, tables
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "config-reference.md"
 
@@ -67,13 +67,16 @@ def render() -> str:
     for path in sections():
         if path:
             blocks.append(_section(path))
+            blocks += [_section(f"{table}.NAME") for table in tables() if table.rpartition(".")[0] == path]
     return "\n".join(blocks)
 
 
 def _section(path: str) -> str:
-    inner = (f"{path}.{name}" for name in children(path))
-    rows = [_row(settings()[name]) for name in inner if name in settings()]
-    spec = sections()[path]
+    inner = [f"{path}.{name}" for name in children(path)]
+    named = [f"{name}.NAME" if table_at(name) else name for name in inner]
+    rows = [_row(setting) for name in named if (setting := setting_at(name)) is not None]
+    spec = section_at(path)
+    assert spec is not None
     about = (spec.kind.__doc__ or spec.help).strip()
     return "\n".join(
         [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from chomp.config.fields import MAX_STEPS, Section, section, setting
+from chomp.config.fields import MAX_STEPS, Condition, Section, section, setting
 
 
 class CheckpointConfig(Section):
@@ -85,8 +85,13 @@ class LoggingConfig(Section):
     wandb: WandbConfig = section(WandbConfig, "Weights & Biases.")
 
 
+def _goes_back(*names: str) -> list[Condition]:
+    """The run goes back to a checkpoint by one of these policies."""
+    return [{f"debug.{name}": ["rollback"]} for name in names]
+
+
 class DebugConfig(Section):
-    """What to do when a loss or gradient is not finite."""
+    """What to do when a loss or gradient is not finite, or far above those before it."""
 
     nonfinite: Literal["halt", "skip", "rollback"] = setting(
         "halt",
@@ -105,19 +110,37 @@ class DebugConfig(Section):
         "Under `rollback`, the factor on the learning rate after a rollback.",
         gt=0,
         le=1,
-        when={"debug.nonfinite": ["rollback"]},
+        when=_goes_back("nonfinite", "spikes"),
     )
     rollback_steps: int = setting(
         100,
-        "Under `rollback`, steps after the non-finite step for which the factor applies.",
+        "Under `rollback`, steps after the bad step for which the factor applies.",
         unit="steps",
         gt=0,
         le=MAX_STEPS // 2,
-        when={"debug.nonfinite": ["rollback"]},
+        when=_goes_back("nonfinite", "spikes"),
     )
     max_consecutive_rollbacks: int = setting(
         3,
         "Under `rollback`, stop after this many rollbacks before the factor has ended.",
         gt=0,
-        when={"debug.nonfinite": ["rollback"]},
+        when=_goes_back("nonfinite", "spikes"),
+    )
+    spikes: Literal["warn", "skip", "rollback"] = setting(
+        "warn",
+        "On a spike of the loss or the gradient norm: `warn` reports it, `skip` skips the step before its update, "
+        "`rollback` goes to the last good checkpoint and continues with the next text.",
+    )
+    spike_deviations: float = setting(
+        6.0,
+        "A loss or gradient norm is a spike if it lies this many robust standard deviations above the median of the "
+        "last 128.",
+        gt=0,
+    )
+    max_consecutive_spikes: int = setting(
+        10,
+        "Under `spikes: skip`, stop after this many skipped steps in a row.",
+        unit="steps",
+        gt=0,
+        when={"debug.spikes": ["skip"]},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chomp.config.data import DataConfig
+from chomp.config.evaluation import EvaluationConfig
 from chomp.config.fields import Section, section
 from chomp.config.model import ModelConfig
 from chomp.config.notify import NotifyConfig
@@ -19,6 +20,7 @@ class Config(Section):
     data: DataConfig = section(DataConfig, "Text, tokenizer, packing.")
     train: TrainConfig = section(TrainConfig, "Length, batch, cadences.")
     objective: ObjectiveConfig = section(ObjectiveConfig, "What is minimised.")
+    evaluation: EvaluationConfig = section(EvaluationConfig, "Evaluation sets and tasks.")
     optim: OptimConfig = section(OptimConfig, "Update rule and schedule.")
     parallel: ParallelConfig = section(ParallelConfig, "Devices and processes.")
     checkpoint: CheckpointConfig = section(CheckpointConfig, "Saving and keeping.")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from chomp.config.fields import SET, Section
 from chomp.config.schema import Config
@@ -107,6 +108,19 @@ class SectionSpec:
     help: str
 
 
+@dataclass(frozen=True)
+class TableSpec:
+    """Entries under names that the user chooses.
+
+    Attributes:
+        entry: the section that each of them is; None for numbers.
+    """
+
+    path: str
+    entry: type[Section] | None
+    help: str
+
+
 def _unwrap(annotation: Any) -> tuple[Any, bool]:
     """Split `X | None` into (X, True)."""
     if get_origin(annotation) in (Union, types.UnionType):
@@ -121,21 +135,27 @@ def _extra(field: FieldInfo) -> Mapping[str, Any]:
 
 
 def _holds(values: Mapping[str, Any], path: str, allowed: tuple[Any, ...]) -> bool:
+    if path in tables():
+        return any(name.startswith(f"{path}.") for name in values)
     return bool(values.get(path)) if allowed == (SET,) else values.get(path) in allowed
 
 
 def _told(path: str, allowed: tuple[Any, ...]) -> str:
     if allowed == (SET,):
-        return f"{path} above 0" if settings()[path].kind in ("int", "float") else path
+        return f"{path} above 0" if path in settings() and settings()[path].kind in ("int", "float") else path
     return f"{path}: {' or '.join(str(one).lower() for one in allowed)}"
 
 
 def _when(path: str, field: FieldInfo) -> tuple[tuple[tuple[str, tuple[Any, ...]], ...], ...]:
     """The conditions of a field and of the sections around it, as alternatives."""
     own = _extra(field).get("when", ())
-    alternatives = tuple(tuple((name, tuple(allowed)) for name, allowed in one.items()) for one in own)
     section = path.rpartition(".")[0]
-    around = _when(section, _fields()[section]) if section else ()
+    around = _when(section, found) if section and (found := _field_at(section)) is not None else ()
+    alternatives = tuple(
+        tuple((f"{section}{name}" if name.startswith(".") else name, tuple(allowed)) for name, allowed in one.items())
+        for one in own
+        if all(not name.startswith(".") or _field_at(f"{section}{name}") is not None for name in one)
+    )
     return (
         tuple((*outer, *inner) for outer in around or ((),) for inner in alternatives or ((),)) if own or around else ()
     )
@@ -157,7 +177,7 @@ def _setting(path: str, field: FieldInfo) -> Setting:
     return Setting(
         path=path,
         kind=name,
-        default=field.default,
+        default=None if field.default is PydanticUndefined else field.default,
         optional=optional,
         help=field.description or "",
         choices=choices,
@@ -198,10 +218,73 @@ def _is_section(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 
 
+def _is_table(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is dict
+
+
+def _entry(table: FieldInfo) -> FieldInfo:
+    """What each entry of a table is."""
+    return FieldInfo.from_annotation(get_args(table.annotation)[1])
+
+
+# Names of entries are the user's: there is no end to the paths.
+@functools.lru_cache(maxsize=4096)
+def _field_at(path: str) -> FieldInfo | None:
+    """The declaration of a dotted path, entries of tables included."""
+    if path in _fields():
+        return _fields()[path]
+    outer, _, name = path.rpartition(".")
+    around = _field_at(outer) if outer else None
+    if around is None:
+        return None
+    if _is_table(around):
+        return _entry(around)
+    return around.annotation.model_fields.get(name) if _is_section(around) else None  # type: ignore[union-attr]
+
+
 @functools.cache
 def settings() -> Mapping[str, Setting]:
-    """All settings by dotted path, in the order of the schema."""
-    return {path: _setting(path, field) for path, field in _fields().items() if not _is_section(field)}
+    """All settings by dotted path, in the order of the schema, but for those in entries of tables."""
+    return {
+        path: _setting(path, field)
+        for path, field in _fields().items()
+        if not _is_section(field) and not _is_table(field)
+    }
+
+
+@functools.cache
+def tables() -> Mapping[str, TableSpec]:
+    """All tables by dotted path, but for those in entries of other tables."""
+    return {path: table for path in _fields() if (table := table_at(path)) is not None}
+
+
+def setting_at(path: str) -> Setting | None:
+    """The setting of a dotted path, those in entries of tables included; None where there is none."""
+    field = _field_at(path)
+    if field is None or _is_section(field) or _is_table(field):
+        return None
+    return settings().get(path) or _setting(path, field)
+
+
+def section_at(path: str) -> SectionSpec | None:
+    """The section of a dotted path, entries of tables included; None where there is none."""
+    if path in sections():
+        return sections()[path]
+    field = _field_at(path)
+    if field is None or not _is_section(field):
+        return None
+    assert isinstance(field.annotation, type)
+    return SectionSpec(path, field.annotation, field.description or (field.annotation.__doc__ or "").strip())
+
+
+def table_at(path: str) -> TableSpec | None:
+    """The table of a dotted path; None where there is none."""
+    field = _field_at(path)
+    if field is None or not _is_table(field):
+        return None
+    kind = _entry(field).annotation
+    section = kind if isinstance(kind, type) and issubclass(kind, Section) else None
+    return TableSpec(path, section, field.description or "")
 
 
 @functools.cache
@@ -216,8 +299,10 @@ def sections() -> Mapping[str, SectionSpec]:
 
 
 def children(section: str) -> tuple[str, ...]:
-    """Names directly inside a section."""
-    return tuple(sections()[section].kind.model_fields)
+    """Names directly inside a section, which may be an entry of a table."""
+    found = section_at(section)
+    assert found is not None
+    return tuple(found.kind.model_fields)
 
 
 def flatten(table: Section | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from chomp.config import predecessor
-from chomp.config.spec import children, sections, settings
+from chomp.config.spec import children, section_at, sections, setting_at, settings, table_at
 
 # What other programs of this field call a setting, in any section or in one: the key that means it here.
 ALIASES = {
@@ -45,6 +45,10 @@ ALIASES = {
     "hidden_dim": "model.model_dim",
     "hidden_size": "model.model_dim",
     "intermediate_size": "model.ffn_hidden_dim",
+    "init_checkpoint_path": "model.init_from",
+    "initial_load_path": "model.init_from",
+    "initialize_from": "model.init_from",
+    "initialize_from_hf": "model.init_from",
     "iterations": "train.steps",
     "keep_last": "checkpoint.max_to_keep",
     "learning_rate": "optim.lr",
@@ -68,6 +72,7 @@ ALIASES = {
     "min_lr": "optim.min_lr_ratio",
     "mixed_precision": "model.compute_dtype",
     "model_name": "model.preset",
+    "model_name_or_path": "model.init_from",
     "n_ctx": "train.seq_len",
     "n_embd": "model.model_dim",
     "n_head": "model.num_heads",
@@ -124,7 +129,10 @@ def _elsewhere(leaf: str, path: str) -> list[str]:
 def _alias(path: str, leaf: str) -> list[str]:
     """The key that means what other programs call `path`, or its last part `leaf`."""
     known = ALIASES.get(path) or ALIASES.get(leaf.lower().replace("-", "_"))
-    return [known] if known else []
+    if known is None:
+        return []
+    beside = f"{path.rpartition('.')[0]}.{known.rpartition('.')[2]}"
+    return [beside if setting_at(beside) else known]
 
 
 def dotted_key(path: str, value: str) -> str:
@@ -134,7 +142,7 @@ def dotted_key(path: str, value: str) -> str:
         path: of the key, from the top.
         value: what it is set to, as YAML.
     """
-    if path not in settings() and path not in sections() and not path.startswith("variables."):
+    if setting_at(path) is None and section_at(path) is None and not path.startswith("variables."):
         return unknown_key(path)
     *outer, leaf = path.split(".")
     nested = " / ".join([*(f"{name}:" for name in outer), f"{leaf}: {value}"])
@@ -152,7 +160,7 @@ def unknown_key(path: str) -> str:
         return f"unknown key; {retired}; `chomp config migrate` rewrites the file"
     section, _, leaf = path.rpartition(".")
     same = _elsewhere(leaf, path) or _alias(path, leaf)
-    if section not in sections() and not same:
+    if section_at(section) is None and not same:
         section, leaf = _known_part(path)
         same = _elsewhere(leaf, path) or _alias(path, leaf)
     if same:
@@ -170,10 +178,13 @@ def unknown_key(path: str) -> str:
 
 def _known_part(path: str) -> tuple[str, str]:
     """Split a path whose section is unknown into (deepest known section, first unknown name)."""
-    section = ""
+    section, unknown, place = "", "", ""
     for name in path.split("."):
-        inner = f"{section}.{name}" if section else name
-        if inner not in sections():
-            return section, name
-        section = inner
-    return section, path.rpartition(".")[2]
+        place = f"{place}.{name}" if place else name
+        if section_at(place) is not None:
+            section, unknown = place, ""
+            continue
+        unknown = unknown or name
+        if table_at(place) is None:
+            break
+    return section, unknown or path.rpartition(".")[2]

@@ -13,10 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from chomp.config.fields import NAME_RULE
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.scalars import Words, written
 from chomp.config.schema import Config
-from chomp.config.spec import Setting, sections, settings
+from chomp.config.spec import Setting, section_at, setting_at, table_at
 from chomp.config.suggest import dotted_key, nearest, unknown_key
 from chomp.config.yaml_reader import Path, dotted, scalar
 
@@ -41,7 +42,13 @@ def build_config(values: dict[str, Any], locate: Locate = nowhere) -> Config:
     try:
         return Config.model_validate(tidy)
     except ValidationError as error:
-        problems = [_problem(detail["loc"], detail["type"], detail["input"], locate) for detail in error.errors()]
+        details = [(detail["loc"], detail["type"], detail["input"]) for detail in error.errors()]
+    misnamed = {loc[:-1] for loc, _, _ in details if loc[-1] == "[key]"}
+    problems = [
+        _problem(*detail, locate)
+        for detail in details
+        if detail[0][-1] == "[key]" or not any(detail[0][: len(name)] == name for name in misnamed)
+    ]
     raise InvalidConfig(sorted(dict.fromkeys(problems), key=lambda problem: (problem.line is None, problem.line or 0)))
 
 
@@ -57,12 +64,12 @@ def config_from_dict(values: dict[str, Any]) -> Config:
 def _tidy(value: Any, path: Path) -> Any:
     """Null sections become empty, whole floats (`1e3`) become integers where those are meant."""
     name = dotted(path)
-    if name in sections():
+    if section_at(name) or table_at(name):
         if value is None:
             return {}
         if isinstance(value, dict):
             return {key: _tidy(item, (*path, key)) for key, item in value.items()}
-    setting = settings().get(name)
+    setting = setting_at(name)
     if setting and setting.kind == "int" and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
@@ -74,15 +81,21 @@ def _problem(loc: Path, kind: str, value: Any, locate: Locate) -> Problem:
     if loc[0] == "notify" and isinstance(value, str):
         # Perhaps a URL or a token.
         value = "…"
+    if loc[-1] == "[key]":
+        where, line = locate(loc[:-1])
+        return Problem(dotted(loc[:-2]), f"a name has {NAME_RULE}, got {describe(loc[-2])}", where, line)
     if kind == "extra_forbidden":
         is_dotted = any("." in part for part in loc if isinstance(part, str))
         message = dotted_key(path, _as_yaml(value)) if is_dotted else unknown_key(path)
         return Problem(path, message, where, line)
-    if path in sections():
-        example = next(iter(sections()[path].kind.model_fields))
+    if section := section_at(path):
+        example = next(iter(section.kind.model_fields))
         message = f"expected a section with keys such as `{example}:` below it, got {describe(value)}"
         return Problem(path, message, where, line)
-    setting = settings()[dotted(tuple(part for part in loc if isinstance(part, str)))]
+    if table_at(path):
+        return Problem(path, f"expected names with a value each below it, got {describe(value)}", where, line)
+    setting = setting_at(dotted(tuple(part for part in loc if isinstance(part, str))))
+    assert setting is not None
     return Problem(path, misfit(setting, value, inside_list=isinstance(loc[-1], int)), where, line)
 
 

@@ -20,12 +20,14 @@ class Batch(NamedTuple):
         labels: a copy of `input_ids` with -100 where no loss is taken.
         attention_mask: False at padding.
         segment_ids: 0 at padding, otherwise 1, 2, … for each document of the row.
+        source_ids: place in the mixture of each row's source; None without a mixture.
     """
 
     input_ids: Int32[np.ndarray, "accum batch seq"]
     labels: Int32[np.ndarray, "accum batch seq"]
     attention_mask: Bool[np.ndarray, "accum batch seq"]
     segment_ids: Int32[np.ndarray, "accum batch seq"]
+    source_ids: Int32[np.ndarray, "accum batch 1"] | None = None
 
 
 class BatchShape(NamedTuple):

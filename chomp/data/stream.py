@@ -55,14 +55,24 @@ class StreamDataset(grain.IterDataset[Document]):
         corpus: learns the number of documents in a pass once one has been read.
         repeat: start over at the end.
         retry: what to do on failure.
+        passes: how many there are if it repeats; None for no limit.
     """
 
-    def __init__(self, source: StreamSource, start: str | None, corpus: Corpus, *, repeat: bool, retry: RetryPolicy):
+    def __init__(
+        self,
+        source: StreamSource,
+        start: str | None,
+        corpus: Corpus,
+        *,
+        repeat: bool,
+        retry: RetryPolicy,
+        passes: int | None = None,
+    ):
         super().__init__()
         self.source = source
         self.start = start
         self.corpus = corpus
-        self.repeat = repeat
+        self.passes = passes if repeat else 1
         self.retry = retry
 
     def __iter__(self) -> "StreamIterator":
@@ -98,7 +108,7 @@ class StreamIterator(grain.DatasetIterator[Document]):
         if self._in_pass == 0:
             raise DataError(f"{self._dataset.source.name} has no documents to train on")
         self._dataset.corpus.documents = self._in_pass
-        if not self._dataset.repeat:
+        if self._epoch + 1 == self._dataset.passes:
             raise StopIteration
         self._epoch += 1
         self._in_pass = 0

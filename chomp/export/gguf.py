@@ -25,6 +25,7 @@ from chomp.export.weights import Rows, Weight, weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.llama import ROPE_BASE
 from chomp.model.llama_block import kv_heads
+from chomp.model.llama_names import renamed
 
 WHAT = "one file for llama.cpp and programs built on it"
 FILE = "model.gguf"
@@ -95,7 +96,7 @@ def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
         chosen = gguf.GGMLQuantizationType.F32 if len(weight.shape) == 1 else kind
         # The writer reads the tensor's size now and has it write itself later, as the package's lazy tensors do.
         tensor = cast(Any, quantised(weight, chosen, _rotary_heads(path, model)))
-        writer.add_tensor(llama.renamed(path, WHOLE, "blk.{}", LAYER), tensor, raw_dtype=chosen)
+        writer.add_tensor(renamed(path, WHOLE, "blk.{}", LAYER), tensor, raw_dtype=chosen)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

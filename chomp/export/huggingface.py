@@ -16,25 +16,9 @@ from chomp.export.weights import weights_of
 from chomp.generate.load import TrainedModel
 from chomp.model.llama import ROPE_BASE
 from chomp.model.llama_block import kv_heads
+from chomp.model.llama_names import hf_name
 
 WHAT = "a folder that transformers loads as LlamaForCausalLM, and every tool that reads those"
-# Parts of a layer: chomp's name, and transformers'. Rotary halves and the order of weights are the same in both.
-LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn.wq": "self_attn.q_proj",
-    "attn.wk": "self_attn.k_proj",
-    "attn.wv": "self_attn.v_proj",
-    "attn.wo": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn.gate": "mlp.gate_proj",
-    "ffn.up": "mlp.up_proj",
-    "ffn.down": "mlp.down_proj",
-}
-WHOLE = {
-    "embed.weight": "model.embed_tokens.weight",
-    "norm.weight": "model.norm.weight",
-    "lm_head.weight": "lm_head.weight",
-}
 
 
 def unsupported_reason(config: Config, tokenizer: Tokenizer, options: ExportOptions) -> str | None:
@@ -76,7 +60,7 @@ def describe(trained: TrainedModel, options: ExportOptions) -> dict[str, Any]:
 def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
     """Write weights, configuration and tokenizer."""
     weights = weights_of(trained.params, options.dtype)
-    named = {llama.renamed(path, WHOLE, "model.layers.{}", LAYER): weight for path, weight in weights.items()}
+    named = {hf_name(path): weight for path, weight in weights.items()}
     write_tensors(folder / "model.safetensors", named, {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(describe(trained, options), indent=1) + "\n")
     write_tokenizer(trained.tokenizer, folder, longest=trained.config.train.seq_len)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from chomp.config import Config
 
 
@@ -22,17 +20,3 @@ def unsupported_reason(config: Config, name: str) -> str | None:
             "--to mhc writes this model"
         )
     return None
-
-
-def renamed(path: str, whole: Mapping[str, str], layer: str, parts: Mapping[str, str]) -> str:
-    """Return another program's name of a parameter.
-
-    Args:
-        whole: names of parameters outside the layers.
-        layer: a layer's name, with `{}` for its number.
-        parts: chomp's and the other's name of each part of a layer.
-    """
-    if path in whole:
-        return whole[path]
-    _, number, part = path.removesuffix(".weight").split(".", 2)
-    return f"{layer.format(number)}.{parts[part]}.weight"

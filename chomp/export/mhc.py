@@ -22,12 +22,12 @@ import numpy as np
 from chomp.config import Config
 from chomp.data.tokenizer import Tokenizer
 from chomp.export import huggingface
-from chomp.export.llama import renamed
 from chomp.export.options import ExportOptions
 from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import weights_of
 from chomp.generate.load import TrainedModel
+from chomp.model.llama_names import hf_name
 from chomp.model.residual import HyperConnection
 
 WHAT = "a Llama's weights and its residual streams, in a layout of their own"
@@ -49,7 +49,7 @@ def unsupported_reason(config: Config, tokenizer: Tokenizer, options: ExportOpti
 def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
     """Write weights, streams, description and tokenizer; `options.dtype` is that of the weights alone."""
     named = {
-        renamed(path, huggingface.WHOLE, "model.layers.{}", huggingface.LAYER): weight
+        hf_name(path): weight
         for path, weight in weights_of(trained.params, options.dtype).items()
         if "_residual." not in path
     }

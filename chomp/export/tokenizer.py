@@ -6,14 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import tokenizers
-from tokenizers import decoders, models, pre_tokenizers
-
+from chomp.data.byte_level import byte_level
 from chomp.data.fast_tokenizers import VOCABULARY_FILE, FastTokenizer
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.vocabulary import Parts, named_roles, spellings
-
-SPECIAL = ("<pad>", "<bos>", "<eos>")
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path, *, longest: int) -> None:
@@ -42,7 +38,7 @@ def tokenizer_json(tokenizer: Tokenizer) -> bytes:
 
     `data.tokenizer.add_bos` alone decides that: what the original tokenizer puts around text has no part in it.
     """
-    parts = tokenizer.separated() if isinstance(tokenizer, FastTokenizer) else _byte_level(tokenizer)
+    parts = tokenizer.separated() if isinstance(tokenizer, FastTokenizer) else byte_level(tokenizer)
     return json.dumps({**parts, "post_processor": _beginning(tokenizer, parts)}, ensure_ascii=False).encode()
 
 
@@ -58,25 +54,3 @@ def _beginning(tokenizer: Tokenizer, parts: Parts) -> dict[str, Any]:
     first, second = ({"Sequence": {"id": text, "type_id": number}} for number, text in enumerate("AB"))
     template = {"single": [*start, first], "pair": [*start, first, second], "special_tokens": tokens}
     return {"type": "TemplateProcessing", **template}
-
-
-def _byte_level(tokenizer: Tokenizer) -> Parts:
-    """Bytes as a byte-level vocabulary without merges: every byte is a token, spelled in that alphabet."""
-    first = tokenizer.vocab_size - 256
-    names = {name: index for index, name in enumerate(SPECIAL)} if first else {}
-    vocabulary = {**names, **{spelling: first + byte for byte, spelling in byte_spellings().items()}}
-    # Ids between the special ones and the bytes are unused, but a vocabulary must name them.
-    vocabulary |= {f"<unused{index}>": index for index in range(len(names), first)}
-    backend = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([tokenizers.AddedToken(name, special=True) for name in names])
-    parts: Parts = json.loads(backend.to_str())
-    return parts
-
-
-def byte_spellings() -> dict[int, str]:
-    """The character of each byte in GPT-2's alphabet: the byte's own if printable, else one from 256 on."""
-    seen = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    hidden = [byte for byte in range(256) if byte not in seen]
-    return {**{byte: chr(byte) for byte in seen}, **{byte: chr(256 + n) for n, byte in enumerate(hidden)}}

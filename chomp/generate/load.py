@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from chomp.checkpoint.items import fill
 from chomp.checkpoint.reading import load, load_to_host, with_sharding
@@ -35,7 +36,7 @@ class Described(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Parameters of one checkpoint with all that is needed to use them."""
+    """Parameters of one checkpoint, or their moving average, with all that is needed to use them."""
 
     run: RunDir
     info: CheckpointInfo
@@ -43,6 +44,7 @@ class TrainedModel:
     tokenizer: Tokenizer
     model_def: ModelDef
     params: Any
+    is_average: bool = False
 
 
 def find_checkpoint(path: Path) -> tuple[RunDir, CheckpointInfo]:
@@ -65,7 +67,7 @@ def describe(path: Path) -> Described:
     Raises:
         CheckpointError: there is none whose description can be read.
     """
-    return _described(*find_described(path))
+    return described(*find_described(path))
 
 
 def find_described(path: Path) -> tuple[RunDir, CheckpointInfo]:
@@ -75,10 +77,10 @@ def find_described(path: Path) -> tuple[RunDir, CheckpointInfo]:
         CheckpointError: there is none whose description can be read.
     """
     run, candidates = _candidates(path)
-    described = next((info for info in reversed(candidates) if "identity" in info.meta), None)
-    if described is None:
+    newest = next((info for info in reversed(candidates) if "identity" in info.meta), None)
+    if newest is None:
         raise CheckpointError(f"{path}: no checkpoint has a description that can be read")
-    return run, described
+    return run, newest
 
 
 def _candidates(path: Path) -> tuple[RunDir, Sequence[CheckpointInfo]]:
@@ -92,7 +94,12 @@ def _candidates(path: Path) -> tuple[RunDir, Sequence[CheckpointInfo]]:
     return run, found
 
 
-def _described(run: RunDir, info: CheckpointInfo) -> Described:
+def described(run: RunDir, info: CheckpointInfo) -> Described:
+    """What a checkpoint of a run is of.
+
+    Raises:
+        CheckpointError: the run's tokenizer is not that of the checkpoint.
+    """
     values = {k: v for k, v in info.meta["identity"].items() if k not in ("derived", *NOT_SETTINGS)}
     config = config_from_dict(values)
     tokenizer = load_tokenizer(run.tokenizer)
@@ -101,30 +108,53 @@ def _described(run: RunDir, info: CheckpointInfo) -> Described:
     return Described(run, info, config, tokenizer)
 
 
-def load_trained(path: Path, *, on_host: bool = False, max_context: int | None = None) -> TrainedModel:
+def load_trained(
+    path: Path, *, on_host: bool = False, max_context: int | None = None, average: bool = False
+) -> TrainedModel:
     """Load parameters only; the optimizer's state is not read.
 
     Args:
         path: a run, whose newest good checkpoint is taken, or a checkpoint.
         on_host: as numpy arrays, read with little memory beside them; otherwise on the first device, sooner.
         max_context: tokens that a Llama sees at most, if that is less than it was trained with.
+        average: take the moving average of the parameters, in their dtypes.
 
     Raises:
-        CheckpointError: there is no good checkpoint at `path`.
+        CheckpointError: there is no good checkpoint at `path`, or it has no average.
         ConfigError: `max_context` is given and the model is no Llama.
     """
-    run, info, config, tokenizer = _described(*find_checkpoint(path))
+    run, info, config, tokenizer = described(*find_checkpoint(path))
     device = first_device()
     model = config.model if max_context is None else _with_window(config.model, max_context)
     model_def = build_model(model, deterministic=True, backend=device.platform)
     like = model_def.abstract()
+    item, stored = "params", dict(named_leaves(like))
+    if average:
+        item, stored = "ema", {name: jax.ShapeDtypeStruct(leaf.shape, jnp.float32) for name, leaf in stored.items()}
+        require_average(info)
     if on_host:
-        params = load_to_host(info, "params", dict(named_leaves(like)))
+        params = load_to_host(info, item, stored)
     else:
         sharding = jax.sharding.SingleDeviceSharding(device)
-        items, _ = load(info, {"params": with_sharding(dict(named_leaves(like)), sharding)}, verified=True)
-        params = items["params"]
-    return TrainedModel(run, info, config, tokenizer, model_def, fill(like, params))
+        items, _ = load(info, {item: with_sharding(stored, sharding)}, verified=True)
+        params = items[item]
+    tree = fill(like, params)
+    if average:
+        tree = jax.tree.map(lambda leaf, wanted: leaf.astype(wanted.dtype), tree, like)
+    return TrainedModel(run, info, config, tokenizer, model_def, tree, average)
+
+
+def require_average(info: CheckpointInfo) -> None:
+    """Refuse a checkpoint without a moving average of the parameters.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    if not (info.path / "ema").is_dir():
+        raise CheckpointError(
+            f"checkpoint {info.path} has no moving average of the parameters: it was trained with optim.ema.decay: 0, "
+            "or is itself an average; leave --ema out, or average checkpoints with `chomp average`"
+        )
 
 
 def _with_window(model: ModelConfig, tokens: int) -> ModelConfig:

@@ -4,6 +4,7 @@ import abc
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -19,17 +20,20 @@ class ModelInputs(NamedTuple):
         labels: unshifted, `labels[..., t]` is predicted from position `t - 1`; -100 where no loss is taken.
         segment_ids: number the documents of a row from 1, 0 is padding; given, they keep documents apart, and without
             them a row is one continuous text whose padding, if any, is at its end.
+        source_ids: place in the mixture of each row's source, by which losses are summed; the model does not read it.
     """
 
     input_ids: Int[Array, "*accum batch seq"]
     labels: Int[Array, "*accum batch seq"]
     segment_ids: Int[Array, "*accum batch seq"] | None = None
+    source_ids: Int[Array, "*accum batch 1"] | None = None
 
 
 def model_inputs(batch: Batch, isolate: bool) -> ModelInputs:
     """Take from a batch what the model reads; `isolate` is `data.isolate_documents`."""
     segment_ids = jnp.asarray(batch.segment_ids) if isolate else None
-    return ModelInputs(jnp.asarray(batch.input_ids), jnp.asarray(batch.labels), segment_ids)
+    source_ids = None if batch.source_ids is None else jnp.asarray(batch.source_ids)
+    return ModelInputs(jnp.asarray(batch.input_ids), jnp.asarray(batch.labels), segment_ids, source_ids)
 
 
 class LanguageModel(eqx.Module):
@@ -57,6 +61,13 @@ class LanguageModel(eqx.Module):
         """
         losses, count = self.token_losses(inputs, key=key)
         return losses.sum(dtype=jnp.float32), count.astype(jnp.int32)
+
+    def loss_sum_and_losses(
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, ""], Int[Array, ""], Float[Array, "batch targets"]]:
+        """Return `loss_sum` with the token losses that it adds up, whose gradient is not taken."""
+        losses, count = self.token_losses(inputs, key=key)
+        return losses.sum(dtype=jnp.float32), count.astype(jnp.int32), jax.lax.stop_gradient(losses)
 
     @abc.abstractmethod
     def hidden_states(self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None) -> Float[Array, "batch seq dim"]:

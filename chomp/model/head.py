@@ -3,7 +3,7 @@
 import abc
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -65,6 +65,17 @@ class HeadedModel(LanguageModel):
         total = _summed(flat, self.head_weight, labels, counted.reshape(-1), self.loss_chunk_size)
         return total, counted.sum(dtype=jnp.int32)
 
+    def loss_sum_and_losses(
+        self, inputs: ModelInputs, *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, ""], Int[Array, ""], Float[Array, "batch targets"]]:
+        """See `LanguageModel.loss_sum_and_losses`."""
+        if self.in_float32:
+            return super().loss_sum_and_losses(inputs, key=key)
+        hidden, counted = self.hidden_states(inputs, key=key), loss_mask(inputs.labels, inputs.segment_ids)
+        flat, labels = hidden[:, :-1].reshape(-1, hidden.shape[-1]), inputs.labels[:, 1:].reshape(-1)
+        total, losses = _summed_beside(flat, self.head_weight, labels, counted.reshape(-1), self.loss_chunk_size)
+        return total, counted.sum(dtype=jnp.int32), losses.reshape(counted.shape)
+
     def unembed(self, states: Float[Array, "*lead dim"]) -> Float[Array, "*lead vocab"]:
         """See `LanguageModel.unembed`."""
         return logits_of(states, self.head_weight)
@@ -79,12 +90,20 @@ def _summed(hidden: Array, weight: Array, targets: Array, counted: Array, chunk_
 def _summed_forward(
     hidden: Array, weight: Array, targets: Array, counted: Array, chunk_size: int | None
 ) -> tuple[Array, tuple[Array, Array]]:
+    total, saved, _ = _chunked(hidden, weight, targets, counted, chunk_size)
+    return total, saved
+
+
+def _chunked(
+    hidden: Array, weight: Array, targets: Array, counted: Array, chunk_size: int | None, *, keeps: bool = False
+) -> tuple[Array, tuple[Array, Array], Array | None]:
+    """Return the sum, its gradients, and the losses that it adds up if they are kept."""
     tokens, dim = hidden.shape
     size = min(chunk_size or tokens, tokens)
     # Read by every chunk: cast once.
     head = weight.astype(hidden.dtype)
 
-    def one(sums: tuple[Array, Array], chunk: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
+    def one(sums: tuple[Array, Array], chunk: tuple[Array, ...]) -> tuple[tuple[Array, Array], Any]:
         total, d_weight = sums
         some, ids, counts = chunk
         logits = wide("nd,vd->nv", some, head)
@@ -94,14 +113,17 @@ def _summed_forward(
         slopes = jnp.where(counts[:, None], jnp.exp(logits - normaliser) - chosen, 0.0).astype(hidden.dtype)
         d_some = narrow("nv,vd->nd", slopes, head)
         more = wide("nv,nd->vd", slopes, some)
-        return (total + jnp.where(counts, losses, 0.0).sum(dtype=jnp.float32), d_weight + more), d_some
+        total = total + jnp.where(counts, losses, 0.0).sum(dtype=jnp.float32)
+        return (total, d_weight + more), (d_some, losses if keeps else None)
 
     spare = -tokens % size
     parts = (jnp.pad(part, ((0, spare), *((0, 0),) * (part.ndim - 1))) for part in (hidden, targets, counted))
     chunks = tuple(part.reshape(-1, size, *part.shape[1:]) for part in parts)
     zero = (jnp.zeros((), jnp.float32), jnp.zeros(weight.shape, jnp.float32))
-    (total, d_weight), d_hidden = jax.lax.scan(one, zero, chunks)
-    return total, (d_hidden.reshape(-1, dim)[:tokens], d_weight.astype(weight.dtype))
+    (total, d_weight), (d_hidden, losses) = jax.lax.scan(one, zero, chunks)
+    saved = (d_hidden.reshape(-1, dim)[:tokens], d_weight.astype(weight.dtype))
+    kept = None if losses is None else jnp.where(counted, losses.reshape(-1)[:tokens], 0.0)
+    return total, saved, kept
 
 
 def _summed_backward(
@@ -112,6 +134,33 @@ def _summed_backward(
 
 
 _summed.defvjp(_summed_forward, _summed_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _summed_beside(
+    hidden: Array, weight: Array, targets: Array, counted: Array, chunk_size: int | None
+) -> tuple[Array, Array]:
+    """Return what `_summed` returns, and the losses, whose gradient is not taken."""
+    losses = negative_log_likelihoods(hidden, weight, jnp.where(counted, targets, 0), chunk_size)
+    losses = jnp.where(counted, losses, 0.0)
+    return losses.sum(dtype=jnp.float32), losses
+
+
+def _summed_beside_forward(
+    hidden: Array, weight: Array, targets: Array, counted: Array, chunk_size: int | None
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    total, saved, losses = _chunked(hidden, weight, targets, counted, chunk_size, keeps=True)
+    assert losses is not None
+    return (total, losses), saved
+
+
+def _summed_beside_backward(
+    chunk_size: int | None, saved: tuple[Array, Array], slopes: tuple[Array, Array]
+) -> tuple[Array, Array, None, None]:
+    return _summed_backward(chunk_size, saved, slopes[0])
+
+
+_summed_beside.defvjp(_summed_beside_forward, _summed_beside_backward)
 
 
 def negative_log_likelihoods(

@@ -93,7 +93,7 @@ class LlamaModel(HeadedModel):
         mask, runs, positions = None, None, jnp.broadcast_to(jnp.arange(input_ids.shape[1]), input_ids.shape)
         if segment_ids is not None:
             runs, positions = segment_runs_and_local_positions(segment_ids)
-            if self.blocks[0].attn.implementation != "flash":
+            if self.blocks[0].attn.implementation not in ("blockwise", "flash"):
                 mask = runs[:, None, :, None] == runs[:, None, None, :]
         table = self._table(positions)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from chomp.config.model import ModelConfig
+from chomp.model.blockwise_attention import blockwise_attention
 from chomp.model.residual import Residual, connection
 from chomp.model.rotary import RotaryTable, rotated
 
@@ -94,7 +95,7 @@ class Attention(eqx.Module):
         """Attend from `x` to `keys` where the mask, causality and the window allow it.
 
         Args:
-            runs: the flash kernel's form of a mask: a query sees the keys of its own run.
+            runs: the form of a mask for `blockwise` and `flash`: a query sees the keys of its own run.
         """
         query = rotated(self.wq(x).reshape(*x.shape[:2], self.heads, -1), table)
         if self.implementation == "flash" and is_causal:
@@ -103,6 +104,10 @@ class Attention(eqx.Module):
 
             assert window is None, "the rules of a configuration refuse it"
             mixed = flash_attention(query, keys.k, keys.v, runs, interpret=self.interpret)
+        elif self.implementation == "blockwise" and is_causal:
+            mixed = blockwise_attention(
+                query / math.sqrt(query.shape[-1]), keys.k, keys.v, _first_seen(x, runs, window)
+            )
         else:
             mixed = jax.nn.dot_product_attention(
                 query,
@@ -114,6 +119,18 @@ class Attention(eqx.Module):
                 implementation="cudnn" if self.implementation == "cudnn" else "xla",
             )
         return self.wo(mixed.reshape(x.shape))
+
+
+def _first_seen(
+    x: Float[Array, "batch seq dim"], runs: Int[Array, "batch seq"] | None, window: int | None
+) -> Int[Array, "batch seq"]:
+    """The first position that each one sees: where its run begins, or its window does."""
+    positions = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
+    first = jnp.zeros_like(positions)
+    if runs is not None:
+        begins = jnp.pad(runs[:, 1:] != runs[:, :-1], ((0, 0), (1, 0)))
+        first = jax.lax.cummax(jnp.where(begins, positions, 0), axis=1)
+    return first if window is None else jnp.maximum(first, positions - window + 1)
 
 
 class FeedForward(eqx.Module):
@@ -189,14 +206,17 @@ def norm(config: ModelConfig) -> RMSNorm:
 
 
 def attention_implementation(config: ModelConfig, backend: str) -> str:
-    """Which implementation computes attention: `flash`, `cudnn` or `xla`.
+    """Which implementation computes attention: `blockwise`, `flash`, `cudnn` or `xla`.
 
     Args:
-        backend: JAX's platform name; `auto` is cuDNN on "gpu" for what it takes, and XLA otherwise.
+        backend: JAX's platform name; `auto` is cuDNN on "gpu" for what it takes, `blockwise` in fp32 on "cpu", and XLA
+            otherwise.
     """
-    if config.attention == "auto":
-        return "cudnn" if backend == "gpu" and takes_fused_attention(config) else "xla"
-    return config.attention
+    if config.attention != "auto":
+        return config.attention
+    if backend == "cpu" and config.compute_dtype == "float32":
+        return "blockwise"
+    return "cudnn" if backend == "gpu" and takes_fused_attention(config) else "xla"
 
 
 def takes_fused_attention(config: ModelConfig) -> bool:

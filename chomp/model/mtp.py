@@ -47,6 +47,12 @@ def trunk_of(params: PyTree) -> PyTree:
     return params.trunk if isinstance(params, WithHeads) else params
 
 
+def with_trunk(params: PyTree, trunk: PyTree) -> PyTree:
+    """Return the parameters with those of another trunk, in their own dtypes."""
+    cast = jax.tree.map(lambda own, new: new.astype(own.dtype), trunk_of(params), trunk)
+    return WithHeads(cast, params.mtp) if isinstance(params, WithHeads) else cast
+
+
 def heads_of(params: PyTree) -> tuple[PredictionHead, ...]:
     """Return the heads, none where there are none."""
     return params.mtp if isinstance(params, WithHeads) else ()

@@ -10,7 +10,7 @@ import jax
 from megalodon_jax.model import MegalodonBlock
 
 from chomp.config.model import ModelConfig
-from chomp.parallel.gather import has_shards, keep_but_gathered, whole
+from chomp.parallel.gather import has_shards, keep_but_gathered, scattered, whole
 
 # Of a layer: `full` keeps its input alone, `dots` also the results of its projections.
 _OF_LAYERS = {
@@ -35,6 +35,10 @@ def recompute_layer(run: Callable[..., Any], policy: str) -> Callable[..., Any]:
 
     def recomputed(layer: Any, *args: Any) -> Any:
         shared = has_shards(layer)
+        if shared:
+            arrays, rest = eqx.partition((layer, args[0]), eqx.is_array)
+            layer, x = eqx.combine(scattered(*arrays), rest)
+            args = (x, *args[1:])
         kept = _OF_LAYERS.get(policy, keep_but_gathered if shared else None)
         inner = gathered if shared else run
         return (inner if kept is None else eqx.filter_checkpoint(inner, policy=kept))(layer, *args)

@@ -61,12 +61,19 @@ def resolve_model(
 def _vocab_size(model: ModelConfig, tokenizer: TokenizerFacts) -> int:
     if model.vocab_size is None:
         return tokenizer.padded_vocab_size
-    if model.vocab_size < tokenizer.vocab_size:
+    if model.vocab_size >= tokenizer.vocab_size:
+        return model.vocab_size
+    if model.extends_vocabulary:
+        return tokenizer.padded_vocab_size
+    if model.init_from is not None:
         raise ConfigError(
-            f"model.vocab_size is {model.vocab_size} but the tokenizer needs {tokenizer.vocab_size} ids, rounded to "
-            f"{tokenizer.padded_vocab_size}: remove model.vocab_size, or set it to {tokenizer.vocab_size} or more."
+            f"the weights of model.init_from have {model.vocab_size} rows and the tokenizer needs "
+            f"{tokenizer.vocab_size} ids: set model.init_vocab to extend, or choose the tokenizer of the weights."
         )
-    return model.vocab_size
+    raise ConfigError(
+        f"model.vocab_size is {model.vocab_size} but the tokenizer needs {tokenizer.vocab_size} ids, rounded to "
+        f"{tokenizer.padded_vocab_size}: remove model.vocab_size, or set it to {tokenizer.vocab_size} or more."
+    )
 
 
 def _special_id(field: str, written: int | None, known: int | None, auto: bool) -> int | None:

@@ -104,7 +104,9 @@ def kind_and_reason(event: ev.Event, kinds: frozenset[str]) -> tuple[Kind, str] 
             return _END_KINDS[event.status], event.reason
         case ev.NonFinite() if event.action != "halt":
             return "nonfinite", f"the loss is not finite ({event.action}); {plural(event.skipped, 'step')} skipped"
-        case ev.Warned(topic="spike" | "stalled" | "disk" as kind):
+        case ev.Spike():
+            return "spike", event.message
+        case ev.Warned(topic="stalled" | "disk" as kind):
             return kind, event.message
         case ev.Checkpoint(state="failed"):
             return "disk", f"step {event.step} could not be saved: {event.reason}"

@@ -1,79 +1,112 @@
-"""Detects spikes of the training loss.
+"""The rule by which a loss or gradient norm is a spike, for NumPy and for JAX, and the detector that warns of one.
 
-OLMo 2 (https://arxiv.org/abs/2501.00656) and its trainer (allenai/OLMo-core, `StabilityMonitorCallback`) call a loss a
-spike that lies several standard deviations above the mean of the last values. Two things differ here. Medians take the
-place of means, since the spike itself hardly moves them. The deviation is that of the differences between successive
-losses (von Neumann et al. 1941), which a falling loss does not inflate. Because the loss falls, above all during
-warm-up, the median of the last values lies above the next one: there the rule errs towards silence.
+OLMo-core (`SkipStepOptimizer`, `StabilityMonitorCallback`) and levanter (`optim/skipstep.py`) call a loss or gradient
+norm a spike that lies 6 standard deviations above the mean of the last 128. Two things differ here. Medians take the
+place of means, since a spike itself hardly moves them. The deviation is that of the differences between successive
+values (von Neumann et al. 1941), which a falling loss does not inflate. As long as the loss falls, the median of the
+last values lies above the next one: there the rule errs towards silence. Steps of the warm-up of the learning rate fill
+the window and are not judged.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
+from typing import Any, NamedTuple
 
 import numpy as np
 
-WINDOW = 100
-# Before so many losses there is no judgement.
-LEAST = 50
-DEVIATIONS = 5.0
-# Losses in a row above the limit begin a spike, and as many below it end it: one hard batch is no spike.
+WINDOW = 128
+# Before so many values there is no judgement.
+LEAST = WINDOW // 2
+# A warning needs so many steps in a row above a limit, and as many below end the spike: one hard batch is no spike.
 IN_A_ROW = 3
-# The least distance of the limit from the median, relative to it: a loss that hardly varies has hardly a deviation.
-LEAST_RISE = 0.05
-# The limit is computed again after so many losses.
-EVERY = 10
+# The least distance of the limit from the median, relative to it: values that hardly vary have hardly a deviation.
+LEAST_LOSS_RISE = 0.05
+LEAST_NORM_RISE = 1.0
 # Of normal numbers, standard deviation over median absolute deviation.
 NORMAL = 1.4826
 
 
-class SpikeDetector:
-    """Judges each loss by those before it; a spike is reported once, when it begins."""
+class Limits(NamedTuple):
+    """The greatest loss and gradient norm that are no spike; infinite where there is no judgement."""
 
-    def __init__(self) -> None:
-        self._losses: deque[float] = deque(maxlen=WINDOW)
-        self._limit = math.inf
-        self._median = math.nan
-        self._until_limit = LEAST
+    loss: Any
+    grad_norm: Any
+
+
+def limits_of(losses: Any, grad_norms: Any, deviations: float) -> Limits:
+    """Compute the limits of the next step.
+
+    Args:
+        losses: `[WINDOW]`, the oldest first, NaN where none is known yet; an array of NumPy or JAX.
+        grad_norms: the same of gradient norms.
+        deviations: `debug.spike_deviations`.
+    """
+    return Limits(_limit(losses, deviations, LEAST_LOSS_RISE), _limit(grad_norms, deviations, LEAST_NORM_RISE))
+
+
+def _limit(values: Any, deviations: float, least_rise: float) -> Any:
+    xp = values.__array_namespace__()
+    middle = _median(values)
+    changes = values[1:] - values[:-1]
+    # A difference has twice the variance of a value.
+    deviation = NORMAL / math.sqrt(2) * _median(abs(changes - _median(changes)))
+    limit = middle + xp.maximum(deviations * deviation, least_rise * abs(middle))
+    return xp.where(_known(values) < LEAST, math.inf, limit)
+
+
+def _known(values: Any) -> Any:
+    xp = values.__array_namespace__()
+    return xp.sum(~xp.isnan(values))
+
+
+def _median(values: Any) -> Any:
+    """The median of the values that are not NaN; NaN if all are."""
+    count = _known(values)
+    # NaN is sorted to the end.
+    ordered = values.__array_namespace__().sort(values)
+    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+
+
+def spike_words(step: int, loss: float, grad_norm: float, limits: Limits) -> str:
+    """A spike in words, without a full stop."""
+    return (
+        f"step {step}: the loss is {loss:.4g} (limit {float(limits.loss):.4g}) and the gradient norm {grad_norm:.4g} "
+        f"(limit {float(limits.grad_norm):.4g})"
+    )
+
+
+class SpikeDetector:
+    """Judges each step by those before it; a spike is reported once, when it begins.
+
+    Args:
+        deviations: `debug.spike_deviations`.
+    """
+
+    def __init__(self, deviations: float) -> None:
+        self._deviations = deviations
+        self._losses, self._grad_norms = np.full(WINDOW, np.nan), np.full(WINDOW, np.nan)
         self._in_a_row = 0
         self._is_in_spike = False
 
-    def add(self, loss: float) -> str | None:
-        """A sentence if a spike begins with this loss; a loss that is not finite is left out."""
-        if not math.isfinite(loss):
+    def add(self, loss: float, grad_norm: float, *, judged: bool = True) -> Limits | None:
+        """The limits if a spike begins with this step; a step that is not finite is left out.
+
+        Args:
+            judged: whether the warm-up of the learning rate is over.
+        """
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             return None
-        is_above = loss > self._limit
-        # Losses in a row that speak for a change: above the limit, or below it in a spike.
+        # Of values near the largest float there is no difference, and then no limit.
+        with np.errstate(over="ignore", invalid="ignore"):
+            limits = limits_of(self._losses, self._grad_norms, self._deviations)
+        is_above = judged and bool(loss > limits.loss or grad_norm > limits.grad_norm)
+        for values, value in ((self._losses, loss), (self._grad_norms, grad_norm)):
+            values[:-1] = values[1:]
+            values[-1] = value
+        # Steps in a row that speak for a change: above a limit, or below both in a spike.
         self._in_a_row = self._in_a_row + 1 if is_above != self._is_in_spike else 0
-        self._losses.append(loss)
-        self._until_limit -= 1
-        if self._until_limit <= 0:
-            self._set_limit()
         if self._in_a_row < IN_A_ROW:
             return None
         self._in_a_row, self._is_in_spike = 0, is_above
-        if not is_above:
-            return None
-        return (
-            f"the loss is {loss:.4g}, and the median of the last {len(self._losses)} steps is {self._median:.4g}: "
-            f"{IN_A_ROW} steps in a row were more than {DEVIATIONS:g} deviations above it"
-        )
-
-    def _set_limit(self) -> None:
-        values = np.asarray(self._losses)
-        self._median = _median(values)
-        # Of losses near the largest float there is no difference, and then no limit.
-        with np.errstate(over="ignore", invalid="ignore"):
-            changes = values[1:] - values[:-1]
-            # A difference has twice the variance of a loss.
-            deviation = NORMAL * _median(np.abs(changes - _median(changes))) / math.sqrt(2)
-        self._limit = self._median + max(DEVIATIONS * deviation, LEAST_RISE * abs(self._median))
-        self._until_limit = EVERY
-
-
-def _median(values: np.ndarray) -> float:
-    """The median, or NaN if there is one in the values; in a tenth of the time of `np.median`, on the main thread."""
-    ordered, half = np.sort(values), len(values) // 2
-    # NaN is sorted to the end.
-    return math.nan if math.isnan(ordered[-1]) else float(ordered[half] + ordered[~half]) / 2
+        return limits if is_above else None

@@ -19,6 +19,7 @@ KINDS: dict[str, tuple[type[ChompError], str]] = {
     "configuration": (ConfigError, "start every process with the same configuration and overrides"),
     "tokenizer": (DataError, "give every host the same tokenizer files"),
     "text": (DataError, "give every host the same text"),
+    "evaluation": (DataError, "give every host the same evaluation sets and tasks"),
     "devices": (DeviceError, "give every process the same number of the same devices"),
 }
 

@@ -22,9 +22,21 @@ T = TypeVar("T")
 AXIS = "fsdp"
 """Axis of the mesh along which devices share parameters."""
 
-# What lies between a gathered parameter and the products that read it. None of it is kept for the backward pass, in
-# which a layer's parameters are gathered again: kept, they would together be the whole model.
-_GATHERED = frozenset({"all_gather", "convert_element_type", "transpose", "reshape", "concatenate", "squeeze"})
+# What a backward pass computes again where a layer's parameters are gathered again: the gathered parameters, with what
+# lies between them and the products that read them (together the whole model), and all that is computed element by
+# element from values that are kept. The latter XLA computes again by itself where no boundary is around a layer, as it
+# fuses such a value into each of its readers; what crosses the boundary, it must store. Comparisons are kept: a byte of
+# the mask of dropout is made from four random ones.
+_AGAIN = frozenset(
+    {
+        "all_gather", "bitcast_convert_type", "broadcast_in_dim", "concatenate", "convert_element_type", "copy",
+        "dynamic_slice", "expand_dims", "iota", "pad", "reduce_precision", "reshape", "rev", "slice", "split",
+        "squeeze", "transpose",
+        "abs", "add", "add_any", "clamp", "complex", "conj", "cos", "div", "erf", "exp", "exp2", "expm1", "imag",
+        "integer_pow", "log", "log1p", "logistic", "max", "min", "mul", "neg", "pow", "real", "rsqrt", "select_n",
+        "sign", "sin", "sqrt", "square", "sub", "tanh",
+    }
+)  # fmt: skip
 
 
 class Shard(eqx.Module):
@@ -84,13 +96,22 @@ def tied(params: T, item: PyTree) -> T:
     return jax.lax.optimization_barrier((params, item))[0] if has_shards(params) else params
 
 
+@jax.custom_vjp
+def scattered(layer: T, x: Any) -> tuple[T, Any]:
+    """A layer and its input; in the backward pass the layer's gradients are cut before the layer before it begins."""
+    return layer, x
+
+
+scattered.defvjp(lambda layer, x: ((layer, x), None), lambda _, slopes: jax.lax.optimization_barrier(slopes))
+
+
 def keep_but_gathered(primitive: Any, *_: Any, **parameters: Any) -> bool:
-    """A policy of `jax.checkpoint`: all values are kept for the backward pass but gathered parameters."""
+    """A policy of `jax.checkpoint`: results of products, sums and kernels are kept, gathered parameters are not."""
     if primitive.name == "custom_vjp_call":
         # JAX asks about the call as a whole before it differentiates it.
         inner = parameters["call_jaxpr"].eqns
         return not any(each.primitive.name == "all_gather" for each in inner)
-    return primitive.name not in _GATHERED
+    return primitive.name not in _AGAIN
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))

@@ -110,8 +110,8 @@ class Placement:
         shaped = jax.tree.map(lambda field: field.reshape(accum, -1, field.shape[-1]), batch)
         return jax.tree.map(lambda field: self._cut(field, self.rows()), shaped)
 
-    def place_rows(self, rows: Batch) -> Any:
-        """Rows `[rows, seq]` of an evaluation, as many as the devices can share, each on its device."""
+    def place_rows(self, rows: PyTree) -> Any:
+        """Arrays `[rows, ...]` of an evaluation, as many as the devices can share, each row on its device."""
         return rows if self.mesh is None else jax.tree.map(lambda field: self._cut(field, PartitionSpec(AXES)), rows)
 
     def _cut(self, array: np.ndarray, spec: PartitionSpec) -> jax.Array:

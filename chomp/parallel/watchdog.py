@@ -40,6 +40,7 @@ class Watchdog:
         on_lost: called once, in a thread, with the reason for which the run cannot go on; it must not wait for the main
             thread.
         on_stop: called with what another process has told of a stop.
+        ended_by: the process that has ended the run in place of this one, while it was suspended.
         leave: ends the process with an exit code.
     """
 
@@ -50,6 +51,7 @@ class Watchdog:
         limits: Limits,
         on_lost: Callable[[str], None],
         on_stop: Callable[[Any], None],
+        ended_by: Callable[[], str | None],
         leave: Callable[[int], object] = os._exit,
     ):
         self.beacon = beacon
@@ -57,6 +59,7 @@ class Watchdog:
         self._limits = limits
         self._on_lost = on_lost
         self._on_stop = on_stop
+        self._ended_by = ended_by
         self._leave = leave
         self._over = threading.Event()
         self._answered_at = time.monotonic()
@@ -138,6 +141,8 @@ class Watchdog:
         self._answered_at += seconds
         for heard in self._heard.values():
             heard.was_suspended(seconds)
+        if (by := self._ended_by()) is not None:
+            self._verdict = f"{by} ended the run while this process was suspended", EXIT_CODE
 
     def _judge(self, now: float) -> tuple[str, int] | None:
         """Why the run cannot go on, and the exit code; None where it can."""

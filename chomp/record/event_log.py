@@ -17,8 +17,13 @@ class EventWriter:
     def __init__(self, path: Path):
         self._file = LineAppender(path)
 
-    def write(self, event: Event) -> None:
-        self._file.append(encode(event, time.time()))
+    def write(self, event: Event) -> bool:
+        """Append an event; False if it has to wait until the disk takes it."""
+        return self._file.append(encode(event, time.time()))
+
+    def give_up(self) -> None:
+        """Forget what waits: another process writes the end of the run."""
+        self._file.give_up()
 
     def close(self) -> None:
         self._file.close()
@@ -29,6 +34,9 @@ class NoEvents:
 
     def write(self, event: Event) -> None:
         """Forget the event."""
+
+    def give_up(self) -> None:
+        """Nothing waits."""
 
     def close(self) -> None:
         """Nothing is open."""

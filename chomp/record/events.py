@@ -70,6 +70,8 @@ CheckpointPhase = Annotated[Literal["saving", "committed", "failed", "deleted", 
 EndStatus = Annotated[Literal["completed", "stopped", "data_exhausted", "crashed"], _OPEN]
 InRun = Annotated[Literal["kept", "loaded"], _OPEN]
 NonFiniteAction = Annotated[Literal["halt", "skip", "rollback"], _OPEN]
+SpikeAction = Annotated[Literal["warn", "skip", "rollback"], _OPEN]
+RollbackCause = Annotated[Literal["nonfinite", "spike", "user"], _OPEN]
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class RunStarted(Event):
     data: str = ""
     optimizer: str = ""
     accepted: list[str] = field(default_factory=list)
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,7 @@ class Evaluated(Event):
     """One full pass over the held-out text; losses in nats per token, `bpb` in bits per UTF-8 byte.
 
     `unigram_loss` is the entropy of the scored tokens' frequencies; None in files of versions that did not write it.
+    `ema_loss` and `ema_bpb` are those of the moving average of the parameters; None where it was not scored.
     """
 
     kind: ClassVar[str] = "eval"
@@ -182,6 +186,42 @@ class Evaluated(Event):
     tokens: Count
     seconds: Number
     unigram_loss: float | None = None
+    ema_loss: float | None = None
+    ema_bpb: float | None = None
+
+
+@dataclass(frozen=True)
+class SetEvaluated(Event):
+    """One full pass over an evaluation set; units are those of `eval`."""
+
+    kind: ClassVar[str] = "eval_set"
+    name: str
+    step: Count
+    loss: Number
+    perplexity: Number
+    bpb: float | None
+    tokens: Count
+    seconds: Number
+
+
+@dataclass(frozen=True)
+class TaskEvaluated(Event):
+    """The scores of a task, or of all tasks of an entry together; `centered` is 0 for guesses and 1 for no mistake.
+
+    `bpb` is in bits per UTF-8 byte of the right answers. `part_of` is the entry whose mean follows.
+    """
+
+    kind: ClassVar[str] = "eval_task"
+    name: str
+    step: Count
+    accuracy: Number
+    accuracy_norm: float | None
+    bpb: Number
+    centered: Number
+    examples: Count
+    cut: Count
+    seconds: Number
+    part_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -241,8 +281,35 @@ class NonFinite(Event):
 
 
 @dataclass(frozen=True)
+class Spike(Event):
+    """A step's loss or gradient norm lay far above those of the steps before it.
+
+    A limit is the greatest value that is no spike, None where there was no judgement. Under `warn` the step is the
+    third in a row above a limit, and its update was applied; under `skip` and `rollback` it was not. `skipped` counts
+    such steps. The last four fields are those of `NonFinite`; a warning leaves them empty.
+    """
+
+    kind: ClassVar[str] = "spike"
+    step: Count
+    loss: Number
+    grad_norm: Number
+    action: SpikeAction
+    message: str
+    loss_limit: float | None = None
+    grad_norm_limit: float | None = None
+    skipped: Count = 0
+    source: str = ""
+    first_read: Count | None = None
+    document_count: Count = 0
+    documents: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class RolledBack(Event):
-    """After the non-finite step `from_step` the engine went back to `step` and continued with the next text."""
+    """Because of the bad step `from_step` the engine went back to `step` and continued with the next text.
+
+    With `skipped_step` a user made it go back: the steps up to that one are computed again, and its batch is left out.
+    """
 
     kind: ClassVar[str] = "rollback"
     step: Count
@@ -256,6 +323,8 @@ class RolledBack(Event):
     first_read: Count | None = None
     document_count: Count = 0
     documents: list[int] = field(default_factory=list)
+    skipped_step: Count | None = None
+    cause: RollbackCause = "nonfinite"
 
 
 @dataclass(frozen=True)
@@ -319,10 +388,13 @@ KINDS: dict[str, type[Event]] = {
         Compiled,
         Step,
         Evaluated,
+        SetEvaluated,
+        TaskEvaluated,
         Sampled,
         Checkpoint,
         Warned,
         NonFinite,
+        Spike,
         RolledBack,
         Profiled,
         Acknowledged,

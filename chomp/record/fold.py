@@ -100,6 +100,9 @@ class Folding:
             case ev.NonFinite():
                 self._keep("nonfinite", event, MOST_NONFINITE)
                 self._fields["nonfinite_count"] += 1
+            case ev.Spike():
+                self._keep("spikes", event, MOST_NONFINITE)
+                self._fields["spike_count"] += 1
             case ev.RolledBack():
                 self._roll_back(event)
             case ev.Profiled():
@@ -184,17 +187,18 @@ class Folding:
             add_seconds(spent, "lost", lost)
 
     def _roll_back(self, event: ev.RolledBack) -> None:
-        """The same attempt went back; its non-finite steps and rollbacks stay in the view."""
+        """The same attempt went back; its bad steps and rollbacks stay in the view."""
         self._settle()
         fields = self._fields
-        nonfinite = {name: fields[name] for name in ("nonfinite", "nonfinite_count", "rollbacks")}
+        bad = ("nonfinite", "nonfinite_count", "spikes", "spike_count", "rollbacks")
+        kept = {name: fields[name] for name in bad}
         phase = fields["phase"]
         self._close_phase(event.t)
         if phase is not None:
             fields["phase"] = ev.Phase(name=phase.name, step=event.step, t=event.t)
         self._count_lost(event.step, event.t)
         self._go_back_to(event.step)
-        fields.update(nonfinite)
+        fields.update(kept)
         self._keep("rollbacks", event, MOST_NONFINITE)
         fields["step"] = event.step
         fields["tokens_seen"] = int(fields["rows"].last("tokens_seen") or 0)
@@ -203,9 +207,10 @@ class Folding:
         fields = self._fields
         fields["rows"], fields["evals"] = fields["rows"].cut(step), fields["evals"].cut(step)
         fields["samples"] = tuple(sample for sample in fields["samples"] if sample.step <= step)
-        valid = tuple(one for one in fields["nonfinite"] if one.step <= step)
-        fields["nonfinite_count"] -= len(fields["nonfinite"]) - len(valid)
-        fields["nonfinite"] = valid
+        for name, count in (("nonfinite", "nonfinite_count"), ("spikes", "spike_count")):
+            valid = tuple(one for one in fields[name] if one.step <= step)
+            fields[count] -= len(fields[name]) - len(valid)
+            fields[name] = valid
         fields["rollbacks"] = tuple(one for one in fields["rollbacks"] if one.from_step <= step)
         checkpoints = self._own("checkpoints")
         for beyond in [saved for saved in checkpoints if saved > step]:

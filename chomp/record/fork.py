@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +48,59 @@ def fork_run(run: RunDir, step: int, new: Path) -> RunDir:
         CheckpointError: there is no such checkpoint, or it is damaged.
     """
     info = find_checkpoint(run, step)
-    if os.path.lexists(new):
-        raise RunDirError(f"{new} already exists; a fork needs a new name")
-    if new.resolve().is_relative_to(run.path.resolve()):
-        raise RunDirError(f"{new} lies inside {run.path}; a fork needs a place of its own")
-    # Under a hidden name it is no run yet; a fork that is killed leaves nothing that looks like one.
-    building = new.with_name(f".{new.name}.forking-{os.getpid()}-{time.time_ns()}")
     try:
-        building.mkdir(parents=True)
-        _build(run, info, building)
-        building.rename(new)
-        fsync_folder(new.parent)
+        with building_run(new, [run]) as building:
+            _build(run, info, building)
     except OSError as error:
         if not info.path.exists():
             raise CheckpointError(f"checkpoint {info.path} was deleted while it was being forked") from error
-        raise RunDirError(f"cannot fork to {new}: {error.strerror}: {error.filename or building}") from error
+        raise RunDirError(f"cannot fork to {new}: {error.strerror}: {error.filename or new}") from error
+    return open_run(new)
+
+
+@contextmanager
+def building_run(new: Path, origins: Sequence[RunDir]) -> Iterator[Path]:
+    """A folder that becomes the run directory `new` at the end; after an error nothing of it stays.
+
+    Under its hidden name it is no run yet: a command that is killed leaves nothing that looks like one.
+
+    Args:
+        origins: the runs that it is made from.
+
+    Raises:
+        RunDirError: `new` exists, or lies inside an origin.
+    """
+    if os.path.lexists(new):
+        raise RunDirError(f"{new} already exists; the new run needs a new name")
+    for run in origins:
+        if new.resolve().is_relative_to(run.path.resolve()):
+            raise RunDirError(f"{new} lies inside {run.path}; the new run needs a place of its own")
+    building = new.with_name(f".{new.name}.forking-{os.getpid()}-{time.time_ns()}")
+    try:
+        building.mkdir(parents=True)
+        yield building
+        building.rename(new)
+        fsync_folder(new.parent)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return open_run(new)
+
+
+def copy_description(run: RunDir, info: CheckpointInfo, building: Path) -> RunDir:
+    """Copy what describes a run into a new one: the settings of a checkpoint, the tokenizer, the tags.
+
+    Tags say what a run belongs to, and so does one that is made from it; name and note are of one run.
+    """
+    settings = _settings(info)
+    new = named_run(building, settings.get("logging", {}))
+    write_whole(new.config_resolved, json.dumps(settings, indent=2).encode())
+    if run.config_original.exists():
+        shutil.copyfile(run.config_original, new.config_original)
+    if run.tokenizer.is_dir():
+        shutil.copytree(run.tokenizer, new.tokenizer, copy_function=shutil.copyfile)
+    tags = read_notes(run).tags
+    if tags:
+        write_notes(new, Notes(tags=tags))
+    return new
 
 
 def _build(run: RunDir, info: CheckpointInfo, building: Path) -> None:
@@ -74,22 +111,12 @@ def _build(run: RunDir, info: CheckpointInfo, building: Path) -> None:
     problems = verify(copy)
     if problems:
         raise CheckpointError(f"checkpoint {info.path} is damaged: {'; '.join(problems)}")
-    settings = _settings(read_info(copy))
-    new = named_run(building, settings.get("logging", {}))
-    write_whole(new.config_resolved, json.dumps(settings, indent=2).encode())
-    if run.config_original.exists():
-        shutil.copyfile(run.config_original, new.config_original)
-    if run.tokenizer.is_dir():
-        shutil.copytree(run.tokenizer, new.tokenizer, copy_function=shutil.copyfile)
+    new = copy_description(run, read_info(copy), building)
     if run.program.is_dir():
         # The fork's engine uses it if its own step is the same, and otherwise replaces it, never in place.
         new.program.mkdir()
         for file in run.program.glob("[!.]*"):
             _link_or_copy(file, new.program / file.name)
-    tags = read_notes(run).tags
-    if tags:
-        # They say what a run belongs to, and so does a fork; name and note are of one run.
-        write_notes(new, Notes(tags=tags))
     _copy_rows(run.metrics, new.metrics, info.step)
     _copy_rows(run.samples, new.samples, info.step)
     digest = hashlib.sha256((copy / MANIFEST).read_bytes()).hexdigest()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from chomp.record.events import Evaluated, Progress
+from chomp.record.events import Evaluated, Progress, SetEvaluated, TaskEvaluated
 
 
 def sanitize(text: str) -> str:
@@ -162,6 +162,26 @@ def evaluated_line(event: Evaluated) -> str:
     if is_finite(event.unigram_loss):
         line += f", unigram baseline {loss(event.unigram_loss)}"
     return line
+
+
+def set_line(event: SetEvaluated) -> str:
+    """An evaluation of a set as one line."""
+    bpb = f" ({decimal(event.bpb, 3)} bits/byte)" if is_finite(event.bpb) else ""
+    return f"evaluated {event.name}, {event.tokens:,} tokens in {elapsed(event.seconds)}: loss {loss(event.loss)}{bpb}"
+
+
+def task_words(accuracy: float, accuracy_norm: float | None, bpb: float) -> str:
+    """The scores of a task: `accuracy 31.2% (30.0% by length), 1.042 bits/byte`."""
+    if not is_finite(accuracy):
+        return "non-finite"
+    norm = f" ({accuracy_norm:.1%} by length)" if is_finite(accuracy_norm) else ""
+    return f"accuracy {accuracy:.1%}{norm}, {decimal(bpb, 3)} bits/byte"
+
+
+def task_line(event: TaskEvaluated) -> str:
+    """The scores of a task as one line."""
+    words = task_words(event.accuracy, event.accuracy_norm, event.bpb)
+    return f"task {event.name}, {plural(event.examples, 'example')} in {elapsed(event.seconds)}: {words}"
 
 
 def row_line(row: dict[str, Any], total_steps: int, eta_seconds: float | None) -> str:

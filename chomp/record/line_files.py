@@ -96,6 +96,11 @@ class LineAppender:
             log.warning("%s can be written again", self.path.name)
         return True
 
+    def give_up(self) -> None:
+        """Forget the lines that wait."""
+        with self._lock:
+            self._waiting.clear()
+
     def close(self) -> None:
         """Try once more to write what waits, then close."""
         with self._lock:

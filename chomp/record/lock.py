@@ -31,12 +31,14 @@ class Holder:
 
     Attributes:
         inode: number of the lock file that it wrote, which a copy of the file does not have; None in older locks.
+        ended_by: the process that ended the run in place of this one, which did not answer; see `note_end`.
     """
 
     pid: int
     host: str
     started: float
     inode: int | None = None
+    ended_by: str | None = None
 
     def is_here(self) -> bool:
         """Whether the process was started on this machine; those of other machines cannot be seen."""
@@ -82,21 +84,48 @@ def read_holder(path: Path) -> Holder | None:
     """The process that wrote the lock file last; None if the file is absent, empty or damaged."""
     try:
         record = parse_json(path.read_text())
-        inode = record.get("inode")
+        inode, ended_by = record.get("inode"), record.get("ended_by")
         return Holder(
             pid=int(record["pid"]),
             host=str(record["host"]),
             started=float(record["started"]),
             inode=int(inode) if inode is not None else None,
+            ended_by=str(ended_by) if ended_by is not None else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
 def live_holder(path: Path) -> Holder | None:
-    """The engine that holds the lock now, without touching it; None if there is none on this machine."""
+    """The engine that holds the lock now, without touching it; None if there is none on this machine.
+
+    One in whose place another process has ended the run is none.
+    """
     holder = read_holder(path)
-    return holder if holder is not None and holder.is_alive() and holder.wrote(path) else None
+    if holder is None or holder.ended_by is not None:
+        return None
+    return holder if holder.is_alive() and holder.wrote(path) else None
+
+
+def note_end(path: Path, pid: int, host: str, by: str) -> bool:
+    """Note in a lock that another process ends the run in place of its holder, which writes no more from then on.
+
+    The holder, which is suspended or cannot write, keeps the lock, so that no engine starts beside it.
+
+    Args:
+        pid: of the holder; False if another process holds the lock by now.
+        by: the process that ends the run.
+    """
+    holder = read_holder(path)
+    if holder is None or (holder.pid, holder.host) != (pid, host):
+        return False
+    fd = os.open(path, os.O_RDWR)
+    try:
+        # Longer than what it replaces.
+        os.pwrite(fd, json.dumps({**asdict(holder), "locked_at": time.time(), "ended_by": by}).encode(), 0)
+    finally:
+        os.close(fd)
+    return True
 
 
 def holder_name(path: Path) -> str:
@@ -106,13 +135,16 @@ def holder_name(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, flags: int = os.O_RDONLY) -> Iterator[None]:
     """Hold the `flock` of a file or folder, without writing to it.
+
+    Args:
+        flags: with which it is opened; on NFS `os.O_RDWR` locks it for other hosts, too.
 
     Raises:
         BlockingIOError: another process holds it.
     """
-    fd = os.open(path, os.O_RDONLY)
+    fd = os.open(path, flags)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -145,6 +177,13 @@ class RunLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            holder = read_holder(self._path)
+            if holder is not None and holder.ended_by is not None:
+                raise RunDirError(
+                    f"{self._path.parent} is locked by {holder_name(self._path)}, which did not answer when "
+                    f"{holder.ended_by} ended the run; end it with `kill -9 {holder.pid}` on {holder.host}, then start "
+                    "again"
+                ) from None
             raise RunDirError(
                 f"{self._path.parent} is in use by {holder_name(self._path)}; wait for it, "
                 f"stop it with `{command_name()} ctl {self._path.parent} stop`, "

@@ -11,9 +11,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from chomp.errors import CheckpointError, ConfigError
@@ -59,6 +60,20 @@ class CheckpointInfo:
     @property
     def eval_bpb(self) -> float | None:
         return self._number("eval_bpb")
+
+    def rank(self, by: str | None) -> float | None:
+        """That by which the best checkpoints are chosen: the loss of the held-out text, or the score of `by`."""
+        if by is None:
+            return self.eval_loss
+        tables = (table.get("scores") for table in (self.meta, self.evaluated))
+        found = (number(scores.get(by)) for scores in tables if isinstance(scores, dict))
+        return next((value for value in found if math.isfinite(value)), None)
+
+    @property
+    def best_by(self) -> str | None:
+        """The evaluation set or task by which its run chose the best checkpoints; None: the held-out text."""
+        found = self.meta.get("best_by")
+        return found if isinstance(found, str) else None
 
     def _number(self, key: str) -> float | None:
         found = (number(table.get(key)) for table in (self.meta, self.evaluated))
@@ -283,9 +298,12 @@ def _read_tags(folder: Path) -> list[str]:
     return [str(tag) for tag in tags] if isinstance(tags, list) else []
 
 
-def set_evaluation(folder: Path, loss: float, bpb: float | None) -> None:
-    """Note an evaluation of a checkpoint's step that came after the save."""
-    write_whole(folder / EVALUATION, json.dumps({"eval_loss": loss, "eval_bpb": bpb}).encode())
+def set_evaluation(
+    folder: Path, loss: float | None, bpb: float | None, scores: Mapping[str, float] = MappingProxyType({})
+) -> None:
+    """Note an evaluation of a checkpoint's step that came after the save; `scores` are those of sets and tasks."""
+    found = {"eval_loss": loss, "eval_bpb": bpb} | ({"scores": dict(scores)} if scores else {})
+    write_whole(folder / EVALUATION, json.dumps(found).encode())
 
 
 def _read_evaluation(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a forked run comes from: `origin.json`, written once by the fork."""
+"""Where a forked or averaged run comes from: `origin.json`, written once with the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chomp.record.rundir import RunDir, write_whole
 
 @dataclass(frozen=True)
 class Origin:
-    """The checkpoint that a run was forked from.
+    """The checkpoint that a run was forked from, or the newest of those whose average it is.
 
     Attributes:
         run: name of the run it belonged to.
@@ -20,6 +20,7 @@ class Origin:
         step: the checkpoint's.
         manifest_sha256: digest of the checkpoint's manifest, which names every byte of it.
         forked_at: Unix time.
+        averaged: how many checkpoints were averaged; 0 for a fork.
     """
 
     run: str
@@ -27,10 +28,16 @@ class Origin:
     step: int
     manifest_sha256: str
     forked_at: float
+    averaged: int = 0
+
+    @property
+    def kind(self) -> str:
+        """`fork of`, or what an average is."""
+        return f"average of {self.averaged} checkpoints of" if self.averaged else "fork of"
 
 
 def read_origin(run: RunDir) -> Origin | None:
-    """The origin of a forked run; None for any other run, and where the file is damaged."""
+    """The origin of a forked or averaged run; None for any other run, and where the file is damaged."""
     try:
         record = parse_json(run.origin.read_bytes())
         return Origin(
@@ -39,11 +46,15 @@ def read_origin(run: RunDir) -> Origin | None:
             step=int(record["step"]),
             manifest_sha256=str(record["manifest_sha256"]),
             forked_at=float(record["forked_at"]),
+            averaged=int(record.get("averaged", 0)),
         )
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
 def write_origin(run: RunDir, origin: Origin) -> None:
-    """Write the origin of a run that is being forked."""
-    write_whole(run.origin, json.dumps(asdict(origin), indent=1).encode())
+    """Write the origin of a run that is being made."""
+    record = asdict(origin)
+    if not origin.averaged:
+        del record["averaged"]
+    write_whole(run.origin, json.dumps(record, indent=1).encode())

@@ -6,6 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Set
+from types import MappingProxyType
 
 from chomp.record.events import Acknowledged
 
@@ -15,6 +16,7 @@ def overhead_seconds_per_step(
     sampled: Mapping[int, float],
     saved: Mapping[int, float],
     answers: Iterable[Acknowledged],
+    scored: Mapping[int, float] = MappingProxyType({}),
 ) -> float:
     """Seconds of evaluation, sampling and saving that fall on a step.
 
@@ -23,6 +25,7 @@ def overhead_seconds_per_step(
     Args:
         evaluated, sampled, saved: seconds by the step after which they were spent.
         answers: to the commands of the run.
+        scored: seconds of evaluation sets and tasks by step.
     """
     commanded: dict[str, set[int]] = {"eval": set(), "sample": set(), "save": set()}
     for answer in answers:
@@ -30,6 +33,7 @@ def overhead_seconds_per_step(
             commanded[answer.command].add(answer.step)
     return (
         _per_step(evaluated, commanded["eval"])
+        + _per_step(scored, commanded["eval"])
         # A commanded save may write samples first.
         + _per_step(sampled, commanded["sample"] | commanded["save"])
         + _per_step(saved, commanded["save"])

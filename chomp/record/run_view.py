@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from chomp.record import events as ev
 from chomp.record.columns import Columns
 
-EVAL_COLUMNS = ("step", "t", "loss", "bpb", "perplexity", "seconds")
+EVAL_COLUMNS = ("step", "t", "loss", "bpb", "perplexity", "seconds", "ema_loss", "ema_bpb")
 
 # The category of the time budget that a phase belongs to.
 CATEGORY_OF_PHASE = {
@@ -49,7 +49,7 @@ class RunView:
         opened: the phases of the newest attempt up to its first step, in order.
         opening: an attempt that reads its data and has not begun yet: it may be refused, and the run stays as it was.
         refused: the end of an attempt that never began, if it is the newest event of a run that has begun.
-        samples, warnings, nonfinite, rollbacks, answers: the newest of each; the counts are of all.
+        samples, warnings, nonfinite, spikes, rollbacks, answers: the newest of each; the counts are of all.
         profile: the newest.
         ended: how the newest attempt that began ended, None while it runs or if it was killed.
         spent: seconds by category of all that is over, see `budget`.
@@ -76,6 +76,8 @@ class RunView:
     warning_count: int = 0
     nonfinite: tuple[ev.NonFinite, ...] = ()
     nonfinite_count: int = 0
+    spikes: tuple[ev.Spike, ...] = ()
+    spike_count: int = 0
     rollbacks: tuple[ev.RolledBack, ...] = ()
     answers: tuple[ev.Acknowledged, ...] = ()
     profile: ev.Profiled | None = None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from chomp.errors import RunDirError
 from chomp.record.json_text import parse_json
+from chomp.record.line_files import parse_line
 from chomp.record.new_folder import free_path
 from chomp.record.tail import read_tail
 
@@ -96,6 +98,10 @@ class RunDir:
         return self.path / "notes.yaml"
 
     @property
+    def receipts(self) -> Path:
+        return self.path / "receipts.jsonl"
+
+    @property
     def notices(self) -> Path:
         return self.path / "notices.jsonl"
 
@@ -116,11 +122,19 @@ class RunDir:
                 return False
             if self.checkpoints.exists() and any(self.checkpoints.iterdir()):
                 return False
-            last = parse_json(read_tail(self.events, LAST_EVENT_BYTES)[1].splitlines()[-1])
-        except (OSError, ValueError, IndexError):
+        except OSError:
             return False
-        ended = isinstance(last, dict) and last.get("kind") == "run_ended" and last.get("step") == 0
+        last = next(self.newest_events(), {})
+        ended = last.get("kind") == "run_ended" and last.get("step") == 0
         return ended and last.get("exit_code") in FAILED_AT_START
+
+    def newest_events(self) -> Iterator[dict[str, Any]]:
+        """The records at the end of the event log, the newest first; those that cannot be read are left out."""
+        try:
+            lines = read_tail(self.events, LAST_EVENT_BYTES)[1].splitlines()
+        except OSError:
+            return
+        yield from filter(None, map(parse_line, reversed(lines)))
 
     def load_resolved(self) -> dict[str, Any]:
         """The configuration the run was last started with, as saved in `config_resolved.json`."""

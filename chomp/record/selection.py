@@ -100,10 +100,10 @@ def require_key(key: str, runs: Iterable[RunSummary]) -> str:
     """
     if key in FIELDS or any(key in run.settings or key in run.metrics for run in runs):
         return key
-    from chomp.config.spec import settings
+    from chomp.config.spec import setting_at, settings
     from chomp.config.suggest import nearest
 
-    if key in settings():
+    if setting_at(key):
         return key
     known = [*FIELDS, *settings(), *{name for run in runs for name in run.metrics}]
     leaves = [path for path in known if path.rpartition(".")[2] == key]

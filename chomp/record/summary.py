@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -62,6 +62,9 @@ class RunSummary:
         loss: the newest training loss, nats per token.
         eval_loss: the newest evaluation's.
         best: the best evaluation; of a fork, of its own evaluations.
+        ema: the best evaluation of the moving average of the parameters.
+        ema_loss: the newest such evaluation's loss.
+        weights: "ema" in the row of that average, see `leaderboard`; else empty.
         tokens_seen: loss tokens up to `step`.
         last_t: Unix time of the newest event or row.
         started_t: Unix time of the newest attempt's start.
@@ -83,6 +86,9 @@ class RunSummary:
     loss: float | None = None
     eval_loss: float | None = None
     best: BestEval | None = None
+    ema: BestEval | None = None
+    ema_loss: float | None = None
+    weights: str = ""
     tokens_seen: int = 0
     last_t: float = 0.0
     started_t: float = 0.0
@@ -105,6 +111,11 @@ class RunSummary:
     def is_live(self) -> bool:
         """Whether an engine on this machine holds the run."""
         return self.pid is not None
+
+    @property
+    def key(self) -> str:
+        """What tells its row from all others of a list."""
+        return f"{self.path}\0{self.weights}" if self.weights else str(self.path)
 
     def age_seconds(self, now: float) -> float:
         """Seconds since the newest event or row."""
@@ -145,7 +156,8 @@ class SummaryReader:
             self._learn_settings(run)
             # The pace of rows matters only where more are to come.
             self._view, metrics = self._with_newest_rows(RECENT_ROWS if is_live else 1)
-            self._details = {**_details(self._named), "metrics": metrics, "best": best_eval(self._view)}
+            found = {"best": best_eval(self._view), "ema": best_eval(self._view, "ema_")}
+            self._details = {**_details(self._named), "metrics": metrics, **found}
             self._stamps = stamps
         summary = self._summary(run, liveness)
         if self._last is None or summary != self._last:
@@ -163,6 +175,7 @@ class SummaryReader:
             total_steps=view.total_steps,
             loss=losses[-1] if losses else None,
             eval_loss=view.evals.last("loss"),
+            ema_loss=view.evals.last("ema_loss"),
             tokens_seen=view.tokens_seen,
             last_t=view.last_t or self.path.stat().st_mtime,
             started_t=started.t if started else 0.0,
@@ -248,13 +261,26 @@ def stamp(path: Path) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def best_eval(view: RunView) -> BestEval | None:
-    """The evaluation with the least loss; None where no evaluation has a finite one."""
-    losses = view.evals["loss"]
+def leaderboard(runs: Iterable[RunSummary]) -> Iterator[RunSummary]:
+    """The rows of runs, each followed by that of the moving average of its parameters, if that was evaluated."""
+    for run in runs:
+        yield run
+        if run.ema is not None:
+            name = f"{run.name} · ema"
+            yield replace(run, name=name, weights="ema", best=run.ema, eval_loss=run.ema_loss, ema=None, sample="")
+
+
+def best_eval(view: RunView, prefix: str = "") -> BestEval | None:
+    """The evaluation with the least loss; None where no evaluation has a finite one.
+
+    Args:
+        prefix: of the columns, `ema_` for the moving average of the parameters.
+    """
+    losses = view.evals[f"{prefix}loss"]
     if not len(losses) or np.isnan(losses).all():
         return None
     place = int(np.nanargmin(losses))
-    bpb = view.evals["bpb"][place]
+    bpb = view.evals[f"{prefix}bpb"][place]
     # With the fewest digits that are exact in the column's own precision.
     return BestEval(
         int(view.evals["step"][place]), float(str(losses[place])), None if np.isnan(bpb) else float(str(bpb))

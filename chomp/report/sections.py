@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from chomp.config.spec import settings
+from chomp.config.spec import setting_at
 from chomp.record.comparison import setting_text
 from chomp.record.events import Sampled
 from chomp.record.formatting import count, duration, is_finite, loss, one_line, size
@@ -41,7 +41,8 @@ def heading(run: RunRecord, job: str = "") -> str:
     named = f"{run.name} · " if notes.name else ""
     parts = [f'<p class="{tone}">{escaped(one_line(named + status.word + reason))}</p>']
     if summary.origin is not None:
-        parts.append(f"<p>Fork of {escaped(one_line(summary.origin.run))} at step {summary.origin.step:,}.</p>")
+        origin = summary.origin
+        parts.append(f"<p>{origin.kind.capitalize()} {escaped(one_line(origin.run))} at step {origin.step:,}.</p>")
     if job:
         parts.append(f"<p>{escaped(one_line(job))}</p>")
     if notes.tags:
@@ -77,14 +78,16 @@ def _tiles(run: RunRecord) -> Iterable[tuple[str, str, str]]:
 
 def own_settings(run: RunRecord) -> str:
     """The settings that differ from the defaults, and all of them, closed."""
-    known, shown = settings(), {}
+    shown = {}
     for path, value in list(run.settings.items())[:MOST_SETTINGS]:
         if not path.startswith(PRIVATE):
             shown[path] = value
     if not shown:
         return ""
     changed = [
-        (path, setting_text(value)) for path, value in shown.items() if path in known and value != known[path].default
+        (path, setting_text(value))
+        for path, value in shown.items()
+        if (setting := setting_at(path)) is not None and value != setting.default
     ]
     every = [(path, setting_text(value)) for path, value in shown.items()]
     return (
@@ -159,7 +162,7 @@ def checkpoints(run: RunRecord) -> str:
 
 
 def warnings(run: RunRecord) -> str:
-    """The newest warnings, and steps that were not finite."""
+    """The newest warnings, steps that were not finite, and spikes."""
     view = run.view
     rows = [
         [f"step {one.step:,}" if one.step is not None else "", one.topic, one_line(one.message)]
@@ -168,6 +171,9 @@ def warnings(run: RunRecord) -> str:
     if view.nonfinite_count:
         steps = ", ".join(f"{one.step:,}" for one in view.nonfinite[-20:])
         rows.append(["", "non-finite", f"{view.nonfinite_count:,} steps; the newest: {steps}"])
+    if view.spike_count:
+        steps = ", ".join(f"{one.step:,}" for one in view.spikes[-20:])
+        rows.append(["", "loss spike", f"{view.spike_count:,} steps; the newest: {steps}"])
     return f"<h2>Warnings</h2>{table([], rows)}" if rows else ""
 
 

@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 
 from chomp.record.event_log import EventWriter, NoEvents
 from chomp.record.events import Event, Step, Warned
@@ -33,11 +34,15 @@ class Reporter:
 
     Metrics rows go to the sinks alone, of which `RowFiles` writes them to `metrics.jsonl`. A sink
     that raises is reported once and dropped; it never stops training.
+
+    Args:
+        is_over: whether another process has ended the run, so that nothing is said any more.
     """
 
-    def __init__(self, writer: EventWriter | NoEvents, sinks: list[Sink]):
+    def __init__(self, writer: EventWriter | NoEvents, sinks: list[Sink], is_over: Callable[[], bool] = lambda: False):
         self._writer = writer
         self._sinks = list(sinks)
+        self._is_over = is_over
         self._lock = threading.RLock()
 
     @property
@@ -51,6 +56,8 @@ class Reporter:
 
     def publish(self, event: Event) -> None:
         with self._lock:
+            if self._is_over():
+                return
             if not isinstance(event, Step):
                 self._writer.write(event)
             failures: list[tuple[Sink, Exception]] = []

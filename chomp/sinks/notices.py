@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chomp.notify.notice import Notice, kind_and_reason
 from chomp.notify.notifier import Notifier
-from chomp.record.events import Event, NonFinite, Phase, RunEnded, RunStarted, Step, Warned, number
+from chomp.record.events import Event, NonFinite, Phase, RunEnded, RunStarted, Spike, Step, Warned, number
 from chomp.record.formatting import is_finite
 from chomp.record.rundir import RunDir
 from chomp.sinks.base import Sink
@@ -37,7 +37,7 @@ class NoticeSink(Sink):
             case Step():
                 loss = number(event.row.get("loss"))
                 self._step, self._loss = event.row["step"], loss if is_finite(loss) else None
-            case Phase() | RunEnded() | NonFinite():
+            case Phase() | RunEnded() | NonFinite() | Spike():
                 self._step = event.step
         found = kind_and_reason(event, self._notifier.kinds)
         if found is not None:

@@ -35,6 +35,7 @@ class EtaMeter:
     def __init__(self) -> None:
         self._step_times: deque[float] = deque(maxlen=RECENT_ROWS)
         self._evaluated: dict[int, float] = {}
+        self._scored: dict[int, float] = {}
         self._sampled: dict[int, float] = {}
         self._saved: dict[int, float] = {}
         self._answers: deque[ev.Acknowledged] = deque(maxlen=RECENT_JOBS)
@@ -45,6 +46,8 @@ class EtaMeter:
         match event:
             case ev.Evaluated():
                 _keep(self._evaluated, event.step, event.seconds)
+            case ev.SetEvaluated() | ev.TaskEvaluated(part_of=None):
+                _keep(self._scored, event.step, self._scored.get(event.step, 0.0) + event.seconds)
             case ev.Sampled():
                 _keep(self._sampled, event.step, self._sampled.get(event.step, 0.0) + event.seconds)
             case ev.Checkpoint(state="committed"):
@@ -58,7 +61,7 @@ class EtaMeter:
         Uses the lower median: the first step is slow and would distort a mean for long.
         """
         self._step_times.append(float(row["step_time_s"]))
-        overhead = overhead_seconds_per_step(self._evaluated, self._sampled, self._saved, self._answers)
+        overhead = overhead_seconds_per_step(self._evaluated, self._sampled, self._saved, self._answers, self._scored)
         return (self.total_steps - row["step"]) * (statistics.median_low(self._step_times) + overhead)
 
 
@@ -124,12 +127,18 @@ class TerminalSink(Sink):
                 self._row(event.row)
             case ev.Evaluated():
                 self._say(fmt.evaluated_line(event), style="dim")
+            case ev.SetEvaluated():
+                self._say(fmt.set_line(event), style="dim")
+            case ev.TaskEvaluated(part_of=None):
+                self._say(fmt.task_line(event), style="dim")
             case ev.Sampled():
                 self._sample(event)
             case ev.Checkpoint():
                 self._checkpoint(event)
             case ev.Warned():
                 self._say(f"warning: {event.message}", style="yellow")
+            case ev.Spike():
+                self._say(f"loss spike: {event.message}", style="yellow" if event.action == "warn" else "bold red")
             case ev.NonFinite():
                 self._say(
                     f"step {event.step}: loss {fmt.loss(event.loss)}, gradient norm {fmt.loss(event.grad_norm)}; "
@@ -152,6 +161,8 @@ class TerminalSink(Sink):
             f"{fmt.count(event.parameters)} parameters on {device}, "
             f"{event.tokens_per_step:,} tokens per step, {event.total_steps:,} steps{resumed}"
         )
+        if event.weights:
+            self._say(f"weights: {event.weights}")
         if event.data:
             self._say(f"data: {event.data}")
         for line in event.optimizer.splitlines():

@@ -27,6 +27,18 @@ from chomp.model.mtp import PredictionHead, heads_of, later_mask, shifted
 Counts: TypeAlias = Mapping[str, Int[Array, ""]]
 
 
+class SourceSums(NamedTuple):
+    """Sums by source of a mixture.
+
+    Attributes:
+        loss: fp32 negative log-likelihoods of the next tokens in nats.
+        tokens: int32 loss tokens.
+    """
+
+    loss: Float[Array, " sources"]
+    tokens: Int[Array, " sources"]
+
+
 class LossSums(NamedTuple):
     """Sums over one micro-batch.
 
@@ -34,11 +46,13 @@ class LossSums(NamedTuple):
         loss: fp32 negative log-likelihoods of the next tokens in nats, over all loss tokens, whatever is minimised.
         tokens: int32 loss tokens.
         terms: fp32 sum of each further term over its own tokens.
+        by_source: the first two by source; None without a mixture.
     """
 
     loss: Float[Array, ""]
     tokens: Int[Array, ""]
     terms: dict[str, Float[Array, ""]]
+    by_source: SourceSums | None = None
 
 
 class Objective(abc.ABC):
@@ -62,18 +76,37 @@ class Objective(abc.ABC):
         """
 
 
-def build_objective(config: ObjectiveConfig, model_def: ModelDef) -> Objective:
-    """Make the objective of a model; with every term off it is the model's own loss."""
+def build_objective(config: ObjectiveConfig, model_def: ModelDef, sources: int = 0) -> Objective:
+    """Make the objective of a model; with every term off it is the model's own loss.
+
+    Args:
+        sources: how many sources are mixed, whose losses are summed apart.
+    """
     assert config.mtp_heads == model_def.mtp_heads, "the model was built with other heads than the objective trains"
     plain = not (config.label_smoothing or config.z_loss or config.mtp_heads) and config.token_filter_keep == 1
-    return NextToken(model_def) if plain else AuxiliaryLosses(config, model_def)
+    return NextToken(model_def, sources) if plain else AuxiliaryLosses(config, model_def, sources)
+
+
+def sums_by_source(losses: Float[Array, "batch targets"], inputs: ModelInputs, sources: int) -> SourceSums | None:
+    """Return sums of token losses, 0 where excluded, by the source of each row; None without sources."""
+    if not sources:
+        return None
+    assert inputs.source_ids is not None
+    counted = loss_mask(inputs.labels, inputs.segment_ids)
+    # A sum for each source has a fixed order, which a scatter on a GPU has not.
+    of_source = inputs.source_ids[:, 0] == jnp.arange(sources)[:, None]
+    by_row, tokens = losses.sum(axis=1, dtype=jnp.float32), counted.sum(axis=1, dtype=jnp.int32)
+    return SourceSums(
+        jnp.where(of_source, by_row, 0.0).sum(axis=1), jnp.where(of_source, tokens, 0).sum(axis=1, dtype=jnp.int32)
+    )
 
 
 class NextToken(Objective):
     """The next token's cross-entropy and nothing else."""
 
-    def __init__(self, model_def: ModelDef) -> None:
+    def __init__(self, model_def: ModelDef, sources: int = 0) -> None:
         self._model_def = model_def
+        self._sources = sources
 
     def counts(self, inputs: ModelInputs) -> dict[str, Int[Array, ""]]:
         """There is no further term."""
@@ -83,9 +116,12 @@ class NextToken(Objective):
         self, params: PyTree, inputs: ModelInputs, counts: Counts, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], LossSums]:
         """See `Objective.sums`."""
-        model_def = self._model_def
-        loss, tokens = model_def.combine(params).loss_sum(inputs, key=model_def.dropout_key(key))
-        return loss, LossSums(loss, tokens, {})
+        model, dropout_key = self._model_def.combine(params), self._model_def.dropout_key(key)
+        if not self._sources:
+            loss, tokens = model.loss_sum(inputs, key=dropout_key)
+            return loss, LossSums(loss, tokens, {})
+        loss, tokens, losses = model.loss_sum_and_losses(inputs, key=dropout_key)
+        return loss, LossSums(loss, tokens, {}, sums_by_source(losses, inputs, self._sources))
 
 
 class AuxiliaryLosses(Objective):
@@ -104,9 +140,10 @@ class AuxiliaryLosses(Objective):
       DeepSeek-AI 2024 (arXiv 2412.19437, equation 25).
     """
 
-    def __init__(self, config: ObjectiveConfig, model_def: ModelDef) -> None:
+    def __init__(self, config: ObjectiveConfig, model_def: ModelDef, sources: int = 0) -> None:
         self._config = config
         self._model_def = model_def
+        self._sources = sources
 
     def counts(self, inputs: ModelInputs) -> dict[str, Int[Array, ""]]:
         """See `Objective.counts`; `loss` is among them, against which the others are weighed."""
@@ -135,7 +172,8 @@ class AuxiliaryLosses(Objective):
         if heads := heads_of(params):
             terms |= self._later(model, heads, states[:, :-1], inputs.labels[:, 1:], counted)
         loss = tokens["loss"].sum(dtype=jnp.float32)
-        return self._weighed(loss, terms, counts), LossSums(loss, counted.sum(dtype=jnp.int32), terms)
+        by_source = sums_by_source(tokens["loss"], inputs, self._sources)
+        return self._weighed(loss, terms, counts), LossSums(loss, counted.sum(dtype=jnp.int32), terms, by_source)
 
     @property
     def _filters(self) -> bool:

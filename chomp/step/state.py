@@ -1,6 +1,7 @@
 """Everything a run carries from one step to the next, as arrays."""
 
 import dataclasses
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -8,9 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
+from chomp.config.schema import Config
 from chomp.model.build import ModelDef
+from chomp.model.mtp import with_trunk
 from chomp.optim.build import Optimizer
 from chomp.parallel.mesh import ONE_DEVICE, Placement
+from chomp.step.ema import start_average
+from chomp.step.spikes import SpikeWindow, empty_window, refuses_spikes
 
 _KEY_KIND = "threefry2x32"
 
@@ -28,6 +33,8 @@ class TrainState(eqx.Module):
         rng: raw key data from which every step's dropout key is folded; never changes.
         lr_factor: what learning rates are multiplied by for a while after a rollback, see `slow_down`; 1 otherwise.
         lr_factor_until: the last step for which they are.
+        spikes: what steps are judged by, if the compiled step judges; else None, which is no array.
+        ema: the moving average of the parameters without extra heads, in fp32, if there is one; else None.
     """
 
     step: Int[Array, ""]
@@ -39,13 +46,39 @@ class TrainState(eqx.Module):
     rng: UInt32[Array, " words"]
     lr_factor: Float[Array, ""]
     lr_factor_until: Int[Array, ""]
+    spikes: SpikeWindow | None = None
+    ema: PyTree = None
 
     def dropout_key(self) -> PRNGKeyArray:
         """Return this step's key: a function of the run's seed and the step number, so a resume repeats it."""
         return jax.random.fold_in(jax.random.wrap_key_data(self.rng, impl=_KEY_KIND), self.step)
 
 
-def init_state(model_def: ModelDef, optimizer: Optimizer, seed: int, placement: Placement = ONE_DEVICE) -> TrainState:
+class Extras(NamedTuple):
+    """What a state has only under some settings.
+
+    Attributes:
+        spikes: the compiled step judges losses and gradient norms.
+        ema: there is a moving average of the parameters.
+    """
+
+    spikes: bool = False
+    ema: bool = False
+
+    @classmethod
+    def of(cls, config: Config) -> "Extras":
+        """Return what the configuration calls for."""
+        return cls(spikes=refuses_spikes(config), ema=config.optim.ema.decay > 0)
+
+
+def init_state(
+    model_def: ModelDef,
+    optimizer: Optimizer,
+    seed: int,
+    placement: Placement = ONE_DEVICE,
+    trunk: PyTree | None = None,
+    extras: Extras = Extras(),  # noqa: B008 - a tuple, never changed
+) -> TrainState:
     """Draw parameters and start the optimizer in one compiled call; the bits are the same on every mesh.
 
     Args:
@@ -53,23 +86,50 @@ def init_state(model_def: ModelDef, optimizer: Optimizer, seed: int, placement: 
         optimizer: from `build_optimizer` for the same model.
         seed: any non-negative integer below 2**32; `train.seed`.
         placement: where the arrays lie; each device draws its own part.
+        trunk: parameters to start from, placed, in any floating dtype; extra heads are drawn.
+        extras: what the state has beside.
     """
+
+    def start(words: UInt32[Array, " words"], trunk: PyTree | None) -> TrainState:
+        return _start(model_def, optimizer, words, trunk, extras)
+
     if placement.mesh is None:
-        return jax.jit(lambda words: _start(model_def, optimizer, words))(_seed_words(seed))
-    shardings = placement.shardings(abstract_state(model_def, optimizer))
+        return jax.jit(start)(_seed_words(seed), trunk)
+    shardings = placement.shardings(abstract_state(model_def, optimizer, extras))
     words = np.asarray(_seed_words(seed))
     # A number of the program: an argument would be an array of one process.
-    return jax.jit(lambda: _start(model_def, optimizer, jnp.asarray(words)), out_shardings=shardings)()
+    return jax.jit(lambda trunk: start(jnp.asarray(words), trunk), out_shardings=shardings)(trunk)
 
 
-def abstract_state(model_def: ModelDef, optimizer: Optimizer) -> TrainState:
+def abstract_state(
+    model_def: ModelDef,
+    optimizer: Optimizer,
+    extras: Extras = Extras(),  # noqa: B008 - a tuple, never changed
+) -> TrainState:
     """Return the state's shapes and dtypes as `jax.ShapeDtypeStruct` without running anything."""
-    return jax.eval_shape(lambda words: _start(model_def, optimizer, words), _seed_words(0))
+    return jax.eval_shape(lambda words: _start(model_def, optimizer, words, None, extras), _seed_words(0))
 
 
 def release_latch(state: TrainState) -> TrainState:
     """Let a state that stopped on a non-finite step move again: a new attempt starts with none skipped in a row."""
     return dataclasses.replace(state, skipped_in_a_row=_like(state.skipped_in_a_row, np.int32(0)))
+
+
+def release_spike_latch(state: TrainState) -> TrainState:
+    """Let a state that stopped on a spike move again."""
+    if state.spikes is None:
+        return state
+    spikes = dataclasses.replace(state.spikes, refused_in_a_row=_like(state.step, np.int32(0)))
+    return dataclasses.replace(state, spikes=spikes)
+
+
+def with_extras(state: TrainState, like: TrainState) -> TrainState:
+    """Begin the extras that `like` has and a restored state lacks."""
+    if like.spikes is not None and state.spikes is None:
+        state = dataclasses.replace(state, spikes=jax.tree.map(lambda leaf: _like(state.step, leaf), empty_window()))
+    if like.ema is not None and state.ema is None:
+        state = dataclasses.replace(state, ema=start_average(state.params))
+    return state
 
 
 def slow_down(state: TrainState, factor: float, until: int) -> TrainState:
@@ -79,8 +139,8 @@ def slow_down(state: TrainState, factor: float, until: int) -> TrainState:
     )
 
 
-def _like(scalar: Array, value: np.generic) -> Array:
-    """A number where `scalar` lies, also where that is on devices of other processes."""
+def _like(scalar: Array, value: np.generic | Array) -> Array:
+    """A small array where `scalar` lies, also where that is on devices of other processes."""
     if not isinstance(scalar.sharding, jax.sharding.NamedSharding):
         return jnp.asarray(value)
     array = np.asarray(value)
@@ -91,9 +151,14 @@ def _seed_words(seed: int) -> UInt32[Array, " words"]:
     return jax.random.key_data(jax.random.key(seed, impl=_KEY_KIND))
 
 
-def _start(model_def: ModelDef, optimizer: Optimizer, words: UInt32[Array, " words"]) -> TrainState:
+def _start(
+    model_def: ModelDef, optimizer: Optimizer, words: UInt32[Array, " words"], trunk: PyTree | None, extras: Extras
+) -> TrainState:
     model_key, run_key = jax.random.split(jax.random.wrap_key_data(words, impl=_KEY_KIND))
     params = model_def.make_params(model_key)
+    if trunk is not None:
+        # What is drawn for it is not used, and so not computed.
+        params = with_trunk(params, trunk)
 
     def zero() -> Int[Array, ""]:
         return jnp.zeros((), jnp.int32)
@@ -108,4 +173,6 @@ def _start(model_def: ModelDef, optimizer: Optimizer, words: UInt32[Array, " wor
         rng=jax.random.key_data(run_key),
         lr_factor=jnp.ones((), jnp.float32),
         lr_factor_until=zero(),
+        spikes=empty_window() if extras.spikes else None,
+        ema=start_average(params) if extras.ema else None,
     )

@@ -21,7 +21,9 @@ from chomp.optim.conditional import select
 from chomp.parallel.gather import AXIS, tied, whole
 from chomp.parallel.mesh import ONE_DEVICE, Placement
 from chomp.parallel.sums import gradient_sums_on_mesh
-from chomp.step.objective import Counts, LossSums, Objective, build_objective
+from chomp.step.ema import averaged
+from chomp.step.objective import Counts, LossSums, Objective, SourceSums, build_objective
+from chomp.step.spikes import SpikeVerdict, SpikeWindow, make_judge, refuses_spikes
 from chomp.step.state import TrainState
 
 NO_TILES = "Couldn't find output tile sizes"
@@ -45,6 +47,8 @@ class StepMetrics(NamedTuple):
         skipped_in_a_row: how many of the last steps were.
         terms: further numbers by their names in metrics rows. The further terms of the objective are such: each is the
             mean over its own tokens.
+        spike: the verdict about loss and gradient norm, if the step judges them.
+        by_source: loss and tokens by source, as sums; None without a mixture.
     """
 
     loss: Float[Array, ""]
@@ -56,6 +60,8 @@ class StepMetrics(NamedTuple):
     skipped: Int[Array, ""]
     skipped_in_a_row: Int[Array, ""]
     terms: Mapping[str, Float[Array, ""]] = MappingProxyType({})
+    spike: SpikeVerdict | None = None
+    by_source: SourceSums | None = None
 
 
 class GradientSums(NamedTuple):
@@ -77,30 +83,30 @@ def make_train_step(
     loss tokens of the batch, whatever its split into micro-batches. It is clipped once, by the norm that is reported. A
     step whose loss or gradient norm is not finite leaves parameters and optimizer state as they were:
 
-    - `debug.nonfinite: halt`: nothing but the skip counters changes, not even `step`, and every later step leaves the
-      state alone until `release_latch`;
-    - `rollback`: the same as `halt`; going back is the host's part;
+    - `debug.nonfinite: halt` and `rollback`: nothing but the skip counters changes, not even `step`, and every later
+      step leaves the state alone until `release_latch`; going back is the host's part;
     - `skip`: `step` advances, the skip is counted, and the next finite step sets `skipped_in_a_row` to zero.
 
-    Learning rates are multiplied by the state's `lr_factor` up to and with step `lr_factor_until`, whatever the policy:
-    a run keeps its bits when the policy changes.
-
-    A batch without any loss token is a step with loss 0 and no update (a decay without a gradient would be one).
+    A spike is refused, too: under `debug.spikes: skip` only `step` advances, under `rollback` nothing does until
+    `release_spike_latch`. Learning rates are multiplied by the state's `lr_factor` up to and with step
+    `lr_factor_until`, whatever the policy: a run keeps its bits when the policy changes. A batch without any
+    loss token is a step with loss 0 and no update (a decay without a gradient would be one).
 
     Args:
         model_def: the model; its `deterministic` decides about dropout.
         optimizer: for the same model.
-        config: `objective`, `optim.grad_clip_norm`, `data.isolate_documents` and `debug.nonfinite` are read.
+        config: `objective`, `optim.grad_clip_norm`, `optim.ema.decay`, `data.isolate_documents` and `debug` are read.
         placement: the mesh, over which the rows of each micro-batch are shared out.
     """
-    objective, isolate = build_objective(config.objective, model_def), config.data.isolate_documents
-    sum_gradients = _make_gradient_sums(objective, model_def, placement)
-    clip_norm, halting = config.optim.grad_clip_norm, config.debug.nonfinite != "skip"
+    sources = len(config.data.mixture.sources)
+    objective, isolate = build_objective(config.objective, model_def, sources), config.data.isolate_documents
+    sum_gradients = _make_gradient_sums(objective, model_def, placement, sources)
+    clip_norm, guard, halting = config.optim.grad_clip_norm, _make_guard(config), config.debug.nonfinite != "skip"
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         inputs = model_inputs(batch, isolate)
         counts = objective.counts(inputs)
-        (total, tokens, terms), grad_sums = sum_gradients(state.params, inputs, counts, state.dropout_key())
+        (total, tokens, terms, by_source), grad_sums = sum_gradients(state.params, inputs, counts, state.dropout_key())
         denominator = jnp.maximum(tokens, 1).astype(jnp.float32)
         loss = total / denominator
         grad_norm = optax.tree.norm(grad_sums) / denominator
@@ -109,23 +115,64 @@ def make_train_step(
 
         latched = jnp.logical_and(halting, state.skipped_in_a_row > 0)
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        applied = good & ~latched & (tokens > 0)
-        updated, rates = _updated(optimizer, state, grads, applied)
-        new_state = _counted(updated, good, latched, applied, halting)
+        guarded = guard(state, loss, grad_norm, good, latched, tokens)
+        updated, rates = _updated(optimizer, state, grads, guarded.applied, config.optim.ema.decay)
+        new_state = _counted(updated, good, guarded, halting)
         metrics = StepMetrics(
             loss=loss,
             grad_norm=grad_norm,
             lr=rates["lr"],
             group_lrs={name: rate for name, rate in rates.items() if name != "lr"},
             tokens=tokens,
-            finite=good & ~latched,
+            finite=good & ~guarded.latched,
             skipped=new_state.skipped,
             skipped_in_a_row=new_state.skipped_in_a_row,
             terms={name: term / jnp.maximum(counts[name], 1) for name, term in terms.items()},
+            spike=guarded.verdict,
+            by_source=by_source,
         )
         return new_state, metrics
 
     return eqx.debug.assert_max_traces(train_step, max_traces=1)
+
+
+class Guarded(NamedTuple):
+    """What becomes of a step.
+
+    Attributes:
+        applied: its update is applied.
+        latched: an earlier step was bad, and nothing moves until a release.
+        window: of the new state, and `verdict`, if the step judges.
+        stays: not even `step` advances because of a spike; None where that cannot be.
+    """
+
+    applied: Bool[Array, ""]
+    latched: Bool[Array, ""]
+    window: SpikeWindow | None = None
+    verdict: SpikeVerdict | None = None
+    stays: Bool[Array, ""] | None = None
+
+
+def _make_guard(config: Config) -> Callable[..., Guarded]:
+    """Return (state, loss, gradient norm, good, latched, tokens) -> `Guarded`."""
+
+    def plain(state: TrainState, loss: Any, grad_norm: Any, good: Any, latched: Any, tokens: Any) -> Guarded:
+        return Guarded(good & ~latched & (tokens > 0), latched)
+
+    if not refuses_spikes(config):
+        return plain
+    judge, goes_back = make_judge(config), config.debug.spikes == "rollback"
+
+    def guard(state: TrainState, loss: Any, grad_norm: Any, good: Any, latched: Any, tokens: Any) -> Guarded:
+        window = state.spikes
+        assert window is not None, "the state was made for a step that judges"
+        if goes_back:
+            latched |= window.refused_in_a_row > 0
+        fit = plain(state, loss, grad_norm, good, latched, tokens).applied
+        judged, verdict = judge(window, loss, grad_norm, fit, state.updates)
+        return Guarded(fit & ~verdict.found, latched, judged, verdict, verdict.found | latched if goes_back else None)
+
+    return guard
 
 
 def compile_train_step(train_step: TrainStep, state: TrainState, batch: Batch) -> jax.stages.Compiled:
@@ -192,7 +239,7 @@ def compile_lowered(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, d
 
 
 def _make_gradient_sums(
-    objective: Objective, model_def: ModelDef, placement: Placement
+    objective: Objective, model_def: ModelDef, placement: Placement, sources: int
 ) -> Callable[[PyTree, ModelInputs, Counts, PRNGKeyArray], GradientSums]:
     """Return (params, inputs, counts, key) -> sums over all micro-batches, with fp32 gradients.
 
@@ -215,7 +262,8 @@ def _make_gradient_sums(
 
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
         terms = {name: jnp.zeros((), jnp.float32) for name in counts if name != "loss"}
-        measured = LossSums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), terms)
+        none = SourceSums(jnp.zeros(sources, jnp.float32), jnp.zeros(sources, jnp.int32)) if sources else None
+        measured = LossSums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), terms, none)
         sums, _ = jax.lax.scan(add, GradientSums(measured, zeros), (jnp.arange(len(inputs.labels)), inputs))
         return sums
 
@@ -232,7 +280,7 @@ def _clip_scale(norm: Float[Array, ""], limit: float) -> Float[Array, ""]:
 
 
 def _updated(
-    optimizer: Optimizer, state: TrainState, grads: PyTree, applied: Bool[Array, ""]
+    optimizer: Optimizer, state: TrainState, grads: PyTree, applied: Bool[Array, ""], ema_decay: float
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """Return the state with new parameters, where the step is applied, and the learning rates; counters stay."""
     # The name by which `chomp.analysis.structure` knows the update rule's products.
@@ -240,7 +288,10 @@ def _updated(
         updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params, applied=applied)
     rates, updates = _slowed(state, optimizer.lr(state.updates), updates)
     params = select(applied, optax.apply_updates(state.params, updates), state.params)
-    return dataclasses.replace(state, params=params, opt_state=opt_state), rates
+    average = state.ema
+    if ema_decay:
+        average = averaged(average, params, ema_decay, state.updates + applied.astype(jnp.int32), applied)
+    return dataclasses.replace(state, params=params, opt_state=opt_state, ema=average), rates
 
 
 def _slowed(state: TrainState, rates: dict[str, Float[Array, ""]], updates: PyTree) -> tuple[Any, PyTree]:
@@ -253,12 +304,13 @@ def _slowed(state: TrainState, rates: dict[str, Float[Array, ""]], updates: PyTr
     return {name: rate * factor for name, rate in rates.items()}, slower
 
 
-def _counted(
-    state: TrainState, good: Bool[Array, ""], latched: Bool[Array, ""], applied: Bool[Array, ""], halting: bool
-) -> TrainState:
+def _counted(state: TrainState, good: Bool[Array, ""], guarded: Guarded, halting: bool) -> TrainState:
     """Count the step and its update, or that it was skipped."""
+    latched, applied = guarded.latched, guarded.applied
     bad = ~good & ~latched
     moves = good & ~latched if halting else jnp.ones((), bool)
+    if guarded.stays is not None:
+        moves &= ~guarded.stays
     in_a_row: Any = jnp.where(bad, state.skipped_in_a_row + 1, jnp.where(latched, state.skipped_in_a_row, 0))
     return dataclasses.replace(
         state,
@@ -266,4 +318,5 @@ def _counted(
         updates=state.updates + applied.astype(jnp.int32),
         skipped=state.skipped + bad.astype(jnp.int32),
         skipped_in_a_row=in_a_row,
+        spikes=guarded.window,
     )

@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from chomp.config import settings
 from chomp.config.load import read_text
 from chomp.config.overrides import BadOverride, parse_override
+from chomp.config.spec import setting_at
 from chomp.config.suggest import unknown_key
 from chomp.config.yaml_reader import read_yaml
 from chomp.errors import ConfigError
@@ -204,7 +204,7 @@ def parse_sweep(text: str, source: str) -> SweepSpec:
 
 
 def _check_axis(source: str, key: str, axis: Axis, spec: SweepSpec) -> None:
-    if key not in settings():
+    if setting_at(key) is None:
         raise SweepError(f"{source}: space.{key}: {unknown_key(key)}")
     try:
         points = axis.grid() if spec.method == "grid" or axis.choice is not None else list(axis.limits or ())

@@ -5,18 +5,25 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from jaxtyping import PyTree
+
+from chomp.checkpoint.items import fill
 from chomp.config import Config
 from chomp.config.derive import Derived, derive
 from chomp.config.mesh import micro_batches
 from chomp.data.tokenizers import Tokenizer
 from chomp.model.build import ModelDef, build_model
+from chomp.model.mtp import trunk_of
 from chomp.model.resolve import resolve_model
 from chomp.optim.build import Optimizer, build_optimizer
 from chomp.parallel.mesh import ONE_DEVICE, Placement
-from chomp.step.state import TrainState, abstract_state, init_state
+from chomp.step.state import Extras, TrainState, abstract_state, init_state
 from chomp.step.train_step import TrainStep, make_train_step
+
+if TYPE_CHECKING:
+    from chomp.pretrained.weights import InitialWeights
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Blueprint:
     Attributes:
         tokenizer: None where sizes alone matter; `config.model.vocab_size` is then set by hand.
         placement: the mesh; one device where only what one device computes matters.
+        platform: JAX's name of the device's kind, which decides how some layers are computed.
     """
 
     config: Config
@@ -33,6 +41,7 @@ class Blueprint:
     model_def: ModelDef
     tokenizer: Tokenizer | None = None
     placement: Placement = ONE_DEVICE
+    platform: str = "cpu"
 
     @cached_property
     def optimizer(self) -> Optimizer:
@@ -49,7 +58,7 @@ class Blueprint:
     @cached_property
     def state(self) -> TrainState:
         """Shapes and dtypes of the state."""
-        return abstract_state(self.model_def, self.optimizer)
+        return abstract_state(self.model_def, self.optimizer, Extras.of(self.config))
 
     @property
     def batch_shape(self) -> tuple[int, int, int]:
@@ -79,9 +88,38 @@ class Blueprint:
         """The step, to be compiled once."""
         return make_train_step(self.model_def, self.optimizer, self.config, self.placement)
 
+    @cached_property
+    def weights(self) -> InitialWeights | None:
+        """Those of `model.init_from`, which fit the model; None where parameters are drawn.
+
+        Raises:
+            ConfigError, DataError: they do not fit, or are damaged.
+        """
+        if self.config.model.init_from is None:
+            return None
+        # With Orbax, which the step does not need.
+        from chomp.pretrained.weights import open_weights
+
+        return open_weights(self.model_def, self.config.model.init_from)
+
     def first_state(self) -> TrainState:
-        """The state at step 0."""
-        return init_state(self.model_def, self.optimizer, self.config.train.seed, self.placement)
+        """The state at step 0.
+
+        Raises:
+            ConfigError, DataError: the weights of `model.init_from` do not fit, or cannot be read.
+        """
+        weights, trunk = self.weights, None
+        if weights is not None:
+            trunk = fill(trunk_of(self.state.params), weights.read(self.placement))
+        return self._started(trunk)
+
+    def drawn_state(self) -> TrainState:
+        """A state at step 0 whose numbers do not matter: nothing is read for it."""
+        return self._started(None)
+
+    def _started(self, trunk: PyTree | None) -> TrainState:
+        seed, extras = self.config.train.seed, Extras.of(self.config)
+        return init_state(self.model_def, self.optimizer, seed, self.placement, trunk, extras)
 
     def identity(self, data_fingerprint: dict[str, Any]) -> dict[str, Any]:
         """What a resume compares with the checkpoint's own."""
@@ -120,4 +158,4 @@ def build_blueprint(
         backend=platform,
         mtp_heads=config.objective.mtp_heads,
     )
-    return Blueprint(config, derived, model_def, tokenizer, placement)
+    return Blueprint(config, derived, model_def, tokenizer, placement, platform)

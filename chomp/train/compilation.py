@@ -154,17 +154,20 @@ def compile_step(
     watch: CompileWatch,
     obtain: Obtain = compile_only,
     placement: Placement = ONE_DEVICE,
+    *,
+    mixture: bool = False,
 ) -> CompiledStep:
     """Make the program for batches of `shape` [accum, batch, seq], ahead of time: no later call can trace again.
 
     Args:
+        mixture: whether batches name the sources of their rows.
         obtain: makes the program of the lowered step, or finds it.
         placement: where the arrays of the state and the rows of a batch lie.
     """
     started = time.monotonic()
     hits = watch.cache_hits
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-    batch = abstract_batch(shape)
+    batch = abstract_batch(shape, mixture=mixture)
     if placement.mesh is not None:
         abstract, batch = placement.abstract(abstract), placement.abstract_rows(batch)
     found = obtain(lower_train_step(train_step, abstract, batch))
@@ -179,10 +182,11 @@ def compile_step(
     )
 
 
-def abstract_batch(shape: tuple[int, int, int]) -> Batch:
-    """Shapes and dtypes of a batch [accum, batch, seq]."""
-    ids = jax.ShapeDtypeStruct(shape, jnp.int32)
-    return Batch(input_ids=ids, labels=ids, attention_mask=jax.ShapeDtypeStruct(shape, jnp.bool_), segment_ids=ids)  # type: ignore[arg-type]
+def abstract_batch(shape: tuple[int, int, int], *, mixture: bool = False) -> Batch:
+    """Shapes and dtypes of a batch [accum, batch, seq], of a mixture with the sources of its rows."""
+    ids, mask = jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, jnp.bool_)
+    sources = jax.ShapeDtypeStruct((*shape[:2], 1), jnp.int32) if mixture else None
+    return Batch(ids, ids, mask, ids, sources)  # type: ignore[arg-type]
 
 
 def memory_account(program: Any) -> dict[str, int]:

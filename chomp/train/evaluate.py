@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from chomp.data.batch import Batch
@@ -58,7 +59,7 @@ def evaluate(
     occurrences = np.zeros(len(byte_lengths), np.int64)
     for batch in batches:
         check_stop()
-        rows = Batch(*(field[0] for field in batch))
+        rows: Batch = jax.tree.map(lambda field: field[0], batch)
         sums = eval_step(params, placement.place_rows(rows))
         scored = scored_tokens(rows.labels, rows.segment_ids, isolate)
         occurrences += np.bincount(scored, minlength=len(occurrences))

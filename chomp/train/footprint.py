@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 
 from chomp.config import Config
 from chomp.config.mesh import rows_at_once
-from chomp.config.variants import POLICIES, Variant, vary
+from chomp.config.variants import POLICIES, Variant, as_written, vary
 from chomp.model.base import ModelInputs
 from chomp.model.build import ModelDef
 from chomp.parallel.gather import shards, whole
@@ -31,8 +31,9 @@ class MemoryEstimate:
     """Bytes on a device by part.
 
     `activations` are the values that the backward pass of one micro-batch keeps, as JAX's
-    linearisation lists them: the compiler fuses some away and adds scratch space, so XLA's own
-    account of the compiled step is the better number where it exists.
+    linearisation lists them, and what it makes for a moment (`passing_bytes`): the compiler fuses
+    some away and adds scratch space, so XLA's own account of the compiled step is the better number
+    where it exists.
 
     `gathered` is what devices that share parameters hold whole for a moment: one layer, its gradient, and the gradient
     of the embedding and the head; 0 where each device has a copy of all.
@@ -75,20 +76,26 @@ def estimate_memory(blueprint: Blueprint, placement: Placement | None = None) ->
     Args:
         placement: another mesh than the blueprint's, whose devices need not be here.
     """
-    model_def, placement = blueprint.model_def, placement or blueprint.placement
-    activations = activation_bytes(model_def, blueprint.config, placement)
-    return replace(_state_memory(blueprint, placement), activations=activations)
+    placement = placement or blueprint.placement
+    return _with_passing(_lasting(blueprint, placement), blueprint, placement)
 
 
-def _state_memory(blueprint: Blueprint, placement: Placement) -> MemoryEstimate:
-    params = blueprint.model_def.abstract()
+def _lasting(blueprint: Blueprint, placement: Placement) -> MemoryEstimate:
+    """What the step keeps, without what passes."""
+    model_def = blueprint.model_def
+    params = model_def.abstract()
     return MemoryEstimate(
         parameters=bytes_on_device(blueprint.state.params, placement),
-        optimizer=bytes_on_device(blueprint.state.opt_state, placement),
+        optimizer=bytes_on_device((blueprint.state.opt_state, blueprint.state.ema), placement),
         gradients=bytes_on_device(_in_fp32(params), placement),
-        activations=0,
-        gathered=_gathered_bytes(blueprint.model_def, params, placement),
+        activations=activation_bytes(model_def, blueprint.config, placement),
+        gathered=sum(_gathered_bytes(model_def, params, placement)),
     )
+
+
+def _with_passing(lasting: MemoryEstimate, blueprint: Blueprint, placement: Placement) -> MemoryEstimate:
+    passing = passing_bytes(blueprint, placement)
+    return replace(lasting, activations=lasting.activations + passing)
 
 
 def predict(config: Config, platform: str, placement: Placement = ONE_DEVICE) -> tuple[int, MemoryEstimate]:
@@ -97,41 +104,48 @@ def predict(config: Config, platform: str, placement: Placement = ONE_DEVICE) ->
     All layers of a model are alike, so every figure is linear in their number and those of one and two layers give it.
     Arguments and errors are those of `build_blueprint` and `estimate_memory`.
     """
-    figures = []
-    for layers in (1, 2):
-        shallow = config.model.model_copy(update={"num_layers": layers})
-        blueprint = build_blueprint(config.model_copy(update={"model": shallow}), platform)
-        figures.append((blueprint.model_def.parameter_count, estimate_memory(blueprint, placement)))
-    (count_one, one), (count_two, two) = figures
+    one, two = (_of_layers(config, layers, platform) for layers in (1, 2))
+    first, second = (_lasting(blueprint, placement) for blueprint in (one, two))
     more = config.model.num_layers - 1
     parts = {
-        field.name: getattr(one, field.name) + more * (getattr(two, field.name) - getattr(one, field.name))
+        field.name: getattr(first, field.name) + more * (getattr(second, field.name) - getattr(first, field.name))
         for field in fields(MemoryEstimate)
     }
-    return count_one + more * (count_two - count_one), MemoryEstimate(**parts)
+    counts = [blueprint.model_def.parameter_count for blueprint in (one, two)]
+    return counts[0] + more * (counts[1] - counts[0]), _with_passing(MemoryEstimate(**parts), one, placement)
 
 
 def predict_variant(variant: Variant, platform: str, placement: Placement = ONE_DEVICE) -> MemoryEstimate:
-    """Memory of one way to compute a step, with what its backward pass makes for a moment.
+    """Memory of one way to compute a step."""
+    return predict(variant.config, platform, placement)[1]
 
-    That is the layer that is recomputed, and the logits of a chunk of the head with their gradient.
+
+def passing_bytes(blueprint: Blueprint, placement: Placement) -> int:
+    """What the backward pass of a micro-batch makes for a moment, beyond what it keeps and gathers, on a device.
+
+    First the logits of a chunk of the head with their gradient; then, if its values were not kept, all values of the
+    layer that is computed again. Parameters of a layer are gathered for the latter alone.
     """
-    estimate, config = predict(variant.config, platform, placement)[1], variant.config
+    config = blueprint.config
     assert config.model.vocab_size is not None
     tokens = rows_at_once(config, placement.count) * config.train.seq_len
-    passing = 2 * 4 * min(variant.head_chunk or tokens, tokens) * config.model.vocab_size
-    if variant.policy != (plain := next(iter(POLICIES))):
-        unchanged = vary(config, variant.batch_size, plain, variant.head_chunk)
-        assert unchanged is not None, "a policy that recomputes nothing is always allowed"
-        passing += _layer_bytes(unchanged.config, platform, placement)
-    return replace(estimate, activations=estimate.activations + passing)
+    head = 2 * 4 * min(config.model.loss_chunk_size or tokens, tokens) * config.model.vocab_size
+    of_a_layer, _ = _gathered_bytes(blueprint.model_def, blueprint.model_def.abstract(), placement)
+    layer, written = 0, as_written(config)
+    if written.policy != (plain := next(iter(POLICIES))):
+        kept = vary(config, written.batch_size, plain, written.head_chunk)
+        assert kept is not None, "a policy that recomputes nothing is always allowed"
+        one, two = (_of_layers(kept.config, layers, blueprint.platform) for layers in (1, 2))
+        layer = activation_bytes(two.model_def, two.config, placement) - activation_bytes(
+            one.model_def, one.config, placement
+        )
+    return max(layer, head - of_a_layer)
 
 
-def _layer_bytes(config: Config, platform: str, placement: Placement) -> int:
-    """Activations of one layer."""
-    models = (config.model.model_copy(update={"num_layers": layers}) for layers in (1, 2))
-    one, two = (predict(config.model_copy(update={"model": model}), platform, placement)[1] for model in models)
-    return two.activations - one.activations
+def _of_layers(config: Config, layers: int, platform: str) -> Blueprint:
+    """The same model with so many layers."""
+    shallow = config.model.model_copy(update={"num_layers": layers})
+    return build_blueprint(config.model_copy(update={"model": shallow}), platform)
 
 
 def least_fsdp(devices: int, limit: int, total: Callable[[Placement], int]) -> tuple[int, int] | None:
@@ -221,10 +235,13 @@ def _parts(tree: Any, placement: Placement) -> Any:
     return jax.tree.map(part, tree)
 
 
-def _gathered_bytes(model_def: ModelDef, params: Any, placement: Placement) -> int:
-    """See `MemoryEstimate`; embedding and head in the dtype of the products are among the activations."""
+def _gathered_bytes(model_def: ModelDef, params: Any, placement: Placement) -> tuple[int, int]:
+    """See `MemoryEstimate`: of one layer, and of the rest.
+
+    Embedding and head in the dtype of the products are among the activations.
+    """
     if placement.fsdp == 1:
-        return 0
+        return 0, 0
     layers = [
         node
         for node in jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, model_def.layer))
@@ -238,7 +255,7 @@ def _gathered_bytes(model_def: ModelDef, params: Any, placement: Placement) -> i
         for one, layer in zip(gathered, layers, strict=True)
     ]
     of_layers = sum(bytes_on_device(_in_fp32(_cut(layer, placement))) for layer in layers)
-    return max(by_layer, default=0) + bytes_on_device(_in_fp32(_cut(params, placement))) - of_layers
+    return max(by_layer, default=0), bytes_on_device(_in_fp32(_cut(params, placement))) - of_layers
 
 
 def _cut(tree: Any, placement: Placement) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from chomp.checkpoint.event_loops import draining_event_loops
@@ -18,11 +19,12 @@ from chomp.train.compilation import use_compilation_cache
 from chomp.train.control import AbortRequestedError, CommandQueue, StopRequestedError, StopSwitch
 from chomp.train.hooks.base import Hook
 from chomp.train.hooks.runner import Hooks
-from chomp.train.lost_run import end_of_lost
+from chomp.train.lost_run import end_in_place, end_of_lost, turn_of
 from chomp.train.outcome import Outcome, after_saving, outcome_of
 from chomp.train.processes import RunProcesses
 from chomp.train.reporting import LastStep, follow_run_dir, open_reporter, tell, watch_signals
 from chomp.train.request import RunRequest, claim_run_dir
+from chomp.train.rewind import RewindDueError, rewind
 from chomp.train.rollback import roll_back
 from chomp.train.session import Session, open_session
 from chomp.train.steering import CommandExecutor
@@ -53,11 +55,11 @@ def _run(request: RunRequest, processes: RunProcesses, hooks: Sequence[Hook]) ->
     use_compilation_cache(problems.append)
     with claim_run_dir(request) as claim, open_reporter(request, claim) as reporter, draining_event_loops():
         switch, budget = StopSwitch(), TimeBudget()
-        last = LastStep(reporter, budget)
+        last = LastStep(reporter, budget, turn_of(request, claim))
         reporter.add(last)
         reader = CommandReader(claim.files.commands, since=claim.since, shown=claim.run.commands)
         queue = CommandQueue(reader, reporter, switch, partial(follow_run_dir, claim, reporter), request.world)
-        processes.follow(switch, reporter, partial(end_of_lost, request, claim, last))
+        processes.follow(switch, reporter, partial(end_of_lost, request, claim, last), lambda: claim.ended_by)
         limit = TimeLimit(
             request.loaded.config.train.max_seconds if request.world.is_leader else None,
             switch,
@@ -75,6 +77,7 @@ def _run(request: RunRequest, processes: RunProcesses, hooks: Sequence[Hook]) ->
                 outcome = outcome_of(processes.before_training(error), last.step, switch.request, before_training=True)
             last.publish_end(outcome)
             exit_code = processes.common_exit_code(outcome.exit_code)
+            end_in_place(request, claim, last, replace(outcome, exit_code=exit_code))
         if outcome.error is not None and not isinstance(outcome.error, ChompError):
             # The folder of a dry run is removed, and its log with it.
             kept = keep_traceback(outcome.error) if request.dry_run else claim.run.log_of(request.world.index)
@@ -103,6 +106,9 @@ def train(session: Session, extra: Sequence[Hook] = ()) -> Outcome:
                 break
             except RollbackDueError as due:
                 roll_back(trainer, due)
+                hooks.on_rollback()
+            except RewindDueError as due:
+                rewind(trainer, due)
                 hooks.on_rollback()
         outcome = _finish(trainer, hooks)
     except AbortRequestedError as error:
@@ -152,7 +158,12 @@ def _finish(trainer: Trainer, hooks: Hooks) -> Outcome:
         return Outcome("completed", f"all {total} steps done", 0, step)
     if step > trainer.session.start.step:
         hooks.end()
-    reason = f"the text is used up after {step} of {total} steps (data.repeat is false)"
+    setting = (
+        f"data.mixture.exhausted is {trainer.config.data.mixture.exhausted}"
+        if trainer.session.derived.mixture
+        else "data.repeat is false"
+    )
+    reason = f"the text is used up after {step} of {total} steps ({setting})"
     return Outcome("data_exhausted", reason, 0, step)
 
 

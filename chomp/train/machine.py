@@ -55,6 +55,16 @@ def device_facts(placement: Placement = ONE_DEVICE, hosts: Sequence[str] = ()) -
     return {**facts, "mesh": placement.shape, "processes": processes}
 
 
+def what_rounds(device: dict[str, Any]) -> dict[str, Any]:
+    """What of `device_facts` may round differently, by a name for a sentence; without a mesh it was one device."""
+    mesh = device.get("mesh") or ONE_DEVICE.shape
+    return {
+        "device": device.get("name"),
+        "mesh": " x ".join(f"{axis} {size}" for axis, size in mesh.items()),
+        "number of processes": len(device.get("processes") or [device]),
+    }
+
+
 def _number(device: jax.Device) -> int:
     """Of a device among those that its process sees."""
     number = device.local_hardware_id

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from chomp.config import Config
+from chomp.data.pipeline import SourceProgress
 from chomp.step.train_step import StepMetrics
 from chomp.train.clock import SpeedMeter, TimeBudget
 from chomp.train.machine import device_memory_gb, host_memory_gb
@@ -19,6 +22,31 @@ def shortest_repr(value: Any) -> float:
     An fp32 number becomes 2.5312243, not 2.531224250793457; read as fp32 both have the same bits.
     """
     return float(str(np.asarray(value)[()]))
+
+
+def numbers_of(metrics: StepMetrics) -> dict[str, float]:
+    """The part of a row that follows from its step alone."""
+    return {
+        "loss": shortest_repr(metrics.loss),
+        "grad_norm": shortest_repr(metrics.grad_norm),
+        "lr": shortest_repr(metrics.lr),
+        **{name: shortest_repr(value) for name, value in metrics.terms.items()},
+        **{name: shortest_repr(rate) for name, rate in metrics.group_lrs.items()},
+    }
+
+
+def by_source(losses: Mapping[str, float], read: Mapping[str, SourceProgress]) -> dict[str, float]:
+    """What a row has of each source of a mixture.
+
+    Args:
+        losses: mean loss since the last row; without those that were not read since.
+        read: tokens and passes so far.
+    """
+    return {
+        **{f"loss/{name}": round(mean, 6) for name, mean in losses.items()},
+        **{f"tokens/{name}": source.tokens for name, source in read.items()},
+        **{f"epochs/{name}": round(source.epochs, 4) for name, source in read.items()},
+    }
 
 
 class MetricsAggregator:
@@ -58,17 +86,16 @@ class MetricsAggregator:
         self._window.completed(tokens)
         self._utilizations.append(pending.utilization)
 
-    def make(self, step: int, metrics: StepMetrics, tokens_seen: int) -> dict[str, Any]:
-        """The row of step `step`; begins the next window."""
+    def make(
+        self, step: int, metrics: StepMetrics, tokens_seen: int, sources: Mapping[str, float] = MappingProxyType({})
+    ) -> dict[str, Any]:
+        """The row of step `step`; begins the next window.
+
+        Args:
+            sources: numbers by source of a mixture.
+        """
         speed = self._window.read()
-        row: dict[str, Any] = {
-            "step": step,
-            "loss": shortest_repr(metrics.loss),
-            "grad_norm": shortest_repr(metrics.grad_norm),
-            "lr": shortest_repr(metrics.lr),
-        }
-        row |= {name: shortest_repr(value) for name, value in metrics.terms.items()}
-        row |= {name: shortest_repr(rate) for name, rate in metrics.group_lrs.items()}
+        row: dict[str, Any] = {"step": step, **numbers_of(metrics), **sources}
         row["tokens_seen"] = tokens_seen
         row["tokens_per_sec"] = round(speed.tokens_per_sec, 2)
         row["step_time_s"] = round(speed.step_time_s, 6)

@@ -39,11 +39,14 @@ class RunProcesses:
         self.world = world
         self.beacon = Beacon()
         self._on_lost: Callable[[str], None] = log.error
+        self._ended_by: Callable[[], str | None] = lambda: None
         self._switch: StopSwitch | None = None
         self._watchdog: Watchdog | None = None
         if isinstance(world, Processes):
             limits = Limits(settings.lost_after_seconds, settings.stall_after_seconds)
-            self._watchdog = Watchdog(world, self.beacon, limits, self._lost, self._stop_elsewhere)
+            self._watchdog = Watchdog(
+                world, self.beacon, limits, self._lost, self._stop_elsewhere, lambda: self._ended_by()
+            )
 
     def __enter__(self) -> RunProcesses:
         if self._watchdog is not None:
@@ -60,11 +63,22 @@ class RunProcesses:
             self._watchdog.stop()
         self.world.leave()
 
-    def follow(self, switch: StopSwitch, reporter: Reporter, on_lost: Callable[[str], None]) -> None:
-        """From now on pass stop requests on, and tell the others in which phase this process is."""
+    def follow(
+        self,
+        switch: StopSwitch,
+        reporter: Reporter,
+        on_lost: Callable[[str], None],
+        ended_by: Callable[[], str | None],
+    ) -> None:
+        """From now on pass stop requests on, and tell the others in which phase this process is.
+
+        Args:
+            on_lost: see `Watchdog`.
+            ended_by: see `Watchdog`.
+        """
         if self.world.is_alone:
             return
-        self._switch, self._on_lost = switch, on_lost
+        self._switch, self._on_lost, self._ended_by = switch, on_lost, ended_by
         reporter.add(PhaseSink(self.beacon))
         switch.on_set(lambda: threading.Thread(target=self._pass_on, daemon=True, name="stop-news").start())
 

@@ -177,6 +177,17 @@ class RunProgram:
         digest, failure = self._keep(lambda: serialize(program)[0], facts)
         return Obtained(program, "kept" if digest else None, digest, self._warning(reason) + failure + _needed(options))
 
+    def load_or_compile(self, lowered: jax.stages.Lowered) -> Obtained:
+        """The same without a change in the run directory, and with the reason why a kept program is of no use."""
+        try:
+            header, payload = self._read()
+            self._require(header, facts_of(lowered, self.placement))
+            return Obtained(self._load(payload, lowered), "loaded", header.sha256)
+        except UnusableError as error:
+            return replace(
+                compile_only(lowered), notes=(f"{error}: the step was compiled anew, its kernels may differ",)
+            )
+
     def _read(self) -> tuple[Header, bytes]:
         try:
             with self.path.open("rb") as file:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from chomp.config.fields import MAX_STEPS
 from chomp.config.run import DebugConfig
+from chomp.step.objective import SourceSums
 from chomp.step.train_step import StepMetrics
 
 
@@ -56,10 +58,34 @@ class Rollbacks:
 
 
 @dataclass
+class SourceLosses:
+    """Losses by source of a mixture since the last metrics row; a small source is not in every batch.
+
+    Attributes:
+        sums: by source, the sum in nats and the loss tokens.
+    """
+
+    sums: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, names: Iterable[str], step: SourceSums) -> None:
+        """Count a completed step in."""
+        for name, loss, tokens in zip(names, step.loss, step.tokens, strict=True):
+            before, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = [before + float(loss), count + int(tokens)]
+
+    def take(self) -> dict[str, float]:
+        """The means of sources that had loss tokens; begins anew."""
+        means = {name: loss / tokens for name, (loss, tokens) in self.sums.items() if tokens}
+        self.sums.clear()
+        return means
+
+
+@dataclass
 class TrainProgress:
     """Totals of the whole run, earlier attempts included; integers, so that they stay exact at any size.
 
     Attributes:
+        scores: losses of evaluation sets, and bits per byte of tasks, at `scores_step`.
         unfinished_jobs: hooks' jobs that a stop cut short, for the attempt that resumes.
     """
 
@@ -70,9 +96,18 @@ class TrainProgress:
     eval_step: int | None = None
     eval_loss: float | None = None
     eval_bpb: float | None = None
+    scores_step: int | None = None
+    scores: dict[str, float] = field(default_factory=dict)
     sample_step: int | None = None
     unfinished_jobs: list[str] = field(default_factory=list)
     rollbacks: Rollbacks = Rollbacks()
+    source_losses: SourceLosses = field(default_factory=SourceLosses)
+
+    def rank(self, by: str | None) -> float | None:
+        """That by which checkpoints are ranked, the loss of the held-out text or of `by`; None if it is older."""
+        if by is None:
+            return self.eval_loss if self.eval_step == self.step else None
+        return self.scores.get(by) if self.scores_step == self.step else None
 
     @classmethod
     def from_meta(cls, step: int, meta: dict[str, Any]) -> TrainProgress:
@@ -83,4 +118,5 @@ class TrainProgress:
             tokens_read=int(meta.get("tokens_read", 0)),
             unfinished_jobs=list(meta.get("owed", [])),
             rollbacks=Rollbacks(**meta.get("rollbacks", {})),
+            source_losses=SourceLosses(dict(meta.get("source_losses", {}))),
         )

@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from chomp.config import Config
@@ -85,7 +86,9 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
         sinks = _sinks(request, claim)
         notifier = open_notifier(request.loaded.config.notify)
         _log_to_file(log_file, request.loaded.config.logging.level)
-        reporter = Reporter(EventWriter(claim.files.events) if world.is_leader else NoEvents(), sinks)
+        writer = EventWriter(claim.files.events) if world.is_leader else NoEvents()
+        is_over = (lambda: claim.ended_by is not None) if world.is_leader and not world.is_alone else (lambda: False)
+        reporter = Reporter(writer, sinks, is_over)
     except OSError as error:
         raise cannot_write(claim.run, error) from error
     if world.is_leader and not request.dry_run:
@@ -137,13 +140,20 @@ def _sinks(request: RunRequest, claim: Claim) -> list[Sink]:
 
 
 class LastStep(Sink):
-    """Knows the step of the newest event, and publishes the attempt's last event, once."""
+    """Knows the step of the newest event, and publishes the attempt's last event, once.
+
+    Args:
+        turn: of the leader of several processes, whether it may publish the end; see `leader_ends`.
+    """
 
     name = "last step"
 
-    def __init__(self, reporter: Reporter, budget: TimeBudget):
+    def __init__(
+        self, reporter: Reporter, budget: TimeBudget, turn: Callable[[], AbstractContextManager[bool]] | None = None
+    ):
         self._reporter = reporter
         self._budget = budget
+        self._turn = turn
         self._has_ended = False
         self._ending = threading.Lock()
         self.step = 0
@@ -162,16 +172,26 @@ class LastStep(Sink):
     def publish_end(self, outcome: Outcome) -> None:
         with self._ending:
             is_first, self._has_ended = not self._has_ended, True
-        if is_first:
-            self._reporter.publish(
-                RunEnded(
-                    status=outcome.status,
-                    reason=outcome.reason,
-                    step=outcome.step,
-                    exit_code=outcome.exit_code,
-                    time_budget_seconds=self._budget.totals(),
-                )
-            )
+        if not is_first:
+            return
+        if self._turn is None:
+            self._reporter.publish(self.end(outcome))
+            return
+        with self._turn() as is_free:
+            if is_free:
+                self._reporter.publish(self.end(outcome))
+            # What the disk did not take, another process writes.
+            self._reporter.writer.give_up()
+
+    def end(self, outcome: Outcome) -> RunEnded:
+        """The attempt's last event."""
+        return RunEnded(
+            status=outcome.status,
+            reason=outcome.reason,
+            step=outcome.step,
+            exit_code=outcome.exit_code,
+            time_budget_seconds=self._budget.totals(),
+        )
 
 
 def follow_run_dir(claim: Claim, reporter: Reporter) -> None:

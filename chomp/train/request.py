@@ -15,7 +15,7 @@ from chomp.errors import RunDirError, command_name
 from chomp.parallel.world import World
 from chomp.record.commands import discard_commands_of_others
 from chomp.record.held_folder import HeldFolder
-from chomp.record.lock import RunLock
+from chomp.record.lock import RunLock, read_holder
 from chomp.record.manifest import Resume, list_checkpoints
 from chomp.record.notes import NotesChange
 from chomp.record.rundir import FAILED_AT_START, RunDir, fresh_name
@@ -71,6 +71,12 @@ class Claim:
     def run(self) -> RunDir:
         """The run directory where it is now."""
         return replace(self.named, path=self.held.path)
+
+    @property
+    def ended_by(self) -> str | None:
+        """The process that has ended the run in place of the leader, which did not answer; None in other runs."""
+        holder = read_holder(self.files.lock)
+        return holder.ended_by if holder is not None else None
 
     @property
     def files(self) -> RunDir:

@@ -13,7 +13,7 @@ from chomp.config.compat import Difference
 from chomp.config.derive import derived_section
 from chomp.data.tokenizers import Tokenizer, load_tokenizer
 from chomp.errors import CheckpointError, RunDirError
-from chomp.parallel.mesh import ONE_DEVICE, Placement
+from chomp.parallel.mesh import Placement
 from chomp.record.event_log import read_events
 from chomp.record.events import Checkpoint, RunStarted, Warned
 from chomp.record.manifest import CheckpointInfo
@@ -21,11 +21,11 @@ from chomp.record.notes import change_notes
 from chomp.record.rundir import RunDir, write_whole
 from chomp.sinks import Reporter
 from chomp.sinks.rows import keep_rows_up_to
-from chomp.step.state import TrainState, release_latch
+from chomp.step.state import TrainState, release_latch, release_spike_latch
 from chomp.train.blueprint import Blueprint
 from chomp.train.clock import seconds_beyond
 from chomp.train.control import Interruptible
-from chomp.train.machine import device_facts, package_versions
+from chomp.train.machine import device_facts, package_versions, what_rounds
 from chomp.train.request import RunRequest
 
 
@@ -114,8 +114,8 @@ class Restorer:
 
     def _warn_of_changed_machine(self, meta: dict[str, Any], placement: Placement) -> None:
         """Another device, mesh or library may round differently: the run continues, but not bit for bit."""
-        before = {**meta.get("versions", {}), **_machine(meta.get("device", {}))}
-        now = {**package_versions(), **_machine(device_facts(placement))}
+        before = {**meta.get("versions", {}), **what_rounds(meta.get("device", {}))}
+        now = {**package_versions(), **what_rounds(device_facts(placement))}
         changed = [name for name in now if name in before and before[name] != now[name]]
         if changed:
             listed = ", ".join(f"{name} {before[name]} is now {now[name]}" for name in changed)
@@ -131,12 +131,17 @@ class Restorer:
 
     def load_or_init(self, start: Start, blueprint: Blueprint) -> TrainState:
         """The state to train from; fills in the data state of a checkpoint."""
-        config = blueprint.config
         if start.info is None:
+            self._warn_of_weights(blueprint)
             return blueprint.first_state()
-        state, start.data_state = restore(start.info, blueprint.state, blueprint.placement)
-        # Saved between two skipped steps, its latch would hold for ever under a policy that halts.
-        return state if config.debug.nonfinite == "skip" else release_latch(state)
+        state, start.data_state = load_state(start.info, blueprint)
+        return state
+
+    def _warn_of_weights(self, blueprint: Blueprint) -> None:
+        """Say what the weights of `model.init_from` were trained with, where that is something else."""
+        assert blueprint.tokenizer is not None
+        for sentence in blueprint.weights.notes(blueprint.tokenizer) if blueprint.weights is not None else ():
+            self._warn(sentence, topic="weights")
 
     def settle_directory(self, start: Start, blueprint: Blueprint, state: TrainState) -> None:
         """Write what describes the run, and set aside what lies beyond the step it continues from.
@@ -204,11 +209,14 @@ class Restorer:
         self._reporter.publish(Warned(topic=topic, message=message))
 
 
-def _machine(device: dict[str, Any]) -> dict[str, Any]:
-    """What may round differently; a checkpoint without a mesh was computed by one device."""
-    mesh = device.get("mesh") or ONE_DEVICE.shape
-    return {
-        "device": device.get("name"),
-        "mesh": " x ".join(f"{axis} {size}" for axis, size in mesh.items()),
-        "number of processes": len(device.get("processes") or [device]),
-    }
+def load_state(info: CheckpointInfo, blueprint: Blueprint) -> tuple[TrainState, dict[str, Any]]:
+    """The state in a verified checkpoint as training continues from it, and the data state beside it.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    state, data_state = restore(info, blueprint.state, blueprint.placement)
+    # Saved between two skipped steps, its latches would hold for ever under policies that do not skip.
+    debug = blueprint.config.debug
+    state = state if debug.nonfinite == "skip" else release_latch(state)
+    return (state if debug.spikes == "skip" else release_spike_latch(state)), data_state

@@ -1,17 +1,18 @@
-"""Going back to the newest good checkpoint after a step that was not finite, and continuing with the next text."""
+"""Going back to the newest good checkpoint after a bad step, and continuing with the next text."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from chomp.checkpoint.restore import choose, restore
+from chomp.checkpoint.restore import choose
 from chomp.config.run import DebugConfig
 from chomp.errors import NonFiniteError
 from chomp.record.events import Checkpoint, RolledBack
 from chomp.record.manifest import CheckpointInfo
 from chomp.step.state import TrainState, slow_down
 from chomp.train.progress import Rollbacks, TrainProgress
+from chomp.train.restorer import load_state
 from chomp.train.session import Session
 from chomp.train.trainer import RollbackDueError, Trainer
 
@@ -21,7 +22,7 @@ SET_ASIDE = "before-rollback"
 def roll_back(trainer: Trainer, due: RollbackDueError) -> None:
     """Go back to the newest intact checkpoint, or to the start of a run that has none, with a lower learning rate.
 
-    The batch of the step that was not finite is not read again: the data continues after it.
+    The batch of the bad step is not read again: the data continues after it.
 
     Raises:
         NonFiniteError: `debug.max_consecutive_rollbacks` in a row have not helped.
@@ -70,7 +71,7 @@ def _last_good(session: Session) -> CheckpointInfo | None:
 def _state_of(session: Session, info: CheckpointInfo | None) -> TrainState:
     if info is None:
         return session.blueprint.first_state()
-    return restore(info, session.blueprint.state, session.blueprint.placement)[0]
+    return load_state(info, session.blueprint)[0]
 
 
 def _rolled_back(step: int, due: RollbackDueError, rollbacks: Rollbacks, last: int) -> RolledBack:
@@ -89,5 +90,6 @@ def _rolled_back(step: int, due: RollbackDueError, rollbacks: Rollbacks, last: i
         in_a_row=rollbacks.in_a_row,
         count=rollbacks.count,
         message=message,
+        cause=due.cause,
         **origin,
     )

@@ -19,10 +19,11 @@ from chomp.config.derive import Derived, doubts
 from chomp.data.byte_offset import offset_notes
 from chomp.data.pipeline import DataPipeline, build_data
 from chomp.data.progress import listening
+from chomp.data.shares import shortages
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, environment_report, probe_gpus, problems, unset_memory_variables
 from chomp.device.determinism import not_strict
-from chomp.errors import DeviceError, command_name
+from chomp.errors import ConfigError, DeviceError, command_name
 from chomp.model.build import ModelDef
 from chomp.model.device import chosen_devices, first_device, unused_devices
 from chomp.model.flops import peak_flops
@@ -42,6 +43,7 @@ from chomp.train.clock import TimeBudget
 from chomp.train.compilation import CompileWatch
 from chomp.train.control import CommandQueue, Interruptible, StopSwitch
 from chomp.train.epochs import with_steps
+from chomp.train.evaluations import Evaluations, open_evaluations
 from chomp.train.machine import device_facts, package_versions
 from chomp.train.out_of_memory import explained
 from chomp.train.processes import RunProcesses
@@ -63,6 +65,7 @@ class Session:
     processes: RunProcesses
     tokenizer: Tokenizer
     data: DataPipeline
+    evaluations: Evaluations
     store: CheckpointStore
     start: Start
     state: TrainState
@@ -178,11 +181,11 @@ def _build_session(
         unused = unused_devices() if not request.devices else None
         for message in (*misfits, *unset_memory_variables(probe_gpus(), os.environ), *([unused] if unused else [])):
             reporter.publish(Warned(topic="device", message=message))
-        planned, tokenizer, data = _open_text(request, run, device.platform, reporter, interruptible)
+        planned, tokenizer, data, evaluations = _open_text(request, run, device.platform, reporter, interruptible)
         _warn_of_data(planned.config, tokenizer, data, reporter)
         store = CheckpointStore(
             run.checkpoints,
-            retention=build_retention(config.checkpoint),
+            retention=build_retention(config.checkpoint, config.evaluation.best),
             on_event=reporter.publish,
             held=claim.held,
             world=world,
@@ -204,6 +207,7 @@ def _build_session(
         processes=processes,
         tokenizer=tokenizer,
         data=data,
+        evaluations=evaluations,
         store=store,
         start=start,
         state=state,
@@ -220,7 +224,7 @@ def _build_session(
 
 def _open_text(
     request: RunRequest, run: RunDir, platform: str, reporter: Reporter, interruptible: Interruptible
-) -> tuple[Blueprint, Tokenizer, DataPipeline]:
+) -> tuple[Blueprint, Tokenizer, DataPipeline, Evaluations]:
     """What is trained, and on what; reading and hashing may take minutes each: a stop or an abort is obeyed meanwhile.
 
     Raises:
@@ -230,10 +234,16 @@ def _open_text(
     tokenizer = interruptible(lambda: _open_tokenizer(config, run, resuming=request.resume != "none"))
     require_equal(world, "tokenizer", {"its digest": tokenizer.digest()})
     planned = build_blueprint(config, platform, tokenizer, place_on(config, chosen_devices(request.devices)))
+    if request.resume == "none":
+        # Headers alone: a missing file is named before text is read for minutes.
+        interruptible(lambda: planned.weights)
     with listening(reporter.publish):
         data = interruptible(lambda: build_data(planned.config, planned.derived, tokenizer))
     require_equal(world, "text", data.fingerprint)
-    return interruptible(lambda: with_steps(planned, data)), tokenizer, data
+    evaluations = interruptible(lambda: open_evaluations(planned, tokenizer, data))
+    require_equal(world, "evaluation", evaluations.facts())
+    _require_shares(planned, data, reporter)
+    return interruptible(lambda: with_steps(planned, data)), tokenizer, data, evaluations
 
 
 def _peak_flops(device: jax.Device, blueprint: Blueprint) -> float | None:
@@ -263,6 +273,21 @@ def _warn_of_data(config: Config, tokenizer: Tokenizer, data: DataPipeline, repo
         reporter.publish(Warned(topic="data", message=message))
     for message in doubts(config):
         reporter.publish(Warned(topic="config", message=message))
+
+
+def _require_shares(planned: Blueprint, data: DataPipeline, reporter: Reporter) -> None:
+    """Look at whether the sources of a mixture last until the end of the run.
+
+    Raises:
+        ConfigError: one does not, and its end is the end of the run.
+    """
+    if not data.parts or planned.config.data.mixture.exhausted == "repeat":
+        return
+    sizes = {name: part.pass_size() for name, part in data.parts.items()}
+    for shortage in shortages(planned.config.data, planned.derived.total_tokens, sizes):
+        if shortage.is_certain and planned.config.data.mixture.exhausted == "stop":
+            raise ConfigError(shortage.message)
+        reporter.publish(Warned(topic="data", message=shortage.message))
 
 
 def _warn_of_flags(session: Session) -> None:
@@ -314,6 +339,7 @@ def _open_tokenizer(config: Config, run: RunDir, *, resuming: bool) -> Tokenizer
 
 def _run_started(session: Session) -> RunStarted:
     start = session.start
+    weights = session.blueprint.weights if start.info is None else None
     return RunStarted(
         pid=os.getpid(),
         host=platform.node(),
@@ -329,4 +355,5 @@ def _run_started(session: Session) -> RunStarted:
         data=session.data.describe(),
         optimizer=session.optimizer.describe(),
         accepted=list(session.request.accept),
+        weights=weights.describe() if weights is not None else "",
     )

@@ -10,6 +10,7 @@ from chomp.parallel.agreement import Wish
 from chomp.record.commands import COMMANDS, Command
 from chomp.train.control import ENDING, AbortRequestedError, StopRequestedError
 from chomp.train.hooks.runner import Hooks
+from chomp.train.rewind import RewindDueError, plan_skip
 from chomp.train.trainer import Trainer
 
 log = logging.getLogger("chomp.steering")
@@ -28,6 +29,7 @@ class CommandExecutor:
         self._world = trainer.session.world
         self._paused = False
         self._unanswered: deque[Command] = deque()
+        self._rewind: RewindDueError | None = None
 
     def obey(self) -> None:
         """Obey the commands that have arrived; while paused, wait here for `resume`.
@@ -35,6 +37,7 @@ class CommandExecutor:
         Raises:
             StopRequestedError: by a signal or a `stop`.
             AbortRequestedError: by an `abort`.
+            RewindDueError: by a `skip`.
         """
         agreement = self._trainer.agreement
         self._act(agreement.read())
@@ -94,6 +97,9 @@ class CommandExecutor:
             else:
                 unknown = f"unknown command {command.command!r}; known: {', '.join(sorted(COMMANDS))}"
                 self._queue.answer(command, step, unknown if message is None else message, ok=message is not None)
+            if self._rewind is not None:
+                due, self._rewind = self._rewind, None
+                raise due
 
     def _require_all_fail(self, error: Exception) -> None:
         """Raise an error that the other processes may not meet: this one cannot go on without them."""
@@ -109,6 +115,9 @@ class CommandExecutor:
             case "resume":
                 was, self._paused = self._paused, False
                 return "resumed" if was else "the run was not paused"
+            case "skip":
+                self._rewind = plan_skip(self._trainer, command.args.get("step"))
+                return self._rewind.words
             case "stop" | "abort":
                 raise self._queue.ending(command)
             case _:

@@ -14,9 +14,14 @@ import numpy as np
 from chomp.data.batch import Batch
 from chomp.data.pipeline import BatchOrigin
 from chomp.errors import DataError, NonFiniteError
+from chomp.notify.spike import Limits, spike_words
 from chomp.parallel.agreement import Agreement, Wish
-from chomp.record.events import Compiled, NonFinite, Phase, PhaseName, Warned
-from chomp.step.state import TrainState, release_latch
+from chomp.record.event_log import read_events
+from chomp.record.events import Compiled, NonFinite, Phase, PhaseName, RollbackCause, Spike, Warned
+from chomp.record.formatting import plural
+from chomp.record.timeline import read_timeline
+from chomp.step.spikes import SpikeVerdict
+from chomp.step.state import TrainState, release_latch, release_spike_latch
 from chomp.step.train_step import StepMetrics
 from chomp.train.compilation import CompiledStep, compile_step
 from chomp.train.control import StoppedReadingError, StopRequestedError, leave_together
@@ -27,17 +32,26 @@ from chomp.train.session import Session
 
 
 class RollbackDueError(Exception):
-    """A step was not finite and the policy is to go back; the trainer is at the step before it.
+    """The run goes back because of a step, and the trainer is at the step before it.
 
     Attributes:
-        step: the one that was not finite.
+        step: the one that was not finite, or was a spike.
         words: its loss and gradient norm.
         data_state: the data iterator's state behind its batch.
         origin: what its batch was packed from.
+        cause: why the run goes back.
     """
 
-    def __init__(self, step: int, words: str, data_state: dict[str, Any], origin: BatchOrigin):
+    def __init__(
+        self,
+        step: int,
+        words: str,
+        data_state: dict[str, Any],
+        origin: BatchOrigin,
+        cause: RollbackCause = "nonfinite",
+    ):
         super().__init__(words)
+        self.cause = cause
         self.step = step
         self.words = words
         self.data_state = data_state
@@ -60,6 +74,7 @@ class Trainer:
         waited_seconds: how long this process has waited for its devices to complete steps.
         on_completed: called with each completed step and its metrics on the host.
         phase_now: what the engine does, for the report of an error.
+        skips: steps before which a batch is left out, in order; see `chomp.record.timeline`.
         between: the phase to which a hook's phase goes back: `train`, or `paused`.
     """
 
@@ -82,6 +97,9 @@ class Trainer:
         session.switch.on_set(session.data.cancel_retries)
         self.agreement = Agreement(session.world, self._placement)
         self.waited_seconds = 0.0
+        self.skips: list[int] = []
+        if session.start.attempt > 1:
+            self.read_skips()
 
     def compile(self) -> None:
         """Make the step's program, before the first `advance`.
@@ -95,7 +113,10 @@ class Trainer:
         watch, obtain = session.compile_watch, session.program_source()
         with session.budget.measure("compile"):
             program = session.interruptible(
-                lambda: compile_step(step, self.state, shape, watch, obtain, self._placement), self.dispatched
+                lambda: compile_step(
+                    step, self.state, shape, watch, obtain, self._placement, mixture=session.derived.mixture
+                ),
+                self.dispatched,
             )
         self.program = program
         for note in program.notes:
@@ -135,12 +156,28 @@ class Trainer:
 
     def _next_batch(self) -> Batch | None:
         try:
+            self._leave_out(self.dispatched + 1)
             return next(self.batches, None)
         except DataError:
             # A stop ends the wait for a source that has gone silent; the batch is read again after the resume.
             if self.session.switch.is_set():
                 raise (StopRequestedError if self.session.world.is_alone else StoppedReadingError) from None
             raise
+
+    def _leave_out(self, step: int) -> None:
+        """Read the batches that a user leaves out before `step`."""
+        for _ in range(self.skips.count(step)):
+            before = self.batches.get_state()
+            if next(self.batches, None) is not None:
+                origin = self.session.data.documents_between(before, self.batches.get_state())
+                documents = f"{plural(origin.document_count, 'document')} from number {origin.first_read + 1:,} on"
+                message = f"left out a batch of {origin.source}: {documents} in the order of reading"
+                self.session.reporter.publish(Warned(topic="skip", step=step, message=message))
+
+    def read_skips(self) -> None:
+        """Learn from the events which batches a user leaves out."""
+        session = self.session
+        self.skips = session.world.decide(lambda: list(read_timeline(read_events(session.run.events)).skips))
 
     def wish(self) -> Wish:
         """What this process, one of several, wants because of its stop switch."""
@@ -180,15 +217,21 @@ class Trainer:
         self.waited_seconds += time.monotonic() - began
         if not metrics.finite:
             self._report_nonfinite(pending, metrics)
+        elif metrics.spike is not None and metrics.spike.found:
+            self._report_spike(pending, metrics, metrics.spike)
         self.data_state = pending.data_state
         self.progress.step = pending.step
         self.progress.tokens_seen += int(metrics.tokens)
         self.progress.tokens_read += pending.tokens_read
         self.progress.loss = shortest_repr(metrics.loss)
+        if metrics.by_source is not None and metrics.finite:
+            self.progress.source_losses.add(self.session.data.parts, metrics.by_source)
         self.on_completed(pending, metrics)
         # Last, because a step that was skipped is done all the same: its batch is used and its row is due.
         if not metrics.finite:
             self._limit_skips(pending.step, metrics)
+        elif metrics.spike is not None:
+            self._limit_spikes(pending.step, metrics, metrics.spike)
 
     def _report_nonfinite(self, pending: Pending, metrics: StepMetrics) -> None:
         policy, step = self.config.debug.nonfinite, pending.step
@@ -222,11 +265,40 @@ class Trainer:
                 "(debug.max_consecutive_nonfinite)"
             )
 
+    def _report_spike(self, pending: Pending, metrics: StepMetrics, verdict: SpikeVerdict) -> None:
+        policy, step = self.config.debug.spikes, pending.step
+        words = _spike_words(step, metrics, verdict)
+        origin = self.session.data.documents_between(self.data_state, pending.data_state)
+        self.session.reporter.publish(
+            Spike(
+                step=step,
+                loss=shortest_repr(metrics.loss),
+                grad_norm=shortest_repr(metrics.grad_norm),
+                loss_limit=shortest_repr(verdict.loss_limit),
+                grad_norm_limit=shortest_repr(verdict.grad_norm_limit),
+                action=policy,
+                message=f"{words}: its update was not applied",
+                skipped=int(verdict.refused),
+                **origin._asdict(),
+            )
+        )
+        if policy == "rollback":
+            self._return_to(step - 1)
+            raise RollbackDueError(step, words, pending.data_state, origin, "spike")
+
+    def _limit_spikes(self, step: int, metrics: StepMetrics, verdict: SpikeVerdict) -> None:
+        in_a_row = int(verdict.refused_in_a_row)
+        if in_a_row >= self.config.debug.max_consecutive_spikes:
+            raise NonFiniteError(
+                f"{_spike_words(step, metrics, verdict)}; {in_a_row} steps in a row were skipped "
+                "(debug.max_consecutive_spikes)"
+            )
+
     def _return_to(self, step: int) -> None:
         """Forget the steps that the latched state refused; `data_state` still is that of `step`."""
         self._pending.clear()
         self.dispatched = step
-        self.state = release_latch(self.state)
+        self.state = release_spike_latch(release_latch(self.state))
 
     def give_up_state(self, progress: TrainProgress) -> None:
         """Free the state's memory and go, without a state, to the step of `progress`."""
@@ -241,6 +313,8 @@ class Trainer:
         self.batches.close()
         self.batches = self.session.data.train_iterator()
         self.batches.set_state(data_state)
+        # What was left out beyond this step is behind.
+        self.skips = [step for step in self.skips if step <= self.dispatched]
 
     def publish_phase(self, name: PhaseName) -> None:
         """Publish that a phase begins at the last completed step."""
@@ -272,6 +346,11 @@ class Trainer:
         return self.dispatched == self.progress.step and not any(
             leaf.is_deleted() for leaf in jax.tree.leaves(self.state)
         )
+
+
+def _spike_words(step: int, metrics: StepMetrics, verdict: SpikeVerdict) -> str:
+    limits = Limits(verdict.loss_limit, verdict.grad_norm_limit)
+    return spike_words(step, float(metrics.loss), float(metrics.grad_norm), limits)
 
 
 def _nonfinite_words(step: int, metrics: StepMetrics) -> str:

@@ -21,6 +21,7 @@ from chomp.config import (
     flatten,
     notes,
     parse_config,
+    setting_at,
     settings,
 )
 from chomp.config.presets import expand_preset
@@ -29,6 +30,9 @@ from chomp.config.yaml_spans import Layout, Place, Unreadable, read_layout
 from chomp.record.formatting import sanitize
 from chomp_tui.config.field_text import is_null, shown_items, shown_value, shown_words, typed, typed_variable
 from chomp_tui.config.history import History
+
+# How the names of settings begin that a run on one device does not read.
+OF_DEVICES = "parallel."
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,9 @@ class ConfigDocument:
         path: the file it is saved to; None where there is none yet.
         disk: the file's bytes when it was read or saved last; None where there is no file.
         is_copy: whether it began as a past run's settings.
+
+    Attributes:
+        devices: on which a run would compute here; settings of the mesh are read on several only.
     """
 
     def __init__(
@@ -108,6 +115,7 @@ class ConfigDocument:
         self.name = name
         self.path = path
         self.disk = disk
+        self.devices = 1
         # A version of the file that the user has chosen not to take.
         self.asked_about: bytes | None = disk
         self.is_copy = is_copy
@@ -148,7 +156,8 @@ class ConfigDocument:
         Raises:
             CannotEdit: the value cannot be changed without touching others.
         """
-        wanted = typed(settings()[path], value_text) if path in settings() else typed_variable(value_text)
+        setting = setting_at(path)
+        wanted = typed_variable(value_text) if setting is None else typed(setting, value_text)
         self._history.change((edits.set_value(self.text, path, wanted), self._without_override(path)), edit)
 
     def reset(self, path: str, *, edit: int | None = None) -> None:
@@ -255,7 +264,7 @@ class ConfigDocument:
         place = layout.places.get(setting.path) if layout else None
         text, is_long = _field_text(self.text, place, setting) if place else ("", False)
         value, override = self._value(setting), self._override_of(setting.path)
-        is_reference = place is not None and "$variables" in text and setting.path in settings()
+        is_reference = place is not None and "$variables" in text and setting_at(setting.path) is not None
         is_given = bool(override or (text and not is_null(setting, text)))
         null = setting.unset if is_given else self._null_text(setting)
         fallback = self._fallback(setting)
@@ -264,12 +273,8 @@ class ConfigDocument:
             setting=setting,
             text=text,
             fallback=fallback_text,
-            shown=fallback_text
-            if not text
-            else null
-            if is_null(setting, text) and setting.path in settings()
-            else text,
-            is_read=setting.is_read(self._values),
+            shown=fallback_text if not text else null if is_null(setting, text) and setting_at(setting.path) else text,
+            is_read=setting.is_read(self._values) and (self.devices > 1 or not setting.path.startswith(OF_DEVICES)),
             resolved=shown_value(value) if is_reference and check.loaded else "",
             is_set=place is not None,
             is_changed=_raw(layout, setting.path) != _raw(base, setting.path),
@@ -293,8 +298,10 @@ class ConfigDocument:
         return f"{setting.unset} (={shown_value(used)})" if is_known else setting.unset
 
     def _fallback(self, setting: Setting) -> Any:
-        """The value of a setting that is not written: its preset's, or its default."""
-        layout = self.layout()
+        """The value of a setting that is not written: that of the weights, its preset's, or its default."""
+        loaded, layout = self.check().loaded, self.layout()
+        if loaded is not None and loaded.origins.get(setting.path) == "weights":
+            return self._value(setting)
         preset = layout.places.get("model.preset") if layout else None
         if layout is None or preset is None or setting.path == "model.preset":
             return setting.default
@@ -342,7 +349,7 @@ def _field_text(text: str, place: Place, setting: Setting) -> tuple[str, bool]:
     source = text[place.value.start : place.value.end]
     if place.kind in ("block list", "flow list") and place.items is not None:
         return shown_items(tuple(item.text for item in place.items)), False
-    is_text = setting.kind in ("text", "choice") and setting.path in settings()
+    is_text = setting.kind in ("text", "choice") and setting_at(setting.path) is not None
     if place.kind == "scalar" and is_text and (place.style is not None or not source.isprintable()):
         return shown_words(place.text), "\n" in place.text
     if not source.isprintable():

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from chomp.config import Config, InvalidConfig, flatten, load_config, parse_config, settings
+from chomp.config import Config, InvalidConfig, flatten, load_config, parse_config, setting_at, settings
 from chomp.errors import ChompError, ConfigError
 from chomp.record.rundir import list_runs, open_run, write_whole
 from chomp_tui.config.document import ConfigDocument
@@ -97,14 +97,14 @@ def from_run(path: Path, *, values: Mapping[str, Any] | None = None, overrides: 
     """
     run = open_run(path)
     wanted = flatten({k: v for k, v in (values or run.load_resolved()).items() if k in Config.model_fields})
-    wanted = {name: value for name, value in wanted.items() if name in settings() and name != "logging.run_dir"}
+    wanted = {name: value for name, value in wanted.items() if setting_at(name) and name != "logging.run_dir"}
     name = f"copy of {run.name}"
     try:
         text = run.config_original.read_bytes().decode()
         base = flatten(parse_config(text, source=name).config)
     except (OSError, UnicodeDecodeError, InvalidConfig):
         return ConfigDocument(_written_out(wanted), name=name, overrides=overrides, is_copy=True)
-    differing = [f"{key}={_override_value(value)}" for key, value in wanted.items() if base[key] != value]
+    differing = [f"{key}={_override_value(value)}" for key, value in wanted.items() if base.get(key) != value]
     return ConfigDocument(text, name=name, overrides=[*differing, *overrides], is_copy=True)
 
 
@@ -116,7 +116,9 @@ def _written_out(values: Mapping[str, Any]) -> str:
     """YAML of all values that are no defaults."""
     tree: dict[str, Any] = {}
     for path, value in values.items():
-        if value != settings()[path].default:
+        # An entry of a table is there also if all of its values are defaults.
+        default = settings()[path].default if path in settings() else None
+        if value != default:
             *outer, leaf = path.split(".")
             inner = tree
             for name in outer:

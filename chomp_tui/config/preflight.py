@@ -81,6 +81,12 @@ class Report:
     limit: tuple[float, str] | None = None
 
     @property
+    def devices(self) -> int:
+        """On which a run would compute here."""
+        mesh = (self.figures.get("start") or {}).get("mesh") or {}
+        return int(mesh.get("devices", 1))
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Why a run with this configuration cannot start; empty if nothing is known."""
         if self.state == "failed":

@@ -25,6 +25,7 @@ LABELS = {
     "eval": "evaluate",
     "sample": "sample",
     "profile": "profile",
+    "skip": "skip a batch",
     "stop": "save and stop",
     "abort": "stop without saving",
 }

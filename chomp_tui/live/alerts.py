@@ -17,14 +17,8 @@ if TYPE_CHECKING:
 
 MOST_WARNINGS = 20
 
-# A loss is a spike if it lies so many times the usual spread, and so large a share, above the rows before it.
-SPIKE_SPREADS = 8.0
-SPIKE_SHARE = 0.15
-SPIKE_BASELINE_ROWS = 100
-SPIKE_LEAST_ROWS = 40
+# After so many rows a spike is no news.
 SPIKE_RECENT_ROWS = 50
-# Of a normal distribution: standard deviation over median absolute deviation.
-DEVIATION = 1.4826
 
 MEMORY_NEAR_LIMIT = 0.95
 # Room for the next checkpoint beside the one before, and, before any is written, for events and logs.
@@ -55,7 +49,7 @@ def alerts(update: RunUpdate, state: Status, now: float) -> tuple[Alert, ...]:
     if state.word != "starting":
         found += [
             *_of_numbers(view),
-            *_of_loss(view),
+            *_of_spikes(view),
             *_of_checkpoints(view),
             *_of_memory(view),
             *_of_warnings(view),
@@ -98,32 +92,16 @@ def _of_numbers(view: RunView) -> Iterator[Alert]:
     yield Alert("warn", "non-finite", text, newest.t)
 
 
-def _of_loss(view: RunView) -> Iterator[Alert]:
-    row = newest_spike(view.rows["loss"][-(SPIKE_RECENT_ROWS + SPIKE_BASELINE_ROWS) :])
-    if row is None:
+def _of_spikes(view: RunView) -> Iterator[Alert]:
+    """The newest spike, until enough rows have followed it."""
+    if not view.spikes:
         return
-    index, usual = row
-    behind = min(len(view.rows), SPIKE_RECENT_ROWS + SPIKE_BASELINE_ROWS) - index
-    step, t, loss = (float(view.rows[name][-behind]) for name in ("step", "t", "loss"))
-    yield Alert("warn", "loss spike", f"step {step:.0f}: loss {loss:.4g}; the rows before it have {usual:.4g}", t)
-
-
-def newest_spike(losses: np.ndarray) -> tuple[int, float] | None:
-    """Index of the newest loss far above those before it, and their median; None if there is none.
-
-    Each of the newest rows is held against the median and the spread of up to 100 rows before
-    it. A loss that falls, as in the first steps, widens that spread: it raises no alarm.
-    """
-    for index in range(len(losses) - 1, max(len(losses) - SPIKE_RECENT_ROWS, SPIKE_LEAST_ROWS) - 1, -1):
-        before = losses[max(0, index - SPIKE_BASELINE_ROWS) : index].astype(np.float64)
-        before = before[np.isfinite(before)]
-        if len(before) < SPIKE_LEAST_ROWS or not losses[index] > before.max():
-            continue
-        usual = float(np.median(before))
-        spread = DEVIATION * float(np.median(np.abs(before - usual)))
-        if losses[index] - usual > max(SPIKE_SPREADS * spread, SPIKE_SHARE * abs(usual)):
-            return index, usual
-    return None
+    newest = view.spikes[-1]
+    if view.rollbacks and view.rollbacks[-1].from_step == newest.step:
+        yield Alert("warn", "rollback", view.rollbacks[-1].message, view.rollbacks[-1].t)
+    elif np.count_nonzero(view.rows["step"] > newest.step) < SPIKE_RECENT_ROWS:
+        more = f" ({view.spike_count} so far)" if view.spike_count > 1 else ""
+        yield Alert("warn", "loss spike", f"{newest.message}{more}", newest.t)
 
 
 def _of_checkpoints(view: RunView) -> Iterator[Alert]:

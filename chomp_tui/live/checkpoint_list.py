@@ -47,6 +47,7 @@ class CheckpointRow:
     saved_at: float = 0.0
     train_loss: float | None = None
     eval_loss: float | None = None
+    rank: float | None = None
     bytes: int = 0
     tags: tuple[str, ...] = ()
     device: str = ""
@@ -105,10 +106,10 @@ class CheckpointReader:
             rows.append(replace(row, pid=holder.pid if holder else None))
         if rows:
             rows[0] = replace(rows[0], is_latest=True)
-        measured = [row for row in rows if row.eval_loss is not None]
+        measured = [row for row in rows if row.rank is not None]
         if measured:
             # As retention has it: of two equal ones the later.
-            best = min(measured, key=lambda row: (row.eval_loss, -row.step))
+            best = min(measured, key=lambda row: (row.rank, -row.step))
             rows[rows.index(best)] = replace(best, is_best=True)
         return rows
 
@@ -128,6 +129,7 @@ class CheckpointReader:
             saved_at=info.saved_at,
             train_loss=_number(meta.get("train_loss")),
             eval_loss=info.eval_loss,
+            rank=info.rank(info.best_by),
             bytes=info.bytes,
             tags=info.tags,
             device=str(device.get("name", "")) if isinstance(device, dict) else "",

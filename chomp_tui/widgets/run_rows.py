@@ -194,7 +194,8 @@ def _origin(run: RunSummary) -> str:
         return ""
     place = Path(run.origin.path)
     is_beside = place.parent == run.path.absolute().parent
-    return f"from step {run.origin.step:,} of {run.origin.run}" + ("" if is_beside else f" ({place})")
+    how = f"average of {run.origin.averaged} checkpoints, " if run.origin.averaged else ""
+    return f"{how}from step {run.origin.step:,} of {run.origin.run}" + ("" if is_beside else f" ({place})")
 
 
 def _evaluations(run: RunSummary) -> str:

@@ -153,20 +153,34 @@ def test_eight_cards_share_a_step(preset: str, extra: tuple[str, ...]) -> None:
     assert gathered < traffic["all-gather"].bytes < 2 * gathered
     assert set(traffic) <= {"all-gather", "reduce-scatter", "all-reduce"}
     assert traffic["all-reduce"].bytes < 0.01 * gathered
-    estimate = estimate_memory(blueprint).total
-    assert 0.5 < program.memory["total"] / estimate < 1.5
 
 
-def test_no_card_keeps_the_gradients_of_many_layers() -> None:
+@pytest.mark.parametrize("cards", [1, 8])
+@pytest.mark.parametrize("remat", ["none", "attention", "dots", "full"])
+@pytest.mark.parametrize(("preset", "extra"), [("nano-125m", ()), ("megalodon-200m", ("model.chunk_size=512",))])
+def test_the_estimate_is_hardly_too_low(preset: str, extra: tuple[str, ...], remat: str, cards: int) -> None:
+    rows = ("train.seq_len=2048", "train.batch_size=2", "train.grad_accum=16", "optim.name=adamw")
+    config = configuration(
+        preset, (*rows, *extra, "model.num_layers=3", f"model.remat={remat}", f"parallel.fsdp={cards}")
+    )
+    program = compile_for(CARDS["h100"], build_blueprint(config, "gpu"), cards)
+    assert 0.65 < program.memory["total"] / estimate_memory(program.blueprint).total < 1.05
+
+
+@pytest.mark.parametrize("cards", [8, 64])
+def test_no_card_keeps_the_gradients_of_many_layers(cards: int) -> None:
     """Whole gradients of a layer are 268 MB; 64 cards have 4 MB of them each."""
     wide = ("model.model_dim=2048", "model.num_heads=16", "model.num_kv_heads=16", "model.ffn_hidden_dim=8192")
-    few = ("train.seq_len=64", "train.batch_size=1", "train.grad_accum=128", "optim.name=adamw", "parallel.fsdp=64")
+    few = ("model.vocab_size=2048", "model.attention=flash", "model.remat=full", "optim.name=adamw")
+    # With much fewer tokens XLA gathers parameters of the forward pass long before they are read.
+    rows = ("train.seq_len=4096", "train.batch_size=2", f"train.grad_accum={4 * cards}", f"parallel.fsdp={cards}")
     temp = []
-    for layers in (2, 6):
-        config = configuration("nano-125m", (*wide, *few, f"model.num_layers={layers}"))
-        temp.append(compile_for(CARDS["h100"], build_blueprint(config, "gpu"), 64).memory["temp"])
-    layer = 4 * (4 * 2048**2 + 3 * 2048 * 8192)
-    assert (temp[1] - temp[0]) / 4 < layer / 4
+    for layers in (4, 10):
+        config = configuration("nano-125m", (*wide, *few, *rows, f"model.num_layers={layers}"))
+        temp.append(compile_for(CARDS["h100"], build_blueprint(config, "gpu"), cards).memory["temp"])
+    layer, states = 4 * (4 * 2048**2 + 3 * 2048 * 8192), 2 * 2 * 4096 * 2048
+    # A card has its part of the sums, and of those of the newest micro-batch.
+    assert (temp[1] - temp[0]) / 6 < states + layer * (2 / cards + 1 / 16)
 
 
 def test_eight_copies_are_summed_once_a_step() -> None:

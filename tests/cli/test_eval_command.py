@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -100,3 +101,25 @@ def test_files_that_cannot_be_scored(finished: Path, tmp_path: Path, words: list
     refused = run("eval", finished, *words, cwd=tmp_path)
     assert refused.returncode == code
     assert problem in refused.stderr
+
+
+def test_the_harness_is_an_extra(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    done = run("lm-eval", finished, "--tasks", "arc_easy")
+    assert done.returncode == 2
+    assert "chomp lm-eval needs lm-evaluation-harness; install it with: pip install 'chomp[evals]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tasks", "gone.jsonl"], "gone.jsonl does not exist; relative paths start at"),
+        (["--tasks", "run"], "the run's configuration has no evaluation.tasks; name some with --tasks [NAME=]PATH"),
+        (["--tasks", "a=b", "--tasks", "a=c"], "--tasks names two tasks 'a'; give them different names"),
+        (["--tasks", "a", "--text", __file__], "--tasks and --text exclude each other"),
+    ],
+)
+def test_tasks_that_cannot_be_scored(finished: Path, options: list[str], said: str) -> None:
+    done = run("eval", finished, *options)
+    assert done.returncode in (2, 3)
+    assert said in done.stderr

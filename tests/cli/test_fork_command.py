@@ -67,7 +67,7 @@ def test_places_that_will_not_do(origin: RunDir, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "file").write_text("")
     for new, sentence in (
-        (tmp_path / "there", "already exists; a fork needs a new name"),
+        (tmp_path / "there", "already exists; the new run needs a new name"),
         (tmp_path / "file" / "new", "Not a directory"),
     ):
         done = run("fork", origin.path, new)

@@ -35,12 +35,13 @@ PLACES = [
     (
         "debug:\n  zzzzzz: 1\n",
         "c.yaml:2: debug.zzzzzz: unknown key; the keys of debug are nonfinite, max_consecutive_nonfinite, "
-        "rollback_lr_factor, rollback_steps, max_consecutive_rollbacks",
+        "rollback_lr_factor, rollback_steps, max_consecutive_rollbacks, spikes, spike_deviations, "
+        "max_consecutive_spikes",
     ),
     (
         "qqqq: 1\n",
-        "c.yaml:1: qqqq: unknown key; the keys at the top are model, data, train, objective, optim, parallel, "
-        "checkpoint, logging, debug, notify, variables",
+        "c.yaml:1: qqqq: unknown key; the keys at the top are model, data, train, objective, evaluation, optim, "
+        "parallel, checkpoint, logging, debug, notify, variables",
     ),
     ("train:\n  learning_rate: 1e-3\n", "c.yaml:2: train.learning_rate: unknown key; did you mean optim.lr?"),
     ("model:\n  n-layer: 3\n", "c.yaml:2: model.n-layer: unknown key; did you mean model.num_layers?"),
@@ -189,6 +190,6 @@ def test_a_dump_that_does_not_fit_is_refused_in_the_same_words():
         config_from_dict({"train": {"steps": "60"}, "old": 1})
     assert [str(problem) for problem in caught.value.problems] == [
         "train.steps: expected a whole number, got the text '60'; write 60 without quotes",
-        "old: unknown key; the keys at the top are model, data, train, objective, optim, parallel, "
+        "old: unknown key; the keys at the top are model, data, train, objective, evaluation, optim, parallel, "
         "checkpoint, logging, debug, notify, variables",
     ]

@@ -219,6 +219,36 @@ VIOLATIONS = [
         "c.yaml:2: checkpoint.keep_best: needs checkpoint.enabled: true; or set it to 0",
     ),
     (
+        "evaluation:\n  sets: [a.txt]\n",
+        "c.yaml:2: evaluation.sets: expected NAME=PATH, where NAME has up to 40 letters, digits, dots, dashes and "
+        "underscores, got 'a.txt'",
+    ),
+    (
+        "evaluation:\n  tasks: [a=1, a=2]\n  sets: [b=1]\ntrain: {eval_every: 1}\n",
+        "c.yaml:2: evaluation.tasks: names two tasks 'a'; give them different names",
+    ),
+    (
+        "evaluation:\n  tasks: [a=1]\n  sets: [a=1]\n",
+        "c.yaml:2: evaluation.tasks: 'a' is also a set; give them different names",
+    ),
+    (
+        "evaluation:\n  tasks: [arc=1]\n  every: [ark=5_000]\n",
+        "c.yaml:3: evaluation.every: 'ark' is neither in evaluation.sets nor in evaluation.tasks; did you mean arc?",
+    ),
+    (
+        "evaluation:\n  tasks: [arc=1]\n  every: [arc=5k]\n",
+        "c.yaml:3: evaluation.every: expected NAME=STEPS with a whole number above 0, got arc=5k",
+    ),
+    (
+        "evaluation:\n  sets: [a=1]\n  every: [a=5_000]\n  best: a\n",
+        "c.yaml:4: evaluation.best: needs checkpoint.keep_best above 0; without it no checkpoint is kept for its "
+        "evaluation",
+    ),
+    (
+        "evaluation:\n  sets: [a=1]\n  best: a\ncheckpoint: {keep_best: 1}\n",
+        "c.yaml:3: evaluation.best: a is never scored: train.eval_every is 0; set it, or evaluation.every: [a=STEPS]",
+    ),
+    (
         "train:\n  generate_top_k: 500\n",
         "c.yaml:2: train.generate_top_k: 500 is more than the 384 ids of the vocabulary; use at most 384, or null for "
         "all",

@@ -57,8 +57,10 @@ LENGTHS = [3, 17, 8, 2, 40, 5, 5, 9, 1, 0, 7, 16, 2, 2, 2, 31]
 
 def test_shapes_and_types_are_fixed(pack):
     for batch in pack(LENGTHS):
-        assert [array.shape for array in batch] == [SHAPE] * 4
-        assert [array.dtype for array in batch] == [np.int32, np.int32, bool, np.int32]
+        *arrays, sources = batch
+        assert [array.shape for array in arrays] == [SHAPE] * 4
+        assert [array.dtype for array in arrays] == [np.int32, np.int32, bool, np.int32]
+        assert sources is None
 
 
 @settings(max_examples=40, deadline=None)

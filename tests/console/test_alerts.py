@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from chomp.record.events import Checkpoint, Event, NonFinite, RolledBack, Warned
+from chomp.record.events import Checkpoint, Event, NonFinite, RolledBack, Spike, Warned
 from chomp.record.fold import fold
 from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
 from chomp.record.status import Liveness, Status, status
-from chomp_tui.live.alerts import Alert, alerts, newest_spike
+from chomp_tui.live.alerts import Alert, alerts
 from chomp_tui.live.feed import RunUpdate
 from tests.fakeruns import T0, ended, phase, row, started
 
@@ -141,40 +140,19 @@ def test_newest_first() -> None:
 # Loss spikes ---------------------------------------------------------------------------
 
 
-def falling(count: int, noise: float, seed: int) -> np.ndarray:
-    """A loss that falls fast from 10 to 3, as in a warm-up."""
-    steps = np.arange(count)
-    return 3 + 7 * np.exp(-steps / 60) + noise * np.random.default_rng(seed).standard_normal(count)
+def spike(step: int, action: str = "warn") -> Spike:
+    return Spike(step, 9.0, 1.0, action, f"step {step}: the loss is 9", t=T0 + step)  # type: ignore[arg-type]
 
 
-def test_a_spike_is_found_and_named() -> None:
-    losses = falling(600, 0.05, 0)
-    losses[580] = 5.0
-    assert newest_spike(losses) == (580, pytest.approx(3.0, abs=0.1))
-    rows = [row(step + 1, loss=float(loss)) for step, loss in enumerate(losses)]
-    alert = next(alert for alert in found(*rows, now=T0 + 601) if alert.word == "loss spike")
-    assert alert.text.startswith("step 581: loss 5")
-    assert alert.t == T0 + 581
+@pytest.mark.parametrize("action", ["warn", "skip"])
+def test_a_spike_is_told_in_the_engines_words_until_it_is_old(action: str) -> None:
+    (told,) = found(*map(row, range(1, 8)), spike(5, action), spike(7, action))
+    assert (told.tone, told.word, told.t) == ("warn", "loss spike", T0 + 7)
+    assert told.text == "step 7: the loss is 9 (2 so far)"
+    assert found(*map(row, range(1, 8)), spike(7, action), *map(row, range(8, 58)), now=T0 + 60) == ()
 
 
-def test_a_spike_long_ago_is_no_news() -> None:
-    losses = falling(600, 0.05, 0)
-    losses[400] = 9.0
-    assert newest_spike(losses) is None
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.02, 0.1, 0.3])
-def test_ordinary_noise_and_a_falling_loss_raise_no_alarm(noise: float) -> None:
-    for seed in range(3):
-        losses = falling(700, noise, seed)
-        assert all(newest_spike(losses[max(0, end - 150) : end]) is None for end in range(1, 700, 7))
-
-
-def test_first_steps_missing_values_and_infinities_raise_no_alarm() -> None:
-    assert newest_spike(np.empty(0)) is None
-    assert newest_spike(np.array([3.0, 3.0, 900.0])) is None
-    assert newest_spike(np.full(200, np.nan)) is None
-    mixed = falling(200, 0.05, 1)
-    mixed[::3] = np.nan
-    assert newest_spike(mixed) is None
-    assert newest_spike(np.full(200, 2.0)) is None
+def test_a_spike_that_the_run_went_back_from_is_a_rollback() -> None:
+    back = RolledBack(20, 25, 0.5, 125, 1, 1, "step 25: went back", cause="spike", t=T0 + 26)
+    (told,) = found(spike(25, "rollback"), back, now=T0 + 27)
+    assert (told.word, told.text) == ("rollback", "step 25: went back")

@@ -1068,7 +1068,8 @@ async def test_what_cannot_start_is_refused_and_leaves_no_run(tmp_path: Path) ->
         for sentence in (problem, "no text at /x"):
             await pilot.press("f5")
             await until(pilot, lambda: isinstance(console.app.screen, Read))
-            assert sentence in console.text()
+            # A dialog is on the stack before it has its first layout.
+            await until(pilot, lambda said=sentence: said in console.text())
             await pilot.press("escape")
             await until(pilot, lambda: not console.busy)
             (tmp_path / "bad").touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from chomp.config.scalars import Items, Plain, Words, written
 from chomp.config.yaml_reader import read_yaml
 from chomp.config.yaml_spans import Unreadable, read_layout
 from chomp.errors import ConfigError
+from chomp.record.rundir import RunDir
 from chomp_tui.config.document import ConfigDocument, merged, visual_lines
-from chomp_tui.config.documents import read_document
+from chomp_tui.config.documents import from_run, read_document
 from chomp_tui.config.draft import Draft
+from chomp_tui.config.entries import entries_of
 from chomp_tui.config.field_text import shown_value, typed
 from chomp_tui.config.history import History
 
@@ -371,6 +374,14 @@ def test_a_setting_that_the_run_does_not_read_is_needed_once_it_is_written_or_wr
     assert not made.view(settings()["data.hf_name"]).is_read
 
 
+def test_settings_of_the_mesh_are_needed_on_several_devices_or_once_they_are_written() -> None:
+    made, fsdp = document("parallel:\n  data: 1\n"), settings()["parallel.fsdp"]
+    assert made.view(settings()["parallel.data"]).is_needed
+    assert not made.view(fsdp).is_needed
+    made.devices = 2
+    assert made.view(fsdp).is_needed
+
+
 def test_a_view_tells_reference_default_change_and_line() -> None:
     made = document()
     view = made.view(settings()["train.seq_len"])
@@ -461,3 +472,46 @@ def test_a_document_made_of_a_configuration_equals_it() -> None:
     for file in FILES:
         loaded = parse_config(file.read_text(), source="file")
         assert config_from_dict(loaded.config.model_dump()) == loaded.config
+
+
+MIXED = """\
+data:
+  mixture:
+    sources:
+      web: {backend: files, files: [x], weight: 0.7}
+      code: # all defaults
+    stages:
+      late: {from_tokens: 9, weights: {web: 0.5, code: 1}}
+"""
+
+
+def test_sources_of_a_mixture_are_sections_with_settings_of_their_own() -> None:
+    mixed = document(MIXED)
+    found = entries_of(mixed.layout())
+    table = "data.mixture"
+    assert list(found) == [f"{table}.sources.web", f"{table}.sources.code", f"{table}.stages.late", WEIGHTS]
+    assert [setting.path for setting in found[WEIGHTS]] == [f"{WEIGHTS}.web", f"{WEIGHTS}.code"]
+    weight, files = (
+        next(one for one in found[f"{table}.sources.web"] if one.path.endswith(name)) for name in (".weight", ".files")
+    )
+    assert (mixed.view(weight).text, mixed.view(weight).fallback, mixed.view(files).text) == ("0.7", "1.0", "[x]")
+    assert not mixed.view(next(one for one in found[f"{table}.sources.code"] if one.path.endswith(".files"))).is_read
+    mixed.set(weight.path, "0.9")
+    mixed.set(f"{WEIGHTS}.web", "2")
+    assert mixed.text == MIXED.replace("0.7", "0.9").replace("web: 0.5", "web: 2")
+    assert mixed.check().loaded is not None
+    mixed.set(weight.path, "-1")
+    assert mixed.view(weight).problems == ("expected a number of at least 0, got -1",)
+
+
+def test_a_copy_of_a_run_has_its_mixture_without_the_runs_own_file(tmp_path: Path) -> None:
+    loaded = parse_config(MIXED, source="mixed")
+    run = RunDir(tmp_path / "run")
+    run.path.mkdir()
+    run.config_resolved.write_text(json.dumps(loaded.config.model_dump()))
+    copy = from_run(run.path)
+    assert copy.check().loaded is not None
+    assert copy.check().loaded.config == loaded.config
+
+
+WEIGHTS = "data.mixture.stages.late.weights"

@@ -38,6 +38,7 @@ from chomp_tui.screens.configure.text_field import FieldEditor, TextField
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.screens.help import HelpScreen
 from chomp_tui.screens.preview.dialog import PreviewDialog
+from chomp_tui.screens.run.explaining import ExplainDialog, ExplainedStep
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
@@ -89,6 +90,7 @@ def holders(made: ChompApp) -> dict[str, object]:
         "open": OpenList([]),
         "preview": PreviewDialog(Helper(), PreviewSource("", (), None, {}), "x", seq_len=8, sequences=1),
         "chart": LineChart(),
+        "explain": ExplainDialog(Helper(), Path("run"), ExplainedStep(1), {}, may_skip=True),
         "dialog": Ask("?"),
     }
 

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from chomp.record.origin import Origin
 from chomp.record.rundir import RunDir
 from chomp.record.selection import Filter
 from chomp.record.status import Status
-from chomp.record.summary import BestEval, RunSummary
+from chomp.record.summary import BestEval, RunSummary, leaderboard
 from chomp_tui.app import ChompApp
 from chomp_tui.live.comparison_feed import Compared, ComparisonFeed
 from chomp_tui.screens.compare.screen import CompareScreen
@@ -193,6 +194,16 @@ def test_the_tree_of_forks() -> None:
     assert ranked(runs, Filter(), reverse=True)[0].run.name == "y"
     assert best_of(found) is runs[3]
     assert best_of(ranked([summary("a", 1), summary("b", 1)], Filter())) is None
+
+
+def test_the_moving_average_of_a_run_is_a_row_below_it_and_may_be_the_best() -> None:
+    rows = list(leaderboard([summary("a", 4), replace(summary("b", 2), ema=BestEval(80, 1.5), ema_loss=1.6)]))
+    found = ranked(rows, Filter(), sort="eval", tree=True)
+    assert [(one.run.name, one.depth) for one in found] == [("b", 0), ("b · ema", 1), ("a", 0)]
+    best = best_of(found)
+    assert best is not None
+    assert (best.name, best.path, best.eval_loss) == ("b · ema", rows[1].path, 1.6)
+    assert len({row.key for row in rows}) == 3
 
 
 @pytest.mark.parametrize("added", [(), ("optim.lr",), ("optim.lr", "model.model_dim", "grad_norm")])

@@ -21,7 +21,7 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from chomp.record.codec import encode
-from chomp.record.events import Checkpoint, Evaluated, Phase, RunEnded, Sampled, Step
+from chomp.record.events import Checkpoint, Evaluated, Phase, RunEnded, Sampled, Spike, Step
 from chomp.record.fold import fold
 from chomp.record.origin import Origin, write_origin
 from chomp.record.run_view import RunView
@@ -33,7 +33,7 @@ from chomp_tui.live.launched import Launched, status_with
 from chomp_tui.screens.run.charts import SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import Dashboard
-from chomp_tui.screens.run.dashboard_layout import TITLES, plan
+from chomp_tui.screens.run.dashboard_layout import EXTRA, GROUPS, TITLES, plan
 from chomp_tui.screens.run.following import RunFollower, do_all_cores_work
 from chomp_tui.screens.run.log_lines import rows_of, wrapped
 from chomp_tui.screens.run.log_view import MOST_LINES, LogPanel, LogView
@@ -108,12 +108,12 @@ async def still(pilot: Pilot[Any], seconds: float = 0.2) -> None:
 @pytest.mark.parametrize("height", [1, 4, 10, 19, 33, 44, 60, 120])
 def test_panels_lie_within_the_board_and_never_on_each_other(width: int, height: int) -> None:
     for chosen in TITLES:
-        for terms in (False, True):
-            _check(width, height, chosen, terms)
+        for extra in ((), EXTRA):
+            _check(width, height, chosen, extra)
 
 
-def _check(width: int, height: int, chosen: str, terms: bool) -> None:
-    regions = list(plan(width, height, chosen=chosen, terms=terms).regions.items())
+def _check(width: int, height: int, chosen: str, extra: tuple[str, ...]) -> None:
+    regions = list(plan(width, height, chosen=chosen, extra=extra).regions.items())
     for place, (name, region) in enumerate(regions):
         assert region in Region(0, 0, width, height), name
         for other, second in regions[place + 1 :]:
@@ -123,8 +123,8 @@ def _check(width: int, height: int, chosen: str, terms: bool) -> None:
 @pytest.mark.parametrize(("width", "height"), [(80, 19), (120, 35), (200, 55)])
 def test_every_panel_can_be_reached_in_every_layout(width: int, height: int) -> None:
     for name in TITLES:
-        regions = plan(width, height, chosen=name, terms=True).regions
-        assert ("speed" if name == "charts" else name) in regions
+        regions = plan(width, height, chosen=name, extra=EXTRA).regions
+        assert GROUPS.get(name, (name,))[0] in regions
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -465,6 +465,17 @@ async def test_terms_of_the_objective_have_a_chart(size: tuple[int, int], turns:
         assert {screen_of(app).query_one(f"#{name}", LineChart).log_y for name in ("loss", "terms")} == {True}
 
 
+async def test_sources_of_a_mixture_have_charts_and_no_terms(tmp_path: Path) -> None:
+    numbers = tuple(f"{kind}/{name}" for kind in ("loss", "tokens", "epochs") for name in ("web", "[red]x"))
+    app = host(tmp_path, write_run(tmp_path / "mixed", FakeRun(steps=300, total=1_000, live=True, terms=numbers)).path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "training", "Sources")
+        board = screen_of(app).query_one(Dashboard)
+        assert "terms" not in board.plan.tabs
+        board.turn_to("sources")
+        await shows(pilot, "loss by source", "tokens by source", "epochs by source", "web", "[red]x")
+
+
 async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp_path: Path) -> None:
     app = host(tmp_path, write_run(tmp_path / "plain", LIVE).path)
     async with app.run_test(size=(160, 48)) as pilot:
@@ -479,6 +490,23 @@ async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp
         screen_of(app).show_run(run.path)
         await shows(pilot, "training", "Terms", "my metric ")
         assert screen_of(app).query_one("#terms", LineChart).display
+
+
+async def test_evaluation_sets_and_tasks_have_charts(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "scored", LIVE)
+    scores = {"eval_loss/wiki": 3.25, "eval_bpb/wiki": 1.0, "task_accuracy/arc": 0.25, "task_bpb/arc": 1.5}
+    append(
+        run, *(Step({"step": step, "loss": 2.0, **(scores if step % 20 == 0 else {})}) for step in range(305, 345, 5))
+    )
+    app = host(tmp_path, run.path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "340/1,000", "Sets", "Tasks", "Task bits", "wiki ")
+        board = screen_of(app).query_one(Dashboard)
+        assert "terms" not in board.plan.tabs, "each number has a chart"
+        for name, line in (("sets", "wiki "), ("tasks", "arc "), ("taskbits", "arc ")):
+            board.turn_to(name)
+            await until(pilot, lambda name=name: screen_of(app).query_one(f"#{name}", LineChart).display)
+            await shows(pilot, line)
 
 
 async def test_memory_in_use_peak_limit_and_the_host_s_are_drawn(tmp_path: Path) -> None:
@@ -506,7 +534,7 @@ async def test_memory_in_use_peak_limit_and_the_host_s_are_drawn(tmp_path: Path)
 
 
 def _spike(run: RunDir) -> None:
-    append(run, *(Step({"step": step, "loss": 2.0}) for step in range(310, 800, 10)), Step({"step": 800, "loss": 20.0}))
+    append(run, Spike(300, 20.0, 1.0, "warn", "step 300: the loss is 20"))
 
 
 def _failed_save(run: RunDir) -> None:
@@ -527,7 +555,7 @@ async def test_alerts_are_listed_above_the_engines_warnings(tmp_path: Path) -> N
         board.arrange_for(zoomed="alerts")
         await shows(pilot, "nothing to report")
         for happens, sign, sentence in (
-            (_spike, "▲ loss spike", "step 800: loss 20; the rows before it have 2"),
+            (_spike, "▲ loss spike", "step 300: the loss is 20"),
             (_failed_save, "✗ save failed", "step 310 could not be saved: Input/output error"),
             (_gone, "✗ gone", "the engine ended without a last event"),
         ):

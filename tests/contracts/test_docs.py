@@ -70,6 +70,12 @@ NOT_RUN = {
     ("docs/report.md", "installs packages", "pip install 'chomp[report]'"),
     ("docs/queue.md", "leaves a runner behind", "chomp queue start"),
     ("docs/notify.md", "needs a live run", "chomp watch runs/night-1 runs/night-2"),
+    ("docs/evaluation.md", "installs packages", "pip install 'chomp[evals]'"),
+    (
+        "docs/evaluation.md",
+        "needs the hub",
+        "chomp lm-eval runs/scored --tasks arc_easy,lambada_openai --limit 100 --output_path results",
+    ),
     ("docs/events.md", "never ends", "tail -F runs/demo/events.jsonl"),
 }
 
@@ -324,12 +330,13 @@ def test_every_event_and_field_is_documented() -> None:
 def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:
     import jax
 
+    from chomp.data.pipeline import SourceProgress
     from chomp.model.base import ModelInputs
     from chomp.parallel.beacon import Slowest
     from chomp.step.objective import build_objective
     from chomp.step.train_step import StepMetrics
     from chomp.train.clock import TimeBudget
-    from chomp.train.metrics import MetricsAggregator
+    from chomp.train.metrics import MetricsAggregator, by_source
     from chomp.train.progress import Pending
     from tests.model.tiny import parts, tiny_config
 
@@ -360,6 +367,7 @@ def test_every_field_of_a_metrics_row_is_documented(monkeypatch: pytest.MonkeyPa
     # As with heads, the page lists the first of several devices.
     processes = Slowest(index=0, seconds=0.1, median_seconds=0.1).row()
     fields = {*maker.make(1, metrics, 64), *processes, "eval_loss", "eval_bpb", "t"} - {"device_1_memory_gb"}
+    fields |= set(by_source({"NAME": 1.0}, {"NAME": SourceProgress(1, 1.0)}))
     assert documented(section((ROOT / "docs" / "training.md").read_text(), "Metrics rows")) == fields
     example = decode(
         next(b.body for b in blocks(section((ROOT / "docs" / "events.md").read_text(), "`step`")) if b.kind == "json")

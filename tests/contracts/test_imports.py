@@ -119,6 +119,11 @@ def test_the_console_loads_no_jax(statement: str, tmp_path: Path) -> None:
     assert loaded(statement, JAX_WORLD, tmp_path / "report") == set()
 
 
+def test_the_first_frame_waits_for_no_probe_and_no_configuration(tmp_path: Path) -> None:
+    later = ("chomp.device", "chomp.config", "importlib.metadata", "numpy", *JAX_WORLD)
+    assert loaded("import chomp_tui.__main__, chomp_tui.show, chomp_tui.settings", later, tmp_path / "report") == set()
+
+
 def test_the_check_itself_can_fail(tmp_path: Path) -> None:
     """A package that breaks the rule at import, and one that breaks it late, are both caught."""
     package = tmp_path / "guilty"

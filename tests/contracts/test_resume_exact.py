@@ -70,12 +70,23 @@ PAIRS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any], dict[str, 
 }
 STREAM: dict[str, Any] = {"backend": "hf", "hf_dataset": "stream", "hf_streaming": True, "shuffle_buffer_size": 16}
 TOKENS: dict[str, Any] = {"backend": "tokens", "tokens_path": "tokens"}
+# The stage begins before the first kill, and one source ends between the two.
+MIXTURE: dict[str, Any] = {
+    "mixture": {
+        "sources": {
+            "stream": {"backend": "hf", "hf_dataset": "stream", "weight": 0.7, "max_epochs": 20},
+            "ids": {**TOKENS, "weight": 0.3, "max_epochs": 2},
+        },
+        "stages": {"late": {"from_tokens": 60_000, "weights": {"stream": 0.2, "ids": 0.8}}},
+        "exhausted": "renormalise",
+    }
+}
 # Settings that name what lies in the folder of the runs.
 NAMED = ("hf_dataset", "tokens_path")
 VARIANTS = {
     **PAIRS,
     "stream": (slow_dummy_config, BIN | STREAM, ADAMW, [at_step(47), at_data]),
-    "tokens": (slow_dummy_config, SEQUENTIAL | TOKENS, LION, [at_step(47), while_saving(60)]),
+    "mixture": (slow_dummy_config, SEQUENTIAL | MIXTURE, LION, [at_step(33), while_saving(60)]),
 }
 
 
@@ -91,9 +102,7 @@ def write_configs(folder: Path) -> None:
     source = FilesSource(DataConfig(backend="files", files=[str(corpus / "*.txt")]))
     prepare(CorpusPlan(folder / "tokens", source, TokenizerConfig()))
     for name, (build, data, optim, _) in VARIANTS.items():
-        data = {
-            key: str(folder / value) if key in ("hf_dataset", "tokens_path") else value for key, value in data.items()
-        }
+        data = placed(data, folder)
         config = build(
             corpus,
             data={**data, "shuffle": True},
@@ -110,7 +119,17 @@ def write_configs(folder: Path) -> None:
             },
             checkpoint={"save_every": SAVE_EVERY, "max_to_keep": 3},
         )
+        if "mixture" in data:
+            del config["data"]["backend"], config["data"]["files"]
         write_config(folder / f"{name}.yaml", config)
+
+
+def placed(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings with names of what lies in a folder."""
+    return {
+        key: placed(value, folder) if isinstance(value, dict) else str(folder / value) if key in NAMED else value
+        for key, value in data.items()
+    }
 
 
 def write_stream(folder: Path, corpus: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -17,9 +18,10 @@ from chomp.notify.stall import StallDetector
 QUICKSTART: list[float] = json.loads((Path(__file__).parent / "quickstart_losses.json").read_text())
 
 
-def spikes(losses: Iterable[float]) -> list[int]:
-    detector = SpikeDetector()
-    return [place for place, loss in enumerate(losses) if detector.add(loss) is not None]
+def spikes(losses: Iterable[float], grad_norms: Iterable[float] = ()) -> list[int]:
+    """Where spikes begin; gradient norms that are not given are 1."""
+    detector, norms = SpikeDetector(6.0), itertools.chain(grad_norms, itertools.repeat(1.0))
+    return [place for place, pair in enumerate(zip(losses, norms, strict=False)) if detector.add(*pair) is not None]
 
 
 def noisy(count: int, level: float = 3.0, deviation: float = 0.05, seed: int = 0) -> list[float]:

@@ -15,7 +15,7 @@ from chomp.notify.notice import WORDS, Notice
 from chomp.notify.notifier import Notifier
 from chomp.notify.once import OnceNotifier, fact_id
 from chomp.notify.watch import RunWatch, end_of_attempt
-from chomp.record.events import Checkpoint, Event, NonFinite, Warned
+from chomp.record.events import Checkpoint, Event, NonFinite, Spike, Warned
 from chomp.record.rundir import RunDir
 from chomp.sinks import NoticeSink
 from tests import fakeruns
@@ -56,7 +56,7 @@ NONFINITE = NonFinite(7, None, None, 3, "skip")
         (ended("crashed", 9, "out of memory", exit_code=4), "crashed", "out of memory"),
         (ended("crashed", 9, "the loss is nan", exit_code=6), "crashed", "the loss is nan"),
         (NONFINITE, "nonfinite", "the loss is not finite (skip); 3 steps skipped"),
-        (Warned("spike", "up"), "spike", "up"),
+        (Spike(7, 9.0, 1.0, "warn", "up"), "spike", "up"),
         (Warned("stalled", "no step"), "stalled", "no step"),
         (Warned("disk", "full"), "disk", "full"),
         (Checkpoint("failed", 8, reason="No space left on device"), "disk", "step 8 could not be saved: No space"),

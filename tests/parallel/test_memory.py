@@ -52,7 +52,7 @@ def test_the_estimate_is_that_of_the_compiled_step(case: tuple[str, str, str]) -
     # Ids, labels and segments of the device's own rows; the mask is not read.
     batch = 3 * 4 * 2 * 2 * 64
     assert found["compiled"]["argument"] == found["state"] + batch
-    assert found["state"] <= 1.01 * found["whole"] / fsdp
+    assert found["state"] <= found["whole"] / fsdp + found["whole"] / 100
     assert LEAST_SHARE <= found["compiled"]["total"] / found["estimate"]["total"] <= MOST_SHARE
     if fsdp > 1:
         # Around a ring each device sends what it gathers or sums, but for its own part, in both micro-batches.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chomp.record.events import Acknowledged, Event, RunStarted
+from chomp.record.events import Acknowledged, Event, RunEnded, RunStarted
 from tests import engine
 from tests.engine import at_phase, at_step, events_of, exact_rows, slow_dummy_config, while_saving, write_config
 from tests.parallel.group import Group
@@ -113,14 +113,17 @@ def test_a_killed_process_is_named_and_the_run_continues_exactly(tmp_path: Path,
     assert exact_rows(group.run_dir) == exact_rows(whole)
 
 
-def test_a_process_that_cannot_write_its_part_is_named(tmp_path: Path, corpus: Path) -> None:
+@pytest.mark.parametrize("index", [1, pytest.param(0, marks=pytest.mark.soak)])
+def test_a_process_that_cannot_write_its_part_is_named(index: int, tmp_path: Path, corpus: Path) -> None:
+    """Where that is the leader, it cannot write the end of the run either: the other one does."""
     with Group(tmp_path / "run", configured(tmp_path, corpus, train={"steps": 100_000})) as group:
         group.wait_for(at_step(3))
-        resource.prlimit(group.engines[1].process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
+        resource.prlimit(group.engines[index].process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
         codes = group.finish(20)
         assert set(codes) <= {5, 7}, group.texts()
-        pid = group.engines[1].process.pid
-        assert f"step 5 could not be saved: process 1 (pid {pid} on " in group.end().reason
+        pid = group.engines[index].process.pid
+        assert f"step 5 could not be saved: process {index} (pid {pid} on " in group.end().reason
+        assert len(events_of(group.run_dir, RunEnded)) == 1
 
 
 def two_folders(folder: Path) -> tuple[Path, list[Path]]:
@@ -174,8 +177,16 @@ def test_a_process_that_is_suspended_is_named(index: int, tmp_path: Path, corpus
         group.wait_for(at_step(15))
         group.strike(index, signal.SIGSTOP)
         assert group.engines[1 - index].finish(20) == 7
-        pid = group.engines[index].process.pid
-        assert f"process {index} (pid {pid} on " in group.texts()[1 - index]
+        named = f"process {index} (pid {group.engines[index].process.pid} on "
+        assert named in group.texts()[1 - index]
+        ended = group.run_dir.joinpath("events.jsonl").read_bytes()
+        assert (group.end().status, group.end().exit_code) == ("crashed", 7)
+        assert named in group.end().reason
+        # Woken up, it ends too, and adds nothing.
+        group.strike(index, signal.SIGCONT)
+        assert group.engines[index].finish(30) == 7, group.texts()
+        assert group.run_dir.joinpath("events.jsonl").read_bytes() == ended
+        assert len(events_of(group.run_dir, RunEnded)) == 1
     resume(group.run_dir)
     assert exact_rows(group.run_dir) == exact_rows(whole)
 

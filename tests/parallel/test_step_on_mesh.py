@@ -16,6 +16,8 @@ ASKED = (
     "muon:float32",
     "collectives:llama:fsdp",
     "collectives:llama:dp",
+    "weights:one",
+    "weights:both",
 )
 # All that the documentation promises, compiled as users have it.
 EVERY = (
@@ -42,8 +44,10 @@ def found_by(asked: tuple[str, ...], environment: dict[str, str]) -> dict[str, A
 
 def test_the_same_run_on_every_mesh():
     """One test, as one process trains them all."""
-    for name, found in found_by(ASKED, dict(os.environ)).items():
-        check(name, found)
+    found = found_by(ASKED, dict(os.environ))
+    check_weights(found.pop("weights:one"), found.pop("weights:both"))
+    for name, one in found.items():
+        check(name, one)
 
 
 @pytest.mark.soak
@@ -72,6 +76,16 @@ def check_curves(found: dict[str, Any], backend: str, optimizer: str, *meshes: s
     assert found["again"] == found[meshes[-1]], "the same mesh repeats every bit"
 
 
+def check_weights(one: dict[str, Any], mesh: dict[str, Any]) -> None:
+    """A run that starts from weights starts with the same bits, and each device reads its part of them, once."""
+    assert one["in place"]
+    assert mesh["in place"]
+    assert mesh["digest"] == one["digest"]
+    assert mesh["read"] == one["read"]
+    # The largest matrix is shared by four devices.
+    assert mesh["most at once"] == one["most at once"] / 4
+
+
 def check_collectives(found: dict[str, Any], backend: str, mesh: str) -> None:
     """Parameters are gathered and gradients scattered in the loop; copies are summed once behind it."""
     assert found["arguments"] - found["batch"] <= found["state"] / (1 if mesh == "dp" else 8) + found["state"] / 100
@@ -85,6 +99,10 @@ def check_collectives(found: dict[str, Any], backend: str, mesh: str) -> None:
 
 
 def check_muon(found: dict[str, Any], dtype: str) -> None:
-    """The momentum is the same bits; in bf16 one rounding of the norm is many of the iterations."""
+    """The momentum is the same bits; in bf16 one rounding of the norm is many of the iterations.
+
+    Meshes differ from one device, and not from each other.
+    """
     assert found["same momentum"]
+    assert found["same bits on all meshes"]
     assert found["apart"] <= (1e-5 if dtype == "float32" else 0.1) * found["largest"]

@@ -9,20 +9,27 @@ import functools
 import hashlib
 import json
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
 
+from chomp.config.load import parse_config
 from chomp.config.mesh import micro_batches
 from chomp.config.schema import Config
 from chomp.data.batch import Batch
 from chomp.parallel.mesh import Placement, place_on
+from chomp.pretrained.tensors import Tensor
 from chomp.step.state import TrainState, abstract_state, init_state
 from chomp.step.train_step import compile_train_step, make_train_step
+from chomp.train.blueprint import build_blueprint
 from chomp.train.compilation import abstract_batch
 from tests.model.tiny import SEQ, packed_batch, parts, tiny_config
+from tests.pretrained.folders import hub_folder, tensors, write_shards
 
 # Matrices with 4,096 numbers or more are cut.
 WIDE: dict[str, dict[str, Any]] = {
@@ -162,6 +169,7 @@ def muon(dtype: str) -> dict[str, Any]:
         "apart": max(float(np.abs(one - other).max()) for _, one, other in pairs),
         "largest": max(float(np.abs(one).max()) for one in found["one"]),
         "same momentum": all(digest(kept[mesh]) == digest(kept["one"]) for mesh in MESHES),
+        "same bits on all meshes": len({digest(found[mesh]) for mesh in MESHES if mesh != "one"}) == 1,
     }
 
 
@@ -172,8 +180,40 @@ def _random_like(params: Any, seed: int) -> Any:
     return jax.tree.unflatten(structure, made)
 
 
+def weights(mesh: str) -> dict[str, Any]:
+    """Weights of files on a mesh: the state that begins with them, where it lies, and how often numbers were read."""
+    data, fsdp = MESHES[mesh]
+    with tempfile.TemporaryDirectory() as name:
+        folder = hub_folder(Path(name), shards=2, hidden_size=64, intermediate_size=128, num_hidden_layers=1)
+        write_shards(folder, tensors(json.loads((folder / "config.json").read_text())), 2)
+        model = {"init_from": name, "init_vocab": "extend", "vocab_size": 64}
+        sections = {"model": model, "parallel": {"data": data, "fsdp": fsdp}, "train": {"grad_accum": 8}}
+        config = parse_config(json.dumps(sections), source="c.yaml").config
+        plan = build_blueprint(config, "cpu", placement=place_on(config, jax.devices()[: data * fsdp]))
+        read: list[int] = []
+        part = Tensor.part
+
+        def counted(tensor: Tensor, index: tuple[slice, ...]) -> np.ndarray:
+            found = part(tensor, index)
+            read.append(found.size)
+            return found
+
+        with mock.patch.object(Tensor, "part", counted):
+            state = plan.first_state()
+    leaves = jax.tree.leaves(state)
+    places = [plan.placement.sharding(leaf.shape) for leaf in leaves]
+    return {
+        "digest": digest(state),
+        "in place": all(
+            leaf.sharding.is_equivalent_to(one, leaf.ndim) for leaf, one in zip(leaves, places, strict=True)
+        ),
+        "read": sum(read),
+        "most at once": max(read),
+    }
+
+
 EXPERIMENTS: dict[str, Callable[..., dict[str, Any]]] = {
-    "curves": curves, "collectives": collectives, "muon": muon,
+    "curves": curves, "collectives": collectives, "muon": muon, "weights": weights,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from chomp.record.events import (
     RunEnded,
     RunStarted,
     Sampled,
+    Spike,
     Step,
     Unknown,
     Warned,
@@ -73,7 +74,7 @@ GOLDEN: list[tuple[Event, str]] = [
     (
         Evaluated(step=3, loss=2.5, perplexity=12.18, bpb=None, tokens=100, seconds=0.5, unigram_loss=3.25),
         '{"v":2,"t":1700000000.25,"kind":"eval","step":3,"loss":2.5,"perplexity":12.18,"bpb":null,"tokens":100,'
-        '"seconds":0.5,"unigram_loss":3.25}',
+        '"seconds":0.5,"unigram_loss":3.25,"ema_loss":null,"ema_bpb":null}',
     ),
     (
         Sampled(step=3, prompt="é", text="\x1b[31m\x9b\u2028\ud800", tokens=4, seconds=0.1),
@@ -95,6 +96,12 @@ GOLDEN: list[tuple[Event, str]] = [
         '"source":"","first_read":null,"document_count":0,"documents":[]}',
     ),
     (
+        Spike(step=3, loss=9.5, grad_norm=2.0, action="skip", message="high", loss_limit=3.5, grad_norm_limit=math.inf),
+        '{"v":2,"t":1700000000.25,"kind":"spike","step":3,"loss":9.5,"grad_norm":2.0,"action":"skip","message":"high",'
+        '"loss_limit":3.5,"grad_norm_limit":null,"skipped":0,"source":"","first_read":null,"document_count":0,'
+        '"documents":[]}',
+    ),
+    (
         RolledBack(
             step=20,
             from_step=25,
@@ -110,7 +117,7 @@ GOLDEN: list[tuple[Event, str]] = [
         ),
         '{"v":2,"t":1700000000.25,"kind":"rollback","step":20,"from_step":25,"lr_factor":0.5,"until_step":125,'
         '"in_a_row":1,"count":2,"message":"went back","source":"data.files","first_read":7,"document_count":2,'
-        '"documents":[9,4]}',
+        '"documents":[9,4],"cause":"nonfinite"}',
     ),
     (
         Acknowledged(id="a1", command="save", ok=True, message="saving step 3", step=3),

@@ -142,7 +142,7 @@ def test_an_existing_target_is_refused(kind: str, origin: RunDir) -> None:
         new.write_text("")
     else:
         new.symlink_to("nowhere")
-    with pytest.raises(RunDirError, match="already exists; a fork needs a new name"):
+    with pytest.raises(RunDirError, match="already exists; the new run needs a new name"):
         fork_run(origin, 20, new)
 
 

@@ -23,6 +23,7 @@ from chomp.record.events import (
     RunEnded,
     RunStarted,
     Sampled,
+    Spike,
     Step,
     Warned,
 )
@@ -72,6 +73,7 @@ EVERY_KIND: list[Event] = [
     Checkpoint(state="refused", step=10, reason="params/x is missing"),
     Warned(topic="resume", message=HOSTILE),
     NonFinite(step=11, loss=math.nan, grad_norm=None, skipped=1, action="skip"),
+    Spike(step=12, loss=9.0, grad_norm=1.0, action="skip", message=HOSTILE),
     Phase(name="paused", step=10),
     RunEnded(
         status="stopped", reason=HOSTILE, step=10, exit_code=143, time_budget_seconds={"train": 65.0, "lost": 0.2}

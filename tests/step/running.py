@@ -12,7 +12,7 @@ import numpy as np
 
 from chomp.config.schema import Config
 from chomp.data.batch import Batch
-from chomp.step.state import TrainState, abstract_state, init_state
+from chomp.step.state import Extras, TrainState, abstract_state, init_state
 from chomp.step.train_step import StepMetrics, compile_train_step, make_train_step
 from tests.model.tiny import packed_batch, parts, shapes_of, tiny_config
 
@@ -23,8 +23,9 @@ def started(config: Config, batch: Batch, seed: int = 0) -> Run:
     """A compiled step for the batch's shape and a fresh state."""
     model_def, optimizer, _ = parts(config)
     train_step = make_train_step(model_def, optimizer, config)
-    compiled = compile_train_step(train_step, abstract_state(model_def, optimizer), shapes_of(batch))
-    return compiled, init_state(model_def, optimizer, seed)
+    extras = Extras.of(config)
+    compiled = compile_train_step(train_step, abstract_state(model_def, optimizer, extras), shapes_of(batch))
+    return compiled, init_state(model_def, optimizer, seed, extras=extras)
 
 
 @functools.cache

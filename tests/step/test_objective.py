@@ -191,7 +191,7 @@ def test_accumulation_equals_one_large_batch(backend: str) -> None:
 def test_evaluation_is_plain() -> None:
     """The trunk with and without heads scores alike, and nothing of the objective is in it."""
     batch = packed_batch(1)
-    rows = Batch(*(field[0] for field in batch))
+    rows = jax.tree.map(lambda field: field[0], batch)
     (without, *_), (with_heads, *_) = parts(tiny_config("llama")), parts(tiny_config("llama", objective=ALL))
     params, extended = without.init(jax.random.key(0)), with_heads.init(jax.random.key(0))
     assert same(params, extended.trunk), "heads do not change how the trunk is drawn"

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from chomp.config.notify import NotifyConfig
+from chomp.config.optim import OptimConfig
+from chomp.config.run import DebugConfig
 from chomp.parallel.world import World
-from chomp.record.events import Event, Warned
+from chomp.record.events import Event, Spike, Warned
 from chomp.train.clock import TimeBudget
 from chomp.train.hooks import health
 from chomp.train.hooks.health import HealthHook
@@ -34,7 +36,7 @@ def parts(run: Any = None) -> tuple[Any, list[Event], Clock]:
     published: list[Event] = []
     clock = Clock()
     session = SimpleNamespace(
-        config=SimpleNamespace(notify=NotifyConfig()),
+        config=SimpleNamespace(notify=NotifyConfig(), debug=DebugConfig(), optim=OptimConfig(warmup_steps=0)),
         budget=TimeBudget(now=clock),
         reporter=SimpleNamespace(publish=published.append),
         request=SimpleNamespace(dry_run=False),
@@ -48,13 +50,21 @@ def parts(run: Any = None) -> tuple[Any, list[Event], Clock]:
 def complete(hook: HealthHook, clock: Clock, losses: list[float]) -> None:
     for step, loss in enumerate(losses, 1):
         clock.seconds += 1
-        hook.on_completed(None, SimpleNamespace(step=step), SimpleNamespace(loss=loss))  # type: ignore[arg-type]
+        hook.on_completed(None, SimpleNamespace(step=step), SimpleNamespace(loss=loss, grad_norm=1.0))  # type: ignore[arg-type]
 
 
-def test_a_spike_is_a_warning_with_its_step() -> None:
+@pytest.mark.parametrize(
+    ("policy", "warmup", "told"),
+    [("warn", 0, [(103, "warn")]), ("warn", 200, []), ("skip", 0, []), ("rollback", 0, [])],
+)
+def test_a_spike_is_told_with_its_step_after_the_warm_up_unless_the_step_judges(
+    policy: str, warmup: int, told: list[tuple[int, str]]
+) -> None:
     session, published, clock = parts()
+    session.config.debug, session.config.optim = DebugConfig(spikes=policy), OptimConfig(warmup_steps=warmup)  # type: ignore[arg-type]
     complete(HealthHook(session), clock, [3.0] * 100 + [9.0] * 10)
-    assert [(event.topic, event.step) for event in published if isinstance(event, Warned)] == [("spike", 103)]
+    assert [(event.step, event.action) for event in published if isinstance(event, Spike)] == told
+    assert len(published) == len(told)
 
 
 def test_losses_before_a_rollback_do_not_count() -> None:

@@ -78,3 +78,16 @@ def test_a_snapshot_replaces_what_stood_there_whole(tmp_path: Path) -> None:
     assert load_tokenizer(folder).digest() == tokenizer.digest()
     assert [path.name for path in tmp_path.iterdir()] == ["tokenizer"]
     assert [path.name for path in folder.iterdir()] == ["chomp_tokenizer.json"]
+
+
+def test_shares_that_cannot_be_met_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    little, python = "data.mixture.sources.little", "data.mixture.sources.python"
+    words = "A text of so few words that it lasts for a moment of the run alone."
+    mixture = (f"{little}.backend=local_text", f"{little}.local_text={words}", f"{python}.backend=stdlib")
+    options = ("data.backend=stdlib", "data.local_text=null", "data.mixture.exhausted=stop", *mixture)
+    given = [word for option in options for word in ("-o", option)]
+    done = run("train", CONFIG, "--run-dir", tmp_path / "run", *given)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: the source little of data.mixture has ")
+    assert "the shares cannot be met to the last step" in done.stderr
+    assert not (tmp_path / "run").exists()

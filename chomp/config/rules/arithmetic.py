@@ -27,11 +27,12 @@ def round_up(count: int, multiple: int) -> int:
 
 def vocab_size(config: Config) -> int | None:
     """Rows of the embedding, where they can be known without loading a tokenizer."""
-    if config.model.vocab_size is not None:
-        return config.model.vocab_size
-    if config.data.tokenizer.kind == "byte":
-        return round_up(byte_ids(config), config.data.tokenizer.vocab_size_multiple)
-    return None
+    model, tokenizer = config.model, config.data.tokenizer
+    needed = byte_ids(config) if tokenizer.kind == "byte" else None
+    own = None if needed is None else round_up(needed, tokenizer.vocab_size_multiple)
+    if model.vocab_size is None or (model.extends_vocabulary and needed is not None and needed > model.vocab_size):
+        return own
+    return model.vocab_size
 
 
 def has_dropout(config: Config) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chomp.config.data import SOURCE_SETTINGS
 from chomp.config.problems import Problem
 from chomp.config.schema import Config
+from chomp.config.source import SOURCE_SETTINGS, TextSource
 
 # Padding, begin and end of text, below the bytes.
 SPECIAL_IDS = 3
@@ -20,26 +20,38 @@ _TOKENIZERS = {
 
 def _source(config: Config) -> Iterator[Problem]:
     data = config.data
-    if data.backend in SOURCE_SETTINGS:
-        name, what = SOURCE_SETTINGS[data.backend]
-        value = getattr(data, name)
-        if not value or not _has_text(value):
-            yield Problem(
-                f"data.{name}",
-                f"data.backend is {data.backend} and this is empty; write {what}",
-                also=("data.backend",),
-            )
+    if data.mixture.sources:
+        return
+    yield from source_problems("data", data)
     # A file that names text and forgets the backend would silently train on something else. With a
     # backend written out, the other settings may wait there for `-o data.backend=…`.
     if "backend" not in data.model_fields_set:
-        for backend, (name, _) in SOURCE_SETTINGS.items():
-            if getattr(data, name):
-                yield Problem(
-                    f"data.{name}",
-                    f"is set, but data.backend is not and its default, {data.backend}, does not read it; "
-                    f"write data.backend: {backend}",
-                    also=("data.backend",),
-                )
+        yield from forgotten_backend("data", data)
+
+
+def source_problems(path: str, source: TextSource) -> Iterator[Problem]:
+    """What a source lacks; its settings are at `path`."""
+    if source.backend in SOURCE_SETTINGS:
+        name, what = SOURCE_SETTINGS[source.backend]
+        value = getattr(source, name)
+        if not value or not _has_text(value):
+            yield Problem(
+                f"{path}.{name}",
+                f"{path}.backend is {source.backend} and this is empty; write {what}",
+                also=(f"{path}.backend",),
+            )
+
+
+def forgotten_backend(path: str, source: TextSource) -> Iterator[Problem]:
+    """Settings that name a text of another backend than the default."""
+    for backend, (name, _) in SOURCE_SETTINGS.items():
+        if getattr(source, name):
+            yield Problem(
+                f"{path}.{name}",
+                f"is set, but {path}.backend is not and its default, {source.backend}, does not read it; "
+                f"write {path}.backend: {backend}",
+                also=(f"{path}.backend",),
+            )
 
 
 def _has_text(value: str | list[str]) -> bool:
@@ -99,7 +111,13 @@ def _boundaries(config: Config) -> Iterator[Problem]:
 def _evaluation(config: Config) -> Iterator[Problem]:
     data = config.data
     for name in ("eval_files", "eval_text"):
-        if getattr(data, name) and data.backend not in NAMED_EVALUATION:
+        if getattr(data, name) and data.mixture.sources:
+            yield Problem(
+                f"data.{name}",
+                "data.mixture is set, and each of its sources holds out text of its own to evaluate on; leave this out",
+                also=("data.mixture.sources",),
+            )
+        elif getattr(data, name) and data.backend not in NAMED_EVALUATION:
             other = "data.hf_eval_split" if data.backend == "hf" else "data.tokens_eval_path"
             yield Problem(
                 f"data.{name}",

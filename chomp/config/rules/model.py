@@ -143,16 +143,26 @@ def _preset(config: Config) -> Iterator[Problem]:
         )
 
 
+def _weights(config: Config) -> Iterator[Problem]:
+    if config.model.init_vocab == "extend" and config.model.init_from is None:
+        yield Problem(
+            "model.init_vocab",
+            "extend adds rows to the weights of model.init_from, which is not set; write model.init_from, or set exact",
+            also=("model.init_from",),
+        )
+
+
 def _vocabulary(config: Config) -> Iterator[Problem]:
     model, tokenizer = config.model, config.data.tokenizer
-    if tokenizer.kind == "byte" and model.vocab_size is not None and model.vocab_size < byte_ids(config):
+    size = vocab_size(config)
+    if tokenizer.kind == "byte" and size is not None and size < byte_ids(config):
+        advice = "remove it, or set" if model.init_from is None else "write model.init_vocab: extend, or set"
         yield Problem(
             "model.vocab_size",
-            f"{model.vocab_size} rows cannot hold the byte tokenizer's {byte_ids(config)} ids "
-            f"({tokenizer.byte_offset} special and 256 bytes); remove it, or set at least {byte_ids(config)}",
+            f"{size} rows cannot hold the byte tokenizer's {byte_ids(config)} ids "
+            f"({tokenizer.byte_offset} special and 256 bytes); {advice} at least {byte_ids(config)}",
             also=("data.tokenizer.byte_offset",),
         )
-    size = vocab_size(config)
     if size is None:
         return
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
@@ -202,5 +212,5 @@ def _chunk_note(config: Config) -> Iterator[str]:
         )
 
 
-RULES = (_dimensions, _llama, _streams, _attention, _moving_average, _preset, _vocabulary, _output)
+RULES = (_dimensions, _llama, _streams, _attention, _moving_average, _preset, _weights, _vocabulary, _output)
 NOTES = (_dropout_note, _chunk_note)

@@ -110,7 +110,7 @@ def _epochs(config: Config) -> Iterator[Problem]:
 
 def _best(config: Config) -> Iterator[Problem]:
     checkpoint, train = config.checkpoint, config.train
-    if checkpoint.keep_best and train.eval_every == 0:
+    if checkpoint.keep_best and train.eval_every == 0 and config.evaluation.best is None:
         yield Problem(
             "checkpoint.keep_best",
             "needs train.eval_every above 0; without evaluation no checkpoint is better than another",

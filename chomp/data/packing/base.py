@@ -2,9 +2,9 @@
 
 import abc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grain
 import numpy as np
@@ -67,6 +67,22 @@ class PackPlan:
     overlap: bool = False
 
 
+class Part(NamedTuple):
+    """A piece of a document in a batch.
+
+    Attributes:
+        at: flat position in the batch at which it begins.
+        number: of the document in the order of reading, from 0.
+        start: position of its first token in the document.
+        source: of a mixture, the name of the source whose documents are numbered; empty without a mixture.
+    """
+
+    at: int
+    number: int
+    start: int
+    source: str = ""
+
+
 class PackDataset(grain.IterDataset[Batch]):
     """A packer as a Grain dataset over a parent that yields documents."""
 
@@ -76,11 +92,8 @@ class PackDataset(grain.IterDataset[Batch]):
         self.corpus = corpus
 
 
-class PackIterator(grain.DatasetIterator[Batch]):
-    """Reads documents from its parent and emits batches.
-
-    The state is the parent's state from before the document (or group of documents) in progress
-    plus a position inside it, so it stays a few numbers and restoring reads that text again.
+class BatchIterator(grain.DatasetIterator[Batch]):
+    """Emits batches, and fails safely.
 
     Raises:
         DataError: from `__next__`, for anything that goes wrong below. Once failed, the iterator
@@ -89,23 +102,28 @@ class PackIterator(grain.DatasetIterator[Batch]):
 
     Attributes:
         starts: flat positions in the newest batch at which a document, or a part of one that was cut, begins.
+        parts: the pieces of documents in the newest batch, in order.
     """
 
-    def __init__(self, parent: grain.DatasetIterator, plan: PackPlan, corpus: Corpus):
-        super().__init__(parent)
-        self._plan = plan
-        self._corpus = corpus
+    def __init__(self, parents: grain.DatasetIterator | Sequence[grain.DatasetIterator], name: str):
+        super().__init__(parents)
+        self._name = name
         self._failure: ChompError | None = None
         self._interrupted_at: dict[str, Any] | None = None
-        self._documents = 0
-        self._skipped = 0
-        self._skipped_in_a_row = 0
-        self._longest_skipped = 0
         self.starts = np.zeros(0, np.intp)
+        self.parts: list[Part] = []
 
     @abc.abstractmethod
     def _next_batch(self) -> Batch | None:
         """The next batch, padded if text has run out, or None when there is no token left."""
+
+    @abc.abstractmethod
+    def _check(self, batch: Batch) -> None:
+        """Refuse a batch that the model cannot take; called with each."""
+
+    def _recover(self) -> None:
+        """Forget a failure or an interrupt; for `set_state`."""
+        self._failure = self._interrupted_at = None
 
     @unfiltered
     def __next__(self) -> Batch:
@@ -118,7 +136,7 @@ class PackIterator(grain.DatasetIterator[Batch]):
         try:
             batch = self._next_batch()
             if batch is not None:
-                self._check_ids(batch)
+                self._check(batch)
         except ChompError as error:
             self._failure = error
             raise
@@ -130,15 +148,30 @@ class PackIterator(grain.DatasetIterator[Batch]):
             # silently and leave the consumer waiting forever.
             log.exception("preparing training data failed")
             detail = str(error).strip() or "no message"
-            self._failure = DataError(
-                f"preparing a batch from {self._corpus.name} failed: {type(error).__name__}: {detail}"
-            )
+            self._failure = DataError(f"preparing a batch from {self._name} failed: {type(error).__name__}: {detail}")
             raise self._failure from error
         if batch is None:
             raise StopIteration
         return batch
 
-    def _check_ids(self, batch: Batch) -> None:
+
+class PackIterator(BatchIterator):
+    """Reads documents from its parent and packs them.
+
+    The state is the parent's state from before the document (or group of documents) in progress
+    plus a position inside it, so it stays a few numbers and restoring reads that text again.
+    """
+
+    def __init__(self, parent: grain.DatasetIterator, plan: PackPlan, corpus: Corpus):
+        super().__init__(parent, corpus.name)
+        self._plan = plan
+        self._corpus = corpus
+        self._documents = 0
+        self._skipped = 0
+        self._skipped_in_a_row = 0
+        self._longest_skipped = 0
+
+    def _check(self, batch: Batch) -> None:
         limit = self._plan.vocab_size
         highest, lowest = int(batch.input_ids.max()), int(batch.input_ids.min())
         if highest >= limit or lowest < 0:
@@ -185,4 +218,4 @@ class PackIterator(grain.DatasetIterator[Batch]):
     def _restore_counts(self, counts: dict[str, Any]) -> None:
         self._documents, self._skipped = counts["documents"], counts["skipped"]
         self._skipped_in_a_row = self._longest_skipped = 0
-        self._failure = self._interrupted_at = None
+        self._recover()

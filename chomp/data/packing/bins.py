@@ -6,7 +6,7 @@ import grain
 import numpy as np
 
 from chomp.data.batch import Batch, finish_batch
-from chomp.data.packing.base import Corpus, PackDataset, PackIterator, PackPlan, Tokens
+from chomp.data.packing.base import Corpus, PackDataset, PackIterator, PackPlan, Part, Tokens
 
 GROUP_TOKENS = 1 << 22
 """A group ends early once it holds this many tokens, so that a few huge documents do not fill the memory."""
@@ -90,6 +90,7 @@ class BinPackIterator(PackIterator):
         self._max_docs = max_docs
         self._shuffle_seed = shuffle_seed
         self._texts: list[Tokens] = []
+        self._numbers: list[int] = []
         self._rows: list[list[Piece]] | None = None
         self._used = 0
         self._before = (parent.get_state(), self._counts())
@@ -97,14 +98,14 @@ class BinPackIterator(PackIterator):
     def _next_batch(self) -> Batch | None:
         shape = self._plan.shape
         ids = np.empty((shape.rows, shape.seq), np.int32)
-        starts: list[int] = []
+        parts: list[Part] = []
         filled = np.zeros(shape.rows, np.int64)
         row = 0
         while row < shape.rows and self._load_group():
             assert self._rows is not None
             at = 0
             for document, start, stop in self._rows[self._used]:
-                starts.append(row * shape.seq + at)
+                parts.append(Part(row * shape.seq + at, self._numbers[document], start))
                 ids[row, at : at + stop - start] = self._texts[document][start:stop]
                 at += stop - start
             filled[row] = at
@@ -114,7 +115,7 @@ class BinPackIterator(PackIterator):
                 self._finish_group()
         if not row:
             return None
-        self.starts = np.asarray(starts, np.intp)
+        self.starts, self.parts = np.asarray([part.at for part in parts], np.intp), parts
         return finish_batch(ids, self.starts, filled, shape, self._plan.rules)
 
     def _load_group(self) -> bool:
@@ -122,13 +123,15 @@ class BinPackIterator(PackIterator):
         if self._rows is not None:
             return True
         texts: list[Tokens] = []
+        numbers: list[int] = []
         held = 0
         while len(texts) < self._group and held < GROUP_TOKENS and (tokens := self._next_document()) is not None:
             texts.append(tokens)
+            numbers.append(self._documents - 1)
             held += len(tokens)
         if not texts:
             return False
-        self._texts = texts
+        self._texts, self._numbers = texts, numbers
         rows = plan_rows([len(text) for text in texts], self._plan.shape.seq, self._max_docs)
         if self._shuffle_seed is not None:
             # Seeded by the documents read before the group, which the state restores: the same order after a resume.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from chomp.data.batch import Batch, finish_batch
-from chomp.data.packing.base import PackDataset, PackIterator, Tokens
+from chomp.data.packing.base import PackDataset, PackIterator, Part, Tokens
 
 
 class SequentialPackDataset(PackDataset):
@@ -28,6 +28,7 @@ class SequentialPackIterator(PackIterator):
         shape = self._plan.shape
         ids = np.empty(shape.tokens, np.int32)
         starts: list[int] = []
+        parts: list[Part] = []
         filled = 0
         while filled < shape.tokens:
             tokens = self._current()
@@ -38,6 +39,7 @@ class SequentialPackIterator(PackIterator):
             elif self._plan.overlap:
                 self._offset -= 1
             room = shape.seq - filled % shape.seq if self._plan.overlap else shape.tokens - filled
+            parts.append(Part(filled, self._documents - 1, self._offset))
             taken = min(len(tokens) - self._offset, room)
             ids[filled : filled + taken] = tokens[self._offset : self._offset + taken]
             filled += taken
@@ -46,7 +48,7 @@ class SequentialPackIterator(PackIterator):
                 self._finish_document()
         if not filled:
             return None
-        self.starts = np.asarray(starts, np.intp)
+        self.starts, self.parts = np.asarray(starts, np.intp), parts
         per_row = np.clip(filled - shape.seq * np.arange(shape.rows), 0, shape.seq)
         return finish_batch(ids.reshape(shape.rows, shape.seq), self.starts, per_row, shape, self._plan.rules)
 

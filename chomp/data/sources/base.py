@@ -45,14 +45,27 @@ class RandomAccessSource(abc.ABC):
         """A description in one line."""
         return f"{self.name}: {plural(len(self), 'document')}"
 
+    def places(self, positions: Sequence[int]) -> list[str]:
+        """Where the documents at these positions are: file and row, or their number in the source, from 1.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        return [f"document {position + 1:,} of {self.name}" for position in positions]
+
 
 class InMemorySource(RandomAccessSource):
-    """Documents held in a list."""
+    """Documents held in a list.
 
-    def __init__(self, name: str, documents: Sequence[str], facts: dict[str, Any]):
+    Args:
+        files: the file of each, if they come from files.
+    """
+
+    def __init__(self, name: str, documents: Sequence[str], facts: dict[str, Any], files: Sequence[Path] = ()):
         self.name = name
         self._documents = documents
         self._facts = facts
+        self._files = files
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -62,6 +75,9 @@ class InMemorySource(RandomAccessSource):
 
     def fingerprint(self) -> dict[str, Any]:
         return {**self._facts, "documents": len(self), "digest": digest_documents(self._documents)}
+
+    def places(self, positions: Sequence[int]) -> list[str]:
+        return [str(self._files[position]) for position in positions] if self._files else super().places(positions)
 
     def describe(self) -> str:
         characters = sum(map(len, self._documents))

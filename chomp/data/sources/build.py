@@ -1,6 +1,7 @@
 """Opens the text of the `data` section and holds out the evaluation part."""
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +25,10 @@ class Text:
         evaluation: documents that training never reads.
         is_tokenized: whether documents are token ids, special ids included.
         train: documents by random access; empty for a stream.
+        source: what they are taken from; None for a stream.
         stream: the stream to train on, or None.
         stream_start: cursor behind the stream's held-out documents.
+        parts: of a mixture, its sources by name; it has documents for training only in these.
     """
 
     name: str
@@ -35,11 +38,25 @@ class Text:
     evaluation: Documents
     is_tokenized: bool = False
     train: Documents = field(default_factory=list)
+    source: RandomAccessSource | None = None
     stream: StreamSource | None = None
     stream_start: str | None = None
+    parts: "Mapping[str, Text]" = field(default_factory=dict)
 
 
 def open_text(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
+    """Open what the section names: one text, or the sources of `data.mixture`.
+
+    Errors and arguments are those of `open_source`.
+    """
+    if not data.mixture.sources:
+        return open_source(data, tokenizer, vocab_size, retry)
+    module = importlib.import_module("chomp.data.sources.mixture")
+    text: Text = module.build(data, tokenizer, vocab_size, retry)
+    return text
+
+
+def open_source(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
     """Open what `data.backend` names.
 
     The backend is the module `chomp.data.sources.BACKEND`; its `build`, called with the same arguments, reads its own
@@ -73,9 +90,8 @@ def set_aside(source: RandomAccessSource, evaluation: RandomAccessSource, data: 
 
 
 def _random_access(source: RandomAccessSource, rule: dict[str, Any], evaluation: Documents, train: Documents) -> Text:
-    return Text(
-        source.name, source.describe(), source.fingerprint(), rule, evaluation, source.is_tokenized, train=train
-    )
+    facts = source.name, source.describe(), source.fingerprint()
+    return Text(*facts, rule, evaluation, source.is_tokenized, train=train, source=source)
 
 
 def divide_stream(source: StreamSource, data: DataConfig, retry: RetryPolicy) -> Text:

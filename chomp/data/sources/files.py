@@ -135,8 +135,11 @@ class FilesSource(RandomAccessSource):
             raise DataError(f"{self.name} {'is' if count == 1 else 'are'} empty; add text, or change {where}")
         self._sampled = self._sampled_digest()
         self._parts: list[Documents] = []
+        self._files: list[list[Path]] = []
+        self._column = data.text_key, data.on_bad_text
         content = hashlib.sha256()
         for kind, paths in _by_format(self._paths).items():
+            self._files.append(paths)
             if kind == "text":
                 texts = TextFiles(paths, data.on_bad_text)
                 self._parts.append(texts)
@@ -157,6 +160,22 @@ class FilesSource(RandomAccessSource):
     def __getitem__(self, index: int) -> Document:
         part = bisect_right(self._starts, index) - 1
         return self._parts[part][index - self._starts[part]]
+
+    def places(self, positions: Sequence[int]) -> list[str]:
+        found: dict[int, str] = {}
+        for part, (documents, start) in enumerate(zip(self._parts, self._starts, strict=False)):
+            rows = [position - start for position in positions if start <= position < self._starts[part + 1]]
+            found |= zip((row + start for row in rows), self._places_in(part, documents, rows), strict=True)
+        return [found[position] for position in positions]
+
+    def _places_in(self, part: int, documents: Documents, rows: list[int]) -> list[str]:
+        files = self._files[part]
+        if isinstance(documents, TextFiles):
+            return [str(files[row]) for row in rows]
+        from chomp.data.sources.places import row_places
+        from chomp.data.sources.readers import Column
+
+        return row_places(files, Column(*self._column), rows)
 
     def _sampled_digest(self) -> str:
         """A hash of names, sizes and samples, by which runs of all versions know their text."""

@@ -4,7 +4,7 @@ import errno
 import json
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -18,6 +18,7 @@ from chomp.data.sources.base import RandomAccessSource, StreamCursor, StreamSour
 from chomp.data.sources.build import Text, divide, divide_stream, set_aside, set_aside_stream
 from chomp.data.sources.column import TextColumn
 from chomp.data.sources.formats import format_of
+from chomp.data.sources.places import row_places
 from chomp.data.sources.readers import Column
 from chomp.data.sources.table_stream import TableCursor, is_position
 from chomp.data.sources.tables import TextTableColumn, explained_cache, load_texts, text_tables
@@ -61,9 +62,12 @@ class HubSplit(RandomAccessSource):
         self.name = describe_split(data, split)
         self._facts = split_facts(data, split)
         self._column: TextColumn | TextTableColumn
+        self._text_column = Column(data.text_key, data.on_bad_text)
         local = local_tables(data, split)
+        # A part of a split, or several, begins at another row.
+        self._files = local[split] if local is not None and split in local else []
         if local is not None:
-            builder, watched = text_tables(local, Column(data.text_key, data.on_bad_text))
+            builder, watched = text_tables(local, self._text_column)
             self._facts["content"] = watched.digest()
             with explained(self.name):
                 self._column = TextTableColumn(load_texts(builder, watched, split), data.text_key)
@@ -82,6 +86,11 @@ class HubSplit(RandomAccessSource):
 
     def __getitem__(self, index: int) -> str:
         return self._column[index]
+
+    def places(self, positions: Sequence[int]) -> list[str]:
+        if self._files:
+            return row_places(self._files, self._text_column, positions)
+        return [f"row {position} of {self.name}" for position in positions]
 
     def fingerprint(self) -> dict[str, Any]:
         count = min(SAMPLED_DOCUMENTS, len(self))

@@ -120,12 +120,17 @@ def first_texts(path: Path, key: str, size: int) -> list[str]:
 
 
 def _json(path: Path, column: Column) -> Iterator[pa.Array]:
+    yield from _batches(json_rows(path, column))
+
+
+def json_rows(path: Path, column: Column) -> Iterator[Row]:
+    """The rows of a JSON file, as lines or as an array."""
     head = read_head(path)
     check_head(path, head)
     start = head.removeprefix(BOM).lstrip()
     whole = start.startswith(b"[") or (split_suffix(path)[0] == ".json" and not _is_line(head))
     with open_binary(path) as file:
-        yield from _batches(_array(path, file, column) if whole else _lines(path, file, column))
+        yield from _array(path, file, column) if whole else _lines(path, file, column)
 
 
 def _lines(path: Path, file: BinaryIO, column: Column) -> Iterator[Row]:
@@ -211,6 +216,11 @@ def _kind(value: Any) -> str:
 
 
 def _csv(path: Path, column: Column) -> Iterator[pa.Array]:
+    yield from _batches(csv_rows(path, column))
+
+
+def csv_rows(path: Path, column: Column) -> Iterator[Row]:
+    """The rows of a CSV file behind its header."""
     csv.field_size_limit(1 << 30)
     check_head(path, head := read_head(path))
     if not head:
@@ -219,7 +229,7 @@ def _csv(path: Path, column: Column) -> Iterator[pa.Array]:
         delimiter = "\t" if split_suffix(path)[0] == ".tsv" else ","
         rows = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
-            yield from _batches(_cells(path, rows, column))
+            yield from _cells(path, rows, column)
         except csv.Error as error:
             raise DataError(f"{path}:{rows.line_num} is not valid CSV ({error}); repair or remove the row") from None
         except UnicodeDecodeError:

@@ -35,7 +35,7 @@ def stdlib_source(folder: Path | None = None) -> InMemorySource:
         DataError: the sources are not installed.
     """
     root = folder or Path(sysconfig.get_path("stdlib"))
-    documents: dict[str, None] = {}
+    documents: dict[str, Path] = {}
     names = hashlib.sha256()
     for path in python_files(root):
         try:
@@ -43,14 +43,14 @@ def stdlib_source(folder: Path | None = None) -> InMemorySource:
         except UnicodeDecodeError:
             continue
         if text.strip() and text not in documents:
-            documents[text] = None
+            documents[text] = path
             names.update(path.relative_to(root).as_posix().encode() + b"\0")
     if not documents:
         raise DataError(
             f"no Python sources in {root}: this Python has no library source files; choose another data.backend"
         )
     facts = {"backend": "stdlib", "python": platform.python_version(), "names": names.hexdigest()}
-    return InMemorySource("Python's standard library", list(documents), facts)
+    return InMemorySource("Python's standard library", list(documents), facts, list(documents.values()))
 
 
 def python_files(root: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """`backend: tokens`: files of token ids, read by position."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,13 @@ class TokensSource(RandomAccessSource):
         start = self._ends[index - 1] if index else 0
         self._watched.check()
         return self._ids.read(int(start), int(self._ends[index])).astype(np.int32)
+
+    def places(self, positions: Sequence[int]) -> list[str]:
+        begins = (int(self._ends[position - 1]) if position else 0 for position in positions)
+        return [
+            f"{self._file.path}, document {position + 1:,} (from token {begin:,})"
+            for position, begin in zip(positions, begins, strict=True)
+        ]
 
     def fingerprint(self) -> dict[str, Any]:
         digest = hashlib.sha256()

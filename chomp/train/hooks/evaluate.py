@@ -1,15 +1,19 @@
-"""Scoring the held-out text while training."""
+"""Scoring the held-out text, evaluation sets and tasks while training."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
 
+from chomp.data.batch import Batch
+from chomp.model.mtp import with_trunk
 from chomp.record import formatting
 from chomp.record.commands import Command
-from chomp.record.events import Evaluated
+from chomp.record.events import Evaluated, Event, SetEvaluated, TaskEvaluated
 from chomp.record.manifest import set_evaluation
+from chomp.tasks.entries import EntryScore, TaskEntry, score_entry
 from chomp.train.control import run_interruptible
 from chomp.train.evaluate import EvalResult, evaluate
 from chomp.train.hooks.base import Hook
@@ -18,48 +22,85 @@ from chomp.train.trainer import Trainer
 
 log = logging.getLogger("chomp.train")
 
+HELD_OUT = ""
+"""The name of the held-out text among those of sets and tasks."""
+
 
 class EvaluateHook(Hook):
-    """Evaluates every `train.eval_every` steps and on `eval`; the row of a scheduled evaluation carries its loss."""
+    """Scores each text at its cadence, and all on `eval`; the row of a scheduled evaluation carries its numbers.
+
+    What is due at one step is scored as one job: its events are published once all of it is done, so that a stop never
+    leaves half of them.
+    """
 
     command = job = "eval"
 
     def __init__(self, session: Session):
         self._session = session
+        self._evaluations = session.evaluations
         self._byte_lengths = session.tokenizer.byte_lengths()
         self._scheduled: tuple[int, dict[str, float]] | None = None
-        self._program: Callable[..., Any] | None = None
-        self.every = session.config.train.eval_every if session.data.has_eval else 0
+        self._programs: dict[str, Callable[..., Any]] = {}
+        self._scored_at: dict[str, int] = {}
+        self._end: int | None = None
+        train = session.config.train
+        held_out = {HELD_OUT: train.eval_every} if session.data.has_eval else {}
+        self._cadences = held_out | {name: self._evaluations.every(name) for name in self._evaluations.names}
+
+    def is_due(self, step: int, last: int) -> bool:
+        return bool(self._due(step, last))
+
+    def ranks(self, step: int, last: int) -> bool:
+        """Whether at `step` that is scored by which the best checkpoints are chosen."""
+        return (self._session.config.evaluation.best or HELD_OUT) in self._due(step, last)
 
     def is_due_at_end(self, trainer: Trainer) -> bool:
-        return self.every > 0 and trainer.progress.eval_step != trainer.progress.step
+        step = trainer.progress.step
+        return any(self._scored_at.get(name) != step for name in self._due(step, step))
+
+    def _due(self, step: int, last: int) -> list[str]:
+        return [
+            name
+            for name, every in self._cadences.items()
+            if every > 0 and step > 0 and (step % every == 0 or step == last)
+        ]
+
+    def on_end(self, trainer: Trainer) -> None:
+        self._end = trainer.progress.step
 
     def on_step(self, trainer: Trainer) -> None:
-        result = self._evaluate(trainer)
-        values = {"eval_loss": result.loss} | ({"eval_bpb": result.bpb} if result.bpb is not None else {})
-        self._scheduled = trainer.progress.step, values
+        step, last = trainer.progress.step, self._end or self._session.config.train.steps
+        # One that a stop cut short at the end of the text is at no cadence.
+        due = self._due(step, last) or self._due(step, step)
+        names = [name for name in due if self._scored_at.get(name) != step]
+        values = self._evaluate(trainer, names)
+        earlier = self._scheduled[1] if self._scheduled is not None and self._scheduled[0] == step else {}
+        self._scheduled = step, earlier | values
 
     def on_command(self, trainer: Trainer, command: Command) -> str:
-        if not self._session.data.has_eval:
+        if not self._cadences:
             return "there is no held-out text to evaluate on"
-        result = self._evaluate(trainer)
+        step = trainer.progress.step
+        values = self._evaluate(trainer, list(self._cadences))
         if self._session.saves and self._session.world.is_leader:
-            self._note_beside_checkpoint(trainer.progress.step, result)
-        return f"evaluated at step {trainer.progress.step}: loss {formatting.loss(result.loss)}"
+            self._note_beside_checkpoint(trainer)
+        said = f"loss {formatting.loss(values['eval_loss'])}" if "eval_loss" in values else ", ".join(self._cadences)
+        return f"evaluated at step {step}: {said}"
 
-    def _note_beside_checkpoint(self, step: int, result: EvalResult) -> None:
-        """Write the losses beside the checkpoint of this step; a scheduled evaluation comes before the save."""
-        store = self._session.store
+    def _note_beside_checkpoint(self, trainer: Trainer) -> None:
+        """Write the scores beside the checkpoint of this step; a scheduled evaluation comes before the save."""
+        store, progress = self._session.store, trainer.progress
         store.wait()
         for info in store.infos():
-            if info.step == step and info.meta:
+            if info.step == progress.step and info.meta:
                 try:
-                    set_evaluation(info.path, result.loss, result.bpb)
+                    set_evaluation(info.path, progress.eval_loss, progress.eval_bpb, progress.scores)
                 except OSError as error:
-                    log.warning("the evaluation of checkpoint %d cannot be noted: %s", step, error.strerror)
+                    log.warning("the evaluation of checkpoint %d cannot be noted: %s", info.step, error.strerror)
 
     def on_rollback(self, trainer: Trainer) -> None:
         self._scheduled = None
+        self._scored_at.clear()
 
     def for_row(self, step: int) -> dict[str, float]:
         """What the scheduled evaluation of `step` adds to its metrics row; nothing without one."""
@@ -67,43 +108,132 @@ class EvaluateHook(Hook):
             return {}
         return self._scheduled[1]
 
-    def _evaluate(self, trainer: Trainer) -> EvalResult:
-        """Score the held-out text.
+    def _evaluate(self, trainer: Trainer, names: list[str]) -> dict[str, float]:
+        """Score texts and publish the results.
+
+        Returns:
+            Values for the metrics row.
 
         Raises:
             StopRequestedError: by a signal; nothing is reported.
         """
-        session, progress = self._session, trainer.progress
+        session, progress, found = self._session, trainer.progress, self._evaluations
+        step, events, row = progress.step, list[Event](), dict[str, float]()
+        scores = dict(progress.scores) if progress.scores_step == step else {}
         with trainer.phase("eval"):
-            result = evaluate(
-                trainer.state.params,
-                self._eval_step,
-                session.data.eval_batches(session.blueprint.placement.count),
-                self._byte_lengths,
-                isolate=session.config.data.isolate_documents,
-                check_stop=trainer.check_stop,
-                placement=session.blueprint.placement,
-            )
-            progress.eval_step, progress.eval_loss, progress.eval_bpb = progress.step, result.loss, result.bpb
-            session.reporter.publish(
-                Evaluated(
-                    step=progress.step,
-                    loss=result.loss,
-                    perplexity=result.perplexity,
-                    bpb=result.bpb,
-                    unigram_loss=result.unigram_loss,
-                    tokens=result.tokens,
-                    seconds=round(result.seconds, 3),
-                )
-            )
-        return result
+            if HELD_OUT in names:
+                result, average = self._score_held_out(trainer)
+                progress.eval_step, progress.eval_loss, progress.eval_bpb = step, result.loss, result.bpb
+                events.append(_evaluated(step, result, average))
+                row |= _text_values(result)
+                row |= _text_values(average, "eval_ema") if average is not None else {}
+            for one in found.sets:
+                if one.name in names:
+                    result = self._score_text(trainer, one.batches(session.blueprint.placement.count))
+                    scores[one.name] = result.loss
+                    events.append(_set_evaluated(one.name, step, result))
+                    row |= _text_values(result, suffix=f"/{one.name}")
+            for entry in found.tasks:
+                if entry.name in names:
+                    score = self._score_tasks(trainer, entry)
+                    scores[entry.name] = score.whole.bpb
+                    events += _task_evaluated(step, score)
+                    row |= _task_values(score)
+            progress.scores_step, progress.scores = step, scores
+            self._scored_at |= dict.fromkeys(names, step)
+            for event in events:
+                session.reporter.publish(event)
+        return row
 
-    def _eval_step(self, params: Any, rows: Any) -> Any:
+    def _score_held_out(self, trainer: Trainer) -> tuple[EvalResult, EvalResult | None]:
+        """Score the held-out text with the parameters, and with their moving average if that is evaluated."""
+        session, state = self._session, trainer.state
+        data, count = session.data, session.blueprint.placement.count
+        result = self._score_text(trainer, data.eval_batches(count))
+        if state.ema is None or not session.config.optim.ema.evaluate:
+            return result, None
+        return result, self._score_text(trainer, data.eval_batches(count), with_trunk(state.params, state.ema))
+
+    def _score_text(self, trainer: Trainer, batches: Iterable[Batch], params: Any = None) -> EvalResult:
+        """Score with `params`; without them, with the parameters of the state."""
+        session = self._session
+        return evaluate(
+            trainer.state.params if params is None else params,
+            lambda params, rows: self._run("eval", session.eval_step, params, rows),
+            batches,
+            self._byte_lengths,
+            isolate=session.config.data.isolate_documents,
+            check_stop=trainer.check_stop,
+            placement=session.blueprint.placement,
+        )
+
+    def _score_tasks(self, trainer: Trainer, entry: TaskEntry) -> EntryScore:
+        found = self._evaluations
+        assert found.rows is not None
+        return score_entry(
+            trainer.state.params,
+            lambda params, rows: self._run("tasks", found.answer_step, params, rows),
+            entry,
+            found.rows,
+            check_stop=trainer.check_stop,
+            placement=self._session.blueprint.placement,
+        )
+
+    def _run(self, name: str, step: Any, params: Any, rows: Any) -> Any:
         """One batch; the first call compiles, which may take longer than a user who stops the run will wait."""
         session = self._session
         if session.world.is_alone:
-            return run_interruptible(lambda: session.eval_step(params, rows), session.switch.check)
+            return run_interruptible(lambda: step(params, rows), session.switch.check)
         # What all devices compute together cannot be left by one process.
-        if self._program is None:
-            self._program = session.interruptible(lambda: session.eval_step.lower(params, rows).compile(), None)
-        return self._program(params, rows)
+        if name not in self._programs:
+            self._programs[name] = session.interruptible(lambda: step.lower(params, rows).compile(), None)
+        return self._programs[name](params, rows)
+
+
+def _evaluated(step: int, result: EvalResult, average: EvalResult | None) -> Evaluated:
+    return Evaluated(
+        step=step,
+        loss=result.loss,
+        perplexity=result.perplexity,
+        bpb=result.bpb,
+        unigram_loss=result.unigram_loss,
+        tokens=result.tokens,
+        seconds=round(result.seconds + (average.seconds if average is not None else 0.0), 3),
+        ema_loss=average.loss if average is not None else None,
+        ema_bpb=average.bpb if average is not None else None,
+    )
+
+
+def _set_evaluated(name: str, step: int, result: EvalResult) -> SetEvaluated:
+    return SetEvaluated(
+        name=name,
+        step=step,
+        loss=result.loss,
+        perplexity=result.perplexity,
+        bpb=result.bpb,
+        tokens=result.tokens,
+        seconds=round(result.seconds, 3),
+    )
+
+
+def _task_evaluated(step: int, score: EntryScore) -> list[Event]:
+    return [
+        TaskEvaluated(
+            step=step,
+            part_of=score.whole.name if one is not score.whole else None,
+            **asdict(one) | {"seconds": round(one.seconds, 3)},
+        )
+        for one in (*score.parts, score.whole)
+    ]
+
+
+def _text_values(result: EvalResult, prefix: str = "eval", suffix: str = "") -> dict[str, float]:
+    bpb = {f"{prefix}_bpb{suffix}": result.bpb} if result.bpb is not None else {}
+    return {f"{prefix}_loss{suffix}": result.loss} | bpb
+
+
+def _task_values(score: EntryScore) -> dict[str, float]:
+    whole = score.whole
+    values = {"accuracy": whole.accuracy, "accuracy_norm": whole.accuracy_norm, "bpb": whole.bpb}
+    values |= {"centered": whole.centered} if score.parts else {}
+    return {f"task_{key}/{whole.name}": value for key, value in values.items() if value is not None}

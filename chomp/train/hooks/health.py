@@ -6,13 +6,14 @@ import shutil
 import threading
 
 from chomp.checkpoint.room import bytes_needed
-from chomp.notify.spike import SpikeDetector
+from chomp.notify.spike import IN_A_ROW, SpikeDetector, spike_words
 from chomp.notify.stall import StallDetector
-from chomp.record.events import Warned
+from chomp.record.events import Spike, Warned
 from chomp.record.formatting import plural, size
 from chomp.record.manifest import list_checkpoints
 from chomp.step.train_step import StepMetrics
 from chomp.train.hooks.base import Hook
+from chomp.train.metrics import shortest_repr
 from chomp.train.progress import Pending
 from chomp.train.session import Session
 from chomp.train.trainer import Trainer
@@ -22,14 +23,14 @@ DISK_POLL_SECONDS = 60.0
 
 
 class HealthHook(Hook):
-    """Publishes a warning with the topic `spike`, `stalled` or `disk`.
+    """Publishes a spike that is only reported, and warnings with the topic `stalled` or `disk`.
 
-    A thread looks after the last two: the main thread is what stalls.
+    A thread looks after the warnings: the main thread is what stalls.
     """
 
     def __init__(self, session: Session):
         self._session = session
-        self._spike = SpikeDetector()
+        self._forget_losses()
         self._stall = StallDetector(session.config.notify.stalled_factor)
         self._over = threading.Event()
         self._is_short = False
@@ -41,12 +42,32 @@ class HealthHook(Hook):
     def on_completed(self, trainer: Trainer, completed: Pending, metrics: StepMetrics) -> None:
         budget = self._session.budget
         self._stall.completed(budget.now(), budget.outside_steps())
-        found = self._spike.add(float(metrics.loss))
-        if found is not None:
-            self._warn("spike", found, completed.step)
+        if self._session.config.debug.spikes == "warn":
+            self._look_for_spike(completed.step, metrics)
 
     def on_rollback(self, trainer: Trainer) -> None:
-        self._spike = SpikeDetector()
+        self._forget_losses()
+
+    def _forget_losses(self) -> None:
+        self._spike = SpikeDetector(self._session.config.debug.spike_deviations)
+
+    def _look_for_spike(self, step: int, metrics: StepMetrics) -> None:
+        loss, grad_norm = float(metrics.loss), float(metrics.grad_norm)
+        limits = self._spike.add(loss, grad_norm, judged=step > self._session.config.optim.warmup_steps)
+        if limits is None:
+            return
+        words = spike_words(step, loss, grad_norm, limits)
+        self._session.reporter.publish(
+            Spike(
+                step=step,
+                loss=shortest_repr(metrics.loss),
+                grad_norm=shortest_repr(metrics.grad_norm),
+                loss_limit=float(limits.loss),
+                grad_norm_limit=float(limits.grad_norm),
+                action="warn",
+                message=f"{words}: {IN_A_ROW} steps in a row were above a limit",
+            )
+        )
 
     def close(self) -> None:
         self._over.set()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from chomp.config.train import TrainConfig
-from chomp.record.events import Step
+from chomp.record.events import Step, Warned
 from chomp.step.train_step import StepMetrics
 from chomp.train.hooks.base import Hook
 from chomp.train.hooks.evaluate import EvaluateHook
-from chomp.train.metrics import MetricsAggregator
+from chomp.train.metrics import MetricsAggregator, by_source
 from chomp.train.progress import Pending
 from chomp.train.session import Session
 from chomp.train.trainer import Trainer
@@ -30,6 +30,7 @@ class LogHook(Hook):
         self._newest: StepMetrics | None = None
         self.every = session.config.train.log_every
         self.deferred_row: dict[str, Any] | None = session.start.deferred_row
+        self._ended: list[str] = []
         self.metrics = MetricsAggregator(
             session.config,
             session.budget,
@@ -45,6 +46,7 @@ class LogHook(Hook):
         return True
 
     def on_start(self, trainer: Trainer) -> None:
+        self._ended = self._session.data.ended(trainer.data_state)
         if trainer.program is not None:
             self.metrics.compiled(trainer.program.seconds)
         self.metrics.restart()
@@ -52,13 +54,23 @@ class LogHook(Hook):
     def on_completed(self, trainer: Trainer, completed: Pending, metrics: StepMetrics) -> None:
         train, step = self._session.config.train, completed.step
         self._newest = metrics
+        self._tell_of_ended_sources(trainer)
         self.metrics.completed(completed, int(metrics.tokens))
         evaluated = self._evaluate.is_due(step, train.steps)
         if has_row(step, train, evaluated=evaluated):
-            row = self.metrics.make(step, metrics, trainer.progress.tokens_seen)
+            row = self.metrics.make(step, metrics, trainer.progress.tokens_seen, source_numbers(trainer))
             self.deferred_row = row | self._session.processes.row()
             if not evaluated:
                 self.publish()
+
+    def _tell_of_ended_sources(self, trainer: Trainer) -> None:
+        before, self._ended = self._ended, self._session.data.ended(trainer.data_state)
+        for name in self._ended:
+            if name not in before:
+                message = f"the source {name} of data.mixture is exhausted"
+                if self._session.config.data.mixture.exhausted == "renormalise":
+                    message += "; the others take its share from here on"
+                self._session.reporter.publish(Warned(topic="data", step=trainer.progress.step, message=message))
 
     def on_step(self, trainer: Trainer) -> None:
         self.publish()
@@ -71,13 +83,20 @@ class LogHook(Hook):
         """Make a row of the last completed step, if steps have completed since the last row."""
         if self._newest is not None and self.metrics.has_steps():
             progress = trainer.progress
-            self.deferred_row = self.metrics.make(progress.step, self._newest, progress.tokens_seen)
+            self.deferred_row = self.metrics.make(
+                progress.step, self._newest, progress.tokens_seen, source_numbers(trainer)
+            )
 
     def publish(self) -> None:
         """Publish the deferred row, if there is one."""
         if self.deferred_row is not None:
             row, self.deferred_row = self.deferred_row, None
             self._session.reporter.publish(Step(row=row | self._evaluate.for_row(row["step"])))
+
+
+def source_numbers(trainer: Trainer) -> dict[str, float]:
+    """Numbers by source of a mixture, at the last completed step; {} without one."""
+    return by_source(trainer.progress.source_losses.take(), trainer.session.data.by_source(trainer.data_state))
 
 
 def has_row(step: int, train: TrainConfig, *, evaluated: bool) -> bool:

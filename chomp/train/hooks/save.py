@@ -96,8 +96,8 @@ class SaveHook(Hook):
         with self._session.budget.measure("save"):
             # One still being written counts among the best, too.
             store.wait()
-        loss = progress.eval_loss if progress.eval_step == progress.step else None
-        if not store.has(progress.step) and self._plan.is_sampled(progress.step, due=True, eval_loss=loss):
+        rank = progress.rank(self._session.config.evaluation.best)
+        if not store.has(progress.step) and self._plan.is_sampled(progress.step, due=True, rank=rank):
             run_hooks(trainer, [self._sample])
 
     def _save(self, trainer: Trainer, *, wait: bool) -> bool:
@@ -130,15 +130,25 @@ def _checkpoint_meta(session: Session, progress: TrainProgress, deferred_row: di
         "parameters": session.model_def.parameter_count,
         "tokens_seen": progress.tokens_seen,
         "tokens_read": progress.tokens_read,
+        **({"source_losses": dict(progress.source_losses.sums)} if progress.source_losses.sums else {}),
         "train_loss": _number(progress.loss),
         "eval_step": progress.eval_step,
         "eval_loss": _number(progress.eval_loss) if evaluated else None,
         "eval_bpb": _number(progress.eval_bpb) if evaluated else None,
+        **_scores(session, progress),
         "owed": list(progress.unfinished_jobs),
         "rollbacks": dataclasses.asdict(progress.rollbacks),
         "time_budget_seconds": session.budget.totals(),
         "owed_row": jsonable(deferred_row) if "eval" in progress.unfinished_jobs else None,
     }
+
+
+def _scores(session: Session, progress: TrainProgress) -> dict[str, Any]:
+    """The scores of sets and tasks at this step, and by which the best checkpoints are chosen; nothing without any."""
+    best = session.config.evaluation.best
+    scores = progress.scores if progress.scores_step == progress.step else {}
+    found = {"scores": {name: _number(value) for name, value in scores.items()}} if scores else {}
+    return found | ({"best_by": best} if best is not None else {})
 
 
 def _number(value: float | None) -> float | None:

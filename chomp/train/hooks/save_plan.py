@@ -36,8 +36,8 @@ class SavePlan:
         if not self._session.saves:
             return False
         by_step = any(every > 0 and step % every == 0 for every in (options.save_every, options.keep_every))
-        # A checkpoint can only be among the best if it was evaluated, so every evaluated step is saved.
-        by_step |= options.keep_best > 0 and self._evaluate.is_due(step, last)
+        # A checkpoint can only be among the best if it was evaluated, so every such step is saved.
+        by_step |= options.keep_best > 0 and self._evaluate.ranks(step, last)
         return by_step or (self.is_time() if self._session.world.is_alone else bool(self._agreement.agreed & Wish.SAVE))
 
     def is_time(self) -> bool:
@@ -50,10 +50,10 @@ class SavePlan:
             and time.monotonic() - self._last_save >= seconds
         )
 
-    def is_sampled(self, step: int, *, due: bool, eval_loss: float | None = None) -> bool:
+    def is_sampled(self, step: int, *, due: bool, rank: float | None = None) -> bool:
         """Whether samples belong to the checkpoint of `step`, which is saved now if `due`; the last one always is."""
         if self.samples_of == "none" or not self._session.saves:
             return False
         if step == self._session.config.train.steps:
             return True
-        return due and (self.samples_of == "all" or self._session.store.will_stay(step, eval_loss))
+        return due and (self.samples_of == "all" or self._session.store.will_stay(step, rank))

@@ -6,7 +6,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.config import settings
+from chomp.config import setting_at
 from chomp.record.formatting import sanitize
 from chomp_tui.config.document import FieldView
 from chomp_tui.screens.configure.field import FieldRow
@@ -49,7 +49,7 @@ class Heading(Static):
 def help_text(view: FieldView) -> Content:
     """A setting's meaning, its allowed values, and the source of its value."""
     setting = view.setting
-    kind = setting.expected.removesuffix(", or null") if setting.path in settings() else "any value"
+    kind = setting.expected.removesuffix(", or null") if setting_at(setting.path) else "any value"
     if len(setting.choices) > MOST_NAMED:
         kind = f"one of {len(setting.choices)} words: Enter lists them"
     unit = f", in {setting.unit}" if setting.unit and setting.kind != "choice" else ""
@@ -57,8 +57,8 @@ def help_text(view: FieldView) -> Content:
     if view.override:
         came = f"-o {sanitize(view.override)} wins; editing the field drops it"
     if not view.is_read:
-        came += f" · not read: needs {setting.needs}"
-    default = f"default {sanitize(view.fallback)}" if setting.path in settings() else "a variable"
+        came += f" · not read: needs {setting.needs or 'several devices'}"
+    default = f"default {sanitize(view.fallback)}" if setting_at(setting.path) else "a variable"
     return Content.assemble(
         (sanitize(setting.path), "bold $primary"),
         (f"  {kind}{unit}", "$muted"),

@@ -12,10 +12,11 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from chomp.config import Setting, sections, settings
+from chomp.config import Setting, section_at, sections, setting_at, settings
 from chomp.config.compat import Severity
 from chomp.record.formatting import sanitize
 from chomp_tui.config.document import ConfigDocument
+from chomp_tui.config.entries import entries_of, section_around
 from chomp_tui.screens.configure.controls import Control, Pick
 from chomp_tui.screens.configure.field import CHANGED, PROBLEM, SET, FieldRow
 from chomp_tui.screens.configure.field_pane import FieldPane, Heading, help_text
@@ -71,8 +72,12 @@ class ConfigForm(Vertical):
         self.update_views()
 
     def _sections(self) -> list[str]:
-        names = [name for name in sections() if name and self._has_rows(name)]
-        return [*([VARIABLES] if self._document and self._document.variables() else []), *names]
+        assert self._document is not None
+        names, entries = [VARIABLES] if self._document.variables() else [], entries_of(self._document.layout())
+        for name in filter(None, sections()):
+            names += [name] if self._has_rows(name) else []
+            names += [entry for entry in entries if entries[entry] and section_around(entry) == name]
+        return names
 
     def _has_rows(self, section: str) -> bool:
         assert self._document is not None
@@ -82,6 +87,9 @@ class ConfigForm(Vertical):
     def _settings(self, section: str) -> Iterator[Setting]:
         if section == VARIABLES:
             yield from self._document.variables() if self._document else ()
+            return
+        if section not in sections():
+            yield from entries_of(self._document.layout()).get(section, ()) if self._document else ()
             return
         for path, setting in settings().items():
             if path.rpartition(".")[0] == section:
@@ -120,7 +128,7 @@ class ConfigForm(Vertical):
 
     def _row(self, setting: Setting, *, full_name: bool) -> FieldRow:
         assert self._document is not None
-        severity = self._severity(setting.path) if self._severity and setting.path in settings() else None
+        severity = self._severity(setting.path) if self._severity and setting_at(setting.path) else None
         return FieldRow(self._document.view(setting), full_name=full_name, severity=severity)
 
     def rows(self) -> list[FieldRow]:
@@ -364,7 +372,7 @@ class ConfigForm(Vertical):
         document, setting = self._document, self._help_for
         if document is None:
             return
-        section = sections().get(self._shown)
+        section = section_at(self._shown)
         if setting is None:
             head = section.help if section else "Values that settings refer to as $variables.NAME."
             if self.has_class("-finding"):

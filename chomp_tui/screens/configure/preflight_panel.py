@@ -191,6 +191,9 @@ def _start(figures: Mapping[str, Any]) -> list[Content]:
     if text.get("tokens") is not None:
         about = "about " * bool(text.get("is_estimate"))
         rows.append(_row("tokens of the text", f"{about}{count(text['tokens'])}"))
+    for source in start.get("sources") or ():
+        epochs = f", {source['epochs']:.3g} epochs" if source.get("epochs") is not None else ""
+        rows.append(_row(sanitize(str(source["name"])), f"{source['share']:.1%}{epochs}"))
     if start.get("epochs") is not None:
         rows.append(_row("epochs", f"{start['epochs']:.3g}"))
     if room:

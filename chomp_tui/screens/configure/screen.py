@@ -105,6 +105,7 @@ class ConfigureScreen(EditingScreen):
 
     async def _show(self, draft: Draft) -> None:
         """Show another draft in all views."""
+        draft.document.devices = self.document.devices
         self.draft = draft
         form = self.query_one(ConfigForm)
         self.query_one(YamlPane).load(draft.document)
@@ -215,6 +216,9 @@ class ConfigureScreen(EditingScreen):
 
     def _got_report(self, report: Report) -> None:
         if self.is_mounted:
+            if report.state == "done" and report.devices != self.document.devices:
+                self.document.devices = report.devices
+                self.query_one(ConfigForm).update_views()
             self.query_one(PreflightPanel).show(report)
             self._update_headline()
 

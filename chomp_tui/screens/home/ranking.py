@@ -30,13 +30,15 @@ def ranked(
 
 
 def _tree(runs: Sequence[RunSummary]) -> list[Ranked]:
-    by_place = {str(run.path.absolute()): run for run in runs}
+    by_place = {str(run.path.absolute()): run for run in runs if not run.weights}
     by_name = {run.name: run for run in runs}
     forks: dict[str, list[RunSummary]] = {}
     roots = []
     for run in runs:
         parent = None
-        if run.origin is not None:
+        if run.weights:
+            parent = by_place.get(str(run.path.absolute()))
+        elif run.origin is not None:
             parent = by_place.get(run.origin.path) or by_name.get(run.origin.run)
         if parent is None or parent is run:
             roots.append(run)

@@ -15,7 +15,7 @@ from textual.widgets import Static
 from chomp.errors import ConfigError
 from chomp.record.formatting import plural, sanitize
 from chomp.record.selection import FIELDS, Filter, parse_filter
-from chomp.record.summary import RunSummary
+from chomp.record.summary import RunSummary, leaderboard
 from chomp_tui import keys
 from chomp_tui.live.run_list import ConfigEntry, HomeSnapshot, RunList
 from chomp_tui.platform.background import start_thread
@@ -102,14 +102,14 @@ class HomeScreen(ListScreen):
 
     def accept(self, found: HomeSnapshot) -> None:
         is_first, grows = not self.is_ready, self.found.unread > 0
-        at_top = not self._shown or self.listing.selected == str(self._shown[0].run.path)
-        self._marked &= {str(run.path) for run in found.runs}
+        at_top = not self._shown or self.listing.selected == self._shown[0].run.key
+        self._marked &= {run.key for run in leaderboard(found.runs)}
         super().accept(found)
         if is_first and not found.runs:
             self._offer_first()
         # Until all runs are read, their order changes below a cursor that the user has not moved.
         if grows and at_top and self._shown:
-            self.listing.select(str(self._shown[0].run.path))
+            self.listing.select(self._shown[0].run.key)
 
     def _offer_first(self) -> None:
         configs = self.query_one("#config-list", Listing)
@@ -123,7 +123,7 @@ class HomeScreen(ListScreen):
         settings = self.chomp.state.settings
         wrong = self._read_filter()
         self._shown = ranked(
-            self.found.runs,
+            list(leaderboard(self.found.runs)),
             self._filter,
             sort=settings.home_sort,
             reverse=settings.home_reverse,
@@ -132,7 +132,7 @@ class HomeScreen(ListScreen):
         best = best_of(self._shown)
         made = {}
         for one in self._shown:
-            key = str(one.run.path)
+            key = one.run.key
             place = Place(one.depth, key in self._marked, one.run is best)
             before = self._made.get(key)
             is_same = before is not None and before[0] is one.run and before[1] == place and not one.run.is_live
@@ -231,21 +231,26 @@ class HomeScreen(ListScreen):
         if self._configs_focused or run is None:
             self.chomp.notify("select a run first (Tab moves between the lists)", severity="warning")
         else:
-            act(run)
+            act(self._whole([run])[0])
 
     def _with_runs(self, act: Callable[[Sequence[RunSummary]], None]) -> None:
         """Act on the marked runs, in the order in which they are shown, or on the selected one if none is marked."""
-        marked = [run for run in self._in_order() if str(run.path) in self._marked]
+        marked = [run for run in self._in_order() if run.key in self._marked]
         if marked:
-            act(marked)
+            act(self._whole(marked))
         else:
             self._with_run(lambda run: act([run]))
+
+    def _whole(self, rows: Sequence[RunSummary]) -> list[RunSummary]:
+        """The runs that rows belong to, each once: the row of an average is one of its run."""
+        runs = {run.path: run for run in self.found.runs}
+        return [runs[path] for path in dict.fromkeys(row.path for row in rows)]
 
     def _in_order(self) -> list[RunSummary]:
         """The runs shown, then those that the filter hides."""
         shown = [one.run for one in self._shown]
-        hidden = {str(run.path) for run in shown}
-        return [*shown, *(run for run in self.found.runs if str(run.path) not in hidden)]
+        hidden = {run.key for run in shown}
+        return [*shown, *(run for run in leaderboard(self.found.runs) if run.key not in hidden)]
 
     # Marks -----------------------------------------------------------------------------
 
@@ -259,7 +264,7 @@ class HomeScreen(ListScreen):
 
     def action_mark_all(self) -> None:
         """Mark all runs shown, or none if all are marked."""
-        shown = {str(one.run.path) for one in self._shown}
+        shown = {one.run.key for one in self._shown}
         self._marked = set() if shown <= self._marked else self._marked | shown
         self.draw()
 
@@ -294,7 +299,7 @@ class HomeScreen(ListScreen):
         self._keep_settings()
         self.draw()
         if self._shown:
-            self.listing.select(str(self._shown[0].run.path))
+            self.listing.select(self._shown[0].run.key)
         if not key:
             self.chomp.notify("live runs first, then the newest")
 

@@ -37,6 +37,15 @@ def summary_text(summary: Mapping[str, Any]) -> Content:
             f"{per_byte:.3f} tokens per byte" if per_byte else "",
         ),
     ]
+    for source in summary.get("sources") or ():
+        rows.append(
+            _row(
+                sanitize(source["name"])[:11],
+                f"{source['wanted']:.1%} by weight",
+                f"{source['in_batch']:.1%} of the batch",
+                f"{source['so_far']:.1%} so far",
+            )
+        )
     return Content("\n").join(rows)
 
 
@@ -57,6 +66,7 @@ def rows_text(rows: Sequence[Mapping[str, Any]], *, by_token: bool) -> Content:
         said = (
             f"micro-batch {row['micro_batch'] + 1}, sequence {row['row'] + 1}: {plural(row['documents'], 'document')}"
         )
+        said += f" of {one_line(row['source'])}" if row.get("source") else ""
         padding = f", {plural(row['padding'], 'position')} of padding" if row["padding"] else ""
         parts += [Content.styled(said + padding, "$muted"), row_text(row["runs"], by_token=by_token), Content("")]
     return Content("\n").join(parts[:-1])

@@ -11,7 +11,7 @@ from chomp_tui.screens.run.charts import CHARTS
 from chomp_tui.widgets.chart import LineChart
 
 # Losses span decades: one key chooses for all of them.
-LOSSES = ("loss", "terms")
+LOSSES = ("loss", "sets", "taskbits", "terms", "source-loss")
 
 
 class ChartSet:

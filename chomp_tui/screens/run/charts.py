@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -11,6 +11,7 @@ import numpy as np
 from chomp.curves.limits import Range
 from chomp.curves.smooth import Smoother
 from chomp.record.columns import Columns
+from chomp.record.formatting import sanitize
 from chomp.record.run_view import RunView
 from chomp_tui.chart.series import Series, Tone
 from chomp_tui.live.snapshot import RunSnapshot
@@ -22,9 +23,13 @@ NEAR = 64
 # Columns of rows that the loss chart and the tiles show, or that only describe a row.
 SHOWN_ELSEWHERE = frozenset({
     "step", "t", "tokens_seen", "loss", "lr_muon", "step_time_s", "mfu", "packing_utilization", "eval_loss", "eval_bpb",
+    "eval_ema_loss", "eval_ema_bpb",
     "first_step_compile_time_s",
 })  # fmt: skip
 MOST_TERMS = 12
+_TONES: tuple[Tone, ...] = ("smooth", "second", "eval", "raw")
+# What a row has by source of a mixture, before the source's name.
+BY_SOURCE = ("loss/", "tokens/", "epochs/")
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,8 @@ def loss_lines(snapshot: RunSnapshot) -> list[Series]:
     if len(view.evals):
         x = x_values(view.evals, view, snapshot.x_axis)
         lines.append(Series("eval", x, view.evals["loss"], "eval", sparse=True))
+        if view.evals.has_numbers("ema_loss"):
+            lines.append(Series("eval of ema", x, view.evals["ema_loss"], "second", sparse=True))
     parent = snapshot.update.parent_rows
     # By time the parent has no place: it may have trained days before.
     if len(parent) and snapshot.x_axis != "time":
@@ -107,10 +114,48 @@ def memory_lines(snapshot: RunSnapshot) -> list[Series]:
     return [*shown, _line(snapshot, "in use", "device_memory_gb")]
 
 
+def _named(view: RunView, *prefixes: str) -> dict[str, str]:
+    """Columns of the first of these kinds that has numbers, by the names of sets or tasks: `eval_loss/NAME`."""
+    rows = view.rows
+    for prefix in prefixes:
+        found = {
+            name.removeprefix(prefix): name for name in rows.names if name.startswith(prefix) and rows.has_numbers(name)
+        }
+        shown = {name: column for name, column in found.items() if np.isfinite(rows[column]).any()}
+        if shown:
+            return dict(list(shown.items())[:MOST_TERMS])
+    return {}
+
+
+def sets_of(view: RunView) -> dict[str, str]:
+    """Columns of the losses of evaluation sets, by name."""
+    return _named(view, "eval_loss/")
+
+
+def accuracies_of(view: RunView) -> dict[str, str]:
+    """Columns of the accuracies of tasks, by name."""
+    return _named(view, "task_accuracy/")
+
+
+def task_bits_of(view: RunView) -> dict[str, str]:
+    """Columns of the bits per byte of tasks, by name."""
+    return _named(view, "task_bpb/")
+
+
+def _scored_lines(snapshot: RunSnapshot, columns: Mapping[str, str]) -> list[Series]:
+    """A line for each set or task, through the steps at which it was scored."""
+    rows, lines = snapshot.view.rows, []
+    x = x_values(rows, snapshot.view, snapshot.x_axis)
+    for slot, (name, column) in enumerate(columns.items()):
+        scored = np.isfinite(rows[column])
+        lines.append(Series(name, x[scored], rows[column][scored], "eval", sparse=True, slot=slot))
+    return lines
+
+
 def terms_of(view: RunView) -> list[str]:
     """Columns of the objective's terms, and of all metrics that no other panel shows."""
     rows = view.rows
-    names = (name for name in rows.names if name not in DRAWN and rows.has_numbers(name))
+    names = (name for name in rows.names if name not in DRAWN and "/" not in name and rows.has_numbers(name))
     return [name for name in names if _shows(rows[name])][:MOST_TERMS]
 
 
@@ -124,9 +169,28 @@ def term_lines(snapshot: RunSnapshot) -> list[Series]:
     return _toned_lines(snapshot, terms_of(snapshot.view))
 
 
+def has_sources(view: RunView) -> bool:
+    """Whether a run mixes sources of text."""
+    return any(name.startswith(BY_SOURCE) for name in view.rows.names)
+
+
+def source_lines(kind: str) -> Callable[[RunSnapshot], list[Series]]:
+    """A line for each source of a mixture."""
+
+    def lines(snapshot: RunSnapshot) -> list[Series]:
+        rows, tones = snapshot.view.rows, cycle(_TONES)
+        names = [name for name in rows.names if name.startswith(f"{kind}/") and rows.has_numbers(name)][:MOST_TERMS]
+        return [
+            _line(snapshot, sanitize(name.partition("/")[2]), name, tone)
+            for name, tone in zip(names, tones, strict=False)
+        ]
+
+    return lines
+
+
 def _toned_lines(snapshot: RunSnapshot, columns: Iterable[str]) -> list[Series]:
     """A line for each column, named after it."""
-    tones: Iterable[Tone] = cycle(("smooth", "second", "eval", "raw"))
+    tones = cycle(_TONES)
     return [
         _line(snapshot, column.replace("_loss", "").replace("_", " "), column, tone)
         for column, tone in zip(columns, tones, strict=False)
@@ -157,9 +221,32 @@ SMALL_CHARTS = (
         shown="all",
     ),
 )
+SOURCE_CHARTS = (
+    RunChart("source-loss", "loss by source", lines=source_lines("loss")),
+    RunChart("source-tokens", "tokens by source", lines=source_lines("tokens"), shown="all"),
+    RunChart("source-epochs", "epochs by source", lines=source_lines("epochs"), shown="all"),
+)
 CHARTS = (
     RunChart("loss", "loss", lines=loss_lines),
     *SMALL_CHARTS,
+    *SOURCE_CHARTS,
+    RunChart("sets", "evaluation sets", lines=lambda snapshot: _scored_lines(snapshot, sets_of(snapshot.view))),
+    RunChart("tasks", "task accuracy", lines=lambda snapshot: _scored_lines(snapshot, accuracies_of(snapshot.view))),
+    RunChart("taskbits", "task bits/byte", lines=lambda snapshot: _scored_lines(snapshot, task_bits_of(snapshot.view))),
     RunChart("terms", "terms", lines=term_lines, shown="apart"),
 )
+
+
+def extra_charts(view: RunView) -> frozenset[str]:
+    """The charts that only some runs have numbers for, of those that this one has."""
+    shown = {
+        "sets": sets_of,
+        "tasks": accuracies_of,
+        "taskbits": task_bits_of,
+        "terms": terms_of,
+        "sources": has_sources,
+    }
+    return frozenset(name for name, of in shown.items() if of(view))
+
+
 DRAWN = SHOWN_ELSEWHERE.union(*(chart.columns for chart in SMALL_CHARTS))

@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
-from chomp_tui.screens.run.dashboard_layout import SMALL, TITLES, PanelPlan, panels, plan
+from chomp_tui.screens.run.dashboard_layout import EXTRA, GROUPS, TITLES, PanelPlan, panels, panels_of, plan
 from chomp_tui.screens.run.log_view import LogPanel
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.screens.run.tab_strip import TabStrip
@@ -29,7 +29,7 @@ class _Planned(Layout):
         assert isinstance(parent, Dashboard)
         parent.pre_layout(self)
         plan = parent.plan_for(size)
-        turns = {*plan.tabs, *(SMALL if "charts" in plan.tabs else ())}
+        turns = {*plan.tabs, *(name for tab in plan.tabs for name in GROUPS.get(tab, ()))}
         # Textual numbers placements from the last one on, and paints anew those whose number changes: panels that take
         # turns come first, so that the others keep theirs.
         ordered = sorted(children, key=lambda child: child.id not in turns)
@@ -52,7 +52,7 @@ class Dashboard(Container):
         self.chosen = "charts"
         self.zoomed: str | None = None
         self.notice = True
-        self.terms = False
+        self.extra: frozenset[str] = frozenset()
 
     @property
     def layout(self) -> Layout:
@@ -67,7 +67,7 @@ class Dashboard(Container):
     def plan_for(self, size: Size) -> PanelPlan:
         """The layout for a size."""
         return plan(
-            size.width, size.height, chosen=self.chosen, zoomed=self.zoomed, notice=self.notice, terms=self.terms
+            size.width, size.height, chosen=self.chosen, zoomed=self.zoomed, notice=self.notice, extra=self.extra
         )
 
     def arrange_for(
@@ -76,16 +76,16 @@ class Dashboard(Container):
         chosen: str | None = None,
         zoomed: str | None = None,
         notice: bool | None = None,
-        terms: bool | None = None,
+        extra: frozenset[str] | None = None,
     ) -> None:
-        """Set the chosen tab, the panel shown alone (None for all), and whether notice and terms are shown."""
-        before = (self.chosen, self.zoomed, self.notice, self.terms)
+        """Set the chosen tab, the panel shown alone (None for all), and whether a notice is shown, and extra charts."""
+        before = (self.chosen, self.zoomed, self.notice, self.extra)
         self.chosen, self.zoomed = chosen or self.chosen, zoomed
         self.notice = self.notice if notice is None else notice
-        self.terms = self.terms if terms is None else terms
-        if self.zoomed == "terms" and not self.terms:
+        self.extra = self.extra if extra is None else extra
+        if self.zoomed in panels_of(EXTRA) and self.zoomed not in panels_of(self.extra):
             self.zoomed = None
-        if before != (self.chosen, self.zoomed, self.notice, self.terms):
+        if before != (self.chosen, self.zoomed, self.notice, self.extra):
             self._settle()
 
     def focused_panel(self) -> Widget | None:
@@ -126,17 +126,17 @@ class Dashboard(Container):
     def turn(self, by: int) -> None:
         """Show the panel `by` places on: of the tabs, or of all panels while one is zoomed."""
         plan = self.plan
-        names, now = (plan.tabs, plan.chosen) if self.zoomed is None else (panels(terms=self.terms), self.zoomed)
+        names, now = (plan.tabs, plan.chosen) if self.zoomed is None else (panels(extra=self.extra), self.zoomed)
         place = names.index(now) if now in names else 0
         self.turn_to(names[(place + by) % len(names)])
 
     def turn_to(self, name: str, then: Callable[[], None] | None = None) -> None:
         """Show a panel, zoomed if one is zoomed; then focus it, or do what `then` does."""
         if self.zoomed is not None:
-            self.arrange_for(zoomed=SMALL[0] if name == "charts" else name)
+            self.arrange_for(zoomed=GROUPS.get(name, (name,))[0])
         elif name in self.plan.tabs:
             self.arrange_for(chosen=name)
-        wanted = self.query_one(f"#{SMALL[0] if name == 'charts' else name}")
+        wanted = self.query_one(f"#{GROUPS.get(name, (name,))[0]}")
         self.call_after_refresh(then or (lambda: self._focus_in(wanted)))
 
     def _focus_in(self, panel: Widget) -> None:

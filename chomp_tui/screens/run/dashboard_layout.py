@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from textual.geometry import Region
 
-from chomp_tui.screens.run.charts import SMALL_CHARTS
+from chomp_tui.screens.run.charts import SMALL_CHARTS, SOURCE_CHARTS
 
-SMALL = tuple(chart.name for chart in SMALL_CHARTS)
+# Tabs that are several charts side by side.
+GROUPS = {
+    "charts": tuple(chart.name for chart in SMALL_CHARTS),
+    "sources": tuple(chart.name for chart in SOURCE_CHARTS),
+}
 # Panels beside the loss, in the order of the tabs.
 TITLES = {
     "charts": "Charts",
+    "sets": "Sets",
+    "tasks": "Tasks",
+    "taskbits": "Task bits",
     "terms": "Terms",
+    "sources": "Sources",
     "samples": "Samples",
     "log": "Log",
     "checkpoints": "Checkpoints",
@@ -22,6 +30,8 @@ TITLES = {
     "facts": "Facts",
     "alerts": "Alerts",
 }
+# Charts that only some runs have numbers for.
+EXTRA = ("sets", "tasks", "taskbits", "terms", "sources")
 TILES_ROWS = 16
 MEMORY_ROWS = 8
 TIME_ROWS = 11
@@ -44,17 +54,28 @@ class PanelPlan:
     chosen: str = ""
 
 
-def panels(*, terms: bool) -> tuple[str, ...]:
-    """The panels that can be shown alone, in order; `terms` as for `plan`."""
-    return ("loss", *SMALL, *(name for name in _titles(terms) if name != "charts"), "tiles")
+def panels(*, extra: Collection[str]) -> tuple[str, ...]:
+    """The panels that can be shown alone, in order; `extra` as for `plan`."""
+    return ("loss", *panels_of(_titles(extra)), "tiles")
 
 
-def _titles(terms: bool) -> tuple[str, ...]:
-    return tuple(name for name in TITLES if terms or name != "terms")
+def panels_of(tabs: Iterable[str]) -> tuple[str, ...]:
+    """The panels below these tabs, in order."""
+    return tuple(name for tab in tabs for name in GROUPS.get(tab, (tab,)))
+
+
+def _titles(extra: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in TITLES if name in extra or name not in EXTRA)
 
 
 def plan(
-    width: int, height: int, *, chosen: str, zoomed: str | None = None, notice: bool = False, terms: bool = False
+    width: int,
+    height: int,
+    *,
+    chosen: str,
+    zoomed: str | None = None,
+    notice: bool = False,
+    extra: Collection[str] = (),
 ) -> PanelPlan:
     """The layout of a board of `width` by `height` cells.
 
@@ -62,11 +83,11 @@ def plan(
         chosen: the panel to show where panels take turns.
         zoomed: the panel that is shown alone.
         notice: whether a notice takes the place of the loss chart.
-        terms: whether the run has terms of the objective to show.
+        extra: the charts of `EXTRA` that the run has numbers for.
     """
     board = Region(0, 0, max(1, width), max(1, height))
-    titles = _titles(terms)
-    if zoomed is not None and (terms or zoomed != "terms"):
+    titles = _titles(extra)
+    if zoomed is not None and (zoomed not in panels_of(EXTRA) or zoomed in panels_of(extra)):
         return PanelPlan({zoomed: board}, titles, chosen)
     if width >= 150 and height >= 38:
         made = _wide(board, titles, chosen)
@@ -106,8 +127,8 @@ def _wide(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
     loss, rest = main.split_horizontal(main.height * 42 // 100)
     charts, below = rest.split_horizontal(max(8, main.height * 22 // 100))
     samples, slot = below.split_vertical(below.width // 2)
-    regions = {**stacked, "loss": loss, **_charts(charts), "samples": samples}
-    turns = ("terms", "log", "checkpoints", "facts", "alerts")
+    regions = {**stacked, "loss": loss, **_charts(charts, GROUPS["charts"]), "samples": samples}
+    turns = (*EXTRA, "log", "checkpoints", "facts", "alerts")
     tabs = tuple(name for name in turns if name in titles and (name not in stacked or name in left_out))
     return _with_slot(regions, slot, tabs, chosen)
 
@@ -119,8 +140,8 @@ def _with_slot(regions: dict[str, Region], slot: Region, tabs: tuple[str, ...], 
         return PanelPlan(regions, tabs, chosen)
     bar, panel = slot.split_horizontal(1)
     regions["tabs"] = bar
-    if chosen == "charts":
-        regions.update(_charts(panel))
+    if chosen in GROUPS:
+        regions.update(_charts(panel, GROUPS[chosen]))
     elif chosen == "memory" and panel.width >= 76:
         regions["memory"], regions["device"] = panel.split_vertical(38)
     else:
@@ -128,13 +149,13 @@ def _with_slot(regions: dict[str, Region], slot: Region, tabs: tuple[str, ...], 
     return PanelPlan(regions, tabs, chosen)
 
 
-def _charts(area: Region) -> dict[str, Region]:
-    """The small charts: side by side, or in two lines where they would be narrow and there is height for it."""
-    if area.width >= len(SMALL) * 24 or area.height < 14:
-        return _side_by_side(area, SMALL)
+def _charts(area: Region, names: Sequence[str]) -> dict[str, Region]:
+    """Small charts: side by side, or in two lines where they would be narrow and there is height for it."""
+    if area.width >= len(names) * 24 or area.height < 14:
+        return _side_by_side(area, names)
     upper, lower = area.split_horizontal(area.height // 2)
-    half = -(-len(SMALL) // 2)
-    return _side_by_side(upper, SMALL[:half]) | _side_by_side(lower, SMALL[half:])
+    half = -(-len(names) // 2)
+    return _side_by_side(upper, names[:half]) | _side_by_side(lower, names[half:])
 
 
 def _side_by_side(area: Region, names: Sequence[str]) -> dict[str, Region]:

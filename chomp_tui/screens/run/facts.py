@@ -61,7 +61,7 @@ def _run(snapshot: RunSnapshot) -> Iterator[Fact]:
     view, started = snapshot.view, snapshot.view.started
     yield "path", str(snapshot.update.run.path.absolute())
     if snapshot.facts.origin is not None:
-        yield "fork of", f"{snapshot.facts.origin.path} at step {snapshot.facts.origin.step:,}"
+        yield snapshot.facts.origin.kind, f"{snapshot.facts.origin.path} at step {snapshot.facts.origin.step:,}"
     if started is None:
         return
     yield "device", device_words(started.device)
@@ -71,6 +71,8 @@ def _run(snapshot: RunSnapshot) -> Iterator[Fact]:
         yield f"process {index}", host
     yield "parameters", count(started.parameters)
     yield "batch", f"{started.tokens_per_step:,} tokens a step"
+    if started.weights:
+        yield "weights", started.weights
     yield "data", started.data
     if view.compiled is not None:
         cache = f", cache {view.compiled.cache}" if view.compiled.cache else ", no cache"

@@ -206,7 +206,7 @@ class RunScreen(ConsoleScreen):
     def _draw(self, snapshot: RunSnapshot) -> None:
         board = self.query_one(Dashboard)
         notice = notice_of(snapshot)
-        board.arrange_for(zoomed=board.zoomed, notice=notice is not None, terms=bool(charts.terms_of(snapshot.view)))
+        board.arrange_for(zoomed=board.zoomed, notice=notice is not None, extra=charts.extra_charts(snapshot.view))
         if notice is not None:
             self.query_one(NoticePanel).show(notice)
         elif self.focused is None:
@@ -357,6 +357,10 @@ class RunScreen(ConsoleScreen):
     def action_sample_now(self) -> None:
         """Ask for a prompt, then for a sample."""
         self._steering.sample_now()
+
+    def action_explain(self) -> None:
+        """Show the documents of a step by their loss."""
+        self._steering.explain()
 
     def action_stop(self) -> None:
         """Ask how to end the run, then end it."""

@@ -13,6 +13,7 @@ from chomp_tui.engine import commands
 from chomp_tui.engine.commands import CommandStatus, SentCommand
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.platform.background import in_thread
+from chomp_tui.screens.run.explaining import ExplainDialog, step_to_explain
 from chomp_tui.state import Console
 from chomp_tui.widgets.dialogs import Ask, Choice, Choose
 
@@ -133,6 +134,39 @@ class Steering:
         if prompt is not None and (snapshot := self._steerable()) is not None:
             self._send_command(snapshot, "sample", prompt=prompt or None)
 
+    def explain(self) -> None:
+        """Show the documents of a step by their loss; the batch of the step can be left out."""
+        snapshot, chomp = self._screen.snapshot(), self._screen.chomp
+        asked = step_to_explain(snapshot) if snapshot is not None else None
+        if snapshot is None or asked is None:
+            chomp.notify("no run selected" if snapshot is None else "no step has been trained yet", severity="warning")
+            return
+        dialog = ExplainDialog(
+            chomp.state.helper,
+            snapshot.update.run.path,
+            asked,
+            dict(chomp.state.environment),
+            may_skip=self._offer.steering,
+        )
+        self._screen.app.push_screen(dialog, self._confirm_skip)
+
+    def _confirm_skip(self, step: int | None) -> None:
+        if step is None or (snapshot := self._steerable()) is None:
+            return
+        again = max(snapshot.view.step - max((one for one in snapshot.saved if one < step), default=0), 0)
+        choices = (
+            Choice(
+                "yes", "y", f"Go back and leave out the batch of step {step:,}", f"{again:,} steps are computed again"
+            ),
+            Choice("no", "n", "Leave the run as it is"),
+        )
+
+        def skip(choice: str | None) -> None:
+            if choice == "yes" and (now := self._steerable()) is not None:
+                self._send_command(now, "skip", step=step)
+
+        self._screen.app.push_screen(Choose(f"Leave out a batch of {snapshot.update.run.name}?", choices), skip)
+
     def stop(self) -> None:
         """Ask how to end the run, then end it."""
         snapshot = self._steerable()
@@ -178,8 +212,11 @@ class Steering:
             return None
         return snapshot
 
-    def _send_command(self, snapshot: RunSnapshot, name: str, *, prompt: str | None = None) -> None:
-        command = Command(command=name, args={"prompt": prompt} if prompt is not None else {})
+    def _send_command(
+        self, snapshot: RunSnapshot, name: str, *, prompt: str | None = None, step: int | None = None
+    ) -> None:
+        given = {"prompt": prompt, "step": step}
+        command = Command(command=name, args={key: value for key, value in given.items() if value is not None})
         self._sent = [*self._sent, SentCommand(command.id, name, command.t)][-MOST_SENT:]
         self._screen.redraw()
         self._screen.app.run_worker(self._send(snapshot.update.run, command))

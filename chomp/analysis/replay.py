@@ -1,0 +1,327 @@
+"""`chomp replay`: computes stretches between checkpoints again and compares them with what the run saved."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from chomp.analysis.receipt import what_differs
+from chomp.checkpoint.data_item import read_position
+from chomp.checkpoint.items import to_items
+from chomp.checkpoint.reading import load_to_host
+from chomp.data.progress import ProgressMeter
+from chomp.errors import CheckpointError
+from chomp.record.event_log import read_events
+from chomp.record.events import natural
+from chomp.record.line_files import parse_line
+from chomp.record.manifest import CheckpointInfo, list_checkpoints, verify
+from chomp.record.rundir import RunDir
+from chomp.record.timeline import Timeline, read_timeline
+from chomp.step.state import TrainState
+from chomp.train.metrics import numbers_of, shortest_repr
+from chomp.train.recompute import Recomputation, same_settings
+
+# As the engine writes rows, which is quicker than to parse all of a long run.
+_STEP = re.compile(rb'\{"step":(\d{1,18})[,}]')
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The steps between two checkpoints, or from the start (None) to the first one."""
+
+    first: CheckpointInfo | None
+    last: CheckpointInfo
+
+    @property
+    def begin(self) -> int:
+        """The step after which it begins."""
+        return self.first.step if self.first is not None else 0
+
+    @property
+    def steps(self) -> int:
+        return self.last.step - self.begin
+
+
+@dataclass(frozen=True)
+class RowDifference:
+    """The first number of a metrics row that is not what was computed now."""
+
+    step: int
+    name: str
+    recorded: float | None
+    recomputed: float | None
+
+
+@dataclass(frozen=True)
+class ArrayDifference:
+    """The first array of a checkpoint that is not what was computed now.
+
+    Attributes:
+        index: of its first element that differs.
+        elements: that differ, `of` so many.
+        arrays: that differ in the checkpoint.
+    """
+
+    name: str
+    index: tuple[int, ...]
+    recorded: float
+    recomputed: float
+    elements: int
+    of: int
+    arrays: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one stretch gave.
+
+    Attributes:
+        rows: metrics rows compared.
+        arrays, bytes: of the checkpoint at its end, all compared.
+        row, array: the first differences; None where all agree.
+        is_position_same: whether the data position agrees.
+    """
+
+    begin: int
+    end: int
+    rows: int
+    arrays: int
+    bytes: int
+    row: RowDifference | None
+    array: ArrayDifference | None
+    is_position_same: bool
+
+    @property
+    def is_certified(self) -> bool:
+        return self.row is None and self.array is None and self.is_position_same
+
+    def difference(self) -> str:
+        """The first difference in words; empty where there is none."""
+        row, array = self.row, self.array
+        if row is not None:
+            return (
+                f"metrics row of step {row.step}: {row.name} is {_said(row.recorded)} in the run and "
+                f"{_said(row.recomputed)} computed again"
+            )
+        agree = f"; the {self.rows} metrics rows before it agree" if self.rows else ""
+        if array is not None:
+            place = f"[{', '.join(map(str, array.index))}]" if array.index else ""
+            more = f" and {array.arrays - 1} more arrays" if array.arrays > 1 else ""
+            return (
+                f"checkpoint of step {self.end}: {array.name}{place} is {array.recorded!r} in the checkpoint and "
+                f"{array.recomputed!r} computed again ({array.elements:,} of {array.of:,} numbers differ{more}){agree}"
+            )
+        return (
+            "" if self.is_position_same else f"checkpoint of step {self.end}: the position in the text differs{agree}"
+        )
+
+
+def _said(value: float | None) -> str:
+    return "not finite" if value is None else repr(value)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What of a run can be computed again.
+
+    Attributes:
+        stretches: oldest first.
+        left_out: a sentence for each that cannot.
+    """
+
+    stretches: tuple[Stretch, ...]
+    left_out: tuple[str, ...]
+
+
+def plan_replay(run: RunDir, timeline: Timeline) -> Plan:
+    """The stretches between neighbouring checkpoints of a run.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    infos = [info for info in list_checkpoints(run.checkpoints) if "identity" in info.meta]
+    starts: list[CheckpointInfo | None] = [None, *infos] if not run.origin.exists() else list(infos)
+    ends = infos if not run.origin.exists() else infos[1:]
+    stretches, left_out = [], []
+    for first, last in zip(starts, ends, strict=False):
+        stretch = Stretch(first, last)
+        changed = [one for one in timeline.began_within(stretch.begin, last.step) if one.started.accepted]
+        if changed:
+            names = ", ".join(changed[0].started.accepted)
+            left_out.append(
+                f"steps {stretch.begin + 1:,} to {last.step:,} cannot be computed again: the run was resumed at step "
+                f"{changed[0].began:,} with another {names}, and that checkpoint is gone"
+            )
+        elif stretch.steps:
+            stretches.append(stretch)
+    if not stretches:
+        raise CheckpointError(
+            left_out[0] if left_out else f"{run.path} has no two states to compute from one to the other"
+        )
+    return Plan(tuple(stretches), tuple(left_out))
+
+
+def choose(stretches: Sequence[Stretch], steps: int, seed: int) -> list[Stretch]:
+    """Stretches drawn at random until they have `steps` steps, at least one, oldest first."""
+    drawn, chosen, total = random.Random(seed).sample(stretches, len(stretches)), list[Stretch](), 0
+    for stretch in drawn:
+        if chosen and total >= steps:
+            break
+        chosen.append(stretch)
+        total += stretch.steps
+    return sorted(chosen, key=lambda one: one.begin)
+
+
+class Replayer:
+    """Computes stretches of a run again.
+
+    Args:
+        devices: as `chosen_devices` takes them.
+        warn: gets a sentence about the compiled step.
+    """
+
+    def __init__(self, run: RunDir, devices: Sequence[str], warn: Callable[[str], None]):
+        self.run = run
+        self._devices, self._warn = devices, warn
+        self.timeline = read_timeline(events := read_events(run.events))
+        # Under `halt` a refused step is counted in the state that is saved before it, unless that was saved already.
+        self._halted = any(getattr(event, "action", None) == "halt" for event in events)
+        self._plan = plan_replay(run, self.timeline)
+        self._intact: set[int] = set()
+        self._recomputation: tuple[CheckpointInfo, Recomputation] | None = None
+
+    @property
+    def plan(self) -> Plan:
+        return self._plan
+
+    def replay(self, chosen: Sequence[Stretch]) -> Iterator[Outcome]:
+        """Compute these stretches, and with one that differs also the one before it.
+
+        If the checkpoint at the beginning of a stretch was changed, the end of the stretch before shows what in it was.
+        """
+        meter = ProgressMeter("computing again", "steps", sum(stretch.steps for stretch in chosen))
+        done: set[int] = set()
+        for stretch in chosen:
+            outcome = self._replay(stretch, meter)
+            done.add(stretch.begin)
+            before = next((one for one in self._plan.stretches if one.last.step == stretch.begin), None)
+            if not outcome.is_certified and before is not None and before.begin not in done:
+                done.add(before.begin)
+                yield self._replay(before, meter)
+            yield outcome
+
+    def _replay(self, stretch: Stretch, meter: ProgressMeter) -> Outcome:
+        for info in (stretch.first, stretch.last):
+            self._require_intact(info)
+        work = self._work_of(stretch.last)
+        recorded, compared, difference = rows_between(self.run.metrics, stretch), 0, None
+        work.begin(stretch.first)
+        for computed in work.train(stretch.last.step):
+            meter.add(1)
+            row = recorded.get(computed.step)
+            if row is not None and difference is None:
+                difference = _differing_number(computed.step, row, numbers_of(computed.metrics))
+                compared += difference is None
+        for note in work.notes:
+            self._warn(note)
+        assert work.state is not None
+        array, arrays, size = self._compare(work.state, stretch.last)
+        same_position = json.loads(json.dumps(work.data_state)) == read_position(stretch.last.path)
+        return Outcome(stretch.begin, stretch.last.step, compared, arrays, size, difference, array, same_position)
+
+    def _require_intact(self, info: CheckpointInfo | None) -> None:
+        if info is None or info.step in self._intact:
+            return
+        problems = verify(info.path)
+        if problems:
+            raise CheckpointError(f"checkpoint {info.path} is damaged: {'; '.join(problems)}")
+        self._intact.add(info.step)
+
+    def _work_of(self, info: CheckpointInfo) -> Recomputation:
+        if self._recomputation is not None:
+            of, work = self._recomputation
+            if same_settings(of, info):
+                return work
+            self.close()
+        work = Recomputation(self.run, info, self.timeline, self._devices)
+        self._recomputation = info, work
+        return work
+
+    def _compare(self, state: TrainState, info: CheckpointInfo) -> tuple[ArrayDifference | None, int, int]:
+        """The first array that differs, how many were compared, and their bytes."""
+        first, differing, count, size = None, 0, 0, 0
+        for item, arrays in to_items(state).items():
+            if item == "state" and self._halted:
+                arrays = {name: array for name, array in arrays.items() if name != "skipped"}
+            abstract = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in arrays.items()}
+            saved = load_to_host(info, item, abstract)
+            for name, array in arrays.items():
+                found = differing_elements(f"{item}/{name}", saved[name], np.asarray(array))
+                count, size, differing = count + 1, size + array.nbytes, differing + (found is not None)
+                first = first or found
+        if first is not None:
+            first = ArrayDifference(**{**asdict(first), "arrays": differing})
+        return first, count, size
+
+    def what_differs(self, infos: Sequence[CheckpointInfo]) -> list[str]:
+        """What is not as it was when these checkpoints were computed: versions, device, flags."""
+        assert self._recomputation is not None
+        placement, found = self._recomputation[1].blueprint.placement, list[str]()
+        for info in infos:
+            attempt = self.timeline.attempt_of(info.step)
+            found += what_differs(info.meta, attempt.started if attempt is not None else None, placement)
+        return list(dict.fromkeys(found))
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._recomputation is not None:
+            self._recomputation[1].close()
+            self._recomputation = None
+
+
+def rows_between(path: Path, stretch: Stretch) -> dict[int, dict[str, Any]]:
+    """The metrics rows of a stretch, by step."""
+    found: dict[int, dict[str, Any]] = {}
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                start = _STEP.match(line)
+                if start is not None and not stretch.begin < int(start[1]) <= stretch.last.step:
+                    continue
+                row = parse_line(line) or {}
+                step = natural(row.get("step"))
+                if step is not None:
+                    found[step] = row
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _differing_number(step: int, row: Mapping[str, Any], numbers: Mapping[str, float]) -> RowDifference | None:
+    for name, value in numbers.items():
+        now = value if math.isfinite(value) else None
+        if name in row and row[name] != now:
+            return RowDifference(step, name, row[name], now)
+    return None
+
+
+def differing_elements(name: str, saved: np.ndarray, now: np.ndarray) -> ArrayDifference | None:
+    """The elements of two arrays whose bytes differ; None if all are the same."""
+    size = now.dtype.itemsize
+    ours, theirs = (np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(-1, size) for array in (now, saved))
+    differs = (ours != theirs).any(axis=1)
+    if not differs.any():
+        return None
+    index = tuple(int(one) for one in np.unravel_index(int(differs.argmax()), now.shape)) if now.ndim else ()
+    return ArrayDifference(
+        name, index, shortest_repr(saved[index]), shortest_repr(now[index]), int(differs.sum()), now.size, 1
+    )

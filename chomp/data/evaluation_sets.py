@@ -1,0 +1,75 @@
+"""Evaluation sets: named files that are scored beside the held-out text."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from chomp.config.evaluation import cadence, entries
+from chomp.config.schema import Config
+from chomp.data.batch import Batch
+from chomp.data.heldout import Selection, spread
+from chomp.data.overlap import Named, require_apart
+from chomp.data.packing.base import PackPlan, Tokens
+from chomp.data.pipeline import scored_batches
+from chomp.data.sources.base import Document
+from chomp.data.sources.files import FilesSource
+from chomp.errors import DataError
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A named text, encoded.
+
+    Attributes:
+        every: steps between two evaluations; 0 never.
+        documents: their token ids.
+        plan: how rows are packed.
+        digest: of the text.
+    """
+
+    name: str
+    every: int
+    documents: list[Tokens]
+    plan: PackPlan
+    digest: str
+
+    def batches(self, devices: int = 1) -> Iterator[Batch]:
+        """Its documents as batches `[1, batch, seq]`, like `DataPipeline.eval_batches`."""
+        return scored_batches(self.documents, self.plan, f"the evaluation set {self.name}", devices)
+
+
+def open_sets(config: Config, plan: PackPlan, training: Sequence[Named] = ()) -> tuple[EvaluationSet, ...]:
+    """Open the sets of `evaluation.sets`, at most `data.max_eval_samples` documents of each, evenly spread.
+
+    Args:
+        config: a checked configuration.
+        plan: the packing of training batches.
+        training: texts that must not hold a document of a set, as far as they can be read in any order.
+
+    Raises:
+        DataError: a set cannot be read or is too short to be scored, or a document of it is training text.
+    """
+    texts: dict[str, list[Document]] = {}
+    sets: list[EvaluationSet] = []
+    for name, patterns in entries(config.evaluation.sets).items():
+        source = FilesSource(config.data, patterns, f"evaluation.sets ({name})")
+        chosen = Selection(source, spread(min(config.data.max_eval_samples, len(source)), len(source)))
+        texts[name] = [chosen[number] for number in range(len(chosen))]
+        documents = [plan.encode(document) for document in texts[name]]
+        if not any(len(document) >= plan.min_tokens for document in documents):
+            raise DataError(f"the evaluation set {name} has too little text to score; name longer files")
+        every = cadence(config.evaluation, name, config.train.eval_every)
+        sets.append(EvaluationSet(name, every, documents, plan, _digest(texts[name])))
+    if sets and training:
+        named = [(f"the evaluation set {name}", documents) for name, documents in texts.items()]
+        require_apart(training, named, plan.encode)
+    return tuple(sets)
+
+
+def _digest(documents: list[Document]) -> str:
+    digest = hashlib.sha256()
+    for document in documents:
+        assert isinstance(document, str)
+        content = document.encode("utf-8", "surrogatepass")
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()

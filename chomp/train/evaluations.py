@@ -1,0 +1,70 @@
+"""What a run scores beside its held-out text: evaluation sets and tasks, opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from chomp.config import Config
+from chomp.config.evaluation import cadence, entries
+from chomp.data.evaluation_sets import EvaluationSet, open_sets
+from chomp.data.pipeline import DataPipeline
+from chomp.data.tokenizers import Tokenizer
+from chomp.step.answer_step import make_answer_step
+from chomp.tasks.encoded import RowPlan
+from chomp.tasks.entries import TaskEntry, open_entries, rows_of
+from chomp.train.blueprint import Blueprint
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """The sets and tasks of a configuration.
+
+    Attributes:
+        rows: how tasks become rows; None without tasks.
+    """
+
+    blueprint: Blueprint
+    sets: tuple[EvaluationSet, ...]
+    tasks: tuple[TaskEntry, ...]
+    rows: RowPlan | None
+
+    @cached_property
+    def answer_step(self) -> Callable[..., Any]:
+        """The program that scores tasks."""
+        assert self.rows is not None
+        return make_answer_step(self.blueprint.model_def, self.rows.lengths, placement=self.blueprint.placement)
+
+    def every(self, name: str) -> int:
+        """Steps between two scores of a set or task."""
+        config = self.blueprint.config
+        return cadence(config.evaluation, name, config.train.eval_every)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Sets, then tasks."""
+        return (*(one.name for one in self.sets), *(one.name for one in self.tasks))
+
+    def facts(self) -> dict[str, Any]:
+        """What all processes of a run have in common."""
+        answers = [answer for entry in self.tasks for task in entry.tasks for answer in task.answers]
+        return {
+            "sets": {one.name: one.digest for one in self.sets},
+            "tasks": {"answers": len(answers), "tokens": sum(int(answer.ids.sum()) for answer in answers)},
+        }
+
+
+def open_evaluations(blueprint: Blueprint, tokenizer: Tokenizer, data: DataPipeline) -> Evaluations:
+    """Open all sets and tasks of a configuration.
+
+    Raises:
+        DataError: one cannot be read or used, or a set holds training text.
+    """
+    config: Config = blueprint.config
+    train = config.train
+    paths = [(name, values[-1]) for name, values in entries(config.evaluation.tasks).items()]
+    tasks = open_entries(paths, config.evaluation, train.seq_len, tokenizer)
+    rows = rows_of(tasks, train.batch_size, train.seq_len, tokenizer)
+    return Evaluations(blueprint, open_sets(config, data.text_plan, data.training_texts()), tasks, rows)

@@ -1,0 +1,126 @@
+"""Sets and tasks while training: cadences, rows, events, the best checkpoints, and what a stop leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chomp.record.event_log import read_events
+from chomp.record.events import Evaluated, SetEvaluated, TaskEvaluated
+from chomp.record.manifest import list_checkpoints
+from chomp.train.control import StopRequest, StopRequestedError
+from chomp.train.hooks import evaluate
+from tests.engine import dummy_config, rows, write_config, write_corpus
+from tests.in_process import run
+
+pytestmark = pytest.mark.compile
+
+
+def make(folder: Path, **evaluation: Any) -> Path:
+    """A configuration with a set of another text and a task, whose cadences differ."""
+    write_corpus(folder / "corpus")
+    (folder / "own.txt").write_text("A text of its own, which no other file has: numbers 1 2 3 4 5.\n")
+    (folder / "code.txt").write_text("def code(own): return [own for own in own]\n")
+    lines = [{"context": "def", "continuations": [" a", " b"], "label": 1}, {"context": "1", "continuation": " 2"}]
+    (folder / "task.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    section = {
+        "sets": [f"own={folder}/own.txt", f"code={folder}/code.txt"],
+        "tasks": [f"task={folder}/task.jsonl"],
+        "every": ["code=8", "task=4"],
+        **evaluation,
+    }
+    config = dummy_config(
+        folder / "corpus", evaluation=section, train={"eval_every": 6}, checkpoint={"save_every": 100, "max_to_keep": 1}
+    )
+    return write_config(folder / "config.yaml", config)
+
+
+def evaluations_of(run_dir: Path) -> list[Any]:
+    kinds = (Evaluated, SetEvaluated, TaskEvaluated)
+    return [event for event in read_events(run_dir / "events.jsonl") if isinstance(event, kinds)]
+
+
+def scored(run_dir: Path, key: str) -> dict[int, float]:
+    return {row["step"]: row[key] for row in rows(run_dir) if key in row}
+
+
+def test_each_has_its_cadence_and_the_best_checkpoint_is_chosen_by_one(tmp_path: Path) -> None:
+    config, run_dir = make(tmp_path, best="code"), tmp_path / "run"
+    done = run("train", config, "--run-dir", run_dir, "-o", "checkpoint.keep_best=2")
+    assert done.returncode == 0, done.stderr
+    assert list(scored(run_dir, "eval_loss")) == list(scored(run_dir, "eval_loss/own")) == [6, 12, 18, 20]
+    assert list(scored(run_dir, "eval_bpb/code")) == [8, 16, 20]
+    assert list(scored(run_dir, "task_bpb/task")) == [4, 8, 12, 16, 20]
+    assert {"task_accuracy/task"} <= rows(run_dir)[-1].keys()
+    # The order within a step is fixed, and the row follows.
+    last = [event for event in evaluations_of(run_dir) if event.step == 20]
+    assert [getattr(event, "name", "") for event in last] == ["", "own", "code", "task"]
+    losses = scored(run_dir, "eval_loss/code")
+    saved = list_checkpoints(run_dir / "checkpoints")
+    assert {info.step: info.rank("code") for info in saved if info.step != 20}.items() <= losses.items()
+    best = sorted(losses, key=lambda step: losses[step])[:2]
+    assert [info.step for info in saved] == sorted({*best, 20})
+    assert {info.best_by for info in saved} == {"code"}
+
+    again = run("eval", run_dir, "--json")
+    assert again.returncode == 0, again.stderr
+    sets = json.loads(again.stdout)["sets"]
+    assert sets["code"]["loss"] == losses[20]
+    tasks = json.loads(run("eval", run_dir, "--tasks", "run", "--json").stdout)["tasks"]
+    assert tasks["task"]["bpb"] == scored(run_dir, "task_bpb/task")[20]
+
+
+def test_a_stop_amid_an_evaluation_leaves_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run("train", make(tmp_path), "--run-dir", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    score_entry = evaluate.score_entry
+
+    def stop(*args: Any, check_stop: Any, **more: Any) -> Any:
+        """Stop in the evaluation of step 12, when the texts have been scored."""
+        trainer = check_stop.__self__
+        if trainer.progress.step == 12:
+            trainer.session.switch.set(StopRequest("struck", 143))
+            raise StopRequestedError
+        return score_entry(*args, check_stop=check_stop, **more)
+
+    stopped = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "score_entry", stop)
+        assert run("train", tmp_path / "config.yaml", "--run-dir", stopped).returncode == 143
+    (saved,) = list_checkpoints(stopped / "checkpoints")
+    assert (saved.step, saved.meta["owed"]) == (12, ["eval"])
+    assert not [event for event in evaluations_of(stopped) if event.step == 12]
+    resumed = run("train", tmp_path / "config.yaml", "--run-dir", stopped, "--resume", "latest")
+    assert resumed.returncode == 0, resumed.stderr
+    keys = ("eval_loss", "eval_loss/own", "eval_loss/code", "task_bpb/task", "task_accuracy/task", "loss")
+    assert [{key: row.get(key) for key in keys} for row in rows(stopped)] == [
+        {key: row.get(key) for key in keys} for row in rows(tmp_path / "whole")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "said"),
+    [
+        ({"tasks": ["t={}/bad.jsonl"], "every": []}, "bad.jsonl:2: `label` is missing"),
+        ({"tasks": ["t={}/long.jsonl"], "every": []}, "long.jsonl:1: an answer has 40 tokens, and a row 32"),
+        ({"sets": ["s={}/corpus/005.txt"], "every": []}, "document 1 of the evaluation set s is training text: 100%"),
+        ({"sets": ["s={}/void.txt"], "every": []}, "the file {}/void.txt is empty"),
+    ],
+    ids=["label", "answer", "overlap", "empty"],
+)
+def test_what_cannot_be_scored_is_refused_before_anything_is_written(
+    evaluation: dict[str, list[str]], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "void.txt").touch()
+    (tmp_path / "bad.jsonl").write_text(
+        '{"context": "a", "continuation": "b"}\n{"context": "a", "continuations": ["b"]}'
+    )
+    (tmp_path / "long.jsonl").write_text(json.dumps({"context": "a", "continuation": "b" * 40}))
+    named = {key: [text.format(tmp_path) for text in texts] for key, texts in evaluation.items()}
+    done = run("train", make(tmp_path, **named), "--run-dir", tmp_path / "run")
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert said.format(tmp_path) in done.stderr
+    assert not (tmp_path / "run").exists()
