@@ -61,6 +61,7 @@ class DataPipeline:
 
     Attributes:
         fingerprint: JSON-able; what was opened and how evaluation text was held out.
+        text_plan: the packing of documents that are text, also where the training text is token ids.
         has_eval: whether there is text to evaluate on.
         parts: of a mixture, the sources by name, in the order of `Batch.source_ids`.
 
@@ -87,7 +88,7 @@ class DataPipeline:
         self._corpus = _corpus(text, data)
         shape = BatchShape(derived.grad_accum, config.train.batch_size, config.train.seq_len)
         self._plan = make_plan(data, tokenizer, shape, vocab_size, is_tokenized=text.is_tokenized)
-        self._text_plan = make_plan(data, tokenizer, shape, vocab_size, is_tokenized=False)
+        self.text_plan = make_plan(data, tokenizer, shape, vocab_size, is_tokenized=False)
         self._seed = derived.shuffle_seed
         self._passes: int | None = passes if data.repeat else 1
         self.parts = {
@@ -209,11 +210,6 @@ class DataPipeline:
         if self._eval_tokens is None:
             self._eval_tokens = [self._plan.encode(document) for document in self._heldout]
         return scored_batches(self._eval_tokens, self._plan, f"the evaluation text of {self._text.name}", devices)
-
-    @property
-    def text_plan(self) -> PackPlan:
-        """The packing of documents that are text, also where the training text is token ids."""
-        return self._text_plan
 
     def training_texts(self) -> list[tuple[str, Documents]]:
         """The documents for training by the name of their text, as far as they can be read in any order."""

@@ -211,15 +211,18 @@ def _build_session(
         store=store,
         start=start,
         state=state,
-        eval_step=make_eval_step(
-            blueprint.model_def, isolate=config.data.isolate_documents, placement=blueprint.placement
-        ),
+        eval_step=_eval_step(blueprint),
         compile_watch=CompileWatch(),
         peak_flops=_peak_flops(device, blueprint),
     )
     reporter.publish(_run_started(session))
     _warn_of_flags(session)
     return session
+
+
+def _eval_step(blueprint: Blueprint) -> Any:
+    isolate = blueprint.config.data.isolate_documents
+    return make_eval_step(blueprint.model_def, isolate=isolate, placement=blueprint.placement)
 
 
 def _open_text(

@@ -15,7 +15,7 @@ def joined(batches):
     """One batch of all batches' rows, each array `[rows, seq]`."""
     return [
         np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays])
-        for arrays in zip(*batches, strict=True)
+        for arrays in zip(*(batch[:4] for batch in batches), strict=True)
     ]
 
 

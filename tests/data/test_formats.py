@@ -166,7 +166,7 @@ def test_a_shard_without_rows_adds_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.txt", gzip.compress(b"text" * 9), "is compressed by gzip; add .gz to its name"),
+        ("a.txt", gzip.compress(b"text" * 9, mtime=0), "is compressed by gzip; add .gz to its name"),
         ("a.jsonl", zstd(json_lines()), "is compressed by zstd; add .zst to its name"),
         ("a.csv", b"PK\x03\x04 and more", "is a zip archive; unpack it"),
         ("a.md", "naïve text".encode("utf-16"), "is encoded as UTF-16; convert it, e.g. by iconv -f UTF-16 -t UTF-8"),

@@ -23,8 +23,10 @@ from chomp.record.events import (
     RunEnded,
     RunStarted,
     Sampled,
+    SetEvaluated,
     Spike,
     Step,
+    TaskEvaluated,
     Unknown,
     Warned,
 )
@@ -52,7 +54,7 @@ GOLDEN: list[tuple[Event, str]] = [
         '{"v":2,"t":1700000000.25,"kind":"run_started","pid":42,"host":"box","attempt":2,"resumed_from":20,'
         '"versions":{"jax":"0.10.2"},"device":{"platform":"cpu","name":"cpu","count":1},'
         '"environment":{"XLA_FLAGS":"--a=b"},"parameters":1000,"tokens_per_step":512,"total_steps":40,'
-        '"tokens_seen":10240,"data":"3 files","optimizer":"adam: all","accepted":["optim.lr"]}',
+        '"tokens_seen":10240,"data":"3 files","optimizer":"adam: all","accepted":["optim.lr"],"weights":""}',
     ),
     (
         Phase(name="data", step=0, last_row_t=1699999990.5),
@@ -75,6 +77,16 @@ GOLDEN: list[tuple[Event, str]] = [
         Evaluated(step=3, loss=2.5, perplexity=12.18, bpb=None, tokens=100, seconds=0.5, unigram_loss=3.25),
         '{"v":2,"t":1700000000.25,"kind":"eval","step":3,"loss":2.5,"perplexity":12.18,"bpb":null,"tokens":100,'
         '"seconds":0.5,"unigram_loss":3.25,"ema_loss":null,"ema_bpb":null}',
+    ),
+    (
+        SetEvaluated("code", 3, 2.5, 12.18, None, 100, 0.5),
+        '{"v":2,"t":1700000000.25,"kind":"eval_set","name":"code","step":3,"loss":2.5,"perplexity":12.18,"bpb":null,'
+        '"tokens":100,"seconds":0.5}',
+    ),
+    (
+        TaskEvaluated("arc", 3, 0.5, None, 1.25, 0.25, 8, 0, 0.5),
+        '{"v":2,"t":1700000000.25,"kind":"eval_task","name":"arc","step":3,"accuracy":0.5,"accuracy_norm":null,'
+        '"bpb":1.25,"centered":0.25,"examples":8,"cut":0,"seconds":0.5,"part_of":null}',
     ),
     (
         Sampled(step=3, prompt="é", text="\x1b[31m\x9b\u2028\ud800", tokens=4, seconds=0.1),
@@ -117,7 +129,7 @@ GOLDEN: list[tuple[Event, str]] = [
         ),
         '{"v":2,"t":1700000000.25,"kind":"rollback","step":20,"from_step":25,"lr_factor":0.5,"until_step":125,'
         '"in_a_row":1,"count":2,"message":"went back","source":"data.files","first_read":7,"document_count":2,'
-        '"documents":[9,4],"cause":"nonfinite"}',
+        '"documents":[9,4],"skipped_step":null,"cause":"nonfinite"}',
     ),
     (
         Acknowledged(id="a1", command="save", ok=True, message="saving step 3", step=3),

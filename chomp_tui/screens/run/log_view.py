@@ -45,7 +45,7 @@ class LogView(ScrollView, can_focus=True):
         self._heights: deque[int] = deque()
         self._new: deque[str] = deque(maxlen=MOST_LINES)
         self._state: tuple[str, int, bool] | None = None
-        self._follows = True
+        self._follows, self._is_scrolled = True, False
         # The sizes for which rows were drawn last: what moves under others is moved by a new layout, not by the user.
         self._drawn_at: tuple[Size, Size] | None = None
 
@@ -130,7 +130,14 @@ class LogView(ScrollView, can_focus=True):
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
         if self._drawn_at == (self.container_size, self.virtual_size):
-            self._follows = new_value >= self.max_scroll_y
+            at_end = new_value >= self.max_scroll_y
+            self._follows = at_end or (self._follows and not self._is_scrolled)
+            self._is_scrolled = self._is_scrolled and not at_end
+
+    def release_anchor(self) -> None:
+        """Textual calls this where the user, and not a layout, scrolls."""
+        super().release_anchor()
+        self._is_scrolled = True
 
     def on_resize(self) -> None:
         self.draw()
