@@ -4,7 +4,7 @@
 of small models with chomp's own engine, one after another in one process, and appends the held-out loss of each to a
 file of JSON lines; runs that the file holds already are left out. `--table` shows the file.
 
-    python benchmarks/transfer.py --results transfer.jsonl muon-width muon-batch adamw-width
+    python benchmarks/transfer.py --results transfer.jsonl muon-width muon-batch muon-plan adamw-width adamw-low
     python benchmarks/transfer.py --results transfer.jsonl --table
 
 One grid takes 10 to 20 minutes of one core.
@@ -49,6 +49,12 @@ def grid(name: str) -> Iterator[dict[str, Any]]:
                 for rows in (2, 8, 32):
                     for rate in MUON_RATES:
                         yield _run("muon", 64, rows=rows, tokens=800_000, rate=rate, seed=seed)
+            case "muon-plan":
+                # What `chomp plan` would choose for this width: 20 tokens per parameter, and the batch for them.
+                for rate in MUON_RATES:
+                    yield _run("muon", 32, rows=4, tokens=700_000, rate=rate, seed=seed)
+            case "adamw-low":
+                yield _run("adamw", 128, rows=8, tokens=400_000, rate=5e-4, seed=seed)
             case _:
                 raise SystemExit(f"there is no grid {name}")
 

@@ -329,11 +329,7 @@ class RolledBack(Event):
 
 @dataclass(frozen=True)
 class Profiled(Event):
-    """A trace of the `steps` steps up to `step` is in the folder `path` of the run directory.
-
-    `operations` are the costliest, each with its `name`, `instruction` (one that is named so in the trace), `calls` and
-    `seconds`; `busy_seconds` are those of all operations, on all devices of the process that wrote the trace.
-    """
+    """A trace of the `steps` steps up to `step`, with the costliest `operations`; docs/events.md has their fields."""
 
     kind: ClassVar[str] = "profile"
     step: Count

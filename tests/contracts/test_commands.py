@@ -127,7 +127,7 @@ def test_everything_asked_during_a_pause_is_done_and_changes_no_number(
         ("sample", {"prompt": 5}, "the prompt must be text, got '5'"),
         ("profile", {"steps": "5"}, "a trace has 1 to 100 steps, got '5'"),
         ("sample", {"prompt": "\ud800"}, "the prompt must be text, got '\\ud800'"),
-        ("dance", {}, "unknown command 'dance'; known: abort, eval, pause, profile, resume, sample, save, stop"),
+        ("dance", {}, "unknown command 'dance'; known: abort, eval, pause, profile, resume, sample, save, skip, stop"),
     ]
     for name, args, message in hostile:
         answer = console.ask(name, **args)
@@ -299,7 +299,8 @@ def test_ctl_without_a_run(tmp_path: Path) -> None:
     wrong = ctl(tmp_path, "dance")
     assert wrong.returncode == 2
     assert (
-        "'dance' is not one of 'pause', 'resume', 'save', 'eval', 'sample', 'profile', 'stop', 'abort'" in wrong.stderr
+        "'dance' is not one of 'pause', 'resume', 'save', 'eval', 'sample', 'profile', 'skip', 'stop', 'abort'"
+        in wrong.stderr
     )
     (tmp_path / "events.jsonl").touch()
     (tmp_path / "lock").write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": 1.0}))
