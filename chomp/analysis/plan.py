@@ -16,7 +16,6 @@ from typing import Any
 
 from chomp.analysis.fit import MEASURED_SECONDS, OOM_KILLER, ask, refusal
 from chomp.analysis.scaling import (
-    MUON_RATE,
     TOKENS_PER_PARAMETER,
     WIDTHS,
     Backend,
@@ -24,6 +23,7 @@ from chomp.analysis.scaling import (
     adamw_rate,
     batch_rows,
     flops_per_token,
+    muon_rate,
     rest_rate,
     scaling_parameters,
     shape,
@@ -305,7 +305,7 @@ class Planning:
                     "log_every": max(1, min(25, steps // 50)),
                     "eval_every": max(1, steps // evaluations),
                 },
-                "optim": self._optim(size, steps, steps * tokens_per_step),
+                "optim": self._optim(size, steps, tokens_per_step),
                 "checkpoint": {"save_every": 0, "save_every_seconds": max(60.0, min(900.0, self.goal.seconds / 10))},
             },
             steps=steps,
@@ -335,12 +335,16 @@ class Planning:
         each = max(1, self.goal.eval_tokens) * EVALUATION_COST / speed
         return max(1, min(MOST_EVALUATIONS, int(EVALUATION_SHARE * seconds / each)))
 
-    def _optim(self, size: Size, steps: int, tokens: int) -> dict[str, Any]:
+    def _optim(self, size: Size, steps: int, tokens_per_step: int) -> dict[str, Any]:
         common = {"warmup_steps": warmup_steps(steps), "schedule": "cosine", "min_lr_ratio": 0.05}
         if self.goal.rule == "adamw":
-            return {"name": "adamw", "lr": _short(adamw_rate(size.parameters, tokens)), **common}
+            return {
+                "name": "adamw",
+                "lr": _short(adamw_rate(size.parameters, steps * tokens_per_step, size.dim)),
+                **common,
+            }
         rest = _short(rest_rate(size.dim))
-        return {"name": "muon", "lr": rest, **common, "muon": {"lr_scale": _short(MUON_RATE / rest)}}
+        return {"name": "muon", "lr": rest, **common, "muon": {"lr_scale": _short(muon_rate(tokens_per_step) / rest)}}
 
 
 def _short(value: float) -> float:

@@ -17,11 +17,14 @@ ASPECT, LEAST_DEPTH = 64, 2
 WIDTHS = (*range(64, 256, 32), *range(256, 2561, 64))
 # Hoffmann et al. 2022 (arXiv:2203.15556).
 TOKENS_PER_PARAMETER = 20.0
-# Learning rate of the matrices under Muon, whatever the width, and of the other parameters at this width.
-MUON_RATE = 0.03
+# Learning rate of the matrices under Muon, whatever the width, for steps of at least so many tokens.
+MUON_RATE, MUON_STEP_TOKENS = 0.03, 2048
+# Learning rate of the other parameters at a width.
 REST_RATE, REST_WIDTH = 3e-3, 128
-# Step Law was measured from 60 million parameters on; below, its rate for AdamW grows without a limit.
-MOST_ADAMW_RATE = 4e-3
+# Step Law was measured from 60 million parameters on. Below, its rate for AdamW exceeds what is best: in sweeps that is
+# 0.002 at width 64, and 0.001 at 128 (docs/plan.md).
+MEASURED_PARAMETERS, MOST_ADAMW_RATE = 6e7, 4e-3
+SMALL_ADAMW_RATE, SMALL_WIDTH = 1e-3, 128
 LEAST_STEPS = 200
 WARMUP_SHARE, MOST_WARMUP = 0.02, 1000
 
@@ -71,9 +74,17 @@ def batch_rows(tokens: float, seq_len: int) -> int:
     return max(1, 2 ** math.floor(math.log2(max(1.0, wanted))))
 
 
-def adamw_rate(parameters: float, tokens: float) -> float:
-    """Step Law: 1.79 N^-0.713 D^0.307, up to `MOST_ADAMW_RATE`."""
-    return min(MOST_ADAMW_RATE, 1.79 * parameters**-0.713 * tokens**0.307)
+def adamw_rate(parameters: float, tokens: float, dim: int) -> float:
+    """Step Law: 1.79 N^-0.713 D^0.307, up to a limit, which is lower for models smaller than those of its paper."""
+    small = SMALL_ADAMW_RATE * max(1.0, SMALL_WIDTH / dim)
+    return min(
+        small if parameters < MEASURED_PARAMETERS else MOST_ADAMW_RATE, 1.79 * parameters**-0.713 * tokens**0.307
+    )
+
+
+def muon_rate(tokens_per_step: int) -> float:
+    """Of the matrices: falls with the root of the batch below `MUON_STEP_TOKENS`, and does not rise above."""
+    return MUON_RATE * min(1.0, math.sqrt(tokens_per_step / MUON_STEP_TOKENS))
 
 
 def rest_rate(dim: int) -> float:

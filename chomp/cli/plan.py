@@ -142,7 +142,7 @@ def notes(planning: Planning, proposal: Proposal, text: TextSize) -> list[str]:
     if planning.platform == "cpu":
         found.append(f"measured on {device_name(planning.device)}: no GPU is used")
     if goal.tokens is None and reached < 0.9 * goal.ratio:
-        found.append(f"the smallest size reaches {reached:.3g} tokens per parameter in the time, not {goal.ratio:g}")
+        found.append(f"this size reaches {reached:.3g} tokens per parameter in the time, not {goal.ratio:g}")
     if goal.tokens is not None and proposal.tokens < 0.9 * goal.tokens:
         found.append(f"the time allows {count(proposal.tokens)} tokens, not {count(goal.tokens)}")
     if text.tokens and proposal.tokens > GOOD_EPOCHS * text.tokens:
@@ -262,8 +262,9 @@ def _reasons(planning: Planning, proposal: Proposal) -> dict[str, str]:
         "train.eval_every": f"{proposal.evaluations} evaluations",
         "optim.lr": "embedding, norms: falls with the root of the width"
         if muon
-        else "1.79 N^-0.713 D^0.307 (Li et al. 2025), at most 0.004",
-        "optim.muon.lr_scale": "matrices: 0.03 at any width (Jordan 2024; Yang et al. 2023, arXiv:2310.17813)",
+        else "1.79 N^-0.713 D^0.307 (Li et al. 2025), at most 0.004; below 60 M parameters 0.001 (docs/plan.md)",
+        "optim.muon.lr_scale": "matrices: 0.03 at any width, less below 2,048 tokens a step (Yang et al. 2023, "
+        "arXiv:2310.17813; docs/plan.md)",
         "optim.warmup_steps": "a fiftieth of the run, at most 1,000",
         "optim.min_lr_ratio": "nearly to zero (Bergsma et al. 2025, arXiv:2502.15938)",
     }

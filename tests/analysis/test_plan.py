@@ -18,6 +18,7 @@ from chomp.analysis.scaling import (
     adamw_rate,
     batch_rows,
     flops_per_token,
+    muon_rate,
     rest_rate,
     scaling_parameters,
     shape,
@@ -188,10 +189,13 @@ def test_the_parameters_are_those_of_the_model(backend: Backend, dim: int) -> No
 
 def test_the_rules_are_those_of_their_sources() -> None:
     # Step Law at 1e9 parameters and 1e11 tokens.
-    assert adamw_rate(1e9, 1e11) == pytest.approx(1.79 * 1e9**-0.713 * 1e11**0.307)
-    assert adamw_rate(1e5, 2e6) == 4e-3
+    assert adamw_rate(1e9, 1e11, 2048) == pytest.approx(1.79 * 1e9**-0.713 * 1e11**0.307)
+    # What it extrapolates to below its paper's sizes is limited by measured rates.
+    assert [adamw_rate(1e5, 2e6, dim) for dim in (64, 128, 256)] == [2e-3, 1e-3, 1e-3]
+    assert adamw_rate(7e7, 1e12, 512) == 4e-3
     rows = batch_rows(1e11, 2048)
     assert rows * 2048 <= 0.58 * 1e11**0.571 < 2 * rows * 2048
     assert 1e5 / (batch_rows(1e5, 16) * 16) >= LEAST_STEPS
     assert rest_rate(512) == pytest.approx(rest_rate(128) / 2)
+    assert [muon_rate(tokens) for tokens in (512, 2048, 1 << 20)] == pytest.approx([0.015, 0.03, 0.03])
     assert [warmup_steps(steps) for steps in (1, 1000, 10**6)] == [1, 20, 1000]
