@@ -74,9 +74,9 @@ class Stepper:
 
     def figures(self) -> dict[str, Any]:
         """What the program holds and sends."""
-        from chomp.analysis.hlo import read_module
         from chomp.analysis.structure import read_structure
         from chomp.train.compilation import memory_account
+        from chomp.train.hlo import read_module
 
         module = self.program.runtime_executable().hlo_modules()[0]
         structure = read_structure(read_module(module.as_serialized_hlo_module_proto()))

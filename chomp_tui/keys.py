@@ -210,6 +210,7 @@ TABLE: tuple[Key, ...] = (
     Key("run", "save_now", "c", "Save", "Save a checkpoint now.", footer=True),
     Key("run", "evaluate_now", "e", "Eval", "Evaluate on the held-out text now.", footer=True),
     Key("run", "sample_now", "g", "Sample", "Type a prompt and show the model's continuation.", footer=True),
+    Key("run", "profile_now", "P", "Profile", "Trace the next five steps; Facts then shows the costliest operations."),
     Key("run", "stop", "S", "Stop", "Ask how to stop: with or without saving.", footer=True),
     Key("run", "log_y", "y", "Log y", "Switch loss charts between logarithmic and linear.", footer=True),
     Key("run", "smoothing", "s", "Smooth", "Change the smoothing of the training loss."),

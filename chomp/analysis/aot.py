@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import jax
 from jax.experimental import topologies
 
-from chomp.analysis.hlo import read_module
 from chomp.analysis.structure import Structure, read_structure
 from chomp.device.cards import HOW_TO_INSTALL, Card
 from chomp.errors import DeviceError
@@ -24,6 +23,7 @@ from chomp.parallel.mesh import place_on
 from chomp.step.train_step import compile_lowered, lower_train_step
 from chomp.train.blueprint import Blueprint
 from chomp.train.compilation import abstract_batch, memory_account
+from chomp.train.hlo import read_module
 
 PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 

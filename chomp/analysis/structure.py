@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chomp.analysis.hlo import ELEMENTS, HIGHEST_PRECISION
 from chomp.device.cards import Card
 from chomp.model.flops import mean_attention_span
+from chomp.train.hlo import ELEMENTS, HIGHEST_PRECISION
 
 # Instructions that run nothing on the device.
 _FREE = frozenset(
@@ -166,7 +166,7 @@ class Structure:
 
 
 def read_structure(module: Any) -> Structure:
-    """Walk through a program (`chomp.analysis.hlo.read_module`) as it runs."""
+    """Walk through a program (`chomp.train.hlo.read_module`) as it runs."""
     return _Walk(module).structure()
 
 

@@ -9,6 +9,7 @@ import click
 
 from chomp.cli.options import PATH, TEXT, FiniteFloat
 from chomp.config.fields import MAX_STEPS
+from chomp.config.train import MOST_PROFILED
 from chomp.errors import RunDirError, command_name
 from chomp.record.commands import COMMANDS, Command, permission_problem, send_command
 from chomp.record.event_log import EventReader
@@ -22,6 +23,7 @@ from chomp.record.rundir import RunDir, open_run
 @click.argument("run", type=PATH)
 @click.argument("action", type=click.Choice(COMMANDS))
 @click.option("--prompt", type=TEXT, help="For sample: the prompt.")
+@click.option("--steps", type=click.IntRange(1, MOST_PROFILED), help="For profile: steps in the trace; default 5.")
 @click.option(
     "--step", type=click.IntRange(1, MAX_STEPS), metavar="STEP", help="For skip: the step whose batch is left out."
 )
@@ -33,19 +35,23 @@ from chomp.record.rundir import RunDir, open_run
     type=FiniteFloat(min=0),
     help="Seconds to wait for the engine's answer; 0 does not wait.",
 )
-def command(run: Path, action: str, prompt: str | None, step: int | None, timeout_seconds: float) -> None:
-    """Send a command to the live run RUN: pause, resume, save, eval, sample, skip, stop or abort.
+def command(
+    run: Path, action: str, prompt: str | None, steps: int | None, step: int | None, timeout_seconds: float
+) -> None:
+    """Send a command to the live run RUN: pause, resume, save, eval, sample, profile, skip, stop or abort.
 
     The engine acts between two steps and answers; stop and abort do not wait for the first step.
     """
     if prompt is not None and action != "sample":
         raise click.UsageError("--prompt is only for sample")
+    if steps is not None and action != "profile":
+        raise click.UsageError("--steps is only for profile")
     if (step is None) == (action == "skip"):
         raise click.UsageError("skip needs --step" if action == "skip" else "--step is only for skip")
     directory = open_run(run)
     _require_engine(directory)
     reader = EventReader(directory.events, offset=directory.events.stat().st_size if directory.events.exists() else 0)
-    given = {"prompt": prompt, "step": step}
+    given = {"prompt": prompt, "steps": steps, "step": step}
     asked = Command(command=action, args={name: value for name, value in given.items() if value is not None})
     _send(directory, asked)
     if timeout_seconds <= 0:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("chomp.cli.inspect", "Show parameters, tokens, schedule, FLOPs and memory of a configuration."),
     "preview": ("chomp.cli.preview", "Show a packed batch as the model receives it."),
     "fit": ("chomp.cli.fit", "Find the fastest micro-batch, recomputation and head chunk that fit."),
+    "plan": ("chomp.cli.plan", "Propose a run for the time that there is, by measured steps."),
     "presets": ("chomp.cli.presets", "List known model shapes with their parameters and memory."),
     "config": ("chomp.cli.config", "Check, show or migrate a configuration; print its schema."),
     "probe": ("chomp.cli.probe", "Show GPUs, driver, and the environment they need."),
@@ -37,7 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "average": ("chomp.cli.average", "Average the parameters of checkpoints into a new run."),
     "queue": ("chomp.cli.queue", "Train one run after another: add jobs, start the runner."),
     "sweep": ("chomp.cli.sweep", "Train a configuration with many values, and rank them."),
-    "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample or stop a live run."),
+    "ctl": ("chomp.cli.ctl", "Pause, save, evaluate, sample, profile or stop a live run."),
+    "profile": ("chomp.cli.profile", "Show the costliest operations of a profiled run."),
 }
 
 

@@ -131,6 +131,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("train.seq_len", "incompatible", ORDER),
     *(Rule(f"train.{name}", "allowed", "a cadence") for name in ("log_every", "eval_every", "generate_*")),
+    Rule("train.profile.*", "allowed", "it does not change the training"),
     Rule("train.*", "needs_accept", NUMBERS),
     *(
         Rule(f"derived.{name}", "needs_accept", NUMBERS)

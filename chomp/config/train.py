@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from chomp.config.fields import MAX_SECONDS, MAX_SEED, MAX_STEPS, SET, Section, setting
+from chomp.config.fields import MAX_SECONDS, MAX_SEED, MAX_STEPS, SET, Section, section, setting
+
+MOST_PROFILED = 100
+"""Steps of a trace."""
+
+
+class ProfileConfig(Section):
+    """A trace of a few steps, for Perfetto and XProf, and the ten costliest operations in it."""
+
+    start: int | None = setting(
+        None, "First step of the trace; null: none.", unit="steps", gt=0, le=MAX_STEPS, unset="never"
+    )
+    steps: int = setting(
+        5, "Steps in the trace.", unit="steps", gt=0, le=MOST_PROFILED, when={"train.profile.start": SET}
+    )
 
 
 class TrainConfig(Section):
@@ -96,6 +110,8 @@ class TrainConfig(Section):
         le=1,
         unset="off",
     )
+
+    profile: ProfileConfig = section(ProfileConfig, "A trace of a few steps, and its ten costliest operations.")
 
 
 class ObjectiveConfig(Section):

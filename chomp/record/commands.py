@@ -15,7 +15,7 @@ from chomp.record.codec import json_line
 from chomp.record.json_text import parse_json
 from chomp.record.line_files import LineAppender, LineReader
 
-CommandName = Literal["pause", "resume", "save", "eval", "sample", "skip", "stop", "abort"]
+CommandName = Literal["pause", "resume", "save", "eval", "sample", "profile", "skip", "stop", "abort"]
 COMMANDS: tuple[str, ...] = get_args(CommandName)
 
 

@@ -328,6 +328,21 @@ class RolledBack(Event):
 
 
 @dataclass(frozen=True)
+class Profiled(Event):
+    """A trace of the `steps` steps up to `step`, with the costliest `operations`; docs/events.md has their fields."""
+
+    kind: ClassVar[str] = "profile"
+    step: Count
+    steps: Count
+    seconds: Number
+    path: str
+    bytes: Count = 0
+    devices: Count = 1
+    busy_seconds: Number = math.nan
+    operations: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Acknowledged(Event):
     """The engine's answer to a command."""
 
@@ -377,6 +392,7 @@ KINDS: dict[str, type[Event]] = {
         NonFinite,
         Spike,
         RolledBack,
+        Profiled,
         Acknowledged,
         RunEnded,
     )

@@ -105,6 +105,8 @@ class Folding:
                 self._fields["spike_count"] += 1
             case ev.RolledBack():
                 self._roll_back(event)
+            case ev.Profiled():
+                self._fields["profile"] = event
             case ev.Acknowledged():
                 self._keep("answers", event, MOST_ANSWERS)
                 if event.ok and event.command in ("pause", "resume"):

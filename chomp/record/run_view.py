@@ -50,6 +50,7 @@ class RunView:
         opening: an attempt that reads its data and has not begun yet: it may be refused, and the run stays as it was.
         refused: the end of an attempt that never began, if it is the newest event of a run that has begun.
         samples, warnings, nonfinite, spikes, rollbacks, answers: the newest of each; the counts are of all.
+        profile: the newest.
         ended: how the newest attempt that began ended, None while it runs or if it was killed.
         spent: seconds by category of all that is over, see `budget`.
         is_accounted: whether the engine's own account is in `spent`; that of a fork includes its parent's.
@@ -79,6 +80,7 @@ class RunView:
     spike_count: int = 0
     rollbacks: tuple[ev.RolledBack, ...] = ()
     answers: tuple[ev.Acknowledged, ...] = ()
+    profile: ev.Profiled | None = None
     ended: ev.RunEnded | None = None
     step: int = 0
     total_steps: int | None = None

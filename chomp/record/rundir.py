@@ -82,6 +82,10 @@ class RunDir:
         return self.path / "program"
 
     @property
+    def profile(self) -> Path:
+        return self.path / "profile"
+
+    @property
     def lock(self) -> Path:
         return self.path / "lock"
 

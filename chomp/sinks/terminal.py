@@ -15,6 +15,7 @@ from rich.text import Text
 from chomp.errors import command_name
 from chomp.record import events as ev
 from chomp.record import formatting as fmt
+from chomp.record.operations import profile_lines
 from chomp.record.overhead import overhead_seconds_per_step
 from chomp.sinks.base import Sink
 
@@ -146,6 +147,9 @@ class TerminalSink(Sink):
                 )
             case ev.RolledBack():
                 self._say(event.message, style="bold red")
+            case ev.Profiled():
+                for line in profile_lines(event):
+                    self._say(line, style="dim")
             case ev.RunEnded():
                 self._ended(event)
 

@@ -24,6 +24,7 @@ LABELS = {
     "save": "save",
     "eval": "evaluate",
     "sample": "sample",
+    "profile": "profile",
     "skip": "skip a batch",
     "stop": "save and stop",
     "abort": "stop without saving",

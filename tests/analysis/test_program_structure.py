@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from chomp.analysis.hlo import read_module
 from chomp.analysis.structure import LAUNCH_SECONDS, Structure, read_structure
 from chomp.device.cards import CARDS
+from chomp.train.hlo import read_module
 
 HIGHEST = jax.lax.Precision.HIGHEST
 

@@ -15,15 +15,17 @@ import pytest
 from textual.pilot import Pilot
 
 from chomp.record.commands import Command
-from chomp.record.events import Acknowledged, Checkpoint, Phase, RunEnded, Sampled
+from chomp.record.events import Acknowledged, Checkpoint, Phase, Profiled, RunEnded, Sampled
 from chomp.record.fold import fold
 from chomp.record.origin import Origin, write_origin
 from chomp.record.run_view import RunView
 from chomp.record.rundir import RunDir
-from chomp.record.status import Status
+from chomp.record.status import Liveness, Status
 from chomp_tui.engine import commands
 from chomp_tui.engine.commands import SentCommand
-from chomp_tui.live.feed import RunFeed
+from chomp_tui.live.feed import RunFeed, RunUpdate
+from chomp_tui.live.snapshot import RunSnapshot
+from chomp_tui.screens.run.facts import FactsPanel
 from chomp_tui.widgets.dialogs import Ask, Choose
 from tests.console.hosting import Host, frame, until
 from tests.console.test_run_screen import LIVE, host, screen_of, shows
@@ -146,6 +148,16 @@ def test_a_new_attempt_and_an_ended_one_are_not_paused() -> None:
     assert not fold(paused, [ended("stopped", 1)]).is_paused
 
 
+def test_facts_show_the_newest_profile_and_no_markup_of_it() -> None:
+    operation = {"name": "dot [b]float32[8][/b]\x1b", "instruction": "dot.1", "calls": 10, "seconds": 1.0}
+    event = Profiled(step=5, steps=5, seconds=4.0, path="profile/step-1", busy_seconds=2.0, operations=[operation])
+    update = RunUpdate(RunDir(Path("run")), view_of(started(), event), Liveness())
+    text = FactsPanel("Facts", id="facts").text(RunSnapshot(update, 0.0, TRAINING), 100).plain
+    summary = "profile of steps 1 to 5: profile/step-1 (0 B), 800 ms a step, operations take 50% of 1 device"
+    assert f"Profile\n{summary}\n" in text
+    assert " 50.0%     200 ms       2  dot [b]float32[8][/b]�  [dot.1]" in text
+
+
 def test_why_a_run_cannot_be_steered() -> None:
     assert commands.why_not(TRAINING, read_only=False) is None
     assert commands.why_not(TRAINING, read_only=True) == "this console is read-only"
@@ -178,7 +190,7 @@ def test_sending_says_in_a_sentence_what_is_in_the_way(tmp_path: Path) -> None:
 # The screen --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("key", "command"), [("p", "pause"), ("c", "save"), ("e", "eval")])
+@pytest.mark.parametrize(("key", "command"), [("p", "pause"), ("P", "profile"), ("e", "eval")])
 async def test_a_key_writes_its_command_and_the_answer_is_shown(key: str, command: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "live", LIVE)
     app = host(tmp_path, run.path)

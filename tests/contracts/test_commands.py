@@ -125,8 +125,9 @@ def test_everything_asked_during_a_pause_is_done_and_changes_no_number(
     ]
     hostile: list[tuple[str, dict[str, object], str]] = [
         ("sample", {"prompt": 5}, "the prompt must be text, got '5'"),
+        ("profile", {"steps": "5"}, "a trace has 1 to 100 steps, got '5'"),
         ("sample", {"prompt": "\ud800"}, "the prompt must be text, got '\\ud800'"),
-        ("dance", {}, "unknown command 'dance'; known: abort, eval, pause, resume, sample, save, stop"),
+        ("dance", {}, "unknown command 'dance'; known: abort, eval, pause, profile, resume, sample, save, skip, stop"),
     ]
     for name, args, message in hostile:
         answer = console.ask(name, **args)
@@ -297,7 +298,10 @@ def test_ctl_without_a_run(tmp_path: Path) -> None:
     assert (missing.returncode, missing.stderr) == (5, f"error: there is no run directory at {tmp_path / 'nowhere'}\n")
     wrong = ctl(tmp_path, "dance")
     assert wrong.returncode == 2
-    assert "'dance' is not one of 'pause', 'resume', 'save', 'eval', 'sample', 'stop', 'abort'" in wrong.stderr
+    assert (
+        "'dance' is not one of 'pause', 'resume', 'save', 'eval', 'sample', 'profile', 'skip', 'stop', 'abort'"
+        in wrong.stderr
+    )
     (tmp_path / "events.jsonl").touch()
     (tmp_path / "lock").write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": 1.0}))
     other = ctl(tmp_path, "save")
@@ -308,3 +312,4 @@ def test_ctl_without_a_run(tmp_path: Path) -> None:
     prompt = ctl(tmp_path, "save", "--prompt", "x")
     assert prompt.returncode == 2
     assert "--prompt is only for sample" in prompt.stderr
+    assert "--steps is only for profile" in ctl(tmp_path, "save", "--steps", "3").stderr

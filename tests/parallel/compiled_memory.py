@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 
-from chomp.analysis.hlo import read_module
 from chomp.analysis.structure import read_structure
 from chomp.config import Config, parse_config
 from chomp.parallel.mesh import place_on
@@ -19,6 +18,7 @@ from chomp.step.train_step import lower_train_step
 from chomp.train.blueprint import build_blueprint
 from chomp.train.compilation import abstract_batch, memory_account
 from chomp.train.footprint import bytes_on_device, estimate_memory
+from chomp.train.hlo import read_module
 
 WIDE = {"model_dim": 128, "num_layers": 2, "num_heads": 2, "ffn_hidden_dim": 256, "vocab_size": 2048}
 MODELS = {

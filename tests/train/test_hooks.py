@@ -76,7 +76,7 @@ def test_a_hook_answers_its_command_and_is_done_again_where_a_stop_cut_it_short(
         assert run_training(RunRequest(loaded, tmp_path / "run", second.resume), [second]) == 0
     assert second.steps == [4, 8, 10]
     answers = [(a.command, a.ok, a.message) for a in events_of(tmp_path / "run", Acknowledged)]
-    unknown = "unknown command 'nrom'; known: abort, eval, pause, resume, sample, save, stop"
+    unknown = "unknown command 'nrom'; known: abort, eval, pause, profile, resume, sample, save, skip, stop"
     assert answers == [
         answer for step in (0, 4) for answer in (("norm", True, f"the norm of step {step}"), ("nrom", False, unknown))
     ]

@@ -21,6 +21,7 @@ RESERVED_NAMES = frozenset(
         "tokenizer",
         "checkpoints",
         "program",
+        "profile",
         "lock",
         "origin.json",
         "tensorboard",

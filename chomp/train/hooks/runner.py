@@ -11,6 +11,7 @@ from chomp.train.hooks.evaluate import EvaluateHook
 from chomp.train.hooks.health import HealthHook
 from chomp.train.hooks.log import LogHook
 from chomp.train.hooks.process import ProcessHook
+from chomp.train.hooks.profile import ProfileHook
 from chomp.train.hooks.sample import SampleHook
 from chomp.train.hooks.save import SaveHook
 from chomp.train.hooks.save_plan import SavePlan
@@ -20,7 +21,7 @@ from chomp.train.trainer import Trainer
 
 
 class Hooks:
-    """Evaluation, the metrics row, samples, the user's own hooks, and last the save, which knows all of them."""
+    """A trace, evaluation, the row, samples, the user's own hooks, and last the save, which knows all of them."""
 
     def __init__(self, trainer: Trainer, extra: Sequence[Hook] = ()):
         session = trainer.session
@@ -32,7 +33,7 @@ class Hooks:
         self._save = SaveHook(session, plan, self._log, sample)
         self._plan = plan
         self._hooks: tuple[Hook, ...] = (
-            *([] if session.world.is_alone else [ProcessHook(session)]),
+            *([] if session.world.is_alone else [ProcessHook(session)]), ProfileHook(session),
             evaluate, self._log, sample, HealthHook(session), *extra, SpeedHook(session), self._save,
         )  # fmt: skip
         trainer.on_completed = self._on_completed

@@ -8,6 +8,7 @@ from textwrap import wrap
 from textual.content import Content
 
 from chomp.record.formatting import count, device_words, elapsed, hosts_of, one_line
+from chomp.record.operations import profile_lines
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.run.panel import TextPanel
 
@@ -42,6 +43,8 @@ def sections(snapshot: RunSnapshot) -> Iterator[tuple[str, list[Fact]]]:
 def _sections(snapshot: RunSnapshot) -> Iterator[tuple[str, list[Fact]]]:
     started, facts = snapshot.view.started, snapshot.facts
     yield "Run", list(_run(snapshot))
+    if snapshot.view.profile is not None:
+        yield "Profile", [("", line) for line in profile_lines(snapshot.view.profile)]
     if started is not None:
         yield "Environment that took effect", list(started.environment.items()) or [("none", "of XLA, JAX or CUDA")]
     for section, settings in facts.settings.items():

@@ -350,6 +350,10 @@ class RunScreen(ConsoleScreen):
         """Evaluate."""
         self._steering.evaluate_now()
 
+    def action_profile_now(self) -> None:
+        """Trace a few steps."""
+        self._steering.profile_now()
+
     def action_sample_now(self) -> None:
         """Ask for a prompt, then for a sample."""
         self._steering.sample_now()

@@ -18,7 +18,7 @@ from chomp_tui.state import Console
 from chomp_tui.widgets.dialogs import Ask, Choice, Choose
 
 MOST_SENT = 20
-STEERING_ACTIONS = frozenset({"pause", "save_now", "evaluate_now", "sample_now", "stop"})
+STEERING_ACTIONS = frozenset({"pause", "save_now", "evaluate_now", "sample_now", "profile_now", "stop"})
 
 
 class SteeredScreen(Protocol):
@@ -109,6 +109,11 @@ class Steering:
         """Evaluate."""
         if (snapshot := self._steerable()) is not None:
             self._send_command(snapshot, "eval")
+
+    def profile_now(self) -> None:
+        """Trace a few steps."""
+        if (snapshot := self._steerable()) is not None:
+            self._send_command(snapshot, "profile")
 
     def sample_now(self) -> None:
         """Ask for a prompt, then for a sample."""

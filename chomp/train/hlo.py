@@ -1,4 +1,4 @@
-"""An optimized XLA program as data: those fields of `xla/service/hlo.proto` that the structure report reads.
+"""An optimized XLA program as data: those fields of `xla/service/hlo.proto` that chomp reads.
 
 XLA serializes a program as a protocol buffer and does not publish Python classes for it. The table below names the
 fields by their numbers, which XLA keeps; the protobuf library skips all others.
@@ -15,6 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 # Enums are read as integers, which is how they are written.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "HloModuleProto": {
+        "name": (1, "string"),
         "entry_computation_id": (6, "int64"),
         "computations": (3, "*HloComputationProto"),
         "input_output_alias": (8, "HloInputOutputAliasProto"),

@@ -1,0 +1,201 @@
+"""`chomp plan` measures few sizes, stays within time and memory, and writes what `chomp` accepts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chomp.analysis import plan
+from chomp.analysis.plan import RESERVE, STARTUP_SECONDS, Goal, Planning
+from chomp.analysis.scaling import (
+    LEAST_STEPS,
+    WIDTHS,
+    Backend,
+    adamw_rate,
+    batch_rows,
+    flops_per_token,
+    muon_rate,
+    rest_rate,
+    scaling_parameters,
+    shape,
+    warmup_steps,
+)
+from chomp.cli.plan import BASE
+from chomp.config.load import load_config, parse_config
+from chomp.config.model import ModelConfig
+from chomp.device.probe import Probe
+from chomp.errors import DeviceError
+from chomp.model.build import build_model
+from tests.in_process import run as run_here
+
+pytestmark = pytest.mark.pure
+
+VOCABULARY = 384
+GIB = 2**30
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def speed(config: dict[str, Any]) -> float:
+    """Of a device that is slow at small sizes."""
+    dim = config["model"]["model_dim"]
+    return 4e10 * dim / (dim + 200) / flops_per_token(config["model"]["backend"], dim, VOCABULARY, 256)
+
+
+def ran(config: dict[str, Any]) -> dict[str, Any]:
+    measured = {"tokens_per_second": speed(config), "steps": 9, "peak_bytes": None}
+    return {"compiled": {"seconds": 2.0, "memory": {"total": GIB}}, "measured": measured}
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
+    """Answer for the child processes; returns the configurations that were tried."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(plan, "probe_gpus", lambda: Probe(reason="none"))
+
+    def made(answer: Answer = ran, *, platform: str = "cpu") -> list[dict[str, Any]]:
+        tried: list[dict[str, Any]] = []
+
+        def ask(request: dict[str, Any], deadline: float) -> dict[str, Any]:
+            tried.append(request["config"])
+            device = {"platform": platform, "name": platform, "count": 1, "memory": GIB, "peak_flops": None}
+            model = {**request["config"]["model"], "vocab_size": VOCABULARY}
+            return {"device": device, "model": model, **answer(request["config"])}
+
+        monkeypatch.setattr(plan, "ask", ask)
+        return tried
+
+    return made
+
+
+def planned(goal: Goal, seconds: float = 300.0) -> Planning:
+    found = Planning(parse_config(BASE, source="test").config, goal, seconds)
+    list(found.run())
+    return found
+
+
+@pytest.mark.parametrize("hours", [0.01, 0.1, 1.0, 8.0, 100.0])
+def test_the_proposal_is_measured_fits_the_time_and_is_the_largest_with_enough_tokens(
+    answering: Callable[..., list[dict[str, Any]]], hours: float
+) -> None:
+    tried = answering()
+    found = planned(Goal(hours * 3600))
+    proposal = found.propose()
+    size, train = proposal.size, proposal.settings["train"]
+    assert len(tried) <= 5
+    assert size in found.sizes
+    assert proposal.steps * proposal.step_seconds <= hours * 3600 * (1 - RESERVE) - STARTUP_SECONDS
+    assert proposal.steps * proposal.step_seconds > 0.9 * found.training_seconds()
+    assert train["batch_size"] * train["grad_accum"] * train["seq_len"] == proposal.tokens_per_step
+    assert train["max_seconds"] == hours * 3600
+    assert size.dim == WIDTHS[0] or proposal.tokens >= 19.5 * size.parameters
+    larger = WIDTHS[WIDTHS.index(size.dim) + 1]
+    model = {"model_dim": larger, "backend": "llama"}
+    enough = 20 * scaling_parameters("llama", larger, VOCABULARY)
+    assert speed({"model": model}) * found.training_seconds() < 1.2 * enough
+
+
+def test_a_wanted_number_of_tokens_decides_the_size(answering: Callable[..., list[dict[str, Any]]]) -> None:
+    answering()
+    free, few = planned(Goal(8 * 3600.0)).propose(), planned(Goal(8 * 3600.0, tokens=1e7)).propose()
+    assert few.size.dim > free.size.dim
+    assert 0.98e7 < few.tokens <= 1e7
+
+
+def test_what_does_not_fit_is_tried_with_smaller_micro_batches_then_left(
+    answering: Callable[..., list[dict[str, Any]]],
+) -> None:
+    def answer(config: dict[str, Any]) -> dict[str, Any]:
+        fits = config["model"]["model_dim"] * config["train"]["batch_size"] <= 256
+        return ran(config) if fits else {"failed": "needs 2.0 GiB of 1.0 GiB as compiled", "needs": 2 * GIB}
+
+    answering(answer)
+    found = planned(Goal(100 * 3600.0))
+    assert [(one.dim, one.rows, one.too_large) for one in found.sizes] == [
+        (128, 4, True), (128, 2, False), (256, 4, True), (256, 2, True), (256, 1, False),
+        (320, 4, True), (320, 2, True), (320, 1, True),
+    ]  # fmt: skip
+    assert (found.propose().size.dim, found.propose().settings["train"]["batch_size"]) == (256, 1)
+
+
+def test_nothing_measured_is_an_error_and_another_device_than_guessed_is_planned_for(
+    answering: Callable[..., list[dict[str, Any]]],
+) -> None:
+    answering(lambda config: {"failed": "the time limit ended it", "late": True})
+    with pytest.raises(DeviceError, match="no size could be measured: the time limit ended it"):
+        planned(Goal(3600.0))
+    tried = answering(platform="gpu")
+    found = planned(Goal(3600.0))
+    assert [one["train"]["seq_len"] for one in tried][:2] == [256, 2048]
+    assert found.propose().settings["model"]["compute_dtype"] == "bfloat16"
+    assert not found.propose().settings["train"]["allow_cpu"]
+
+
+def test_the_file_is_accepted_and_keeps_text_and_reasons(
+    answering: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    answering()
+    (tmp_path / "a.txt").write_text("a text " * 2000)
+    base = tmp_path / "base.yaml"
+    base.write_text(f"data: {{backend: files, files: [{tmp_path}/*.txt]}}\ntrain: {{allow_cpu: true}}\n")
+    output = tmp_path / "plan.yaml"
+    done = run_here("plan", base, "--hours", "1", "--output", output, "--model", "megalodon")
+    assert done.returncode == 0, done.stderr
+    assert "passes over the text of" in done.stdout
+    config = load_config(output).config
+    assert (config.data.files, config.model.backend) == ([f"{tmp_path}/*.txt"], "megalodon")
+    assert "arXiv:2203.15556" in output.read_text()
+    again = run_here("plan", base, "--hours", "1", "--output", output)
+    assert (again.returncode, "exists already" in again.stderr) == (2, True)
+    other = run_here(
+        "plan", "--hours", 1, "--output", tmp_path / "b.yaml", "--optimizer", "adamw", "--json", "-o", "train.seed=3"
+    )
+    assert json.loads(other.stdout)["proposal"]["settings"]["optim"]["name"] == "adamw"
+    assert load_config(tmp_path / "b.yaml").config.optim.name == "adamw"
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        ([], "Missing option '--hours'"),
+        (["--hours", "0"], "0.0 is not in the range"),
+        (["--hours", "nan"], "nan is not a finite number"),
+        (["--hours", "1", "--tokens", "0"], "0.0 is not in the range"),
+        (["--hours", "1", "--model", "gpt"], "'gpt' is not one of 'llama', 'megalodon'"),
+        (["missing.yaml", "--hours", "1"], "missing.yaml"),
+        (["--hours", "1", "--output", "no/such/folder/plan.yaml"], "no/such/folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    answering: Callable[..., list[dict[str, Any]]], args: list[str], why: str, tmp_path: Path
+) -> None:
+    answering()
+    done = run_here("plan", *args, cwd=tmp_path)
+    assert (done.returncode, why in done.stderr) == (2, True), done.stderr
+    assert not list(tmp_path.rglob("plan.yaml"))
+
+
+@pytest.mark.parametrize("backend", ["llama", "megalodon"])
+@pytest.mark.parametrize("dim", [128, 1024])
+def test_the_parameters_are_those_of_the_model(backend: Backend, dim: int) -> None:
+    config = ModelConfig.model_validate({**shape(backend, dim, 256), "vocab_size": VOCABULARY})
+    found = build_model(config).parameter_breakdown()
+    counted = found["total"] - found["embedding"]
+    assert scaling_parameters(backend, dim, VOCABULARY) == pytest.approx(counted, rel=0.05)
+
+
+def test_the_rules_are_those_of_their_sources() -> None:
+    # Step Law at 1e9 parameters and 1e11 tokens.
+    assert adamw_rate(1e9, 1e11, 2048) == pytest.approx(1.79 * 1e9**-0.713 * 1e11**0.307)
+    # What it extrapolates to below its paper's sizes is limited by measured rates.
+    assert [adamw_rate(1e5, 2e6, dim) for dim in (64, 128, 256)] == [2e-3, 1e-3, 1e-3]
+    assert adamw_rate(7e7, 1e12, 512) == 4e-3
+    rows = batch_rows(1e11, 2048)
+    assert rows * 2048 <= 0.58 * 1e11**0.571 < 2 * rows * 2048
+    assert 1e5 / (batch_rows(1e5, 16) * 16) >= LEAST_STEPS
+    assert rest_rate(512) == pytest.approx(rest_rate(128) / 2)
+    assert [muon_rate(tokens) for tokens in (512, 2048, 1 << 20)] == pytest.approx([0.015, 0.03, 0.03])
+    assert [warmup_steps(steps) for steps in (1, 1000, 10**6)] == [1, 20, 1000]
