@@ -66,5 +66,5 @@ def test_a_step_that_cannot_be_compiled_leaves_no_checkpoint(tmp_path: Path, mon
     assert "already holds a run" in run(*arguments).stderr
 
 
-def without_room(*args: object) -> None:
+def without_room(*args: object, **named: object) -> None:
     raise MemoryError("no room for the step")

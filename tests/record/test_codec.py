@@ -18,6 +18,7 @@ from chomp.record.events import (
     Event,
     NonFinite,
     Phase,
+    Profiled,
     Progress,
     RolledBack,
     RunEnded,
@@ -130,6 +131,18 @@ GOLDEN: list[tuple[Event, str]] = [
         '{"v":2,"t":1700000000.25,"kind":"rollback","step":20,"from_step":25,"lr_factor":0.5,"until_step":125,'
         '"in_a_row":1,"count":2,"message":"went back","source":"data.files","first_read":7,"document_count":2,'
         '"documents":[9,4],"skipped_step":null,"cause":"nonfinite"}',
+    ),
+    (
+        Profiled(
+            step=10,
+            steps=5,
+            seconds=0.5,
+            path="profile/step-6",
+            busy_seconds=0.25,
+            operations=[{"name": "dot", "calls": 2, "seconds": 0.25}],
+        ),
+        '{"v":2,"t":1700000000.25,"kind":"profile","step":10,"steps":5,"seconds":0.5,"path":"profile/step-6","bytes":0,'
+        '"devices":1,"busy_seconds":0.25,"operations":[{"name":"dot","calls":2,"seconds":0.25}]}',
     ),
     (
         Acknowledged(id="a1", command="save", ok=True, message="saving step 3", step=3),

@@ -20,9 +20,9 @@ PACKAGE = Path(chomp.__file__).parent
 def test_six_frames_in_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[tuple[str, str]]] = []
 
-    def compile_recording(*args: Any) -> Any:
+    def compile_recording(*args: Any, **named: Any) -> Any:
         """The compiled step, which records who calls it."""
-        compiled = compile_step(*args)
+        compiled = compile_step(*args, **named)
 
         def step(state: Any, batch: Any) -> Any:
             frames = [(Path(frame.filename), frame.name) for frame in traceback.extract_stack()]

@@ -195,8 +195,8 @@ def failing_at(monkeypatch: pytest.MonkeyPatch, step: int, fail: Fail) -> None:
     """Compile as usual; the call for `step` runs out of memory after `fail` has seen the state."""
     real = training.compile_step
 
-    def compile_step(*args: Any) -> CompiledStep:
-        program = real(*args)
+    def compile_step(*args: Any, **named: Any) -> CompiledStep:
+        program = real(*args, **named)
 
         def call(state: Any, batch: Any) -> Any:
             if int(state.step) + 1 == step:
@@ -256,7 +256,7 @@ def test_a_step_that_takes_the_state_with_it_continues_from_the_last_checkpoint(
 
 
 def test_memory_that_lacks_for_the_compilation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compile_step(*args: Any) -> CompiledStep:
+    def compile_step(*args: Any, **named: Any) -> CompiledStep:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 2.00GiB.")
 
     monkeypatch.setattr(training, "compile_step", compile_step)
@@ -312,9 +312,9 @@ def test_a_command_that_lacks_memory_is_answered_and_training_continues(
 ) -> None:
     real = training.compile_step
 
-    def compile_step(*args: Any) -> CompiledStep:
+    def compile_step(*args: Any, **named: Any) -> CompiledStep:
         send_command(tmp_path / "run" / "commands.jsonl", Command("eval", id="mine"))
-        return real(*args)
+        return real(*args, **named)
 
     def fail(*args: Any, **options: Any) -> None:
         raise jax.errors.JaxRuntimeError(ON_GPU)

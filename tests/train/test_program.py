@@ -155,7 +155,7 @@ def test_a_stop_while_the_first_program_is_compiled_has_nothing_to_warn_of(
 
     path, run_dir = write_config(tmp_path / "config.yaml", config), tmp_path / "run"
 
-    def stopped(*args: object) -> None:
+    def stopped(*args: object, **named: object) -> None:
         send_command(run_dir / "commands.jsonl", Command("stop"))
         threading.Event().wait()
 
