@@ -21,7 +21,7 @@ PLACES = [
     ("train:\n  stepz: 3\n", "c.yaml:2: train.stepz: unknown key; did you mean train.steps?"),
     ("train:\n  lr: 1e-3\n", "c.yaml:2: train.lr: unknown key; did you mean optim.lr?"),
     ("optimizer:\n  lr: 1e-3\n", "c.yaml:1: optimizer: unknown key; did you mean optim?"),
-    ("steps: 5\n", "c.yaml:1: steps: unknown key; did you mean train.steps?"),
+    ("steps: 5\n", "c.yaml:1: steps: unknown key; did you mean train.steps or train.profile.steps?"),
     ("tokenizer:\n  kind: byte\n", "c.yaml:1: tokenizer: unknown key; did you mean data.tokenizer?"),
     (
         "data:\n  tokenizer:\n    kin: byte\n",

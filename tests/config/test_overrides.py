@@ -58,7 +58,7 @@ def test_a_missing_section_is_made():
         ("train.stepz=1", "train.stepz: unknown key; did you mean train.steps?"),
         ("lr=1", "lr: unknown key; did you mean optim.lr?"),
         ("nonsense.lr=1", "nonsense.lr: unknown key; did you mean optim.lr?"),
-        ("train.steps.x=1", "train.steps.x: unknown key; did you mean train.steps?"),
+        ("train.steps.x=1", "train.steps.x: unknown key; did you mean train.steps or train.profile.steps?"),
         ("train.steps", "expected KEY=VALUE such as train.steps=100, got 'train.steps' without ="),
         ("=5", "expected KEY=VALUE such as train.steps=100, got '=5' without a key"),
         ("train=5", "train: is a section; set one of its keys, such as train.seed=…"),

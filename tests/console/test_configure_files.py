@@ -110,8 +110,8 @@ async def test_a_launch_reads_the_file_once_more(tmp_path: Path) -> None:
         console.screen.file_watch.stop()
         console.file.write_text(OTHER)
         await pilot.press("f5")
-        await until(pilot, lambda: console.said)
-        assert "was reloaded; check it and press F5 again" in console.said[0]
+        # On a busy machine the check of the start is told before.
+        await until(pilot, lambda: any("was reloaded; check it and press F5 again" in said for said in console.said))
         assert console.screen.document.text == OTHER
         assert not console.launched
         console.file.unlink()
