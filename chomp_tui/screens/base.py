@@ -77,8 +77,11 @@ class ConsoleScreen(Screen[None]):
             binding = active.binding
             if active.node is self:
                 label = self.label_of(binding.action, binding.description)
-                shown = binding.show and self.offers(binding.action)
-                found[key] = active._replace(binding=dataclasses.replace(binding, show=shown, description=label))
+                # Textual's panel of keys leaves out what is `system`, and so does the footer.
+                hidden = binding.system or not self.offers(binding.action)
+                shown = binding.show and not hidden
+                changed = dataclasses.replace(binding, show=shown, description=label, system=hidden)
+                found[key] = active._replace(binding=changed)
         return found
 
     def post_safely(self, message: Message) -> None:

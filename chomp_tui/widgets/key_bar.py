@@ -56,7 +56,7 @@ class KeyBar(Footer):
     def _choose(self) -> None:
         width = self.size.width
         active = _by_id(self.screen.active_bindings.values())
-        needed = {id: self._needed(one.binding) for id, one in active.items()}
+        needed = {id: self._needed(one.binding) for id, one in active.items() if not one.binding.system}
         named = {id for id, one in active.items() if one.binding.show}
         chosen = [active[id] for id in fitting(named, needed, width)]
         shown = [(one.binding, one.enabled, one.tooltip) for one in chosen]
