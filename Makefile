@@ -115,7 +115,8 @@ optimized: ## The same, with every program compiled as users' runs compile their
 fast: $(VENV)/.dev ## Only the tests that compile nothing, draw no screen and start no engine: under two minutes.
 	$(BIN)/python -m pytest -m "pure and not soak" -n $(WORKERS) --dist worksteal
 
-soak: $(VENV)/.dev ## The tests left out of test, among them fifty kills at random instants.
+soak: $(VENV)/.dev ## The tests left out of test, among them fifty kills at random instants; property tests with new inputs.
+	$(BIN)/python -m pytest -m "hypothesis and not soak" --hypothesis-profile explore -n $(WORKERS) --dist worksteal
 	$(BIN)/python -m pytest -m soak -n $(WORKERS) --dist worksteal -rP
 
 lint: $(VENV)/.dev ## Style and formatting.

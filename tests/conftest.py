@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
+import hypothesis
 import pytest
 from jaxlib import xla_client
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from tests.references import References
 
 ROOT = Path(__file__).parent.parent
+
+# The same inputs each time, so that a failure is that of the change under test. `make soak` looks for others.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("explore", deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("same")
 
 
 @pytest.hookimpl(wrapper=True)

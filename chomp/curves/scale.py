@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,10 +108,11 @@ def _labels(values: tuple[float, ...]) -> list[str]:
     styles = [_suffixed] if 1e4 <= largest < 1e15 else []
     if largest > 0 and not 1e-3 <= largest < 1e15:
         styles += [_scientific]
+    slack = _slack(values)
     for style in (*styles, _plain, _scientific):
         for digits in range(17):
             texts = [_short(style(value, largest, digits)) if math.isfinite(value) else str(value) for value in values]
-            exact = all(_close(text, value) for text, value in zip(texts, values, strict=True))
+            exact = all(_close(_read(text), value, slack) for text, value in zip(texts, values, strict=True))
             if exact and len(set(texts)) == len(set(values)) and max(map(len, texts), default=0) <= 9:
                 return texts
     if len(values) == 1:
@@ -118,11 +120,16 @@ def _labels(values: tuple[float, ...]) -> list[str]:
     for digits in range(6, 16):
         texts = [f"{value:.{digits}g}" for value in values]
         if len(set(texts)) == len(set(values)) and all(
-            float(text) == value or math.isclose(float(text), value, rel_tol=1e-12)
-            for text, value in zip(texts, values, strict=True)
+            _close(float(text), value, slack) for text, value in zip(texts, values, strict=True)
         ):
             return texts
     return [repr(value) for value in values]
+
+
+def _slack(values: tuple[float, ...]) -> float:
+    """By how much a label may miss its tick: a thousandth of the least distance between two ticks."""
+    inner = sorted({value for value in values if math.isfinite(value)})
+    return min((high / 1e3 - low / 1e3 for low, high in pairwise(inner)), default=math.inf)
 
 
 def _plain(value: float, largest: float, digits: int) -> str:
@@ -143,11 +150,15 @@ def _short(text: str) -> str:
     return "0" if text.strip("-0.") == "" else text
 
 
-def _close(text: str, value: float) -> bool:
-    """Whether a label reads as the tick's value."""
+def _read(text: str) -> float:
+    """The value that a label says."""
     factor = next((unit for unit, suffix in _SUFFIXES if text.endswith(suffix)), 1.0)
-    read = float(text.rstrip("TBMk")) * factor
-    return math.isclose(read, value, rel_tol=1e-12, abs_tol=1e-300)
+    return float(text.rstrip("TBMk")) * factor
+
+
+def _close(read: float, value: float, slack: float) -> bool:
+    """Whether a label reads as the tick's value, but for rounding."""
+    return read == value or abs(read - value) <= max(min(1e-12 * abs(value), slack), 4 * math.ulp(value))
 
 
 def number(value: float) -> str:

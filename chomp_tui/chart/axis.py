@@ -40,7 +40,8 @@ def axis(low: float, high: float, rows: int, down: int, *, log: bool = False) ->
         middle = round((rows * down - 1) / 2) // down
         return Axis(Scale(low, high, log=log), ((middle, labels([low])[0]),) if rows else ())
     half = high / 2 - low / 2
-    if not 1e-300 < half < 1e300 or half < 1e-12 * max(abs(low), abs(high)):
+    # Fifteen digits place a tick to a hundredth of a row in ranges as narrow as this; narrower ones have no ticks.
+    if not 1e-300 < half < 1e300 or half < 1e-11 * max(abs(low), abs(high)):
         return Axis(Scale(low, high, log=log))
     if rows < _LEAST_ROWS:
         return _tight(Scale(low, high, log=log), rows, down)

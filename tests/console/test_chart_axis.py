@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chomp.curves.scale import Scale
@@ -30,6 +30,7 @@ def off_row(scale: Scale, value: float, row: int, rows: int, down: int) -> float
 
 
 @settings(deadline=None, max_examples=300)
+@example(50000847.0, 0.00390625, 48, 4)
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(5, 60), st.sampled_from([4, 2]))
 def test_every_linear_tick_is_in_the_middle_of_its_row(low: float, extent: float, rows: int, down: int) -> None:
     high = low + extent
