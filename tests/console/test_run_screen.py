@@ -401,9 +401,12 @@ async def test_a_tick_without_news_changes_no_widget(tmp_path: Path, monkeypatch
     async with app.run_test(size=(160, 48)) as pilot:
         await shows(pilot, "300/10,000", "Checkpoints")
         screen = screen_of(app)
-        monkeypatch.setattr("chomp_tui.screens.run.screen.time.time", lambda: 1e9 + 86_400)
+        # Of a run that has ended there is no age, which would be another one at each look.
+        now = [1e9 + 5]
+        monkeypatch.setattr("chomp_tui.screens.run.screen.time.time", lambda: now[0])
         screen.redraw()
         await pilot.pause()
+        now[0] += 70
         refreshed: list[object] = []
         for widget in screen.query("*"):
             monkeypatch.setattr(widget, "refresh", lambda *a, w=widget, **k: refreshed.append(w) or w)
