@@ -16,6 +16,7 @@ import pytest
 from rich.cells import cell_len
 from textual._compositor import ChopsUpdate
 from textual.actions import parse
+from textual.app import App, ComposeResult
 from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widget import Widget
@@ -931,6 +932,23 @@ async def test_the_log_follows_its_end_unless_scrolled_away(tmp_path: Path) -> N
             file.write("another line\n")
         await until(pilot, lambda: "another line" in log.text)
         assert log.scroll_offset.y == 0
+
+
+async def test_a_log_that_grows_beyond_its_height_is_at_its_end() -> None:
+    class Logs(App[None]):
+        def compose(self) -> ComposeResult:
+            yield LogView(id="log")
+
+    for gutter in ("auto", "stable"):
+        Logs.CSS = f"LogView {{ height: 8; overflow-y: auto; overflow-x: hidden; scrollbar-gutter: {gutter}; }}"
+        app = Logs()
+        async with app.run_test(size=(40, 12)) as pilot:
+            log = app.query_one(LogView)
+            for count in (3, 40):
+                log.add(f"line {number}" for number in range(count))
+                log.draw()
+                await pilot.pause()
+            assert log.scroll_offset.y == log.max_scroll_y == 35
 
 
 # Samples -----------------------------------------------------------------------------------
