@@ -16,10 +16,10 @@ from chomp.analysis.text_size import SourcePlan, TextSize, measure_text, plan_so
 from chomp.checkpoint.room import LEAST_SHARE
 from chomp.config import Config
 from chomp.config.derive import Derived, derive, doubts
-from chomp.config.evaluation import entries, ranked_every
+from chomp.config.evaluation import ranked_every
 from chomp.config.mesh import mesh_for, micro_batches, rows_at_once
+from chomp.data.evaluation_sets import set_source
 from chomp.data.shares import PassSize, shortages
-from chomp.data.sources.files import FilesSource
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
@@ -29,6 +29,7 @@ from chomp.queue.devices import slots
 from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
+from chomp.tasks.entries import task_paths
 from chomp.tasks.read import read_tasks
 
 T = TypeVar("T")
@@ -233,9 +234,9 @@ def _read_evaluations(config: Config) -> None:
     Raises:
         DataError: one is missing, or not of a known layout.
     """
-    for name, patterns in entries(config.evaluation.sets).items():
-        FilesSource(config.data, patterns, f"evaluation.sets ({name})")
-    for name, (path, *_) in entries(config.evaluation.tasks).items():
+    for name in config.evaluation.sets:
+        set_source(config, name)
+    for name, path in task_paths(config.evaluation):
         read_tasks(name, path)
 
 

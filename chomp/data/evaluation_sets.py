@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chomp.config.evaluation import cadence, entries
+from chomp.config.evaluation import cadence
 from chomp.config.schema import Config
 from chomp.data.batch import Batch
 from chomp.data.heldout import Selection, spread
@@ -51,8 +51,8 @@ def open_sets(config: Config, plan: PackPlan, training: Sequence[Named] = ()) ->
     """
     texts: dict[str, list[Document]] = {}
     sets: list[EvaluationSet] = []
-    for name, patterns in entries(config.evaluation.sets).items():
-        source = FilesSource(config.data, patterns, f"evaluation.sets ({name})")
+    for name in config.evaluation.sets:
+        source = set_source(config, name)
         chosen = Selection(source, spread(min(config.data.max_eval_samples, len(source)), len(source)))
         texts[name] = [chosen[number] for number in range(len(chosen))]
         documents = [plan.encode(document) for document in texts[name]]
@@ -64,6 +64,17 @@ def open_sets(config: Config, plan: PackPlan, training: Sequence[Named] = ()) ->
         named = [(f"the evaluation set {name}", documents) for name, documents in texts.items()]
         require_apart(training, named, plan.encode)
     return tuple(sets)
+
+
+def set_source(config: Config, name: str) -> FilesSource:
+    """Open the files of a set.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    one = config.evaluation.sets[name]
+    data = config.data if one.text_key is None else config.data.model_copy(update={"text_key": one.text_key})
+    return FilesSource(data, one.files, f"evaluation.sets.{name}.files")
 
 
 def _digest(documents: list[Document]) -> str:

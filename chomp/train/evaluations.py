@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import Any
 
 from chomp.config import Config
-from chomp.config.evaluation import cadence, entries
+from chomp.config.evaluation import cadence
 from chomp.data.evaluation_sets import EvaluationSet, open_sets
 from chomp.data.pipeline import DataPipeline
 from chomp.data.tokenizers import Tokenizer
 from chomp.step.answer_step import make_answer_step
 from chomp.tasks.encoded import RowPlan
-from chomp.tasks.entries import TaskEntry, open_entries, rows_of
+from chomp.tasks.entries import TaskEntry, open_entries, rows_of, task_paths
 from chomp.train.blueprint import Blueprint
 
 
@@ -64,7 +64,6 @@ def open_evaluations(blueprint: Blueprint, tokenizer: Tokenizer, data: DataPipel
     """
     config: Config = blueprint.config
     train = config.train
-    paths = [(name, values[-1]) for name, values in entries(config.evaluation.tasks).items()]
-    tasks = open_entries(paths, config.evaluation, train.seq_len, tokenizer)
+    tasks = open_entries(task_paths(config.evaluation), config.evaluation, train.seq_len, tokenizer)
     rows = rows_of(tasks, train.batch_size, train.seq_len, tokenizer)
     return Evaluations(blueprint, open_sets(config, data.text_plan, data.training_texts()), tasks, rows)

@@ -57,10 +57,10 @@ def text_of(config: Config) -> TextSize:
         ({"logging": {"wandb": {"enabled": True}}}, "logging.wandb.enabled needs the package wandb"),
         ({"notify": {"ntfy": {"url_env": "NOT_SET"}}}, "the environment variable NOT_SET is not set"),
         (
-            {"evaluation": {"sets": ["s=no.txt"], "every": ["s=1"]}},
-            "the file no.txt in evaluation.sets (s) does not exist",
+            {"evaluation": {"sets": {"s": {"files": ["no.txt"], "every": 1}}}},
+            "the file no.txt in evaluation.sets.s.files does not exist",
         ),
-        ({"evaluation": {"tasks": ["t=good.txt"], "every": ["t=1"]}}, "good.txt:1: expected a JSON object"),
+        ({"evaluation": {"tasks": {"t": {"path": "good.txt", "every": 1}}}}, "good.txt:1: expected a JSON object"),
         ({"logging": {"run_dir": "good.txt/run"}}, "good.txt is a file; a folder for the run is needed"),
     ],
 )

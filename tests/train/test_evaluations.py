@@ -27,9 +27,8 @@ def make(folder: Path, **evaluation: Any) -> Path:
     lines = [{"context": "def", "continuations": [" a", " b"], "label": 1}, {"context": "1", "continuation": " 2"}]
     (folder / "task.jsonl").write_text("\n".join(map(json.dumps, lines)))
     section = {
-        "sets": [f"own={folder}/own.txt", f"code={folder}/code.txt"],
-        "tasks": [f"task={folder}/task.jsonl"],
-        "every": ["code=8", "task=4"],
+        "sets": {"own": {"files": [f"{folder}/own.txt"]}, "code": {"files": [f"{folder}/code.txt"], "every": 8}},
+        "tasks": {"task": {"path": f"{folder}/task.jsonl", "every": 4}},
         **evaluation,
     }
     config = dummy_config(
@@ -55,9 +54,9 @@ def test_each_has_its_cadence_and_the_best_checkpoint_is_chosen_by_one(tmp_path:
     assert list(scored(run_dir, "eval_bpb/code")) == [8, 16, 20]
     assert list(scored(run_dir, "task_bpb/task")) == [4, 8, 12, 16, 20]
     assert {"task_accuracy/task"} <= rows(run_dir)[-1].keys()
-    # The order within a step is fixed, and the row follows.
+    # The order within a step is that of the configuration, and the row follows.
     last = [event for event in evaluations_of(run_dir) if event.step == 20]
-    assert [getattr(event, "name", "") for event in last] == ["", "own", "code", "task"]
+    assert [getattr(event, "name", "") for event in last] == ["", "code", "own", "task"]
     losses = scored(run_dir, "eval_loss/code")
     saved = list_checkpoints(run_dir / "checkpoints")
     assert {info.step: info.rank("code") for info in saved if info.step != 20}.items() <= losses.items()
@@ -104,23 +103,23 @@ def test_a_stop_amid_an_evaluation_leaves_nothing_of_it(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("evaluation", "said"),
     [
-        ({"tasks": ["t={}/bad.jsonl"], "every": []}, "bad.jsonl:2: `label` is missing"),
-        ({"tasks": ["t={}/long.jsonl"], "every": []}, "long.jsonl:1: an answer has 40 tokens, and a row 32"),
-        ({"sets": ["s={}/corpus/005.txt"], "every": []}, "document 1 of the evaluation set s is training text: 100%"),
-        ({"sets": ["s={}/void.txt"], "every": []}, "the file {}/void.txt is empty"),
+        ("tasks.t.path={}/bad.jsonl", "bad.jsonl:2: `label` is missing"),
+        ("tasks.t.path={}/long.jsonl", "long.jsonl:1: an answer has 40 tokens, and a row 32"),
+        ("sets.s.files={}/corpus/005.txt", "document 1 of the evaluation set s is training text: 100%"),
+        ("sets.s.files={}/void.txt", "the file {}/void.txt is empty"),
     ],
     ids=["label", "answer", "overlap", "empty"],
 )
 def test_what_cannot_be_scored_is_refused_before_anything_is_written(
-    evaluation: dict[str, list[str]], said: str, tmp_path: Path
+    evaluation: str, said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "void.txt").touch()
     (tmp_path / "bad.jsonl").write_text(
         '{"context": "a", "continuation": "b"}\n{"context": "a", "continuations": ["b"]}'
     )
     (tmp_path / "long.jsonl").write_text(json.dumps({"context": "a", "continuation": "b" * 40}))
-    named = {key: [text.format(tmp_path) for text in texts] for key, texts in evaluation.items()}
-    done = run("train", make(tmp_path, **named), "--run-dir", tmp_path / "run")
+    override = f"evaluation.{evaluation.format(tmp_path)}"
+    done = run("train", make(tmp_path), "--run-dir", tmp_path / "run", "-o", override)
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
     assert said.format(tmp_path) in done.stderr
     assert not (tmp_path / "run").exists()
