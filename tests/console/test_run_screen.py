@@ -495,6 +495,7 @@ async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp
 async def test_evaluation_sets_and_tasks_have_charts(tmp_path: Path) -> None:
     run = write_run(tmp_path / "scored", LIVE)
     scores = {"eval_loss/wiki": 3.25, "eval_bpb/wiki": 1.0, "task_accuracy/arc": 0.25, "task_bpb/arc": 1.5}
+    scores |= {"eval_ema_loss/wiki": 3.125, "task_ema_accuracy/arc": 0.75}
     append(
         run, *(Step({"step": step, "loss": 2.0, **(scores if step % 20 == 0 else {})}) for step in range(305, 345, 5))
     )
@@ -503,7 +504,7 @@ async def test_evaluation_sets_and_tasks_have_charts(tmp_path: Path) -> None:
         await shows(pilot, "340/1,000", "Sets", "Tasks", "Task bits", "wiki ")
         board = screen_of(app).query_one(Dashboard)
         assert "terms" not in board.plan.tabs, "each number has a chart"
-        for name, line in (("sets", "wiki "), ("tasks", "arc "), ("taskbits", "arc ")):
+        for name, line in (("sets", "wiki of ema "), ("tasks", "arc of ema "), ("taskbits", "arc ")):
             board.turn_to(name)
             await until(pilot, lambda name=name: screen_of(app).query_one(f"#{name}", LineChart).display)
             await shows(pilot, line)

@@ -48,7 +48,7 @@ def scored(run_dir: Path, key: str) -> dict[int, float]:
 
 def test_each_has_its_cadence_and_the_best_checkpoint_is_chosen_by_one(tmp_path: Path) -> None:
     config, run_dir = make(tmp_path, best="code"), tmp_path / "run"
-    done = run("train", config, "--run-dir", run_dir, "-o", "checkpoint.keep_best=2")
+    done = run("train", config, "--run-dir", run_dir, "-o", "checkpoint.keep_best=2", "-o", "optim.ema.decay=0.9")
     assert done.returncode == 0, done.stderr
     assert list(scored(run_dir, "eval_loss")) == list(scored(run_dir, "eval_loss/own")) == [6, 12, 18, 20]
     assert list(scored(run_dir, "eval_bpb/code")) == [8, 16, 20]
@@ -70,6 +70,14 @@ def test_each_has_its_cadence_and_the_best_checkpoint_is_chosen_by_one(tmp_path:
     assert sets["code"]["loss"] == losses[20]
     tasks = json.loads(run("eval", run_dir, "--tasks", "run", "--json").stdout)["tasks"]
     assert tasks["task"]["bpb"] == scored(run_dir, "task_bpb/task")[20]
+
+    # The moving average is scored at the same steps, and is another model.
+    average = json.loads(run("eval", run_dir, "--ema", "--json").stdout)["sets"]
+    assert average["code"]["loss"] == scored(run_dir, "eval_ema_loss/code")[20] != losses[20]
+    tasks = json.loads(run("eval", run_dir, "--ema", "--tasks", "run", "--json").stdout)["tasks"]
+    averages = scored(run_dir, "task_ema_bpb/task")
+    assert tasks["task"]["bpb"] == averages[20] == last[-1].ema_bpb != last[-1].bpb
+    assert list(averages) == [4, 8, 12, 16, 20]
 
 
 def test_a_stop_amid_an_evaluation_leaves_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
