@@ -143,7 +143,7 @@ def task_bits_of(view: RunView) -> dict[str, str]:
 
 
 def _scored_lines(snapshot: RunSnapshot, columns: dict[str, str]) -> list[Series]:
-    """A line for each set or task, through the steps at which it was scored, and for its score by the moving average."""
+    """A line for each set or task, through the steps at which it was scored, and one for its moving average."""
     rows, lines = snapshot.view.rows, list[Series]()
     x = x_values(rows, snapshot.view, snapshot.x_axis)
     averages = {f"{name} of ema": average_of(column) for name, column in columns.items()}
