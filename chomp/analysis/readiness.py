@@ -5,6 +5,7 @@ Each check calls what the engine itself calls at its start, so that both say the
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from chomp.config import Config
 from chomp.config.derive import Derived, derive, doubts
 from chomp.config.evaluation import ranked_every
 from chomp.config.mesh import mesh_for, micro_batches, rows_at_once
-from chomp.data.evaluation_sets import set_source
+from chomp.data.evaluation_sets import check_set
+from chomp.data.remembered import once
 from chomp.data.shares import PassSize, shortages
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
@@ -30,7 +32,7 @@ from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
 from chomp.tasks.entries import task_paths
-from chomp.tasks.read import read_tasks
+from chomp.tasks.read import files_of, read_tasks
 
 T = TypeVar("T")
 
@@ -229,15 +231,17 @@ def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapsho
 
 
 def _read_evaluations(config: Config) -> None:
-    """Read evaluation sets and tasks; whether a set is training text, the engine finds out.
+    """Read evaluation sets and tasks, unless that was done before and their files are what they were.
+
+    Whether a set is training text, the engine finds out.
 
     Raises:
         DataError: one is missing, or not of a known layout.
     """
     for name in config.evaluation.sets:
-        set_source(config, name)
+        check_set(config, name)
     for name, path in task_paths(config.evaluation):
-        read_tasks(name, path)
+        once(["task", name, path], files_of(path), functools.partial(read_tasks, name, path))
 
 
 def _require_gpus(config: Config, gpus: int) -> None:

@@ -53,16 +53,29 @@ def named(text: str) -> tuple[str, str]:
     return stem or "task", text
 
 
+def files_of(path: str) -> list[Path]:
+    """All files that `read_tasks` may read, an archive as a whole; none where there is nothing."""
+    whole = Path(path).expanduser()
+    archive = _archive(whole)
+    if archive is not None:
+        return [archive]
+    return sorted(one for one in whole.rglob("*") if one.is_file()) if whole.is_dir() else [whole][: whole.is_file()]
+
+
+def _archive(whole: Path) -> Path | None:
+    """The zip archive that a path goes into."""
+    return next((one for one in (whole, *whole.parents) if one.suffix in ARCHIVES and one.is_file()), None)
+
+
 def _place(path: str) -> Place:
     whole = Path(path).expanduser()
-    for archive in (whole, *whole.parents):
-        if archive.suffix in ARCHIVES and archive.is_file():
-            try:
-                root = zipfile.Path(archive)
-            except (OSError, zipfile.BadZipFile):
-                raise DataError(f"{shown(archive)} is no zip archive, or damaged; replace it") from None
-            inside = whole.relative_to(archive).as_posix()
-            return root if inside == "." else root.joinpath(inside)
+    if (archive := _archive(whole)) is not None:
+        try:
+            root = zipfile.Path(archive)
+        except (OSError, zipfile.BadZipFile):
+            raise DataError(f"{shown(archive)} is no zip archive, or damaged; replace it") from None
+        inside = whole.relative_to(archive).as_posix()
+        return root if inside == "." else root.joinpath(inside)
     return whole
 
 

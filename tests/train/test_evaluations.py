@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chomp.data import overlap
 from chomp.record.event_log import read_events
 from chomp.record.events import Evaluated, SetEvaluated, TaskEvaluated
 from chomp.record.manifest import list_checkpoints
@@ -106,6 +107,31 @@ def test_a_stop_amid_an_evaluation_leaves_nothing_of_it(tmp_path: Path, monkeypa
     assert [{key: row.get(key) for key in keys} for row in rows(stopped)] == [
         {key: row.get(key) for key in keys} for row in rows(tmp_path / "whole")
     ]
+
+
+def test_a_resume_compares_only_what_no_start_has_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, meet = list[str](), overlap._Known.meet
+    monkeypatch.setattr(overlap._Known, "meet", lambda known, *args: read.append(args[1]) or meet(known, *args))
+    config, run_dir = make(tmp_path), tmp_path / "run"
+    assert run("train", config, "--run-dir", run_dir, "-o", "train.steps=4").returncode == 0
+    first = len(read)
+    assert first > 0, "every training document is compared once"
+
+    def resumed(steps: int, *options: str) -> int:
+        """How many training documents a resume compares."""
+        read.clear()
+        done = run("train", config, "--run-dir", run_dir, "--resume", "latest", "-o", f"train.steps={steps}", *options)
+        assert done.returncode == 0, done.stderr
+        return len(read)
+
+    accept = ("--accept", "derived.optim")
+    assert resumed(6, *accept) == 0
+    (tmp_path / "own.txt").write_text("Another text, which no other file has.\n")
+    assert resumed(8, *accept) == first
+    # What is read of the text decides, too.
+    changed = ("data.max_eval_samples", "data_fingerprint")
+    accept += tuple(word for name in changed for word in ("--accept", name))
+    assert resumed(10, "-o", "data.max_eval_samples=2", *accept) == first + 1
 
 
 @pytest.mark.parametrize(
