@@ -229,6 +229,11 @@ VIOLATIONS = [
         "tasks: {arc: {path: texts/arc}}",
     ),
     (
+        "evaluation:\n  every: [arc=250]\n",
+        "c.yaml:2: evaluation.every: unknown key; did you mean evaluation.sets.NAME.every or "
+        "evaluation.tasks.NAME.every?",
+    ),
+    (
         "evaluation:\n  sets: {a: {fiels: [x]}}\n",
         "c.yaml:2: evaluation.sets.a.fiels: unknown key; did you mean evaluation.sets.a.files?",
     ),
