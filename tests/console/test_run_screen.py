@@ -22,7 +22,17 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from chomp.record.codec import encode
-from chomp.record.events import Checkpoint, Evaluated, Phase, RunEnded, Sampled, Spike, Step
+from chomp.record.events import (
+    Checkpoint,
+    Evaluated,
+    Phase,
+    RunEnded,
+    Sampled,
+    SetEvaluated,
+    Spike,
+    Step,
+    TaskEvaluated,
+)
 from chomp.record.fold import fold
 from chomp.record.origin import Origin, write_origin
 from chomp.record.run_view import RunView
@@ -499,15 +509,21 @@ async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp
 async def test_evaluation_sets_and_tasks_have_charts(tmp_path: Path) -> None:
     run = write_run(tmp_path / "scored", LIVE)
     scores = {"eval_loss/wiki": 3.25, "eval_bpb/wiki": 1.0, "task_accuracy/arc": 0.25, "task_bpb/arc": 1.5}
+    scores |= {"eval_ema_loss/wiki": 3.125, "task_ema_accuracy/arc": 0.75}
     append(
         run, *(Step({"step": step, "loss": 2.0, **(scores if step % 20 == 0 else {})}) for step in range(305, 345, 5))
     )
+    append(run, SetEvaluated("wiki", 340, 3.25, 25.8, 1.0, 5, 1.0))
+    append(
+        run, *(TaskEvaluated(f"a-task-whose-name-is-long-{n}", 340, 0.25, None, 1.5, 0, 8, 0, 1.0) for n in range(7))
+    )
     app = host(tmp_path, run.path)
     async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "wiki               3.2500  at step 340", "a-task-whose-name-… 25.0%", "and 2 more")
         await shows(pilot, "340/1,000", "Sets", "Tasks", "Task bits", "wiki ")
         board = screen_of(app).query_one(Dashboard)
         assert "terms" not in board.plan.tabs, "each number has a chart"
-        for name, line in (("sets", "wiki "), ("tasks", "arc "), ("taskbits", "arc ")):
+        for name, line in (("sets", "wiki of ema "), ("tasks", "arc of ema "), ("taskbits", "arc ")):
             board.turn_to(name)
             await until(pilot, lambda name=name: screen_of(app).query_one(f"#{name}", LineChart).display)
             await shows(pilot, line)
