@@ -280,8 +280,7 @@ def saved_arrays(run_dir: Path, step: int) -> dict[str, np.ndarray]:
         item: {name: HostArray(array.shape, array.dtype) for name, array in metadata[item].items()} for item in items
     }
     read = ocp.load_checkpointables(info.path, wanted)
-    arrays = {f"{item}/{name}": np.asarray(array) for item in items for name, array in read[item].items()}
-    return arrays
+    return {f"{item}/{name}": np.asarray(array) for item in items for name, array in read[item].items()}
 
 
 def saved_position(run_dir: Path, step: int) -> dict[str, Any]:

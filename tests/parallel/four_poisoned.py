@@ -1,6 +1,6 @@
 """As `tests.parallel.four`, with models to whose loss a text with the byte 1 is a spike.
 
-The loss of a micro-batch is poisoned, of which a device holds more or fewer rows: with one row at once, all meshes agree.
+The loss of a whole micro-batch is poisoned, and devices share its rows: with one row at once, all meshes agree.
 """
 
 import jax
