@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +166,13 @@ def test_killed_around_a_spike_and_resumed(
     last = engine()
     assert last.finish() == 0, last.text()
     assert_same_run(whole, run_dir, STEPS)
+
+
+def test_a_rollback_on_a_mesh_is_certified(trained: Callable[[str, str], Path], tmp_path: Path) -> None:
+    copy = shutil.copytree(trained("rollback", "fsdp"), tmp_path / "run")
+    done = run("replay", copy, "--steps", STEPS, module=POISONED)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"certified: {STEPS} of {STEPS} steps computed again bit for bit" in done.stdout
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.soak)])
