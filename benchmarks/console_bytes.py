@@ -1,5 +1,7 @@
 """What the console writes to its terminal, which over SSH is what it costs: opening a run, updates, keys, rest.
 
+A run that has ended must cost nothing. Where an engine is silent, the header counts the seconds since its last record.
+
 python -m benchmarks.console_bytes [--rows N] [--updates N]
 """
 
@@ -13,9 +15,13 @@ from pathlib import Path
 
 from benchmarks.console_live import COLUMNS, LINES, Console
 from benchmarks.console_open import write_run
+from chomp.record.lock import RunLock
+from chomp.record.rundir import RunDir
 
 QUIET_SECONDS = 1.5
 IDLE_SECONDS = 15.0
+# Longer than the notices of a console that opens a run.
+START_SECONDS = 10.0
 # The ages of a live run change each second: so few bytes are no repaint.
 AGES_BYTES = 800
 KEYS = (
@@ -41,15 +47,31 @@ def settled_bytes(console: Console, first_seconds: float = QUIET_SECONDS) -> int
 
 
 def measure(run: Path, rows: int, updates: int) -> None:
-    """Print the bytes of one console."""
+    """Print the bytes of a console beside a live run, then of one beside the same run when it has ended."""
     run.mkdir(parents=True)
     write_run(run, rows)
-    events, metrics = run / "events.jsonl", run / "metrics.jsonl"
+    events = run / "events.jsonl"
+    whole = events.read_bytes()
     # Without its end: a run that goes on.
-    events.write_bytes(b"\n".join(events.read_bytes().split(b"\n")[:-2]) + b"\n")
+    events.write_bytes(b"\n".join(whole.split(b"\n")[:-2]) + b"\n")
+    print(f"bytes written at {COLUMNS}x{LINES}, {rows:,} rows")
+    # Held by a live process, which this one is.
+    lock = RunLock(RunDir(run).lock)
+    lock.acquire()
+    _live(run, rows, updates)
+    lock.release()
+    events.write_bytes(whole)
+    console = Console(run)
+    settled_bytes(console, 4.0)
+    console.drain(START_SECONDS)
+    print(f"  a minute of an ended run    {console.drain(60.0):>9,}   (0)")
+    console.close()
+
+
+def _live(run: Path, rows: int, updates: int) -> None:
+    metrics = run / "metrics.jsonl"
     row = json.loads(metrics.read_bytes().splitlines()[-1])
     console = Console(run)
-    print(f"bytes written at {COLUMNS}x{LINES}, {rows:,} rows")
     print(f"  opening the run             {settled_bytes(console, 4.0):>9,}")
     taken = []
     for number in range(1, updates + 1):
@@ -58,8 +80,8 @@ def measure(run: Path, rows: int, updates: int) -> None:
             file.write(json.dumps(row) + "\n")
         taken.append(settled_bytes(console))
     print(f"  an update                   {statistics.median(taken):>9,.0f}   most {max(taken):,}")
-    idle = console.drain(IDLE_SECONDS)
-    print(f"  a minute of a silent engine {idle * 60 / IDLE_SECONDS:>9,.0f}")
+    silent = console.drain(IDLE_SECONDS)
+    print(f"  a minute of a silent engine {silent * 60 / IDLE_SECONDS:>9,.0f}")
     for key, words in KEYS:
         console.press(key.encode())
         print(f"  {words:<27} {settled_bytes(console):>9,}")

@@ -5,6 +5,7 @@ Each check calls what the engine itself calls at its start, so that both say the
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from chomp.analysis.text_size import SourcePlan, TextSize, measure_text, plan_so
 from chomp.checkpoint.room import LEAST_SHARE
 from chomp.config import Config
 from chomp.config.derive import Derived, derive, doubts
-from chomp.config.evaluation import entries, ranked_every
+from chomp.config.evaluation import ranked_every
 from chomp.config.mesh import mesh_for, micro_batches, rows_at_once
+from chomp.data.evaluation_sets import check_set
+from chomp.data.remembered import once
 from chomp.data.shares import PassSize, shortages
-from chomp.data.sources.files import FilesSource
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
@@ -29,7 +31,8 @@ from chomp.queue.devices import slots
 from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
-from chomp.tasks.read import read_tasks
+from chomp.tasks.entries import task_paths
+from chomp.tasks.read import files_of, read_tasks
 
 T = TypeVar("T")
 
@@ -228,15 +231,17 @@ def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapsho
 
 
 def _read_evaluations(config: Config) -> None:
-    """Read evaluation sets and tasks; whether a set is training text, the engine finds out.
+    """Read evaluation sets and tasks, unless that was done before and their files are what they were.
+
+    Whether a set is training text, the engine finds out.
 
     Raises:
         DataError: one is missing, or not of a known layout.
     """
-    for name, patterns in entries(config.evaluation.sets).items():
-        FilesSource(config.data, patterns, f"evaluation.sets ({name})")
-    for name, (path, *_) in entries(config.evaluation.tasks).items():
-        read_tasks(name, path)
+    for name in config.evaluation.sets:
+        check_set(config, name)
+    for name, path in task_paths(config.evaluation):
+        once(["task", name, path], files_of(path), functools.partial(read_tasks, name, path))
 
 
 def _require_gpus(config: Config, gpus: int) -> None:

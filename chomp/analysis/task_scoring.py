@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from chomp.config.evaluation import entries
 from chomp.config.load import parse_resolved
 from chomp.errors import ConfigError
 from chomp.generate.load import TrainedModel
 from chomp.step.answer_step import make_answer_step
-from chomp.tasks.entries import EntryScore, open_entries, rows_of, score_entry
+from chomp.tasks.entries import EntryScore, open_entries, rows_of, score_entry, task_paths
 from chomp.tasks.read import named
 
 
@@ -26,7 +25,7 @@ def score_tasks(trained: TrainedModel, tasks: Sequence[str], overrides: Sequence
     """
     loaded = parse_resolved(trained.config.model_dump(), source=str(trained.info.path), overrides=overrides)
     evaluation, train = loaded.config.evaluation, loaded.config.train
-    paths = [named(text) for text in tasks] or [(name, one[-1]) for name, one in entries(evaluation.tasks).items()]
+    paths = [named(text) for text in tasks] or task_paths(evaluation)
     if not paths:
         raise ConfigError("the run's configuration has no evaluation.tasks; name some with --tasks [NAME=]PATH")
     names = [name for name, _ in paths]

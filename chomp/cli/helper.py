@@ -34,6 +34,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from chomp.data import remembered
+
 IDLE_SECONDS = 900.0
 PIECE_BYTES = 1 << 16
 # Between two looks at a command that has closed its outputs and still runs.
@@ -86,6 +88,10 @@ class Server:
         self._commands: dict[int, _Command] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(requests, selectors.EVENT_READ)
+        # Files that a command has found good are not read again by the next ones.
+        self._news, self._tell = os.pipe()
+        self._unlearnt = b""
+        self._selector.register(self._news, selectors.EVENT_READ)
         # Only this process holds the writing end: its commands see by the end of it that this process is gone.
         self._lifeline, self._held = os.pipe()
 
@@ -96,7 +102,9 @@ class Server:
         while True:
             ready = self._selector.select(self._patience())
             for key, _ in ready:
-                if key.fd == self._requests:
+                if key.fd == self._news:
+                    self._learn()
+                elif key.fd == self._requests:
                     if not self._read_requests():
                         self._kill_all()
                         return
@@ -112,6 +120,11 @@ class Server:
                 _import(self._later.pop(0))
             elif time.monotonic() - idle_since >= IDLE_SECONDS:
                 return
+
+    def _learn(self) -> None:
+        *keys, self._unlearnt = (self._unlearnt + os.read(self._news, PIECE_BYTES)).split(b"\n")
+        for key in keys:
+            remembered.learn(key.decode())
 
     def _patience(self) -> float:
         if any(not command.outputs for command in self._commands.values()):
@@ -161,6 +174,7 @@ class Server:
         if pid == 0:
             try:
                 self._let_go(*(fd for fd in (our_input, out, err) if fd is not None))
+                remembered.tell_to(self._tell_of)
                 _become((child_input, child_out, child_err), self._lifeline)
                 self._work(arguments)
             except BaseException:  # noqa: BLE001 - as the interpreter does with what nothing caught
@@ -184,11 +198,17 @@ class Server:
     def _let_go(self, *fds: int) -> None:
         """In the child: close what belongs to this process and to other commands."""
         self._selector.close()
-        mine = [self._requests, self._answers, self._held, *fds]
+        mine = [self._requests, self._answers, self._held, self._news, *fds]
         for command in self._commands.values():
             mine += command.outputs if command.text_input is None else [command.text_input, *command.outputs]
         for fd in mine:
             os.close(fd)
+
+    def _tell_of(self, key: str) -> None:
+        """In the child: a line that is short enough to be written as a whole."""
+        # The helper may be gone.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._tell, f"{key}\n".encode())
 
     def _read_output(self, command: _Command, fd: int) -> None:
         name, decoder = command.outputs[fd]

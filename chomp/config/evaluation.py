@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from chomp.config.fields import MAX_STEPS, SET, Section, setting
+from chomp.config.fields import SET, Name, Section, setting, table
 
-# A name becomes part of a key of metrics rows and of a chart's line.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+
+def _every(group: str) -> Any:
+    return setting(
+        None,
+        "Steps between two scores while training; 0: only on command. null: `train.eval_every`.",
+        unit="steps",
+        group=group,
+        unset="train.eval_every",
+        ge=0,
+    )
+
+
+class EvaluationSet(Section):
+    """Files that are scored as the held-out text is: loss, perplexity and bits per byte."""
+
+    files: list[str] = setting(
+        [], "Paths and globs as in `data.files`. The text must not be training text.", group="sets"
+    )
+    text_key: str | None = setting(
+        None,
+        "Column that holds the text, in tables; null: `data.text_key`.",
+        group="sets",
+        unset="data.text_key",
+        min_length=1,
+    )
+    every: int | None = _every("sets")
+
+
+class EvaluationTask(Section):
+    """A multiple-choice or cloze task, or several of which the mean counts."""
+
+    path: str | None = setting(
+        None, "A file of JSON lines, or a folder of tasks; see docs/evaluation.md.", group="tasks", unset="not set"
+    )
+    every: int | None = _every("tasks")
 
 
 class EvaluationConfig(Section):
-    """Evaluation sets and tasks, scored while training beside the held-out text; each entry is `NAME=PATH`."""
+    """Evaluation sets and tasks, scored while training beside the held-out text."""
 
-    sets: list[str] = setting(
-        [],
-        "Evaluation sets as NAME=PATH, with a path or glob as in `data.files`; entries of one name are one set. The "
-        "text of a set must not be training text.",
-        group="sets",
-    )
-    tasks: list[str] = setting(
-        [],
-        "Multiple-choice and cloze tasks as NAME=PATH: a file of JSON lines, or a folder of tasks; see "
-        "docs/evaluation.md.",
-        group="tasks",
-    )
-    every: list[str] = setting(
-        [],
-        "Cadences as NAME=STEPS of sets and tasks that are not scored every `train.eval_every` steps.",
-        unit="steps",
-        group="cadence",
-    )
+    sets: dict[Name, EvaluationSet] = table("Evaluation sets by name.")
+    tasks: dict[Name, EvaluationTask] = table("Tasks by name.")
     best: str | None = setting(
         None,
         "The set whose loss, or the task whose bits per byte, says which checkpoints `checkpoint.keep_best` keeps; "
@@ -57,31 +75,35 @@ class EvaluationConfig(Section):
         ge=8,
     )
 
-
-def entries(texts: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-    """The values of `NAME=VALUE` texts by name, in order; a text without `=` has an empty name."""
-    found: dict[str, tuple[str, ...]] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        name, value = (name.strip(), value.strip()) if equals else ("", text.strip())
-        found[name] = (*found.get(name, ()), value)
-    return found
+    @property
+    def named(self) -> Mapping[str, EvaluationSet | EvaluationTask]:
+        """Sets, then tasks; no name is in both."""
+        return {**self.sets, **self.tasks}
 
 
 def cadence(evaluation: EvaluationConfig, name: str, otherwise: int) -> int:
     """Steps between two scores of a set or task; 0 never."""
-    written = entries(evaluation.every).get(name)
-    return otherwise if written is None else steps(written[-1]) or 0
-
-
-def steps(text: str) -> int | None:
-    """A cadence as it is written, such as `5_000`; None for anything but a whole number above 0."""
-    if re.fullmatch(r"[0-9]+(_[0-9]+)*", text) is None:
-        return None
-    found = int(text[:20].replace("_", ""))
-    return found if 0 < found <= MAX_STEPS else None
+    every = evaluation.named[name].every
+    return otherwise if every is None else every
 
 
 def ranked_every(evaluation: EvaluationConfig, eval_every: int) -> int:
     """Steps between two scores by which the best checkpoints are chosen; 0 never."""
     return eval_every if evaluation.best is None else cadence(evaluation, evaluation.best, eval_every)
+
+
+_FORMS = {"evaluation.sets": "files: [{}]", "evaluation.tasks": "path: {}"}
+_TEXT = re.compile(r"\[?\s*([A-Za-z][A-Za-z0-9_-]{0,31})\s*=\s*([^,\[\]{}]{1,60}?)\s*\]?")
+
+
+def as_entry(table: str, value: Any) -> str:
+    """How a text `NAME=VALUE`, or a list of one, is written as an entry of a table: `wiki: {files: [texts/*.txt]}`.
+
+    Returns:
+        YAML on one line; empty for another table or value.
+    """
+    text = value[0] if isinstance(value, list) and value else value
+    found = _TEXT.fullmatch(text) if isinstance(text, str) else None
+    if table not in _FORMS or found is None:
+        return ""
+    return f"{found[1]}: {{{_FORMS[table].format(found[2])}}}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from chomp.config.evaluation import as_entry
 from chomp.config.spec import Setting, children, section_at, setting_at, table_at
 from chomp.config.suggest import unknown_key
 from chomp.config.variables import is_reference
@@ -47,7 +48,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     if key == "variables":
         raise BadOverride(key, "set one variable at a time: variables.NAME=VALUE")
     if section_at(key) or table_at(key):
-        raise BadOverride(key, f"is a section; set one of its keys, such as {key}.{_first_leaf(key)}=…")
+        raise BadOverride(key, f"is a section; set one of its keys, such as {key}.{_example(key, value)}")
     setting = setting_at(key)
     if setting is None:
         raise BadOverride(key, unknown_key(key))
@@ -123,6 +124,13 @@ def _any_value(text: str) -> Any:
         except yaml.YAMLError:
             return text
     return scalar(text.strip()) if not isinstance(scalar(text.strip()), str) else text
+
+
+def _example(key: str, value: str) -> str:
+    """A key below `key` with a value: of a text `NAME=VALUE` that names an entry, what it means."""
+    name, _, rest = as_entry(key, value.strip()).partition(": ")
+    leaf, _, meant = rest.strip("{}").partition(": ")
+    return f"{name}.{leaf}={meant}" if name else f"{_first_leaf(key)}=…"
 
 
 def _first_leaf(section: str) -> str:

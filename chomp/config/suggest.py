@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from chomp.config import predecessor
-from chomp.config.spec import children, section_at, sections, setting_at, settings, table_at
+from chomp.config.spec import children, section_at, sections, setting_at, settings, table_at, tables
 
 # What other programs of this field call a setting, in any section or in one: the key that means it here.
 ALIASES = {
@@ -126,6 +126,12 @@ def _elsewhere(leaf: str, path: str) -> list[str]:
     return sorted(same, key=lambda known: -difflib.SequenceMatcher(None, path, known).ratio())
 
 
+def _in_entries(section: str, leaf: str) -> list[str]:
+    """Keys called `leaf` in entries of the tables of a section."""
+    beside = [table for table in tables().values() if table.path.rpartition(".")[0] == section]
+    return [f"{one.path}.NAME.{leaf}" for one in beside if one.entry is not None and leaf in one.entry.model_fields]
+
+
 def _alias(path: str, leaf: str) -> list[str]:
     """The key that means what other programs call `path`, or its last part `leaf`."""
     known = ALIASES.get(path) or ALIASES.get(leaf.lower().replace("-", "_"))
@@ -159,7 +165,7 @@ def unknown_key(path: str) -> str:
     if retired is not None:
         return f"unknown key; {retired}; `chomp config migrate` rewrites the file"
     section, _, leaf = path.rpartition(".")
-    same = _elsewhere(leaf, path) or _alias(path, leaf)
+    same = _in_entries(section, leaf) or _elsewhere(leaf, path) or _alias(path, leaf)
     if section_at(section) is None and not same:
         section, leaf = _known_part(path)
         same = _elsewhere(leaf, path) or _alias(path, leaf)

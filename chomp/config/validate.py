@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from chomp.config.evaluation import as_entry
 from chomp.config.fields import NAME_RULE
 from chomp.config.problems import InvalidConfig, Problem
 from chomp.config.scalars import Words, written
@@ -93,7 +94,9 @@ def _problem(loc: Path, kind: str, value: Any, locate: Locate) -> Problem:
         message = f"expected a section with keys such as `{example}:` below it, got {describe(value)}"
         return Problem(path, message, where, line)
     if table_at(path):
-        return Problem(path, f"expected names with a value each below it, got {describe(value)}", where, line)
+        entry = as_entry(path, value)
+        hint = f"; write {path.rpartition('.')[2]}: {{{entry}}}" if entry else ""
+        return Problem(path, f"expected names with a value each below it, got {describe(value)}{hint}", where, line)
     setting = setting_at(dotted(tuple(part for part in loc if isinstance(part, str))))
     assert setting is not None
     return Problem(path, misfit(setting, value, inside_list=isinstance(loc[-1], int)), where, line)

@@ -11,6 +11,8 @@ the window and are not judged.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
+from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +78,33 @@ def spike_words(step: int, loss: float, grad_norm: float, limits: Limits) -> str
     )
 
 
+class _Window:
+    """The last values of one quantity, in order of time and of size."""
+
+    def __init__(self, least_rise: float) -> None:
+        self._least_rise = least_rise
+        self._values = deque[float]()
+        self._ordered: list[float] = []
+
+    def add(self, value: float) -> None:
+        if len(self._values) == WINDOW:
+            del self._ordered[bisect_left(self._ordered, self._values.popleft())]
+        self._values.append(value)
+        insort(self._ordered, value)
+
+    def is_calm(self, value: float) -> bool:
+        """Whether a value lies below every limit that there can be: the deviation only raises the limit."""
+        count = len(self._ordered)
+        if count < LEAST:
+            return True
+        middle = (self._ordered[(count - 1) // 2] + self._ordered[count // 2]) / 2
+        return value <= middle + self._least_rise * abs(middle)
+
+    def array(self) -> Any:
+        """`[WINDOW]`, as `limits_of` wants it."""
+        return np.array([*[np.nan] * (WINDOW - len(self._values)), *self._values])
+
+
 class SpikeDetector:
     """Judges each step by those before it; a spike is reported once, when it begins.
 
@@ -85,7 +114,7 @@ class SpikeDetector:
 
     def __init__(self, deviations: float) -> None:
         self._deviations = deviations
-        self._losses, self._grad_norms = np.full(WINDOW, np.nan), np.full(WINDOW, np.nan)
+        self._losses, self._grad_norms = _Window(LEAST_LOSS_RISE), _Window(LEAST_NORM_RISE)
         self._in_a_row = 0
         self._is_in_spike = False
 
@@ -97,13 +126,15 @@ class SpikeDetector:
         """
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             return None
-        # Of values near the largest float there is no difference, and then no limit.
-        with np.errstate(over="ignore", invalid="ignore"):
-            limits = limits_of(self._losses, self._grad_norms, self._deviations)
-        is_above = judged and bool(loss > limits.loss or grad_norm > limits.grad_norm)
-        for values, value in ((self._losses, loss), (self._grad_norms, grad_norm)):
-            values[:-1] = values[1:]
-            values[-1] = value
+        limits = None
+        # Most steps are calm, and the limits take a hundred times as long as finding that out.
+        if judged and not (self._losses.is_calm(loss) and self._grad_norms.is_calm(grad_norm)):
+            # Of values near the largest float there is no difference, and then no limit.
+            with np.errstate(over="ignore", invalid="ignore"):
+                limits = limits_of(self._losses.array(), self._grad_norms.array(), self._deviations)
+        is_above = limits is not None and bool(loss > limits.loss or grad_norm > limits.grad_norm)
+        self._losses.add(loss)
+        self._grad_norms.add(grad_norm)
         # Steps in a row that speak for a change: above a limit, or below both in a spike.
         self._in_a_row = self._in_a_row + 1 if is_above != self._is_in_spike else 0
         if self._in_a_row < IN_A_ROW:

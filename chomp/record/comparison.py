@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from chomp.config.spec import settings
-from chomp.record.formatting import count, duration, loss
+from chomp.record.formatting import count, duration, is_finite, loss, one_line
 from chomp.record.run_record import RunRecord
 from chomp.record.same_batches import SameBatches, same_batches
+from chomp.record.scores import newest
 from chomp.record.selection import shown
 from chomp.record.step_noise import LEAST_VALUES, Mean, mean_of
 
@@ -22,6 +23,15 @@ _COUNT = "{:,}".format
 # Of a run's place on the disk, not of its training.
 _PLACES = frozenset({"logging.run_dir"})
 MOST_WINDOWS = 60
+# Name, values, their form, and 1 where the least value is the best, -1 where the greatest is, 0 where none is.
+_Row = tuple[str, list[Any], Callable[[Any], str], int]
+# Of each evaluation set and task.
+_SCORES: tuple[tuple[str, str, Callable[[Any], str], int], ...] = (
+    ("loss", ": loss", loss, 1),
+    ("accuracy", ": accuracy", "{:.1%}".format, -1),
+    ("accuracy_norm", ": accuracy by length", "{:.1%}".format, -1),
+    ("bpb", ": bits per byte", loss, 1),
+)
 # The verdict is about the newest part of the common rows.
 NEWEST_SHARE = 4
 
@@ -126,31 +136,42 @@ def results(runs: Sequence[RunRecord]) -> tuple[Result, ...]:
     """What the runs have reached; losses in nats per token."""
     best = [run.summary.best for run in runs]
     ends = [np.array([run.summary.step]) for run in runs]
-    table: list[tuple[str, list[Any], Callable[[Any], str], bool]] = [
-        ("best eval loss", [one.loss if one else None for one in best], loss, True),
-        ("bits per byte", [one.bpb if one else None for one in best], loss, True),
-        ("at step", [one.step if one else None for one in best], _COUNT, False),
-        ("last eval loss", [run.summary.eval_loss for run in runs], loss, True),
-        ("last train loss", [run.summary.loss for run in runs], loss, False),
-        ("state", [run.summary.status.word for run in runs], shown, False),
-        ("step", [run.summary.step for run in runs], _COUNT, False),
-        ("tokens", [run.summary.tokens_seen or None for run in runs], count, False),
-        ("tokens per second", [_usual(run, "tokens_per_sec") for run in runs], count, False),
-        ("training time", [_last(run.x_of("time", end)) for run, end in zip(runs, ends, strict=True)], duration, False),
-        ("FLOPs", [_last(run.x_of("flops", end)) for run, end in zip(runs, ends, strict=True)], "{:.3g}".format, False),
-        ("parameters", [run.summary.parameters for run in runs], count, False),
-        ("device", [run.summary.device or None for run in runs], shown, False),
+    table: list[_Row] = [
+        ("best eval loss", [one.loss if one else None for one in best], loss, 1),
+        ("bits per byte", [one.bpb if one else None for one in best], loss, 1),
+        ("at step", [one.step if one else None for one in best], _COUNT, 0),
+        ("last eval loss", [run.summary.eval_loss for run in runs], loss, 1),
+        *_scored(runs),
+        ("last train loss", [run.summary.loss for run in runs], loss, 0),
+        ("state", [run.summary.status.word for run in runs], shown, 0),
+        ("step", [run.summary.step for run in runs], _COUNT, 0),
+        ("tokens", [run.summary.tokens_seen or None for run in runs], count, 0),
+        ("tokens per second", [_usual(run, "tokens_per_sec") for run in runs], count, 0),
+        ("training time", [_last(run.x_of("time", end)) for run, end in zip(runs, ends, strict=True)], duration, 0),
+        ("FLOPs", [_last(run.x_of("flops", end)) for run, end in zip(runs, ends, strict=True)], "{:.3g}".format, 0),
+        ("parameters", [run.summary.parameters for run in runs], count, 0),
+        ("device", [run.summary.device or None for run in runs], shown, 0),
     ]
     return tuple(
         Result(
             name,
             tuple(values),
             tuple(MISSING if value is None else text(value) for value in values),
-            _least(values) if ranked else None,
+            _least([None if value is None else sign * value for value in values]) if sign else None,
         )
-        for name, values, text, ranked in table
+        for name, values, text, sign in table
         if any(value is not None for value in values)
     )
+
+
+def _scored(runs: Sequence[RunRecord]) -> Iterator[_Row]:
+    """The newest scores of evaluation sets and tasks."""
+    found = [newest(run.view.scores) for run in runs]
+    for name in dict.fromkeys(name for scores in found for name in scores):
+        title = one_line(name)
+        for key, word, text, sign in _SCORES:
+            values = [getattr(scores.get(name), key, None) for scores in found]
+            yield f"{title}{word}", [value if is_finite(value) else None for value in values], text, sign
 
 
 def _last(values: np.ndarray) -> float | None:

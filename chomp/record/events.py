@@ -192,7 +192,7 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class SetEvaluated(Event):
-    """One full pass over an evaluation set; units are those of `eval`."""
+    """One full pass over an evaluation set; units and `ema_` are those of `eval`."""
 
     kind: ClassVar[str] = "eval_set"
     name: str
@@ -202,6 +202,8 @@ class SetEvaluated(Event):
     bpb: float | None
     tokens: Count
     seconds: Number
+    ema_loss: float | None = None
+    ema_bpb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,7 @@ class TaskEvaluated(Event):
     """The scores of a task, or of all tasks of an entry together; `centered` is 0 for guesses and 1 for no mistake.
 
     `bpb` is in bits per UTF-8 byte of the right answers. `part_of` is the entry whose mean follows.
+    Scores that begin with `ema_` are those of the moving average of the parameters; None where it was not scored.
     """
 
     kind: ClassVar[str] = "eval_task"
@@ -222,6 +225,10 @@ class TaskEvaluated(Event):
     cut: Count
     seconds: Number
     part_of: str | None = None
+    ema_accuracy: float | None = None
+    ema_accuracy_norm: float | None = None
+    ema_bpb: float | None = None
+    ema_centered: float | None = None
 
 
 @dataclass(frozen=True)
@@ -378,22 +385,7 @@ class Unknown(Event):
 KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
-        RunStarted,
-        Phase,
-        Progress,
-        Compiled,
-        Step,
-        Evaluated,
-        SetEvaluated,
-        TaskEvaluated,
-        Sampled,
-        Checkpoint,
-        Warned,
-        NonFinite,
-        Spike,
-        RolledBack,
-        Profiled,
-        Acknowledged,
-        RunEnded,
+        RunStarted, Phase, Progress, Compiled, Step, Evaluated, SetEvaluated, TaskEvaluated, Sampled, Checkpoint,
+        Warned, NonFinite, Spike, RolledBack, Profiled, Acknowledged, RunEnded,
     )
-}
+}  # fmt: skip

@@ -11,6 +11,7 @@ from chomp.record import events as ev
 from chomp.record.columns import Columns, block_of
 from chomp.record.events import natural, number
 from chomp.record.run_view import CATEGORY_OF_PHASE, EVAL_COLUMNS, JOBS, CheckpointStatus, RunView, add_seconds
+from chomp.record.scores import kept
 
 # The newest of each are kept.
 MOST_SAMPLES = 500
@@ -87,6 +88,8 @@ class Folding:
                 self._end(event)
             case ev.Evaluated():
                 self._add_eval(event)
+            case ev.SetEvaluated() | ev.TaskEvaluated(part_of=None):
+                self._fields["scores"] = kept((*self._fields["scores"], event))
             case ev.Checkpoint():
                 self._add_checkpoint(event)
             case ev.Compiled():
@@ -206,7 +209,8 @@ class Folding:
     def _go_back_to(self, step: int) -> None:
         fields = self._fields
         fields["rows"], fields["evals"] = fields["rows"].cut(step), fields["evals"].cut(step)
-        fields["samples"] = tuple(sample for sample in fields["samples"] if sample.step <= step)
+        for name in ("samples", "scores"):
+            fields[name] = tuple(one for one in fields[name] if one.step <= step)
         for name, count in (("nonfinite", "nonfinite_count"), ("spikes", "spike_count")):
             valid = tuple(one for one in fields[name] if one.step <= step)
             fields[count] -= len(fields[name]) - len(valid)

@@ -53,6 +53,27 @@ def duration(seconds: float) -> str:
     return f"{total // 86400}d{total % 86400 // 3600:02d}h"
 
 
+# Names that do not depend on the locale.
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def when(t: float, now: float) -> str:
+    """A Unix time of today as `14:05`, of another day of this year as `Nov 28`, else the year: the same all day."""
+    then, today = time.localtime(t), time.localtime(now)
+    if then[:3] == today[:3]:
+        return time.strftime("%H:%M", then)
+    return f"{_MONTHS[then.tm_mon - 1]} {then.tm_mday}" if then.tm_year == today.tm_year else f"{then.tm_year}"
+
+
+def moment(t: float, now: float) -> str:
+    """The same to the minute: `14:05`, `Nov 28 14:05` or `2025-11-28 14:05`."""
+    then, short = time.localtime(t), when(t, now)
+    clock = time.strftime("%H:%M", then)
+    if short == clock:
+        return clock
+    return f"{short} {clock}" if not short.isdigit() else time.strftime("%Y-%m-%d %H:%M", then)
+
+
 def age(t: float, now: float | None = None) -> str:
     """How long ago a Unix time is: `3 days ago`."""
     seconds = max(0.0, (time.time() if now is None else now) - t)

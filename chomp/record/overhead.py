@@ -16,7 +16,7 @@ def overhead_seconds_per_step(
     sampled: Mapping[int, float],
     saved: Mapping[int, float],
     answers: Iterable[Acknowledged],
-    scored: Mapping[int, float] = MappingProxyType({}),
+    scored: Mapping[str, Mapping[int, float]] = MappingProxyType({}),
 ) -> float:
     """Seconds of evaluation, sampling and saving that fall on a step.
 
@@ -25,7 +25,7 @@ def overhead_seconds_per_step(
     Args:
         evaluated, sampled, saved: seconds by the step after which they were spent.
         answers: to the commands of the run.
-        scored: seconds of evaluation sets and tasks by step.
+        scored: seconds of evaluation sets and tasks by name and step; each has its own cadence.
     """
     commanded: dict[str, set[int]] = {"eval": set(), "sample": set(), "save": set()}
     for answer in answers:
@@ -33,7 +33,7 @@ def overhead_seconds_per_step(
             commanded[answer.command].add(answer.step)
     return (
         _per_step(evaluated, commanded["eval"])
-        + _per_step(scored, commanded["eval"])
+        + sum(_per_step(spent, commanded["eval"]) for spent in scored.values())
         # A commanded save may write samples first.
         + _per_step(sampled, commanded["sample"] | commanded["save"])
         + _per_step(saved, commanded["save"])

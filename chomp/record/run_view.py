@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from chomp.record import events as ev
 from chomp.record.columns import Columns
+from chomp.record.scores import Score
 
 EVAL_COLUMNS = ("step", "t", "loss", "bpb", "perplexity", "seconds", "ema_loss", "ema_bpb")
 
@@ -49,6 +50,7 @@ class RunView:
         opened: the phases of the newest attempt up to its first step, in order.
         opening: an attempt that reads its data and has not begun yet: it may be refused, and the run stays as it was.
         refused: the end of an attempt that never began, if it is the newest event of a run that has begun.
+        scores: of evaluation sets and tasks, the newest and at least one of each name.
         samples, warnings, nonfinite, spikes, rollbacks, answers: the newest of each; the counts are of all.
         profile: the newest.
         ended: how the newest attempt that began ended, None while it runs or if it was killed.
@@ -70,6 +72,7 @@ class RunView:
     opening: ev.Phase | None = None
     refused: ev.RunEnded | None = None
     compiled: ev.Compiled | None = None
+    scores: tuple[Score, ...] = ()
     samples: tuple[ev.Sampled, ...] = ()
     checkpoints: Mapping[int, CheckpointStatus] = field(default_factory=dict)
     warnings: tuple[ev.Warned, ...] = ()

@@ -22,6 +22,7 @@ from chomp.report.sections import (
     heading,
     own_settings,
     samples,
+    scores,
     time_budget,
     warnings,
 )
@@ -95,7 +96,8 @@ def _differences(found: Comparison) -> str:
 def _details(runs: Sequence[RunRecord], jobs: Mapping[Path, str]) -> Iterable[str]:
     """The rest, run by run; of several each below its name, closed."""
     for run in runs:
-        parts = (samples(run), time_budget(run), checkpoints(run), warnings(run), own_settings(run), environment(run))
+        made = (scores, samples, time_budget, checkpoints, warnings, own_settings, environment)
+        parts = [section(run) for section in made]
         if len(runs) == 1:
             yield "".join(parts)
         else:

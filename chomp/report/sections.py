@@ -11,6 +11,7 @@ from chomp.record.events import Sampled
 from chomp.record.formatting import count, duration, is_finite, loss, one_line, size
 from chomp.record.manifest import list_checkpoints
 from chomp.record.run_record import RunRecord
+from chomp.record.scores import cells, newest
 from chomp.report.html import Cell, escaped, pairs, table
 
 # Names of machines and receivers are the user's own affair.
@@ -74,6 +75,16 @@ def _tiles(run: RunRecord) -> Iterable[tuple[str, str, str]]:
     spent = run.view.budget
     if spent:
         yield "time", duration(sum(spent.values())), ""
+
+
+def scores(run: RunRecord) -> str:
+    """The newest scores of evaluation sets and tasks."""
+    found = newest(run.view.scores)
+    if not found:
+        return ""
+    rows = [[one_line(name), *cells(one)] for name, one in found.items()]
+    head = ["", "step", "loss", "accuracy", "by length", "bits per byte"]
+    return f"<h2>Evaluation sets and tasks</h2>{table(head, rows)}"
 
 
 def own_settings(run: RunRecord) -> str:

@@ -35,7 +35,7 @@ class EtaMeter:
     def __init__(self) -> None:
         self._step_times: deque[float] = deque(maxlen=RECENT_ROWS)
         self._evaluated: dict[int, float] = {}
-        self._scored: dict[int, float] = {}
+        self._scored: dict[str, dict[int, float]] = {}
         self._sampled: dict[int, float] = {}
         self._saved: dict[int, float] = {}
         self._answers: deque[ev.Acknowledged] = deque(maxlen=RECENT_JOBS)
@@ -47,7 +47,7 @@ class EtaMeter:
             case ev.Evaluated():
                 _keep(self._evaluated, event.step, event.seconds)
             case ev.SetEvaluated() | ev.TaskEvaluated(part_of=None):
-                _keep(self._scored, event.step, self._scored.get(event.step, 0.0) + event.seconds)
+                _keep(self._scored.setdefault(event.name, {}), event.step, event.seconds)
             case ev.Sampled():
                 _keep(self._sampled, event.step, self._sampled.get(event.step, 0.0) + event.seconds)
             case ev.Checkpoint(state="committed"):

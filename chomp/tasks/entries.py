@@ -28,6 +28,11 @@ class EntryScore:
     parts: tuple[TaskScore, ...]
 
 
+def task_paths(evaluation: EvaluationConfig) -> list[tuple[str, str]]:
+    """Name and path of each entry of a checked configuration."""
+    return [(name, task.path or "") for name, task in evaluation.tasks.items()]
+
+
 def open_entries(
     paths: Iterable[tuple[str, str]], evaluation: EvaluationConfig, seq_len: int, tokenizer: Tokenizer
 ) -> tuple[TaskEntry, ...]:

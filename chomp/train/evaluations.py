@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from chomp.config import Config
-from chomp.config.evaluation import cadence, entries
-from chomp.data.evaluation_sets import EvaluationSet, open_sets
+from chomp.config.evaluation import cadence
+from chomp.data.evaluation_sets import EvaluationSet, Training, open_sets
 from chomp.data.pipeline import DataPipeline
 from chomp.data.tokenizers import Tokenizer
 from chomp.step.answer_step import make_answer_step
 from chomp.tasks.encoded import RowPlan
-from chomp.tasks.entries import TaskEntry, open_entries, rows_of
+from chomp.tasks.entries import TaskEntry, open_entries, rows_of, task_paths
 from chomp.train.blueprint import Blueprint
 
 
@@ -24,12 +26,14 @@ class Evaluations:
 
     Attributes:
         rows: how tasks become rows; None without tasks.
+        apart: a digest of the comparison of the sets with the training text, for checkpoints; None without sets.
     """
 
     blueprint: Blueprint
     sets: tuple[EvaluationSet, ...]
     tasks: tuple[TaskEntry, ...]
     rows: RowPlan | None
+    apart: str | None
 
     @cached_property
     def answer_step(self) -> Callable[..., Any]:
@@ -56,15 +60,27 @@ class Evaluations:
         }
 
 
-def open_evaluations(blueprint: Blueprint, tokenizer: Tokenizer, data: DataPipeline) -> Evaluations:
+def open_evaluations(
+    blueprint: Blueprint, tokenizer: Tokenizer, data: DataPipeline, compared: Collection[str] = ()
+) -> Evaluations:
     """Open all sets and tasks of a configuration.
+
+    Args:
+        compared: `apart` of earlier starts: the same sets are not compared with the same training text again.
 
     Raises:
         DataError: one cannot be read or used, or a set holds training text.
     """
     config: Config = blueprint.config
     train = config.train
-    paths = [(name, values[-1]) for name, values in entries(config.evaluation.tasks).items()]
-    tasks = open_entries(paths, config.evaluation, train.seq_len, tokenizer)
+    tasks = open_entries(task_paths(config.evaluation), config.evaluation, train.seq_len, tokenizer)
     rows = rows_of(tasks, train.batch_size, train.seq_len, tokenizer)
-    return Evaluations(blueprint, open_sets(config, data.text_plan, data.training_texts()), tasks, rows)
+    training = Training(data.training_texts(), _digest(config, tokenizer, data), compared)
+    sets = open_sets(config, data.text_plan, training)
+    return Evaluations(blueprint, sets, tasks, rows, training.comparison(sets) if sets else None)
+
+
+def _digest(config: Config, tokenizer: Tokenizer, data: DataPipeline) -> str:
+    """Of the training text: the files, what is read of them, and for token files the tokenizer of the sets."""
+    said = [data.fingerprint, config.data.model_dump(), tokenizer.digest()]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

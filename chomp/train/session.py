@@ -243,7 +243,8 @@ def _open_text(
     with listening(reporter.publish):
         data = interruptible(lambda: build_data(planned.config, planned.derived, tokenizer))
     require_equal(world, "text", data.fingerprint)
-    evaluations = interruptible(lambda: open_evaluations(planned, tokenizer, data))
+    compared = {str(info.meta.get("apart")) for info in list_checkpoints(run.checkpoints)}
+    evaluations = interruptible(lambda: open_evaluations(planned, tokenizer, data, compared))
     require_equal(world, "evaluation", evaluations.facts())
     _require_shares(planned, data, reporter)
     return interruptible(lambda: with_steps(planned, data)), tokenizer, data, evaluations

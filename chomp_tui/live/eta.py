@@ -6,6 +6,7 @@ import numpy as np
 
 from chomp.record.overhead import overhead_seconds_per_step
 from chomp.record.run_view import RunView
+from chomp.record.scores import seconds_by_name
 
 RECENT_ROWS = 64
 LEAST_ROWS = 2
@@ -66,7 +67,8 @@ def _overhead_seconds_per_step(view: RunView) -> float:
         sampled[sample.step] = sampled.get(sample.step, 0.0) + sample.seconds
     evals = (view.evals[name][-RECENT_ROWS:].tolist() for name in ("step", "seconds"))
     saved = {one.step: one.blocked_seconds for one in view.checkpoints.values() if one.blocked_seconds is not None}
-    return overhead_seconds_per_step(dict(zip(*evals, strict=True)), sampled, saved, view.answers)
+    scored = seconds_by_name(view.scores)
+    return overhead_seconds_per_step(dict(zip(*evals, strict=True)), sampled, saved, view.answers, scored)
 
 
 def _usual_gap(steps: np.ndarray) -> float:

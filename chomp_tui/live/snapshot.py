@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from chomp.record.run_view import CheckpointStatus, RunView
+from chomp.record.scores import Score, newest
 from chomp.record.status import Status
 from chomp_tui.live.alerts import Alert
 from chomp_tui.live.feed import RunUpdate
@@ -93,6 +94,10 @@ class RunSnapshot:
         if self.cross is None or not len(evals):
             return evals.last(column)
         return float(evals[column][nearest(x_values(evals, self.view, self.x_axis), self.cross)])
+
+    def shown_scores(self) -> dict[str, Score]:
+        """The scores of sets and tasks nearest to the crosshair, or the newest, by name."""
+        return newest(self.view.scores, None if self.pointed is None else self.view.rows["step"][self.pointed])
 
     def newest(self, column: str) -> float | None:
         """The newest value of a column of rows; None where it is missing."""

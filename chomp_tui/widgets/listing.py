@@ -278,14 +278,14 @@ class Listing(ScrollView, can_focus=True):
         self.post_message(self.Selected(self, key))
 
     def _reveal(self) -> None:
-        """Scroll so that the selected row is in view."""
+        """Scroll so that the selected row is in view, also before the layout that brings the scroll bar."""
         index, height, top = self._index(self._selected), self.size.height - self._head, self.scroll_offset.y
         if index is None or height <= 0:
             return
         if index < top:
-            self.scroll_to(y=index, animate=False)
+            self.scroll_to(y=index, animate=False, force=True)
         elif index >= top + height:
-            self.scroll_to(y=index - height + 1, animate=False)
+            self.scroll_to(y=index - height + 1, animate=False, force=True)
 
     # Keys and mouse --------------------------------------------------------------------
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from textual.content import Content
 
-from chomp.record.formatting import count, duration, size
+from chomp.record.formatting import count, duration, size, when
 from chomp.record.selection import cell_text
 from chomp.record.summary import RunSummary
 from chomp_tui.chart.sparkline import sparkline
@@ -131,18 +130,7 @@ def _when(run: RunSummary, now: float) -> Cell:
     """The age of a live run's newest event; of any other run the time or date of it, which does not change."""
     if run.is_live or not run.last_t:
         return cell(duration(run.age_seconds(now)) if run.last_t else "-", "muted")
-    return cell(when_text(run.last_t, now), "muted")
-
-
-def when_text(t: float, now: float) -> str:
-    """A time of today as `14:05`, another day of this year as `Nov 28`, else the year and month."""
-    then, today = time.localtime(t), time.localtime(now)
-    if then[:3] == today[:3]:
-        return time.strftime("%H:%M", then)
-    return f"{_MONTHS[then.tm_mon - 1]} {then.tm_mday}" if then.tm_year == today.tm_year else f"{then.tm_year}"
-
-
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+    return cell(when(run.last_t, now), "muted")
 
 
 def config_row(entry: ConfigEntry) -> Row:

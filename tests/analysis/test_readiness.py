@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chomp.analysis import readiness
 from chomp.analysis.readiness import Readiness, check_start, most_checkpoints
 from chomp.analysis.text_size import TextSize, measure_text
 from chomp.config import Config, derive, parse_config
+from chomp.data import evaluation_sets
 from chomp.data.pipeline import build_data
 from chomp.data.tokenizers import build_tokenizer
 from chomp.errors import ChompError
@@ -57,10 +59,10 @@ def text_of(config: Config) -> TextSize:
         ({"logging": {"wandb": {"enabled": True}}}, "logging.wandb.enabled needs the package wandb"),
         ({"notify": {"ntfy": {"url_env": "NOT_SET"}}}, "the environment variable NOT_SET is not set"),
         (
-            {"evaluation": {"sets": ["s=no.txt"], "every": ["s=1"]}},
-            "the file no.txt in evaluation.sets (s) does not exist",
+            {"evaluation": {"sets": {"s": {"files": ["no.txt"], "every": 1}}}},
+            "the file no.txt in evaluation.sets.s.files does not exist",
         ),
-        ({"evaluation": {"tasks": ["t=good.txt"], "every": ["t=1"]}}, "good.txt:1: expected a JSON object"),
+        ({"evaluation": {"tasks": {"t": {"path": "good.txt", "every": 1}}}}, "good.txt:1: expected a JSON object"),
         ({"logging": {"run_dir": "good.txt/run"}}, "good.txt is a file; a folder for the run is needed"),
     ],
 )
@@ -75,6 +77,33 @@ def test_what_cannot_start(
     Path("picture.txt").write_bytes(b"\x89PNG\r\n" + b"x" * 100)
     (problem,) = checked(config_of(**sections)).problems
     assert sentence in problem
+
+
+def test_files_of_sets_and_tasks_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text, task, reads = Path("own.txt"), Path("tasks/t.jsonl"), list[str]()
+    text.write_text("some text\n")
+    task.parent.mkdir()
+    task.write_text('{"context": "a", "continuation": "b"}\n')
+    for module, name in ((readiness, "read_tasks"), (evaluation_sets, "FilesSource")):
+        read = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, name=name, read=read: reads.append(name) or read(*args))
+    evaluation = {"sets": {"s": {"files": ["own.txt"]}}, "tasks": {"t": {"path": "tasks"}}}
+    for seed in range(3):
+        # An edit of something else.
+        assert checked(config_of(evaluation=evaluation, train={"seed": seed, "eval_every": 1})).problems == ()
+    assert reads == ["FilesSource", "read_tasks"]
+    # A task that is bad is read at each edit, until it is mended.
+    task.write_text('{"context": "a"}\n')
+    for _ in range(2):
+        (problem,) = checked(config_of(evaluation=evaluation)).problems
+        assert "t.jsonl:1" in problem
+    assert reads == ["FilesSource", *["read_tasks"] * 3]
+    Path("tasks/more.jsonl").write_text('{"context": "a", "continuation": "b"}\n')
+    task.unlink()
+    text.write_text("other text\n")
+    assert checked(config_of(evaluation=evaluation)).problems == ()
+    assert reads == ["FilesSource", *["read_tasks"] * 3, "FilesSource", "read_tasks"]
 
 
 def test_every_problem_is_told_at_once() -> None:

@@ -62,6 +62,19 @@ def test_a_missing_section_is_made():
         ("train.steps", "expected KEY=VALUE such as train.steps=100, got 'train.steps' without ="),
         ("=5", "expected KEY=VALUE such as train.steps=100, got '=5' without a key"),
         ("train=5", "train: is a section; set one of its keys, such as train.seed=…"),
+        (
+            "evaluation.sets=x",
+            "evaluation.sets: is a section; set one of its keys, such as evaluation.sets.NAME.files=…",
+        ),
+        (
+            "evaluation.sets=[a=b.txt]",
+            "evaluation.sets: is a section; set one of its keys, such as evaluation.sets.a.files=[b.txt]",
+        ),
+        (
+            "evaluation.tasks=a=b",
+            "evaluation.tasks: is a section; set one of its keys, such as evaluation.tasks.a.path=b",
+        ),
+        ("evaluation.tasks.a.pat=b", "evaluation.tasks.a.pat: unknown key; did you mean evaluation.tasks.a.path?"),
         ("variables=5", "variables: set one variable at a time: variables.NAME=VALUE"),
         ("train.steps=1.5", "train.steps: expected a whole number, got '1.5'"),
         ("train.steps=", "train.steps: expected a whole number, got ''"),

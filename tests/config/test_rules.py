@@ -219,34 +219,59 @@ VIOLATIONS = [
         "c.yaml:2: checkpoint.keep_best: needs checkpoint.enabled: true; or set it to 0",
     ),
     (
-        "evaluation:\n  sets: [a.txt]\n",
-        "c.yaml:2: evaluation.sets: expected NAME=PATH, where NAME has up to 40 letters, digits, dots, dashes and "
-        "underscores, got 'a.txt'",
+        "evaluation:\n  sets: [wiki=texts/*.jsonl]\n",
+        "c.yaml:2: evaluation.sets: expected names with a value each below it, got a list; write sets: {wiki: {files: "
+        "[texts/*.jsonl]}}",
     ),
     (
-        "evaluation:\n  tasks: [a=1, a=2]\n  sets: [b=1]\ntrain: {eval_every: 1}\n",
-        "c.yaml:2: evaluation.tasks: names two tasks 'a'; give them different names",
+        "evaluation:\n  tasks: arc=texts/arc\n",
+        "c.yaml:2: evaluation.tasks: expected names with a value each below it, got the text 'arc=texts/arc'; write "
+        "tasks: {arc: {path: texts/arc}}",
     ),
     (
-        "evaluation:\n  tasks: [a=1]\n  sets: [a=1]\n",
-        "c.yaml:2: evaluation.tasks: 'a' is also a set; give them different names",
+        "evaluation:\n  every: [arc=250]\n",
+        "c.yaml:2: evaluation.every: unknown key; did you mean evaluation.sets.NAME.every or "
+        "evaluation.tasks.NAME.every?",
     ),
     (
-        "evaluation:\n  tasks: [arc=1]\n  every: [ark=5_000]\n",
-        "c.yaml:3: evaluation.every: 'ark' is neither in evaluation.sets nor in evaluation.tasks; did you mean arc?",
+        "evaluation:\n  sets: {a: {fiels: [x]}}\n",
+        "c.yaml:2: evaluation.sets.a.fiels: unknown key; did you mean evaluation.sets.a.files?",
     ),
     (
-        "evaluation:\n  tasks: [arc=1]\n  every: [arc=5k]\n",
-        "c.yaml:3: evaluation.every: expected NAME=STEPS with a whole number above 0, got arc=5k",
+        "evaluation:\n  sets: {a: {files: [x]}, a: {files: [y]}}\n",
+        "c.yaml:2: evaluation.sets.a: the key is written twice, first on line 2; keep one",
     ),
     (
-        "evaluation:\n  sets: [a=1]\n  every: [a=5_000]\n  best: a\n",
-        "c.yaml:4: evaluation.best: needs checkpoint.keep_best above 0; without it no checkpoint is kept for its "
+        "evaluation:\n  sets: {a: }\n",
+        "c.yaml:2: evaluation.sets.a.files: names no file, or an empty path; write a list of paths or globs, such as "
+        "[texts/*.txt]",
+    ),
+    (
+        "evaluation:\n  tasks: {a: {path: ' '}}\n",
+        "c.yaml:2: evaluation.tasks.a.path: names no file; write the path of a file of JSON lines, or of a folder of "
+        "tasks",
+    ),
+    (
+        "evaluation:\n  tasks: {a: {path: x}}\n  sets: {a: {files: [x]}}\n",
+        "c.yaml:2: evaluation.tasks.a: there is a set of this name, too; give them different names",
+    ),
+    (
+        "evaluation:\n  sets: {a: {files: [x], every: 5_000}}\n  best: a\n",
+        "c.yaml:3: evaluation.best: needs checkpoint.keep_best above 0; without it no checkpoint is kept for its "
         "evaluation",
     ),
     (
-        "evaluation:\n  sets: [a=1]\n  best: a\ncheckpoint: {keep_best: 1}\n",
-        "c.yaml:3: evaluation.best: a is never scored: train.eval_every is 0; set it, or evaluation.every: [a=STEPS]",
+        "evaluation:\n  sets: {arc: {files: [x]}}\n  best: ark\ncheckpoint: {keep_best: 1}\ntrain: {eval_every: 1}\n",
+        "c.yaml:3: evaluation.best: 'ark' is neither in evaluation.sets nor in evaluation.tasks; did you mean arc?",
+    ),
+    (
+        "evaluation:\n  sets: {a: {files: [x]}}\n  best: a\ncheckpoint: {keep_best: 1}\n",
+        "c.yaml:3: evaluation.best: a is never scored: train.eval_every is 0; write evaluation.sets.a.every above 0",
+    ),
+    (
+        "evaluation:\n  tasks: {a: {path: x, every: 0}}\n  best: a\ncheckpoint: {keep_best: 1}\ntrain: {eval_every: 1}"
+        "\n",
+        "c.yaml:3: evaluation.best: a is never scored: its `every` is 0; write evaluation.tasks.a.every above 0",
     ),
     (
         "train:\n  generate_top_k: 500\n",

@@ -14,7 +14,7 @@ from textual.widgets import Input
 
 from chomp.config import parse_config
 from chomp.queue.launch import LaunchRequest
-from chomp.record.formatting import size
+from chomp.record.formatting import size, when
 from chomp.record.lock import RunLock
 from chomp.record.manifest import list_checkpoints, read_info, seal
 from chomp.record.rundir import RunDir
@@ -138,23 +138,23 @@ async def test_all_checkpoints_at_a_glance(
             assert "5.0000" in rows[50]
 
 
-async def test_the_age_and_the_size_of_every_checkpoint(run: RunDir) -> None:
-    sizes = []
+async def test_when_every_checkpoint_was_saved_and_its_size(run: RunDir) -> None:
+    sizes, now = [], time.time()
     for step in (150, 100, 50):
         folder = run.checkpoints / str(step)
         (folder / "params" / "d").write_bytes(b"0" * 4_000 * step)
-        sizes.append(size(seal(folder, {**read_info(folder).meta, "saved_at": time.time() - 90 * step})))
+        sizes.append(size(seal(folder, {**read_info(folder).meta, "saved_at": now - 50_000 * step})))
     app = host(run, None)
     async with app.run_test(size=(120, 40)) as pilot:
         await filled(app, pilot, 3)
         region = listing(app).region
         head, *rows = [line[region.x : region.right] for line in frame(app)[region.y : region.bottom]]
         shown = {
-            title: [row[: head.index(title) + len(title)].split()[-1] for row in rows[:3]] for title in ("step", "age")
+            title: [row[: head.index(title) + len(title)].split()[-1] for row in rows[:3]] for title in ("step", "when")
         }
         shown["size"] = [" ".join(row[: head.index("size") + 4].split()[-2:]) for row in rows[:3]]
         assert shown["step"] == ["150", "100", "50"]
-        assert shown["age"] == ["3h45m", "2h30m", "1h15m"]
+        assert shown["when"] == [when(now - 50_000 * step, now).split()[-1] for step in (150, 100, 50)]
         assert shown["size"] == sizes
 
 

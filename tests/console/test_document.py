@@ -504,6 +504,16 @@ def test_sources_of_a_mixture_are_sections_with_settings_of_their_own() -> None:
     assert mixed.view(weight).problems == ("expected a number of at least 0, got -1",)
 
 
+def test_evaluation_sets_and_tasks_are_sections_with_settings_of_their_own() -> None:
+    text = "evaluation:\n  sets:\n    wiki: {files: [x], every: 250}\n  tasks:\n    arc: {path: t.jsonl}\n"
+    scored = document(text)
+    assert list(entries_of(scored.layout())) == ["evaluation.sets.wiki", "evaluation.tasks.arc"]
+    scored.set("evaluation.sets.wiki.every", "50")
+    scored.set("evaluation.tasks.arc.every", "1e3")
+    assert "every: 50}" in scored.text
+    assert scored.check().loaded.config.evaluation.tasks["arc"].every == 1000
+
+
 def test_a_copy_of_a_run_has_its_mixture_without_the_runs_own_file(tmp_path: Path) -> None:
     loaded = parse_config(MIXED, source="mixed")
     run = RunDir(tmp_path / "run")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chomp.record.events import Acknowledged, Checkpoint, Evaluated, Event, Sampled
+from chomp.record.events import Acknowledged, Checkpoint, Evaluated, Event, Sampled, SetEvaluated, TaskEvaluated
 from chomp.record.fold import fold
 from chomp.record.run_view import RunView
 from chomp.sinks.terminal import EtaMeter
@@ -63,6 +63,23 @@ def test_evaluations_samples_and_saves_have_their_share() -> None:
             events.append(Checkpoint("committed", step, 10, 3.0, 1.0, t=T0 + step))
     run = view(*events)
     assert eta_seconds(run, T0 + 100) == pytest.approx(900 * (1 + (5 + 2 + 1) / 10))
+
+
+def test_sets_and_tasks_count_each_at_its_own_cadence() -> None:
+    log, events = EtaMeter(), list[Event]()
+    log.total_steps = 1000
+    for step in range(1, 101):
+        events.append(row(step))
+        if step % 10 == 0:
+            events.append(SetEvaluated("wiki", step, 2.0, 7.4, None, 5, 1.0, t=T0 + step))
+        if step % 50 == 0:
+            events.append(TaskEvaluated("arc/easy", step, 0.5, None, 1.0, 0.0, 8, 0, 30.0, "arc", t=T0 + step))
+            events.append(TaskEvaluated("arc", step, 0.5, None, 1.0, 0.0, 8, 0, 100.0, t=T0 + step))
+    expected = pytest.approx(900 * (1 + 1 / 10 + 100 / 50))
+    assert eta_seconds(view(*events), T0 + 100) == expected
+    for event in events:
+        log.see(event)
+    assert log.update({"step": 100, "step_time_s": 1.0}) == expected
 
 
 def test_a_commanded_evaluation_is_not_expected_again_and_the_log_says_the_same() -> None:

@@ -17,18 +17,29 @@ from chomp.record.events import (
     NonFinite,
     RolledBack,
     Sampled,
+    SetEvaluated,
     Step,
+    TaskEvaluated,
     Unknown,
     Warned,
 )
 from chomp.record.fold import MOST_SAMPLES, MOST_WARNINGS, fold
 from chomp.record.run_view import RunView
+from chomp.record.scores import MOST_SCORES, newest
 from chomp_tui.live.x_axes import tokens_at
 from tests.fakeruns import T0, ended, lines, phase, row, started
 
 
 def evaluated(step: int, loss: float = 2.0, t: float = T0) -> Evaluated:
     return Evaluated(step=step, loss=loss, perplexity=math.exp(loss), bpb=None, tokens=5, seconds=0.5, t=t)
+
+
+def scored(step: int, name: str = "wiki") -> SetEvaluated:
+    return SetEvaluated(name, step, 2.0 + step / 100, 7.4, None, 5, 0.5, t=T0 + step)
+
+
+def solved(step: int, name: str = "arc", part_of: str | None = None) -> TaskEvaluated:
+    return TaskEvaluated(name, step, 0.25, 0.5, 1.5, 0.0, 8, 0, 0.5, part_of, t=T0 + step)
 
 
 def sampled(step: int, text: str = "x") -> Sampled:
@@ -171,6 +182,19 @@ def test_lists_are_bounded_and_counted() -> None:
     many = fold(RunView(), [Checkpoint(state="deleted" if i < 700 else "saving", step=i, t=T0) for i in range(900)])
     assert len(many.checkpoints) == 500
     assert {700, 899} <= many.checkpoints.keys()
+
+
+def test_the_newest_scores_are_kept_and_a_resume_finds_the_earlier_ones() -> None:
+    events = [started(), scored(10), solved(10, "arc/easy", "arc"), solved(10), scored(20), row(20), phase("data")]
+    view = fold(RunView(), events)
+    assert list(newest(view.scores)) == ["wiki", "arc"], "parts of a task are not shown"
+    assert newest(view.scores)["wiki"].step == 20
+    assert newest(view.scores, near=13)["wiki"].step == 10
+    resumed = fold(view, [started(10, attempt=2)])
+    assert newest(resumed.scores)["wiki"].step == 10
+    many = fold(view, [scored(step) for step in range(30, 30 + 2 * MOST_SCORES)])
+    assert len(many.scores) == MOST_SCORES
+    assert newest(many.scores)["arc"] == newest(view.scores)["arc"], "the only one of its name stays"
 
 
 def test_unknown_kinds_are_counted() -> None:

@@ -62,7 +62,10 @@ def _here(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The day and this machine are not shown."""
     monkeypatch.chdir(gallery)
     # The days on which runs ended are others each day.
-    monkeypatch.setattr("chomp_tui.widgets.run_rows.when_text", lambda t, now: "Nov 26")
+    for module in ("widgets.run_rows", "screens.run.checkpoints", "screens.checkpoints.checkpoint_rows"):
+        monkeypatch.setattr(f"chomp_tui.{module}.when", lambda t, now: "Nov 26")
+    for module in ("screens.run.header", "screens.checkpoints.checkpoint_rows"):
+        monkeypatch.setattr(f"chomp_tui.{module}.moment", lambda t, now: "Nov 26 14:05")
     usage = shutil.disk_usage(gallery)._replace(free=500 * 10**9)
     monkeypatch.setattr("chomp_tui.live.feed.shutil.disk_usage", lambda _: usage)
     # One reading, so that curves have one place to be.

@@ -68,6 +68,26 @@ async def test_what_a_command_prints_is_never_taken_for_an_answer_of_the_helper(
     await helper.close()
 
 
+async def test_what_one_command_has_read_the_next_ones_know(tmp_path: Path) -> None:
+    file, reads = tmp_path / "task.jsonl", tmp_path / "reads"
+    file.write_text("one\n")
+    helper = fake_helper(
+        "import sys\nfrom pathlib import Path\nfrom chomp.data.remembered import once\n"
+        f"file, reads = Path({str(file)!r}), Path({str(reads)!r})\n"
+        "once(sys.argv[1:], [file], lambda: reads.open('a').write('read '))\nprint('{}')\n"
+    )
+    for _ in range(3):
+        await helper.ask(["task"], {})
+    assert reads.read_text() == "read "
+    await helper.ask(["set"], {})
+    assert reads.read_text() == "read " * 2, "another question"
+    file.write_text("one\ntwo\n")
+    for _ in range(2):
+        await helper.ask(["task"], {})
+    assert reads.read_text() == "read " * 3, "another content"
+    await helper.close()
+
+
 async def test_lines_go_in_and_out_while_a_command_runs_and_a_signal_reaches_it() -> None:
     helper = fake_helper(
         "import sys, time\nfor line in sys.stdin:\n  print(line.upper(), end='', flush=True)\n"

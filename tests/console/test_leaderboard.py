@@ -33,7 +33,7 @@ from chomp_tui.settings import Settings, load_settings
 from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.listing import Listing, fit_columns
-from chomp_tui.widgets.run_rows import STANDARD, Place, run_columns, run_row, when_text
+from chomp_tui.widgets.run_rows import STANDARD, Place, run_columns, run_row
 from tests import fakeruns
 from tests.console.hosting import frame, until
 from tests.fakeruns import append, ended, make_checkpoint
@@ -228,11 +228,6 @@ def test_candidates_and_cells() -> None:
     row = run_row(runs[0], ("name", "eval", "optim.lr", "nothing"), Place(depth=2, is_marked=True), 0.0)
     assert "".join(text for text, _ in row.cells["name"]) == "  └ ◆ a"
     assert [row.cells[key][0][0] for key in ("optim.lr", "nothing", "eval")] == ["0.001", "-", "-"]
-
-
-def test_when_a_run_ended_does_not_change_with_the_clock() -> None:
-    now = time.mktime((2026, 11, 29, 22, 0, 0, 0, 0, -1))
-    assert [when_text(now - seconds, now) for seconds in (3600, 86_400, 400 * 86_400)] == ["21:00", "Nov 28", "2025"]
 
 
 def test_tags_are_added_and_removed() -> None:

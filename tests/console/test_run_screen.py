@@ -16,12 +16,23 @@ import pytest
 from rich.cells import cell_len
 from textual._compositor import ChopsUpdate
 from textual.actions import parse
+from textual.app import App, ComposeResult
 from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widget import Widget
 
 from chomp.record.codec import encode
-from chomp.record.events import Checkpoint, Evaluated, Phase, RunEnded, Sampled, Spike, Step
+from chomp.record.events import (
+    Checkpoint,
+    Evaluated,
+    Phase,
+    RunEnded,
+    Sampled,
+    SetEvaluated,
+    Spike,
+    Step,
+    TaskEvaluated,
+)
 from chomp.record.fold import fold
 from chomp.record.origin import Origin, write_origin
 from chomp.record.run_view import RunView
@@ -401,9 +412,12 @@ async def test_a_tick_without_news_changes_no_widget(tmp_path: Path, monkeypatch
     async with app.run_test(size=(160, 48)) as pilot:
         await shows(pilot, "300/10,000", "Checkpoints")
         screen = screen_of(app)
-        monkeypatch.setattr("chomp_tui.screens.run.screen.time.time", lambda: 1e9 + 86_400)
+        # Of a run that has ended there is no age, which would be another one at each look.
+        now = [1e9 + 5]
+        monkeypatch.setattr("chomp_tui.screens.run.screen.time.time", lambda: now[0])
         screen.redraw()
         await pilot.pause()
+        now[0] += 70
         refreshed: list[object] = []
         for widget in screen.query("*"):
             monkeypatch.setattr(widget, "refresh", lambda *a, w=widget, **k: refreshed.append(w) or w)
@@ -495,15 +509,21 @@ async def test_only_a_run_with_further_terms_or_metrics_has_a_chart_for_them(tmp
 async def test_evaluation_sets_and_tasks_have_charts(tmp_path: Path) -> None:
     run = write_run(tmp_path / "scored", LIVE)
     scores = {"eval_loss/wiki": 3.25, "eval_bpb/wiki": 1.0, "task_accuracy/arc": 0.25, "task_bpb/arc": 1.5}
+    scores |= {"eval_ema_loss/wiki": 3.125, "task_ema_accuracy/arc": 0.75}
     append(
         run, *(Step({"step": step, "loss": 2.0, **(scores if step % 20 == 0 else {})}) for step in range(305, 345, 5))
     )
+    append(run, SetEvaluated("wiki", 340, 3.25, 25.8, 1.0, 5, 1.0))
+    append(
+        run, *(TaskEvaluated(f"a-task-whose-name-is-long-{n}", 340, 0.25, None, 1.5, 0, 8, 0, 1.0) for n in range(7))
+    )
     app = host(tmp_path, run.path)
     async with app.run_test(size=(160, 48)) as pilot:
+        await shows(pilot, "wiki               3.2500  at step 340", "a-task-whose-name-… 25.0%", "and 2 more")
         await shows(pilot, "340/1,000", "Sets", "Tasks", "Task bits", "wiki ")
         board = screen_of(app).query_one(Dashboard)
         assert "terms" not in board.plan.tabs, "each number has a chart"
-        for name, line in (("sets", "wiki "), ("tasks", "arc "), ("taskbits", "arc ")):
+        for name, line in (("sets", "wiki of ema "), ("tasks", "arc of ema "), ("taskbits", "arc ")):
             board.turn_to(name)
             await until(pilot, lambda name=name: screen_of(app).query_one(f"#{name}", LineChart).display)
             await shows(pilot, line)
@@ -928,6 +948,23 @@ async def test_the_log_follows_its_end_unless_scrolled_away(tmp_path: Path) -> N
             file.write("another line\n")
         await until(pilot, lambda: "another line" in log.text)
         assert log.scroll_offset.y == 0
+
+
+async def test_a_log_that_grows_beyond_its_height_is_at_its_end() -> None:
+    class Logs(App[None]):
+        def compose(self) -> ComposeResult:
+            yield LogView(id="log")
+
+    for gutter in ("auto", "stable"):
+        Logs.CSS = f"LogView {{ height: 8; overflow-y: auto; overflow-x: hidden; scrollbar-gutter: {gutter}; }}"
+        app = Logs()
+        async with app.run_test(size=(40, 12)) as pilot:
+            log = app.query_one(LogView)
+            for count in (3, 40):
+                log.add(f"line {number}" for number in range(count))
+                log.draw()
+                await pilot.pause()
+            assert log.scroll_offset.y == log.max_scroll_y == 35
 
 
 # Samples -----------------------------------------------------------------------------------

@@ -89,3 +89,15 @@ async def test_what_stands_beside_a_chart(tmp_path: Path) -> None:
         assert "smoothed 30 steps" in copied
         assert "LineChart#" not in copied
         assert screen_of(app).query_one("#loss", LineChart).as_text().splitlines()[0] in copied
+
+
+async def test_a_row_selected_in_a_list_that_outgrows_its_height_is_in_view() -> None:
+    app = Small()
+    async with app.run_test(size=(40, 24)) as pilot:
+        listing = app.query_one(Listing)
+        listing.show(ROWS[:3])
+        await pilot.pause()
+        listing.show(ROWS)
+        listing.select("30")
+        await pilot.pause()
+        assert "30" in listing.keys_in_view

@@ -9,9 +9,12 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from chomp.notify.spike import IN_A_ROW, LEAST, SpikeDetector
+from chomp.notify.spike import IN_A_ROW, LEAST, WINDOW, SpikeDetector, limits_of
 from chomp.notify.stall import StallDetector
 
 # The loss of each step of configs/quickstart.yaml, trained on a CPU.
@@ -72,6 +75,26 @@ def running(seconds: float, count: int = 20) -> tuple[StallDetector, float]:
     for step in range(count):
         detector.completed(step * seconds, 0.0)
     return detector, (count - 1) * seconds
+
+
+@settings(max_examples=60)
+@given(st.lists(st.floats(-1e300, 1e300) | st.floats(2.0, 2.3), max_size=40), st.integers(0, 2**32))
+def test_a_spike_is_what_lies_above_the_limits_of_the_steps_before(odd: list[float], seed: int) -> None:
+    """The detector looks at the limits only where a value may lie above them."""
+    values = noisy(LEAST, 2.0, seed=seed)
+    for value in odd:
+        values += [value] * random.Random(seed).choice([1, IN_A_ROW]) + noisy(IN_A_ROW, 2.0, seed=seed)
+    above = []
+    for place, value in enumerate(values):
+        with np.errstate(all="ignore"):
+            window = np.array(([math.nan] * WINDOW + values[:place])[-WINDOW:])
+            above.append(bool(value > limits_of(window, np.ones(WINDOW), 6.0).loss))
+    begins, in_spike = [], False
+    for place in range(IN_A_ROW - 1, len(values)):
+        if all(one is not in_spike for one in above[place + 1 - IN_A_ROW : place + 1]):
+            in_spike = not in_spike
+            begins += [place] * in_spike
+    assert spikes(values) == begins
 
 
 @pytest.mark.parametrize(("seconds", "patience"), [(0.01, 60), (1.0, 60), (10.0, 200)])

@@ -82,12 +82,13 @@ GOLDEN: list[tuple[Event, str]] = [
     (
         SetEvaluated("code", 3, 2.5, 12.18, None, 100, 0.5),
         '{"v":2,"t":1700000000.25,"kind":"eval_set","name":"code","step":3,"loss":2.5,"perplexity":12.18,"bpb":null,'
-        '"tokens":100,"seconds":0.5}',
+        '"tokens":100,"seconds":0.5,"ema_loss":null,"ema_bpb":null}',
     ),
     (
         TaskEvaluated("arc", 3, 0.5, None, 1.25, 0.25, 8, 0, 0.5),
         '{"v":2,"t":1700000000.25,"kind":"eval_task","name":"arc","step":3,"accuracy":0.5,"accuracy_norm":null,'
-        '"bpb":1.25,"centered":0.25,"examples":8,"cut":0,"seconds":0.5,"part_of":null}',
+        '"bpb":1.25,"centered":0.25,"examples":8,"cut":0,"seconds":0.5,"part_of":null,"ema_accuracy":null,'
+        '"ema_accuracy_norm":null,"ema_bpb":null,"ema_centered":null}',
     ),
     (
         Sampled(step=3, prompt="é", text="\x1b[31m\x9b\u2028\ud800", tokens=4, seconds=0.1),

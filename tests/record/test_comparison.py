@@ -15,7 +15,7 @@ from chomp.cli.compare import command
 from chomp.config import derive, derived_section, parse_config
 from chomp.record.codec import json_line
 from chomp.record.comparison import binned_losses, common_edges, compare
-from chomp.record.events import Compiled, Evaluated, RolledBack
+from chomp.record.events import Compiled, Evaluated, RolledBack, SetEvaluated, TaskEvaluated
 from chomp.record.fork import fork_run
 from chomp.record.run_record import load_record
 from chomp.record.rundir import RunDir
@@ -145,6 +145,21 @@ def test_two_seeds_with_one_order(tmp_path: Path) -> None:
     assert found.batches is not None
     assert found.batches.holds
     assert [one.path for one in found.differences] == ["train.seed"]
+
+
+def test_sets_and_tasks_are_among_the_results(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name, steps=60) for name in ("a", "b", "c")]
+    for place, run in enumerate(runs[:2]):
+        append(run, SetEvaluated("wiki", 50, 2.5 - place / 4, 7.4, 1.0, 5, 1.0), t=T0 + 70)
+        append(run, TaskEvaluated("arc", 60, 0.25 + place / 4, None, 1.5, 0.0, 8, 0, 1.0), t=T0 + 80)
+    results = {one.name: (one.texts, one.best) for one in compare([load_record(run.path) for run in runs]).results}
+    assert results["wiki: loss"] == (("2.5000", "2.2500", "–"), 1)
+    assert results["arc: accuracy"] == (("25.0%", "50.0%", "–"), 1), "the greatest is the best"
+    assert results["arc: bits per byte"] == (("1.5000", "1.5000", "–"), None)
+    assert "arc: accuracy by length" not in results
+    said = CliRunner().invoke(command, [str(run.path) for run in runs]).output
+    assert "wiki: loss" in said
+    assert "50.0%" in said
 
 
 def test_other_text_ends_a_pair(tmp_path: Path) -> None:

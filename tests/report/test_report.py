@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from chomp.errors import ConfigError
-from chomp.record.events import Evaluated, NonFinite
+from chomp.record.events import Evaluated, NonFinite, SetEvaluated, TaskEvaluated
 from chomp.record.run_record import RunRecord, load_record
 from chomp.report.figures import FORMATS
 from chomp.report.page import POLICY, report_page
@@ -39,6 +39,8 @@ FAKE = FakeRun(steps=2_000, ending="completed", nonfinite_at=(120,))
 def record(tmp_path: Path) -> RunRecord:
     run = write_run(tmp_path / "demo", FAKE)
     append(run, NonFinite(1_200, None, None, 1, "skip"))
+    append(run, SetEvaluated("wiki", 2_000, 2.125, 8.4, None, 5, 1.0))
+    append(run, TaskEvaluated("arc", 2_000, 0.25, 0.5, 1.5, 0.0, 8, 0, 1.0))
     run.notes.write_text("name: baseline\nnote: a first try\ntags: [night, llama]\n")
     return load_record(run.path)
 
@@ -52,6 +54,7 @@ def test_a_page_says_everything_of_a_run(record: RunRecord) -> None:
         "baseline", "a first try", "night", "completed", "best eval loss", "Loss (nats per token)", "Learning rate",
         "Gradient norm", "Tokens per second", "Samples", "def read_lines(path):", "Time", "waiting for data",
         "optim.lr", "NVIDIA GeForce RTX 5090", "read failed twice, then went on", "the newest: 1,200",
+        "Evaluation sets and tasks", "wiki2,0002.1250–––", "arc2,000–25.0%50.0%1.5000",
     ):  # fmt: skip
         assert said in page.text, said
     assert page.tags.count("figure") == 4

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chomp.data import overlap
 from chomp.record.event_log import read_events
 from chomp.record.events import Evaluated, SetEvaluated, TaskEvaluated
 from chomp.record.manifest import list_checkpoints
@@ -27,9 +28,8 @@ def make(folder: Path, **evaluation: Any) -> Path:
     lines = [{"context": "def", "continuations": [" a", " b"], "label": 1}, {"context": "1", "continuation": " 2"}]
     (folder / "task.jsonl").write_text("\n".join(map(json.dumps, lines)))
     section = {
-        "sets": [f"own={folder}/own.txt", f"code={folder}/code.txt"],
-        "tasks": [f"task={folder}/task.jsonl"],
-        "every": ["code=8", "task=4"],
+        "sets": {"own": {"files": [f"{folder}/own.txt"]}, "code": {"files": [f"{folder}/code.txt"], "every": 8}},
+        "tasks": {"task": {"path": f"{folder}/task.jsonl", "every": 4}},
         **evaluation,
     }
     config = dummy_config(
@@ -49,15 +49,15 @@ def scored(run_dir: Path, key: str) -> dict[int, float]:
 
 def test_each_has_its_cadence_and_the_best_checkpoint_is_chosen_by_one(tmp_path: Path) -> None:
     config, run_dir = make(tmp_path, best="code"), tmp_path / "run"
-    done = run("train", config, "--run-dir", run_dir, "-o", "checkpoint.keep_best=2")
+    done = run("train", config, "--run-dir", run_dir, "-o", "checkpoint.keep_best=2", "-o", "optim.ema.decay=0.9")
     assert done.returncode == 0, done.stderr
     assert list(scored(run_dir, "eval_loss")) == list(scored(run_dir, "eval_loss/own")) == [6, 12, 18, 20]
     assert list(scored(run_dir, "eval_bpb/code")) == [8, 16, 20]
     assert list(scored(run_dir, "task_bpb/task")) == [4, 8, 12, 16, 20]
     assert {"task_accuracy/task"} <= rows(run_dir)[-1].keys()
-    # The order within a step is fixed, and the row follows.
+    # The order within a step is that of the configuration, and the row follows.
     last = [event for event in evaluations_of(run_dir) if event.step == 20]
-    assert [getattr(event, "name", "") for event in last] == ["", "own", "code", "task"]
+    assert [getattr(event, "name", "") for event in last] == ["", "code", "own", "task"]
     losses = scored(run_dir, "eval_loss/code")
     saved = list_checkpoints(run_dir / "checkpoints")
     assert {info.step: info.rank("code") for info in saved if info.step != 20}.items() <= losses.items()
@@ -71,6 +71,14 @@ def test_each_has_its_cadence_and_the_best_checkpoint_is_chosen_by_one(tmp_path:
     assert sets["code"]["loss"] == losses[20]
     tasks = json.loads(run("eval", run_dir, "--tasks", "run", "--json").stdout)["tasks"]
     assert tasks["task"]["bpb"] == scored(run_dir, "task_bpb/task")[20]
+
+    # The moving average is scored at the same steps, and is another model.
+    average = json.loads(run("eval", run_dir, "--ema", "--json").stdout)["sets"]
+    assert average["code"]["loss"] == scored(run_dir, "eval_ema_loss/code")[20] != losses[20]
+    tasks = json.loads(run("eval", run_dir, "--ema", "--tasks", "run", "--json").stdout)["tasks"]
+    averages = scored(run_dir, "task_ema_bpb/task")
+    assert tasks["task"]["bpb"] == averages[20] == last[-1].ema_bpb != last[-1].bpb
+    assert list(averages) == [4, 8, 12, 16, 20]
 
 
 def test_a_stop_amid_an_evaluation_leaves_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,26 +109,51 @@ def test_a_stop_amid_an_evaluation_leaves_nothing_of_it(tmp_path: Path, monkeypa
     ]
 
 
+def test_a_resume_compares_only_what_no_start_has_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, meet = list[str](), overlap._Known.meet
+    monkeypatch.setattr(overlap._Known, "meet", lambda known, *args: read.append(args[1]) or meet(known, *args))
+    config, run_dir = make(tmp_path), tmp_path / "run"
+    assert run("train", config, "--run-dir", run_dir, "-o", "train.steps=4").returncode == 0
+    first = len(read)
+    assert first > 0, "every training document is compared once"
+
+    def resumed(steps: int, *options: str) -> int:
+        """How many training documents a resume compares."""
+        read.clear()
+        done = run("train", config, "--run-dir", run_dir, "--resume", "latest", "-o", f"train.steps={steps}", *options)
+        assert done.returncode == 0, done.stderr
+        return len(read)
+
+    accept = ("--accept", "derived.optim")
+    assert resumed(6, *accept) == 0
+    (tmp_path / "own.txt").write_text("Another text, which no other file has.\n")
+    assert resumed(8, *accept) == first
+    # What is read of the text decides, too.
+    changed = ("data.max_eval_samples", "data_fingerprint")
+    accept += tuple(word for name in changed for word in ("--accept", name))
+    assert resumed(10, "-o", "data.max_eval_samples=2", *accept) == first + 1
+
+
 @pytest.mark.parametrize(
     ("evaluation", "said"),
     [
-        ({"tasks": ["t={}/bad.jsonl"], "every": []}, "bad.jsonl:2: `label` is missing"),
-        ({"tasks": ["t={}/long.jsonl"], "every": []}, "long.jsonl:1: an answer has 40 tokens, and a row 32"),
-        ({"sets": ["s={}/corpus/005.txt"], "every": []}, "document 1 of the evaluation set s is training text: 100%"),
-        ({"sets": ["s={}/void.txt"], "every": []}, "the file {}/void.txt is empty"),
+        ("tasks.t.path={}/bad.jsonl", "bad.jsonl:2: `label` is missing"),
+        ("tasks.t.path={}/long.jsonl", "long.jsonl:1: an answer has 40 tokens, and a row 32"),
+        ("sets.s.files={}/corpus/005.txt", "document 1 of the evaluation set s is training text: 100%"),
+        ("sets.s.files={}/void.txt", "the file {}/void.txt is empty"),
     ],
     ids=["label", "answer", "overlap", "empty"],
 )
 def test_what_cannot_be_scored_is_refused_before_anything_is_written(
-    evaluation: dict[str, list[str]], said: str, tmp_path: Path
+    evaluation: str, said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "void.txt").touch()
     (tmp_path / "bad.jsonl").write_text(
         '{"context": "a", "continuation": "b"}\n{"context": "a", "continuations": ["b"]}'
     )
     (tmp_path / "long.jsonl").write_text(json.dumps({"context": "a", "continuation": "b" * 40}))
-    named = {key: [text.format(tmp_path) for text in texts] for key, texts in evaluation.items()}
-    done = run("train", make(tmp_path, **named), "--run-dir", tmp_path / "run")
+    override = f"evaluation.{evaluation.format(tmp_path)}"
+    done = run("train", make(tmp_path), "--run-dir", tmp_path / "run", "-o", override)
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
     assert said.format(tmp_path) in done.stderr
     assert not (tmp_path / "run").exists()

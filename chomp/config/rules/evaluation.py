@@ -4,42 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chomp.config.evaluation import NAME, cadence, entries, steps
+from chomp.config.evaluation import cadence
 from chomp.config.problems import Problem
 from chomp.config.schema import Config
 from chomp.config.suggest import nearest
 
 
-def _names(config: Config) -> Iterator[Problem]:
+def _entries(config: Config) -> Iterator[Problem]:
     evaluation = config.evaluation
-    sets, tasks = entries(evaluation.sets), entries(evaluation.tasks)
-    for key, found in (("sets", sets), ("tasks", tasks)):
-        for name, values in found.items():
-            if not NAME.fullmatch(name) or not all(values):
-                text = values[0] if not name else f"{name}={values[0]}"
-                yield Problem(
-                    f"evaluation.{key}",
-                    f"expected NAME=PATH, where NAME has up to 40 letters, digits, dots, dashes and underscores, got "
-                    f"{text!r}",
-                )
-    for name, values in tasks.items():
-        if len(values) > 1:
-            yield Problem("evaluation.tasks", f"names two tasks {name!r}; give them different names")
-        if name in sets:
+    for name, one in evaluation.sets.items():
+        if not one.files or not all(pattern.strip() for pattern in one.files):
             yield Problem(
-                "evaluation.tasks", f"{name!r} is also a set; give them different names", also=("evaluation.sets",)
+                f"evaluation.sets.{name}.files",
+                "names no file, or an empty path; write a list of paths or globs, such as [texts/*.txt]",
+                also=(f"evaluation.sets.{name}",),
             )
-
-
-def _cadences(config: Config) -> Iterator[Problem]:
-    evaluation = config.evaluation
-    known = (*entries(evaluation.sets), *entries(evaluation.tasks))
-    for name, values in entries(evaluation.every).items():
-        if name not in known:
-            yield Problem("evaluation.every", f"{name!r} {_unknown(name, known)}", also=("evaluation.sets",))
-        elif steps(values[-1]) is None:
+    for name, task in evaluation.tasks.items():
+        if not (task.path or "").strip():
             yield Problem(
-                "evaluation.every", f"expected NAME=STEPS with a whole number above 0, got {name}={values[-1]}"
+                f"evaluation.tasks.{name}.path",
+                "names no file; write the path of a file of JSON lines, or of a folder of tasks",
+                also=(f"evaluation.tasks.{name}",),
+            )
+        if name in evaluation.sets:
+            yield Problem(
+                f"evaluation.tasks.{name}",
+                "there is a set of this name, too; give them different names",
+                also=(f"evaluation.sets.{name}",),
             )
 
 
@@ -47,14 +38,17 @@ def _best(config: Config) -> Iterator[Problem]:
     evaluation, best = config.evaluation, config.evaluation.best
     if best is None:
         return
-    known = (*entries(evaluation.sets), *entries(evaluation.tasks))
+    known = tuple(evaluation.named)
     if best not in known:
-        yield Problem("evaluation.best", f"{best!r} {_unknown(best, known)}", also=("evaluation.sets",))
+        near = nearest(best, known, cutoff=0.5)
+        hint = f"; did you mean {near}?" if near else f"; known are {', '.join(known) or 'none'}"
+        yield Problem("evaluation.best", f"{best!r} is neither in evaluation.sets nor in evaluation.tasks{hint}")
     elif not cadence(evaluation, best, config.train.eval_every):
+        section = f"evaluation.{'sets' if best in evaluation.sets else 'tasks'}.{best}"
         yield Problem(
             "evaluation.best",
-            f"{best} is never scored: train.eval_every is 0; set it, or evaluation.every: [{best}=STEPS]",
-            also=("train.eval_every",),
+            f"{best} is never scored: {_reason(config, best)}; write {section}.every above 0",
+            also=(f"{section}.every", "train.eval_every"),
         )
     if not config.checkpoint.keep_best:
         yield Problem(
@@ -64,21 +58,18 @@ def _best(config: Config) -> Iterator[Problem]:
         )
 
 
-def _unknown(name: str, known: tuple[str, ...]) -> str:
-    near = nearest(name, known, cutoff=0.5)
-    hint = f"; did you mean {near}?" if near else ""
-    return f"is neither in evaluation.sets nor in evaluation.tasks{hint}"
+def _reason(config: Config, name: str) -> str:
+    return "train.eval_every is 0" if config.evaluation.named[name].every is None else "its `every` is 0"
 
 
 def _unscored_note(config: Config) -> Iterator[str]:
-    evaluation = config.evaluation
-    for name in (*entries(evaluation.sets), *entries(evaluation.tasks)):
-        if not cadence(evaluation, name, config.train.eval_every):
+    for name, one in config.evaluation.named.items():
+        if one.every is None and not config.train.eval_every:
             yield (
-                f"evaluation: {name} is never scored while training: train.eval_every is 0; set it, or "
-                f"evaluation.every: [{name}=STEPS]"
+                f"evaluation: {name} is never scored while training: train.eval_every is 0; set it, or the `every` "
+                f"of {name}"
             )
 
 
-RULES = (_names, _cadences, _best)
+RULES = (_entries, _best)
 NOTES = (_unscored_note,)

@@ -72,7 +72,7 @@ class WatchedFiles:
         self._signatures: dict[Path, tuple[int, ...]] = {}
         self._digests: dict[Path, bytes] = {}
         for path in paths:
-            self._signatures[path] = _signature(path)
+            self._signatures[path] = signature(path)
         meter = ProgressMeter("hashing files", "bytes", sum(found[2] for found in self._signatures.values()))
         for path in self._signatures:
             self._digests[path] = digest_file(path, meter)
@@ -90,7 +90,7 @@ class WatchedFiles:
         for path in paths or tuple(self._signatures):
             before = self._signatures[path]
             try:
-                now = _signature(path)
+                now = signature(path)
             except DataError:
                 raise changed(path) from None
             if now == before:
@@ -100,7 +100,12 @@ class WatchedFiles:
             self._signatures[path] = now
 
 
-def _signature(path: Path) -> tuple[int, ...]:
+def signature(path: Path) -> tuple[int, ...]:
+    """Device, inode, size and time of modification.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     with reading(path):
         found = os.stat(path)  # noqa: PTH116 (Path.stat is slower, and this is called for every document)
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

@@ -14,6 +14,7 @@ from chomp.record.commands import Command
 from chomp.record.events import Evaluated, Event, SetEvaluated, TaskEvaluated
 from chomp.record.manifest import set_evaluation
 from chomp.tasks.entries import EntryScore, TaskEntry, score_entry
+from chomp.tasks.scoring import TaskScore
 from chomp.train.control import run_interruptible
 from chomp.train.evaluate import EvalResult, evaluate
 from chomp.train.hooks.base import Hook
@@ -22,6 +23,7 @@ from chomp.train.trainer import Trainer
 
 log = logging.getLogger("chomp.train")
 
+TASK_SCORES = ("accuracy", "accuracy_norm", "bpb", "centered")
 HELD_OUT = ""
 """The name of the held-out text among those of sets and tasks."""
 
@@ -120,45 +122,42 @@ class EvaluateHook(Hook):
         session, progress, found = self._session, trainer.progress, self._evaluations
         step, events, row = progress.step, list[Event](), dict[str, float]()
         scores = dict(progress.scores) if progress.scores_step == step else {}
+        count = session.blueprint.placement.count
         with trainer.phase("eval"):
+            weights = self._weights(trainer)
             if HELD_OUT in names:
-                result, average = self._score_held_out(trainer)
+                result, *average = (self._score_text(trainer, session.data.eval_batches(count), one) for one in weights)
                 progress.eval_step, progress.eval_loss, progress.eval_bpb = step, result.loss, result.bpb
-                events.append(_evaluated(step, result, average))
-                row |= _text_values(result)
-                row |= _text_values(average, "eval_ema") if average is not None else {}
-            for one in found.sets:
-                if one.name in names:
-                    result = self._score_text(trainer, one.batches(session.blueprint.placement.count))
-                    scores[one.name] = result.loss
-                    events.append(_set_evaluated(one.name, step, result))
-                    row |= _text_values(result, suffix=f"/{one.name}")
+                events.append(_evaluated(step, result, *average))
+                row |= _text_values("", result, *average)
+            for text in found.sets:
+                if text.name in names:
+                    result, *average = (self._score_text(trainer, text.batches(count), one) for one in weights)
+                    scores[text.name] = result.loss
+                    events.append(_set_evaluated(text.name, step, result, *average))
+                    row |= _text_values(f"/{text.name}", result, *average)
             for entry in found.tasks:
                 if entry.name in names:
-                    score = self._score_tasks(trainer, entry)
+                    score, *averages = (self._score_tasks(trainer, entry, one) for one in weights)
                     scores[entry.name] = score.whole.bpb
-                    events += _task_evaluated(step, score)
-                    row |= _task_values(score)
+                    events += _task_evaluated(step, score, *averages)
+                    row |= _task_values(score, *averages)
             progress.scores_step, progress.scores = step, scores
             self._scored_at |= dict.fromkeys(names, step)
             for event in events:
                 session.reporter.publish(event)
         return row
 
-    def _score_held_out(self, trainer: Trainer) -> tuple[EvalResult, EvalResult | None]:
-        """Score the held-out text with the parameters, and with their moving average if that is evaluated."""
-        session, state = self._session, trainer.state
-        data, count = session.data, session.blueprint.placement.count
-        result = self._score_text(trainer, data.eval_batches(count))
-        if state.ema is None or not session.config.optim.ema.evaluate:
-            return result, None
-        return result, self._score_text(trainer, data.eval_batches(count), with_trunk(state.params, state.ema))
+    def _weights(self, trainer: Trainer) -> list[Any]:
+        """What is scored: the parameters, then their moving average if that is evaluated."""
+        state, is_evaluated = trainer.state, self._session.config.optim.ema.evaluate
+        average = [with_trunk(state.params, state.ema)] if state.ema is not None and is_evaluated else []
+        return [state.params, *average]
 
-    def _score_text(self, trainer: Trainer, batches: Iterable[Batch], params: Any = None) -> EvalResult:
-        """Score with `params`; without them, with the parameters of the state."""
+    def _score_text(self, trainer: Trainer, batches: Iterable[Batch], params: Any) -> EvalResult:
         session = self._session
         return evaluate(
-            trainer.state.params if params is None else params,
+            params,
             lambda params, rows: self._run("eval", session.eval_step, params, rows),
             batches,
             self._byte_lengths,
@@ -167,11 +166,11 @@ class EvaluateHook(Hook):
             placement=session.blueprint.placement,
         )
 
-    def _score_tasks(self, trainer: Trainer, entry: TaskEntry) -> EntryScore:
+    def _score_tasks(self, trainer: Trainer, entry: TaskEntry, params: Any) -> EntryScore:
         found = self._evaluations
         assert found.rows is not None
         return score_entry(
-            trainer.state.params,
+            params,
             lambda params, rows: self._run("tasks", found.answer_step, params, rows),
             entry,
             found.rows,
@@ -190,7 +189,7 @@ class EvaluateHook(Hook):
         return self._programs[name](params, rows)
 
 
-def _evaluated(step: int, result: EvalResult, average: EvalResult | None) -> Evaluated:
+def _evaluated(step: int, result: EvalResult, average: EvalResult | None = None) -> Evaluated:
     return Evaluated(
         step=step,
         loss=result.loss,
@@ -198,13 +197,17 @@ def _evaluated(step: int, result: EvalResult, average: EvalResult | None) -> Eva
         bpb=result.bpb,
         unigram_loss=result.unigram_loss,
         tokens=result.tokens,
-        seconds=round(result.seconds + (average.seconds if average is not None else 0.0), 3),
+        seconds=_seconds(result, average),
         ema_loss=average.loss if average is not None else None,
         ema_bpb=average.bpb if average is not None else None,
     )
 
 
-def _set_evaluated(name: str, step: int, result: EvalResult) -> SetEvaluated:
+def _seconds(*scored: EvalResult | TaskScore | None) -> float:
+    return round(sum(one.seconds for one in scored if one is not None), 3)
+
+
+def _set_evaluated(name: str, step: int, result: EvalResult, average: EvalResult | None = None) -> SetEvaluated:
     return SetEvaluated(
         name=name,
         step=step,
@@ -212,28 +215,41 @@ def _set_evaluated(name: str, step: int, result: EvalResult) -> SetEvaluated:
         perplexity=result.perplexity,
         bpb=result.bpb,
         tokens=result.tokens,
-        seconds=round(result.seconds, 3),
+        seconds=_seconds(result, average),
+        ema_loss=average.loss if average is not None else None,
+        ema_bpb=average.bpb if average is not None else None,
     )
 
 
-def _task_evaluated(step: int, score: EntryScore) -> list[Event]:
+def _task_evaluated(step: int, score: EntryScore, average: EntryScore | None = None) -> list[Event]:
+    averages = (None,) * (len(score.parts) + 1) if average is None else (*average.parts, average.whole)
     return [
         TaskEvaluated(
             step=step,
             part_of=score.whole.name if one is not score.whole else None,
-            **asdict(one) | {"seconds": round(one.seconds, 3)},
+            **asdict(one) | {"seconds": _seconds(one, mean)},
+            **{f"ema_{key}": getattr(mean, key) for key in TASK_SCORES if mean is not None},
         )
-        for one in (*score.parts, score.whole)
+        for one, mean in zip((*score.parts, score.whole), averages, strict=True)
     ]
 
 
-def _text_values(result: EvalResult, prefix: str = "eval", suffix: str = "") -> dict[str, float]:
-    bpb = {f"{prefix}_bpb{suffix}": result.bpb} if result.bpb is not None else {}
-    return {f"{prefix}_loss{suffix}": result.loss} | bpb
+def _text_values(suffix: str, *results: EvalResult) -> dict[str, float]:
+    """Values for the row; of the moving average, if it is the second result, as `eval_ema_…`."""
+    values = {
+        f"{prefix}_{key}{suffix}": getattr(result, key)
+        for prefix, result in zip(("eval", "eval_ema"), results, strict=False)
+        for key in ("loss", "bpb")
+    }
+    return {key: value for key, value in values.items() if value is not None}
 
 
-def _task_values(score: EntryScore) -> dict[str, float]:
-    whole = score.whole
-    values = {"accuracy": whole.accuracy, "accuracy_norm": whole.accuracy_norm, "bpb": whole.bpb}
-    values |= {"centered": whole.centered} if score.parts else {}
-    return {f"task_{key}/{whole.name}": value for key, value in values.items() if value is not None}
+def _task_values(*scores: EntryScore) -> dict[str, float]:
+    """Values for the row; of the moving average, if it is the second score, as `task_ema_…`."""
+    values = {
+        f"{prefix}_{key}/{score.whole.name}": getattr(score.whole, key)
+        for prefix, score in zip(("task", "task_ema"), scores, strict=False)
+        for key in TASK_SCORES
+        if score.parts or key != "centered"
+    }
+    return {key: value for key, value in values.items() if value is not None}

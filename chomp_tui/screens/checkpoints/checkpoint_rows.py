@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from textual.content import Content
 
 from chomp.config.compat import Difference
-from chomp.record.formatting import duration, one_line, plural, size
+from chomp.record.formatting import moment, one_line, plural, size, when
 from chomp_tui.live.checkpoint_list import CheckpointRow, names
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 from chomp_tui.widgets.looks import facts, loss_cell, loss_text
@@ -17,7 +17,7 @@ RUN = Column("run", "run", 26, middle=True, whole=True)
 COLUMNS = (
     Column("step", "step", 9, right=True, whole=True),
     Column("which", "", 8),
-    Column("age", "age", 6, rank=2, right=True),
+    Column("when", "when", 6, rank=2, right=True),
     Column("eval", "eval", 7, rank=1, right=True),
     Column("train", "train", 7, rank=3, right=True),
     Column("size", "size", 8, rank=4, right=True),
@@ -54,7 +54,7 @@ def checkpoint_row(row: CheckpointRow, now: float, check: Verification | None) -
             "run": cell(row.run.name),
             "step": cell(f"{row.step:,}", "strong"),
             "which": which,
-            "age": cell(duration(now - row.saved_at) if row.saved_at else "-", "muted"),
+            "when": cell(when(row.saved_at, now) if row.saved_at else "-", "muted"),
             "eval": loss_cell(row.eval_loss, "accent" if row.is_best else ""),
             "train": loss_cell(row.train_loss),
             "size": cell(size(row.bytes), "muted"),
@@ -122,7 +122,7 @@ def checkpoint_detail(
         ("tags", f"{', '.join(row.tags)} (kept by retention)" if row.tags else ""),
         ("where", f"{row.path}, {size(row.bytes)}"),
         ("losses", f"train {loss_text(row.train_loss)}, eval {loss_text(row.eval_loss)}"),
-        ("saved", f"{duration(now - row.saved_at)} ago{f', on {row.device}' if row.device else ''}"),
+        ("saved", f"{moment(row.saved_at, now)}{f', on {row.device}' if row.device else ''}"),
         ("run", f"live, pid {row.pid}" if row.pid else ""),
     ]
     return facts(named, width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -142,14 +142,21 @@ def task_bits_of(view: RunView) -> dict[str, str]:
     return _named(view, "task_bpb/")
 
 
-def _scored_lines(snapshot: RunSnapshot, columns: Mapping[str, str]) -> list[Series]:
-    """A line for each set or task, through the steps at which it was scored."""
-    rows, lines = snapshot.view.rows, []
+def _scored_lines(snapshot: RunSnapshot, columns: dict[str, str]) -> list[Series]:
+    """A line for each set or task, through the steps at which it was scored, and one for its moving average."""
+    rows, lines = snapshot.view.rows, list[Series]()
     x = x_values(rows, snapshot.view, snapshot.x_axis)
-    for slot, (name, column) in enumerate(columns.items()):
+    averages = {f"{name} of ema": average_of(column) for name, column in columns.items()}
+    for name, column in (columns | {name: one for name, one in averages.items() if one in rows.names}).items():
         scored = np.isfinite(rows[column])
-        lines.append(Series(name, x[scored], rows[column][scored], "eval", sparse=True, slot=slot))
+        lines.append(Series(name, x[scored], rows[column][scored], "eval", sparse=True, slot=len(lines)))
     return lines
+
+
+def average_of(column: str) -> str:
+    """The column of the same score by the moving average: `task_ema_bpb/NAME` for `task_bpb/NAME`."""
+    kind, _, score = column.partition("_")
+    return f"{kind}_ema_{score}"
 
 
 def terms_of(view: RunView) -> list[str]:

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from chomp.record.formatting import duration, elapsed, size
+from chomp.record.formatting import elapsed, size, when
 from chomp.record.run_view import CheckpointStatus
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
 from chomp_tui.live.upcoming import none_yet
@@ -18,7 +18,7 @@ from chomp_tui.widgets.update_if_changed import set_text
 COLUMNS = (
     Column("step", "step", 9, right=True),
     Column("state", "state", 7),
-    Column("age", "age", 6, rank=3, right=True),
+    Column("when", "when", 6, rank=3, right=True),
     Column("size", "size", 8, rank=2, right=True),
     Column("took", "saved in", 8, rank=4, right=True),
     Column("blocked", "blocked", 7, rank=5, right=True),
@@ -80,7 +80,7 @@ def _row(one: CheckpointStatus, now: float, *, may_run: bool) -> Row:
         {
             "step": cell(f"{one.step:,}", "strong" if one.state in ("committed", "origin") else "muted"),
             "state": cell(word, tone),
-            "age": cell(duration(now - one.t) if one.t else MISSING, "muted"),
+            "when": cell(when(one.t, now) if one.t else MISSING, "muted"),
             "size": cell(MISSING if one.bytes is None else size(one.bytes)),
             "took": cell(_seconds(one.seconds)),
             "blocked": cell(_seconds(one.blocked_seconds), "muted"),

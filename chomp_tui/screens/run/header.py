@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from chomp.record.formatting import count, device_words, duration, one_line, sanitize
+from chomp.record.formatting import count, device_words, duration, moment, one_line, sanitize
 from chomp.record.status import PAUSED
 from chomp_tui.live.eta import progress
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
@@ -79,14 +79,14 @@ def second_line(snapshot: RunSnapshot, width: int) -> Content:
 
 def _facts(snapshot: RunSnapshot) -> list[str]:
     view, facts = snapshot.view, []
-    if snapshot.age_seconds is not None:
-        age = duration(snapshot.age_seconds)
+    if snapshot.age_seconds is not None and view.last_t is not None:
         # For an engine on another machine the console cannot know whether it has ended.
         has_ended = view.ended is not None or snapshot.status.tone == "bad"
         facts.append(
-            f"ended {age} ago"
+            # A time, since an age would be written to the terminal again each second.
+            f"ended {moment(view.last_t, snapshot.now)}"
             if has_ended and not snapshot.status.is_live
-            else f"last {'record' if len(view.rows) else 'event'} {age} ago"
+            else f"last {'record' if len(view.rows) else 'event'} {duration(snapshot.age_seconds)} ago"
         )
     speed = snapshot.newest("tokens_per_sec")
     if snapshot.status.is_live and speed is not None:

@@ -103,7 +103,8 @@ class LogView(ScrollView, can_focus=True):
         """Go to the end, if it was in view; the user scrolls from here."""
         self._drawn_at = self.container_size, self.virtual_size
         if self._follows:
-            self.scroll_end(animate=False, x_axis=False, immediate=True)
+            # Forced: Textual scrolls only where there is a scroll bar, which comes with the next layout.
+            self.scroll_end(animate=False, x_axis=False, immediate=True, force=True)
 
     def _resize_to(self, size: Size) -> None:
         """Take another virtual size; the screen is laid out again only if the scroll bar appears or disappears."""

@@ -10,12 +10,16 @@ from textual.widgets import Static
 
 from chomp.record.columns import Columns
 from chomp.record.formatting import count, decimal, elapsed, hosts_of, one_line
+from chomp.record.scores import main_number
 from chomp_tui.live.snapshot import MISSING, RunSnapshot, said
 from chomp_tui.screens.run.panel import TextPanel
 from chomp_tui.widgets.update_if_changed import set_text
 
 # The cell at which the numbers of the column end.
 NUMBER_ENDS = 25
+# More sets and tasks are in the charts alone.
+MOST_SCORES = 6
+_OF_EVAL = "bold $chart-eval"
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,10 @@ def readouts(snapshot: RunSnapshot) -> list[Readout]:
     return [
         Readout("loss", said(newest("loss"), decimal), "", "loss", f"bold $chart-{'raw' if smoothed else 'smooth'}"),
         *smoothed,
-        Readout("eval loss", said(eval_loss, decimal), _eval_note(snapshot), "eval", "bold $chart-eval"),
-        Readout("bits per byte", said(bpb, decimal), "", "bits/byte", "bold $chart-eval"),
+        Readout("eval loss", said(eval_loss, decimal), _eval_note(snapshot), "eval", _OF_EVAL),
+        Readout("bits per byte", said(bpb, decimal), "", "bits/byte", _OF_EVAL),
         Readout("best eval", said(best, decimal), f"at step {best_step:,}" if best_step else ""),
+        *_scores(snapshot),
         Readout("tokens/s", said(newest("tokens_per_sec"), lambda value: count(round(value))), "", "tokens/s"),
         Readout("grad norm", said(newest("grad_norm"), "{:.3g}".format), "", "grad"),
         Readout("learning rate", said(newest("lr"), "{:.2e}".format), f"muon {lr_muon:.2e}" if lr_muon else "", "lr"),
@@ -54,6 +59,22 @@ def readouts(snapshot: RunSnapshot) -> list[Readout]:
         Readout("compile", said(view.compiled.seconds if view.compiled else None, elapsed), _cached(snapshot)),
         *_slowest(snapshot),
     ]
+
+
+def _scores(snapshot: RunSnapshot) -> list[Readout]:
+    """Of each evaluation set its loss, of each task its accuracy, in runs that have such."""
+    found = snapshot.shown_scores()
+    more = len(found) - MOST_SCORES
+    shown = [
+        Readout(_cut(one_line(name), NUMBER_ENDS - len(number) - 1), number, f"at step {one.step:,}", "", _OF_EVAL)
+        for name, one in list(found.items())[: MOST_SCORES if more > 0 else None]
+        for number in [main_number(one)]
+    ]
+    return [*shown, *([Readout(f"and {more:,} more", "", "in the charts")] if more > 0 else [])]
+
+
+def _cut(name: str, cells: int) -> str:
+    return name if len(name) <= cells else f"{name[: cells - 1]}…"
 
 
 def _slowest(snapshot: RunSnapshot) -> list[Readout]:
