@@ -270,15 +270,17 @@ def saved_arrays(run_dir: Path, step: int) -> dict[str, np.ndarray]:
     from orbax.checkpoint import v1 as ocp
 
     from chomp.checkpoint.items import EXTRAS
+    from chomp.checkpoint.reading import HostArray
 
     info = next(info for info in list_checkpoints(run_dir / "checkpoints") if info.step == step)
-    metadata = ocp.checkpointables_metadata(info.path)
-    arrays: dict[str, np.ndarray] = {}
-    for item in ("params", "opt", "state", *(name for name in EXTRAS if (info.path / name).is_dir())):
-        tree = ocp.load_checkpointables(info.path, {item: None})[item]
-        arrays |= {f"{item}/{name}": np.asarray(value) for name, value in tree.items()}
-    assert metadata is not None
-    return arrays
+    items = ("params", "opt", "state", *(name for name in EXTRAS if (info.path / name).is_dir()))
+    metadata: Any = ocp.checkpointables_metadata(info.path).metadata
+    # By shape and dtype alone: the devices that wrote them need not be here.
+    wanted = {
+        item: {name: HostArray(array.shape, array.dtype) for name, array in metadata[item].items()} for item in items
+    }
+    read = ocp.load_checkpointables(info.path, wanted)
+    return {f"{item}/{name}": np.asarray(array) for item in items for name, array in read[item].items()}
 
 
 def saved_position(run_dir: Path, step: int) -> dict[str, Any]:

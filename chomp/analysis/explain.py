@@ -138,6 +138,8 @@ def explain(run: RunDir, question: Question, say: Callable[[str], None]) -> Expl
             parameters_of = begun_at
         for note in work.notes:
             say(note)
+        if work.rounds_otherwise:
+            say(f"{work.rounds_otherwise}: losses may differ from those of the run in their last digits")
         batch, parts = work.next_batch()
         losses = token_losses(work, batch)
         return _explanation(work, question, (batch, parts, losses), parameters_of, begun_at)

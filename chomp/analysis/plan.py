@@ -32,8 +32,8 @@ from chomp.analysis.scaling import (
 from chomp.config import Config
 from chomp.config.model import FROM_TOKENIZER, ModelConfig
 from chomp.device import probe_gpus
-from chomp.errors import DeviceError
-from chomp.record.formatting import device_words
+from chomp.errors import ConfigError, DeviceError
+from chomp.record.formatting import device_words, duration
 from chomp.record.speeds import MeasuredSpeed, keep_speed, load_speed, speed_file
 
 # For evaluation, saves, text that is waited for, and steps that are slower than measured.
@@ -48,6 +48,8 @@ FIRST_SECONDS = 180.0
 MEASURED_ACCUM = 4
 GPU_MICRO_TOKENS, CPU_MICRO_ROWS = 32_768, 4
 GPU_SEQ_LEN, CPU_SEQ_LEN = 2048, 256
+# A step that warms up, and one that decays.
+LEAST_STEPS = 2
 # A vocabulary beyond this projects so many tokens at once, which bounds the memory of the logits.
 LARGE_VOCABULARY, HEAD_CHUNK = 4096, 4096
 FIRST_WIDTH = {"gpu": 768, "cpu": 128}
@@ -204,8 +206,10 @@ class Planning:
 
     def training_seconds(self) -> float:
         """Of the goal's time, what is left for steps."""
-        compiled = max((one.compile_seconds for one in self.sizes), default=0.0)
-        return max(0.0, self.goal.seconds * (1 - RESERVE) - STARTUP_SECONDS - compiled)
+        return max(0.0, self.goal.seconds * (1 - RESERVE) - STARTUP_SECONDS - self._compile_seconds())
+
+    def _compile_seconds(self) -> float:
+        return max((one.compile_seconds for one in self.sizes), default=0.0)
 
     def _speed(self, dim: int) -> float:
         """Tokens per second: as measured, or with the FLOP/s of the nearest size that was."""
@@ -280,7 +284,11 @@ class Planning:
         return settings
 
     def propose(self) -> Proposal:
-        """The run for the goal, by the measured size that is nearest to the best."""
+        """The run for the goal, by the measured size that is nearest to the best.
+
+        Raises:
+            ConfigError: it has no two steps, one that warms up and one that decays.
+        """
         best = self._best_dim() or WIDTHS[0]
         size = min(self._measured(), key=lambda one: (abs(one.dim - best), one.dim, one.rows))
         seconds = self.training_seconds()
@@ -289,7 +297,9 @@ class Planning:
         rows = batch_rows(reached, self.seq_len)
         micro = min(size.rows, rows)
         tokens_per_step = rows * self.seq_len
-        steps = max(1, int(reached / tokens_per_step))
+        steps = int(reached / tokens_per_step)
+        if steps < LEAST_STEPS:
+            raise ConfigError(self._too_short(LEAST_STEPS * tokens_per_step, speed))
         evaluations = self._evaluations(seconds, speed)
         return Proposal(
             size=size,
@@ -313,6 +323,24 @@ class Planning:
             tokens=steps * tokens_per_step,
             step_seconds=tokens_per_step / speed,
             evaluations=evaluations,
+        )
+
+    def _too_short(self, needed: int, speed: float) -> str:
+        """Why the goal is no run, and what would be one.
+
+        Args:
+            needed: tokens of the shortest run.
+            speed: in tokens per second.
+        """
+        wanted = self.goal.tokens
+        if wanted is not None and wanted < needed:
+            return f"--tokens {wanted:g} is less than {LEAST_STEPS} steps of one row; give at least --tokens {needed}"
+        begins = STARTUP_SECONDS + self._compile_seconds()
+        hours = (begins + needed / speed) / (1 - RESERVE) / 3600
+        return (
+            f"--hours {self.goal.seconds / 3600:g} is {duration(self.goal.seconds)}, of which start and compilation "
+            f"take about {duration(begins)}: no time is left for steps; give at least --hours "
+            f"{math.ceil(hours * 1000) / 1000:g}"
         )
 
     def keep_speed(self, proposal: Proposal, config: Config) -> None:

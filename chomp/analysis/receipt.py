@@ -67,11 +67,16 @@ def write_receipt(run: RunDir, receipt: Mapping[str, Any]) -> None:
 
 
 def receipt_of(
-    run: RunDir, seed: int, stretches: Sequence[Mapping[str, Any]], differing: Sequence[str]
+    run: RunDir,
+    seed: int,
+    stretches: Sequence[Mapping[str, Any]],
+    differing: Sequence[str],
+    device: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What was computed again, on what, and what came of it.
 
     Args:
+        device: `device_facts` of the computation.
         stretches: each with `begin`, `end` and `certified`; the digests of the manifests at both ends, which name every
             byte that was compared, are added.
     """
@@ -87,7 +92,7 @@ def receipt_of(
         ],
         "differs": list(differing),
         "versions": package_versions(),
-        "device": device_facts(),
+        "device": device,
         "environment": environment_report(os.environ),
     }
 

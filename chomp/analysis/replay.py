@@ -19,7 +19,8 @@ from chomp.checkpoint.data_item import read_position
 from chomp.checkpoint.items import to_items
 from chomp.checkpoint.reading import load_to_host
 from chomp.data.progress import ProgressMeter
-from chomp.errors import CheckpointError
+from chomp.errors import CheckpointError, DeviceError
+from chomp.model.device import chosen_devices
 from chomp.record.event_log import read_events
 from chomp.record.events import natural
 from chomp.record.line_files import parse_line
@@ -27,8 +28,10 @@ from chomp.record.manifest import CheckpointInfo, list_checkpoints, verify
 from chomp.record.rundir import RunDir
 from chomp.record.timeline import Timeline, read_timeline
 from chomp.step.state import TrainState
+from chomp.train.machine import device_facts
 from chomp.train.metrics import numbers_of, shortest_repr
 from chomp.train.recompute import Recomputation, same_settings
+from chomp.train.recorded_mesh import RecordedMesh, recorded_mesh
 
 # As the engine writes rows, which is quicker than to parse all of a long run.
 _STEP = re.compile(rb'\{"step":(\d{1,18})[,}]')
@@ -142,32 +145,52 @@ class Plan:
     left_out: tuple[str, ...]
 
 
-def plan_replay(run: RunDir, timeline: Timeline) -> Plan:
-    """The stretches between neighbouring checkpoints of a run.
+def plan_replay(run: RunDir, timeline: Timeline, devices: int) -> Plan:
+    """The stretches between neighbouring checkpoints of a run that so many devices can compute.
 
     Raises:
         CheckpointError: there is none.
+        DeviceError: there is none, for there are too few devices.
     """
     infos = [info for info in list_checkpoints(run.checkpoints) if "identity" in info.meta]
     starts: list[CheckpointInfo | None] = [None, *infos] if not run.origin.exists() else list(infos)
     ends = infos if not run.origin.exists() else infos[1:]
-    stretches, left_out = [], []
+    stretches, left_out, are_few = [], list[str](), False
     for first, last in zip(starts, ends, strict=False):
         stretch = Stretch(first, last)
-        changed = [one for one in timeline.began_within(stretch.begin, last.step) if one.started.accepted]
-        if changed:
-            names = ", ".join(changed[0].started.accepted)
-            left_out.append(
-                f"steps {stretch.begin + 1:,} to {last.step:,} cannot be computed again: the run was resumed at step "
-                f"{changed[0].began:,} with another {names}, and that checkpoint is gone"
-            )
+        why = _lost_resume(timeline, stretch)
+        too_few = not why and mesh_of(last).why_not_on(devices)
+        if why or too_few:
+            what = f"steps {stretch.begin + 1:,} to {last.step:,} cannot be computed again"
+            left_out.append(f"{what}: {why or too_few}")
+            are_few = are_few or bool(too_few)
         elif stretch.steps:
             stretches.append(stretch)
+    if not stretches and are_few:
+        raise DeviceError(left_out[0])
     if not stretches:
         raise CheckpointError(
             left_out[0] if left_out else f"{run.path} has no two states to compute from one to the other"
         )
     return Plan(tuple(stretches), tuple(left_out))
+
+
+def mesh_of(info: CheckpointInfo) -> RecordedMesh:
+    """The mesh on which a checkpoint was computed."""
+    return recorded_mesh(info.meta.get("device", {}))
+
+
+def _lost_resume(timeline: Timeline, stretch: Stretch) -> str:
+    """Which resume within a stretch changed what is computed, in words; empty if none did."""
+    mesh = mesh_of(stretch.last)
+    before = timeline.attempt_of(stretch.begin + 1)
+    for one in timeline.began_within(stretch.begin, stretch.last.step):
+        other = before is not None and recorded_mesh(before.started.device)[:2] != mesh[:2]
+        if one.started.accepted or other:
+            names = "mesh" if other else ", ".join(one.started.accepted)
+            return f"the run was resumed at step {one.began:,} with another {names}, and that checkpoint is gone"
+        before = one
+    return ""
 
 
 def choose(stretches: Sequence[Stretch], steps: int, seed: int) -> list[Stretch]:
@@ -195,7 +218,7 @@ class Replayer:
         self.timeline = read_timeline(events := read_events(run.events))
         # Under `halt` a refused step is counted in the state that is saved before it, unless that was saved already.
         self._halted = any(getattr(event, "action", None) == "halt" for event in events)
-        self._plan = plan_replay(run, self.timeline)
+        self._plan = plan_replay(run, self.timeline, len(chosen_devices(devices)))
         self._intact: set[int] = set()
         self._recomputation: tuple[CheckpointInfo, Recomputation] | None = None
 
@@ -207,11 +230,16 @@ class Replayer:
         """Compute these stretches, and with one that differs also the one before it.
 
         If the checkpoint at the beginning of a stretch was changed, the end of the stretch before shows what in it was.
+
+        Raises:
+            CheckpointError: a checkpoint is damaged.
+            DeviceError: a stretch that several processes computed differs, which shows nothing.
         """
         meter = ProgressMeter("computing again", "steps", sum(stretch.steps for stretch in chosen))
         done: set[int] = set()
         for stretch in chosen:
             outcome = self._replay(stretch, meter)
+            self._require_comparable(stretch, outcome)
             done.add(stretch.begin)
             before = next((one for one in self._plan.stretches if one.last.step == stretch.begin), None)
             if not outcome.is_certified and before is not None and before.begin not in done:
@@ -237,6 +265,19 @@ class Replayer:
         array, arrays, size = self._compare(work.state, stretch.last)
         same_position = json.loads(json.dumps(work.data_state)) == read_position(stretch.last.path)
         return Outcome(stretch.begin, stretch.last.step, compared, arrays, size, difference, array, same_position)
+
+    def _require_comparable(self, stretch: Stretch, outcome: Outcome) -> None:
+        """One process may order sums otherwise than several did: where it does, a difference accuses nothing."""
+        attempts = [
+            self.timeline.attempt_of(stretch.begin + 1), *self.timeline.began_within(stretch.begin, stretch.last.step)
+        ]  # fmt: skip
+        facts = [stretch.last.meta.get("device", {}), *(one.started.device for one in attempts if one is not None)]
+        several = max(recorded_mesh(each).processes for each in facts)
+        if not outcome.is_certified and several > 1:
+            raise DeviceError(
+                f"steps {stretch.begin + 1:,} to {stretch.last.step:,} can be neither certified nor refuted here: "
+                f"{several} processes computed them, and one process orders sums otherwise ({outcome.difference()})"
+            )
 
     def _require_intact(self, info: CheckpointInfo | None) -> None:
         if info is None or info.step in self._intact:
@@ -280,6 +321,11 @@ class Replayer:
             attempt = self.timeline.attempt_of(info.step)
             found += what_differs(info.meta, attempt.started if attempt is not None else None, placement)
         return list(dict.fromkeys(found))
+
+    def device_facts(self) -> dict[str, Any]:
+        """What the steps were computed on now."""
+        assert self._recomputation is not None
+        return device_facts(self._recomputation[1].blueprint.placement)
 
     def close(self) -> None:
         """Stop reading."""

@@ -71,10 +71,11 @@ def command(run: Path, steps: int, seed: int | None, devices: tuple[str, ...], a
             outcomes.append(outcome)
             say(_line(outcome))
         differing = replayer.what_differs([stretch.last for stretch in chosen])
+        device = replayer.device_facts()
     rows = [
         {**asdict(one), "certified": one.is_certified, "difference": sanitize(one.difference())} for one in outcomes
     ]
-    receipt = receipt_of(opened, seed, rows, differing)
+    receipt = receipt_of(opened, seed, rows, differing, device)
     if as_json:
         click.echo(json.dumps(receipt))
     write_receipt(opened, receipt)

@@ -44,8 +44,8 @@ def mesh_shape(config: Config, devices: int) -> tuple[int, int]:
     if -1 in (data, fsdp):
         fitting = [size for size in range(1, devices + 1) if devices % size == 0]
         raise ConfigError(
-            f"{name} is {fixed}, which does not divide the {devices} devices of this run; it can be "
-            f"{_listed(fitting)}, or choose devices with --devices"
+            f"{name} is {fixed}, which does not divide the {devices} device{'s' * (devices != 1)} of this run; it can "
+            f"be {_listed(fitting)}, or choose devices with --devices"
         )
     raise ConfigError(
         f"parallel.data x parallel.fsdp = {data} x {fsdp} = {data * fsdp} devices, and this run has {devices}; set one "

@@ -37,12 +37,20 @@ class Reporter:
 
     Args:
         is_over: whether another process has ended the run, so that nothing is said any more.
+        named: a text about files of the run, with the path that users know.
     """
 
-    def __init__(self, writer: EventWriter | NoEvents, sinks: list[Sink], is_over: Callable[[], bool] = lambda: False):
+    def __init__(
+        self,
+        writer: EventWriter | NoEvents,
+        sinks: list[Sink],
+        is_over: Callable[[], bool] = lambda: False,
+        named: Callable[[str], str] = str,
+    ):
         self._writer = writer
         self._sinks = list(sinks)
         self._is_over = is_over
+        self._named = named
         self._lock = threading.RLock()
 
     @property
@@ -71,9 +79,8 @@ class Reporter:
             for sink, _ in failures:
                 self._sinks.remove(sink)
             for sink, failure in failures:
-                self.publish(
-                    Warned(topic="sink", message=f"{sink.name} failed and is switched off for this run: {failure}")
-                )
+                message = f"{sink.name} failed and is switched off for this run: {self._named(str(failure))}"
+                self.publish(Warned(topic="sink", message=message))
 
     def close(self) -> None:
         with self._lock:

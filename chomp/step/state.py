@@ -140,11 +140,14 @@ def slow_down(state: TrainState, factor: float, until: int) -> TrainState:
 
 
 def _like(scalar: Array, value: np.generic | Array) -> Array:
-    """A small array where `scalar` lies, also where that is on devices of other processes."""
+    """A small array of its own where `scalar` lies, also where that is on devices of other processes.
+
+    A step is given its state's buffers to write to: no two arrays of a state may be one.
+    """
     if not isinstance(scalar.sharding, jax.sharding.NamedSharding):
-        return jnp.asarray(value)
+        return jnp.array(value)
     array = np.asarray(value)
-    return jax.make_array_from_callback((), scalar.sharding, lambda index: array[index])
+    return jax.make_array_from_callback(array.shape, scalar.sharding, lambda index: array[index])
 
 
 def _seed_words(seed: int) -> UInt32[Array, " words"]:

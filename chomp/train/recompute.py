@@ -17,7 +17,6 @@ from chomp.data.pipeline import DataPipeline, build_data
 from chomp.errors import DataError
 from chomp.generate.load import described
 from chomp.model.device import chosen_devices
-from chomp.parallel.mesh import place_on
 from chomp.record.manifest import CheckpointInfo
 from chomp.record.rundir import RunDir
 from chomp.record.timeline import Timeline
@@ -26,6 +25,7 @@ from chomp.step.train_step import StepMetrics
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompileWatch, compile_step
 from chomp.train.program import PROGRAM, Obtain, RunProgram, compile_only, keeps_program
+from chomp.train.recorded_mesh import lay_out, recorded_mesh
 from chomp.train.restorer import load_state
 
 
@@ -44,6 +44,7 @@ class Recomputation:
         data: the text, which is that of the checkpoint.
         state: of step `step`.
         data_state: the data iterator's state behind that step's batch.
+        rounds_otherwise: what of the devices may change the last digits; empty if nothing does.
         notes: sentences about the compiled step.
     """
 
@@ -52,16 +53,19 @@ class Recomputation:
 
         Args:
             described_by: the checkpoint with the settings; its bytes are not read.
-            devices: as `chosen_devices` takes them.
+            devices: as `chosen_devices` takes them. Used are as many as the checkpoint was computed on; where they are
+                fewer, all of them, on another mesh.
 
         Raises:
             CheckpointError: the run's tokenizer is not that of the checkpoint.
+            ConfigError: so few devices cannot share the rows of a step.
             DataError: the text is not that of the checkpoint, or cannot be read.
         """
         identity = described_by.meta["identity"]
         found = described(run, described_by)
         platform = jax.devices()[0].platform
-        placement = place_on(found.config, chosen_devices(devices))
+        facts = described_by.meta.get("device", {})
+        placement, self.rounds_otherwise = lay_out(found.config, facts, chosen_devices(devices))
         blueprint = build_blueprint(found.config, platform, found.tokenizer, placement)
         self.blueprint: Blueprint = blueprint.with_derived(_derived_of(identity, blueprint.derived))
         self._timeline, self._run = timeline, run
@@ -196,5 +200,6 @@ def _derived_of(identity: dict[str, Any], derived: Derived) -> Derived:
 
 
 def same_settings(one: CheckpointInfo, other: CheckpointInfo) -> bool:
-    """Whether two checkpoints were computed with the same settings, so that one `Recomputation` does for both."""
-    return bool(one.meta["identity"] == other.meta["identity"])
+    """Whether two checkpoints have the same settings and mesh, so that one `Recomputation` does for both."""
+    meshes = [recorded_mesh(info.meta.get("device", {})) for info in (one, other)]
+    return bool(one.meta["identity"] == other.meta["identity"] and meshes[0] == meshes[1])

@@ -20,6 +20,7 @@ from chomp.record.commands import Command
 from chomp.record.event_log import EventWriter, NoEvents
 from chomp.record.events import Event, Phase, RolledBack, RunEnded, RunStarted, Step, Warned
 from chomp.record.formatting import sanitize
+from chomp.record.held_folder import by_name
 from chomp.sinks import (
     LastWords,
     NoticeSink,
@@ -88,7 +89,7 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
         _log_to_file(log_file, request.loaded.config.logging.level)
         writer = EventWriter(claim.files.events) if world.is_leader else NoEvents()
         is_over = (lambda: claim.ended_by is not None) if world.is_leader and not world.is_alone else (lambda: False)
-        reporter = Reporter(writer, sinks, is_over)
+        reporter = Reporter(writer, sinks, is_over, lambda text: by_name(text, claim.run.path))
     except OSError as error:
         raise cannot_write(claim.run, error) from error
     if world.is_leader and not request.dry_run:

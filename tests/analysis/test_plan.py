@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from chomp.cli.plan import BASE
 from chomp.config.load import load_config, parse_config
 from chomp.config.model import ModelConfig
 from chomp.device.probe import Probe
-from chomp.errors import DeviceError
+from chomp.errors import ConfigError, DeviceError
 from chomp.model.build import build_model
 from tests.in_process import run as run_here
 
@@ -103,6 +104,29 @@ def test_a_wanted_number_of_tokens_decides_the_size(answering: Callable[..., lis
     free, few = planned(Goal(8 * 3600.0)).propose(), planned(Goal(8 * 3600.0, tokens=1e7)).propose()
     assert few.size.dim > free.size.dim
     assert 0.98e7 < few.tokens <= 1e7
+
+
+def test_a_goal_that_is_no_run_is_one_sentence_with_what_would_be_one(
+    answering: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    answering()
+    few = planned(Goal(3600.0, tokens=300))
+    with pytest.raises(
+        ConfigError, match=r"^--tokens 300 is less than 2 steps of one row; give at least --tokens 512$"
+    ):
+        few.propose()
+    output = tmp_path / "plan.yaml"
+    short = run_here("plan", "--hours", "0.005", "--output", output)
+    assert (short.returncode, short.stderr.count("\n"), output.exists()) == (2, 1, False)
+    said = re.fullmatch(
+        r"error: --hours 0.005 is 18s, of which start and compilation take about 17s: no time is left for steps; give "
+        r"at least --hours (0\.\d+)\n",
+        short.stderr,
+    )
+    assert said is not None, short.stderr
+    done = run_here("plan", "--hours", said[1], "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert load_config(output).config.train.steps >= 2
 
 
 def test_what_does_not_fit_is_tried_with_smaller_micro_batches_then_left(

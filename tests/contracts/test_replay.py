@@ -17,10 +17,10 @@ from chomp.analysis.replay import Stretch, choose, differing_elements
 from chomp.checkpoint.retention import Retention
 from chomp.checkpoint.store import CheckpointStore
 from chomp.parallel.mesh import ONE_DEVICE
-from chomp.record.events import RunStarted
+from chomp.record.events import RunStarted, Warned
 from chomp.record.manifest import CheckpointInfo, find_checkpoint
 from chomp.record.rundir import RunDir
-from tests.engine import dummy_config, optimized, saved_arrays, saved_position
+from tests.engine import WORDS, dummy_config, events_of, optimized, saved_arrays, saved_position
 from tests.engine import run as run_apart
 from tests.in_process import run
 from tests.references import References
@@ -86,6 +86,47 @@ def test_an_honest_run_is_certified_and_one_flipped_bit_is_named(
     assert f"(1 of {names[victim].size:,} numbers differ); the 5 metrics rows before it agree" in errors
     assert "versions, device and flags are those of the run" in errors
     assert not found["stretches"][1]["certified"]
+
+
+def write_few(folder: Path) -> None:
+    for number in range(5):
+        (folder / f"{number}.txt").write_text(" ".join(WORDS[number:][: 8 + number]) + "\n")
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("packing", ["sequential", "bin"])
+def test_a_mixture_is_certified_and_explained_by_source(packing: str, references: References, tmp_path: Path) -> None:
+    """Across a stage and the end of a source, with unfinished documents in every packer."""
+    few = references.folder("few", write_few)
+    config = dummy_config(references.corpus, checkpoint={"max_to_keep": 9})
+    config["data"] = {
+        "packing_mode": packing,
+        "packing_buffer_docs": 5,
+        "mixture": {
+            "sources": {
+                "many": {"backend": "files", "files": [str(references.corpus / "*.txt")], "weight": 0.6},
+                "few": {"backend": "files", "files": [str(few / "*.txt")], "weight": 0.4, "max_epochs": 1},
+            },
+            "stages": {"late": {"from_tokens": 200, "weights": {"many": 0.3, "few": 0.7}}},
+            "exhausted": "renormalise",
+        },
+    }
+    copy = references.copy(tmp_path / "run", run, config)
+    (ended,) = [event for event in events_of(copy, Warned) if "few of data.mixture is exhausted" in event.message]
+    assert ended.step is not None
+    assert ended.step < 20
+    code, found, _ = receipt(copy, "--steps", 20)
+    assert (code, found["certified"], found["steps"], found["differs"]) == (0, True, 20, [])
+    done = run("explain", copy, 2, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["exact"], told["checkpoint"]) == (True, 0)
+    assert {one["source"] for one in told["top"]} == {"many", "few"}
+    folders = {"many": references.corpus, "few": few}
+    for one in told["top"]:
+        path = Path(one["place"].removeprefix(f"{one['source']}: "))
+        assert path.parent == folders[one["source"]]
+        assert one["beginning"].rstrip("\n") in path.read_text()
 
 
 def choose_of(run_dir: Path, seed: int) -> list[int]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from chomp.notify.spike import LEAST, WINDOW, limits_of
-from chomp.step.state import TrainState, release_spike_latch
+from chomp.step.state import TrainState, release_spike_latch, with_extras
 from tests.model.tiny import packed_batch
 from tests.step.running import copied, dummy_run, same
 
@@ -87,6 +87,18 @@ def test_what_is_not_judged_moves_as_without_the_policy(optim: dict[str, Any], k
     assert metrics.spike is not None
     assert not bool(metrics.spike.found)
     assert same((state.params, state.opt_state), (other.params, other.opt_state))
+
+
+def test_a_state_that_begins_to_judge_and_to_average_is_a_state_of_that_step() -> None:
+    sections = {"optim": {"warmup_steps": 0, "ema": {"decay": 0.15}}, "debug": {"spikes": "skip"}}
+    step, like = dummy_run(**sections)
+    _, plain = dummy_run(optim={"warmup_steps": 0})
+    state = with_extras(plain, like)
+    expected, _ = step(like, packed_batch(0))
+    # The step writes to the buffers that it is given: no two of them may be one.
+    state, metrics = step(state, packed_batch(0))
+    assert metrics.spike is not None
+    assert same(state, expected)
 
 
 def test_the_average_follows_the_parameters_and_leaves_out_refused_steps() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import pytest
+from jax._src import profiler
 from jax.profiler import ProfileData
 
 from chomp.config.load import parse_config
@@ -53,6 +54,27 @@ def test_a_profiled_run_has_a_trace_and_a_table_and_the_same_numbers(references:
         f"error: {run_dir} has no profile of step 3; there are profiles of steps 1 to 2\n",
     )
     assert "has no profile; record one with" in run_here("profile", plain).stderr
+
+
+def test_files_that_cannot_be_written_are_named_by_the_path_that_users_know(
+    references: References, tmp_path: Path
+) -> None:
+    run_dir = references.copy(tmp_path / "demo", run_here, references.config)
+    for name in ("profile", "tensorboard"):
+        (run_dir / name).write_text("in the way")
+    options = ("train.steps=25", "train.profile.start=22", "train.profile.steps=1", "logging.tensorboard=true")
+    words = [word for option in options for word in ("-o", option)]
+    try:
+        done = run_here("train", "--run-dir", run_dir, "--resume", "latest", *words)
+    finally:
+        # This process keeps the trace that could not be written.
+        profiler._profile_state.reset()
+    assert done.returncode == 0, done.stderr
+    told = {event.topic: event.message for event in events_of(run_dir, Warned) if event.topic in ("profile", "sink")}
+    assert told.keys() == {"profile", "sink"}
+    assert f"{run_dir}/profile" in told["profile"]
+    assert f"{run_dir}/tensorboard" in told["sink"]
+    assert "/proc/" not in "".join(told.values())
 
 
 # The hook without an engine ----------------------------------------------------------------
@@ -105,7 +127,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Made]
             request=SimpleNamespace(dry_run=False),
             world=SimpleNamespace(is_leader=leader, count=1),
             blueprint=SimpleNamespace(placement=SimpleNamespace(count=1)),
-            claim=SimpleNamespace(files=SimpleNamespace(path=tmp_path, profile=tmp_path / "profile")),
+            claim=SimpleNamespace(
+                files=SimpleNamespace(path=tmp_path, profile=tmp_path / "profile"), run=SimpleNamespace(path=tmp_path)
+            ),
             reporter=SimpleNamespace(publish=events.append),
             budget=TimeBudget(now=lambda: 0.0),
         )
