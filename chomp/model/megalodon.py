@@ -72,8 +72,8 @@ def computed_by_documents(
         average = Swap(BlockwiseEMA, parallel=cema == "parallel")
     inner = {
         ComplexEMA: average,
-        TimestepNorm: Swap(DocumentNorm),
-        ChunkedAttention: Swap(HalvedAttention, policy=policy, halve_first=backend == "cpu"),
+        TimestepNorm: Swap(DocumentNorm, by_channels=backend == "cpu"),
+        ChunkedAttention: Swap(HalvedAttention, policy=policy, halve_first=backend == "cpu", by_heads=backend == "cpu"),
     }
     return swap_layers(swap_layers(network, inner), {MegalodonAttention: Swap(GatedAttention)})
 
