@@ -47,9 +47,7 @@ def _momentum(muon: MuonConfig, axes: Axes) -> optax.GradientTransformation:
     """Muon in fp32; in another dtype its momentum, divided by its norm, which is all that no steps do."""
 
     def rule(steps: int) -> optax.GradientTransformation:
-        return scale_by_muon(
-            ns_steps=steps, beta=muon.momentum, nesterov=muon.nesterov, weight_dimension_numbers=axes
-        )
+        return scale_by_muon(ns_steps=steps, beta=muon.momentum, nesterov=muon.nesterov, weight_dimension_numbers=axes)
 
     momentum, whole = rule(0), rule(muon.ns_steps)
     if muon.ns_dtype != "float32":
