@@ -32,9 +32,10 @@ def attention_by_heads(
     if length <= size:
         mixed = _within(q, k, v, first)
     elif first is None:
-        mixed = _joined(_within(*(_chunks(_padded(part, size), size) for part in (q, k, v)), None))
+        q, k, v = (_chunks(_padded(part, size), size) for part in (q, k, v))
+        mixed = _joined(_within(q, k, v, None))
     else:
-        begin = _within(*(part[..., :size, :] for part in (q, k, v)), first[:, :size])
+        begin = _within(q[:, :, :size], k[:, :, :size], v[:, :, :size], first[:, :size])
         mixed = jnp.concatenate([begin, _with_chunk_before(q, k, v, first, size)], axis=2)
     return jnp.swapaxes(mixed[:, :, :length], 1, 2)
 
