@@ -21,11 +21,9 @@ from megalodon_jax.layers.rotary import RotaryTable
 from megalodon_jax.layers.segments import SegmentMetadata, derive_segment_metadata
 from megalodon_jax.types import AttentionCache
 
+from chomp.model.attention_by_heads import LEAST_HALF, attention_by_heads, half_chunks
 from chomp.model.products import einsum_f32, narrow
 from chomp.model.remat import recompute_attention
-
-# A half of fewer positions is not worth a matrix product of its own.
-LEAST_HALF = 8
 
 
 class HalvedAttention(ChunkedAttention):
@@ -36,10 +34,12 @@ class HalvedAttention(ChunkedAttention):
     Attributes:
         policy: what is kept for the backward pass, see `chomp.model.remat`.
         halve_first: spares the first chunk of a row a quarter of its scores, for one product more.
+        by_heads: in fp32 the same with the heads before the positions (`chomp.model.attention_by_heads`), for CPUs.
     """
 
     policy: str = eqx.field(static=True, default="none")
     halve_first: bool = eqx.field(static=True, default=True)
+    by_heads: bool = eqx.field(static=True, default=False)
 
     def __call__(
         self,
@@ -82,11 +82,15 @@ class HalvedAttention(ChunkedAttention):
         positions = here[None] if documents is None else documents.local_positions
         local = jnp.broadcast_to(positions % self.chunk_size, q.shape[:2])
         q, k = self.rotary(q, k, jnp.asarray(0, jnp.int32), position_ids=local, table=_rotary_table)
-        if documents is None:
-            out = recompute_attention(self._continuous, self.policy)(q, k, v)
-        else:
+        first = None
+        if documents is not None:
             # Where the query's own chunk of its document begins; padding sees nothing.
             first = jnp.where(documents.valid, here - local, 2 * (length + self.chunk_size))
+        if self.by_heads and all(jnp.dtype(one) == jnp.float32 for one in (q.dtype, self.softmax_dtype)):
+            out = recompute_attention(attention_by_heads, self.policy)(q, k, v, first, self.chunk_size)
+        elif first is None:
+            out = recompute_attention(self._continuous, self.policy)(q, k, v)
+        else:
             out = recompute_attention(self._isolated, self.policy)(q, k, v, first)
         return out, None, jnp.asarray(length, jnp.int32)
 
@@ -114,7 +118,7 @@ class HalvedAttention(ChunkedAttention):
             jnp.concatenate([_chunks(part[:, :-size], size), _chunks(part[:, size:], size)], axis=1) for part in (k, v)
         )
         halves = []
-        for start, end in _halves(size):
+        for start, end in half_chunks(size):
             seen = slice(start, size + end)
             allowed = jnp.arange(start, size + end) >= lowest[:, start:end, None]
             halves.append((queries[:, start:end], keys[:, seen], values[:, seen], allowed))
@@ -132,7 +136,7 @@ class HalvedAttention(ChunkedAttention):
     ) -> Array:
         """Rows of one chunk at most, with no key before them."""
         outs = []
-        for start, end in _halves(q.shape[1]) if halved else ((0, q.shape[1]),):
+        for start, end in half_chunks(q.shape[1]) if halved else ((0, q.shape[1]),):
             allowed = None if first is None else jnp.arange(end) >= first[:, start:end, None]
             outs.append(self._mixed(q[:, start:end], k[:, :end], v[:, :end], allowed))
         return jnp.concatenate(outs, axis=1)
@@ -158,9 +162,3 @@ class HalvedAttention(ChunkedAttention):
 
 def _chunks(part: Array, size: int) -> Array:
     return part.reshape(-1, size, *part.shape[2:])
-
-
-def _halves(length: int) -> tuple[tuple[int, int], ...]:
-    """Where the parts of so many positions begin and end."""
-    middle = -(-length // 2)
-    return ((0, length),) if middle < LEAST_HALF else ((0, middle), (middle, length))

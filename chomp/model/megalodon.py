@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from megalodon_jax import MegalodonConfig, MegalodonForCausalLM, generate
-from megalodon_jax.layers.attention import ChunkedAttention, MegalodonAttention
+from megalodon_jax.layers.attention import ChunkedAttention, MegalodonAttention, NormalizedFFN
 from megalodon_jax.layers.complex_ema import ComplexEMA
 from megalodon_jax.layers.timestep_norm import TimestepNorm
 from megalodon_jax.model import MegalodonBlock
@@ -19,7 +19,7 @@ from chomp.model.base import ModelInputs
 from chomp.model.cema import BlockwiseEMA
 from chomp.model.flops import MegalodonFlops, mean_attention_span, megalodon_forward_flops
 from chomp.model.head import HeadedModel
-from chomp.model.megalodon_block import GatedAttention
+from chomp.model.megalodon_block import FeedForward, GatedAttention
 from chomp.model.remat import RematBlock
 from chomp.model.swap_layers import Swap, swap_layers
 from chomp.model.timenorm import DocumentNorm
@@ -72,10 +72,13 @@ def computed_by_documents(
         average = Swap(BlockwiseEMA, parallel=cema == "parallel")
     inner = {
         ComplexEMA: average,
-        TimestepNorm: Swap(DocumentNorm),
-        ChunkedAttention: Swap(HalvedAttention, policy=policy, halve_first=backend == "cpu"),
+        TimestepNorm: Swap(DocumentNorm, by_channels=backend == "cpu"),
+        ChunkedAttention: Swap(HalvedAttention, policy=policy, halve_first=backend == "cpu", by_heads=backend == "cpu"),
     }
-    return swap_layers(swap_layers(network, inner), {MegalodonAttention: Swap(GatedAttention)})
+    outer = {MegalodonAttention: Swap(GatedAttention, own_float32=backend == "cpu")}
+    if backend == "cpu":
+        outer[NormalizedFFN] = Swap(FeedForward)
+    return swap_layers(swap_layers(network, inner), outer)
 
 
 def with_remat(network: PyTree, policy: str) -> PyTree:
@@ -137,6 +140,7 @@ class MegalodonModel(HeadedModel):
         """See `LanguageModel.token_losses`; in fp32 the library's, with which older runs continue."""
         if not self.in_float32:
             return super().token_losses(inputs, key=key)
+        chunk = self.loss_chunk_size
         losses, count = self.network.compute_loss(
             inputs.input_ids,
             inputs.labels,
@@ -145,7 +149,8 @@ class MegalodonModel(HeadedModel):
             key=key,
             reduction="none",
             return_valid_count=True,
-            loss_chunk_size=self.loss_chunk_size,
+            # A chunk is filled up with tokens that do not count.
+            loss_chunk_size=chunk if chunk is None else min(chunk, inputs.labels[:, 1:].size),
         )
         return losses, count.astype(jnp.int32)
 

@@ -48,6 +48,21 @@ def projected(x: Array, weights: Sequence[Array], biases: Sequence[Array]) -> li
     return jnp.split(y.reshape(*x.shape[:-1], -1), ends, axis=-1)
 
 
+def mapped(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """`x @ weight.T + bias` in the dtype of `x`; the gradient of the weight is fp32.
+
+    Tokens are one axis, as in `projected`: JAX's own gradient makes XLA for CPUs write some operands transposed.
+
+    Args:
+        x: `[..., inputs]`.
+        weight: `[outputs, inputs]`.
+        bias: `[outputs]`.
+    """
+    y = _rounded_backward("ni,oi->no", narrow, x.reshape(-1, x.shape[-1]), weight)
+    y = y if bias is None else y + bias.astype(x.dtype)
+    return y.reshape(*x.shape[:-1], -1)
+
+
 def narrow(spec: str, a: Array, b: Array) -> Array:
     """A product with fp32 sums and a result in the dtype of the operands, which is that of `a`."""
     precision: Any = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, PyTree
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from chomp.config.optim import MuonConfig
+from chomp.optim.newton_schulz import orthogonalised
 from chomp.parallel.gather import AXIS
 from chomp.parallel.mesh import AXES, Placement
 
@@ -110,7 +111,13 @@ def _iterations(stack: Float[Array, "own rows columns"], numbers: MuonDimensionN
         found: Array = rule.update(stack, rule.init(stack))[0]
         return found
 
+    def on_cpu(stack: Array) -> Array:
+        return orthogonalised(iterated(stack, 0), scale_by_muon().init(stack).ns_coeffs, muon.ns_steps)
+
     if muon.ns_dtype == "float32":
-        return iterated(stack, muon.ns_steps)
+        found: Array = jax.lax.platform_dependent(
+            stack, cpu=on_cpu, default=lambda stack: iterated(stack, muon.ns_steps)
+        )
+        return found
     # Divided by its norm first, as on one device.
     return iterated(iterated(stack, 0).astype(muon.ns_dtype), muon.ns_steps)

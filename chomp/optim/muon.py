@@ -1,6 +1,7 @@
 """Muon (Jordan 2024), scaled by each matrix's shape, beside another rule."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from chomp.config.optim import MuonConfig, OptimConfig
 from chomp.optim.conditional import conditional
 from chomp.optim.dealt import Axes, dealt_muon
 from chomp.optim.groups import Embedding, Group, Parameter, build_groups, by_parameter
+from chomp.optim.newton_schulz import orthogonalised
 from chomp.parallel.mesh import Placement
 
 PROJECTIONS = (
@@ -43,12 +45,23 @@ def build(optim: OptimConfig, embedding: Embedding, placement: Placement) -> tup
 
 def _momentum(muon: MuonConfig, axes: Axes) -> optax.GradientTransformation:
     """Muon in fp32; in another dtype its momentum, divided by its norm, which is all that no steps do."""
-    return scale_by_muon(
-        ns_steps=muon.ns_steps if muon.ns_dtype == "float32" else 0,
-        beta=muon.momentum,
-        nesterov=muon.nesterov,
-        weight_dimension_numbers=axes,
-    )
+
+    def rule(steps: int) -> optax.GradientTransformation:
+        return scale_by_muon(ns_steps=steps, beta=muon.momentum, nesterov=muon.nesterov, weight_dimension_numbers=axes)
+
+    momentum, whole = rule(0), rule(muon.ns_steps)
+    if muon.ns_dtype != "float32":
+        return momentum
+
+    def on_cpu(grads: PyTree, state: Any) -> tuple[PyTree, Any]:
+        normal, new = momentum.update(grads, state)
+        return jax.tree.map(lambda x: orthogonalised(x, state.ns_coeffs, muon.ns_steps), normal), new
+
+    def update(grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
+        found: tuple[PyTree, Any] = jax.lax.platform_dependent(grads, state, cpu=on_cpu, default=whole.update)
+        return found
+
+    return optax.GradientTransformation(whole.init, update)
 
 
 def _orthogonalised(muon: MuonConfig, axes: Axes, *, done: bool) -> optax.GradientTransformation:

@@ -54,12 +54,15 @@ def assert_close(ours: Any, theirs: Any, tolerance: float) -> None:
 def assert_same(segment_ids: np.ndarray | None, length: int, chunk: int = CHUNK, **own: bool) -> Any:
     made, parts = attention(chunk), inputs(length)
     given = None if segment_ids is None else jnp.asarray(segment_ids, jnp.int32)
-    ours = output_and_gradients(swap_layer(made, HalvedAttention, **own), parts, given)
     theirs = output_and_gradients(made, parts, given)
-    assert int(ours[1]) == int(theirs[1]) == length
-    assert_close(ours[0], theirs[0], OUTPUT_ERROR)
-    assert_close(ours[2], theirs[2], GRADIENT_ERROR)
-    return ours[0]
+    found = []
+    for by_heads in (False, True):
+        ours = output_and_gradients(swap_layer(made, HalvedAttention, by_heads=by_heads, **own), parts, given)
+        assert int(ours[1]) == int(theirs[1]) == length
+        assert_close(ours[0], theirs[0], OUTPUT_ERROR)
+        assert_close(ours[2], theirs[2], GRADIENT_ERROR)
+        found.append(ours[0])
+    return found
 
 
 def defined(parts: Any, segment_ids: np.ndarray, chunk: int) -> np.ndarray:
@@ -96,9 +99,9 @@ def documents(length: int, share: float, seed: int = 0) -> np.ndarray:
 def test_isolated_rows_are_the_library_s_and_the_definition(length: int, share: float) -> None:
     """No boundary, few, many, and one at every position; lengths beside and on the grid."""
     segment_ids = documents(length, share)
-    out = assert_same(segment_ids, length, halve_first=length != 96)
     expected = defined(inputs(length), segment_ids, CHUNK)
-    np.testing.assert_allclose(out, expected, rtol=0, atol=OUTPUT_ERROR * np.abs(expected).max())
+    for out in assert_same(segment_ids, length, halve_first=length != 96):
+        np.testing.assert_allclose(out, expected, rtol=0, atol=OUTPUT_ERROR * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("halve_first", [True, False])
@@ -111,10 +114,11 @@ def test_continuous_rows_are_the_library_s(length: int, chunk: int) -> None:
     assert_same(None, length, chunk)
 
 
-def test_padding_is_zero_and_takes_no_gradient() -> None:
+@pytest.mark.parametrize("by_heads", [True, False])
+def test_padding_is_zero_and_takes_no_gradient(by_heads: bool) -> None:
     segment_ids = np.zeros((ROWS, 96), int)
     segment_ids[0, :40], segment_ids[0, 50:70] = 1, 2
-    made, parts = swap_layer(attention(), HalvedAttention), inputs(96)
+    made, parts = swap_layer(attention(), HalvedAttention, by_heads=by_heads), inputs(96)
     out, _, gradients = output_and_gradients(made, parts, jnp.asarray(segment_ids, jnp.int32))
     assert_same(segment_ids, 96)
     for part in (out, *gradients):
@@ -139,11 +143,14 @@ def test_any_boundaries(numbers: list[int], lengths: list[int]) -> None:
     assert_same(np.stack([ids, ids[::-1]]), 96)
 
 
-def test_a_nan_in_a_document_stays_there() -> None:
+@pytest.mark.parametrize("by_heads", [True, False])
+def test_a_nan_in_a_document_stays_there(by_heads: bool) -> None:
     segment_ids = np.repeat([[1, 2, 3]], 32, axis=1).repeat(ROWS, 0)
     q, k, v = inputs(96)
     out, _, _ = output_and_gradients(
-        swap_layer(attention(), HalvedAttention), (q, k.at[:, 40].set(jnp.nan), v), jnp.asarray(segment_ids, jnp.int32)
+        swap_layer(attention(), HalvedAttention, by_heads=by_heads),
+        (q, k.at[:, 40].set(jnp.nan), v),
+        jnp.asarray(segment_ids, jnp.int32),
     )
     nan = np.isnan(np.asarray(out)).any((0, 2, 3))
     assert nan[40:64].all()

@@ -71,11 +71,13 @@ def assert_close(ours: Any, theirs: Any, tolerance: float = OUTPUT_ERROR) -> Non
 
 def assert_same(segment_ids: np.ndarray) -> None:
     x, made = inputs(segment_ids.shape[1]), norm()
-    ours = outputs_states_gradients(swap_layer(made, DocumentNorm), x, jnp.asarray(segment_ids))
     theirs = outputs_states_gradients(made, x, jnp.asarray(segment_ids))
-    assert_close(ours[:2], theirs[:2])
-    assert_close(ours[2], theirs[2], GRADIENT_ERROR)
-    assert_close(ours[0], defined(made, x, segment_ids))
+    for by_channels in (False, True):
+        own = swap_layer(made, DocumentNorm, by_channels=by_channels)
+        ours = outputs_states_gradients(own, x, jnp.asarray(segment_ids))
+        assert_close(ours[:2], theirs[:2])
+        assert_close(jax.tree.leaves(ours[2]), jax.tree.leaves(theirs[2]), GRADIENT_ERROR)
+        assert_close(ours[0], defined(made, x, segment_ids))
 
 
 @pytest.mark.parametrize("length", [1, 64, 200])
