@@ -158,6 +158,19 @@ def test_devices_that_share_parameters_keep_no_copies_of_a_layer_s() -> None:
     assert copies - shared > matrices / 2
 
 
+@pytest.mark.parametrize(("backend", "setting"), [("llama", "attention=xla"), ("megalodon", "chunk_size=64")])
+def test_attention_is_computed_again_on_devices_that_share_parameters(backend: str, setting: str) -> None:
+    """Weights, one in bf16 for each pair of positions, are kept under `none` alone."""
+    kept = {}
+    for policy in ("none", "attention"):
+        config = configuration(backend, -1, 1, f"remat={policy}", "num_layers=1", setting)
+        model_def = build_blueprint(config, "cpu").model_def
+        kept[policy] = [activation_bytes(model_def, config, placement_of(*shape)) for shape in ((4, 1), (1, 4))]
+    weights = 2 * (2 * 2 * 64 * 64)
+    for none, attention in zip(kept["none"], kept["attention"], strict=True):
+        assert none - attention >= weights
+
+
 def test_a_cpu_keeps_what_is_recomputed_and_the_whole_of_what_is_gathered() -> None:
     """Its compiler undoes both, so that neither the policy nor the mesh makes less of it."""
     config = configuration("llama", -1, 1)
