@@ -48,7 +48,38 @@ def recompute_layer(run: Callable[..., Any], policy: str) -> Callable[..., Any]:
 
 def recompute_attention(run: Callable[..., Any], policy: str) -> Callable[..., Any]:
     """The same function of queries, keys and values, which are all that is kept under the policy `attention`."""
-    return eqx.filter_checkpoint(run) if policy == "attention" else run
+    return _keeping_arguments(run) if policy == "attention" else run
+
+
+def _keeping_arguments(run: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, computed again in its backward pass, also inside of a layer that has a policy of its own.
+
+    JAX applies the policy of an outer `jax.checkpoint` to what an inner one computes, too.
+    """
+
+    def recomputed(*args: Any) -> Any:
+        closed = eqx.filter_closure_convert(run, *args)
+        floats, rest = eqx.partition((closed, args), eqx.is_inexact_array)
+        others, fixed = eqx.partition(rest, eqx.is_array)
+
+        def applied(floats: Any, others: Any) -> Any:
+            closed, args = eqx.combine(floats, others, fixed)
+            return closed(*args)
+
+        def forward(floats: Any, others: Any) -> tuple[Any, Any]:
+            return applied(floats, others), (floats, others)
+
+        def backward(kept: Any, slope: Any) -> tuple[Any, None]:
+            # The barrier keeps the compiler from taking what the forward pass computed.
+            (floats, others), slope = jax.lax.optimization_barrier((kept, slope))
+            (slopes,) = jax.vjp(lambda floats: applied(floats, others), floats)[1](slope)
+            return slopes, None
+
+        once = jax.custom_vjp(applied)
+        once.defvjp(forward, backward)
+        return once(floats, others)
+
+    return recomputed
 
 
 class RematBlock(MegalodonBlock):

@@ -7,25 +7,44 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chomp.record.codec import decode, encode
-from chomp.record.events import Event
+from chomp.record.events import Event, RunEnded
 from chomp.record.line_files import LineAppender, LineReader
+from chomp.record.reserve import LAST_BYTES, Reserve
 
 
 class EventWriter:
-    """Stamps events with the time and appends them; safe from any thread."""
+    """Stamps events with the time and appends them; safe from any thread.
 
-    def __init__(self, path: Path):
+    Args:
+        reserves: keep room on the disk for the end of the run.
+    """
+
+    def __init__(self, path: Path, *, reserves: bool = False):
         self._file = LineAppender(path)
+        self._reserve = Reserve(path)
+        self._reserves = reserves
+        if reserves:
+            self._reserve.hold()
 
     def write(self, event: Event) -> bool:
-        """Append an event; False if it has to wait until the disk takes it."""
-        return self._file.append(encode(event, time.time()))
+        """Append an event; False if it has to wait until the disk takes it.
+
+        For the end of the run a full disk has room that was kept, by this process or another one.
+        """
+        line = encode(event, time.time())
+        if not isinstance(event, RunEnded):
+            return self._file.append(line)
+        is_written = self._file.append(line)
+        self._reserve.free()
+        return is_written or self._file.write_newest(LAST_BYTES)
 
     def give_up(self) -> None:
         """Forget what waits: another process writes the end of the run."""
         self._file.give_up()
 
     def close(self) -> None:
+        if self._reserves:
+            self._reserve.free()
         self._file.close()
 
 

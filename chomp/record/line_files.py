@@ -96,6 +96,18 @@ class LineAppender:
             log.warning("%s can be written again", self.path.name)
         return True
 
+    def write_newest(self, most: int) -> bool:
+        """Write what waits, of which the newest lines of at most so many bytes are kept, the last one in any case."""
+        with self._lock:
+            first = 1 if self._torn else 0
+            while sum(map(len, self._waiting)) > most and len(self._waiting) > first + 1:
+                del self._waiting[first]
+                self.dropped += 1
+            if self._torn and sum(map(len, self._waiting)) > most:
+                # Readers leave out a line that ends early.
+                self._waiting[0] = b"\n"
+            return self._drain()
+
     def give_up(self) -> None:
         """Forget the lines that wait."""
         with self._lock:

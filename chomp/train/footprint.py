@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,9 @@ from chomp.record.formatting import size
 from chomp.step.objective import build_objective
 from chomp.train.blueprint import Blueprint, build_blueprint
 
+Kind: TypeAlias = tuple[tuple[int, ...], np.dtype]
+"""Shape and dtype of an array."""
+
 
 @dataclass(frozen=True)
 class MemoryEstimate:
@@ -35,8 +38,9 @@ class MemoryEstimate:
     some away and adds scratch space, so XLA's own account of the compiled step is the better number
     where it exists.
 
-    `gathered` is what devices that share parameters hold whole for a moment: one layer, its gradient, and the gradient
-    of the embedding and the head; 0 where each device has a copy of all.
+    `gathered` is what devices that share parameters hold whole: for a moment one layer, its gradient, and the gradient
+    of the embedding and the head; on CPUs also all other parameters that the backward pass reads (`recomputes`). 0
+    where each device has a copy of all.
     """
 
     parameters: int
@@ -77,19 +81,49 @@ def estimate_memory(blueprint: Blueprint, placement: Placement | None = None) ->
         placement: another mesh than the blueprint's, whose devices need not be here.
     """
     placement = placement or blueprint.placement
+    config = _as_computed(blueprint.config, blueprint.platform)
+    if config is not blueprint.config:
+        blueprint = build_blueprint(config, blueprint.platform)
     return _with_passing(_lasting(blueprint, placement), blueprint, placement)
+
+
+def recomputes(platform: str) -> bool:
+    """Whether the backward pass computes again what it is told to, such as the parameters that a layer gathers.
+
+    XLA's compiler for CPUs removes the boundary around it and merges the two computations (jax 0.10): what is computed
+    once is kept, whatever the policy. It also exchanges bf16 as fp32.
+    """
+    return platform != "cpu"
+
+
+def _as_computed(config: Config, platform: str) -> Config:
+    """The same configuration whose policy is the one that has an effect."""
+    return config if recomputes(platform) else _recomputing_nothing(config)
+
+
+def _recomputing_nothing(config: Config) -> Config:
+    written, plain = as_written(config), next(iter(POLICIES))
+    if written.policy == plain or config.model.backend == "dummy":
+        return config
+    kept = vary(config, written.batch_size, plain, written.head_chunk)
+    assert kept is not None, "a policy that recomputes nothing is always allowed"
+    return kept.config
 
 
 def _lasting(blueprint: Blueprint, placement: Placement) -> MemoryEstimate:
     """What the step keeps, without what passes."""
     model_def = blueprint.model_def
     params = model_def.abstract()
+    if recomputes(blueprint.platform):
+        activations, kept_whole = activation_bytes(model_def, blueprint.config, placement), 0
+    else:
+        activations, kept_whole = _bytes_without_boundaries(model_def, blueprint.config, placement)
     return MemoryEstimate(
         parameters=bytes_on_device(blueprint.state.params, placement),
         optimizer=bytes_on_device((blueprint.state.opt_state, blueprint.state.ema), placement),
         gradients=bytes_on_device(_in_fp32(params), placement),
-        activations=activation_bytes(model_def, blueprint.config, placement),
-        gathered=sum(_gathered_bytes(model_def, params, placement)),
+        activations=activations,
+        gathered=kept_whole + sum(_gathered_bytes(blueprint, placement)),
     )
 
 
@@ -104,6 +138,7 @@ def predict(config: Config, platform: str, placement: Placement = ONE_DEVICE) ->
     All layers of a model are alike, so every figure is linear in their number and those of one and two layers give it.
     Arguments and errors are those of `build_blueprint` and `estimate_memory`.
     """
+    config = _as_computed(config, platform)
     one, two = (_of_layers(config, layers, platform) for layers in (1, 2))
     first, second = (_lasting(blueprint, placement) for blueprint in (one, two))
     more = config.model.num_layers - 1
@@ -130,12 +165,10 @@ def passing_bytes(blueprint: Blueprint, placement: Placement) -> int:
     assert config.model.vocab_size is not None
     tokens = rows_at_once(config, placement.count) * config.train.seq_len
     head = 2 * 4 * min(config.model.loss_chunk_size or tokens, tokens) * config.model.vocab_size
-    of_a_layer, _ = _gathered_bytes(blueprint.model_def, blueprint.model_def.abstract(), placement)
-    layer, written = 0, as_written(config)
-    if written.policy != (plain := next(iter(POLICIES))):
-        kept = vary(config, written.batch_size, plain, written.head_chunk)
-        assert kept is not None, "a policy that recomputes nothing is always allowed"
-        one, two = (_of_layers(kept.config, layers, blueprint.platform) for layers in (1, 2))
+    of_a_layer, _ = _gathered_bytes(blueprint, placement)
+    layer, kept = 0, _recomputing_nothing(config)
+    if kept is not config:
+        one, two = (_of_layers(kept, layers, blueprint.platform) for layers in (1, 2))
         layer = activation_bytes(two.model_def, two.config, placement) - activation_bytes(
             one.model_def, one.config, placement
         )
@@ -179,7 +212,28 @@ def activation_bytes(model_def: ModelDef, config: Config, placement: Placement =
     Parameters are not counted where they are read as they are stored; copies of them in another dtype are. What is a
     parameter shows by its shape and dtype alone, as residuals have no names.
     """
-    shape = (rows_at_once(config, placement.count), config.train.seq_len)
+    rows = rows_at_once(config, placement.count)
+    return _bytes(_residuals(model_def, config, rows, placement) - _kinds(_parts(model_def.abstract(), placement)))
+
+
+def _bytes_without_boundaries(model_def: ModelDef, config: Config, placement: Placement) -> tuple[int, int]:
+    """What a device keeps for the backward pass if it computes and gathers nothing again.
+
+    Returns:
+        Activations, and whole parameters of those that devices share, in fp32.
+    """
+    params = jax.tree_util.tree_leaves_with_path(model_def.abstract())
+    cut = [(path, leaf) for path, leaf in params if placement.cut_axis(leaf.shape) >= 0]
+    read = [jax.ShapeDtypeStruct(leaf.shape, model_def.gathered_dtype(path, leaf)) for path, leaf in cut]
+    kept = _residuals(model_def, config, rows_at_once(config, placement.count), ONE_DEVICE)
+    kept -= _kinds([leaf for _, leaf in params if placement.cut_axis(leaf.shape) < 0])
+    copies = _turned(kept) & (_turned(_kinds([leaf for _, leaf in cut])) | _turned(_kinds(read)))
+    return _bytes(kept) - _bytes(copies), sum(4 * count * math.prod(shape) for (shape, _), count in copies.items())
+
+
+def _residuals(model_def: ModelDef, config: Config, rows: int, placement: Placement) -> Counter[Kind]:
+    """What the backward pass of so many rows on one device of a mesh reads, by shape and dtype."""
+    shape = (rows, config.train.seq_len)
     objective = build_objective(config.objective, model_def)
     whole_params = model_def.abstract()
 
@@ -198,7 +252,6 @@ def activation_bytes(model_def: ModelDef, config: Config, placement: Placement =
 
     row = jax.ShapeDtypeStruct(shape, jnp.int32)
     on_device: Callable[..., Any] = residuals
-    parameters = whole_params
     if placement.fsdp > 1:
         everywhere = PartitionSpec()
         specs = jax.tree.map(lambda leaf: placement.spec(leaf.shape), whole_params)
@@ -210,9 +263,7 @@ def activation_bytes(model_def: ModelDef, config: Config, placement: Placement =
             out_specs=everywhere,
             check_vma=False,
         )
-        parameters = _parts(whole_params, placement)
-    kept = _kinds(jax.eval_shape(on_device, whole_params, row, row, row)) - _kinds(parameters)
-    return sum(count * math.prod(shape) * dtype.itemsize for (shape, dtype), count in kept.items())
+    return _kinds(jax.eval_shape(on_device, whole_params, row, row, row))
 
 
 def bytes_on_device(tree: Any, placement: Placement = ONE_DEVICE) -> int:
@@ -235,23 +286,27 @@ def _parts(tree: Any, placement: Placement) -> Any:
     return jax.tree.map(part, tree)
 
 
-def _gathered_bytes(model_def: ModelDef, params: Any, placement: Placement) -> tuple[int, int]:
-    """See `MemoryEstimate`: of one layer, and of the rest.
+def _gathered_bytes(blueprint: Blueprint, placement: Placement) -> tuple[int, int]:
+    """See `MemoryEstimate`, for a moment: of one layer, and of the rest.
 
-    Embedding and head in the dtype of the products are among the activations.
+    Embedding and head in the dtype of the products are among the activations, and so is each layer where none is
+    gathered again.
     """
     if placement.fsdp == 1:
         return 0, 0
+    model_def = blueprint.model_def
+    params = model_def.abstract()
     layers = [
         node
         for node in jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, model_def.layer))
         if isinstance(node, model_def.layer)
     ]
+    again = recomputes(blueprint.platform)
     gathered = jax.tree_util.tree_map_with_path(
         lambda path, leaf: jax.ShapeDtypeStruct(leaf.shape, model_def.gathered_dtype(path, leaf)), layers
     )
     by_layer = [
-        bytes_on_device(_cut(one, placement)) + bytes_on_device(_in_fp32(_cut(layer, placement)))
+        again * bytes_on_device(_cut(one, placement)) + bytes_on_device(_in_fp32(_cut(layer, placement)))
         for one, layer in zip(gathered, layers, strict=True)
     ]
     of_layers = sum(bytes_on_device(_in_fp32(_cut(layer, placement))) for layer in layers)
@@ -267,6 +322,18 @@ def _in_fp32(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), tree)
 
 
-def _kinds(tree: Any) -> Counter[tuple[tuple[int, ...], np.dtype]]:
+def _kinds(tree: Any) -> Counter[Kind]:
     """How many arrays there are of each shape and dtype."""
     return Counter((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))
+
+
+def _turned(kinds: Counter[Kind]) -> Counter[Kind]:
+    """The same counts where a matrix and its transpose are of one kind."""
+    turned: Counter[Kind] = Counter()
+    for (shape, dtype), count in kinds.items():
+        turned[tuple(sorted(shape)), dtype] += count
+    return turned
+
+
+def _bytes(kinds: Counter[Kind]) -> int:
+    return sum(count * math.prod(shape) * dtype.itemsize for (shape, dtype), count in kinds.items())

@@ -87,7 +87,7 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
         sinks = _sinks(request, claim)
         notifier = open_notifier(request.loaded.config.notify)
         _log_to_file(log_file, request.loaded.config.logging.level)
-        writer = EventWriter(claim.files.events) if world.is_leader else NoEvents()
+        writer = EventWriter(claim.files.events, reserves=True) if world.is_leader else NoEvents()
         is_over = (lambda: claim.ended_by is not None) if world.is_leader and not world.is_alone else (lambda: False)
         reporter = Reporter(writer, sinks, is_over, lambda text: by_name(text, claim.run.path))
     except OSError as error:

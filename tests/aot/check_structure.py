@@ -167,6 +167,19 @@ def test_the_estimate_is_hardly_too_low(preset: str, extra: tuple[str, ...], rem
     assert 0.65 < program.memory["total"] / estimate_memory(program.blueprint).total < 1.05
 
 
+@pytest.mark.parametrize(
+    ("preset", "extra"), [("nano-125m", "model.attention=flash"), ("megalodon-200m", "model.chunk_size=512")]
+)
+def test_attention_is_computed_again(preset: str, extra: str) -> None:
+    """Also where a layer, which gathers its parameters again, has a policy of its own."""
+    rows = ("train.seq_len=2048", "train.batch_size=2", "train.grad_accum=16", "model.num_layers=1", "parallel.fsdp=8")
+    temp = []
+    for remat in ("none", "attention"):
+        config = configuration(preset, (*rows, extra, f"model.remat={remat}"))
+        temp.append(compile_for(CARDS["h100"], build_blueprint(config, "gpu"), 8).memory["temp"])
+    assert temp[1] < temp[0]
+
+
 @pytest.mark.parametrize("cards", [8, 64])
 def test_no_card_keeps_the_gradients_of_many_layers(cards: int) -> None:
     """Whole gradients of a layer are 268 MB; 64 cards have 4 MB of them each."""

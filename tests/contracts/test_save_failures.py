@@ -18,6 +18,7 @@ from chomp.record.events import Checkpoint, Compiled, Event, RunEnded, Step, War
 from chomp.record.manifest import list_checkpoints, verify
 from tests.engine import Engine, dummy_config, events_of, rows, wait_until, write_config, write_corpus
 from tests.in_process import run
+from tests.small_disk import Disk, mount
 
 pytestmark = pytest.mark.process
 
@@ -40,34 +41,6 @@ def committed(event: Event) -> bool:
 
 def warned_of_checkpoint(event: Event) -> bool:
     return isinstance(event, Warned) and event.topic == "checkpoint"
-
-
-def mount(*args: object) -> None:
-    subprocess.run(["mount", *map(str, args)], check=True, capture_output=True)
-
-
-class Disk:
-    """A file system of its own at the run directory, small enough to fill in no time; needs root, as CI has."""
-
-    def __init__(self, path: Path, megabytes: int):
-        self.path = path
-        path.mkdir()
-        mount("-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", path)
-
-    def fill(self, *, leave: int = 0) -> None:
-        """Leave so many bytes, rounded to pages."""
-        with (self.path / "ballast").open("ab", buffering=0) as ballast:
-            try:
-                while ballast.write(b"x" * 4096):
-                    continue
-            except OSError:
-                ballast.truncate(max(0, ballast.tell() - leave))
-
-    def free(self) -> None:
-        (self.path / "ballast").unlink()
-
-    def close(self) -> None:
-        subprocess.run(["umount", "--recursive", "--lazy", str(self.path)], check=True)
 
 
 @pytest.fixture
@@ -170,6 +143,24 @@ def test_a_last_state_that_cannot_be_saved_is_exit_5_and_the_good_one_stays(
     assert resumed.returncode == 0, resumed.stderr
     assert f"resumed from step {newest}" in resumed.stdout
     assert [row["step"] for row in rows(run_dir)] == list(range(1, newest + 6))
+
+
+@pytest.mark.root
+def test_a_run_that_ends_on_a_full_disk_says_so_in_its_log(disk: Disk, configure: Callable[..., Path]) -> None:
+    """Its last event has room that was kept; all that came before it and was not written waits for its turn."""
+    run_dir = disk.path
+    engine = Engine(run_dir, "train", configure(), "--run-dir", run_dir)
+    assert engine.wait_for(committed) is not None, engine.text()
+    assert (run_dir / "events.reserve").exists()
+    disk.fill()
+    wait_until(lambda: engine.text().count("could not be saved") > 2)
+    engine.signal(signal.SIGTERM)
+    assert engine.finish() == 5, engine.text()
+    (ended,) = events_of(run_dir, RunEnded)
+    assert NO_ROOM.search(ended.reason)
+    assert f"error: at step {ended.step}: {ended.reason}" in engine.text()
+    assert not (run_dir / "events.reserve").exists()
+    assert any(warned_of_checkpoint(event) for event in read_events(run_dir / "events.jsonl"))
 
 
 @pytest.mark.root

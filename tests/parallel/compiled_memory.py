@@ -1,6 +1,6 @@
 """Compiles a step for a mesh of virtual devices, and prints what XLA and the estimate say of each device's memory.
 
-JAX_NUM_CPU_DEVICES=8 python -m tests.parallel.compiled_memory MODEL DATA FSDP
+JAX_NUM_CPU_DEVICES=8 python -m tests.parallel.compiled_memory MODEL DATA FSDP [KEY=VALUE]…
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import jax
+import yaml
 
 from chomp.analysis.structure import read_structure
 from chomp.config import Config, parse_config
@@ -27,9 +28,10 @@ MODELS = {
 }
 
 
-def configuration(model: str, data: int, fsdp: int) -> Config:
+def configuration(model: str, data: int, fsdp: int, *changes: str) -> Config:
+    settings = {name: yaml.safe_load(value) for name, value in (each.split("=") for each in changes)}
     values = {
-        "model": {**MODELS[model], "loss_chunk_size": 64},
+        "model": {**MODELS[model], "loss_chunk_size": 64, **settings},
         "train": {"seq_len": 64, "batch_size": 2, "grad_accum": 16, "steps": 10, "allow_cpu": True},
         "optim": {"name": "adamw", "warmup_steps": 1},
         "parallel": {"data": data, "fsdp": fsdp},
@@ -37,9 +39,9 @@ def configuration(model: str, data: int, fsdp: int) -> Config:
     return parse_config(json.dumps(values), source="test").config
 
 
-def figures(model: str, data: int, fsdp: int) -> dict[str, Any]:
-    """One case."""
-    config = configuration(model, data, fsdp)
+def figures(model: str, data: int, fsdp: int, *changes: str) -> dict[str, Any]:
+    """One case; changes are settings of the model."""
+    config = configuration(model, data, fsdp, *changes)
     placement = place_on(config, jax.devices())
     blueprint = build_blueprint(config, "cpu", placement=placement)
     state, batch = placement.abstract(blueprint.state), placement.abstract_rows(abstract_batch(blueprint.batch_shape))
@@ -63,4 +65,4 @@ def figures(model: str, data: int, fsdp: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(figures(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(figures(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])))

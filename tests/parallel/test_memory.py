@@ -16,12 +16,12 @@ from chomp.config.mesh import micro_batches, rows_at_once
 from chomp.errors import ConfigError
 from chomp.parallel.mesh import ONE_DEVICE, Placement, placement_of, plan_mesh
 from chomp.train.blueprint import build_blueprint
-from chomp.train.footprint import bytes_on_device, estimate_memory, fsdp_advice, least_fsdp
+from chomp.train.footprint import activation_bytes, bytes_on_device, estimate_memory, fsdp_advice, least_fsdp
 from tests.parallel.compiled_memory import configuration
 
 GIB = 2**30
 # XLA's account of a whole compiled step by the estimate, on CPUs; docs/gpu.md has those of cards.
-LEAST_SHARE, MOST_SHARE = 0.8, 1.6
+LEAST_SHARE, MOST_SHARE = 0.8, 1.4
 
 
 def compiled(*case: str) -> dict[str, Any]:
@@ -45,9 +45,11 @@ def compiled(*case: str) -> dict[str, Any]:
         pytest.param(("llama", "8", "1"), marks=pytest.mark.soak),
         pytest.param(("megalodon", "2", "4"), marks=pytest.mark.soak),
         pytest.param(("megalodon", "1", "8"), marks=pytest.mark.soak),
+        # Its compiler keeps what the policy recomputes, in every layer.
+        pytest.param(("llama", "1", "8", "num_layers=6", "remat=full"), marks=pytest.mark.soak),
     ],
 )
-def test_the_estimate_is_that_of_the_compiled_step(case: tuple[str, str, str]) -> None:
+def test_the_estimate_is_that_of_the_compiled_step(case: tuple[str, ...]) -> None:
     found, fsdp = compiled(*case), int(case[2])
     # Ids, labels and segments of the device's own rows; the mask is not read.
     batch = 3 * 4 * 2 * 2 * 64
@@ -147,9 +149,40 @@ def test_devices_that_share_parameters_keep_no_copies_of_a_layer_s() -> None:
     for layers in (1, 2):
         model = config.model.model_copy(update={"compute_dtype": "bfloat16", "num_layers": layers})
         blueprint = build_blueprint(config.model_copy(update={"model": model}), "cpu")
-        kept.append([estimate_memory(blueprint, placement_of(*shape)).activations for shape in ((4, 1), (1, 4))])
+        model_def, resolved = blueprint.model_def, blueprint.config
+        kept.append([activation_bytes(model_def, resolved, placement_of(*shape)) for shape in ((4, 1), (1, 4))])
         blocks = jax.tree.leaves(blueprint.model_def.abstract().blocks[0])
         matrices = sum(2 * leaf.size for leaf in blocks if leaf.ndim == 2)
     copies, shared = (two - one for one, two in zip(*kept, strict=True))
     # Other values are kept in another form where a layer is computed again in part.
     assert copies - shared > matrices / 2
+
+
+@pytest.mark.parametrize(("backend", "setting"), [("llama", "attention=xla"), ("megalodon", "chunk_size=64")])
+def test_attention_is_computed_again_on_devices_that_share_parameters(backend: str, setting: str) -> None:
+    """Weights, one in bf16 for each pair of positions, are kept under `none` alone."""
+    kept = {}
+    for policy in ("none", "attention"):
+        config = configuration(backend, -1, 1, f"remat={policy}", "num_layers=1", setting)
+        model_def = build_blueprint(config, "cpu").model_def
+        kept[policy] = [activation_bytes(model_def, config, placement_of(*shape)) for shape in ((4, 1), (1, 4))]
+    weights = 2 * (2 * 2 * 64 * 64)
+    for none, attention in zip(kept["none"], kept["attention"], strict=True):
+        assert none - attention >= weights
+
+
+def test_a_cpu_keeps_what_is_recomputed_and_the_whole_of_what_is_gathered() -> None:
+    """Its compiler undoes both, so that neither the policy nor the mesh makes less of it."""
+    config = configuration("llama", -1, 1)
+    found = {}
+    for policy, layers in (("none", 1), ("full", 1), ("full", 2)):
+        model = config.model.model_copy(update={"remat": policy, "num_layers": layers})
+        blueprint = build_blueprint(config.model_copy(update={"model": model}), "cpu")
+        found[policy, layers] = [estimate_memory(blueprint, placement_of(*shape)) for shape in ((4, 1), (1, 4))]
+        blocks = jax.tree.leaves(blueprint.model_def.abstract().blocks[0])
+        matrices = sum(4 * leaf.size for leaf in blocks if leaf.ndim == 2)
+    assert found["none", 1] == found["full", 1]
+    for one, two in zip(found["full", 1], found["full", 2], strict=True):
+        assert two.activations > 1.2 * one.activations
+    (_, one), (_, two) = found["full", 1], found["full", 2]
+    assert two.gathered - one.gathered == matrices

@@ -14,6 +14,7 @@ from chomp.record.events import Acknowledged, Event, RunEnded, RunStarted
 from tests import engine
 from tests.engine import at_phase, at_step, events_of, exact_rows, slow_dummy_config, while_saving, write_config
 from tests.parallel.group import Group
+from tests.small_disk import Disk
 
 TRAIN = {"steps": 40, "batch_size": 2, "grad_accum": 2, "eval_every": 8}
 STOPPED = 128 + signal.SIGTERM
@@ -124,6 +125,30 @@ def test_a_process_that_cannot_write_its_part_is_named(index: int, tmp_path: Pat
         pid = group.engines[index].process.pid
         assert f"step 5 could not be saved: process {index} (pid {pid} on " in group.end().reason
         assert len(events_of(group.run_dir, RunEnded)) == 1
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("index", "codes"), [(1, [5, 5]), pytest.param(0, [-signal.SIGKILL, 7], marks=pytest.mark.soak)]
+)
+def test_the_end_of_a_run_whose_disk_is_full_for_all(
+    index: int, codes: list[int], tmp_path: Path, corpus: Path
+) -> None:
+    """A stop through one process is told by the leader, and the death of the leader by the other one."""
+    disk = Disk(tmp_path / "run", 16)
+    try:
+        with Group(disk.path, configured(tmp_path, corpus, train={"steps": 100_000})) as group:
+            group.wait_for(at_step(6))
+            disk.fill()
+            group.strike(index, signal.SIGTERM if index else signal.SIGKILL)
+            assert group.finish(40) == codes, group.texts()
+            (end,) = events_of(disk.path, RunEnded)
+        assert end.exit_code == codes[1]
+        # A save that had begun ran into the full disk; a later one is not begun.
+        assert re.search("No space left on device|has 0 bytes free" if index else r"process 0 \(pid ", end.reason)
+        assert end.reason in group.texts()[1]
+    finally:
+        disk.close()
 
 
 def two_folders(folder: Path) -> tuple[Path, list[Path]]:

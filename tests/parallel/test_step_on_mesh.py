@@ -31,6 +31,8 @@ EVERY = (
     "collectives:llama:fsdp",
     "collectives:llama:dp",
     "collectives:megalodon:fsdp",
+    "policies:llama",
+    "policies:megalodon",
 )
 
 
@@ -59,7 +61,9 @@ def test_every_model_and_optimizer_on_every_mesh():
 def check(name: str, found: dict[str, Any]) -> None:
     """What an experiment found is what is promised."""
     kind, *arguments = name.split(":")
-    {"curves": check_curves, "collectives": check_collectives, "muon": check_muon}[kind](found, *arguments)
+    {"curves": check_curves, "collectives": check_collectives, "muon": check_muon, "policies": check_policies}[kind](
+        found, *arguments
+    )
 
 
 def check_curves(found: dict[str, Any], backend: str, optimizer: str, *meshes: str) -> None:
@@ -96,6 +100,13 @@ def check_collectives(found: dict[str, Any], backend: str, mesh: str) -> None:
         assert set(found["inside"]) == {"all-gather", "reduce-scatter"}
         assert set(found["outside"]) == {"all-reduce"}
         assert found["scattered"] == found["cut"] / 8
+
+
+def check_policies(found: dict[str, Any], _: str) -> None:
+    """What is computed again changes nothing but the last digits."""
+    assert set(found) == {"none", "attention", "dots", "full"}
+    for losses in found.values():
+        assert losses == pytest.approx(found["none"], rel=1e-5)
 
 
 def check_muon(found: dict[str, Any], dtype: str) -> None:

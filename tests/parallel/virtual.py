@@ -21,6 +21,7 @@ import numpy as np
 from chomp.config.load import parse_config
 from chomp.config.mesh import micro_batches
 from chomp.config.schema import Config
+from chomp.config.variants import POLICIES
 from chomp.data.batch import Batch
 from chomp.parallel.mesh import Placement, place_on
 from chomp.pretrained.tensors import Tensor
@@ -212,8 +213,15 @@ def weights(mesh: str) -> dict[str, Any]:
     }
 
 
+def policies(backend: str) -> dict[str, Any]:
+    """Losses of three steps on a mesh under each policy of recomputation."""
+    model = {"compute_dtype": "float32", "num_layers": 1}
+    runs = {name: Run(backend, "both", optim=OPTIMIZERS["adamw"], model={**model, "remat": name}) for name in POLICIES}
+    return {name: run.train(run.start(), 0, 3)[1] for name, run in runs.items()}
+
+
 EXPERIMENTS: dict[str, Callable[..., dict[str, Any]]] = {
-    "curves": curves, "collectives": collectives, "muon": muon, "weights": weights,
+    "curves": curves, "collectives": collectives, "muon": muon, "weights": weights, "policies": policies,
 }  # fmt: skip
 
 if __name__ == "__main__":

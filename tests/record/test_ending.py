@@ -18,6 +18,7 @@ from chomp.record.events import Event, Phase, RunEnded, Warned
 from chomp.record.lock import RunLock, live_holder, locked, read_holder
 from chomp.record.rundir import RunDir
 from chomp.sinks import Reporter
+from tests.small_disk import Disk
 
 HERE = (os.getpid(), socket.gethostname())
 end_for_leader = functools.partial(ending.end_for_leader, within=0.1)
@@ -101,6 +102,36 @@ def test_a_leader_that_ends_by_itself_is_left_alone(run: RunDir) -> None:
     assert ends(run) == ["SIGTERM received", END.reason]
     with locked(run.events, os.O_RDWR), leader_ends(run) as is_free:
         assert not is_free
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("by", ["leader", "other"])
+def test_a_full_disk_has_room_for_the_end(by: str, tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "run", 1)
+    try:
+        run, lock = RunDir(disk.path), RunLock(disk.path / "lock")
+        lock.acquire()
+        writer = EventWriter(run.events, reserves=True)
+        assert writer.write(BEGUN)
+        disk.fill()
+        # More than there is room for waits.
+        taken = [writer.write(LATE) for _ in range(1000)]
+        assert not taken[-1]
+        if by == "leader":
+            with leader_ends(run) as is_free:
+                assert is_free
+                assert writer.write(END)
+        else:
+            assert end_for_leader(run, HERE, END, "process 1")
+            writer.give_up()
+        writer.close()
+        found = [event for event in read_events(run.events) if isinstance(event, RunEnded)]
+        assert [event.reason for event in found] == [END.reason]
+        assert read_events(run.events)[-1] == found[0]
+        assert sorted(path.name for path in run.path.iterdir()) == ["ballast", "events.jsonl", "lock"]
+        lock.release()
+    finally:
+        disk.close()
 
 
 def test_the_run_of_a_newer_attempt_is_not_ended(run: RunDir) -> None:

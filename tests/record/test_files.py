@@ -56,6 +56,26 @@ def test_lines_wait_for_a_full_disk_and_come_in_order(tmp_path: Path, monkeypatc
     assert numbers(tmp_path / "x.jsonl") == [1, 2, 3, 4]
 
 
+def test_the_newest_lines_that_room_was_kept_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FickleDisk(monkeypatch)
+    file = LineAppender(tmp_path / "x.jsonl")
+    disk.room = 4
+    for number in range(10, 20):
+        assert not file.append(line(number))
+    disk.room = None
+    assert file.write_newest(6 + 3 * len(line(10)))
+    # The rest of a line that was written in part goes first.
+    assert numbers(tmp_path / "x.jsonl") == [10, 17, 18, 19]
+    assert file.dropped == 6
+    disk.room = 4
+    assert not file.append(line(20))
+    assert not file.append(line(21))
+    disk.room = None
+    assert file.write_newest(1)
+    assert (tmp_path / "x.jsonl").read_bytes().splitlines()[4:] == [line(20)[:4], line(21).strip()]
+    file.close()
+
+
 def test_closing_writes_what_waits_if_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = FickleDisk(monkeypatch, room=0)
     file = LineAppender(tmp_path / "x.jsonl")
