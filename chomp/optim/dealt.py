@@ -2,8 +2,7 @@
 
 Cut along an axis, a matrix would be gathered or summed in each product of each iteration. Here matrices of one shape
 are put on a stack that is cut by matrices: a device receives whole ones, iterates, and sends them back (all-to-all).
-The work is shared out, and each matrix is computed whole, as on one device, but for the order in which the norm is
-summed.
+The work is shared out, and each matrix is computed whole, as on one device.
 """
 
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from jaxtyping import Array, Float, PyTree
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from chomp.config.optim import MuonConfig
-from chomp.optim.newton_schulz import orthogonalised
+from chomp.optim.newton_schulz import normalised, orthogonalised
 from chomp.parallel.gather import AXIS
 from chomp.parallel.mesh import AXES, Placement
 
@@ -30,17 +29,22 @@ def dealt_muon(muon: MuonConfig, axes: Axes, placement: Placement) -> optax.Grad
     whole = scale_by_muon(ns_steps=0, beta=muon.momentum, nesterov=muon.nesterov, weight_dimension_numbers=axes)
 
     def update(grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
-        # As `scale_by_muon`, which divides by the norm of the cut matrix before anything can be dealt out.
-        mu = optax.tree.update_moment(grads, state.mu, muon.momentum, 1)
-        count = optax.safe_increment(state.count)
-        mean = optax.tree.bias_correction(mu, muon.momentum, count)
-        if muon.nesterov:
-            ahead = optax.tree.bias_correction(mu, muon.momentum, optax.safe_increment(count))
-            now = optax.tree.bias_correction(grads, muon.momentum, count)
-            mean = jax.tree.map(lambda ahead, now: muon.momentum * ahead + (1 - muon.momentum) * now, ahead, now)
-        return _dealt(mean, axes, muon, placement), state._replace(count=count, mu=mu)
+        mean, new = momentum(grads, state, muon)
+        return _dealt(mean, axes, muon, placement), new
 
     return optax.GradientTransformation(whole.init, update)
+
+
+def momentum(grads: PyTree, state: Any, muon: MuonConfig) -> tuple[PyTree, Any]:
+    """Muon's momentum and its next state, as in `scale_by_muon`, which divides by the norm of each matrix at once."""
+    mu = optax.tree.update_moment(grads, state.mu, muon.momentum, 1)
+    count = optax.safe_increment(state.count)
+    mean = optax.tree.bias_correction(mu, muon.momentum, count)
+    if muon.nesterov:
+        ahead = optax.tree.bias_correction(mu, muon.momentum, optax.safe_increment(count))
+        now = optax.tree.bias_correction(grads, muon.momentum, count)
+        mean = jax.tree.map(lambda ahead, now: muon.momentum * ahead + (1 - muon.momentum) * now, ahead, now)
+    return mean, state._replace(count=count, mu=mu)
 
 
 def _dealt(matrices: PyTree, axes: Axes, muon: MuonConfig, placement: Placement) -> PyTree:
@@ -112,7 +116,7 @@ def _iterations(stack: Float[Array, "own rows columns"], numbers: MuonDimensionN
         return found
 
     def on_cpu(stack: Array) -> Array:
-        return orthogonalised(iterated(stack, 0), scale_by_muon().init(stack).ns_coeffs, muon.ns_steps)
+        return orthogonalised(normalised(stack), muon.ns_steps)
 
     if muon.ns_dtype == "float32":
         found: Array = jax.lax.platform_dependent(

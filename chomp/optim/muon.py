@@ -11,9 +11,9 @@ from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from chomp.config.optim import MuonConfig, OptimConfig
 from chomp.optim.conditional import conditional
-from chomp.optim.dealt import Axes, dealt_muon
+from chomp.optim.dealt import Axes, dealt_muon, momentum
 from chomp.optim.groups import Embedding, Group, Parameter, build_groups, by_parameter
-from chomp.optim.newton_schulz import orthogonalised
+from chomp.optim.newton_schulz import normalised, orthogonalised
 from chomp.parallel.mesh import Placement
 
 PROJECTIONS = (
@@ -49,13 +49,13 @@ def _momentum(muon: MuonConfig, axes: Axes) -> optax.GradientTransformation:
     def rule(steps: int) -> optax.GradientTransformation:
         return scale_by_muon(ns_steps=steps, beta=muon.momentum, nesterov=muon.nesterov, weight_dimension_numbers=axes)
 
-    momentum, whole = rule(0), rule(muon.ns_steps)
     if muon.ns_dtype != "float32":
-        return momentum
+        return rule(0)
+    whole = rule(muon.ns_steps)
 
     def on_cpu(grads: PyTree, state: Any) -> tuple[PyTree, Any]:
-        normal, new = momentum.update(grads, state)
-        return jax.tree.map(lambda x: orthogonalised(x, state.ns_coeffs, muon.ns_steps), normal), new
+        mean, new = momentum(grads, state, muon)
+        return jax.tree.map(lambda x: orthogonalised(normalised(x), muon.ns_steps), mean), new
 
     def update(grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         found: tuple[PyTree, Any] = jax.lax.platform_dependent(grads, state, cpu=on_cpu, default=whole.update)

@@ -11,19 +11,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from optax.contrib import scale_by_muon
+
+# Of optax's `scale_by_muon`.
+_LEAST_NORM = 1e-8
 
 
-def orthogonalised(
-    x: Float[Array, "*lead rows columns"], coefficients: Float[Array, " 3"], steps: int
-) -> Float[Array, "*lead rows columns"]:
-    """Iterate matrices whose singular values are at most 1; the result is optax's but for rounding.
+def normalised(x: Float[Array, "*lead rows columns"]) -> Float[Array, "*lead rows columns"]:
+    """Divide matrices by their norms, so that no singular value is above 1.
 
-    Args:
-        coefficients: c0, c1 and c2.
+    Behind the barrier the norm is summed in the same order, whatever has computed the matrix, and on whichever device.
     """
+    x = jax.lax.optimization_barrier(x)
+    return x / (jnp.linalg.norm(x, axis=(-2, -1), keepdims=True) + _LEAST_NORM)
+
+
+def orthogonalised(x: Float[Array, "*lead rows columns"], steps: int) -> Float[Array, "*lead rows columns"]:
+    """Iterate matrices whose singular values are at most 1; the result is optax's but for rounding."""
     is_tall = x.shape[-2] > x.shape[-1]
     square = "...ji,...jk->...ik" if is_tall else "...ij,...kj->...ik"
-    first, second, third = coefficients.astype(x.dtype)
+    # Constants, and not from the optimizer's state: the compiler rounds otherwise where it does not know them.
+    first, second, third = scale_by_muon().init(()).ns_coeffs.astype(x.dtype)
 
     def product(spec: str, a: Any, b: Any) -> Array:
         return jnp.einsum(spec, a, b, precision=jax.lax.Precision.HIGHEST)
