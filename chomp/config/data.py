@@ -60,7 +60,10 @@ class DataConfig(TextSource):
     )
 
     packing_mode: Literal["sequential", "bin"] = setting(
-        "sequential", "`sequential` concatenates and splits; `bin` fits documents into rows.", group="packing"
+        "bin",
+        "`bin` fits documents into rows and spreads those of a long document over batches; `sequential` concatenates "
+        "and splits.",
+        group="packing",
     )
     packing_buffer_docs: int = setting(
         128,

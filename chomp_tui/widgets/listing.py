@@ -19,6 +19,7 @@ from textual.strip import Strip
 
 from chomp.record.formatting import one_line
 from chomp_tui.theme import TONES
+from chomp_tui.widgets.scrolling import scroll_now
 from chomp_tui.widgets.selecting import selectable
 
 # Colours of tones: of states, and of other texts; `strong` is bold.
@@ -278,14 +279,14 @@ class Listing(ScrollView, can_focus=True):
         self.post_message(self.Selected(self, key))
 
     def _reveal(self) -> None:
-        """Scroll so that the selected row is in view, also before the layout that brings the scroll bar."""
+        """Scroll so that the selected row is in view."""
         index, height, top = self._index(self._selected), self.size.height - self._head, self.scroll_offset.y
         if index is None or height <= 0:
             return
         if index < top:
-            self.scroll_to(y=index, animate=False, force=True)
+            scroll_now(self, index)
         elif index >= top + height:
-            self.scroll_to(y=index - height + 1, animate=False, force=True)
+            scroll_now(self, index - height + 1)
 
     # Keys and mouse --------------------------------------------------------------------
 

@@ -319,7 +319,7 @@ NOTES = [
         ),
     ),
     (
-        "{data: {max_doc_tokens: 100, packing_max_docs_per_bin: 4}}",
+        "{data: {packing_mode: sequential, max_doc_tokens: 100, packing_max_docs_per_bin: 4}}",
         (
             "data.packing_max_docs_per_bin is not used: data.packing_mode is sequential",
             "data.max_doc_tokens truncates every document after 100 tokens",

@@ -295,7 +295,7 @@ LONG = "/data/corpora/a-long-name-of-a-folder/another-long-name/of-a-folder/part
 async def test_settings_that_the_run_does_not_read_are_folded_away_and_long_values_are_whole_while_edited(
     tmp_path: Path,
 ) -> None:
-    console = Console(tmp_path, f"{SMALL}data:\n  backend: stdlib\n  tokens_path: {LONG}\n")
+    console = Console(tmp_path, f"{SMALL}data:\n  packing_mode: sequential\n  backend: stdlib\n  tokens_path: {LONG}\n")
     async with console.app.run_test(size=(120, 40)) as pilot:
         await console.open(pilot)
 
@@ -448,7 +448,7 @@ async def test_a_switch_is_turned_by_one_key_or_a_click_and_can_be_left_at_its_d
         assert await after(path, "enter") == ("[ ] off", False, True)
         assert await after(path, "backspace") == ("[–] auto (=true)", None, False)
         # A variable is shown with its value, and gives way.
-        console.editor.load_text("data:\n  shuffle: $variables.s\nvariables: {s: off}\n")
+        console.editor.load_text("data:\n  packing_mode: sequential\n  shuffle: $variables.s\nvariables: {s: off}\n")
         await settle(pilot, console)
         assert await after("data.shuffle") == ("[ ] off  $variables… = false", False, True)
         assert await after("data.shuffle", "enter") == ("[x] on", True, True)

@@ -964,7 +964,7 @@ async def test_a_log_that_grows_beyond_its_height_is_at_its_end() -> None:
                 log.add(f"line {number}" for number in range(count))
                 log.draw()
                 await pilot.pause()
-            assert log.scroll_offset.y == log.max_scroll_y == 35
+            assert log.scroll_offset.y == log.max_scroll_y == log.vertical_scrollbar.position == 35
 
 
 # Samples -----------------------------------------------------------------------------------

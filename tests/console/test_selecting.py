@@ -101,3 +101,4 @@ async def test_a_row_selected_in_a_list_that_outgrows_its_height_is_in_view() ->
         listing.select("30")
         await pilot.pause()
         assert "30" in listing.keys_in_view
+        assert listing.vertical_scrollbar.position == listing.scroll_y > 0

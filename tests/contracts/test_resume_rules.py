@@ -61,7 +61,7 @@ def warnings(run_dir: Path) -> list[str]:
 
 
 def test_every_difference_in_one_table(half: Path) -> None:
-    changes = ("model.model_dim=24", "optim.lr=0.01", "train.batch_size=4", "data.packing_mode=bin")
+    changes = ("model.model_dim=24", "optim.lr=0.01", "train.batch_size=4", "data.packing_mode=sequential")
     done = resume(half, *(word for change in changes for word in ("-o", change)))
     assert done.returncode == 5
     first, header, *table = done.stderr.splitlines()

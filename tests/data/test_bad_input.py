@@ -111,7 +111,7 @@ def test_one_usable_document_among_empty_ones_is_enough(open_data, tmp_path, str
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = open_data(
         *("data.backend=hf", f"data.hf_dataset={tmp_path}", f"data.hf_streaming={streaming}"),
-        *("data.max_eval_samples=2", "data.shuffle_buffer_size=9"),
+        *("data.max_eval_samples=2", "data.shuffle_buffer_size=9", "data.packing_mode=sequential"),
     )
     iterator = data.train_iterator()
     for _ in range(12 if streaming == "false" else 3):
@@ -305,7 +305,8 @@ def test_tokenizer_larger_than_the_model(configure, corpus):
     from chomp.data.pipeline import build_data
     from chomp.data.tokenizers import build_tokenizer
 
-    config = configure("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.shuffle=false", "data.prefetch=2")
+    text = ("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.shuffle=false")
+    config = configure(*text, "data.prefetch=2", "data.packing_mode=sequential")
     data = build_data(config, derive(config), build_tokenizer(config.data.tokenizer), vocab_size=100)
     with pytest.raises(DataError) as caught:
         next(data.train_iterator())

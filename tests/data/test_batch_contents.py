@@ -9,6 +9,7 @@ from chomp.data.batch import IGNORED, BatchShape, LabelRules, finish_batch
 from chomp.data.packing.bins import plan_rows
 
 EOS = 2
+IN_ORDER = ("data.packing_mode=sequential", "data.shuffle=false")
 
 
 def joined(batches):
@@ -36,7 +37,7 @@ def encoded(folder, held_out):
 
 
 def test_sequential_rows_hold_every_token_once_in_order(open_data, corpus):
-    data = open_data("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.repeat=false", "data.shuffle=false")
+    data = open_data("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.repeat=false", *IN_ORDER)
     batches = list(data.train_iterator())
     ids, labels, mask, segments = joined(batches)
     expected = np.concatenate(encoded(corpus, data.heldout_texts()))
@@ -52,7 +53,7 @@ def test_sequential_rows_hold_every_token_once_in_order(open_data, corpus):
 
 
 def test_a_long_document_runs_on_into_following_rows(open_data, corpus):
-    data = open_data("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.repeat=false", "data.shuffle=false")
+    data = open_data("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.repeat=false", *IN_ORDER)
     ids, labels, mask, segments = joined(list(data.train_iterator()))
     inside = [
         row for row in range(len(ids)) if segments[row].max() == 1 and (ids[row] != EOS).all() and mask[row].all()
@@ -63,7 +64,7 @@ def test_a_long_document_runs_on_into_following_rows(open_data, corpus):
 
 
 def test_first_tokens_and_only_they_are_left_out_of_the_loss(open_data, corpus):
-    data = open_data("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.repeat=false")
+    data = open_data("data.backend=files", f"data.files=['{corpus}/*.txt']", "data.repeat=false", IN_ORDER[0])
     ids, labels, mask, _ = joined(list(data.train_iterator()))
     flat_ids, flat_mask, flat_labels = ids.reshape(-1), mask.reshape(-1), labels.reshape(-1)
     first = flat_mask & (np.concatenate([[EOS], flat_ids[:-1]]) == EOS)

@@ -108,7 +108,9 @@ def test_a_file_that_changes_while_it_is_read_ends_the_run(
     folder = tmp_path / "folder"
     folder.mkdir()
     path, options = write(folder)
-    iterator = open_data(*options, "data.shuffle=false", "train.grad_accum=1").train_iterator()
+    # Each document is read when its turn comes.
+    shape = ("data.shuffle=false", "data.packing_mode=sequential", "train.grad_accum=1")
+    iterator = open_data(*options, *shape).train_iterator()
     next(iterator)
     change(path)
     with pytest.raises(DataError) as caught:

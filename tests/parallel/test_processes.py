@@ -156,7 +156,7 @@ def two_folders(folder: Path) -> tuple[Path, list[Path]]:
     folders = [folder / "host0", folder / "host1"]
     for each in folders:
         engine.write_corpus(each / "text")
-    data = {"files": ["text/*.txt"], "prefetch": 0}
+    data = {"files": ["text/*.txt"], "prefetch": 0, "packing_mode": "sequential"}
     return configured(folder, folder, data=data, train={"steps": 100_000}), folders
 
 

@@ -123,7 +123,7 @@ def test_no_difference_is_said(tmp_path: Path) -> None:
         ("train: {steps: 200, seq_len: 64}", "train.seq_len is 32 and 64"),
         ("train: {steps: 200, seq_len: 32, batch_size: 4}", "train.batch_size is"),
         ("train: {steps: 200, seq_len: 32, seed: 9}", "data.shuffle_seed is"),
-        ("data: {packing_mode: bin}", "data.packing_mode is sequential and bin"),
+        ("data: {packing_mode: sequential}", "data.packing_mode is bin and sequential"),
     ],
 )
 def test_other_batches_are_not_paired(tmp_path: Path, extra: str, says: str) -> None:

@@ -17,6 +17,7 @@ from textual.strip import Strip
 from chomp.record.formatting import one_line, plural, sanitize
 from chomp_tui.screens.run.log_lines import rows_of, tone
 from chomp_tui.widgets.name_filter import NameFilter
+from chomp_tui.widgets.scrolling import scroll_now
 from chomp_tui.widgets.update_if_changed import set_title
 
 MOST_LINES = 5_000
@@ -103,8 +104,7 @@ class LogView(ScrollView, can_focus=True):
         """Go to the end, if it was in view; the user scrolls from here."""
         self._drawn_at = self.container_size, self.virtual_size
         if self._follows:
-            # Forced: Textual scrolls only where there is a scroll bar, which comes with the next layout.
-            self.scroll_end(animate=False, x_axis=False, immediate=True, force=True)
+            scroll_now(self, self.max_scroll_y)
 
     def _resize_to(self, size: Size) -> None:
         """Take another virtual size; the screen is laid out again only if the scroll bar appears or disappears."""
