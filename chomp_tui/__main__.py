@@ -87,6 +87,8 @@ def attach(ctx: click.Context, run: Path, read_only: bool) -> None:
 
 
 def _check_resume(resume: str, run_dir: Path | None) -> None:
+    if resume == "none":
+        return
     from chomp.record.manifest import parse_resume
 
     if parse_resume(resume) != "none":

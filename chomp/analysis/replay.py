@@ -22,7 +22,7 @@ from chomp.data.progress import ProgressMeter
 from chomp.errors import CheckpointError, DeviceError
 from chomp.model.device import chosen_devices
 from chomp.record.event_log import read_events
-from chomp.record.events import natural
+from chomp.record.json_text import natural
 from chomp.record.line_files import parse_line
 from chomp.record.manifest import CheckpointInfo, list_checkpoints, verify
 from chomp.record.rundir import RunDir

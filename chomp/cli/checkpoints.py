@@ -13,8 +13,8 @@ import click
 
 from chomp.cli.options import PATH
 from chomp.errors import CheckpointError
-from chomp.record.events import number
 from chomp.record.formatting import decimal, duration, sanitize, size
+from chomp.record.json_text import number
 from chomp.record.manifest import CheckpointInfo, find_checkpoint, list_checkpoints, read_info, set_tags, verify
 from chomp.record.rundir import open_run
 from chomp.record.samples import read_samples

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chomp.record.events import number
+from chomp.record.json_text import number
 
 # Counts and Unix times need every digit; all other numbers are only drawn or rounded.
 WIDE = frozenset({"step", "t", "tokens_seen"})

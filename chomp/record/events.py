@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from chomp.record.json_text import LARGEST_COUNT, number
+
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
-
-# The largest count that a float holds exactly.
-LARGEST_COUNT = 2**53
 
 
 @dataclass(frozen=True)
@@ -32,24 +31,6 @@ class ReadAs:
         from pydantic_core import core_schema
 
         return self.schema(core_schema)
-
-
-def number(value: object) -> float:
-    """`value` as a finite float, NaN where it is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return math.nan
-    try:
-        result = float(value)
-    except OverflowError:
-        return math.nan
-    return result if math.isfinite(result) else math.nan
-
-
-def natural(value: object) -> int | None:
-    """`value` if it is a whole number that can count steps, bytes or tokens, else None."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
-        return None
-    return value
 
 
 # Steps, tokens, bytes.

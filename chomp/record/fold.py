@@ -9,7 +9,7 @@ from typing import Any
 
 from chomp.record import events as ev
 from chomp.record.columns import Columns, block_of
-from chomp.record.events import natural, number
+from chomp.record.json_text import natural, number
 from chomp.record.run_view import CATEGORY_OF_PHASE, EVAL_COLUMNS, JOBS, CheckpointStatus, RunView, add_seconds
 from chomp.record.scores import kept
 

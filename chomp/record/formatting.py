@@ -6,9 +6,11 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from chomp.record.events import Evaluated, Progress, SetEvaluated, TaskEvaluated
+if TYPE_CHECKING:
+    # For which the console's first frame does not wait.
+    from chomp.record.events import Evaluated, Progress, SetEvaluated, TaskEvaluated
 
 
 def sanitize(text: str) -> str:

@@ -18,8 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from chomp.errors import CheckpointError, ConfigError
-from chomp.record.events import number
-from chomp.record.json_text import parse_json
+from chomp.record.json_text import number, parse_json
 from chomp.record.rundir import RunDir, fsync_folder, is_step, write_whole
 
 MANIFEST = "manifest.json"

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from chomp.record.events import Profiled, natural, number
+from chomp.record.events import Profiled
 from chomp.record.formatting import elapsed, one_line, plural, size
+from chomp.record.json_text import natural, number
 
 HEAD = f"{'share':>6}  {'per step':>9}  {'calls':>6}  operation"
 

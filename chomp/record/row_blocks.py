@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chomp.record.columns import Block, Columns, block_of
-from chomp.record.events import LARGEST_COUNT, natural
+from chomp.record.json_text import LARGEST_COUNT, natural
 
 # Fewer bytes are parsed line by line: that is a few rows of a live run.
 LEAST_TABLE_BYTES = 64 << 10

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chomp.errors import ConfigError
-from chomp.record.events import number
 from chomp.record.formatting import count, narrow, one_line, size
+from chomp.record.json_text import number
 from chomp.record.summary import RunSummary
 
 Value = Any

@@ -20,10 +20,10 @@ import numpy as np
 from chomp.errors import ChompError
 from chomp.record.codec import decode
 from chomp.record.columns import Columns, block_of
-from chomp.record.events import RolledBack, RunStarted, number
+from chomp.record.events import RolledBack, RunStarted
 from chomp.record.fold import Folding, fold
 from chomp.record.formatting import device_words
-from chomp.record.json_text import parse_json
+from chomp.record.json_text import number, parse_json
 from chomp.record.line_files import LineReader
 from chomp.record.manifest import checkpoint_steps
 from chomp.record.notes import Notes, read_notes

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from chomp.record.events import natural, number
+from chomp.record.json_text import natural, number
 from chomp.record.line_files import parse_line
 
 # Longer than many rows.

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from chomp.notify.notice import Notice, kind_and_reason
 from chomp.notify.notifier import Notifier
-from chomp.record.events import Event, NonFinite, Phase, RunEnded, RunStarted, Spike, Step, Warned, number
+from chomp.record.events import Event, NonFinite, Phase, RunEnded, RunStarted, Spike, Step, Warned
 from chomp.record.formatting import is_finite
+from chomp.record.json_text import number
 from chomp.record.rundir import RunDir
 from chomp.sinks.base import Sink
 

@@ -17,8 +17,8 @@ from chomp.errors import ChompError
 from chomp.queue.adding import NewJob, add_job
 from chomp.queue.folder import QueueFolder
 from chomp.queue.job import Job, QueueError, Wish
-from chomp.record.events import natural
 from chomp.record.fork import fork_run
+from chomp.record.json_text import natural
 from chomp.record.manifest import CheckpointInfo, find_checkpoint, list_checkpoints
 from chomp.record.origin import read_origin
 from chomp.record.rundir import RunDir, open_run

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from chomp.record.events import Event, Phase, RunEnded, RunStarted, number
+from chomp.record.events import Event, Phase, RunEnded, RunStarted
+from chomp.record.json_text import number
 
 CATEGORIES = ("startup", "compile", "train", "data_wait", "eval", "sample", "save", "paused", "lost")
 # Not part of a step: a window of completed steps leaves them out of its seconds.

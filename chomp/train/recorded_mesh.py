@@ -9,8 +9,8 @@ import jax
 
 from chomp.config import Config
 from chomp.parallel.mesh import Placement, place_on
-from chomp.record.events import natural
 from chomp.record.formatting import plural
+from chomp.record.json_text import natural
 from chomp.train.machine import device_facts, what_rounds
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from chomp.checkpoint.restore import choose
 from chomp.errors import CheckpointError, ConfigError, RunDirError
 from chomp.record.event_log import read_events
-from chomp.record.events import Checkpoint, RolledBack, natural
+from chomp.record.events import Checkpoint, RolledBack
+from chomp.record.json_text import natural
 from chomp.record.manifest import CheckpointInfo
 from chomp.record.timeline import read_timeline
 from chomp.step.state import TrainState

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
-from chomp.record.events import Checkpoint, Compiled, Event, Step, number
+from chomp.record.events import Checkpoint, Compiled, Event, Step
+from chomp.record.json_text import number
 from chomp.record.status import TIME_LIMIT
 from chomp.sinks import Sink
 from chomp.train.control import StopRequest, StopSwitch

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chomp.record.columns import Block, Columns
-from chomp.record.events import natural
+from chomp.record.json_text import natural
 from chomp.record.row_blocks import parse_row, plain_block, row_block, timed
 from chomp_tui.live.line_tail import LineTail
 
