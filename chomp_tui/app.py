@@ -23,7 +23,6 @@ from chomp_tui.key_names import as_read
 from chomp_tui.platform.background import start_thread
 from chomp_tui.platform.driver import ConsoleDriver
 from chomp_tui.platform.key_queue import KeyQueue, Typed
-from chomp_tui.platform.screenshot import aligned, to_png
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.settings import save_settings
 from chomp_tui.state import ConsoleState, StartView
@@ -287,6 +286,8 @@ class ChompApp(App[None]):
         self.theme = theme.opposite(dark=self.current_theme.dark)
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        from chomp_tui.platform.screenshot import aligned
+
         return aligned(super().export_screenshot(title=title, simplify=simplify))
 
     def action_save_screenshot(self) -> None:
@@ -299,6 +300,8 @@ class ChompApp(App[None]):
         start_thread(partial(self._convert_screenshot, svg), "screenshot")
 
     def _convert_screenshot(self, svg: Path) -> None:
+        from chomp_tui.platform.screenshot import to_png
+
         try:
             png = to_png(svg)
             said = f"screenshot: {svg}" + (f" and {png.name}" if png else " (PNG needs rsvg-convert or resvg)")

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
 from chomp.curves import DEFAULT_SPAN
 from chomp.record.user_files import user_file
 from chomp_tui import theme
@@ -137,6 +135,8 @@ HEADER = "# Settings of chomp-tui; see docs/console.md.\n"
 
 
 def _write(path: Path, changed: Mapping[str, Any]) -> None:
+    import yaml
+
     from chomp.config.edits import CannotEdit, set_value
     from chomp.record.rundir import write_whole
 
@@ -172,12 +172,17 @@ def _read(path: Path | None, wrong: list[str]) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         return {}
     except OSError as error:
         wrong.append(f"{path} cannot be read: {error.strerror}")
         return {}
+    # The first frame waits for it only where there is a file.
+    import yaml
+
+    try:
+        document = yaml.safe_load(content.decode("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         wrong.append(f"{path} is not YAML" + (f" (line {mark.line + 1})" if mark else ""))

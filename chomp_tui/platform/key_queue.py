@@ -17,7 +17,6 @@ from textual import events
 from textual.app import App
 from textual.message_pump import MessagePump
 from textual.widget import Widget
-from textual.widgets import Input, TextArea
 
 LOOK_SECONDS, HELD_LOOK_SECONDS = 0.001, 0.02
 # A widget that never comes to rest must not take the keyboard with it, nor must a first screen that is never ready.
@@ -69,7 +68,7 @@ class KeyQueue:
     async def _begin(self, event: Typed) -> None:
         target = self._app.focused or self._app.screen
         self._path = tuple(node for node in target.ancestors_with_self if node is not self._app)
-        self._text_goes_to = target if _is_letter(event) and isinstance(target, Input | TextArea) else None
+        self._text_goes_to = target if _is_letter(event) and _takes_text(target) else None
         self._until = time.monotonic() + PATIENCE_SECONDS
         await self._deliver(event)
 
@@ -90,6 +89,13 @@ class KeyQueue:
             await self._begin(self._waiting.popleft())
         if self._waiting:
             self._look_soon()
+
+
+def _takes_text(target: MessagePump) -> bool:
+    # Modules for which the first frame does not wait.
+    from textual.widgets import Input, TextArea
+
+    return isinstance(target, Input | TextArea)
 
 
 def _is_letter(event: Typed) -> bool:

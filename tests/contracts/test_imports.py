@@ -120,7 +120,7 @@ def test_the_console_loads_no_jax(statement: str, tmp_path: Path) -> None:
 
 
 def test_the_first_frame_waits_for_no_probe_and_no_configuration(tmp_path: Path) -> None:
-    later = ("chomp.device", "chomp.config", "chomp.record.events", "importlib.metadata", "numpy", *JAX_WORLD)
+    later = ("chomp.device", "chomp.config", "chomp.record.events", "importlib.metadata", "numpy", "yaml", *JAX_WORLD)
     assert loaded("import chomp_tui.__main__, chomp_tui.show, chomp_tui.settings", later, tmp_path / "report") == set()
 
 
