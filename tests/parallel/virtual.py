@@ -32,6 +32,7 @@ from chomp.step.state import TrainState, abstract_state, init_state
 from chomp.step.train_step import compile_train_step, make_train_step
 from chomp.train.blueprint import build_blueprint
 from chomp.train.compilation import abstract_batch
+from tests.compiling import compile_quickly
 from tests.model.tiny import SEQ, packed_batch, parts, tiny_config
 from tests.pretrained.folders import hub_folder, tensors, write_shards
 
@@ -231,6 +232,7 @@ EXPERIMENTS: dict[str, Callable[..., dict[str, Any]]] = {
 }  # fmt: skip
 
 if __name__ == "__main__":
+    compile_quickly()
     for asked in sys.argv[1:]:
         name, *arguments = asked.split(":")
         print(json.dumps({asked: EXPERIMENTS[name](*arguments)}), flush=True)
