@@ -30,7 +30,7 @@ def warned(run_dir: Path) -> list[str]:
 def test_other_kernels_change_the_numbers_and_a_kept_program_does_not(references: References, tmp_path: Path) -> None:
     """The compiler of the resuming process is another one, and the environment does not say so.
 
-    Forks have an older code generator, see `tests/compiling.py`. It stands for a GPU, where measurements choose the kernels.
+    Forks have XLA's older code generator, see `tests/compiling.py`: as on a GPU, where measurements choose the kernels.
     """
     model = {"backend": "llama", "num_heads": 4, "num_kv_heads": 2}
     config = tiny_config(references.corpus, model=model, train={"steps": 20, "keep_program": "always"})
