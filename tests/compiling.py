@@ -1,4 +1,7 @@
-"""Flags of XLA that compile the tests' programs in a third of the time, for a process and what is forked from it."""
+"""Flags of XLA that compile the tests' programs in a third of the time, for a process and what is forked from it.
+
+`python -m tests.compiling ARGS` is `chomp ARGS` in a process of its own that compiles as forks do.
+"""
 
 from __future__ import annotations
 
@@ -34,3 +37,10 @@ def compile_quickly() -> None:
         del os.environ["XLA_FLAGS"]
     else:
         os.environ["XLA_FLAGS"] = given
+
+
+if __name__ == "__main__":
+    compile_quickly()
+    from chomp.__main__ import main
+
+    main()

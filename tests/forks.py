@@ -223,6 +223,8 @@ def main() -> None:
     fit = importlib.import_module("chomp.analysis.fit")
     assert fit.MEASURED_SECONDS > 1
     fit.MEASURED_SECONDS = 0.2
+    # The first line that a process reads builds the table of all kinds of events.
+    assert importlib.import_module("chomp.record.codec").decode('{"kind": "phase"}') is not None
     # Children compile as the process of the tests does, and find in the cache what it compiled.
     importlib.import_module("tests.compiling").compile_quickly()
     gc.collect()
