@@ -97,11 +97,11 @@ def digest(tree: Any) -> str:
     return found.hexdigest()
 
 
-def curve(run: Run) -> dict[str, Any]:
-    """Losses of 50 steps, the tokens, and digests of the first and the last state."""
+def curve(run: Run, steps: int) -> dict[str, Any]:
+    """Losses of all steps, the tokens, and digests of the first and the last state."""
     state = run.start()
     first = digest(state.params)
-    state, losses, tokens = run.train(state, 0, 50)
+    state, losses, tokens = run.train(state, 0, steps)
     return {"losses": losses, "tokens": tokens, "first": first, "last": digest(state)}
 
 
@@ -118,10 +118,11 @@ def run_of(backend: str, mesh: str, optimizer: str) -> Run:
     return Run(backend, mesh, optim=OPTIMIZERS[optimizer])
 
 
-def curves(backend: str, optimizer: str, *meshes: str) -> dict[str, Any]:
+def curves(steps: str, backend: str, optimizer: str, *meshes: str) -> dict[str, Any]:
     """Curves on one device and on meshes, the last of them twice."""
     runs = {mesh: run_of(backend, mesh, optimizer) for mesh in ("one", *meshes)}
-    return {mesh: curve(run) for mesh, run in runs.items()} | {"again": curve(runs[meshes[-1]])}
+    found = {mesh: curve(run, int(steps)) for mesh, run in runs.items()}
+    return found | {"again": curve(runs[meshes[-1]], int(steps))}
 
 
 def collectives(backend: str, mesh: str) -> dict[str, Any]:
