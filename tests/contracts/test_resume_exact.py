@@ -69,7 +69,8 @@ PAIRS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any], dict[str, 
     "sequential-adamw": (slow_dummy_config, SEQUENTIAL, ADAMW, DUMMY_S),
     "bin-muon-lion-llama": (llama, BIN, MUON_LION, [at_step(33)]),
 }
-WIDE, NARROW = {"batch_size": 8, "seq_len": 128, "grad_accum": 2}, {"batch_size": 4, "seq_len": 64, "grad_accum": 2}
+# Steps that are compiled quickly are slow.
+NARROW = ("-o", "train.batch_size=4", "-o", "train.seq_len=64")
 SLOWLY_COMPILED = ("bin-muon", "bin-muon-lion-llama")
 STREAM: dict[str, Any] = {"backend": "hf", "hf_dataset": "stream", "hf_streaming": True, "shuffle_buffer_size": 16}
 TOKENS: dict[str, Any] = {"backend": "tokens", "tokens_path": "tokens"}
@@ -112,7 +113,9 @@ def write_configs(folder: Path) -> None:
             optim=optim,
             train={
                 "steps": STEPS,
-                **(NARROW if name in SLOWLY_COMPILED else WIDE),
+                "batch_size": 8,
+                "seq_len": 128,
+                "grad_accum": 2,
                 "eval_every": EVAL_EVERY,
                 "generate_every": SAMPLE_EVERY,
                 "generate_prompts": ["def "],
@@ -157,17 +160,20 @@ class Runs(NamedTuple):
         configs: the folder with their configurations.
         uninterrupted: from a variant's name to its run that nothing interrupted.
         env: of the engines that are killed.
+        options: of every `chomp train`.
     """
 
     configs: Path
     uninterrupted: Callable[[str], Path]
     env: dict[str, str]
+    options: tuple[str, ...]
 
 
-def runs(configs: Path, references: References, train: Train, env: dict[str, str]) -> Runs:
-    return Runs(
-        configs, lambda name: references.run(train, yaml.safe_load((configs / f"{name}.yaml").read_text())), env
-    )
+def runs(configs: Path, references: References, train: Train, env: dict[str, str], *options: str) -> Runs:
+    def uninterrupted(name: str) -> Path:
+        return references.run(train, yaml.safe_load((configs / f"{name}.yaml").read_text()), *options)
+
+    return Runs(configs, uninterrupted, env, options)
 
 
 @pytest.fixture
@@ -177,12 +183,12 @@ def as_users_compile(configs: Path, references: References) -> Runs:
 
 @pytest.fixture
 def compiled_quickly(configs: Path, references: References) -> Runs:
-    return runs(configs, references, cold_and_quick, dict(os.environ))
+    return runs(configs, references, cold_and_quick, dict(os.environ), *NARROW)
 
 
 def kill_at(runs: Runs, name: str, run_dir: Path, instant: Instant, delay_seconds: float, *, fresh: bool) -> bool:
     """Start or resume, kill at the instant; False if the run was over before."""
-    resume = () if fresh else ("--resume", "latest")
+    resume = runs.options if fresh else (*runs.options, "--resume", "latest")
     engine = Engine(run_dir, "train", runs.configs / f"{name}.yaml", "--run-dir", run_dir, *resume, env=runs.env)
     event = engine.wait_for(instant)
     if event is None:
@@ -194,7 +200,9 @@ def kill_at(runs: Runs, name: str, run_dir: Path, instant: Instant, delay_second
 
 
 def finish_and_compare(runs: Runs, name: str, run_dir: Path) -> None:
-    done = run("train", runs.configs / f"{name}.yaml", "--run-dir", run_dir, "--resume", "latest", env=runs.env)
+    done = run(
+        "train", runs.configs / f"{name}.yaml", "--run-dir", run_dir, "--resume", "latest", *runs.options, env=runs.env
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     reference = runs.uninterrupted(name)
     assert_same_run(reference, run_dir, STEPS)

@@ -18,7 +18,7 @@ from tests.in_process import run as run_here
 
 pytestmark = pytest.mark.process
 SECONDS = 240
-# The first four learn. The others learn nothing; each would train for minutes.
+# The first four learn. The others learn nothing.
 SWEEP = """\
 config: base.yaml
 space:
