@@ -51,12 +51,11 @@ class RunSnapshot:
 
     @cached_property
     def elapsed_seconds(self) -> float | None:
-        """Since the newest attempt began; up to its end, or to its last event where it died."""
+        """From the begin of the newest attempt to its newest event: beside it, its age says how long nothing came."""
         view = self.view
         if view.started is None or view.started.t <= 0:
             return None
-        until = self.now if self.status.is_live else (view.last_t or self.now)
-        return max(0.0, until - view.started.t)
+        return max(0.0, (view.last_t or self.now) - view.started.t)
 
     @cached_property
     def age_seconds(self) -> float | None:
