@@ -125,11 +125,17 @@ def differing_settings(runs: Sequence[RunRecord]) -> tuple[Difference, ...]:
     found: list[Difference] = []
     for path in sorted(paths, key=lambda path: (order.get(path, len(order)), path)):
         default = known[path].default if path in known else None
-        values = tuple(run.settings.get(path, default) for run in runs if run.settings)
+        values = tuple(_value(run, path, default) for run in runs if run.settings)
         explained = path.startswith(SCHEDULE) and any(one.path in OF_SCHEDULE for one in found)
         if any(value != values[0] for value in values) and not explained:
-            found.append(Difference(path, tuple(run.settings.get(path, default) for run in runs)))
+            found.append(Difference(path, tuple(_value(run, path, default) for run in runs)))
     return tuple(found)
+
+
+def _value(run: RunRecord, path: str, default: Any) -> Any:
+    """A setting of a run; an empty list is as good as none, which another version may have written in its place."""
+    value = run.settings.get(path, default)
+    return None if value in ([], {}) else value
 
 
 def results(runs: Sequence[RunRecord]) -> tuple[Result, ...]:
