@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from textual.events import AppBlur, AppFocus, Key, Paste
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
-from chomp.config import derive, derived_section, load_config, settings
+from chomp.config import LoadedConfig, derive, derived_section, load_config, settings
 from chomp.config.yaml_reader import read_yaml
 from chomp.config.yaml_spans import read_layout
 from chomp.queue.launch import LaunchRequest
@@ -28,6 +29,7 @@ from chomp.record.manifest import seal
 from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
+from chomp_tui.config.preflight import Report
 from chomp_tui.scopes import SCREENS
 from chomp_tui.screens.configure import launch_flow as launching
 from chomp_tui.screens.configure.controls import Toggle
@@ -856,6 +858,30 @@ async def test_unsaved_changes_are_saved_or_kept_with_the_run(tmp_path: Path, ke
         assert console.said[-1] == "nothing to undo since the last launch"
         assert console.screen.document.text == new
         assert console.screen.document.is_modified is not saved
+
+
+async def test_what_is_typed_while_the_start_is_checked_answers_the_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await console.type(pilot, "train.steps", "3000")
+        check = console.screen.check_start
+
+        async def slow(loaded: LoadedConfig) -> Report:
+            await asyncio.sleep(0.5)
+            return await check(loaded)
+
+        monkeypatch.setattr(console.screen, "check_start", slow)
+        # "a" also shows all settings of the form.
+        await pilot.press("f5", "a")
+        await until(pilot, lambda: console.launched)
+        assert console.launched[0].config == RunDir(console.launched[0].run_dir).config_original
+        assert not console.form.border_subtitle or "a hides" not in console.form.border_subtitle
+        # Then keys act on the screen again.
+        await pilot.press("1")
+        await until(pilot, lambda: console.app.screen is console.app.screen_of("home"))
 
 
 async def test_launching_can_be_given_up_and_invalid_files_are_refused_at_their_field(tmp_path: Path) -> None:

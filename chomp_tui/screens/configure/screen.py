@@ -366,3 +366,5 @@ class ConfigureScreen(EditingScreen):
             return
         self.settle()
         self.run_worker(work, name=what, group="asking")
+        # What is typed now answers the dialog that may come, and edits nothing before.
+        self.chomp.hold_letters(lambda: self.busy is None or self.app.screen is not self)
