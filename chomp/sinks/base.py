@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 from chomp.record.event_log import EventWriter, NoEvents
 from chomp.record.events import Event, Step, Warned
 
 log = logging.getLogger("chomp.sinks")
 
+E = TypeVar("E", bound=Event)
 # The fields of events that are sentences; they may be those of an error, with the path by which a file was opened.
 SENTENCES = frozenset({"message", "reason"})
 
@@ -66,10 +68,11 @@ class Reporter:
         with self._lock:
             self._sinks.append(sink)
 
-    def named(self, event: Event) -> Event:
+    def named(self, event: E) -> E:
         """The event, whose sentences name files of the run by the path that users know."""
-        texts = {field.name: getattr(event, field.name) for field in fields(event) if field.name in SENTENCES}
-        return replace(event, **{name: self._named(text) for name, text in texts.items() if text})
+        said = {field.name: getattr(event, field.name) for field in fields(event) if field.name in SENTENCES}
+        named: dict[str, Any] = {name: self._named(text) for name, text in said.items() if text}
+        return replace(event, **named)
 
     def publish(self, event: Event) -> None:
         with self._lock:
