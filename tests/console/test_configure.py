@@ -253,7 +253,20 @@ async def test_only_enter_or_a_click_begins_an_edit_and_what_leaves_the_field_en
 
 MOVES = ("up", "down", "left", "right", "tab", "shift+tab", "home", "end", "pageup", "pagedown", "f4", "ctrl+f")
 EDITS = ("space", "backspace", "delete", "ctrl+u", "ctrl+k", "ctrl+w", "ctrl+x", "ctrl+v", "ctrl+z", "ctrl+y")
-PRESSES = (*MOVES, *MOVES, *EDITS, "escape", "f7", "f10", "minus", "full_stop", "slash", *"22222", *"01345", *"axveky")
+PRESSES = (
+    *MOVES,
+    *MOVES,
+    *EDITS,
+    "escape",
+    "f7",
+    "f10",
+    "minus",
+    "full_stop",
+    "slash",
+    *"22222",
+    *"01345",
+    *"axvekynd",
+)
 
 
 @hypothesis_settings(deadline=None, max_examples=2, suppress_health_check=list(HealthCheck))
