@@ -35,6 +35,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 RULES: dict[str, tuple[str, ...]] = {
     "adamw": ("optim.name=adamw",),
     "muon x100": ("optim.name=muon", "optim.muon.lr_scale=100", "optim.muon.consistent_rms=null"),
+    "muon x30": ("optim.name=muon", "optim.muon.lr_scale=30", "optim.muon.consistent_rms=null"),
     "muon x10": ("optim.name=muon", "optim.muon.lr_scale=10", "optim.muon.consistent_rms=null"),
     "muon rms": ("optim.name=muon", "optim.muon.lr_scale=1", "optim.muon.consistent_rms=0.2"),
 }
