@@ -364,7 +364,7 @@ def test_a_setting_that_the_run_does_not_read_is_needed_once_it_is_written_or_wr
     made = document("data:\n  backend: stdlib\n")
     needed = {path for path, setting in settings().items() if made.view(setting).is_needed}
     assert {"data.backend", "data.eval_files", "data.shuffle"} < needed
-    assert not needed & {"data.hf_name", "data.tokens_path", "optim.muon.rest", "model.attention"}
+    assert not needed & {"data.hf_name", "data.tokens_path", "optim.lion.b1", "model.attention"}
     made.set("data.hf_name", "x")
     assert made.view(settings()["data.hf_name"]).is_needed
     # Not valid before the files are named: the choice counts already.
