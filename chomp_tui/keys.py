@@ -169,6 +169,10 @@ TABLE: tuple[Key, ...] = (
     ),
     Key("configure", "redo", "ctrl+y", "Redo", "Redo the edit that was undone last.", priority=True),
     Key("configure", "external", "e", "Editor", "Edit the YAML in $VISUAL or $EDITOR.", footer=True),
+    Key("configure", "show_all", "a", "All", "Show also settings that this run does not read, or hide them again."),
+    Key(
+        "configure", "filter", "ctrl+f", "Find", "Show only settings whose name or help contains a text.", priority=True
+    ),
     Key(
         "configure",
         "add_entry",
@@ -177,10 +181,6 @@ TABLE: tuple[Key, ...] = (
         "Add an evaluation set or task, or a source or stage of the mixture.",
     ),
     Key("configure", "remove_entry", "d", "Remove entry", "Choose such an entry and remove it."),
-    Key("configure", "show_all", "a", "All", "Show also settings that this run does not read, or hide them again."),
-    Key(
-        "configure", "filter", "ctrl+f", "Find", "Show only settings whose name or help contains a text.", priority=True
-    ),
     Key(
         "open",
         "open",
