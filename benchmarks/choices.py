@@ -1,10 +1,13 @@
 """Which settings matter: the held-out loss at equal tokens with one of them changed, over several seeds.
 
-Each run trains `configs/quickstart.yaml`, on the text of the standard library of this Python, for as many steps. It is
-scored on the held-out files as it is trained; with `all alike` also as the first configuration is, so that documents
-that a run saw together count as they do elsewhere.
+Each run trains `configs/quickstart.yaml`, or another file, on the text of the standard library of this Python, for as
+many steps. It is scored on the held-out files as it is trained; with `all alike` also as the first configuration is, so
+that documents that a run saw together count as they do elsewhere.
 
-    python -m benchmarks.choices [--seeds 3] [--steps 300] [--choices muon adamw ...]
+    python -m benchmarks.choices [--seeds 0 1 2] [--steps 300] [--choices muon "adamw 3e-3" ...]
+    python -m benchmarks.choices --table bare [--config configs/quickstart_llama.yaml]
+
+`bare` compares update rules where a file sets nothing of `optim`, or its rate alone.
 """
 
 import argparse
@@ -29,20 +32,42 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "not isolated": (f"{ISOLATED}=false",),
     "sequential": ("data.packing_mode=sequential",),
 }
+RULES: dict[str, tuple[str, ...]] = {
+    "adamw": ("optim.name=adamw",),
+    "muon x100": ("optim.name=muon", "optim.muon.lr_scale=100", "optim.muon.consistent_rms=null"),
+    "muon x30": ("optim.name=muon", "optim.muon.lr_scale=30", "optim.muon.consistent_rms=null"),
+    "muon x10": ("optim.name=muon", "optim.muon.lr_scale=10", "optim.muon.consistent_rms=null"),
+    "muon rms": ("optim.name=muon", "optim.muon.lr_scale=1", "optim.muon.consistent_rms=0.2"),
+}
+# The defaults of the schedule, which the configurations set.
+BARE = ("optim.warmup_steps=100", "optim.min_lr_ratio=0.1")
+TABLES = {
+    "settings": CHOICES,
+    "bare": {
+        f"{rule} {rate}": (*BARE, f"optim.lr={rate}", *options)
+        for rate in ("3e-4", "3e-3")
+        for rule, options in RULES.items()
+    },
+}
 
 
-def measure(choice: tuple[str, ...], folder: Path, steps: int, seed: int) -> tuple[float, float]:
+def measure(config: Path, choice: tuple[str, ...], folder: Path, steps: int, seed: int) -> tuple[float, float]:
     """Train one run; its held-out loss as it is trained, and with isolated documents."""
     run = folder / "run"
     common = (f"train.steps={steps}", f"train.seed={seed}", "train.eval_every=0", "train.generate_every=0")
-    options = [part for one in (*common, f"checkpoint.save_every={steps}", *choice) for part in ("-o", one)]
-    _chomp("train", str(CONFIG), "--run-dir", str(run), *options)
-    found = [
-        float(json.loads(_chomp("eval", str(run), "--json", "-o", "data.max_eval_samples=40", *more))["loss"])
-        for more in ((), ("-o", f"{ISOLATED}=true"))
-    ]
+    options = _given(*common, f"checkpoint.save_every={steps}", *choice)
+    _chomp("train", str(config), "--run-dir", str(run), *options)
+    own, alike = ((), (f"{ISOLATED}=true",)) if any(ISOLATED in part for part in choice) else ((), ())
+    found = {
+        more: float(json.loads(_chomp("eval", str(run), "--json", *_given("data.max_eval_samples=40", *more)))["loss"])
+        for more in {own, alike}
+    }
     shutil.rmtree(run)
-    return found[0], found[1]
+    return found[own], found[alike]
+
+
+def _given(*settings: str) -> list[str]:
+    return [part for one in settings for part in ("-o", one)]
 
 
 def _chomp(*arguments: str) -> str:
@@ -61,20 +86,27 @@ def _chomp(*arguments: str) -> str:
 def main() -> None:
     """Print a line for each run, then how each choice differs from the first."""
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--steps", type=int, default=300)
-    options.add_argument("--choices", nargs="+", choices=list(CHOICES), default=list(CHOICES))
+    options.add_argument("--config", type=Path, default=CONFIG)
+    options.add_argument("--table", choices=list(TABLES), default="settings")
+    options.add_argument("--choices", nargs="+", help="some of the table, the first to compare with; all by default")
     args = options.parse_args()
+    table = TABLES[args.table]
+    names = args.choices or list(table)
+    if unknown := [name for name in names if name not in table]:
+        options.error(f"not in the table {args.table}: {', '.join(unknown)}; it has {', '.join(table)}")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, python {platform.python_version()}")
-    print(f"chomp {version('chomp')}, jax {version('jax')}; {args.steps:,} steps of 1,024 tokens")
+    print(f"chomp {version('chomp')}, jax {version('jax')}; {args.config.name}; {args.steps:,} steps of 1,024 tokens")
     losses: dict[str, list[tuple[float, float]]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        for choice in args.choices:
-            for seed in range(args.seeds):
-                found = measure(CHOICES[choice], Path(name), args.steps, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        # Seed by seed, so that a benchmark that is stopped has compared all choices with as many seeds as it came to.
+        for seed in args.seeds:
+            for choice in names:
+                found = measure(args.config, table[choice], Path(folder), args.steps, seed)
                 losses.setdefault(choice, []).append(found)
-                print(f"{choice:<13} seed {seed}  loss {found[0]:.4f}  all alike {found[1]:.4f}", flush=True)
-    base = losses[args.choices[0]]
+                print(f"{choice:<14} seed {seed}  loss {found[0]:.4f}  all alike {found[1]:.4f}", flush=True)
+    base = losses[names[0]]
     for choice, found in losses.items():
         for place, title in enumerate(("loss", "all alike")):
             values = [one[place] for one in found]
@@ -82,7 +114,7 @@ def main() -> None:
             spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
             band = f" ± {statistics.stdev(pairs):.4f}" if len(pairs) > 1 else ""
             print(
-                f"{choice:<13} {title:<9} {statistics.mean(values):.4f}{spread}, against {args.choices[0]} "
+                f"{choice:<14} {title:<9} {statistics.mean(values):.4f}{spread}, against {names[0]} "
                 f"{statistics.mean(pairs):+.4f}{band}, seed by seed"
             )
 

@@ -56,9 +56,9 @@ MODELS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "llama": ("llama-270m", ("model.attention=flash", "model.loss_chunk_size=2048"), ("model.num_kv_heads=2",)),
     "megalodon": (
         "mega200m",
-        ("model.loss_chunk_size=2048", "optim.lr=3e-4"),
+        ("model.loss_chunk_size=2048", "optim.name=adamw", "optim.lr=3e-4"),
         ("model.num_heads=1", "model.z_dim=64", "model.value_dim=128", "model.cema_ndim=4", "model.chunk_size=32",
-         "model.norm_num_groups=8", "optim.lr=3e-4"),
+         "model.norm_num_groups=8", "optim.name=adamw", "optim.lr=3e-4"),
     ),
 }  # fmt: skip
 Record = dict[str, Any]

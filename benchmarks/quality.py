@@ -66,7 +66,7 @@ def configuration(model: str, folder: Path, steps: int, seed: int) -> dict[str, 
             "log_every": 100, "eval_every": 0, "generate_every": 0,
         },
         "optim": {
-            "lr": 1e-3, "warmup_steps": min(100, steps // 2), "min_lr_ratio": 0.1, "weight_decay": 0.1,
+            "name": "adamw", "lr": 1e-3, "warmup_steps": min(100, steps // 2), "min_lr_ratio": 0.1, "weight_decay": 0.1,
             "grad_clip_norm": 1.0, "adam": {"b1": 0.9, "b2": 0.99},
         },
         "checkpoint": {"save_every": steps, "save_every_seconds": 0},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -153,6 +153,10 @@ class ChompApp(App[None]):
             await self._keys.take(event)
         else:
             await super().on_event(event)
+
+    def hold_letters(self, is_ready: Callable[[], bool]) -> None:
+        """Letters wait until `is_ready`, for a few seconds at most: they are meant for a question that comes."""
+        self._keys.hold(is_ready, letters_only=True)
 
     def _is_first_screen_ready(self) -> bool:
         """Whether the first screen shows what it was opened for."""

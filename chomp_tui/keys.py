@@ -174,6 +174,14 @@ TABLE: tuple[Key, ...] = (
         "configure", "filter", "ctrl+f", "Find", "Show only settings whose name or help contains a text.", priority=True
     ),
     Key(
+        "configure",
+        "add_entry",
+        "n",
+        "Add entry",
+        "Add an evaluation set or task, or a source or stage of the mixture.",
+    ),
+    Key("configure", "remove_entry", "d", "Remove entry", "Choose such an entry and remove it."),
+    Key(
         "open",
         "open",
         "enter",

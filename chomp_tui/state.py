@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -110,6 +110,9 @@ class Console(Protocol):
 
     def notify(self, message: str, *, severity: SeverityLevel = "information") -> None:
         """Show a passing message, literally."""
+
+    def hold_letters(self, is_ready: Callable[[], bool]) -> None:
+        """Let letters wait until `is_ready`."""
 
     def go_to_setting(self, path: str) -> None:
         """Show a setting in the form of the current configuration."""

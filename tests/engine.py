@@ -58,7 +58,7 @@ def tiny_config(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
         "model": dict(TINY_MODEL),
         "data": {"backend": "files", "files": [str(corpus / "*.txt")], "max_eval_samples": 3},
         "train": {"steps": 40, "batch_size": 4, "seq_len": 64, "grad_accum": 2, "allow_cpu": True, "log_every": 1},
-        "optim": {"lr": 3e-3, "warmup_steps": 5},
+        "optim": {"name": "adamw", "lr": 3e-3, "warmup_steps": 5},
         "checkpoint": {"save_every": 10, "save_every_seconds": 0},
     }
     for name, values in sections.items():
@@ -72,7 +72,7 @@ def dummy_config(corpus: Path, **sections: dict[str, Any]) -> dict[str, Any]:
         "model": {"backend": "dummy", "model_dim": 16},
         "data": {"backend": "files", "files": [str(corpus / "*.txt")], "max_eval_samples": 3},
         "train": {"steps": 20, "batch_size": 2, "seq_len": 32, "allow_cpu": True, "log_every": 1},
-        "optim": {"lr": 3e-3, "warmup_steps": 2},
+        "optim": {"name": "adamw", "lr": 3e-3, "warmup_steps": 2},
         "checkpoint": {"save_every": 5, "save_every_seconds": 0, "max_to_keep": 3},
     }
     for name, values in sections.items():

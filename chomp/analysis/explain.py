@@ -65,10 +65,11 @@ class Explanation:
 
     Attributes:
         loss: of its batch, without dropout; None if no token counts.
-        parameters_of: the step whose parameters are used; that before `step` if they are exact.
+        parameters_of: the step whose parameters are used; that before `step` if they were computed.
         checkpoint: the step of the checkpoint from which they were computed; 0 for the start.
         documents: in the batch.
         top: the first of them, those that raise the loss most first.
+        why_not_exact: sentences on why parameters and losses are not, or may not be, those of the run bit for bit.
     """
 
     step: int
@@ -78,15 +79,16 @@ class Explanation:
     checkpoint: int
     documents: int
     top: list[DocumentLoss]
+    why_not_exact: list[str]
 
     @property
-    def is_exact(self) -> bool:
-        """Whether the parameters are those that the step began with."""
+    def is_by_own_parameters(self) -> bool:
+        """Whether the parameters were computed up to the step, and are not those of the checkpoint."""
         return self.parameters_of == self.step - 1
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {**asdict(self), "exact": self.is_exact}
+        """JSON-able; `exact` is true where nothing speaks against it."""
+        return {**asdict(self), "exact": not self.why_not_exact}
 
 
 @dataclass(frozen=True)
@@ -125,24 +127,26 @@ def explain(run: RunDir, question: Question, say: Callable[[str], None]) -> Expl
         work.begin(before)
         ahead = question.step - 1 - begun_at
         where = f"the checkpoint of step {begun_at:,}" if begun_at else "the start"
+        others: list[str] = []
         if ahead <= question.most_steps:
             meter = ProgressMeter(f"computing again from {where}", "steps", ahead)
             for _ in work.train(question.step - 1):
                 meter.add(1)
             parameters_of = question.step - 1
         else:
-            say(f"the parameters are those of {where}, {ahead:,} steps before; --most-steps {ahead} computes them")
+            other = f"the parameters are those of {where}, {ahead:,} steps before; --most-steps {ahead} computes them"
+            others.append(other)
+            say(other)
             meter = ProgressMeter("reading batches", "batches", ahead)
             for _ in work.read(question.step - 1):
                 meter.add(1)
             parameters_of = begun_at
-        for note in work.notes:
+        for note in dict.fromkeys([*work.notes, *work.doubts]):
             say(note)
-        if work.rounds_otherwise:
-            say(f"{work.rounds_otherwise}: losses may differ from those of the run in their last digits")
         batch, parts = work.next_batch()
         losses = token_losses(work, batch)
-        return _explanation(work, question, (batch, parts, losses), parameters_of, begun_at)
+        found = _explanation(work, question, (batch, parts, losses), parameters_of, begun_at)
+        return replace(found, why_not_exact=[*others, *work.doubts])
     finally:
         work.close()
 
@@ -204,7 +208,8 @@ def _explanation(
     chosen = documents[: question.top]
     places = work.data.places([Part(0, document.number - 1, document.start, document.source) for document in chosen])
     top = [replace(one, place=place) for one, place in zip(chosen, places, strict=True)]
-    return Explanation(question.step, mean if total else None, total, parameters_of, checkpoint, len(documents), top)
+    loss = mean if total else None
+    return Explanation(question.step, loss, total, parameters_of, checkpoint, len(documents), top, [])
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,14 @@ def describe(found: Explanation) -> list[str]:
     """An explanation as lines of text."""
     loss = "no token counts" if found.loss is None else f"loss {decimal(found.loss)}"
     where = f"the checkpoint of step {found.checkpoint:,}" if found.checkpoint else "the start"
-    exact = f"of step {found.parameters_of:,}, from {where}" if found.is_exact else f"of {where}, not those of the step"
+    of = (
+        f"of step {found.parameters_of:,}, from {where}"
+        if found.is_by_own_parameters
+        else f"of {where}, not those of the step"
+    )
     lines = [
         f"step {found.step:,}: {loss} over {plural(found.tokens, 'token')} in {plural(found.documents, 'document')}",
-        f"parameters {exact}",
+        f"parameters {of}",
         "",
         f"{'loss':>9}  {'raises by':>9}  {'tokens':>8}  document",
     ]

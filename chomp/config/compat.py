@@ -164,7 +164,8 @@ def compare(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference
     """Every difference between two nested tables, each judged by the first rule that matches its path.
 
     A setting that the checkpoint does not know yet had what is its default now, and older versions knew their text by
-    samples; any other path that only one side has counts as absent (None) on the other.
+    samples; any other path that only one side has counts as absent (None) on the other. Settings of an update rule that
+    neither side uses are not compared, so that a new default of one refuses no run of another.
     """
     left, right = flatten(saved), flatten(now)
     left, right = _with_lone_entries_folded(left, right), _with_lone_entries_folded(right, left)
@@ -173,7 +174,7 @@ def compare(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference
         if path not in left and fnmatch.fnmatchcase(path, CONTENT):
             continue
         before, after = left.get(path, _default(path)), right.get(path)
-        if before != after:
+        if before != after and not _is_of_another_rule(path, left, right):
             rule = rule_for(path)
             differences.append(Difference(path, before, after, rule.severity, rule.why))
     return differences
@@ -189,6 +190,12 @@ def _with_lone_entries_folded(side: dict[str, Any], other: dict[str, Any]) -> di
                 del folded[path]
                 folded[entry] = "there"
     return folded
+
+
+def _is_of_another_rule(path: str, *sides: Mapping[str, Any]) -> bool:
+    """Whether `path` is a setting of `optim` that no side reads, such as Muon's beside AdamW."""
+    setting = settings().get(path)
+    return path.startswith("optim.") and setting is not None and not any(setting.is_read(side) for side in sides)
 
 
 def _default(path: str) -> Any:

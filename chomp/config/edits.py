@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from chomp.config.scalars import Items, Wanted, Words, written
+from chomp.config.spec import table_at
 from chomp.config.yaml_spans import Item, Layout, Place, Unreadable, read_layout
 from chomp.errors import ChompError
 
@@ -45,6 +46,8 @@ def set_value(text: str, path: str, wanted: Wanted) -> str:
 def reset_value(text: str, path: str) -> str:
     """Take a key out, and the section around it if nothing else is in it; unchanged where it is not written.
 
+    An entry of a table is taken out only if it is the path.
+
     Raises:
         CannotEdit: the text does not parse, or the key cannot be taken out alone.
     """
@@ -54,7 +57,11 @@ def reset_value(text: str, path: str) -> str:
         return text
     while True:
         outer = path.rpartition(".")[0]
-        if not outer or len(layout.children(outer)) > 1 or len(layout.children(outer.rpartition(".")[0])) < 2:
+        around = outer.rpartition(".")[0]
+        if not outer or len(layout.children(outer)) > 1 or len(layout.children(around)) < 2:
+            break
+        if table_at(around) is not None:
+            # An entry of a table stays: without settings it is one with all defaults.
             break
         header = layout.places[outer]
         if header.kind not in ("block map", "flow map") or "#" in text[header.key.end : place.key.start]:

@@ -201,6 +201,8 @@ def _add_defaults(work: _Migration, *, isolates: bool, newest: bool) -> None:
         work.add({"data.packing_mode": "bin", "data.packing_buffer_docs": "256", "data.tokenizer.kind": "hf"})
     else:
         work.add({"data.packing_mode": "sequential"})
+    if work.value("optim.name") == "muon":
+        work.add({"optim.muon.lr_scale": predecessor.MUON_SCALE})
     if work.value("data.backend") == "local_text":
         work.add({"data.local_text": predecessor.TEXT})
     if work.value("data.tokenizer.kind") == "hf":

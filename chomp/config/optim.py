@@ -29,7 +29,7 @@ class LionConfig(Section):
 class MuonConfig(Section):
     """Muon: orthogonalised momentum for the projection matrices."""
 
-    lr_scale: float = setting(100.0, "Muon's learning rate is `optim.lr` times this.", gt=0)
+    lr_scale: float = setting(30.0, "Muon's learning rate is `optim.lr` times this.", gt=0)
     momentum: float = setting(0.95, "Decay of the momentum.", ge=0, lt=1)
     nesterov: bool = setting(True, "Nesterov momentum.")
     ns_steps: int = setting(5, "Newton-Schulz iterations.", gt=0)
@@ -65,7 +65,7 @@ def _rule(name: str) -> list[Condition]:
 class OptimConfig(Section):
     """The update rule and its learning-rate schedule."""
 
-    name: Literal[ElementwiseRule, "muon"] = setting("adamw", "Update rule.", group="rule")
+    name: Literal[ElementwiseRule, "muon"] = setting("muon", "Update rule.", group="rule")
     lr: float = setting(3e-4, "Peak learning rate.", group="schedule", gt=0)
     schedule: Literal["cosine", "wsd"] = setting(
         "cosine", "`cosine`: warm-up, then cosine decay; `wsd`: warm-up, stable, decay.", group="schedule"

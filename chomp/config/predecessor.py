@@ -86,6 +86,7 @@ DEFAULTS: Mapping[str, str] = {
     "train.batch_size": "2",
     "train.seq_len": "128",
     "train.log_every": "25",
+    "optim.name": "adamw",
     "optim.weight_decay": "0.01",
     "optim.warmup_steps": "10",
     "optim.min_lr_ratio": "0.0",
@@ -103,6 +104,7 @@ WIDTHS: Mapping[str, str] = {
     "model.ffn_hidden_dim": "256",
     "model.chunk_size": "128",
 }
+MUON_SCALE = "100.0"
 BYTES: Mapping[str, str] = {"data.tokenizer.byte_offset": "0"}
 TOKENIZER = "pszemraj/bytebpe-tokenizer-32k-mlm"
 TEXT = '"Hello from chomp.\\n"'

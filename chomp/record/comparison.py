@@ -12,7 +12,7 @@ from chomp.config.spec import settings
 from chomp.record.formatting import count, duration, is_finite, loss, one_line
 from chomp.record.run_record import RunRecord
 from chomp.record.same_batches import SameBatches, same_batches
-from chomp.record.scores import newest
+from chomp.record.scores import newest, of_average
 from chomp.record.selection import shown
 from chomp.record.step_noise import LEAST_VALUES, Mean, mean_of
 
@@ -125,22 +125,31 @@ def differing_settings(runs: Sequence[RunRecord]) -> tuple[Difference, ...]:
     found: list[Difference] = []
     for path in sorted(paths, key=lambda path: (order.get(path, len(order)), path)):
         default = known[path].default if path in known else None
-        values = tuple(run.settings.get(path, default) for run in runs if run.settings)
+        values = tuple(_value(run, path, default) for run in runs if run.settings)
         explained = path.startswith(SCHEDULE) and any(one.path in OF_SCHEDULE for one in found)
         if any(value != values[0] for value in values) and not explained:
-            found.append(Difference(path, tuple(run.settings.get(path, default) for run in runs)))
+            found.append(Difference(path, tuple(_value(run, path, default) for run in runs)))
     return tuple(found)
+
+
+def _value(run: RunRecord, path: str, default: Any) -> Any:
+    """A setting of a run; an empty list is as good as none, which another version may have written in its place."""
+    value = run.settings.get(path, default)
+    return None if value in ([], {}) else value
 
 
 def results(runs: Sequence[RunRecord]) -> tuple[Result, ...]:
     """What the runs have reached; losses in nats per token."""
-    best = [run.summary.best for run in runs]
+    best, of_ema = [run.summary.best for run in runs], [run.summary.ema for run in runs]
     ends = [np.array([run.summary.step]) for run in runs]
     table: list[_Row] = [
         ("best eval loss", [one.loss if one else None for one in best], loss, 1),
         ("bits per byte", [one.bpb if one else None for one in best], loss, 1),
         ("at step", [one.step if one else None for one in best], _COUNT, 0),
         ("last eval loss", [run.summary.eval_loss for run in runs], loss, 1),
+        ("best eval loss of ema", [one.loss if one else None for one in of_ema], loss, 1),
+        ("bits per byte of ema", [one.bpb if one else None for one in of_ema], loss, 1),
+        ("last eval loss of ema", [run.summary.ema_loss for run in runs], loss, 1),
         *_scored(runs),
         ("last train loss", [run.summary.loss for run in runs], loss, 0),
         ("state", [run.summary.status.word for run in runs], shown, 0),
@@ -165,13 +174,16 @@ def results(runs: Sequence[RunRecord]) -> tuple[Result, ...]:
 
 
 def _scored(runs: Sequence[RunRecord]) -> Iterator[_Row]:
-    """The newest scores of evaluation sets and tasks."""
+    """The newest scores of evaluation sets and tasks, each followed by those of the moving average."""
     found = [newest(run.view.scores) for run in runs]
     for name in dict.fromkeys(name for scores in found for name in scores):
-        title = one_line(name)
-        for key, word, text, sign in _SCORES:
-            values = [getattr(scores.get(name), key, None) for scores in found]
-            yield f"{title}{word}", [value if is_finite(value) else None for value in values], text, sign
+        own = [scores.get(name) for scores in found]
+        averages = [None if score is None else of_average(score) for score in own]
+        for scored in (own, averages):
+            title = next((one_line(score.name) for score in scored if score is not None), "")
+            for key, word, text, sign in _SCORES:
+                values = [getattr(score, key, None) for score in scored]
+                yield f"{title}{word}", [value if is_finite(value) else None for value in values], text, sign
 
 
 def _last(values: np.ndarray) -> float | None:

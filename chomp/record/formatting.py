@@ -55,6 +55,14 @@ def duration(seconds: float) -> str:
     return f"{total // 86400}d{total % 86400 // 3600:02d}h"
 
 
+def since(seconds: float) -> str:
+    """An age that a terminal is to be told seldom: `<10s`, `20s`, `3m`, `2h` or `4d`, rounded down."""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{int(seconds // 10) * 10}s" if seconds >= 10 else "<10s"
+
+
 # Names that do not depend on the locale.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from chomp.record.events import SetEvaluated, TaskEvaluated
 from chomp.record.formatting import decimal, is_finite, loss
@@ -31,6 +32,16 @@ def newest(scores: Iterable[Score], near: float | None = None) -> dict[str, Scor
         if near is None or earlier is None or abs(one.step - near) <= abs(earlier.step - near):
             found[one.name] = one
     return dict(sorted(found.items(), key=lambda item: (isinstance(item[1], TaskEvaluated), item[0])))
+
+
+def of_average(score: Score) -> Score | None:
+    """The same score by the moving average of the parameters, named as its line in charts; None without one."""
+    name, bpb = f"{score.name} of ema", score.ema_bpb
+    if isinstance(score, SetEvaluated):
+        return None if score.ema_loss is None else replace(score, name=name, loss=score.ema_loss, bpb=bpb)
+    if score.ema_accuracy is None or bpb is None:
+        return None
+    return replace(score, name=name, accuracy=score.ema_accuracy, accuracy_norm=score.ema_accuracy_norm, bpb=bpb)
 
 
 def seconds_by_name(scores: Iterable[Score]) -> Mapping[str, Mapping[int, float]]:

@@ -32,18 +32,23 @@ class Field:
     Attributes:
         read: its value; None where it is missing, a tuple where there may be several.
         descends: whether greater values come first when runs are sorted by it.
+        order: of these values, the first comes first, and values that are not among them come last.
     """
 
     read: Callable[[RunSummary], Value]
     descends: bool = False
+    order: tuple[str, ...] = ()
 
+
+# What may need its owner first.
+_STATES = ("running", "crashed", "unreadable", "new", "stopped", "data_exhausted", "completed")
 
 FIELDS: Mapping[str, Field] = {
     "name": Field(lambda run: run.name),
     "label": Field(lambda run: run.notes.name or None),
     "note": Field(lambda run: run.notes.note or None),
     "tag": Field(lambda run: run.notes.tags),
-    "state": Field(lambda run: (run.status.state, run.status.word)),
+    "state": Field(lambda run: (run.status.state, run.status.word), order=_STATES),
     "reason": Field(lambda run: run.status.reason or None),
     "step": Field(lambda run: run.step, descends=True),
     "steps": Field(lambda run: run.total_steps, descends=True),
@@ -235,9 +240,11 @@ def cell_text(run: RunSummary, key: str) -> str:
 def sorted_runs(runs: Iterable[RunSummary], key: str, *, reverse: bool = False) -> list[RunSummary]:
     """Runs ordered by a key, the best, the newest or the least first; those without a value come last."""
     runs = list(runs)
-    descends = (FIELDS[key].descends if key in FIELDS else key in _RATES) != reverse
+    field = FIELDS.get(key)
+    descends = (field.descends if field is not None else key in _RATES) != reverse
+    order = field.order if field is not None else ()
     ranked = [run for run in runs if _has(run, key)]
-    ranked.sort(key=lambda run: _rank(value_of(run, key)), reverse=descends)
+    ranked.sort(key=lambda run: _rank(value_of(run, key), order), reverse=descends)
     return [*ranked, *(run for run in runs if not _has(run, key))]
 
 
@@ -246,6 +253,9 @@ def _has(run: RunSummary, key: str) -> bool:
     return value is not None and value != () and not (isinstance(value, float) and math.isnan(value))
 
 
-def _rank(value: Value) -> tuple[int, float, str]:
-    """Numbers before texts."""
+def _rank(value: Value, order: tuple[str, ...]) -> tuple[int, float, str]:
+    """Numbers before texts; words that have an order in it."""
+    if order:
+        place = min((order.index(word) for word in value if word in order), default=len(order))
+        return (0, place, shown(value).lower())
     return (1, 0.0, shown(value).lower()) if math.isnan(number(value)) else (0, number(value), "")

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from chomp.record.formatting import duration
+from chomp.record.formatting import since
 from chomp.record.lock import is_suspended, live_holder, read_holder
 from chomp.record.run_view import JOBS, RunView
 from chomp.record.rundir import RunDir
@@ -148,7 +148,7 @@ def _alive(view: RunView, liveness: Liveness, now: float) -> Status:
         return Status("paused", "‖", "warn", PAUSED, is_live=True)
     silence = now - last_t
     if last_t and silence > patience_seconds(view):
-        reason = f"the engine runs, but has written no event for {duration(silence)}"
+        reason = f"the engine runs, but has written no event for {since(silence)}"
         return Status("silent", "?", "warn", reason, is_live=True)
     word, glyph = _PHASES.get(name, (str(name)[:20] or "running", "●"))
     if view.is_paused and name in JOBS:

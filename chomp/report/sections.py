@@ -11,7 +11,7 @@ from chomp.record.events import Sampled
 from chomp.record.formatting import count, duration, is_finite, loss, one_line, size
 from chomp.record.manifest import list_checkpoints
 from chomp.record.run_record import RunRecord
-from chomp.record.scores import cells, newest
+from chomp.record.scores import cells, newest, of_average
 from chomp.report.html import Cell, escaped, pairs, table
 
 # Names of machines and receivers are the user's own affair.
@@ -82,7 +82,8 @@ def scores(run: RunRecord) -> str:
     found = newest(run.view.scores)
     if not found:
         return ""
-    rows = [[one_line(name), *cells(one)] for name, one in found.items()]
+    shown = [score for own in found.values() for score in (own, of_average(own)) if score is not None]
+    rows = [[one_line(score.name), *cells(score)] for score in shown]
     head = ["", "step", "loss", "accuracy", "by length", "bits per byte"]
     return f"<h2>Evaluation sets and tasks</h2>{table(head, rows)}"
 

@@ -8,11 +8,17 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 from chomp.record.event_log import EventWriter, NoEvents
 from chomp.record.events import Event, Step, Warned
 
 log = logging.getLogger("chomp.sinks")
+
+E = TypeVar("E", bound=Event)
+# The fields of events that are sentences; they may be those of an error, with the path by which a file was opened.
+SENTENCES = frozenset({"message", "reason"})
 
 
 class Sink(abc.ABC):
@@ -62,11 +68,18 @@ class Reporter:
         with self._lock:
             self._sinks.append(sink)
 
+    def named(self, event: E) -> E:
+        """The event, whose sentences name files of the run by the path that users know."""
+        said = {field.name: getattr(event, field.name) for field in fields(event) if field.name in SENTENCES}
+        named: dict[str, Any] = {name: self._named(text) for name, text in said.items() if text}
+        return replace(event, **named)
+
     def publish(self, event: Event) -> None:
         with self._lock:
             if self._is_over():
                 return
             if not isinstance(event, Step):
+                event = self.named(event)
                 self._writer.write(event)
             failures: list[tuple[Sink, Exception]] = []
             for sink in self._sinks:
@@ -79,7 +92,7 @@ class Reporter:
             for sink, _ in failures:
                 self._sinks.remove(sink)
             for sink, failure in failures:
-                message = f"{sink.name} failed and is switched off for this run: {self._named(str(failure))}"
+                message = f"{sink.name} failed and is switched off for this run: {failure}"
                 self.publish(Warned(topic="sink", message=message))
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import functools
 import platform
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -69,6 +69,16 @@ def what_rounds(device: dict[str, Any]) -> dict[str, Any]:
         "mesh": " x ".join(f"{axis} {size}" for axis, size in mesh.items()),
         "number of processes": len(device.get("processes") or [device]),
     }
+
+
+def changes_since(meta: Mapping[str, Any], placement: Placement) -> str:
+    """`NAME X is now Y` for a sentence: what of versions and devices is not as in a checkpoint's metadata.
+
+    Each may round differently. Empty where all that the metadata names agrees.
+    """
+    was = {**meta.get("versions", {}), **what_rounds(meta.get("device", {}))}
+    now = {**package_versions(), **what_rounds(device_facts(placement))}
+    return ", ".join(f"{name} {was[name]} is now {now[name]}" for name in now if was.get(name) not in (None, now[name]))
 
 
 def _number(device: jax.Device) -> int:

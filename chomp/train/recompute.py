@@ -24,6 +24,7 @@ from chomp.step.state import TrainState, slow_down
 from chomp.step.train_step import StepMetrics
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompileWatch, compile_step
+from chomp.train.machine import changes_since
 from chomp.train.program import PROGRAM, Obtain, RunProgram, compile_only, keeps_program
 from chomp.train.recorded_mesh import lay_out, recorded_mesh
 from chomp.train.restorer import load_state
@@ -44,7 +45,8 @@ class Recomputation:
         data: the text, which is that of the checkpoint.
         state: of step `step`.
         data_state: the data iterator's state behind that step's batch.
-        rounds_otherwise: what of the devices may change the last digits; empty if nothing does.
+        doubts: sentences on why the numbers may not be those of the run bit for bit: another machine or mesh, another
+            program. Empty where nothing is known to be otherwise.
         notes: sentences about the compiled step.
     """
 
@@ -64,8 +66,9 @@ class Recomputation:
         identity = described_by.meta["identity"]
         found = described(run, described_by)
         platform = jax.devices()[0].platform
-        facts = described_by.meta.get("device", {})
-        placement, self.rounds_otherwise = lay_out(found.config, facts, chosen_devices(devices))
+        placement = lay_out(found.config, described_by.meta.get("device", {}), chosen_devices(devices))
+        changed = changes_since(described_by.meta, placement)
+        self.doubts = [f"{changed}: losses may differ from those of the run in their last digits"] if changed else []
         blueprint = build_blueprint(found.config, platform, found.tokenizer, placement)
         self.blueprint: Blueprint = blueprint.with_derived(_derived_of(identity, blueprint.derived))
         self._timeline, self._run = timeline, run
@@ -180,13 +183,17 @@ class Recomputation:
         finally:
             watch.close()
         self._program, self.notes = compiled.step, compiled.notes
+        if self._keeps_program() and not compiled.in_run:
+            self.doubts += compiled.notes
+
+    def _keeps_program(self) -> bool:
+        return keeps_program(self.blueprint.config.train.keep_program, jax.devices()[0].platform)
 
     def _obtain(self) -> Obtain:
-        """The run's kept program if it has one; nothing is kept."""
-        kept = self._run.program / PROGRAM
-        if kept.exists() and keeps_program(self.blueprint.config.train.keep_program, jax.devices()[0].platform):
-            return RunProgram(kept, placement=self.blueprint.placement).load_or_compile
-        return compile_only
+        """The run's kept program if the run keeps one; nothing is kept."""
+        if not self._keeps_program():
+            return compile_only
+        return RunProgram(self._run.program / PROGRAM, placement=self.blueprint.placement).load_or_compile
 
     def close(self) -> None:
         """Stop reading."""

@@ -11,7 +11,6 @@ from chomp.config import Config
 from chomp.parallel.mesh import Placement, place_on
 from chomp.record.formatting import plural
 from chomp.record.json_text import natural
-from chomp.train.machine import device_facts, what_rounds
 
 
 class RecordedMesh(NamedTuple):
@@ -44,27 +43,20 @@ def recorded_mesh(device: Mapping[str, Any]) -> RecordedMesh:
     return RecordedMesh(data, fsdp, len(processes) if isinstance(processes, list) and processes else 1)
 
 
-def lay_out(config: Config, device: Mapping[str, Any], devices: Sequence[jax.Device]) -> tuple[Placement, str]:
+def lay_out(config: Config, device: Mapping[str, Any], devices: Sequence[jax.Device]) -> Placement:
     """The recorded mesh on the first of these devices, or where they are too few one that uses all of them.
 
     Args:
         device: facts of the checkpoint.
-
-    Returns:
-        The mesh, and what rounds otherwise there; empty if nothing does.
 
     Raises:
         ConfigError: so few devices cannot share the rows of a step.
     """
     recorded = recorded_mesh(device)
     if recorded.devices <= len(devices):
-        placement = place_on(_with_mesh(config, recorded.data, recorded.fsdp), devices[: recorded.devices])
-    else:
-        axes = (-1, 1) if recorded.fsdp == 1 else (1, -1)
-        placement = place_on(_with_mesh(config, *axes), devices)
-    was, now = what_rounds(dict(device)), what_rounds(device_facts(placement))
-    changed = [f"{name} {was[name]} is now {now[name]}" for name in now if was[name] not in (None, now[name])]
-    return placement, ", ".join(changed)
+        return place_on(_with_mesh(config, recorded.data, recorded.fsdp), devices[: recorded.devices])
+    axes = (-1, 1) if recorded.fsdp == 1 else (1, -1)
+    return place_on(_with_mesh(config, *axes), devices)
 
 
 def _with_mesh(config: Config, data: int, fsdp: int) -> Config:

@@ -71,6 +71,18 @@ class _PatientFileHandler(logging.FileHandler):
         """Do nothing."""
 
 
+class _NamingFormatter(logging.Formatter):
+    """Records and tracebacks, with the path that users know where a file was opened by another."""
+
+    def __init__(self, named: Callable[[str], str]) -> None:
+        super().__init__(FORMAT)
+        self._named = named
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        return self._named(super().format(record))
+
+
 @contextlib.contextmanager
 def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
     """The reporter of a claimed run directory, with its sinks; Python's log records go to the run's log file.
@@ -86,10 +98,11 @@ def open_reporter(request: RunRequest, claim: Claim) -> Iterator[Reporter]:
             send_libraries_to(log_file, errors=not world.is_leader)
         sinks = _sinks(request, claim)
         notifier = open_notifier(request.loaded.config.notify)
-        _log_to_file(log_file, request.loaded.config.logging.level)
+        named = lambda text: by_name(text, claim.run.path)  # noqa: E731
+        _log_to_file(log_file, request.loaded.config.logging.level, named)
         writer = EventWriter(claim.files.events, reserves=True) if world.is_leader else NoEvents()
         is_over = (lambda: claim.ended_by is not None) if world.is_leader and not world.is_alone else (lambda: False)
-        reporter = Reporter(writer, sinks, is_over, lambda text: by_name(text, claim.run.path))
+        reporter = Reporter(writer, sinks, is_over, named)
     except OSError as error:
         raise cannot_write(claim.run, error) from error
     if world.is_leader and not request.dry_run:
@@ -186,13 +199,14 @@ class LastStep(Sink):
 
     def end(self, outcome: Outcome) -> RunEnded:
         """The attempt's last event."""
-        return RunEnded(
+        ended = RunEnded(
             status=outcome.status,
             reason=outcome.reason,
             step=outcome.step,
             exit_code=outcome.exit_code,
             time_budget_seconds=self._budget.totals(),
         )
+        return self._reporter.named(ended)
 
 
 def follow_run_dir(claim: Claim, reporter: Reporter) -> None:
@@ -267,13 +281,13 @@ def tell(sentence: str) -> None:
         log.info("%s", sentence)
 
 
-def _log_to_file(path: Path, level: str) -> None:
+def _log_to_file(path: Path, level: str, named: Callable[[str], str]) -> None:
     """Send all log records of at least `level` to `path`, appended; other handlers are taken away."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
     handler = _PatientFileHandler(path, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(_NamingFormatter(named))
     root.addHandler(handler)
     root.setLevel(level)
     for name in QUIET:

@@ -25,7 +25,7 @@ from chomp.step.state import TrainState, release_latch, release_spike_latch
 from chomp.train.blueprint import Blueprint
 from chomp.train.clock import seconds_beyond
 from chomp.train.control import Interruptible
-from chomp.train.machine import device_facts, package_versions, what_rounds
+from chomp.train.machine import changes_since
 from chomp.train.request import RunRequest
 
 
@@ -114,12 +114,9 @@ class Restorer:
 
     def _warn_of_changed_machine(self, meta: dict[str, Any], placement: Placement) -> None:
         """Another device, mesh or library may round differently: the run continues, but not bit for bit."""
-        before = {**meta.get("versions", {}), **what_rounds(meta.get("device", {}))}
-        now = {**package_versions(), **what_rounds(device_facts(placement))}
-        changed = [name for name in now if name in before and before[name] != now[name]]
+        changed = changes_since(meta, placement)
         if changed:
-            listed = ", ".join(f"{name} {before[name]} is now {now[name]}" for name in changed)
-            self._warn(f"{listed}: later losses may differ in their last digits from those of an uninterrupted run")
+            self._warn(f"{changed}: later losses may differ in their last digits from those of an uninterrupted run")
 
     def _warn_of_lost_determinism(self, saved: dict[str, Any], blueprint: Blueprint) -> None:
         """XLA may choose other kernels for the same step."""

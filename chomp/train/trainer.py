@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,15 +15,14 @@ import numpy as np
 from chomp.data.batch import Batch
 from chomp.data.pipeline import BatchOrigin
 from chomp.errors import DataError, NonFiniteError
-from chomp.notify.spike import Limits, spike_words
 from chomp.parallel.agreement import Agreement, Wish
 from chomp.record.event_log import read_events
-from chomp.record.events import Compiled, NonFinite, Phase, PhaseName, RollbackCause, Spike, Warned
+from chomp.record.events import Compiled, Phase, PhaseName, RollbackCause, Warned
 from chomp.record.formatting import plural
 from chomp.record.timeline import read_timeline
-from chomp.step.spikes import SpikeVerdict
 from chomp.step.state import TrainState, release_latch, release_spike_latch
 from chomp.step.train_step import StepMetrics
+from chomp.train.bad_step import BadStep, bad_step
 from chomp.train.compilation import CompiledStep, compile_step
 from chomp.train.control import StoppedReadingError, StopRequestedError, leave_together
 from chomp.train.metrics import shortest_repr
@@ -215,10 +215,9 @@ class Trainer:
         began = time.monotonic()
         metrics: StepMetrics = jax.device_get(pending.metrics)
         self.waited_seconds += time.monotonic() - began
-        if not metrics.finite:
-            self._report_nonfinite(pending, metrics)
-        elif metrics.spike is not None and metrics.spike.found:
-            self._report_spike(pending, metrics, metrics.spike)
+        bad = bad_step(pending.step, metrics, self.config.debug)
+        if bad is not None:
+            self._report(bad, pending)
         self.data_state = pending.data_state
         self.progress.step = pending.step
         self.progress.tokens_seen += int(metrics.tokens)
@@ -228,71 +227,27 @@ class Trainer:
             self.progress.source_losses.add(self.session.data.parts, metrics.by_source)
         self.on_completed(pending, metrics)
         # Last, because a step that was skipped is done all the same: its batch is used and its row is due.
-        if not metrics.finite:
-            self._limit_skips(pending.step, metrics)
-        elif metrics.spike is not None:
-            self._limit_spikes(pending.step, metrics, metrics.spike)
+        if bad is not None and bad.in_a_row >= bad.most_in_a_row:
+            raise NonFiniteError(f"{bad.words}; {bad.in_a_row} steps in a row were skipped ({bad.limit})")
 
-    def _report_nonfinite(self, pending: Pending, metrics: StepMetrics) -> None:
-        policy, step = self.config.debug.nonfinite, pending.step
+    def _report(self, bad: BadStep, pending: Pending) -> None:
+        """Publish a bad step, and leave it where the policy is not to skip it.
+
+        Raises:
+            RollbackDueError, NonFiniteError: by the policy; the trainer is at the step before.
+        """
+        step = pending.step
         origin = self.session.data.documents_between(self.data_state, pending.data_state)
-        self.session.reporter.publish(
-            NonFinite(
-                step=step,
-                loss=shortest_repr(metrics.loss),
-                grad_norm=shortest_repr(metrics.grad_norm),
-                skipped=int(metrics.skipped),
-                action=policy,
-                **origin._asdict(),
-            )
+        self.session.reporter.publish(replace(bad.event, **origin._asdict()))
+        if bad.event.action == "skip":
+            return
+        self._return_to(step - 1)
+        if bad.event.action == "rollback":
+            raise RollbackDueError(step, bad.words, pending.data_state, origin, bad.cause)
+        raise NonFiniteError(
+            f"{bad.words}; the parameters are those of step {step - 1}. Resume from there with a lower learning rate "
+            "(-o optim.lr=… --accept optim.lr) or skip the bad batch with -o debug.nonfinite=skip"
         )
-        if policy == "rollback":
-            self._return_to(step - 1)
-            raise RollbackDueError(step, _nonfinite_words(step, metrics), pending.data_state, origin)
-        if policy == "halt":
-            self._return_to(step - 1)
-            raise NonFiniteError(
-                f"{_nonfinite_words(step, metrics)}; the parameters are those of step {step - 1}. Resume from there "
-                "with a lower learning rate (-o optim.lr=… --accept optim.lr) or skip the bad batch "
-                "with -o debug.nonfinite=skip"
-            )
-
-    def _limit_skips(self, step: int, metrics: StepMetrics) -> None:
-        in_a_row = int(metrics.skipped_in_a_row)
-        if in_a_row >= self.config.debug.max_consecutive_nonfinite:
-            raise NonFiniteError(
-                f"{_nonfinite_words(step, metrics)}; {in_a_row} steps in a row were skipped "
-                "(debug.max_consecutive_nonfinite)"
-            )
-
-    def _report_spike(self, pending: Pending, metrics: StepMetrics, verdict: SpikeVerdict) -> None:
-        policy, step = self.config.debug.spikes, pending.step
-        words = _spike_words(step, metrics, verdict)
-        origin = self.session.data.documents_between(self.data_state, pending.data_state)
-        self.session.reporter.publish(
-            Spike(
-                step=step,
-                loss=shortest_repr(metrics.loss),
-                grad_norm=shortest_repr(metrics.grad_norm),
-                loss_limit=shortest_repr(verdict.loss_limit),
-                grad_norm_limit=shortest_repr(verdict.grad_norm_limit),
-                action=policy,
-                message=f"{words}: its update was not applied",
-                skipped=int(verdict.refused),
-                **origin._asdict(),
-            )
-        )
-        if policy == "rollback":
-            self._return_to(step - 1)
-            raise RollbackDueError(step, words, pending.data_state, origin, "spike")
-
-    def _limit_spikes(self, step: int, metrics: StepMetrics, verdict: SpikeVerdict) -> None:
-        in_a_row = int(verdict.refused_in_a_row)
-        if in_a_row >= self.config.debug.max_consecutive_spikes:
-            raise NonFiniteError(
-                f"{_spike_words(step, metrics, verdict)}; {in_a_row} steps in a row were skipped "
-                "(debug.max_consecutive_spikes)"
-            )
 
     def _return_to(self, step: int) -> None:
         """Forget the steps that the latched state refused; `data_state` still is that of `step`."""
@@ -346,12 +301,3 @@ class Trainer:
         return self.dispatched == self.progress.step and not any(
             leaf.is_deleted() for leaf in jax.tree.leaves(self.state)
         )
-
-
-def _spike_words(step: int, metrics: StepMetrics, verdict: SpikeVerdict) -> str:
-    limits = Limits(verdict.loss_limit, verdict.grad_norm_limit)
-    return spike_words(step, float(metrics.loss), float(metrics.grad_norm), limits)
-
-
-def _nonfinite_words(step: int, metrics: StepMetrics) -> str:
-    return f"step {step}: the loss is {float(metrics.loss)} and the gradient norm {float(metrics.grad_norm)}"

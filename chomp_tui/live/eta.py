@@ -1,4 +1,4 @@
-"""How far a run is, how long it has worked, and how long it will still take."""
+"""How far a run is, and how long it will still take."""
 
 from __future__ import annotations
 
@@ -17,15 +17,6 @@ def progress(view: RunView) -> float | None:
     if not view.total_steps:
         return None
     return min(view.step / view.total_steps, 1.0)
-
-
-def elapsed_seconds(view: RunView, now: float, *, live: bool) -> float:
-    """Seconds that engines have worked on the run, over all attempts, pauses and lost work included.
-
-    Args:
-        live: whether an engine works on it now, so that the time since its last word counts too.
-    """
-    return sum(view.spent_until(now if live else view.last_t).values())
 
 
 def eta_seconds(view: RunView, now: float) -> float | None:

@@ -50,13 +50,25 @@ class RunSnapshot:
         return self.update.view
 
     @cached_property
+    def counted_until(self) -> float | None:
+        """Unix time up to which time is counted: an engine that says nothing new changes no number each second.
+
+        Training counts up to its newest record, a pause in whole minutes, and what has no records up to now.
+        """
+        view = self.view
+        if not self.status.is_live or view.phase is None or (view.phase.name == "train" and len(view.rows)):
+            return view.last_t
+        if view.phase.name == "paused":
+            return view.phase.t + max(0.0, self.now - view.phase.t) // 60 * 60
+        return self.now
+
+    @cached_property
     def elapsed_seconds(self) -> float | None:
-        """Since the newest attempt began; up to its end, or to its last event where it died."""
+        """From the begin of the newest attempt up to `counted_until`."""
         view = self.view
         if view.started is None or view.started.t <= 0:
             return None
-        until = self.now if self.status.is_live else (view.last_t or self.now)
-        return max(0.0, until - view.started.t)
+        return max(0.0, (self.counted_until or self.now) - view.started.t)
 
     @cached_property
     def age_seconds(self) -> float | None:

@@ -42,10 +42,16 @@ class KeyQueue:
         self._until = 0.0
         self._is_ready: Callable[[], bool] | None = None
         self._held_until = 0.0
+        self._holds_letters_only = False
 
-    def hold(self, is_ready: Callable[[], bool]) -> None:
-        """Let nothing but Ctrl+C take effect before `is_ready`, for a few seconds at most."""
+    def hold(self, is_ready: Callable[[], bool], *, letters_only: bool = False) -> None:
+        """Let nothing but Ctrl+C take effect before `is_ready`, for a few seconds at most.
+
+        Args:
+            letters_only: hold only letters, which answer a question; function keys take effect.
+        """
         self._is_ready, self._held_until = is_ready, time.monotonic() + HELD_SECONDS
+        self._holds_letters_only = letters_only
 
     def _is_held(self) -> bool:
         if self._is_ready is not None and (self._is_ready() or time.monotonic() > self._held_until):
@@ -55,7 +61,8 @@ class KeyQueue:
     async def take(self, event: Typed) -> None:
         """Let an event take effect, now if nothing before it is under way."""
         if self._is_held():
-            if isinstance(event, events.Key) and event.key == "ctrl+c":
+            passes = self._holds_letters_only and not _is_letter(event)
+            if passes or (isinstance(event, events.Key) and event.key == "ctrl+c"):
                 await self._deliver(event)
                 return
         elif not self._waiting and (self._goes_on(event) or self._is_settled(self._path)):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from textual.content import Content
 
-from chomp.record.formatting import count, duration, size, when
+from chomp.record.formatting import count, since, size, when
 from chomp.record.selection import cell_text
 from chomp.record.summary import RunSummary
 from chomp_tui.chart.sparkline import sparkline
@@ -129,7 +129,7 @@ def _eval(run: RunSummary, place: Place) -> Cell:
 def _when(run: RunSummary, now: float) -> Cell:
     """The age of a live run's newest event; of any other run the time or date of it, which does not change."""
     if run.is_live or not run.last_t:
-        return cell(duration(run.age_seconds(now)) if run.last_t else "-", "muted")
+        return cell(since(run.age_seconds(now)) if run.last_t else "-", "muted")
     return cell(when(run.last_t, now), "muted")
 
 
@@ -157,7 +157,7 @@ def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Cont
         width: cells of a line.
         chart: lines of a curve to show between progress and places.
     """
-    engine = f"pid {run.pid}, last event {duration(run.age_seconds(now))} ago" if run.is_live else ""
+    engine = f"pid {run.pid}, last event {since(run.age_seconds(now))} ago" if run.is_live else ""
     head = [status_line(run.status, engine)]
     if chart:
         span = f"{loss_text(run.losses[0])} → {loss_text(run.losses[-1])}"

@@ -36,7 +36,7 @@ def test_check_prints_one_line(file):
     assert result.exit_code == 0
     assert result.output == (
         f"OK {file}: megalodon on stdlib; 500 steps x 32,768 tokens (8 x 2 x 2048) = 16,384,000 tokens; "
-        "adamw, warm-up 100, cosine decay 400; vocabulary 384\n"
+        "muon, warm-up 100, cosine decay 400; vocabulary 384\n"
     )
 
 

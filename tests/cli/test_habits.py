@@ -122,7 +122,7 @@ def test_resume_takes_the_path_of_a_run_or_a_checkpoint(train: Train, tmp_path: 
 def test_a_resumed_run_keeps_what_its_preset_meant(train: Train, tmp_path: Path) -> None:
     """Also what its version of chomp did not know; what the command line says wins."""
     (tmp_path / "p.yaml").write_text("model: {preset: D20-E3-full}\n")
-    values = parse_config("optim: {lr: 2e-4}\n", source="c").config.model_dump()
+    values = parse_config("optim: {name: adamw, lr: 2e-4}\n", source="c").config.model_dump()
     values["model"].update(preset="d20-e3-full", backend="llama", share_emb=False)
     del values["model"]["residual_streams"]
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)

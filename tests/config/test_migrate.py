@@ -60,7 +60,12 @@ def test_it_loads_and_says_every_change() -> None:
     config, text, changes = values(OLD)
     assert (config.model.model_dim, config.data.prefetch, config.data.max_doc_tokens) == (64, 2, 512)
     assert (config.logging.wandb.project, config.data.local_text) == ("old", "one # no comment\ntwo\n")
-    assert (config.optim.decay_steps, config.optim.adam.b2, config.train.seq_len) == (13, 0.999, 128)
+    assert (config.optim.name, config.optim.decay_steps, config.optim.adam.b2, config.train.seq_len) == (
+        "adamw",
+        13,
+        0.999,
+        128,
+    )
     assert (config.data.tokenizer.byte_offset, config.data.tokenizer.add_eos) == (0, False)
     assert not config.data.isolate_documents
     for comment in ("# A run of long ago.", "# small", "# nothing to choose", "# in tokens", "# The step is compiled."):
@@ -107,6 +112,8 @@ def test_a_second_time_changes_nothing(old: str) -> None:
         ("logging: {log_file: null}", "logging.log_file", "train.log"),
         ("variables: {n: x}\nlogging: {wandb: {tags: ['a${variables.n}']}}", "logging.wandb.tags", ["ax"]),
         ("variables: {n: 3}\ndata: {grain_prefetch: $variables.n}", "data.prefetch", 3),
+        ("optim: {name: muon}", "optim.muon.lr_scale", 100.0),
+        ("optim: {name: muon, muon_lr_scale: 7}", "optim.muon.lr_scale", 7.0),
         ("derived:\n  train: {tokens: 5}\ntrain: {seed: 0}", "train.steps", 100),
     ],
 )

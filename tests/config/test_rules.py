@@ -349,9 +349,9 @@ NOTES = [
     ),
     ("{optim: {lr: 1.5}}", ("optim.lr is 1.5: above 1 training diverges; 1e-4 to 1e-2 are usual",)),
     (
-        "{optim: {name: muon, lr: 0.02}}",
+        "{optim: {name: muon, lr: 0.05}}",
         (
-            "Muon's learning rate is 2 (optim.lr 0.02 x optim.muon.lr_scale 100): above 1 training diverges; 0.02 is "
+            "Muon's learning rate is 1.5 (optim.lr 0.05 x optim.muon.lr_scale 30): above 1 training diverges; 0.02 is "
             "usual",
         ),
     ),

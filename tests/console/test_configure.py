@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from textual.events import AppBlur, AppFocus, Key, Paste
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
-from chomp.config import derive, derived_section, load_config, settings
+from chomp.config import LoadedConfig, derive, derived_section, load_config, settings
 from chomp.config.yaml_reader import read_yaml
 from chomp.config.yaml_spans import read_layout
 from chomp.queue.launch import LaunchRequest
@@ -28,6 +29,7 @@ from chomp.record.manifest import seal
 from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
+from chomp_tui.config.preflight import Report
 from chomp_tui.scopes import SCREENS
 from chomp_tui.screens.configure import launch_flow as launching
 from chomp_tui.screens.configure.controls import Toggle
@@ -251,7 +253,20 @@ async def test_only_enter_or_a_click_begins_an_edit_and_what_leaves_the_field_en
 
 MOVES = ("up", "down", "left", "right", "tab", "shift+tab", "home", "end", "pageup", "pagedown", "f4", "ctrl+f")
 EDITS = ("space", "backspace", "delete", "ctrl+u", "ctrl+k", "ctrl+w", "ctrl+x", "ctrl+v", "ctrl+z", "ctrl+y")
-PRESSES = (*MOVES, *MOVES, *EDITS, "escape", "f7", "f10", "minus", "full_stop", "slash", *"22222", *"01345", *"axveky")
+PRESSES = (
+    *MOVES,
+    *MOVES,
+    *EDITS,
+    "escape",
+    "f7",
+    "f10",
+    "minus",
+    "full_stop",
+    "slash",
+    *"22222",
+    *"01345",
+    *"axvekynd",
+)
 
 
 @hypothesis_settings(deadline=None, max_examples=2, suppress_health_check=list(HealthCheck))
@@ -315,7 +330,8 @@ async def test_settings_that_the_run_does_not_read_are_folded_away_and_long_valu
         assert not shown() & {"hf_dataset", "files", "text_key"}
         assert " not read, a shows them " in console.text()
         listing = console.form.query_one("#sections", OptionList)
-        assert {option.id for option in listing.options} & {"optim.adam", "optim.lion", "optim.muon"} == {"optim.adam"}
+        rules = {"optim.adam", "optim.lion", "optim.muon"}
+        assert {option.id for option in listing.options} & rules == {"optim.adam", "optim.muon"}
         before = drawn("data.tokens_path")
         assert before.count("\n") == 0
         assert before.rstrip().endswith("not read")
@@ -339,9 +355,9 @@ async def test_settings_that_the_run_does_not_read_are_folded_away_and_long_valu
         # One that is named is shown, read or not.
         await console.screen.go_to("data.hf_name")
         await until(pilot, lambda: console.form.current == "data.hf_name")
-        await pilot.press("a", "ctrl+f", *"optim.name", "enter", *"muon", "enter")
+        await pilot.press("a", "ctrl+f", *"optim.name", "enter", *"lion", "enter")
         await settle(pilot, console)
-        assert "optim.muon" in {option.id for option in console.form.query_one("#sections", OptionList).options}
+        assert "optim.lion" in {option.id for option in console.form.query_one("#sections", OptionList).options}
         console.form.query_one("#find").focus()
         await pilot.press("escape")
         await until(pilot, lambda: "hf_name" not in shown() and "backend" in shown())
@@ -407,7 +423,7 @@ async def test_every_kind_of_control_writes_its_value(tmp_path: Path) -> None:
         await pick("optim.name", *"default", "enter")
         assert "optim" not in console.screen.document.text
         control = console.row("optim.name").control
-        assert (control.value, control.shown) == ("", "adamw")
+        assert (control.value, control.shown) == ("", "muon")
 
 
 async def test_a_switch_is_turned_by_one_key_or_a_click_and_can_be_left_at_its_default(tmp_path: Path) -> None:
@@ -856,6 +872,30 @@ async def test_unsaved_changes_are_saved_or_kept_with_the_run(tmp_path: Path, ke
         assert console.said[-1] == "nothing to undo since the last launch"
         assert console.screen.document.text == new
         assert console.screen.document.is_modified is not saved
+
+
+async def test_what_is_typed_while_the_start_is_checked_answers_the_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await console.type(pilot, "train.steps", "3000")
+        check = console.screen.check_start
+
+        async def slow(loaded: LoadedConfig) -> Report:
+            await asyncio.sleep(0.5)
+            return await check(loaded)
+
+        monkeypatch.setattr(console.screen, "check_start", slow)
+        # "a" also shows all settings of the form.
+        await pilot.press("f5", "a")
+        await until(pilot, lambda: console.launched)
+        assert console.launched[0].config == RunDir(console.launched[0].run_dir).config_original
+        assert not console.form.border_subtitle or "a hides" not in console.form.border_subtitle
+        # Then keys act on the screen again.
+        await pilot.press("1")
+        await until(pilot, lambda: console.app.screen is console.app.screen_of("home"))
 
 
 async def test_launching_can_be_given_up_and_invalid_files_are_refused_at_their_field(tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ async def test_the_form_says_groups_units_and_what_the_field_at_the_cursor_is(tm
         assert await helped("optim.name") == [
             "optim.name  one of adamw, lion, muon",
             "Update rule.",
-            "default adamw · not written",
+            "default muon · not written",
         ]
         assert await helped("optim.lr") == [
             "optim.lr  a number above 0",

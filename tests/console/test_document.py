@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from chomp.config import Setting, config_from_dict, parse_config, settings
 from chomp.config.edits import CannotEdit, reset_value, set_value
 from chomp.config.scalars import Items, Plain, Words, written
+from chomp.config.spec import tables
 from chomp.config.yaml_reader import read_yaml
 from chomp.config.yaml_spans import Unreadable, read_layout
 from chomp.errors import ConfigError
@@ -22,7 +23,7 @@ from chomp.record.rundir import RunDir
 from chomp_tui.config.document import ConfigDocument, merged, visual_lines
 from chomp_tui.config.documents import from_run, read_document
 from chomp_tui.config.draft import Draft
-from chomp_tui.config.entries import entries_of
+from chomp_tui.config.entries import KINDS, addable, entries_of, removable, with_entry, without_entry, wrong_name
 from chomp_tui.config.field_text import shown_value, typed
 from chomp_tui.config.history import History
 
@@ -363,7 +364,7 @@ def test_a_setting_that_the_run_does_not_read_is_needed_once_it_is_written_or_wr
     made = document("data:\n  backend: stdlib\n")
     needed = {path for path, setting in settings().items() if made.view(setting).is_needed}
     assert {"data.backend", "data.eval_files", "data.shuffle"} < needed
-    assert not needed & {"data.hf_name", "data.tokens_path", "optim.muon.rest", "model.attention"}
+    assert not needed & {"data.hf_name", "data.tokens_path", "optim.lion.b1", "model.attention"}
     made.set("data.hf_name", "x")
     assert made.view(settings()["data.hf_name"]).is_needed
     # Not valid before the files are named: the choice counts already.
@@ -512,6 +513,70 @@ def test_evaluation_sets_and_tasks_are_sections_with_settings_of_their_own() -> 
     scored.set("evaluation.tasks.arc.every", "1e3")
     assert "every: 50}" in scored.text
     assert scored.check().loaded.config.evaluation.tasks["arc"].every == 1000
+
+
+TRAINED = "train:\n  steps: 2000\n"
+STARTS = {
+    "empty": "",
+    "block": TRAINED,
+    "flow": "{train: {steps: 2000}}\n",
+    "null": f"{TRAINED}evaluation: null\n",
+    "set": f"{TRAINED}evaluation:\n  # of others\n  sets:\n    old: {{files: [x]}}\n",
+    "mixture": MIXED,
+}
+
+
+@pytest.mark.parametrize("text", STARTS)
+def test_an_entry_is_added_with_what_it_needs_and_removed_without_a_trace(text: str) -> None:
+    before = STARTS[text]
+    for table in addable(document(before).layout()):
+        after, path = with_entry(before, table, "new-1")
+        # What is wrong is what the user has to choose, and nothing else.
+        assert [one.path for one in document(after).check().problems] == [path]
+        added = set(removable(document(after).layout())) - set(removable(document(before).layout()))
+        assert added == {f"{table}.new-1"} == {path.rpartition(".")[0]}
+        # Sections in which nothing is left go, too.
+        assert without_entry(after, f"{table}.new-1").replace("evaluation: null\n", "") == before.replace(
+            "evaluation: null\n", ""
+        )
+
+
+def test_every_table_of_sections_has_entries_that_can_be_added() -> None:
+    assert set(KINDS) == {path for path, table in tables().items() if table.entry is not None}
+    assert addable(document(MIXED).layout()) == list(KINDS)
+    assert set(KINDS) - set(addable(document("").layout())) == {"data.mixture.stages"}
+
+
+def test_stages_have_a_weight_for_each_source() -> None:
+    added, _ = with_entry(MIXED, "data.mixture.sources", "books")
+    assert added == MIXED.replace("code: 1}", "code: 1, books: 1.0}").replace(
+        "all defaults\n", "all defaults\n      books:\n        backend: files\n        files: []\n"
+    )
+    assert without_entry(added, "data.mixture.sources.books") == MIXED
+    added, path = with_entry(MIXED, "data.mixture.stages", "last")
+    assert path == "data.mixture.stages.last.from_tokens"
+    weights = read_yaml(added, "file").values["data"]["mixture"]["stages"]["last"]["weights"]
+    assert weights == {"web": 0.7, "code": 1.0}
+
+
+def test_a_name_is_refused_that_is_none_or_is_taken() -> None:
+    layout = document("evaluation:\n  sets:\n    wiki: {files: [x]}\n").layout()
+    for table in ("evaluation.sets", "evaluation.tasks"):
+        said = wrong_name(layout, table, "wiki")
+        assert said == "there is evaluation.sets.wiki already; choose another name"
+        assert wrong_name(layout, table, "web") is None
+    assert wrong_name(layout, "data.mixture.sources", "wiki") is None
+    for name in ("", "1st", "a.b", "a b", "x" * 33):
+        said = wrong_name(layout, "evaluation.sets", name)
+        assert said == "a name has letters, digits, _ and -, a letter first, at most 32 characters"
+
+
+def test_an_entry_stays_when_its_last_setting_is_taken_out() -> None:
+    """Only the key for it removes an entry."""
+    scored = document("evaluation:\n  sets:\n    wiki:\n      every: 5\n    web: {files: [x]}\n")
+    scored.reset("evaluation.sets.wiki.every")
+    assert "wiki:\n" in scored.text
+    assert removable(scored.layout()) == ["evaluation.sets.wiki", "evaluation.sets.web"]
 
 
 def test_a_copy_of_a_run_has_its_mixture_without_the_runs_own_file(tmp_path: Path) -> None:

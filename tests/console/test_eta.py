@@ -8,7 +8,7 @@ from chomp.record.events import Acknowledged, Checkpoint, Evaluated, Event, Samp
 from chomp.record.fold import fold
 from chomp.record.run_view import RunView
 from chomp.sinks.terminal import EtaMeter
-from chomp_tui.live.eta import elapsed_seconds, eta_seconds, progress, step_seconds
+from chomp_tui.live.eta import eta_seconds, progress, step_seconds
 from tests.fakeruns import T0, ended, phase, row, started
 
 
@@ -119,13 +119,3 @@ def test_an_ended_run_has_nothing_to_go_to() -> None:
     done = view(*(row(step) for step in range(991, 1001)))
     assert eta_seconds(done, T0 + 1000) == 0.0
     assert progress(done) == 1.0
-
-
-def test_elapsed_is_the_work_of_all_attempts() -> None:
-    run = view(*(row(step) for step in range(1, 11)))
-    assert elapsed_seconds(run, T0 + 15, live=True) == 15
-    assert elapsed_seconds(run, T0 + 15, live=False) == 10
-    stopped = fold(run, [ended("stopped", 10, t=T0 + 12, time_budget_seconds={"train": 10.0, "save": 2.0})])
-    assert elapsed_seconds(stopped, T0 + 10**6, live=False) == 12
-    again = fold(stopped, [phase("data", t=T0 + 5000), started(10, attempt=2, t=T0 + 5003)])
-    assert elapsed_seconds(again, T0 + 5004, live=True) == 16

@@ -26,7 +26,8 @@ while not (run / "seen").exists():
     time.sleep(0.01)
 if step == 300:
     sys.exit("error: no \\x1b[2Jtext")
-print(json.dumps({{"step": step, "loss": 3.5, "tokens": 500, "documents": 1, "checkpoint": 200, "exact": True,
+print(json.dumps({{"step": step, "loss": 3.5, "tokens": 500, "documents": 1, "checkpoint": 200, "exact": False,
+    "why_not_exact": ["mesh \\x1b[2Jdata 4 is now data 1: losses may differ"],
     "parameters_of": step - 1, "top": [{DOCUMENT!r}], "arguments": sys.argv[1:]}}))
 """
 
@@ -46,6 +47,7 @@ async def test_a_bad_step_shows_its_documents_and_its_batch_is_left_out(tmp_path
         await shows(pilot, "loss 3.5000 over 500 tokens in 1 document · by the parameters with which the step began")
         await shows(pilot, "9.5000  +1.2500  59 tokens  /data/[b]�[2Ja.jsonl:17, from token 128 on")
         await shows(pilot, "begins: �[31mfirst↵line", "worst 11.0000: [red]x�")
+        await shows(pilot, "mesh �[2Jdata 4 is now data 1: losses may differ")
         await pilot.press("s")
         await until(pilot, lambda: isinstance(app.screen, Choose))
         await shows(pilot, "Go back and leave out the batch of step 250", "60 steps are computed again")

@@ -35,7 +35,7 @@ from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.listing import Listing, fit_columns
 from chomp_tui.widgets.run_rows import STANDARD, Place, run_columns, run_row
 from tests import fakeruns
-from tests.console.hosting import frame, until
+from tests.console.hosting import frame, notices, until
 from tests.fakeruns import append, ended, make_checkpoint
 
 TEXT = "model: {backend: dummy, model_dim: 16}\ntrain: {steps: 100, seq_len: 32}\noptim: {lr: %g, warmup_steps: 2}\n"
@@ -138,6 +138,12 @@ async def test_thirty_runs_ranked_and_compared(thirty: Path, tmp_path: Path) -> 
         await until(pilot, lambda: app.screen is app.screen_of("home"))
         await pilot.press("escape", "escape", "home", "down", "c")
         await until(pilot, lambda: "better is lower than run-07" in text_of(app))
+        # There is nothing beside a run that is no fork.
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.screen_of("home"))
+        await pilot.press("home", "c")
+        await until(pilot, lambda: notices(app) == ["run-07 is no fork; mark two runs or more with Space"])
+        assert app.screen is app.screen_of("home")
     kept, wrong = load_settings(tmp_path / "console.yaml")
     assert (kept.home_sort, kept.home_tree, wrong) == ("eval", True, [])
 

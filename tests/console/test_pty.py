@@ -60,6 +60,13 @@ def fail(self):
     raise ValueError("a mistake of ours, in $HOME/secret")
 chomp_tui.screens.device.screen.DeviceScreen.action_copy_line = fail
 """
+EDITOR = """
+import os, pathlib, sys
+path = pathlib.Path(sys.argv[-1])
+print("an editor with", sum(map(os.isatty, range(3))), "ends of a terminal", flush=True)
+print("was asked on standard error", file=sys.stderr, flush=True)
+path.write_text(path.read_text().replace("steps: 1000000", f"steps: {input()}"))
+"""
 MAIN = "import sys; sys.argv = ['chomp-tui', *sys.argv[1:]]; from chomp_tui.__main__ import main; main()"
 
 
@@ -164,6 +171,25 @@ def test_no_byte_of_native_code_reaches_the_screen(opened: Opener, tmp_path: Pat
     assert "NATIVE-OUT" in log.read_text()
     assert log.stat().st_mode & 0o077 == 0
     assert_restored(terminal)
+
+
+def test_the_user_s_editor_gets_the_terminal_and_gives_it_back(opened: Opener, tmp_path: Path) -> None:
+    editor = tmp_path / "editor.py"
+    editor.write_text(EDITOR)
+    visual = f"import os; os.environ['VISUAL'] = {f'{sys.executable} {editor}'!r}; "
+    terminal = opened("launch", config(tmp_path), before=visual)
+    terminal.until_shown("steps 1000000")
+    terminal.press("e")
+    terminal.until_shown("an editor with 3 ends of a terminal")
+    terminal.until_shown("was asked on standard error")
+    terminal.forget()
+    terminal.press("4321\n")
+    terminal.until_shown("steps 4321")
+    terminal.until_shown("modified")
+    terminal.press("q")
+    terminal.until_shown("Leave with unsaved changes?")
+    terminal.press("y")
+    assert terminal.wait() == 0
 
 
 def test_the_size_is_the_terminal_s(opened: Opener) -> None:

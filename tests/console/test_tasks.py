@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from textual.pilot import Pilot
 
 from chomp.queue.folder import QueueFolder
@@ -101,8 +102,8 @@ class Journey:
         return "lr: 1e-3" in self.text() and [one.config for one in self.console.launched] == [self.console.file]
 
     def files_are_read(self) -> bool:
-        wanted = "backend: files", "notes/*.md"
-        return all(words in self.console.screen.document.text for words in wanted)
+        data = yaml.safe_load(self.console.screen.document.text)["data"]
+        return data == {"backend": "files", "files": ["notes/*.md"]}
 
     def batch_is_shown(self) -> bool:
         return isinstance(self.app.screen, PreviewDialog) and "⟦1⟧" in self.seen()

@@ -108,6 +108,37 @@ async def test_only_rows_that_changed_are_drawn_again(monkeypatch: pytest.Monkey
         assert len(drawn) == 2
 
 
+async def test_only_cells_that_changed_are_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Beside()
+    async with app.run_test(size=(60, 12)) as pilot:
+        written: list[Region] = []
+        refresh = TextLines.refresh
+
+        def noted(widget: TextLines, *regions: Region, **kwargs: Any) -> TextLines:
+            written.extend(regions)
+            return refresh(widget, *regions, **kwargs)
+
+        def line(loss: str, step: str) -> Content:
+            return Content.assemble(("loss ", "bold"), loss, (" step ", "bold"), step, "\nspeed 5")
+
+        app.show(line("3.1", "7"))
+        await pilot.pause()
+        monkeypatch.setattr(TextLines, "refresh", noted)
+        for loss, step, changed in (
+            ("3.2", "7", (5, 3)),
+            ("3.2", "8", (14, 1)),
+            ("3.3", "9", (5, 10)),
+            ("3.30", "9", (5, 11)),
+            ("3.3", "9", (5, 11)),
+            ("3.3", "9", None),
+        ):
+            written.clear()
+            app.show(line(loss, step))
+            assert [(region.x, region.width) for region in written] == ([changed] if changed is not None else [])
+            await pilot.pause()
+            assert app.drawn(TextLines) == app.drawn(Static)
+
+
 async def test_a_theme_recolours_rows_that_stay() -> None:
     app = Beside()
     async with app.run_test(size=(60, 12)) as pilot:

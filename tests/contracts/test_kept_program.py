@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -70,6 +71,19 @@ def test_a_kill_while_the_program_is_written(references: References, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert events_of(run_dir, Compiled)[-1].in_run == "loaded"
     assert warned(run_dir) == []
+
+
+def test_a_step_is_explained_exactly_by_the_kept_program_alone(references: References, tmp_path: Path) -> None:
+    config = dummy_config(references.corpus, train={"steps": 10, "keep_program": "always"})
+    run_dir = references.copy(tmp_path / "run", run, config)
+    for reasons in ([], [f"this run has kept no compiled step ({run_dir / 'program' / 'train_step'} does not exist): "
+                         "the step was compiled anew, its kernels may differ"]):  # fmt: skip
+        done = run("explain", run_dir, 8, "--json")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert (found["exact"], found["why_not_exact"]) == (not reasons, reasons)
+        assert [line for line in done.stderr.splitlines() if "kernels" in line] == reasons
+        (run_dir / "program" / "train_step").unlink(missing_ok=True)
 
 
 @pytest.fixture

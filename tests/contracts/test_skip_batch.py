@@ -94,7 +94,11 @@ def test_a_batch_is_left_out_exactly_and_the_steps_before_it_stay(references: Re
     assert was["loss"] == pytest.approx(exact_rows(plain)[7]["loss"], rel=1e-5)
     assert now["loss"] == pytest.approx(exact_rows(found)[7]["loss"], rel=1e-5)
     assert (was["parameters_of"], was["checkpoint"], was["exact"]) == (7, 5, True)
+    assert was["why_not_exact"] == []
     assert (then["parameters_of"], then["exact"]) == (5, False)
+    assert then["why_not_exact"] == [
+        "the parameters are those of the checkpoint of step 5, 2 steps before; --most-steps 2 computes them"
+    ]
     assert {(one["place"], one["start"]) for one in was["top"]} == {(one["place"], one["start"]) for one in then["top"]}
     assert {(one["place"], one["start"]) for one in was["top"]} != {(one["place"], one["start"]) for one in now["top"]}
     best = now["top"][0]

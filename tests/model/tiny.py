@@ -41,9 +41,11 @@ def model_config(backend: str = "megalodon", **changes: Any) -> ModelConfig:
 
 
 def tiny_config(backend: str = "megalodon", *, model: dict[str, Any] | None = None, **sections: Any) -> Config:
-    """A whole configuration around a tiny model; `sections` are those beside `model`."""
+    """A whole configuration around a tiny model, with AdamW; `sections` are those beside `model`."""
     train = {"seq_len": SEQ, "batch_size": 2, "steps": 20, **sections.pop("train", {})}
-    return Config.model_validate({"model": {**BASES[backend], **(model or {})}, "train": train, **sections})
+    optim = {"name": "adamw", **sections.pop("optim", {})}
+    model = {**BASES[backend], **(model or {})}
+    return Config.model_validate({"model": model, "train": train, "optim": optim, **sections})
 
 
 def parts(config: Config, placement: Placement = ONE_DEVICE) -> tuple[ModelDef, Optimizer, Derived]:

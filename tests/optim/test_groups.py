@@ -93,7 +93,7 @@ def test_axes_follow_how_weights_are_stored() -> None:
 
 
 def test_the_table_is_printed_with_counts_rates_and_decay() -> None:
-    assert optimizer("dummy").describe().splitlines() == [
+    assert optimizer("dummy", lr_scale=100.0).describe().splitlines() == [
         "group  tensors     parameters    peak lr    decay",
         "muon         1            976        0.1      0.1",
         "adam         1            976      0.001      0.1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -156,10 +157,40 @@ def test_sets_and_tasks_are_among_the_results(tmp_path: Path) -> None:
     assert results["wiki: loss"] == (("2.5000", "2.2500", "–"), 1)
     assert results["arc: accuracy"] == (("25.0%", "50.0%", "–"), 1), "the greatest is the best"
     assert results["arc: bits per byte"] == (("1.5000", "1.5000", "–"), None)
+    assert not [name for name in results if "ema" in name]
     assert "arc: accuracy by length" not in results
     said = CliRunner().invoke(command, [str(run.path) for run in runs]).output
     assert "wiki: loss" in said
     assert "50.0%" in said
+
+
+def test_scores_of_the_moving_average_have_their_own_rows(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name) for name in ("a", "b")]
+    append(runs[0], SetEvaluated("wiki", 60, 2.5, 12.0, 1.0, 9, 1.0), t=T0 + 80)
+    for run, shift in zip(runs, (0.0, 0.125), strict=True):
+        append(
+            run,
+            Evaluated(step=200, loss=2.5, perplexity=12.0, bpb=1.5, tokens=9, seconds=1.0, ema_loss=2.25 - shift,
+                      ema_bpb=1.25),
+            SetEvaluated("wiki", 70, 2.5, 12.0, 1.5, 9, 1.0, ema_loss=2.25 + shift, ema_bpb=math.nan),
+            TaskEvaluated("arc", 70, 0.25, 0.5, 1.5, 0.0, 8, 0, 1.0, ema_accuracy=0.5 + shift, ema_accuracy_norm=0.75,
+                          ema_bpb=1.25, ema_centered=0.5),
+            t=T0 + 90,
+        )  # fmt: skip
+    results = {one.name: (one.texts, one.best) for one in compare([load_record(run.path) for run in runs]).results}
+    averages = {name: values for name, values in results.items() if "ema" in name}
+    assert averages == {
+        "best eval loss of ema": (("2.2500", "2.1250"), 1),
+        "bits per byte of ema": (("1.2500", "1.2500"), None),
+        "last eval loss of ema": (("2.2500", "2.1250"), 1),
+        "wiki of ema: loss": (("2.2500", "2.3750"), 0),
+        "arc of ema: accuracy": (("50.0%", "62.5%"), 1),
+        "arc of ema: accuracy by length": (("75.0%", "75.0%"), None),
+        "arc of ema: bits per byte": (("1.2500", "1.2500"), None),
+    }
+    names = [name for name in results if name.startswith("wiki")]
+    assert names == ["wiki: loss", "wiki: bits per byte", "wiki of ema: loss"]
+    assert "wiki of ema: loss" in CliRunner().invoke(command, [str(run.path) for run in runs]).output
 
 
 def test_other_text_ends_a_pair(tmp_path: Path) -> None:

@@ -91,6 +91,15 @@ def test_order() -> None:
     assert names("model.preset") == "cab"
 
 
+def test_what_may_need_its_owner_comes_first() -> None:
+    runs = [
+        run(state, state)
+        for state in ("completed", "stopped", "crashed", "new", "paused by a later version", "running")
+    ]
+    ordered = [one.name for one in sorted_runs(runs, "state")]
+    assert ordered == ["running", "crashed", "new", "stopped", "completed", "paused by a later version"]
+
+
 def test_values() -> None:
     assert value_of(RUNS[0], "optim.lr") == 3e-4
     assert value_of(RUNS[0], "nothing") is None

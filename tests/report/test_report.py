@@ -41,6 +41,8 @@ def record(tmp_path: Path) -> RunRecord:
     append(run, NonFinite(1_200, None, None, 1, "skip"))
     append(run, SetEvaluated("wiki", 2_000, 2.125, 8.4, None, 5, 1.0))
     append(run, TaskEvaluated("arc", 2_000, 0.25, 0.5, 1.5, 0.0, 8, 0, 1.0))
+    average = {"ema_accuracy": 0.375, "ema_accuracy_norm": None, "ema_bpb": 1.25, "ema_centered": 0.0}
+    append(run, TaskEvaluated("boolq", 2_000, 0.25, 0.5, 1.5, 0.0, 8, 0, 1.0, **average))
     run.notes.write_text("name: baseline\nnote: a first try\ntags: [night, llama]\n")
     return load_record(run.path)
 
@@ -54,7 +56,8 @@ def test_a_page_says_everything_of_a_run(record: RunRecord) -> None:
         "baseline", "a first try", "night", "completed", "best eval loss", "Loss (nats per token)", "Learning rate",
         "Gradient norm", "Tokens per second", "Samples", "def read_lines(path):", "Time", "waiting for data",
         "optim.lr", "NVIDIA GeForce RTX 5090", "read failed twice, then went on", "the newest: 1,200",
-        "Evaluation sets and tasks", "wiki2,0002.1250–––", "arc2,000–25.0%50.0%1.5000",
+        "Evaluation sets and tasks", "wiki2,0002.1250–––", "arc2,000–25.0%50.0%1.5000boolq",
+        "boolq2,000–25.0%50.0%1.5000boolq of ema2,000–37.5%–1.2500",
     ):  # fmt: skip
         assert said in page.text, said
     assert page.tags.count("figure") == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from chomp.config.load import load_config
 from chomp.errors import ConfigError
 from chomp.record.commands import Command, send_command
-from chomp.record.events import Acknowledged
+from chomp.record.events import Acknowledged, RunEnded, Warned
 from chomp.record.manifest import Resume, list_checkpoints
 from chomp.train.control import StopRequest, StopRequestedError, StopSwitch
 from chomp.train.hooks.base import Hook, run_hooks
@@ -26,6 +27,7 @@ from chomp.train.trainer import Trainer
 from tests.engine import dummy_config, events_of, rows, write_config, write_corpus
 from tests.in_process import restored_state
 
+log = logging.getLogger("own")
 ROOT = Path(__file__).parents[2]
 
 
@@ -80,6 +82,36 @@ def test_a_hook_answers_its_command_and_is_done_again_where_a_stop_cut_it_short(
     assert answers == [
         answer for step in (0, 4) for answer in (("norm", True, f"the norm of step {step}"), ("nrom", False, unknown))
     ]
+
+
+class FailingHook(Hook):
+    """Writes to a folder of the run that is not there, as the engine opens files of the run."""
+
+    every = 4
+
+    def on_step(self, trainer: Trainer) -> None:
+        path = trainer.session.claim.files.path / "gone" / "norms.txt"
+        trainer.session.reporter.publish(Warned(topic="own", message=f"writing {path}"))
+        log.warning("writing %s", path)
+        path.write_text("1.0")
+
+
+def test_a_failure_names_the_file_by_the_path_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = dummy_config(write_corpus(tmp_path / "corpus"), train={"steps": 10})
+    loaded = load_config(write_config(tmp_path / "config.yaml", config))
+    run_dir, path = tmp_path / "run", tmp_path / "run" / "gone" / "norms.txt"
+    with restored_state():
+        assert run_training(RunRequest(loaded, run_dir), [FailingHook()]) == 1
+    reason = f"FileNotFoundError: [Errno 2] No such file or directory: '{path}'"
+    assert [event.reason for event in events_of(run_dir, RunEnded)] == [reason]
+    assert f"writing {path}" in [event.message for event in events_of(run_dir, Warned)]
+    said, logged = "".join(capsys.readouterr()), (run_dir / "train.log").read_text()
+    assert reason in said
+    assert f"writing {path}\n" in logged
+    assert f"\n{reason}\n" in logged
+    files = [run_dir / "events.jsonl", run_dir / "commands.jsonl"]
+    for text in (said, logged, *(file.read_text() for file in files if file.exists())):
+        assert "/proc/self/fd" not in text
 
 
 class Recorder(Hook):

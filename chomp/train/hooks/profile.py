@@ -12,7 +12,6 @@ from chomp.errors import ConfigError
 from chomp.record.commands import Command
 from chomp.record.events import Profiled, Warned
 from chomp.record.formatting import plural
-from chomp.record.held_folder import by_name
 from chomp.train.hooks.base import Hook
 from chomp.train.operations import names_of, read_trace
 from chomp.train.session import Session
@@ -141,8 +140,7 @@ class ProfileHook(Hook):
     def _warn(self, error: Exception) -> None:
         log.info("no profile", exc_info=error)
         assert self._traced is not None
-        why = by_name(str(error), self._session.claim.run.path)
-        message = f"there is no profile from step {self._traced[0]:,} on: {why}"
+        message = f"there is no profile from step {self._traced[0]:,} on: {error}"
         self._session.reporter.publish(Warned(topic="profile", step=self._traced[0], message=message))
 
     def _clock(self) -> float:

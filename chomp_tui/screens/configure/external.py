@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,7 +78,8 @@ def _run(screen: Place, command: list[str]) -> str:
         with screen.app.suspend():
             # An error must not leave the block: Textual would not take the terminal back.
             try:
-                code = subprocess.run(command, check=False).returncode
+                # Descriptors 1 and 2 lead into a log while the screens run; these two names are the terminal.
+                code = subprocess.run(command, stdout=sys.__stdout__, stderr=sys.__stderr__, check=False).returncode
             except OSError as error:
                 failed = f"{command[0]} cannot be started: {error.strerror}; {_UNSET}"
             else:

@@ -16,7 +16,8 @@ from chomp.config import Setting, section_at, sections, setting_at, settings
 from chomp.config.compat import Severity
 from chomp.record.formatting import sanitize
 from chomp_tui.config.document import ConfigDocument
-from chomp_tui.config.entries import entries_of, section_around
+from chomp_tui.config.entries import entries_of, hint_on, section_around
+from chomp_tui.config.finding import found_settings
 from chomp_tui.screens.configure.controls import Control, Pick
 from chomp_tui.screens.configure.field import CHANGED, PROBLEM, SET, FieldRow
 from chomp_tui.screens.configure.field_pane import FieldPane, Heading, help_text
@@ -103,6 +104,10 @@ class ConfigForm(Vertical):
         # One layout and one paint for the whole section.
         with self.app.batch_update():
             pane = self._panes.get(name)
+            if pane and [row.setting for row in pane.rows()] != list(self._settings(name)):
+                # A table of numbers has got another entry, or lost one.
+                await self._panes.pop(name).remove()
+                pane = None
             for one in self._panes.values():
                 one.display = one is pane
             if pane is None:
@@ -244,12 +249,12 @@ class ConfigForm(Vertical):
             await self._show_chosen_section()
             return
         pool = [*(self._document.variables() if self._document else ()), *settings().values()]
-        found = sorted(filter(None, (_rank(one, words) for one in pool)), key=lambda ranked: ranked[0])
+        found = found_settings(pool, words)
         pane = self._panes.get(FOUND)
         if pane is None:
             pane = self._panes[FOUND] = FieldPane()
             await self.query_one("#fields").mount(pane)
-        rows: list[Widget] = self._rows([one for _, one in found[:MAX_FOUND]], full_name=True)
+        rows: list[Widget] = self._rows(found[:MAX_FOUND], full_name=True)
         if not found:
             rows = [Static(Content("No setting has that in its name or help."), classes="muted")]
         with self.app.batch_update():
@@ -298,9 +303,19 @@ class ConfigForm(Vertical):
         if option is not None and option.id:
             await self.open_section(option.id)
 
-    def focus_sections(self) -> None:
-        """Focus the list of sections."""
-        self.query_one("#sections", OptionList).focus()
+    def focus_sections(self, name: str | None = None) -> None:
+        """Focus the list of sections, with the cursor on one of them or on that around it."""
+        listing, names = self.query_one("#sections", OptionList), self._sections()
+        while name and name not in names:
+            name = name.rpartition(".")[0]
+        if name:
+            listing.highlighted = names.index(name)
+        listing.focus()
+
+    @property
+    def section(self) -> str:
+        """The section that is shown."""
+        return self._shown
 
     def focus_field(self) -> None:
         """Focus the first visible field."""
@@ -375,19 +390,10 @@ class ConfigForm(Vertical):
         section = section_at(self._shown)
         if setting is None:
             head = section.help if section else "Values that settings refer to as $variables.NAME."
+            head = f"{head}{hint_on(self._shown)}"
             if self.has_class("-finding"):
                 head = "Settings with all these words in their name or help; Enter edits the first, Esc closes."
             text = Content.assemble((head, ""), "\n", (LEGEND, "$muted"))
         else:
             text = help_text(document.view(setting))
         self.query_one("#field-help", Static).update(text)
-
-
-def _rank(setting: Setting, words: list[str]) -> tuple[int, Setting] | None:
-    """A setting that has all words in its name or help; those whose name is or has them come first."""
-    path, last = setting.path.lower(), setting.path.lower().rpartition(".")[2]
-    if not all(word in f"{path} {setting.help.lower()}" for word in words):
-        return None
-    if words[-1] in (last, path):
-        return 0, setting
-    return (1 if last.startswith(words[-1]) else 2 if all(word in path for word in words) else 3), setting

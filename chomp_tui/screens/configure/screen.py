@@ -23,6 +23,7 @@ from chomp_tui.config.preflight import DEBOUNCE_SECONDS, Preflight, Question, Re
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.configure.card_panel import HERE, choose_device
 from chomp_tui.screens.configure.editing import EditingScreen
+from chomp_tui.screens.configure.entry_flow import add_entry, remove_entry
 from chomp_tui.screens.configure.external import edit_outside
 from chomp_tui.screens.configure.file_dialogs import choose_base, diff_dialog, may_discard
 from chomp_tui.screens.configure.form import ConfigForm
@@ -345,6 +346,19 @@ class ConfigureScreen(EditingScreen):
         """Show also settings that the run does not read, or hide them again."""
         self.query_one(ConfigForm).show_all()
 
+    def action_add_entry(self) -> None:
+        """Add an evaluation set or task, or a source or stage of the mixture."""
+        self._do(self._add_entry(), "an entry is being added")
+
+    async def _add_entry(self) -> None:
+        path = await add_entry(self)
+        if path is not None:
+            await self.go_to(path)
+
+    def action_remove_entry(self) -> None:
+        """Remove such an entry."""
+        self._do(remove_entry(self), "an entry is being removed")
+
     def action_open_file(self) -> None:
         """Start from another file, or from a past run."""
         self._do(self._choose(), "configurations and runs are being listed")
@@ -366,3 +380,5 @@ class ConfigureScreen(EditingScreen):
             return
         self.settle()
         self.run_worker(work, name=what, group="asking")
+        # What is typed now answers the dialog that may come, and edits nothing before.
+        self.chomp.hold_letters(lambda: self.busy is None or self.app.screen is not self)

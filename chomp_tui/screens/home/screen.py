@@ -20,6 +20,7 @@ from chomp_tui import keys
 from chomp_tui.live.run_list import ConfigEntry, HomeSnapshot, RunList
 from chomp_tui.platform.background import start_thread
 from chomp_tui.screens.home.columns_dialog import ChooseColumns
+from chomp_tui.screens.home.comparing import compare
 from chomp_tui.screens.home.deleting import ask_and_delete
 from chomp_tui.screens.home.first_steps import FIRST_CONFIG, first_steps
 from chomp_tui.screens.home.notes_dialog import edit_notes, edit_tags
@@ -270,7 +271,7 @@ class HomeScreen(ListScreen):
 
     def action_compare(self) -> None:
         """Compare the marked runs, or a fork with its parent."""
-        self._with_runs(lambda runs: self.chomp.compare_runs([run.path for run in runs]))
+        self._with_runs(lambda runs: compare(self.chomp, runs))
 
     # Order and columns -----------------------------------------------------------------
 

@@ -74,7 +74,7 @@ def job_detail(row: JobRow, width: int, curve_lines: int) -> Content:
         ("sweep", _part_of_sweep(job)),
     ]
     tries = [
-        ("" if place else "tries", f"{one.began:%m-%d %H:%M} on {one.place}: {one.how or 'runs'}")
+        ("" if place else "tries", f"{one.began:%Y-%m-%d %H:%M} on {one.place}: {one.how or 'runs'}")
         for place, one in enumerate(reversed(job.attempts[-3:]))
     ]
     drawn = tall_curve(row.summary, width, curve_lines) if row.summary is not None and curve_lines and width else ""

@@ -100,7 +100,7 @@ class ExplainDialog(Dialog[int]):
         if isinstance(answer.get("top"), list):
             set_text(self.query_one("#explain-summary", Static), summary_text(answer))
             set_text(self.query_one("#explain-text", Static), documents_text(answer["top"]))
-            self._end("", "$muted")
+            self._end("\n".join(answer.get("why_not_exact", [])), "$warning")
         else:
             self._end(UNREADABLE, "$error")
 
@@ -140,9 +140,10 @@ def summary_text(answer: Mapping[str, Any]) -> Content:
     loss = answer["loss"]
     said = "no token counts" if loss is None else f"loss {decimal(loss)}"
     where = f"the checkpoint of step {answer['checkpoint']:,}" if answer["checkpoint"] else "the start"
-    exact = "the parameters with which the step began" if answer["exact"] else f"the parameters of {where}"
+    is_own = answer["parameters_of"] == answer["step"] - 1
+    parameters = "the parameters with which the step began" if is_own else f"the parameters of {where}"
     counts = f"{plural(answer['tokens'], 'token')} in {plural(answer['documents'], 'document')}"
-    return Content.assemble((said, "bold"), f" over {counts}", (f" · by {exact}", "$muted"))
+    return Content.assemble((said, "bold"), f" over {counts}", (f" · by {parameters}", "$muted"))
 
 
 def documents_text(documents: list[Mapping[str, Any]]) -> Content:

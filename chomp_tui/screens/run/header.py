@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from chomp.record.formatting import count, device_words, duration, moment, one_line, sanitize
+from chomp.record.formatting import count, device_words, duration, moment, one_line, sanitize, since
 from chomp.record.status import PAUSED
 from chomp_tui.live.eta import progress
 from chomp_tui.live.snapshot import MISSING, RunSnapshot
@@ -86,7 +86,7 @@ def _facts(snapshot: RunSnapshot) -> list[str]:
             # A time, since an age would be written to the terminal again each second.
             f"ended {moment(view.last_t, snapshot.now)}"
             if has_ended and not snapshot.status.is_live
-            else f"last {'record' if len(view.rows) else 'event'} {duration(snapshot.age_seconds)} ago"
+            else f"last {'record' if len(view.rows) else 'event'} {since(snapshot.age_seconds)} ago"
         )
     speed = snapshot.newest("tokens_per_sec")
     if snapshot.status.is_live and speed is not None:

@@ -1,9 +1,10 @@
-"""Text of which only the rows that changed are drawn again."""
+"""Text of which only the cells that changed are written to the terminal again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from rich.segment import Segment
 from textual.content import Content
 from textual.geometry import Region
 from textual.strip import Strip
@@ -14,7 +15,7 @@ from chomp_tui.widgets.update_if_changed import keeps_size, same
 
 
 class TextLines(Widget):
-    """Shows a text literally. Numbers that change in place cost their own rows; where lines wrap, all is drawn."""
+    """Shows a text literally. A number that changes in place costs its own cells; where lines wrap, all is drawn."""
 
     def __init__(self, *, id: str | None = None) -> None:
         self._text = Content("")
@@ -36,12 +37,29 @@ class TextLines(Widget):
         stays = self._draws_rows and len(lines) == len(self._lines) and keeps_size(self, before, text)
         if stays and self._is_row_by_row():
             changed = [row for row, pair in enumerate(zip(lines, self._lines, strict=True)) if not same(*pair)]
-            for row in changed:
-                self._strips.pop(row, None)
-            self.refresh(*(Region(0, row, self._strips_width, 1) for row in changed))
+            # Without a region, the whole widget would be drawn.
+            if regions := [self._redrawn(row) for row in changed]:
+                self.refresh(*regions)
         else:
             self._strips.clear()
             self.refresh(layout=not keeps_size(self, before, text))
+
+    def _redrawn(self, row: int) -> Region:
+        """Draw a row anew; returns the cells that look different."""
+        before, after = self._strips.pop(row, None), self._strip(row)
+        if before is None:
+            return Region(0, row, self._strips_width, 1)
+        start, end = _cells_of_same(zip(before, after, strict=False)), max(before.cell_length, after.cell_length)
+        if before.cell_length == after.cell_length:
+            end -= _cells_of_same(zip(reversed(before), reversed(after), strict=False))
+        # Nothing to write where only what cannot be seen differs.
+        return Region(start, row, max(end - start, 0), 1)
+
+    def _strip(self, row: int) -> Strip:
+        if row not in self._strips:
+            strips = Visual.to_strips(self, self._lines[row], self._strips_width, 1, self.visual_style)
+            self._strips[row] = Strip.join(strips)
+        return self._strips[row]
 
     def render(self) -> Content:
         return self._text
@@ -63,11 +81,18 @@ class TextLines(Widget):
             return super().render_line(y)
         if y >= len(self._lines):
             return Strip.blank(self._strips_width, self.visual_style.rich_style)
-        if y not in self._strips:
-            strips = Visual.to_strips(self, self._lines[y], self._strips_width, 1, self.visual_style)
-            self._strips[y] = Strip.join(strips).apply_offsets(0, y)
-        return self._strips[y]
+        return self._strip(y).apply_offsets(0, y)
 
     def notify_style_update(self) -> None:
         self._strips.clear()
         super().notify_style_update()
+
+
+def _cells_of_same(pairs: Iterable[tuple[Segment, Segment]]) -> int:
+    """The cells of the segments before the first that looks different."""
+    cells = 0
+    for one, other in pairs:
+        if one.text != other.text or one.style != other.style:
+            break
+        cells += one.cell_length
+    return cells

@@ -26,8 +26,7 @@ class BudgetPanel(TextPanel):
     """Seconds by category over all attempts, as bars and shares."""
 
     def text(self, snapshot: RunSnapshot, width: int) -> Content:
-        live = snapshot.status.is_live
-        spent = snapshot.view.spent_until(snapshot.now) if live else snapshot.view.budget
+        spent = snapshot.view.spent_until(snapshot.counted_until)
         total = sum(spent.values())
         if total <= 0:
             return Content.styled("no time measured yet", "$muted")
