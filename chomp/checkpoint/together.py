@@ -69,8 +69,14 @@ class Meeting(Generic[T]):
                 self._world.say(self._answer, {"number": self._number, "error": str(error)})
         return self._once(lambda: self._said(self._answer) or None)[0]
 
-    def unless_failed(self, wait_for: Callable[[], None]) -> None:
-        """Wait with `wait_for`, or raise as soon as another process fails; `wait_for` is then left behind."""
+    def unless_failed(
+        self, wait_for: Callable[[], None], own_failure: Callable[[], BaseException | None] = lambda: None
+    ) -> None:
+        """Wait with `wait_for`, or raise as soon as a process fails; `wait_for` is then left behind.
+
+        Args:
+            own_failure: why `wait_for` will fail, as soon as that is known; None until then.
+        """
         done: Future[None] = Future()
 
         def settle() -> None:
@@ -86,6 +92,8 @@ class Meeting(Generic[T]):
         for pause in _pauses():
             if wait([done], timeout=pause).done:
                 break
+            if (failure := own_failure()) is not None:
+                raise failure
             self._said(where)
         done.result()
 
@@ -212,12 +220,22 @@ class Together:
         index, count = self._world.index, self._world.count
 
         def own_part() -> FileTable:
-            meeting.unless_failed(response.result)
+            meeting.unless_failed(response.result, lambda: _failure_of(response))
             if index == 0:
                 describe(folder, meta)
             return hash_files(folder, [file for file in files_of(folder) if _owner(file, count) == index])
 
         return int(meeting.hold(own_part, lambda tables: _sealed(folder, meta["step"], tables)))
+
+
+def _failure_of(response: Any) -> BaseException | None:
+    """Why a save has failed, as soon as it has.
+
+    Its `result` raises that only when all its other work has ended, some of which waits at barriers for the other
+    processes: if they have failed as well, for minutes. Private: Orbax has no public way to ask.
+    """
+    future: Future[None] = response._thread_runner._future
+    return future.exception() if future.done() and not future.cancelled() else None
 
 
 def _owner(file: str, count: int) -> int:

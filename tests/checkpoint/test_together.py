@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbax.checkpoint.experimental.v1._src.synchronization.thread_utils import BackgroundThreadRunner
 
 from chomp.checkpoint.together import FailedPartError, Together
 from chomp.errors import CheckpointError
@@ -81,10 +83,27 @@ def all_do(work: Callable[[int, Together], Any]) -> list[Any]:
 
 
 class Response:
-    """Orbax's response to a save."""
+    """Orbax's response to a save, made by its own runner of saves.
 
-    def __init__(self, result: Callable[[], None] = lambda: None):
-        self.result = result
+    Args:
+        save: writes what this process writes.
+        barrier: waits for other processes meanwhile.
+    """
+
+    def __init__(self, save: Callable[[], None] = lambda: None, barrier: Callable[[], object] = lambda: None):
+        async def work() -> None:
+            at_barrier = asyncio.create_task(asyncio.to_thread(barrier))
+            await asyncio.to_thread(save)
+            await at_barrier
+
+        self._thread_runner = BackgroundThreadRunner(work())
+
+    def result(self) -> None:
+        self._thread_runner.result()
+
+
+def full() -> None:
+    raise OSError("No space left on device")
 
 
 def write(folder: Path) -> Path:
@@ -124,9 +143,6 @@ def test_a_failure_of_one_is_that_of_all(failing: int, tmp_path: Path) -> None:
     folder, never = write(tmp_path / "5"), threading.Event()
 
     def save(index: int, at: Together) -> int:
-        def full() -> None:
-            raise OSError("No space left on device")
-
         # The others wait for it in Orbax.
         return at.complete(at.meeting("save"), Response(full if index == failing else wait), folder, {"step": 5})
 
@@ -140,6 +156,26 @@ def test_a_failure_of_one_is_that_of_all(failing: int, tmp_path: Path) -> None:
     assert {str(error) for error in ended} == {f"{who(failing)}: No space left on device"}
     assert all(isinstance(error, FailedPartError) for error in ended)
     assert not (folder / MANIFEST).exists()
+
+
+def test_all_fail_while_orbax_waits_at_its_barrier(tmp_path: Path) -> None:
+    """Each process says so at once: Orbax tells of a failure only when none of its own work waits any more."""
+    folder, never, came = write(tmp_path / "5"), threading.Event(), threading.Event()
+
+    def barrier() -> None:
+        never.wait(60)
+        came.set()
+
+    def save(index: int, at: Together) -> int:
+        return at.complete(at.meeting("save"), Response(full, barrier), folder, {"step": 5})
+
+    try:
+        ended = all_do(save)
+        assert not came.is_set()
+    finally:
+        never.set()
+    assert {str(error) for error in ended} <= {f"{who(index)}: No space left on device" for index in range(COUNT)}
+    assert all(isinstance(error, FailedPartError) for error in ended)
 
 
 def test_a_folder_that_is_not_shared(tmp_path: Path) -> None:
