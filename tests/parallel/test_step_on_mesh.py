@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from tests.engine import optimized
 
 ASKED = (
-    "curves:20:llama:adamw:dp:fsdp:both",
+    "curves:50:llama:adamw:dp:fsdp:both",
     "muon:float32",
     "collectives:llama:fsdp",
     "collectives:llama:dp",
