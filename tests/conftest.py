@@ -14,10 +14,9 @@ from unittest import mock
 
 import hypothesis
 import pytest
-from jaxlib import xla_client
 
-from chomp.device.flag_check import check_xla_flags
 from chomp.errors import printable
+from tests.compiling import compile_quickly
 
 if TYPE_CHECKING:
     from tests.references import References
@@ -69,26 +68,7 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
-def compile_quickly() -> None:
-    """XLA's older code generator for CPUs takes half the time again: for the programs of this process only.
-
-    XLA reads the flag here, once. It does not stay in the environment, where every engine would report it, and first
-    start a process to find out whether the installed XLA knows it: that of jaxlib 0.11 does not have it any more.
-    """
-    given = os.environ.get("XLA_FLAGS")
-    flags = f"--xla_cpu_use_fusion_emitters=false {given or ''}".rstrip()
-    if not check_xla_flags({**os.environ, "XLA_FLAGS": flags}).accepted:
-        return
-    os.environ["XLA_FLAGS"] = flags
-    xla_client.CompileOptions()
-    if given is None:
-        del os.environ["XLA_FLAGS"]
-    else:
-        os.environ["XLA_FLAGS"] = given
-
-
-if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0":
-    compile_quickly()
+compile_quickly()
 
 # What a shell script starts in the background, or nohup starts, ignores these two, and so would the engines that the
 # tests start: they are told of signals as an engine in a terminal is.

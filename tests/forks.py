@@ -15,7 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,19 @@ PRELOADED = ("chomp.cli.loading", "chomp.cli.train", "chomp.train.loop", "chomp.
 STATUS = struct.Struct("i")
 # Variables that libraries read when they are imported: what has others is not forked.
 READ_AT_IMPORT = ("JAX_", "XLA_", "EQX_")
+# Not those of JAX's cache, which can be set until the first compilation: the setting of each, and how it is read.
+OF_THE_CACHE: dict[str, tuple[str, Callable[[str], object]]] = {
+    "JAX_COMPILATION_CACHE_DIR": ("jax_compilation_cache_dir", str),
+    "JAX_ENABLE_COMPILATION_CACHE": ("jax_enable_compilation_cache", lambda value: value.lower() in ("true", "1")),
+}
 COMMAND = """\
 #!{python} -IS
 import json, os, socket, struct, sys
 
-read = {{name: value for name, value in os.environ.items() if name.startswith({prefixes!r})}}
+def is_read(name):
+    return name.startswith({prefixes!r}) and name not in {later!r}
+
+read = {{name: value for name, value in os.environ.items() if is_read(name)}}
 if read != {read!r}:
     os.execv({chomp!r}, ["chomp", *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
@@ -118,10 +126,20 @@ class ForkServer:
 
     def write_command(self, path: Path) -> None:
         """Write a program that does what `chomp` does, forked; with other settings of libraries it starts `chomp`."""
-        read = {name: value for name, value in self._environment.items() if name.startswith(READ_AT_IMPORT)}
+        later = tuple(OF_THE_CACHE)
+        read = {
+            name: value
+            for name, value in self._environment.items()
+            if name.startswith(READ_AT_IMPORT) and name not in later
+        }
         chomp = Path(sys.executable).with_name("chomp")
         text = COMMAND.format(
-            python=sys.executable, chomp=str(chomp), address=self._address, read=read, prefixes=READ_AT_IMPORT
+            python=sys.executable,
+            chomp=str(chomp),
+            address=self._address,
+            read=read,
+            prefixes=READ_AT_IMPORT,
+            later=later,
         )
         path.write_text(text)
         path.chmod(0o700)
@@ -190,6 +208,8 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     """In the child: what `python -m MODULE ARGS` makes of a process."""
     import runpy
 
+    import jax
+
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
         os.close(fd)
@@ -199,6 +219,9 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["env"])
+    for name, (setting, read) in OF_THE_CACHE.items():
+        if name in os.environ:
+            jax.config.update(setting, read(os.environ[name]))
     os.chdir(request["cwd"])
     sys.path[0] = request["cwd"]
     sys.argv = [request["module"], *request["args"]]
@@ -223,6 +246,10 @@ def main() -> None:
     fit = importlib.import_module("chomp.analysis.fit")
     assert fit.MEASURED_SECONDS > 1
     fit.MEASURED_SECONDS = 0.2
+    # The first line that a process reads builds the table of all kinds of events.
+    assert importlib.import_module("chomp.record.codec").decode('{"kind": "phase"}') is not None
+    # Children compile as the process of the tests does, and find in the cache what it compiled.
+    importlib.import_module("tests.compiling").compile_quickly()
     gc.collect()
     gc.freeze()
     Server(*(socket.socket(fileno=int(fd)) for fd in sys.argv[1:3])).serve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import resource
 import sys
@@ -32,9 +33,14 @@ PACKAGES = (
 
 def package_versions() -> dict[str, str]:
     """Installed versions of all that may change a number, and of Python."""
-    found = {name: version(name) for name in PACKAGES}
     # That of the code: an editable installation's metadata may be older.
-    return {"chomp": __version__} | found | cuda_packages() | {"python": platform.python_version()}
+    return {"chomp": __version__} | _installed() | cuda_packages() | {"python": platform.python_version()}
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
+    """Read once: each save and each receipt names them, and their metadata are long texts."""
+    return {name: version(name) for name in PACKAGES}
 
 
 def device_facts(placement: Placement = ONE_DEVICE, hosts: Sequence[str] = ()) -> dict[str, Any]:

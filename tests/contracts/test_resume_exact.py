@@ -1,18 +1,19 @@
 """A run killed with SIGKILL at any instant and resumed is the run that was never stopped, bit for bit.
 
-All of it compiled as users' runs are.
+The cheap model is compiled as users' runs are. The others, which take five times as long that way, are so in the soak.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -37,7 +38,7 @@ from tests.engine import (
     write_config,
     write_corpus,
 )
-from tests.references import References
+from tests.references import References, Train
 
 pytestmark = pytest.mark.process
 
@@ -68,6 +69,9 @@ PAIRS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any], dict[str, 
     "sequential-adamw": (slow_dummy_config, SEQUENTIAL, ADAMW, DUMMY_S),
     "bin-muon-lion-llama": (llama, BIN, MUON_LION, [at_step(33)]),
 }
+# Steps that are compiled quickly are slow.
+NARROW = ("-o", "train.batch_size=4", "-o", "train.seq_len=64")
+SLOWLY_COMPILED = ("bin-muon", "bin-muon-lion-llama")
 STREAM: dict[str, Any] = {"backend": "hf", "hf_dataset": "stream", "hf_streaming": True, "shuffle_buffer_size": 16}
 TOKENS: dict[str, Any] = {"backend": "tokens", "tokens_path": "tokens"}
 # The stage begins before the first kill, and one source ends between the two.
@@ -144,16 +148,48 @@ def cold(*args: object) -> subprocess.CompletedProcess[str]:
     return run(*args, env=optimized(), cold=True)
 
 
+def cold_and_quick(*args: object) -> subprocess.CompletedProcess[str]:
+    """The same, compiled as forks compile that are not `optimized`."""
+    return run(*args, module="tests.compiling", cold=True)
+
+
+class Runs(NamedTuple):
+    """Runs of the variants, all compiled alike.
+
+    Attributes:
+        configs: the folder with their configurations.
+        uninterrupted: from a variant's name to its run that nothing interrupted.
+        env: of the engines that are killed.
+        options: of every `chomp train`.
+    """
+
+    configs: Path
+    uninterrupted: Callable[[str], Path]
+    env: dict[str, str]
+    options: tuple[str, ...]
+
+
+def runs(configs: Path, references: References, train: Train, env: dict[str, str], *options: str) -> Runs:
+    def uninterrupted(name: str) -> Path:
+        return references.run(train, yaml.safe_load((configs / f"{name}.yaml").read_text()), *options)
+
+    return Runs(configs, uninterrupted, env, options)
+
+
 @pytest.fixture
-def uninterrupted(configs: Path, references: References) -> Callable[[str], Path]:
-    """From a variant's name to its run that nothing interrupted."""
-    return lambda name: references.run(cold, yaml.safe_load((configs / f"{name}.yaml").read_text()))
+def as_users_compile(configs: Path, references: References) -> Runs:
+    return runs(configs, references, cold, optimized())
 
 
-def kill_at(configs: Path, name: str, run_dir: Path, instant: Instant, delay_seconds: float, *, fresh: bool) -> bool:
+@pytest.fixture
+def compiled_quickly(configs: Path, references: References) -> Runs:
+    return runs(configs, references, cold_and_quick, dict(os.environ), *NARROW)
+
+
+def kill_at(runs: Runs, name: str, run_dir: Path, instant: Instant, delay_seconds: float, *, fresh: bool) -> bool:
     """Start or resume, kill at the instant; False if the run was over before."""
-    resume = () if fresh else ("--resume", "latest")
-    engine = Engine(run_dir, "train", configs / f"{name}.yaml", "--run-dir", run_dir, *resume, env=optimized())
+    resume = runs.options if fresh else (*runs.options, "--resume", "latest")
+    engine = Engine(run_dir, "train", runs.configs / f"{name}.yaml", "--run-dir", run_dir, *resume, env=runs.env)
     event = engine.wait_for(instant)
     if event is None:
         assert engine.finish() == 0, engine.text()
@@ -163,39 +199,45 @@ def kill_at(configs: Path, name: str, run_dir: Path, instant: Instant, delay_sec
     return engine.finish() == -signal.SIGKILL
 
 
-def finish_and_compare(configs: Path, name: str, run_dir: Path, reference: Path) -> None:
-    done = run("train", configs / f"{name}.yaml", "--run-dir", run_dir, "--resume", "latest", env=optimized())
+def finish_and_compare(runs: Runs, name: str, run_dir: Path) -> None:
+    done = run(
+        "train", runs.configs / f"{name}.yaml", "--run-dir", run_dir, "--resume", "latest", *runs.options, env=runs.env
+    )
     assert done.returncode == 0, done.stderr + done.stdout
+    reference = runs.uninterrupted(name)
     assert_same_run(reference, run_dir, STEPS)
     assert [row["step"] for row in rows(run_dir)] == list(range(1, STEPS + 1))
     assert (run_dir / "samples.jsonl").read_bytes() == (reference / "samples.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_killed_and_resumed_again_and_again(
-    name: str, configs: Path, uninterrupted: Callable[[str], Path], tmp_path: Path
-) -> None:
-    reference = uninterrupted(name)
-    run_dir = tmp_path / "killed"
+def kill_resume_and_compare(runs: Runs, name: str, run_dir: Path) -> None:
+    """Kill the run at each instant of its variant."""
+    runs.uninterrupted(name)
     *_, instants = VARIANTS[name]
-    killed = [
-        kill_at(configs, name, run_dir, instant, 0.0, fresh=number == 0) for number, instant in enumerate(instants)
-    ]
+    killed = [kill_at(runs, name, run_dir, instant, 0.0, fresh=number == 0) for number, instant in enumerate(instants)]
     assert all(killed), f"the run ended before it could be killed: {killed}"
     began = len(events_of(run_dir, RunStarted))
     assert began == len(instants) - instants.count(at_data), "an attempt outlived the opening of its data"
-    finish_and_compare(configs, name, run_dir, reference)
+    finish_and_compare(runs, name, run_dir)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in SLOWLY_COMPILED])
+def test_killed_and_resumed_again_and_again(name: str, as_users_compile: Runs, tmp_path: Path) -> None:
+    kill_resume_and_compare(as_users_compile, name, tmp_path / "killed")
+
+
+@pytest.mark.parametrize("name", SLOWLY_COMPILED)
+def test_larger_models_killed_and_resumed_again_and_again(name: str, compiled_quickly: Runs, tmp_path: Path) -> None:
+    kill_resume_and_compare(compiled_quickly, name, tmp_path / "killed")
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(10))
-def test_fifty_kills_at_random_instants(
-    seed: int, configs: Path, uninterrupted: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_fifty_kills_at_random_instants(seed: int, as_users_compile: Runs, tmp_path: Path) -> None:
     """Ten runs, each killed at least five times at instants drawn at random."""
     rng = random.Random(seed)
     name = list(PAIRS)[seed % len(PAIRS)]
-    reference = uninterrupted(name)
+    as_users_compile.uninterrupted(name)
     run_dir = tmp_path / "killed"
     kills, fresh = 0, True
     while kills < 5:
@@ -210,9 +252,9 @@ def test_fifty_kills_at_random_instants(
                 while_saving(ahead // SAVE_EVERY * SAVE_EVERY),
             ]
         instant = rng.choice(instants)
-        assert kill_at(configs, name, run_dir, instant, rng.random() * 0.02, fresh=fresh), (
+        assert kill_at(as_users_compile, name, run_dir, instant, rng.random() * 0.02, fresh=fresh), (
             "the run ended before its kills were done"
         )
         kills, fresh = kills + 1, False
-    finish_and_compare(configs, name, run_dir, reference)
+    finish_and_compare(as_users_compile, name, run_dir)
     print(f"seed {seed}: {name}, {kills} kills, {len(events_of(run_dir, Checkpoint))} checkpoint events")

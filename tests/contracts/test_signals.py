@@ -272,7 +272,7 @@ def test_a_terminal_that_is_closed_leaves_the_run_alive(config: Path, reference:
     terminal, other = os.openpty()
     # The leader of a new session makes the first terminal that it opens its own.
     on_terminal = ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(other)]
-    args = command("train", config, "--run-dir", run_dir)
+    args = command("train", config, "--run-dir", run_dir, module="tests.compiling")
     engine = subprocess.Popen([*on_terminal, *args], stdin=subprocess.DEVNULL, start_new_session=True)
     drain_until(terminal, b"step ")
     os.close(other)

@@ -28,6 +28,7 @@ from chomp.parallel.world import World
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompileWatch, compile_step
 from chomp.train.program import RunProgram, compile_only
+from tests.compiling import compile_quickly
 from tests.engine import dummy_config
 from tests.parallel.saving import join
 
@@ -124,4 +125,5 @@ def main(corpus: str, checkpoints: str, *rest: str) -> None:
 
 
 if __name__ == "__main__":
+    compile_quickly()
     main(*sys.argv[1:])

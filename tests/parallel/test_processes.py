@@ -14,6 +14,7 @@ from chomp.record.events import Acknowledged, Event, RunEnded, RunStarted
 from tests import engine
 from tests.engine import at_phase, at_step, events_of, exact_rows, slow_dummy_config, while_saving, write_config
 from tests.parallel.group import Group
+from tests.references import References
 from tests.small_disk import Disk
 
 TRAIN = {"steps": 40, "batch_size": 2, "grad_accum": 2, "eval_every": 8}
@@ -33,18 +34,20 @@ def configured(folder: Path, corpus: Path, **sections: dict[str, Any]) -> Path:
     return write_config(folder / "config.yaml", slow_dummy_config(corpus, train=train, **sections))
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return engine.write_corpus(tmp_path_factory.mktemp("text"))
+@pytest.fixture
+def corpus(references: References) -> Path:
+    return references.folder("processes-text", engine.write_corpus)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+@pytest.fixture
+def whole(references: References, corpus: Path) -> Path:
     """An uninterrupted run of two processes."""
-    folder = tmp_path_factory.mktemp("whole")
-    with Group(folder / "run", configured(folder, corpus)) as group:
-        assert group.finish() == [0, 0], group.texts()
-    return folder / "run"
+
+    def train(folder: Path) -> None:
+        with Group(folder / "run", configured(folder, corpus)) as group:
+            assert group.finish() == [0, 0], group.texts()
+
+    return references.folder("processes", train) / "run"
 
 
 def resume(run_dir: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,14 @@ import pytest
 from tests.engine import write_corpus
 from tests.parallel.group import free_port, outputs
 from tests.parallel.resharding import Trained, store
+from tests.references import References
 
 WHOLE, SAME, FOUR, ONE, BACK = "1x8:0:35:fsdp8", "1x8:10:35:", "2x2:10:30:", "1x1:10:30:one", "1x8:30:35:"
 TWO_PROCESSES = "1x8:10:30:both"
 
 
-def start(folder: Path, devices: int, *args: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.parallel.resharding", folder / "corpus", folder / "checkpoints", *args]
+def start(corpus: Path, checkpoints: Path, devices: int, *args: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.parallel.resharding", corpus, checkpoints, *args]
     env = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
     return subprocess.Popen([*map(str, command)], env=env, stdout=subprocess.PIPE, text=True)
 
@@ -32,17 +34,23 @@ def said(*processes: subprocess.Popen[str]) -> list[dict[str, Any]]:
     return [dict(item for line in each for item in json.loads(line).items()) for each in lines]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("reshard")
-    write_corpus(made / "corpus")
-    return made
+def train(folder: Path) -> None:
+    corpus = write_corpus(folder / "corpus")
+    (found,) = said(start(corpus, folder / "checkpoints", 8, WHOLE, SAME, FOUR, ONE, BACK))
+    (folder / "eight.json").write_text(json.dumps(found))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def folder(references: References) -> Path:
+    """Text, and checkpoints of the uninterrupted run."""
+    return references.folder("resharding", train)
+
+
+@pytest.fixture
 def eight(folder: Path) -> dict[str, Any]:
     """What a process with eight devices computed on meshes of eight, four and one of them."""
-    return said(start(folder, 8, WHOLE, SAME, FOUR, ONE, BACK))[0]
+    found: dict[str, Any] = json.loads((folder / "eight.json").read_text())
+    return found
 
 
 def require_same(found: dict[str, Any], whole: dict[str, Any], first: int) -> None:
@@ -68,9 +76,10 @@ def test_another_mesh_continues_the_run(eight: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
-def test_another_number_of_processes_continues_the_run(folder: Path, eight: dict[str, Any]) -> None:
-    port = free_port()
-    for found in said(*(start(folder, 4, TWO_PROCESSES, index, port) for index in range(2))):
+def test_another_number_of_processes_continues_the_run(folder: Path, eight: dict[str, Any], tmp_path: Path) -> None:
+    port, corpus = free_port(), folder / "corpus"
+    checkpoints = Path(shutil.copytree(folder / "checkpoints", tmp_path / "checkpoints"))
+    for found in said(*(start(corpus, checkpoints, 4, TWO_PROCESSES, index, port) for index in range(2))):
         require_same(found[TWO_PROCESSES], eight[WHOLE], 10)
-    alone = Trained(folder / "corpus", 1, 1).attempt(store(folder / "checkpoints" / "both"), 30, 35, None)
+    alone = Trained(corpus, 1, 1).attempt(store(checkpoints / "both"), 30, 35, None)
     require_same(alone, eight[WHOLE], 30)

@@ -32,6 +32,7 @@ from chomp.step.state import TrainState, abstract_state, init_state
 from chomp.step.train_step import compile_train_step, make_train_step
 from chomp.train.blueprint import build_blueprint
 from chomp.train.compilation import abstract_batch
+from tests.compiling import compile_quickly
 from tests.model.tiny import SEQ, packed_batch, parts, tiny_config
 from tests.pretrained.folders import hub_folder, tensors, write_shards
 
@@ -96,11 +97,11 @@ def digest(tree: Any) -> str:
     return found.hexdigest()
 
 
-def curve(run: Run) -> dict[str, Any]:
-    """Losses of 50 steps, the tokens, and digests of the first and the last state."""
+def curve(run: Run, steps: int) -> dict[str, Any]:
+    """Losses of all steps, the tokens, and digests of the first and the last state."""
     state = run.start()
     first = digest(state.params)
-    state, losses, tokens = run.train(state, 0, 50)
+    state, losses, tokens = run.train(state, 0, steps)
     return {"losses": losses, "tokens": tokens, "first": first, "last": digest(state)}
 
 
@@ -117,10 +118,11 @@ def run_of(backend: str, mesh: str, optimizer: str) -> Run:
     return Run(backend, mesh, optim=OPTIMIZERS[optimizer])
 
 
-def curves(backend: str, optimizer: str, *meshes: str) -> dict[str, Any]:
+def curves(steps: str, backend: str, optimizer: str, *meshes: str) -> dict[str, Any]:
     """Curves on one device and on meshes, the last of them twice."""
     runs = {mesh: run_of(backend, mesh, optimizer) for mesh in ("one", *meshes)}
-    return {mesh: curve(run) for mesh, run in runs.items()} | {"again": curve(runs[meshes[-1]])}
+    found = {mesh: curve(run, int(steps)) for mesh, run in runs.items()}
+    return found | {"again": curve(runs[meshes[-1]], int(steps))}
 
 
 def collectives(backend: str, mesh: str) -> dict[str, Any]:
@@ -231,6 +233,7 @@ EXPERIMENTS: dict[str, Callable[..., dict[str, Any]]] = {
 }  # fmt: skip
 
 if __name__ == "__main__":
+    compile_quickly()
     for asked in sys.argv[1:]:
         name, *arguments = asked.split(":")
         print(json.dumps({asked: EXPERIMENTS[name](*arguments)}), flush=True)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine import optimized
 from tests.model.tiny import parts
+from tests.references import References
 from tests.step import golden
 from tests.step.running import Run, copied
 
@@ -22,10 +23,15 @@ def losses_of_a_child(environment: dict[str, str]) -> list[float]:
     return [float.fromhex(value) for value in json.loads(done.stdout)]
 
 
-@pytest.fixture(scope="module")
-def losses_of_users() -> list[float]:
+@pytest.fixture
+def losses_of_users(references: References) -> list[float]:
     """Compiled with all the optimisations that a user's run has."""
-    return losses_of_a_child(optimized())
+
+    def fill(folder: Path) -> None:
+        (folder / "losses.json").write_text(json.dumps(losses_of_a_child(optimized())))
+
+    found: list[float] = json.loads((references.folder("golden-losses", fill) / "losses.json").read_text())
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from chomp.train import trainer as training
 from chomp.train.blueprint import build_blueprint
 from chomp.train.compilation import CompiledStep
 from chomp.train.out_of_memory import is_out_of_memory, out_of_memory, requested_bytes
-from tests.engine import dummy_config, tiny_config, write_config, write_corpus
+from tests.engine import dummy_config, write_config, write_corpus
 from tests.in_process import run
 
 GIB = 2**30
@@ -222,7 +222,8 @@ def ended(run_dir: Path) -> RunEnded:
 def test_a_step_that_fails_before_it_takes_the_state_is_saved_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny_config(write_corpus(tmp_path / "corpus"), train={"steps": 9}, checkpoint={"save_every": 5})
+    train = {"steps": 9, "batch_size": 4, "grad_accum": 2}
+    config = dummy_config(write_corpus(tmp_path / "corpus"), train=train)
     path, run_dir = write_config(tmp_path / "c.yaml", config), tmp_path / "run"
     with monkeypatch.context() as patched:
         failing_at(patched, 4, lambda state: None)
