@@ -123,7 +123,7 @@ lint: $(VENV)/.dev ## Style and formatting.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.dev ## Types of both packages.
+types: $(VENV)/.dev ## Types of both packages and of the benchmarks.
 	$(BIN)/mypy
 
 imports: $(VENV)/.dev ## Who may import whom.

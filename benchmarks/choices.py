@@ -103,9 +103,9 @@ def main() -> None:
         # Seed by seed, so that a benchmark that is stopped has compared all choices with as many seeds as it came to.
         for seed in args.seeds:
             for choice in names:
-                found = measure(args.config, table[choice], Path(folder), args.steps, seed)
-                losses.setdefault(choice, []).append(found)
-                print(f"{choice:<14} seed {seed}  loss {found[0]:.4f}  all alike {found[1]:.4f}", flush=True)
+                scored = measure(args.config, table[choice], Path(folder), args.steps, seed)
+                losses.setdefault(choice, []).append(scored)
+                print(f"{choice:<14} seed {seed}  loss {scored[0]:.4f}  all alike {scored[1]:.4f}", flush=True)
     base = losses[names[0]]
     for choice, found in losses.items():
         for place, title in enumerate(("loss", "all alike")):

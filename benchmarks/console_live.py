@@ -92,8 +92,15 @@ class Console:
 
 def start_engine(run: Path) -> subprocess.Popen[bytes]:
     """The quickstart, without an end in sight, logging every step."""
-    settings = ("train.steps=1000000", "train.log_every=1", "train.eval_every=0", "train.generate_every=0")
-    settings += ("checkpoint.save_every=1000000", "checkpoint.save_every_seconds=0", "optim.decay_steps=1000000")
+    settings = (
+        "train.steps=1000000",
+        "train.log_every=1",
+        "train.eval_every=0",
+        "train.generate_every=0",
+        "checkpoint.save_every=1000000",
+        "checkpoint.save_every_seconds=0",
+        "optim.decay_steps=1000000",
+    )
     overrides = [part for setting in settings for part in ("-o", setting)]
     command = [sys.executable, "-m", "chomp", "train", "configs/quickstart.yaml", "--run-dir", str(run), *overrides]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

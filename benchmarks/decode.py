@@ -11,6 +11,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("EQX_ON_ERROR", "off")
 
@@ -32,7 +33,7 @@ SHAPES = {"Megalodon": "configs/quickstart.yaml", "Llama": "configs/quickstart_l
 
 def trained(path: str) -> LanguageModel:
     """A model of a configuration's shape; its parameters are as drawn."""
-    config = load_config(path).config
+    config = load_config(Path(path)).config
     model_def = build_model(resolve_model(config.model, build_tokenizer(config.data.tokenizer)))
     return model_def.combine(model_def.init(jax.random.key(0)))
 

@@ -60,7 +60,7 @@ def make(run_dir: Path, preset: str) -> None:
     blueprint = build_blueprint(config, "cpu", tokenizer)
     params = {
         name: jax.device_put((0.02 * rng.standard_normal(leaf.shape, np.float32)).astype(leaf.dtype))
-        for name, leaf in named_leaves(blueprint.model_def.abstract()).items()
+        for name, leaf in named_leaves(blueprint.model_def.abstract())
     }
     tokenizer.save(run.tokenizer)
     run.events.touch()

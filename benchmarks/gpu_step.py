@@ -137,7 +137,7 @@ class Budget:
 
 def measure(variant: Variant, overrides: Sequence[str], run: Run, limit: float) -> Record:
     """Run one variant: for `resume` twice, with the limit for both together."""
-    asked = {"kind": variant.kind, "overrides": [*variant.overrides, *overrides]}
+    asked: dict[str, Any] = {"kind": variant.kind, "overrides": [*variant.overrides, *overrides]}
     if variant.kind == "speed":
         return run(asked, variant.flags, limit)
     with tempfile.TemporaryDirectory() as folder:

@@ -101,7 +101,8 @@ def plain_loss(params: Params, ids: jax.Array, heads: int, kv_heads: int, base: 
     x = params["embed"][ids]
     for one in params["layers"]:
         x = layer(x, one)
-    logits = normed(x, params["norm"])[:, :-1] @ params.get("head", params["embed"]).T
+    head = params["head"] if "head" in params else params["embed"]
+    logits = normed(x, params["norm"])[:, :-1] @ head.T
     picked = jnp.take_along_axis(logits, ids[:, 1:, None], -1)[..., 0]
     return jnp.mean(jax.nn.logsumexp(logits, -1) - picked)
 

@@ -78,7 +78,9 @@ class Stepper:
         from chomp.train.compilation import memory_account
         from chomp.train.hlo import read_module
 
-        module = self.program.runtime_executable().hlo_modules()[0]
+        executable = self.program.runtime_executable()
+        assert executable is not None
+        module = executable.hlo_modules()[0]
         structure = read_structure(read_module(module.as_serialized_hlo_module_proto()))
         sent = {kind: [each.calls, each.bytes] for kind, each in structure.collectives.items()}
         return {"accum": self.blueprint.accum, "memory": memory_account(self.program), "sent": sent}

@@ -19,6 +19,7 @@ from chomp.sinks import Reporter, RowFiles, TerminalSink
 from chomp.train.clock import TimeBudget
 from chomp.train.compilation import use_compilation_cache
 from chomp.train.control import CommandQueue, StopSwitch
+from chomp.train.processes import RunProcesses
 from chomp.train.request import Claim, RunRequest
 from chomp.train.session import open_session
 from chomp.train.trainer import Trainer
@@ -34,11 +35,12 @@ def open_trainer(*overrides: str, config: Path = QUICKSTART) -> Iterator[Trainer
         run = RunDir(Path(folder))
         reporter = Reporter(EventWriter(run.events), [RowFiles(run), TerminalSink(io.StringIO())])
         request = RunRequest(loaded=load_config(config, overrides), run_dir=run.path)
+        processes = RunProcesses(request.world, request.loaded.config.parallel)
         queue = CommandQueue(CommandReader(run.commands, since=0), reporter, StopSwitch())
         try:
-            with open_session(request, Claim(run, held), reporter, TimeBudget(), queue) as session:
+            with open_session(request, Claim(run, held), reporter, TimeBudget(), queue, processes) as session:
                 trainer = Trainer(session)
-                trainer.compile(session.switch.check)
+                trainer.compile()
                 yield trainer
                 trainer.close()
         finally:

@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("EQX_ON_ERROR", "off")
@@ -96,7 +97,7 @@ def build(shape: str, isolation: str, cema: str) -> tuple[Variant, Batch]:
     path, overrides, mean_tokens = SHAPES[shape]
     isolate = isolation == "isolated"
     overrides += (f"model.cema={cema}", f"data.isolate_documents={str(isolate).lower()}", "train.allow_cpu=true")
-    config = load_config(path, overrides).config
+    config = load_config(Path(path), overrides).config
     blueprint = build_blueprint(config, jax.default_backend())
     model_def = blueprint.model_def
     batch = make_batch(config, mean_tokens)
@@ -106,7 +107,9 @@ def build(shape: str, isolation: str, cema: str) -> tuple[Variant, Batch]:
     compiled = compile_train_step(step, blueprint.state, shapes)
     seconds = time.perf_counter() - start
     state = init_state(model_def, blueprint.optimizer, 0)
-    temp = compiled.memory_analysis().temp_size_in_bytes
+    memory = compiled.memory_analysis()
+    assert memory is not None
+    temp = memory.temp_size_in_bytes
     flops = model_def.flops_per_token(config.train.seq_len)
     return Variant(f"{isolation} {cema}", compiled, state, seconds, temp, flops), batch
 
