@@ -65,8 +65,8 @@ class Console:
         """Seconds from pressing a key to the first byte that is painted after it."""
         self.press(key)
         pressed = time.perf_counter()
-        if not self._read(2.0):
-            raise RuntimeError(f"nothing was painted within 2 s of {key!r}")
+        if not self._read(10.0):
+            raise RuntimeError(f"nothing was painted within 10 s of {key!r}")
         return time.perf_counter() - pressed
 
     def _read(self, timeout_seconds: float) -> int:
@@ -184,7 +184,7 @@ def measure(run: Path, rounds: int, turns: int) -> None:
     tail = ordered[int(0.95 * len(ordered))]
     print(
         f"key to paint while training: median {statistics.median(presses) * 1e3:.1f} ms, "
-        f"95th percentile {tail * 1e3:.1f} ms of {len(presses)} presses"
+        f"95th percentile {tail * 1e3:.1f} ms, longest {ordered[-1] * 1e3:.1f} ms of {len(presses)} presses"
     )
 
 
