@@ -48,7 +48,7 @@ class KeyQueue:
         """Let nothing but Ctrl+C take effect before `is_ready`, for a few seconds at most.
 
         Args:
-            letters_only: hold only letters, which answer a question; function keys take effect.
+            letters_only: hold only letters, which answer a question, and what was typed after them.
         """
         self._is_ready, self._held_until = is_ready, time.monotonic() + HELD_SECONDS
         self._holds_letters_only = letters_only
@@ -58,14 +58,15 @@ class KeyQueue:
             self._is_ready = None
         return self._is_ready is not None
 
+    def _is_blocked(self, event: Typed) -> bool:
+        return self._is_held() and not (self._holds_letters_only and not _is_letter(event))
+
     async def take(self, event: Typed) -> None:
         """Let an event take effect, now if nothing before it is under way."""
-        if self._is_held():
-            passes = self._holds_letters_only and not _is_letter(event)
-            if passes or (isinstance(event, events.Key) and event.key == "ctrl+c"):
-                await self._deliver(event)
-                return
-        elif not self._waiting and (self._goes_on(event) or self._is_settled(self._path)):
+        if isinstance(event, events.Key) and event.key == "ctrl+c" and self._is_held():
+            await self._deliver(event)
+            return
+        if not self._waiting and not self._is_blocked(event) and (self._goes_on(event) or self._is_settled(self._path)):
             await self._begin(event)
             return
         self._waiting.append(event)
@@ -92,7 +93,8 @@ class KeyQueue:
         self._app.set_timer(LOOK_SECONDS if self._is_ready is None else HELD_LOOK_SECONDS, self._look)
 
     async def _look(self) -> None:
-        if not self._is_held() and (self._goes_on(self._waiting[0]) or self._is_settled((*self._path, self._app))):
+        first = self._waiting[0]
+        if not self._is_blocked(first) and (self._goes_on(first) or self._is_settled((*self._path, self._app))):
             await self._begin(self._waiting.popleft())
         if self._waiting:
             self._look_soon()

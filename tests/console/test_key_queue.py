@@ -86,6 +86,23 @@ async def test_the_yaml_takes_keys_in_their_order(tmp_path: Path) -> None:
         await until(pilot, lambda: editor.text.startswith("#y\nwz"))
 
 
+async def test_no_key_overtakes_letters_that_are_held(tmp_path: Path) -> None:
+    """What is typed into the YAML while a file is saved, which holds letters for a question that may come."""
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(120, 40)) as pilot:
+        await console.open(pilot)
+        editor, is_over = console.screen.query_one(YamlEditor), False
+        editor.focus()
+        await pilot.press("enter")
+        editor.move_cursor((0, 0))
+        console.app.hold_letters(lambda: is_over)
+        clump(console.app, "right", "left", "#", "x", "backspace", "y", "enter", "z")
+        await pilot.pause()
+        assert editor.text == SMALL
+        is_over = True
+        await until(pilot, lambda: editor.text.startswith("#y\nz"))
+
+
 class Stuck(App[None]):
     """Something around the field never comes to rest."""
 
