@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from chomp.record.events import SetEvaluated, TaskEvaluated
 from chomp.record.formatting import decimal, is_finite, loss
+from chomp.record.json_text import number
 
 Score = SetEvaluated | TaskEvaluated
 """Of a set, or of an entry of `evaluation.tasks` as a whole."""
@@ -38,10 +40,14 @@ def of_average(score: Score) -> Score | None:
     """The same score by the moving average of the parameters, named as its line in charts; None without one."""
     name, bpb = f"{score.name} of ema", score.ema_bpb
     if isinstance(score, SetEvaluated):
-        return None if score.ema_loss is None else replace(score, name=name, loss=score.ema_loss, bpb=bpb)
+        if score.ema_loss is None:
+            return None
+        perplexity = math.exp(min(score.ema_loss, 700.0))
+        return replace(score, name=name, loss=score.ema_loss, perplexity=perplexity, bpb=bpb)
     if score.ema_accuracy is None or bpb is None:
         return None
-    return replace(score, name=name, accuracy=score.ema_accuracy, accuracy_norm=score.ema_accuracy_norm, bpb=bpb)
+    accuracy, norm, centered = score.ema_accuracy, score.ema_accuracy_norm, number(score.ema_centered)
+    return replace(score, name=name, accuracy=accuracy, accuracy_norm=norm, bpb=bpb, centered=centered)
 
 
 def seconds_by_name(scores: Iterable[Score]) -> Mapping[str, Mapping[int, float]]:
