@@ -1,4 +1,4 @@
-"""Megalodon's attention with the heads before the positions: the way of `chomp.model.attention` for fp32 on CPUs.
+"""Attention with the heads before the positions: Megalodon's (`chomp.model.attention`) and a Llama's in fp32 on CPUs.
 
 XLA for CPUs writes the operands of a product head by head. With the positions first it does so anew for each part of a
 chunk, forwards and backwards, and values even channel by channel. Here each array is turned once, and parts of it are

@@ -3,17 +3,21 @@
 A block's scores stay in a processor's caches, and the scores of a row are never all there at once: softmax is summed up
 from block to block (Milakov and Gimelshein 2018, arXiv 1805.02867), and the backward pass computes scores again (Dao et
 al. 2022, arXiv 2205.14135). Blocks behind the diagonal and between two documents are left out. Loops go over blocks, so
-that a long row compiles in the time of a short one; on a GPU each turn would wait for the host.
+that a long row compiles in the time of a short one; on a GPU each turn would wait for the host. A short row in fp32 has
+no loops: see `UNLOOPED`.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from chomp.model.attention_by_heads import attention_by_heads
 from chomp.model.products import wide
 
 BLOCK = 128
 """Positions of a block at most."""
+UNLOOPED = 2 * BLOCK
+"""Positions of a row whose blocks are too few for loops."""
 LEAST = jnp.finfo(jnp.float32).min
 
 
@@ -31,6 +35,10 @@ def blockwise_attention(
     """
     batch, length, heads, _ = query.shape
     shared, number = heads // key.shape[2], -(-length // BLOCK)
+    if length <= UNLOOPED and query.dtype == jnp.float32:
+        # Scores of so few positions fit into memory, and the backward pass need not compute them again.
+        keys, values = (jnp.repeat(part, shared, axis=2) for part in (key, value))
+        return attention_by_heads(query, keys, values, first, length)
     size = -(-length // number)
 
     def blocks(part: Array) -> Array:

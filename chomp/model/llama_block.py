@@ -30,7 +30,9 @@ class Linear(eqx.Module):
 
     def __call__(self, x: Float[Array, "*lead inputs"]) -> Float[Array, "*lead outputs"]:
         """Map the last axis."""
-        return x @ self.weight.astype(x.dtype).T
+        # With tokens in one axis, XLA for CPUs writes no transposed copy of them for the gradient of the weight.
+        mapped = x.reshape(-1, x.shape[-1]) @ self.weight.astype(x.dtype).T
+        return mapped.reshape(*x.shape[:-1], -1)
 
 
 class RMSNorm(eqx.Module):

@@ -11,7 +11,7 @@ from megalodon_jax.layers.segments import segment_runs_and_local_positions
 
 from chomp.config import Config
 from chomp.model.base import ModelInputs
-from chomp.model.blockwise_attention import blockwise_attention
+from chomp.model.blockwise_attention import UNLOOPED, blockwise_attention
 from chomp.model.build import ModelDef, build_model
 from chomp.model.flash_attention import flash_attention
 from chomp.model.llama_block import attention_implementation
@@ -85,10 +85,18 @@ def test_results_and_gradients_are_xla_s(length: int, kv_heads: int, documents: 
     assert max(distances(with_gradients(flash, arrays, runs), with_gradients(exact, arrays, runs))) < 1e-6
 
 
-# One block, several with an odd length, and a window whose first key is inside a block.
+# Without loops: one part, and two of odd lengths with a window. Loops over blocks of odd lengths, and a window whose
+# first key is inside a block.
 @pytest.mark.parametrize(
     ("length", "kv_heads", "documents", "window"),
-    [(24, HEADS, True, None), (301, KV_HEADS, True, None), (301, 1, False, 140), (256, KV_HEADS, True, 20)],
+    [
+        (14, HEADS, True, None),
+        (UNLOOPED - 3, KV_HEADS, True, 20),
+        (UNLOOPED, 1, False, None),
+        (301, KV_HEADS, True, None),
+        (301, 1, False, 140),
+        (384, KV_HEADS, True, 20),
+    ],
 )
 def test_blocks_compute_what_xla_does(length: int, kv_heads: int, documents: bool, window: int | None) -> None:
     runs = runs_of(length) if documents else None
@@ -97,14 +105,15 @@ def test_blocks_compute_what_xla_does(length: int, kv_heads: int, documents: boo
     assert max(distances(ours, theirs)) < 1e-6
 
 
-def test_a_query_that_sees_nothing_gets_nothing_and_passes_nothing_on() -> None:
+@pytest.mark.parametrize("length", [20, 300])
+def test_a_query_that_sees_nothing_gets_nothing_and_passes_nothing_on(length: int) -> None:
     """As the padding of a Megalodon's row does."""
-    query, key, value, slopes = drawn(20, "float32", HEADS)
-    first = jnp.broadcast_to(jnp.where(jnp.arange(20) < 15, 0, 40), (2, 20))
+    query, key, value, slopes = drawn(length, "float32", HEADS)
+    first = jnp.broadcast_to(jnp.where(jnp.arange(length) < length - 5, 0, 2 * length), (2, length))
     mixed, back = jax.vjp(lambda *arrays: blockwise_attention(*arrays, first), query, key, value)
-    assert not mixed[:, 15:].any()
+    assert not mixed[:, -5:].any()
     gradients = back(slopes)
-    assert not any(one[:, 15:].any() for one in gradients)
+    assert not any(one[:, -5:].any() for one in gradients)
     assert all(jnp.isfinite(one).all() and one.any() for one in gradients)
 
 

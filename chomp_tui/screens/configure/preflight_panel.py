@@ -15,6 +15,8 @@ from chomp_tui.config.preflight import FULL, TIGHT, Report, fit
 from chomp_tui.screens.configure.card_panel import card_text, estimate_text
 
 BAR_CELLS = 10
+# Of a name and its value, which is on the right.
+ROW_CELLS = 36
 MAX_PARTS = 6
 OUTDATED_OPACITY = 0.6
 # Share of the device's peak that the estimate of time assumes.
@@ -206,7 +208,7 @@ def _time(figures: Mapping[str, Any]) -> list[Content]:
     measured = (figures.get("start") or {}).get("duration")
     if measured:
         step, run = elapsed(measured["step_seconds"]), one_line(measured["run"])
-        source = f"  {step} a step in {run}, {age(measured['measured_at'])}"
+        source = f"  {step} a step in {run},\n  {age(measured['measured_at'])}"
         return [_row("time, as measured", f"about {duration(measured['seconds'])}"), Content.styled(source, "$muted")]
     peak = figures.get("peak_flops")
     if not peak:
@@ -254,7 +256,8 @@ def _verdict(total: float, limit: tuple[float, str] | None) -> Content:
 
 def _row(name: str, value: str, *, strong: bool = False, dim: bool = False) -> Content:
     style = "bold" if strong else "$muted" if dim else ""
-    return Content.assemble((f"{name:<23}", style if strong or dim else "$muted"), (f"{value:>13}", style))
+    room = max(ROW_CELLS - len(name), len(value) + 1)
+    return Content.assemble((name, style if strong or dim else "$muted"), (f"{value:>{room}}", style))
 
 
 def _bar(name: str, number: float, scale: float) -> Content:
