@@ -6,6 +6,9 @@ windows. Here each run is scored twice: on that many random windows, and by one 
 rows that do not overlap. Both score each place of a window, the first with little context.
 
     python -m benchmarks.quality tinyshakespeare.txt [--seeds 3] [--steps 2000] [--models llama megalodon]
+        [--optimizer adamw|muon]
+
+`muon` changes nothing but `optim.name`: the rate and all else stay nanoGPT's.
 
 A character is a byte here. nanoGPT trains on windows drawn at random; chomp trains on each part of the text once
 in a pass, in parts of about a kilobyte whose order is shuffled.
@@ -48,7 +51,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 PART = 1024
 
 
-def configuration(model: str, folder: Path, steps: int, seed: int) -> dict[str, Any]:
+def configuration(model: str, folder: Path, steps: int, seed: int, optimizer: str) -> dict[str, Any]:
     """A run of the budget; rate, decay, betas and clipping are nanoGPT's."""
     return {
         "model": {**SHAPES[model], "compute_dtype": "float32"},
@@ -66,8 +69,8 @@ def configuration(model: str, folder: Path, steps: int, seed: int) -> dict[str, 
             "log_every": 100, "eval_every": 0, "generate_every": 0,
         },
         "optim": {
-            "name": "adamw", "lr": 1e-3, "warmup_steps": min(100, steps // 2), "min_lr_ratio": 0.1, "weight_decay": 0.1,
-            "grad_clip_norm": 1.0, "adam": {"b1": 0.9, "b2": 0.99},
+            "name": optimizer, "lr": 1e-3, "warmup_steps": min(100, steps // 2), "min_lr_ratio": 0.1,
+            "weight_decay": 0.1, "grad_clip_norm": 1.0, "adam": {"b1": 0.9, "b2": 0.99},
         },
         "checkpoint": {"save_every": steps, "save_every_seconds": 0},
     }  # fmt: skip
@@ -93,11 +96,11 @@ def score(trained: TrainedModel, windows: np.ndarray) -> float:
     return evaluate(trained.params, step, batches, trained.tokenizer.byte_lengths(), isolate=False).loss
 
 
-def measure(model: str, folder: Path, steps: int, seed: int) -> tuple[float, float, int]:
+def measure(model: str, folder: Path, steps: int, seed: int, optimizer: str) -> tuple[float, float, int]:
     """Train one run; its losses on random windows and on one pass, and its parameters."""
     run = folder / f"{model}-{seed}"
     config = folder / f"{model}-{seed}.yaml"
-    config.write_text(yaml.safe_dump(configuration(model, folder, steps, seed)))
+    config.write_text(yaml.safe_dump(configuration(model, folder, steps, seed, optimizer)))
     subprocess.run(
         [sys.executable, "-m", "chomp", "train", config, "--run-dir", run], check=True, stdout=subprocess.DEVNULL
     )
@@ -117,10 +120,12 @@ def main() -> None:
     options.add_argument("text", type=Path, help="the file, 1,115,394 bytes")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--steps", type=int, default=2000)
+    options.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw")
     options.add_argument("--models", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     args = options.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}")
-    print(f"chomp {version('chomp')}, jax {version('jax')}; {args.steps:,} steps; published {PUBLISHED} (nanoGPT)")
+    versions = f"chomp {version('chomp')}, jax {version('jax')}"
+    print(f"{versions}; {args.optimizer}, {args.steps:,} steps; published {PUBLISHED} (nanoGPT)")
     print(f"{'model':<10} {'parameters':>10} {'seed':>5} {'windows':>8} {'one pass':>9}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -128,7 +133,7 @@ def main() -> None:
         for model in args.models:
             found = []
             for seed in range(args.seeds):
-                windows, whole, count = measure(model, folder, args.steps, seed)
+                windows, whole, count = measure(model, folder, args.steps, seed, args.optimizer)
                 found.append((windows, whole))
                 print(f"{model:<10} {count:>10,} {seed:>5} {windows:>8.4f} {whole:>9.4f}", flush=True)
             for title, losses in zip(("windows", "one pass"), zip(*found, strict=True), strict=True):
