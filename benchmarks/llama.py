@@ -110,7 +110,7 @@ def plain_loss(params: Params, ids: jax.Array, heads: int, kv_heads: int, base: 
 def plain_step(config: Config, model: LlamaModel) -> tuple[Step, Any]:
     """The transcription's step and its state."""
     attention = model.blocks[0].attn
-    optim, settings = config.optim, (attention.heads, attention.kv_heads, model.rope_base, model.norm.eps)
+    optim, settings = config.optim, (attention.heads, attention.kv_heads, model.rates.base, model.norm.eps)
     update = optax.chain(
         optax.clip_by_global_norm(optim.grad_clip_norm),
         optax.adamw(optim.lr, optim.adam.b1, optim.adam.b2, optim.adam.eps, weight_decay=optim.weight_decay),

@@ -60,7 +60,7 @@ def chomp_side(shape: str, pipe: Connection) -> Callable[[], float]:
     params["layers"] = [{name: np.asarray(value) for name, value in layer.items()} for layer in params["layers"]]
     pipe.send({name: value if name == "layers" else np.asarray(value) for name, value in params.items()})
     attention = model.blocks[0].attn
-    pipe.send((attention.heads, attention.kv_heads, model.rope_base, model.norm.eps))
+    pipe.send((attention.heads, attention.kv_heads, model.rates.base, model.norm.eps))
     pipe.send(np.asarray(batch.input_ids[0]))
 
     def once() -> float:

@@ -13,6 +13,8 @@ ModelPreset = Literal[
 ]  # fmt: skip
 ROPE_BASE = 10_000.0
 """What `rope_base: null` means."""
+LOW_FREQUENCY, HIGH_FREQUENCY = 1.0, 4.0
+"""`rope_scaling` slows wavelengths between `rope_original_seq_len` over the first and over the second in part."""
 FROM_TOKENIZER = ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")
 """Settings that a tokenizer decides when a run starts, where a configuration leaves them open."""
 
@@ -133,6 +135,22 @@ class ModelConfig(Section):
         gt=0,
         unset="auto",
         when={"model.backend": ["megalodon", "llama"]},
+    )
+    rope_scaling: float | None = setting(
+        None,
+        "Turn channels of long wavelengths slower by this factor, as Llama 3.1 (8) and 3.2 (32) do; null: off.",
+        group="architecture",
+        ge=1,
+        unset="off",
+        when={"model.backend": ["llama"]},
+    )
+    rope_original_seq_len: int = setting(
+        8192,
+        "Length of rows before `rope_scaling`: longer wavelengths are slowed, those below a quarter of it are not.",
+        unit="tokens",
+        group="architecture",
+        gt=0,
+        when={"model.backend": ["llama"], "model.rope_scaling": SET},
     )
     swiglu: bool = setting(
         False, "Gated feed-forward layer.", group="architecture", when={"model.backend": ["megalodon"]}

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from chomp.config.model import ROPE_BASE, ModelConfig
+from chomp.config.model import HIGH_FREQUENCY, LOW_FREQUENCY, ROPE_BASE, ModelConfig
 from chomp.config.problems import Problem
 from chomp.errors import ConfigError
 
 Layout = Literal["huggingface", "megalodon-jax", "run", "resumed"]
 """Whose files they are; `resumed` is the run itself, which contradicts nothing: a resume judges what has changed."""
 
+LLAMA3 = "llama3"
+"""What Hugging Face calls the scaling of `model.rope_scaling`."""
 INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 MEGALODON_FORMAT = {
     "format": "megalodon-jax",
@@ -36,7 +38,7 @@ _DESCRIBING = tuple(
 )
 _NOT_DESCRIBING = ("preset", "init_mode")
 # The weights have the shapes of any value of these. A change is a choice, such as a larger base for longer rows.
-_MAY_DIFFER = ("chunk_size", "attention_window", "norm_eps", "rope_base")
+_MAY_DIFFER = ("chunk_size", "attention_window", "norm_eps", "rope_base", "rope_scaling", "rope_original_seq_len")
 # Null is no choice of a value.
 _NULL_IS_OPEN = ("vocab_size", "num_kv_heads", "rope_base")
 _TOKENIZER_CHOICE = ("kind", "path", "hf_name_or_path")
@@ -216,6 +218,7 @@ def _huggingface(folder: Path) -> Pretrained:
         "num_kv_heads": model["num_heads"] if heads is None else _whole(said, "num_key_value_heads", file),
         "norm_eps": _number(said, "rms_norm_eps", 1e-6, file),
         "rope_base": _number({**said, **rope}, "rope_theta", ROPE_BASE, file),
+        **_rope_scaling({**said, **rope}, file),
         "share_emb": bool(said.get("tie_word_embeddings", False)),
         "attention_window": None,
         "residual_streams": 1,
@@ -224,13 +227,34 @@ def _huggingface(folder: Path) -> Pretrained:
     return Pretrained("huggingface", folder, model, _tokenizer_in(folder))
 
 
+def _rope_kind(rope: Mapping[str, Any]) -> Any:
+    return rope.get("rope_type", rope.get("type", "default"))
+
+
+def _rope_scaling(said: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """How positions are scaled; the settings of a model without scaling say so."""
+    if _rope_kind(said) != LLAMA3:
+        return {"rope_scaling": None}
+    if "original_max_position_embeddings" not in said:
+        said = {**said, "original_max_position_embeddings": said.get("max_position_embeddings")}
+    original = _whole(said, "original_max_position_embeddings", file)
+    factor = _number(said, "factor", 0.0, file)
+    if factor < 1:
+        raise ConfigError(f"{file}: factor is {_told(said.get('factor'))}, and a number of at least 1 is needed")
+    return {"rope_scaling": factor, "rope_original_seq_len": original}
+
+
 def _unsupported(said: Mapping[str, Any], rope: Mapping[str, Any]) -> str | None:
     """Why chomp's Llama does not compute what this model does, or None."""
     if said.get("model_type") != "llama":
         return f"model_type is {said.get('model_type')!r}; chomp starts from models of the type 'llama'"
-    kind = rope.get("rope_type", rope.get("type", "default"))
+    kind = _rope_kind(rope)
+    if kind not in ("default", LLAMA3):
+        return f"the type of rope_parameters is {_told(kind)}, and chomp's Llama computes only default and {LLAMA3}"
+    low, high = rope.get("low_freq_factor", LOW_FREQUENCY), rope.get("high_freq_factor", HIGH_FREQUENCY)
     for name, value, allowed in (
-        ("the type of rope_parameters", kind, "default"),
+        ("low_freq_factor", low, LOW_FREQUENCY),
+        ("high_freq_factor", high, HIGH_FREQUENCY),
         ("hidden_act", said.get("hidden_act", "silu"), "silu"),
         ("attention_bias", said.get("attention_bias", False), False),
         ("mlp_bias", said.get("mlp_bias", False), False),

@@ -88,6 +88,7 @@ ALIASES = {
     "num_train_steps": "train.steps",
     "optimizer_type": "optim.name",
     "out_dir": "logging.run_dir",
+    "original_max_position_embeddings": "model.rope_original_seq_len",
     "output_dir": "logging.run_dir",
     "peak_lr": "optim.lr",
     "per_device_train_batch_size": "train.batch_size",

@@ -23,9 +23,9 @@ from chomp.export.options import ExportOptions
 from chomp.export.tokenizer import tokenizer_json
 from chomp.export.weights import Rows, Weight, weights_of
 from chomp.generate.load import TrainedModel
-from chomp.model.llama import ROPE_BASE
 from chomp.model.llama_block import kv_heads
 from chomp.model.llama_names import renamed
+from chomp.model.rotary import rates_of
 
 WHAT = "one file for llama.cpp and programs built on it"
 FILE = "model.gguf"
@@ -41,6 +41,7 @@ LAYER = {
     "ffn.down": "ffn_down",
 }
 WHOLE = {"embed.weight": "token_embd.weight", "norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
+ROPE_FREQUENCIES = "rope_freqs.weight"
 KINDS = {
     "float32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
     "float16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
@@ -91,6 +92,10 @@ def write(trained: TrainedModel, options: ExportOptions, folder: Path) -> None:
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     _add_shape(writer, trained)
     _add_tokenizer(writer, trained)
+    if model.rope_scaling is not None:
+        # llama.cpp divides the rate of each pair of channels by these.
+        slowing = rates_of(model).slowing(model.model_dim // model.num_heads)
+        writer.add_tensor(ROPE_FREQUENCIES, slowing.astype(np.float32))
     for path, weight in weights_of(trained.params, "float32").items():
         # llama.cpp expects vectors in float32.
         chosen = gguf.GGMLQuantizationType.F32 if len(weight.shape) == 1 else kind
@@ -131,7 +136,7 @@ def _add_shape(writer: Any, trained: TrainedModel) -> None:
     writer.add_head_count(model.num_heads)
     writer.add_head_count_kv(kv_heads(model))
     writer.add_layer_norm_rms_eps(model.norm_eps)
-    writer.add_rope_freq_base(model.rope_base or ROPE_BASE)
+    writer.add_rope_freq_base(rates_of(model).base)
     writer.add_rope_dimension_count(model.model_dim // model.num_heads)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from chomp.config import Config
+from chomp.config.model import HIGH_FREQUENCY, LOW_FREQUENCY, ModelConfig
+from chomp.config.pretrained import LLAMA3
 from chomp.data.tokenizer import Tokenizer
 from chomp.export import llama
 from chomp.export.options import ExportOptions
@@ -14,9 +16,9 @@ from chomp.export.safetensors import write_tensors
 from chomp.export.tokenizer import write_tokenizer
 from chomp.export.weights import weights_of
 from chomp.generate.load import TrainedModel
-from chomp.model.llama import ROPE_BASE
 from chomp.model.llama_block import kv_heads
 from chomp.model.llama_names import hf_name
+from chomp.model.rotary import rates_of
 
 WHAT = "a folder that transformers loads as LlamaForCausalLM, and every tool that reads those"
 
@@ -29,7 +31,7 @@ def unsupported_reason(config: Config, tokenizer: Tokenizer, options: ExportOpti
 def describe(trained: TrainedModel, options: ExportOptions) -> dict[str, Any]:
     """The `config.json`."""
     model, tokenizer = trained.config.model, trained.tokenizer
-    base = model.rope_base or ROPE_BASE
+    rope = _rope(model)
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -43,9 +45,10 @@ def describe(trained: TrainedModel, options: ExportOptions) -> dict[str, Any]:
         "hidden_act": "silu",
         "max_position_embeddings": trained.config.train.seq_len,
         "rms_norm_eps": model.norm_eps,
-        # The first is read by version 5 of transformers, the second by those before it.
-        "rope_parameters": {"rope_type": "default", "rope_theta": base},
-        "rope_theta": base,
+        # The first is read by version 5 of transformers, the others by those before it.
+        "rope_parameters": rope,
+        "rope_theta": rope["rope_theta"],
+        **({} if model.rope_scaling is None else {"rope_scaling": rope}),
         "attention_bias": False,
         "mlp_bias": False,
         "tie_word_embeddings": model.share_emb,
@@ -54,6 +57,20 @@ def describe(trained: TrainedModel, options: ExportOptions) -> dict[str, Any]:
         "eos_token_id": tokenizer.eos_id,
         "torch_dtype": options.dtype or model.param_dtype,
         "dtype": options.dtype or model.param_dtype,
+    }
+
+
+def _rope(model: ModelConfig) -> dict[str, Any]:
+    rates = rates_of(model)
+    if rates.scaling is None:
+        return {"rope_type": "default", "rope_theta": rates.base}
+    return {
+        "rope_type": LLAMA3,
+        "rope_theta": rates.base,
+        "factor": rates.scaling,
+        "low_freq_factor": LOW_FREQUENCY,
+        "high_freq_factor": HIGH_FREQUENCY,
+        "original_max_position_embeddings": rates.original_seq_len,
     }
 
 

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from megalodon_jax.layers.segments import segment_runs_and_local_positions
 
-from chomp.config.model import ROPE_BASE, ModelConfig
+from chomp.config.model import ModelConfig
 from chomp.model.base import ModelInputs
 from chomp.model.flops import mean_attention_span
 from chomp.model.head import HeadedModel, logits_of
 from chomp.model.llama_block import INIT_STD, Attention, Block, KeyValues, Linear, RMSNorm, norm
 from chomp.model.remat import policy_of, recompute_attention, recompute_layer
 from chomp.model.residual import expand_streams, merge_streams, mixing_flops
-from chomp.model.rotary import RotaryTable, rotary_table
+from chomp.model.rotary import RotaryRates, RotaryTable, rates_of, rotary_table
 
 
 class KVCache(NamedTuple):
@@ -40,7 +40,7 @@ class LlamaModel(HeadedModel):
     norm: RMSNorm
     lm_head: Linear | None
     compute_dtype: jnp.dtype = eqx.field(static=True)
-    rope_base: float = eqx.field(static=True)
+    rates: RotaryRates = eqx.field(static=True)
     window: int | None = eqx.field(static=True)
     streams: int = eqx.field(static=True)
     dropout: float = eqx.field(static=True)
@@ -61,7 +61,7 @@ class LlamaModel(HeadedModel):
         self.norm = norm(config)
         self.lm_head = None if config.share_emb else Linear(config.model_dim, config.vocab_size, dtype, key=head_key)
         self.compute_dtype = jnp.dtype(config.compute_dtype)
-        self.rope_base = config.rope_base or ROPE_BASE
+        self.rates = rates_of(config)
         self.window = config.attention_window
         self.streams = config.residual_streams
         self.dropout = config.dropout
@@ -119,7 +119,7 @@ class LlamaModel(HeadedModel):
 
     def _table(self, positions: Int[Array, "batch seq"]) -> RotaryTable:
         attention = self.blocks[0].attn
-        return rotary_table(positions, self.embed.weight.shape[1] // attention.heads, self.rope_base)
+        return rotary_table(positions, self.embed.weight.shape[1] // attention.heads, self.rates)
 
     def _dropped(self, x: Float[Array, "batch seq dim"], key: PRNGKeyArray | None) -> Float[Array, "batch seq dim"]:
         return x if key is None or self.dropout == 0.0 else eqx.nn.Dropout(self.dropout)(x, key=key)

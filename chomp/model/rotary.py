@@ -3,10 +3,14 @@
 `transformers` pairs channels the same way.
 """
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
+
+from chomp.config.model import HIGH_FREQUENCY, LOW_FREQUENCY, ROPE_BASE, ModelConfig
 
 
 class RotaryTable(NamedTuple):
@@ -16,10 +20,37 @@ class RotaryTable(NamedTuple):
     sin: Float[Array, "batch seq 1 half"]
 
 
-def rotary_table(positions: Int[Array, "batch seq"], head_dim: int, base: float) -> RotaryTable:
-    """Return the angles of positions: `position * base ** (-2 i / head_dim)` for channel pair i."""
-    rates = base ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
-    angles = positions[:, :, None, None].astype(jnp.float32) * rates
+class RotaryRates(NamedTuple):
+    """How fast channel pairs turn: as `model.rope_base`, `rope_scaling` and `rope_original_seq_len` say."""
+
+    base: float
+    scaling: float | None = None
+    original_seq_len: int = 0
+
+    def slowing(self, head_dim: int) -> Float[np.ndarray, " half"]:
+        """Factor by which the rate of each channel pair is divided, fp64.
+
+        That of Llama 3.1 (Grattafiori et al. 2024, arXiv 2407.21783; `rope_type: llama3` of transformers): `scaling`
+        for wavelengths above the original length, 1 for those below a quarter of it, and a blend of both rates between.
+        """
+        if self.scaling is None:
+            return np.ones(head_dim // 2)
+        turns = self.original_seq_len * self.base ** (-np.arange(0, head_dim, 2) / head_dim) / (2 * math.pi)
+        kept = np.clip((turns - LOW_FREQUENCY) / (HIGH_FREQUENCY - LOW_FREQUENCY), 0.0, 1.0)
+        return np.asarray(1.0 / (kept + (1.0 - kept) / self.scaling))
+
+
+def rates_of(model: ModelConfig) -> RotaryRates:
+    """The rates of a configuration."""
+    return RotaryRates(model.rope_base or ROPE_BASE, model.rope_scaling, model.rope_original_seq_len)
+
+
+def rotary_table(positions: Int[Array, "batch seq"], head_dim: int, rates: RotaryRates) -> RotaryTable:
+    """Return the angles of positions: `position * base ** (-2 i / head_dim)` for channel pair i, or less if scaled."""
+    each = rates.base ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+    if rates.scaling is not None:
+        each = each / jnp.asarray(rates.slowing(head_dim), jnp.float32)
+    angles = positions[:, :, None, None].astype(jnp.float32) * each
     return RotaryTable(jnp.cos(angles), jnp.sin(angles))
 
 

@@ -8,6 +8,7 @@ import json
 import math
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -34,7 +35,7 @@ from chomp.generate.load import TrainedModel
 from chomp.model.build import ModelDef, build_model
 from chomp.model.resolve import resolve_model
 from chomp.record.rundir import RunDir
-from tests.export.transcribed import Layer, Shape, logits
+from tests.export.transcribed import Layer, Shape, llama3_slowing, logits
 from tests.model.tiny import logits_of
 
 TEXT = "def f(x):\n    return 'naïve café' + x\n"
@@ -108,7 +109,11 @@ def ids_of(model: TrainedModel) -> np.ndarray:
 def shape_of(model: TrainedModel, *, neighbours: bool) -> Shape:
     config = model.config.model
     kv_heads = config.num_kv_heads or config.num_heads
-    return Shape(config.num_layers, config.num_heads, kv_heads, config.norm_eps, config.rope_base or 1e4, neighbours)
+    base, slowing = config.rope_base or 1e4, None
+    if config.rope_scaling is not None:
+        width = config.model_dim // config.num_heads
+        slowing = llama3_slowing(width, base, config.rope_scaling, config.rope_original_seq_len)
+    return Shape(config.num_layers, config.num_heads, kv_heads, config.norm_eps, base, neighbours, slowing)
 
 
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
@@ -153,6 +158,34 @@ def test_a_llama_for_llama_cpp(tmp_path: Path, dtype: Any, tolerance: float) -> 
     assert kinds["output_norm.weight"] == kinds["blk.0.attn_norm.weight"] == "F32"
     expected = {None: "F32", "float16": "F16", "bfloat16": "BF16", "q8_0": "Q8_0"}[dtype]
     assert kinds["blk.1.attn_q.weight"] == kinds["token_embd.weight"] == expected
+
+
+@pytest.mark.parametrize("file", ["hf", "gguf"])
+def test_scaled_positions_of_a_llama(tmp_path: Path, file: Any) -> None:
+    """Of its four pairs of channels one keeps its rate, one loses the whole factor, and two a part of it."""
+    model = trained(tmp_path, {**LLAMA, "rope_scaling": 8.0, "rope_original_seq_len": 64, "rope_base": 100.0}, "bpe")
+    export(model, file, tmp_path / "out", ExportOptions())
+    shape, ids = shape_of(model, neighbours=file == "gguf"), ids_of(model)
+    assert shape.slowing is not None
+    assert shape.slowing[0] == 1
+    assert 1 < shape.slowing[1] < shape.slowing[2] < shape.slowing[3] == 8
+    if file == "gguf":
+        reader = gguf.GGUFReader(tmp_path / "out" / "model.gguf")
+        tensors = {tensor.name: np.asarray(tensor.data) for tensor in reader.tensors}
+        np.testing.assert_allclose(tensors["rope_freqs.weight"], shape.slowing, rtol=1e-6)
+        names = GGUF
+    else:
+        rope = json.loads((tmp_path / "out" / "config.json").read_text())["rope_parameters"]
+        assert rope == AutoConfig.from_pretrained(tmp_path / "out").rope_parameters
+        assert rope == {
+            "rope_type": "llama3", "rope_theta": 100.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        }  # fmt: skip
+        tensors, names = load_file(tmp_path / "out" / "model.safetensors"), HF
+    found = logits(ids, tensors, names, shape)
+    np.testing.assert_allclose(ours(model, ids), found, rtol=0, atol=2e-5 * np.abs(found).max())
+    plain = logits(ids, tensors, names, replace(shape, slowing=None))
+    assert np.abs(plain - found).max() > 1e-3 * np.abs(found).max()
 
 
 def test_rows_of_queries_are_put_in_pairs() -> None:

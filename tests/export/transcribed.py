@@ -11,7 +11,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Shape:
-    """Numbers of a Llama; `neighbours` says which channels are turned together."""
+    """Numbers of a Llama.
+
+    Attributes:
+        neighbours: which channels are turned together.
+        slowing: what divides the rate of each pair; None: nothing does.
+    """
 
     layers: int
     heads: int
@@ -19,6 +24,7 @@ class Shape:
     eps: float
     theta: float
     neighbours: bool
+    slowing: np.ndarray | None = None
 
 
 Layer = Callable[[np.ndarray], np.ndarray]
@@ -30,14 +36,32 @@ def plainly(place: int, x: np.ndarray, layer: Layer) -> np.ndarray:
     return x + layer(x)
 
 
-def turned(x: np.ndarray, theta: float, *, neighbours: bool) -> np.ndarray:
+def llama3_slowing(width: int, theta: float, factor: float, original: int) -> np.ndarray:
+    """As transformers defines it for `rope_type: llama3` with factors of 1 and 4, pair by pair."""
+    slowing = []
+    for pair in range(width // 2):
+        rate = theta ** (-2 * pair / width)
+        wavelength = 2 * np.pi / rate
+        if wavelength < original / 4:
+            scaled = rate
+        elif wavelength > original:
+            scaled = rate / factor
+        else:
+            smooth = (original / wavelength - 1) / (4 - 1)
+            scaled = (1 - smooth) * rate / factor + smooth * rate
+        slowing.append(rate / scaled)
+    return np.array(slowing)
+
+
+def turned(x: np.ndarray, shape: Shape) -> np.ndarray:
     """Rotary positions of `[T, heads, width]`: neighbours (llama.cpp) or halves (transformers) are one plane."""
     length, _, width = x.shape
-    angles = np.arange(length)[:, None, None] * theta ** (-np.arange(0, width, 2) / width)
+    rates = shape.theta ** (-np.arange(0, width, 2) / width)
+    angles = np.arange(length)[:, None, None] * (rates if shape.slowing is None else rates / shape.slowing)
     cos, sin = np.cos(angles), np.sin(angles)
-    first, second = (x[..., 0::2], x[..., 1::2]) if neighbours else np.split(x, 2, axis=-1)
+    first, second = (x[..., 0::2], x[..., 1::2]) if shape.neighbours else np.split(x, 2, axis=-1)
     one, other = first * cos - second * sin, first * sin + second * cos
-    return np.stack([one, other], -1).reshape(x.shape) if neighbours else np.concatenate([one, other], -1)
+    return np.stack([one, other], -1).reshape(x.shape) if shape.neighbours else np.concatenate([one, other], -1)
 
 
 def logits(
@@ -68,7 +92,7 @@ def logits(
     def attention(i: int, x: np.ndarray) -> np.ndarray:
         h = normal(x, weight("in_norm", i))
         q, k, v = ((h @ weight(name, i).T).reshape(length, -1, dim // shape.heads) for name in "qkv")
-        q, k = (turned(part, shape.theta, neighbours=shape.neighbours) for part in (q, k))
+        q, k = (turned(part, shape) for part in (q, k))
         k, v = (np.repeat(part, shape.heads // shape.kv_heads, axis=1) for part in (k, v))
         scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(q.shape[-1])
         scores = np.where(allowed, scores, -np.inf)

@@ -51,7 +51,7 @@ def reference_logits(model: LlamaModel, ids: np.ndarray, segments: np.ndarray | 
 
     def turn(vector: np.ndarray, position: int) -> np.ndarray:
         pairs = vector[: width // 2] + 1j * vector[width // 2 :]
-        pairs = pairs * np.exp(1j * position * model.rope_base ** (-2.0 * np.arange(width // 2) / width))
+        pairs = pairs * np.exp(1j * position * model.rates.base ** (-2.0 * np.arange(width // 2) / width))
         return np.concatenate([pairs.real, pairs.imag])
 
     x = weights["embed.weight"][ids]

@@ -12,6 +12,11 @@ from chomp.config import InvalidConfig, parse_config, parse_resolved
 from chomp.config.pretrained import named_weights, reinterpreted, resumed
 from tests.pretrained.folders import hub_folder
 
+LLAMA_3 = {
+    "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}  # fmt: skip
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -51,7 +56,17 @@ def test_shape_and_tokenizer_come_from_the_folder(folder: Path) -> None:
     [
         ({"num_key_value_heads": None, "tie_word_embeddings": True}, {"num_kv_heads": 4, "share_emb": True}),
         ({"rope_theta": "absent", "rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}, {"rope_base": 7.0}),
-        ({"rope_theta": "absent"}, {"rope_base": 10_000.0}),
+        ({"rope_theta": "absent"}, {"rope_base": 10_000.0, "rope_scaling": None}),
+        # As the files of Llama 3.2 have it, and as version 5 of transformers writes it.
+        ({"rope_scaling": LLAMA_3}, {"rope_scaling": 32.0, "rope_original_seq_len": 8192, "rope_base": 500_000.0}),
+        (
+            {"rope_parameters": {**LLAMA_3, "rope_theta": 7.0}, "rope_scaling": "absent", "rope_theta": "absent"},
+            {"rope_scaling": 32.0, "rope_original_seq_len": 8192, "rope_base": 7.0},
+        ),
+        (
+            {"rope_scaling": {"type": "llama3", "factor": 8}, "max_position_embeddings": 4096},
+            {"rope_scaling": 8.0, "rope_original_seq_len": 4096},
+        ),
     ],
 )
 def test_what_a_config_json_leaves_open(tmp_path: Path, changes: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -67,7 +82,17 @@ def test_what_a_config_json_leaves_open(tmp_path: Path, changes: dict[str, Any],
         ({"attention_bias": True}, "attention_bias is true, and chomp's Llama computes only false"),
         (
             {"rope_scaling": {"rope_type": "yarn", "factor": 8.0}},
-            "the type of rope_parameters is yarn, and chomp's Llama computes only default",
+            "the type of rope_parameters is yarn, and chomp's Llama computes only default and llama3",
+        ),
+        (
+            {"rope_scaling": {**LLAMA_3, "high_freq_factor": 8.0}},
+            "high_freq_factor is 8.0, and chomp's Llama computes only 4.0",
+        ),
+        ({"rope_scaling": {**LLAMA_3, "factor": "x"}}, "factor is x, and a number above 0 is needed"),
+        ({"rope_scaling": {**LLAMA_3, "factor": 0.5}}, "factor is 0.5, and a number of at least 1 is needed"),
+        (
+            {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}, "max_position_embeddings": "absent"},
+            "original_max_position_embeddings is null, and a whole number above 0 is needed",
         ),
         ({"rope_parameters": "x"}, "rope_parameters is no table; replace the file"),
         (

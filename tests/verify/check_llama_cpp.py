@@ -46,6 +46,17 @@ class Reader:
         return np.array([self._context.get_logits_ith(i) for i in range(len(ids))])
 
 
+def test_scaled_positions(tmp_path: Path) -> None:
+    scaled = {"rope_scaling": 8.0, "rope_original_seq_len": 64, "rope_base": 100.0}
+    model, expected = exported(tmp_path, "gguf", ExportOptions("float32"), kind="byte", tied=False, **scaled)
+    assert model.config.model.vocab_size is not None
+    logits = Reader(tmp_path / "out" / "model.gguf", model.config.model.vocab_size).logits(expected.ids.tolist(), 0)
+    worst = TOLERANCES["float32"] * float(np.abs(expected.logits).max())
+    np.testing.assert_allclose(logits, expected.logits, rtol=0, atol=worst)
+    _, plain = exported(tmp_path / "plain", "gguf", ExportOptions("float32"), kind="byte", tied=False, rope_base=100.0)
+    assert np.abs(plain.logits - expected.logits).max() > 4 * worst
+
+
 @pytest.mark.parametrize("dtype", list(TOLERANCES))
 @pytest.mark.parametrize(("kind", "tied"), [("byte", False), ("bpe", True)])
 def test_logits_greedy_tokens_and_text(tmp_path: Path, dtype: Any, kind: str, tied: bool) -> None:

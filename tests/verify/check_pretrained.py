@@ -22,12 +22,18 @@ from tests.pretrained.folders import WORDS, vocabulary
 SHAPE: dict[str, Any] = {
     "vocab_size": 96, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 6,
 }  # fmt: skip
+# One pair of channels keeps its rate, one loses the whole factor, and two a part of it.
+LLAMA_3 = {
+    "rope_type": "llama3", "rope_theta": 100.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("changes", "dtype"),
     [
         ({"num_key_value_heads": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, torch.float32),
+        ({"num_key_value_heads": 2, "rope_parameters": LLAMA_3}, torch.float32),
         ({"num_key_value_heads": 6, "tie_word_embeddings": True, "rms_norm_eps": 1e-3}, torch.float32),
         ({"num_key_value_heads": 3, "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}, torch.bfloat16),
     ],

@@ -26,10 +26,10 @@ class Expected(NamedTuple):
 
 
 def exported(
-    folder: Path, name: str, options: ExportOptions, *, kind: str, tied: bool
+    folder: Path, name: str, options: ExportOptions, *, kind: str, tied: bool, **changes: object
 ) -> tuple[TrainedModel, Expected]:
     """Export a model below `folder` and say what is expected of it."""
-    model = trained(folder, {**LLAMA, "share_emb": tied, "ffn_hidden_dim": 64}, kind)
+    model = trained(folder, {**LLAMA, "share_emb": tied, "ffn_hidden_dim": 64, **changes}, kind)
     export(model, name, folder / "out", options)
     ids = np.asarray(model.tokenizer.encode(TEXT), np.int32)
     network = model.model_def.combine(model.params)
