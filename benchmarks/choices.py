@@ -45,7 +45,7 @@ TABLES = {
     "settings": CHOICES,
     "bare": {
         f"{rule} {rate}": (*BARE, f"optim.lr={rate}", *options)
-        for rate in ("3e-4", "3e-3")
+        for rate in ("3e-4", "1e-3", "3e-3")
         for rule, options in RULES.items()
     },
 }
