@@ -129,3 +129,20 @@ async def test_what_cannot_be_changed_here_is_said_and_changes_nothing(tmp_path:
         await pilot.press("d")
         await until(pilot, lambda: "there is no entry to remove" in console.said[-1])
         assert document.text == before
+
+
+async def test_the_search_finds_settings_of_entries(tmp_path: Path) -> None:
+    console = Console(tmp_path)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        await console.open(pilot)
+        await add(pilot, console, "set", "wiki")
+        await write(pilot, console, "texts")
+        await pilot.press("ctrl+f", *"wiki", "space", *"files")
+        await until(
+            pilot, lambda: [row.setting.path for row in console.form.rows()][:1] == ["evaluation.sets.wiki.files"]
+        )
+        await write(pilot, console, "others")
+        assert console.screen.document.text == f"{SMALL}evaluation:\n  sets:\n    wiki:\n      files: [others]\n"
+        await pilot.press("escape")
+        await until(pilot, lambda: not console.form.has_class("-finding"))
+        await until(pilot, lambda: console.form.current == "evaluation.sets.wiki.files")

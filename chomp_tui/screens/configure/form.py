@@ -248,7 +248,8 @@ class ConfigForm(Vertical):
         if not words:
             await self._show_chosen_section()
             return
-        pool = [*(self._document.variables() if self._document else ()), *settings().values()]
+        entries = entries_of(self._document.layout()) if self._document else ()
+        pool = [one for name in (VARIABLES, *sections(), *entries) for one in self._settings(name)]
         found = found_settings(pool, words)
         pane = self._panes.get(FOUND)
         if pane is None:
