@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from chomp.record.formatting import sanitize
 from chomp_tui import keys
+from chomp_tui.chart.window import Window
 from chomp_tui.live.comparison_feed import Compared, ComparisonFeed
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.compare import table
@@ -54,6 +55,8 @@ class CompareScreen(ConsoleScreen):
         self._paths: list[Path] = []
         self._feed: ComparisonFeed | None = None
         self._found = Compared()
+        # Until the runs are read, keys wait.
+        self._is_reading = False
         self._axis = "step"
         self._with_training = True
         # On a narrow screen one chart is shown: the curves, or the difference.
@@ -80,15 +83,16 @@ class CompareScreen(ConsoleScreen):
 
     @property
     def is_ready(self) -> bool:
-        has_found = self._found.comparison is not None or self._found.problem is not None
-        return self.is_mounted and (has_found or not self._paths)
+        return self.is_mounted and not self._is_reading
 
     # The runs --------------------------------------------------------------------------
 
     def show_runs(self, paths: Sequence[Path]) -> None:
-        """Compare these runs, the baseline first."""
+        """Compare these runs, the baseline first; their charts open on the whole range."""
         self._paths = list(paths)
         self._found = Compared()
+        for chart in self.query(LineChart):
+            chart.cross, chart.window, chart.show_all = None, Window(), False
         if self.is_mounted:
             self._follow()
             self._draw()
@@ -96,6 +100,7 @@ class CompareScreen(ConsoleScreen):
     def _follow(self) -> None:
         if self._feed is not None:
             self._feed.stop()
+        self._is_reading = bool(self._paths)
         if not self._paths:
             return
         feed: ComparisonFeed | None = None
@@ -108,7 +113,7 @@ class CompareScreen(ConsoleScreen):
 
     def on_compare_screen_changed(self, message: Changed) -> None:
         if message.feed is self._feed:
-            self._found = message.found
+            self._found, self._is_reading = message.found, False
             self._draw()
 
     def on_screen_suspend(self) -> None:
@@ -138,10 +143,14 @@ class CompareScreen(ConsoleScreen):
         found = self._found.comparison
         self._draw_charts(found)
         set_text(self.query_one("#compare-verdict", Static), self._verdict(found))
-        if found is not None:
+        self.set_context(f"by {X_LABELS[self._axis]}")
+        if found is None:
+            # No number of other runs, or of a run that is gone.
+            listing.show_columns(())
+            listing.show(())
+        else:
             listing.show_columns(table.columns(found, self.chomp.state.settings.marker))
             listing.show(table.rows(found))
-            self.set_context(f"by {X_LABELS[self._axis]}")
 
     def _draw_charts(self, found: Comparison | None) -> None:
         paired = found.paired if found is not None else None
@@ -150,6 +159,8 @@ class CompareScreen(ConsoleScreen):
         self.query_one("#compare-loss-panel").display = not alone
         self.query_one("#compare-difference-panel").display = alone or (paired is not None and is_wide)
         if found is None:
+            for chart in self.query(LineChart):
+                chart.show(())
             return
         span = span_of(found)
         mean = f", smoothed {span} steps" if span else ""
@@ -212,7 +223,9 @@ class CompareScreen(ConsoleScreen):
         found = self._found.comparison
         if found is not None:
             paths = [run.run.path for run in found.runs]
-            self.show_runs([*paths[1:], paths[0]])
+            # The same runs: what is shown of them stays.
+            self._paths = [*paths[1:], paths[0]]
+            self._follow()
 
     def action_zoom_in(self) -> None:
         """Show half as much."""
