@@ -13,7 +13,7 @@ from chomp_tui import keys
 from chomp_tui.key_names import shown
 
 # Scopes whose keys are active at the same time.
-_TOGETHER = frozenset({("chart", "run"), ("run", "chart")})
+_TOGETHER = frozenset({("chart", "run"), ("run", "chart"), ("chart", "compare"), ("compare", "chart")})
 # Keys that an action with priority over the focused field may have.
 _BESIDE_TYPING = re.compile(r"f([1-9]|1[0-9]|2[0-4])|(ctrl|alt)\+.+")
 # Keys that no action can have, and why.

@@ -51,19 +51,19 @@ SCREENS: tuple[ScreenEntry, ...] = (
     ),
 )
 
-# Parts of screens with keys of their own -> the screen that help shows them with, and what they are.
-PARTS: Mapping[str, tuple[str, str]] = {
-    "line": ("configure", "A text in the form"),
-    "edit": ("configure", "A text in the form while it is edited"),
-    "yaml": ("configure", "The YAML"),
-    "pick": ("configure", "A choice in the form"),
-    "switch": ("configure", "A switch in the form"),
-    "open": ("configure", "What to start from"),
-    "preview": ("configure", "The data preview"),
-    "chart": ("run", "A focused chart"),
-    "explain": ("run", "The documents of a step"),
+# Parts of screens with keys of their own -> the screens that help shows them with, and what they are.
+PARTS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "line": (("configure",), "A text in the form"),
+    "edit": (("configure",), "A text in the form while it is edited"),
+    "yaml": (("configure",), "The YAML"),
+    "pick": (("configure",), "A choice in the form"),
+    "switch": (("configure",), "A switch in the form"),
+    "open": (("configure",), "What to start from"),
+    "preview": (("configure",), "The data preview"),
+    "chart": (("run", "compare"), "A focused chart"),
+    "explain": (("run",), "The documents of a step"),
 }
-WITHIN: Mapping[str, str] = {part: screen for part, (screen, _) in PARTS.items()}
+WITHIN: Mapping[str, tuple[str, ...]] = {part: screens for part, (screens, _) in PARTS.items()}
 SCOPES: Mapping[str, str] = {
     "app": "Everywhere",
     **{one.mode: one.label for one in SCREENS},

@@ -45,7 +45,7 @@ class HelpScreen(Dialog[None]):
     @property
     def text(self) -> Content:
         """The whole page."""
-        parts_of_it = [part for part, screen in WITHIN.items() if screen == self._scope]
+        parts_of_it = [part for part, screens in WITHIN.items() if self._scope in screens]
         first = [scope for scope in (self._scope, *parts_of_it, "app") if scope]
         order = [*first, *(scope for scope in SCOPES if scope not in first)]
         named = {row.id: shown(self._keymap.get(row.id, row.keys)) for row in keys.TABLE}

@@ -103,10 +103,10 @@ class LineChart(Widget, can_focus=True):
             x_label: what x counts, written at the axis; `time` means seconds and gets ticks at round times.
             x_format: how to write a value of x, instead of the usual short form.
         """
-        before, settings = self._extent(), self._settings
+        before, settings = self.extent, self._settings
         self.series = tuple(lines)
         if x_label != settings.x_label:
-            window = settings.window.converted(before, self._extent())
+            window = settings.window.converted(before, self.extent)
             settings = replace(settings, window=window, cross=None)
         title = settings.title if title is None else title
         self._settings = replace(settings, title=title, x_label=x_label, x_format=x_format)
@@ -126,7 +126,7 @@ class LineChart(Widget, can_focus=True):
 
     def pan(self, direction: int) -> None:
         """Show what is left (-1) or right (1) of a zoomed part; at the newest record it is followed again."""
-        self.window = self.window.panned(direction * PAN_SHARE, *self._extent())
+        self.window = self.window.panned(direction * PAN_SHARE, *self.extent)
 
     @property
     def window(self) -> Window:
@@ -153,12 +153,13 @@ class LineChart(Widget, can_focus=True):
         return self.as_text(), "\n"
 
     def _zoom(self, factor: float, at: float | None) -> None:
-        first, last = self._extent()
+        first, last = self.extent
         most = max((len(line.x) for line in self.series), default=0)
         closest = (last - first) * min(1.0, 4 / max(most, 1))
         self.window = self.window.zoomed(factor, first, last, closest, at)
 
-    def _extent(self) -> tuple[float, float]:
+    @property
+    def extent(self) -> tuple[float, float]:
         """Least and greatest x of all series; zeros without data."""
         ends = [float(x) for line in self.series if len(line.x) for x in (line.x[0], line.x[-1])]
         ends = [end for end in ends if np.isfinite(end)]

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 
 from chomp.record.rundir import RunDir
+from chomp_tui.chart.window import Window
 from chomp_tui.screens.compare.screen import CompareScreen
 from chomp_tui.widgets.chart import LineChart
 from tests.console.hosting import Host, console_state, frame, until
@@ -60,3 +62,61 @@ async def test_other_runs_open_on_the_whole_range(tmp_path: Path) -> None:
         await read(pilot, app, "run-02", "run-03")
         assert not loss.zoomed
         assert "run-00" not in "\n".join(frame(app))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+async def test_chart_keys_act_on_what_is_shown_and_both_charts_follow(size: tuple[int, int], tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    # Of the second run there is only the first half, and so of the difference.
+    paths = [make_run(root / "long").path, make_run(root / "half", shift=0.1, steps=100).path]
+    app = host(tmp_path, paths)
+    async with app.run_test(size=size) as pilot:
+        loss, difference = charts_of(app)
+        await read(pilot, app, "long", "half")
+        is_wide = size[0] > 100
+        if not is_wide:
+            await pilot.press("d")
+            await pilot.pause()
+        # Zoomed: what is shown changes, and the other chart shows the same part of x.
+        shown = loss if is_wide else difference
+        before = shown.as_text()
+        await pilot.press("plus")
+        assert shown.as_text() != before
+        assert shown.zoomed
+        await pilot.press("0", "plus", "left_square_bracket")
+        assert loss.window == difference.window != Window()
+        assert loss.window.end is not None
+        await pilot.press("right_square_bracket", "minus")
+        assert not loss.zoomed
+        # All values, or those of the calm part.
+        await pilot.press("a")
+        assert [loss.show_all, difference.show_all] == [True, True]
+        await pilot.press("a")
+        assert [loss.show_all, difference.show_all] == [False, False]
+        # A crosshair on either is one on both; the keys are those of a focused chart.
+        shown.focus()
+        await pilot.press("home", "right")
+        await until(pilot, lambda: loss.cross is not None and loss.cross == difference.cross)
+        await pilot.press("end")
+        await until(pilot, lambda: loss.cross == difference.cross == (200 if is_wide else 100))
+        await pilot.press("plus")
+        assert shown.zoomed
+        await pilot.press("escape")
+        await until(pilot, lambda: loss.cross is None and difference.cross is None)
+        # Another x axis keeps the part on both.
+        await pilot.press("x")
+        await until(pilot, lambda: loss.extent[1] == 200 * 250)
+        assert loss.window.width == difference.window.width is not None
+
+
+async def test_the_difference_leads_to_the_part_that_it_shows(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    paths = [make_run(root / "long").path, make_run(root / "half", shift=0.1, steps=100).path]
+    app = host(tmp_path, paths)
+    async with app.run_test(size=(200, 60)) as pilot:
+        loss, difference = charts_of(app)
+        await read(pilot, app, "long", "half")
+        difference.focus()
+        await pilot.press("plus")
+        assert loss.window.span(*loss.extent) == difference.window.span(*difference.extent)
+        assert difference.window.end is None, "it follows its newest record"

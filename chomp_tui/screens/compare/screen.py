@@ -15,10 +15,10 @@ from textual.widgets import Static
 
 from chomp.record.formatting import sanitize
 from chomp_tui import keys
-from chomp_tui.chart.window import Window
 from chomp_tui.live.comparison_feed import Compared, ComparisonFeed
 from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.compare import table
+from chomp_tui.screens.compare.charts import CompareCharts
 from chomp_tui.screens.compare.curves import X_LABELS, difference_series, loss_series, span_of
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.listing import Listing
@@ -61,6 +61,7 @@ class CompareScreen(ConsoleScreen):
         self._with_training = True
         # On a narrow screen one chart is shown: the curves, or the difference.
         self._shows_difference = False
+        self._charts = CompareCharts(self)
 
     def compose_body(self) -> ComposeResult:
         with Container(id="compare"):
@@ -75,7 +76,7 @@ class CompareScreen(ConsoleScreen):
 
     def on_mount(self) -> None:
         settings = self.chomp.state.settings
-        for chart in self.query(LineChart):
+        for chart in self._charts.all:
             chart.marker = settings.marker
             chart.log_y = settings.log_y and chart.id == "compare-loss"
         self._follow()
@@ -91,8 +92,7 @@ class CompareScreen(ConsoleScreen):
         """Compare these runs, the baseline first; their charts open on the whole range."""
         self._paths = list(paths)
         self._found = Compared()
-        for chart in self.query(LineChart):
-            chart.cross, chart.window, chart.show_all = None, Window(), False
+        self._charts.show_whole()
         if self.is_mounted:
             self._follow()
             self._draw()
@@ -159,7 +159,7 @@ class CompareScreen(ConsoleScreen):
         self.query_one("#compare-loss-panel").display = not alone
         self.query_one("#compare-difference-panel").display = alone or (paired is not None and is_wide)
         if found is None:
-            for chart in self.query(LineChart):
+            for chart in self._charts.all:
                 chart.show(())
             return
         span = span_of(found)
@@ -198,6 +198,7 @@ class CompareScreen(ConsoleScreen):
         axes = list(X_LABELS)
         self._axis = axes[(axes.index(self._axis) + 1) % len(axes)]
         self._draw()
+        self._charts.follow_window(self._charts.leader)
 
     def action_evaluations(self) -> None:
         """Show only evaluations, or training losses, too."""
@@ -228,13 +229,27 @@ class CompareScreen(ConsoleScreen):
             self._follow()
 
     def action_zoom_in(self) -> None:
-        """Show half as much."""
-        self._chart("loss").zoom_in()
+        """Show half as much in both charts."""
+        self._charts.move(LineChart.zoom_in)
 
     def action_zoom_out(self) -> None:
-        """Show twice as much."""
-        self._chart("loss").zoom_out()
+        """Show twice as much in both charts."""
+        self._charts.move(LineChart.zoom_out)
 
     def action_zoom_reset(self) -> None:
-        """Show everything."""
-        self._chart("loss").zoom_reset()
+        """Show everything in both charts."""
+        self._charts.move(LineChart.zoom_reset)
+
+    def action_pan(self, direction: int) -> None:
+        """Show what is earlier or later in both charts."""
+        self._charts.move(lambda chart: chart.pan(direction))
+
+    def action_all_values(self) -> None:
+        """Show all values in both charts, or clip extreme ones."""
+        self._charts.show_all_values()
+
+    def on_line_chart_window_moved(self, message: LineChart.WindowMoved) -> None:
+        self._charts.follow_window(message.chart)
+
+    def on_line_chart_cross_moved(self, message: LineChart.CrossMoved) -> None:
+        self._charts.follow_cross(message.chart)
