@@ -243,14 +243,19 @@ def _entries(lines: Sequence[Series], settings: ChartSettings, write: Callable[[
     made: list[Entry] = []
     of_slot: dict[int, int] = {}
     for line in lines:
-        value = _value(line, settings.cross, write)
+        value, full = _value(line, settings.cross, write), ""
+        if line.raw is not None:
+            raw = _value(replace(line, y=line.raw), settings.cross, write)
+            value, full = raw, f"{raw} smoothed {value}"
         if line.slot is not None and line.sparse and line.slot in of_slot:
             place = of_slot[line.slot]
-            made[place] = replace(made[place], value=f"{made[place].value} eval {value}")
+            one = made[place]
+            more = f"{one.full} eval {value}" if one.full else ""
+            made[place] = replace(one, value=f"{one.value} eval {value}", full=more)
             continue
         if line.slot is not None:
             of_slot.setdefault(line.slot, len(made))
-        made.append(Entry(glyph(line, settings.marker, plain=settings.plain), line.name, value, role_of(line)))
+        made.append(Entry(glyph(line, settings.marker, plain=settings.plain), line.name, value, role_of(line), full))
     return made
 
 

@@ -15,12 +15,17 @@ MOST_UNNAMED = 3
 
 @dataclass(frozen=True)
 class Entry:
-    """One series in the header."""
+    """One series in the header.
+
+    Attributes:
+        full: its value and more, where there is room; empty for no more.
+    """
 
     glyph: str
     name: str
     value: str
     role: Role
+    full: str = ""
 
 
 def header(
@@ -40,6 +45,13 @@ def header(
     versions = [(entries, True)]
     if rows > 1 or len(entries) > MOST_UNNAMED:
         versions += [(entries, False), (bare, True)] if place else [(bare, True), (entries, False)]
+    if any(entry.full for entry in entries):
+        # A longer heading takes no line of the curves.
+        least = len(_wrapped(width, taken, _groups(title, unit, place, entries, named=True)))
+        full = [replace(entry, value=entry.full or entry.value) for entry in entries]
+        lines = _wrapped(width, taken, _groups(title, unit, place, full, named=True))
+        if lines and len(lines) <= min(least, rows):
+            return lines
     for some, named in versions:
         lines = _wrapped(width, taken, _groups(title, unit, place, some, named))
         if lines and len(lines) <= rows:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from chomp.record.run_record import load_record
 from chomp.record.rundir import RunDir
 from chomp_tui.chart.window import Window
 from chomp_tui.screens.compare.screen import CompareScreen
@@ -120,3 +121,28 @@ async def test_the_difference_leads_to_the_part_that_it_shows(tmp_path: Path) ->
         await pilot.press("plus")
         assert loss.window.span(*loss.extent) == difference.window.span(*difference.extent)
         assert difference.window.end is None, "it follows its newest record"
+
+
+@pytest.mark.parametrize(("size", "names_both"), [((120, 40), True), ((80, 24), False)])
+async def test_the_heading_gives_the_raw_loss(size: tuple[int, int], names_both: bool, tmp_path: Path) -> None:
+    paths = [run.path for run in runs_in(tmp_path / "runs", 2)]
+    app = host(tmp_path, paths)
+    async with app.run_test(size=size) as pilot:
+        loss, _ = charts_of(app)
+        await read(pilot, app, "run-00", "run-01")
+        heading = loss.as_text().splitlines()[0]
+        rows = [load_record(path).own_rows["loss"] for path in paths]
+        averages = [line.y[-1] for line in loss.series if not line.sparse]
+        assert heading.startswith("loss")
+        for name, raw, average in zip(("run-00", "run-01"), rows, averages, strict=True):
+            both = f" {name} {raw[-1]:.4f} smoothed {average:.4f} eval "
+            assert (both if names_both else f" {name} {raw[-1]:.4f} eval ") in heading
+        # At the crosshair, too.
+        loss.focus()
+        await pilot.press("home")
+        await pilot.pause()
+        assert f" {rows[0][0]:.4f} " in loss.as_text().splitlines()[0]
+        # Where only evaluations are shown, they are not called the loss.
+        await pilot.press("escape", "e")
+        await pilot.pause()
+        assert loss.as_text().startswith("eval loss")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from chomp.curves.smooth import shared_span, smoothed
@@ -32,8 +34,9 @@ def loss_series(comparison: Comparison, axis: str, span: int, width: int, *, wit
         name = fit_text(run.name, room, middle=True)
         rows = run.own_rows
         if with_training and len(rows):
-            x = run.x_of(axis, rows["step"])
-            lines.append(_known(Series(name, x, smoothed(rows["step"], rows["loss"], span), "smooth", slot=slot)))
+            x, raw = run.x_of(axis, rows["step"]), rows["loss"]
+            curve = Series(name, x, smoothed(rows["step"], raw, span), "smooth", slot=slot, raw=raw if span else None)
+            lines.append(_known(curve))
         evals = run.view.evals
         if len(evals):
             x = run.x_of(axis, evals["step"])
@@ -46,7 +49,8 @@ def _known(line: Series) -> Series:
     known = np.isfinite(line.x)
     if known.all():
         return line
-    return Series(line.name, line.x[known], line.y[known], line.tone, line.sparse, line.slot)
+    raw = None if line.raw is None else line.raw[known]
+    return replace(line, x=line.x[known], y=line.y[known], raw=raw)
 
 
 def difference_series(paired: Paired, second: RunRecord, axis: str) -> list[Series]:

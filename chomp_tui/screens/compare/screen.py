@@ -169,7 +169,8 @@ class CompareScreen(ConsoleScreen):
         lines = loss_series(found, self._axis, span, self.size.width, with_training=self._with_training)
         form: Callable[[float], str] | None = "{:.2g}".format if self._axis == "flops" else None
         label = X_LABELS[self._axis]
-        self._chart("loss").show(lines, title="loss", x_label=label, x_format=form)
+        name = "loss" if self._with_training else "eval loss"
+        self._chart("loss").show(lines, title=name, x_label=label, x_format=form)
         if paired is not None:
             first, second = found.runs
             set_title(self.query_one("#compare-difference-panel"), f"{second.name} − {first.name}")
