@@ -13,9 +13,10 @@ from chomp.record.run_record import load_record
 from chomp.record.rundir import RunDir
 from chomp_tui.chart.window import Window
 from chomp_tui.screens.compare.screen import CompareScreen
+from chomp_tui.screens.compare.values import fitted_settings
 from chomp_tui.widgets.chart import LineChart
 from tests.console.hosting import Host, console_state, frame, until
-from tests.record.test_comparison import make_run
+from tests.record.test_comparison import TEXT, make_run
 
 
 def runs_in(root: Path, count: int) -> list[RunDir]:
@@ -146,3 +147,31 @@ async def test_the_heading_gives_the_raw_loss(size: tuple[int, int], names_both:
         await pilot.press("escape", "e")
         await pilot.pause()
         assert loss.as_text().startswith("eval loss")
+
+
+def test_numbers_lose_digits_and_only_other_texts_lose_their_middle() -> None:
+    rates = (0.0033462612345, 1e-4 / 3, 0.1)
+    assert fitted_settings(rates, 9) == ["0.003346", "3.333e-05", "0.1"]
+    # Different numbers differ, where there is room.
+    assert fitted_settings((0.00334621, 0.00334622, None), 10) == ["0.00334621", "0.00334622", "–"]
+    assert fitted_settings((0.00334621, 0.00334622), 9) == ["0.0033462", "0.0033462"]
+    assert fitted_settings((-1.23456e-100, 123_456_789_012, True), 9) == ["-1.2e-100", "1.235e+11", "true"]
+    for number in (rates[0], -1.23456e-100, 123_456_789_012, 1e22, -5, 12345.678):
+        for cells in range(7, 14):
+            (text,) = fitted_settings((number,), cells)
+            assert len(text) <= cells
+            assert float(text) == pytest.approx(number, rel=0.06)
+    assert fitted_settings(([0.9, 0.95, 0.99], "a/long/name.txt"), 12) == ["0.9, 0.95, …", "a/lo…ame.txt"]
+
+
+async def test_settings_of_many_runs_are_whole_numbers(tmp_path: Path) -> None:
+    rates = [1e-4 * 1.3**number for number in range(12)]
+    texts = [TEXT.replace("lr: 3e-3", f"lr: {rate}") for rate in rates]
+    runs = [make_run(tmp_path / "runs" / f"run-{place}", text) for place, text in enumerate(texts)]
+    app = host(tmp_path, [run.path for run in runs])
+    async with app.run_test(size=(160, 48)) as pilot:
+        await read(pilot, app, *(run.path.name for run in runs))
+        (line,) = (line for line in frame(app) if "optim.lr" in line)
+        shown = line.split("optim.lr")[1].strip(" │").split()
+        assert "…" not in line
+        assert [float(one) for one in shown] == pytest.approx(rates[: len(shown)], rel=1e-3)

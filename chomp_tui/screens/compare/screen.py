@@ -17,11 +17,10 @@ from chomp.record.formatting import sanitize
 from chomp_tui import keys
 from chomp_tui.live.comparison_feed import Compared, ComparisonFeed
 from chomp_tui.screens.base import ConsoleScreen
-from chomp_tui.screens.compare import table
 from chomp_tui.screens.compare.charts import CompareCharts
 from chomp_tui.screens.compare.curves import X_LABELS, difference_series, loss_series, span_of
+from chomp_tui.screens.compare.table import CompareTable
 from chomp_tui.widgets.chart import LineChart
-from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.update_if_changed import set_text, set_title
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class CompareScreen(ConsoleScreen):
             yield Static("", id="compare-verdict")
             with Vertical(id="compare-table-panel", classes="panel") as panel:
                 panel.border_title = "Settings and results"
-                yield Listing((), id="compare-table")
+                yield CompareTable(id="compare-table")
 
     def on_mount(self) -> None:
         settings = self.chomp.state.settings
@@ -136,7 +135,7 @@ class CompareScreen(ConsoleScreen):
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
-        listing = next(iter(self.query(Listing)), None)
+        listing = next(iter(self.query(CompareTable)), None)
         if listing is None:
             # Not composed yet, or being closed.
             return
@@ -144,13 +143,8 @@ class CompareScreen(ConsoleScreen):
         self._draw_charts(found)
         set_text(self.query_one("#compare-verdict", Static), self._verdict(found))
         self.set_context(f"by {X_LABELS[self._axis]}")
-        if found is None:
-            # No number of other runs, or of a run that is gone.
-            listing.show_columns(())
-            listing.show(())
-        else:
-            listing.show_columns(table.columns(found, self.chomp.state.settings.marker))
-            listing.show(table.rows(found))
+        # Without a comparison there is no number of other runs, or of a run that is gone.
+        listing.compare(found, self.chomp.state.settings.marker)
 
     def _draw_charts(self, found: Comparison | None) -> None:
         paired = found.paired if found is not None else None
