@@ -12,14 +12,16 @@ import numpy as np
 
 from chomp.cli.options import PATH
 from chomp.cli.runs import row_of
+from chomp.errors import ChompError
 from chomp.record.codec import jsonable
-from chomp.record.comparison import Comparison, Window, binned_losses, common_edges, compare, setting_text
+from chomp.record.comparison import Comparison, Window, binned_losses, common_edges, compare, left_out, setting_text
 from chomp.record.formatting import decimal, duration
 from chomp.record.run_record import X_AXES, RunRecord, load_record
 from chomp.record.same_batches import origin_of
 
 PARTS = 8
 CELLS = 40
+LEAST_RUNS = 2
 
 
 @click.command("compare")
@@ -31,13 +33,40 @@ def command(runs: tuple[Path, ...], axis: str, as_json: bool) -> None:
 
     Of two runs that read the same batches, such as a fork and its parent, also the difference of their losses step by
     step, with a noise band. One RUN that is a fork is compared with its parent.
+
+    A RUN that cannot be read is named on standard error and left out; fewer than two that can are an error.
     """
-    records = [load_record(path) for path in runs]
-    if len(records) == 1:
+    records, unread = _read(runs)
+    if len(runs) == 1:
         records = _with_origin(records[0])
     found = compare(records)
     curves = _curves(records, axis)
-    click.echo(json.dumps(jsonable(_as_json(found, axis, curves)), indent=1) if as_json else _text(found, axis, curves))
+    if as_json:
+        others = [{"run": str(path), "why": str(error)} for path, error in unread.items()]
+        click.echo(json.dumps(jsonable({**_as_json(found, axis, curves), "left_out": others}), indent=1))
+    else:
+        click.echo(_text(found, axis, curves))
+    if len(records) < LEAST_RUNS:
+        click.get_current_context().exit(next(iter(unread.values())).exit_code)
+
+
+def _read(paths: Sequence[Path]) -> tuple[list[RunRecord], dict[Path, ChompError]]:
+    """The runs that can be read; each other one is named on standard error, with the reason.
+
+    Raises:
+        ChompError: of the first run, if none can be read.
+    """
+    records, unread = list[RunRecord](), dict[Path, ChompError]()
+    for path in paths:
+        try:
+            records.append(load_record(path))
+        except ChompError as error:
+            unread[path] = error
+    if not records:
+        raise next(iter(unread.values()))
+    for path, why in unread.items():
+        click.echo(left_out(path, why), err=True)
+    return records, unread
 
 
 def _with_origin(record: RunRecord) -> list[RunRecord]:

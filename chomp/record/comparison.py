@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -262,6 +263,11 @@ def common_edges(runs: Sequence[RunRecord], axis: str, parts: int) -> np.ndarray
     ends = [_last(run.x_of(axis, run.own_rows["step"][-1:])) for run in runs]
     known = [end for end in ends if end is not None and end > 0]
     return np.linspace(0.0, min(known), parts + 1) if len(known) == len(ends) else None
+
+
+def left_out(path: Path, error: Exception) -> str:
+    """In one sentence that a run is not compared, and why."""
+    return f"{one_line(path.name or str(path))} is left out: {error}"
 
 
 def setting_text(value: Any) -> str:

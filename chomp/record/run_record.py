@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chomp.config.spec import flatten
+from chomp.errors import RunDirError
 from chomp.record.columns import Columns
 from chomp.record.event_log import read_events
 from chomp.record.events import Compiled, RolledBack, RunStarted
@@ -105,9 +106,15 @@ def load_record(path: Path) -> RunRecord:
     """Read the run at `path`.
 
     Raises:
-        RunDirError: there is no run, or its settings are damaged.
-        OSError: a file cannot be read.
+        RunDirError: there is no run, its settings are damaged, or a file cannot be read.
     """
+    try:
+        return _read_record(path)
+    except OSError as error:
+        raise RunDirError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+
+
+def _read_record(path: Path) -> RunRecord:
     run = open_run(path)
     events = read_events(run.events)
     view = with_rows(fold(RunView(), events), read_rows(run.metrics))

@@ -24,10 +24,15 @@ MOST_SHARE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A comparison, or in one sentence why there is none."""
+    """A comparison, or in one sentence why there is none.
+
+    Attributes:
+        left_out: a sentence for each run that cannot be read.
+    """
 
     comparison: Comparison | None = None
     problem: str | None = None
+    left_out: tuple[str, ...] = ()
 
 
 class ComparisonFeed(Poller[Compared]):
@@ -43,6 +48,7 @@ class ComparisonFeed(Poller[Compared]):
         self._paths = list(paths)
         self._records: dict[Path, RunRecord] = {}
         self._stamps: dict[Path, tuple[Stamp, ...]] = {}
+        self._left_out: dict[Path, str] = {}
         self._problem = ""
 
     def look(self) -> Iterator[Compared]:
@@ -50,7 +56,7 @@ class ComparisonFeed(Poller[Compared]):
         try:
             if self._read():
                 self._problem = ""
-                yield Compared(_compare([self._records[path] for path in self._paths]))
+                yield self._compared()
         except (ChompError, OSError) as error:
             said = str(error)
             if said != self._problem:
@@ -59,7 +65,8 @@ class ComparisonFeed(Poller[Compared]):
         self.pace(max(INTERVAL_SECONDS, (time.monotonic() - began) / MOST_SHARE))
 
     def _read(self) -> bool:
-        """Read the runs that have changed; returns whether any has."""
+        """Read the runs that have changed; returns whether any has, or which ones can be read."""
+        from chomp.record.comparison import left_out as said
         from chomp.record.run_record import load_record
         from chomp.record.same_batches import origin_of
 
@@ -70,13 +77,29 @@ class ComparisonFeed(Poller[Compared]):
                     f"{self._paths[0].name} is no fork of a run that is there; mark two runs or more with Space on Home"
                 )
             self._paths.insert(0, origin)
-        changed = False
+        changed, left_out = False, {}
         for path in self._paths:
             run = RunDir(path)
             now = tuple(map(stamp, (run.events, run.metrics, run.config_resolved, run.notes, run.lock)))
-            if path not in self._records or self._stamps.get(path) != now:
+            if path in self._records and self._stamps.get(path) == now:
+                continue
+            try:
                 self._records[path], self._stamps[path], changed = load_record(path), now, True
+            except ChompError as error:
+                # It may have been read before, and is gone or damaged now.
+                self._records.pop(path, None)
+                left_out[path] = said(path, error)
+        changed |= left_out != self._left_out
+        self._left_out = left_out
         return changed
+
+    def _compared(self) -> Compared:
+        """The runs that could be read, side by side."""
+        left_out = tuple(self._left_out.values())
+        records = [self._records[path] for path in self._paths if path in self._records]
+        if not records:
+            return Compared(problem="no run is left to compare", left_out=left_out)
+        return Compared(_compare(records), left_out=left_out)
 
 
 def _compare(records: Sequence[RunRecord]) -> Comparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from textual.pilot import Pilot
 from chomp.record.run_record import load_record
 from chomp.record.rundir import RunDir
 from chomp_tui.chart.window import Window
+from chomp_tui.live.comparison_feed import ComparisonFeed
 from chomp_tui.screens.compare.screen import CompareScreen
 from chomp_tui.screens.compare.values import fitted_settings
 from chomp_tui.widgets.chart import LineChart
@@ -175,3 +177,46 @@ async def test_settings_of_many_runs_are_whole_numbers(tmp_path: Path) -> None:
         shown = line.split("optim.lr")[1].strip(" │").split()
         assert "…" not in line
         assert [float(one) for one in shown] == pytest.approx(rates[: len(shown)], rel=1e-3)
+
+
+async def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
+    runs = runs_in(tmp_path / "runs", 5)
+    runs[1].metrics.unlink()
+    runs[1].metrics.mkdir()
+    app = host(tmp_path, [run.path for run in runs])
+    async with app.run_test(size=(120, 40)) as pilot:
+        await read(pilot, app, "run-00", "run-02", "run-03", "run-04")
+        seen = " ".join("\n".join(frame(app)).split())
+        assert f"run-01 is left out: {runs[1].metrics} cannot be read: Is a directory" in seen
+        # The next baseline is one that can be read, and the other one is still named.
+        await pilot.press("b")
+        await until(pilot, lambda: screen_of(app).is_ready and charts_of(app)[0].series[0].name == "run-02")
+        # Runs that go away while they are compared take their numbers along.
+        for run in (runs[2], runs[3], runs[4]):
+            shutil.rmtree(run.path)
+        await read(pilot, app, "run-00")
+        seen = "\n".join(frame(app))
+        assert "run-02 is left out: there is no run directory" in seen
+        assert "+2 more are left out" in seen
+        shutil.rmtree(runs[0].path)
+        await until(pilot, lambda: "no run is left to compare" in "\n".join(frame(app)))
+        assert not charts_of(app)[0].series
+        assert "last train loss" not in "\n".join(frame(app))
+
+
+def test_a_run_that_is_mended_is_compared_again(tmp_path: Path) -> None:
+    runs = runs_in(tmp_path / "runs", 2)
+    kept = runs[1].config_resolved.read_text()
+    runs[1].config_resolved.write_text("{")
+    feed = ComparisonFeed([run.path for run in runs], lambda _: None)
+    (found,) = feed.look()
+    assert found.comparison is not None
+    assert [run.name for run in found.comparison.runs] == ["run-00"]
+    (said,) = found.left_out
+    assert said.startswith("run-01 is left out: ")
+    assert list(feed.look()) == []
+    runs[1].config_resolved.write_text(kept)
+    (found,) = feed.look()
+    assert found.comparison is not None
+    assert len(found.comparison.runs) == 2
+    assert found.left_out == ()

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from chomp.cli.compare import command
 from chomp.config import derive, derived_section, parse_config
+from chomp.errors import RunDirError
 from chomp.record.codec import json_line
 from chomp.record.comparison import binned_losses, common_edges, compare
 from chomp.record.events import Compiled, Evaluated, RolledBack, SetEvaluated, TaskEvaluated
@@ -271,3 +272,26 @@ def test_the_command(tmp_path: Path) -> None:
     alone = invoke(parent.path)
     assert alone.exit_code == 2
     assert "parent has no parent to compare with; name two runs or more" in alone.output
+
+
+def test_the_command_names_runs_that_cannot_be_read_and_compares_the_others(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name) for name in ("a", "b", "c")]
+    runs[1].metrics.unlink()
+    runs[1].metrics.mkdir()
+    places = [str(run.path) for run in runs]
+    said = CliRunner().invoke(command, places)
+    assert said.exit_code == 0, said.stderr
+    assert said.stdout == CliRunner().invoke(command, [places[0], places[2]]).stdout
+    assert said.stderr == f"b is left out: {runs[1].metrics} cannot be read: Is a directory\n"
+    found = json.loads(CliRunner().invoke(command, [*places, "--json"]).stdout)
+    assert [one["name"] for one in found["runs"]] == ["a", "c"]
+    assert found["left_out"] == [{"run": places[1], "why": f"{runs[1].metrics} cannot be read: Is a directory"}]
+    # One alone is shown, and is no comparison.
+    said = CliRunner().invoke(command, [places[0], str(tmp_path / "gone")])
+    assert said.exit_code == RunDirError.exit_code
+    assert "last train loss" in said.stdout
+    assert said.stderr == f"gone is left out: there is no run directory at {tmp_path / 'gone'}\n"
+    # None at all.
+    said = CliRunner().invoke(command, [places[1], str(tmp_path / "gone")])
+    assert isinstance(said.exception, RunDirError)
+    assert said.stdout == ""

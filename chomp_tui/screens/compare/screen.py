@@ -26,6 +26,8 @@ from chomp_tui.widgets.update_if_changed import set_text, set_title
 if TYPE_CHECKING:
     from chomp.record.comparison import Comparison
 
+# Runs that cannot be read and are named.
+MOST_LEFT_OUT = 2
 NOTHING = "Mark two runs or more with Space on Home and press c. A fork alone is compared with its parent."
 
 
@@ -141,7 +143,9 @@ class CompareScreen(ConsoleScreen):
             return
         found = self._found.comparison
         self._draw_charts(found)
-        set_text(self.query_one("#compare-verdict", Static), self._verdict(found))
+        verdict = self.query_one("#compare-verdict", Static)
+        verdict.set_class(bool(self._found.left_out), "-left-out")
+        set_text(verdict, self._verdict(found))
         self.set_context(f"by {X_LABELS[self._axis]}")
         # Without a comparison there is no number of other runs, or of a run that is gone.
         listing.compare(found, self.chomp.state.settings.marker)
@@ -172,16 +176,25 @@ class CompareScreen(ConsoleScreen):
             self._chart("difference").show(lines, title="difference", x_label=label, x_format=form)
 
     def _verdict(self, found: Comparison | None) -> Content:
+        """What is left out, then what is found of two runs, or why there is nothing."""
+        said = self._left_out()
         if self._found.problem:
-            return Content.styled(sanitize(self._found.problem), "$error")
+            return Content("\n").join([*said, Content.styled(sanitize(self._found.problem), "$error")])
         if found is None:
             return Content("reading the runs…" if self._paths else NOTHING)
         if found.batches is None:
-            return Content.styled("Mark two runs alone to compare them step by step.", "$muted")
+            hint = Content.styled("Mark two runs alone to compare them step by step.", "$muted")
+            return Content("\n").join(said or [hint])
         why = Content.styled(found.batches.why, "$muted")
         if found.paired is None:
-            return Content.assemble("not compared step by step: ", why)
-        return Content.assemble((found.paired.verdict, "bold"), "\n", why)
+            return Content("\n").join([*said, Content.assemble("not compared step by step: ", why)])
+        return Content("\n").join([*said, Content.styled(found.paired.verdict, "bold"), why])
+
+    def _left_out(self) -> list[Content]:
+        """A line for each run that cannot be read; of many for the first ones."""
+        said = self._found.left_out
+        more = [f"+{len(said) - MOST_LEFT_OUT} more are left out"] if len(said) > MOST_LEFT_OUT else []
+        return [Content.styled(sanitize(one), "$error") for one in (*said[:MOST_LEFT_OUT], *more)]
 
     def _chart(self, name: str) -> LineChart:
         return self.query_one(f"#compare-{name}", LineChart)
@@ -220,7 +233,7 @@ class CompareScreen(ConsoleScreen):
         if found is not None:
             paths = [run.run.path for run in found.runs]
             # The same runs: what is shown of them stays.
-            self._paths = [*paths[1:], paths[0]]
+            self._paths = [*paths[1:], paths[0], *(path for path in self._paths if path not in paths)]
             self._follow()
 
     def action_zoom_in(self) -> None:
