@@ -17,7 +17,7 @@ from chomp_tui.chart.axis import Axis, axis
 from chomp_tui.chart.canvas import Canvas, Frame
 from chomp_tui.chart.curves import Plot, draw_curves
 from chomp_tui.chart.header import MOST_UNNAMED, Entry, Spans, header
-from chomp_tui.chart.roles import Role, glyph, role_of
+from chomp_tui.chart.roles import Role, role_of, sign
 from chomp_tui.chart.series import Series
 from chomp_tui.chart.window import Window, column_edges
 
@@ -242,7 +242,7 @@ def _entries(lines: Sequence[Series], settings: ChartSettings, write: Callable[[
     """The series with their values; evaluations of a run among several are values of that run."""
     made: list[Entry] = []
     of_slot: dict[int, int] = {}
-    for line in lines:
+    for line in sorted(lines, key=lambda line: line.rank):
         value, full = _value(line, settings.cross, write), ""
         if line.raw is not None:
             raw = _value(replace(line, y=line.raw), settings.cross, write)
@@ -255,7 +255,7 @@ def _entries(lines: Sequence[Series], settings: ChartSettings, write: Callable[[
             continue
         if line.slot is not None:
             of_slot.setdefault(line.slot, len(made))
-        made.append(Entry(glyph(line, settings.marker, plain=settings.plain), line.name, value, role_of(line), full))
+        made.append(Entry(sign(line, settings.marker, plain=settings.plain), line.name, value, role_of(line), full))
     return made
 
 

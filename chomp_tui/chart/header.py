@@ -11,6 +11,10 @@ Spans = list[tuple[str, Role]]
 _GAP = "   "
 # With more series than these, colours alone do not identify them.
 MOST_UNNAMED = 3
+# The same at a crosshair, where values are worth more than names: as many as there are signs.
+MOST_UNNAMED_AT_CROSS = 8
+# Cells of the shortest series with its gap.
+_LEAST_ENTRY = 6
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ def header(
 ) -> list[Spans]:
     """The fullest version that fits: names go first, then the first series; a crosshair's place outlives the title.
 
-    Of more than three series the values go first, unless they are those at a crosshair. Where there are more rows, the
-    series go on in them before any is left out.
+    Of more than three series the values go first, unless they are those at a crosshair, and then the last series, whose
+    number is given. Where there are more rows, the series go on in them before any is left out.
 
     Args:
         place: the crosshair's x value; empty without one.
@@ -56,6 +60,13 @@ def header(
         lines = _wrapped(width, taken, _groups(title, unit, place, some, named))
         if lines and len(lines) <= rows:
             return lines
+    if len(entries) > (MOST_UNNAMED_AT_CROSS if place else MOST_UNNAMED):
+        # Signs without names say little of so many: the first ones are named, and the others counted.
+        for count in range(min(len(entries) - 1, rows * width // _LEAST_ENTRY), 0, -1):
+            some = [*(entries if place else bare)[:count], Entry("", f"+{len(entries) - count} more", "", Role.MUTED)]
+            lines = _wrapped(width, taken, _groups(title, unit, place, some, named=True))
+            if lines and len(lines) <= rows:
+                return lines
     for titled, named, count in _versions(len(entries), bool(place)):
         shown = entries[len(entries) - count :]
         spans = _joined(_groups(title if titled else "", unit if titled else "", place, shown, named))
@@ -106,7 +117,8 @@ def _groups(title: str, unit: str, place: str, entries: Sequence[Entry], named: 
     for entry in entries:
         space = " " if entry.value else ""
         name: Spans = [(f"{entry.name}{space}", Role.MUTED)] if named and entry.name else []
-        groups.append([(f"{entry.glyph} ", entry.role), *name, (entry.value, Role.TEXT)])
+        mark: Spans = [(f"{entry.glyph} ", entry.role)] if entry.glyph else []
+        groups.append([*mark, *name, (entry.value, Role.TEXT)])
     return groups
 
 

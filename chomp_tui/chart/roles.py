@@ -61,3 +61,9 @@ def glyph(line: Series, marker: str, *, plain: bool = True) -> str:
         return _MARKS[(line.slot + line.slot // len(_OF_SLOT)) % len(_MARKS)]
     tone = "smooth" if not plain and not line.sparse and line.tone in ("eval", "second") else line.tone
     return _GLYPHS[marker][tone]
+
+
+def sign(line: Series, marker: str, *, plain: bool = True) -> str:
+    """The sign of a series beside its name: where there are more runs than signs, also the round of it, as in `■2`."""
+    round_ = 0 if line.slot is None or line.mark else line.slot // len(_MARKS)
+    return f"{glyph(line, marker, plain=plain)}{round_ + 1 if round_ else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from chomp.record.rundir import RunDir
 from chomp_tui.chart.window import Window
 from chomp_tui.live.comparison_feed import ComparisonFeed
 from chomp_tui.screens.compare.screen import CompareScreen
+from chomp_tui.screens.compare.table import CompareTable
 from chomp_tui.screens.compare.values import fitted_settings
 from chomp_tui.widgets.chart import LineChart
 from tests.console.hosting import Host, console_state, frame, until
@@ -220,3 +222,62 @@ def test_a_run_that_is_mended_is_compared_again(tmp_path: Path) -> None:
     assert found.comparison is not None
     assert len(found.comparison.runs) == 2
     assert found.left_out == ()
+
+
+def heads(app: Host) -> list[str]:
+    """The headings of the runs' columns."""
+    (line,) = (line for line in frame(app) if " ● run-" in line and "│" in line and "loss" not in line)
+    return re.findall(r"\S+ run-\d\d", line)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+async def test_more_runs_than_columns_are_scrolled_and_counted(size: tuple[int, int], tmp_path: Path) -> None:
+    runs = runs_in(tmp_path / "runs", 20)
+    # The best one is the eighteenth.
+    better = make_run(tmp_path / "other" / "run-17", shift=-0.5)
+    shutil.rmtree(runs[17].path)
+    shutil.move(better.path, runs[17].path)
+    app = host(tmp_path, [run.path for run in runs])
+    async with app.run_test(size=size) as pilot:
+        await read(pilot, app, *(run.path.name for run in runs))
+        first = heads(app)
+        assert first[:3] == ["● run-00", first[1], "■ run-01"]
+        assert first[1].endswith(" run-17")
+        more = f"+{20 - len(first)} more, ← →"
+        assert more in "\n".join(frame(app))
+        await pilot.press("right")
+        await until(pilot, lambda: heads(app) == [first[0], *first[2:], heads(app)[-1]])
+        assert more in "\n".join(frame(app))
+        # Every run can be reached; no two have the same sign.
+        seen = set(first)
+        for _ in range(20):
+            await pilot.press("right")
+            await pilot.pause()
+            seen |= set(heads(app))
+        assert {one.split()[1] for one in seen} == {run.path.name for run in runs}
+        assert len({one.split()[0] for one in seen}) == 20
+        assert heads(app)[-1].endswith(" run-19")
+        await pilot.press("home")
+        await until(pilot, lambda: heads(app) == first)
+        await pilot.press("end")
+        await until(pilot, lambda: heads(app)[-1].endswith(" run-19"))
+        assert heads(app)[0] == "● run-00", "the baseline stays"
+        # Above the chart: the best ones by name, with their signs, and how many others there are.
+        heading = "".join(charts_of(app)[0].as_text().splitlines()[:4])
+        named = re.findall(r"\S+ run-\d\d", heading)
+        assert named[:3] == [first[1], "● run-00", "■ run-01"]
+        assert f"+{20 - len(named)} more" in heading or len(named) == 20
+        await pilot.resize_terminal(300, 60)
+        await until(pilot, lambda: "more, ←" not in "\n".join(frame(app)) and len(heads(app)) == 20)
+
+
+async def test_rows_are_reached_where_all_columns_are_shown(tmp_path: Path) -> None:
+    runs = runs_in(tmp_path / "runs", 2)
+    app = host(tmp_path, [run.path for run in runs])
+    async with app.run_test(size=(120, 40)) as pilot:
+        await read(pilot, app, "run-00", "run-01")
+        table = app.screen.query_one(CompareTable)
+        await pilot.press("end")
+        assert table.selected == table.keys[-1]
+        await pilot.press("home")
+        assert table.selected == table.keys[0]

@@ -14,6 +14,8 @@ from chomp_tui.widgets.listing import fit_text
 
 # Of a run's name above the chart, of the title with the count of clipped values, and of a run's sign with a gap.
 LEAST_NAME_CELLS, MOST_NAME_CELLS, TITLE_CELLS, SIGN_CELLS = 6, 28, 24, 5
+# Of more runs than these, those that find no room there are counted instead, and names are no shorter than this.
+MANY, LEAST_OF_MANY = 8, 12
 X_LABELS = {"step": "step", "tokens": "tokens", "time": "time", "flops": "FLOPs"}
 
 
@@ -22,25 +24,34 @@ def span_of(comparison: Comparison) -> int:
     return shared_span(run.own_rows["step"] for run in comparison.runs)
 
 
+def best_first(comparison: Comparison) -> list[int]:
+    """The places of the runs, those of the least evaluation loss first; those without one last, in their order."""
+    losses = [run.summary.best.loss if run.summary.best else np.inf for run in comparison.runs]
+    return sorted(range(len(losses)), key=lambda slot: losses[slot])
+
+
 def loss_series(comparison: Comparison, axis: str, span: int, width: int, *, with_training: bool) -> list[Series]:
     """The training loss of each run, averaged over some steps, and its evaluations.
 
     Args:
         width: cells of the line that names all of them.
     """
-    lines = []
-    room = min(MOST_NAME_CELLS, max(LEAST_NAME_CELLS, (width - TITLE_CELLS) // len(comparison.runs) - SIGN_CELLS))
+    lines, count = [], len(comparison.runs)
+    least = LEAST_NAME_CELLS if count <= MANY else LEAST_OF_MANY
+    room = min(MOST_NAME_CELLS, max(least, (width - TITLE_CELLS) // min(count, MANY) - SIGN_CELLS))
+    # Of few runs all are named, in the order of the table.
+    ranks = {slot: place if count > MANY else 0 for place, slot in enumerate(best_first(comparison))}
     for slot, run in enumerate(comparison.runs):
         name = fit_text(run.name, room, middle=True)
         rows = run.own_rows
         if with_training and len(rows):
             x, raw = run.x_of(axis, rows["step"]), rows["loss"]
-            curve = Series(name, x, smoothed(rows["step"], raw, span), "smooth", slot=slot, raw=raw if span else None)
-            lines.append(_known(curve))
+            curve = Series(name, x, smoothed(rows["step"], raw, span), slot=slot, raw=raw if span else None)
+            lines.append(_known(replace(curve, rank=ranks[slot])))
         evals = run.view.evals
         if len(evals):
             x = run.x_of(axis, evals["step"])
-            lines.append(_known(Series(name, x, evals["loss"], "eval", sparse=True, slot=slot)))
+            lines.append(_known(Series(name, x, evals["loss"], "eval", sparse=True, slot=slot, rank=ranks[slot])))
     return lines
 
 

@@ -26,6 +26,7 @@ from chomp_tui.widgets.update_if_changed import set_text, set_title
 if TYPE_CHECKING:
     from chomp.record.comparison import Comparison
 
+TABLE_TITLE = "Settings and results"
 # Runs that cannot be read and are named.
 MOST_LEFT_OUT = 2
 NOTHING = "Mark two runs or more with Space on Home and press c. A fork alone is compared with its parent."
@@ -72,7 +73,7 @@ class CompareScreen(ConsoleScreen):
                         yield LineChart(name, id=f"compare-{name}")
             yield Static("", id="compare-verdict")
             with Vertical(id="compare-table-panel", classes="panel") as panel:
-                panel.border_title = "Settings and results"
+                panel.border_title = TABLE_TITLE
                 yield CompareTable(id="compare-table")
 
     def on_mount(self) -> None:
@@ -129,6 +130,10 @@ class CompareScreen(ConsoleScreen):
     def on_unmount(self) -> None:
         if self._feed is not None:
             self._feed.stop()
+
+    def on_compare_table_laid_out(self, message: CompareTable.LaidOut) -> None:
+        more = f" · +{message.hidden} more, ← →" if message.hidden else ""
+        set_title(self.query_one("#compare-table-panel"), f"{TABLE_TITLE}{more}")
 
     # Drawing ---------------------------------------------------------------------------
 
