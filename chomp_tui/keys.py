@@ -104,6 +104,7 @@ TABLE: tuple[Key, ...] = (
     Key("home", "tag", "t", "Tag", "Add tags to the marked runs, or remove them."),
     Key("home", "mark_all", "a", "Mark all", "Mark all runs shown, or none."),
     Key("home", "open_folder", "o", "Folder", "Show the path of the selected run; on a desktop, open the folder."),
+    Key("home", "report", "R", "Report", "Write one page about the marked runs, or about the selected one, to share."),
     # Before the screen's own keys, so that a narrow footer shows it.
     Key(
         "line", "edit", "enter", "Edit", "Edit the text; Enter again, or leaving the field, ends the edit.", footer=True
@@ -245,7 +246,7 @@ TABLE: tuple[Key, ...] = (
     Key("run", "compare_samples", "v", "Compare", "Show the selected sample beside an earlier one; again, all panels."),
     Key("run", "explain", "d", "Documents", "Show the documents of a bad step, or of the one at the crosshair."),
     Key("explain", "skip", "s", "Leave out", "Go back before the step and leave out its batch, after a question."),
-    Key("run", "report", "R", "Report", "Write a page about this run, to share."),
+    Key("run", "report", "R", "Report", "Write a page about this run, of a fork beside its parent, to share."),
     Key("run", "resume", "r", "Resume", "Resume this run from a checkpoint after it has ended.", footer=True),
     *(
         Key(
@@ -319,6 +320,7 @@ TABLE: tuple[Key, ...] = (
     Key("compare", "pan(-1)", "left_square_bracket", "Earlier", "Show an earlier part.", name="pan_left"),
     Key("compare", "pan(1)", "right_square_bracket", "Later", "Show a later part.", name="pan_right"),
     Key("compare", "all_values", "a", "All values", "Show all values, or clip the start of the runs and spikes again."),
+    Key("compare", "report", "R", "Report", "Write one page about these runs, to share."),
     Key("queue", "open", "enter", "Open", "Open the run of the job, or the trials of the sweep.", footer=True),
     Key("queue", "hold", "h", "Hold", "Hold the job, or release a held, failed or stopped one.", footer=True),
     Key("queue", "move(-1)", "K", "Up", "Move the job up by one place.", footer=True, name="up"),

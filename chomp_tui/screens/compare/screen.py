@@ -20,6 +20,7 @@ from chomp_tui.screens.base import ConsoleScreen
 from chomp_tui.screens.compare.charts import CompareCharts
 from chomp_tui.screens.compare.curves import X_LABELS, difference_series, loss_series, span_of
 from chomp_tui.screens.compare.table import CompareTable
+from chomp_tui.screens.reporting import ask_for_report
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.update_if_changed import set_text, set_title
 
@@ -240,6 +241,11 @@ class CompareScreen(ConsoleScreen):
             # The same runs: what is shown of them stays.
             self._paths = [*paths[1:], paths[0], *(path for path in self._paths if path not in paths)]
             self._follow()
+
+    def action_report(self) -> None:
+        """Ask where to write a report about these runs, then write it."""
+        found = self._found.comparison
+        ask_for_report(self, [run.run.path for run in found.runs] if found is not None else [], axis=self._axis)
 
     def action_zoom_in(self) -> None:
         """Show half as much in both charts."""

@@ -20,7 +20,7 @@ from chomp_tui import keys
 from chomp_tui.live.run_list import ConfigEntry, HomeSnapshot, RunList
 from chomp_tui.platform.background import start_thread
 from chomp_tui.screens.home.columns_dialog import ChooseColumns
-from chomp_tui.screens.home.comparing import compare
+from chomp_tui.screens.home.comparing import compare, report
 from chomp_tui.screens.home.deleting import ask_and_delete
 from chomp_tui.screens.home.first_steps import FIRST_CONFIG, first_steps
 from chomp_tui.screens.home.notes_dialog import edit_notes, edit_tags
@@ -180,10 +180,9 @@ class HomeScreen(ListScreen):
         total = len(self.found.runs)
         if self.found.unread:
             return f"reading {total - self.found.unread:,} of {total:,} runs"
-        live = sum(run.is_live for run in self.found.runs)
         marked = f", {len(self._marked):,} marked" if self._marked else ""
         where = "" if self.has_class("-narrow") else f" · {self.chomp.state.runs}"
-        return f"{plural(total, 'run')}, {live} live{marked}{where}"
+        return f"{plural(total, 'run')}, {sum(run.is_live for run in self.found.runs)} live{marked}{where}"
 
     def tick(self, now: float) -> None:
         """Only live runs have an age that changes."""
@@ -193,8 +192,7 @@ class HomeScreen(ListScreen):
             if run is not None and run.is_live:
                 rows.append(self._row(run, place, now))
         self.listing.update(rows)
-        selected = self.run_summary()
-        if selected is not None and selected.is_live:
+        if (selected := self.run_summary()) is not None and selected.is_live:
             self.draw_detail()
 
     def detail(self, width: int) -> tuple[str, Content]:
@@ -272,6 +270,10 @@ class HomeScreen(ListScreen):
     def action_compare(self) -> None:
         """Compare the marked runs, or a fork with its parent."""
         self._with_runs(lambda runs: compare(self.chomp, runs))
+
+    def action_report(self) -> None:
+        """Write one report about the marked runs, or about the selected one."""
+        self._with_runs(lambda runs: report(self, runs))
 
     # Order and columns -----------------------------------------------------------------
 
@@ -352,10 +354,8 @@ class HomeScreen(ListScreen):
     def action_new(self) -> None:
         """Configure a new run from the selected configuration or run."""
         config, run = self.config(), self.run_summary()
-        if not self._configs_focused and run is not None:
-            self.chomp.edit_config(run.path)
-        else:
-            self.chomp.edit_config(config.path if config else None)
+        chosen = config if self._configs_focused or run is None else run
+        self.chomp.edit_config(chosen.path if chosen else None)
 
     def action_resume(self) -> None:
         """Pick a checkpoint of the run."""

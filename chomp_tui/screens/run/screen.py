@@ -18,6 +18,7 @@ from chomp_tui.live.launched import status_with
 from chomp_tui.live.news import RunNews
 from chomp_tui.live.snapshot import RunSnapshot
 from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.screens.reporting import ask_for_report
 from chomp_tui.screens.run import charts
 from chomp_tui.screens.run.alert_bar import AlertBar, AlertList
 from chomp_tui.screens.run.chart_choices import ChartChoices
@@ -32,7 +33,6 @@ from chomp_tui.screens.run.header import RunHeader
 from chomp_tui.screens.run.log_view import LogPanel, LogView
 from chomp_tui.screens.run.loss_placeholder import LOG_LINES, NO_RUN, NoticePanel, notice_of
 from chomp_tui.screens.run.memory import MemoryPanel
-from chomp_tui.screens.run.reporting import ask_for_report
 from chomp_tui.screens.run.startup import is_starting
 from chomp_tui.screens.run.steering import Steering
 from chomp_tui.screens.run.tab_strip import TabStrip
@@ -327,8 +327,9 @@ class RunScreen(ConsoleScreen):
             self.query_one(Dashboard).turn_to("log", then=log.ask)
 
     def action_report(self) -> None:
-        """Ask where to write a report of the run, then write it."""
-        ask_for_report(self, self.snapshot())
+        """Ask where to write a report of the run, of a fork beside its parent, then write it."""
+        snapshot = self.snapshot()
+        ask_for_report(self, [snapshot.update.run.path] if snapshot else [])
 
     # Steering ----------------------------------------------------------------------------
 
