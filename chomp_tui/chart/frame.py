@@ -235,7 +235,8 @@ def _heading(lines: Sequence[Series], width: int, settings: ChartSettings, rows:
     write = settings.x_format or (scale.clock if settings.x_label == "time" else scale.whole_number)
     place = "" if settings.cross is None else f"{settings.x_label} {write(settings.cross)}".strip()
     unit = f"{settings.unit} log".strip() if settings.log_y else settings.unit
-    return header(width, settings.title, unit, place, _entries(lines, settings, write), rows=rows, taken=taken)
+    entries, are_runs = _entries(lines, settings, write), all(line.slot is not None for line in lines)
+    return header(width, settings.title, unit, place, entries, rows=rows, taken=taken, counts=are_runs)
 
 
 def _entries(lines: Sequence[Series], settings: ChartSettings, write: Callable[[float], str]) -> list[Entry]:

@@ -33,17 +33,27 @@ class Entry:
 
 
 def header(
-    width: int, title: str, unit: str, place: str, entries: Sequence[Entry], *, rows: int = 1, taken: int = 0
+    width: int,
+    title: str,
+    unit: str,
+    place: str,
+    entries: Sequence[Entry],
+    *,
+    rows: int = 1,
+    taken: int = 0,
+    counts: bool = False,
 ) -> list[Spans]:
     """The fullest version that fits: names go first, then the first series; a crosshair's place outlives the title.
 
-    Of more than three series the values go first, unless they are those at a crosshair, and then the last series, whose
-    number is given. Where there are more rows, the series go on in them before any is left out.
+    Of more than three series the values go first, unless they are those at a crosshair. Where there are more rows, the
+    series go on in them before any is left out.
 
     Args:
         place: the crosshair's x value; empty without one.
         rows: the most lines; fewer are made if fewer are needed.
         taken: cells at the right end of the first line that are not free.
+        counts: whether of many series the first ones are named and the others counted, in place of the last without
+            names.
     """
     bare = [replace(entry, value="") for entry in entries]
     versions = [(entries, True)]
@@ -60,8 +70,7 @@ def header(
         lines = _wrapped(width, taken, _groups(title, unit, place, some, named))
         if lines and len(lines) <= rows:
             return lines
-    if len(entries) > (MOST_UNNAMED_AT_CROSS if place else MOST_UNNAMED):
-        # Signs without names say little of so many: the first ones are named, and the others counted.
+    if counts and len(entries) > (MOST_UNNAMED_AT_CROSS if place else MOST_UNNAMED):
         for count in range(min(len(entries) - 1, rows * width // _LEAST_ENTRY), 0, -1):
             some = [*(entries if place else bare)[:count], Entry("", f"+{len(entries) - count} more", "", Role.MUTED)]
             lines = _wrapped(width, taken, _groups(title, unit, place, some, named=True))
