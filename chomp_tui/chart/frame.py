@@ -243,7 +243,7 @@ def _entries(lines: Sequence[Series], settings: ChartSettings, write: Callable[[
     """The series with their values; evaluations of a run among several are values of that run."""
     made: list[Entry] = []
     of_slot: dict[int, int] = {}
-    for line in sorted(lines, key=lambda line: line.rank):
+    for line in lines:
         value, full = _value(line, settings.cross, write), ""
         if line.raw is not None:
             raw = _value(replace(line, y=line.raw), settings.cross, write)
@@ -256,7 +256,9 @@ def _entries(lines: Sequence[Series], settings: ChartSettings, write: Callable[[
             continue
         if line.slot is not None:
             of_slot.setdefault(line.slot, len(made))
-        made.append(Entry(sign(line, settings.marker, plain=settings.plain), line.name, value, role_of(line), full))
+        made.append(
+            Entry(sign(line, settings.marker, plain=settings.plain), line.name, value, role_of(line), full, line.rank)
+        )
     return made
 
 

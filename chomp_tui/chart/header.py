@@ -23,6 +23,7 @@ class Entry:
 
     Attributes:
         full: its value and more, where there is room; empty for no more.
+        rank: of many, those of less rank are named first.
     """
 
     glyph: str
@@ -30,6 +31,7 @@ class Entry:
     value: str
     role: Role
     full: str = ""
+    rank: int = 0
 
 
 def header(
@@ -71,8 +73,9 @@ def header(
         if lines and len(lines) <= rows:
             return lines
     if counts and len(entries) > (MOST_UNNAMED_AT_CROSS if place else MOST_UNNAMED):
+        first = sorted(entries if place else bare, key=lambda entry: entry.rank)
         for count in range(min(len(entries) - 1, rows * width // _LEAST_ENTRY), 0, -1):
-            some = [*(entries if place else bare)[:count], Entry("", f"+{len(entries) - count} more", "", Role.MUTED)]
+            some = [*first[:count], Entry("", f"+{len(entries) - count} more", "", Role.MUTED)]
             lines = _wrapped(width, taken, _groups(title, unit, place, some, named=True))
             if lines and len(lines) <= rows:
                 return lines

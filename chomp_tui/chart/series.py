@@ -24,7 +24,7 @@ class Series:
         slot: the number of its run, where a chart shows several: colour, sign and stroke follow from it alone, so they
             stay when other runs come and go. The series of one run share a slot. None for a chart of one run.
         mark: its sign, one cell wide, instead of that of its slot or tone.
-        rank: its place in the heading: those of less rank come first.
+        rank: where the heading has no room for all series, it names those of less rank first.
         raw: what y is an average of, as long as x. The heading gives its value first, and that of y as `smoothed`.
     """
 

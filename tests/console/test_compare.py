@@ -265,8 +265,11 @@ async def test_more_runs_than_columns_are_scrolled_and_counted(size: tuple[int, 
         # Above the chart: the best ones by name, with their signs, and how many others there are.
         heading = "".join(charts_of(app)[0].as_text().splitlines()[:4])
         named = re.findall(r"\S+ run-\d\d", heading)
-        assert named[:3] == [first[1], "● run-00", "■ run-01"]
-        assert f"+{20 - len(named)} more" in heading or len(named) == 20
+        if size[0] == 80:
+            assert named[:3] == [first[1], "● run-00", "■ run-01"]
+            assert f"+{20 - len(named)} more" in heading
+        else:
+            assert len(named) == 20
         await pilot.resize_terminal(300, 60)
         await until(pilot, lambda: "more, ←" not in "\n".join(frame(app)) and len(heads(app)) == 20)
 

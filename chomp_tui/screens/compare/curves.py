@@ -39,8 +39,7 @@ def loss_series(comparison: Comparison, axis: str, span: int, width: int, *, wit
     lines, count = [], len(comparison.runs)
     least = LEAST_NAME_CELLS if count <= MANY else LEAST_OF_MANY
     room = min(MOST_NAME_CELLS, max(least, (width - TITLE_CELLS) // min(count, MANY) - SIGN_CELLS))
-    # Of few runs all are named, in the order of the table.
-    ranks = {slot: place if count > MANY else 0 for place, slot in enumerate(best_first(comparison))}
+    ranks = {slot: place for place, slot in enumerate(best_first(comparison))}
     for slot, run in enumerate(comparison.runs):
         name = fit_text(run.name, room, middle=True)
         rows = run.own_rows
