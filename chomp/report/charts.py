@@ -60,13 +60,20 @@ class Chart:
 
     def scale(self) -> Scale | None:
         """The range of y; None where no value can be shown."""
-        edges = [(line.x, edge) for line in self.lines for edge in (line.y, line.low) if edge is not None]
-        series = [one for one in (samples(x, y) for x, y in edges) if not one.empty]
+        of_one_run = len({line.slot for line in self.lines}) == 1
+        edges = [
+            (samples(line.x, edge), of_one_run and line.role == "eval")
+            for line in self.lines
+            for edge in (line.y, line.low)
+            if edge is not None
+        ]
+        series = [one for one, _ in edges if not one.empty]
+        kept = [is_kept for one, is_kept in edges if not one.empty]
         if not series:
             return None
         first, last = min(one.x[0] for one in series), max(one.x[-1] for one in series)
         columns = np.linspace(first, np.nextafter(last, np.inf), COLUMNS + 1)
-        found = limits([binned(one, columns) for one in series], COLUMNS * WARM_UP, self.shown, log=False)
+        found = limits([binned(one, columns) for one in series], COLUMNS * WARM_UP, self.shown, log=False, kept=kept)
         if found is None:
             return None
         pad = MARGIN * (found.high - found.low)

@@ -69,9 +69,14 @@ class _Layout:
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """Series as samples, and the rectangle for their curves."""
+    """Series as samples, and the rectangle for their curves.
+
+    Attributes:
+        kept: which series are shown wherever they are: evaluations of one run.
+    """
 
     series: Sequence[Samples]
+    kept: Sequence[bool]
     first: float
     last: float
     width: int
@@ -84,7 +89,7 @@ class _Data:
         edges = column_edges(self.first, self.last, (self.width - left) * marker.across, settings.window)
         bins = [binned(one, edges) for one in self.series]
         warm = np.searchsorted(edges, self.first + (self.last - self.first) * WARM_UP)
-        found = limits(bins, float(warm), settings.shown, log=settings.log_y)
+        found = limits(bins, float(warm), settings.shown, log=settings.log_y, kept=self.kept)
         made = None if found is None else axis(found.low, found.high, self.rows, marker.down, log=settings.log_y)
         return _Layout(left, edges, bins, made)
 
@@ -126,7 +131,8 @@ def draw(lines: Sequence[Series], width: int, height: int, settings: ChartSettin
         _say(canvas, len(heading), rows, _why_empty(lines, settings))
         return Frame(canvas, 0, None, marker.across)
     first, last = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
-    layout = _Data(series, first, last, width, rows, settings).settled(left)
+    kept = [line.sparse and line.slot is None for line in lines]
+    layout = _Data(series, kept, first, last, width, rows, settings).settled(left)
     plot = Plot(layout.left, len(heading), width - layout.left, rows, marker)
     note = ""
     if layout.axis is None:
