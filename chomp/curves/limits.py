@@ -46,7 +46,7 @@ def limits(
         warm_columns: columns at the left that belong to the warm-up.
         log: whether values are compared by their logarithms.
         kept: for each series, whether its values after the warm-up are shown wherever they are, as evaluations of one
-            run are; such a series does not say what is usual.
+            run are; such a series does not say what is usual, and the calm part of each other one is shown.
     """
     pairs = zip(bins, kept or [False] * len(bins), strict=True)
     known_bins = [(one, is_kept) for one, is_kept in pairs if len(one.column) > one.outside]
@@ -58,7 +58,7 @@ def limits(
     least = float(min(one.low[one.outside :].min() for one in filled))
     greatest = float(max(one.high[one.outside :].max() for one in filled))
     low, high = (math.log10(least), math.log10(greatest)) if log else (least, greatest)
-    groups = [[one] for one in usual] if shown == "apart" else [usual]
+    groups = [[one] for one in usual] if shown == "apart" or len(usual) < len(filled) else [usual]
     calm = [] if shown == "all" else [_calm(group, warm_columns, log) for group in groups]
     known = [one for one in calm if one is not None]
     if known and len(known) == len(calm):
