@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -173,7 +174,17 @@ async def test_notes_columns_and_several_runs_at_once(tmp_path: Path) -> None:
         await until(pilot, lambda: sum("old" in read_notes(RunDir(one)).tags for one in places) == 3)
         await pilot.press("d")
         await until(pilot, lambda: "Delete 3 runs?" in text_of(app))
+        assert "hides" not in text_of(app)
+        # Those that a filter hides are marked still, and the question says so.
+        await pilot.press("escape", "slash", *"run-0", "enter")
+        await until(pilot, lambda: "1 of 4 runs" in text_of(app))
+        assert "4 runs, 0 live, 3 marked" in text_of(app)
+        await pilot.press("d")
+        await until(pilot, lambda: "Delete 3 runs?" in text_of(app))
+        assert re.search("The filter hides [23] of them.", text_of(app))
         await pilot.press("y")
+        await until(pilot, lambda: len(list((tmp_path / "runs").iterdir())) == 1)
+        await pilot.press("slash", "escape")
         await until(pilot, lambda: len(listing.keys) == 1)
         assert len(list((tmp_path / "runs").iterdir())) == 1
         # Nothing is named that is not there.
