@@ -14,16 +14,17 @@ from chomp.queue.folder import Listing, QueueFolder, find_job
 from chomp.queue.job import QueueError
 from chomp.queue.process import runner_of
 from chomp.queue.times import parse_duration, parse_time
+from chomp.record.notes import Notes, NotesChange
 from chomp.record.rundir import fresh_name
 from chomp_tui.config.preflight import Report
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.configure.launch_flow import Launcher, fork_request
 from chomp_tui.widgets.dialogs import Ask, Choice, Choose
 
-_WORDS = ("name", "at", "after", "for", "gpus")
+_WORDS = ("name", "at", "after", "for", "gpus", "restarts", "tag", "note")
 _HELP = (
     "Enter adds it behind the other jobs. Or write what applies, for example: name base · at 22:00 · for 8h · "
-    "after 3 · gpus 2 · urgent"
+    "after 3 · gpus 2 · restarts 1 · urgent · tag rates · note a third of the rate"
 )
 
 
@@ -99,13 +100,16 @@ def problem_of(text: str, listing: Listing) -> str | None:
 
 
 def options_of(text: str, listing: Listing) -> dict[str, Any]:
-    """What the words of a dialog say of a job: `at 22:00 for 8h after 3 urgent`.
+    """What the words of a dialog say of a job: `at 22:00 for 8h after 3 urgent`. A note is all that follows its word.
 
     Raises:
         QueueError: a word is unknown, or what follows it is wrong.
     """
-    words = re.split(r"[\s·]+", text.strip())
-    found: dict[str, Any] = {}
+    before, is_noted, note = f" {text} ".partition(" note ")
+    words = re.split(r"[\s·]+", before.strip(" ·"))
+    found: dict[str, Any] = {"note": note.strip()} if is_noted and note.strip() else {}
+    if is_noted and not found:
+        raise QueueError("note needs a text behind it")
     while words and (word := words.pop(0)):
         if word == "urgent":
             found["urgent"] = True
@@ -124,8 +128,12 @@ def options_of(text: str, listing: Listing) -> dict[str, Any]:
                     found["for_seconds"] = parse_duration(value)
                 case "after":
                     found["after"] = (*found.get("after", ()), find_job(listing, value))
-                case "gpus" if value.isdecimal():
-                    found["gpus"] = int(value)
+                case "tag":
+                    found["tags"] = (*found.get("tags", ()), value.removeprefix("#"))
+                case "gpus" | "restarts" if value.isdecimal():
+                    found[word] = int(value)
                 case _:
-                    raise QueueError(f"gpus {value}: expected a whole number")
+                    raise QueueError(f"{word} {value}: expected a whole number")
+    # A name or tag that is not allowed is refused here, where it can still be corrected.
+    NotesChange(note=found.get("note"), add_tags=found.get("tags", ())).of(Notes())
     return found
