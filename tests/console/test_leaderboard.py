@@ -241,7 +241,7 @@ def test_candidates_and_cells() -> None:
     for run, lr in zip(runs, (1e-3, 1e-4), strict=True):
         object.__setattr__(run, "settings", {"optim.name": "adamw", "optim.lr": lr})
     found = dict(candidates(runs, ()))
-    assert (found["optim.lr"], found["optim.name"], found["eval"]) == ("differs here", "setting", "shown now")
+    assert (found["optim.lr"], found["optim.name"], found["eval"]) == ("differs here", "setting", "chosen")
     row = run_row(runs[0], ("name", "eval", "optim.lr", "nothing"), Place(depth=2, is_marked=True), 0.0)
     assert "".join(text for text, _ in row.cells["name"]) == "  └ ◆ a"
     assert [row.cells[key][0][0] for key in ("optim.lr", "nothing", "eval")] == ["0.001", "-", "-"]

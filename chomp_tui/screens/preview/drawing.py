@@ -30,7 +30,9 @@ def summary_text(summary: Mapping[str, Any]) -> Content:
             f"masked labels {summary['masked']:.1%}",
             "" if summary["isolated"] else "not isolated",
         ),
-        _row("text", f"{documents:,} documents{_lengths(summary['text_lengths'])}" if documents else "a stream"),
+        _row(
+            "text", f"{plural(documents, 'document')}{_lengths(summary['text_lengths'])}" if documents else "a stream"
+        ),
         _row(
             "epochs",
             f"about {epochs:.3g} of {count(tokens)} tokens" if epochs else "the length of the text is not known",
