@@ -60,6 +60,9 @@ def command(
     elif not unreadable:
         start = f"{command_name()} train configs/quickstart.yaml"
         click.echo(f"no runs in {sanitize(str(folder))}; start one with: {start}")
+    for run in shown_runs if keys and not as_json else ():
+        if run.notes.problem:
+            complain(f"{run.path / 'notes.yaml'} cannot be read: {run.notes.problem}")
     for error in unreadable[:-1]:
         complain(f"{error.filename}: {error.strerror}")
     if unreadable:
@@ -89,6 +92,7 @@ def _lines(runs: Sequence[RunSummary]) -> Iterator[str]:
         why = f"  {sanitize(run.status.reason)}" if has_reason else ""
         fork = f"  {run.origin.kind} {sanitize(run.origin.run)} step {run.origin.step}" if run.origin else ""
         label = f"  {run.notes.name}" if run.notes.name else ""
+        label += f"  notes.yaml cannot be read: {run.notes.problem}" if run.notes.problem else ""
         more = f"{why}{fork}{label}" + (f"  {one_line(run.device)}" if run.mesh is not None else "")
         yield (
             f"{name:<{width}}  {run.status.word:<{states}}  step {run.step}/{total}  {last_loss:<11}{_best(run)}  "
@@ -123,6 +127,7 @@ def row_of(found: RunSummary) -> dict[str, Any]:
         "label": found.notes.name or None,
         "note": found.notes.note or None,
         "tags": list(found.notes.tags),
+        "notes_problem": found.notes.problem or None,
         "path": str(found.path),
         "state": found.status.state,
         "status": found.status.word,

@@ -49,6 +49,8 @@ def heading(run: RunRecord, job: str = "") -> str:
     if notes.tags:
         parts.append(f"<p>{''.join(f'<span class=tag>{escaped(tag)}</span>' for tag in notes.tags)}</p>")
     parts += [f"<p>{escaped(line)}</p>" for line in notes.note.splitlines()]
+    if notes.problem:
+        parts.append(f'<p class="bad">notes.yaml cannot be read: {escaped(notes.problem)}</p>')
     tiles = "".join(
         f"<div><dt>{name}</dt><dd>{escaped(value)} <small>{more}</small></dd></div>"
         for name, value, more in _tiles(run)

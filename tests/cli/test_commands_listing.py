@@ -245,3 +245,14 @@ def test_runs_chosen_ordered_and_as_a_table(tmp_path: Path) -> None:
         (["--where", "optim.lr>x"], "> compares with a number"),
     ):
         assert says in str(invoke(runs.command, tmp_path, *args).exception)
+
+
+def test_notes_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "a", started())
+    path_of_notes = path / "notes.yaml"
+    path_of_notes.write_text("name: x\nnote: keep this: it is mine\n")
+    says = 'cannot be read: line 2 needs quotes around the text; write note: "keep this: it is mine"'
+    assert f"  notes.yaml {says}" in invoke(runs.command, tmp_path).output
+    assert f"{path_of_notes} {says}" in invoke(runs.command, tmp_path, "--columns", "name").stderr
+    (row,) = json.loads(invoke(runs.command, tmp_path, "--json").output)
+    assert row["notes_problem"] in says
