@@ -27,7 +27,7 @@ from chomp.data.tokenizers import build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
 from chomp.errors import ChompError, DeviceError
 from chomp.notify.channels import build_channels
-from chomp.queue.devices import slots
+from chomp.queue.devices import gpu_shortage, slots
 from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
@@ -211,11 +211,13 @@ def _judge_sources(
             )
 
 
-def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapshot: Path | None = None) -> Readiness:
+def check_job(
+    config: Config, *, gpus: int | None, run_dir: Path | None = None, snapshot: Path | None = None
+) -> Readiness:
     """Whether a job of the queue would start on this machine, as far as that is known without JAX.
 
     Args:
-        gpus: how many it needs; 0 trains on the CPU.
+        gpus: how many it needs; 0 trains on the CPU; None takes one, or the CPU where there is none.
         run_dir: as for `check_start`.
         snapshot: the tokenizer of the run that it continues.
     """
@@ -225,7 +227,7 @@ def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapsho
     tokenizer = _try(
         lambda: load_tokenizer(snapshot) if has_snapshot and snapshot else build_tokenizer(config.data.tokenizer), found
     )
-    mesh = _try(lambda: mesh_for(config, max(1, gpus)), found) or (1, 1)
+    mesh = _try(lambda: mesh_for(config, gpus or 1), found) or (1, 1)
     ready = check_start(config, derive(config), tokenizer, None, device=None, mesh=mesh, run_dir=run_dir)
     return replace(ready, problems=(*found, *ready.problems), warnings=(*doubts(config), *ready.warnings))
 
@@ -244,16 +246,17 @@ def _read_evaluations(config: Config) -> None:
         once(["task", name, path], files_of(path), functools.partial(read_tasks, name, path))
 
 
-def _require_gpus(config: Config, gpus: int) -> None:
+def _require_gpus(config: Config, gpus: int | None) -> None:
     """Compare what a job needs with the devices that the queue's runner sees.
 
     Raises:
         DeviceError: they are too few, or only a CPU, which the configuration does not allow.
     """
-    here = sum(slot.is_gpu for slot in slots(probe_gpus(), os.environ, {}, {}))
-    if here and gpus > here:
-        raise DeviceError(f"--gpus {gpus} are more than this machine has: {here}")
-    if not config.train.allow_cpu and not (here and gpus):
+    probe = probe_gpus()
+    if short := gpu_shortage(gpus or 0, probe, os.environ):
+        raise DeviceError(f"--gpus {gpus}: {short}")
+    here = sum(slot.is_gpu for slot in slots(probe, os.environ, {}, {}))
+    if not config.train.allow_cpu and (gpus == 0 or not here):
         why = "--gpus 0 trains on the CPU" if here else "no GPU was found"
         raise DeviceError(f"{why} and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU")
 

@@ -39,7 +39,7 @@ def command() -> None:
 @click.option("--after", multiple=True, metavar="JOB", help="Start when this job is done; may be repeated.")
 @click.option("--at", "at", metavar="TIME", help="Start at 22:00 (tomorrow if it is later now), or 2026-12-01T06:30.")
 @click.option("--for", "limit", metavar="DURATION", help="End with a save after 8h, 90m, ...: train.max_seconds.")
-@click.option("--gpus", default=1, show_default=True, type=click.IntRange(min=0), help="GPUs; 0 trains on the CPU.")
+@click.option("--gpus", type=click.IntRange(min=0), help="GPUs; 0 trains on the CPU; default: one, or else the CPU.")
 @click.option("--urgent", is_flag=True, help="Go first; a running job saves, gives way and continues afterwards.")
 @click.option("--resume", type=PATH_TEXT, default="none", metavar="RUN|CHECKPOINT|latest|STEP", help="Continue a run.")
 @click.option("--accept", multiple=True, metavar="KEY", help="Resume although this setting differs.")
@@ -60,7 +60,7 @@ def add_command(
     after: tuple[str, ...],
     at: str | None,
     limit: str | None,
-    gpus: int,
+    gpus: int | None,
     urgent: bool,
     resume: str,
     accept: tuple[str, ...],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
 
 from chomp.cli.options import PATH, FiniteFloat, queue_option
+from chomp.device import probe_gpus
 from chomp.errors import ChompError, command_name
+from chomp.queue.devices import gpu_shortage
 from chomp.queue.folder import QueueFolder
 from chomp.queue.process import POLL_SECONDS, start_runner
 from chomp.record.formatting import plural, sanitize
@@ -47,6 +50,8 @@ def start_command(folder: Path, file: Path, no_runner: bool, poll_seconds: float
     first = f"{plural(steps, 'step')} that all trials share, then " if steps is not None else ""
     begins = "starts" if is_new else "continues"
     click.echo(f"sweep {sweep.name} {begins}: {first}{spec.count} trials by {spec.method}")
+    if short := gpu_shortage(spec.gpus or 0, probe_gpus(), os.environ):
+        click.echo(f"warning: gpus: {spec.gpus}: {short.replace('the job would wait', 'the trials wait', 1)}", err=True)
     if no_runner:
         click.echo(f"the runner of {folder} carries it on; start it with: {command_name()} queue start", err=True)
         return

@@ -25,7 +25,7 @@ from chomp.queue.folder import Listing, QueueFolder
 from chomp.queue.job import Attempt, Job, QueueError, State, Wish
 from chomp.queue.launch import LaunchRequest, RunInUseError, start
 from chomp.queue.notices import Kind
-from chomp.queue.schedule import Plan, make_plan
+from chomp.queue.schedule import Plan, is_due, is_too_large, make_plan, waits_for
 from chomp.record.commands import Command, send_command
 from chomp.record.formatting import plural, size
 from chomp.record.held_folder import HeldFolder
@@ -93,7 +93,11 @@ class Runner:
         listing = self._folder.read()
         engines = self._folder.engines()
         if any(job.state == "waiting" for job in listing.jobs) and not self._is_draining():
-            plan = make_plan(listing.jobs, self._devices(listing, engines), engines.keys(), _now())
+            devices = self._devices(listing, engines)
+            for job in listing.jobs:
+                if is_due(job, listing.jobs, _now()) and is_too_large(job, devices):
+                    self._say_once(f"job {job.title} waits {waits_for(job, listing.jobs, devices, _now())}")
+            plan = make_plan(listing.jobs, devices, engines.keys(), _now())
             self._carry_out(plan)
 
     def _is_draining(self) -> bool:

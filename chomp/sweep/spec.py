@@ -138,6 +138,7 @@ class SweepSpec(_Record):
     Attributes:
         trials: how many; a grid has as many as it has points.
         parallel: trials in the queue at a time.
+        gpus: as of a job.
         metric: what is lowest in the best trial: at its last evaluation, or with `best_` at its best.
     """
 
@@ -152,7 +153,7 @@ class SweepSpec(_Record):
     metric: Literal["eval_loss", "best_eval_loss", "eval_bpb", "best_eval_bpb"] = "eval_loss"
     prefix: Prefix | None = None
     prune: Pruning | None = None
-    gpus: int = Field(1, ge=0)
+    gpus: int | None = Field(None, ge=0)
     limit: str | None = Field(None, alias="for")
     restarts: int = Field(3, ge=0)
 

@@ -182,6 +182,35 @@ def test_a_job_that_could_not_start_is_refused_or_added_anyway(
     assert len(queue.read().jobs) == 1
 
 
+def test_a_job_for_gpus_that_are_missing_is_refused_or_waits(
+    queue: QueueFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(queue.around)
+    monkeypatch.setattr("chomp.analysis.readiness.probe_gpus", lambda: Probe())
+    command = ["add", str(Path(__file__).parents[2] / "configs" / "debug_smoke.yaml")]
+    for number, needs in (("1", "a GPU"), ("2", "2 GPUs")):
+        refused = CliRunner().invoke(queue_command, [*command, "--gpus", number])
+        assert isinstance(refused.exception, QueueError)
+        assert str(refused.exception) == (
+            f"--gpus {number}: the job would wait: it requires {needs}, and this machine has no GPU; gpus 0 trains on "
+            "the CPU (--anyway adds the job all the same)"
+        )
+    one = Probe((Gpu(0, name="card", uuid="GPU-0"),))
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr("chomp.analysis.readiness.probe_gpus", lambda: one)
+    refused = CliRunner().invoke(queue_command, [*command, "--gpus", "2"])
+    assert "it requires 2 GPUs, and this machine has 1;" in str(refused.exception)
+    monkeypatch.setattr("chomp.analysis.readiness.probe_gpus", lambda: Probe())
+    for options in (["--gpus", "1", "--anyway"], ["--gpus", "0"], []):
+        added = CliRunner().invoke(queue_command, [*command, *options])
+        assert added.exit_code == 0, added.output
+        assert ("the job would wait" in added.stderr) == (len(options) == 3)
+    jobs = queue.read().jobs
+    assert [(one.gpus, one.requires_gpus) for one in jobs] == [(1, True), (0, False), (1, False)]
+    plan = make_plan(jobs, (Slot(CPU, "CPU"),), (), NOON)
+    assert [one.id for one, _ in plan.start] == [2]
+
+
 def test_other_users_may_not_write_commands(queue: QueueFolder) -> None:
     add(queue)
     queue.path.chmod(0o775)
@@ -248,6 +277,9 @@ def gpus(*busy: str) -> list[Slot]:
         ([job(1, gpus=2), job(2, gpus=0)], gpus("", "pid 7"), {2: ["cpu"]}, []),
         ([job(1, gpus=3), job(2)], gpus("", ""), {2: ["GPU-0"]}, []),
         ([job(1), job(2)], [Slot(CPU, "CPU")], {1: ["cpu"]}, []),
+        # What requires GPUs never trains on the CPU, and keeps nothing waiting there.
+        ([job(1, gpus=2, urgent=True), job(2)], [Slot(CPU, "CPU")], {2: ["cpu"]}, []),
+        ([job(1, gpu_only=True), job(2, gpus=0)], [Slot(CPU, "CPU")], {2: ["cpu"]}, []),
         ([job(1, state="held"), job(2, after=[1]), job(3, not_before=NOON + timedelta(seconds=1)), job(4)], gpus(""),
          {4: ["GPU-0"]}, []),
         ([job(1, state="failed"), job(2, after=[1]), job(3, state="done"), job(4, after=[3])], gpus(""),
@@ -286,6 +318,13 @@ def test_the_plan(jobs: list[Job], devices: list[Slot], start: dict[int, list[st
 )
 def test_what_a_job_waits_for(jobs: list[Job], words: str) -> None:
     assert waits_for(jobs[0], jobs, gpus("pid 7 (python)"), NOON) == words
+
+
+def test_a_job_that_requires_gpus_waits_where_there_are_none() -> None:
+    cpu = (Slot(CPU, "CPU"),)
+    for one, words in ((job(1, gpus=2), "for 2 GPUs"), (job(1, gpu_only=True), "for 1 GPU")):
+        assert waits_for(one, [one], cpu, NOON) == f"{words}, and this machine has 0 GPUs"
+        assert waits_for(one, [one], (), NOON) == words
 
 
 # Devices ------------------------------------------------------------------------------------
