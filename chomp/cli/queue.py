@@ -17,7 +17,9 @@ from chomp.queue.process import POLL_SECONDS, run_queue, runner_of, start_runner
 from chomp.queue.table import RunSummaries, job_lines, row_of, rows_of
 from chomp.queue.times import parse_duration, parse_time
 from chomp.record.formatting import one_line, sanitize
+from chomp.record.manifest import checkpoint_steps
 from chomp.record.rundir import RunDir, open_run_around
+from chomp.record.speeds import reach_words
 from chomp.record.tail import read_tail
 
 LOG_BYTES = 1 << 20
@@ -93,17 +95,19 @@ def add_command(
         note=note,
         tags=tags,
     )
-    _check_start(new, anyway=anyway)
+    reach = _check_start(new, anyway=anyway)
     job = add_job(queue, new)
     if is_held:
         queue.change(job.id, state="held", reason="added with --hold")
     click.echo(f"job {sanitize(job.title)} added")
+    if reach:
+        click.echo(f"--for {limit}: {reach}")
     if runner_of(queue) is None:
         click.echo(f"no runner works on {folder}; start it with: {command_name()} queue start", err=True)
 
 
-def _check_start(new: NewJob, *, anyway: bool) -> None:
-    """Refuse a job that could not start, and print what is doubtful.
+def _check_start(new: NewJob, *, anyway: bool) -> str:
+    """Refuse a job that could not start, and print what is doubtful; returns how far it gets in its time.
 
     Raises:
         QueueError: it could not, and the user does not add it all the same.
@@ -111,11 +115,26 @@ def _check_start(new: NewJob, *, anyway: bool) -> None:
     from chomp.analysis.readiness import check_job
 
     snapshot = RunDir(new.run_dir).tokenizer if new.run_dir is not None and new.resume != "none" else None
-    ready = check_job(config_of(new), gpus=new.gpus, run_dir=new.run_dir, snapshot=snapshot)
+    config, step = config_of(new), _first_step(new)
+    ready = check_job(config, gpus=new.gpus, run_dir=new.run_dir, snapshot=snapshot, step=step)
     if ready.problems and not anyway:
         raise QueueError(f"{'; '.join(ready.problems)} (--anyway adds the job all the same)")
     for text in (*ready.problems, *ready.warnings):
         click.echo(f"warning: {sanitize(text)}", err=True)
+    if new.for_seconds is None:
+        return ""
+    found = ready.duration
+    speed_seconds = None if found is None else found.step_seconds + found.overhead_seconds
+    return reach_words(new.for_seconds, speed_seconds, step, config.train.steps)
+
+
+def _first_step(new: NewJob) -> int:
+    """The step of the checkpoint that a job continues; 0 for a new run."""
+    if new.run_dir is None or new.resume == "none":
+        return 0
+    if new.resume.isdecimal():
+        return int(new.resume)
+    return max(checkpoint_steps(RunDir(new.run_dir).checkpoints), default=0)
 
 
 def _resumed(run_dir: Path | None, resume: str) -> tuple[Path | None, str]:

@@ -32,9 +32,9 @@ from chomp.queue.runner import Runner
 from chomp.queue.schedule import make_plan, waits_for
 from chomp.queue.table import RunSummaries, job_lines, rows_of
 from chomp.queue.times import parse_duration, parse_time
-from chomp.record.events import Event, RunEnded
+from chomp.record.events import Event, RunEnded, RunStarted
 from chomp.record.rundir import RunDir
-from tests.fakeruns import TEXT, append, hold, started
+from tests.fakeruns import TEXT, append, hold, make_checkpoint, make_run, started
 
 pytestmark = pytest.mark.pure
 NOON = datetime(2026, 11, 29, 12, 0).astimezone()
@@ -435,6 +435,16 @@ def ended(status: Any, reason: str = "why", code: int = 0) -> RunEnded:
             "done",
             "time ",
         ),
+        # The limit came before the first step: there is nothing to go on from.
+        (
+            [started(), RunEnded("stopped", "time limit reached (train.max_seconds: 1)", 0)],
+            0,
+            "failed",
+            "time limit reached (train.max_seconds: 1), and the first step was not reached: allow more time",
+        ),
+        ([started(5), ended("stopped", "time limit reached")], 0, "failed", "time limit reached, and the first step"),
+        ([started(4), ended("stopped", "time limit reached")], 0, "done", "time limit reached"),
+        ([RunEnded("stopped", "time limit reached", 0)], 0, "failed", "time limit reached, and the first step"),
         ([started(), ended("stopped", "stop requested; step 5 is saved")], 0, "stopped", "stop requested"),
         ([started(), ended("crashed", "out of memory", 4)], 4, "failed", "out of memory"),
         # The machine goes down, or the kernel runs out of memory.
@@ -453,7 +463,7 @@ def test_what_becomes_of_a_job(scene: Scene, events: list[Event], code: int, sta
     scene.runner.look()
     found = the(scene.queue)
     assert (found.state, found.reason[: len(reason)]) == (state, reason)
-    assert found.has_begun == bool(events)
+    assert found.has_begun == any(isinstance(event, RunStarted) for event in events)
 
 
 def test_a_killed_job_is_resumed_so_often_and_no_more(scene: Scene) -> None:
@@ -531,7 +541,25 @@ def test_the_time_of_a_job_is_that_of_all_its_attempts(scene: Scene) -> None:
     scene.queue.change(1, used_seconds=99.9)
     scene.runner.look()
     scene.runner.look()
+    words = "its time is used up, and the first step was not reached: allow more time"
+    assert (the(scene.queue).state, the(scene.queue).reason) == ("failed", words)
+    # With a checkpoint there is something that the next job may go on from.
+    run = RunDir(scene.requests[0].run_dir)
+    run.config_resolved.write_text(make_run(scene.queue.around / "other").config_resolved.read_text())
+    make_checkpoint(run, 5)
+    scene.queue.change(1, state="waiting")
+    scene.runner.look()
     assert (the(scene.queue).state, the(scene.queue).reason) == ("done", "its time is used up")
+
+
+def test_a_job_after_one_whose_time_was_too_short_does_not_start(scene: Scene) -> None:
+    first = add(scene.queue, for_seconds=1.0)
+    add(scene.queue, after=(first.id,))
+    scene.writes(started(), RunEnded("stopped", "time limit reached (train.max_seconds: 1)", 0))
+    for _ in range(3):
+        scene.runner.look()
+    assert [one.state for one in scene.queue.read().jobs] == ["failed", "waiting"]
+    assert len(scene.requests) == 1
 
 
 def test_a_full_disk_starts_nothing_and_loses_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

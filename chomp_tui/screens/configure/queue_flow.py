@@ -19,6 +19,8 @@ from chomp.queue.job import QueueError
 from chomp.queue.process import runner_of
 from chomp.queue.times import parse_duration, parse_time
 from chomp.record.rundir import fresh_name
+from chomp.record.speeds import reach_words
+from chomp_tui.config.preflight import Report
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.configure.launch_flow import Launcher, fork_request
 from chomp_tui.widgets.dialogs import Ask, Choice, Choose
@@ -75,8 +77,16 @@ async def queue_it(screen: Launcher) -> None:
         return
     hint = "" if works else "; no runner works: 7 shows the queue, where s starts one"
     doubts = report.warnings
-    said = ". ".join([f"job {job.title} added{hint}", *doubts])
+    reach = [] if new.for_seconds is None else [_reach(new.for_seconds, report, loaded.config.train.steps)]
+    said = ". ".join([f"job {job.title} added{hint}", *reach, *doubts])
     screen.chomp.notify(said, severity="warning" if doubts else "information")
+
+
+def _reach(limit_seconds: float, report: Report, steps: int) -> str:
+    """How far a job gets in its time, by the speed that pre-flight knows."""
+    found = (report.figures.get("start") or {}).get("duration")
+    speed_seconds = found["step_seconds"] + found["overhead_seconds"] if found else None
+    return reach_words(limit_seconds, speed_seconds, report.figures.get("continues_from") or 0, steps)
 
 
 async def _anyway(screen: Launcher, problems: Sequence[str]) -> bool:
