@@ -239,8 +239,13 @@ def release_command(folder: Path, words: tuple[str, ...]) -> None:
 def move_command(folder: Path, word: str, place: int) -> None:
     """Put JOB at PLACE among the jobs that have not ended; 1 is the first."""
     queue, _, job = _found(folder, word)
+    if job.is_ended:
+        raise QueueError(f"job {job.title} is {job.state}: only jobs that have not ended have a place")
     queue.move(job.id, place)
-    click.echo(f"job {sanitize(job.title)} is at place {place}")
+    places = [one.id for one in queue.read().jobs if not one.is_ended]
+    real = places.index(job.id) + 1
+    last = f", the last of {len(places)}" if real < place else ""
+    click.echo(f"job {sanitize(job.title)} is at place {real}{last}")
 
 
 @command.command("remove")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from chomp.config.misfits import first_misfit
 from chomp.errors import ChompError
 
 State = Literal["waiting", "held", "running", "done", "failed", "stopped"]
@@ -183,9 +184,7 @@ def from_yaml(path: Path, number: int) -> Job:
     try:
         return Job.model_validate({**values, "id": number})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise JobFileError(f"{path}: {where}: {first['msg']}") from None
+        raise JobFileError(f"{path}: {first_misfit(error, Job)}") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -82,9 +82,15 @@ def test_a_job_is_one_file_that_people_can_read_and_edit(queue: QueueFolder) -> 
         ("name: [", "line 2: "),
         ("\x00", "0001.yaml: "),
         ("[" * 5000, "0001.yaml: "),
-        ("name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\ngpus: many\n", "gpus: "),
-        ("name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\nstate: asleep\n", "state: "),
-        ("name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\nprice: 3\n", "price: "),
+        (
+            "name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\ngpus: many\n",
+            "gpus: expected a whole number",
+        ),
+        (
+            "name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\nstate: asleep\n",
+            "state: expected waiting, held,",
+        ),
+        ("name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\nprice: 3\n", "price: unknown key"),
         ("x: " + "y" * (5 << 20), "bytes are more"),
     ],
 )
@@ -110,6 +116,20 @@ def test_numbers_are_never_used_again_and_both_folders_may_move(queue: QueueFold
     moved.path.parent.mkdir()
     queue.path.rename(moved.path)
     assert moved.resolve(the(moved).runs) == tmp_path / "elsewhere" / "runs"
+
+
+def test_move_says_the_place_that_the_job_has(queue: QueueFolder) -> None:
+    for name in ("one", "two", "three"):
+        add(queue, name=name)
+
+    def move(*words: str) -> Any:
+        return CliRunner().invoke(queue_command, ["move", "--queue", str(queue.path), *words])
+
+    assert move("one", "99").output == "job 1 (one) is at place 3, the last of 3\n"
+    assert move("three", "1").output == "job 3 (three) is at place 1\n"
+    queue.change(1, state="done")
+    assert move("two", "2").output == "job 2 (two) is at place 2\n"
+    assert "is done: only jobs that have not ended" in str(move("one", "1").exception)
 
 
 def test_jobs_are_found_by_number_or_name_and_moved(queue: QueueFolder) -> None:
