@@ -10,7 +10,7 @@ import click
 
 from chomp.cli.notes import checked_change
 from chomp.cli.options import PATH, TEXT
-from chomp.record.formatting import sanitize
+from chomp.record.formatting import one_line
 from chomp.record.notes import Notes, change_notes, require_readable
 from chomp.record.rundir import open_run
 
@@ -48,5 +48,5 @@ def _as_json(notes: Notes) -> dict[str, Any]:
 
 
 def _lines(path: Path, notes: Notes) -> str:
-    parts = [sanitize(str(path)), *([notes.name] if notes.name else []), *(f"#{tag}" for tag in notes.tags)]
+    parts = [one_line(str(path)), *([notes.name] if notes.name else []), *(f"#{tag}" for tag in notes.tags)]
     return "\n".join(["  ".join(parts), *(f"  {line}" for line in notes.note.splitlines())])

@@ -140,7 +140,7 @@ def require_readable(run: RunDir) -> Notes:
 
 def unreadable(run: RunDir, notes: Notes) -> str:
     """One sentence on a file that cannot be read."""
-    return f"{sanitize(str(run.notes))} cannot be read and was not changed: {notes.problem}"
+    return f"{one_line(str(run.notes))} cannot be read and was not changed: {notes.problem}"
 
 
 def write_notes(run: RunDir, notes: Notes) -> None:
