@@ -1,4 +1,4 @@
-"""What does not fit a file's model, in our words; pydantic's own messages are never shown."""
+"""What does not fit the model of a file or a line, in our words; pydantic's own messages are never shown."""
 
 from __future__ import annotations
 
