@@ -192,6 +192,32 @@ async def test_notes_columns_and_several_runs_at_once(tmp_path: Path) -> None:
         assert app.screen_of("home").query_one(Input).value == ""
 
 
+async def test_notes_that_cannot_be_read_are_shown_and_kept(tmp_path: Path) -> None:
+    for number in range(2):
+        place = tmp_path / "runs" / f"run-{number}"
+        place.mkdir(parents=True)
+        write_rows(RunDir(place), 0, number / 10, time.time() - 1000)
+    run = RunDir(tmp_path / "runs" / "run-0")
+    write_notes(run, Notes(tags=("first",)))
+    app = ChompApp(
+        ConsoleState(Settings(path=tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path / "none")
+    )
+    async with app.run_test(size=(120, 40)) as pilot:
+        listing = await start(pilot, app, 2)
+        await until(pilot, lambda: "#first" in text_of(app))
+        listing.select(str(run.path))
+        # In place, as an editor may: the directory itself does not change.
+        text = "name: best run\nnote: keep this: it is the paper run\ntags: [paper]\n"
+        run.notes.write_text(text)
+        await until(pilot, lambda: "notes unreadable" in text_of(app))
+        assert "line 2 needs quotes" in " ".join(text_of(app).split())
+        await pilot.press("e", "t")
+        await until(pilot, lambda: notices(app) != [])
+        assert all(f"{run.notes} cannot be read and was not changed: line 2 needs" in one for one in notices(app))
+        assert app.screen is app.screen_of("home")
+        assert run.notes.read_text() == text
+
+
 # Without a screen --------------------------------------------------------------------------
 
 
