@@ -24,6 +24,9 @@ LEAST_COLUMNS = 8
 LEAST_GAIN = 1.5
 # The newest values are shown, unless they have risen so far that the rest would be flat.
 MOST_RISE = 5.0
+# As many times the range of the others may evaluations be above it and still be shown: a run that has learnt its text
+# by heart is far below its evaluations, and they are what counts.
+MOST_GAP = 1000.0
 
 
 @dataclass(frozen=True)
@@ -34,24 +37,33 @@ class Limits:
     high: float
 
 
-def limits(bins: Sequence[Bins], warm_columns: float, shown: Range, *, log: bool) -> Limits | None:
+def limits(
+    bins: Sequence[Bins], warm_columns: float, shown: Range, *, log: bool, kept: Sequence[bool] | None = None
+) -> Limits | None:
     """The range to show of series; None where no column of any holds a value.
 
     Args:
         warm_columns: columns at the left that belong to the warm-up.
         log: whether values are compared by their logarithms.
+        kept: for each series, whether its values after the warm-up are shown wherever they are, as evaluations of one
+            run are; such a series does not say what is usual, and the calm part of each other one is shown.
     """
-    filled = [one for one in bins if len(one.column) > one.outside]
-    if not filled:
+    pairs = zip(bins, kept or [False] * len(bins), strict=True)
+    known_bins = [(one, is_kept) for one, is_kept in pairs if len(one.column) > one.outside]
+    if not known_bins:
         return None
+    filled = [one for one, _ in known_bins]
+    usual = [one for one, is_kept in known_bins if not is_kept] or filled
+    beside = [one for one in filled if not any(one is other for other in usual)]
     least = float(min(one.low[one.outside :].min() for one in filled))
     greatest = float(max(one.high[one.outside :].max() for one in filled))
     low, high = (math.log10(least), math.log10(greatest)) if log else (least, greatest)
-    groups = [[one] for one in filled] if shown == "apart" else [filled]
+    groups = [[one] for one in usual] if shown == "apart" or len(usual) < len(filled) else [usual]
     calm = [] if shown == "all" else [_calm(group, warm_columns, log) for group in groups]
     known = [one for one in calm if one is not None]
     if known and len(known) == len(calm):
         calm_low, calm_high = min(one[0] for one in known), max(one[1] for one in known)
+        calm_low, calm_high = _widened(calm_low, calm_high, beside, warm_columns, log)
         if high / 2 - low / 2 > LEAST_GAIN * (calm_high / 2 - calm_low / 2):
             return Limits(10**calm_low, 10**calm_high) if log else Limits(calm_low, calm_high)
     return Limits(least, greatest)
@@ -92,6 +104,18 @@ def _calm(group: Sequence[Bins], warm_columns: float, log: bool) -> tuple[float,
         low = min(low, newest_low)
         if newest_high / 2 - low / 2 <= MOST_RISE * (high / 2 - low / 2):
             high = max(high, newest_high)
+    return low, high
+
+
+def _widened(low: float, high: float, beside: Sequence[Bins], warm_columns: float, log: bool) -> tuple[float, float]:
+    """A range that also has what is to be shown in any case."""
+    most = high / 2 + MOST_GAP * (high / 2 - low / 2)
+    for one in beside:
+        late = one.column >= warm_columns
+        late = late if late.any() else np.arange(len(one.column)) == len(one.column) - 1
+        lows, highs = _even(one.low[late], log), _even(one.high[late], log)
+        low = min(low, float(lows.min()))
+        high = max([high, *highs[highs / 2 <= most].tolist()])
     return low, high
 
 

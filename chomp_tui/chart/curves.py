@@ -61,6 +61,7 @@ def draw_curves(
         heights = _centred(one.scaled(scale), plot) if line.sparse else one.scaled(scale)
         cells.add(line, _stroked(line, heights, plot, plain))
     cells.write(canvas)
+    evaluations = [role_of(line) for line in lines if line.sparse and line.slot is None]
     for line, one in layers:
         heights = one.scaled(scale)
         if line.sparse or (plain and (line.slot is not None or line.tone == "second")):
@@ -68,7 +69,7 @@ def draw_curves(
             _draw_signs(canvas, plot, heights, glyph(line, plot.marker.name, plain=plain), role_of(line), apart)
         elif len(one.column) == 1:
             _draw_signs(canvas, plot, heights, "•", role_of(line), 1)
-        _draw_clipped(canvas, plot, heights, role_of(line))
+        _draw_clipped(canvas, plot, heights, role_of(line), [] if line.sparse else evaluations)
 
 
 def _layer(line: Series) -> int:
@@ -175,13 +176,15 @@ def _draw_signs(canvas: Canvas, plot: Plot, heights: Bins, sign: str, role: Role
             next_free = column
 
 
-def _draw_clipped(canvas: Canvas, plot: Plot, heights: Bins, role: Role) -> None:
-    """▲ and ▼ at the edge that a curve leaves the plot over."""
+def _draw_clipped(canvas: Canvas, plot: Plot, heights: Bins, role: Role, above: Sequence[Role]) -> None:
+    """▲ and ▼ at the edge that a curve leaves the plot over, but not on cells of the roles that lie above it."""
     inside: Callable[[Floats], Floats] = lambda at: at[heights.outside :]  # noqa: E731
     columns = plot.left + inside(heights.column).astype(np.intp) // plot.marker.across
     for row, sign, gone in (
         (plot.top, "▲", inside(heights.high) > 1 + 1e-9),
         (plot.top + plot.height - 1, "▼", inside(heights.low) < -1e-9),
     ):
-        canvas.codes[row, columns[gone]] = ord(sign)
-        canvas.roles[row, columns[gone]] = role
+        cells = columns[gone]
+        cells = cells[~np.isin(canvas.roles[row, cells], above)]
+        canvas.codes[row, cells] = ord(sign)
+        canvas.roles[row, cells] = role

@@ -69,9 +69,14 @@ class _Layout:
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """Series as samples, and the rectangle for their curves."""
+    """Series as samples, and the rectangle for their curves.
+
+    Attributes:
+        kept: which series are shown wherever they are: evaluations of one run.
+    """
 
     series: Sequence[Samples]
+    kept: Sequence[bool]
     first: float
     last: float
     width: int
@@ -84,7 +89,7 @@ class _Data:
         edges = column_edges(self.first, self.last, (self.width - left) * marker.across, settings.window)
         bins = [binned(one, edges) for one in self.series]
         warm = np.searchsorted(edges, self.first + (self.last - self.first) * WARM_UP)
-        found = limits(bins, float(warm), settings.shown, log=settings.log_y)
+        found = limits(bins, float(warm), settings.shown, log=settings.log_y, kept=self.kept)
         made = None if found is None else axis(found.low, found.high, self.rows, marker.down, log=settings.log_y)
         return _Layout(left, edges, bins, made)
 
@@ -126,7 +131,8 @@ def draw(lines: Sequence[Series], width: int, height: int, settings: ChartSettin
         _say(canvas, len(heading), rows, _why_empty(lines, settings))
         return Frame(canvas, 0, None, marker.across)
     first, last = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
-    layout = _Data(series, first, last, width, rows, settings).settled(left)
+    kept = [line.sparse and line.slot is None for line in lines]
+    layout = _Data(series, kept, first, last, width, rows, settings).settled(left)
     plot = Plot(layout.left, len(heading), width - layout.left, rows, marker)
     note = ""
     if layout.axis is None:
@@ -195,7 +201,7 @@ def _draw_columns(canvas: Canvas, plot: Plot, edges: Floats, lines: Sequence[Ser
     row, width = plot.top + plot.height, plot.left + plot.width
     unit = settings.x_label if len(settings.x_label) <= plot.width // 3 else ""
     limit = width - (len(unit) + 1 if unit else 0)
-    ticks = scale.x_ticks(
+    choices = scale.x_tick_choices(
         float(edges[0]),
         float(edges[-1]),
         plot.width - (len(unit) + 1),
@@ -203,14 +209,23 @@ def _draw_columns(canvas: Canvas, plot: Plot, edges: Floats, lines: Sequence[Ser
         whole=all(_whole(line.x) for line in lines),
         text=settings.x_format,
     )
-    free = 0
+    # Of as many, those that were found first: they have a word for the end of the axis, where the unit is not.
+    placed = max((_placed(ticks, plot, edges, limit) for ticks in choices), key=len, default=[])
+    for start, label in placed:
+        canvas.put(row, start, label, Role.MUTED)
+    canvas.put(row, width - len(unit), unit, Role.MUTED)
+
+
+def _placed(ticks: list[tuple[float, str]], plot: Plot, edges: Floats, limit: int) -> list[tuple[int, str]]:
+    """Labels with the cells in which they begin; without those for which there is no room left of `limit`."""
+    free, placed = 0, []
     for value, label in ticks:
         cell = plot.left + int(np.searchsorted(edges, value, side="right") - 1) // plot.marker.across
         start = max(0, cell - len(label) // 2)
         if start >= free and start + len(label) <= limit:
-            canvas.put(row, start, label, Role.MUTED)
+            placed.append((start, label))
             free = start + len(label) + 2
-    canvas.put(row, width - len(unit), unit, Role.MUTED)
+    return placed
 
 
 def _whole(x: NDArray[np.generic]) -> bool:

@@ -350,6 +350,16 @@ def test_evaluations_are_on_top_and_exactly_on_their_line() -> None:
                 }
 
 
+def test_what_is_clipped_does_not_hide_evaluations_in_the_same_row() -> None:
+    x = np.arange(1000.0)
+    train = np.where(x % 40 < 4, 60.0, 1.3) + np.random.default_rng(0).normal(0, 0.02, 1000)
+    evals = Series("eval", x[::3], np.full(334, 4.0), "eval", sparse=True)
+    top = plot(draw([Series("train", x, train, "raw"), evals], 80, 20, ChartSettings()))[0]
+    assert "▲" not in top
+    assert top.count("◆") > 30
+    assert "▲" in plot(draw([Series("train", x, train, "raw")], 80, 20, ChartSettings()))[0]
+
+
 def test_evaluations_are_signs_on_top_and_the_newest_always_shows() -> None:
     x = np.arange(1000.0)
     few, many = x[99::100], x[::5]

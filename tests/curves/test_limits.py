@@ -98,3 +98,36 @@ def test_any_values_have_a_range_within_them(curves: list[list[float]], how: Ran
     if found is not None:
         slack = 1e-9 * max(abs(min(usable)), abs(max(usable)))
         assert min(usable) - slack <= found.low <= found.high <= max(usable) + slack
+
+
+def evaluations(values: list[float], count: int = 2000) -> np.ndarray:
+    """As many numbers as a run has rows, of which few are there."""
+    every = np.full(count, np.nan)
+    every[np.linspace(count // len(values), count - 1, len(values)).astype(int)] = values
+    return every
+
+
+def beside(train: np.ndarray, evals: np.ndarray, *, log: bool = False) -> tuple[float, float]:
+    found = limits(bins(train, evals), 20.0, "together", log=log, kept=[False, True])
+    assert found is not None
+    return found.low, found.high
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("level", [2.6, 3.2, 4.5, 30.0])
+def test_evaluations_far_above_the_training_loss_are_shown_and_the_start_is_not(level: float, log: bool) -> None:
+    train = np.concatenate((np.linspace(11, 1.4, 60), 1.3 + np.random.default_rng(0).normal(0, 0.03, 1940)))
+    low, high = beside(train, evaluations([level - 0.2, level - 0.1, level, level, level]), log=log)
+    assert (low, high) == (pytest.approx(train.min()), pytest.approx(level))
+
+
+def test_neither_a_first_evaluation_nor_one_that_is_absurd_sets_the_range() -> None:
+    train = loss()
+    calm = shown(train)
+    assert beside(train, evaluations([3.0, 1e22]))[1] < 1.2 * calm[1]
+    early = np.full(2000, np.nan)
+    early[[0, 1000, 1999]] = 11.0, 2.5, 2.4
+    assert beside(train, early)[1] == pytest.approx(calm[1])
+    # Of a run that has one evaluation yet, it is shown.
+    early[1:] = np.nan
+    assert beside(train, early)[1] == pytest.approx(train.max())
