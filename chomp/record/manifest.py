@@ -276,6 +276,8 @@ def _listed_files(folder: Path) -> FileTable:
         for name, entry in manifest["files"].items():
             files[name] = {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
         whole = META in files and int(manifest["step"]) == int(folder.name)
+        # A bit that is flipped in a name that is not read is damage, too.
+        whole = whole and manifest.keys() == {"format", "step", "files"} and manifest["format"] == FORMAT_VERSION
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         whole = False
     if not whole:
