@@ -192,6 +192,14 @@ def verify(
     return [problem for problem in problems if problem is not None]
 
 
+def parameters_alone(folder: Path) -> str:
+    """Why training cannot continue from a checkpoint of an average, and what to do instead."""
+    return (
+        f"checkpoint {folder} holds averaged parameters and no optimizer state, so that training cannot continue from "
+        f"it; start a new run from it with -o model.init_from={folder}"
+    )
+
+
 def _parts(sizes: dict[str, int], count: int) -> list[list[str]]:
     """Names dealt out so that each part has about as many bytes, each part in order."""
     parts: list[list[str]] = [[] for _ in range(count)]
