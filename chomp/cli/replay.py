@@ -87,12 +87,17 @@ def prepare_as_run(run: RunDir, devices: tuple[str, ...]) -> None:
     """Set the environment as the run's engine does, and import JAX.
 
     Raises:
-        CheckpointError: the run has no checkpoint that says which settings it has; names those that cannot be read.
+        CheckpointError: the run is an average, which has no steps; or it has no checkpoint that says which settings it
+            has: names those that cannot be read.
         DeviceError: JAX cannot start.
     """
     from chomp.cli.engine import prepare_environment
     from chomp.record.manifest import list_checkpoints, verify
+    from chomp.record.origin import read_origin
 
+    origin = read_origin(run)
+    if origin is not None and origin.averaged:
+        raise CheckpointError(f"{run.path} is an {origin.words}, and has no steps of its own: name the run of a step")
     listed = list_checkpoints(run.checkpoints)
     infos = [info for info in listed if "identity" in info.meta]
     if not infos:
