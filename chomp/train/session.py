@@ -32,7 +32,7 @@ from chomp.parallel.facts import require_equal
 from chomp.parallel.mesh import place_on
 from chomp.parallel.world import World
 from chomp.record.events import Phase, RunStarted, Warned
-from chomp.record.manifest import list_checkpoints
+from chomp.record.manifest import HELD_OUT, list_checkpoints
 from chomp.record.rundir import RunDir
 from chomp.record.tail import last_row_t
 from chomp.sinks import Reporter
@@ -185,13 +185,17 @@ def _build_session(
         _warn_of_data(planned.config, tokenizer, data, reporter)
         store = CheckpointStore(
             run.checkpoints,
-            retention=build_retention(config.checkpoint, config.evaluation.best),
+            retention=build_retention(
+                config.checkpoint, config.evaluation.best, evaluations.texts.get(config.evaluation.best or HELD_OUT)
+            ),
             on_event=reporter.publish,
             held=claim.held,
             world=world,
         )
         restorer = Restorer(request, run, store, reporter, interruptible)
         start, blueprint = restorer.find_start(planned, data.fingerprint)
+        for message in evaluations.changed_since(start.meta, start.step):
+            reporter.publish(Warned(topic="evaluation", step=start.step, message=message))
         with explained("while the checkpoint was read" if start.info else "while the model was made", blueprint):
             state = interruptible(lambda: restorer.load_or_init(start, blueprint))
         if not request.dry_run:
