@@ -12,6 +12,7 @@ from typing import Any
 from chomp.config import Config
 from chomp.config.evaluation import cadence
 from chomp.data.evaluation_sets import EvaluationSet, Training, open_sets
+from chomp.data.overlap import Named
 from chomp.data.pipeline import DataPipeline
 from chomp.data.tokenizers import Tokenizer
 from chomp.record.manifest import HELD_OUT, texts_of
@@ -27,7 +28,8 @@ class Evaluations:
 
     Attributes:
         rows: how tasks become rows; None without tasks.
-        apart: a digest of the comparison of the sets with the training text, for checkpoints; None without sets.
+        apart: a digest of the comparison of the sets and of `data.eval_files` with the training text, for checkpoints;
+            None without these.
         texts: a digest of what is scored by name, `HELD_OUT` for the held-out text. Scores of different text are not
             compared.
     """
@@ -91,20 +93,28 @@ def open_evaluations(
         compared: `apart` of earlier starts: the same sets are not compared with the same training text again.
 
     Raises:
-        DataError: one cannot be read or used, or a set holds training text.
+        DataError: one cannot be read or used, or a set or the text of `data.eval_files` holds training text.
     """
     config: Config = blueprint.config
     train = config.train
     tasks = open_entries(task_paths(config.evaluation), config.evaluation, train.seq_len, tokenizer)
     rows = rows_of(tasks, train.batch_size, train.seq_len, tokenizer)
-    training = Training(data.training_texts(), _digest(config, tokenizer, data), compared)
+    held_out = _named_text(config, data)
+    training = Training(data.training_texts(), _digest(config, tokenizer, data), compared, held_out)
     sets = open_sets(config, data.text_plan, training)
     texts = {
         HELD_OUT: _digest_of(text.encode("utf-8", "surrogatepass") for text in data.iter_heldout_texts()),
         **{one.name: one.digest for one in sets},
         **{entry.name: _digest_of(_task_parts(entry)) for entry in tasks},
     }
-    return Evaluations(blueprint, sets, tasks, rows, training.comparison(sets) if sets else None, texts)
+    apart = training.comparison(sets) if sets or held_out else None
+    return Evaluations(blueprint, sets, tasks, rows, apart, texts)
+
+
+def _named_text(config: Config, data: DataPipeline) -> list[Named]:
+    """The held-out text by the setting that names it; nothing where it is a part of a source."""
+    name = "data.eval_files" if config.data.eval_files else "data.eval_text" if config.data.eval_text else ""
+    return [(name, data.heldout_texts())] if name else []
 
 
 def _task_parts(entry: TaskEntry) -> Iterator[bytes]:

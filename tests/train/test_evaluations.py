@@ -173,6 +173,20 @@ def test_scores_of_other_text_are_said_to_be_and_do_not_compete(best: str, tmp_p
     assert min(kept) > 19
 
 
+def test_named_held_out_text_is_compared_by_its_passages(tmp_path: Path) -> None:
+    config, part = make(tmp_path), tmp_path / "part.txt"
+    training = max((tmp_path / "corpus").glob("*.txt"), key=lambda path: path.stat().st_size)
+    part.write_bytes(training.read_bytes()[:500])
+    for option, name in (
+        (f"data.eval_files={part}", "data.eval_files"),
+        (f"data.eval_text={part.read_text()}", "data.eval_text"),
+    ):
+        done = run("train", config, "--run-dir", tmp_path / "run", "-o", option)
+        assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+        assert f"document 1 of {name} is training text: 100% of its passages are in" in done.stderr
+        assert not (tmp_path / "run").exists()
+
+
 def _kind(name: str) -> str:
     return "tasks" if name == "task" else "sets"
 
