@@ -186,10 +186,9 @@ def _write_events(run: RunDir, step: int, words: str, result: EvalResult | None)
 
 def _write_origin(sources: Sequence[Source], run: RunDir) -> None:
     newest, place = sources[-1], sources[-1].run.path.resolve()
-    write_origin(
-        run,
-        Origin(place.name, str(place), newest.info.step, _digest(newest), round(time.time(), 3), averaged=len(sources)),
-    )
+    runs = tuple(dict.fromkeys(str(source.run.path.resolve()) for source in sources))
+    now = round(time.time(), 3)
+    write_origin(run, Origin(place.name, str(place), newest.info.step, _digest(newest), now, len(sources), runs))
 
 
 def _digest(source: Source) -> str:

@@ -15,7 +15,7 @@ from chomp.parallel.mesh import Placement
 from chomp.record.codec import json_line
 from chomp.record.events import RunStarted
 from chomp.record.line_files import LineAppender
-from chomp.record.manifest import MANIFEST, checkpoint_steps
+from chomp.record.manifest import MANIFEST, DamagedCheckpoint, checkpoint_steps
 from chomp.record.rundir import RunDir
 from chomp.train.machine import device_facts, package_versions, what_rounds
 
@@ -72,16 +72,20 @@ def receipt_of(
     stretches: Sequence[Mapping[str, Any]],
     differing: Sequence[str],
     device: Mapping[str, Any],
+    damaged: Sequence[DamagedCheckpoint] = (),
 ) -> dict[str, Any]:
-    """What was computed again, on what, and what came of it.
+    """What was computed again, on what, and what came of it; certified only where nothing is damaged or missing.
 
     Args:
+        damaged: checkpoints at which no stretch was certified.
         device: `device_facts` of the computation.
         stretches: each with `begin`, `end` and `certified`; the digests of the manifests at both ends, which name every
             byte that was compared, are added.
     """
     return {
-        "certified": all(stretch["certified"] for stretch in stretches),
+        "certified": bool(stretches)
+        and not damaged
+        and all(stretch["certified"] and not stretch["missing_rows"] for stretch in stretches),
         "run": run.name,
         "seed": seed,
         "steps": sum(stretch["end"] - stretch["begin"] for stretch in stretches),
@@ -90,6 +94,7 @@ def receipt_of(
             {**stretch, "manifests": [_manifest_of(run, stretch[end]) for end in ("begin", "end")]}
             for stretch in stretches
         ],
+        "damaged": [{"step": one.step, "reason": one.reason} for one in damaged],
         "differs": list(differing),
         "versions": package_versions(),
         "device": device,

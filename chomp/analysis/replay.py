@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import math
 import random
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from chomp.analysis.receipt import what_differs
+from chomp.analysis.recorded_rows import expected_rows, rows_between
 from chomp.checkpoint.data_item import read_position
 from chomp.checkpoint.items import to_items
 from chomp.checkpoint.reading import load_to_host
@@ -22,9 +21,7 @@ from chomp.data.progress import ProgressMeter
 from chomp.errors import CheckpointError, DeviceError
 from chomp.model.device import chosen_devices
 from chomp.record.event_log import read_events
-from chomp.record.json_text import natural
-from chomp.record.line_files import parse_line
-from chomp.record.manifest import CheckpointInfo, list_checkpoints, verify
+from chomp.record.manifest import CheckpointInfo, DamagedCheckpoint, list_checkpoints, verify
 from chomp.record.rundir import RunDir
 from chomp.record.timeline import Timeline, read_timeline
 from chomp.step.state import TrainState
@@ -32,9 +29,6 @@ from chomp.train.machine import device_facts
 from chomp.train.metrics import numbers_of, shortest_repr
 from chomp.train.recompute import Recomputation, same_settings
 from chomp.train.recorded_mesh import RecordedMesh, recorded_mesh
-
-# As the engine writes rows, which is quicker than to parse all of a long run.
-_STEP = re.compile(rb'\{"step":(\d{1,18})[,}]')
 
 
 @dataclass(frozen=True)
@@ -89,6 +83,7 @@ class Outcome:
 
     Attributes:
         rows: metrics rows compared.
+        missing_rows: steps whose rows the run wrote, and that are not in its file.
         arrays, bytes: of the checkpoint at its end, all compared.
         row, array: the first differences; None where all agree.
         is_position_same: whether the data position agrees.
@@ -97,6 +92,7 @@ class Outcome:
     begin: int
     end: int
     rows: int
+    missing_rows: tuple[int, ...]
     arrays: int
     bytes: int
     row: RowDifference | None
@@ -139,10 +135,12 @@ class Plan:
     Attributes:
         stretches: oldest first.
         left_out: a sentence for each that cannot.
+        damaged: checkpoints that cannot be read. A stretch neither begins nor ends at one, nor does it pass one.
     """
 
     stretches: tuple[Stretch, ...]
     left_out: tuple[str, ...]
+    damaged: tuple[DamagedCheckpoint, ...] = ()
 
 
 def plan_replay(run: RunDir, timeline: Timeline, devices: int) -> Plan:
@@ -152,27 +150,43 @@ def plan_replay(run: RunDir, timeline: Timeline, devices: int) -> Plan:
         CheckpointError: there is none.
         DeviceError: there is none, for there are too few devices.
     """
-    infos = [info for info in list_checkpoints(run.checkpoints) if "identity" in info.meta]
+    listed = list_checkpoints(run.checkpoints)
+    damaged = {info.step: "; ".join(verify(info.path)) for info in listed if "identity" not in info.meta}
+    # An intact checkpoint without settings is no state to compute from or to.
+    infos = [info for info in listed if damaged.get(info.step) != ""]
     starts: list[CheckpointInfo | None] = [None, *infos] if not run.origin.exists() else list(infos)
     ends = infos if not run.origin.exists() else infos[1:]
-    stretches, left_out, are_few = [], list[str](), False
+    stretches, left_out, few = [], list[str](), list[str]()
     for first, last in zip(starts, ends, strict=False):
         stretch = Stretch(first, last)
+        if last.step in damaged or stretch.begin in damaged:
+            step = last.step if last.step in damaged else stretch.begin
+            left_out.append(f"{_cannot(stretch)}: {words_of_damage(run, step, damaged[step])}")
+            continue
         why = _lost_resume(timeline, stretch)
-        too_few = not why and mesh_of(last).why_not_on(devices)
+        too_few = "" if why else mesh_of(last).why_not_on(devices)
         if why or too_few:
-            what = f"steps {stretch.begin + 1:,} to {last.step:,} cannot be computed again"
-            left_out.append(f"{what}: {why or too_few}")
-            are_few = are_few or bool(too_few)
+            left_out.append(f"{_cannot(stretch)}: {why or too_few}")
+            few += left_out[-1:] if too_few else []
         elif stretch.steps:
             stretches.append(stretch)
-    if not stretches and are_few:
-        raise DeviceError(left_out[0])
-    if not stretches:
+    found = tuple(DamagedCheckpoint(step, reason) for step, reason in damaged.items() if reason)
+    if not stretches and few and not found:
+        raise DeviceError(few[0])
+    if not stretches and not found:
         raise CheckpointError(
             left_out[0] if left_out else f"{run.path} has no two states to compute from one to the other"
         )
-    return Plan(tuple(stretches), tuple(left_out))
+    return Plan(tuple(stretches), tuple(left_out), found)
+
+
+def _cannot(stretch: Stretch) -> str:
+    return f"steps {stretch.begin + 1:,} to {stretch.last.step:,} cannot be computed again"
+
+
+def words_of_damage(run: RunDir, step: int, reason: str) -> str:
+    """`checkpoint PATH is damaged: FILE …`."""
+    return f"checkpoint {run.checkpoints / str(step)} is damaged: {reason}"
 
 
 def mesh_of(info: CheckpointInfo) -> RecordedMesh:
@@ -219,39 +233,47 @@ class Replayer:
         # Under `halt` a refused step is counted in the state that is saved before it, unless that was saved already.
         self._halted = any(getattr(event, "action", None) == "halt" for event in events)
         self._plan = plan_replay(run, self.timeline, len(chosen_devices(devices)))
-        self._intact: set[int] = set()
+        self._described = [info for info in list_checkpoints(run.checkpoints) if "identity" in info.meta]
+        self._verified: dict[int, str] = {one.step: one.reason for one in self._plan.damaged}
         self._recomputation: tuple[CheckpointInfo, Recomputation] | None = None
 
     @property
     def plan(self) -> Plan:
         return self._plan
 
+    @property
+    def damaged(self) -> list[DamagedCheckpoint]:
+        """The checkpoints that were found damaged so far, oldest first."""
+        return [DamagedCheckpoint(step, reason) for step, reason in sorted(self._verified.items()) if reason]
+
     def replay(self, chosen: Sequence[Stretch]) -> Iterator[Outcome]:
         """Compute these stretches, and with one that differs also the one before it.
 
         If the checkpoint at the beginning of a stretch was changed, the end of the stretch before shows what in it was.
+        A stretch that begins or ends at a damaged checkpoint is not computed: `damaged` has the checkpoint.
 
         Raises:
-            CheckpointError: a checkpoint is damaged.
             DeviceError: a stretch that several processes computed differs, which shows nothing.
         """
         meter = ProgressMeter("computing again", "steps", sum(stretch.steps for stretch in chosen))
         done: set[int] = set()
         for stretch in chosen:
+            if not self._is_intact(stretch):
+                continue
             outcome = self._replay(stretch, meter)
             self._require_comparable(stretch, outcome)
             done.add(stretch.begin)
             before = next((one for one in self._plan.stretches if one.last.step == stretch.begin), None)
-            if not outcome.is_certified and before is not None and before.begin not in done:
+            is_new = before is not None and before.begin not in done
+            if not outcome.is_certified and before is not None and is_new and self._is_intact(before):
                 done.add(before.begin)
                 yield self._replay(before, meter)
             yield outcome
 
     def _replay(self, stretch: Stretch, meter: ProgressMeter) -> Outcome:
-        for info in (stretch.first, stretch.last):
-            self._require_intact(info)
         work = self._work_of(stretch.last)
-        recorded, compared, difference = rows_between(self.run.metrics, stretch), 0, None
+        recorded, compared, difference = rows_between(self.run.metrics, stretch.begin, stretch.last.step), 0, None
+        expected = expected_rows(stretch.begin, stretch.last.step, self._described, self.timeline)
         work.begin(stretch.first)
         for computed in work.train(stretch.last.step):
             meter.add(1)
@@ -264,7 +286,10 @@ class Replayer:
         assert work.state is not None
         array, arrays, size = self._compare(work.state, stretch.last)
         same_position = json.loads(json.dumps(work.data_state)) == read_position(stretch.last.path)
-        return Outcome(stretch.begin, stretch.last.step, compared, arrays, size, difference, array, same_position)
+        missing = tuple(step for step in expected if step not in recorded)
+        return Outcome(
+            stretch.begin, stretch.last.step, compared, missing, arrays, size, difference, array, same_position
+        )
 
     def _require_comparable(self, stretch: Stretch, outcome: Outcome) -> None:
         """One process may order sums otherwise than several did: where it does, a difference accuses nothing."""
@@ -279,13 +304,12 @@ class Replayer:
                 f"{several} processes computed them, and one process orders sums otherwise ({outcome.difference()})"
             )
 
-    def _require_intact(self, info: CheckpointInfo | None) -> None:
-        if info is None or info.step in self._intact:
-            return
-        problems = verify(info.path)
-        if problems:
-            raise CheckpointError(f"checkpoint {info.path} is damaged: {'; '.join(problems)}")
-        self._intact.add(info.step)
+    def _is_intact(self, stretch: Stretch) -> bool:
+        """Whether the bytes of both checkpoints of a stretch are as they were written; each is verified once."""
+        for info in (stretch.first, stretch.last):
+            if info is not None and info.step not in self._verified:
+                self._verified[info.step] = "; ".join(verify(info.path))
+        return not any(info is not None and self._verified[info.step] for info in (stretch.first, stretch.last))
 
     def _work_of(self, info: CheckpointInfo) -> Recomputation:
         if self._recomputation is not None:
@@ -315,7 +339,8 @@ class Replayer:
 
     def what_differs(self, infos: Sequence[CheckpointInfo]) -> list[str]:
         """What is not as it was when these checkpoints were computed: versions, device, flags."""
-        assert self._recomputation is not None
+        if self._recomputation is None:
+            return []
         placement, found = self._recomputation[1].blueprint.placement, list[str]()
         for info in infos:
             attempt = self.timeline.attempt_of(info.step)
@@ -323,8 +348,9 @@ class Replayer:
         return list(dict.fromkeys(found))
 
     def device_facts(self) -> dict[str, Any]:
-        """What the steps were computed on now."""
-        assert self._recomputation is not None
+        """What the steps were computed on now; {} if none were."""
+        if self._recomputation is None:
+            return {}
         return device_facts(self._recomputation[1].blueprint.placement)
 
     def close(self) -> None:
@@ -332,24 +358,6 @@ class Replayer:
         if self._recomputation is not None:
             self._recomputation[1].close()
             self._recomputation = None
-
-
-def rows_between(path: Path, stretch: Stretch) -> dict[int, dict[str, Any]]:
-    """The metrics rows of a stretch, by step."""
-    found: dict[int, dict[str, Any]] = {}
-    try:
-        with path.open("rb") as lines:
-            for line in lines:
-                start = _STEP.match(line)
-                if start is not None and not stretch.begin < int(start[1]) <= stretch.last.step:
-                    continue
-                row = parse_line(line) or {}
-                step = natural(row.get("step"))
-                if step is not None:
-                    found[step] = row
-    except FileNotFoundError:
-        return {}
-    return found
 
 
 def _differing_number(step: int, row: Mapping[str, Any], numbers: Mapping[str, float]) -> RowDifference | None:

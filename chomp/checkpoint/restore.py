@@ -15,7 +15,7 @@ from chomp.config.derive import Derived, derived_section
 from chomp.errors import CheckpointError
 from chomp.optim.schedule import make_schedule
 from chomp.parallel.mesh import ONE_DEVICE, Placement
-from chomp.record.manifest import CheckpointInfo, DamagedCheckpoint, Resume, newest_good, verify
+from chomp.record.manifest import CheckpointInfo, DamagedCheckpoint, Resume, newest_good, parameters_alone, verify
 from chomp.step.state import TrainState, slow_down, with_extras
 
 Verify = Callable[[Path], list[str]]
@@ -184,10 +184,7 @@ def restore(
         CheckpointError: it cannot be read.
     """
     if not (info.path / "opt").is_dir():
-        raise CheckpointError(
-            f"checkpoint {info.path} holds averaged parameters and no optimizer state, so that training cannot "
-            f"continue from it; start a new run from it with -o model.init_from={info.path}"
-        )
+        raise CheckpointError(parameters_alone(info.path))
     # A setting may have been turned on since: its part of the state begins here.
     stored = {name: item for name, item in to_items(like).items() if name not in EXTRAS or (info.path / name).is_dir()}
     items, data_state = load(info, placement.abstract(stored), verified=True)

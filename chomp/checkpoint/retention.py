@@ -16,12 +16,14 @@ class Retention:
 
     Attributes:
         best_by: the evaluation set or task by which the best are chosen; None: the held-out text.
+        text: digest of what that scores; checkpoints with scores of other text are not among the best.
     """
 
     max_to_keep: int
     keep_every: int = 0
     keep_best: int = 0
     best_by: str | None = None
+    text: str | None = None
 
     def surplus(self, infos: Sequence[CheckpointInfo]) -> list[CheckpointInfo]:
         """The checkpoints that no tier keeps, given all of them oldest first."""
@@ -29,7 +31,8 @@ class Retention:
         kept |= {info.step for info in infos if info.tags}
         if self.keep_every:
             kept |= {info.step for info in infos if info.step and info.step % self.keep_every == 0}
-        measured = [(rank, -info.step) for info in infos if (rank := info.rank(self.best_by)) is not None]
+        ranks = ((self._rank(info), info.step) for info in infos)
+        measured = [(rank, -step) for rank, step in ranks if rank is not None]
         kept |= {-step for _, step in sorted(measured)[: self.keep_best]}
         return [info for info in infos if info.step not in kept]
 
@@ -39,14 +42,18 @@ class Retention:
             return True
         if rank is None or not math.isfinite(rank):
             return False
-        others = [info.rank(self.best_by) for info in infos if info.step != step]
+        others = [self._rank(info) for info in infos if info.step != step]
         return sum(other < rank for other in others if other is not None) < self.keep_best
 
+    def _rank(self, info: CheckpointInfo) -> float | None:
+        return info.rank(self.best_by, self.text)
 
-def build_retention(config: CheckpointConfig, best_by: str | None = None) -> Retention:
+
+def build_retention(config: CheckpointConfig, best_by: str | None = None, text: str | None = None) -> Retention:
     """The tiers of the `checkpoint` section.
 
     Args:
         best_by: `evaluation.best`.
+        text: digest of what that scores.
     """
-    return Retention(config.max_to_keep, config.keep_every, config.keep_best, best_by)
+    return Retention(config.max_to_keep, config.keep_every, config.keep_best, best_by, text)

@@ -127,6 +127,9 @@ def _show(error: click.ClickException) -> None:
     error.show(said)
     with contextlib.suppress(OSError):
         text = re.sub("^Error: ", "error: ", said.getvalue(), count=1, flags=re.MULTILINE)
+        # Click names its own type: 'abc' is not a valid integer range.
+        for kind, words in (("integer", "whole number"), ("float", "number")):
+            text = re.sub(rf"is not a valid {kind}( range)?\.", f"is not a {words}.", text)
         click.echo(_shortened(text), err=True, nl=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,8 @@ def command(run: Path, steps: int, seed: int | None, devices: tuple[str, ...], a
     """Compute random stretches of RUN again and compare them bit for bit with its checkpoints and metrics.
 
     If all agree, they are certified, and the exit code is 0. Otherwise the first difference is named, with what is not
-    as it was in the run, and the exit code is 8. Both are appended to receipts.jsonl in the run's directory.
+    as it was in the run, and the exit code is 8. At a damaged checkpoint nothing is certified, and where it or a
+    missing metrics row is found the exit code is 5. All is appended to receipts.jsonl in the run's directory.
     """
     from chomp.record.rundir import open_run
 
@@ -75,7 +76,7 @@ def command(run: Path, steps: int, seed: int | None, devices: tuple[str, ...], a
     rows = [
         {**asdict(one), "certified": one.is_certified, "difference": sanitize(one.difference())} for one in outcomes
     ]
-    receipt = receipt_of(opened, seed, rows, differing, device)
+    receipt = receipt_of(opened, seed, rows, differing, device, replayer.damaged)
     if as_json:
         click.echo(json.dumps(receipt))
     write_receipt(opened, receipt)
@@ -86,14 +87,24 @@ def prepare_as_run(run: RunDir, devices: tuple[str, ...]) -> None:
     """Set the environment as the run's engine does, and import JAX.
 
     Raises:
-        CheckpointError: the run has no checkpoint that says which settings it has.
+        CheckpointError: the run is an average, which has no steps; or it has no checkpoint that says which settings it
+            has: names those that cannot be read.
         DeviceError: JAX cannot start.
     """
     from chomp.cli.engine import prepare_environment
-    from chomp.record.manifest import list_checkpoints
+    from chomp.record.manifest import list_checkpoints, verify
+    from chomp.record.origin import read_origin
 
-    infos = [info for info in list_checkpoints(run.checkpoints) if "identity" in info.meta]
+    origin = read_origin(run)
+    if origin is not None and origin.averaged:
+        raise CheckpointError(f"{run.path} is an {origin.words}, and has no steps of its own: name the run of a step")
+    listed = list_checkpoints(run.checkpoints)
+    infos = [info for info in listed if "identity" in info.meta]
     if not infos:
+        problems = {info.path: "; ".join(verify(info.path)) for info in listed}
+        damaged = ", ".join(f"{path.name}: {problem}" for path, problem in problems.items() if problem)
+        if damaged:
+            raise CheckpointError(f"no checkpoint of {run.path} can be read: {damaged}")
         raise CheckpointError(f"{run.path} has no checkpoint yet, from which its steps could be computed again")
     strict = bool(infos[-1].meta["identity"].get("train", {}).get("strict_determinism"))
     prepare_environment(strict_determinism=strict, devices=devices)
@@ -103,10 +114,22 @@ def _line(outcome: Outcome) -> str:
     steps = f"steps {outcome.begin + 1:,} to {outcome.end:,}"
     if not outcome.is_certified:
         return f"{steps}: different: {sanitize(outcome.difference())}"
+    missing = f"; {_missing(outcome.missing_rows)}" if outcome.missing_rows else ""
     return (
         f"{steps}: the same, {plural(outcome.rows, 'metrics row')}, {plural(outcome.arrays, 'array')} "
-        f"({size(outcome.bytes)}) and the position in the text"
+        f"({size(outcome.bytes)}) and the position in the text{missing}"
     )
+
+
+def _missing(steps: Sequence[int]) -> str:
+    """`3 metrics rows are missing: of steps 1, 2, 3`."""
+    is_one = len(steps) == 1
+    named = f"of step{'' if is_one else 's'} {_shortened([f'{step:,}' for step in steps])}"
+    return f"{plural(len(steps), 'metrics row')} {'is' if is_one else 'are'} missing: {named}"
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f", and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _conclude(run: RunDir, receipt: Mapping[str, Any], say: Any) -> None:
@@ -114,16 +137,28 @@ def _conclude(run: RunDir, receipt: Mapping[str, Any], say: Any) -> None:
 
     Raises:
         ReplayDifferenceError: there is a difference.
+        CheckpointError: a checkpoint is damaged, or metrics rows are missing.
     """
+    from chomp.analysis.replay import words_of_damage
+
     differs = receipt["differs"]
-    listed = ", ".join(differs[:NAMED]) + (f", and {len(differs) - NAMED} more" if len(differs) > NAMED else "")
-    if receipt["certified"]:
-        also = f", although {sanitize(listed)}" if differs else ""
-        say(
-            f"certified: {receipt['steps']:,} of {receipt['of_steps']:,} steps computed again bit for bit (seed "
-            f"{receipt['seed']}){also}; the receipt is in {sanitize(str(run.receipts))}"
-        )
+    listed = _shortened(differs)
+    damage = [words_of_damage(run, one["step"], one["reason"]) for one in receipt["damaged"]]
+    missing = [step for stretch in receipt["stretches"] for step in stretch["missing_rows"]]
+    if missing:
+        damage.append(f"{run.metrics}: {_missing(missing)}")
+    first = next((stretch for stretch in receipt["stretches"] if not stretch["certified"]), None)
+    if first is not None:
+        why = listed or "versions, device and flags are those of the run"
+        raise ReplayDifferenceError("; ".join([first["difference"], why, *damage]))
+    also = f", although {sanitize(listed)}" if differs else ""
+    steps = f"{receipt['steps']:,} of {receipt['of_steps']:,} steps"
+    again = (
+        f"computed again bit for bit (seed {receipt['seed']}){also}; the receipt is in {sanitize(str(run.receipts))}"
+    )
+    if not damage:
+        say(f"certified: {steps} {again}")
         return
-    first = next(stretch for stretch in receipt["stretches"] if not stretch["certified"])
-    why = listed or "versions, device and flags are those of the run"
-    raise ReplayDifferenceError(f"{first['difference']}; {why}")
+    but = " but for the missing rows" if missing else ""
+    verdict = f"certified{but}: {steps} {again}" if receipt["steps"] else "nothing is certified"
+    raise CheckpointError("; ".join([*damage, verdict]))

@@ -98,7 +98,7 @@ def _lines(runs: Sequence[RunSummary]) -> Iterator[str]:
         last_loss = "" if run.loss is None else f"loss {decimal(run.loss)}"
         has_reason = run.status.reason and (run.status.tone == "bad" or run.status.state == "running")
         why = f"  {one_line(run.status.reason)}" if has_reason else ""
-        fork = f"  {run.origin.kind} {short_name(run.origin.run)} step {run.origin.step}" if run.origin else ""
+        fork = f"  {one_line(run.origin.words)}" if run.origin else ""
         label = f"  {run.notes.name}" if run.notes.name else ""
         label += f"  notes.yaml cannot be read: {run.notes.problem}" if run.notes.problem else ""
         more = f"{why}{fork}{label}" + (f"  {one_line(run.device)}" if run.mesh is not None else "")
@@ -157,4 +157,5 @@ def row_of(found: RunSummary) -> dict[str, Any]:
         "forked_from": f"{found.origin.path} step {found.origin.step}" if found.origin else None,
         "weights": found.weights or None,
         "averaged": (found.origin.averaged or None) if found.origin else None,
+        "averaged_runs": list(found.origin.runs) if found.origin else [],
     }

@@ -194,6 +194,11 @@ def _told(value: Any) -> str:
     return str(value) if str(value).isprintable() else repr(value)
 
 
+def _in_json(value: Any) -> str:
+    """A value as the file has it: a number in quotes is text."""
+    return json.dumps(value) if isinstance(value, str) else _told(value)
+
+
 def _describing(model: Mapping[str, Any]) -> dict[str, Any]:
     return {name: model[name] for name in _DESCRIBING if name in model and name not in _NOT_DESCRIBING}
 
@@ -240,7 +245,7 @@ def _rope_scaling(said: Mapping[str, Any], file: Path) -> dict[str, Any]:
     original = _whole(said, "original_max_position_embeddings", file)
     factor = _number(said, "factor", 0.0, file)
     if factor < 1:
-        raise ConfigError(f"{file}: factor is {_told(said.get('factor'))}, and a number of at least 1 is needed")
+        raise ConfigError(f"{file}: factor is {_in_json(said.get('factor'))}, and a number of at least 1 is needed")
     return {"rope_scaling": factor, "rope_original_seq_len": original}
 
 
@@ -316,12 +321,12 @@ def _read_table(file: Path) -> dict[str, Any]:
 def _whole(said: Mapping[str, Any], key: str, file: Path) -> int:
     value = said.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{file}: {key} is {_told(value)}, and a whole number above 0 is needed")
+        raise ConfigError(f"{file}: {key} is {_in_json(value)}, and a whole number above 0 is needed")
     return value
 
 
 def _number(said: Mapping[str, Any], key: str, default: float, file: Path) -> float:
     value = said.get(key, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-        raise ConfigError(f"{file}: {key} is {_told(value)}, and a number above 0 is needed")
+        raise ConfigError(f"{file}: {key} is {_in_json(value)}, and a number above 0 is needed")
     return float(value)

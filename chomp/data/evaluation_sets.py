@@ -42,21 +42,24 @@ class EvaluationSet:
 
 @dataclass(frozen=True)
 class Training:
-    """Text that must not hold a document of a set.
+    """Text that must not hold a document of a set, nor one of the held-out text.
 
     Attributes:
         texts: as far as they can be read in any order.
         digest: of all that decides what they are.
         compared: what `comparison` says of earlier comparisons that found nothing.
+        held_out: held-out text that the configuration names; empty where it is a part of the training text's source.
     """
 
     texts: Sequence[Named]
     digest: str
     compared: Collection[str] = ()
+    held_out: Sequence[Named] = ()
 
     def comparison(self, sets: Iterable[EvaluationSet]) -> str:
         """A digest of what is compared, and how."""
-        said = [self.digest, *([one.name, one.digest] for one in sets), WINDOW, SAMPLED, SHARED]
+        held_out = [name for name, _ in self.held_out]
+        said = [self.digest, *held_out, *([one.name, one.digest] for one in sets), WINDOW, SAMPLED, SHARED]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
@@ -66,7 +69,8 @@ def open_sets(config: Config, plan: PackPlan, training: Training | None = None) 
     Args:
         config: a checked configuration.
         plan: the packing of training batches.
-        training: what the sets are compared with, unless that was done before; None compares nothing.
+        training: what the sets, and its held-out text, are compared with, unless that was done before; None compares
+            nothing.
 
     Raises:
         DataError: a set cannot be read or is too short to be scored, or a document of it is training text.
@@ -82,9 +86,10 @@ def open_sets(config: Config, plan: PackPlan, training: Training | None = None) 
             raise DataError(f"the evaluation set {name} has too little text to score; name longer files")
         every = cadence(config.evaluation, name, config.train.eval_every)
         sets.append(EvaluationSet(name, every, documents, plan, _digest(texts[name])))
-    if sets and training is not None and training.comparison(sets) not in training.compared:
-        named = [(f"the evaluation set {name}", documents) for name, documents in texts.items()]
-        require_apart(training.texts, named, plan.encode)
+    if training is not None and training.comparison(sets) not in training.compared:
+        named = [*training.held_out, *((f"the evaluation set {name}", documents) for name, documents in texts.items())]
+        if named:
+            require_apart(training.texts, named, plan.encode)
     return tuple(sets)
 
 

@@ -117,9 +117,12 @@ class SpikeDetector:
         self._losses, self._grad_norms = _Window(LEAST_LOSS_RISE), _Window(LEAST_NORM_RISE)
         self._in_a_row = 0
         self._is_in_spike = False
+        self._first: Limits | None = None
 
     def add(self, loss: float, grad_norm: float, *, judged: bool = True) -> Limits | None:
-        """The limits if a spike begins with this step; a step that is not finite is left out.
+        """The limits of the first of `IN_A_ROW` steps above theirs, if this is the last of them.
+
+        A step that is not finite is left out.
 
         Args:
             judged: whether the warm-up of the learning rate is over.
@@ -137,7 +140,9 @@ class SpikeDetector:
         self._grad_norms.add(grad_norm)
         # Steps in a row that speak for a change: above a limit, or below both in a spike.
         self._in_a_row = self._in_a_row + 1 if is_above != self._is_in_spike else 0
+        if self._in_a_row == 1 and is_above:
+            self._first = limits
         if self._in_a_row < IN_A_ROW:
             return None
         self._in_a_row, self._is_in_spike = 0, is_above
-        return limits if is_above else None
+        return self._first if is_above else None

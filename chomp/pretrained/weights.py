@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from chomp.checkpoint.reading import leaving_out, load, load_to_host
@@ -127,7 +128,7 @@ class InitialWeights:
         """The parameters by name, each device with its own part; new rows are the mean of the others.
 
         Raises:
-            DataError: they cannot be read.
+            DataError: they cannot be read, or one holds a number that is not finite.
         """
         exact = {name: leaf for name, leaf in self.like.items() if name not in self.grown}
         try:
@@ -138,7 +139,18 @@ class InitialWeights:
         for name, table in tables.items():
             leaf = self.like[name]
             found[name] = _placed(with_new_rows(table, leaf.shape[0]).astype(leaf.dtype, copy=False), placement)
+        self._require_finite(found)
         return found
+
+    def _require_finite(self, found: Mapping[str, jax.Array]) -> None:
+        # All devices agree, so that all processes refuse the same.
+        for name, array in found.items():
+            if not bool(_is_finite(array)):
+                theirs = hf_name(name) if self.source.layout == "huggingface" else name
+                raise DataError(
+                    f"model.init_from: {self.source.path}: the tensor {theirs} holds numbers that are not finite, and "
+                    "training from it would fail at its first step; download or export the weights again"
+                )
 
     def notes(self, tokenizer: Tokenizer) -> list[str]:
         """What is not as it was when the weights were trained, one sentence each."""
@@ -171,6 +183,11 @@ def open_weights(model_def: ModelDef, path: str) -> InitialWeights:
     except ConfigError as error:
         raise ConfigError(f"model.init_from: {error}") from error
     return InitialWeights(source, arrays, model, like, _grown(source, arrays, like, model_def))
+
+
+@jax.jit
+def _is_finite(array: jax.Array) -> jax.Array:
+    return jnp.isfinite(array).all()
 
 
 def with_new_rows(table: np.ndarray, rows: int) -> np.ndarray:

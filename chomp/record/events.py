@@ -273,8 +273,8 @@ class Spike(Event):
     """A step's loss or gradient norm lay far above those of the steps before it.
 
     A limit is the greatest value that is no spike, None where there was no judgement. Under `warn` the step is the
-    third in a row above a limit, and its update was applied; under `skip` and `rollback` it was not. `skipped` counts
-    such steps. The last four fields are those of `NonFinite`; a warning leaves them empty.
+    first of three in a row above a limit, and its update was applied; under `skip` and `rollback` it was not. `skipped`
+    counts such steps. The last four fields are those of `NonFinite`.
     """
 
     kind: ClassVar[str] = "spike"

@@ -222,7 +222,9 @@ class Folding:
 
     def _end(self, event: ev.RunEnded) -> None:
         fields = self._fields
-        if fields["started"] is not None and self._never_began(event):
+        # An average is complete without a start.
+        is_average = fields["started"] is None and fields["ended"] is not None and fields["ended"].status == "completed"
+        if is_average or (fields["started"] is not None and self._never_began(event)):
             fields.update(refused=event, opening=None, phase=None)
             return
         self._close_phase(event.t)

@@ -22,6 +22,7 @@ from chomp.record.manifest import (
     CheckpointInfo,
     find_checkpoint,
     listed_names,
+    parameters_alone,
     read_info,
     verify,
 )
@@ -45,9 +46,11 @@ def fork_run(run: RunDir, step: int, new: Path) -> RunDir:
 
     Raises:
         RunDirError: `new` exists, or cannot be written.
-        CheckpointError: there is no such checkpoint, or it is damaged.
+        CheckpointError: there is no such checkpoint, it is damaged, or it is an average, without an optimizer state.
     """
     info = find_checkpoint(run, step)
+    if "averaged" in info.meta:
+        raise CheckpointError(parameters_alone(info.path))
     try:
         with building_run(new, [run]) as building:
             _build(run, info, building)

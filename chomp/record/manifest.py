@@ -28,6 +28,8 @@ TAGS = "tags.json"
 EVALUATION = "evaluation.json"
 FORMAT_VERSION = 1
 HASH_BLOCK_BYTES = 1 << 20
+HELD_OUT = ""
+"""The name of the held-out text among those of sets and tasks."""
 # A checkpoint may be tagged and evaluated after it was written, so neither is sealed.
 UNSEALED = frozenset({MANIFEST, TAGS, EVALUATION})
 
@@ -67,12 +69,22 @@ class CheckpointInfo:
     def eval_bpb(self) -> float | None:
         return self._number("eval_bpb")
 
-    def rank(self, by: str | None) -> float | None:
-        """That by which the best checkpoints are chosen: the loss of the held-out text, or the score of `by`."""
+    def rank(self, by: str | None, text: str | None = None) -> float | None:
+        """That by which the best checkpoints are chosen: the loss of the held-out text, or the score of `by`.
+
+        Args:
+            text: digest of what is scored now; a score of other text is none. Older checkpoints do not name theirs.
+        """
+        tables = [
+            table
+            for table in (self.meta, self.evaluated)
+            if text is None or texts_of(table).get(by or HELD_OUT, text) == text
+        ]
         if by is None:
-            return self.eval_loss
-        tables = (table.get("scores") for table in (self.meta, self.evaluated))
-        found = (number(scores.get(by)) for scores in tables if isinstance(scores, dict))
+            found = [number(table.get("eval_loss")) for table in tables]
+        else:
+            scores = (table.get("scores") for table in tables)
+            found = [number(one.get(by)) for one in scores if isinstance(one, dict)]
         return next((value for value in found if math.isfinite(value)), None)
 
     @property
@@ -84,6 +96,12 @@ class CheckpointInfo:
     def _number(self, key: str) -> float | None:
         found = (number(table.get(key)) for table in (self.meta, self.evaluated))
         return next((value for value in found if math.isfinite(value)), None)
+
+
+def texts_of(table: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of what was scored by name, from a checkpoint's description or an evaluation after its save."""
+    found = table.get("evaluated_texts")
+    return {str(name): str(digest) for name, digest in found.items()} if isinstance(found, dict) else {}
 
 
 def seal(folder: Path, meta: dict[str, Any]) -> int:
@@ -199,6 +217,14 @@ def verify(
     return [problem for problem in problems if problem is not None]
 
 
+def parameters_alone(folder: Path) -> str:
+    """Why training cannot continue from a checkpoint of an average, and what to do instead."""
+    return (
+        f"checkpoint {folder} holds averaged parameters and no optimizer state, so that training cannot continue from "
+        f"it; start a new run from it with -o model.init_from={folder}"
+    )
+
+
 def _parts(sizes: dict[str, int], count: int) -> list[list[str]]:
     """Names dealt out so that each part has about as many bytes, each part in order."""
     parts: list[list[str]] = [[] for _ in range(count)]
@@ -283,6 +309,8 @@ def _listed_files(folder: Path) -> FileTable:
         for name, entry in manifest["files"].items():
             files[name] = {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
         whole = META in files and int(manifest["step"]) == int(folder.name)
+        # A bit that is flipped in a name that is not read is damage, too.
+        whole = whole and manifest.keys() == {"format", "step", "files"} and manifest["format"] == FORMAT_VERSION
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         whole = False
     if not whole:
@@ -305,10 +333,20 @@ def _read_tags(folder: Path) -> list[str]:
 
 
 def set_evaluation(
-    folder: Path, loss: float | None, bpb: float | None, scores: Mapping[str, float] = MappingProxyType({})
+    folder: Path,
+    loss: float | None,
+    bpb: float | None,
+    scores: Mapping[str, float] = MappingProxyType({}),
+    texts: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Note an evaluation of a checkpoint's step that came after the save; `scores` are those of sets and tasks."""
-    found = {"eval_loss": loss, "eval_bpb": bpb} | ({"scores": dict(scores)} if scores else {})
+    """Note an evaluation of a checkpoint's step that came after the save.
+
+    Args:
+        scores: of sets and tasks.
+        texts: digests of what was scored, by name.
+    """
+    found: dict[str, Any] = {"eval_loss": loss, "eval_bpb": bpb}
+    found |= ({"scores": dict(scores)} if scores else {}) | ({"evaluated_texts": dict(texts)} if texts else {})
     write_whole(folder / EVALUATION, json.dumps(found).encode())
 
 

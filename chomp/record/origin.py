@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from chomp.record.formatting import plural
 from chomp.record.json_text import parse_json
 from chomp.record.rundir import RunDir, write_whole
 
@@ -21,6 +22,7 @@ class Origin:
         manifest_sha256: digest of the checkpoint's manifest, which names every byte of it.
         forked_at: Unix time.
         averaged: how many checkpoints were averaged; 0 for a fork.
+        runs: absolute paths of the runs whose checkpoints were averaged, oldest step first; () for a fork.
     """
 
     run: str
@@ -29,11 +31,19 @@ class Origin:
     manifest_sha256: str
     forked_at: float
     averaged: int = 0
+    runs: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
         """`fork of`, or what an average is."""
-        return f"average of {self.averaged} checkpoints of" if self.averaged else "fork of"
+        return f"average of {plural(self.averaged, 'checkpoint')} of" if self.averaged else "fork of"
+
+    @property
+    def words(self) -> str:
+        """What the run is, with the names of all runs that it comes from; paths where two have one name."""
+        names = [Path(path).name for path in self.runs]
+        named = (names if len(set(names)) == len(names) else list(self.runs)) or [self.run]
+        return f"{self.kind} {', '.join(named)} step {self.step}"
 
 
 def read_origin(run: RunDir) -> Origin | None:
@@ -47,6 +57,7 @@ def read_origin(run: RunDir) -> Origin | None:
             manifest_sha256=str(record["manifest_sha256"]),
             forked_at=float(record["forked_at"]),
             averaged=int(record.get("averaged", 0)),
+            runs=tuple(str(Path(path)) for path in record.get("runs", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
@@ -56,5 +67,5 @@ def write_origin(run: RunDir, origin: Origin) -> None:
     """Write the origin of a run that is being made."""
     record = asdict(origin)
     if not origin.averaged:
-        del record["averaged"]
+        del record["averaged"], record["runs"]
     write_whole(run.origin, json.dumps(record, indent=1).encode())

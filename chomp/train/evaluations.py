@@ -1,10 +1,10 @@
-"""What a run scores beside its held-out text: evaluation sets and tasks, opened once."""
+"""What a run scores: its held-out text, evaluation sets and tasks, opened once, and what tells their texts apart."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 from chomp.config import Config
 from chomp.config.evaluation import cadence
 from chomp.data.evaluation_sets import EvaluationSet, Training, open_sets
+from chomp.data.overlap import Named
 from chomp.data.pipeline import DataPipeline
 from chomp.data.tokenizers import Tokenizer
+from chomp.record.manifest import HELD_OUT, texts_of
 from chomp.step.answer_step import make_answer_step
 from chomp.tasks.encoded import RowPlan
 from chomp.tasks.entries import TaskEntry, open_entries, rows_of, task_paths
@@ -26,7 +28,10 @@ class Evaluations:
 
     Attributes:
         rows: how tasks become rows; None without tasks.
-        apart: a digest of the comparison of the sets with the training text, for checkpoints; None without sets.
+        apart: a digest of the comparison of the sets and of `data.eval_files` with the training text, for checkpoints;
+            None without these.
+        texts: a digest of what is scored by name, `HELD_OUT` for the held-out text. Scores of different text are not
+            compared.
     """
 
     blueprint: Blueprint
@@ -34,6 +39,7 @@ class Evaluations:
     tasks: tuple[TaskEntry, ...]
     rows: RowPlan | None
     apart: str | None
+    texts: Mapping[str, str]
 
     @cached_property
     def answer_step(self) -> Callable[..., Any]:
@@ -53,11 +59,29 @@ class Evaluations:
 
     def facts(self) -> dict[str, Any]:
         """What all processes of a run have in common."""
-        answers = [answer for entry in self.tasks for task in entry.tasks for answer in task.answers]
-        return {
-            "sets": {one.name: one.digest for one in self.sets},
-            "tasks": {"answers": len(answers), "tokens": sum(int(answer.ids.sum()) for answer in answers)},
-        }
+        return {f"text of {_named(name, self.tasks)}": digest for name, digest in self.texts.items()}
+
+    def changed_since(self, meta: Mapping[str, Any], step: int) -> list[str]:
+        """A sentence for each text that is another one than at a checkpoint, of which the scores are not comparable.
+
+        Args:
+            meta: the checkpoint's; older versions did not describe their texts.
+            step: the checkpoint's.
+        """
+        before, best = texts_of(meta), self.blueprint.config.evaluation.best or HELD_OUT
+        begins = f"; the best checkpoints are chosen among those after step {step:,}"
+        return [
+            f"the content of {_named(name, self.tasks)} has changed: scores after step {step:,} are of other text than "
+            f"those before{begins if name == best and self.blueprint.config.checkpoint.keep_best else ''}"
+            for name, digest in self.texts.items()
+            if before.get(name, digest) != digest
+        ]
+
+
+def _named(name: str, tasks: Iterable[TaskEntry]) -> str:
+    if name == HELD_OUT:
+        return "the held-out text"
+    return f"the {'task' if any(entry.name == name for entry in tasks) else 'evaluation set'} {name}"
 
 
 def open_evaluations(
@@ -69,15 +93,45 @@ def open_evaluations(
         compared: `apart` of earlier starts: the same sets are not compared with the same training text again.
 
     Raises:
-        DataError: one cannot be read or used, or a set holds training text.
+        DataError: one cannot be read or used, or a set or the text of `data.eval_files` holds training text.
     """
     config: Config = blueprint.config
     train = config.train
     tasks = open_entries(task_paths(config.evaluation), config.evaluation, train.seq_len, tokenizer)
     rows = rows_of(tasks, train.batch_size, train.seq_len, tokenizer)
-    training = Training(data.training_texts(), _digest(config, tokenizer, data), compared)
+    held_out = _named_text(config, data)
+    training = Training(data.training_texts(), _digest(config, tokenizer, data), compared, held_out)
     sets = open_sets(config, data.text_plan, training)
-    return Evaluations(blueprint, sets, tasks, rows, training.comparison(sets) if sets else None)
+    texts = {
+        HELD_OUT: _digest_of(text.encode("utf-8", "surrogatepass") for text in data.iter_heldout_texts()),
+        **{one.name: one.digest for one in sets},
+        **{entry.name: _digest_of(_task_parts(entry)) for entry in tasks},
+    }
+    apart = training.comparison(sets) if sets or held_out else None
+    return Evaluations(blueprint, sets, tasks, rows, apart, texts)
+
+
+def _named_text(config: Config, data: DataPipeline) -> list[Named]:
+    """The held-out text by the setting that names it; nothing where it is a part of a source."""
+    name = "data.eval_files" if config.data.eval_files else "data.eval_text" if config.data.eval_text else ""
+    return [(name, data.heldout_texts())] if name else []
+
+
+def _task_parts(entry: TaskEntry) -> Iterator[bytes]:
+    """All that the scores of an entry depend on."""
+    for encoded in entry.tasks:
+        task = encoded.task
+        labels = [(len(one.choices), one.label) for one in task.examples]
+        yield json.dumps([task.name, task.chance, task.norm, labels]).encode()
+        for answer in encoded.answers:
+            yield json.dumps([answer.start, answer.bytes]).encode() + answer.ids.tobytes()
+
+
+def _digest_of(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
 
 
 def _digest(config: Config, tokenizer: Tokenizer, data: DataPipeline) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from chomp.checkpoint.retention import build_retention
+from chomp.checkpoint.retention import Retention, build_retention
 from chomp.checkpoint.store import CheckpointStore
 from chomp.config import Config, flatten
 from chomp.config.derive import Derived, doubts
@@ -32,7 +32,7 @@ from chomp.parallel.facts import require_equal
 from chomp.parallel.mesh import place_on
 from chomp.parallel.world import World
 from chomp.record.events import Phase, RunStarted, Warned
-from chomp.record.manifest import list_checkpoints
+from chomp.record.manifest import HELD_OUT, list_checkpoints
 from chomp.record.rundir import RunDir
 from chomp.record.tail import last_row_t
 from chomp.sinks import Reporter
@@ -185,13 +185,14 @@ def _build_session(
         _warn_of_data(planned.config, tokenizer, data, reporter)
         store = CheckpointStore(
             run.checkpoints,
-            retention=build_retention(config.checkpoint, config.evaluation.best),
+            retention=_retention(config, evaluations),
             on_event=reporter.publish,
             held=claim.held,
             world=world,
         )
         restorer = Restorer(request, run, store, reporter, interruptible)
         start, blueprint = restorer.find_start(planned, data.fingerprint)
+        _warn_of_changed_texts(evaluations, start, reporter)
         with explained("while the checkpoint was read" if start.info else "while the model was made", blueprint):
             state = interruptible(lambda: restorer.load_or_init(start, blueprint))
         if not request.dry_run:
@@ -292,6 +293,16 @@ def _require_shares(planned: Blueprint, data: DataPipeline, reporter: Reporter) 
         if shortage.is_certain and planned.config.data.mixture.exhausted == "stop":
             raise ConfigError(shortage.message)
         reporter.publish(Warned(topic="data", message=shortage.message))
+
+
+def _retention(config: Config, evaluations: Evaluations) -> Retention:
+    best = config.evaluation.best
+    return build_retention(config.checkpoint, best, evaluations.texts.get(best or HELD_OUT))
+
+
+def _warn_of_changed_texts(evaluations: Evaluations, start: Start, reporter: Reporter) -> None:
+    for message in evaluations.changed_since(start.meta, start.step):
+        reporter.publish(Warned(topic="evaluation", step=start.step, message=message))
 
 
 def _warn_of_flags(session: Session) -> None:

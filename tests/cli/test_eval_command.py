@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from chomp.analysis.scoring import Coverage
+from chomp.cli.lm_eval import harness_errors
+from chomp.record.formatting import size
 from tests.in_process import run
 from tests.references import References
 
@@ -108,6 +110,31 @@ def test_the_harness_is_an_extra(finished: Path, monkeypatch: pytest.MonkeyPatch
     done = run("lm-eval", finished, "--tasks", "arc_easy")
     assert done.returncode == 2
     assert "chomp lm-eval needs lm-evaluation-harness; install it with: pip install 'chomp[evals]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "sentence"),
+    [
+        ("ValueError('Tasks not found: x')", 2, "lm-evaluation-harness: Tasks not found: x; `lm-eval ls tasks`"),
+        ("FileNotFoundError('Unable to find t.jsonl')", 3, "cannot read the data of a task: Unable to find t.jsonl"),
+        ("KeyError('a')", 2, "lm-evaluation-harness: KeyError: 'a' ("),
+        ("size('text')", 1, "TypeError"),
+    ],
+)
+def test_an_error_of_the_harness_is_no_fault_of_chomp(raised: str, code: int, sentence: str, tmp_path: Path) -> None:
+    file = tmp_path / "lm_eval" / "tasks.py"
+    with pytest.raises(Exception) as caught, harness_errors():  # noqa: PT011 - the kind is what is tested
+        exec(compile(f"raise {raised}", file, "exec"), {"size": size})
+    assert getattr(caught.value, "exit_code", 1) == code
+    assert sentence in f"{type(caught.value).__name__} {caught.value}"
+
+
+def test_a_folder_of_tasks_must_be_there(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    for words in (["--include_path", "nowhere"], ["--include_path=nowhere"]):
+        done = run("lm-eval", finished, "--tasks", "x", *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--include_path nowhere: there is no such folder" in done.stderr
 
 
 @pytest.mark.parametrize(

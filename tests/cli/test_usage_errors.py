@@ -13,6 +13,8 @@ from chomp.cli import main
         (["fork"], "error: Missing argument 'RUN'."),
         (["trian"], "error: No such command 'trian'. Did you mean train?"),
         (["ctl", "run", "--Error: "], "error: No such option '--Error: '."),
+        (["explain", ".", "abc"], "error: Invalid value for 'STEP': 'abc' is not a whole number."),
+        (["generate", ".", "--temperature", "x"], "error: Invalid value for '--temperature': 'x' is not a number."),
     ],
 )
 def test_errors_of_usage_are_told_as_all_others(

@@ -380,6 +380,15 @@ NOTES = [
     ),
     ("{optim: {name: lion, lr: 1e-4, adam: {b1: 0.99, b2: 0.9}}}", ()),
     ("{train: {eval_every: 5000}}", ("train.eval_every is 5,000, more than train.steps: it happens only at the end",)),
+    (
+        "{train: {steps: 20, profile: {start: 100}}, optim: {warmup_steps: 0}}",
+        ("train.profile.start is 100, and the run ends at step 20: there is no trace",),
+    ),
+    (
+        "{train: {steps: 20, profile: {start: 18}}, optim: {warmup_steps: 0}}",
+        ("train.profile.steps is 5 from step 18 on, and the run ends at step 20: the trace has 3",),
+    ),
+    ("{train: {steps: 20, profile: {start: 16}}, optim: {warmup_steps: 0}}", ()),
 ]  # fmt: skip
 
 

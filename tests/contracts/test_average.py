@@ -65,6 +65,29 @@ def test_the_mean_of_checkpoints_is_a_run_of_its_own(trained: Path, tmp_path: Pa
     assert resumed.returncode == 5
     assert "holds averaged parameters and no optimizer state" in resumed.stderr
     assert "Traceback" not in resumed.stderr
+    # A resume that is refused leaves it what it was.
+    (row,) = json.loads(run("runs", tmp_path, "--json").stdout)
+    assert (row["status"], row["averaged"]) == ("completed", 2)
+    assert row["reason"].startswith("it was not resumed: checkpoint ")
+    forked = run("fork", new, tmp_path / "fork")
+    assert (forked.returncode, forked.stdout) == (5, "")
+    assert "no optimizer state, so that training cannot continue from it; start a new run" in forked.stderr
+    assert f"-o model.init_from={new / 'checkpoints' / '15'}" in forked.stderr
+    assert not (tmp_path / "fork").exists()
+    for command in (("explain", new, 3), ("replay", new)):
+        done = run(*command)
+        assert done.returncode == 5
+        assert f"{new} is an average of 2 checkpoints of demo step 15, and has no steps of its own" in done.stderr
+
+
+def test_an_average_names_all_runs_that_it_is_of(trained: Path, tmp_path: Path) -> None:
+    other, new = Path(shutil.copytree(trained / "demo", tmp_path / "other")), tmp_path / "mean"
+    shutil.rmtree(other / "checkpoints" / "15")
+    done = run("average", trained / "demo", other, new, "--no-eval")
+    assert done.returncode == 0, done.stderr
+    assert "average of 5 checkpoints of demo, other step 15" in run("runs", tmp_path).stdout
+    (row,) = [row for row in json.loads(run("runs", tmp_path, "--json").stdout) if row["averaged"]]
+    assert row["averaged_runs"] == [str(trained / "demo"), str(other)]
 
 
 def test_the_moving_average_is_scored_listed_and_exported_by_name(trained: Path, tmp_path: Path) -> None:

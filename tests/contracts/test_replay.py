@@ -176,6 +176,73 @@ def test_what_keeps_a_run_from_its_certificate_is_one_sentence(
     assert words in done.stderr
 
 
+def flip_bit(path: Path, offset: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1 << 6
+    path.write_bytes(content)
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("manifest.json", "manifest.json is missing or damaged"),
+        ("meta.json", "meta.json has changed: its SHA-256 does not match"),
+        ("params", "has changed: its SHA-256 does not match"),
+    ],
+)
+def test_nothing_is_certified_past_a_damaged_checkpoint_and_the_rest_is(
+    name: str, reason: str, honest: dict[str, Any], references: References, tmp_path: Path
+) -> None:
+    copy = references.copy(tmp_path / "run", run, honest)
+    folder = copy / "checkpoints" / "10"
+    inside = sorted((folder / name).rglob("d/*")) if (folder / name).is_dir() else [folder / name]
+    assert inside[0].is_file()
+    flip_bit(inside[0], 1 if name == "manifest.json" else 20)
+    done = run("replay", copy, "--steps", 20)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["steps 1 to 5", "steps 16 to 20"]
+    (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert f"checkpoint {folder} is damaged: " in sentence
+    assert reason in sentence
+    assert "certified: 10 of 20 steps computed again bit for bit" in sentence
+    last = json.loads((copy / "receipts.jsonl").read_text())
+    assert (last["certified"], last["steps"]) == (False, 10)
+    assert [(one["begin"], one["end"], one["certified"]) for one in last["stretches"]] == [(0, 5, True), (15, 20, True)]
+    ((step, said),) = [tuple(one.values()) for one in last["damaged"]]
+    assert step == 10
+    assert reason in said
+    shutil.rmtree(copy / "checkpoints" / "5")
+    shutil.rmtree(copy / "checkpoints" / "15")
+    shutil.rmtree(copy / "checkpoints" / "20")
+    done = run("replay", copy)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert reason in done.stderr
+
+
+@pytest.mark.compile
+def test_missing_rows_are_named_and_leave_no_plain_certificate(
+    honest: dict[str, Any], references: References, tmp_path: Path
+) -> None:
+    honest = {**honest, "train": {**honest["train"], "log_every": 2}}
+    copy = references.copy(tmp_path / "run", run, honest)
+    lines = (copy / "metrics.jsonl").read_text().splitlines(keepends=True)
+    code, found, _ = receipt(copy, "--steps", 20)
+    assert (code, found["certified"], found["damaged"]) == (0, True, [])
+    lost = [line for line in lines if json.loads(line)["step"] in (1, 12)]
+    (copy / "metrics.jsonl").write_text("".join(line for line in lines if line not in lost))
+    code, found, errors = receipt(copy, "--steps", 20)
+    assert (code, found["certified"]) == (5, False)
+    assert [one["missing_rows"] for one in found["stretches"]] == [[1], [], [12], []]
+    assert f"{copy / 'metrics.jsonl'}: 2 metrics rows are missing: of steps 1, 12; certified but for the" in errors
+    (copy / "metrics.jsonl").unlink()
+    done = run("replay", copy, "--steps", 20)
+    assert done.returncode == 5
+    assert "11 metrics rows are missing: of steps 1, 2, 4, 6, 8, 10, and 5 more" in done.stderr
+    assert "steps 1 to 5: the same, 0 metrics rows" in done.stdout
+    assert "certified: 20" not in done.stdout
+
+
 def reseal(folder: Path) -> None:
     from chomp.record.manifest import seal
 

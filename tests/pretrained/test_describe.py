@@ -88,7 +88,7 @@ def test_what_a_config_json_leaves_open(tmp_path: Path, changes: dict[str, Any],
             {"rope_scaling": {**LLAMA_3, "high_freq_factor": 8.0}},
             "high_freq_factor is 8.0, and chomp's Llama computes only 4.0",
         ),
-        ({"rope_scaling": {**LLAMA_3, "factor": "x"}}, "factor is x, and a number above 0 is needed"),
+        ({"rope_scaling": {**LLAMA_3, "factor": "x"}}, "factor is \"x\", and a number above 0 is needed"),
         ({"rope_scaling": {**LLAMA_3, "factor": 0.5}}, "factor is 0.5, and a number of at least 1 is needed"),
         (
             {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}, "max_position_embeddings": "absent"},
@@ -105,7 +105,8 @@ def test_what_a_config_json_leaves_open(tmp_path: Path, changes: dict[str, Any],
         ),
         ({"hidden_size": "absent"}, "hidden_size is null, and a whole number above 0 is needed"),
         ({"vocab_size": True}, "vocab_size is true, and a whole number above 0 is needed"),
-        ({"rms_norm_eps": "1"}, "rms_norm_eps is 1, and a number above 0 is needed"),
+        ({"rms_norm_eps": "1"}, "rms_norm_eps is \"1\", and a number above 0 is needed"),
+        ({"hidden_size": "128"}, "hidden_size is \"128\", and a whole number above 0 is needed"),
     ],
 )  # fmt: skip
 def test_a_config_json_that_chomp_does_not_compute(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

@@ -162,6 +162,18 @@ def test_files_that_are_not_what_their_config_json_says(
     assert said in str(caught.value)
 
 
+@pytest.mark.compile
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_number_that_is_not_finite_is_named_with_its_tensor(value: float, tmp_path: Path) -> None:
+    folder, name = hub_folder(tmp_path / "m"), "model.layers.1.mlp.up_proj.weight"
+    weights = tensors()
+    weights[name][3, 5] = value
+    write_shards(folder, weights, 1)
+    with pytest.raises(DataError) as caught:
+        blueprint(folder).first_state()
+    assert f"{folder}: the tensor {name} holds numbers that are not finite" in str(caught.value)
+
+
 def test_a_source_that_has_changed_since_the_configuration_was_read(tmp_path: Path) -> None:
     folder = hub_folder(tmp_path / "m")
     plan = blueprint(folder)

@@ -10,11 +10,11 @@ import pytest
 
 from chomp.data import overlap
 from chomp.record.event_log import read_events
-from chomp.record.events import Evaluated, SetEvaluated, TaskEvaluated
+from chomp.record.events import Evaluated, SetEvaluated, TaskEvaluated, Warned
 from chomp.record.manifest import list_checkpoints
 from chomp.train.control import StopRequest, StopRequestedError
 from chomp.train.hooks import evaluate
-from tests.engine import dummy_config, rows, write_config, write_corpus
+from tests.engine import dummy_config, events_of, rows, write_config, write_corpus
 from tests.in_process import run
 
 pytestmark = pytest.mark.compile
@@ -132,6 +132,63 @@ def test_a_resume_compares_only_what_no_start_has_compared(tmp_path: Path, monke
     changed = ("data.max_eval_samples", "data_fingerprint")
     accept += tuple(word for name in changed for word in ("--accept", name))
     assert resumed(10, "-o", "data.max_eval_samples=2", *accept) == first + 1
+
+
+@pytest.mark.parametrize("best", ["own", "task"])
+def test_scores_of_other_text_are_said_to_be_and_do_not_compete(best: str, tmp_path: Path) -> None:
+    config, run_dir, task = make(tmp_path, best=best), tmp_path / "run", tmp_path / "task.jsonl"
+    harder = task.read_text()
+    task.write_text(json.dumps({"context": "def", "continuations": [" ÿþýüû", " ùø÷öõ"], "label": 0}))
+    keep = ("-o", "checkpoint.keep_best=1", "-o", "train.steps=18", "-o", f"evaluation.{_kind(best)}.{best}.every=6")
+    done = run("train", config, "--run-dir", run_dir, *keep)
+    assert done.returncode == 0, done.stderr
+    (newest,) = list_checkpoints(run_dir / "checkpoints")[-1:]
+    assert newest.step == 18
+
+    def resumed(steps: int) -> list[str]:
+        """What a resume says of evaluations."""
+        options = ("-o", "checkpoint.keep_best=1", "-o", f"train.steps={steps}", "--accept", "derived.optim", *keep[4:])
+        before = len(events_of(run_dir, Warned))
+        done = run("train", config, "--run-dir", run_dir, "--resume", "latest", *options)
+        assert done.returncode == 0, done.stderr
+        return [event.message for event in events_of(run_dir, Warned)[before:] if event.topic == "evaluation"]
+
+    assert resumed(19) == []
+    # Text with a higher loss: by number alone, no checkpoint after the resume would be the best.
+    (tmp_path / "own.txt").write_text("ÿþýüûúùø÷öõôóòñðïîíìëêéèçæåäãâáàßÞÝÜÛÚÙØ×ÖÕÔÓÒÑÐ\n" * 3)
+    task.write_text(harder)
+    kinds = {"own": "the evaluation set own", "task": "the task task"}
+    begins = "; the best checkpoints are chosen among those after step 19"
+    said = {
+        name: f"the content of {kind} has changed: scores after step 19 are of other text than those before"
+        for name, kind in kinds.items()
+    }
+    assert resumed(30) == [said[name] + (begins if name == best else "") for name in ("own", "task")]
+    key = {"own": "eval_loss/own", "task": "task_bpb/task"}[best]
+    scores = scored(run_dir, key)
+    old, new = ([score for step, score in scores.items() if (step > 19) is after] for after in (False, True))
+    assert max(old) < min(new)
+    kept = [info.step for info in list_checkpoints(run_dir / "checkpoints")]
+    assert min((step for step in scores if step > 19), key=lambda step: scores[step]) in kept
+    assert min(kept) > 19
+
+
+def test_named_held_out_text_is_compared_by_its_passages(tmp_path: Path) -> None:
+    config, part = make(tmp_path), tmp_path / "part.txt"
+    training = max((tmp_path / "corpus").glob("*.txt"), key=lambda path: path.stat().st_size)
+    part.write_bytes(training.read_bytes()[:500])
+    for option, name in (
+        (f"data.eval_files={part}", "data.eval_files"),
+        (f"data.eval_text={part.read_text()}", "data.eval_text"),
+    ):
+        done = run("train", config, "--run-dir", tmp_path / "run", "-o", option)
+        assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+        assert f"document 1 of {name} is training text: 100% of its passages are in" in done.stderr
+        assert not (tmp_path / "run").exists()
+
+
+def _kind(name: str) -> str:
+    return "tasks" if name == "task" else "sets"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from chomp.config.notify import NotifyConfig
 from chomp.config.optim import OptimConfig
 from chomp.config.run import DebugConfig
+from chomp.data.pipeline import BatchOrigin
 from chomp.parallel.world import World
 from chomp.record.events import Event, Spike, Warned
 from chomp.train.clock import TimeBudget
@@ -50,20 +51,24 @@ def parts(run: Any = None) -> tuple[Any, list[Event], Clock]:
 def complete(hook: HealthHook, clock: Clock, losses: list[float]) -> None:
     for step, loss in enumerate(losses, 1):
         clock.seconds += 1
-        hook.on_completed(None, SimpleNamespace(step=step), SimpleNamespace(loss=loss, grad_norm=1.0))  # type: ignore[arg-type]
+        hook.on_completed(None, SimpleNamespace(step=step, data_state=step), SimpleNamespace(loss=loss, grad_norm=1.0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("policy", "warmup", "told"),
-    [("warn", 0, [(103, "warn")]), ("warn", 200, []), ("skip", 0, []), ("rollback", 0, [])],
+    [("warn", 0, [(101, "warn")]), ("warn", 200, []), ("skip", 0, []), ("rollback", 0, [])],
 )
 def test_a_spike_is_told_with_its_step_after_the_warm_up_unless_the_step_judges(
     policy: str, warmup: int, told: list[tuple[int, str]]
 ) -> None:
     session, published, clock = parts()
+    session.data = SimpleNamespace(
+        documents_between=lambda before, after: BatchOrigin("text", before, after - before, [])
+    )
     session.config.debug, session.config.optim = DebugConfig(spikes=policy), OptimConfig(warmup_steps=warmup)  # type: ignore[arg-type]
     complete(HealthHook(session), clock, [3.0] * 100 + [9.0] * 10)
     assert [(event.step, event.action) for event in published if isinstance(event, Spike)] == told
+    assert [(event.first_read, event.document_count) for event in published] == [(100, 1)] * len(told)
     assert len(published) == len(told)
 
 
@@ -71,7 +76,7 @@ def test_losses_before_a_rollback_do_not_count() -> None:
     session, published, clock = parts()
     hook = HealthHook(session)
     complete(hook, clock, [3.0] * 100)
-    hook.on_rollback(None)  # type: ignore[arg-type]
+    hook.on_rollback(SimpleNamespace(data_state=100))  # type: ignore[arg-type]
     complete(hook, clock, [9.0] * 40)
     assert published == []
 
@@ -91,7 +96,7 @@ def test_a_stall_is_told_by_the_thread_and_not_during_an_evaluation(monkeypatch:
         while len(looks) < seen + 3:
             pass
 
-    hook.on_start(SimpleNamespace(progress=SimpleNamespace(step=10)))  # type: ignore[arg-type]
+    hook.on_start(SimpleNamespace(progress=SimpleNamespace(step=10), data_state=10))  # type: ignore[arg-type]
     with session.budget.measure("eval"):
         clock.seconds += 1_000
         wait_for_looks()

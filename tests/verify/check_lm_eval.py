@@ -95,3 +95,33 @@ def test_scores_equal_those_of_the_own_reader(tmp_path: Path, monkeypatch: pytes
         for row in map(json.loads, samples.read_text().splitlines())
     ]
     assert sum(bits) / len(bits) == pytest.approx(cloze["bpb"], rel=1e-5)
+
+
+def test_mistakes_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    config = dummy_config(write_corpus(tmp_path / "corpus"), train={"seq_len": 128})
+    run_dir = tmp_path / "run"
+    assert run("train", write_config(tmp_path / "config.yaml", config), "--run-dir", run_dir).returncode == 0
+    include = tmp_path / "include"
+    include.mkdir()
+    yaml_task(
+        include,
+        "gone",
+        dataset_kwargs={"data_files": {"test": str(tmp_path / "nowhere.jsonl")}},
+        output_type="loglikelihood",
+        doc_to_target="{{continuation}}",
+        metric_list=metrics("acc"),
+    )
+    for arguments, code, sentence in (
+        (("--tasks", "x"), 2, "error: lm-evaluation-harness: Tasks not found: x; `lm-eval ls tasks` lists the tasks"),
+        ((), 2, "error: lm-evaluation-harness: No tasks specified"),
+        (("--tasks", "gone", "--include_path", tmp_path / "no"), 2, f"--include_path {tmp_path / 'no'}: there is no"),
+        (("--tasks", "gone", "--include_path", include), 3, f"Unable to find '{tmp_path / 'nowhere.jsonl'}'"),
+    ):
+        done = run("lm-eval", run_dir, *arguments)
+        assert done.returncode == code, done.stderr
+        assert sentence in done.stderr
+        assert "fault of chomp" not in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "state").rglob("crash-*"))

@@ -63,6 +63,15 @@ def _cadences(config: Config) -> Iterator[str]:
     for name, every in (("eval_every", train.eval_every), ("generate_every", train.generate_every)):
         if every > steps:
             yield f"train.{name} is {every:,}, more than train.steps: it happens only at the end"
+    profile = train.profile
+    if profile.start is not None and profile.start > steps:
+        yield f"train.profile.start is {profile.start:,}, and the run ends at step {steps:,}: there is no trace"
+    elif profile.start is not None and profile.start + profile.steps - 1 > steps:
+        left = steps - profile.start + 1
+        yield (
+            f"train.profile.steps is {profile.steps:,} from step {profile.start:,} on, and the run ends at step "
+            f"{steps:,}: the trace has {left:,}"
+        )
 
 
 NOTES = (_rate, _schedule, _moments, _cadences)

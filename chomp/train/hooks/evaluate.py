@@ -12,7 +12,7 @@ from chomp.model.mtp import with_trunk
 from chomp.record import formatting
 from chomp.record.commands import Command
 from chomp.record.events import Evaluated, Event, SetEvaluated, TaskEvaluated
-from chomp.record.manifest import set_evaluation
+from chomp.record.manifest import HELD_OUT, set_evaluation
 from chomp.tasks.entries import EntryScore, TaskEntry, score_entry
 from chomp.tasks.scoring import TaskScore
 from chomp.train.control import run_interruptible
@@ -24,8 +24,6 @@ from chomp.train.trainer import Trainer
 log = logging.getLogger("chomp.train")
 
 TASK_SCORES = ("accuracy", "accuracy_norm", "bpb", "centered")
-HELD_OUT = ""
-"""The name of the held-out text among those of sets and tasks."""
 
 
 class EvaluateHook(Hook):
@@ -96,7 +94,8 @@ class EvaluateHook(Hook):
         for info in store.infos():
             if info.step == progress.step and info.meta:
                 try:
-                    set_evaluation(info.path, progress.eval_loss, progress.eval_bpb, progress.scores)
+                    texts = self._evaluations.texts
+                    set_evaluation(info.path, progress.eval_loss, progress.eval_bpb, progress.scores, texts)
                 except OSError as error:
                     log.warning("the evaluation of checkpoint %d cannot be noted: %s", info.step, error.strerror)
 

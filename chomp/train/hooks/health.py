@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
+from collections import deque
+from typing import Any
 
 from chomp.checkpoint.room import bytes_needed
 from chomp.notify.spike import IN_A_ROW, SpikeDetector, spike_words
@@ -30,12 +33,14 @@ class HealthHook(Hook):
 
     def __init__(self, session: Session):
         self._session = session
+        self._data_state: Any = None
         self._forget_losses()
         self._stall = StallDetector(session.config.notify.stalled_factor)
         self._over = threading.Event()
         self._is_short = False
 
     def on_start(self, trainer: Trainer) -> None:
+        self._data_state = trainer.data_state
         if self._session.world.is_leader and not self._session.request.dry_run:
             threading.Thread(target=self._watch, args=(trainer,), daemon=True, name="health").start()
 
@@ -43,29 +48,38 @@ class HealthHook(Hook):
         budget = self._session.budget
         self._stall.completed(budget.now(), budget.outside_steps())
         if self._session.config.debug.spikes == "warn":
-            self._look_for_spike(completed.step, metrics)
+            self._look_for_spike(completed, metrics)
+        self._data_state = completed.data_state
 
     def on_rollback(self, trainer: Trainer) -> None:
         self._forget_losses()
+        self._data_state = trainer.data_state
 
     def _forget_losses(self) -> None:
         self._spike = SpikeDetector(self._session.config.debug.spike_deviations)
+        # Finite steps, one of which a spike may turn out to begin with, and the data state before each.
+        self._last: deque[tuple[Pending, StepMetrics, Any]] = deque(maxlen=IN_A_ROW)
 
-    def _look_for_spike(self, step: int, metrics: StepMetrics) -> None:
+    def _look_for_spike(self, completed: Pending, metrics: StepMetrics) -> None:
         loss, grad_norm = float(metrics.loss), float(metrics.grad_norm)
-        limits = self._spike.add(loss, grad_norm, judged=step > self._session.config.optim.warmup_steps)
+        limits = self._spike.add(loss, grad_norm, judged=completed.step > self._session.config.optim.warmup_steps)
+        if math.isfinite(loss) and math.isfinite(grad_norm):
+            self._last.append((completed, metrics, self._data_state))
         if limits is None:
             return
-        words = spike_words(step, loss, grad_norm, limits)
+        first, metrics, before = self._last[0]
+        origin = self._session.data.documents_between(before, first.data_state)
+        words = spike_words(first.step, float(metrics.loss), float(metrics.grad_norm), limits)
         self._session.reporter.publish(
             Spike(
-                step=step,
+                step=first.step,
                 loss=shortest_repr(metrics.loss),
                 grad_norm=shortest_repr(metrics.grad_norm),
                 loss_limit=float(limits.loss),
                 grad_norm_limit=float(limits.grad_norm),
                 action="warn",
-                message=f"{words}: {IN_A_ROW} steps in a row were above a limit",
+                message=f"{words}: it is the first of {IN_A_ROW} steps in a row above a limit",
+                **origin._asdict(),
             )
         )
 

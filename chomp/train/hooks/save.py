@@ -136,6 +136,7 @@ def _checkpoint_meta(session: Session, progress: TrainProgress, deferred_row: di
         "eval_loss": _number(progress.eval_loss) if evaluated else None,
         "eval_bpb": _number(progress.eval_bpb) if evaluated else None,
         **_scores(session, progress),
+        "evaluated_texts": dict(session.evaluations.texts),
         **({"apart": session.evaluations.apart} if session.evaluations.apart is not None else {}),
         "owed": list(progress.unfinished_jobs),
         "rollbacks": dataclasses.asdict(progress.rollbacks),
