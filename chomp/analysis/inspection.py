@@ -251,8 +251,9 @@ def _by_shapes(memory: MemoryEstimate, card: Card) -> dict[str, Any]:
 def _compile(blueprint: Blueprint) -> CompiledStep:
     watch = CompileWatch()
     try:
+        step, mixture = blueprint.train_step(), blueprint.derived.mixture
         placement = blueprint.placement
-        return compile_step(blueprint.train_step(), blueprint.state, blueprint.batch_shape, watch, placement=placement)
+        return compile_step(step, blueprint.state, blueprint.batch_shape, watch, placement=placement, mixture=mixture)
     finally:
         watch.close()
 

@@ -87,9 +87,13 @@ def plan_sources(data: DataConfig, total: int, tokenizer: Tokenizer) -> tuple[So
 def measure_text(data: DataConfig, tokenizer: Tokenizer) -> TextSize:
     """Find the text of the `data` section and sample it.
 
+    Of a mixture there is no number of tokens in a pass, for each source has its own: see `plan_sources`.
+
     Raises:
         ConfigError, DataError: it is missing, or a file that was looked at cannot be used.
     """
+    if data.mixture.sources:
+        return _of_mixture(data, tokenizer)
     match data.backend:
         case "files":
             return _of_files(data, tokenizer)
@@ -109,6 +113,16 @@ def measure_text(data: DataConfig, tokenizer: Tokenizer) -> TextSize:
         case "tokens":
             return _of_token_files(data)
     return _of_hub(data)
+
+
+def _of_mixture(data: DataConfig, tokenizer: Tokenizer) -> TextSize:
+    evaluations = []
+    for name in data.mixture.sources:
+        with errors_of(name):
+            evaluations.append(measure_text(of_source(data, name), tokenizer).eval_tokens)
+    known = [tokens for tokens in evaluations if tokens is not None]
+    whole = sum(known) if len(known) == len(evaluations) else None
+    return TextSize("the mixture", eval_tokens=whole, unknown="each source has passes of its own")
 
 
 def _of_files(data: DataConfig, tokenizer: Tokenizer) -> TextSize:

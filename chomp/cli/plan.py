@@ -196,7 +196,9 @@ def describe(planning: Planning, proposal: Proposal, text: TextSize, *, hours: f
 
 def _kept(base: Config) -> dict[str, Any]:
     kept = {section: _without_empty(getattr(base, section).model_dump(exclude_defaults=True)) for section in KEPT}
-    return {**kept, "data": {"backend": base.data.backend, **kept["data"]}}
+    # The sources of a mixture name their own.
+    backend = {} if base.data.mixture.sources else {"backend": base.data.backend}
+    return {**kept, "data": {**backend, **kept["data"]}}
 
 
 def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -181,6 +181,24 @@ def test_the_file_is_accepted_and_keeps_text_and_reasons(
     assert load_config(tmp_path / "b.yaml").config.optim.name == "adamw"
 
 
+def test_a_plan_for_a_mixture_keeps_its_sources(
+    tmp_path: Path, answering: Callable[..., list[dict[str, Any]]]
+) -> None:
+    tried = answering()
+    base, output = tmp_path / "base.yaml", tmp_path / "plan.yaml"
+    text = json.dumps({"backend": "local_text", "local_text": "word " * 500})
+    base.write_text(f"data: {{mixture: {{sources: {{one: {text}, other: {text}}}}}}}\ntrain: {{allow_cpu: true}}\n")
+    done = run_here("plan", base, "--hours", "1", "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert list(tried[0]["data"]["mixture"]["sources"]) == ["one", "other"]
+    assert load_config(output).config.data == load_config(base).config.data
+    # Of Python's standard library, which `data.backend` means where there is no mixture, nothing is said.
+    assert "passes over the text" not in done.stdout
+    assert "backend: \"stdlib\"" not in output.read_text()
+    evaluations = load_config(output).config.train
+    assert evaluations.steps / (evaluations.eval_every or 1) >= plan.MOST_EVALUATIONS
+
+
 @pytest.mark.parametrize(
     ("args", "why"),
     [
