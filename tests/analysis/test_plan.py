@@ -181,9 +181,7 @@ def test_the_file_is_accepted_and_keeps_text_and_reasons(
     assert load_config(tmp_path / "b.yaml").config.optim.name == "adamw"
 
 
-def test_a_plan_for_a_mixture_keeps_its_sources(
-    tmp_path: Path, answering: Callable[..., list[dict[str, Any]]]
-) -> None:
+def test_a_plan_for_a_mixture_keeps_its_sources(tmp_path: Path, answering: Callable[..., list[dict[str, Any]]]) -> None:
     tried = answering()
     base, output = tmp_path / "base.yaml", tmp_path / "plan.yaml"
     text = json.dumps({"backend": "local_text", "local_text": "word " * 500})
@@ -194,7 +192,7 @@ def test_a_plan_for_a_mixture_keeps_its_sources(
     assert load_config(output).config.data == load_config(base).config.data
     # Of Python's standard library, which `data.backend` means where there is no mixture, nothing is said.
     assert "passes over the text" not in done.stdout
-    assert "backend: \"stdlib\"" not in output.read_text()
+    assert 'backend: "stdlib"' not in output.read_text()
     evaluations = load_config(output).config.train
     assert evaluations.steps / (evaluations.eval_every or 1) >= plan.MOST_EVALUATIONS
 

@@ -17,6 +17,7 @@ from chomp.data.mixture import MixtureDataset
 from chomp.data.packing.base import Corpus, PackPlan
 from chomp.data.packing.bins import BinPackDataset
 from chomp.data.packing.sequential import SequentialPackDataset
+from chomp.data.passes import passes_of_stream
 from chomp.data.shares import PassSize, Shares, shortages, whole_weights
 from chomp.errors import ConfigError, DataError
 
@@ -243,3 +244,53 @@ def test_shares_that_cannot_be_met_are_told(policy, size, said, certain):
     assert said in shortage.message
     assert shortage.is_certain == certain
     assert shortages(data, 1000, {"a": PassSize(125, True), "b": None}) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("group", [3, 100])
+def test_passes_over_a_source_grow_with_what_was_read_of_it(open_data, mixture, mode, group):
+    options = (*mixture(mode=mode), f"data.packing_buffer_docs={group}")
+    data = open_data(*options)
+    iterator, small = data.train_iterator(), data.parts["small"]
+    in_pass = small.count_train_tokens()
+    before = 0.0
+    for _ in range(80):
+        next(iterator)
+        state = iterator.get_state()
+        read = data.by_source(state)["small"]
+        assert before <= read.epochs
+        before = read.epochs
+        # A group of three documents is most of a pass, whose documents differ in length.
+        assert abs(read.epochs - read.tokens / in_pass) < (0.5 if group == 3 or mode == "sequential" else 0.1)
+    assert abs(read.epochs - read.tokens / in_pass) < 0.5
+    assert read.epochs > 3
+    resumed = open_data(*options)
+    again = resumed.train_iterator()
+    again.set_state(json.loads(json.dumps(state)))
+    assert resumed.by_source(again.get_state()) == data.by_source(state)
+    next(again)
+    next(iterator)
+    assert again.get_state() == iterator.get_state()
+
+
+def test_passes_over_one_long_document_are_parts_of_it(open_data, tmp_path):
+    (tmp_path / "long.txt").write_text("word " * 400)
+    text = ("data.backend=files", f"data.files=['{tmp_path}/long.txt']")
+    for mode in MODES:
+        data = open_data(*text, f"data.packing_mode={mode}")
+        iterator = data.train_iterator()
+        next(iterator)
+        assert data.epochs(iterator.get_state()) == pytest.approx(64 / data.count_train_tokens(), rel=0.3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_passes_over_a_stream_are_known_once_it_has_ended(mode):
+    state = {"documents": 50, "parent": {"cursor": "", "epoch": 1, "documents": 4}}
+    inside = {"rows_used": 3, "rows": 6, "group": 8} if mode == "bin" else {"offset": 1, "length": 2}
+    read = 4 if mode == "bin" else 0.5
+    assert passes_of_stream({**state, **inside}, None) == 1 + (4 + read) / 46
+    shuffled = {"parent_window_start_state": state["parent"], "window_index": 1, "pos_in_window": 6}
+    assert passes_of_stream({**state, **inside, "parent": shuffled}, 40) == 1 + (10 + read) / 40
+    first = {"documents": 9, "parent": {"cursor": "", "epoch": 0, "documents": 9}}
+    assert passes_of_stream({**first, **inside}, None) == 0
+    assert passes_of_stream({**first, **inside}, 18) == (9 + read) / 18
