@@ -200,7 +200,8 @@ def _judge_sources(
         source.name: PassSize(source.text.tokens, not source.text.is_estimate) if source.text.tokens else None
         for source in sources
     }
-    for shortage in shortages(config.data, derived.total_tokens, sizes) if sources else ():
+    total, step_tokens = derived.total_tokens, derived.tokens_per_step
+    for shortage in shortages(config.data, total, step_tokens, sizes) if sources else ():
         stops = shortage.is_certain and config.data.mixture.exhausted == "stop"
         (found if stops else warnings).append(shortage.message)
     for source in sources:

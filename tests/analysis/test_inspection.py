@@ -105,7 +105,7 @@ def test_compiling_adds_the_compilers_own_account(config) -> None:
 def test_a_mixture_is_compiled_too(tmp_path: Path) -> None:
     values = dummy_config(tmp_path, data={"files": []})
     text = {"backend": "local_text", "local_text": "word " * 500}
-    values["data"] = {"mixture": {"sources": {name: text for name in "ab"}}}
+    values["data"] = {"mixture": {"sources": dict.fromkeys("ab", text)}}
     found = inspect(parse_config(yaml.safe_dump(values), source="test").config, compile_program=True)
     assert found.compiled_memory is not None
     assert found.compiled_memory["total"] > found.memory.parameters

@@ -1,6 +1,7 @@
 """Mixtures: shares at any prefix, stages, exhaustion, exact restoring."""
 
 import json
+import re
 from itertools import accumulate
 
 import grain
@@ -18,7 +19,7 @@ from chomp.data.packing.base import Corpus, PackPlan
 from chomp.data.packing.bins import BinPackDataset
 from chomp.data.packing.sequential import SequentialPackDataset
 from chomp.data.passes import passes_of_stream
-from chomp.data.shares import PassSize, Shares, shortages, whole_weights
+from chomp.data.shares import PassSize, Shares, course, shortages, whole_weights
 from chomp.errors import ConfigError, DataError
 
 SEQ = 16
@@ -234,16 +235,16 @@ def test_errors_name_the_settings_of_the_source(open_data, mixture, tmp_path):
         ("stop", PassSize(100, True), "has 200 tokens in 2 passes, and its share of the run is 250: ", True),
         ("stop", PassSize(100, False), "has about 200 tokens in 2 passes", False),
         ("stop", PassSize(50, False), "has about 100 tokens in 2 passes", True),
-        ("renormalise", PassSize(100, True), "the other sources take the rest", True),
+        ("renormalise", PassSize(100, True), "after about 800 of 1,000 tokens, at about step 80 of 100: b takes", True),
     ],
 )  # fmt: skip
 def test_shares_that_cannot_be_met_are_told(policy, size, said, certain):
     mixture = {"exhausted": policy, "sources": {"a": {"max_epochs": 2}, "b": {"weight": 3}}}
     data = DataConfig.model_validate({"mixture": mixture})
-    (shortage,) = shortages(data, 1000, {"a": size, "b": None})
+    (shortage,) = shortages(data, 1000, 10, {"a": size, "b": None})
     assert said in shortage.message
     assert shortage.is_certain == certain
-    assert shortages(data, 1000, {"a": PassSize(125, True), "b": None}) == []
+    assert shortages(data, 1000, 10, {"a": PassSize(125, True), "b": None}) == []
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -294,3 +295,63 @@ def test_passes_over_a_stream_are_known_once_it_has_ended(mode):
     first = {"documents": 9, "parent": {"cursor": "", "epoch": 0, "documents": 9}}
     assert passes_of_stream({**first, **inside}, None) == 0
     assert passes_of_stream({**first, **inside}, 18) == (9 + read) / 18
+
+
+@pytest.mark.parametrize(
+    ("weights", "sizes", "said"),
+    [
+        # Both end together; the first alone; the second of three with the share of the first; none but weight 0.
+        ({"a": 1, "b": 1}, {"a": 90, "b": 90}, ["all sources of data.mixture ends after about 180 of 1,000 tokens"]),
+        ({"a": 1, "b": 1}, {"a": 90, "b": None}, ["source a .* ends after about 180 of 1,000 tokens, .*: b takes its"]),
+        (
+            {"a": 1, "b": 1, "c": 2},
+            {"a": 100, "b": 200, "c": 9000},
+            ["source a .* after about 400 of .*: b, c take its", "source b .* after about 700 of .*: c takes its"],
+        ),
+        (
+            {"a": 1, "b": 1},
+            {"a": 90, "b": 600},
+            ["source a .* after about 180 of .*: b takes its", "all sources .* after about 690 of .* step 69 of 100"],
+        ),
+        ({"a": 1, "b": 0}, {"a": 90, "b": None}, ["all sources .* after about 90 of .* no other source with a weight"]),
+        ({"a": 1, "b": 1}, {"a": 500, "b": 501}, []),
+    ],
+)  # fmt: skip
+def test_what_the_end_of_sources_leaves_to_others_is_told(weights, sizes, said):
+    mixture = {"exhausted": "renormalise", "sources": {name: {"weight": weight} for name, weight in weights.items()}}
+    data = DataConfig.model_validate({"mixture": mixture})
+    known = {name: PassSize(tokens, True) if tokens else None for name, tokens in sizes.items()}
+    found = shortages(data, 1000, 10, known)
+    assert len(found) == len(said)
+    for shortage, pattern in zip(found, said, strict=True):
+        assert re.search(pattern, shortage.message)
+
+
+def test_the_course_of_a_mixture_is_that_of_its_batches(open_data, mixture):
+    """Text that ends, with a stage between, ends where the shares say."""
+    passes = ("data.mixture.sources.web.max_epochs=2", "data.mixture.sources.small.max_epochs=4")
+    data = open_data(*mixture("data.mixture.exhausted=renormalise", *passes, *STAGED))
+    sizes = {name: part.count_train_tokens() for name, part in data.parts.items()}
+    config = data._config.data.mixture
+    found = course(config, 10**9, {"web": 2 * sizes["web"], "small": 4 * sizes["small"]})
+    iterator = data.train_iterator()
+    ends = {}
+    for _ in iterator:
+        state = iterator.get_state()
+        ends |= {name: sum(state["read"].values()) for name in data.ended(state) if name not in ends}
+    assert list(ends) == list(found.ends)
+    batch = 64
+    assert all(abs(ends[name] - found.ends[name]) <= 2 * batch for name in ends)
+    assert found.text_ends == pytest.approx(sum(state["read"].values()))
+
+
+def test_a_share_goes_to_sources_that_have_a_weight_and_text():
+    mixture = {
+        "sources": {"a": {"weight": 1}, "b": {"weight": 1}, "c": {"weight": 0}},
+        "stages": {"late": {"from_tokens": 100, "weights": {"a": 1, "b": 0, "c": 1}}},
+    }
+    shares = Shares(MixtureConfig.model_validate(mixture))
+    ended = {"a": True, "b": False, "c": False}
+    assert shares.left({"a": 40, "b": 40, "c": 0}, ended) == ["b"]
+    assert shares.left({"a": 50, "b": 50, "c": 0}, ended) == ["c"]
+    assert shares.left({"a": 40, "b": 40, "c": 0}, ended | {"b": True}) == []
