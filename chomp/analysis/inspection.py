@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -137,13 +136,13 @@ def inspect(
         path_check=_check_path(config) if compile_program else None,
         card=report_for(card, blueprint, say, placement.count) if card is not None and compiles else None,
         card_estimate=_by_shapes(memory, card) if card is not None and not compiles else None,
-        start=_start(blueprint, device if card is None else None, run_dir, origin, problems),
+        start=_start(blueprint, device if card is None else None, run_dir, origin, problems, is_here=count is None),
     )
 
 
 def _mesh(
     config: Config, devices: Sequence[str], card: Card | None, count: int | None
-) -> tuple[jax.Device, Placement, tuple[str, ...]]:
+) -> tuple[jax.Device, Placement, tuple[ChompError, ...]]:
     """The first device of this machine, the mesh, and why it is not possible; it is then that of one device.
 
     Raises:
@@ -156,7 +155,7 @@ def _mesh(
     try:
         return here[0], place_on(config, here) if count is None else plan_mesh(config, count), ()
     except ConfigError as error:
-        return here[0], ONE_DEVICE, (str(error),)
+        return here[0], ONE_DEVICE, (error,)
 
 
 def _notes(
@@ -201,7 +200,9 @@ def _start(
     device: jax.Device | None,
     run_dir: Path | None,
     origin: CheckpointInfo | None,
-    problems: tuple[str, ...],
+    problems: tuple[ChompError, ...],
+    *,
+    is_here: bool,
 ) -> Readiness:
     assert blueprint.tokenizer is not None
     found = check_start(
@@ -210,20 +211,21 @@ def _start(
         blueprint.tokenizer,
         bytes_on_device(blueprint.state),
         device=device.device_kind if device is not None else None,
+        is_here=is_here,
         mesh=(blueprint.placement.data, blueprint.placement.fsdp),
         run_dir=run_dir,
         step=origin.step if origin is not None else 0,
     )
     weights = _weights_problems(blueprint) if origin is None else ()
-    return dataclasses.replace(found, problems=(*problems, *weights, *found.problems))
+    return found.after((*problems, *weights))
 
 
-def _weights_problems(blueprint: Blueprint) -> tuple[str, ...]:
+def _weights_problems(blueprint: Blueprint) -> tuple[ChompError, ...]:
     """Why a new run could not start from the weights of `model.init_from`."""
     try:
         _ = blueprint.weights
     except ChompError as error:
-        return (str(error),)
+        return (error,)
     return ()
 
 

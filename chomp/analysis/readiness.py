@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from chomp.data.shares import PassSize, shortages
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems
-from chomp.errors import ChompError, DeviceError
+from chomp.errors import CheckpointError, ChompError, ConfigError, DeviceError, RunDirError
 from chomp.notify.channels import build_channels
 from chomp.queue.devices import slots
 from chomp.record.formatting import count, device_words, plural, size
@@ -110,6 +110,7 @@ class Readiness:
         epochs: passes over the training text; None where its length is not known.
         mesh: None on one device.
         sources: those of a mixture, in place of `text`.
+        exit_code: that of the first problem, with which `chomp train` would end; 0 without one.
     """
 
     problems: tuple[str, ...]
@@ -120,6 +121,14 @@ class Readiness:
     duration: Duration | None
     mesh: MeshPlan | None = None
     sources: tuple[SourcePlan, ...] = ()
+    exit_code: int = 0
+
+    def after(self, errors: Sequence[ChompError]) -> Readiness:
+        """The same with problems that are met before."""
+        if not errors:
+            return self
+        problems = (*map(str, errors), *self.problems)
+        return replace(self, problems=problems, exit_code=errors[0].exit_code)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -133,6 +142,7 @@ def check_start(
     state_bytes: int | None,
     *,
     device: str | None,
+    is_here: bool = True,
     mesh: tuple[int, int] = (1, 1),
     run_dir: Path | None = None,
     step: int = 0,
@@ -143,13 +153,14 @@ def check_start(
         config: its model is resolved.
         tokenizer: None to leave out the text.
         state_bytes: what a checkpoint saves; None where that is not known.
-        device: the name of the device's kind; None for one that is not in this machine.
+        device: the name of the device's kind; None for one that this machine's kind says nothing about.
+        is_here: whether the run's devices have to be in this machine.
         mesh: the sizes of its axes `data` and `fsdp`.
         run_dir: where the run will be written; None for the folder that the configuration names, or `runs`.
         step: of the checkpoint from which the run continues.
     """
-    found: list[str] = []
-    if device is not None:
+    found: list[ChompError] = []
+    if device is not None and is_here:
         from chomp.train.session import require_device
 
         _try(
@@ -184,7 +195,7 @@ def check_start(
             f"{config.train.steps:,}, less the time of start-up and compilation, at the measured speed"
         )
     plan = _mesh_plan(config, data, fsdp) if devices > 1 else None
-    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, plan, sources)
+    return Readiness((), tuple(warnings), text, epochs, room, duration, plan, sources).after(found)
 
 
 def _mesh_plan(config: Config, data: int, fsdp: int) -> MeshPlan:
@@ -193,7 +204,7 @@ def _mesh_plan(config: Config, data: int, fsdp: int) -> MeshPlan:
 
 
 def _judge_sources(
-    config: Config, derived: Derived, sources: tuple[SourcePlan, ...], found: list[str], warnings: list[str]
+    config: Config, derived: Derived, sources: tuple[SourcePlan, ...], found: list[ChompError], warnings: list[str]
 ) -> None:
     """Add what keeps the sources of a mixture from meeting their shares, and what is doubtful about them."""
     sizes = {
@@ -202,8 +213,10 @@ def _judge_sources(
     }
     total, step_tokens = derived.total_tokens, derived.tokens_per_step
     for shortage in shortages(config.data, total, step_tokens, sizes) if sources else ():
-        stops = shortage.is_certain and config.data.mixture.exhausted == "stop"
-        (found if stops else warnings).append(shortage.message)
+        if shortage.is_certain and config.data.mixture.exhausted == "stop":
+            found.append(ConfigError(shortage.message))
+        else:
+            warnings.append(shortage.message)
     for source in sources:
         if source.epochs is not None and source.epochs > MOST_EPOCHS and config.data.mixture.exhausted == "repeat":
             warnings.append(
@@ -220,7 +233,7 @@ def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapsho
         run_dir: as for `check_start`.
         snapshot: the tokenizer of the run that it continues.
     """
-    found: list[str] = []
+    found: list[ChompError] = []
     _try(lambda: _require_gpus(config, gpus), found)
     has_snapshot = snapshot is not None and snapshot.is_dir()
     tokenizer = _try(
@@ -228,7 +241,7 @@ def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapsho
     )
     mesh = _try(lambda: mesh_for(config, max(1, gpus)), found) or (1, 1)
     ready = check_start(config, derive(config), tokenizer, None, device=None, mesh=mesh, run_dir=run_dir)
-    return replace(ready, problems=(*found, *ready.problems), warnings=(*doubts(config), *ready.warnings))
+    return replace(ready.after(found), warnings=(*doubts(config), *ready.warnings))
 
 
 def _read_evaluations(config: Config) -> None:
@@ -259,12 +272,12 @@ def _require_gpus(config: Config, gpus: int) -> None:
         raise DeviceError(f"{why} and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU")
 
 
-def _try(check: Callable[[], T], found: list[str]) -> T | None:
+def _try(check: Callable[[], T], found: list[ChompError]) -> T | None:
     """What a check gives; its error becomes a problem."""
     try:
         return check()
     except ChompError as error:
-        found.append(str(error))
+        found.append(error)
         return None
 
 
@@ -299,22 +312,25 @@ def _of_text(config: Config, derived: Derived, text: TextSize, step: int) -> lis
     return warnings
 
 
-def _room(config: Config, each: int | None, run_dir: Path, found: list[str]) -> CheckpointRoom | None:
+def _room(config: Config, each: int | None, run_dir: Path, found: list[ChompError]) -> CheckpointRoom | None:
     folder = next((one for one in (run_dir.absolute(), *run_dir.absolute().parents) if one.exists()), Path("/"))
     if not folder.is_dir():
-        found.append(f"{folder} is a file; a folder for the run is needed")
+        found.append(RunDirError(f"{folder} is a file; a folder for the run is needed"))
         return None
     if not os.access(folder, os.W_OK | os.X_OK):
-        found.append(f"the run cannot be written: {folder} may not be written to; choose another run directory")
+        found.append(
+            RunDirError(f"the run cannot be written: {folder} may not be written to; choose another run directory")
+        )
         return None
     if not config.checkpoint.enabled or each is None:
         return None
     room = CheckpointRoom(most_checkpoints(config), each, str(folder), shutil.disk_usage(folder).free)
     if room.free < each * LEAST_SHARE:
-        found.append(
+        message = (
             f"no checkpoint can be saved: {folder} has {size(room.free)} free, and a checkpoint has {size(each)} "
             "before compression; free some space, or choose another run directory"
         )
+        found.append(CheckpointError(message))
     return room
 
 
