@@ -14,7 +14,7 @@ from chomp.data.heldout import SHARE, heldout_count, spread
 from chomp.data.shares import Shares
 from chomp.data.sources.files import find_files
 from chomp.data.sources.formats import check_head, format_of, open_binary, reading, split_suffix
-from chomp.data.sources.mixture import errors_of, of_source
+from chomp.data.sources.mixture import errors_of, of_source, placed
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 
@@ -80,6 +80,7 @@ def plan_sources(data: DataConfig, total: int, tokenizer: Tokenizer) -> tuple[So
         with errors_of(name):
             text = measure_text(of_source(data, name), tokenizer)
         epochs = tokens / text.tokens if text.tokens else None
+        text = replace(text, what=placed(text.what, name))
         plans.append(SourcePlan(name, tokens / total, round(tokens), text, epochs))
     return tuple(plans)
 

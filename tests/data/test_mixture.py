@@ -355,3 +355,23 @@ def test_a_share_goes_to_sources_that_have_a_weight_and_text():
     assert shares.left({"a": 40, "b": 40, "c": 0}, ended) == ["b"]
     assert shares.left({"a": 50, "b": 50, "c": 0}, ended) == ["c"]
     assert shares.left({"a": 40, "b": 40, "c": 0}, ended | {"b": True}) == []
+
+
+def test_a_source_is_evaluated_on_the_files_that_it_names(open_data, mixture, tmp_path):
+    (tmp_path / "own.txt").write_text("a text that no source trains on")
+    named = "data.mixture.sources.small.eval_files"
+    data = open_data(*mixture(f"{named}=['{tmp_path}/own.txt']", "data.max_eval_samples=4"))
+    assert data.heldout_texts()[-1:] == ["a text that no source trains on"]
+    assert data.parts["small"].train_count == 5
+    assert [name for name, _ in data.training_texts()] == [
+        "the 40 files of data.mixture.sources.web.files",
+        "the 5 files of data.mixture.sources.small.files",
+    ]
+    assert "data.files" not in data.describe()
+    copied = tmp_path / "small" / "2.txt"
+    with pytest.raises(DataError) as error:
+        open_data(*mixture(f"{named}=['{copied}']"))
+    assert "of the 5 files of data.mixture.sources.small.files is also document 1" in str(error.value)
+    with pytest.raises(DataError) as error:
+        open_data(*mixture(f"{named}=['{tmp_path}/no.txt']"))
+    assert f"no.txt in {named}" in str(error.value)
