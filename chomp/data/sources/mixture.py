@@ -22,8 +22,7 @@ def build(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryP
     for name in data.mixture.sources:
         with errors_of(name):
             part = open_source(of_source(data, name), tokenizer, vocab_size, retry)
-        words = {"name": placed(part.name, name), "description": placed(part.description, name)}
-        parts[name] = replace(part, **words)
+        parts[name] = replace(part, name=placed(part.name, name), description=placed(part.description, name))
     whole = sum(source.weight for source in data.mixture.sources.values())
     weights = {name: source.weight / whole for name, source in data.mixture.sources.items()}
     heldout: list[Document] = [
