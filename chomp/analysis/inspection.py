@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +17,8 @@ from chomp.analysis.readiness import Readiness, check_start
 from chomp.checkpoint.restore import continued
 from chomp.config import Config
 from chomp.config.derive import Derived
+from chomp.data.evaluation_sets import open_sets
+from chomp.data.pipeline import build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device.cards import HOW_TO_INSTALL, Card
 from chomp.errors import ChompError, ConfigError
@@ -28,7 +31,11 @@ from chomp.record.formatting import size
 from chomp.record.manifest import CheckpointInfo
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompiledStep, CompileWatch, compile_step
+from chomp.train.evaluations import training_text
 from chomp.train.footprint import MemoryEstimate, bytes_on_device, estimate_memory, fsdp_advice, least_fsdp
+
+MOST_COMPARED = 64 << 20
+"""Bytes of training text with which evaluation sets are compared before a run; more takes longer than a few seconds."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +224,29 @@ def _start(
         step=origin.step if origin is not None else 0,
     )
     weights = _weights_problems(blueprint) if origin is None else ()
+    if not (found.problems or problems or weights) and _has_comparable_text(blueprint.config, found):
+        problems = _overlaps(blueprint, origin)
     return found.after((*problems, *weights))
+
+
+def _has_comparable_text(config: Config, found: Readiness) -> bool:
+    """Whether evaluation sets can be compared with the training text while a user waits, and without the network."""
+    sizes = [one.text.bytes for one in found.sources] or [found.text.bytes if found.text is not None else None]
+    known = [one for one in sizes if one is not None]
+    return bool(config.evaluation.sets) and len(known) == len(sizes) and sum(known) <= MOST_COMPARED
+
+
+def _overlaps(blueprint: Blueprint, origin: CheckpointInfo | None) -> tuple[ChompError, ...]:
+    """Why the evaluation sets, or the text, cannot be used, as the engine finds out at its start."""
+    config, tokenizer = blueprint.config, blueprint.tokenizer
+    assert tokenizer is not None
+    compared = {str(origin.meta.get("apart"))} if origin is not None else ()
+    try:
+        with contextlib.closing(build_data(config, blueprint.derived, tokenizer)) as data:
+            open_sets(config, data.text_plan, training_text(config, tokenizer, data, compared))
+    except ChompError as error:
+        return (error,)
+    return ()
 
 
 def _weights_problems(blueprint: Blueprint) -> tuple[ChompError, ...]:

@@ -84,3 +84,8 @@ def _digest(config: Config, tokenizer: Tokenizer, data: DataPipeline) -> str:
     """Of the training text: the files, what is read of them, and for token files the tokenizer of the sets."""
     said = [data.fingerprint, config.data.model_dump(), tokenizer.digest()]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def training_text(config: Config, tokenizer: Tokenizer, data: DataPipeline, compared: Collection[str] = ()) -> Training:
+    """What evaluation sets are compared with; `compared` as for `open_evaluations`."""
+    return Training(data.training_texts(), _digest(config, tokenizer, data), compared)

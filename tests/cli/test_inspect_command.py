@@ -45,3 +45,20 @@ def test_devices_that_need_not_be_here_are_no_reason(tmp_path: Path) -> None:
     values = dummy_config(write_corpus(tmp_path / "corpus", documents=4), train={"allow_cpu": False})
     done = run("inspect", write_config(tmp_path / "c.yaml", values), "--count", 2)
     assert (done.returncode, "cannot start" in done.stdout) == (0, False), done.stdout
+
+
+def test_a_set_of_training_text_is_refused_as_a_run_refuses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = write_corpus(tmp_path / "corpus", documents=30)
+    largest = max(corpus.iterdir(), key=lambda path: path.stat().st_size)
+    (tmp_path / "copy.txt").write_bytes(largest.read_bytes())
+    values = dummy_config(corpus, evaluation={"sets": {"x": {"files": [str(tmp_path / "copy.txt")], "every": 5}}})
+    config = write_config(tmp_path / "c.yaml", values)
+    refused = run("train", config, "--dry-run")
+    assert refused.returncode == 3
+    sentence = refused.stderr.splitlines()[-1].removeprefix("error: ")
+    assert "of the evaluation set x is training text" in sentence
+    done = run("inspect", config)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (3, f"cannot start: {sentence}")
+    # A large text is compared by the engine alone.
+    monkeypatch.setattr("chomp.analysis.inspection.MOST_COMPARED", 100)
+    assert run("inspect", config).returncode == 0
