@@ -31,7 +31,7 @@ from chomp.queue.devices import slots
 from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file
 from chomp.sinks.trackers import require_trackers
-from chomp.tasks.entries import task_paths
+from chomp.tasks.entries import open_entries, task_paths
 from chomp.tasks.read import files_of, read_tasks
 
 T = TypeVar("T")
@@ -171,7 +171,7 @@ def check_start(
         )
     _try(lambda: require_trackers(config), found)
     _try(lambda: build_channels(config.notify), found)
-    _try(lambda: _read_evaluations(config), found)
+    _try(lambda: _read_evaluations(config, tokenizer), found)
     text, sources = None, tuple[SourcePlan, ...]()
     if tokenizer is not None and derived.mixture:
         sources = _try(lambda: plan_sources(config.data, derived.total_tokens, tokenizer), found) or ()
@@ -244,18 +244,28 @@ def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapsho
     return replace(ready.after(found), warnings=(*doubts(config), *ready.warnings))
 
 
-def _read_evaluations(config: Config) -> None:
+def _read_evaluations(config: Config, tokenizer: Tokenizer | None) -> None:
     """Read evaluation sets and tasks, unless that was done before and their files are what they were.
 
-    Whether a set is training text, the engine finds out.
+    Whether a set is training text is another question.
+
+    Args:
+        tokenizer: of the tasks' texts; None leaves out whether their answers fit into a row.
 
     Raises:
-        DataError: one is missing, or not of a known layout.
+        DataError: one is missing, not of a known layout, or cannot be encoded.
     """
-    for name in config.evaluation.sets:
+    evaluation, seq_len = config.evaluation, config.train.seq_len
+    for name in evaluation.sets:
         check_set(config, name)
-    for name, path in task_paths(config.evaluation):
-        once(["task", name, path], files_of(path), functools.partial(read_tasks, name, path))
+    for name, path in task_paths(evaluation):
+        question = ["task", name, path, str(evaluation.task_max_examples)]
+        if tokenizer is None:
+            once(question, files_of(path), functools.partial(read_tasks, name, path))
+            continue
+        encoding = [tokenizer.digest(), str(evaluation.task_max_tokens or seq_len)]
+        look = functools.partial(open_entries, [(name, path)], evaluation, seq_len, tokenizer)
+        once([*question, *encoding], files_of(path), look)
 
 
 def _require_gpus(config: Config, gpus: int) -> None:
