@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from chomp.errors import CheckpointError
+from chomp.config.suggest import nearest
+from chomp.errors import CheckpointError, ChompError, ConfigError, printable
 from chomp.record.columns import Columns
 from chomp.record.line_files import parse_line
 from chomp.record.manifest import CheckpointInfo, list_checkpoints
@@ -20,7 +21,35 @@ from chomp.record.status import Status
 if TYPE_CHECKING:
     import pyarrow
 
+TABLES = ("rows", "evaluations", "samples", "checkpoints")
 _WHOLE = frozenset({"step", "tokens_seen"})
+
+
+class MissingColumnError(ChompError, KeyError):
+    """A table has no such column: no row has a finite number of that name."""
+
+    def __str__(self) -> str:
+        # That of `KeyError` is in quotes.
+        return printable(str(self.args[0]))
+
+
+class Table(dict[str, np.ndarray]):
+    """Columns by name, each with a value for every row.
+
+    Args:
+        none: the beginning of the sentence about a missing column: `no metrics row of runs/demo`.
+    """
+
+    def __init__(self, columns: Mapping[str, np.ndarray], none: str):
+        super().__init__(columns)
+        self._none = none
+
+    def __missing__(self, name: str) -> np.ndarray:
+        if not self:
+            raise MissingColumnError(f"{self._none} was written yet: there is no {name!r}")
+        near = nearest(str(name), list(self))
+        hint = f"did you mean {near!r}? there are" if near else "there are"
+        raise MissingColumnError(f"{self._none} has a finite {name!r}; {hint} {', '.join(self)}")
 
 
 class Run:
@@ -72,13 +101,16 @@ class Run:
 
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
-        """The numbers of `metrics.jsonl`: for each its values by row; NaN where a row has none."""
-        return _arrays(self._record.view.rows)
+        """The numbers of `metrics.jsonl`: for each its values by row; NaN where a row has none.
+
+        A name that has no number in any row raises `MissingColumnError`, a `KeyError`.
+        """
+        return Table(_arrays(self._record.view.rows), f"no metrics row of {self.path}")
 
     @cached_property
     def evaluations(self) -> dict[str, np.ndarray]:
         """The evaluations: step, t, loss (nats per token), bpb (bits per byte), perplexity, seconds."""
-        return _arrays(self._record.view.evals)
+        return Table(_arrays(self._record.view.evals), f"no evaluation of {self.path}")
 
     @cached_property
     def samples(self) -> list[dict[str, Any]]:
@@ -114,13 +146,24 @@ class Run:
         return {name: np.asarray(leaf) for name, leaf in named_leaves(trained.params)}
 
     def x(self, axis: Literal["step", "tokens", "time", "flops"]) -> np.ndarray:
-        """Another measure of progress for each row: loss tokens, seconds in training steps, or training FLOPs."""
+        """Another measure of progress for each row: loss tokens, seconds in training steps, or training FLOPs.
+
+        Raises:
+            ConfigError: there is no such axis.
+            MissingColumnError: the run has no metrics rows.
+        """
         return self._record.x_of(axis, self.rows["step"])
 
     def to_arrow(self, table: Literal["rows", "evaluations", "samples", "checkpoints"]) -> pyarrow.Table:
-        """One of the four as an Arrow table, which Polars, pandas and DuckDB read."""
+        """One of the four as an Arrow table, which Polars, pandas and DuckDB read.
+
+        Raises:
+            ConfigError: there is no such table.
+        """
         import pyarrow
 
+        if table not in TABLES:
+            raise ConfigError(f"there is no table {table!r}; a run has {', '.join(TABLES)}")
         if table in ("rows", "evaluations"):
             return pyarrow.table(self.rows if table == "rows" else self.evaluations)
         if table == "samples":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -25,8 +26,8 @@ from chomp.model.resolve import resolve_model
 from chomp.record.manifest import CheckpointInfo
 
 SAMPLED_DOCUMENTS, SAMPLED_TOKENS = 256, 1 << 20
-# Batches between two reports of progress.
-REPORTED = 50
+# Between two reports of progress.
+REPORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Summary:
     """Figures of the batch and of the text.
 
     Attributes:
-        step: that receives the batch.
+        step: that receives the batch; beyond `last_step`, it would if the run were longer.
         shape: micro-batches, sequences in each, tokens in each sequence.
         documents: in the batch, a part of one counted as one.
         lengths: tokens of these, as far as they are in the batch.
@@ -109,6 +110,7 @@ class Summary:
         epochs: passes that the run makes, about.
         isolated: whether documents in one row are kept apart.
         sources: those of a mixture.
+        last_step: of the run; None where it follows from the text.
     """
 
     step: int
@@ -125,6 +127,7 @@ class Summary:
     epochs: float | None
     isolated: bool
     sources: list[SourceShare]
+    last_step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -209,13 +212,16 @@ class Previewer:
         """
         if number < self._read:
             self._restart()
+        told = time.monotonic()
         while self._read < number:
             try:
                 self._batch = next(self._iterator)
             except StopIteration:
                 raise DataError(f"the text ends after {self._read:,} batches") from None
             self._read += 1
-            if self._read % REPORTED == 0 and self._read < number:
+            now = time.monotonic()
+            if self._read < number and now - told >= REPORT_SECONDS:
+                told = now
                 self._say(f"reading batch {self._read:,} of {number:,}…")
         assert self._batch is not None
         return self._batch
@@ -325,6 +331,7 @@ class Previewer:
             epochs=self._config.train.epochs or (self._derived.total_tokens / epoch_tokens if epoch_tokens else None),
             isolated=self._config.data.isolate_documents,
             sources=self._shares(batch),
+            last_step=self._config.train.steps if self._config.train.epochs is None else None,
         )
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ Each check calls what the engine itself calls at its start, so that both say the
 
 from __future__ import annotations
 
-import functools
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,26 +13,25 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from chomp.analysis.evaluation_files import read_evaluations
 from chomp.analysis.text_size import SourcePlan, TextSize, measure_text, plan_sources
 from chomp.checkpoint.room import LEAST_SHARE
 from chomp.config import Config
 from chomp.config.derive import Derived, derive, doubts
 from chomp.config.evaluation import ranked_every
 from chomp.config.mesh import mesh_for, micro_batches, rows_at_once
-from chomp.data.evaluation_sets import check_set
-from chomp.data.remembered import once
 from chomp.data.shares import PassSize, shortages
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
-from chomp.device import cuda_packages, probe_gpus, problems
+from chomp.device import cuda_packages, probe_gpus, problems, visible_gpus
+from chomp.device.environment import uses_gpu
 from chomp.errors import CheckpointError, ChompError, ConfigError, DeviceError, RunDirError
+from chomp.model.resolve import resolve_model
 from chomp.notify.channels import build_channels
-from chomp.queue.devices import slots
+from chomp.queue.devices import gpu_shortage, slots
 from chomp.record.formatting import count, device_words, plural, size
-from chomp.record.speeds import load_speed, speed_file
+from chomp.record.speeds import load_speed, speed_file, steps_within
 from chomp.sinks.trackers import require_trackers
-from chomp.tasks.entries import open_entries, task_paths
-from chomp.tasks.read import files_of, read_tasks
 
 T = TypeVar("T")
 
@@ -171,7 +170,7 @@ def check_start(
         )
     _try(lambda: require_trackers(config), found)
     _try(lambda: build_channels(config.notify), found)
-    _try(lambda: _read_evaluations(config, tokenizer), found)
+    _try(lambda: read_evaluations(config, tokenizer), found)
     text, sources = None, tuple[SourcePlan, ...]()
     if tokenizer is not None and derived.mixture:
         sources = _try(lambda: plan_sources(config.data, derived.total_tokens, tokenizer), found) or ()
@@ -225,13 +224,20 @@ def _judge_sources(
             )
 
 
-def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapshot: Path | None = None) -> Readiness:
+def check_job(
+    config: Config,
+    *,
+    gpus: int | None,
+    run_dir: Path | None = None,
+    snapshot: Path | None = None,
+    step: int = 0,
+) -> Readiness:
     """Whether a job of the queue would start on this machine, as far as that is known without JAX.
 
     Args:
-        gpus: how many it needs; 0 trains on the CPU.
+        gpus: how many it needs; 0 trains on the CPU; None takes one, or the CPU where there is none.
         run_dir: as for `check_start`.
-        snapshot: the tokenizer of the run that it continues.
+        snapshot: the tokenizer of the run that it continues; `step` is that of the checkpoint.
     """
     found: list[ChompError] = []
     _try(lambda: _require_gpus(config, gpus), found)
@@ -239,45 +245,42 @@ def check_job(config: Config, *, gpus: int, run_dir: Path | None = None, snapsho
     tokenizer = _try(
         lambda: load_tokenizer(snapshot) if has_snapshot and snapshot else build_tokenizer(config.data.tokenizer), found
     )
-    mesh = _try(lambda: mesh_for(config, max(1, gpus)), found) or (1, 1)
+    mesh = _try(lambda: mesh_for(config, gpus or 1), found) or (1, 1)
     ready = check_start(config, derive(config), tokenizer, None, device=None, mesh=mesh, run_dir=run_dir)
-    return replace(ready.after(found), warnings=(*doubts(config), *ready.warnings))
+    warnings = (*doubts(config), *ready.warnings)
+    length = None if tokenizer is None else _job_duration(config, tokenizer, gpus, mesh, step)
+    return replace(ready.after(found), warnings=warnings, duration=length)
 
 
-def _read_evaluations(config: Config, tokenizer: Tokenizer | None) -> None:
-    """Read evaluation sets and tasks, unless that was done before and their files are what they were.
-
-    Whether a set is training text is another question.
-
-    Args:
-        tokenizer: of the tasks' texts; None leaves out whether their answers fit into a row.
-
-    Raises:
-        DataError: one is missing, not of a known layout, or cannot be encoded.
-    """
-    evaluation, seq_len = config.evaluation, config.train.seq_len
-    for name in evaluation.sets:
-        check_set(config, name)
-    for name, path in task_paths(evaluation):
-        question = ["task", name, path, str(evaluation.task_max_examples)]
-        if tokenizer is None:
-            once(question, files_of(path), functools.partial(read_tasks, name, path))
-            continue
-        encoding = [tokenizer.digest(), str(evaluation.task_max_tokens or seq_len)]
-        look = functools.partial(open_entries, [(name, path)], evaluation, seq_len, tokenizer)
-        once([*question, *encoding], files_of(path), look)
+def _job_duration(
+    config: Config, tokenizer: Tokenizer, gpus: int | None, mesh: tuple[int, int], step: int
+) -> Duration | None:
+    """How long a job takes on the first GPUs that the runner sees, or on the CPU."""
+    try:
+        specials = config.data.tokenizer.auto_set_special_tokens
+        model = resolve_model(config.model, tokenizer, auto_set_special_tokens=specials)
+    except ConfigError:
+        # The engine names it when it starts.
+        return None
+    probe = probe_gpus()
+    cards = visible_gpus(probe, os.environ) if gpus != 0 and uses_gpu(probe, os.environ) else ()
+    name = (cards[0].name if cards else None) or "cpu"
+    sizes = dict(zip(("data", "fsdp"), mesh, strict=True))
+    words = device_words({"name": name, "count": math.prod(mesh), "mesh": sizes})
+    return _duration(config.model_copy(update={"model": model}), words, step)
 
 
-def _require_gpus(config: Config, gpus: int) -> None:
+def _require_gpus(config: Config, gpus: int | None) -> None:
     """Compare what a job needs with the devices that the queue's runner sees.
 
     Raises:
         DeviceError: they are too few, or only a CPU, which the configuration does not allow.
     """
-    here = sum(slot.is_gpu for slot in slots(probe_gpus(), os.environ, {}, {}))
-    if here and gpus > here:
-        raise DeviceError(f"--gpus {gpus} are more than this machine has: {here}")
-    if not config.train.allow_cpu and not (here and gpus):
+    probe = probe_gpus()
+    if short := gpu_shortage(gpus or 0, probe, os.environ):
+        raise DeviceError(f"--gpus {gpus}: {short}")
+    here = sum(slot.is_gpu for slot in slots(probe, os.environ, {}, {}))
+    if not config.train.allow_cpu and (gpus == 0 or not here):
         why = "--gpus 0 trains on the CPU" if here else "no GPU was found"
         raise DeviceError(f"{why} and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU")
 
@@ -369,7 +372,7 @@ def steps_in_time(config: Config, measured: Duration, step: int) -> int:
     if config.train.max_seconds is None:
         return config.train.steps
     each = measured.step_seconds + measured.overhead_seconds
-    return min(config.train.steps, step + int(config.train.max_seconds / each))
+    return steps_within(config.train.max_seconds, each, step, config.train.steps)
 
 
 def _duration(config: Config, device: str, step: int) -> Duration | None:

@@ -8,7 +8,7 @@ import click
 
 from chomp.cli.notes import checked_change, notes_options
 from chomp.cli.options import PATH, average_option
-from chomp.record.formatting import decimal, plural, sanitize
+from chomp.record.formatting import decimal, one_line, plural, sanitize
 from chomp.record.notes import change_notes
 
 
@@ -50,7 +50,7 @@ def command(
     )
     change_notes(run, change)
     steps = ", ".join(str(source.info.step) for source in found)
-    click.echo(f"{sanitize(str(run.path))} is the average of {plural(len(found), 'checkpoint')} (step {steps})")
+    click.echo(f"{one_line(str(run.path))} is the average of {plural(len(found), 'checkpoint')} (step {steps})")
     if result is not None:
         bpb = f"  {decimal(result.bpb)} bits/byte" if result.bpb is not None else ""
         click.echo(f"loss {decimal(result.loss)}{bpb}")

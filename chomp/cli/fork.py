@@ -10,7 +10,7 @@ from chomp.cli.notes import checked_change, notes_options
 from chomp.cli.options import PATH
 from chomp.errors import CheckpointError, ConfigError, command_name
 from chomp.record.fork import fork_run
-from chomp.record.formatting import sanitize
+from chomp.record.formatting import one_line, sanitize
 from chomp.record.manifest import list_checkpoints, newest_good
 from chomp.record.notes import change_notes
 from chomp.record.rundir import RunDir, is_step, open_run
@@ -31,8 +31,8 @@ def command(run: Path, new: Path, step: str, name: str | None, note: str | None,
     chosen = _newest_good(origin) if step == "latest" else _parse(step)
     forked = fork_run(origin, chosen, new)
     change_notes(forked, change)
-    place = sanitize(str(forked.path))
-    click.echo(f"{place} starts from step {chosen} of {sanitize(str(run))}")
+    place = one_line(str(forked.path))
+    click.echo(f"{place} starts from step {chosen} of {one_line(str(run))}")
     click.echo(f"train it with: {command_name()} train --run-dir {place} --resume {chosen}")
 
 

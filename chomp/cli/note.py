@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from chomp.cli.notes import checked_change
 from chomp.cli.options import PATH, TEXT
-from chomp.record.formatting import sanitize
-from chomp.record.notes import Notes, change_notes, read_notes
+from chomp.record.formatting import one_line
+from chomp.record.notes import Notes, change_notes, require_readable
 from chomp.record.rundir import open_run
 
 
@@ -33,14 +33,20 @@ def command(
     """Show or change the name, note and tags of each RUN; they are in its notes.yaml."""
     change = checked_change(name, note, tags, untags)
     opened = [open_run(path) for path in runs]
-    found = [(run.path, change_notes(run, change) if change else read_notes(run)) for run in opened]
+    # All before the first is changed.
+    notes = [require_readable(run) for run in opened]
+    found = [(run.path, change_notes(run, change) if change else old) for run, old in zip(opened, notes, strict=True)]
     if as_json:
-        click.echo(json.dumps([{"path": str(path), **asdict(notes)} for path, notes in found], indent=1))
+        click.echo(json.dumps([{"path": str(path), **_as_json(one)} for path, one in found], indent=1))
         return
-    for path, notes in found:
-        click.echo(_lines(path, notes))
+    for path, one in found:
+        click.echo(_lines(path, one))
+
+
+def _as_json(notes: Notes) -> dict[str, Any]:
+    return {"name": notes.name, "note": notes.note, "tags": notes.tags}
 
 
 def _lines(path: Path, notes: Notes) -> str:
-    parts = [sanitize(str(path)), *([notes.name] if notes.name else []), *(f"#{tag}" for tag in notes.tags)]
+    parts = [one_line(str(path)), *([notes.name] if notes.name else []), *(f"#{tag}" for tag in notes.tags)]
     return "\n".join(["  ".join(parts), *(f"  {line}" for line in notes.note.splitlines())])

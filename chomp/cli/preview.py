@@ -128,8 +128,10 @@ def _summary(preview: Preview) -> list[str]:
 
     said = preview.summary
     accum, batch, seq = said.shape
+    is_beyond = said.last_step is not None and said.step > said.last_step
+    beyond = f"; beyond the end of the run, step {said.last_step:,}" if is_beyond else ""
     lines = [
-        f"step {said.step:,}: {accum} x {batch} sequences of {seq} tokens",
+        f"step {said.step:,}: {accum} x {batch} sequences of {seq} tokens{beyond}",
         f"documents           {said.documents:,} in the batch{_lengths(said.lengths)}",
         f"packing efficiency  {said.packing_efficiency:.1%}",
         f"masked labels       {said.masked:.1%} of the tokens",

@@ -17,7 +17,9 @@ from chomp.queue.process import POLL_SECONDS, run_queue, runner_of, start_runner
 from chomp.queue.table import RunSummaries, job_lines, row_of, rows_of
 from chomp.queue.times import parse_duration, parse_time
 from chomp.record.formatting import one_line, sanitize
+from chomp.record.manifest import checkpoint_steps
 from chomp.record.rundir import RunDir, open_run_around
+from chomp.record.speeds import reach_words
 from chomp.record.tail import read_tail
 
 LOG_BYTES = 1 << 20
@@ -39,7 +41,7 @@ def command() -> None:
 @click.option("--after", multiple=True, metavar="JOB", help="Start when this job is done; may be repeated.")
 @click.option("--at", "at", metavar="TIME", help="Start at 22:00 (tomorrow if it is later now), or 2026-12-01T06:30.")
 @click.option("--for", "limit", metavar="DURATION", help="End with a save after 8h, 90m, ...: train.max_seconds.")
-@click.option("--gpus", default=1, show_default=True, type=click.IntRange(min=0), help="GPUs; 0 trains on the CPU.")
+@click.option("--gpus", type=click.IntRange(min=0), help="GPUs; 0 trains on the CPU; default: one, or else the CPU.")
 @click.option("--urgent", is_flag=True, help="Go first; a running job saves, gives way and continues afterwards.")
 @click.option("--resume", type=PATH_TEXT, default="none", metavar="RUN|CHECKPOINT|latest|STEP", help="Continue a run.")
 @click.option("--accept", multiple=True, metavar="KEY", help="Resume although this setting differs.")
@@ -60,7 +62,7 @@ def add_command(
     after: tuple[str, ...],
     at: str | None,
     limit: str | None,
-    gpus: int,
+    gpus: int | None,
     urgent: bool,
     resume: str,
     accept: tuple[str, ...],
@@ -93,17 +95,19 @@ def add_command(
         note=note,
         tags=tags,
     )
-    _check_start(new, anyway=anyway)
+    reach = _check_start(new, anyway=anyway)
     job = add_job(queue, new)
     if is_held:
         queue.change(job.id, state="held", reason="added with --hold")
     click.echo(f"job {sanitize(job.title)} added")
+    if reach:
+        click.echo(f"--for {limit}: {reach}")
     if runner_of(queue) is None:
         click.echo(f"no runner works on {folder}; start it with: {command_name()} queue start", err=True)
 
 
-def _check_start(new: NewJob, *, anyway: bool) -> None:
-    """Refuse a job that could not start, and print what is doubtful.
+def _check_start(new: NewJob, *, anyway: bool) -> str:
+    """Refuse a job that could not start, and print what is doubtful; returns how far it gets in its time.
 
     Raises:
         QueueError: it could not, and the user does not add it all the same.
@@ -111,11 +115,26 @@ def _check_start(new: NewJob, *, anyway: bool) -> None:
     from chomp.analysis.readiness import check_job
 
     snapshot = RunDir(new.run_dir).tokenizer if new.run_dir is not None and new.resume != "none" else None
-    ready = check_job(config_of(new), gpus=new.gpus, run_dir=new.run_dir, snapshot=snapshot)
+    config, step = config_of(new), _first_step(new)
+    ready = check_job(config, gpus=new.gpus, run_dir=new.run_dir, snapshot=snapshot, step=step)
     if ready.problems and not anyway:
         raise QueueError(f"{'; '.join(ready.problems)} (--anyway adds the job all the same)")
     for text in (*ready.problems, *ready.warnings):
         click.echo(f"warning: {sanitize(text)}", err=True)
+    if new.for_seconds is None:
+        return ""
+    found = ready.duration
+    speed_seconds = None if found is None else found.step_seconds + found.overhead_seconds
+    return reach_words(new.for_seconds, speed_seconds, step, config.train.steps)
+
+
+def _first_step(new: NewJob) -> int:
+    """The step of the checkpoint that a job continues; 0 for a new run."""
+    if new.run_dir is None or new.resume == "none":
+        return 0
+    if new.resume.isdecimal():
+        return int(new.resume)
+    return max(checkpoint_steps(RunDir(new.run_dir).checkpoints), default=0)
 
 
 def _resumed(run_dir: Path | None, resume: str) -> tuple[Path | None, str]:
@@ -220,8 +239,13 @@ def release_command(folder: Path, words: tuple[str, ...]) -> None:
 def move_command(folder: Path, word: str, place: int) -> None:
     """Put JOB at PLACE among the jobs that have not ended; 1 is the first."""
     queue, _, job = _found(folder, word)
+    if job.is_ended:
+        raise QueueError(f"job {job.title} is {job.state}: only jobs that have not ended have a place")
     queue.move(job.id, place)
-    click.echo(f"job {sanitize(job.title)} is at place {place}")
+    places = [one.id for one in queue.read().jobs if not one.is_ended]
+    real = places.index(job.id) + 1
+    last = f", the last of {len(places)}" if real < place else ""
+    click.echo(f"job {sanitize(job.title)} is at place {real}{last}")
 
 
 @command.command("remove")

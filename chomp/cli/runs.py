@@ -13,10 +13,13 @@ import click
 from chomp.cli.endings import complain
 from chomp.cli.options import PATH, TEXT
 from chomp.errors import command_name
-from chomp.record.formatting import decimal, duration, one_line, plural, sanitize
+from chomp.record.formatting import LONGEST_NAME, decimal, duration, one_line, plural, short_name
 from chomp.record.rundir import list_runs
 from chomp.record.selection import cell_text, parse_filter, require_key, sorted_runs, value_of
 from chomp.record.summary import RunSummary, leaderboard, summarize
+
+# Characters of a cell of a table, which widens the cells of all runs.
+LONGEST_CELL = 60
 
 
 @click.command("runs")
@@ -55,13 +58,16 @@ def command(
     elif shown_runs:
         click.echo(_table(shown_runs, keys) if keys else "\n".join(_lines(shown_runs)))
     elif runs:
-        place = sanitize(str(folder))
+        place = one_line(str(folder))
         click.echo(f"none of {plural(len(runs), 'run')} in {place} is chosen by {one_line(' '.join(where))}")
     elif not unreadable:
         start = f"{command_name()} train configs/quickstart.yaml"
-        click.echo(f"no runs in {sanitize(str(folder))}; start one with: {start}")
+        click.echo(f"no runs in {one_line(str(folder))}; start one with: {start}")
+    for run in shown_runs if keys and not as_json else ():
+        if run.notes.problem:
+            complain(f"{one_line(str(run.path))}/notes.yaml cannot be read: {run.notes.problem}")
     for error in unreadable[:-1]:
-        complain(f"{error.filename}: {error.strerror}")
+        complain(f"{one_line(str(error.filename))}: {error.strerror}")
     if unreadable:
         raise unreadable[-1]
 
@@ -73,22 +79,28 @@ def _as_json(run: RunSummary, keys: Sequence[str]) -> dict[str, Any]:
 
 def _table(runs: Sequence[RunSummary], keys: Sequence[str]) -> str:
     """A line for each run, below the names of the columns."""
-    lines = [list(keys), *([cell_text(run, key) or "-" for key in keys] for run in runs)]
+    lines = [list(keys), *([_cell(run, key) for key in keys] for run in runs)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
+def _cell(run: RunSummary, key: str) -> str:
+    return short_name(cell_text(run, key) or "-", LONGEST_NAME if key in ("name", "parent") else LONGEST_CELL)
+
+
 def _lines(runs: Sequence[RunSummary]) -> Iterator[str]:
-    names = [" ".join([sanitize(run.name), *(f"#{tag}" for tag in run.notes.tags)]) for run in runs]
-    width = max(map(len, names))
+    names = [" ".join([short_name(run.name), *(f"#{tag}" for tag in run.notes.tags)]) for run in runs]
+    # A run with many tags moves its own line, not those of all others.
+    width = min(LONGEST_CELL, max(map(len, names)))
     states = max(9, *(len(run.status.word) for run in runs))
     for name, run in zip(names, runs, strict=True):
         total = run.total_steps if run.total_steps is not None else "?"
         last_loss = "" if run.loss is None else f"loss {decimal(run.loss)}"
         has_reason = run.status.reason and (run.status.tone == "bad" or run.status.state == "running")
-        why = f"  {sanitize(run.status.reason)}" if has_reason else ""
-        fork = f"  {run.origin.kind} {sanitize(run.origin.run)} step {run.origin.step}" if run.origin else ""
+        why = f"  {one_line(run.status.reason)}" if has_reason else ""
+        fork = f"  {run.origin.kind} {short_name(run.origin.run)} step {run.origin.step}" if run.origin else ""
         label = f"  {run.notes.name}" if run.notes.name else ""
+        label += f"  notes.yaml cannot be read: {run.notes.problem}" if run.notes.problem else ""
         more = f"{why}{fork}{label}" + (f"  {one_line(run.device)}" if run.mesh is not None else "")
         yield (
             f"{name:<{width}}  {run.status.word:<{states}}  step {run.step}/{total}  {last_loss:<11}{_best(run)}  "
@@ -123,6 +135,7 @@ def row_of(found: RunSummary) -> dict[str, Any]:
         "label": found.notes.name or None,
         "note": found.notes.note or None,
         "tags": list(found.notes.tags),
+        "notes_problem": found.notes.problem or None,
         "path": str(found.path),
         "state": found.status.state,
         "status": found.status.word,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from chomp.cli.options import PATH, FiniteFloat, queue_option
+from chomp.device import probe_gpus
 from chomp.errors import ChompError, command_name
+from chomp.queue.devices import gpu_shortage
 from chomp.queue.folder import QueueFolder
-from chomp.queue.process import POLL_SECONDS, start_runner
+from chomp.queue.process import POLL_SECONDS, runner_of, start_runner
 from chomp.record.formatting import plural, sanitize
 from chomp.sweep.folder import find_sweep, list_sweeps, open_sweep, trained_prefix
-from chomp.sweep.report import as_dict, read_report, report_lines
+from chomp.sweep.report import SweepReport, as_dict, read_report, report_lines
 from chomp.sweep.sampler import load_optuna
 
 
@@ -47,6 +51,8 @@ def start_command(folder: Path, file: Path, no_runner: bool, poll_seconds: float
     first = f"{plural(steps, 'step')} that all trials share, then " if steps is not None else ""
     begins = "starts" if is_new else "continues"
     click.echo(f"sweep {sweep.name} {begins}: {first}{spec.count} trials by {spec.method}")
+    if short := gpu_shortage(spec.gpus or 0, probe_gpus(), os.environ):
+        click.echo(f"warning: gpus: {spec.gpus}: {short.replace('the job would wait', 'the trials wait', 1)}", err=True)
     if no_runner:
         click.echo(f"the runner of {folder} carries it on; start it with: {command_name()} queue start", err=True)
         return
@@ -59,18 +65,23 @@ def start_command(folder: Path, file: Path, no_runner: bool, poll_seconds: float
 @queue_option
 def list_command(folder: Path, as_json: bool) -> None:
     """List the sweeps beside the queue."""
-    reports = []
-    for sweep in list_sweeps(QueueFolder(folder)):
+    reports, queue = [], QueueFolder(folder)
+    for sweep in list_sweeps(queue):
         try:
             reports.append(read_report(sweep))
         except ChompError as error:
             click.echo(f"{sanitize(sweep.name)}: {sanitize(str(error))}", err=True)
     if as_json:
-        rows = [{"name": one.name, "state": one.state, "trials": one.spec.count} for one in reports]
+        runner = runner_of(queue)
+        rows = [
+            {"name": one.name, "state": one.state, "trials": one.spec.count, "runner": runner.pid if runner else None}
+            for one in reports
+        ]
         click.echo(json.dumps(rows, indent=1))
         return
     for report in reports:
-        click.echo(f"{sanitize(report.name)}  {report.headline}")
+        click.echo(f"{sanitize(report.name)}  {report.headline}{_without_runner(queue, report)}")
+    _name_missing_runner(queue, reports)
     if not reports:
         click.echo(f"no sweeps; docs/sweeps.md shows how to write one for: {command_name()} sweep SWEEP.yaml")
 
@@ -86,8 +97,20 @@ def show_command(folder: Path, name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(as_dict(report, queue), indent=1))
         return
-    for line in report_lines(report):
+    first, *others = report_lines(report)
+    for line in (f"{first}{_without_runner(queue, report)}", *others):
         click.echo(line)
+    _name_missing_runner(queue, [report])
+
+
+def _without_runner(queue: QueueFolder, report: SweepReport) -> str:
+    """Said behind the state of a sweep that nothing carries on."""
+    return "  (no runner works on it)" if report.state == "running" and runner_of(queue) is None else ""
+
+
+def _name_missing_runner(queue: QueueFolder, reports: Sequence[SweepReport]) -> None:
+    if any(_without_runner(queue, report) for report in reports):
+        click.echo(f"no runner works on {queue.path}; start it with: {command_name()} queue start", err=True)
 
 
 @command.command("stop")

@@ -15,7 +15,7 @@ from chomp.notify.channels import SendError, build_channels
 from chomp.notify.notice import Notice, test_notice
 from chomp.notify.once import OnceNotifier
 from chomp.notify.watch import RunWatch
-from chomp.record.formatting import sanitize
+from chomp.record.formatting import one_line, short_name
 from chomp.record.rundir import RunDir, open_run
 
 
@@ -112,10 +112,10 @@ class _Watched:
             }
             click.echo(json.dumps(record))
             return
-        reason = f": {sanitize(found.status.reason)}" if found.status.reason else ""
+        reason = f": {one_line(found.status.reason)}" if found.status.reason else ""
         told = f"  (notice sent: {sent.kind})" if sent is not None else ""
         clock = time.strftime("%H:%M:%S")
-        click.echo(f"{clock}  {sanitize(found.name)}  step {found.step}  {found.status.word}{reason}{told}")
+        click.echo(f"{clock}  {short_name(found.name)}  step {found.step}  {found.status.word}{reason}{told}")
 
 
 def _settings(source: Path) -> NotifyConfig:

@@ -66,7 +66,7 @@ class OptimConfig(Section):
     """The update rule and its learning-rate schedule."""
 
     name: Literal[ElementwiseRule, "muon"] = setting("muon", "Update rule.", group="rule")
-    lr: float = setting(3e-4, "Peak learning rate.", group="schedule", gt=0)
+    lr: float = setting(1e-3, "Peak learning rate.", group="schedule", gt=0)
     schedule: Literal["cosine", "wsd"] = setting(
         "cosine", "`cosine`: warm-up, then cosine decay; `wsd`: warm-up, stable, decay.", group="schedule"
     )

@@ -87,6 +87,7 @@ DEFAULTS: Mapping[str, str] = {
     "train.seq_len": "128",
     "train.log_every": "25",
     "optim.name": "adamw",
+    "optim.lr": "3e-4",
     "optim.weight_decay": "0.01",
     "optim.warmup_steps": "10",
     "optim.min_lr_ratio": "0.0",

@@ -73,20 +73,22 @@ def scalar(text: str) -> Any:
     return text
 
 
-def read_yaml(text: str, source: str) -> YamlDocument:
+def read_yaml(text: str, source: str, *, example: str = "section, such as `train:`") -> YamlDocument:
     """Parse one YAML mapping.
+
+    Args:
+        example: what the file has at its top, for messages.
 
     Raises:
         InvalidConfig: not YAML, empty, not a mapping, a key twice, a tag; with file, line and column.
     """
     node = _compose(text, source)
     if node is None:
-        raise InvalidConfig([Problem("", "the file is empty; write at least one section, such as `train:`", source)])
+        raise InvalidConfig([Problem("", f"the file is empty; write at least one {example}", source)])
     if not isinstance(node, yaml.MappingNode):
         got = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
-        raise InvalidConfig(
-            [Problem("", f"expected sections such as `train:` at the top, got {got}", _at(source, node), _line(node))]
-        )
+        words = example.replace(",", "s", 1)
+        raise InvalidConfig([Problem("", f"expected {words} at the top, got {got}", _at(source, node), _line(node))])
     builder = _Builder(source)
     values = builder.build(node, ())
     if builder.problems:

@@ -192,18 +192,24 @@ def clock(seconds: float) -> str:
 def x_ticks(
     low: float, high: float, columns: int, *, time: bool, whole: bool, text: Callable[[float], str] | None
 ) -> list[tuple[float, str]]:
-    """Ticks of the horizontal axis with their texts, as many as fit side by side with two columns between.
+    """Ticks of the horizontal axis with their texts, as many as `x_tick_choices` has at most."""
+    return next(x_tick_choices(low, high, columns, time=time, whole=whole, text=text), [])
+
+
+def x_tick_choices(
+    low: float, high: float, columns: int, *, time: bool, whole: bool, text: Callable[[float], str] | None
+) -> Iterator[list[tuple[float, str]]]:
+    """Ticks of the horizontal axis with their texts, which fit side by side with two columns between: most first.
 
     Args:
         time: whether x is seconds.
         whole: whether fractions make no sense, as with steps.
         text: how to write a tick, instead of the usual.
     """
-    for most in range(max(1, min(3, columns // 6), min(12, columns // 8)), 0, -1):
+    for most in range(max(1, min(3, columns // 4), min(12, columns // 8)), 0, -1):
         ticks = clock_ticks(low, high, most) if time else nice_ticks(low, high, most, whole=whole)
         texts = (
             [text(float(tick)) for tick in ticks] if text else ([clock(t) for t in ticks] if time else labels(ticks))
         )
         if sum(len(one) + 2 for one in texts) <= columns + 2 and len(set(texts)) == len(texts):
-            return list(zip(map(float, ticks), texts, strict=True))
-    return []
+            yield list(zip(map(float, ticks), texts, strict=True))

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from chomp.config.misfits import first_misfit
 from chomp.data.sources.formats import check_pointer
 from chomp.errors import DataError
 from chomp.record.json_text import parse_json
@@ -198,11 +199,7 @@ def read_metadata(folder: Path) -> Metadata:
     try:
         return Metadata.model_validate_json(place.read_bytes())
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DataError(
-            f"{place} is invalid: {where + ': ' if where else ''}{first['msg']}; prepare the data again"
-        ) from None
+        raise DataError(f"{place} is invalid: {first_misfit(error, Metadata)}; prepare the data again") from None
 
 
 def _prepared(folder: Path, values: dict[str, Any], dtype: str) -> TokenFiles:

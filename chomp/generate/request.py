@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from chomp.config.fields import MAX_NEW_TOKENS, MAX_SEED, MAX_TEMPERATURE
+from chomp.config.misfits import first_misfit
 from chomp.generate.sampling import SamplingOptions
 from chomp.record.json_text import parse_json
 
@@ -67,8 +68,7 @@ class Request(BaseModel):
             place = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
                 raise ValueError(f"unknown field {place}; known are {', '.join(type(self).model_fields)}") from None
-            said = first["msg"].removeprefix("Value error, ")
-            raise ValueError(f"{place}: {said}" if place else said) from None
+            raise ValueError(first_misfit(error, Request)) from None
 
     @property
     def options(self) -> SamplingOptions:

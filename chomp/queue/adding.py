@@ -32,6 +32,7 @@ class NewJob:
         runs: where the run's directory is made.
         run_dir: the run's directory; None for a free name.
         name: of the job, and of a new run's directory.
+        gpus: how many it needs; 0 trains on the CPU; None takes one, or the CPU where there is none.
         folder: the engine's working directory.
         note: of the run, with its `tags`.
     """
@@ -47,7 +48,7 @@ class NewJob:
     after: tuple[int, ...] = ()
     not_before: datetime | None = None
     for_seconds: float | None = None
-    gpus: int = 1
+    gpus: int | None = None
     restarts: int = 3
     urgent: bool = False
     environment: dict[str, str] = field(default_factory=dict)
@@ -84,7 +85,8 @@ def add_job(queue: QueueFolder, new: NewJob) -> Job:
         "after": list(new.after),
         "not_before": new.not_before,
         "for_seconds": new.for_seconds,
-        "gpus": new.gpus,
+        "gpus": 1 if new.gpus is None else new.gpus,
+        "gpu_only": bool(new.gpus),
         "restarts": new.restarts,
         "urgent": new.urgent,
         "environment": dict(new.environment),

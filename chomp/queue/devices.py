@@ -55,6 +55,16 @@ def slots(
     return (*found, Slot(CPU, "CPU", _busy(CPU, taken, others)))
 
 
+def gpu_shortage(gpus: int, probe: Probe, environ: Mapping[str, str]) -> str:
+    """Why a job that requires so many GPUs would wait on this machine, in one sentence; empty if it has enough."""
+    here = sum(slot.is_gpu for slot in slots(probe, environ, {}, {}))
+    if here >= gpus:
+        return ""
+    needs = "it requires a GPU" if gpus == 1 else f"it requires {gpus} GPUs"
+    has = f"has {here}" if here else "has no GPU"
+    return f"the job would wait: {needs}, and this machine {has}; gpus 0 trains on the CPU"
+
+
 def device_of(gpu: Gpu) -> str:
     """The identifier of a GPU; its number where the driver tells none."""
     return gpu.uuid or str(gpu.index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from chomp.queue.job import Attempt
 from chomp.record.event_log import EventReader
 from chomp.record.events import RunEnded, RunStarted
 from chomp.record.formatting import one_line
+from chomp.record.manifest import checkpoint_steps
 from chomp.record.rundir import RunDir, open_run
 from chomp.record.status import TIME_LIMIT
 from chomp.record.tail import last_row_t
@@ -19,6 +21,7 @@ from chomp.record.tail import last_row_t
 # Signals that end a process have exit codes from here on: what ends with a machine is resumed, like what was killed.
 FIRST_SIGNAL_CODE = 128
 LOG_BYTES = 1 << 16
+NOTHING_TRAINED = "and the first step was not reached: allow more time"
 _ERROR = re.compile(r"^(?:error: )(.*)", re.MULTILINE)
 
 
@@ -50,13 +53,28 @@ def run_of(path: Path) -> RunDir:
         return RunDir(path)
 
 
-def read_ending(path: Path, attempt: Attempt, exit_code: int | None) -> Ending:
-    """How the newest attempt in the run directory `path` ended.
+def has_trained(path: Path, first: Attempt, reached: int = 0) -> bool:
+    """Whether something is left of what the attempts of a job have trained.
 
     Args:
-        exit_code: of its process, negative for a signal; None where this process did not start it.
+        path: the run directory.
+        first: the job's first attempt.
+        reached: the step at which the newest attempt ended, if it began to train.
     """
     run = run_of(path)
+    begun = (event for event in EventReader(run.events, offset=first.events_bytes).read())
+    start = next((event.resumed_from or 0 for event in begun if isinstance(event, RunStarted)), None)
+    return start is not None and max([reached, *checkpoint_steps(run.checkpoints)]) > start
+
+
+def read_ending(path: Path, attempts: Sequence[Attempt], exit_code: int | None) -> Ending:
+    """How the newest attempt in the run directory `path` ended; one that its limit ended before a first step failed.
+
+    Args:
+        attempts: of the job.
+        exit_code: of its process, negative for a signal; None where this process did not start it.
+    """
+    run, attempt = run_of(path), attempts[-1]
     ended: RunEnded | None = None
     has_begun, t = False, 0.0
     for event in EventReader(run.events, offset=attempt.events_bytes).read():
@@ -66,7 +84,10 @@ def read_ending(path: Path, attempt: Attempt, exit_code: int | None) -> Ending:
         elif isinstance(event, RunEnded):
             ended = event
     if ended is not None:
-        return Ending(_kind(ended), one_line(ended.reason), has_begun, ended.t, was_told=True)
+        kind, reason = _kind(ended), one_line(ended.reason)
+        if kind == "time" and not has_trained(path, attempts[0], ended.step if has_begun else 0):
+            kind, reason = "failed", f"{reason}, {NOTHING_TRAINED}"
+        return Ending(kind, reason, has_begun, ended.t, was_told=True)
     t = max(t, last_row_t(run.metrics) or 0.0) if has_begun else t
     said = _last_error(run.log, attempt.log_bytes)
     if exit_code is not None and exit_code < 0:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from chomp.config.misfits import first_misfit
 from chomp.errors import ChompError
 
 State = Literal["waiting", "held", "running", "done", "failed", "stopped"]
@@ -80,7 +81,8 @@ class Job(_Record):
         after: jobs that must be done first.
         not_before: the earliest time of its start.
         for_seconds: how long it may train, all its attempts together.
-        gpus: how many it needs; 0 trains on the CPU.
+        gpus: how many it needs; 0 trains on the CPU, and 1 does where there is no GPU, unless the job is `gpu_only`.
+        gpu_only: whether the user named the number of GPUs; more than one are never replaced by the CPU.
         restarts: how often it is resumed after it was killed.
         kills: how often it was killed.
         used_seconds: how long its ended attempts took.
@@ -105,6 +107,7 @@ class Job(_Record):
     not_before: Time | None = None
     for_seconds: float | None = Field(None, gt=0)
     gpus: int = Field(1, ge=0)
+    gpu_only: bool = False
     restarts: int = Field(3, ge=0)
     kills: int = 0
     used_seconds: float = 0.0
@@ -129,6 +132,11 @@ class Job(_Record):
     def is_ended(self) -> bool:
         """Whether nothing more will happen to it unless the user releases it."""
         return self.state in ENDED
+
+    @property
+    def requires_gpus(self) -> bool:
+        """Whether it waits where there are no GPUs, and never trains on the CPU."""
+        return self.gpus > 1 or (self.gpu_only and self.gpus > 0)
 
     @property
     def title(self) -> str:
@@ -176,9 +184,7 @@ def from_yaml(path: Path, number: int) -> Job:
     try:
         return Job.model_validate({**values, "id": number})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise JobFileError(f"{path}: {where}: {first['msg']}") from None
+        raise JobFileError(f"{path}: {first_misfit(error, Job)}") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -20,12 +20,12 @@ from chomp.device import Probe, probe_gpus
 from chomp.errors import ChompError
 from chomp.notify.watch import end_of_attempt
 from chomp.queue.devices import Slot, engine_environment, held_by_runs, slots
-from chomp.queue.endings import Ending, read_ending, run_of
+from chomp.queue.endings import NOTHING_TRAINED, Ending, has_trained, read_ending, run_of
 from chomp.queue.folder import Listing, QueueFolder
 from chomp.queue.job import Attempt, Job, QueueError, State, Wish
 from chomp.queue.launch import LaunchRequest, RunInUseError, start
 from chomp.queue.notices import Kind
-from chomp.queue.schedule import Plan, make_plan
+from chomp.queue.schedule import Plan, is_due, is_too_large, make_plan, waits_for
 from chomp.record.commands import Command, send_command
 from chomp.record.formatting import plural, size
 from chomp.record.held_folder import HeldFolder
@@ -93,7 +93,11 @@ class Runner:
         listing = self._folder.read()
         engines = self._folder.engines()
         if any(job.state == "waiting" for job in listing.jobs) and not self._is_draining():
-            plan = make_plan(listing.jobs, self._devices(listing, engines), engines.keys(), _now())
+            devices = self._devices(listing, engines)
+            for job in listing.jobs:
+                if is_due(job, listing.jobs, _now()) and is_too_large(job, devices):
+                    self._say_once(f"job {job.title} waits {waits_for(job, listing.jobs, devices, _now())}")
+            plan = make_plan(listing.jobs, devices, engines.keys(), _now())
             self._carry_out(plan)
 
     def _is_draining(self) -> bool:
@@ -155,7 +159,9 @@ class Runner:
             return
         remaining = None if job.for_seconds is None else job.for_seconds - job.used_seconds
         if remaining is not None and remaining < LEAST_SECONDS:
-            self._end(job, "done", "its time is used up")
+            is_done = bool(job.attempts) and has_trained(run_dir, job.attempts[0])
+            used = "its time is used up"
+            self._end(job, "done" if is_done else "failed", used if is_done else f"{used}, {NOTHING_TRAINED}")
             return
         run, names = run_of(run_dir), [slot.device for slot in devices]
         place = ", ".join(slot.name for slot in devices)
@@ -283,7 +289,7 @@ class Runner:
             self._end(job, "held", "its file says that it runs, and names no attempt; release it to start it")
             return
         attempt = job.attempts[-1]
-        ending = read_ending(self._folder.resolve(job.run_dir), attempt, exit_code)
+        ending = read_ending(self._folder.resolve(job.run_dir), job.attempts, exit_code)
         ended = datetime.fromtimestamp(ending.t).astimezone() if ending.t else attempt.began
         job = job.with_(
             attempts=[*job.attempts[:-1], attempt.model_copy(update={"ended": ended, "how": ending.reason})],

@@ -33,7 +33,7 @@ def make_plan(jobs: Sequence[Job], slots: Sequence[Slot], alive: Collection[int]
         slots: all devices.
         alive: jobs whose engine is alive.
     """
-    due = [job for job in jobs if job.id not in alive and is_due(job, jobs, now) and not _too_large(job, slots)]
+    due = [job for job in jobs if job.id not in alive and is_due(job, jobs, now) and not is_too_large(job, slots)]
     start: list[tuple[Job, tuple[Slot, ...]]] = []
     give_way: list[Job] = []
     free = [slot for slot in slots if not slot.busy]
@@ -57,8 +57,8 @@ def make_plan(jobs: Sequence[Job], slots: Sequence[Slot], alive: Collection[int]
 
 
 def needs_gpu(job: Job, slots: Iterable[Slot]) -> bool:
-    """Whether a job trains on GPUs; on a machine without any, all train on the CPU."""
-    return job.gpus > 0 and any(slot.is_gpu for slot in slots)
+    """Whether a job trains on GPUs; on a machine without any, those that require none train on the CPU."""
+    return job.requires_gpus or (job.gpus > 0 and any(slot.is_gpu for slot in slots))
 
 
 def is_due(job: Job, jobs: Sequence[Job], now: datetime) -> bool:
@@ -90,14 +90,16 @@ def waits_for(job: Job, jobs: Sequence[Job], slots: Sequence[Slot], now: datetim
     if job.not_before is not None and job.not_before > now:
         same_day = job.not_before.date() == now.astimezone().date()
         return f"at {job.not_before:%H:%M}" if same_day else f"at {job.not_before:%Y-%m-%d %H:%M}"
-    if _too_large(job, slots):
+    if not slots and job.requires_gpus:
+        return f"for {plural(job.gpus, 'GPU')}"
+    if is_too_large(job, slots):
         gpus = plural(sum(slot.is_gpu for slot in slots), "GPU")
-        return f"for {job.gpus} GPUs, and this machine has {gpus}"
+        return f"for {plural(job.gpus, 'GPU')}, and this machine has {gpus}"
     busy = [f"{slot.name}: {slot.busy}" for slot in slots if slot.busy and slot.is_gpu == needs_gpu(job, slots)]
     return f"for a device ({', '.join(busy)})" if busy else "for a device"
 
 
-def _too_large(job: Job, slots: Sequence[Slot]) -> bool:
+def is_too_large(job: Job, slots: Sequence[Slot]) -> bool:
     """Whether a job needs more GPUs than the machine has."""
     return needs_gpu(job, slots) and job.gpus > sum(slot.is_gpu for slot in slots)
 

@@ -11,7 +11,7 @@ from typing import Any
 from chomp.queue.folder import Listing, QueueFolder
 from chomp.queue.job import Job
 from chomp.queue.schedule import waits_for
-from chomp.record.formatting import one_line
+from chomp.record.formatting import one_line, short_name
 from chomp.record.summary import RunSummary, SummaryReader
 
 _FIRST = {"running": 0, "waiting": 1, "held": 1}
@@ -122,8 +122,8 @@ def job_lines(rows: Iterable[JobRow]) -> list[str]:
         (
             f"{row.job.id:>4}",
             row.state + (" !" if row.job.urgent else ""),
-            one_line(row.job.name),
-            one_line(row.run),
+            short_name(row.job.name),
+            short_name(row.run),
             row.progress,
             row.device,
             one_line(row.when),

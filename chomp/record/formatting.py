@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from chomp.record.events import Evaluated, Progress, SetEvaluated, TaskEvaluated
 
 
+# Characters of a run's name in a list.
+LONGEST_NAME = 40
+
+
 def sanitize(text: str) -> str:
     """`text` without control characters, so that a sample or a file name cannot steer a terminal.
 
@@ -29,6 +33,15 @@ def one_line(text: str) -> str:
         return first
     *middle, last = others
     return " ".join([first.rstrip(" "), *(part.strip(" ") for part in middle), last.lstrip(" ")])
+
+
+def short_name(name: str, longest: int = LONGEST_NAME) -> str:
+    """A name on one line; of a long one the beginning and the end, by which names of a series differ."""
+    shown = one_line(name)
+    if len(shown) <= longest:
+        return shown
+    tail = (longest - 1) * 2 // 3
+    return f"{shown[: longest - 1 - tail].rstrip()}…{shown[-tail:].lstrip()}"
 
 
 def _is_harmless(char: str) -> bool:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from chomp.errors import CheckpointError, ConfigError
+from chomp.record.formatting import one_line, size
 from chomp.record.json_text import number, parse_json
 from chomp.record.rundir import RunDir, fsync_folder, is_step, write_whole
 
@@ -36,7 +37,7 @@ Resume = str | int
 FileTable = dict[str, dict[str, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckpointInfo:
     """One checkpoint as its own files describe it; `evaluated` is an evaluation of its step after the save."""
 
@@ -46,6 +47,12 @@ class CheckpointInfo:
     meta: dict[str, Any]
     tags: tuple[str, ...] = field(default=())
     evaluated: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # `meta` has all settings, several kilobytes.
+        scored = f", eval loss {self.eval_loss:.4f}" if self.eval_loss is not None else ""
+        tags = "".join(f", #{tag}" for tag in self.tags)
+        return f"<Checkpoint step {self.step} in {one_line(str(self.path))}, {size(self.bytes)}{scored}{tags}>"
 
     @property
     def saved_at(self) -> float:

@@ -1,6 +1,7 @@
 """What a user says about a run: `notes.yaml` in its directory, with a name, a note and tags.
 
-People may edit the file by hand; programs replace it as a whole, so that a reader never sees half of it.
+People may edit the file by hand; programs replace it as a whole, so that a reader never sees half of it. A file with
+anything that would be lost by that is never replaced.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from chomp.errors import ConfigError, RunDirError
 from chomp.record.formatting import one_line, sanitize
@@ -17,19 +17,23 @@ from chomp.record.rundir import RunDir, write_whole
 LONGEST_NAME = 100
 LONGEST_NOTE = 4000
 MOST_TAGS = 20
-# A longer file was not written by chomp, and is not read.
-MOST_BYTES = 1 << 16
 # No spaces or commas, which separate tags, and nothing that an expression such as `tag=base` uses.
 TAG = re.compile(r"[\w.+/@:-]{1,40}\Z")
 
 
 @dataclass(frozen=True)
 class Notes:
-    """A run's name, note and tags, free of control characters; `name` is shown beside the directory's name."""
+    """A run's name, note and tags, free of control characters.
+
+    Attributes:
+        name: shown beside the directory's name.
+        problem: why the file cannot be read as a whole, with the line and what to do; empty for a good file.
+    """
 
     name: str = ""
     note: str = ""
     tags: tuple[str, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,34 +99,48 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def read_notes(run: RunDir) -> Notes:
-    """The notes of a run; empty where there are none, and without what a damaged file has in their place."""
-    import yaml
+    """The notes of a run; empty where there are none. What a damaged file has in their place is in `problem`."""
+    from chomp.record.notes_file import MOST_BYTES, parse_notes
 
     try:
         with run.notes.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
-    except OSError:
+    except FileNotFoundError:
         return Notes()
-    if len(content) > MOST_BYTES:
-        return Notes()
-    try:
-        # Every scalar is a text, also `name: 12` or `tags: [3e-4]`.
-        table = yaml.load(content.decode("utf-8", "replace"), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return Notes()
-    if not isinstance(table, dict):
-        return Notes()
-    tags = table.get("tags")
-    named = [tag for tag in tags if isinstance(tag, str) and TAG.match(tag)] if isinstance(tags, list) else []
-    return Notes(
-        one_line(_text(table.get("name"))).strip()[:LONGEST_NAME],
-        sanitize(_text(table.get("note"))).strip()[:LONGEST_NOTE],
-        tuple(dict.fromkeys(named))[:MOST_TAGS],
-    )
+    except OSError as error:
+        return Notes(problem=f"{error.strerror}")
+    found = parse_notes(content)
+    name, note = one_line(found.name).strip(), sanitize(found.note).strip()
+    tags = tuple(dict.fromkeys(tag for tag, _ in found.tags if TAG.match(tag)))
+    problem = found.problem
+    if not problem:
+        bad = next(((tag, line) for tag, line in found.tags if not TAG.match(tag)), None)
+        if bad is not None:
+            problem = f"line {bad[1]}: {one_line(bad[0])[:60]!r} is no tag, which has letters, digits and . _ + / @ : -"
+        elif len(name) > LONGEST_NAME:
+            problem = f"the name has {len(name):,} characters; shorten it to {LONGEST_NAME}"
+        elif len(note) > LONGEST_NOTE:
+            problem = f"the note has {len(note):,} characters; shorten it to {LONGEST_NOTE:,}"
+        elif len(tags) > MOST_TAGS:
+            problem = f"it has {len(tags)} tags; remove some, at most {MOST_TAGS} are allowed"
+    return Notes(name[:LONGEST_NAME], note[:LONGEST_NOTE], tags[:MOST_TAGS], problem)
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+def require_readable(run: RunDir) -> Notes:
+    """The notes of a run that are about to be changed.
+
+    Raises:
+        RunDirError: the file cannot be read, so that a change would lose what it has.
+    """
+    notes = read_notes(run)
+    if notes.problem:
+        raise RunDirError(unreadable(run, notes))
+    return notes
+
+
+def unreadable(run: RunDir, notes: Notes) -> str:
+    """One sentence on a file that cannot be read."""
+    return f"{one_line(str(run.notes))} cannot be read and was not changed: {notes.problem}"
 
 
 def write_notes(run: RunDir, notes: Notes) -> None:
@@ -146,9 +164,11 @@ def change_notes(run: RunDir, change: NotesChange) -> Notes:
 
     Raises:
         ConfigError: what is written would not be allowed.
-        RunDirError: the file cannot be written.
+        RunDirError: the file cannot be read, or not be written.
     """
-    before = read_notes(run)
+    if not change:
+        return read_notes(run)
+    before = require_readable(run)
     after = change.of(before)
     if after != before:
         write_notes(run, after)

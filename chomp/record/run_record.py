@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chomp.config.spec import flatten
+from chomp.errors import ConfigError
 from chomp.record.columns import Columns
 from chomp.record.event_log import read_events
 from chomp.record.events import Compiled, RolledBack, RunStarted
@@ -80,7 +81,12 @@ class RunRecord:
         """Steps as another measure of progress: `tokens` (loss tokens), `time` (seconds in training steps), `flops`.
 
         NaN where the record does not say it.
+
+        Raises:
+            ConfigError: there is no such axis.
         """
+        if axis not in X_AXES:
+            raise ConfigError(f"there is no axis {axis!r}; a run has {', '.join(X_AXES)}")
         if axis == "step":
             return np.asarray(steps, np.float64)
         if axis == "flops":

@@ -130,7 +130,8 @@ class Condition:
         found = value_of(run, self.key)
         several = found if isinstance(found, tuple) else (found,)
         if self.sign == "!=":
-            return not any(_equals(one, text) for one in several for text in self.values)
+            has = bool(several) or _NONE.isdisjoint(self.values)
+            return has and not any(_equals(one, text) for one in several for text in self.values)
         if self.sign == "=":
             empty = not several and not _NONE.isdisjoint(self.values)
             return empty or any(_equals(one, text) for one in several for text in self.values)
@@ -186,7 +187,13 @@ def parse_filter(text: str, runs: Sequence[RunSummary], *, plain_words: bool = T
 
 def _condition(key: str, sign: str, value: str) -> Condition:
     if sign in ("=", "!="):
-        return Condition(key, sign, tuple(_unquoted(part).strip() for part in re.split(f",{_OUTSIDE_QUOTES}", value)))
+        parts = re.split(f",{_OUTSIDE_QUOTES}", value)
+        if not all(part.strip() for part in parts):
+            does = "chooses" if sign == "=" else "leaves out"
+            raise ConfigError(
+                f"{key}{sign}{one_line(value)}: a value is missing; {key}{sign}none {does} runs without one"
+            )
+        return Condition(key, sign, tuple(_unquoted(part).strip() for part in parts))
     if math.isnan(_number(value)):
         raise ConfigError(f"{key}{sign}{one_line(value)}: {sign} compares with a number, such as {key}{sign}1e-3")
     return Condition(key, sign, (value,))

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from chomp.config import Config
 from chomp.config.rules.arithmetic import grad_accum, is_deterministic
+from chomp.record.formatting import decimal, duration
 from chomp.record.rundir import write_whole
 from chomp.record.user_files import state_file
 
@@ -35,6 +36,31 @@ class MeasuredSpeed:
     steps: int
     step_seconds: float
     overhead_seconds: float = 0.0
+
+
+def steps_within(limit_seconds: float, speed_seconds: float, step: int, steps: int) -> int:
+    """The last step that an attempt which continues from `step` reaches in a time.
+
+    Args:
+        limit_seconds: from the first step on.
+        speed_seconds: of a step, with its share of evaluation, samples and saves.
+        steps: of the whole run.
+    """
+    return min(steps, step + int(limit_seconds / speed_seconds))
+
+
+def reach_words(limit_seconds: float, speed_seconds: float | None, step: int, steps: int) -> str:
+    """How far a run gets in a time, as a sentence; `speed_seconds` is None where none was measured."""
+    if speed_seconds is None:
+        return "how far the job gets is not known: no speed of such steps was measured on this machine"
+    reached = steps_within(limit_seconds, speed_seconds, step, steps)
+    if reached >= steps:
+        needs = duration((steps - step) * speed_seconds)
+        return f"the job reaches its last step, {steps:,}, after about {needs} of training at the last measured speed"
+    less = "less the time of start-up and compilation, at the last measured speed"
+    if reached <= step:
+        return f"the job does not complete a step: one takes about {decimal(speed_seconds, 2)} s at the measured speed"
+    return f"the job ends at about step {reached:,} of {steps:,}, {less}"
 
 
 _CODEC = TypeAdapter(MeasuredSpeed)

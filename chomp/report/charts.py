@@ -15,6 +15,7 @@ from chomp.curves.scale import Scale
 from chomp.curves.smooth import shared_span, smoothed
 from chomp.record.columns import Columns
 from chomp.record.comparison import Paired
+from chomp.record.formatting import short_name
 from chomp.record.run_record import RunRecord
 
 Role = Literal["raw", "mean", "eval", "plain", "band", "zero"]
@@ -118,7 +119,7 @@ def _losses(runs: Sequence[RunRecord], axis: str, span: int) -> list[Line]:
     for slot, run in enumerate(runs):
         rows = rows_of(run, runs)
         x, loss = run.x_of(axis, rows["step"]), rows["loss"]
-        prefix = f"{run.name}: " if len(runs) > 1 else ""
+        prefix = f"{short_name(run.name)}: " if len(runs) > 1 else ""
         raw.append(Line(f"{prefix}train", x, loss, "raw" if span else "plain", slot))
         if span:
             mean = smoothed(rows["step"], loss, span)
@@ -131,7 +132,13 @@ def _losses(runs: Sequence[RunRecord], axis: str, span: int) -> list[Line]:
 
 def _plain(runs: Sequence[RunRecord], axis: str, column: str) -> list[Line]:
     return [
-        Line(run.name if len(runs) > 1 else "newest", run.x_of(axis, rows["step"]), rows[column], "plain", slot)
+        Line(
+            short_name(run.name) if len(runs) > 1 else "newest",
+            run.x_of(axis, rows["step"]),
+            rows[column],
+            "plain",
+            slot,
+        )
         for slot, run in enumerate(runs)
         for rows in [rows_of(run, runs)]
     ]
@@ -141,7 +148,7 @@ def _difference(runs: Sequence[RunRecord], paired: Paired) -> Chart:
     x = np.array([(one.first + one.last) / 2 for one in paired.windows])
     mean = np.array([one.mean.value for one in paired.windows])
     half = np.array([one.mean.half_width for one in paired.windows])
-    title = f"Loss of {runs[1].name} less {runs[0].name}, same batches (nats per token)"
+    title = f"Loss of {short_name(runs[1].name)} less {short_name(runs[0].name)}, same batches (nats per token)"
     lines = (
         Line("95 % band", x, mean + half, "band", 1, low=mean - half),
         Line("mean difference", x, mean, "mean", 1),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
 from chomp.record.formatting import sanitize
 
+# Longer words may be broken anywhere; all others stay whole.
+LONGEST_WORD = 32
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*([._][A-Za-z0-9-]+)+")
 # A text, or a text and the class of its cell.
 Cell = str | tuple[str, str]
 
@@ -17,12 +21,20 @@ def escaped(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """A table that scrolls sideways on a narrow screen; the first cell of each row is its name."""
-    titles = "".join(f'<th scope="col">{escaped(one)}</th>' for one in head) if any(head) else ""
+    """A table that scrolls sideways on a narrow screen; the first cell of each row is its name, and stays in sight."""
+    titles = "".join(f'<th scope="col"{_style(one)}>{divisible(one)}</th>' for one in head) if any(head) else ""
     lines = "".join(
-        f'<tr><th scope="row">{escaped(_text(name))}</th>{"".join(map(_cell, cells))}</tr>' for name, *cells in rows
+        f'<tr><th scope="row"{_style(name)}>{divisible(_text(name))}</th>{"".join(map(_cell, cells))}</tr>'
+        for name, *cells in rows
     )
     return f'<div class="scroll"><table>{f"<thead><tr>{titles}</tr></thead>" if titles else ""}{lines}</table></div>'
+
+
+def divisible(text: str) -> str:
+    """A text as HTML whose lines may also end behind the dots and underscores of a name, such as a setting's path."""
+    if not _NAME.fullmatch(text):
+        return escaped(text)
+    return re.sub(r"([._])(?=[A-Za-z])", r"\1<wbr>", escaped(text))
 
 
 def pairs(facts: Sequence[tuple[str, str]]) -> str:
@@ -36,5 +48,12 @@ def _text(cell: Cell) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    style = "" if isinstance(cell, str) or not cell[1] else f' class="{cell[1]}"'
-    return f"<td{style}>{escaped(_text(cell))}</td>"
+    return f"<td{_style(cell)}>{escaped(_text(cell))}</td>"
+
+
+def _style(cell: Cell) -> str:
+    """The classes of a cell: its own, and `long` for one with a word that may be broken."""
+    own = "" if isinstance(cell, str) else cell[1]
+    is_long = any(len(word) > LONGEST_WORD for word in _text(cell).split())
+    names = " ".join(name for name in (own, "long" if is_long else "") if name)
+    return f' class="{names}"' if names else ""

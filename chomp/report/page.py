@@ -11,7 +11,7 @@ from types import MappingProxyType
 import chomp
 from chomp.curves import DEFAULT_SPAN
 from chomp.record.comparison import Comparison, compare, setting_text
-from chomp.record.formatting import one_line
+from chomp.record.formatting import one_line, short_name
 from chomp.record.run_record import RunRecord
 from chomp.report.charts import charts_of
 from chomp.report.html import Cell, escaped, table
@@ -30,6 +30,8 @@ from chomp.report.svg import chart_html
 
 # The first bytes of every report, by which a later one recognises what it may replace.
 MARK = "<!doctype html>\n<!-- chomp report -->\n"
+# Of a page about several runs; longer names are counted.
+LONGEST_TITLE = 60
 # No script, no font, no picture and no connection, whatever the page contains.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -52,7 +54,7 @@ def report_page(
     """
     found = compare(runs)
     charts = "".join(chart_html(chart) for chart in charts_of(runs, axis, found.paired, smoothing))
-    title = ", ".join(run.summary.notes.name or run.name for run in runs)
+    title = _title(runs)
     parts = [_comparison(found) if len(runs) > 1 else heading(runs[0], jobs.get(runs[0].run.path, ""))]
     parts.append(
         f'<h2>Curves</h2><div class="charts">{charts}</div>' if charts else "<p>There are no metrics rows.</p>"
@@ -70,10 +72,23 @@ def report_page(
     )
 
 
+def _title(runs: Sequence[RunRecord]) -> str:
+    """The name that the user gave a single run; of several their directories, or how many they are."""
+    if len(runs) == 1:
+        return runs[0].summary.notes.name or runs[0].name
+    names = ", ".join(run.name for run in runs)
+    return names if len(names) <= LONGEST_TITLE else f"{len(runs)} runs"
+
+
 def _comparison(found: Comparison) -> str:
-    """Results side by side, and the verdict on two runs that read the same batches."""
-    names = [run.name for run in found.runs]
-    rows: list[list[Cell]] = [
+    """Results side by side, and the verdict on two runs that read the same batches.
+
+    A run has the name of its directory wherever it is named; the name that the user gave it is beside that here.
+    """
+    names = [short_name(run.name) for run in found.runs]
+    labels = [run.summary.notes.name for run in found.runs]
+    rows: list[list[Cell]] = [["name", *labels]] if any(labels) else []
+    rows += [
         [one.name, *((text, "best" if place == one.best else "") for place, text in enumerate(one.texts))]
         for one in found.results
     ]
@@ -90,7 +105,7 @@ def _differences(found: Comparison) -> str:
     rows = [[one.path, *map(setting_text, one.values)] for one in found.differences if not one.path.startswith(PRIVATE)]
     if not rows:
         return "<h2>Settings that differ</h2><p>None.</p>"
-    return f"<h2>Settings that differ</h2>{table(['', *(run.name for run in found.runs)], rows)}"
+    return f"<h2>Settings that differ</h2>{table(['', *(short_name(run.name) for run in found.runs)], rows)}"
 
 
 def _details(runs: Sequence[RunRecord], jobs: Mapping[Path, str]) -> Iterable[str]:
@@ -101,5 +116,5 @@ def _details(runs: Sequence[RunRecord], jobs: Mapping[Path, str]) -> Iterable[st
         if len(runs) == 1:
             yield "".join(parts)
         else:
-            head = heading(run, jobs.get(run.run.path, ""))
+            head = heading(run, jobs.get(run.run.path, ""), is_alone=False)
             yield f"<details><summary>{escaped(one_line(run.name))}</summary>{head}{''.join(parts)}</details>"

@@ -33,13 +33,17 @@ TIMES = {
 }
 
 
-def heading(run: RunRecord, job: str = "") -> str:
-    """State, note, tags, the job that trained it, and the main figures."""
+def heading(run: RunRecord, job: str = "", *, is_alone: bool = True) -> str:
+    """State, note, tags, the job that trained it, and the main figures.
+
+    Args:
+        is_alone: whether the page has the name that the user gave the run as its title.
+    """
     summary, notes = run.summary, run.summary.notes
     status = summary.status
     tone = status.tone if status.tone in ("good", "bad") else "muted"
     reason = f": {status.reason}" if status.reason else ""
-    named = f"{run.name} · " if notes.name else ""
+    named = f"{run.name if is_alone else notes.name} · " if notes.name else ""
     parts = [f'<p class="{tone}">{escaped(one_line(named + status.word + reason))}</p>']
     if summary.origin is not None:
         origin = summary.origin
@@ -49,6 +53,8 @@ def heading(run: RunRecord, job: str = "") -> str:
     if notes.tags:
         parts.append(f"<p>{''.join(f'<span class=tag>{escaped(tag)}</span>' for tag in notes.tags)}</p>")
     parts += [f"<p>{escaped(line)}</p>" for line in notes.note.splitlines()]
+    if notes.problem:
+        parts.append(f'<p class="bad">notes.yaml cannot be read: {escaped(notes.problem)}</p>')
     tiles = "".join(
         f"<div><dt>{name}</dt><dd>{escaped(value)} <small>{more}</small></dd></div>"
         for name, value, more in _tiles(run)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from chomp.config.load import read_text
+from chomp.config.misfits import first_misfit
 from chomp.config.overrides import BadOverride, parse_override
 from chomp.config.spec import setting_at
 from chomp.config.suggest import unknown_key
@@ -118,6 +120,21 @@ class Prefix(_Record):
         return self
 
 
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise ValueError(
+            "a name begins with a letter or digit, and has letters, digits, dots, dashes and underscores, 40 at most; "
+            f"got {name!r}"
+        )
+    return name
+
+
+def _checked_space(space: dict[str, Axis]) -> dict[str, Axis]:
+    if not space:
+        raise ValueError("has no setting to vary; write such as optim.lr: {choice: [1e-3, 3e-3]} below it")
+    return space
+
+
 class Pruning(_Record):
     """When a trial is stopped early.
 
@@ -138,13 +155,14 @@ class SweepSpec(_Record):
     Attributes:
         trials: how many; a grid has as many as it has points.
         parallel: trials in the queue at a time.
+        gpus: as of a job.
         metric: what is lowest in the best trial: at its last evaluation, or with `best_` at its best.
     """
 
-    name: str | None = Field(None, pattern=NAME)
+    name: Annotated[str, AfterValidator(_checked_name)] | None = None
     config: str | None = None
     overrides: tuple[str, ...] = ()
-    space: dict[str, Axis] = Field(min_length=1)
+    space: Annotated[dict[str, Axis], AfterValidator(_checked_space)]
     method: Literal["grid", "random", "tpe"] = "grid"
     trials: int | None = Field(None, ge=1, le=MOST_TRIALS)
     parallel: int = Field(1, ge=1)
@@ -152,7 +170,7 @@ class SweepSpec(_Record):
     metric: Literal["eval_loss", "best_eval_loss", "eval_bpb", "best_eval_bpb"] = "eval_loss"
     prefix: Prefix | None = None
     prune: Pruning | None = None
-    gpus: int = Field(1, ge=0)
+    gpus: int | None = Field(None, ge=0)
     limit: str | None = Field(None, alias="for")
     restarts: int = Field(3, ge=0)
 
@@ -180,13 +198,11 @@ def parse_sweep(text: str, source: str) -> SweepSpec:
     Raises:
         ConfigError: it is none; one sentence with the place.
     """
-    values = read_yaml(text, source).values
+    values = read_yaml(text, source, example="key, such as `space:`").values
     try:
         spec = SweepSpec.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise SweepError(f"{source}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise SweepError(f"{source}: {first_misfit(error, SweepSpec)}") from None
     for key, axis in spec.space.items():
         _check_axis(source, key, axis, spec)
     if spec.method != "grid" and spec.trials is None:

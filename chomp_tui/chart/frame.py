@@ -201,7 +201,7 @@ def _draw_columns(canvas: Canvas, plot: Plot, edges: Floats, lines: Sequence[Ser
     row, width = plot.top + plot.height, plot.left + plot.width
     unit = settings.x_label if len(settings.x_label) <= plot.width // 3 else ""
     limit = width - (len(unit) + 1 if unit else 0)
-    ticks = scale.x_ticks(
+    choices = scale.x_tick_choices(
         float(edges[0]),
         float(edges[-1]),
         plot.width - (len(unit) + 1),
@@ -209,14 +209,23 @@ def _draw_columns(canvas: Canvas, plot: Plot, edges: Floats, lines: Sequence[Ser
         whole=all(_whole(line.x) for line in lines),
         text=settings.x_format,
     )
-    free = 0
+    # Of as many, those that were found first: they have a word for the end of the axis, where the unit is not.
+    placed = max((_placed(ticks, plot, edges, limit) for ticks in choices), key=len, default=[])
+    for start, label in placed:
+        canvas.put(row, start, label, Role.MUTED)
+    canvas.put(row, width - len(unit), unit, Role.MUTED)
+
+
+def _placed(ticks: list[tuple[float, str]], plot: Plot, edges: Floats, limit: int) -> list[tuple[int, str]]:
+    """Labels with the cells in which they begin; without those for which there is no room left of `limit`."""
+    free, placed = 0, []
     for value, label in ticks:
         cell = plot.left + int(np.searchsorted(edges, value, side="right") - 1) // plot.marker.across
         start = max(0, cell - len(label) // 2)
         if start >= free and start + len(label) <= limit:
-            canvas.put(row, start, label, Role.MUTED)
+            placed.append((start, label))
             free = start + len(label) + 2
-    canvas.put(row, width - len(unit), unit, Role.MUTED)
+    return placed
 
 
 def _whole(x: NDArray[np.generic]) -> bool:

@@ -64,6 +64,7 @@ class _Known:
         is_read: whether it was read.
         bytes: of all its files, None before they were added up; `sized_at` is when that was.
         grew: whether the run has changed since.
+        noted: the state of its notes at the last read; an editor may write them in place.
     """
 
     path: Path
@@ -75,6 +76,12 @@ class _Known:
     bytes: int | None = None
     sized_at: float = 0.0
     grew: bool = True
+    noted: Stamp = None
+
+    @property
+    def notes_changed(self) -> bool:
+        """Whether the notes are not as they were read."""
+        return self.is_read and stamp(self.path / "notes.yaml") != self.noted
 
     @property
     def is_active(self) -> bool:
@@ -86,7 +93,7 @@ class RunList(Poller[HomeSnapshot]):
     """Follows a folder of runs and one of configurations.
 
     A thousand runs that have ended cost next to nothing: a look reads the runs that are active, those whose directory
-    has a changed entry (an engine that starts replaces files), and a few of the others in turn.
+    has a changed entry (an engine that starts replaces files) or changed notes, and a few of the others in turn.
 
     Args:
         runs: the folder of runs; it may not exist.
@@ -199,16 +206,21 @@ class RunList(Poller[HomeSnapshot]):
         due = [
             one
             for place, one in enumerate(self._known.values())
-            if every or one.is_active or one.changed != one.read_at or place % TURNS == self._turn % TURNS
+            if every
+            or one.is_active
+            or one.changed != one.read_at
+            or place % TURNS == self._turn % TURNS
+            or one.notes_changed
         ]
         due.sort(key=lambda one: one.summary.last_t, reverse=True)
         for one in due:
+            noted = stamp(one.path / "notes.yaml")
             summary = self._summary(one)
             if summary is None:
                 self._known.pop(one.path.name, None)
             else:
                 one.grew |= summary is not one.summary
-                one.summary, one.read_at, one.is_read = summary, one.changed, True
+                one.summary, one.read_at, one.is_read, one.noted = summary, one.changed, True, noted
             yield
 
     def _summary(self, known: _Known) -> RunSummary | None:

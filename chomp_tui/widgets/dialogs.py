@@ -11,6 +11,7 @@ from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.widget import Widget
 from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -157,6 +158,18 @@ class Read(Dialog[None]):
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
+
+    def on_resize(self) -> None:
+        """A short text gets a low box; how high it is shows once its lines are laid out."""
+        box = self.query_one(".box")
+        box.styles.height = None
+        self.call_after_refresh(self._fit, box)
+
+    def _fit(self, box: Widget) -> None:
+        scroll = self.query_one(VerticalScroll)
+        unused = scroll.size.height - scroll.query_one(Static).size.height
+        if unused > 0:
+            box.styles.height = box.outer_size.height - unused
 
 
 def confirm(title: str, *, text: str, yes: str) -> Choose:

@@ -117,6 +117,8 @@ def _name(run: RunSummary, place: Place) -> Cell:
     parts += cell(run.name, "strong" if run.is_live else "")
     if run.notes.name:
         parts += cell(f"  {run.notes.name}", "muted")
+    if run.notes.problem:
+        parts += cell("  notes unreadable", "bad")
     return (*parts, *((f" #{tag}", "curve") for tag in run.notes.tags))
 
 
@@ -163,6 +165,7 @@ def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Cont
         span = f"{loss_text(run.losses[0])} → {loss_text(run.losses[-1])}"
         head += [Content(""), Content.styled(chart, "$chart-smooth"), fact("loss", span, width), Content("")]
     named = [
+        ("notes", f"notes.yaml cannot be read: {run.notes.problem}" if run.notes.problem else ""),
         ("name", run.notes.name),
         ("tags", " ".join(f"#{tag}" for tag in run.notes.tags)),
         ("note", run.notes.note),

@@ -169,6 +169,22 @@ def test_text_is_whole_and_what_is_printed_is_inert(
     previewer.close()
 
 
+def test_progress_is_told_once_a_second_and_a_batch_beyond_the_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10_000))
+    said: list[str] = []
+    config = config_of(data={"backend": "local_text", "local_text": "hello world " * 20})
+    previewer = Previewer(config, build_tokenizer(config.data.tokenizer), None, said.append)
+    # Of the 120 batches each takes a hundredth of a second.
+    monkeypatch.setattr("chomp.analysis.preview.time.monotonic", lambda: next(clock) / 100)
+    before = len(said)
+    lines = describe(previewer.show(250), by_token=False)
+    assert lines[0] == "step 250: 2 x 2 sequences of 64 tokens; beyond the end of the run, step 10"
+    assert [line.split()[2] for line in said[before:]] == ["100", "200"]
+    assert previewer.show(250).as_dict()["summary"]["last_step"] == 10
+    assert "beyond" not in describe(previewer.show(10), by_token=False)[0]
+    previewer.close()
+
+
 def test_marks_are_there_without_colours() -> None:
     previewer = opened(config_of(data={"backend": "local_text", "local_text": "hello world " * 20}))
     lines = describe(previewer.show(1), by_token=False)

@@ -13,14 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from chomp.analysis.readiness import Readiness, check_start, most_checkpoints
 from chomp.analysis.text_size import TextSize, measure_text
+from chomp.cli.queue import command as queue_command
 from chomp.config import Config, derive, parse_config
 from chomp.data import evaluation_sets
 from chomp.data.pipeline import build_data
 from chomp.data.tokenizers import build_tokenizer
 from chomp.errors import ChompError
+from chomp.model.resolve import resolve_model
 from chomp.record.speeds import MeasuredSpeed, keep_speed, load_speed, speed_file
 from chomp.tasks import entries
 from tests.engine import write_corpus
@@ -239,6 +242,29 @@ def test_the_time_is_that_of_the_last_measured_speed(tmp_path: Path, monkeypatch
     for damage in ("", "{}", '{"t": 1, "run": "x", "steps": 1, "step_seconds": 0}', "[" * 9999):
         path.write_text(damage)
         assert load_speed(path) is None
+
+
+def test_a_job_takes_as_long_as_preflight_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    config = config_of(train={"steps": 100})
+    here = Path("a.yaml")
+    here.write_text(json.dumps({"train": config.train.model_dump(exclude_unset=True), "optim": {"warmup_steps": 2}}))
+    command = ["add", str(here), "--for", "15s"]
+    said = CliRunner().invoke(queue_command, command)
+    assert "--for 15s: how far the job gets is not known: no speed of such steps was measured" in said.stdout
+    tokenizer = build_tokenizer(config.data.tokenizer)
+    resolved = config.model_copy(update={"model": resolve_model(config.model, tokenizer)})
+    keep_speed(speed_file(resolved, "cpu"), MeasuredSpeed(time.time(), "mine", 500, 0.25, 0.05))
+    said = CliRunner().invoke(queue_command, command)
+    assert "--for 15s: the job ends at about step 50 of 100, less the time of start-up" in said.stdout
+    # The same figure as that of pre-flight.
+    limited = resolved.model_copy(update={"train": config.train.model_copy(update={"max_seconds": 15.0})})
+    assert any("at about step 50 of 100" in text for text in checked(limited).warnings)
+    said = CliRunner().invoke(queue_command, [*command[:-1], "1m"])
+    assert "the job reaches its last step, 100, after about 30s of training" in said.stdout
+    said = CliRunner().invoke(queue_command, [*command[:-1], "0.1"])
+    assert "the job does not complete a step: one takes about 0.30 s" in said.stdout
 
 
 def test_a_text_that_the_tokenizer_refuses_is_a_problem(tmp_path: Path) -> None:

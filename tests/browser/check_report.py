@@ -27,7 +27,8 @@ from tests.fakeruns import FakeRun, write_run
 from tests.report.pages import hostile_run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-WIDTHS = (360, 1280)
+WIDTHS = (360, 390, 500, 1280)
+REPORTS = ("one", "many", "five", "crowd", "hostile")
 DARK = "--blink-settings=preferredColorScheme=0"
 MEASURE = Path(__file__).parent / "measure.html"
 
@@ -46,10 +47,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, 
     runs = tmp_path_factory.mktemp("runs")
     one = load_record(write_run(runs / "one", FakeRun(steps=5_000, total=5_000, ending="completed")).path)
     others = [load_record(write_run(runs / f"run-{seed}", FakeRun(steps=2_000, seed=seed)).path) for seed in range(9)]
+    crowd = []
+    for number in range(34):
+        run = write_run(runs / f"sweep-lr-{number / 7:.4f}-of-a_long_name", FakeRun(steps=300, seed=number))
+        run.notes.write_text(f"name: try {number}\ntags: [rates]\n")
+        settings = json.loads(run.config_resolved.read_text())
+        settings["optim"]["lr"] = 1.5e-05 * (number + 1)
+        settings.setdefault("data", {})["tokenizer"] = {"vocab_size_multiple": 64 + number}
+        run.config_resolved.write_text(json.dumps(settings))
+        crowd.append(load_record(run.path))
+    write_report(crowd, folder / "crowd.html")
+    write_report(crowd[:5], folder / "five.html")
     write_report([one], folder / "one.html")
     write_report(others, folder / "many.html", axis="time")
     write_report([load_record(hostile_run(runs)), one], folder / "hostile.html")
-    page = MEASURE.read_text().replace("NAMES", json.dumps(["one", "many", "hostile"]), 1)
+    page = MEASURE.read_text().replace("NAMES", json.dumps(REPORTS), 1)
     page = page.replace("WIDTHS", json.dumps(WIDTHS), 1)
     (folder / "index.html").write_text(page)
     requests: list[str] = []
@@ -83,18 +95,21 @@ def test_reports_fit_a_phone_and_a_desktop_and_ask_for_nothing(
 ) -> None:
     address, _, requests = site
     found = measured(address, tmp_path)
-    assert len(found) == 3 * len(WIDTHS)
+    assert len(found) == len(REPORTS) * len(WIDTHS)
     for name, page in found.items():
         assert page["mode"] == "CSS1Compat", name
         assert page["scroll"] <= 0, f"{name} scrolls sideways: {page['wide'][:5]}"
         assert page["wide"] == page["left"] == [], name
+        assert page["broken"] == [], f"{name}: words and numbers of tables are broken"
+        assert page["lost"] <= 1, f"{name}: the names of rows leave the screen by {page['lost']} px"
+        assert page["titleLines"] <= (1 if name.startswith("crowd") else 4), name
         assert page["overlaps"] == 0, f"{name}: labels of an axis overlap"
         assert page["smallest"] >= 11, f"{name}: text of {page['smallest']} px"
         assert len(page["drawn"]) >= 4, name
         assert all(width > 200 and height > 100 for width, height in page["drawn"]), name
         assert page["strokes"], f"{name}: a line has no colour of its own"
         assert (page["owned"], page["scripts"], page["links"]) == ("undefined", 0, 0), name
-    wanted = {"/", *(f"/{name}.html?{width}" for name in ("one", "many", "hostile") for width in WIDTHS)}
+    wanted = {"/", *(f"/{name}.html?{width}" for name in REPORTS for width in WIDTHS)}
     assert set(requests) == {f"GET {path} HTTP/1.1" for path in wanted} or set(requests) == wanted
 
 

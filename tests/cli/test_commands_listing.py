@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from chomp.cli import checkpoints, runs
 from chomp.record.events import Evaluated, Event, Phase, Step
+from chomp.record.formatting import short_name
 from chomp.record.lock import RunLock
 from chomp.record.manifest import seal, set_tags
 from chomp.record.rundir import RunDir
@@ -245,3 +246,41 @@ def test_runs_chosen_ordered_and_as_a_table(tmp_path: Path) -> None:
         (["--where", "optim.lr>x"], "> compares with a number"),
     ):
         assert says in str(invoke(runs.command, tmp_path, *args).exception)
+
+
+def test_odd_names_break_no_line_and_widen_no_other(tmp_path: Path) -> None:
+    long = "a" * 100 + "-rate-" + "b" * 94
+    make_run(tmp_path / "plain", started(), ended("completed", 5))
+    make_run(tmp_path / long, started(), ended("completed", 5))
+    make_run(tmp_path / "two\nlines\x1b[31m", started(), ended("completed", 5))
+    lines = invoke(runs.command, tmp_path).output.splitlines()
+    assert len(lines) == 3
+    assert any(line.startswith("two lines�[31m ") for line in lines)
+    short = short_name(long)
+    assert (short[:3], short[-3:], len(short)) == ("aaa", "bbb", 40)
+    # States begin in one column, behind the longest name.
+    assert [line.index("completed") for line in lines] == [42, 42, 42]
+    assert any(line.startswith(f"{short}  completed") for line in lines)
+    table = invoke(runs.command, tmp_path, "--columns", "name,step").output.splitlines()
+    assert len(table) == 4
+    assert {len(line) for line in table} <= {46, 43}
+
+
+def test_many_tags_move_their_own_line_only(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", started())
+    tagged = make_run(tmp_path / "b", started())
+    (tagged / "notes.yaml").write_text(f"tags: [{', '.join('t' * 30 + str(number) for number in range(4))}]\n")
+    plain = next(line for line in invoke(runs.command, tmp_path).output.splitlines() if line.startswith("a "))
+    assert plain[:62].strip() == "a"
+    assert plain[62] != " "
+
+
+def test_notes_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "a", started())
+    path_of_notes = path / "notes.yaml"
+    path_of_notes.write_text("name: x\nnote: keep this: it is mine\n")
+    says = 'cannot be read: line 2 needs quotes around the text; write note: "keep this: it is mine"'
+    assert f"  notes.yaml {says}" in invoke(runs.command, tmp_path).output
+    assert f"{path_of_notes} {says}" in invoke(runs.command, tmp_path, "--columns", "name").stderr
+    (row,) = json.loads(invoke(runs.command, tmp_path, "--json").output)
+    assert row["notes_problem"] in says

@@ -75,7 +75,7 @@ def test_a_file_that_names_an_optimizer_gets_none_of_the_preset():
     config = parse_config("{model: {preset: d20-e3-full}, optim: {name: adamw}}", source="c.yaml").config
     assert config.optim == parse_config("{optim: {name: adamw}}", source="c.yaml").config.optim
     assert config.objective.mtp_heads == 3
-    assert parse_config("{model: {preset: d20}}", source="c", overrides=["optim.name=lion"]).config.optim.lr == 3e-4
+    assert parse_config("{model: {preset: d20}}", source="c", overrides=["optim.name=lion"]).config.optim.lr == 1e-3
 
 
 def test_a_dump_stays_as_it_is():

@@ -337,7 +337,7 @@ NOTES = [
     ),
     (
         "{optim: {decay_steps: 400}}",
-        ("the learning rate stays at 3e-05 from step 500 to the end at step 1000",),
+        ("the learning rate stays at 0.0001 from step 500 to the end at step 1000",),
     ),
     (
         "{checkpoint: {enabled: false}}",
@@ -356,6 +356,11 @@ NOTES = [
         ),
     ),
     (
+        "{optim: {name: lion}}",
+        ("optim.lr is 0.001, much for Lion: a third to a tenth of Adam's rate is usual, e.g. 1e-4",),
+    ),
+    ("{optim: {name: lion, lr: 3e-4}}", ()),
+    (
         "{optim: {schedule: wsd, warmup_steps: 300}}",
         ("the decay of the learning rate (200 steps) is shorter than its warm-up (300 steps)",),
     ),
@@ -373,7 +378,7 @@ NOTES = [
         "{optim: {adam: {b1: 0.99, b2: 0.9}}}",
         ("optim.adam.b2 (0.9) is below optim.adam.b1 (0.99); they may be exchanged",),
     ),
-    ("{optim: {name: lion, adam: {b1: 0.99, b2: 0.9}}}", ()),
+    ("{optim: {name: lion, lr: 1e-4, adam: {b1: 0.99, b2: 0.9}}}", ()),
     ("{train: {eval_every: 5000}}", ("train.eval_every is 5,000, more than train.steps: it happens only at the end",)),
 ]  # fmt: skip
 

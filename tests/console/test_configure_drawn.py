@@ -309,7 +309,7 @@ async def test_the_form_says_groups_units_and_what_the_field_at_the_cursor_is(tm
         assert await helped("optim.lr") == [
             "optim.lr  a number above 0",
             "Peak learning rate.",
-            "default 3e-4 · -o optim.lr=1e-3 wins; editing the field drops it",
+            "default 1e-3 · -o optim.lr=1e-3 wins; editing the field drops it",
         ]
         assert (await helped("variables.n"))[0] == "variables.n  any value"
 

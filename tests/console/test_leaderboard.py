@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -173,12 +174,48 @@ async def test_notes_columns_and_several_runs_at_once(tmp_path: Path) -> None:
         await until(pilot, lambda: sum("old" in read_notes(RunDir(one)).tags for one in places) == 3)
         await pilot.press("d")
         await until(pilot, lambda: "Delete 3 runs?" in text_of(app))
+        assert "hides" not in text_of(app)
+        # Those that a filter hides are marked still, and the question says so.
+        await pilot.press("escape", "slash", *"run-0", "enter")
+        await until(pilot, lambda: "1 of 4 runs" in text_of(app))
+        assert "4 runs, 0 live, 3 marked" in text_of(app)
+        await pilot.press("d")
+        await until(pilot, lambda: "Delete 3 runs?" in text_of(app))
+        assert re.search("The filter hides [23] of them.", text_of(app))
         await pilot.press("y")
+        await until(pilot, lambda: len(list((tmp_path / "runs").iterdir())) == 1)
+        await pilot.press("slash", "escape")
         await until(pilot, lambda: len(listing.keys) == 1)
         assert len(list((tmp_path / "runs").iterdir())) == 1
         # Nothing is named that is not there.
         assert not app.screen_of("home").query_one("#home-configs").display
         assert app.screen_of("home").query_one(Input).value == ""
+
+
+async def test_notes_that_cannot_be_read_are_shown_and_kept(tmp_path: Path) -> None:
+    for number in range(2):
+        place = tmp_path / "runs" / f"run-{number}"
+        place.mkdir(parents=True)
+        write_rows(RunDir(place), 0, number / 10, time.time() - 1000)
+    run = RunDir(tmp_path / "runs" / "run-0")
+    write_notes(run, Notes(tags=("first",)))
+    app = ChompApp(
+        ConsoleState(Settings(path=tmp_path / "console.yaml"), runs=tmp_path / "runs", configs=tmp_path / "none")
+    )
+    async with app.run_test(size=(120, 40)) as pilot:
+        listing = await start(pilot, app, 2)
+        await until(pilot, lambda: "#first" in text_of(app))
+        listing.select(str(run.path))
+        # In place, as an editor may: the directory itself does not change.
+        text = "name: best run\nnote: keep this: it is the paper run\ntags: [paper]\n"
+        run.notes.write_text(text)
+        await until(pilot, lambda: "notes unreadable" in text_of(app))
+        assert "line 2 needs quotes" in " ".join(text_of(app).split())
+        await pilot.press("e", "t")
+        await until(pilot, lambda: notices(app) != [])
+        assert all(f"{run.notes} cannot be read and was not changed: line 2 needs" in one for one in notices(app))
+        assert app.screen is app.screen_of("home")
+        assert run.notes.read_text() == text
 
 
 # Without a screen --------------------------------------------------------------------------
@@ -230,7 +267,7 @@ def test_candidates_and_cells() -> None:
     for run, lr in zip(runs, (1e-3, 1e-4), strict=True):
         object.__setattr__(run, "settings", {"optim.name": "adamw", "optim.lr": lr})
     found = dict(candidates(runs, ()))
-    assert (found["optim.lr"], found["optim.name"], found["eval"]) == ("differs here", "setting", "shown now")
+    assert (found["optim.lr"], found["optim.name"], found["eval"]) == ("differs here", "setting", "chosen")
     row = run_row(runs[0], ("name", "eval", "optim.lr", "nothing"), Place(depth=2, is_marked=True), 0.0)
     assert "".join(text for text, _ in row.cells["name"]) == "  └ ◆ a"
     assert [row.cells[key][0][0] for key in ("optim.lr", "nothing", "eval")] == ["0.001", "-", "-"]

@@ -126,6 +126,12 @@ def test_every_mark_has_its_tone_and_is_there_without_it() -> None:
     assert heading.plain == "micro-batch 2, sequence 1: 1 document\n"
 
 
+def test_a_batch_beyond_the_end_of_the_run_is_named() -> None:
+    first = {step: summary_text(SUMMARY | {"step": step, "last_step": 20}).plain.splitlines()[0] for step in (20, 21)}
+    assert first[21].startswith("step 21     beyond the end of the run, step 20 · ")
+    assert "beyond" not in first[20]
+
+
 def test_the_summary_of_a_stream_says_what_is_not_known() -> None:
     stream = {"text_documents": None, "text_lengths": None, "epoch_tokens": None, "epochs": None, "isolated": False}
     plain = summary_text(SUMMARY | stream | {"tokens_per_byte": None, "lengths": None}).plain.splitlines()

@@ -161,13 +161,31 @@ def test_a_strip_shows_the_best_trials_by_their_places() -> None:
         ("", {}),
         ("name base · for 8h · urgent", {"name": "base", "for_seconds": 28800.0, "urgent": True}),
         ("after 1 after two gpus 2", {"after": (1, 2), "gpus": 2}),
+        ("tag rates · tag #b/2 restarts 0", {"tags": ("rates", "b/2"), "restarts": 0}),
+        ("name x note  why: at 22:00 · or tag so ", {"name": "x", "note": "why: at 22:00 · or tag so"}),
+        ("note only this", {"note": "only this"}),
     ],
 )
 def test_the_words_of_the_dialog(queue: QueueFolder, words: str, found: dict[str, Any]) -> None:
     assert options_of(words, queue.read()) == found
 
 
-@pytest.mark.parametrize("words", ["soon", "after", "after 99", "after nine", "for ever", "at noon", "gpus two"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "soon",
+        "after",
+        "after 99",
+        "after nine",
+        "for ever",
+        "at noon",
+        "gpus two",
+        "tag",
+        "tag y%",
+        "note",
+        "restarts -1",
+    ],
+)
 def test_what_the_dialog_refuses(queue: QueueFolder, words: str) -> None:
     with pytest.raises(ChompError):
         options_of(words, queue.read())

@@ -145,7 +145,7 @@ def test_a_request_overrides_the_command_line() -> None:
         ('{"top_p": 0}', "top_p: "),
         ('{"stop": [""]}', "stop.0: "),
         ('{"seed": "1"}', "seed: "),
-        ('{"seed": 4294967296}', "seed: Input should be less than or equal to 4294967295"),
+        ('{"seed": 4294967296}', "seed: must be at most 4294967295, got 4294967296"),
         ('{"seed": ' + "9" * 5000 + "}", "a line must be a JSON object"),
         ('{"prompt": "\\udc00"}', "prompt: "),
         ("[" * 100_000, "a line must be a JSON object"),

@@ -32,9 +32,9 @@ from chomp.queue.runner import Runner
 from chomp.queue.schedule import make_plan, waits_for
 from chomp.queue.table import RunSummaries, job_lines, rows_of
 from chomp.queue.times import parse_duration, parse_time
-from chomp.record.events import Event, RunEnded
+from chomp.record.events import Event, RunEnded, RunStarted
 from chomp.record.rundir import RunDir
-from tests.fakeruns import TEXT, append, hold, started
+from tests.fakeruns import TEXT, append, hold, make_checkpoint, make_run, started
 
 pytestmark = pytest.mark.pure
 NOON = datetime(2026, 11, 29, 12, 0).astimezone()
@@ -82,9 +82,15 @@ def test_a_job_is_one_file_that_people_can_read_and_edit(queue: QueueFolder) -> 
         ("name: [", "line 2: "),
         ("\x00", "0001.yaml: "),
         ("[" * 5000, "0001.yaml: "),
-        ("name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\ngpus: many\n", "gpus: "),
-        ("name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\nstate: asleep\n", "state: "),
-        ("name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\nprice: 3\n", "price: "),
+        (
+            "name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\ngpus: many\n",
+            "gpus: expected a whole number",
+        ),
+        (
+            "name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\nstate: asleep\n",
+            "state: expected waiting, held,",
+        ),
+        ("name: x\norder: 1\nadded: 2026-11-29 12:00:00\nfolder: .\nruns: r\nprice: 3\n", "price: unknown key"),
         ("x: " + "y" * (5 << 20), "bytes are more"),
     ],
 )
@@ -110,6 +116,20 @@ def test_numbers_are_never_used_again_and_both_folders_may_move(queue: QueueFold
     moved.path.parent.mkdir()
     queue.path.rename(moved.path)
     assert moved.resolve(the(moved).runs) == tmp_path / "elsewhere" / "runs"
+
+
+def test_move_says_the_place_that_the_job_has(queue: QueueFolder) -> None:
+    for name in ("one", "two", "three"):
+        add(queue, name=name)
+
+    def move(*words: str) -> Any:
+        return CliRunner().invoke(queue_command, ["move", "--queue", str(queue.path), *words])
+
+    assert move("one", "99").output == "job 1 (one) is at place 3, the last of 3\n"
+    assert move("three", "1").output == "job 3 (three) is at place 1\n"
+    queue.change(1, state="done")
+    assert move("two", "2").output == "job 2 (two) is at place 2\n"
+    assert "is done: only jobs that have not ended" in str(move("one", "1").exception)
 
 
 def test_jobs_are_found_by_number_or_name_and_moved(queue: QueueFolder) -> None:
@@ -182,6 +202,35 @@ def test_a_job_that_could_not_start_is_refused_or_added_anyway(
     assert len(queue.read().jobs) == 1
 
 
+def test_a_job_for_gpus_that_are_missing_is_refused_or_waits(
+    queue: QueueFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(queue.around)
+    monkeypatch.setattr("chomp.analysis.readiness.probe_gpus", lambda: Probe())
+    command = ["add", str(Path(__file__).parents[2] / "configs" / "debug_smoke.yaml")]
+    for number, needs in (("1", "a GPU"), ("2", "2 GPUs")):
+        refused = CliRunner().invoke(queue_command, [*command, "--gpus", number])
+        assert isinstance(refused.exception, QueueError)
+        assert str(refused.exception) == (
+            f"--gpus {number}: the job would wait: it requires {needs}, and this machine has no GPU; gpus 0 trains on "
+            "the CPU (--anyway adds the job all the same)"
+        )
+    one = Probe((Gpu(0, name="card", uuid="GPU-0"),))
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr("chomp.analysis.readiness.probe_gpus", lambda: one)
+    refused = CliRunner().invoke(queue_command, [*command, "--gpus", "2"])
+    assert "it requires 2 GPUs, and this machine has 1;" in str(refused.exception)
+    monkeypatch.setattr("chomp.analysis.readiness.probe_gpus", lambda: Probe())
+    for options in (["--gpus", "1", "--anyway"], ["--gpus", "0"], []):
+        added = CliRunner().invoke(queue_command, [*command, *options])
+        assert added.exit_code == 0, added.output
+        assert ("the job would wait" in added.stderr) == (len(options) == 3)
+    jobs = queue.read().jobs
+    assert [(one.gpus, one.requires_gpus) for one in jobs] == [(1, True), (0, False), (1, False)]
+    plan = make_plan(jobs, (Slot(CPU, "CPU"),), (), NOON)
+    assert [one.id for one, _ in plan.start] == [2]
+
+
 def test_other_users_may_not_write_commands(queue: QueueFolder) -> None:
     add(queue)
     queue.path.chmod(0o775)
@@ -248,6 +297,9 @@ def gpus(*busy: str) -> list[Slot]:
         ([job(1, gpus=2), job(2, gpus=0)], gpus("", "pid 7"), {2: ["cpu"]}, []),
         ([job(1, gpus=3), job(2)], gpus("", ""), {2: ["GPU-0"]}, []),
         ([job(1), job(2)], [Slot(CPU, "CPU")], {1: ["cpu"]}, []),
+        # What requires GPUs never trains on the CPU, and keeps nothing waiting there.
+        ([job(1, gpus=2, urgent=True), job(2)], [Slot(CPU, "CPU")], {2: ["cpu"]}, []),
+        ([job(1, gpu_only=True), job(2, gpus=0)], [Slot(CPU, "CPU")], {2: ["cpu"]}, []),
         ([job(1, state="held"), job(2, after=[1]), job(3, not_before=NOON + timedelta(seconds=1)), job(4)], gpus(""),
          {4: ["GPU-0"]}, []),
         ([job(1, state="failed"), job(2, after=[1]), job(3, state="done"), job(4, after=[3])], gpus(""),
@@ -286,6 +338,13 @@ def test_the_plan(jobs: list[Job], devices: list[Slot], start: dict[int, list[st
 )
 def test_what_a_job_waits_for(jobs: list[Job], words: str) -> None:
     assert waits_for(jobs[0], jobs, gpus("pid 7 (python)"), NOON) == words
+
+
+def test_a_job_that_requires_gpus_waits_where_there_are_none() -> None:
+    cpu = (Slot(CPU, "CPU"),)
+    for one, words in ((job(1, gpus=2), "for 2 GPUs"), (job(1, gpu_only=True), "for 1 GPU")):
+        assert waits_for(one, [one], cpu, NOON) == f"{words}, and this machine has 0 GPUs"
+        assert waits_for(one, [one], (), NOON) == words
 
 
 # Devices ------------------------------------------------------------------------------------
@@ -396,6 +455,16 @@ def ended(status: Any, reason: str = "why", code: int = 0) -> RunEnded:
             "done",
             "time ",
         ),
+        # The limit came before the first step: there is nothing to go on from.
+        (
+            [started(), RunEnded("stopped", "time limit reached (train.max_seconds: 1)", 0)],
+            0,
+            "failed",
+            "time limit reached (train.max_seconds: 1), and the first step was not reached: allow more time",
+        ),
+        ([started(5), ended("stopped", "time limit reached")], 0, "failed", "time limit reached, and the first step"),
+        ([started(4), ended("stopped", "time limit reached")], 0, "done", "time limit reached"),
+        ([RunEnded("stopped", "time limit reached", 0)], 0, "failed", "time limit reached, and the first step"),
         ([started(), ended("stopped", "stop requested; step 5 is saved")], 0, "stopped", "stop requested"),
         ([started(), ended("crashed", "out of memory", 4)], 4, "failed", "out of memory"),
         # The machine goes down, or the kernel runs out of memory.
@@ -414,7 +483,7 @@ def test_what_becomes_of_a_job(scene: Scene, events: list[Event], code: int, sta
     scene.runner.look()
     found = the(scene.queue)
     assert (found.state, found.reason[: len(reason)]) == (state, reason)
-    assert found.has_begun == bool(events)
+    assert found.has_begun == any(isinstance(event, RunStarted) for event in events)
 
 
 def test_a_killed_job_is_resumed_so_often_and_no_more(scene: Scene) -> None:
@@ -492,7 +561,25 @@ def test_the_time_of_a_job_is_that_of_all_its_attempts(scene: Scene) -> None:
     scene.queue.change(1, used_seconds=99.9)
     scene.runner.look()
     scene.runner.look()
+    words = "its time is used up, and the first step was not reached: allow more time"
+    assert (the(scene.queue).state, the(scene.queue).reason) == ("failed", words)
+    # With a checkpoint there is something that the next job may go on from.
+    run = RunDir(scene.requests[0].run_dir)
+    run.config_resolved.write_text(make_run(scene.queue.around / "other").config_resolved.read_text())
+    make_checkpoint(run, 5)
+    scene.queue.change(1, state="waiting")
+    scene.runner.look()
     assert (the(scene.queue).state, the(scene.queue).reason) == ("done", "its time is used up")
+
+
+def test_a_job_after_one_whose_time_was_too_short_does_not_start(scene: Scene) -> None:
+    first = add(scene.queue, for_seconds=1.0)
+    add(scene.queue, after=(first.id,))
+    scene.writes(started(), RunEnded("stopped", "time limit reached (train.max_seconds: 1)", 0))
+    for _ in range(3):
+        scene.runner.look()
+    assert [one.state for one in scene.queue.read().jobs] == ["failed", "waiting"]
+    assert len(scene.requests) == 1
 
 
 def test_a_full_disk_starts_nothing_and_loses_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

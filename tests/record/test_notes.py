@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from chomp.cli.note import command
-from chomp.errors import ConfigError
+from chomp.errors import ConfigError, RunDirError
 from chomp.record.fork import fork_run
 from chomp.record.notes import LONGEST_NOTE, Notes, NotesChange, change_notes, read_notes, write_notes
 from chomp.record.rundir import RunDir
@@ -59,24 +59,62 @@ def test_what_is_not_allowed_changes_nothing(tmp_path: Path, change: NotesChange
     assert not RunDir(tmp_path).notes.exists()
 
 
+QUOTES = 'line 2 needs quotes around the text; write note: "keep this: it is the paper run"'
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "says"),
     [
-        b"",
-        b"- a\n- b\n",
-        b"name: [x\n",
-        b"\xff\xfe\x00",
-        b"a" * (1 << 17),
-        b"name: {a: b}\nnote: [1]\ntags: {x: y}\n",
-        b"tags: [[a], {b: c}, 'x y', null]\n",
-        b"[" * 30_000,
+        (b"name: best run\nnote: keep this: it is the paper run\ntags: [paper]\n", QUOTES),
+        (b"name: x\nnote: @me\n", 'line 2 needs quotes around the text; write note: "@me"'),
+        (b"name: x\nnote: [wip] y\n", 'line 2 needs quotes around the text; write note: "[wip] y"'),
+        (b"name: x\nnote: 'it's'\n", 'line 2 has quotes that do not match; write such as note: "my text"'),
+        (b"name: x\ntags: [a\nnote: y\n", "line 2 is no list; write such as tags: [base, old]"),
+        (b"- a\n- b\n", "line 1 has none of name:, note: and tags:; write such as note: my text"),
+        (b"name: x\n\xff\xfe", "line 2 is not UTF-8"),
+        (b"name: y\nnote: x\0", "line 2 has a control character; remove it"),
+        (b"a" * (1 << 17), "more than 65,536 bytes"),
+        (b"note: x\nname: {a: b}\n", "line 2: name is no text; put it in quotes"),
+        (b"tags: paper\n", "line 1: tags is no list of words"),
+        (b"tags: [[a], {b: c}]\n", "line 1: tags is no list of words"),
+        (b"tags:\n  - a\n  - x y\n", "line 3: 'x y' is no tag"),
+        (b"note: x\nauthor: me\n", "line 2: 'author' is none of name, note and tags; put it into the note"),
+        (b"note: x\nnote: y\n", "line 2: 'note' is there twice; keep one"),
+        (b"name: " + b"x" * 101, "the name has 101 characters; shorten it to 100"),
+        (b"note: " + b"x" * (LONGEST_NOTE + 1), "the note has 4,001 characters; shorten it to 4,000"),
+        (f"tags: {list(range(21))}".encode(), "it has 21 tags; remove some"),
+        (b"[" * 30_000, "is not YAML"),
     ],
 )
-def test_a_damaged_file_says_nothing(tmp_path: Path, content: bytes) -> None:
-    RunDir(tmp_path).notes.write_bytes(content)
-    found = read_notes(RunDir(tmp_path))
-    assert (found.name, found.note) == ("", "")
-    assert set(found.tags) <= {"null"}
+def test_a_file_that_would_lose_something_is_never_written(tmp_path: Path, content: bytes, says: str) -> None:
+    run = RunDir(tmp_path)
+    run.notes.write_bytes(content)
+    assert says in read_notes(run).problem
+    for change in (NotesChange(add_tags=("z",)), NotesChange(name="y")):
+        with pytest.raises(RunDirError, match=r"notes.yaml cannot be read and was not changed: ") as raised:
+            change_notes(run, change)
+        assert says in str(raised.value)
+    # A resume without options changes nothing.
+    change_notes(run, NotesChange())
+    assert run.notes.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"# mine\n", b"name:\ntags:\n", b"tags: []\n", b"tags: [x, x]\nnote: |\n  a: b\n"]
+)
+def test_a_short_file_has_no_problem(tmp_path: Path, content: bytes) -> None:
+    run = RunDir(tmp_path)
+    run.notes.write_bytes(content)
+    change_notes(run, NotesChange(name="y"))
+    found = read_notes(run)
+    assert (found.name, found.problem) == ("y", "")
+    assert (found.note, found.tags) == (("a: b", ("x",)) if b"a: b" in content else ("", ()))
+
+
+def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
+    RunDir(tmp_path).notes.mkdir()
+    with pytest.raises(RunDirError, match="Is a directory"):
+        change_notes(RunDir(tmp_path), NotesChange(name="y"))
 
 
 def test_hostile_text_is_inert(tmp_path: Path) -> None:
@@ -89,6 +127,15 @@ def test_hostile_text_is_inert(tmp_path: Path) -> None:
     run.notes.write_text(f"name: {json.dumps(HOSTILE)}\ntags: [{json.dumps(HOSTILE)}, ok]\n")
     assert read_notes(run).name == found.name
     assert read_notes(run).tags == ("ok",)
+
+
+def test_the_command_refuses_before_it_changes_the_first_run(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name) for name in ("a", "b")]
+    runs[1].notes.write_text("note: keep this: it is the paper run\n")
+    said = CliRunner().invoke(command, [*(str(run.path) for run in runs), "--tag", "z"])
+    assert isinstance(said.exception, RunDirError)
+    assert f"{runs[1].notes} cannot be read" in str(said.exception)
+    assert not runs[0].notes.exists()
 
 
 def test_the_command_and_a_fork(tmp_path: Path) -> None:

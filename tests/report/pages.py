@@ -13,7 +13,7 @@ TAGS = frozenset(
     {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "dl", "dt", "dd", "small", "span",
         "figure", "figcaption", "svg", "path", "ul", "li", "b", "pre", "details", "summary", "table", "thead", "tr",
-        "th", "td", "footer",
+        "th", "td", "footer", "wbr",
     }
 )  # fmt: skip
 ATTRIBUTES = frozenset(
@@ -39,7 +39,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in ("meta", "path"):
+        if tag not in ("meta", "path", "wbr"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

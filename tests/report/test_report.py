@@ -12,8 +12,10 @@ import pytest
 
 from chomp.errors import ConfigError
 from chomp.record.events import Evaluated, NonFinite, SetEvaluated, TaskEvaluated
+from chomp.record.formatting import short_name
 from chomp.record.run_record import RunRecord, load_record
 from chomp.report.figures import FORMATS
+from chomp.report.html import table
 from chomp.report.page import POLICY, report_page
 from chomp.report.tables import metrics_csv
 from chomp.report.write import write_charts_of, write_report
@@ -118,6 +120,37 @@ def test_two_runs_on_the_same_batches_have_a_verdict_and_a_chart_of_it(tmp_path:
     assert "Settings that differ" in page.text
     assert page.tags.count("figure") == 5
     assert page.tags.count("details") >= 2
+
+
+def test_runs_are_named_by_their_directories_and_many_are_counted(tmp_path: Path) -> None:
+    long = "x" * 30 + "-base-" + "y" * 30
+    runs = [write_run(tmp_path / name, FakeRun(steps=100)) for name in ("base", "lower", long)]
+    runs[1].notes.write_text("name: first try\n")
+    records = [load_record(run.path) for run in runs]
+    pair = report_page(records[:2])
+    assert "<title>base, lower</title>" in pair
+    # The name that the user gave is beside that of the directory once in the tables, and at the run's own details.
+    assert '<th scope="row">name</th><td></td><td>first try</td>' in pair
+    assert "<summary>lower</summary>" in pair
+    assert ">first try · " in pair
+    assert pair.count("first try") == 2
+    three = report_page(records)
+    assert "<title>3 runs</title>" in three
+    short = short_name(long)
+    assert (len(short), short[-26:]) == (40, long[-26:])
+    assert f'class="long">{short}</th>' in three
+    assert f"{short}: train" in three
+    assert f"<summary>{long}</summary>" in three
+
+
+def test_words_of_tables_stay_whole() -> None:
+    page = table(
+        ["", "a_run"], [["data.tokenizer.vocab_size", "1.89e+09"], ["files", "x" * 33], ["size", ("2 MiB", "short")]]
+    )
+    assert "data.<wbr>tokenizer.<wbr>vocab_<wbr>size" in page
+    assert "<td>1.89e+09</td>" in page
+    assert f'<td class="long">{"x" * 33}</td>' in page
+    assert '<td class="short">2 MiB</td>' in page
 
 
 def test_settings_about_receivers_are_in_no_report(tmp_path: Path) -> None:

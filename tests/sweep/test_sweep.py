@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from chomp.cli.sweep import command as sweep_command
 from chomp.errors import ChompError
 from chomp.queue.folder import QueueFolder
 from chomp.queue.job import Job
@@ -57,7 +59,16 @@ def test_the_values_of_a_grid() -> None:
     [
         ("space: {optim.lr: {choice: [1e-3]}}", "needs either config (a file to train) or prefix"),
         ("config: b\nprefix: {run: r}\nspace: {optim.lr: {choice: [1e-3]}}", "needs either config"),
-        ("config: b\nspace: {}", "space: "),
+        ("config: b\nspace: {}", "s.yaml: space: has no setting to vary; write such as optim.lr: {choice: ["),
+        ("", "s.yaml: the file is empty; write at least one key, such as `space:`"),
+        ("- a", "expected keys such as `space:` at the top, got a list"),
+        ("config: b\nname: my rates\nspace: {optim.lr: {choice: [1]}}", "s.yaml: name: a name begins with a letter"),
+        ("config: b", "s.yaml: space: is missing"),
+        ("config: b\nspace: {optim.lr: {choice: []}}", "space.optim.lr.choice: has no entries; at least 1 needed"),
+        ("config: b\nspace: {optim.lr: 3}", "space.optim.lr: expected keys with a value each, got 3"),
+        ("config: b\nparallel: 0\nspace: {optim.lr: {choice: [1]}}", "parallel: must be at least 1, got 0"),
+        ("config: b\nparallel: x\nspace: {optim.lr: {choice: [1]}}", "parallel: expected a whole number, got the text"),
+        ("config: b\ntrails: 3\nspace: {optim.lr: {choice: [1]}}", "trails: unknown key; did you mean trials?"),
         (
             "config: b\nspace: {optim.lrr: {choice: [1]}}",
             "s.yaml: space.optim.lrr: unknown key; did you mean optim.lr?",
@@ -69,7 +80,10 @@ def test_the_values_of_a_grid() -> None:
         ("config: b\nspace: {optim.lr: {range: [1, 2]}}", "needs points"),
         ("config: b\nmethod: tpe\nspace: {optim.lr: {range: [1, 2]}}", "needs a number of trials"),
         ("config: b\ntrials: 4\nspace: {optim.lr: {choice: [1]}}", "a grid has as many trials as points"),
-        ("config: b\nmethod: lucky\nspace: {optim.lr: {choice: [1]}}", "method: "),
+        (
+            "config: b\nmethod: lucky\nspace: {optim.lr: {choice: [1]}}",
+            "method: expected grid, random or tpe, got the text 'lucky'",
+        ),
         ("config: b\nfor: long\nspace: {optim.lr: {choice: [1]}}", "is no duration"),
         ("config: b\nprice: 3\nspace: {optim.lr: {choice: [1]}}", "price: "),
         ("config: b\nspace: {train.seed: {int: [0, 99999]}}", "are more than 10,000"),
@@ -80,6 +94,8 @@ def test_what_is_wrong_in_a_file(text: str, problem: str) -> None:
     with pytest.raises(ChompError) as caught:
         parse_sweep(text, "s.yaml")
     assert problem in str(caught.value)
+    # Nothing of pydantic's own words.
+    assert not re.search("should|Input|validation|Value error", str(caught.value))
 
 
 # Curves -------------------------------------------------------------------------------------
@@ -466,6 +482,20 @@ def test_a_stopped_sweep_adds_no_trials(stage: Stage) -> None:
     stage.open(GRID)
     stage.look()
     assert len(stage.jobs()) == 1
+
+
+def test_a_sweep_without_a_runner_says_so(stage: Stage) -> None:
+    stage.open(GRID)
+    for words in (["list"], ["show", "lr"]):
+        said = CliRunner().invoke(sweep_command, [*words, "--queue", str(stage.queue.path)])
+        assert said.stdout.splitlines()[0] == "lr  running: no trial yet of 6  (no runner works on it)"
+        assert re.fullmatch(rf"no runner works on {stage.queue.path}; start it with: .* queue start\n", said.stderr)
+    (row,) = json.loads(CliRunner().invoke(sweep_command, ["list", "--queue", str(stage.queue.path), "--json"]).stdout)
+    assert row == {"name": "lr", "state": "running", "trials": 6, "runner": None}
+    # A sweep that adds nothing needs none.
+    stage.queue.around.joinpath("sweeps", "lr", "stopped").touch()
+    said = CliRunner().invoke(sweep_command, ["list", "--queue", str(stage.queue.path)])
+    assert (said.stdout, said.stderr) == ("lr  stopped: no trial yet of 6\n", "")
 
 
 def test_many_numbers_are_put_into_groups(stage: Stage) -> None:

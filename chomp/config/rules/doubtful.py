@@ -9,6 +9,8 @@ from chomp.config.schema import Config
 
 # Adam's usual rates lie between 1e-5 and 1e-2; the update of each parameter is about as large as the rate.
 HIGHEST_RATE = 1.0
+# Every parameter moves by the whole rate: Chen et al. 2023 (arXiv 2302.06675) take a third to a tenth of Adam's.
+HIGH_LION_RATE = 5e-4
 LONGEST_WARMUP_SHARE = 0.5
 
 
@@ -22,6 +24,8 @@ def _rate(config: Config) -> Iterator[str]:
             f"Muon's learning rate is {rate:g} (optim.lr {optim.lr:g} x optim.muon.lr_scale "
             f"{optim.muon.lr_scale:g}): above 1 training diverges; 0.02 is usual"
         )
+    elif optim.name == "lion" and optim.lr > HIGH_LION_RATE:
+        yield f"optim.lr is {optim.lr:g}, much for Lion: a third to a tenth of Adam's rate is usual, e.g. 1e-4"
     if optim.min_lr_ratio == 1 and optim.decay_steps != 0:
         yield "optim.min_lr_ratio is 1: the learning rate never falls"
     if optim.weight_decay > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from chomp.record.formatting import age, count, duration, elapsed, one_line, plural, sanitize, size
+from chomp.record.formatting import count, duration, elapsed, moment, one_line, plural, sanitize, size
 from chomp_tui.config.preflight import FULL, TIGHT, Report, fit
 from chomp_tui.screens.configure.card_panel import card_text, estimate_text
 
@@ -208,7 +209,8 @@ def _time(figures: Mapping[str, Any]) -> list[Content]:
     measured = (figures.get("start") or {}).get("duration")
     if measured:
         step, run = elapsed(measured["step_seconds"]), one_line(measured["run"])
-        source = f"  {step} a step in {run},\n  {age(measured['measured_at'])}"
+        # A time of day stays true for as long as the figures are shown.
+        source = f"  {step} a step in {run},\n  measured {moment(measured['measured_at'], time.time())}"
         return [_row("time, as measured", f"about {duration(measured['seconds'])}"), Content.styled(source, "$muted")]
     peak = figures.get("peak_flops")
     if not peak:

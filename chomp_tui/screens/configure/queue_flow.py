@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from chomp.device import probe_gpus
 from chomp.errors import ChompError
 from chomp.queue.adding import NewJob, add_job
+from chomp.queue.devices import gpu_shortage
 from chomp.queue.folder import Listing, QueueFolder, find_job
 from chomp.queue.job import QueueError
 from chomp.queue.process import runner_of
 from chomp.queue.times import parse_duration, parse_time
+from chomp.record.notes import Notes, NotesChange
 from chomp.record.rundir import fresh_name
+from chomp.record.speeds import reach_words
 from chomp_tui.config.preflight import Report
 from chomp_tui.platform.background import in_thread
 from chomp_tui.screens.configure.launch_flow import Launcher, fork_request
 from chomp_tui.widgets.dialogs import Ask, Choice, Choose
 
-_WORDS = ("name", "at", "after", "for", "gpus")
+_WORDS = ("name", "at", "after", "for", "gpus", "restarts", "tag", "note")
 _HELP = (
     "Enter adds it behind the other jobs. Or write what applies, for example: name base · at 22:00 · for 8h · "
-    "after 3 · gpus 2 · urgent"
+    "after 3 · gpus 2 · restarts 1 · urgent · tag rates · note a third of the rate"
 )
 
 
@@ -60,7 +66,10 @@ async def queue_it(screen: Launcher) -> None:
                 return
             new = replace(new, run_dir=request.run_dir, resume=request.resume, accept=request.accept)
         report = await screen.check_start(loaded)
-        if report.problems and not await _anyway(screen, report):
+        environ = os.environ | screen.chomp.state.environment
+        short = await in_thread(lambda: gpu_shortage(new.gpus or 0, probe_gpus(), environ))
+        problems = [*report.problems, *([short] if short else [])]
+        if problems and not await _anyway(screen, problems):
             return
         job = await in_thread(lambda: add_job(queue, new))
         works = await in_thread(lambda: runner_of(queue) is not None)
@@ -69,17 +78,25 @@ async def queue_it(screen: Launcher) -> None:
         return
     hint = "" if works else "; no runner works: 7 shows the queue, where s starts one"
     doubts = report.warnings
-    said = ". ".join([f"job {job.title} added{hint}", *doubts])
+    reach = [] if new.for_seconds is None else [_reach(new.for_seconds, report, loaded.config.train.steps)]
+    said = ". ".join([f"job {job.title} added{hint}", *reach, *doubts])
     screen.chomp.notify(said, severity="warning" if doubts else "information")
 
 
-async def _anyway(screen: Launcher, report: Report) -> bool:
+def _reach(limit_seconds: float, report: Report, steps: int) -> str:
+    """How far a job gets in its time, by the speed that pre-flight knows."""
+    found = (report.figures.get("start") or {}).get("duration")
+    speed_seconds = found["step_seconds"] + found["overhead_seconds"] if found else None
+    return reach_words(limit_seconds, speed_seconds, report.figures.get("continues_from") or 0, steps)
+
+
+async def _anyway(screen: Launcher, problems: Sequence[str]) -> bool:
     """Ask whether a run that could not start now is added all the same."""
     choices = (
         Choice("cancel", "n", "No, keep editing"),
         Choice("add", "y", "Add it anyway", "for example if its text appears before it starts"),
     )
-    question = Choose("This run cannot start now", choices, "\n\n".join(report.problems))
+    question = Choose("This run cannot start now", choices, "\n\n".join(problems))
     return await screen.app.push_screen_wait(question) == "add"
 
 
@@ -99,13 +116,16 @@ def problem_of(text: str, listing: Listing) -> str | None:
 
 
 def options_of(text: str, listing: Listing) -> dict[str, Any]:
-    """What the words of a dialog say of a job: `at 22:00 for 8h after 3 urgent`.
+    """What the words of a dialog say of a job: `at 22:00 for 8h after 3 urgent`. A note is all that follows its word.
 
     Raises:
         QueueError: a word is unknown, or what follows it is wrong.
     """
-    words = re.split(r"[\s·]+", text.strip())
-    found: dict[str, Any] = {}
+    before, is_noted, note = f" {text} ".partition(" note ")
+    words = re.split(r"[\s·]+", before.strip(" ·"))
+    found: dict[str, Any] = {"note": note.strip()} if is_noted and note.strip() else {}
+    if is_noted and not found:
+        raise QueueError("note needs a text behind it")
     while words and (word := words.pop(0)):
         if word == "urgent":
             found["urgent"] = True
@@ -124,8 +144,12 @@ def options_of(text: str, listing: Listing) -> dict[str, Any]:
                     found["for_seconds"] = parse_duration(value)
                 case "after":
                     found["after"] = (*found.get("after", ()), find_job(listing, value))
-                case "gpus" if value.isdecimal():
-                    found["gpus"] = int(value)
+                case "tag":
+                    found["tags"] = (*found.get("tags", ()), value.removeprefix("#"))
+                case "gpus" | "restarts" if value.isdecimal():
+                    found[word] = int(value)
                 case _:
-                    raise QueueError(f"gpus {value}: expected a whole number")
+                    raise QueueError(f"{word} {value}: expected a whole number")
+    # A name or tag that is not allowed is refused here, where it can still be corrected.
+    NotesChange(note=found.get("note"), add_tags=found.get("tags", ())).of(Notes())
     return found

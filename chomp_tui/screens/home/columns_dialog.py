@@ -28,7 +28,7 @@ def candidates(runs: Sequence[RunSummary], chosen: Sequence[str]) -> list[tuple[
         for path, value in run.settings.items():
             values.setdefault(path, set()).add(str(value))
     metrics = dict.fromkeys(name for run in runs for name in run.metrics)
-    found = dict.fromkeys(chosen or STANDARD, "shown now")
+    found = dict.fromkeys(chosen or STANDARD, "chosen")
     groups: tuple[tuple[Iterable[str], str], ...] = (
         (STANDARD, "standard"),
         ((path for path, seen in values.items() if len(seen) > 1), "differs here"),

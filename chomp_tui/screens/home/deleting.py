@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from textual.app import App
@@ -27,8 +27,8 @@ def deletable(console: Console, runs: Sequence[RunSummary]) -> list[RunSummary]:
     return [run for run in runs if not run.is_live]
 
 
-def question(runs: Sequence[RunSummary]) -> Choose:
-    """Ask whether to delete the runs."""
+def question(runs: Sequence[RunSummary], hidden: Collection[Path]) -> Choose:
+    """Ask whether to delete the runs, some of which a filter may hide."""
     number = sum(len(run.checkpoints) for run in runs)
     sizes = [run.bytes for run in runs]
     total = size(sum(one for one in sizes if one is not None)) if None not in sizes else "size unknown"
@@ -39,7 +39,9 @@ def question(runs: Sequence[RunSummary]) -> Choose:
         return confirm(f"Delete {run.name}?", text=f"{run.path}\n{what}{warning}", yes="Delete it")
     names = [f"{run.name} ({run.status.reason})" if run.status.state == "running" else run.name for run in runs]
     more = [f"and {len(runs) - MOST_NAMES} more"] if len(runs) > MOST_NAMES else []
-    text = "\n".join([*names[:MOST_NAMES], *more, what])
+    unseen = sum(run.path in hidden for run in runs)
+    unshown = [f"The filter hides {unseen} of them."] if unseen else []
+    text = "\n".join([*unshown, *names[:MOST_NAMES], *more, what])
     return confirm(f"Delete {len(runs)} runs?", text=text, yes="Delete all of them")
 
 
@@ -59,8 +61,14 @@ async def delete(console: Console, paths: Sequence[Path]) -> None:
         console.notify(sentence, severity="error")
 
 
-def ask_and_delete(app: App[None], console: Console, runs: Sequence[RunSummary], done: Callable[[], None]) -> None:
-    """Delete runs if the user agrees; `done` is called afterwards."""
+def ask_and_delete(
+    app: App[None], console: Console, runs: Sequence[RunSummary], hidden: Collection[Path], done: Callable[[], None]
+) -> None:
+    """Delete runs if the user agrees; `done` is called afterwards.
+
+    Args:
+        hidden: runs that a filter hides; how many of them are to be deleted is said.
+    """
     chosen = deletable(console, runs)
     if not chosen:
         return
@@ -73,4 +81,4 @@ def ask_and_delete(app: App[None], console: Console, runs: Sequence[RunSummary],
         if answer == "yes":
             app.run_worker(work())
 
-    app.push_screen(question(chosen), answered)
+    app.push_screen(question(chosen, hidden), answered)

@@ -11,7 +11,7 @@ from textual.widgets import Input, Label
 
 from chomp.errors import ChompError
 from chomp.record.formatting import sanitize
-from chomp.record.notes import Notes, NotesChange, change_notes
+from chomp.record.notes import Notes, NotesChange, change_notes, require_readable
 from chomp.record.rundir import RunDir
 from chomp.record.summary import RunSummary
 from chomp_tui.state import Console
@@ -65,16 +65,31 @@ class EditNotes(Dialog[NotesChange]):
 
 def edit_notes(app: App[None], console: Console, run: RunSummary, done: Callable[[], None]) -> None:
     """Let the user edit the notes of a run; `done` is called afterwards."""
+    if not _readable(console, [run]):
+        return
     app.push_screen(EditNotes(run), lambda change: _apply(console, [run], change, done))
 
 
 def edit_tags(app: App[None], console: Console, runs: Sequence[RunSummary], done: Callable[[], None]) -> None:
     """Let the user add and remove tags of runs."""
+    if not _readable(console, runs):
+        return
 
     def answered(text: str | None) -> None:
         _apply(console, runs, None if text is None else tag_change(text), done)
 
     app.push_screen(_ask_tags(runs), answered)
+
+
+def _readable(console: Console, runs: Sequence[RunSummary]) -> bool:
+    """Whether the notes of all runs can be changed; says of the first why not."""
+    try:
+        for run in runs:
+            require_readable(RunDir(run.path))
+    except ChompError as error:
+        console.notify(str(error), severity="error")
+        return False
+    return True
 
 
 def _apply(console: Console, runs: Sequence[RunSummary], change: NotesChange | None, done: Callable[[], None]) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from chomp.record.formatting import plural
 from chomp.record.selection import Filter, sorted_runs, value_of
 from chomp.record.summary import RunSummary
+from chomp_tui.live.run_list import HomeSnapshot
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,23 @@ def ranked(
     elif reverse:
         shown.reverse()
     return _tree(shown) if tree else [Ranked(run) for run in shown]
+
+
+def headline(found: HomeSnapshot, marked: int, folder: Path | None) -> str:
+    """How many runs there are.
+
+    Args:
+        folder: whose runs they are; None where there is no room to say so.
+    """
+    total = len(found.runs)
+    if found.unread:
+        return f"reading {total - found.unread:,} of {total:,} runs"
+    parts = [plural(total, "run")]
+    if folder is not None or not marked:
+        parts.append(f"{sum(run.is_live for run in found.runs)} live")
+    if marked:
+        parts.append(f"{marked:,} marked")
+    return ", ".join(parts) + (f" · {folder}" if folder is not None else "")
 
 
 def _tree(runs: Sequence[RunSummary]) -> list[Ranked]:

@@ -25,7 +25,7 @@ from chomp_tui.screens.home.deleting import ask_and_delete
 from chomp_tui.screens.home.first_steps import FIRST_CONFIG, first_steps
 from chomp_tui.screens.home.notes_dialog import edit_notes, edit_tags
 from chomp_tui.screens.home.open_folder import open_folder
-from chomp_tui.screens.home.ranking import Ranked, best_of, ranked
+from chomp_tui.screens.home.ranking import Ranked, best_of, headline, ranked
 from chomp_tui.screens.list_screen import ListScreen
 from chomp_tui.settings import SettingsSaver
 from chomp_tui.widgets.listing import Listing, Row
@@ -174,16 +174,8 @@ class HomeScreen(ListScreen):
         self.query_one("#home-configs").display = bool(self.found.configs)
         self.set_class(not self.found.runs, "-without-runs").set_class(len(self.found.runs) > MANY, "-many-runs")
         super().draw()
-        self.set_context(self._summary())
-
-    def _summary(self) -> str:
-        total = len(self.found.runs)
-        if self.found.unread:
-            return f"reading {total - self.found.unread:,} of {total:,} runs"
-        live = sum(run.is_live for run in self.found.runs)
-        marked = f", {len(self._marked):,} marked" if self._marked else ""
-        where = "" if self.has_class("-narrow") else f" · {self.chomp.state.runs}"
-        return f"{plural(total, 'run')}, {live} live{marked}{where}"
+        place = None if self.has_class("-narrow") else self.chomp.state.runs
+        self.set_context(headline(self.found, len(self._marked), place))
 
     def tick(self, now: float) -> None:
         """Only live runs have an age that changes."""
@@ -249,9 +241,11 @@ class HomeScreen(ListScreen):
 
     def _in_order(self) -> list[RunSummary]:
         """The runs shown, then those that the filter hides."""
-        shown = [one.run for one in self._shown]
-        hidden = {run.key for run in shown}
-        return [*shown, *(run for run in leaderboard(self.found.runs) if run.key not in hidden)]
+        return [*(one.run for one in self._shown), *self._hidden()]
+
+    def _hidden(self) -> list[RunSummary]:
+        shown = {one.run.key for one in self._shown}
+        return [run for run in leaderboard(self.found.runs) if run.key not in shown]
 
     # Marks -----------------------------------------------------------------------------
 
@@ -384,7 +378,8 @@ class HomeScreen(ListScreen):
     def action_delete(self) -> None:
         """Delete the marked runs, or the selected one, after asking."""
         if not self.chomp.refuse_read_only():
-            self._with_runs(lambda runs: ask_and_delete(self.app, self.chomp, runs, self.look_now))
+            hidden = {run.path for run in self._hidden()}
+            self._with_runs(lambda runs: ask_and_delete(self.app, self.chomp, runs, hidden, self.look_now))
 
     def look_now(self) -> None:
         """Look at the folders now instead of at the next interval."""

@@ -17,10 +17,12 @@ def summary_text(summary: Mapping[str, Any]) -> Content:
     """The figures of the batch and of the text."""
     accum, batch, seq = summary["shape"]
     per_byte, tokens, epochs = summary["tokens_per_byte"], summary["epoch_tokens"], summary["epochs"]
-    documents = summary["text_documents"]
+    documents, last_step = summary["text_documents"], summary.get("last_step")
+    is_beyond = last_step is not None and summary["step"] > last_step
     rows = [
         _row(
             f"step {summary['step']:,}",
+            f"beyond the end of the run, step {last_step:,}" if is_beyond else "",
             f"{accum} × {batch} sequences of {seq:,} tokens",
             f"packing efficiency {summary['packing_efficiency']:.1%}",
         ),
@@ -30,7 +32,9 @@ def summary_text(summary: Mapping[str, Any]) -> Content:
             f"masked labels {summary['masked']:.1%}",
             "" if summary["isolated"] else "not isolated",
         ),
-        _row("text", f"{documents:,} documents{_lengths(summary['text_lengths'])}" if documents else "a stream"),
+        _row(
+            "text", f"{plural(documents, 'document')}{_lengths(summary['text_lengths'])}" if documents else "a stream"
+        ),
         _row(
             "epochs",
             f"about {epochs:.3g} of {count(tokens)} tokens" if epochs else "the length of the text is not known",
