@@ -182,8 +182,6 @@ def check_start(
     _judge_sources(config, derived, sources, found, warnings)
     if room is not None and room.needed > room.free:
         warnings.append(_too_little(room))
-    passes = derived.total_tokens / text.tokens if text is not None and text.tokens else None
-    epochs = config.train.epochs or passes
     data, fsdp = mesh
     devices = data * fsdp
     words = device_words({"name": device, "count": devices, "mesh": {"data": data, "fsdp": fsdp}})
@@ -194,6 +192,7 @@ def check_start(
             f"{config.train.steps:,}, less the time of start-up and compilation, at the measured speed"
         )
     plan = _mesh_plan(config, data, fsdp) if devices > 1 else None
+    epochs = config.train.epochs or (derived.total_tokens / text.tokens if text is not None and text.tokens else None)
     return Readiness((), tuple(warnings), text, epochs, room, duration, plan, sources).after(found)
 
 
