@@ -375,3 +375,19 @@ def test_a_source_is_evaluated_on_the_files_that_it_names(open_data, mixture, tm
     with pytest.raises(DataError) as error:
         open_data(*mixture(f"{named}=['{tmp_path}/no.txt']"))
     assert f"no.txt in {named}" in str(error.value)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_state_of_an_older_version_continues_exactly(open_data, mixture, mode):
+    first = open_data(*mixture(mode=mode)).train_iterator()
+    for _ in range(5):
+        next(first)
+    state = json.loads(json.dumps(first.get_state()))
+    for one in state["sources"].values():
+        for name in ("rows", "group", "length"):
+            one.pop(name, None)
+    again = open_data(*mixture(mode=mode)).train_iterator()
+    again.set_state(state)
+    for _ in range(6):
+        assert same(next(again)[:4], next(first)[:4])
+    assert again.get_state() == first.get_state()
