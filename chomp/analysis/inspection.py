@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,6 +17,8 @@ from chomp.analysis.readiness import Readiness, check_start
 from chomp.checkpoint.restore import continued
 from chomp.config import Config
 from chomp.config.derive import Derived
+from chomp.data.evaluation_sets import open_sets
+from chomp.data.pipeline import build_data
 from chomp.data.tokenizers import Tokenizer, build_tokenizer, load_tokenizer
 from chomp.device.cards import HOW_TO_INSTALL, Card
 from chomp.errors import ChompError, ConfigError
@@ -29,7 +31,11 @@ from chomp.record.formatting import size
 from chomp.record.manifest import CheckpointInfo
 from chomp.train.blueprint import Blueprint, build_blueprint
 from chomp.train.compilation import CompiledStep, CompileWatch, compile_step
+from chomp.train.evaluations import training_text
 from chomp.train.footprint import MemoryEstimate, bytes_on_device, estimate_memory, fsdp_advice, least_fsdp
+
+MOST_COMPARED = 64 << 20
+"""Bytes of training text with which evaluation sets are compared before a run; more takes longer than a few seconds."""
 
 
 @dataclass(frozen=True)
@@ -137,13 +143,13 @@ def inspect(
         path_check=_check_path(config) if compile_program else None,
         card=report_for(card, blueprint, say, placement.count) if card is not None and compiles else None,
         card_estimate=_by_shapes(memory, card) if card is not None and not compiles else None,
-        start=_start(blueprint, device if card is None else None, run_dir, origin, problems),
+        start=_start(blueprint, device if card is None else None, run_dir, origin, problems, is_here=count is None),
     )
 
 
 def _mesh(
     config: Config, devices: Sequence[str], card: Card | None, count: int | None
-) -> tuple[jax.Device, Placement, tuple[str, ...]]:
+) -> tuple[jax.Device, Placement, tuple[ChompError, ...]]:
     """The first device of this machine, the mesh, and why it is not possible; it is then that of one device.
 
     Raises:
@@ -156,7 +162,7 @@ def _mesh(
     try:
         return here[0], place_on(config, here) if count is None else plan_mesh(config, count), ()
     except ConfigError as error:
-        return here[0], ONE_DEVICE, (str(error),)
+        return here[0], ONE_DEVICE, (error,)
 
 
 def _notes(
@@ -201,7 +207,9 @@ def _start(
     device: jax.Device | None,
     run_dir: Path | None,
     origin: CheckpointInfo | None,
-    problems: tuple[str, ...],
+    problems: tuple[ChompError, ...],
+    *,
+    is_here: bool,
 ) -> Readiness:
     assert blueprint.tokenizer is not None
     found = check_start(
@@ -210,20 +218,44 @@ def _start(
         blueprint.tokenizer,
         bytes_on_device(blueprint.state),
         device=device.device_kind if device is not None else None,
+        is_here=is_here,
         mesh=(blueprint.placement.data, blueprint.placement.fsdp),
         run_dir=run_dir,
         step=origin.step if origin is not None else 0,
     )
     weights = _weights_problems(blueprint) if origin is None else ()
-    return dataclasses.replace(found, problems=(*problems, *weights, *found.problems))
+    if not (found.problems or problems or weights) and _has_comparable_text(blueprint.config, found):
+        problems = _overlaps(blueprint, origin)
+    return found.after((*problems, *weights))
 
 
-def _weights_problems(blueprint: Blueprint) -> tuple[str, ...]:
+def _has_comparable_text(config: Config, found: Readiness) -> bool:
+    """Whether evaluation sets, and held-out text that is named, can be compared with the training text while a user waits, and without the network."""
+    sizes = [one.text.bytes for one in found.sources] or [found.text.bytes if found.text is not None else None]
+    known = [one for one in sizes if one is not None]
+    named = config.evaluation.sets or config.data.eval_files or config.data.eval_text
+    return bool(named) and len(known) == len(sizes) and sum(known) <= MOST_COMPARED
+
+
+def _overlaps(blueprint: Blueprint, origin: CheckpointInfo | None) -> tuple[ChompError, ...]:
+    """Why the evaluation sets, or the text, cannot be used, as the engine finds out at its start."""
+    config, tokenizer = blueprint.config, blueprint.tokenizer
+    assert tokenizer is not None
+    compared = {str(origin.meta.get("apart"))} if origin is not None else ()
+    try:
+        with contextlib.closing(build_data(config, blueprint.derived, tokenizer)) as data:
+            open_sets(config, data.text_plan, training_text(config, tokenizer, data, compared))
+    except ChompError as error:
+        return (error,)
+    return ()
+
+
+def _weights_problems(blueprint: Blueprint) -> tuple[ChompError, ...]:
     """Why a new run could not start from the weights of `model.init_from`."""
     try:
         _ = blueprint.weights
     except ChompError as error:
-        return (str(error),)
+        return (error,)
     return ()
 
 
@@ -251,8 +283,9 @@ def _by_shapes(memory: MemoryEstimate, card: Card) -> dict[str, Any]:
 def _compile(blueprint: Blueprint) -> CompiledStep:
     watch = CompileWatch()
     try:
+        step, mixture = blueprint.train_step(), blueprint.derived.mixture
         placement = blueprint.placement
-        return compile_step(blueprint.train_step(), blueprint.state, blueprint.batch_shape, watch, placement=placement)
+        return compile_step(step, blueprint.state, blueprint.batch_shape, watch, placement=placement, mixture=mixture)
     finally:
         watch.close()
 

@@ -5,37 +5,33 @@ Each check calls what the engine itself calls at its start, so that both say the
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from chomp.analysis.evaluation_files import read_evaluations
 from chomp.analysis.text_size import SourcePlan, TextSize, measure_text, plan_sources
 from chomp.checkpoint.room import LEAST_SHARE
 from chomp.config import Config
 from chomp.config.derive import Derived, derive, doubts
 from chomp.config.evaluation import ranked_every
 from chomp.config.mesh import mesh_for, micro_batches, rows_at_once
-from chomp.data.evaluation_sets import check_set
-from chomp.data.remembered import once
 from chomp.data.shares import PassSize, shortages
 from chomp.data.tokenizer import Tokenizer
 from chomp.data.tokenizers import build_tokenizer, load_tokenizer
 from chomp.device import cuda_packages, probe_gpus, problems, visible_gpus
 from chomp.device.environment import uses_gpu
-from chomp.errors import ChompError, ConfigError, DeviceError
+from chomp.errors import CheckpointError, ChompError, ConfigError, DeviceError, RunDirError
 from chomp.model.resolve import resolve_model
 from chomp.notify.channels import build_channels
 from chomp.queue.devices import gpu_shortage, slots
 from chomp.record.formatting import count, device_words, plural, size
 from chomp.record.speeds import load_speed, speed_file, steps_within
 from chomp.sinks.trackers import require_trackers
-from chomp.tasks.entries import task_paths
-from chomp.tasks.read import files_of, read_tasks
 
 T = TypeVar("T")
 
@@ -113,6 +109,7 @@ class Readiness:
         epochs: passes over the training text; None where its length is not known.
         mesh: None on one device.
         sources: those of a mixture, in place of `text`.
+        exit_code: that of the first problem, with which `chomp train` would end; 0 without one.
     """
 
     problems: tuple[str, ...]
@@ -123,6 +120,14 @@ class Readiness:
     duration: Duration | None
     mesh: MeshPlan | None = None
     sources: tuple[SourcePlan, ...] = ()
+    exit_code: int = 0
+
+    def after(self, errors: Sequence[ChompError]) -> Readiness:
+        """The same with problems that are met before."""
+        if not errors:
+            return self
+        problems = (*map(str, errors), *self.problems)
+        return replace(self, problems=problems, exit_code=errors[0].exit_code)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -136,6 +141,7 @@ def check_start(
     state_bytes: int | None,
     *,
     device: str | None,
+    is_here: bool = True,
     mesh: tuple[int, int] = (1, 1),
     run_dir: Path | None = None,
     step: int = 0,
@@ -146,13 +152,14 @@ def check_start(
         config: its model is resolved.
         tokenizer: None to leave out the text.
         state_bytes: what a checkpoint saves; None where that is not known.
-        device: the name of the device's kind; None for one that is not in this machine.
+        device: the name of the device's kind; None for one that this machine's kind says nothing about.
+        is_here: whether the run's devices have to be in this machine.
         mesh: the sizes of its axes `data` and `fsdp`.
         run_dir: where the run will be written; None for the folder that the configuration names, or `runs`.
         step: of the checkpoint from which the run continues.
     """
-    found: list[str] = []
-    if device is not None:
+    found: list[ChompError] = []
+    if device is not None and is_here:
         from chomp.train.session import require_device
 
         _try(
@@ -163,7 +170,7 @@ def check_start(
         )
     _try(lambda: require_trackers(config), found)
     _try(lambda: build_channels(config.notify), found)
-    _try(lambda: _read_evaluations(config), found)
+    _try(lambda: read_evaluations(config, tokenizer), found)
     text, sources = None, tuple[SourcePlan, ...]()
     if tokenizer is not None and derived.mixture:
         sources = _try(lambda: plan_sources(config.data, derived.total_tokens, tokenizer), found) or ()
@@ -175,8 +182,6 @@ def check_start(
     _judge_sources(config, derived, sources, found, warnings)
     if room is not None and room.needed > room.free:
         warnings.append(_too_little(room))
-    passes = derived.total_tokens / text.tokens if text is not None and text.tokens else None
-    epochs = config.train.epochs or passes
     data, fsdp = mesh
     devices = data * fsdp
     words = device_words({"name": device, "count": devices, "mesh": {"data": data, "fsdp": fsdp}})
@@ -187,7 +192,8 @@ def check_start(
             f"{config.train.steps:,}, less the time of start-up and compilation, at the measured speed"
         )
     plan = _mesh_plan(config, data, fsdp) if devices > 1 else None
-    return Readiness(tuple(found), tuple(warnings), text, epochs, room, duration, plan, sources)
+    epochs = config.train.epochs or (derived.total_tokens / text.tokens if text is not None and text.tokens else None)
+    return Readiness((), tuple(warnings), text, epochs, room, duration, plan, sources).after(found)
 
 
 def _mesh_plan(config: Config, data: int, fsdp: int) -> MeshPlan:
@@ -196,16 +202,19 @@ def _mesh_plan(config: Config, data: int, fsdp: int) -> MeshPlan:
 
 
 def _judge_sources(
-    config: Config, derived: Derived, sources: tuple[SourcePlan, ...], found: list[str], warnings: list[str]
+    config: Config, derived: Derived, sources: tuple[SourcePlan, ...], found: list[ChompError], warnings: list[str]
 ) -> None:
     """Add what keeps the sources of a mixture from meeting their shares, and what is doubtful about them."""
     sizes = {
         source.name: PassSize(source.text.tokens, not source.text.is_estimate) if source.text.tokens else None
         for source in sources
     }
-    for shortage in shortages(config.data, derived.total_tokens, sizes) if sources else ():
-        stops = shortage.is_certain and config.data.mixture.exhausted == "stop"
-        (found if stops else warnings).append(shortage.message)
+    total, step_tokens = derived.total_tokens, derived.tokens_per_step
+    for shortage in shortages(config.data, total, step_tokens, sizes) if sources else ():
+        if shortage.is_certain and config.data.mixture.exhausted == "stop":
+            found.append(ConfigError(shortage.message))
+        else:
+            warnings.append(shortage.message)
     for source in sources:
         if source.epochs is not None and source.epochs > MOST_EPOCHS and config.data.mixture.exhausted == "repeat":
             warnings.append(
@@ -229,7 +238,7 @@ def check_job(
         run_dir: as for `check_start`.
         snapshot: the tokenizer of the run that it continues; `step` is that of the checkpoint.
     """
-    found: list[str] = []
+    found: list[ChompError] = []
     _try(lambda: _require_gpus(config, gpus), found)
     has_snapshot = snapshot is not None and snapshot.is_dir()
     tokenizer = _try(
@@ -239,7 +248,7 @@ def check_job(
     ready = check_start(config, derive(config), tokenizer, None, device=None, mesh=mesh, run_dir=run_dir)
     warnings = (*doubts(config), *ready.warnings)
     length = None if tokenizer is None else _job_duration(config, tokenizer, gpus, mesh, step)
-    return replace(ready, problems=(*found, *ready.problems), warnings=warnings, duration=length)
+    return replace(ready.after(found), warnings=warnings, duration=length)
 
 
 def _job_duration(
@@ -260,20 +269,6 @@ def _job_duration(
     return _duration(config.model_copy(update={"model": model}), words, step)
 
 
-def _read_evaluations(config: Config) -> None:
-    """Read evaluation sets and tasks, unless that was done before and their files are what they were.
-
-    Whether a set is training text, the engine finds out.
-
-    Raises:
-        DataError: one is missing, or not of a known layout.
-    """
-    for name in config.evaluation.sets:
-        check_set(config, name)
-    for name, path in task_paths(config.evaluation):
-        once(["task", name, path], files_of(path), functools.partial(read_tasks, name, path))
-
-
 def _require_gpus(config: Config, gpus: int | None) -> None:
     """Compare what a job needs with the devices that the queue's runner sees.
 
@@ -289,12 +284,12 @@ def _require_gpus(config: Config, gpus: int | None) -> None:
         raise DeviceError(f"{why} and train.allow_cpu is false; set train.allow_cpu: true to train on the CPU")
 
 
-def _try(check: Callable[[], T], found: list[str]) -> T | None:
+def _try(check: Callable[[], T], found: list[ChompError]) -> T | None:
     """What a check gives; its error becomes a problem."""
     try:
         return check()
     except ChompError as error:
-        found.append(str(error))
+        found.append(error)
         return None
 
 
@@ -329,22 +324,25 @@ def _of_text(config: Config, derived: Derived, text: TextSize, step: int) -> lis
     return warnings
 
 
-def _room(config: Config, each: int | None, run_dir: Path, found: list[str]) -> CheckpointRoom | None:
+def _room(config: Config, each: int | None, run_dir: Path, found: list[ChompError]) -> CheckpointRoom | None:
     folder = next((one for one in (run_dir.absolute(), *run_dir.absolute().parents) if one.exists()), Path("/"))
     if not folder.is_dir():
-        found.append(f"{folder} is a file; a folder for the run is needed")
+        found.append(RunDirError(f"{folder} is a file; a folder for the run is needed"))
         return None
     if not os.access(folder, os.W_OK | os.X_OK):
-        found.append(f"the run cannot be written: {folder} may not be written to; choose another run directory")
+        found.append(
+            RunDirError(f"the run cannot be written: {folder} may not be written to; choose another run directory")
+        )
         return None
     if not config.checkpoint.enabled or each is None:
         return None
     room = CheckpointRoom(most_checkpoints(config), each, str(folder), shutil.disk_usage(folder).free)
     if room.free < each * LEAST_SHARE:
-        found.append(
+        message = (
             f"no checkpoint can be saved: {folder} has {size(room.free)} free, and a checkpoint has {size(each)} "
             "before compression; free some space, or choose another run directory"
         )
+        found.append(CheckpointError(message))
     return room
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from chomp.config.data import DataConfig
 from chomp.config.derive import derive
 from chomp.config.load import parse_resolved
+from chomp.config.schema import Config
 from chomp.data.batch import Batch
-from chomp.data.evaluation_sets import open_sets
+from chomp.data.evaluation_sets import EvaluationSet, open_sets
 from chomp.data.heldout import Documents, Selection
 from chomp.data.pipeline import DataPipeline
 from chomp.data.retry import RetryPolicy
@@ -26,6 +27,7 @@ from chomp.generate.load import TrainedModel
 from chomp.record.formatting import plural
 from chomp.step.eval_step import make_eval_step
 from chomp.train.evaluate import EvalResult, evaluate
+from chomp.train.evaluations import training_text
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,13 @@ class Scoring:
 
     Attributes:
         sets: the same for each evaluation set of the configuration, by name.
+        warnings: a sentence on a document of a set that is training text.
     """
 
     coverage: Coverage
     score: Callable[[Any], EvalResult]
     sets: Mapping[str, Callable[[Any], EvalResult]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __call__(self, params: Any) -> EvalResult:
         return self.score(params)
@@ -108,14 +112,24 @@ def open_heldout(trained: TrainedModel, overrides: Sequence[str] = (), files: Se
         def over(batches: Callable[[], Iterable[Batch]]) -> Callable[[Any], EvalResult]:
             return lambda params: evaluate(params, step, batches(), lengths, isolate=isolate)
 
-        sets = () if files else open_sets(config, data.text_plan)
+        warnings: list[str] = []
+        sets = () if files else _open_sets(trained, config, data, warnings)
         yield Scoring(
             replace(_coverage(text, lengths, whole=bool(files)), cut_after=config.data.max_doc_tokens),
             over(data.eval_batches),
             {one.name: over(one.batches) for one in sets},
+            tuple(warnings),
         )
     finally:
         data.close()
+
+
+def _open_sets(
+    trained: TrainedModel, config: Config, data: DataPipeline, warnings: list[str]
+) -> tuple[EvaluationSet, ...]:
+    """Open the evaluation sets; the run's own were compared with its training text when it began."""
+    training = training_text(config, trained.tokenizer, data, {str(trained.info.meta.get("apart"))})
+    return open_sets(config, data.text_plan, training, warnings.append)
 
 
 def _whole(files: Sequence[Path], data: DataConfig) -> Text:

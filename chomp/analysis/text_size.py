@@ -14,7 +14,7 @@ from chomp.data.heldout import SHARE, heldout_count, spread
 from chomp.data.shares import Shares
 from chomp.data.sources.files import find_files
 from chomp.data.sources.formats import check_head, format_of, open_binary, reading, split_suffix
-from chomp.data.sources.mixture import errors_of, of_source
+from chomp.data.sources.mixture import errors_of, of_source, placed
 from chomp.data.tokenizer import Tokenizer
 from chomp.errors import ConfigError, DataError
 
@@ -80,6 +80,7 @@ def plan_sources(data: DataConfig, total: int, tokenizer: Tokenizer) -> tuple[So
         with errors_of(name):
             text = measure_text(of_source(data, name), tokenizer)
         epochs = tokens / text.tokens if text.tokens else None
+        text = replace(text, what=placed(text.what, name))
         plans.append(SourcePlan(name, tokens / total, round(tokens), text, epochs))
     return tuple(plans)
 
@@ -87,9 +88,13 @@ def plan_sources(data: DataConfig, total: int, tokenizer: Tokenizer) -> tuple[So
 def measure_text(data: DataConfig, tokenizer: Tokenizer) -> TextSize:
     """Find the text of the `data` section and sample it.
 
+    Of a mixture there is no number of tokens in a pass, for each source has its own: see `plan_sources`.
+
     Raises:
         ConfigError, DataError: it is missing, or a file that was looked at cannot be used.
     """
+    if data.mixture.sources:
+        return _of_mixture(data, tokenizer)
     match data.backend:
         case "files":
             return _of_files(data, tokenizer)
@@ -109,6 +114,16 @@ def measure_text(data: DataConfig, tokenizer: Tokenizer) -> TextSize:
         case "tokens":
             return _of_token_files(data)
     return _of_hub(data)
+
+
+def _of_mixture(data: DataConfig, tokenizer: Tokenizer) -> TextSize:
+    evaluations = []
+    for name in data.mixture.sources:
+        with errors_of(name):
+            evaluations.append(measure_text(of_source(data, name), tokenizer).eval_tokens)
+    known = [tokens for tokens in evaluations if tokens is not None]
+    whole = sum(known) if len(known) == len(evaluations) else None
+    return TextSize("the mixture", eval_tokens=whole, unknown="each source has passes of its own")
 
 
 def _of_files(data: DataConfig, tokenizer: Tokenizer) -> TextSize:

@@ -96,7 +96,8 @@ def _attempt(request: Mapping[str, Any], tell: Tell) -> None:
     if _is_beyond(estimate.scaled(request["factor"]), limit, "by estimate", tell):
         return
     watch = CompileWatch()
-    program = compile_step(blueprint.train_step(), blueprint.state, blueprint.batch_shape, watch, placement=placement)
+    step, mixture = blueprint.train_step(), blueprint.derived.mixture
+    program = compile_step(step, blueprint.state, blueprint.batch_shape, watch, placement=placement, mixture=mixture)
     tell({"compiled": {"seconds": program.seconds, "memory": program.memory}})
     if not _is_beyond(program.memory.get("total", 0), limit, "as compiled", tell):
         tell({"measured": _measure(blueprint, program.step, request["seconds"])})

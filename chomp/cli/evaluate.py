@@ -13,7 +13,7 @@ import click
 from chomp.cli.habits import says_instead, the_checkpoint
 from chomp.cli.options import PATH, UserPath, average_option
 from chomp.record.codec import jsonable
-from chomp.record.formatting import decimal, elapsed, plural, progress_line, task_words
+from chomp.record.formatting import decimal, elapsed, one_line, plural, progress_line, task_words
 
 if TYPE_CHECKING:
     from chomp.generate.load import TrainedModel
@@ -91,6 +91,8 @@ def _score_text(trained: TrainedModel, overrides: tuple[str, ...], files: tuple[
     with contextlib.ExitStack() as stack:
         with listening(lambda event: click.echo(progress_line(event), err=True)):
             scoring = stack.enter_context(open_heldout(trained, overrides, files))
+        for warning in scoring.warnings:
+            click.echo(f"warning: {one_line(warning)}", err=True)
         result, coverage = scoring(trained.params), scoring.coverage
         sets = {name: score(trained.params) for name, score in scoring.sets.items()}
     step = trained.info.step
@@ -98,7 +100,8 @@ def _score_text(trained: TrainedModel, overrides: tuple[str, ...], files: tuple[
         scored = {"scored": asdict(coverage)}
         found = {"sets": {name: _row(one) for name, one in sets.items()}} if sets else {}
         weights = {"weights": "ema"} if trained.is_average else {}
-        click.echo(json.dumps({"step": step, **weights, **_row(result), **scored, **found}))
+        warned = {"warnings": scoring.warnings} if scoring.warnings else {}
+        click.echo(json.dumps({"step": step, **weights, **_row(result), **scored, **found, **warned}))
         return
     click.echo(f"step {step}{' (moving average)' if trained.is_average else ''}: {_in_words(result)}")
     click.echo(coverage.in_words())

@@ -14,6 +14,7 @@ from chomp.device.cards import CARDS, POOL_FRACTION, Card
 
 if TYPE_CHECKING:
     from chomp.analysis.inspection import Inspection
+    from chomp.config import Config
 
 
 # How `MemoryEstimate` compares with what XLA compiles for cards, by model.backend; docs/gpu.md has the table.
@@ -63,9 +64,11 @@ def command(
     run_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Show parameters, tokens, schedule, FLOPs and memory of CONFIG, and whether a run with it would start here."""
+    """Show parameters, tokens, schedule, FLOPs and memory of CONFIG, and whether a run with it would start here.
+
+    Where it would not, the exit code is the one with which `chomp train` would end.
+    """
     from chomp.cli.engine import prepare_environment
-    from chomp.config import notes
     from chomp.config.load import load_config
 
     loaded = load_config(config, overrides)
@@ -101,16 +104,24 @@ def command(
     )
     if as_json:
         click.echo(json.dumps(found.as_dict()))
-        return
+    else:
+        _print(found, loaded.config, chosen)
+    if found.start is not None and found.start.exit_code:
+        raise click.exceptions.Exit(found.start.exit_code)
+
+
+def _print(found: Inspection, config: Config, card: Card | None) -> None:
+    from chomp.config import notes
+
     click.echo(describe(found))
     for line in describe_start(found):
         click.echo(line)
-    for note in notes(loaded.config):
+    for note in notes(config):
         click.echo(f"note: {note}")
-    if loaded.config.train.epochs is not None:
-        click.echo(f"note: train.epochs: all figures are for {loaded.config.train.steps:,} steps", err=True)
-    if chosen is not None:
-        click.echo(describe_card(found, chosen, loaded.config.model.backend))
+    if config.train.epochs is not None:
+        click.echo(f"note: train.epochs: all figures are for {config.train.steps:,} steps", err=True)
+    if card is not None:
+        click.echo(describe_card(found, card, config.model.backend))
 
 
 def _refuse_both(*, devices: bool, card: bool, count: bool, compiles: bool) -> None:

@@ -76,6 +76,7 @@ def command(
     loaded = (
         parse_config(BASE, source="plan", overrides=overrides) if config is None else load_config(config, overrides)
     )
+    _require_new_model(loaded.config)
     if output.exists():
         raise click.UsageError(f"{output} exists already; choose another --output")
     if not output.absolute().parent.is_dir():
@@ -96,6 +97,21 @@ def command(
         click.echo(json.dumps(as_dict(planning, proposal, output)))
     else:
         click.echo("\n".join([*(f"note: {one}" for one in notes(planning, proposal, text)), summary(proposal, output)]))
+
+
+def _require_new_model(config: Config) -> None:
+    """Refuse weights to start from, which bring a shape, and a tokenizer that nothing else names.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    if config.model.init_from is not None:
+        from chomp.errors import ConfigError
+
+        raise ConfigError(
+            f"model.init_from: a plan chooses the shape of a new model, and {config.model.init_from} brings that of "
+            "its weights; plan without them, with -o model.init_from=null, and name the tokenizer in data.tokenizer"
+        )
 
 
 def _text_of(config: Config) -> TextSize:
@@ -150,10 +166,40 @@ def notes(planning: Planning, proposal: Proposal, text: TextSize) -> list[str]:
             f"{proposal.tokens / text.tokens:.3g} passes over the text of {count(text.tokens)} tokens; beyond "
             f"{GOOD_EPOCHS} they teach less than new text (arXiv:2305.16264)"
         )
+    if dropped := not_taken_over(planning.base, proposal):
+        found.append(f"not taken over from the given configuration: {', '.join(dropped)}")
     left = goal.seconds - proposal.steps * proposal.step_seconds
     if goal.tokens is not None and left > goal.seconds / 2:
         found.append(f"{duration(left)} of the time are left: a larger model was not measured or does not fit")
     return found
+
+
+def not_taken_over(base: Config, proposal: Proposal) -> list[str]:
+    """Settings of the given configuration, other than their defaults, that the plan neither keeps nor chooses itself.
+
+    A section of which the plan sets nothing is one name: `evaluation.sets`, `optim.ema`.
+    """
+    from chomp.config import Config, flatten
+
+    given = flatten(base)
+    default = flatten(Config.model_validate({"model": {"backend": base.model.backend}}))
+    planned = _dotted(proposal.settings)
+    found = []
+    for key, value in given.items():
+        section, name, *_ = key.split(".")
+        if section in KEPT or key in planned or value == default.get(key):
+            continue
+        whole = f"{section}.{name}"
+        found.append(key if any(one.startswith(f"{whole}.") for one in planned) else whole)
+    return list(dict.fromkeys(found))
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    return [
+        dotted
+        for key, value in values.items()
+        for dotted in (_dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"])
+    ]
 
 
 def summary(proposal: Proposal, output: Path) -> str:
@@ -178,6 +224,7 @@ def as_dict(planning: Planning, proposal: Proposal, output: Path) -> dict[str, A
         "goal": asdict(planning.goal),
         "sizes": [asdict(size) for size in planning.sizes],
         "proposal": asdict(proposal),
+        "not_taken_over": not_taken_over(planning.base, proposal),
         "written": str(output),
     }
 
@@ -196,7 +243,9 @@ def describe(planning: Planning, proposal: Proposal, text: TextSize, *, hours: f
 
 def _kept(base: Config) -> dict[str, Any]:
     kept = {section: _without_empty(getattr(base, section).model_dump(exclude_defaults=True)) for section in KEPT}
-    return {**kept, "data": {"backend": base.data.backend, **kept["data"]}}
+    # The sources of a mixture name their own.
+    backend = {} if base.data.mixture.sources else {"backend": base.data.backend}
+    return {**kept, "data": {**backend, **kept["data"]}}
 
 
 def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ RULES: tuple[Rule, ...] = (
     ),
     *(
         Rule(f"data.mixture.sources.*.{name}", "allowed", TEXT_COMPARED)
-        for name in ("files", "local_text", "*path", "tokens_dtype", "hf_dataset", "hf_revision")
+        for name in ("files", "local_text", "eval_files", "*path", "tokens_dtype", "hf_dataset", "hf_revision")
     ),
     Rule("data.mixture.*", "needs_accept", SHARES),
     Rule("derived.data.mixture", "incompatible", ORDER),

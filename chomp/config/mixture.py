@@ -13,6 +13,13 @@ from chomp.config.source import TextSource
 class MixtureSource(TextSource):
     """One source of a mixture; beside these keys it has those of `data` that name a text."""
 
+    eval_files: list[str] = setting(
+        [],
+        "Files to evaluate on, as `files`; empty holds out a part of this source. For `files`, `local_text` and "
+        "`stdlib`.",
+        group="evaluation",
+        when={".backend": ["files", "local_text", "stdlib"]},
+    )
     weight: float = setting(
         1.0, "Share of the tokens, relative to the weights of the other sources.", group="mixture", ge=0
     )
@@ -24,6 +31,10 @@ class MixtureSource(TextSource):
         unset="auto",
         gt=0,
     )
+
+
+OWN_SETTINGS = (*TextSource.model_fields, "eval_files")
+"""What a source has of `data`."""
 
 
 class MixtureStage(Section):

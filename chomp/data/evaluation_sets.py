@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chomp.config.evaluation import cadence
@@ -63,7 +63,12 @@ class Training:
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
-def open_sets(config: Config, plan: PackPlan, training: Training | None = None) -> tuple[EvaluationSet, ...]:
+def open_sets(
+    config: Config,
+    plan: PackPlan,
+    training: Training | None = None,
+    on_overlap: Callable[[str], None] | None = None,
+) -> tuple[EvaluationSet, ...]:
     """Open the sets of `evaluation.sets`, at most `data.max_eval_samples` documents of each, evenly spread.
 
     Args:
@@ -71,6 +76,7 @@ def open_sets(config: Config, plan: PackPlan, training: Training | None = None) 
         plan: the packing of training batches.
         training: what the sets, and its held-out text, are compared with, unless that was done before; None compares
             nothing.
+        on_overlap: called with the sentence about a document that is training text, in place of an error.
 
     Raises:
         DataError: a set cannot be read or is too short to be scored, or a document of it is training text.
@@ -88,8 +94,13 @@ def open_sets(config: Config, plan: PackPlan, training: Training | None = None) 
         sets.append(EvaluationSet(name, every, documents, plan, _digest(texts[name])))
     if training is not None and training.comparison(sets) not in training.compared:
         named = [*training.held_out, *((f"the evaluation set {name}", documents) for name, documents in texts.items())]
-        if named:
-            require_apart(training.texts, named, plan.encode)
+        try:
+            if named:
+                require_apart(training.texts, named, plan.encode)
+        except DataError as error:
+            if on_overlap is None:
+                raise
+            on_overlap(str(error))
     return tuple(sets)
 
 

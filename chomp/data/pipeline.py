@@ -17,6 +17,7 @@ from chomp.data.mixture import MixtureDataset
 from chomp.data.packing.base import BatchIterator, Corpus, PackDataset, PackPlan, Part, Tokens
 from chomp.data.packing.build import make_plan, pack
 from chomp.data.packing.sequential import SequentialPackDataset
+from chomp.data.passes import passes_of_documents, passes_of_stream
 from chomp.data.prefetch import PrefetchDataset
 from chomp.data.retry import RetryPolicy
 from chomp.data.shares import PassSize, Shares, passes_of
@@ -240,12 +241,13 @@ class DataPipeline:
         return {"epoch": cursor["epoch"], **facts}
 
     def epochs(self, state: dict[str, Any]) -> float:
-        """Passes over one text at a saved state; whole ones for a stream whose length is not known yet."""
+        """Passes over one text at a saved state, by documents; 0 for a stream whose length is not known yet.
+
+        Of the current document, or group of documents, that share counts that has been handed out.
+        """
         if self._text.stream is None:
-            return float(state["documents"] / len(self._text.train))
-        cursor = state["parent"].get("parent_window_start_state", state["parent"])
-        in_pass = self._corpus.documents
-        return float(cursor["epoch"] + (cursor["documents"] / in_pass if in_pass else 0))
+            return passes_of_documents(state, len(self._text.train))
+        return passes_of_stream(state, self._corpus.documents)
 
     def by_source(self, state: dict[str, Any]) -> dict[str, SourceProgress]:
         """Of a mixture, what has been read of each source at a saved state."""

@@ -99,9 +99,11 @@ def text_of(row: dict[str, Any], key: str, where: str) -> str:
     """A text of a line.
 
     Raises:
-        DataError: it is missing or no text.
+        DataError: it is missing, no text, or no valid Unicode.
     """
-    return _value(row, key, where, lambda value: isinstance(value, str), "text")
+    found: str = _value(row, key, where, lambda value: isinstance(value, str), "text")
+    _require_unicode(found, key, where)
+    return found
 
 
 def texts_of(row: dict[str, Any], key: str, where: str) -> list[str]:
@@ -111,6 +113,8 @@ def texts_of(row: dict[str, Any], key: str, where: str) -> list[str]:
         return isinstance(value, list) and len(value) > 0 and all(isinstance(item, str) for item in value)
 
     found: list[str] = _value(row, key, where, fits, "a list of texts")
+    for text in found:
+        _require_unicode(text, key, where)
     return found
 
 
@@ -122,6 +126,17 @@ def label_of(row: dict[str, Any], key: str, where: str) -> int:
 
     found: int = _value(row, key, where, fits, "the number of the right choice, from 0")
     return found
+
+
+def _require_unicode(text: str, key: str, where: str) -> None:
+    """Refuse half of a surrogate pair, which JSON can write as an escape and no tokenizer encodes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where}: `{key}` holds an unpaired surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
+            "which is not valid Unicode; repair the text"
+        ) from None
 
 
 def _value(row: dict[str, Any], key: str, where: str, fits: Callable[[Any], bool], what: str) -> Any:

@@ -155,7 +155,7 @@ def compile_step(
     obtain: Obtain = compile_only,
     placement: Placement = ONE_DEVICE,
     *,
-    mixture: bool = False,
+    mixture: bool,
 ) -> CompiledStep:
     """Make the program for batches of `shape` [accum, batch, seq], ahead of time: no later call can trace again.
 

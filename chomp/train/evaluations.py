@@ -99,15 +99,14 @@ def open_evaluations(
     train = config.train
     tasks = open_entries(task_paths(config.evaluation), config.evaluation, train.seq_len, tokenizer)
     rows = rows_of(tasks, train.batch_size, train.seq_len, tokenizer)
-    held_out = _named_text(config, data)
-    training = Training(data.training_texts(), _digest(config, tokenizer, data), compared, held_out)
+    training = training_text(config, tokenizer, data, compared)
     sets = open_sets(config, data.text_plan, training)
     texts = {
         HELD_OUT: _digest_of(text.encode("utf-8", "surrogatepass") for text in data.iter_heldout_texts()),
         **{one.name: one.digest for one in sets},
         **{entry.name: _digest_of(_task_parts(entry)) for entry in tasks},
     }
-    apart = training.comparison(sets) if sets or held_out else None
+    apart = training.comparison(sets) if sets or training.held_out else None
     return Evaluations(blueprint, sets, tasks, rows, apart, texts)
 
 
@@ -138,3 +137,8 @@ def _digest(config: Config, tokenizer: Tokenizer, data: DataPipeline) -> str:
     """Of the training text: the files, what is read of them, and for token files the tokenizer of the sets."""
     said = [data.fingerprint, config.data.model_dump(), tokenizer.digest()]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def training_text(config: Config, tokenizer: Tokenizer, data: DataPipeline, compared: Collection[str] = ()) -> Training:
+    """What evaluation sets are compared with; `compared` as for `open_evaluations`."""
+    return Training(data.training_texts(), _digest(config, tokenizer, data), compared, _named_text(config, data))

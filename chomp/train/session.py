@@ -289,7 +289,8 @@ def _require_shares(planned: Blueprint, data: DataPipeline, reporter: Reporter) 
     if not data.parts or planned.config.data.mixture.exhausted == "repeat":
         return
     sizes = {name: part.pass_size() for name, part in data.parts.items()}
-    for shortage in shortages(planned.config.data, planned.derived.total_tokens, sizes):
+    derived = planned.derived
+    for shortage in shortages(planned.config.data, derived.total_tokens, derived.tokens_per_step, sizes):
         if shortage.is_certain and planned.config.data.mixture.exhausted == "stop":
             raise ConfigError(shortage.message)
         reporter.publish(Warned(topic="data", message=shortage.message))

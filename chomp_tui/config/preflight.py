@@ -257,7 +257,10 @@ class Preflight:
             if question.run_dir is not None:
                 arguments += ["--run-dir", str(question.run_dir)]
             limit = COMPILE_TIMEOUT_SECONDS if question.compiled else TIMEOUT_SECONDS
-            return _figures(await self._helper().ask(arguments, dict(question.environment), limit_seconds=limit))
+            answer = await self._helper().ask(
+                arguments, dict(question.environment), limit_seconds=limit, is_answer=_has_figures
+            )
+            return _figures(answer)
 
 
 def _same(one: Question, other: Question) -> bool:
@@ -270,8 +273,13 @@ def _apart_from_card(one: Question) -> tuple[object, ...]:
     return one.key, one.environment, one.devices, one.origin, one.run_dir
 
 
+def _has_figures(answer: Mapping[str, Any]) -> bool:
+    """Whether these are figures: `chomp inspect` fails after them where the run cannot start."""
+    return isinstance(answer.get("memory"), dict) and "parameters" in answer
+
+
 def _figures(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(answer.get("memory"), dict) or "parameters" not in answer:
+    if not _has_figures(answer):
         raise EngineError(UNREADABLE)
     return answer
 

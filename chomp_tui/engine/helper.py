@@ -204,10 +204,14 @@ class Helper:
         limit_seconds: float | None = None,
         on_start: Callable[[int], None] = lambda pid: None,
         on_errors: Callable[[str], None] = lambda text: None,
+        is_answer: Callable[[Mapping[str, Any]], bool] = lambda found: False,
     ) -> Mapping[str, Any]:
         """Run a command to its end and return the JSON object that it printed last, {} if none.
 
         Arguments are those of `call`; cancelling this kills the command.
+
+        Args:
+            is_answer: whether such an object counts although the command's exit code is not 0.
 
         Raises:
             EngineError: it failed, or it took longer than the limit.
@@ -233,9 +237,10 @@ class Helper:
                         is_retried = True
         except TimeoutError:
             raise EngineError(f"no answer within {limit_seconds:.0f} s") from None
-        if code != 0:
+        found = printed_object(call.out)
+        if code != 0 and not is_answer(found):
             raise EngineError(sentence(code, call.errors), code)
-        return printed_object(call.out)
+        return found
 
     def warm_up(self, environment: Mapping[str, str]) -> None:
         """Start the process now, so that the first command need not wait for its imports."""

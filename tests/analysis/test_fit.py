@@ -282,6 +282,13 @@ def test_a_try_measures_the_step(tmp_path: Path) -> None:
     assert answers["measured"]["loss"] > 1
 
 
+def test_a_try_measures_the_step_of_a_mixture(tmp_path: Path) -> None:
+    config = dummy_config(tmp_path)
+    config["data"] = {"mixture": {"sources": {name: {"backend": "stdlib"} for name in "ab"}}}
+    answers = attempt(config)
+    assert answers["measured"]["loss"] > 1
+
+
 @pytest.mark.parametrize(("share", "last"), [(0.5, "estimate"), (0.9, "estimate")])
 def test_a_limit_below_the_estimate_spares_the_compilation(tmp_path: Path, share: float, last: str) -> None:
     config = dummy_config(tmp_path)

@@ -14,7 +14,7 @@ from chomp.config import derive, derived_section
 from chomp.config.load import parse_config
 from chomp.record.manifest import CheckpointInfo
 from chomp.train.footprint import predict
-from tests.engine import tiny_config, write_corpus
+from tests.engine import dummy_config, tiny_config, write_corpus
 
 
 @pytest.fixture
@@ -100,6 +100,15 @@ def test_compiling_adds_the_compilers_own_account(config) -> None:
     text = describe(found)
     assert "memory, compiled" in text
     assert f"{found.parameters:,}" in text
+
+
+def test_a_mixture_is_compiled_too(tmp_path: Path) -> None:
+    values = dummy_config(tmp_path, data={"files": []})
+    text = {"backend": "local_text", "local_text": "word " * 500}
+    values["data"] = {"mixture": {"sources": dict.fromkeys("ab", text)}}
+    found = inspect(parse_config(yaml.safe_dump(values), source="test").config, compile_program=True)
+    assert found.compiled_memory is not None
+    assert found.compiled_memory["total"] > found.memory.parameters
 
 
 def test_figures_are_json(config) -> None:

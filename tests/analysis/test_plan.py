@@ -32,6 +32,7 @@ from chomp.device.probe import Probe
 from chomp.errors import ConfigError, DeviceError
 from chomp.model.build import build_model
 from tests.in_process import run as run_here
+from tests.pretrained.folders import hub_folder
 
 pytestmark = pytest.mark.pure
 
@@ -179,6 +180,64 @@ def test_the_file_is_accepted_and_keeps_text_and_reasons(
     )
     assert json.loads(other.stdout)["proposal"]["settings"]["optim"]["name"] == "adamw"
     assert load_config(tmp_path / "b.yaml").config.optim.name == "adamw"
+
+
+def test_what_a_plan_does_not_take_over_is_named(
+    tmp_path: Path, answering: Callable[..., list[dict[str, Any]]]
+) -> None:
+    answering()
+    base, output = tmp_path / "base.yaml", tmp_path / "plan.yaml"
+    text = tmp_path / "a.txt"
+    text.write_text("a text " * 2000)
+    base.write_text(
+        f"data: {{backend: files, files: [{text}], tokenizer: {{kind: byte}}}}\n"
+        "model: {backend: llama, model_dim: 64, norm_eps: 1.0e-3}\n"
+        "train: {allow_cpu: true, steps: 77, seed: 5}\n"
+        f"evaluation: {{sets: {{s: {{files: [{text}]}}}}, tasks: {{t: {{path: {text}}}}}}}\n"
+        "optim: {warmup_steps: 5, muon: {momentum: 0.9, lr_scale: 3}, ema: {decay: 0.9}}\n"
+    )
+    done = run_here("plan", base, "--hours", "1", "--output", output)
+    assert done.returncode == 0, done.stderr
+    names = ["model.norm_eps", "train.seed", "evaluation.sets", "evaluation.tasks", "optim.muon.momentum", "optim.ema"]
+    said = next(line for line in done.stdout.splitlines() if "not taken over" in line)
+    found = said.split(": ")[-1].split(", ")
+    assert sorted(found) == sorted(names)
+    assert f"# Note           {said.removeprefix('note: ')}." in output.read_text()
+    again = run_here("plan", base, "--hours", "1", "--output", tmp_path / "b.yaml", "--json")
+    assert json.loads(again.stdout)["not_taken_over"] == found
+    without = run_here("plan", "--hours", "1", "--output", tmp_path / "c.yaml")
+    assert "not taken over" not in without.stdout
+
+
+def test_weights_to_start_from_are_refused_with_their_tokenizer(
+    tmp_path: Path, answering: Callable[..., list[dict[str, Any]]]
+) -> None:
+    tried = answering()
+    folder = hub_folder(tmp_path / "hub")
+    base, output = tmp_path / "base.yaml", tmp_path / "plan.yaml"
+    base.write_text(f"model: {{init_from: {folder}}}\ndata: {{backend: stdlib}}\ntrain: {{allow_cpu: true}}\n")
+    done = run_here("plan", base, "--hours", "1", "--output", output)
+    assert (done.returncode, output.exists(), tried) == (2, False, [])
+    assert done.stderr.startswith("error: model.init_from: a plan chooses the shape of a new model, and ")
+    done = run_here("plan", base, "--hours", "1", "--output", output, "-o", "model.init_from=null")
+    assert done.returncode == 0, done.stderr
+    assert load_config(output).config.data.tokenizer.kind == "byte"
+
+
+def test_a_plan_for_a_mixture_keeps_its_sources(tmp_path: Path, answering: Callable[..., list[dict[str, Any]]]) -> None:
+    tried = answering()
+    base, output = tmp_path / "base.yaml", tmp_path / "plan.yaml"
+    text = json.dumps({"backend": "local_text", "local_text": "word " * 500})
+    base.write_text(f"data: {{mixture: {{sources: {{one: {text}, other: {text}}}}}}}\ntrain: {{allow_cpu: true}}\n")
+    done = run_here("plan", base, "--hours", "1", "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert list(tried[0]["data"]["mixture"]["sources"]) == ["one", "other"]
+    assert load_config(output).config.data == load_config(base).config.data
+    # Of Python's standard library, which `data.backend` means where there is no mixture, nothing is said.
+    assert "passes over the text" not in done.stdout
+    assert 'backend: "stdlib"' not in output.read_text()
+    evaluations = load_config(output).config.train
+    assert evaluations.steps / (evaluations.eval_every or 1) >= plan.MOST_EVALUATIONS
 
 
 @pytest.mark.parametrize(

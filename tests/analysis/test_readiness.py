@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from chomp.analysis import readiness
 from chomp.analysis.readiness import Readiness, check_start, most_checkpoints
 from chomp.analysis.text_size import TextSize, measure_text
 from chomp.cli.queue import command as queue_command
@@ -26,6 +25,7 @@ from chomp.data.tokenizers import build_tokenizer
 from chomp.errors import ChompError
 from chomp.model.resolve import resolve_model
 from chomp.record.speeds import MeasuredSpeed, keep_speed, load_speed, speed_file
+from chomp.tasks import entries
 from tests.engine import write_corpus
 
 pytestmark = pytest.mark.pure
@@ -66,6 +66,14 @@ def text_of(config: Config) -> TextSize:
             "the file no.txt in evaluation.sets.s.files does not exist",
         ),
         ({"evaluation": {"tasks": {"t": {"path": "good.txt", "every": 1}}}}, "good.txt:1: expected a JSON object"),
+        (
+            {"evaluation": {"tasks": {"t": {"path": "long.jsonl", "every": 1}}}},
+            "long.jsonl:2: an answer has 40 tokens, and a row 32",
+        ),
+        (
+            {"evaluation": {"tasks": {"t": {"path": "half.jsonl", "every": 1}}}},
+            "half.jsonl:1: `continuation` holds an unpaired surrogate U+D800 at character 0",
+        ),
         ({"logging": {"run_dir": "good.txt/run"}}, "good.txt is a file; a folder for the run is needed"),
     ],
 )
@@ -76,9 +84,13 @@ def test_what_cannot_start(
     find_spec = __import__("importlib.util").util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "wandb" else find_spec(name))
     Path("good.txt").write_text("some text\n")
+    Path("long.jsonl").write_text("\n" + json.dumps({"context": "a", "continuation": "b" * 40}))
+    Path("half.jsonl").write_text('{"context": "a", "continuation": "\\ud800 x"}\n')
     Path("empty.txt").touch()
     Path("picture.txt").write_bytes(b"\x89PNG\r\n" + b"x" * 100)
-    (problem,) = checked(config_of(**sections)).problems
+    found = checked(config_of(**sections))
+    (problem,) = found.problems
+    assert found.exit_code in (2, 3, 4, 5)
     assert sentence in problem
 
 
@@ -88,7 +100,7 @@ def test_files_of_sets_and_tasks_are_read_once(tmp_path: Path, monkeypatch: pyte
     text.write_text("some text\n")
     task.parent.mkdir()
     task.write_text('{"context": "a", "continuation": "b"}\n')
-    for module, name in ((readiness, "read_tasks"), (evaluation_sets, "FilesSource")):
+    for module, name in ((entries, "read_tasks"), (evaluation_sets, "FilesSource")):
         read = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, name=name, read=read: reads.append(name) or read(*args))
     evaluation = {"sets": {"s": {"files": ["own.txt"]}}, "tasks": {"t": {"path": "tasks"}}}

@@ -46,6 +46,22 @@ def test_whole_files_are_scored(finished: Path, tmp_path: Path) -> None:
     assert (both["bytes"], scored(finished, "--text", one, "--text", table)["bytes"]) == (1616, 1616)
 
 
+def test_a_set_of_training_text_is_scored_with_a_warning(finished: Path, tmp_path: Path) -> None:
+    (pattern,) = json.loads((finished / "config_resolved.json").read_text())["data"]["files"]
+    texts = sorted(Path(pattern).parent.glob(Path(pattern).name), key=lambda path: path.stat().st_size)
+    (tmp_path / "copy.txt").write_bytes(texts[-1].read_bytes())
+    (tmp_path / "other.txt").write_text("Text of another kind, which is in no file of the run. " * 20)
+    for name, words in (("copy", ["is training text: 100% of its passages"]), ("other", [])):
+        done = run("eval", finished, "-o", f"evaluation.sets.x.files=[{tmp_path / name}.txt]", "--json")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["sets"]["x"]["tokens"] > 0
+        warned = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+        assert [line.removeprefix("warning: ") for line in warned] == found.get("warnings", [])
+        assert len(warned) == len(words)
+        assert all(word in line for word, line in zip(words, warned, strict=True))
+
+
 def test_held_out_text_is_a_share_of_all(finished: Path, tmp_path: Path) -> None:
     row = scored(finished, "-o", "data.max_doc_tokens=8")
     heldout = row["scored"].pop("bytes")

@@ -35,7 +35,11 @@ STAGE = TWO + "\n    stages: {s: {from_tokens: 9, weights: {WEIGHTS}}}"
         (STAGE.replace("9, weights: {WEIGHTS", "0, weights: {a: 1, b: 0"), "stages.s.from_tokens", "a number above 0"),
         (f"{TWO}\n  files: [x]", "files", "data.mixture is set, whose sources name the text"),
         (f"{TWO}\n  repeat: false", "repeat", "write data.mixture.exhausted: stop or renormalise in place of false"),
-        (f"{TWO}\n  eval_text: x", "eval_text", "each of its sources holds out text of its own to evaluate on"),
+        (f"{TWO}\n  eval_text: x", "eval_text", "name files in data.mixture.sources.NAME.eval_files"),
+        (
+            "sources: {a: {backend: tokens, tokens_path: x, eval_files: [y]}}", "sources.a.eval_files",
+            "name the evaluation text in data.mixture.sources.a.tokens_eval_path",
+        ),
         (f"{TWO}\ntrain: {{epochs: 1}}", "train.epochs", "data.mixture has several; write train.steps"),
     ],
 )  # fmt: skip

@@ -1098,6 +1098,7 @@ async def test_what_cannot_start_is_refused_and_leaves_no_run(tmp_path: Path) ->
         "import json, os, sys\n"
         f"if os.path.exists({str(tmp_path / 'bad')!r}): print('error: no text at /x', file=sys.stderr); sys.exit(3)\n"
         f"print(json.dumps({FIGURES!r} | {{'start': {start!r}}}))\n"
+        "sys.exit(4)\n"
     )
     console = Console(tmp_path, inspect=script)
     async with console.app.run_test(size=(120, 40)) as pilot:

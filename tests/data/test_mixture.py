@@ -1,6 +1,7 @@
 """Mixtures: shares at any prefix, stages, exhaustion, exact restoring."""
 
 import json
+import re
 from itertools import accumulate
 
 import grain
@@ -17,7 +18,8 @@ from chomp.data.mixture import MixtureDataset
 from chomp.data.packing.base import Corpus, PackPlan
 from chomp.data.packing.bins import BinPackDataset
 from chomp.data.packing.sequential import SequentialPackDataset
-from chomp.data.shares import PassSize, Shares, shortages, whole_weights
+from chomp.data.passes import passes_of_stream
+from chomp.data.shares import PassSize, Shares, course, shortages, whole_weights
 from chomp.errors import ConfigError, DataError
 
 SEQ = 16
@@ -233,13 +235,159 @@ def test_errors_name_the_settings_of_the_source(open_data, mixture, tmp_path):
         ("stop", PassSize(100, True), "has 200 tokens in 2 passes, and its share of the run is 250: ", True),
         ("stop", PassSize(100, False), "has about 200 tokens in 2 passes", False),
         ("stop", PassSize(50, False), "has about 100 tokens in 2 passes", True),
-        ("renormalise", PassSize(100, True), "the other sources take the rest", True),
+        ("renormalise", PassSize(100, True), "after about 800 of 1,000 tokens, at about step 80 of 100: b takes", True),
     ],
 )  # fmt: skip
 def test_shares_that_cannot_be_met_are_told(policy, size, said, certain):
     mixture = {"exhausted": policy, "sources": {"a": {"max_epochs": 2}, "b": {"weight": 3}}}
     data = DataConfig.model_validate({"mixture": mixture})
-    (shortage,) = shortages(data, 1000, {"a": size, "b": None})
+    (shortage,) = shortages(data, 1000, 10, {"a": size, "b": None})
     assert said in shortage.message
     assert shortage.is_certain == certain
-    assert shortages(data, 1000, {"a": PassSize(125, True), "b": None}) == []
+    assert shortages(data, 1000, 10, {"a": PassSize(125, True), "b": None}) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("group", [3, 100])
+def test_passes_over_a_source_grow_with_what_was_read_of_it(open_data, mixture, mode, group):
+    options = (*mixture(mode=mode), f"data.packing_buffer_docs={group}")
+    data = open_data(*options)
+    iterator, small = data.train_iterator(), data.parts["small"]
+    in_pass = small.count_train_tokens()
+    before = 0.0
+    for _ in range(80):
+        next(iterator)
+        state = iterator.get_state()
+        read = data.by_source(state)["small"]
+        assert before <= read.epochs
+        before = read.epochs
+        # A group of three documents is most of a pass, whose documents differ in length.
+        assert abs(read.epochs - read.tokens / in_pass) < (0.5 if group == 3 or mode == "sequential" else 0.1)
+    assert abs(read.epochs - read.tokens / in_pass) < 0.5
+    assert read.epochs > 3
+    resumed = open_data(*options)
+    again = resumed.train_iterator()
+    again.set_state(json.loads(json.dumps(state)))
+    assert resumed.by_source(again.get_state()) == data.by_source(state)
+    next(again)
+    next(iterator)
+    assert again.get_state() == iterator.get_state()
+
+
+def test_passes_over_one_long_document_are_parts_of_it(open_data, tmp_path):
+    (tmp_path / "long.txt").write_text("word " * 400)
+    text = ("data.backend=files", f"data.files=['{tmp_path}/long.txt']")
+    for mode in MODES:
+        data = open_data(*text, f"data.packing_mode={mode}")
+        iterator = data.train_iterator()
+        next(iterator)
+        assert data.epochs(iterator.get_state()) == pytest.approx(64 / data.count_train_tokens(), rel=0.3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_passes_over_a_stream_are_known_once_it_has_ended(mode):
+    state = {"documents": 50, "parent": {"cursor": "", "epoch": 1, "documents": 4}}
+    inside = {"rows_used": 3, "rows": 6, "group": 8} if mode == "bin" else {"offset": 1, "length": 2}
+    read = 4 if mode == "bin" else 0.5
+    assert passes_of_stream({**state, **inside}, None) == 1 + (4 + read) / 46
+    shuffled = {"parent_window_start_state": state["parent"], "window_index": 1, "pos_in_window": 6}
+    assert passes_of_stream({**state, **inside, "parent": shuffled}, 40) == 1 + (10 + read) / 40
+    first = {"documents": 9, "parent": {"cursor": "", "epoch": 0, "documents": 9}}
+    assert passes_of_stream({**first, **inside}, None) == 0
+    assert passes_of_stream({**first, **inside}, 18) == (9 + read) / 18
+
+
+@pytest.mark.parametrize(
+    ("weights", "sizes", "said"),
+    [
+        # Both end together; the first alone; the second of three with the share of the first; none but weight 0.
+        ({"a": 1, "b": 1}, {"a": 90, "b": 90}, ["all sources of data.mixture ends after about 180 of 1,000 tokens"]),
+        ({"a": 1, "b": 1}, {"a": 90, "b": None}, ["source a .* ends after about 180 of 1,000 tokens, .*: b takes its"]),
+        (
+            {"a": 1, "b": 1, "c": 2},
+            {"a": 100, "b": 200, "c": 9000},
+            ["source a .* after about 400 of .*: b, c take its", "source b .* after about 700 of .*: c takes its"],
+        ),
+        (
+            {"a": 1, "b": 1},
+            {"a": 90, "b": 600},
+            ["source a .* after about 180 of .*: b takes its", "all sources .* after about 690 of .* step 69 of 100"],
+        ),
+        ({"a": 1, "b": 0}, {"a": 90, "b": None}, ["all sources .* after about 90 of .* no other source with a weight"]),
+        ({"a": 1, "b": 1}, {"a": 500, "b": 501}, []),
+    ],
+)  # fmt: skip
+def test_what_the_end_of_sources_leaves_to_others_is_told(weights, sizes, said):
+    mixture = {"exhausted": "renormalise", "sources": {name: {"weight": weight} for name, weight in weights.items()}}
+    data = DataConfig.model_validate({"mixture": mixture})
+    known = {name: PassSize(tokens, True) if tokens else None for name, tokens in sizes.items()}
+    found = shortages(data, 1000, 10, known)
+    assert len(found) == len(said)
+    for shortage, pattern in zip(found, said, strict=True):
+        assert re.search(pattern, shortage.message)
+
+
+def test_the_course_of_a_mixture_is_that_of_its_batches(open_data, mixture):
+    """Text that ends, with a stage between, ends where the shares say."""
+    passes = ("data.mixture.sources.web.max_epochs=2", "data.mixture.sources.small.max_epochs=4")
+    data = open_data(*mixture("data.mixture.exhausted=renormalise", *passes, *STAGED))
+    sizes = {name: part.count_train_tokens() for name, part in data.parts.items()}
+    config = data._config.data.mixture
+    found = course(config, 10**9, {"web": 2 * sizes["web"], "small": 4 * sizes["small"]})
+    iterator = data.train_iterator()
+    ends = {}
+    for _ in iterator:
+        state = iterator.get_state()
+        ends |= {name: sum(state["read"].values()) for name in data.ended(state) if name not in ends}
+    assert list(ends) == list(found.ends)
+    batch = 64
+    assert all(abs(ends[name] - found.ends[name]) <= 2 * batch for name in ends)
+    assert found.text_ends == pytest.approx(sum(state["read"].values()))
+
+
+def test_a_share_goes_to_sources_that_have_a_weight_and_text():
+    mixture = {
+        "sources": {"a": {"weight": 1}, "b": {"weight": 1}, "c": {"weight": 0}},
+        "stages": {"late": {"from_tokens": 100, "weights": {"a": 1, "b": 0, "c": 1}}},
+    }
+    shares = Shares(MixtureConfig.model_validate(mixture))
+    ended = {"a": True, "b": False, "c": False}
+    assert shares.left({"a": 40, "b": 40, "c": 0}, ended) == ["b"]
+    assert shares.left({"a": 50, "b": 50, "c": 0}, ended) == ["c"]
+    assert shares.left({"a": 40, "b": 40, "c": 0}, ended | {"b": True}) == []
+
+
+def test_a_source_is_evaluated_on_the_files_that_it_names(open_data, mixture, tmp_path):
+    (tmp_path / "own.txt").write_text("a text that no source trains on")
+    named = "data.mixture.sources.small.eval_files"
+    data = open_data(*mixture(f"{named}=['{tmp_path}/own.txt']", "data.max_eval_samples=4"))
+    assert data.heldout_texts()[-1:] == ["a text that no source trains on"]
+    assert data.parts["small"].train_count == 5
+    assert [name for name, _ in data.training_texts()] == [
+        "the 40 files of data.mixture.sources.web.files",
+        "the 5 files of data.mixture.sources.small.files",
+    ]
+    assert "data.files" not in data.describe()
+    copied = tmp_path / "small" / "2.txt"
+    with pytest.raises(DataError) as error:
+        open_data(*mixture(f"{named}=['{copied}']"))
+    assert "of the 5 files of data.mixture.sources.small.files is also document 1" in str(error.value)
+    with pytest.raises(DataError) as error:
+        open_data(*mixture(f"{named}=['{tmp_path}/no.txt']"))
+    assert f"no.txt in {named}" in str(error.value)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_state_of_an_older_version_continues_exactly(open_data, mixture, mode):
+    first = open_data(*mixture(mode=mode)).train_iterator()
+    for _ in range(5):
+        next(first)
+    state = json.loads(json.dumps(first.get_state()))
+    for one in state["sources"].values():
+        for name in ("rows", "group", "length"):
+            one.pop(name, None)
+    again = open_data(*mixture(mode=mode)).train_iterator()
+    again.set_state(state)
+    for _ in range(6):
+        assert same(next(again)[:4], next(first)[:4])
+    assert again.get_state() == first.get_state()

@@ -57,7 +57,7 @@ class Trained:
         made = self.blueprint.train_step(), self.blueprint.state, self.blueprint.batch_shape
         path = programs / f"{data}x{fsdp}" if programs is not None else None
         obtain = RunProgram(path, placement=placement).obtain if path is not None else compile_only
-        compiled = compile_step(*made, CompileWatch(), obtain, placement)
+        compiled = compile_step(*made, CompileWatch(), obtain, placement, mixture=False)
         self.step, self.in_run = compiled.step, compiled.in_run
 
     def attempt(self, source: CheckpointStore | None, first: int, last: int, saves: CheckpointStore | None) -> Any:

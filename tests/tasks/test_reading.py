@@ -52,6 +52,8 @@ def test_lines_of_the_own_layout(name: str, tmp_path: Path) -> None:
         ({**RIGHT, "continuations": ["", "a"]}, "a continuation is empty"),
         ({**RIGHT, "continuation": "a"}, "has both `continuation` and `continuations`"),
         ({"context": "a"}, "`continuations` is missing"),
+        ({"context": "a\ud800", "continuation": "b"}, "`context` holds an unpaired surrogate U+D800 at character 1"),
+        ({**RIGHT, "continuations": ["a", "\udfff"]}, "`continuations` holds an unpaired surrogate U+DFFF at"),
         ({"continuation": "a"}, "`context` is missing; expected text"),
         ([1], "expected a JSON object, got a list"),
         ('{"context": ', "expected a JSON object"),

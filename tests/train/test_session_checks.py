@@ -16,6 +16,7 @@ from chomp.record.rundir import RunDir
 from chomp.train import machine, session
 from chomp.train.session import _open_tokenizer, require_device
 from tests.device.fake_nvml import probe_of
+from tests.engine import dummy_config, events_of, rows, write_config
 from tests.in_process import run
 
 CONFIG = Path(__file__).parents[2] / "configs" / "debug_smoke.yaml"
@@ -91,3 +92,23 @@ def test_shares_that_cannot_be_met_are_refused_before_anything_is_written(tmp_pa
     assert done.stderr.splitlines()[-1].startswith("error: the source little of data.mixture has ")
     assert "the shares cannot be met to the last step" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_text_of_all_sources_that_ends_before_the_run_is_told_before_and_at_its_end(tmp_path: Path) -> None:
+    text = {"backend": "local_text", "local_text": "Words of a short text. " * 60}
+    values = dummy_config(tmp_path)
+    values["data"] = {"mixture": {"sources": {"a": text, "b": text}, "exhausted": "renormalise"}, "max_eval_samples": 2}
+    config = write_config(tmp_path / "c.yaml", values | {"train": values["train"] | {"steps": 200}})
+    before = "warning: the text of all sources of data.mixture ends after about "
+    looked_at = run("inspect", config)
+    assert before in looked_at.stdout
+    done = run("train", config, "--run-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    said = [event.message for event in events_of(tmp_path / "run", Warned)]
+    assert [one for one in said if one.startswith("the text of all sources")] == [
+        line.removeprefix("warning: ") for line in looked_at.stdout.splitlines() if line.startswith(before)
+    ]
+    (told,) = [one for one in said if one.startswith("the text of all sources")]
+    step = int(told.split("about step ")[1].split()[0])
+    assert abs(rows(tmp_path / "run")[-1]["step"] - step) <= 1
+    assert "take the rest" not in looked_at.stdout

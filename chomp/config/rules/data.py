@@ -114,18 +114,25 @@ def _evaluation(config: Config) -> Iterator[Problem]:
         if getattr(data, name) and data.mixture.sources:
             yield Problem(
                 f"data.{name}",
-                "data.mixture is set, and each of its sources holds out text of its own to evaluate on; leave this out",
+                "data.mixture is set, and each of its sources has text of its own to evaluate on; name files in "
+                "data.mixture.sources.NAME.eval_files, or leave this out, and each source holds out a part",
                 also=("data.mixture.sources",),
             )
-        elif getattr(data, name) and data.backend not in NAMED_EVALUATION:
-            other = "data.hf_eval_split" if data.backend == "hf" else "data.tokens_eval_path"
-            yield Problem(
-                f"data.{name}",
-                f"data.backend is {data.backend}, which does not read it; name the evaluation text in {other}",
-                also=("data.backend",),
-            )
+        elif getattr(data, name):
+            yield from unread_evaluation("data", name, data.backend)
     if data.eval_files and data.eval_text:
         yield Problem("data.eval_text", "data.eval_files names the evaluation text already; write one of the two")
+
+
+def unread_evaluation(path: str, name: str, backend: str) -> Iterator[Problem]:
+    """Evaluation text that a backend does not read; the text's settings are at `path`."""
+    if backend not in NAMED_EVALUATION:
+        other = "hf_eval_split" if backend == "hf" else "tokens_eval_path"
+        yield Problem(
+            f"{path}.{name}",
+            f"{path}.backend is {backend}, which does not read it; name the evaluation text in {path}.{other}",
+            also=(f"{path}.backend",),
+        )
 
 
 def _packing_note(config: Config) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from chomp.config.mixture import MixtureConfig
 from chomp.config.problems import Problem
 from chomp.config.rules.arithmetic import grad_accum
-from chomp.config.rules.data import forgotten_backend, source_problems
+from chomp.config.rules.data import forgotten_backend, source_problems, unread_evaluation
 from chomp.config.schema import Config
 from chomp.config.source import TextSource
 
@@ -23,6 +23,8 @@ def _sources(config: Config) -> Iterator[Problem]:
         yield from source_problems(path, source)
         if "backend" not in source.model_fields_set:
             yield from forgotten_backend(path, source)
+        if source.eval_files:
+            yield from unread_evaluation(path, "eval_files", source.backend)
         if source.max_epochs is not None and mixture.exhausted == "repeat":
             yield Problem(
                 f"{path}.max_epochs",

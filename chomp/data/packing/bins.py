@@ -10,6 +10,7 @@ from chomp.data.packing.base import Corpus, PackDataset, PackIterator, PackPlan,
 
 GROUP_TOKENS = 1 << 22
 """A group ends early once it holds this many tokens, so that a few huge documents do not fill the memory."""
+_NO_GROUP = {"rows": 0, "group": 0}
 
 
 class Piece(NamedTuple):
@@ -80,7 +81,11 @@ class BinPackDataset(PackDataset):
 
 
 class BinPackIterator(PackIterator):
-    """State: the parent before the current group, and the rows of it already used."""
+    """State: the parent before the current group, and the rows of it already used.
+
+    `rows` says of how many, and `group` of how many documents; 0 while no row is used. They tell how
+    much of the group has been read, and restoring does not need them.
+    """
 
     def __init__(
         self, parent: Any, plan: PackPlan, corpus: Corpus, group: int, max_docs: int | None, shuffle_seed: int | None
@@ -93,6 +98,7 @@ class BinPackIterator(PackIterator):
         self._numbers: list[int] = []
         self._rows: list[list[Piece]] | None = None
         self._used = 0
+        self._size = _NO_GROUP
         self._before = (parent.get_state(), self._counts())
 
     def _next_batch(self) -> Batch | None:
@@ -138,17 +144,20 @@ class BinPackIterator(PackIterator):
             order = np.random.default_rng([self._shuffle_seed, self._before[1]["documents"]]).permutation(len(rows))
             rows = [rows[index] for index in order]
         self._rows = rows
+        read = self._documents - self._before[1]["documents"]
+        self._size = {"rows": len(rows), "group": read}
         return True
 
     def _finish_group(self) -> None:
         self._texts = []
         self._rows = None
         self._used = 0
+        self._size = _NO_GROUP
         self._before = (self._parent.get_state(), self._counts())
 
     def get_state(self) -> dict[str, Any]:
         parent, counts = self._before
-        return {"parent": parent, "rows_used": self._used, **counts}
+        return {"parent": parent, "rows_used": self._used, **self._size, **counts}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._parent.set_state(state["parent"])
@@ -157,3 +166,5 @@ class BinPackIterator(PackIterator):
         self._texts = []
         self._rows = None
         self._used = state["rows_used"]
+        # An older state has none.
+        self._size = {name: state.get(name, 0) for name in _NO_GROUP}

@@ -16,12 +16,17 @@ class SequentialPackDataset(PackDataset):
 
 
 class SequentialPackIterator(PackIterator):
-    """State: the parent before the current document, and the tokens of it already used."""
+    """State: the parent before the current document, and the tokens of it already used.
+
+    `length` says of how many; 0 while none is used. It tells how much of the document has been read, and restoring does
+    not need it.
+    """
 
     def __init__(self, parent: Any, plan: Any, corpus: Any):
         super().__init__(parent, plan, corpus)
         self._tokens: Tokens | None = None
         self._offset = 0
+        self._length = 0
         self._before = (parent.get_state(), self._counts())
 
     def _next_batch(self) -> Batch | None:
@@ -56,16 +61,17 @@ class SequentialPackIterator(PackIterator):
         """Tokens of the document in progress, read (again) if need be; None when text has run out."""
         if self._tokens is None:
             self._tokens = self._next_document()
+            self._length = 0 if self._tokens is None else len(self._tokens)
         return self._tokens
 
     def _finish_document(self) -> None:
         self._tokens = None
-        self._offset = 0
+        self._offset = self._length = 0
         self._before = (self._parent.get_state(), self._counts())
 
     def get_state(self) -> dict[str, Any]:
         parent, counts = self._before
-        return {"parent": parent, "offset": self._offset, **counts}
+        return {"parent": parent, "offset": self._offset, "length": self._length, **counts}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._parent.set_state(state["parent"])
@@ -73,3 +79,5 @@ class SequentialPackIterator(PackIterator):
         self._before = (state["parent"], self._counts())
         self._tokens = None
         self._offset = state["offset"]
+        # An older state has none.
+        self._length = state.get("length", 0)

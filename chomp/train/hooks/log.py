@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chomp.config.train import TrainConfig
+from chomp.data.shares import Shares
 from chomp.record.events import Step, Warned
 from chomp.step.train_step import StepMetrics
 from chomp.train.hooks.base import Hook
@@ -64,12 +65,14 @@ class LogHook(Hook):
                 self.publish()
 
     def _tell_of_ended_sources(self, trainer: Trainer) -> None:
-        before, self._ended = self._ended, self._session.data.ended(trainer.data_state)
+        state, mixture = trainer.data_state, self._session.config.data.mixture
+        before, self._ended = self._ended, self._session.data.ended(state)
         for name in self._ended:
             if name not in before:
                 message = f"the source {name} of data.mixture is exhausted"
-                if self._session.config.data.mixture.exhausted == "renormalise":
-                    message += "; the others take its share from here on"
+                if mixture.exhausted == "renormalise":
+                    left = ", ".join(Shares(mixture).left(state["read"], state["ended"]))
+                    message += f"; its share goes to {left} from here on" if left else "; no source is left"
                 self._session.reporter.publish(Warned(topic="data", step=trainer.progress.step, message=message))
 
     def on_step(self, trainer: Trainer) -> None:
