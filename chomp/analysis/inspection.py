@@ -230,7 +230,7 @@ def _start(
 
 
 def _has_comparable_text(config: Config, found: Readiness) -> bool:
-    """Whether evaluation sets, and held-out text that is named, can be compared with the training text while a user waits, and without the network."""
+    """Whether named text can be compared with the training text while a user waits, and without the network."""
     sizes = [one.text.bytes for one in found.sources] or [found.text.bytes if found.text is not None else None]
     known = [one for one in sizes if one is not None]
     named = config.evaluation.sets or config.data.eval_files or config.data.eval_text
