@@ -136,7 +136,13 @@ def make_run(path: Path, *, steps: int = 20, end: RunEnded | None = None, age: f
 
 
 def make_checkpoint(
-    run: RunDir, step: int, *, text: str = TEXT, eval_loss: float | None = None, tags: tuple[str, ...] = ()
+    run: RunDir,
+    step: int,
+    *,
+    text: str = TEXT,
+    eval_loss: float | None = None,
+    tags: tuple[str, ...] = (),
+    **more: object,
 ) -> Path:
     """A sealed checkpoint made with the settings in `text`, and with a tokenizer's choices as an engine adds them."""
     config = parse_config(text, source="t").config
@@ -152,6 +158,7 @@ def make_checkpoint(
     (folder / "params").mkdir(parents=True)
     (folder / "params" / "d").write_bytes(os.urandom(4000))
     meta = {"step": step, "saved_at": time.time() - 60, "train_loss": 5.0, "eval_loss": eval_loss, "identity": identity}
+    meta |= more
     seal(folder, meta)
     if tags:
         set_tags(folder, list(tags))

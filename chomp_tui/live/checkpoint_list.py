@@ -12,7 +12,17 @@ from chomp.config.compat import NOT_SETTINGS, Difference, compare
 from chomp.config.model import FROM_TOKENIZER
 from chomp.errors import ChompError
 from chomp.record.lock import live_holder
-from chomp.record.manifest import EVALUATION, MANIFEST, META, TAGS, CheckpointInfo, checkpoint_steps, read_info
+from chomp.record.manifest import (
+    EVALUATION,
+    HELD_OUT,
+    MANIFEST,
+    META,
+    TAGS,
+    CheckpointInfo,
+    checkpoint_steps,
+    read_info,
+    texts_of,
+)
 from chomp.record.rundir import RunDir, list_runs
 from chomp.record.summary import Stamp, stamp
 from chomp_tui.platform.poller import Poller
@@ -100,9 +110,10 @@ class CheckpointReader:
 
     def _rows(self, run: RunDir, reference: Reference | None) -> list[CheckpointRow]:
         own, holder = self._own_settings(run), live_holder(run.lock)
-        rows = []
-        for step in reversed(checkpoint_steps(run.checkpoints)):
-            row = self._row(run.path, run.checkpoints / str(step), own, reference)
+        steps = list(reversed(checkpoint_steps(run.checkpoints)))
+        scored, rows = self._scored_now(run, steps), []
+        for step in steps:
+            row = self._row(run.path, run.checkpoints / str(step), own, reference, scored)
             rows.append(replace(row, pid=holder.pid if holder else None))
         if rows:
             rows[0] = replace(rows[0], is_latest=True)
@@ -113,7 +124,17 @@ class CheckpointReader:
             rows[rows.index(best)] = replace(best, is_best=True)
         return rows
 
-    def _row(self, run: Path, path: Path, own: dict[str, Any] | None, reference: Reference | None) -> CheckpointRow:
+    def _scored_now(self, run: RunDir, steps: Sequence[int]) -> str | None:
+        """Digest of the text by which the newest readable checkpoint was judged: scores of other text are older."""
+        for step in steps:
+            info = self._info(run.checkpoints / str(step))
+            if not isinstance(info, str):
+                return texts_of(info.meta).get(info.best_by or HELD_OUT)
+        return None
+
+    def _row(
+        self, run: Path, path: Path, own: dict[str, Any] | None, reference: Reference | None, scored: str | None
+    ) -> CheckpointRow:
         info = self._info(path)
         if isinstance(info, str):
             return CheckpointRow(run, int(path.name), path, damaged=info)
@@ -129,7 +150,7 @@ class CheckpointReader:
             saved_at=info.saved_at,
             train_loss=_number(meta.get("train_loss")),
             eval_loss=info.eval_loss,
-            rank=info.rank(info.best_by),
+            rank=info.rank(info.best_by, scored),
             bytes=info.bytes,
             tags=info.tags,
             device=str(device.get("name", "")) if isinstance(device, dict) else "",

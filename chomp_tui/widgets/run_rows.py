@@ -8,7 +8,7 @@ from pathlib import Path
 
 from textual.content import Content
 
-from chomp.record.formatting import count, since, size, when
+from chomp.record.formatting import count, plural, since, size, when
 from chomp.record.selection import cell_text
 from chomp.record.summary import RunSummary
 from chomp_tui.chart.sparkline import sparkline
@@ -185,7 +185,7 @@ def _origin(run: RunSummary) -> str:
         return ""
     place = Path(run.origin.path)
     is_beside = place.parent == run.path.absolute().parent
-    how = f"average of {run.origin.averaged} checkpoints, " if run.origin.averaged else ""
+    how = f"average of {plural(run.origin.averaged, 'checkpoint')}, " if run.origin.averaged else ""
     return f"{how}from step {run.origin.step:,} of {run.origin.run}" + ("" if is_beside else f" ({place})")
 
 

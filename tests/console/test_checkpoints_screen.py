@@ -16,7 +16,7 @@ from chomp.config import parse_config
 from chomp.queue.launch import LaunchRequest
 from chomp.record.formatting import size, when
 from chomp.record.lock import RunLock
-from chomp.record.manifest import list_checkpoints, read_info, seal
+from chomp.record.manifest import HELD_OUT, list_checkpoints, read_info, seal
 from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp
 from chomp_tui.config.draft import ForkOrigin
@@ -624,3 +624,16 @@ async def test_what_is_as_before_is_not_painted_again(run: RunDir, monkeypatch: 
             assert seen == []
             screen(app).set_context("something else")
             await until(pilot, lambda: seen)
+
+
+async def test_the_best_is_one_of_those_that_were_judged_by_the_newest_text(tmp_path: Path) -> None:
+    """A resume may evaluate other text: losses of before are no better for that."""
+    made = make_run(tmp_path / "other")
+    for step, loss, text in ((50, 1.0, "old"), (100, 3.0, "new"), (150, 3.5, "new")):
+        make_checkpoint(made, step, eval_loss=loss, evaluated_texts={HELD_OUT: text})
+    app = host(made, None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await filled(app, pilot, 3)
+        starred = [line for line in frame(app) if "★" in line]
+        assert len(starred) == 1
+        assert "100" in starred[0]

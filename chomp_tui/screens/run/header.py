@@ -95,7 +95,7 @@ def _facts(snapshot: RunSnapshot) -> list[str]:
         facts.append(f"{'elapsed' if snapshot.status.is_live else 'took'} {duration(snapshot.elapsed_seconds)}")
     origin = snapshot.facts.origin
     if origin is not None:
-        facts.append(f"fork of {one_line(origin.run)} at step {origin.step:,}")
+        facts.append(f"{origin.kind} {one_line(origin.run)} at step {origin.step:,}")
     # The first attempt of a fork begins at the fork's step, which is shown already.
     if view.attempts > (1 if origin is not None else 0):
         resumed = view.started.resumed_from if view.started is not None else None

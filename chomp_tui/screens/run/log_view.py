@@ -158,7 +158,7 @@ class LogView(ScrollView, can_focus=True):
 
     def _nothing(self, width: int) -> Strip:
         """What to read where there is no line."""
-        text = "No line contains that." if self.wanted else "The engine has printed nothing yet."
+        text = "No line contains that." if self.wanted else "The engine has printed nothing."
         style = self.rich_style + self.get_component_rich_style("logview--none", partial=True)
         return Strip([Segment(text, style)]).adjust_cell_length(width, self.rich_style)
 
