@@ -56,7 +56,7 @@ class CompareScreen(ConsoleScreen):
     def __init__(self) -> None:
         super().__init__()
         self._paths: list[Path] = []
-        self._feed: ComparisonFeed | None = None
+        self.feed: ComparisonFeed | None = None
         self._found = Compared()
         # Until the runs are read, keys wait.
         self._is_reading = False
@@ -101,8 +101,8 @@ class CompareScreen(ConsoleScreen):
             self._draw()
 
     def _follow(self) -> None:
-        if self._feed is not None:
-            self._feed.stop()
+        if self.feed is not None:
+            self.feed.stop()
         self._is_reading = bool(self._paths)
         if not self._paths:
             return
@@ -111,26 +111,26 @@ class CompareScreen(ConsoleScreen):
         def deliver(found: Compared) -> None:
             self.post_safely(self.Changed(feed, found))
 
-        feed = self._feed = ComparisonFeed(self._paths, deliver)
+        feed = self.feed = ComparisonFeed(self._paths, deliver)
         feed.start()
 
     def on_compare_screen_changed(self, message: Changed) -> None:
-        if message.feed is self._feed:
+        if message.feed is self.feed:
             self._found, self._is_reading = message.found, False
             self._draw()
 
     def on_screen_suspend(self) -> None:
-        if self._feed is not None:
-            self._feed.pause(True)
+        if self.feed is not None:
+            self.feed.pause(True)
 
     def on_screen_resume(self) -> None:
-        if self._feed is not None:
-            self._feed.pause(False)
+        if self.feed is not None:
+            self.feed.pause(False)
         self._draw()
 
     def on_unmount(self) -> None:
-        if self._feed is not None:
-            self._feed.stop()
+        if self.feed is not None:
+            self.feed.stop()
 
     def on_compare_table_laid_out(self, message: CompareTable.LaidOut) -> None:
         more = f" · +{message.hidden} more, ← →" if message.hidden else ""
