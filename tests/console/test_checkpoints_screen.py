@@ -273,7 +273,7 @@ async def test_what_differs_as_a_table(run: RunDir) -> None:
         assert "to confirm before a resume: optim.lr" in "\n".join(frame(app))
         await pilot.press("i")
         text = await dialog(app, pilot, Read)
-        line = next(line for line in text.splitlines() if "optim.lr" in line)
+        line = next(line for line in text.splitlines() if "optim.lr" in line and "0.003" in line)
         assert "0.001" in line
         assert "0.003" in line
         assert "to confirm: later losses would not be those" in line

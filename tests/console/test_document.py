@@ -418,7 +418,7 @@ def test_a_preset_is_the_value_in_every_section_that_it_brings() -> None:
     found = {path: made.view(settings()[path]).fallback for path in ("optim.name", "optim.muon.rest", "model.preset")}
     assert found == {"optim.name": "muon", "optim.muon.rest": "lion", "model.preset": "none"}
     made.set("optim.name", "adamw")
-    assert made.view(settings()["optim.lr"]).fallback == "3e-4"
+    assert made.view(settings()["optim.lr"]).fallback == "1e-3"
 
 
 def test_an_override_wins_until_its_field_is_edited() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -86,7 +87,10 @@ def test_what_is_not_judged_moves_as_without_the_policy(optim: dict[str, Any], k
     other, _ = plain(other, packed_batch(0))
     assert metrics.spike is not None
     assert not bool(metrics.spike.found)
-    assert same((state.params, state.opt_state), (other.params, other.opt_state))
+    assert same(state.opt_state, other.opt_state)
+    # Two programs: in one of them the compiler may round a product before it is subtracted from a parameter.
+    for one, theirs in zip(jax.tree.leaves(state.params), jax.tree.leaves(other.params), strict=True):
+        np.testing.assert_array_max_ulp(np.asarray(one), np.asarray(theirs), maxulp=1)
 
 
 def test_a_state_that_begins_to_judge_and_to_average_is_a_state_of_that_step() -> None:
