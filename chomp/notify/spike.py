@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,13 +80,22 @@ def spike_words(step: int, loss: float, grad_norm: float, limits: Limits) -> str
     )
 
 
+class Judged(NamedTuple):
+    """A step, what it had, and the limits that it was judged by."""
+
+    step: int
+    loss: float
+    grad_norm: float
+    limits: Limits
+
+
 class _Window:
     """The last values of one quantity, in order of time and of size."""
 
-    def __init__(self, least_rise: float) -> None:
+    def __init__(self, least_rise: float, values: Iterable[float] = ()) -> None:
         self._least_rise = least_rise
-        self._values = deque[float]()
-        self._ordered: list[float] = []
+        self._values = deque(values)
+        self._ordered = sorted(self._values)
 
     def add(self, value: float) -> None:
         if len(self._values) == WINDOW:
@@ -100,6 +111,10 @@ class _Window:
         middle = (self._ordered[(count - 1) // 2] + self._ordered[count // 2]) / 2
         return value <= middle + self._least_rise * abs(middle)
 
+    def values(self) -> list[float]:
+        """The oldest first."""
+        return list(self._values)
+
     def array(self) -> Any:
         """`[WINDOW]`, as `limits_of` wants it."""
         return np.array([*[np.nan] * (WINDOW - len(self._values)), *self._values])
@@ -109,22 +124,41 @@ class SpikeDetector:
     """Judges each step by those before it; a spike is reported once, when it begins.
 
     Args:
-        deviations: `debug.spike_deviations`.
+        saved: what `state` gave; empty for a detector that knows no step.
     """
 
-    def __init__(self, deviations: float) -> None:
-        self._deviations = deviations
-        self._losses, self._grad_norms = _Window(LEAST_LOSS_RISE), _Window(LEAST_NORM_RISE)
-        self._in_a_row = 0
-        self._is_in_spike = False
-        self._first: Limits | None = None
+    def __init__(self, saved: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self._losses = _Window(LEAST_LOSS_RISE, saved.get("losses", ()))
+        self._grad_norms = _Window(LEAST_NORM_RISE, saved.get("grad_norms", ()))
+        self._in_a_row = int(saved.get("in_a_row", 0))
+        self._is_in_spike = bool(saved.get("is_in_spike", False))
+        self._first: Judged | None = None
+        if (first := saved.get("first")) is not None:
+            step, loss, grad_norm, *limits = first
+            self._first = Judged(step, loss, grad_norm, Limits(*(math.inf if one is None else one for one in limits)))
 
-    def add(self, loss: float, grad_norm: float, *, judged: bool = True) -> Limits | None:
-        """The limits of the first of `IN_A_ROW` steps above theirs, if this is the last of them.
+    def state(self) -> dict[str, Any]:
+        """All that later judgements depend on, for JSON; empty before the first step."""
+        if not self._losses.values():
+            return {}
+        found: dict[str, Any] = {
+            "losses": self._losses.values(),
+            "grad_norms": self._grad_norms.values(),
+            "in_a_row": self._in_a_row,
+            "is_in_spike": self._is_in_spike,
+        }
+        if self._first is not None and self._in_a_row:
+            step, loss, grad_norm, limits = self._first
+            found["first"] = [step, loss, grad_norm, *(float(one) if math.isfinite(one) else None for one in limits)]
+        return found
+
+    def add(self, step: int, loss: float, grad_norm: float, deviations: float, *, judged: bool = True) -> Judged | None:
+        """The first of `IN_A_ROW` steps above their limits, if this is the last of them.
 
         A step that is not finite is left out.
 
         Args:
+            deviations: `debug.spike_deviations`.
             judged: whether the warm-up of the learning rate is over.
         """
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
@@ -134,14 +168,14 @@ class SpikeDetector:
         if judged and not (self._losses.is_calm(loss) and self._grad_norms.is_calm(grad_norm)):
             # Of values near the largest float there is no difference, and then no limit.
             with np.errstate(over="ignore", invalid="ignore"):
-                limits = limits_of(self._losses.array(), self._grad_norms.array(), self._deviations)
+                limits = limits_of(self._losses.array(), self._grad_norms.array(), deviations)
         is_above = limits is not None and bool(loss > limits.loss or grad_norm > limits.grad_norm)
         self._losses.add(loss)
         self._grad_norms.add(grad_norm)
         # Steps in a row that speak for a change: above a limit, or below both in a spike.
         self._in_a_row = self._in_a_row + 1 if is_above != self._is_in_spike else 0
-        if self._in_a_row == 1 and is_above:
-            self._first = limits
+        if self._in_a_row == 1 and limits is not None and is_above:
+            self._first = Judged(step, loss, grad_norm, limits)
         if self._in_a_row < IN_A_ROW:
             return None
         self._in_a_row, self._is_in_spike = 0, is_above

@@ -8,6 +8,7 @@ from typing import Any
 
 from chomp.config.fields import MAX_STEPS
 from chomp.config.run import DebugConfig
+from chomp.notify.spike import SpikeDetector
 from chomp.step.objective import SourceSums
 from chomp.step.train_step import StepMetrics
 
@@ -87,6 +88,7 @@ class TrainProgress:
     Attributes:
         scores: losses of evaluation sets, and bits per byte of tasks, at `scores_step`.
         unfinished_jobs: hooks' jobs that a stop cut short, for the attempt that resumes.
+        spikes: judges losses and gradient norms under `debug.spikes: warn`.
     """
 
     step: int = 0
@@ -102,6 +104,7 @@ class TrainProgress:
     unfinished_jobs: list[str] = field(default_factory=list)
     rollbacks: Rollbacks = Rollbacks()
     source_losses: SourceLosses = field(default_factory=SourceLosses)
+    spikes: SpikeDetector = field(default_factory=SpikeDetector)
 
     def rank(self, by: str | None) -> float | None:
         """That by which checkpoints are ranked, the loss of the held-out text or of `by`; None if it is older."""
@@ -119,4 +122,5 @@ class TrainProgress:
             unfinished_jobs=list(meta.get("owed", [])),
             rollbacks=Rollbacks(**meta.get("rollbacks", {})),
             source_losses=SourceLosses(dict(meta.get("source_losses", {}))),
+            spikes=SpikeDetector(meta.get("spikes", {})),
         )

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chomp.notify.spike import IN_A_ROW, LEAST, WINDOW, SpikeDetector, limits_of
+from chomp.notify.spike import IN_A_ROW, LEAST, WINDOW, Judged, SpikeDetector, limits_of
 from chomp.notify.stall import StallDetector
 
 # The loss of each step of configs/quickstart.yaml, trained on a CPU.
@@ -23,8 +23,14 @@ QUICKSTART: list[float] = json.loads((Path(__file__).parent / "quickstart_losses
 
 def spikes(losses: Iterable[float], grad_norms: Iterable[float] = ()) -> list[int]:
     """Where spikes begin; gradient norms that are not given are 1."""
-    detector, norms = SpikeDetector(6.0), itertools.chain(grad_norms, itertools.repeat(1.0))
-    return [place for place, pair in enumerate(zip(losses, norms, strict=False)) if detector.add(*pair) is not None]
+    norms = itertools.chain(grad_norms, itertools.repeat(1.0))
+    return [place for place, _ in found_spikes(SpikeDetector(), zip(losses, norms, strict=False))]
+
+
+def found_spikes(detector: SpikeDetector, pairs: Iterable[tuple[float, float]]) -> list[tuple[int, Judged]]:
+    """Where spikes are reported, and with which step they begin."""
+    found = ((place, detector.add(place, *pair, 6.0)) for place, pair in enumerate(pairs))
+    return [(place, first) for place, first in found if first is not None]
 
 
 def noisy(count: int, level: float = 3.0, deviation: float = 0.05, seed: int = 0) -> list[float]:
@@ -67,6 +73,25 @@ def test_a_spike_of_the_quickstart_is_found_once(at: int) -> None:
 )
 def test_what_is_a_spike(losses: list[float], found: int) -> None:
     assert len(spikes(losses)) == found
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 399), st.integers(0, 2**32))
+def test_a_detector_goes_on_from_its_state_as_if_nothing_had_been(at: int, seed: int) -> None:
+    numbers = random.Random(seed)
+    losses = noisy(400, seed=seed)
+    for start in (90, 200, 330):
+        for place in range(start, start + numbers.randrange(1, 9)):
+            losses[place] += 6.0
+    losses[numbers.randrange(400)] = math.nan
+    pairs = [(loss, 1.0 + 0.01 * numbers.random()) for loss in losses]
+    whole, first = SpikeDetector(), SpikeDetector()
+    expected = [whole.add(step, *pair, 6.0) for step, pair in enumerate(pairs)]
+    found = [first.add(step, *pair, 6.0) for step, pair in enumerate(pairs[:at])]
+    second = SpikeDetector(json.loads(json.dumps(first.state(), allow_nan=False)))
+    found += [second.add(step, *pair, 6.0) for step, pair in enumerate(pairs[at:], at)]
+    assert found == expected
+    assert second.state() == whole.state()
 
 
 def running(seconds: float, count: int = 20) -> tuple[StallDetector, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from chomp.config.notify import NotifyConfig
@@ -18,6 +20,7 @@ from chomp.record.events import Event, Spike, Warned
 from chomp.train.clock import TimeBudget
 from chomp.train.hooks import health
 from chomp.train.hooks.health import HealthHook
+from chomp.train.progress import TrainProgress
 from tests.fakeruns import make_checkpoint, make_run
 
 pytestmark = pytest.mark.pure
@@ -48,10 +51,18 @@ def parts(run: Any = None) -> tuple[Any, list[Event], Clock]:
     return session, published, clock
 
 
-def complete(hook: HealthHook, clock: Clock, losses: list[float]) -> None:
-    for step, loss in enumerate(losses, 1):
+def complete(
+    hook: HealthHook, clock: Clock, losses: list[float], progress: TrainProgress | None = None, begin: int = 1
+) -> TrainProgress:
+    """Complete steps of a trainer with this progress, which is returned."""
+    progress = progress or TrainProgress()
+    trainer: Any = SimpleNamespace(progress=progress)
+    for step, loss in enumerate(losses, begin):
         clock.seconds += 1
-        hook.on_completed(None, SimpleNamespace(step=step, data_state=step), SimpleNamespace(loss=loss, grad_norm=1.0))  # type: ignore[arg-type]
+        completed: Any = SimpleNamespace(step=step, data_state=step)
+        metrics: Any = SimpleNamespace(loss=np.float32(loss), grad_norm=np.float32(1.0))
+        hook.on_completed(trainer, completed, metrics)
+    return progress
 
 
 @pytest.mark.parametrize(
@@ -72,13 +83,38 @@ def test_a_spike_is_told_with_its_step_after_the_warm_up_unless_the_step_judges(
     assert len(published) == len(told)
 
 
-def test_losses_before_a_rollback_do_not_count() -> None:
+def test_after_a_rollback_the_losses_before_its_checkpoint_count() -> None:
     session, published, clock = parts()
     hook = HealthHook(session)
-    complete(hook, clock, [3.0] * 100)
-    hook.on_rollback(SimpleNamespace(data_state=100))  # type: ignore[arg-type]
-    complete(hook, clock, [9.0] * 40)
-    assert published == []
+    session.data = SimpleNamespace(
+        documents_between=lambda before, after: BatchOrigin("text", before, after - before, [])
+    )
+    progress = complete(hook, clock, [3.0] * 50)
+    meta = {"spikes": progress.spikes.state()}
+    complete(hook, clock, [5.0] * 50, progress, 51)
+    hook.on_rollback(SimpleNamespace(data_state=50))  # type: ignore[arg-type]
+    complete(hook, clock, [3.0] * 30 + [9.0] * 40, TrainProgress.from_meta(50, meta), 51)
+    assert [event.step for event in published if isinstance(event, Spike)] == [65, 81]
+
+
+@pytest.mark.parametrize("at", [60, 100, 101, 102, 103, 109])
+def test_a_resume_warns_of_a_spike_as_the_whole_run(at: int) -> None:
+    losses = [3.0] * 100 + [9.0] * 10 + [3.0] * 20
+    session, published, clock = parts()
+    session.data = SimpleNamespace(
+        documents_between=lambda before, after: BatchOrigin("text", before, after - before, [])
+    )
+    progress = complete(HealthHook(session), clock, losses[:at])
+    again = TrainProgress.from_meta(at, json.loads(json.dumps({"spikes": progress.spikes.state()})))
+    hook = HealthHook(session)
+    hook.on_start(SimpleNamespace(progress=again, data_state=at))  # type: ignore[arg-type]
+    complete(hook, clock, losses[at:], again, at + 1)
+    hook.close()
+    [event] = published
+    assert isinstance(event, Spike)
+    assert (event.step, event.loss, event.action) == (101, 9.0, "warn")
+    # The batch of a step before the resume is not known any more.
+    assert event.document_count == (0 if at in (101, 102) else 1)
 
 
 def test_a_stall_is_told_by_the_thread_and_not_during_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:

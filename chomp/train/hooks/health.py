@@ -8,8 +8,10 @@ import threading
 from collections import deque
 from typing import Any
 
+import numpy as np
+
 from chomp.checkpoint.room import bytes_needed
-from chomp.notify.spike import IN_A_ROW, SpikeDetector, spike_words
+from chomp.notify.spike import IN_A_ROW, spike_words
 from chomp.notify.stall import StallDetector
 from chomp.record.events import Spike, Warned
 from chomp.record.formatting import plural, size
@@ -34,7 +36,8 @@ class HealthHook(Hook):
     def __init__(self, session: Session):
         self._session = session
         self._data_state: Any = None
-        self._forget_losses()
+        # Finite steps, one of which a spike may turn out to begin with, and the data states before and after each.
+        self._last: deque[tuple[int, Any, Any]] = deque(maxlen=IN_A_ROW)
         self._stall = StallDetector(session.config.notify.stalled_factor)
         self._over = threading.Event()
         self._is_short = False
@@ -48,38 +51,38 @@ class HealthHook(Hook):
         budget = self._session.budget
         self._stall.completed(budget.now(), budget.outside_steps())
         if self._session.config.debug.spikes == "warn":
-            self._look_for_spike(completed, metrics)
+            self._look_for_spike(trainer, completed, metrics)
         self._data_state = completed.data_state
 
     def on_rollback(self, trainer: Trainer) -> None:
-        self._forget_losses()
+        # The progress is that of the checkpoint again, with the losses before it.
+        self._last.clear()
         self._data_state = trainer.data_state
 
-    def _forget_losses(self) -> None:
-        self._spike = SpikeDetector(self._session.config.debug.spike_deviations)
-        # Finite steps, one of which a spike may turn out to begin with, and the data state before each.
-        self._last: deque[tuple[Pending, StepMetrics, Any]] = deque(maxlen=IN_A_ROW)
-
-    def _look_for_spike(self, completed: Pending, metrics: StepMetrics) -> None:
+    def _look_for_spike(self, trainer: Trainer, completed: Pending, metrics: StepMetrics) -> None:
+        config = self._session.config
         loss, grad_norm = float(metrics.loss), float(metrics.grad_norm)
-        limits = self._spike.add(loss, grad_norm, judged=completed.step > self._session.config.optim.warmup_steps)
+        judged = completed.step > config.optim.warmup_steps
+        detector = trainer.progress.spikes
+        first = detector.add(completed.step, loss, grad_norm, config.debug.spike_deviations, judged=judged)
         if math.isfinite(loss) and math.isfinite(grad_norm):
-            self._last.append((completed, metrics, self._data_state))
-        if limits is None:
+            self._last.append((completed.step, self._data_state, completed.data_state))
+        if first is None:
             return
-        first, metrics, before = self._last[0]
-        origin = self._session.data.documents_between(before, first.data_state)
-        words = spike_words(first.step, float(metrics.loss), float(metrics.grad_norm), limits)
+        # Of a step before this attempt the data states are not known.
+        known = {step: (before, after) for step, before, after in self._last}.get(first.step)
+        origin = self._session.data.documents_between(*known)._asdict() if known is not None else {}
+        words = spike_words(first.step, first.loss, first.grad_norm, first.limits)
         self._session.reporter.publish(
             Spike(
                 step=first.step,
-                loss=shortest_repr(metrics.loss),
-                grad_norm=shortest_repr(metrics.grad_norm),
-                loss_limit=float(limits.loss),
-                grad_norm_limit=float(limits.grad_norm),
+                loss=shortest_repr(np.float32(first.loss)),
+                grad_norm=shortest_repr(np.float32(first.grad_norm)),
+                loss_limit=float(first.limits.loss),
+                grad_norm_limit=float(first.limits.grad_norm),
                 action="warn",
                 message=f"{words}: it is the first of {IN_A_ROW} steps in a row above a limit",
-                **origin._asdict(),
+                **origin,
             )
         )
 

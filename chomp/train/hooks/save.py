@@ -140,6 +140,7 @@ def _checkpoint_meta(session: Session, progress: TrainProgress, deferred_row: di
         **({"apart": session.evaluations.apart} if session.evaluations.apart is not None else {}),
         "owed": list(progress.unfinished_jobs),
         "rollbacks": dataclasses.asdict(progress.rollbacks),
+        **({"spikes": judged} if (judged := progress.spikes.state()) else {}),
         "time_budget_seconds": session.budget.totals(),
         "owed_row": jsonable(deferred_row) if "eval" in progress.unfinished_jobs else None,
     }
