@@ -718,7 +718,7 @@ async def test_another_file_is_opened_after_a_question_about_unsaved_changes(tmp
         await console.open(pilot)
         await console.type(pilot, "train.steps", "3000")
         await pilot.press("f6")
-        await until(pilot, lambda: isinstance(console.app.screen, OpenList))
+        await until(pilot, lambda: isinstance(console.app.screen, OpenList) and bool(console.app.screen.query(Listing)))
         await until(pilot, lambda: "another.yaml" in console.text())
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
@@ -726,7 +726,7 @@ async def test_another_file_is_opened_after_a_question_about_unsaved_changes(tmp
         await until(pilot, lambda: not console.busy)
         assert console.screen.document.path == console.file
         await pilot.press("f6")
-        await until(pilot, lambda: isinstance(console.app.screen, OpenList))
+        await until(pilot, lambda: isinstance(console.app.screen, OpenList) and bool(console.app.screen.query(Listing)))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(console.app.screen, Choose))
         await pilot.press("y")
@@ -749,7 +749,7 @@ async def test_any_of_a_thousand_past_runs_is_found_by_a_part_of_its_name(
     async with console.app.run_test(size=(80, 24)) as pilot:
         await console.open(pilot)
         await pilot.press("f6")
-        await until(pilot, lambda: isinstance(console.app.screen, OpenList))
+        await until(pilot, lambda: isinstance(console.app.screen, OpenList) and bool(console.app.screen.query(Listing)))
         listing = console.app.screen.query_one(Listing)
         assert (len(listing.keys), listing.keys[0], listing.keys[-1]) == (1002, str(console.file), str(past))
         assert "▸ file  small.yaml" in console.text()
@@ -779,7 +779,7 @@ async def test_any_of_a_thousand_past_runs_is_found_by_a_part_of_its_name(
         await until(pilot, lambda: not console.busy)
         assert console.screen.document.text == SMALL.replace("2000", "7000")
         await pilot.press("f6")
-        await until(pilot, lambda: isinstance(console.app.screen, OpenList))
+        await until(pilot, lambda: isinstance(console.app.screen, OpenList) and bool(console.app.screen.query(Listing)))
         await pilot.press("escape")
         await until(pilot, lambda: console.app.screen is console.screen)
 
