@@ -12,11 +12,10 @@ import numpy as np
 
 from chomp.cli.options import PATH
 from chomp.cli.runs import row_of
-from chomp.errors import ChompError
 from chomp.record.codec import jsonable
 from chomp.record.comparison import Comparison, Window, binned_losses, common_edges, compare, left_out, setting_text
 from chomp.record.formatting import decimal, duration
-from chomp.record.run_record import X_AXES, RunRecord, load_record
+from chomp.record.run_record import X_AXES, RunRecord, load_record, load_records
 from chomp.record.same_batches import origin_of
 
 PARTS = 8
@@ -36,7 +35,9 @@ def command(runs: tuple[Path, ...], axis: str, as_json: bool) -> None:
 
     A RUN that cannot be read is named on standard error and left out; fewer than two that can are an error.
     """
-    records, unread = _read(runs)
+    records, unread = load_records(runs)
+    for path, why in unread.items():
+        click.echo(left_out(path, why), err=True)
     if len(runs) == 1:
         records = _with_origin(records[0])
     found = compare(records)
@@ -48,25 +49,6 @@ def command(runs: tuple[Path, ...], axis: str, as_json: bool) -> None:
         click.echo(_text(found, axis, curves))
     if len(records) < LEAST_RUNS:
         click.get_current_context().exit(next(iter(unread.values())).exit_code)
-
-
-def _read(paths: Sequence[Path]) -> tuple[list[RunRecord], dict[Path, ChompError]]:
-    """The runs that can be read; each other one is named on standard error, with the reason.
-
-    Raises:
-        ChompError: of the first run, if none can be read.
-    """
-    records, unread = list[RunRecord](), dict[Path, ChompError]()
-    for path in paths:
-        try:
-            records.append(load_record(path))
-        except ChompError as error:
-            unread[path] = error
-    if not records:
-        raise next(iter(unread.values()))
-    for path, why in unread.items():
-        click.echo(left_out(path, why), err=True)
-    return records, unread
 
 
 def _with_origin(record: RunRecord) -> list[RunRecord]:

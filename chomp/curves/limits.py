@@ -53,12 +53,13 @@ def limits(
     if not known_bins:
         return None
     filled = [one for one, _ in known_bins]
-    usual = [one for one, is_kept in known_bins if not is_kept] or filled
-    beside = [one for one in filled if not any(one is other for other in usual)]
+    usual, beside = ([one for one, is_kept in known_bins if is_kept is wanted] for wanted in (False, True))
+    if not usual:
+        usual, beside = beside, []
     least = float(min(one.low[one.outside :].min() for one in filled))
     greatest = float(max(one.high[one.outside :].max() for one in filled))
     low, high = (math.log10(least), math.log10(greatest)) if log else (least, greatest)
-    groups = [[one] for one in usual] if shown == "apart" or len(usual) < len(filled) else [usual]
+    groups = [[one] for one in usual] if shown == "apart" or beside else [usual]
     calm = [] if shown == "all" else [_calm(group, warm_columns, log) for group in groups]
     known = [one for one in calm if one is not None]
     if known and len(known) == len(calm):

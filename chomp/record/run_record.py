@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chomp.config.spec import flatten
-from chomp.errors import ConfigError, RunDirError
+from chomp.errors import ChompError, ConfigError, RunDirError
 from chomp.record.columns import Columns
 from chomp.record.event_log import read_events
 from chomp.record.events import Compiled, RolledBack, RunStarted
@@ -117,6 +117,23 @@ def load_record(path: Path) -> RunRecord:
         return _read_record(path)
     except OSError as error:
         raise RunDirError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+
+
+def load_records(paths: Iterable[Path]) -> tuple[list[RunRecord], dict[Path, ChompError]]:
+    """The runs that can be read, in their order, and why each other one cannot.
+
+    Raises:
+        ChompError: of the first run, if none can be read.
+    """
+    records, unread = list[RunRecord](), dict[Path, ChompError]()
+    for path in paths:
+        try:
+            records.append(load_record(path))
+        except ChompError as error:
+            unread[path] = error
+    if unread and not records:
+        raise next(iter(unread.values()))
+    return records, unread
 
 
 def _read_record(path: Path) -> RunRecord:

@@ -68,7 +68,7 @@ def _report(runs: Sequence[Path], place: Path, axis: str, state: ConsoleState) -
     from chomp.queue.folder import QueueFolder
     from chomp.queue.table import jobs_of_runs
     from chomp.record.comparison import left_out
-    from chomp.record.run_record import RunRecord, load_record
+    from chomp.record.run_record import load_records
     from chomp.record.rundir import RunDir
     from chomp.record.same_batches import origin_of
     from chomp.report.write import write_report
@@ -76,14 +76,7 @@ def _report(runs: Sequence[Path], place: Path, axis: str, state: ConsoleState) -
     paths = list(runs)
     if len(paths) == 1 and (origin := origin_of(RunDir(paths[0]))) is not None:
         paths.append(origin)
-    records, failed = list[RunRecord](), dict[Path, ChompError]()
-    for path in paths:
-        try:
-            records.append(load_record(path))
-        except ChompError as error:
-            failed[path] = error
-    if not records:
-        raise failed[paths[0]]
+    records, failed = load_records(paths)
     jobs = jobs_of_runs(QueueFolder(state.queue), [record.run.path for record in records])
     written = write_report(records, place, axis=axis, smoothing=state.settings.smoothing, jobs=jobs)
     return written, [left_out(path, error) for path, error in failed.items()]
