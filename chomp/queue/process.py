@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,17 +51,12 @@ def run_queue(folder: QueueFolder, make: Callable[[Callable[[str], None]], Servi
         QueueError: another runner has the queue, or the folder cannot be used.
     """
     folder.make()
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: ended.set())
-    # A terminal that closes ends nothing.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with _locked(folder), _log_file(folder.runner_log):
+    with _end_signals() as ended_within, _locked(folder), _log_file(folder.runner_log):
         folder.drain.unlink(missing_ok=True)
         log.info("the runner starts (pid %d)", os.getpid())
         service = make(lambda text: log.info("%s", one_line(text)))
         last = ""
-        while not ended.wait(poll_seconds):
+        while not ended_within(poll_seconds):
             try:
                 service.look()
                 last = ""
@@ -73,6 +68,27 @@ def run_queue(folder: QueueFolder, make: Callable[[Callable[[str], None]], Servi
                 last = str(error)
         service.close()
         log.info("the runner ends; engines go on")
+
+
+@contextlib.contextmanager
+def _end_signals() -> Iterator[Callable[[float], bool]]:
+    """Handle SIGTERM and SIGINT; gives a function that waits for one and says whether one came, then or before.
+
+    The handler must not set a `threading.Event`: where it interrupts the `wait` of its own thread, that thread holds
+    the event's lock, and would wait for itself.
+    """
+    came, note = os.pipe()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: os.write(note, b"."))
+    # A terminal that closes ends nothing.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield lambda seconds: bool(select.select([came], [], [], seconds)[0])
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.close(came)
+        os.close(note)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,11 @@ CURSOR_ON = "\x1b[?25h"
 _SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[@-Z\\-_])")
 
 
+def drawn(text: str) -> str:
+    """A program's output without escape sequences and blanks."""
+    return re.sub(r"\s+", "", _SEQUENCE.sub("", text))
+
+
 class Terminal:
     """A command that leads the session of a pseudo-terminal of its own.
 
@@ -78,7 +83,7 @@ class Terminal:
     @property
     def words(self) -> str:
         """The same without escape sequences and blanks: what was drawn, in the order in which it was."""
-        return re.sub(r"\s+", "", _SEQUENCE.sub("", self.text))
+        return drawn(self.text)
 
     def until(self, holds: Callable[[], Any]) -> Any:
         """Read until it holds; returns what it gave."""

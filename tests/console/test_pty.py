@@ -18,7 +18,7 @@ from chomp.record.events import Event, RunEnded
 from chomp.record.lock import live_holder
 from chomp.record.rundir import RunDir
 from chomp.record.tail import last_row
-from tests.console.ptys import ALT_SCREEN_OFF, ALT_SCREEN_ON, CURSOR_ON, Terminal
+from tests.console.ptys import ALT_SCREEN_OFF, ALT_SCREEN_ON, CURSOR_ON, Terminal, drawn
 from tests.engine import dummy_config, write_config, write_corpus
 
 pytestmark = pytest.mark.process
@@ -59,6 +59,19 @@ import chomp_tui.screens.device.screen
 def fail(self):
     raise ValueError("a mistake of ours, in $HOME/secret")
 chomp_tui.screens.device.screen.DeviceScreen.action_copy_line = fail
+"""
+# A signal comes while the console holds the lock of what it writes.
+INTERRUPTED_WRITE = """
+import os, signal
+from textual.drivers._writer_thread import WriterThread
+write_, are_sent = WriterThread.write, []
+def write(self, text):
+    if "runs yet" in text and not are_sent:
+        are_sent.append(True)
+        with self._queue.mutex:
+            os.kill(os.getpid(), signal.{name})
+    write_(self, text)
+WriterThread.write = write
 """
 EDITOR = """
 import os, pathlib, sys
@@ -267,9 +280,23 @@ def test_an_unannounced_stop_leaves_one_program_on_the_terminal(opened: Opener) 
         terminal.forget()
         os.kill(terminal.pid, signal.SIGCONT)
         terminal.until_shown("No runs yet")
-        assert terminal.attributes() != terminal.before
+        # What it was painting when it was stopped comes before the terminal is taken again.
+        terminal.until(lambda: terminal.attributes() != terminal.before)
     # Threads of other work come and go.
     terminal.until(lambda: console.num_threads() <= threads)
+    terminal.press("q")
+    assert terminal.wait() == 0
+    assert_restored(terminal)
+
+
+@pytest.mark.parametrize("name", ["SIGTSTP", "SIGCONT"])
+def test_a_signal_in_the_middle_of_a_write_stops_no_painting(name: str, opened: Opener) -> None:
+    terminal = opened(before=INTERRUPTED_WRITE.format(name=name))
+    if name == "SIGTSTP":
+        terminal.until(lambda: psutil.Process(terminal.pid).status() == psutil.STATUS_STOPPED)
+        os.kill(terminal.pid, signal.SIGCONT)
+    terminal.until(lambda: terminal.text.count(ALT_SCREEN_ON) == 2)
+    terminal.until(lambda: "Norunsyet" in drawn(terminal.text.rpartition(ALT_SCREEN_ON)[2]))
     terminal.press("q")
     assert terminal.wait() == 0
     assert_restored(terminal)
