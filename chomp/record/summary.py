@@ -35,7 +35,7 @@ from chomp.record.tail import last_rows, read_tail, thinned_losses
 
 CURVE_POINTS = 48
 SAMPLE_BYTES = 1 << 16
-SAMPLE_CHARACTERS = 300
+SAMPLE_CHARACTERS = 1200
 # Lines that are not decoded: samples, which may be long, and the many rows in event logs of version 1.
 _SKIPPED = re.compile(rb'\{"v":\d+,"t":[\d.]+,"kind":"(step|sample)"')
 

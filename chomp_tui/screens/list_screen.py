@@ -79,6 +79,11 @@ class ListScreen(ConsoleScreen):
     def listing(self) -> Listing:
         return self.query_one(f"#{self.LIST}", Listing)
 
+    @property
+    def height_beside(self) -> int:
+        """Lines of the details where they are beside the list; 0 where they are below it, with little room."""
+        return self.query_one("#list-detail").size.height if self.has_class("-wide") else 0
+
     def compose_body(self) -> ComposeResult:
         with Container(id=self.MODE):
             with Vertical(id="list-panel", classes="panel"):

@@ -1,14 +1,13 @@
-"""A run summary as cells of a list and as lines of detail."""
+"""Runs and configurations as cells of a list."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from textual.content import Content
 
-from chomp.record.formatting import count, plural, since, size, when
+from chomp.record.formatting import since, size, when
 from chomp.record.selection import cell_text
 from chomp.record.summary import RunSummary
 from chomp_tui.chart.sparkline import sparkline
@@ -16,14 +15,11 @@ from chomp_tui.live.run_list import ConfigEntry
 from chomp_tui.widgets.listing import Cell, Column, Row, cell
 from chomp_tui.widgets.looks import (
     BAR_CELLS,
-    fact,
     facts,
     loss_cell,
-    loss_text,
     progress_bar,
     reason_cell,
     status_cell,
-    status_line,
 )
 
 CURVE_CELLS = 13
@@ -151,74 +147,6 @@ def curve(run: RunSummary) -> str:
     return sparkline(run.losses, CURVE_CELLS, "block") if len(run.losses) > 1 else ""
 
 
-def run_detail(run: RunSummary, now: float, width: int, chart: str = "") -> Content:
-    """The facts of a run, most important first.
-
-    Args:
-        now: Unix time.
-        width: cells of a line.
-        chart: lines of a curve to show between progress and places.
-    """
-    engine = f"pid {run.pid}, last event {since(run.age_seconds(now))} ago" if run.is_live else ""
-    head = [status_line(run.status, engine)]
-    if chart:
-        span = f"{loss_text(run.losses[0])} → {loss_text(run.losses[-1])}"
-        head += [Content(""), Content.styled(chart, "$chart-smooth"), fact("loss", span, width), Content("")]
-    named = [
-        ("notes", f"notes.yaml cannot be read: {run.notes.problem}" if run.notes.problem else ""),
-        ("name", run.notes.name),
-        ("tags", " ".join(f"#{tag}" for tag in run.notes.tags)),
-        ("note", run.notes.note),
-        ("eval", _evaluations(run)),
-        ("saved", _checkpoints(run)),
-        ("forked", _origin(run)),
-        ("where", f"{run.path}{f', {size(run.bytes)}' if run.bytes is not None else ''}"),
-        ("engine", _engine(run)),
-        ("sample", " ".join(run.sample.split())),
-    ]
-    return facts(named, width, head)
-
-
-def _origin(run: RunSummary) -> str:
-    """What it was forked from; the place only of a run that lies elsewhere."""
-    if run.origin is None:
-        return ""
-    place = Path(run.origin.path)
-    is_beside = place.parent == run.path.absolute().parent
-    how = f"average of {plural(run.origin.averaged, 'checkpoint')}, " if run.origin.averaged else ""
-    return f"{how}from step {run.origin.step:,} of {run.origin.run}" + ("" if is_beside else f" ({place})")
-
-
-def _evaluations(run: RunSummary) -> str:
-    if run.best is None:
-        return ""
-    bits = f", {run.best.bpb:.4f} bits per byte" if run.best.bpb is not None else ""
-    newest = f"; newest {loss_text(run.eval_loss)}" if run.eval_loss is not None else ""
-    return f"best {run.best.loss:.4f} at step {run.best.step:,}{bits}{newest}"
-
-
-def tall_curve(run: RunSummary, width: int, height: int) -> str:
-    """The losses from the first step to the last, `height` lines of `width` cells."""
-    return sparkline(run.losses, width, height=height) if len(run.losses) > 1 else ""
-
-
 def config_detail(entry: ConfigEntry, width: int) -> Content:
     """The facts in the header of a configuration, in lines of `width` cells."""
     return facts([("purpose", entry.purpose), ("needs", entry.hardware), ("takes", entry.wall_time)], width)
-
-
-def _checkpoints(run: RunSummary) -> str:
-    if not run.checkpoints:
-        return "no checkpoint yet" if run.is_live else "no checkpoint"
-    shown = ", ".join(f"{step:,}" for step in run.checkpoints[-5:])
-    more = len(run.checkpoints) - 5
-    return f"step {shown}" + (f" and {more} earlier" if more > 0 else "")
-
-
-def _engine(run: RunSummary) -> str:
-    parts = [run.device]
-    if run.parameters is not None:
-        parts.append(f"{count(run.parameters)} parameters")
-    if run.attempts:
-        parts.append(f"attempt {run.attempts}")
-    return " · ".join(part for part in parts if part)

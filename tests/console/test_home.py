@@ -19,13 +19,13 @@ from chomp.record.lock import RunLock
 from chomp.record.origin import Origin, write_origin
 from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp
-from chomp_tui.screens.home.screen import CURVE_LINES, HomeScreen
+from chomp_tui.screens.home.screen import HomeScreen
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.dialogs import Choose
 from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text
-from chomp_tui.widgets.run_rows import tall_curve
+from chomp_tui.widgets.run_detail import curve_lines, loss_picture
 from tests.console.hosting import SIZES, Host, console_state, frame, paints, until
 from tests.fakeruns import append, ended, make_checkpoint, make_run
 
@@ -120,12 +120,13 @@ async def test_the_detail_is_laid_out_anew_when_its_panel_gets_another_width(
     async with app.run_test(size=(160, 48)) as pilot:
         await filled(app, pilot, 3)
         facts = home(app).query_one("#list-facts", Detail)
-        curve = tall_curve(home(app).found.runs[0], facts.size.width, CURVE_LINES)
+        losses, lines = home(app).found.runs[0].losses, curve_lines(home(app).height_beside)
+        curve = str(loss_picture(losses, facts.size.width, lines)[0])
         await until(pilot, lambda: curve in str(facts.content))
         # Neither the clock nor the screen's own size leads to it.
         monkeypatch.setattr(HomeScreen, "_tick", lambda self: None)
         facts.styles.width = 30
-        curve = tall_curve(home(app).found.runs[0], 30, CURVE_LINES)
+        curve = str(loss_picture(losses, 30, lines)[0])
         await until(pilot, lambda: curve in str(facts.content), seconds=3)
 
 

@@ -29,6 +29,7 @@ from chomp_tui.screens.checkpoints.checkpoint_rows import (
     compared,
     difference_table,
 )
+from chomp_tui.screens.checkpoints.excerpt import Excerpt, excerpt_text, read_excerpt
 from chomp_tui.screens.checkpoints.exporting import ExportDialog
 from chomp_tui.screens.checkpoints.sampling import SampleDialog
 from chomp_tui.screens.list_screen import ListScreen
@@ -65,6 +66,8 @@ class CheckpointsScreen(ListScreen):
         self._run: Path | None = None
         self._from_newest = False
         self.actions = CheckpointActions(self)
+        # Of the selected checkpoint, by its row: read again once the row changes.
+        self._excerpt: tuple[CheckpointRow, Excerpt] | None = None
 
     def show(self, run: Path | None) -> None:
         """Show the checkpoints of one run, its newest selected, or of all (None); before or after mount."""
@@ -127,7 +130,18 @@ class CheckpointsScreen(ListScreen):
             return "", Content("")
         check = self.actions.checks.get(row.key)
         text = checkpoint_detail(row, time.time(), check, self.found.reference, width)
+        if self.height_beside and width:
+            if self._excerpt is None or self._excerpt[0] != row:
+                self._read_excerpt(row)
+            else:
+                text = Content("\n\n").join([text, excerpt_text(self._excerpt[1], width, self.height_beside)])
         return f"step {row.step:,} of {row.run.name}", text
+
+    @work(group="excerpt", exclusive=True)
+    async def _read_excerpt(self, row: CheckpointRow) -> None:
+        self._excerpt = row, await in_thread(lambda: read_excerpt(row))
+        if self.row() == row:
+            self.draw_detail()
 
     def row(self) -> CheckpointRow | None:
         """The selected checkpoint; None if the list is empty or not mounted yet."""

@@ -30,6 +30,7 @@ from chomp_tui.screens.list_screen import ListScreen
 from chomp_tui.settings import SettingsSaver
 from chomp_tui.widgets.listing import Listing, Row
 from chomp_tui.widgets.name_filter import NameFilter
+from chomp_tui.widgets.run_detail import run_detail
 from chomp_tui.widgets.run_rows import (
     CONFIG_COLUMNS,
     PICTURES,
@@ -38,13 +39,10 @@ from chomp_tui.widgets.run_rows import (
     config_detail,
     config_row,
     run_columns,
-    run_detail,
     run_row,
-    tall_curve,
 )
 from chomp_tui.widgets.update_if_changed import set_text
 
-CURVE_LINES = 8
 # Runs beyond which a low screen has fewer lines for configurations.
 MANY = 6
 
@@ -195,9 +193,7 @@ class HomeScreen(ListScreen):
             return config.path.name, config_detail(config, width)
         if run is None:
             return "", Content("")
-        # Beside the list there is room for the curve; below it there is none.
-        chart = tall_curve(run, width, CURVE_LINES) if self.has_class("-wide") and width else ""
-        return run.name, run_detail(run, time.time(), width, chart)
+        return run.name, run_detail(run, time.time(), width, self.height_beside)
 
     def on_descendant_focus(self) -> None:
         self.draw_detail()

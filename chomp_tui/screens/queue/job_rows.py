@@ -10,7 +10,7 @@ from chomp.queue.table import JobRow
 from chomp.record.formatting import duration
 from chomp_tui.widgets.listing import Column, Row, cell
 from chomp_tui.widgets.looks import facts, look, loss_cell, progress_bar, reason_cell, status_cell, status_line
-from chomp_tui.widgets.run_rows import tall_curve
+from chomp_tui.widgets.run_detail import curve_lines, loss_picture, sample_lines, setting_facts
 
 JOB_COLUMNS = (
     Column("id", "job", 3, right=True),
@@ -56,8 +56,8 @@ def unreadable_row(found: Unreadable) -> Row:
     return Row(str(found.id), cells)
 
 
-def job_detail(row: JobRow, width: int, curve_lines: int) -> Content:
-    """The facts of a job, most important first, and the losses of its run in so many lines."""
+def job_detail(row: JobRow, width: int, height: int) -> Content:
+    """The facts of a job, most important first; in a panel of `height` lines also what its run has come to."""
     job = row.job
     limits = [
         f"at most {duration(job.for_seconds)}" if job.for_seconds is not None else "",
@@ -77,9 +77,12 @@ def job_detail(row: JobRow, width: int, curve_lines: int) -> Content:
         ("" if place else "tries", f"{one.began:%Y-%m-%d %H:%M} on {one.place}: {one.how or 'runs'}")
         for place, one in enumerate(reversed(job.attempts[-3:]))
     ]
-    drawn = tall_curve(row.summary, width, curve_lines) if row.summary is not None and curve_lines and width else ""
-    curve = [Content(""), Content.styled(drawn, "$chart-smooth")] if drawn else []
-    return Content("\n").join([facts([*named, *tries], width, [status_line(look(row.state, row.when))]), *curve])
+    lines = [facts([*named, *tries], width, [status_line(look(row.state, row.when))])]
+    if height and (run := row.summary) is not None:
+        lines += [Content(""), *loss_picture(run.losses, width, curve_lines(height))]
+        lines += [facts(setting_facts(run.settings), width), Content("")]
+        lines += [sample_lines(run.sample)] if run.sample else []
+    return Content("\n").join(lines)
 
 
 def _part_of_sweep(job: Job) -> str:

@@ -36,9 +36,6 @@ from chomp_tui.widgets.listing import Listing, Row
 from chomp_tui.widgets.name_filter import NameFilter
 from chomp_tui.widgets.update_if_changed import set_title
 
-# Beside the list there is room for the losses of a job's run.
-CURVE_LINES = 8
-
 
 class QueueScreen(ListScreen):
     """Jobs and sweeps; Enter on a sweep shows its trials in place of the jobs, Esc the jobs again."""
@@ -116,8 +113,9 @@ class QueueScreen(ListScreen):
         if sweep is not None:
             return f"sweep {sweep.name}", sweep_detail(sweep, None, width, compact=self.has_class("-short"))
         row = self.row()
-        curve_lines = CURVE_LINES if self.has_class("-wide") else 0
-        return (f"job {row.job.title}", job_detail(row, width, curve_lines)) if row is not None else ("", Content(""))
+        if row is None:
+            return "", Content("")
+        return f"job {row.job.title}", job_detail(row, width, self.height_beside)
 
     def on_descendant_focus(self) -> None:
         self.draw_detail()

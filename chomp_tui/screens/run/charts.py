@@ -244,14 +244,15 @@ CHARTS = (
 )
 
 
-def extra_charts(view: RunView) -> frozenset[str]:
-    """The charts that only some runs have numbers for, of those that this one has."""
+def extra_panels(view: RunView) -> frozenset[str]:
+    """The charts that only some runs have numbers for, of those that this one has; and `samples` if it has any."""
     shown = {
         "sets": sets_of,
         "tasks": accuracies_of,
         "taskbits": task_bits_of,
         "terms": terms_of,
         "sources": has_sources,
+        "samples": lambda view: view.samples,
     }
     return frozenset(name for name, of in shown.items() if of(view))
 

@@ -83,14 +83,14 @@ def plan(
         chosen: the panel to show where panels take turns.
         zoomed: the panel that is shown alone.
         notice: whether a notice takes the place of the loss chart.
-        extra: the charts of `EXTRA` that the run has numbers for.
+        extra: the charts of `EXTRA` that the run has numbers for, and `samples` if it has any.
     """
     board = Region(0, 0, max(1, width), max(1, height))
     titles = _titles(extra)
     if zoomed is not None and (zoomed not in panels_of(EXTRA) or zoomed in panels_of(extra)):
         return PanelPlan({zoomed: board}, titles, chosen)
     if width >= 150 and height >= 38:
-        made = _wide(board, titles, chosen)
+        made = _wide(board, titles, chosen, has_samples="samples" in extra)
     elif width >= 100:
         made = _medium(board, titles, chosen)
     else:
@@ -119,18 +119,20 @@ def _medium(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
     return _with_slot({**stacked, "loss": loss}, below, tabs, chosen)
 
 
-def _wide(board: Region, titles: tuple[str, ...], chosen: str) -> PanelPlan:
-    """Everything at once; only log, facts, alerts and the like take turns."""
+def _wide(board: Region, titles: tuple[str, ...], chosen: str, *, has_samples: bool) -> PanelPlan:
+    """Everything at once; only log, facts, alerts and the like take turns, and samples as long as there are none."""
     main, side = board.split_vertical(board.width - 44)
     parts = (("tiles", TILES_ROWS), ("memory", MEMORY_ROWS), ("time", TIME_ROWS), ("checkpoints", 6))
     stacked, left_out = _stack(side, parts)
     loss, rest = main.split_horizontal(main.height * 42 // 100)
     charts, below = rest.split_horizontal(max(8, main.height * 22 // 100))
-    samples, slot = below.split_vertical(below.width // 2)
-    regions = {**stacked, "loss": loss, **_charts(charts, GROUPS["charts"]), "samples": samples}
-    turns = (*EXTRA, "log", "checkpoints", "facts", "alerts")
+    regions = {**stacked, "loss": loss, **_charts(charts, GROUPS["charts"])}
+    turns: tuple[str, ...] = (*EXTRA, "log", "samples", "checkpoints", "facts", "alerts")
+    if has_samples:
+        regions["samples"], below = below.split_vertical(below.width // 2)
+        turns = tuple(name for name in turns if name != "samples")
     tabs = tuple(name for name in turns if name in titles and (name not in stacked or name in left_out))
-    return _with_slot(regions, slot, tabs, chosen)
+    return _with_slot(regions, below, tabs, chosen)
 
 
 def _with_slot(regions: dict[str, Region], slot: Region, tabs: tuple[str, ...], chosen: str) -> PanelPlan:

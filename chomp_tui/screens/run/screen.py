@@ -206,7 +206,7 @@ class RunScreen(ConsoleScreen):
     def _draw(self, snapshot: RunSnapshot) -> None:
         board = self.query_one(Dashboard)
         notice = notice_of(snapshot)
-        board.arrange_for(zoomed=board.zoomed, notice=notice is not None, extra=charts.extra_charts(snapshot.view))
+        board.arrange_for(zoomed=board.zoomed, notice=notice is not None, extra=charts.extra_panels(snapshot.view))
         if notice is not None:
             self.query_one(NoticePanel).show(notice)
         elif self.focused is None:
