@@ -29,8 +29,8 @@ def run_detail(run: RunSummary, now: float, width: int, height: int = 0) -> Cont
     Args:
         now: Unix time.
         width: cells of a line.
-        height: lines of the panel where it is beside the list; then there is a picture of the losses, and the sample
-            keeps its lines. 0 for a low panel.
+        height: lines of the panel where it is beside the list; then there is room for a picture of the losses, for
+            speed and settings, and the sample keeps its lines. 0 for a low panel.
     """
     engine = f"pid {run.pid}, last event {since(run.age_seconds(now))} ago" if run.is_live else ""
     head = [status_line(run.status, engine)]
@@ -46,12 +46,11 @@ def run_detail(run: RunSummary, now: float, width: int, height: int = 0) -> Cont
         ("forked", _origin(run)),
         ("where", f"{run.path}{f', {size(run.bytes)}' if run.bytes is not None else ''}"),
         ("engine", _engine(run)),
-        ("speed", _speed(run.metrics)),
-        *setting_facts(run.settings),
-        ("sample", "" if height else " ".join(run.sample.split())),
     ]
-    shown = facts(named, width, head)
-    return Content("\n\n").join([shown, sample_lines(run.sample)]) if height and run.sample else shown
+    if not height:
+        return facts([*named, ("sample", " ".join(run.sample.split()))], width, head)
+    shown = facts([*named, ("speed", _speed(run.metrics)), *setting_facts(run.settings)], width, head)
+    return Content("\n\n").join([shown, sample_lines(run.sample)]) if run.sample else shown
 
 
 def loss_picture(losses: Sequence[float], width: int, height: int) -> list[Content]:

@@ -14,6 +14,7 @@ from textual.widgets import Input
 
 from chomp.config import parse_config
 from chomp.queue.launch import LaunchRequest
+from chomp.record.codec import json_line
 from chomp.record.formatting import size, when
 from chomp.record.lock import RunLock
 from chomp.record.manifest import HELD_OUT, list_checkpoints, read_info, seal
@@ -24,10 +25,12 @@ from chomp_tui.engine.resume_plan import more_steps_problem, plan_resume
 from chomp_tui.live import checkpoint_list as checkpointlist
 from chomp_tui.live.checkpoint_list import CheckpointReader, Reference, differences, settings_of
 from chomp_tui.screens.checkpoints import sampling
+from chomp_tui.screens.checkpoints.excerpt import MARK
 from chomp_tui.screens.checkpoints.sampling import SampleDialog
 from chomp_tui.screens.checkpoints.screen import CheckpointsScreen
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
+from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
 from tests.console.fakehelper import fake_helper
@@ -304,6 +307,34 @@ async def test_the_samples_of_a_checkpoint_are_shown_literally(run: RunDir) -> N
         await pilot.press("s")
         await until(pilot, lambda: bool(app.told))
     assert app.told == ["one has no samples of step 150; train.generate_for_checkpoints writes some at each save"]
+
+
+async def test_a_wide_screen_shows_where_in_its_run_a_checkpoint_is_and_what_it_wrote(run: RunDir) -> None:
+    rows = [json_line({"step": step, "loss": 4 - step / 100}) for step in range(0, 201, 10)]
+    run.metrics.write_bytes(b"".join(rows))
+    sample = {"step": 100, "prompt": "def ", "text": "[b]f():\x1b\n    return 1", "tokens": 3}
+    run.samples.write_text(json.dumps(sample) + "\n")
+    app = host(run, run.path)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await filled(app, pilot, 3)
+        await select(app, pilot, 100)
+        panel = screen(app).query_one("#list-detail")
+        await until(pilot, lambda: MARK in str(screen(app).query_one(Detail).content))
+        lines = [line[panel.region.x + 2 : panel.region.right - 2] for line in frame(app)]
+        text = "\n".join(line.rstrip() for line in lines)
+        marked = next(line for line in lines if MARK in line)
+        assert marked.index(MARK) == pytest.approx(len(marked) / 2, abs=1), "the step is in the middle of the run"
+        assert "loss    4.0000 → 2.0000" in text
+        assert "update  muon, lr 0.003, warm-up 2" in text
+        assert "def [b]f():�\n    return 1" in text, "the lines of the sample are kept"
+        await select(app, pilot, 150)
+        await until(pilot, lambda: "return 1" not in "\n".join(frame(app)))
+        for path in (run.metrics, run.samples):
+            path.unlink()
+            path.mkdir()
+        await select(app, pilot, 50)
+        await until(pilot, lambda: "lr 0.001" in "\n".join(frame(app)))
+        assert MARK not in "\n".join(frame(app)), "files that cannot be read are left out"
 
 
 async def test_compared_with_the_current_configuration(run: RunDir) -> None:

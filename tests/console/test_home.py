@@ -18,6 +18,8 @@ from chomp.record.formatting import one_line, size
 from chomp.record.lock import RunLock
 from chomp.record.origin import Origin, write_origin
 from chomp.record.rundir import RunDir
+from chomp.record.status import Status
+from chomp.record.summary import RunSummary
 from chomp_tui.app import ChompApp
 from chomp_tui.screens.home.screen import HomeScreen
 from chomp_tui.settings import Settings
@@ -25,7 +27,7 @@ from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.dialogs import Choose
 from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text
-from chomp_tui.widgets.run_detail import curve_lines, loss_picture
+from chomp_tui.widgets.run_detail import curve_lines, loss_picture, run_detail
 from tests.console.hosting import SIZES, Host, console_state, frame, paints, until
 from tests.fakeruns import append, ended, make_checkpoint, make_run
 
@@ -128,6 +130,43 @@ async def test_the_detail_is_laid_out_anew_when_its_panel_gets_another_width(
         facts.styles.width = 30
         curve = str(loss_picture(losses, 30, lines)[0])
         await until(pilot, lambda: curve in str(facts.content), seconds=3)
+
+
+def test_the_detail_says_more_beside_the_list_than_below_it() -> None:
+    settings = {
+        "model.backend": "llama",
+        "model.num_layers": 1,
+        "model.model_dim": 64,
+        "train.batch_size": 4,
+        "train.seq_len": 256,
+        "train.grad_accum": 2,
+        "optim.lr": 1e-3,
+        "data.backend": "mixture",
+        "data.mixture.sources.web.weight": 1.0,
+        "data.mixture.sources.code.weight": 2.0,
+    }
+    run = RunSummary(
+        "one",
+        Path("runs/one"),
+        Status("completed", "✓", "good", ""),
+        losses=(4.0, 3.0),
+        sample="def f():\n    pass",
+        settings=settings,
+        metrics={"tokens_per_sec": 1234.5, "mfu": 0.4},
+    )
+    beside, below = (run_detail(run, 0.0, 60, height).plain for height in (44, 0))
+    for line in (
+        "loss    4.0000 → 3.0000",
+        "speed   1,234 tokens/s · MFU 40.0%",
+        "model   llama, 1 layer of 64",
+        "batch   2 × 4 × 256 tokens",
+        "update  lr 0.001",
+        "text    mixture of web, code",
+    ):
+        assert f"\n{line}\n" in f"\n{beside}\n"
+        assert line not in below
+    assert beside.endswith("newest sample\ndef f():\n    pass")
+    assert below.endswith("sample  def f(): pass")
 
 
 async def test_why_it_crashed_in_words(runs: Path) -> None:

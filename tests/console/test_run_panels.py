@@ -11,6 +11,7 @@ from chomp.record.events import Checkpoint, Phase
 from chomp_tui.keys import PANELS
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import Dashboard
+from chomp_tui.screens.run.dashboard_layout import plan
 from chomp_tui.widgets.listing import Listing
 from chomp_tui.widgets.samples import SamplesPanel
 from tests.console.hosting import frame, until
@@ -59,6 +60,17 @@ async def test_the_footer_names_what_a_key_does_now_and_the_dashboard_stays_wher
         assert "Resume" not in frame(app)[-1]
         append(run, Checkpoint("committed", 100, 10, 1.0, 0.1))
         await shows(pilot, "r Resume")
+
+
+def test_the_log_has_the_room_of_samples_until_there_is_one() -> None:
+    without, with_samples = (plan(160, 44, chosen="log", extra=extra) for extra in ((), ("samples",)))
+    assert without.tabs == ("log", "samples", "facts", "alerts")
+    assert without.regions["log"].width == without.regions["loss"].width
+    assert "samples" not in without.regions
+    assert with_samples.tabs == ("log", "facts", "alerts")
+    beside = with_samples.regions["samples"].width + with_samples.regions["log"].width
+    assert beside == with_samples.regions["loss"].width
+    assert plan(160, 44, chosen="samples").regions["samples"] == without.regions["log"]
 
 
 async def test_the_cursor_leaves_checkpoints_that_retention_deletes(tmp_path: Path) -> None:

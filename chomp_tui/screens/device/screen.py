@@ -148,6 +148,8 @@ class DeviceScreen(ConsoleScreen):
         if changed:
             self._decisions = recommended_environment(message.probe, self._environ)
             self._show_advice()
+            # The curves have what the advice leaves.
+            self.call_after_refresh(self._show_readings)
 
     def _say_how_fresh(self) -> None:
         silent = time.monotonic() - self._answered_at
@@ -171,8 +173,10 @@ class DeviceScreen(ConsoleScreen):
     def _curve_lines(self, gpus: int) -> int:
         if not gpus and self.has_class("-tall") and not self.has_class("-narrow"):
             # The machine's own card has the room that GPUs would take.
-            room = self.size.height if self.has_class("-wide") else self.size.height * 45 // 100
-            return max(2, (room - MACHINE_ROWS) // 2)
+            below = (
+                self.query_one("#advice").outer_size.height if self.has_class("-wide") else self.size.height * 55 // 100
+            )
+            return max(2, (self.size.height - below - MACHINE_ROWS) // 2)
         if not (self.has_class("-wide") and self.has_class("-tall")):
             return 0
         return CURVE_LINES[gpus] if gpus < len(CURVE_LINES) else 1
@@ -192,6 +196,9 @@ class DeviceScreen(ConsoleScreen):
             self.query_one("#gpus").mount_all(made, before=self.query_one(MachineCard))
 
     def _show_advice(self) -> None:
+        # Without a GPU and without rules there is little to say: the curves have the width of the screen above it.
+        is_bare = self.probe is not None and not self.probe.gpus and not self._decisions
+        self.query_one("#device").set_class(is_bare, "-bare")
         self._show_choice()
         rules = self.query_one(RuleList)
         rules.show(self._decisions, self._on)
