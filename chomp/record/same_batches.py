@@ -110,8 +110,10 @@ def _related(first: RunRecord, second: RunRecord) -> tuple[int, str] | str:
             if mine.path == other.path:
                 return _parted(first, second, mine, other)
     for one, line in zip((first, second), lines, strict=True):
-        if one.summary.origin is not None or one.forked_at:
-            return f"{one.name} is a fork, and the other run does not descend from {one_line(line[-1].name)}"
+        origin = one.summary.origin
+        if origin is not None or one.forked_at:
+            what = "an average" if origin is not None and origin.averaged else "a fork"
+            return f"{one.name} is {what}, and the other run does not descend from {one_line(line[-1].name)}"
     return 0, ""
 
 
