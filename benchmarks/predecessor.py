@@ -1,0 +1,200 @@
+"""chomp and its predecessor, pszemraj/chomp: the held-out loss with one shape and one text, over several seeds.
+
+All runs have the shape, schedule and text of `configs/quickstart.yaml`, with more files held out. `predecessor` trains
+with AdamW, packs rows in the order of the text, and does not isolate documents; `same settings` is chomp with these
+settings, `quickstart` with those of its file. All are scored on the same files in rows that run on from document to
+document: the predecessor by its own evaluation, which leaves out what does not fill a last batch, and chomp by
+`chomp eval`.
+
+    python -m benchmarks.predecessor CHECKOUT [--python PATH] [--seeds 0 1 2] [--steps 300]
+        [--runs predecessor "same settings" ...]
+
+CHECKOUT is a clone of the predecessor, and PATH the Python of an environment in which it is installed from there,
+with the megalodon-jax of its time (by default CHECKOUT/.venv/bin/python). Its code runs unchanged in processes of its
+own, which get a configuration and a folder with the text as JSON lines; nothing of it is imported here.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from benchmarks.choices import CHOICES, CONFIG, in_words, machine, score, train
+from chomp.config import Config, load_config
+from chomp.data.heldout import Documents
+from chomp.data.sources.files import divided
+from chomp.data.sources.stdlib import stdlib_source
+
+ROOT = Path(__file__).parent.parent
+HELD_OUT = "data.max_eval_samples=15"
+SHAPE = (
+    "model_dim", "num_layers", "num_heads", "z_dim", "value_dim", "ffn_hidden_dim", "cema_ndim", "chunk_size",
+    "norm_num_groups", "norm_eps", "norm_affine", "rescale_nffn", "swiglu", "init_mode", "compute_dtype",
+)  # fmt: skip
+# Names and versions of what decides its figures, and where its code lies.
+ASK = (
+    "import json, chomp; from importlib.metadata import version; "
+    "print(json.dumps([chomp.__file__, *map(version, ('jax', 'megalodon-jax', 'optax', 'equinox'))]))"
+)
+TRAIN = "from chomp.cli.main import cli; cli()"
+
+
+class Setup(NamedTuple):
+    """What all runs share: the predecessor's Python, the folder with the text, and the number of steps."""
+
+    python: Path
+    text: Path
+    steps: int
+
+
+def of_predecessor(setup: Setup, run: Path, seed: int, lr: float | None = None) -> float:
+    """Train the predecessor, at the quickstart's rate or another; its held-out loss."""
+    config = run.with_suffix(".yaml")
+    config.write_text(yaml.safe_dump(configuration(setup, run, seed, lr)))
+    ran = _predecessor(setup.python, TRAIN, "train", str(config))
+    if ran.returncode:
+        said = (ran.stderr or ran.stdout).strip().splitlines() or ["nothing"]
+        raise SystemExit(
+            f"the predecessor failed to train, exit code {ran.returncode}; it said last: {said[-1].strip()}"
+        )
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return float(rows[-1]["eval_loss"])
+
+
+def of_chomp(setup: Setup, run: Path, seed: int, settings: tuple[str, ...]) -> float:
+    """Train chomp; its held-out loss, in rows as the predecessor's."""
+    train(CONFIG, run, setup.steps, seed, (HELD_OUT, *settings))
+    return score(run, ("data.isolate_documents=false", "data.packing_mode=sequential"))
+
+
+AS_PREDECESSOR = (*CHOICES["adamw 3e-3"], *CHOICES["not isolated"], *CHOICES["sequential"])
+RUNS: dict[str, Callable[[Setup, Path, int], float]] = {
+    "predecessor": of_predecessor,
+    "same settings": partial(of_chomp, settings=AS_PREDECESSOR),
+    # The predecessor's output head is its embedding, which no setting changes.
+    "same, tied": partial(of_chomp, settings=(*AS_PREDECESSOR, "model.share_emb=true")),
+    "quickstart": partial(of_chomp, settings=()),
+    "predecessor 3e-4": partial(of_predecessor, lr=3e-4),
+}
+# The last is its default rate.
+BY_DEFAULT = list(RUNS)[:-1]
+
+
+def quickstart() -> Config:
+    """The quickstart's configuration, which holds out more files."""
+    return load_config(CONFIG, [HELD_OUT]).config
+
+
+def configuration(setup: Setup, run: Path, seed: int, lr: float | None) -> dict[str, Any]:
+    """The quickstart with AdamW, by the names that its settings had then."""
+    same = quickstart()
+    optim, tokenizer = same.optim, same.data.tokenizer
+    return {
+        "model": {
+            "backend": "megalodon",
+            "vocab_size": tokenizer.byte_offset + 256,
+            **{name: getattr(same.model, name) for name in SHAPE},
+        },
+        "data": {
+            "backend": "hf", "hf_dataset": str(setup.text), "hf_name": "default", "hf_eval_split": "validation",
+            "seed": seed, "packing_mode": "sequential", "max_eval_samples": same.data.max_eval_samples,
+            # Zero: documents are not cut.
+            "tokenizer": {"kind": "byte", "byte_offset": tokenizer.byte_offset, "add_eos": True, "max_doc_tokens": 0},
+        },
+        "train": {
+            "steps": setup.steps, "batch_size": same.train.batch_size, "seq_len": same.train.seq_len, "seed": seed,
+            "allow_cpu": True, "log_every": same.train.log_every, "eval_every": setup.steps, "generate_every": 0,
+        },
+        "optim": {
+            "name": "adamw", "lr": lr or optim.lr, "warmup_steps": optim.warmup_steps,
+            "min_lr_ratio": optim.min_lr_ratio, "weight_decay": optim.weight_decay,
+            "grad_clip_norm": optim.grad_clip_norm, "adam": optim.adam.model_dump(),
+        },
+        "checkpoint": {"enabled": False},
+        "logging": {"run_dir": str(run)},
+    }  # fmt: skip
+
+
+def write_text(folder: Path) -> str:
+    """Write what chomp trains and evaluates on as JSON lines; returns how much that is."""
+    text = divided(stdlib_source(), quickstart().data)
+    folder.mkdir()
+    for name, documents in (("train", text.train), ("validation", text.evaluation)):
+        (folder / f"{name}.jsonl").write_text(_lines(documents), encoding="utf-8")
+    return f"{len(text.train)} modules of the standard library, {len(text.evaluation)} others held out"
+
+
+def _lines(documents: Documents) -> str:
+    return "".join(json.dumps({"text": documents[number]}) + "\n" for number in range(len(documents)))
+
+
+def described(checkout: Path, python: Path) -> str:
+    """The commit and the versions of a predecessor that runs; the program ends with a sentence if it does not."""
+    if not checkout.is_dir():
+        raise SystemExit(f"no checkout of the predecessor at {checkout}: clone pszemraj/chomp there")
+    if not os.access(python, os.X_OK) or python.is_dir():
+        raise SystemExit(f"no Python at {python}: install the predecessor in an environment and name it with --python")
+    asked = _predecessor(python, ASK)
+    if asked.returncode:
+        why = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1]
+        raise SystemExit(f"the predecessor is not installed for {python}: {why}")
+    place, *versions = json.loads(asked.stdout.splitlines()[-1])
+    if checkout.resolve() not in Path(place).resolve().parents:
+        raise SystemExit(
+            f"{python} runs {place}, which is not in {checkout}: install the checkout with `pip install -e`"
+        )
+    names = ("jax", "megalodon-jax", "optax", "equinox")
+    return f"{commit(checkout)}, " + ", ".join(map(" ".join, zip(names, versions, strict=True)))
+
+
+def commit(checkout: Path) -> str:
+    """The commit of a checkout, marked where files differ from it."""
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip() or "unknown commit"
+
+
+def _predecessor(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # Isolated, so that it does not find this package under the name that both have.
+    command = [str(python), "-I", "-c", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def main() -> None:
+    """Print a line for each run, then mean and standard deviation of each kind."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("checkout", type=Path)
+    options.add_argument("--python", type=Path, help="which has the predecessor; CHECKOUT/.venv/bin/python by default")
+    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options.add_argument("--steps", type=int, default=300)
+    options.add_argument("--runs", nargs="+", choices=list(RUNS), default=BY_DEFAULT)
+    args = options.parse_args()
+    python = (args.python or args.checkout / ".venv" / "bin" / "python").absolute()
+    other = described(args.checkout, python)
+    print(machine())
+    print(f"predecessor {other}")
+    print(f"chomp {commit(ROOT)}, " + ", ".join(f"{one} {version(one)}" for one in ("jax", "megalodon-jax")))
+    batch = f"{quickstart().train.batch_size} x {quickstart().train.seq_len} bytes"
+    losses: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        setup = Setup(python, folder / "text", args.steps)
+        print(f"{write_text(setup.text)}; {args.steps:,} steps of {batch}", flush=True)
+        for seed in args.seeds:
+            for run in args.runs:
+                loss = RUNS[run](setup, folder / f"{run} {seed}", seed)
+                losses.setdefault(run, []).append(loss)
+                print(f"{run:<16} seed {seed}  loss {loss:.4f}", flush=True)
+    for run, found in losses.items():
+        print(f"{run:<16} {in_words(found)} over {len(found)} seed{'s' * (len(found) > 1)}")
+
+
+if __name__ == "__main__":
+    main()
