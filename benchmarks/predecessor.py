@@ -7,7 +7,11 @@ document: the predecessor by its own evaluation, which leaves out what does not 
 `chomp eval`.
 
     python -m benchmarks.predecessor CHECKOUT [--python PATH] [--seeds 0 1 2] [--steps 300]
-        [--runs predecessor "same settings" ...]
+        [--runs predecessor "same settings" ...] [--same-order]
+
+Each program shuffles the documents by its own rule, and where a batch is one passage much depends on which documents
+come. With `--same-order` this script shuffles them, and all runs but `quickstart` read the same bytes in the same
+batches: what remains is the model, its first values, and the step.
 
 CHECKOUT is a clone of the predecessor, and PATH the Python of an environment in which it is installed from there,
 with the megalodon-jax of its time (by default CHECKOUT/.venv/bin/python). Its code runs unchanged in processes of its
@@ -17,6 +21,7 @@ own, which get a configuration and a folder with the text as JSON lines; nothing
 import argparse
 import json
 import os
+import random
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -29,12 +34,13 @@ import yaml
 
 from benchmarks.choices import CHOICES, CONFIG, in_words, machine, score, train
 from chomp.config import Config, load_config
-from chomp.data.heldout import Documents
+from chomp.data.sources.build import Text
 from chomp.data.sources.files import divided
 from chomp.data.sources.stdlib import stdlib_source
 
 ROOT = Path(__file__).parent.parent
 HELD_OUT = "data.max_eval_samples=15"
+FILES = {"files": "train", "eval_files": "validation"}
 SHAPE = (
     "model_dim", "num_layers", "num_heads", "z_dim", "value_dim", "ffn_hidden_dim", "cema_ndim", "chunk_size",
     "norm_num_groups", "norm_eps", "norm_affine", "rescale_nffn", "swiglu", "init_mode", "compute_dtype",
@@ -48,11 +54,19 @@ TRAIN = "from chomp.cli.main import cli; cli()"
 
 
 class Setup(NamedTuple):
-    """What all runs share: the predecessor's Python, the folder with the text, and the number of steps."""
+    """What all runs of a seed share.
+
+    Attributes:
+        python: has the predecessor.
+        text: the folder with train.jsonl and validation.jsonl.
+        steps: of training.
+        in_order: documents are read in the order of these files.
+    """
 
     python: Path
     text: Path
     steps: int
+    in_order: bool = False
 
 
 def of_predecessor(setup: Setup, run: Path, seed: int, lr: float | None = None) -> float:
@@ -70,7 +84,10 @@ def of_predecessor(setup: Setup, run: Path, seed: int, lr: float | None = None) 
 
 
 def of_chomp(setup: Setup, run: Path, seed: int, settings: tuple[str, ...]) -> float:
-    """Train chomp; its held-out loss, in rows as the predecessor's."""
+    """Train chomp, without `settings` as the quickstart is; its held-out loss, in rows as the predecessor's."""
+    if setup.in_order and settings:
+        files = [f"data.{key}=[{setup.text / name}.jsonl]" for key, name in FILES.items()]
+        settings = (*settings, "data.backend=files", "data.shuffle=false", *files)
     train(CONFIG, run, setup.steps, seed, (HELD_OUT, *settings))
     return score(run, ("data.isolate_documents=false", "data.packing_mode=sequential"))
 
@@ -105,7 +122,8 @@ def configuration(setup: Setup, run: Path, seed: int, lr: float | None) -> dict[
         },
         "data": {
             "backend": "hf", "hf_dataset": str(setup.text), "hf_name": "default", "hf_eval_split": "validation",
-            "seed": seed, "packing_mode": "sequential", "max_eval_samples": same.data.max_eval_samples,
+            "seed": seed, "shuffle": not setup.in_order, "packing_mode": "sequential",
+            "max_eval_samples": same.data.max_eval_samples,
             # Zero: documents are not cut.
             "tokenizer": {"kind": "byte", "byte_offset": tokenizer.byte_offset, "add_eos": True, "max_doc_tokens": 0},
         },
@@ -123,17 +141,15 @@ def configuration(setup: Setup, run: Path, seed: int, lr: float | None) -> dict[
     }  # fmt: skip
 
 
-def write_text(folder: Path) -> str:
-    """Write what chomp trains and evaluates on as JSON lines; returns how much that is."""
-    text = divided(stdlib_source(), quickstart().data)
+def write_text(text: Text, folder: Path, seed: int | None) -> Path:
+    """Write the documents as JSON lines, shuffled if there is a seed; returns the new folder."""
     folder.mkdir()
-    for name, documents in (("train", text.train), ("validation", text.evaluation)):
-        (folder / f"{name}.jsonl").write_text(_lines(documents), encoding="utf-8")
-    return f"{len(text.train)} modules of the standard library, {len(text.evaluation)} others held out"
-
-
-def _lines(documents: Documents) -> str:
-    return "".join(json.dumps({"text": documents[number]}) + "\n" for number in range(len(documents)))
+    for name, documents in zip(FILES.values(), (text.train, text.evaluation), strict=True):
+        lines = [json.dumps({"text": documents[number]}) + "\n" for number in range(len(documents))]
+        if seed is not None:
+            random.Random(seed).shuffle(lines)
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder
 
 
 def described(checkout: Path, python: Path) -> str:
@@ -175,6 +191,7 @@ def main() -> None:
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--steps", type=int, default=300)
     options.add_argument("--runs", nargs="+", choices=list(RUNS), default=BY_DEFAULT)
+    options.add_argument("--same-order", action="store_true", help="all runs but `quickstart` read the same batches")
     args = options.parse_args()
     python = (args.python or args.checkout / ".venv" / "bin" / "python").absolute()
     other = described(args.checkout, python)
@@ -182,18 +199,26 @@ def main() -> None:
     print(f"predecessor {other}")
     print(f"chomp {commit(ROOT)}, " + ", ".join(f"{one} {version(one)}" for one in ("jax", "megalodon-jax")))
     batch = f"{quickstart().train.batch_size} x {quickstart().train.seq_len} bytes"
+    text = divided(stdlib_source(), quickstart().data)
+    print(f"{len(text.train)} modules of the standard library, {len(text.evaluation)} others held out", end="; ")
+    print(f"{args.steps:,} steps of {batch}{', in the same order' * args.same_order}", flush=True)
     losses: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        setup = Setup(python, folder / "text", args.steps)
-        print(f"{write_text(setup.text)}; {args.steps:,} steps of {batch}", flush=True)
         for seed in args.seeds:
+            source = write_text(text, folder / f"text-{seed}", seed if args.same_order else None)
+            setup = Setup(python, source, args.steps, args.same_order)
             for run in args.runs:
                 loss = RUNS[run](setup, folder / f"{run} {seed}", seed)
                 losses.setdefault(run, []).append(loss)
                 print(f"{run:<16} seed {seed}  loss {loss:.4f}", flush=True)
+    base = losses.get("predecessor")
     for run, found in losses.items():
-        print(f"{run:<16} {in_words(found)} over {len(found)} seed{'s' * (len(found) > 1)}")
+        against = ""
+        if base and args.same_order:
+            pairs = [one - other for one, other in zip(found, base, strict=True)]
+            against = f", against the predecessor {in_words(pairs, '+')}, seed by seed"
+        print(f"{run:<16} {in_words(found)} over {len(found)} seed{'s' * (len(found) > 1)}{against}")
 
 
 if __name__ == "__main__":
