@@ -10,8 +10,8 @@ document: the predecessor by its own evaluation, which leaves out what does not 
         [--runs predecessor "same settings" ...] [--same-order]
 
 Each program shuffles the documents by its own rule, and where a batch is one passage much depends on which documents
-come. With `--same-order` this script shuffles them, and all runs but `quickstart` read the same bytes in the same
-batches: what remains is the model, its first values, and the step.
+come. With `--same-order` the predecessor gets the documents in the order of chomp and does not shuffle, so that its
+runs read the batches of `same settings`: what remains is the model, its first values, and the step.
 
 CHECKOUT is a clone of the predecessor, and PATH the Python of an environment in which it is installed from there,
 with the megalodon-jax of its time (by default CHECKOUT/.venv/bin/python). Its code runs unchanged in processes of its
@@ -21,10 +21,9 @@ own, which get a configuration and a folder with the text as JSON lines; nothing
 import argparse
 import json
 import os
-import random
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -33,14 +32,18 @@ from typing import Any, NamedTuple
 import yaml
 
 from benchmarks.choices import CHOICES, CONFIG, in_words, machine, score, train
-from chomp.config import Config, load_config
+from chomp.config import Config, derive, load_config
+from chomp.data.heldout import Documents
+from chomp.data.pipeline import DataPipeline
+from chomp.data.retry import RetryPolicy
+from chomp.data.sources.base import Document
 from chomp.data.sources.build import Text
 from chomp.data.sources.files import divided
 from chomp.data.sources.stdlib import stdlib_source
+from chomp.data.tokenizers import build_tokenizer
 
 ROOT = Path(__file__).parent.parent
 HELD_OUT = "data.max_eval_samples=15"
-FILES = {"files": "train", "eval_files": "validation"}
 SHAPE = (
     "model_dim", "num_layers", "num_heads", "z_dim", "value_dim", "ffn_hidden_dim", "cema_ndim", "chunk_size",
     "norm_num_groups", "norm_eps", "norm_affine", "rescale_nffn", "swiglu", "init_mode", "compute_dtype",
@@ -60,7 +63,7 @@ class Setup(NamedTuple):
         python: has the predecessor.
         text: the folder with train.jsonl and validation.jsonl.
         steps: of training.
-        in_order: documents are read in the order of these files.
+        in_order: the predecessor reads documents in the order of these files.
     """
 
     python: Path
@@ -84,10 +87,7 @@ def of_predecessor(setup: Setup, run: Path, seed: int, lr: float | None = None) 
 
 
 def of_chomp(setup: Setup, run: Path, seed: int, settings: tuple[str, ...]) -> float:
-    """Train chomp, without `settings` as the quickstart is; its held-out loss, in rows as the predecessor's."""
-    if setup.in_order and settings:
-        files = [f"data.{key}=[{setup.text / name}.jsonl]" for key, name in FILES.items()]
-        settings = (*settings, "data.backend=files", "data.shuffle=false", *files)
+    """Train chomp; its held-out loss, in rows as the predecessor's."""
     train(CONFIG, run, setup.steps, seed, (HELD_OUT, *settings))
     return score(run, ("data.isolate_documents=false", "data.packing_mode=sequential"))
 
@@ -142,14 +142,24 @@ def configuration(setup: Setup, run: Path, seed: int, lr: float | None) -> dict[
 
 
 def write_text(text: Text, folder: Path, seed: int | None) -> Path:
-    """Write the documents as JSON lines, shuffled if there is a seed; returns the new folder."""
+    """Write the documents as JSON lines, in chomp's order of a pass if there is a seed; returns the new folder."""
+    ordered: Iterable[Document] = _all(text.train)
+    if seed is not None:
+        config = load_config(CONFIG, [HELD_OUT, *AS_PREDECESSOR, f"train.seed={seed}"]).config
+        tokenizer, retry = build_tokenizer(config.data.tokenizer), RetryPolicy(0, 1.0)
+        pipeline = DataPipeline(
+            text, config, derive(config), tokenizer, vocab_size=tokenizer.padded_vocab_size, retry=retry, passes=1
+        )
+        ordered = pipeline.train_documents()
     folder.mkdir()
-    for name, documents in zip(FILES.values(), (text.train, text.evaluation), strict=True):
-        lines = [json.dumps({"text": documents[number]}) + "\n" for number in range(len(documents))]
-        if seed is not None:
-            random.Random(seed).shuffle(lines)
-        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    for name, documents in (("train", ordered), ("validation", _all(text.evaluation))):
+        lines = "".join(json.dumps({"text": document}) + "\n" for document in documents)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
     return folder
+
+
+def _all(documents: Documents) -> Iterator[Document]:
+    return (documents[number] for number in range(len(documents)))
 
 
 def described(checkout: Path, python: Path) -> str:
@@ -191,7 +201,7 @@ def main() -> None:
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--steps", type=int, default=300)
     options.add_argument("--runs", nargs="+", choices=list(RUNS), default=BY_DEFAULT)
-    options.add_argument("--same-order", action="store_true", help="all runs but `quickstart` read the same batches")
+    options.add_argument("--same-order", action="store_true", help="the predecessor reads the same batches")
     args = options.parse_args()
     python = (args.python or args.checkout / ".venv" / "bin" / "python").absolute()
     other = described(args.checkout, python)
