@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,9 +10,14 @@ import pytest
 import yaml
 
 from benchmarks.choices import CONFIG
-from benchmarks.predecessor import AS_PREDECESSOR, HELD_OUT, Setup, configuration, described, of_predecessor
-from chomp.config import load_config, parse_config
+from benchmarks.predecessor import AS_PREDECESSOR, HELD_OUT, Setup, configuration, described, of_predecessor, write_text
+from chomp.config import derive, load_config, parse_config
 from chomp.config.migrate import migrated
+from chomp.data.pipeline import DataPipeline
+from chomp.data.retry import RetryPolicy
+from chomp.data.sources.base import InMemorySource
+from chomp.data.sources.build import divide
+from chomp.data.tokenizers import build_tokenizer
 
 TIED = "model.share_emb=true"
 
@@ -39,6 +45,32 @@ def test_its_default_rate_is_the_only_difference(tmp_path: Path) -> None:
     assert at_default["optim"] | {"lr": 3e-3} == usual["optim"]
     assert at_default["optim"]["lr"] == 3e-4
     assert at_default | {"optim": usual["optim"]} == usual
+
+
+def test_the_text_is_written_as_it_is_or_in_the_order_of_chomp(tmp_path: Path) -> None:
+    text = divide(
+        InMemorySource("test", [f"{number:02d}" * 600 for number in range(40)], {}), load_config(CONFIG).config.data
+    )
+
+    def written(seed: int | None, name: str = "train") -> list[str]:
+        lines = (write_text(text, tmp_path / f"{seed}-{name}", seed) / f"{name}.jsonl").read_text().splitlines()
+        return [json.loads(line)["text"] for line in lines]
+
+    documents = [text.train[number] for number in range(len(text.train))]
+    assert written(None) == documents
+    assert written(None, "validation") == [text.evaluation[number] for number in range(len(text.evaluation))]
+    one, other = written(1), written(2)
+    assert one != other
+    assert sorted(one) == sorted(other) == sorted(documents)
+    config = load_config(CONFIG, [*AS_PREDECESSOR, "train.seed=1"]).config
+    tokenizer = build_tokenizer(config.data.tokenizer)
+    size, retry = tokenizer.padded_vocab_size, RetryPolicy(0, 1.0)
+    data = DataPipeline(text, config, derive(config), tokenizer, vocab_size=size, retry=retry)
+    try:
+        read = next(data.train_iterator()).input_ids.reshape(-1)
+    finally:
+        data.close()
+    assert tokenizer.decode(read) == one[0][: len(read)]
 
 
 def test_what_is_missing_is_one_sentence(tmp_path: Path) -> None:
