@@ -34,6 +34,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "adamw 1e-3": ("optim.name=adamw", "optim.lr=1e-3"),
     "not isolated": (f"{ISOLATED}=false",),
     "sequential": ("data.packing_mode=sequential",),
+    "xavier": ("model.init_mode=xavier",),
 }
 RULES: dict[str, tuple[str, ...]] = {
     "adamw": ("optim.name=adamw",),

@@ -10,7 +10,16 @@ import pytest
 import yaml
 
 from benchmarks.choices import CONFIG
-from benchmarks.predecessor import AS_PREDECESSOR, HELD_OUT, Setup, configuration, described, of_predecessor, write_text
+from benchmarks.predecessor import (
+    AS_PREDECESSOR,
+    HELD_OUT,
+    TIED,
+    Setup,
+    configuration,
+    described,
+    of_predecessor,
+    write_text,
+)
 from chomp.config import derive, load_config, parse_config
 from chomp.config.migrate import migrated
 from chomp.data.pipeline import DataPipeline
@@ -18,8 +27,6 @@ from chomp.data.retry import RetryPolicy
 from chomp.data.sources.base import InMemorySource
 from chomp.data.sources.build import divide
 from chomp.data.tokenizers import build_tokenizer
-
-TIED = "model.share_emb=true"
 
 
 def test_the_predecessor_is_asked_for_the_settings_of_chomp(tmp_path: Path) -> None:
