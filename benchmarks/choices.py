@@ -19,10 +19,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
+# Training holds as many files out as are scored: other files of the library would be training text.
+HELD_OUT = "data.max_eval_samples=40"
 # Muon's matrices have ten times this rate.
 ISOLATED = "data.isolate_documents"
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -31,6 +34,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "adamw 1e-3": ("optim.name=adamw", "optim.lr=1e-3"),
     "not isolated": (f"{ISOLATED}=false",),
     "sequential": ("data.packing_mode=sequential",),
+    "xavier": ("model.init_mode=xavier",),
 }
 RULES: dict[str, tuple[str, ...]] = {
     "adamw": ("optim.name=adamw",),
@@ -54,16 +58,34 @@ TABLES = {
 def measure(config: Path, choice: tuple[str, ...], folder: Path, steps: int, seed: int) -> tuple[float, float]:
     """Train one run; its held-out loss as it is trained, and with isolated documents."""
     run = folder / "run"
-    common = (f"train.steps={steps}", f"train.seed={seed}", "train.eval_every=0", "train.generate_every=0")
-    options = _given(*common, f"checkpoint.save_every={steps}", *choice)
-    _chomp("train", str(config), "--run-dir", str(run), *options)
+    train(config, run, steps, seed, (HELD_OUT, *choice))
     own, alike = ((), (f"{ISOLATED}=true",)) if any(ISOLATED in part for part in choice) else ((), ())
-    found = {
-        more: float(json.loads(_chomp("eval", str(run), "--json", *_given("data.max_eval_samples=40", *more)))["loss"])
-        for more in {own, alike}
-    }
+    found = {more: score(run, more) for more in {own, alike}}
     shutil.rmtree(run)
     return found[own], found[alike]
+
+
+def train(config: Path, run: Path, steps: int, seed: int, settings: tuple[str, ...]) -> None:
+    """Train a run of chomp that neither evaluates nor generates."""
+    common = (f"train.steps={steps}", f"train.seed={seed}", "train.eval_every=0", "train.generate_every=0")
+    options = _given(*common, f"checkpoint.save_every={steps}", *settings)
+    _chomp("train", str(config), "--run-dir", str(run), *options)
+
+
+def score(run: Path, settings: tuple[str, ...] = ()) -> float:
+    """The loss of a run on its held-out documents, in nats per token."""
+    return float(json.loads(_chomp("eval", str(run), "--json", *_given(*settings)))["loss"])
+
+
+def machine() -> str:
+    """The processor and the Python, for the head of a table."""
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, python {platform.python_version()}"
+
+
+def in_words(values: Sequence[float], sign: str = "") -> str:
+    """Mean and standard deviation, of a single value the value; `sign` is "+" for differences."""
+    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{sign}.4f}{spread}"
 
 
 def _given(*settings: str) -> list[str]:
@@ -96,7 +118,7 @@ def main() -> None:
     names = args.choices or list(table)
     if unknown := [name for name in names if name not in table]:
         options.error(f"not in the table {args.table}: {', '.join(unknown)}; it has {', '.join(table)}")
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, python {platform.python_version()}")
+    print(machine())
     print(f"chomp {version('chomp')}, jax {version('jax')}; {args.config.name}; {args.steps:,} steps of 1,024 tokens")
     losses: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -111,11 +133,8 @@ def main() -> None:
         for place, title in enumerate(("loss", "all alike")):
             values = [one[place] for one in found]
             pairs = [one[place] - other[place] for one, other in zip(found, base, strict=True)]
-            spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-            band = f" ± {statistics.stdev(pairs):.4f}" if len(pairs) > 1 else ""
             print(
-                f"{choice:<14} {title:<9} {statistics.mean(values):.4f}{spread}, against {names[0]} "
-                f"{statistics.mean(pairs):+.4f}{band}, seed by seed"
+                f"{choice:<14} {title:<9} {in_words(values)}, against {names[0]} {in_words(pairs, '+')}, seed by seed"
             )
 
 
