@@ -16,8 +16,8 @@ from chomp.config.load import parse_resolved
 from chomp.config.schema import Config
 from chomp.data.batch import Batch
 from chomp.data.evaluation_sets import EvaluationSet, open_sets
-from chomp.data.heldout import Documents, Selection
-from chomp.data.pipeline import DataPipeline
+from chomp.data.heldout import DIVIDING, Documents, Selection, thinned
+from chomp.data.pipeline import DataPipeline, fingerprint_of
 from chomp.data.retry import RetryPolicy
 from chomp.data.sources.base import Document
 from chomp.data.sources.build import Text, open_text
@@ -68,7 +68,8 @@ class Scoring:
 
     Attributes:
         sets: the same for each evaluation set of the configuration, by name.
-        warnings: a sentence on a document of a set that is training text.
+        warnings: a sentence on a document of a set that is training text, and one where fewer documents are scored than
+            were asked for, as the others are training text.
     """
 
     coverage: Coverage
@@ -97,7 +98,8 @@ def open_heldout(trained: TrainedModel, overrides: Sequence[str] = (), files: Se
         config = config.model_copy(update={"data": config.data.model_copy(update={"max_doc_tokens": None})})
     assert size is not None
     retry = RetryPolicy(config.data.max_retries, config.data.retry_delay_seconds)
-    text = _whole(files, config.data) if files else open_text(config.data, tokenizer, size, retry)
+    warnings: list[str] = []
+    text = _whole(files, config.data) if files else _held_out(trained, config.data, retry, warnings.append)
     data = DataPipeline(text, config, derive(config), tokenizer, vocab_size=size, retry=retry)
     isolate = config.data.isolate_documents
     try:
@@ -112,7 +114,6 @@ def open_heldout(trained: TrainedModel, overrides: Sequence[str] = (), files: Se
         def over(batches: Callable[[], Iterable[Batch]]) -> Callable[[Any], EvalResult]:
             return lambda params: evaluate(params, step, batches(), lengths, isolate=isolate)
 
-        warnings: list[str] = []
         sets = () if files else _open_sets(trained, config, data, warnings)
         yield Scoring(
             replace(_coverage(text, lengths, whole=bool(files)), cut_after=config.data.max_doc_tokens),
@@ -122,6 +123,30 @@ def open_heldout(trained: TrainedModel, overrides: Sequence[str] = (), files: Se
         )
     finally:
         data.close()
+
+
+def _held_out(trained: TrainedModel, data: DataConfig, retry: RetryPolicy, warn: Callable[[str], None]) -> Text:
+    """Open the text of `data`; that of the run divided as the run did, since all the rest of it is training text."""
+    size, own, most = trained.config.model.vocab_size, trained.config.data.max_eval_samples, data.max_eval_samples
+    assert size is not None
+
+    def opened(most: int) -> Text:
+        return open_text(data.model_copy(update={"max_eval_samples": most}), trained.tokenizer, size, retry)
+
+    text = opened(own)
+    if most == own:
+        return text
+    is_divided = any(part.heldout_rule["rule"] in DIVIDING for part in text.parts.values() or (text,))
+    identity = trained.info.meta.get("identity") or {}
+    if not is_divided or identity.get("data_fingerprint") != fingerprint_of(text):
+        return opened(most)
+    held_out = len(text.evaluation)
+    if most > held_out:
+        warn(
+            f"data.max_eval_samples is {most:,}, but the run held out {plural(held_out, 'document')} and trained on "
+            f"the others: only what it held out is scored"
+        )
+    return replace(text, evaluation=thinned(text.evaluation, most))
 
 
 def _open_sets(

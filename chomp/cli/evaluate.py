@@ -40,7 +40,7 @@ FILE = UserPath(exists=True, dir_okay=False, path_type=Path)
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change one value of the run's configuration, e.g. -o data.max_eval_samples=50.",
+    help="Change one value of the run's configuration, e.g. -o data.isolate_documents=false.",
 )
 @average_option
 @click.option(

@@ -9,6 +9,8 @@ import numpy as np
 from chomp.data.sources.base import Document, RandomAccessSource
 from chomp.errors import DataError
 
+# Rules by which a text itself is divided, so that all of it that is not held out is training text.
+DIVIDING = frozenset({"evenly spread", "tail", "first"})
 SHARE = 0.05
 """Of the documents, at most `data.max_eval_samples` of them; and the least part of a single document."""
 
@@ -71,6 +73,10 @@ class Selection:
             return index + int(np.searchsorted(self._kept_before, index, side="right"))
         return int(self._positions[index])
 
+    def chosen(self, indices: np.ndarray) -> "Selection":
+        """Some documents of the selection, by their numbers in it."""
+        return Selection(self._source, np.array([self.position(int(index)) for index in indices], np.int64))
+
     def __getitem__(self, index: int) -> Document:
         return self._source[self.position(index)]
 
@@ -104,6 +110,14 @@ def hold_out(source: RandomAccessSource, most: int) -> HeldOut:
         Selection(source, positions),
         {"rule": "evenly spread", "documents": count},
     )
+
+
+def thinned(documents: Documents, most: int) -> Documents:
+    """At most so many of the documents, evenly spread."""
+    if len(documents) <= most:
+        return documents
+    chosen = spread(most, len(documents))
+    return documents.chosen(chosen) if isinstance(documents, Selection) else [documents[int(one)] for one in chosen]
 
 
 def split_document(document: Document, name: str) -> tuple[Document, Document]:

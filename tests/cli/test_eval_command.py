@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from chomp.analysis.scoring import Coverage
 from chomp.cli.lm_eval import harness_errors
+from chomp.data.heldout import Selection, thinned
 from chomp.record.formatting import size
 from tests.in_process import run
 from tests.references import References
@@ -73,6 +75,39 @@ def test_held_out_text_is_a_share_of_all(finished: Path, tmp_path: Path) -> None
     only.write_text("x" * 1700)
     said = run("eval", finished, "-o", f"data.files=[{only}]").stdout
     assert "scored: the held-out end of the only document, 85 of 1,700 bytes; --text FILE... scores whole files" in said
+
+
+def test_no_number_of_documents_makes_training_text_held_out(finished: Path, tmp_path: Path) -> None:
+    usual = scored(finished)
+    assert usual["scored"]["documents"] == 3
+    done = run("eval", finished, "-o", "data.max_eval_samples=50", "-o", "data.packing_mode=sequential", "--json")
+    more = json.loads(done.stdout)
+    assert (more["loss"], more["scored"]) == (usual["loss"], usual["scored"])
+    warning = (
+        "data.max_eval_samples is 50, but the run held out 3 documents and trained on the others: only what it held "
+        "out is scored"
+    )
+    assert more["warnings"] == [warning]
+    assert done.stderr.strip() == f"warning: {warning}"
+    fewer = scored(finished, "-o", "data.max_eval_samples=1")
+    assert fewer["scored"] | {"bytes": 0} == usual["scored"] | {"bytes": 0, "documents": 1}
+    assert "warnings" not in fewer
+    # Text that is apart has no such limit, nor has text that the run did not read.
+    (tmp_path / "table.jsonl").write_text("".join(f'{{"text": "row {one} of a table"}}\n' for one in range(50)))
+    for setting, documents in (("data.eval_files", 40), ("data.files", 3)):
+        row = scored(finished, "-o", f"{setting}=[{tmp_path}/table.jsonl]", "-o", "data.max_eval_samples=40")
+        assert row["scored"]["documents"] == documents
+        assert "warnings" not in row
+
+
+def test_fewer_documents_of_a_selection_are_of_the_same_source() -> None:
+    source = list(range(100, 200))
+    some = Selection(source, np.arange(0, 100, 10))
+    assert [thinned(some, 3)[one] for one in range(3)] == [source[10], source[50], source[80]]
+    assert thinned(some, 10) is some
+    left = thinned(Selection(source, np.arange(50), complement=True), 2)
+    assert ([left[0], left[1]], left.of) == ([162, 187], 100)
+    assert thinned(source, 2) == [125, 175]
 
 
 @pytest.mark.parametrize(
