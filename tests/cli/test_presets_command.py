@@ -82,7 +82,7 @@ def test_more_rows_take_more_activations_and_the_same_state() -> None:
     assert many["memory"]["activations"] > 1.9 * few["memory"]["activations"]
 
 
-@pytest.mark.parametrize("name", ["tiny-cpu", "base-120m", "mega200m"])
+@pytest.mark.parametrize("name", ["tiny-cpu", pytest.param("base-120m", marks=pytest.mark.soak), "mega200m"])
 def test_two_layers_predict_what_inspect_finds_in_all(name: str) -> None:
     # The defaults of the command are those of a configuration that says nothing of its batch.
     found = inspect(parse_config(f"model: {{preset: {name}, vocab_size: 1024}}", source="test").config)

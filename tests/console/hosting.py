@@ -20,7 +20,8 @@ from chomp_tui import keys, theme
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 
-SIZES = [(80, 24), (120, 40), (200, 60)]
+# The smallest and a large terminal; between them golden frames say how it looks, and `make soak` asks all else.
+SIZES = [(80, 24), pytest.param((120, 40), marks=pytest.mark.soak), (200, 60)]
 
 
 def console_state(runs: Path, configs: Path, *, read_only: bool = False) -> ConsoleState:

@@ -47,7 +47,7 @@ from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
 from chomp_tui.widgets.listing import Listing
 from tests.console.fakehelper import fake_helper
-from tests.console.hosting import strips
+from tests.console.hosting import SIZES, strips
 from tests.console.test_document import FILES
 
 # Every size and key of a whole screen, in hundreds of frames.
@@ -65,7 +65,6 @@ FIGURES = {
     "schedule": [[1, 1e-4], [10, 1e-3], [20, 1e-5]],
 }
 COMPILED = {"argument": 300, "output": 300, "temp": 600, "alias": 150, "total": 1050}
-SIZES = [(80, 24), (120, 40), (200, 60)]
 SMALL = """\
 # A file with a past.
 train:

@@ -21,8 +21,8 @@ from chomp_tui.screens.configure.preflight_panel import PreflightPanel, memory_t
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
 from chomp_tui.widgets.chart import LineChart
 from chomp_tui.widgets.dialogs import Choose
-from tests.console.hosting import strips
-from tests.console.test_configure import COMPILED, FIGURES, SIZES, Console, until
+from tests.console.hosting import SIZES, strips
+from tests.console.test_configure import COMPILED, FIGURES, Console, until
 
 # Whole screens at several sizes.
 

@@ -12,7 +12,7 @@ from chomp_tui.screens.configure.picker import Picker
 from chomp_tui.widgets.dialogs import Ask
 from tests.console.test_configure import KEYS, SMALL, Console, settle, until
 
-SIZES = [(80, 24), (160, 48)]
+SIZES = [(80, 24), pytest.param((160, 48), marks=pytest.mark.soak)]
 
 
 async def pick(pilot: Pilot[None], console: Console, key: str, word: str) -> None:

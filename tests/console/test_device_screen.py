@@ -28,14 +28,13 @@ from chomp_tui.screens.device.gpu_card import GpuCard, MachineCard, card, machin
 from chomp_tui.screens.device.screen import DeviceScreen
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
-from tests.console.hosting import strips
+from tests.console.hosting import SIZES, strips
 from tests.device.fake_nvml import READINGS, FakeNvml, fake, probe_of
 from tests.device.machines import GTX_750, MODELS, V100, Model, readings
 
 # Every size and key of a whole screen, in hundreds of frames.
 
 NAMES = sorted(path.stem for path in READINGS.glob("*.json"))
-SIZES = [(80, 24), (120, 40), (200, 60)]
 FLAG = "--xla_gpu_enable_triton_gemm=false"
 PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
 MACHINE = Machine(16, 64 << 30, "jax-cuda13-plugin 0.10.2", 25.0, 8 << 30)

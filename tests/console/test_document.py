@@ -33,6 +33,12 @@ SHAPES = {
     "CRLF": lambda text: text.replace("\n", "\r\n"),
     "no last line end": lambda text: text.rstrip("\n"),
 }
+# Each file as it is, and one with other line ends; `make soak` tries all.
+CASES = [
+    pytest.param(file, shape, id=f"{file.stem}-{shape}", marks=[pytest.mark.soak] if number and later else [])
+    for number, file in enumerate(FILES)
+    for later, shape in enumerate(SHAPES)
+]
 PLAIN = {"int": "7", "float": "0.25", "bool": "true", "text": "a word: # 'quoted'", "list": "a, b: c, 'd'"}
 
 
@@ -57,8 +63,7 @@ def meant(setting: Setting) -> Any:
     return setting.choices[-1] if setting.kind == "choice" else value[setting.kind]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(("file", "shape"), CASES)
 def test_setting_one_value_changes_that_value_alone(file: Path, shape: str) -> None:
     text = SHAPES[shape](file.read_bytes().decode())
     before = leaves(read_yaml(text, "file").values)

@@ -226,7 +226,9 @@ def test_killed_and_resumed_again_and_again(name: str, as_users_compile: Runs, t
     kill_resume_and_compare(as_users_compile, name, tmp_path / "killed")
 
 
-@pytest.mark.parametrize("name", SLOWLY_COMPILED)
+@pytest.mark.parametrize(
+    "name", [SLOWLY_COMPILED[0], *(pytest.param(name, marks=pytest.mark.soak) for name in SLOWLY_COMPILED[1:])]
+)
 def test_larger_models_killed_and_resumed_again_and_again(name: str, compiled_quickly: Runs, tmp_path: Path) -> None:
     kill_resume_and_compare(compiled_quickly, name, tmp_path / "killed")
 
