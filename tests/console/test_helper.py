@@ -182,7 +182,7 @@ async def test_a_helper_that_nothing_is_asked_of_leaves_and_the_next_request_sta
     fake = Path(__file__).with_name("fakehelper.py")
     answers = "import json, os; print(json.dumps({'of': os.getppid()}))"
     script.write_text(
-        "import runpy, sys\nimport chomp.cli.helper as helper\nhelper.IDLE_SECONDS = 0.05\n"
+        "import runpy, sys\nimport chomp.cli.helper as helper\nhelper.IDLE_SECONDS = 0.5\n"
         f"sys.argv = [{str(fake)!r}, 'str', {answers!r}]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     helper = Helper((sys.executable, str(script)))
