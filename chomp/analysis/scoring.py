@@ -17,7 +17,7 @@ from chomp.config.schema import Config
 from chomp.data.batch import Batch
 from chomp.data.evaluation_sets import EvaluationSet, open_sets
 from chomp.data.heldout import DIVIDING, Documents, Selection, thinned
-from chomp.data.pipeline import DataPipeline, fingerprint_of
+from chomp.data.pipeline import DataPipeline
 from chomp.data.retry import RetryPolicy
 from chomp.data.sources.base import Document
 from chomp.data.sources.build import Text, open_text
@@ -138,7 +138,7 @@ def _held_out(trained: TrainedModel, data: DataConfig, retry: RetryPolicy, warn:
         return text
     is_divided = any(part.heldout_rule["rule"] in DIVIDING for part in text.parts.values() or (text,))
     identity = trained.info.meta.get("identity") or {}
-    if not is_divided or identity.get("data_fingerprint") != fingerprint_of(text):
+    if not is_divided or identity.get("data_fingerprint") != text.identity:
         return opened(most)
     held_out = len(text.evaluation)
     if most > held_out:

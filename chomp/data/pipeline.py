@@ -57,11 +57,6 @@ class SourceProgress(NamedTuple):
     epochs: float
 
 
-def fingerprint_of(text: Text) -> dict[str, Any]:
-    """What was opened and how evaluation text was held out, JSON-able."""
-    return {"source": text.fingerprint, "held_out": text.heldout_rule}
-
-
 class DataPipeline:
     """Everything a run needs of its text.
 
@@ -113,7 +108,7 @@ class DataPipeline:
         self._heldout = [text.evaluation[index] for index in range(len(text.evaluation))]
         self._eval_tokens: list[Tokens] | None = None
         self.has_eval = any(len(self._plan.encode(document)) >= self._plan.min_tokens for document in self._heldout)
-        self.fingerprint = fingerprint_of(text)
+        self.fingerprint = text.identity
 
     def train_iterator(self) -> grain.DatasetIterator[Batch]:
         """Training batches `[accum, batch, seq]`.

@@ -43,6 +43,11 @@ class Text:
     stream_start: str | None = None
     parts: "Mapping[str, Text]" = field(default_factory=dict)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What was opened and how evaluation text was held out, JSON-able."""
+        return {"source": self.fingerprint, "held_out": self.heldout_rule}
+
 
 def open_text(data: DataConfig, tokenizer: Tokenizer, vocab_size: int, retry: RetryPolicy) -> Text:
     """Open what the section names: one text, or the sources of `data.mixture`.
