@@ -21,6 +21,8 @@ from chomp_tui.widgets.run_detail import curve_lines, loss_picture, setting_fact
 from chomp_tui.widgets.samples import written
 
 CURVE_POINTS = 96
+# Samples in the panel, and characters of each; the screen's own key shows all of them.
+MOST_SAMPLES, MOST_CHARACTERS = 3, 2_000
 MARK = "▲"
 
 
@@ -31,7 +33,7 @@ class Excerpt:
     Attributes:
         losses: training losses from the first row to the last, thinned out.
         place: of the checkpoint's step between them, 0 to 1; None where the rows do not say.
-        samples: prompt and text of each sample of the step, in order.
+        samples: prompt and text of the first samples of the step, in order, long ones cut.
         settings: those that the checkpoint was saved with, by dotted path.
     """
 
@@ -57,7 +59,7 @@ def read_excerpt(row: CheckpointRow) -> Excerpt:
     return Excerpt(
         thinned_losses(run.metrics, CURVE_POINTS),
         _place(run, row.step),
-        tuple((sample["prompt"], sample["text"]) for sample in samples),
+        tuple((one["prompt"][:MOST_CHARACTERS], one["text"][:MOST_CHARACTERS]) for one in samples[:MOST_SAMPLES]),
         flatten(identity) if isinstance(identity, dict) else {},
     )
 

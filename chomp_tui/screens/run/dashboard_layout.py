@@ -36,7 +36,7 @@ TILES_ROWS = 16
 MEMORY_ROWS = 8
 TIME_ROWS = 11
 # A panel with fewer rows than it wants scrolls; with fewer than these it is left out.
-LEAST_ROWS = 8
+LEAST_ROWS = 6
 
 
 @dataclass(frozen=True)
