@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chomp.record.rundir import RunDir
@@ -21,6 +21,8 @@ FIRST_SECONDS = 0.05
 TELL_SECONDS = 1.0
 # A run that is not active is looked at once in so many looks.
 TURNS = 40
+# Whether its notes were edited in place, in so many.
+NOTES_TURNS = 4
 # Fewer unread runs are read before anything is told.
 FEW = 20
 UNREAD = Status("reading", "…", "idle", state="unread")
@@ -65,6 +67,7 @@ class _Known:
         bytes: of all its files, None before they were added up; `sized_at` is when that was.
         grew: whether the run has changed since.
         noted: the state of its notes at the last read; an editor may write them in place.
+        notes: their path, made once since each look needs it.
     """
 
     path: Path
@@ -77,11 +80,15 @@ class _Known:
     sized_at: float = 0.0
     grew: bool = True
     noted: Stamp = None
+    notes: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.notes = self.path / "notes.yaml"
 
     @property
     def notes_changed(self) -> bool:
         """Whether the notes are not as they were read."""
-        return self.is_read and stamp(self.path / "notes.yaml") != self.noted
+        return self.is_read and stamp(self.notes) != self.noted
 
     @property
     def is_active(self) -> bool:
@@ -134,13 +141,16 @@ class RunList(Poller[HomeSnapshot]):
         told_at, waits = time.monotonic(), FIRST_SECONDS
         # Reading takes long the first time, and adding up sizes: what is known already is told meanwhile.
         for work in (self._read, self._add_up):
+            is_news = work == self._read
             for _ in work():
+                is_news = True
                 if self.stopped:
                     return
                 if time.monotonic() - told_at > waits:
                     yield from self._news(configs, problem)
                     told_at, waits = time.monotonic(), TELL_SECONDS
-            yield from self._news(configs, problem)
+            if is_news:
+                yield from self._news(configs, problem)
 
     def _news(self, configs: tuple[ConfigEntry, ...], problem: str | None) -> Iterator[HomeSnapshot]:
         found = sorted((one.summary for one in self._known.values()), key=_order)
@@ -210,11 +220,11 @@ class RunList(Poller[HomeSnapshot]):
             or one.is_active
             or one.changed != one.read_at
             or place % TURNS == self._turn % TURNS
-            or one.notes_changed
+            or (place % NOTES_TURNS == self._turn % NOTES_TURNS and one.notes_changed)
         ]
         due.sort(key=lambda one: one.summary.last_t, reverse=True)
         for one in due:
-            noted = stamp(one.path / "notes.yaml")
+            noted = stamp(one.notes)
             summary = self._summary(one)
             if summary is None:
                 self._known.pop(one.path.name, None)
