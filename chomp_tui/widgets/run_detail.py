@@ -74,23 +74,26 @@ def setting_facts(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _model(settings: Mapping[str, Any]) -> Iterator[str]:
     yield from _texts(settings, "model.backend", "{}")
-    if "model.num_layers" in settings and "model.model_dim" in settings:
-        yield f"{plural(settings['model.num_layers'], 'layer')} of {settings['model.model_dim']}"
+    layers = settings.get("model.num_layers")
+    if isinstance(layers, int):
+        yield from _texts(settings, "model.model_dim", f"{plural(layers, 'layer')} of {{}}")
     yield from _texts(settings, "data.tokenizer.kind", "{} tokens")
     yield from _texts(settings, "model.init_from", "from {}")
 
 
 def _batch(settings: Mapping[str, Any]) -> Iterator[str]:
-    if "train.batch_size" in settings and "train.seq_len" in settings:
-        times = settings.get("train.grad_accum") or 1
-        accumulated = f"{times} × " if times > 1 else ""
-        yield f"{accumulated}{settings['train.batch_size']} × {settings['train.seq_len']} tokens"
+    # Where it follows from `train.batch_tokens` the setting itself is unset.
+    times = settings.get("derived.train.grad_accum", settings.get("train.grad_accum"))
+    rows: list[Any] = [times] if isinstance(times, int) and times > 1 else []
+    rows += [settings.get("train.batch_size"), settings.get("train.seq_len")]
+    if None not in rows:
+        yield f"{' × '.join(map(str, rows))} tokens"
     yield from _texts(settings, "train.seed", "seed {}")
 
 
 def _update(settings: Mapping[str, Any]) -> Iterator[str]:
     yield from _texts(settings, "optim.name", "{}")
-    yield from _texts(settings, "optim.lr", "lr {:g}")
+    yield from _texts(settings, "optim.lr", "lr {}")
     yield from _texts(settings, "optim.warmup_steps", "warm-up {}")
     yield from _texts(settings, "optim.schedule", "{}")
 
@@ -109,9 +112,10 @@ _SETTINGS = {"model": _model, "batch": _batch, "update": _update, "text": _text}
 
 
 def _texts(settings: Mapping[str, Any], path: str, form: str) -> Iterator[str]:
+    # A damaged file may hold anything.
     value = settings.get(path)
     if value is not None:
-        yield form.format(value)
+        yield form.format(f"{value:g}" if isinstance(value, float) else value)
 
 
 def _speed(metrics: Mapping[str, float]) -> str:

@@ -27,7 +27,7 @@ from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.detail import Detail
 from chomp_tui.widgets.dialogs import Choose
 from chomp_tui.widgets.listing import Column, Listing, fit_columns, fit_text
-from chomp_tui.widgets.run_detail import curve_lines, loss_picture, run_detail
+from chomp_tui.widgets.run_detail import curve_lines, loss_picture, run_detail, setting_facts
 from tests.console.hosting import SIZES, Host, console_state, frame, paints, until
 from tests.fakeruns import append, ended, make_checkpoint, make_run
 
@@ -167,6 +167,16 @@ def test_the_detail_says_more_beside_the_list_than_below_it() -> None:
         assert line not in below
     assert beside.endswith("newest sample\ndef f():\n    pass")
     assert below.endswith("sample  def f(): pass")
+
+
+@pytest.mark.parametrize("value", [None, "a {b} [c]", [1], True, 10**40, float("inf")])
+def test_settings_of_any_kind_are_shown(value: object) -> None:
+    numbers = ("model.num_layers", "model.model_dim", "train.batch_size", "train.seq_len", "train.seed", "optim.lr")
+    for path in (*numbers, "train.grad_accum", "derived.train.grad_accum", "optim.warmup_steps", "model.backend"):
+        settings: dict[str, object] = {**dict.fromkeys(numbers, 2), path: value}
+        assert dict(setting_facts(settings)).keys() == {"model", "batch", "update", "text"}
+    accumulated = {"train.batch_size": 4, "train.seq_len": 8, "train.grad_accum": None, "derived.train.grad_accum": 3}
+    assert ("batch", "3 × 4 × 8 tokens") in setting_facts(accumulated)
 
 
 async def test_why_it_crashed_in_words(runs: Path) -> None:

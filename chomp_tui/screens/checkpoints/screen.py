@@ -66,8 +66,8 @@ class CheckpointsScreen(ListScreen):
         self._run: Path | None = None
         self._from_newest = False
         self.actions = CheckpointActions(self)
-        # Of the selected checkpoint, by its row: read again once the row changes.
-        self._excerpt: tuple[CheckpointRow, Excerpt] | None = None
+        # Of the selected checkpoint, by its row, None while it is read; read again once the row changes.
+        self._excerpt: tuple[CheckpointRow, Excerpt | None] | None = None
 
     def show(self, run: Path | None) -> None:
         """Show the checkpoints of one run, its newest selected, or of all (None); before or after mount."""
@@ -132,9 +132,10 @@ class CheckpointsScreen(ListScreen):
         text = checkpoint_detail(row, time.time(), check, self.found.reference, width)
         if self.height_beside and width:
             if self._excerpt is None or self._excerpt[0] != row:
+                self._excerpt = row, None
                 self._read_excerpt(row)
-            else:
-                text = Content("\n\n").join([text, excerpt_text(self._excerpt[1], width, self.height_beside)])
+            elif (excerpt := self._excerpt[1]) is not None:
+                text = Content("\n\n").join([text, excerpt_text(excerpt, width, self.height_beside)])
         return f"step {row.step:,} of {row.run.name}", text
 
     @work(group="excerpt", exclusive=True)
