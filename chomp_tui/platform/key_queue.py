@@ -21,6 +21,9 @@ from textual.widget import Widget
 LOOK_SECONDS, HELD_LOOK_SECONDS = 0.001, 0.02
 # A widget that never comes to rest must not take the keyboard with it, nor must a first screen that is never ready.
 PATIENCE_SECONDS, HELD_SECONDS = 1.0, 5.0
+# What is waited for had no chance while the process did not run (a stopped or a busy machine), so a wait ends only after
+# a number of looks too.
+PATIENCE_LOOKS, HELD_LOOKS = 200, 10
 
 Typed = events.Key | events.Paste
 
@@ -40,6 +43,7 @@ class KeyQueue:
         self._path: tuple[MessagePump, ...] = ()
         self._text_goes_to: Widget | None = None
         self._until = 0.0
+        self._looks = 0
         self._is_ready: Callable[[], bool] | None = None
         self._held_until = 0.0
         self._holds_letters_only = False
@@ -50,11 +54,12 @@ class KeyQueue:
         Args:
             letters_only: hold only letters, which answer a question, and what was typed after them.
         """
-        self._is_ready, self._held_until = is_ready, time.monotonic() + HELD_SECONDS
+        self._is_ready, self._held_until, self._looks = is_ready, time.monotonic() + HELD_SECONDS, 0
         self._holds_letters_only = letters_only
 
     def _is_held(self) -> bool:
-        if self._is_ready is not None and (self._is_ready() or time.monotonic() > self._held_until):
+        is_over = self._looks > HELD_LOOKS and time.monotonic() > self._held_until
+        if self._is_ready is not None and (is_over or self._is_ready()):
             self._is_ready = None
         return self._is_ready is not None
 
@@ -77,7 +82,7 @@ class KeyQueue:
         target = self._app.focused or self._app.screen
         self._path = tuple(node for node in target.ancestors_with_self if node is not self._app)
         self._text_goes_to = target if _is_letter(event) and _takes_text(target) else None
-        self._until = time.monotonic() + PATIENCE_SECONDS
+        self._until, self._looks = time.monotonic() + PATIENCE_SECONDS, 0
         await self._deliver(event)
 
     def _goes_on(self, event: Typed) -> bool:
@@ -87,12 +92,13 @@ class KeyQueue:
     def _is_settled(self, path: tuple[MessagePump, ...]) -> bool:
         """Whether nothing of the last key, and of what that has led to, is still on its way to the app."""
         busy = any(node.message_queue_size for node in path if node.is_running)
-        return not busy or time.monotonic() > self._until
+        return not busy or (self._looks > PATIENCE_LOOKS and time.monotonic() > self._until)
 
     def _look_soon(self) -> None:
         self._app.set_timer(LOOK_SECONDS if self._is_ready is None else HELD_LOOK_SECONDS, self._look)
 
     async def _look(self) -> None:
+        self._looks += 1
         first = self._waiting[0]
         if not self._is_blocked(first) and (self._goes_on(first) or self._is_settled((*self._path, self._app))):
             await self._begin(self._waiting.popleft())

@@ -44,7 +44,13 @@ async def test_a_value_that_is_typed_over_in_one_piece(tmp_path: Path) -> None:
         assert console.screen.query_one(ConfigForm).current == "train.steps"
 
 
-async def test_what_follows_an_arrow_goes_into_the_next_field_and_f5_starts_with_all_of_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "patience", [keyline.PATIENCE_SECONDS, pytest.param(-1.0, id="the machine did not run for as long as one key may take")]
+)
+async def test_what_follows_an_arrow_goes_into_the_next_field_and_f5_starts_with_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(keyline, "PATIENCE_SECONDS", patience)
     console = Console(tmp_path)
     async with console.app.run_test(size=(120, 40)) as pilot:
         await console.open(pilot)
