@@ -21,8 +21,8 @@ from textual.widget import Widget
 LOOK_SECONDS, HELD_LOOK_SECONDS = 0.001, 0.02
 # A widget that never comes to rest must not take the keyboard with it, nor must a first screen that is never ready.
 PATIENCE_SECONDS, HELD_SECONDS = 1.0, 5.0
-# What is waited for had no chance while the process did not run (a stopped or a busy machine), so a wait ends only after
-# a number of looks too.
+# While the process does not run (a stopped or a busy machine), what is waited for has no chance, so a wait ends only
+# after a number of looks too.
 PATIENCE_LOOKS, HELD_LOOKS = 200, 10
 
 Typed = events.Key | events.Paste

@@ -32,7 +32,7 @@ class KeyBar(Footer):
 
     def compose(self) -> ComposeResult:
         for binding, enabled, tooltip in self._shown:
-            yield FooterKey(
+            key = FooterKey(
                 binding.key,
                 self.app.get_key_display(binding),
                 binding.description,
@@ -40,7 +40,11 @@ class KeyBar(Footer):
                 disabled=not enabled,
                 tooltip=tooltip,
                 classes="-help" if binding.id == HELP else "",
-            ).data_bind(compact=Footer.compact)
+            )
+            # Compact is FooterKey's own default (Textual 8.2.8). A key that is bound to the footer's value starts with
+            # it, and under another screen keeps that width, which cuts its label.
+            key.set_reactive(FooterKey.compact, False)
+            yield key
 
     def bindings_changed(self, screen: Screen[object]) -> None:
         if screen is self.screen and screen.app.app_focus and self.is_attached:

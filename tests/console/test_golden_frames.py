@@ -1,7 +1,8 @@
 """Whole screens as text and colours, compared with files; `CHOMP_UPDATE_GOLDEN=1` writes them anew.
 
-A file `screen_NAME_80x24.txt` holds the text of a screen and below it, but for the largest size, the style of each
-cell: a letter that the list at the end explains, a blank for the style that most cells have.
+A file `screen_NAME_80x24.txt` holds the text of a screen and below it, but for the two largest sizes, the style of each
+cell: a letter that the list at the end explains, a blank for the style that most cells have. A file `…_plain.txt` holds
+the same of a console without colour, whose charts have strokes of their own. The other theme shows the same text.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ GOLDEN = Path(__file__).parent / "golden"
 UPDATES = bool(os.environ.get("CHOMP_UPDATE_GOLDEN"))
 DARK, LIGHT = (one.name for one in THEMES)
 SMALL, MEDIUM, WIDE, LARGE = (80, 24), (120, 40), (160, 48), (200, 60)
-# Sizes and themes of each screen; a console without colour is another process.
-LOOKS = {True: ((SMALL, DARK), (MEDIUM, LIGHT), (LARGE, DARK)), False: ((WIDE, DARK),)}
+# Each size, and the theme that its file shows; a console without colour is another process.
+LOOKS = {SMALL: DARK, MEDIUM: LIGHT, WIDE: LIGHT, LARGE: DARK}
 PATIENCE_SECONDS = 10
 # Of a log's lines and of alerts, in the local time of this machine.
 STAMP = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d")
@@ -136,10 +137,12 @@ async def visited(pilot: Pilot[None], app: ChompApp) -> AsyncIterator[tuple[str,
     assert home.is_mounted
 
 
-async def is_as_it_was(pilot: Pilot[None], path: Path) -> bool:
+async def is_as_it_was(pilot: Pilot[None], name: str, *, text_only: bool = False) -> bool:
     """Whether the screen comes to look as in its file, which is written anew where that is wanted."""
-    picture = partial(pictured, pilot.app)
-    if UPDATES:
+    width, height = pilot.app.size
+    path = GOLDEN / f"screen_{name}_{width}x{height}{'_plain' if pilot.app.no_color else ''}.txt"
+    picture = partial(pictured, pilot.app, text_only=text_only)
+    if UPDATES and not text_only:
         before, text = "", picture()
         while before != text:
             await pilot.pause(0.7)
@@ -147,6 +150,8 @@ async def is_as_it_was(pilot: Pilot[None], path: Path) -> bool:
         path.write_text(text, encoding="utf-8")
         return True
     wanted = path.read_text(encoding="utf-8")
+    if text_only:
+        wanted = "".join(wanted.splitlines(keepends=True)[:height])
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (text := picture()) != wanted:
         if time.monotonic() > deadline:
@@ -156,10 +161,10 @@ async def is_as_it_was(pilot: Pilot[None], path: Path) -> bool:
     return True
 
 
-def pictured(app: App[None]) -> str:
+def pictured(app: App[None], *, text_only: bool = False) -> str:
     """The screen as text; dates of a log are always the same ones."""
     lines = (STAMP.sub(lambda found: SOME_STAMP[-len(found[0]) :], line).rstrip() for line in frame(app))
-    parts = [*lines, "", *styles(app)] if app.size.height <= MEDIUM[1] or app.no_color else lines
+    parts = lines if text_only or app.size.height > MEDIUM[1] else [*lines, "", *styles(app)]
     return "\n".join([*parts, ""])
 
 
@@ -197,16 +202,20 @@ async def test_screens_look_as_they_did(colour: bool, monkeypatch: pytest.Monkey
         monkeypatch.setenv("NO_COLOR", "1")
     app = console()
     wrong = []
-    async with app.run_test(size=SMALL if colour else WIDE) as pilot, aclosing(visited(pilot, app)) as views:
+    async with app.run_test(size=SMALL) as pilot, aclosing(visited(pilot, app)) as views:
         assert app.no_color is not colour
         async for name, is_main in views:
-            looks = LOOKS[colour] if is_main else [(SMALL, DARK)][: 1 if colour else 0]
-            for size, theme in looks:
+            for size, theme in LOOKS.items():
+                if not is_main and (size, colour) != (SMALL, True):
+                    continue
                 app.theme = theme
                 await pilot.resize_terminal(*size)
-                if not await is_as_it_was(pilot, GOLDEN / f"screen_{name}_{size[0]}x{size[1]}.txt"):
-                    wrong.append((name, size))
+                if not await is_as_it_was(pilot, name):
+                    wrong.append((name, size, theme))
+                app.theme = LIGHT if theme == DARK else DARK
+                await pilot.pause()
+                if is_main and not await is_as_it_was(pilot, name, text_only=True):
+                    wrong.append((name, size, app.theme))
             app.theme = DARK
-            if colour:
-                await pilot.resize_terminal(*SMALL)
+            await pilot.resize_terminal(*SMALL)
     assert wrong == []

@@ -45,7 +45,7 @@ async def test_a_value_that_is_typed_over_in_one_piece(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "patience", [keyline.PATIENCE_SECONDS, pytest.param(-1.0, id="the machine did not run for as long as one key may take")]
+    "patience", [keyline.PATIENCE_SECONDS, pytest.param(-1.0, id="after a machine that did not run for a while")]
 )
 async def test_what_follows_an_arrow_goes_into_the_next_field_and_f5_starts_with_all_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float
