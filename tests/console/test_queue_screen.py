@@ -55,9 +55,10 @@ def queue(tmp_path: Path) -> QueueFolder:
         Trial(
             number=n,
             values={"optim.lr": 10.0 ** (-n / 2 - 1), "model.num_layers": n % 5 + 1},
-            job=1,
+            job=99 if n == 2 else 1,
             score=3.0 - n / 9,
             state="pruned" if n == 2 else "complete",
+            reason="behind at step 200" if n == 2 else "",
             run_dir="runs/one" if n == 3 else None,
             step=200,
         )
@@ -126,7 +127,14 @@ async def test_a_sweep_has_its_ranking_its_settings_and_each_trial_one_key_away(
         await pilot.press("tab", "enter")
         wanted = ("Sweep rates", "2.6667", "pruned", "num_layers", "75%", "0.0001 ")
         await until(pilot, lambda: all(words in text(app) for words in wanted))
-        # The best trial is the last one, which has a run.
+        # The best trial is the last one, which has a run; the job of the pruned one has left the queue.
+        is_beside = size[0] >= 150
+        await until(pilot, lambda: ("trial 3: job 1 (one)" in text(app)) == is_beside)
+        if is_beside:
+            await pilot.press("end")
+            await until(pilot, lambda: "trial 2 behind at step 200" in text(app))
+            assert "job 99" not in text(app)
+            await pilot.press("home")
         await pilot.press("enter")
         assert app.asked[-1] == ("open", queue.around / "runs" / "one")
         await pilot.press("down", "enter")

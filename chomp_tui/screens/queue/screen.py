@@ -106,16 +106,16 @@ class QueueScreen(ListScreen):
         )
 
     def detail(self, width: int) -> tuple[str, Content]:
-        report = self.report()
+        report, row, height, compact = self.report(), self.row(), self.height_beside, self.has_class("-short")
         if report is not None:
-            return "Settings", sweep_detail(report, self.trial(), width, compact=self.has_class("-short"))
+            job = row if height else None
+            return "Settings", sweep_detail(report, self.trial(), width, compact=compact, job=job, height=height)
         sweep = self.selected_sweep() if self._sweeps_focused else None
         if sweep is not None:
-            return f"sweep {sweep.name}", sweep_detail(sweep, None, width, compact=self.has_class("-short"))
-        row = self.row()
+            return f"sweep {sweep.name}", sweep_detail(sweep, None, width, compact=compact)
         if row is None:
             return "", Content("")
-        return f"job {row.job.title}", job_detail(row, width, self.height_beside)
+        return f"job {row.job.title}", job_detail(row, width, height)
 
     def on_descendant_focus(self) -> None:
         self.draw_detail()

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
+from chomp.queue.table import JobRow
 from chomp.record.formatting import one_line, sanitize
 from chomp.sweep.folder import Trial
 from chomp.sweep.report import SweepReport, prefix_line, value_text
 from chomp.sweep.spec import Axis
+from chomp_tui.screens.queue.job_rows import job_detail
 from chomp_tui.widgets.listing import Column, Row, cell
 from chomp_tui.widgets.looks import fact, look, loss_cell, loss_text, reason_cell
 
@@ -76,11 +78,21 @@ def trial_row(trial: Trial, place: int) -> Row:
     return Row(str(trial.number), cells)
 
 
-def sweep_detail(report: SweepReport, selected: Trial | None, width: int, *, compact: bool) -> Content:
-    """Where the best trials lie in each setting, and how much each setting matters.
+def sweep_detail(
+    report: SweepReport,
+    selected: Trial | None,
+    width: int,
+    *,
+    compact: bool,
+    job: JobRow | None = None,
+    height: int = 0,
+) -> Content:
+    """Where the best trials lie in each setting, how much each setting matters, and the selected trial.
 
     Args:
         compact: one line for a setting.
+        job: of the selected trial, where there is room for what its run has come to.
+        height: lines of the panel.
     """
     if compact:
         names = max(len(_short(key)) for key in report.spec.space)
@@ -103,7 +115,10 @@ def sweep_detail(report: SweepReport, selected: Trial | None, width: int, *, com
         tone = "$error" if report.prefix.state == "failed" else "$muted"
         lines.append(Content.styled(prefix_line(report.prefix), tone))
     lines.append(Content.styled(f"importance: {report.importance_note}", "$muted"))
-    if selected is not None and selected.reason:
+    if selected is not None and job is not None:
+        lines += [Content(""), Content.styled(f"trial {selected.number}: job {job.job.title}", "bold")]
+        lines.append(job_detail(job, width, height))
+    elif selected is not None and selected.reason:
         lines += [Content(""), fact(f"trial {selected.number}", selected.reason, width)]
     return Content("\n").join(lines)
 
