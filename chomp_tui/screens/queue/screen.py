@@ -223,7 +223,8 @@ class QueueScreen(ListScreen):
             return
         if self.found.runner is not None:
             running = sum(row.job.state == "running" for row in self.found.jobs)
-            text = f"Nothing more is started. {plural(running, 'engine')} that run now go on."
+            going_on = f" {plural(running, 'running engine')} will go on." if running else ""
+            text = f"Nothing more is started.{going_on}"
             if await self.app.push_screen_wait(confirm("End the runner?", text=text, yes="End it")) != "yes":
                 return
         self._carry_out(lambda: actions.turn_runner(self.queue))
