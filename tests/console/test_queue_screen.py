@@ -58,7 +58,7 @@ def queue(tmp_path: Path) -> QueueFolder:
             job=99 if n == 2 else 1,
             score=3.0 - n / 9,
             state="pruned" if n == 2 else "complete",
-            reason="behind at step 200" if n == 2 else "",
+            reason={1: "it was stopped", 2: "behind at step 200"}.get(n, ""),
             run_dir="runs/one" if n == 3 else None,
             step=200,
         )
@@ -131,6 +131,8 @@ async def test_a_sweep_has_its_ranking_its_settings_and_each_trial_one_key_away(
         is_beside = size[0] >= 150
         await until(pilot, lambda: ("trial 3: job 1 (one)" in text(app)) == is_beside)
         if is_beside:
+            await pilot.press("down")
+            await until(pilot, lambda: "why it was stopped" in " ".join(text(app).split()))
             await pilot.press("end")
             await until(pilot, lambda: "trial 2 behind at step 200" in text(app))
             assert "job 99" not in text(app)

@@ -117,6 +117,8 @@ def sweep_detail(
     lines.append(Content.styled(f"importance: {report.importance_note}", "$muted"))
     if selected is not None and job is not None:
         lines += [Content(""), Content.styled(f"trial {selected.number}: job {job.job.title}", "bold")]
+        if selected.reason not in ("", job.when):
+            lines.append(fact("why", selected.reason, width))
         lines.append(job_detail(job, width, height))
     elif selected is not None and selected.reason:
         lines += [Content(""), fact(f"trial {selected.number}", selected.reason, width)]
