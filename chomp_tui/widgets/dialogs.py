@@ -11,7 +11,6 @@ from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widget import Widget
 from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -142,10 +141,10 @@ class Ask(Dialog[str]):
 
 
 class Read(Dialog[None]):
-    """A text to read, shown literally and scrolled by keys."""
+    """A text to read, shown literally and scrolled by keys; a short one has a low box."""
 
     def __init__(self, title: str, text: str | Content) -> None:
-        super().__init__(classes="dialog wide")
+        super().__init__(classes="dialog wide reading")
         self._title = title
         self._text = text if isinstance(text, Content) else Content(sanitize(text))
 
@@ -158,18 +157,6 @@ class Read(Dialog[None]):
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
-
-    def on_resize(self) -> None:
-        """A short text gets a low box; how high it is shows once its lines are laid out."""
-        box = self.query_one(".box")
-        box.styles.height = None
-        self.call_after_refresh(self._fit, box)
-
-    def _fit(self, box: Widget) -> None:
-        scroll = self.query_one(VerticalScroll)
-        unused = scroll.size.height - scroll.query_one(Static).size.height
-        if unused > 0:
-            box.styles.height = box.outer_size.height - unused
 
 
 def confirm(title: str, *, text: str, yes: str) -> Choose:

@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from chomp.record.manifest import list_checkpoints
 from chomp_tui.app import ChompApp
 from chomp_tui.screens.base import ConsoleScreen
+from chomp_tui.screens.configure.launch_flow import CHECKING
 from chomp_tui.settings import load_settings
 from chomp_tui.state import ConsoleState, StartView
 from chomp_tui.widgets.dialogs import Ask, Choose, Read
@@ -57,7 +58,7 @@ async def sentences(pilot: Pilot[None], number: int = 1) -> list[str]:
     app = pilot.app
 
     def told() -> list[str]:
-        return [one for one in notices(app) if not one.startswith("checking whether")]
+        return [one for one in notices(app) if one != CHECKING]
 
     await until(pilot, lambda: len(told()) >= number)
     found = told()

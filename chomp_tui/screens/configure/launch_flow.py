@@ -26,6 +26,7 @@ from chomp_tui.screens.configure.on_disk import OVERWRITE, ask_changed, reload
 from chomp_tui.screens.configure.saving import save_document
 from chomp_tui.widgets.dialogs import Choice, Choose, Read
 
+CHECKING = "checking whether the run can start…"
 _STAMP = re.compile(r"-\d{8}-\d{6}(?:-\d+)?\Z")
 
 
@@ -69,7 +70,7 @@ async def launch(screen: Launcher) -> None:
 async def _may_start(screen: Launcher, loaded: LoadedConfig) -> bool:
     """Refuse what cannot start, and ask about what the engine does not answer; False to keep editing."""
     if screen.preflight.state != "done":
-        screen.chomp.notify("checking whether the run can start…")
+        screen.chomp.notify(CHECKING)
     report = await screen.check_start(loaded)
     if report.problems:
         text = "\n\n".join(report.problems)
