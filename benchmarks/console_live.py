@@ -2,6 +2,7 @@
 
 One engine trains the quickstart configuration, and a console on a pseudo-terminal is attached to it. Time and again
 that is stopped (SIGSTOP) and let go on, so that what else the machine does falls on steps with and without it alike.
+A part is as long as the console rests between two updates where all cores work, so that each holds one update.
 
 python -m benchmarks.console_live [--rounds N] [--turns N]
 """
@@ -28,9 +29,11 @@ from pathlib import Path
 import psutil
 
 from chomp.record.line_files import LineReader
+from chomp_tui.screens.run.following import REST_WHERE_ALL_WORK_SECONDS
 
 COLUMNS, LINES = 160, 48
-PART_SECONDS = 6.0
+PART_SECONDS, CATCH_UP_SECONDS = REST_WHERE_ALL_WORK_SECONDS, 1.0
+SHARE_SECONDS = 6 * PART_SECONDS
 # Each changes the charts: axis, zoom, what x counts, zoom back, smoothing.
 KEYS = (b"y", b"+", b"x", b"-", b"s")
 KEY_TARGET_MS, RATE_TARGET = 50, 0.98
@@ -118,9 +121,10 @@ def seconds_per_step(console: Console, reader: LineReader, *, attached: bool) ->
     """What the engine takes for a step, from PART_SECONDS with the console or with that stopped."""
     os.kill(console.process.pid, signal.SIGCONT if attached else signal.SIGSTOP)
     # What it missed while it was stopped is no part of what it costs.
-    console.drain(1)
+    console.drain(CATCH_UP_SECONDS)
     new_times(reader)
-    console.drain(PART_SECONDS)
+    if bool(console.drain(PART_SECONDS)) is not attached:
+        raise RuntimeError("a part with the console holds no update, or one without it does")
     found = new_times(reader)
     return (found[-1] - found[0]) / (len(found) - 1)
 
@@ -170,7 +174,7 @@ def measure(run: Path, rounds: int, turns: int) -> None:
             console.drain(5)
             ratios.append([rate_attached(console, reader) for _ in range(turns)])
             console.drain(PART_SECONDS)
-            shares.append(share_of_core(console, 4 * PART_SECONDS))
+            shares.append(share_of_core(console, SHARE_SECONDS))
             presses += quiet_keys(console, 70)
             console.close()
     finally:
@@ -178,13 +182,13 @@ def measure(run: Path, rounds: int, turns: int) -> None:
         engine.wait()
     # What else the machine does falls on one part of a turn or another: a median leaves such turns aside, and what the
     # console costs is in all of them.
-    rounds_of = [statistics.median(found) for found in ratios]
+    every = [ratio for found in ratios for ratio in found]
     print(
-        f"training rate attached / alone, median of {rounds} rounds {statistics.median(rounds_of):.3f} "
+        f"training rate attached / alone, median of {len(every)} turns {statistics.median(every):.3f} "
         f"(target at least {RATE_TARGET})"
     )
-    for median, found in zip(rounds_of, ratios, strict=True):
-        print(f"  median of {turns} turns {median:.3f}   [{', '.join(f'{ratio:.3f}' for ratio in found)}]")
+    for found in ratios:
+        print(f"  median {statistics.median(found):.3f} of   [{', '.join(f'{ratio:.3f}' for ratio in found)}]")
     print(f"console at {COLUMNS}x{LINES}: median {statistics.median(shares):.1%} of one core")
     ordered = sorted(presses)
     tail = ordered[int(0.95 * len(ordered))]
@@ -199,7 +203,7 @@ def main() -> None:
     """Measure in a temporary folder."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--turns", type=int, default=5, help="turns of four parts in each round")
+    parser.add_argument("--turns", type=int, default=12, help="turns of four parts in each round")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measure(Path(folder) / "run", options.rounds, options.turns)

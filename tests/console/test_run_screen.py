@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,11 +42,12 @@ from chomp.record.status import Status
 from chomp_tui import keys
 from chomp_tui import settings as settings_module
 from chomp_tui.live.launched import Launched, status_with
+from chomp_tui.screens.run import following
 from chomp_tui.screens.run.charts import SmoothedLoss
 from chomp_tui.screens.run.checkpoints import RunCheckpoints
 from chomp_tui.screens.run.dashboard import Dashboard
 from chomp_tui.screens.run.dashboard_layout import EXTRA, GROUPS, TITLES, plan
-from chomp_tui.screens.run.following import RunFollower, do_all_cores_work
+from chomp_tui.screens.run.following import Cores, RunFollower
 from chomp_tui.screens.run.log_lines import rows_of, wrapped
 from chomp_tui.screens.run.log_view import MOST_LINES, LogPanel, LogView
 from chomp_tui.screens.run.screen import RunScreen
@@ -1073,16 +1075,14 @@ async def test_a_tick_draws_ages_only_once_they_are_old(tmp_path: Path) -> None:
 
 
 def test_whether_a_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    for load, busy in ((0.5, False), (2.9, False), (3.2, True), (9.0, True)):
-        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
-        assert do_all_cores_work() is busy
-
-    def unknown() -> tuple[float, float, float]:
-        raise OSError
-
-    monkeypatch.setattr(os, "getloadavg", unknown)
-    assert do_all_cores_work()
+    clock = SimpleNamespace(now=100.0, idle=5000.0)
+    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(following.psutil, "cpu_times", lambda: clock)
+    cores = Cores()
+    for seconds, idle, busy in ((4, 15, False), (0.5, 0.6, False), (0.5, 0.4, True), (4, 0, True), (4, 4.1, False)):
+        clock.now += seconds
+        clock.idle += idle
+        assert cores.all_work() is busy
 
 
 async def test_one_crosshair_is_on_all_charts_and_the_panel_now_shows_its_values(tmp_path: Path) -> None:

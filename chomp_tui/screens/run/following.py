@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 from textual.message import Message
 
 from chomp_tui.live.feed import RunFeed, RunUpdate
@@ -15,18 +15,21 @@ from chomp_tui.live.run_facts import RunFacts, read_facts
 from chomp_tui.platform.background import start_thread
 
 # Between two looks at the run: the second while all cores work, because threads of a step that wait for each other lose
-# what any of them loses. With five rows a second the console takes 1.7 % of a core at the first, 0.6 % at the second.
-REST_SECONDS, REST_WHERE_ALL_WORK_SECONDS = 0.5, 2.0
+# what any of them loses. At the second the console takes 0.7 % of a core.
+REST_SECONDS, REST_WHERE_ALL_WORK_SECONDS = 0.5, 4.0
 
 
-def do_all_cores_work() -> bool:
-    """Whether less than a core was idle in the last minute."""
-    try:
-        load = os.getloadavg()[0]
-    except OSError:
-        # Some sandboxes hide the load: assume that training uses all cores.
-        return True
-    return load > (os.cpu_count() or 1) - 1
+class Cores:
+    """How busy this machine was between two looks."""
+
+    def __init__(self) -> None:
+        self._looked_at, self._idle = time.monotonic(), psutil.cpu_times().idle
+
+    def all_work(self) -> bool:
+        """Whether less than a core was idle since the last look."""
+        was_at, was_idle = self._looked_at, self._idle
+        self._looked_at, self._idle = time.monotonic(), psutil.cpu_times().idle
+        return self._idle - was_idle < self._looked_at - was_at
 
 
 class RunFollower:
@@ -64,6 +67,7 @@ class RunFollower:
         self._live = live
         self.token = 0
         self._feed: RunFeed | None = None
+        self._cores = Cores()
         self._path = Path()
         self._facts_of: object = None
         self.update: RunUpdate | None = None
@@ -124,7 +128,7 @@ class RunFollower:
     def _keep_pace(self) -> None:
         """Let the feed rest longer while all cores work."""
         if self._feed is not None:
-            self.rest_seconds = REST_WHERE_ALL_WORK_SECONDS if do_all_cores_work() else REST_SECONDS
+            self.rest_seconds = REST_WHERE_ALL_WORK_SECONDS if self._cores.all_work() else REST_SECONDS
             self._feed.pace(self.rest_seconds)
 
     def _note_life(self, update: RunUpdate) -> None:
