@@ -1,4 +1,4 @@
-"""A line that filters a list by name."""
+"""Lines that are hidden until the user asks for them, to find or to filter."""
 
 from __future__ import annotations
 
@@ -6,21 +6,39 @@ from textual import events
 from textual.widgets import Input
 
 
-class NameFilter(Input):
-    """Hidden until the user opens it; visible as long as it filters, so that the user sees why rows are missing.
+class HiddenInput(Input):
+    """Hidden until it is asked for."""
+
+    def __init__(self, *, id: str, placeholder: str) -> None:
+        super().__init__(placeholder=placeholder, id=id, compact=True)
+        self.display = False
+
+    def allow_focus(self) -> bool:
+        # A screen focuses the first widget that allows it, also one that is hidden, which would take all keys.
+        return self.display and super().allow_focus()
+
+    def ask(self) -> None:
+        """Show it and focus it."""
+        self.display = True
+        self.focus()
+
+    def put_away(self) -> None:
+        """Hide it, empty, without a message."""
+        with self.prevent(Input.Changed):
+            self.value = ""
+        self.display = False
+
+
+class NameFilter(HiddenInput):
+    """Visible as long as it filters, so that the user sees why rows are missing.
 
     Args:
         listing: the id of the list, which gets the focus back.
     """
 
     def __init__(self, *, listing: str, id: str, placeholder: str = "part of a name") -> None:
-        super().__init__(placeholder=placeholder, id=id, compact=True)
+        super().__init__(id=id, placeholder=placeholder)
         self._listing = listing
-        self.display = False
-
-    def allow_focus(self) -> bool:
-        # A screen focuses the first widget that allows it, also one that is hidden, which would take all keys.
-        return self.display and super().allow_focus()
 
     def lets_through(self, name: str) -> bool:
         """Whether a row with this name is shown."""
@@ -30,11 +48,6 @@ class NameFilter(Input):
     def needle(self) -> str:
         """The text to look for; empty shows all."""
         return self.value.strip()
-
-    def ask(self) -> None:
-        """Show it and focus it."""
-        self.display = True
-        self.focus()
 
     def clear_away(self) -> bool:
         """Show all rows again and focus the list; returns whether it was visible."""

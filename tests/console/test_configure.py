@@ -28,7 +28,7 @@ from chomp.record.fork import fork_run
 from chomp.record.manifest import seal
 from chomp.record.rundir import RunDir
 from chomp_tui.app import ChompApp
-from chomp_tui.config.draft import ForkOrigin
+from chomp_tui.config.draft import Draft, ForkOrigin, OpenRequest
 from chomp_tui.config.preflight import Report
 from chomp_tui.scopes import SCREENS
 from chomp_tui.screens.configure import launch_flow as launching
@@ -42,6 +42,7 @@ from chomp_tui.screens.configure.preflight_panel import OUTDATED_OPACITY
 from chomp_tui.screens.configure.screen import ConfigureScreen
 from chomp_tui.screens.configure.text_field import TextField
 from chomp_tui.screens.configure.yaml_editor import YamlEditor
+from chomp_tui.screens.help import HelpScreen
 from chomp_tui.settings import Settings
 from chomp_tui.state import ConsoleState
 from chomp_tui.widgets.chart import LineChart
@@ -1171,6 +1172,29 @@ async def test_what_is_pressed_while_a_fork_is_made_makes_no_second_one(
         await pilot.press("f5")
         await until(pilot, lambda: len(console.launched) == 2)
         assert (console.launched[1].resume, console.launched[1].run_dir) == ("none", tmp_path / "runs" / "mine")
+
+
+async def test_a_key_before_the_form_is_there_is_not_typed_into_the_hidden_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console, may_go_on = Console(tmp_path), threading.Event()
+    read = OpenRequest.read
+
+    def slow(request: OpenRequest) -> Draft:
+        assert may_go_on.wait(20)
+        return read(request)
+
+    monkeypatch.setattr(OpenRequest, "read", slow)
+    async with console.app.run_test(size=(80, 24)) as pilot:
+        console.screen.edit(console.file)
+        await console.app.switch_mode("configure")
+        await pilot.press("s", "?")
+        await until(pilot, lambda: isinstance(console.app.screen, HelpScreen))
+        await pilot.press("escape")
+        may_go_on.set()
+        await until(pilot, lambda: console.screen.is_ready)
+        assert console.form.rows()
+        assert "No setting has that" not in console.text()
 
 
 async def test_every_setting_has_a_field(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from chomp_tui.screens.configure.controls import Control, Pick
 from chomp_tui.screens.configure.field import CHANGED, PROBLEM, SET, FieldRow
 from chomp_tui.screens.configure.field_pane import FieldPane, Heading, help_text
 from chomp_tui.screens.configure.text_field import FieldEditor, TextField
+from chomp_tui.widgets.name_filter import HiddenInput
 
 VARIABLES, FOUND = "variables", "?"
 MAX_FOUND = 40
@@ -48,7 +49,7 @@ class ConfigForm(Vertical):
         self._shows_all = False
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="part of a name or of its help; Esc closes", id="find", compact=True)
+        yield HiddenInput(id="find", placeholder="part of a name or of its help; Esc closes")
         with Horizontal(id="form-body"):
             yield OptionList(id="sections", compact=True)
             yield Vertical(id="fields")
@@ -220,16 +221,14 @@ class ConfigForm(Vertical):
     def open_filter(self) -> None:
         """Open the search by name or help."""
         self.add_class("-finding")
-        self.query_one("#find", Input).focus()
+        self.query_one("#find", HiddenInput).ask()
 
     def close_filter(self) -> bool:
         """Show sections again; False if no search was open."""
         if not self.has_class("-finding"):
             return False
         self.remove_class("-finding")
-        find = self.query_one("#find", Input)
-        with find.prevent(Input.Changed):
-            find.value = ""
+        self.query_one("#find", HiddenInput).put_away()
         pane = self._panes.pop(FOUND, None)
         if pane is not None:
             pane.remove()
