@@ -15,7 +15,7 @@ from chomp_tui.live.run_facts import RunFacts, read_facts
 from chomp_tui.platform.background import start_thread
 
 # Between two looks at the run: the second while all cores work, because threads of a step that wait for each other lose
-# what any of them loses. At the second the console takes 0.7 % of a core.
+# what any of them loses. At the second the console takes 1 % of a core (`benchmarks/console_live.py`).
 REST_SECONDS, REST_WHERE_ALL_WORK_SECONDS = 0.5, 4.0
 
 
