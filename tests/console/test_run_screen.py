@@ -1079,10 +1079,22 @@ def test_whether_a_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(following.psutil, "cpu_times", lambda: clock)
     cores = Cores()
-    for seconds, idle, busy in ((4, 15, False), (0.5, 0.6, False), (0.5, 0.4, True), (4, 0, True), (4, 4.1, False)):
+    # Several updates within a hundredth of a second, for which no idle time is counted, change nothing.
+    for seconds, idle, busy in (
+        *((4, 15, False), (0.5, 0.6, False), (0.005, 0, False), (0.5, 0.4, True)),
+        *((0.01, 1, True), (4, 0, True), (4, 4.1, False)),
+    ):
         clock.now += seconds
         clock.idle += idle
         assert cores.all_work() is busy
+
+    def hidden() -> SimpleNamespace:
+        raise PermissionError
+
+    monkeypatch.setattr(following.psutil, "cpu_times", hidden)
+    cores = Cores()
+    clock.now += 4
+    assert cores.all_work()
 
 
 async def test_one_crosshair_is_on_all_charts_and_the_panel_now_shows_its_values(tmp_path: Path) -> None:
